@@ -1,0 +1,107 @@
+//! The admin listener: plain HTTP, GET only, no secrets. And `/proof`, the same house behind mTLS.
+
+mod page;
+pub mod proof;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use crate::health::Health;
+use crate::metrics::Metrics;
+
+/// Probes and scrapers are few; more than this is somebody else.
+const MAX_CONNECTIONS: usize = 64;
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// One admin connection lives no longer, so that none can be held for ever.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
+
+pub struct Admin {
+    health: Health,
+    metrics: Metrics,
+    room: Semaphore,
+}
+
+impl Admin {
+    pub fn new(health: Health, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { health, metrics, room: Semaphore::new(MAX_CONNECTIONS) })
+    }
+
+    pub async fn connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
+        let Ok(_place) = self.room.try_acquire() else {
+            return;
+        };
+        let this = Arc::clone(&self);
+        serve_http(socket, move |request| this.answer(request)).await;
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let now = SystemTime::now();
+        if request.method() != Method::GET {
+            return only_get();
+        }
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "alive\n".into()),
+            "/readyz" => match self.health.unready(now) {
+                None => text(StatusCode::OK, "ready\n".into()),
+                Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+            },
+            "/healthz" => typed(StatusCode::OK, "application/json", format!("{:#}\n", self.health.json(now))),
+            "/metrics" => typed(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                self.metrics.render(now),
+            ),
+            "/" => typed(StatusCode::OK, "text/html; charset=utf-8", page::render(&self.health.json(now))),
+            _ => {
+                text(StatusCode::NOT_FOUND, "not here; try /, /livez, /readyz, /healthz or /metrics\n".into())
+            }
+        }
+    }
+}
+
+/// Serves one connection with small limits.
+async fn serve_http<S, A>(stream: S, answer: A)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Fn(&Request<Incoming>) -> Response<Full<Bytes>>,
+{
+    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request))));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    let _ = tokio::time::timeout(CONNECTION_WITHIN, connection).await;
+}
+
+fn only_get() -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

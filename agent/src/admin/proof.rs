@@ -1,0 +1,52 @@
+//! The proof listener: mTLS from the same snapshot as everything else, on its own port, so that the
+//! control plane can shake hands with the pod itself and see what it serves and whom it trusts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hyper::{Method, StatusCode};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use super::{MAX_CONNECTIONS, only_get, serve_http, text, typed};
+use crate::handshake;
+use crate::health::Health;
+
+pub struct ProofListener {
+    health: Health,
+    room: Semaphore,
+}
+
+impl ProofListener {
+    pub fn new(health: Health) -> Arc<Self> {
+        Arc::new(Self { health, room: Semaphore::new(MAX_CONNECTIONS) })
+    }
+
+    pub async fn connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
+        let Ok(_place) = self.room.try_acquire() else {
+            return;
+        };
+        let plane = &self.health.plane;
+        let choose: handshake::Choose = |configs| configs.proof.as_ref();
+        match handshake::accept(socket, &plane.current, choose, &plane.peers, plane.timeouts.handshake).await
+        {
+            Ok(accepted) if accepted.self_check => plane.handshakes.count("proof", "self_check"),
+            Ok(accepted) => {
+                plane.handshakes.count("proof", "ok");
+                serve_http(accepted.stream, |request| match (request.method(), request.uri().path()) {
+                    (&Method::GET, "/proof") => {
+                        typed(StatusCode::OK, "application/json", format!("{:#}\n", self.health.proof_json()))
+                    }
+                    (&Method::GET, _) => text(StatusCode::NOT_FOUND, "not here; try /proof\n".into()),
+                    _ => only_get(),
+                })
+                .await;
+            }
+            Err(error) => {
+                plane.handshakes.count("proof", error.result());
+                debug!(%from, %error, "proof handshake failed");
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Inbound: from a client's TLS to the app, by bytes or by HTTP requests.
+
+mod app;
+mod http;
+mod identity_header;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tracing::{debug, warn};
+
+use crate::authorize::AllowList;
+use crate::handshake::{self, Accepted, Choose};
+use crate::ledger::{Kind, Side};
+use crate::plane::Plane;
+use crate::relay::relay;
+use crate::stream::Metered;
+use crate::target::Target;
+
+/// `[http:]LISTEN=TARGET`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundRoute {
+    pub http: bool,
+    pub listen: SocketAddr,
+    pub target: Target,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{route:?}: {cause}; write [http:]ADDRESS:PORT=ADDRESS:PORT or [http:]ADDRESS:PORT=unix:/PATH")]
+pub struct InboundRouteError {
+    route: String,
+    cause: String,
+}
+
+impl FromStr for InboundRoute {
+    type Err = InboundRouteError;
+
+    fn from_str(text: &str) -> Result<Self, InboundRouteError> {
+        let refuse = |cause: String| InboundRouteError { route: text.into(), cause };
+        let (http, rest) = text.strip_prefix("http:").map_or((false, text), |rest| (true, rest));
+        let (listen, target) = rest.split_once('=').ok_or_else(|| refuse("there is no `=`".into()))?;
+        let listen = listen.parse().map_err(|_| refuse(format!("{listen:?} is no ADDRESS:PORT")))?;
+        let target = target.parse().map_err(|error: crate::target::TargetError| refuse(error.to_string()))?;
+        Ok(Self { http, listen, target })
+    }
+}
+
+impl fmt::Display for InboundRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.http { "http:" } else { "" };
+        write!(f, "{mode}{}={}", self.listen, self.target)
+    }
+}
+
+/// One inbound listener's path to the app.
+pub struct Inbound {
+    pub plane: Arc<Plane>,
+    pub target: Target,
+    pub http: bool,
+    pub allow: AllowList,
+}
+
+impl Inbound {
+    pub async fn connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
+        let plane = &self.plane;
+        if plane.ledger.is_full() {
+            plane.ledger.refuse();
+            return;
+        }
+        let choose: Choose = match self.http {
+            true => |configs| configs.inbound_http.as_ref(),
+            false => |configs| configs.inbound.as_ref(),
+        };
+        let accepted =
+            handshake::accept(socket, &plane.current, choose, &plane.peers, plane.timeouts.handshake).await;
+        match accepted {
+            Ok(accepted) if accepted.self_check => plane.handshakes.count("inbound", "self_check"),
+            Ok(accepted) => {
+                plane.handshakes.count("inbound", "ok");
+                self.serve(accepted, from).await;
+            }
+            Err(error) => {
+                plane.handshakes.count("inbound", error.result());
+                debug!(%from, %error, "inbound handshake failed");
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, accepted: Accepted, from: SocketAddr) {
+        let Accepted { stream, snapshot, peer, .. } = accepted;
+        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let kind = match (self.http, h2) {
+            (false, _) => Kind::Tcp,
+            (true, false) => Kind::Http1,
+            (true, true) => Kind::Http2,
+        };
+        let admitted = match &peer {
+            Some(peer) => self.allow.admits(&peer.names),
+            None => self.allow.0.is_empty(),
+        };
+        if !admitted {
+            self.complain(from, peer.as_deref());
+        }
+        let Some(connection) = self.plane.ledger.open(Side::Inbound, kind, &snapshot, peer.clone()) else {
+            return;
+        };
+        let connection = Arc::new(connection);
+        let stream = Metered::new(stream, Arc::clone(&connection), self.plane.inbound_bytes.clone());
+        if self.http {
+            let header =
+                peer.as_deref().and_then(|peer| identity_header::value(&snapshot.identity.leaf, peer));
+            drop((snapshot, peer));
+            http::serve(self, stream, connection, kind, header, admitted).await;
+        } else if admitted {
+            drop((snapshot, peer));
+            self.relay(stream, from).await;
+        }
+    }
+
+    async fn relay<S>(&self, stream: S, from: SocketAddr)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        match self.target.connect(self.plane.timeouts.connect).await {
+            Ok(app) => {
+                if let Err(error) = relay(stream, app).await {
+                    debug!(%from, %error, "inbound connection ended early");
+                }
+            }
+            Err(error) => {
+                if self.plane.complaints.may() {
+                    warn!(%from, %error, "inbound connection closed");
+                }
+            }
+        }
+    }
+
+    fn complain(&self, from: SocketAddr, peer: Option<&crate::peer::Peer>) {
+        self.plane.handshakes.count("inbound", "not_allowed");
+        if self.plane.complaints.may() {
+            let names = peer.map_or_else(|| "no certificate".into(), |peer| peer.names.to_string());
+            warn!(%from, names, "a verified peer is not on the allow list");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn routes_are_read_and_shown_alike() {
+        for text in ["0.0.0.0:8443=127.0.0.1:8080", "http:[::]:8443=unix:/run/app.sock"] {
+            assert_eq!(text.parse::<InboundRoute>().unwrap().to_string(), text);
+        }
+        for bad in [
+            "8443=127.0.0.1:80",
+            "0.0.0.0:8443",
+            "0.0.0.0:8443=app",
+            "https:0.0.0.0:1=127.0.0.1:1",
+            "0.0.0.0:1=unix:app",
+        ] {
+            assert!(matches!(bad.parse::<InboundRoute>(), Err(InboundRouteError { .. })), "{bad}");
+        }
+    }
+}

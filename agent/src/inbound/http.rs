@@ -1,0 +1,124 @@
+//! Inbound HTTP: HTTP/1.1 or HTTP/2 from the client, HTTP/1.1 to the app, with the client's
+//! identity in a header.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::warn;
+
+use super::app::{App, Lease};
+use super::{Inbound, identity_header};
+use crate::http::{Guarded, MAX_HEAD_BYTES, Reply, answer, drive, remove_hop_headers, with_causes};
+use crate::ledger::{Connection, InFlight, Kind, Order, Side};
+
+/// Requests one HTTP/2 connection may have in flight.
+const MAX_STREAMS: u32 = 250;
+
+type Response_ = Response<Reply<Guarded<(Lease, InFlight)>>>;
+
+/// One client connection.
+struct Client {
+    inbound: Arc<Inbound>,
+    app: Arc<App>,
+    connection: Arc<Connection>,
+    identity: Option<HeaderValue>,
+    admitted: bool,
+}
+
+pub async fn serve<S>(
+    inbound: Arc<Inbound>,
+    stream: S,
+    connection: Arc<Connection>,
+    kind: Kind,
+    identity: Option<HeaderValue>,
+    admitted: bool,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let app = App::new(inbound.target.clone(), inbound.plane.timeouts.connect);
+    let client = Arc::new(Client { inbound, app, connection: Arc::clone(&connection), identity, admitted });
+    let service = service_fn(move |request| Arc::clone(&client).request(request));
+    let io = TokioIo::new(stream);
+    if kind == Kind::Http2 {
+        let connection_future = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD_BYTES as u32)
+            .serve_connection(io, service);
+        drive(connection_future, &connection).await;
+    } else {
+        // The sweeper keeps the time for heads, without a timer per request.
+        let connection_future = hyper::server::conn::http1::Builder::new()
+            .header_read_timeout(None)
+            .max_header_size(MAX_HEAD_BYTES)
+            .serve_connection(io, service);
+        drive(connection_future, &connection).await;
+    }
+}
+
+impl Client {
+    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<Response_, Infallible> {
+        let in_flight = self.connection.request();
+        let version = request.version();
+        let mut response = self.forward(request, in_flight).await;
+        if version < Version::HTTP_2 && self.connection.ordered() >= Order::LastRequest {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.inbound.plane.requests.count(Side::Inbound, response.status());
+        Ok(response)
+    }
+
+    async fn forward(&self, mut request: Request<Incoming>, in_flight: InFlight) -> Response_ {
+        if !self.admitted {
+            return answer(StatusCode::FORBIDDEN, "your certificate is verified, but not on the allow list");
+        }
+        if request.method() == Method::CONNECT {
+            return answer(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served");
+        }
+        self.readdress(&mut request);
+        match self.app.send(request).await {
+            Ok((response, lease)) => {
+                let mut response = response.map(|body| {
+                    let guarded = Guarded::new(body, (lease, in_flight), |(lease, _)| lease.give_back());
+                    Reply::Left(guarded)
+                });
+                remove_hop_headers(response.headers_mut());
+                response
+            }
+            Err(error) => {
+                let reason = with_causes(&error);
+                if self.inbound.plane.complaints.may() {
+                    warn!(reason, "inbound request answered with 502");
+                }
+                answer(StatusCode::BAD_GATEWAY, &reason)
+            }
+        }
+    }
+
+    /// From the client's request to the app's.
+    fn readdress(&self, request: &mut Request<Incoming>) {
+        if let Some(authority) = request.uri().authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            request.headers_mut().insert(HOST, host);
+        }
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        if let Ok(uri) = path.parse::<Uri>() {
+            *request.uri_mut() = uri;
+        }
+        *request.version_mut() = Version::HTTP_11;
+        let headers = request.headers_mut();
+        remove_hop_headers(headers);
+        // Answered by this server when the body is asked for.
+        headers.remove(EXPECT);
+        identity_header::remove_claims(headers);
+        if let Some(identity) = &self.identity {
+            headers.insert(identity_header::NAME, identity.clone());
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The ledger of open connections, and the one sweeper that asks those due to close: connections
+//! that came in under a removed root, under an older leaf, too old, too long idle, or too slow to
+//! say what they want. Connections have no timers of their own.
+
+mod connection;
+mod sweep;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use slab::Slab;
+
+pub use connection::{Connection, InFlight, Kind, Order, Side};
+use connection::{Entry, Reason};
+
+use crate::peer::Peer;
+use crate::snapshot::Snapshot;
+
+/// How long connections may live, and how they end.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub max_connections: usize,
+    /// No byte in either direction.
+    pub idle: Duration,
+    pub max_age: Duration,
+    /// From the first byte of an HTTP/1 request to the end of its head.
+    pub request_head: Duration,
+    /// After a change of leaf, HTTP connections of an older one are asked to close.
+    pub drain_after: Duration,
+    /// After a root was removed, what an HTTP request in flight under it has left.
+    pub root_drain: Duration,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limits: Limits,
+    started: Instant,
+    /// Milliseconds since `started`, moved on by the sweeper: reading it costs nothing.
+    clock: AtomicU64,
+    book: Mutex<Book>,
+    closed: Family<ClosedLabels, Counter>,
+}
+
+#[derive(Default)]
+struct Book {
+    entries: Slab<Arc<Entry>>,
+    /// The snapshot that the entries were last judged by.
+    judged_by: Option<Arc<Snapshot>>,
+    /// Of generations that still have connections.
+    leaves: HashMap<u64, LeafFate>,
+}
+
+/// What became of the leaf of a generation.
+struct LeafFate {
+    not_after: SystemTime,
+    /// When another leaf was published, in ledger milliseconds.
+    superseded: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClosedLabels {
+    pub reason: &'static str,
+}
+
+/// Open connections by the generation they were made under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ByGeneration {
+    pub current: usize,
+    pub previous: usize,
+    pub older: usize,
+}
+
+impl ByGeneration {
+    pub fn total(self) -> usize {
+        self.current + self.previous + self.older
+    }
+}
+
+impl Ledger {
+    pub fn new(limits: Limits) -> Self {
+        let shared = Shared {
+            limits,
+            started: Instant::now(),
+            clock: AtomicU64::new(0),
+            book: Mutex::default(),
+            closed: Family::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Enters a connection that has shaken hands under `snapshot`. `None` when the ledger is full.
+    pub fn open(
+        &self,
+        side: Side,
+        kind: Kind,
+        snapshot: &Snapshot,
+        peer: Option<Arc<Peer>>,
+    ) -> Option<Connection> {
+        let mut book = self.book();
+        if book.entries.len() >= self.shared.limits.max_connections {
+            drop(book);
+            self.refuse();
+            return None;
+        }
+        let entry = Arc::new(Entry::new(side, kind, snapshot.generation, peer, self.now()));
+        let key = book.entries.insert(Arc::clone(&entry));
+        book.leaves
+            .entry(snapshot.generation)
+            .or_insert_with(|| LeafFate { not_after: snapshot.identity.leaf.not_after, superseded: None });
+        let judged_by = book.judged_by.clone();
+        drop(book);
+        // The trust may have changed between the handshake and here.
+        if let Some(latest) = judged_by.filter(|latest| latest.generation > snapshot.generation)
+            && !entry.trusted_under(&latest)
+        {
+            self.end_untrusted(&entry);
+        }
+        Some(Connection { ledger: self.clone(), entry, key })
+    }
+
+    /// Counts a connection that is turned away because the ledger is full.
+    pub fn refuse(&self) {
+        self.count_closed("limit");
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.book().entries.len() >= self.shared.limits.max_connections
+    }
+
+    pub fn len(&self) -> usize {
+        self.book().entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn count(&self, side: Side, current: u64) -> ByGeneration {
+        let mut count = ByGeneration::default();
+        for (_, entry) in self.book().entries.iter().filter(|(_, entry)| entry.side == side) {
+            match current.saturating_sub(entry.generation) {
+                0 => count.current += 1,
+                1 => count.previous += 1,
+                _ => count.older += 1,
+            }
+        }
+        count
+    }
+
+    /// Connections whose peer today's trust would refuse; being closed, but not gone yet.
+    pub fn under_removed_roots(&self) -> usize {
+        self.book().entries.iter().filter(|(_, entry)| entry.untrusted()).count()
+    }
+
+    /// Asks every connection of one side, because the agent is to stop.
+    pub fn order_all(&self, side: Side, order: Order) {
+        for (_, entry) in self.book().entries.iter().filter(|(_, entry)| entry.side == side) {
+            entry.order(order, Reason::Shutdown);
+        }
+    }
+
+    pub fn closed(&self) -> &Family<ClosedLabels, Counter> {
+        &self.shared.closed
+    }
+
+    fn close(&self, key: usize) {
+        let mut book = self.book();
+        let entry = book.entries.remove(key);
+        drop(book);
+        self.count_closed(entry.reason());
+    }
+
+    fn count_closed(&self, reason: &'static str) {
+        self.shared.closed.get_or_create(&ClosedLabels { reason }).inc();
+    }
+
+    fn now(&self) -> u64 {
+        self.shared.clock.load(Relaxed)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.shared.book.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! Outbound: from the app's plain loopback connection to a server's mTLS, by bytes or by HTTP
+//! requests. The server must show the name the route asks for, or nothing is sent.
+
+mod dial;
+mod http;
+mod pool;
+mod route;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tracing::{debug, warn};
+
+pub use http::Forwarding;
+pub use route::{OutboundRoute, OutboundRouteError, Upstream};
+
+use crate::ledger::Kind;
+use crate::plane::Plane;
+use crate::relay::relay;
+use dial::dial;
+
+/// A fixed route for any protocol.
+pub struct Tunnel {
+    pub plane: Arc<Plane>,
+    pub upstream: Upstream,
+}
+
+impl Tunnel {
+    pub async fn connection(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
+        let plane = &self.plane;
+        let _open = plane.outbound_apps.enter();
+        let Some(snapshot) = plane.current.load() else {
+            return;
+        };
+        let dialed = Box::pin(dial(plane, &snapshot, &self.upstream, Kind::Tcp)).await;
+        drop(snapshot);
+        match dialed {
+            Ok(server) => {
+                if let Err(error) = relay(app, server).await {
+                    debug!(upstream = %self.upstream, %error, "outbound connection ended early");
+                }
+            }
+            Err(error) => {
+                if plane.complaints.may() {
+                    warn!(upstream = %self.upstream, %error, "outbound connection closed");
+                }
+            }
+        }
+    }
+}

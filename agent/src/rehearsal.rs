@@ -1,0 +1,77 @@
+//! The rehearsal: before a candidate is published it shakes hands with itself in memory, through
+//! the very configs that would be published, and a byte goes each way. (In TLS 1.3 a client is
+//! done before the server has judged it, so a finished handshake alone proves half.)
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection};
+
+use crate::identity::{Identity, Rejection};
+use crate::tls::{self, ClientAuth, Configs};
+
+/// More flights than any handshake takes.
+const MAX_FLIGHTS: usize = 16;
+
+pub fn rehearse(identity: &Identity, configs: &Configs, now: SystemTime) -> Result<(), Rejection> {
+    let failed = |cause: String| Rejection::HandshakeFailed { cause };
+    let Some(server) = &configs.inbound else {
+        // A pure client: whom it will dial is not here to be asked.
+        return Ok(());
+    };
+    let leaf = &identity.leaf;
+    let client = tls::self_check(leaf).map_err(|error| failed(error.to_string()))?;
+    let at = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    let server = if leaf.roles.client && configs.trusts_client(&leaf.certified.cert, at) {
+        Arc::clone(server)
+    } else {
+        // It cannot be its own peer (no clientAuth, a public root, or the last good leaf under a
+        // bundle that no longer has its root), so the client goes without a certificate.
+        let open = Configs::build(identity, ClientAuth::None).map_err(|error| failed(error.to_string()))?;
+        open.inbound.unwrap_or_else(|| Arc::clone(server))
+    };
+    shake_hands(client, server).map_err(failed)
+}
+
+fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), String> {
+    let name = ServerName::try_from("rehearsal.hotcert.internal").map_err(|error| error.to_string())?;
+    let mut client = ClientConnection::new(client, name).map_err(|error| error.to_string())?;
+    let mut server = ServerConnection::new(server).map_err(|error| error.to_string())?;
+    client.writer().write_all(b"?").map_err(|error| error.to_string())?;
+    server.writer().write_all(b"!").map_err(|error| error.to_string())?;
+    let (mut heard_by_server, mut heard_by_client) = (false, false);
+    for _ in 0..MAX_FLIGHTS {
+        carry(&mut client, &mut server).map_err(|error| format!("the server side refused it: {error}"))?;
+        carry(&mut server, &mut client).map_err(|error| format!("the client side refused it: {error}"))?;
+        heard_by_server |= received(&mut server) == Some(b'?');
+        heard_by_client |= received(&mut client) == Some(b'!');
+        if heard_by_server && heard_by_client {
+            return Ok(());
+        }
+    }
+    Err("it did not finish".into())
+}
+
+fn carry<A, B>(from: &mut ConnectionCommon<A>, to: &mut ConnectionCommon<B>) -> Result<(), rustls::Error> {
+    let mut flight = Vec::new();
+    while from.wants_write() {
+        if from.write_tls(&mut flight).is_err() {
+            break;
+        }
+    }
+    let mut rest = flight.as_slice();
+    while !rest.is_empty() {
+        if to.read_tls(&mut rest).is_err() {
+            break;
+        }
+        to.process_new_packets()?;
+    }
+    Ok(())
+}
+
+fn received<S>(connection: &mut ConnectionCommon<S>) -> Option<u8> {
+    let mut byte = [0];
+    connection.reader().read_exact(&mut byte).ok().map(|()| byte[0])
+}

@@ -1,0 +1,346 @@
+//! The reload loop: the only writer. Whatever wakes it, it does the same thing: look, compare with
+//! what is served, judge, rehearse, publish. It reports to `status` and calls nobody else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tracing::{error, info, warn};
+
+use crate::identity::{Identity, Policy, Rejection, Verdict};
+use crate::material::{Fingerprint, Material};
+use crate::rehearsal::rehearse;
+use crate::snapshot::{Publisher, Snapshot};
+use crate::status::{Attempt, Held, Outcome, Refusal, Status};
+use crate::tls::{ClientAuth, Configs};
+use crate::volume::Volume;
+use crate::volume::watch::Watch;
+
+/// Where files are not swapped at once, what is amiss is believed only when nothing has moved for
+/// this long.
+const SETTLE: Duration = Duration::from_millis(250);
+/// First look again after something that may be half written; doubles up to the poll interval.
+const RETRY: Duration = Duration::from_millis(20);
+/// The poll while no events are to be expected.
+const UNWATCHED_POLL: Duration = Duration::from_millis(250);
+
+pub struct Reload {
+    pub volume: Volume,
+    pub policy: Policy,
+    pub client_auth: ClientAuth,
+    pub poll: Duration,
+    pub publisher: Publisher,
+    pub status: Status,
+}
+
+/// Runs until dropped.
+pub async fn run(reload: Reload) {
+    let hint = Arc::new(Notify::new());
+    let mut watch = Watch::new(reload.volume.directory(), Arc::clone(&hint));
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            error!(%error, "cannot listen for SIGHUP");
+            return;
+        }
+    };
+    let mut state = State::new(reload);
+    loop {
+        let watching = state.arm(&mut watch);
+        let volume = state.reload.volume.clone();
+        let Ok(material) = tokio::task::spawn_blocking(move || volume.look()).await else {
+            error!("reading the identity directory panicked");
+            return;
+        };
+        state.consider(&material, SystemTime::now());
+        let wait = state.next_look(watching, SystemTime::now());
+        tokio::select! {
+            () = hint.notified() => {}
+            _ = hangup.recv() => info!("looking again on SIGHUP"),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// What the loop remembers between looks.
+struct State {
+    reload: Reload,
+    served: Option<Arc<Snapshot>>,
+    /// Content that is served whole: both leaf and trust were taken from it.
+    served_content: Option<Fingerprint>,
+    tried: Option<Tried>,
+    retry: Option<Duration>,
+    said_plain: bool,
+    said_unwatched: bool,
+    said_expired: Option<u64>,
+}
+
+/// The last content that was not taken whole.
+struct Tried {
+    content: Fingerprint,
+    first_seen: Instant,
+    /// Reasons that were announced, so that each is once.
+    announced: Option<(Option<&'static str>, Option<&'static str>)>,
+}
+
+impl State {
+    fn new(reload: Reload) -> Self {
+        let directory = reload.volume.directory().display().to_string();
+        reload.status.update(|report| report.source.directory = directory);
+        Self {
+            reload,
+            served: None,
+            served_content: None,
+            tried: None,
+            retry: None,
+            said_plain: false,
+            said_unwatched: false,
+            said_expired: None,
+        }
+    }
+
+    fn arm(&mut self, watch: &mut Watch) -> bool {
+        let watching = watch.arm().unwrap_or_else(|error| {
+            if !self.said_unwatched {
+                self.said_unwatched = true;
+                warn!(%error, "no events from the identity directory: changes are noticed by polling only");
+            }
+            false
+        });
+        self.reload.status.update(|report| report.source.watching = watching);
+        watching
+    }
+
+    fn consider(&mut self, material: &Material, now: SystemTime) {
+        self.note_layout(material);
+        let content = material.fingerprint();
+        if self.served_content == Some(content) {
+            self.unchanged(now);
+            return;
+        }
+        let settled = material.atomic || self.stood_still(content);
+        let served = self.served.as_ref().map(|snapshot| snapshot.identity.clone());
+        let in_force = served.as_ref().and_then(|identity| identity.trust.as_ref());
+        let mut verdict = Identity::parse(material, &self.reload.policy, in_force, now);
+        if !settled && is_doubtful(&verdict, served.as_ref()) {
+            // Somebody may be writing file by file: look again before believing it.
+            self.retry = Some(RETRY);
+            return;
+        }
+        if let Err(rejection) = self.take(&verdict, served.as_ref(), material, now) {
+            // The parts looked good and the whole does not work: go on with the leaf that does.
+            verdict.leaf = Err(rejection);
+            if let Err(rejection) = self.take(&verdict, served.as_ref(), material, now) {
+                verdict.trust = Err(rejection);
+            }
+        }
+        self.conclude(content, &verdict, now);
+    }
+
+    /// Publishes what the verdict leaves to be served, if that differs from what is.
+    fn take(
+        &mut self,
+        verdict: &Verdict,
+        served: Option<&Identity>,
+        material: &Material,
+        now: SystemTime,
+    ) -> Result<(), Rejection> {
+        let Some(identity) = verdict.succeed(served) else {
+            return Ok(());
+        };
+        if served.is_some_and(|served| served.same_as(&identity)) {
+            return Ok(());
+        }
+        let configs = Configs::build(&identity, self.reload.client_auth)
+            .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
+        rehearse(&identity, &configs, now)?;
+        let changed_at = self.served.is_some().then_some(material.changed_at).flatten();
+        let snapshot = self.reload.publisher.publish(identity, configs, changed_at);
+        announce(&snapshot);
+        self.reload.status.count(Outcome::Published, "none");
+        self.served = Some(snapshot);
+        Ok(())
+    }
+
+    fn conclude(&mut self, content: Fingerprint, verdict: &Verdict, now: SystemTime) {
+        let (leaf, trust) = (verdict.leaf.as_ref().err(), verdict.trust.as_ref().err());
+        if leaf.is_none() && trust.is_none() {
+            self.served_content = Some(content);
+            self.tried = None;
+            self.retry = None;
+            self.reload.status.update(|report| {
+                report.refused_leaf = None;
+                report.refused_trust = None;
+                report.held = None;
+                report.last_attempt = Some(Attempt { at: now, outcome: Outcome::Published, refusal: None });
+            });
+            return;
+        }
+        self.served_content = None;
+        self.stood_still(content);
+        let reasons = (leaf.map(Rejection::reason), trust.map(Rejection::reason));
+        let torn = [leaf, trust].into_iter().flatten().any(Rejection::may_be_torn);
+        if let Some(tried) = &mut self.tried
+            && tried.announced != Some(reasons)
+        {
+            tried.announced = Some(reasons);
+            self.retry = torn.then_some(RETRY);
+            self.refuse(leaf, trust);
+        }
+        self.report(leaf, trust, now);
+    }
+
+    /// Once per content and reason: the log and the counter.
+    fn refuse(&self, leaf: Option<&Rejection>, trust: Option<&Rejection>) {
+        let serving = match &self.served {
+            Some(snapshot) => format!("generation {} goes on being served", snapshot.generation),
+            None => "nothing is served yet".into(),
+        };
+        let mut said = None;
+        for (part, rejection) in [("trust", trust), ("leaf", leaf)] {
+            let Some(rejection) = rejection else { continue };
+            // A bundle that is refused can refuse the leaf with it: say so once.
+            if said.replace(rejection) == Some(rejection) {
+                continue;
+            }
+            let reason = rejection.reason();
+            if let Rejection::NotYetValid { .. } = rejection {
+                info!(part, reason, detail = %rejection, serving, "candidate held");
+                self.reload.status.count(Outcome::Held, reason);
+            } else {
+                warn!(part, reason, detail = %rejection, serving, "candidate refused");
+                self.reload.status.count(Outcome::Refused, reason);
+            }
+        }
+    }
+
+    fn report(&self, leaf: Option<&Rejection>, trust: Option<&Rejection>, now: SystemTime) {
+        self.reload.status.update(|report| {
+            let keep = |before: &Option<Refusal>, rejection: Option<&Rejection>| {
+                let rejection = rejection?.clone();
+                let since = before
+                    .as_ref()
+                    .filter(|before| before.rejection == rejection)
+                    .map_or(now, |before| before.since);
+                Some(Refusal { rejection, since })
+            };
+            report.held = match leaf {
+                Some(Rejection::NotYetValid { not_before, serial, .. }) => {
+                    Some(Held { not_before: *not_before, serial: serial.clone() })
+                }
+                _ => None,
+            };
+            report.refused_leaf = keep(&report.refused_leaf, leaf.filter(|_| report.held.is_none()));
+            report.refused_trust = keep(&report.refused_trust, trust);
+            let outcome =
+                if report.held.is_some() && trust.is_none() { Outcome::Held } else { Outcome::Refused };
+            report.last_attempt = Some(Attempt { at: now, outcome, refusal: leaf.or(trust).cloned() });
+        });
+    }
+
+    fn unchanged(&mut self, now: SystemTime) {
+        self.tried = None;
+        self.retry = None;
+        self.reload.status.update(|report| {
+            report.refused_leaf = None;
+            report.refused_trust = None;
+            report.held = None;
+            report.last_attempt = Some(Attempt { at: now, outcome: Outcome::Unchanged, refusal: None });
+        });
+    }
+
+    /// Whether this content has been there for a while.
+    fn stood_still(&mut self, content: Fingerprint) -> bool {
+        match &self.tried {
+            Some(tried) if tried.content == content => tried.first_seen.elapsed() >= SETTLE,
+            _ => {
+                self.tried = Some(Tried { content, first_seen: Instant::now(), announced: None });
+                false
+            }
+        }
+    }
+
+    fn note_layout(&mut self, material: &Material) {
+        let plain = !material.atomic && self.reload.volume.directory().exists();
+        if plain && !self.said_plain {
+            self.said_plain = true;
+            let directory = self.reload.volume.directory().display().to_string();
+            warn!(
+                directory,
+                "no ..data in the identity directory: if this is a subPath mount of a Secret, Kubernetes never \
+                 updates it and a rotated certificate will not arrive; mount the whole Secret as a directory"
+            );
+        }
+        self.reload.status.update(|report| {
+            report.source.atomic = material.atomic;
+            report.source.notices = match plain {
+                true => vec!["no ..data: a subPath mount is never updated by Kubernetes".into()],
+                false => Vec::new(),
+            };
+        });
+    }
+
+    /// How long to wait if nothing happens: the poll, or less if something is due before.
+    fn next_look(&mut self, watching: bool, now: SystemTime) -> Duration {
+        let mut wait = if watching { self.reload.poll } else { self.reload.poll.min(UNWATCHED_POLL) };
+        if let Some(retry) = self.retry {
+            wait = wait.min(retry);
+            self.retry = (retry < self.reload.poll).then_some(retry * 2);
+        }
+        if let Some(held) = self.reload.status.report().held {
+            wait = wait.min(held.not_before.duration_since(now).unwrap_or(RETRY));
+        }
+        if let Some(served) = &self.served {
+            let leaf = &served.identity.leaf;
+            match leaf.not_after.duration_since(now) {
+                Ok(left) => wait = wait.min(left),
+                Err(_) if self.said_expired != Some(served.generation) => {
+                    self.said_expired = Some(served.generation);
+                    error!(
+                        serial = leaf.serial,
+                        not_after = %humantime::format_rfc3339_seconds(leaf.not_after),
+                        "the served certificate has expired and no newer one has arrived: this pod is unready"
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+        wait.max(Duration::from_millis(1))
+    }
+}
+
+/// Something is wrong with it, or it takes away a root: what a half-done writer would leave.
+fn is_doubtful(verdict: &Verdict, served: Option<&Identity>) -> bool {
+    let torn = |rejection: Option<&Rejection>| rejection.is_some_and(Rejection::may_be_torn);
+    if torn(verdict.leaf.as_ref().err()) || torn(verdict.trust.as_ref().err()) {
+        return true;
+    }
+    let before = served.and_then(|identity| identity.trust.as_ref());
+    match (&verdict.trust, before) {
+        (Ok(Some(after)), Some(before)) => after.lost_a_root_of(before),
+        (Ok(None), Some(_)) => true,
+        _ => false,
+    }
+}
+
+fn announce(snapshot: &Snapshot) {
+    let Identity { leaf, trust } = &snapshot.identity;
+    info!(
+        generation = snapshot.generation,
+        serial = leaf.serial,
+        names = %leaf.names,
+        not_after = %humantime::format_rfc3339_seconds(leaf.not_after),
+        roots = trust.as_ref().map_or(0, |trust| trust.roots.len()),
+        "identity published"
+    );
+    if !leaf.roles.client {
+        warn!(serial = leaf.serial, "the leaf does not do as a client certificate: no outbound mTLS with it");
+    }
+    if !leaf.roles.server {
+        warn!(
+            serial = leaf.serial,
+            "the leaf does not do as a server certificate: nothing is served with it"
+        );
+    }
+}

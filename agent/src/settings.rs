@@ -1,0 +1,209 @@
+//! Settings: the command line, judged. A value that exists can be run with; every mistake on the
+//! way is collected, so that a person fixes them in one go.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::authorize::AllowList;
+use crate::cli::{IdentityArgs, RunArgs};
+use crate::identity::Policy;
+use crate::inbound::InboundRoute;
+use crate::ledger::Limits;
+use crate::material::{CredentialFiles, Layout};
+use crate::outbound::OutboundRoute;
+use crate::plane::Timeouts;
+use crate::tls::ClientAuth;
+
+/// Descriptors kept for what is not a proxied connection.
+const SPARE_DESCRIPTORS: u64 = 128;
+const MOST_CONNECTIONS: u64 = 100_000;
+const MOST_WORKERS: usize = 4;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub identity: PathBuf,
+    pub layout: Layout,
+    pub policy: Policy,
+    pub client_auth: ClientAuth,
+    pub poll: Duration,
+    pub inbound: Vec<InboundRoute>,
+    pub allow: AllowList,
+    pub outbound: Vec<OutboundRoute>,
+    pub http_proxy: Option<SocketAddr>,
+    pub admin: SocketAddr,
+    pub proof: SocketAddr,
+    pub workers: usize,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub shutdown: ShutdownTimes,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ShutdownTimes {
+    pub delay: Duration,
+    pub grace: Duration,
+    pub outbound_linger: Duration,
+}
+
+impl Settings {
+    /// All that is wrong with the arguments, or settings that can be run with.
+    pub fn from_args(args: &RunArgs) -> Result<Self, Vec<String>> {
+        let mut errors = Errors::default();
+        let mut policy = policy(&args.files, &mut errors);
+        let inbound: Vec<InboundRoute> = errors.all("--inbound", &args.inbound);
+        let outbound: Vec<OutboundRoute> = errors.all("--outbound", &args.outbound);
+        let allow = AllowList(errors.all("--allow", &args.allow));
+        let http_proxy: Option<SocketAddr> =
+            args.http_proxy.as_ref().and_then(|text| errors.listen("--http-proxy", text));
+        if let Some(listen) = http_proxy.filter(|listen| !listen.ip().is_loopback()) {
+            errors.add("--http-proxy", format!("{listen} is not a loopback address: whoever reached it would speak with this pod's identity"));
+        }
+        if args.files.client_auth == ClientAuth::None && !allow.0.is_empty() {
+            errors.add("--allow", "with --client-auth none nobody shows a name to be allowed by");
+        }
+        let admin = errors.listen("--admin", &args.admin);
+        let proof = errors.listen("--proof", &args.proof);
+        let workers = match &args.workers {
+            Some(text) => errors.positive("--workers", text),
+            None => std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS),
+        };
+        let max_connections = match &args.max_connections {
+            Some(text) => errors.positive("--max-connections", text),
+            None => connections_by_descriptors(),
+        };
+        let limits = Limits {
+            max_connections,
+            idle: errors.duration("--idle-timeout", &args.idle_timeout),
+            max_age: errors.duration("--max-age", &args.max_age),
+            request_head: errors.duration("--request-timeout", &args.request_timeout),
+            drain_after: errors.duration("--drain-after", &args.drain_after),
+            root_drain: errors.duration("--root-drain", &args.root_drain),
+        };
+        let timeouts = Timeouts {
+            handshake: errors.duration("--handshake-timeout", &args.handshake_timeout),
+            connect: errors.duration("--connect-timeout", &args.connect_timeout),
+        };
+        let shutdown = ShutdownTimes {
+            delay: errors.duration("--shutdown-delay", &args.shutdown_delay),
+            grace: errors.duration("--shutdown-grace", &args.shutdown_grace),
+            outbound_linger: errors.duration("--outbound-linger", &args.outbound_linger),
+        };
+        let poll = errors.duration("--poll-interval", &args.poll_interval);
+        if poll.is_zero() {
+            errors.add("--poll-interval", "it must be longer than nothing");
+        }
+        policy.serves = !inbound.is_empty();
+        match (admin, proof) {
+            (Some(admin), Some(proof)) if errors.0.is_empty() => Ok(Self {
+                identity: args.identity.clone(),
+                layout: layout(&args.files),
+                policy,
+                client_auth: args.files.client_auth,
+                poll,
+                inbound,
+                allow,
+                outbound,
+                http_proxy,
+                admin,
+                proof,
+                workers,
+                limits,
+                timeouts,
+                shutdown,
+            }),
+            _ => Err(errors.0),
+        }
+    }
+
+    pub fn has_no_outbound(&self) -> bool {
+        self.outbound.is_empty() && self.http_proxy.is_none()
+    }
+
+    /// What `check` needs: the policy alone.
+    pub fn policy(args: &IdentityArgs) -> Result<Policy, Vec<String>> {
+        let mut errors = Errors::default();
+        let policy = policy(args, &mut errors);
+        if errors.0.is_empty() { Ok(policy) } else { Err(errors.0) }
+    }
+}
+
+pub fn layout(args: &IdentityArgs) -> Layout {
+    let credential = match &args.bundle_file {
+        Some(file) => CredentialFiles::Bundle { file: file.clone() },
+        None => CredentialFiles::Pair { certificate: args.cert_file.clone(), key: args.key_file.clone() },
+    };
+    Layout { credential, trust: args.ca_file.clone() }
+}
+
+fn policy(args: &IdentityArgs, errors: &mut Errors) -> Policy {
+    for (flag, name) in [
+        ("--cert-file", Some(&args.cert_file)),
+        ("--key-file", Some(&args.key_file)),
+        ("--ca-file", Some(&args.ca_file)),
+        ("--bundle-file", args.bundle_file.as_ref()),
+    ] {
+        if name.is_some_and(|name| name.is_empty() || name.contains('/') || name.starts_with("..")) {
+            errors.add(flag, "give the name of a file in the identity directory, not a path");
+        }
+    }
+    Policy {
+        public_server: args.client_auth == ClientAuth::None,
+        serves: false,
+        expected_names: errors.all("--expect-name", &args.expect_name),
+    }
+}
+
+#[derive(Default)]
+struct Errors(Vec<String>);
+
+impl Errors {
+    fn add(&mut self, flag: &str, error: impl Display) {
+        self.0.push(format!("{flag}: {error}"));
+    }
+
+    fn all<T: FromStr<Err: Display>>(&mut self, flag: &str, texts: &[String]) -> Vec<T> {
+        texts.iter().filter(|text| !text.is_empty()).filter_map(|text| self.one(flag, text.parse())).collect()
+    }
+
+    fn one<T, E: Display>(&mut self, flag: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.add(flag, error)).ok()
+    }
+
+    fn listen(&mut self, flag: &str, text: &str) -> Option<SocketAddr> {
+        self.one(
+            flag,
+            text.parse().map_err(|_| format!("{text:?} is no ADDRESS:PORT, such as 127.0.0.1:9640")),
+        )
+    }
+
+    fn duration(&mut self, flag: &str, text: &str) -> Duration {
+        let parsed = humantime::parse_duration(text)
+            .map_err(|error| format!("{text:?}: {error}; write it like 500ms, 30s or 24h"));
+        self.one(flag, parsed).unwrap_or_default()
+    }
+
+    fn positive(&mut self, flag: &str, text: &str) -> usize {
+        let parsed = text
+            .parse()
+            .ok()
+            .filter(|count| *count > 0)
+            .ok_or_else(|| format!("{text:?} is no number above 0"));
+        self.one(flag, parsed).unwrap_or(1)
+    }
+}
+
+/// A proxied connection takes two descriptors. Raises the limit as far as it may be raised.
+fn connections_by_descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let descriptors = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let connections = descriptors.unwrap_or(u64::MAX).saturating_sub(SPARE_DESCRIPTORS) / 2;
+    usize::try_from(connections.clamp(64, MOST_CONNECTIONS)).unwrap_or(64)
+}

@@ -1,0 +1,185 @@
+//! TLS configurations made from an `Identity`. The only place that builds rustls configs: no
+//! resumption in either direction (a stored session would outlive the trust it was made under),
+//! and no verifier that can be swapped beneath a handshake.
+
+mod route;
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+pub use route::{ExpectedServer, ExpectedServerError};
+
+use crate::identity::{Identity, Leaf, Trust};
+
+/// ALPN of the agent's dial of its own listener, so that it is served without troubling the app.
+pub const SELF_CHECK_ALPN: &[u8] = b"hotcert-self-check";
+
+/// Whether inbound clients must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ClientAuth {
+    /// mTLS: no certificate that the trust bundle verifies, no connection.
+    Require,
+    /// Plain HTTPS, for a public server certificate.
+    None,
+}
+
+/// Everything a connection needs of one identity. What the identity cannot do is `None`.
+#[derive(Debug)]
+pub struct Configs {
+    /// Inbound, any protocol.
+    pub inbound: Option<Arc<ServerConfig>>,
+    /// Inbound, negotiating h2 or http/1.1.
+    pub inbound_http: Option<Arc<ServerConfig>>,
+    /// Always mTLS, whatever the inbound listeners ask for.
+    pub proof: Option<Arc<ServerConfig>>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    outbound: Option<Outbound>,
+}
+
+#[derive(Debug)]
+struct Outbound {
+    leaf: Arc<Leaf>,
+    roots: Arc<RootCertStore>,
+}
+
+impl Configs {
+    pub fn build(identity: &Identity, client_auth: ClientAuth) -> Result<Self, rustls::Error> {
+        let Identity { leaf, trust } = identity;
+        let clients = trust.as_deref().map(client_verifier).transpose()?;
+        let proof = match &clients {
+            Some(clients) if leaf.roles.server => Some(server_config(leaf, Some(clients), HTTP_1)?),
+            _ => None,
+        };
+        let required = match (client_auth, &clients) {
+            // Fail closed: mTLS was asked for and there is nothing to verify with.
+            (ClientAuth::Require, None) => None,
+            (ClientAuth::Require, Some(clients)) => Some(Some(clients)),
+            (ClientAuth::None, _) => Some(None),
+        };
+        let (inbound, inbound_http) = match required {
+            Some(clients) if leaf.roles.server => {
+                (Some(server_config(leaf, clients, &[])?), Some(server_config(leaf, clients, HTTP_2_OR_1)?))
+            }
+            _ => (None, None),
+        };
+        let outbound = match trust {
+            Some(trust) if leaf.roles.client => {
+                Some(Outbound { leaf: Arc::clone(leaf), roots: Arc::clone(&trust.store) })
+            }
+            _ => None,
+        };
+        Ok(Self { inbound, inbound_http, proof, clients, outbound })
+    }
+
+    /// For one outbound connection: the server must show `expected`. `None` where the identity
+    /// cannot be a client.
+    pub fn outbound(&self, expected: &ExpectedServer, alpn: &[&[u8]]) -> Option<Arc<ClientConfig>> {
+        let Outbound { leaf, roots } = self.outbound.as_ref()?;
+        let verifier = route::verifier(expected.clone(), Arc::clone(roots));
+        client_config(verifier, Some(leaf), alpn).ok()
+    }
+
+    pub fn can_dial(&self) -> bool {
+        self.outbound.is_some()
+    }
+
+    /// Whether a client that came in with `chain` (leaf first) at `at` would be let in under this
+    /// trust.
+    pub fn trusts_client(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+        match (&self.clients, chain) {
+            (Some(clients), [leaf, intermediates @ ..]) => {
+                clients.verify_client_cert(leaf, intermediates, at).is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a server that showed `chain` (leaf first) at `at` would be trusted under this trust.
+    pub fn trusts_server(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+        match (&self.outbound, chain) {
+            (Some(outbound), [leaf, intermediates @ ..]) => {
+                route::verify_chain(leaf, intermediates, &outbound.roots, at).is_ok()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// For the agent's dial of its own listener: presents the leaf if it may, and accepts that leaf
+/// and no other.
+pub fn self_check(leaf: &Leaf) -> Result<Arc<ClientConfig>, rustls::Error> {
+    client_config(route::only(leaf), leaf.roles.client.then_some(leaf), &[SELF_CHECK_ALPN])
+}
+
+/// As `config`, also taking the self-check's ALPN.
+pub fn with_self_check(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![SELF_CHECK_ALPN.to_vec()];
+    Arc::new(config)
+}
+
+pub fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+    &PROVIDER
+}
+
+const HTTP_1: &[&[u8]] = &[b"http/1.1"];
+const HTTP_2_OR_1: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+fn server_config(
+    leaf: &Leaf,
+    clients: Option<&Arc<dyn ClientCertVerifier>>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(provider())).with_safe_default_protocol_versions()?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(present(leaf));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+fn client_config(
+    verifier: Arc<dyn ServerCertVerifier>,
+    leaf: Option<&Leaf>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match leaf {
+        Some(leaf) => builder.with_client_cert_resolver(present(leaf)),
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+fn present(leaf: &Leaf) -> Arc<SingleCertAndKey> {
+    Arc::new(SingleCertAndKey::from(Arc::clone(&leaf.certified)))
+}
+
+fn client_verifier(trust: &Trust) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    WebPkiClientVerifier::builder_with_provider(Arc::clone(&trust.store), Arc::clone(provider()))
+        // The list of acceptable roots is of no use to our peers, which have one certificate, and
+        // would tell everyone who connects whom we trust.
+        .clear_root_hint_subjects()
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))
+}
