@@ -75,7 +75,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
 
     let dial = listeners.own_dial();
     tokio::spawn(plane.ledger.clone().sweep(current.clone()));
-    tokio::spawn(self_check::run(current.clone(), dial, status.clone()));
+    let unseen = current.clone();
     tokio::spawn(reload::run(Reload {
         volume: Volume::new(&settings.identity, settings.layout.clone()),
         policy: settings.policy.clone(),
@@ -142,6 +142,9 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
             Arc::clone(&forwarding).connection(socket, from)
         });
     }
+
+    // Only now is there something to dial.
+    tokio::spawn(self_check::run(unseen, dial, status.clone()));
 
     signals.next().await;
     let drain = drain(&settings, &plane, &status, &close_inbound, &close_outbound);

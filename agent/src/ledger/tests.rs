@@ -1,1 +1,162 @@
+//! When connections are asked to end, by a clock that the test moves.
 
+#![allow(clippy::unwrap_used)]
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::identity::{Identity, Policy};
+use crate::material::{Credential, Material};
+use crate::peer::Peers;
+use crate::snapshot;
+use crate::tls::{ClientAuth, Configs};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Root = CertifiedIssuer<'static, KeyPair>;
+
+fn root(name: &str) -> Root {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// An identity under `issuer`, trusting `roots`, and its leaf's DER.
+fn identity(issuer: &Root, roots: &[&Root]) -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(vec!["a.test".to_owned()]).unwrap().signed_by(&key, issuer).unwrap();
+    let bundle: String = roots.iter().map(|root| root.pem()).collect();
+    let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
+    let material = Material {
+        credential: Credential::Pair { certificate: part(certificate.pem()), key: part(key.serialize_pem()) },
+        trust: part(bundle),
+        changed_at: None,
+        atomic: true,
+    };
+    Identity::parse(&material, &Policy::default(), None, SystemTime::now()).succeed(None).unwrap()
+}
+
+struct World {
+    ledger: Ledger,
+    publisher: snapshot::Publisher,
+    now: Duration,
+}
+
+impl World {
+    fn new() -> Self {
+        let limits = Limits {
+            max_connections: 3,
+            idle: 100 * SECOND,
+            max_age: 1000 * SECOND,
+            request_head: 10 * SECOND,
+            drain_after: 20 * SECOND,
+            root_drain: 5 * SECOND,
+        };
+        Self { ledger: Ledger::new(limits), publisher: snapshot::channel().0, now: Duration::ZERO }
+    }
+
+    fn publish(&mut self, identity: &Identity) -> Arc<Snapshot> {
+        let configs = Configs::build(identity, ClientAuth::Require).unwrap();
+        let snapshot = self.publisher.publish(identity.clone(), configs, None);
+        self.ledger.judge(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.ledger.advance(self.now);
+        self.ledger.expire(SystemTime::now());
+    }
+}
+
+fn peer(identity: &Identity) -> Option<Arc<Peer>> {
+    Peers::default().meet(&identity.leaf.certified.cert)
+}
+
+#[test]
+fn client_of_a_removed_root_is_cut_on_tcp_and_finishes_on_http() {
+    let (old, new) = (root("old"), root("new"));
+    let mut world = World::new();
+    let both = identity(&new, &[&old, &new]);
+    let snapshot = world.publish(&both);
+    let stale = peer(&identity(&old, &[&old]));
+    let fresh = peer(&identity(&new, &[&new]));
+    let open = |kind, peer: &Option<Arc<Peer>>| {
+        world.ledger.open(Side::Inbound, kind, &snapshot, peer.clone()).unwrap()
+    };
+    let (tcp, http, kept) = (open(Kind::Tcp, &stale), open(Kind::Http1, &stale), open(Kind::Tcp, &fresh));
+    world.publish(&identity(&new, &[&new]));
+    assert_eq!((tcp.ordered(), http.ordered(), kept.ordered()), (Order::Cut, Order::Finish, Order::None));
+    assert_eq!(world.ledger.under_removed_roots(), 2);
+    world.pass(6 * SECOND);
+    assert_eq!((http.ordered(), kept.ordered()), (Order::Cut, Order::None));
+}
+
+#[test]
+fn connection_that_shook_hands_before_the_removal_and_opens_after_is_cut() {
+    let (old, new) = (root("old"), root("new"));
+    let mut world = World::new();
+    let before = world.publish(&identity(&new, &[&old, &new]));
+    world.publish(&identity(&new, &[&new]));
+    let late = world.ledger.open(Side::Inbound, Kind::Tcp, &before, peer(&identity(&old, &[&old]))).unwrap();
+    assert_eq!(late.ordered(), Order::Cut);
+}
+
+#[test]
+fn http_under_an_older_leaf_is_asked_to_close_after_a_while_and_tcp_is_not() {
+    let root = root("root");
+    let mut world = World::new();
+    let snapshot = world.publish(&identity(&root, &[&root]));
+    let http = world.ledger.open(Side::Inbound, Kind::Http1, &snapshot, None).unwrap();
+    let tcp = world.ledger.open(Side::Inbound, Kind::Tcp, &snapshot, None).unwrap();
+    world.publish(&identity(&root, &[&root]));
+    let current = world.ledger.count(Side::Inbound, 2);
+    assert_eq!(current, ByGeneration { current: 0, previous: 2, older: 0 });
+    world.pass(19 * SECOND);
+    assert_eq!(http.ordered(), Order::None);
+    world.pass(12 * SECOND);
+    assert_eq!(http.ordered(), Order::LastRequest);
+    world.pass(32 * SECOND);
+    assert_eq!((http.ordered(), tcp.ordered()), (Order::Finish, Order::None));
+}
+
+#[test]
+fn idle_old_and_slow_connections_end_and_moving_ones_do_not() {
+    let root = root("root");
+    let mut world = World::new();
+    let snapshot = world.publish(&identity(&root, &[&root]));
+    let open = |world: &World, kind| world.ledger.open(Side::Inbound, kind, &snapshot, None).unwrap();
+    let (idle, moving, slow) = (open(&world, Kind::Tcp), open(&world, Kind::Tcp), open(&world, Kind::Http1));
+    world.pass(SECOND);
+    slow.head_bytes();
+    world.pass(11 * SECOND);
+    assert_eq!(slow.ordered(), Order::Cut);
+    moving.touch();
+    world.pass(89 * SECOND);
+    assert_eq!((idle.ordered(), moving.ordered()), (Order::Cut, Order::None));
+    for _ in 0..10 {
+        moving.touch();
+        world.pass(90 * SECOND);
+    }
+    assert_eq!(moving.ordered(), Order::Cut);
+    assert_eq!(
+        (idle.entry.reason(), slow.entry.reason(), moving.entry.reason()),
+        ("idle", "slow_request", "max_age")
+    );
+}
+
+#[test]
+fn ledger_is_bounded_and_forgets_what_is_dropped() {
+    let root = root("root");
+    let mut world = World::new();
+    let snapshot = world.publish(&identity(&root, &[&root]));
+    let open = || world.ledger.open(Side::Inbound, Kind::Tcp, &snapshot, None);
+    let held: Vec<_> = (0..3).map(|_| open().unwrap()).collect();
+    assert!(open().is_none() && world.ledger.is_full());
+    drop(held);
+    assert!(world.ledger.is_empty() && open().is_some());
+}

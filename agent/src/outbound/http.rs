@@ -2,6 +2,7 @@
 //! fixed route that speaks HTTP. What cannot be reached or trusted is a 502 that says why.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tracing::warn;
 
+use super::dial::DialError;
 use super::pool::{Outgoing, Pool, PooledClient};
 use super::route::Upstream;
 use crate::http::{MAX_HEAD_BYTES, Reply, answer, remove_hop_headers, with_causes};
@@ -80,7 +82,7 @@ impl Forwarding {
         })?;
         let mut response = send(&client, head, body)
             .await
-            .map_err(|error| Refusal { status: StatusCode::BAD_GATEWAY, reason: with_causes(&error) })?;
+            .map_err(|error| Refusal { status: StatusCode::BAD_GATEWAY, reason: explain(&error) })?;
         remove_hop_headers(response.headers_mut());
         response.headers_mut().remove(PROXY_AUTHENTICATE);
         Ok(response.map(Either::Left))
@@ -144,6 +146,18 @@ async fn send(
         Err(error) if !error.is_connect() && was_closed(&error) => client.request(bodiless(head)).await,
         result => result,
     }
+}
+
+/// Our own words where the failure is ours to explain, the library's where it is not.
+fn explain(error: &legacy::Error) -> String {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<DialError>() {
+            return error.to_string();
+        }
+        cause = error.source();
+    }
+    with_causes(error)
 }
 
 fn was_closed(error: &legacy::Error) -> bool {
