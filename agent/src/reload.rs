@@ -116,7 +116,7 @@ impl State {
         self.note_layout(material);
         let content = material.fingerprint();
         if self.served_content == Some(content) {
-            self.unchanged(now);
+            self.all_good(Outcome::Unchanged, now);
             return;
         }
         let settled = material.atomic || self.stood_still(content);
@@ -128,14 +128,15 @@ impl State {
             self.retry = Some(RETRY);
             return;
         }
-        if let Err(rejection) = self.take(&verdict, served.as_ref(), material, now) {
+        let outcome = self.take(&verdict, served.as_ref(), material, now).or_else(|rejection| {
             // The parts looked good and the whole does not work: go on with the leaf that does.
             verdict.leaf = Err(rejection);
-            if let Err(rejection) = self.take(&verdict, served.as_ref(), material, now) {
-                verdict.trust = Err(rejection);
-            }
+            self.take(&verdict, served.as_ref(), material, now)
+        });
+        if let Err(rejection) = &outcome {
+            verdict.trust = Err(rejection.clone());
         }
-        self.conclude(content, &verdict, now);
+        self.conclude(content, &verdict, outcome.unwrap_or(Outcome::Refused), now);
     }
 
     /// Publishes what the verdict leaves to be served, if that differs from what is.
@@ -145,12 +146,12 @@ impl State {
         served: Option<&Identity>,
         material: &Material,
         now: SystemTime,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Outcome, Rejection> {
         let Some(identity) = verdict.succeed(served) else {
-            return Ok(());
+            return Ok(Outcome::Refused);
         };
         if served.is_some_and(|served| served.same_as(&identity)) {
-            return Ok(());
+            return Ok(Outcome::Unchanged);
         }
         let configs = Configs::build(&identity, self.reload.client_auth)
             .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
@@ -160,21 +161,14 @@ impl State {
         announce(&snapshot);
         self.reload.status.count(Outcome::Published, "none");
         self.served = Some(snapshot);
-        Ok(())
+        Ok(Outcome::Published)
     }
 
-    fn conclude(&mut self, content: Fingerprint, verdict: &Verdict, now: SystemTime) {
+    fn conclude(&mut self, content: Fingerprint, verdict: &Verdict, outcome: Outcome, now: SystemTime) {
         let (leaf, trust) = (verdict.leaf.as_ref().err(), verdict.trust.as_ref().err());
         if leaf.is_none() && trust.is_none() {
             self.served_content = Some(content);
-            self.tried = None;
-            self.retry = None;
-            self.reload.status.update(|report| {
-                report.refused_leaf = None;
-                report.refused_trust = None;
-                report.held = None;
-                report.last_attempt = Some(Attempt { at: now, outcome: Outcome::Published, refusal: None });
-            });
+            self.all_good(outcome, now);
             return;
         }
         self.served_content = None;
@@ -239,14 +233,15 @@ impl State {
         });
     }
 
-    fn unchanged(&mut self, now: SystemTime) {
+    /// What is served is what is there.
+    fn all_good(&mut self, outcome: Outcome, now: SystemTime) {
         self.tried = None;
         self.retry = None;
         self.reload.status.update(|report| {
             report.refused_leaf = None;
             report.refused_trust = None;
             report.held = None;
-            report.last_attempt = Some(Attempt { at: now, outcome: Outcome::Unchanged, refusal: None });
+            report.last_attempt = Some(Attempt { at: now, outcome, refusal: None });
         });
     }
 

@@ -68,8 +68,11 @@ pub async fn dial(
         }
     };
     plane.handshakes.count("outbound", "ok");
-    let peer = plane.peers.meet(chain_of(stream.get_ref().1));
-    let connection = plane.ledger.open(Side::Outbound, kind, snapshot, peer).ok_or(DialError::Full)?;
+    let peer = plane.peers.meet(chain_of(stream.get_ref().1)).ok_or_else(|| DialError::Handshake {
+        upstream: upstream.clone(),
+        cause: "its certificate cannot be parsed".into(),
+    })?;
+    let connection = plane.ledger.open(Side::Outbound, kind, snapshot, Some(peer)).ok_or(DialError::Full)?;
     Ok(Metered::new(stream, Arc::new(connection), plane.outbound_bytes.clone()))
 }
 
