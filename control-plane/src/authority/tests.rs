@@ -1,0 +1,357 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::UNIX_EPOCH;
+
+use rustls_pki_types::{ServerName, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::prelude::*;
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const SPIFFE_ID: &str = "spiffe://example.org/ns/shop/sa/payments";
+
+/// With a fraction of a second, which no certificate may show.
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(1_800_000_000_750)
+}
+
+fn authority() -> Authority {
+    let request = AuthorityRequest {
+        common_name: "shop root".to_owned(),
+        lifetime: 10 * DAY,
+        ..AuthorityRequest::default()
+    };
+    Authority::create(&request, now()).unwrap()
+}
+
+fn request() -> LeafRequest {
+    LeafRequest {
+        common_name: "payments".to_owned(),
+        dns_names: vec!["payments.shop.svc".to_owned(), "*.payments.shop.svc".to_owned()],
+        spiffe_id: Some(SPIFFE_ID.to_owned()),
+        lifetime: DAY,
+        ..LeafRequest::default()
+    }
+}
+
+fn parse(der: &[u8]) -> X509Certificate<'_> {
+    let (rest, certificate) = X509Certificate::from_der(der).unwrap();
+    assert!(rest.is_empty());
+    certificate
+}
+
+fn verify(leaf: &Leaf, root: &Authority, at: SystemTime, usage: KeyUsage) -> Result<(), webpki::Error> {
+    let anchors = [anchor_from_trusted_cert(root.certificate_der()).unwrap()];
+    let at = UnixTime::since_unix_epoch(at.duration_since(UNIX_EPOCH).unwrap());
+    EndEntityCert::try_from(&leaf.certificate_der)
+        .unwrap()
+        .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &[], at, usage, None, None)
+        .map(|_| ())
+}
+
+fn key_identifiers(certificate: &X509Certificate<'_>) -> (Vec<u8>, Vec<u8>) {
+    let (mut subject, mut authority) = (None, None);
+    for extension in certificate.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => subject = Some(id.0.to_vec()),
+            ParsedExtension::AuthorityKeyIdentifier(id) => {
+                authority = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+            }
+            _ => {}
+        }
+    }
+    (subject.unwrap(), authority.unwrap())
+}
+
+#[test]
+fn every_algorithm_makes_leaves_that_peers_accept_under_every_root() {
+    for algorithm in Algorithm::ALL {
+        let root = Authority::create(
+            &AuthorityRequest { common_name: "root".to_owned(), algorithm, lifetime: DAY },
+            now(),
+        )
+        .unwrap();
+        let leaf = root.issue(&LeafRequest { algorithm, ..request() }, now()).unwrap();
+        verify(&leaf, &root, now(), KeyUsage::server_auth()).unwrap();
+        verify(&leaf, &root, now(), KeyUsage::client_auth()).unwrap();
+        let name = ServerName::try_from("payments.shop.svc").unwrap();
+        let parsed = EndEntityCert::try_from(&leaf.certificate_der).unwrap();
+        parsed.verify_is_valid_for_subject_name(&name).unwrap();
+
+        let key = KeyPair::from_pem(&leaf.key_pem).unwrap();
+        assert_eq!(parse(&leaf.certificate_der).public_key().subject_public_key.data, key.public_key_raw());
+    }
+}
+
+#[test]
+fn root_may_sign_leaves_and_nothing_else() {
+    let root = authority();
+    let certificate = parse(root.certificate_der());
+    assert_eq!(certificate.version(), X509Version::V3);
+    assert_eq!(certificate.subject().to_string(), "CN=shop root");
+    assert_eq!(certificate.issuer(), certificate.subject());
+    let constraints = certificate.basic_constraints().unwrap().unwrap();
+    assert!(constraints.critical && constraints.value.ca);
+    assert_eq!(constraints.value.path_len_constraint, Some(0));
+    let usage = certificate.key_usage().unwrap().unwrap();
+    assert!(usage.critical);
+    assert_eq!(usage.value.to_string(), "Key Cert Sign, CRL Sign");
+    let (subject, authority) = key_identifiers(&certificate);
+    assert_eq!(subject, authority);
+}
+
+#[test]
+fn leaf_carries_names_usages_and_its_root() {
+    let root = authority();
+    let leaf = root.issue(&request(), now()).unwrap();
+    let certificate = parse(&leaf.certificate_der);
+    assert_eq!(certificate.version(), X509Version::V3);
+    assert_eq!(certificate.subject().to_string(), "CN=payments");
+    assert_eq!(certificate.issuer().to_string(), "CN=shop root");
+    let names = &certificate.subject_alternative_name().unwrap().unwrap().value.general_names;
+    assert_eq!(
+        *names,
+        [
+            GeneralName::DNSName("payments.shop.svc"),
+            GeneralName::DNSName("*.payments.shop.svc"),
+            GeneralName::URI(SPIFFE_ID)
+        ]
+    );
+    let constraints = certificate.basic_constraints().unwrap().unwrap();
+    assert!(constraints.critical && !constraints.value.ca);
+    assert_eq!(certificate.key_usage().unwrap().unwrap().value.to_string(), "Digital Signature");
+    let (_, authority) = key_identifiers(&certificate);
+    assert_eq!(authority, key_identifiers(&parse(root.certificate_der())).0);
+}
+
+#[test]
+fn rsa_leaf_may_encipher_keys() {
+    let rsa = LeafRequest { algorithm: Algorithm::Rsa2048, ..request() };
+    let leaf = authority().issue(&rsa, now()).unwrap();
+    let usage = parse(&leaf.certificate_der).key_usage().unwrap().unwrap().value.to_string();
+    assert_eq!(usage, "Digital Signature, Key Encipherment");
+}
+
+#[test]
+fn usage_limits_what_a_peer_accepts_the_leaf_for() {
+    let root = authority();
+    let of = |usage| root.issue(&LeafRequest { usage, ..request() }, now()).unwrap();
+    let server = of(Usage::ServerOnly);
+    let client = of(Usage::ClientOnly);
+    verify(&server, &root, now(), KeyUsage::server_auth()).unwrap();
+    verify(&client, &root, now(), KeyUsage::client_auth()).unwrap();
+    for (leaf, usage) in [(server, KeyUsage::client_auth()), (client, KeyUsage::server_auth())] {
+        let refused = verify(&leaf, &root, now(), usage);
+        assert!(matches!(refused, Err(webpki::Error::RequiredEkuNotFoundContext(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn dates_are_whole_seconds_and_backdated() {
+    let root = Authority::create(
+        &AuthorityRequest {
+            common_name: "root".to_owned(),
+            lifetime: 10 * DAY,
+            ..AuthorityRequest::default()
+        },
+        now() - DAY,
+    )
+    .unwrap();
+    let leaf = root.issue(&request(), now()).unwrap();
+    let second = now() - Duration::from_millis(750);
+    assert_eq!(leaf.not_before, second - BACKDATE);
+    assert_eq!(leaf.not_after, second + DAY);
+    let validity = parse(&leaf.certificate_der).validity().clone();
+    let unix = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    assert_eq!(validity.not_before.timestamp(), unix(leaf.not_before));
+    assert_eq!(validity.not_after.timestamp(), unix(leaf.not_after));
+}
+
+#[test]
+fn leaf_lies_within_the_dates_of_its_root() {
+    let root = authority();
+    let leaf = root.issue(&LeafRequest { lifetime: 365 * DAY, ..request() }, now()).unwrap();
+    assert_eq!(leaf.not_after, root.not_after());
+    verify(&leaf, &root, root.not_after(), KeyUsage::server_auth()).unwrap();
+
+    let early = root.issue(&request(), now() - BACKDATE).unwrap();
+    let root_starts = parse(root.certificate_der()).validity().not_before;
+    assert_eq!(parse(&early.certificate_der).validity().not_before, root_starts);
+}
+
+#[test]
+fn nothing_is_issued_outside_the_dates_of_the_root() {
+    let root = authority();
+    let expired = root.issue(&request(), root.not_after());
+    assert!(matches!(expired, Err(AuthorityError::AuthorityExpired { .. })), "{expired:?}");
+    let early = root.issue(&request(), now() - BACKDATE - Duration::from_secs(1));
+    assert!(matches!(early, Err(AuthorityError::AuthorityNotYetValid { .. })), "{early:?}");
+    root.issue(&request(), root.not_after() - Duration::from_secs(1)).unwrap();
+}
+
+#[test]
+fn expired_leaf_is_expired_for_peers() {
+    let root = authority();
+    let leaf = root.issue(&request(), now()).unwrap();
+    let refused = verify(&leaf, &root, leaf.not_after + DAY, KeyUsage::server_auth());
+    assert!(matches!(refused, Err(webpki::Error::CertExpired { .. })), "{refused:?}");
+}
+
+#[test]
+fn root_of_the_same_name_does_not_vouch_for_anothers_leaf() {
+    let leaf = authority().issue(&request(), now()).unwrap();
+    let refused = verify(&leaf, &authority(), now(), KeyUsage::server_auth());
+    assert!(matches!(refused, Err(webpki::Error::InvalidSignatureForPublicKey)), "{refused:?}");
+}
+
+#[test]
+fn serials_are_long_positive_distinct_and_printed_as_in_the_certificate() {
+    let root = authority();
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..64 {
+        let leaf = root.issue(&request(), now()).unwrap();
+        let certificate = parse(&leaf.certificate_der);
+        assert_eq!(hex(certificate.raw_serial()), leaf.serial);
+        assert_eq!(leaf.serial.len(), 32);
+        assert!(certificate.raw_serial()[0] < 0x80);
+        assert!(seen.insert(leaf.serial));
+    }
+}
+
+#[test]
+fn pem_holds_the_same_certificate_and_a_private_key() {
+    let root = authority();
+    let leaf = root.issue(&request(), now()).unwrap();
+    for (pem, der) in [
+        (root.certificate_pem(), root.certificate_der()),
+        (leaf.certificate_pem.as_str(), &leaf.certificate_der),
+    ] {
+        let (rest, parsed) = parse_x509_pem(pem.as_bytes()).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!((parsed.label.as_str(), &parsed.contents[..]), ("CERTIFICATE", der.as_ref()));
+    }
+    assert!(leaf.key_pem.starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    assert!(leaf.key_pem.lines().all(|line| line.len() <= 64));
+}
+
+#[test]
+fn debug_shows_no_key() {
+    let root = authority();
+    let leaf = root.issue(&request(), now()).unwrap();
+    let shown = format!("{root:?} {leaf:?}");
+    assert!(shown.contains(&root.sha256()) && shown.contains(&leaf.serial));
+    assert!(!shown.contains("PRIVATE") && !shown.contains("key"), "{shown}");
+}
+
+#[test]
+fn fingerprint_is_sha256_of_the_der() {
+    assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    let root = authority();
+    assert_eq!(root.sha256(), sha256(root.certificate_der()));
+}
+
+#[test]
+fn bad_common_names_are_refused() {
+    let root = authority();
+    for name in ["", "  ", "line\nbreak", &"x".repeat(65)] {
+        let refused = root.issue(&LeafRequest { common_name: name.to_owned(), ..request() }, now());
+        assert!(matches!(refused, Err(AuthorityError::InvalidCommonName { .. })), "{name:?}");
+        let refused = Authority::create(
+            &AuthorityRequest { common_name: name.to_owned(), ..AuthorityRequest::default() },
+            now(),
+        );
+        assert!(matches!(refused, Err(AuthorityError::InvalidCommonName { .. })), "{name:?}");
+    }
+}
+
+#[test]
+fn leaf_without_any_name_is_refused() {
+    let nameless = LeafRequest { dns_names: Vec::new(), spiffe_id: None, ..request() };
+    let refused = authority().issue(&nameless, now());
+    assert!(matches!(refused, Err(AuthorityError::NoNames)), "{refused:?}");
+}
+
+#[test]
+fn bad_dns_names_are_refused() {
+    let root = authority();
+    let long = format!("{}.svc", "x".repeat(64));
+    for name in [
+        "",
+        ".",
+        "*",
+        "*.",
+        "a.",
+        "a..b",
+        "-a.b",
+        "a-.b",
+        "a b",
+        "a_b",
+        "10.0.0.1",
+        "::1",
+        "http://a",
+        "a.*.b",
+        "**.b",
+        "*a.b",
+        "bücher.example",
+        &long,
+    ] {
+        let bad = LeafRequest { dns_names: vec![name.to_owned()], ..request() };
+        let refused = root.issue(&bad, now());
+        assert!(matches!(refused, Err(AuthorityError::InvalidDnsName { .. })), "{name:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn bad_spiffe_ids_are_refused() {
+    let root = authority();
+    let long = format!("spiffe://a/{}", "x".repeat(2048));
+    for id in [
+        "",
+        "payments",
+        "https://a/b",
+        "SPIFFE://a/b",
+        "spiffe://",
+        "spiffe://a",
+        "spiffe://a/",
+        "spiffe:///b",
+        "spiffe://A/b",
+        "spiffe://a:1/b",
+        "spiffe://u@a/b",
+        "spiffe://a/b/",
+        "spiffe://a//b",
+        "spiffe://a/../b",
+        "spiffe://a/b?c",
+        "spiffe://a/b#c",
+        "spiffe://a/%62",
+        "spiffe://a/ü",
+        &long,
+    ] {
+        let bad = LeafRequest { spiffe_id: Some(id.to_owned()), ..request() };
+        let refused = root.issue(&bad, now());
+        assert!(matches!(refused, Err(AuthorityError::InvalidSpiffeId { .. })), "{id:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn impossible_dates_are_refused() {
+    let root = authority();
+    let of = |lifetime| root.issue(&LeafRequest { lifetime, ..request() }, now());
+    let short = of(Duration::from_millis(999));
+    assert!(matches!(short, Err(AuthorityError::LifetimeTooShort(_))), "{short:?}");
+    for lifetime in [Duration::MAX, 9000 * 366 * DAY] {
+        let long = of(lifetime);
+        assert!(matches!(long, Err(AuthorityError::DateOutOfRange)), "{long:?}");
+    }
+    let before_1970 = root.issue(&request(), UNIX_EPOCH - DAY);
+    assert!(matches!(before_1970, Err(AuthorityError::DateOutOfRange)), "{before_1970:?}");
+}
+
+#[test]
+fn algorithms_are_read_as_they_are_written() {
+    for algorithm in Algorithm::ALL {
+        assert_eq!(algorithm.to_string().parse::<Algorithm>().unwrap(), algorithm);
+    }
+    let unknown = "P-256".parse::<Algorithm>();
+    assert!(matches!(unknown, Err(AuthorityError::UnknownAlgorithm(_))), "{unknown:?}");
+}

@@ -1,0 +1,50 @@
+//! The microservice as a program: flags in, plain HTTP out, gone on SIGTERM.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Parser;
+use demo_service::service::{Config, serve};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A microservice that speaks plain HTTP and knows nothing of TLS
+///
+/// GET / answers JSON with its name and its upstream's answer; a failure of the upstream is a 502
+/// with the reason. GET /healthz answers ok. POST /echo answers with the body it was sent.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// Address to listen on
+    #[arg(long, env = "DEMO_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { listen, config } = Cli::parse();
+    match run(listen, config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cannot listen on {listen}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(listen: SocketAddr, config: Config) -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let listener = TcpListener::bind(listen).await?;
+    eprintln!("{} listens on {}", config.name, listener.local_addr()?);
+    serve(listener, config, async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+    .await;
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! The client outside: a peer of the services with an identity of its own from the same authority.
+//!
+//! Everything that the demo measures goes through a handshake made here, by a TLS stack that shares
+//! no state with the agents. A leaf is recorded as soon as it is shown, before it is judged, so one
+//! that this client refuses is seen all the same.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hotcert::authority::{Authority, Leaf};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::RwLock;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use crate::sightings::{Fingerprint, Sightings, fingerprint};
+
+/// For a TCP connection and the handshake on it.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may take to refuse a client certificate. In TLS 1.3 it does so after the
+/// client has finished.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Where a service is reached from outside: its agent's inbound port.
+#[derive(Clone, Debug)]
+pub struct Front {
+    pub address: SocketAddr,
+    pub name: String,
+}
+
+/// A finished handshake.
+pub struct Dialled {
+    pub stream: TlsStream<TcpStream>,
+    pub leaf: Fingerprint,
+    /// When the handshake was done.
+    pub at: Instant,
+}
+
+/// An identity and the roots it trusts.
+#[derive(Clone)]
+pub struct Passport {
+    tls: Arc<ClientConfig>,
+}
+
+/// The passport in use, replaced as certificates rotate.
+pub struct Outside {
+    current: RwLock<Passport>,
+}
+
+/// Why a passport could not be made; a fault of the demo itself.
+#[derive(Debug, thiserror::Error)]
+pub enum PassportError {
+    #[error("the outside client's own certificate is unusable: {0}")]
+    Tls(#[from] Error),
+    #[error("the outside client's own key is unusable: {0}")]
+    Key(#[from] rustls_pki_types::pem::Error),
+    #[error("the outside client cannot trust the roots: {0}")]
+    Roots(#[from] tokio_rustls::rustls::client::VerifierBuilderError),
+}
+
+impl Passport {
+    pub fn new(
+        identity: &Leaf,
+        roots: &[&Authority],
+        sightings: &Arc<Sightings>,
+    ) -> Result<Self, PassportError> {
+        let provider = Arc::new(default_provider());
+        let mut store = RootCertStore::empty();
+        for root in roots {
+            store.add(root.certificate_der().clone())?;
+        }
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build()?;
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Recorder { inner, sightings: sightings.clone() }))
+            .with_client_auth_cert(
+                vec![identity.certificate_der.clone()],
+                PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())?,
+            )?;
+        // A resumed session would show no certificate.
+        tls.resumption = Resumption::disabled();
+        Ok(Self { tls: Arc::new(tls) })
+    }
+
+    /// Connects and shakes hands, offering these protocols (ALPN).
+    pub async fn dial(&self, front: &Front, protocols: &[&[u8]]) -> io::Result<Dialled> {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let name = ServerName::try_from(front.name.clone()).map_err(io::Error::other)?;
+        let connect = async {
+            let tcp = TcpStream::connect(front.address).await?;
+            tcp.set_nodelay(true)?;
+            TlsConnector::from(Arc::new(tls)).connect(name, tcp).await
+        };
+        let stream = timeout(DIAL_TIMEOUT, connect)
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no handshake within 10 s"))??;
+        let at = Instant::now();
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let leaf = leaf.map(|leaf| fingerprint(leaf)).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Dialled { stream, leaf, at })
+    }
+
+    /// Whether a request made with this passport is answered.
+    pub async fn is_accepted(&self, front: &Front) -> bool {
+        let exchange = async {
+            let mut stream = self.dial(front, &[b"http/1.1"]).await?.stream;
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: demo\r\nconnection: close\r\n\r\n").await?;
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer).await?;
+            io::Result::Ok(answer == *b"HTTP/")
+        };
+        matches!(timeout(DIAL_TIMEOUT, exchange).await, Ok(Ok(true)))
+    }
+
+    /// Whether the server says in TLS that it does not accept this passport. Silence is no refusal.
+    pub async fn is_refused(&self, front: &Front) -> bool {
+        let told = |error: &io::Error| {
+            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+            matches!(tls, Some(Error::AlertReceived(_)))
+        };
+        match self.dial(front, &[b"http/1.1"]).await {
+            Err(error) => told(&error),
+            Ok(mut dialled) => match timeout(REFUSAL_TIMEOUT, dialled.stream.read_u8()).await {
+                Ok(Err(error)) => told(&error),
+                Ok(Ok(_)) | Err(_) => false,
+            },
+        }
+    }
+}
+
+impl Outside {
+    pub fn new(passport: Passport) -> Self {
+        Self { current: RwLock::new(passport) }
+    }
+
+    /// From here on new connections use this passport; returns when no handshake with an earlier
+    /// one is under way.
+    pub async fn replace(&self, passport: Passport) {
+        *self.current.write().await = passport;
+    }
+
+    pub async fn dial(&self, front: &Front, protocols: &[&[u8]]) -> io::Result<Dialled> {
+        let passport = self.current.read().await;
+        passport.dial(front, protocols).await
+    }
+}
+
+/// Judges as rustls does, and records first.
+struct Recorder {
+    inner: Arc<WebPkiServerVerifier>,
+    sightings: Arc<Sightings>,
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.sightings.saw(fingerprint(end_entity));
+        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

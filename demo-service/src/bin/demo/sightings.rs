@@ -1,0 +1,97 @@
+//! Which leaves exist, and which of them were seen.
+//!
+//! Every leaf is entered here before it is written anywhere, as good or as broken; every handshake
+//! made from outside reports the leaf it was shown. What was never entered, or entered as broken,
+//! must never be seen.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of a leaf's DER.
+pub type Fingerprint = [u8; 32];
+
+pub fn fingerprint(der: &[u8]) -> Fingerprint {
+    Sha256::digest(der).into()
+}
+
+#[derive(Default)]
+pub struct Sightings {
+    leaves: Mutex<HashMap<Fingerprint, Leaf>>,
+}
+
+enum Leaf {
+    /// With its place in the order of publication.
+    Good(u64),
+    Broken {
+        seen: bool,
+    },
+    Unknown,
+}
+
+impl Sightings {
+    pub fn expect(&self, leaf: Fingerprint) {
+        let mut leaves = self.leaves();
+        let number = leaves.len() as u64;
+        leaves.insert(leaf, Leaf::Good(number));
+    }
+
+    pub fn forbid(&self, leaf: Fingerprint) {
+        self.leaves().insert(leaf, Leaf::Broken { seen: false });
+    }
+
+    pub fn saw(&self, leaf: Fingerprint) {
+        match self.leaves().entry(leaf).or_insert(Leaf::Unknown) {
+            Leaf::Broken { seen } => *seen = true,
+            Leaf::Good(_) | Leaf::Unknown => {}
+        }
+    }
+
+    /// A good leaf's place in the order of publication.
+    pub fn number(&self, leaf: &Fingerprint) -> Option<u64> {
+        match self.leaves().get(leaf) {
+            Some(Leaf::Good(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// How many leaves were seen that should not have been: broken ones and strangers.
+    pub fn wrongly_served(&self) -> u64 {
+        let wrong = |leaf: &&Leaf| matches!(leaf, Leaf::Broken { seen: true } | Leaf::Unknown);
+        self.leaves().values().filter(wrong).count() as u64
+    }
+
+    fn leaves(&self) -> MutexGuard<'_, HashMap<Fingerprint, Leaf>> {
+        self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_broken_and_unknown_leaves_are_wrong_and_each_counts_once() {
+        let sightings = Sightings::default();
+        sightings.expect([1; 32]);
+        sightings.forbid([2; 32]);
+        sightings.forbid([3; 32]);
+        sightings.saw([1; 32]);
+        assert_eq!(sightings.wrongly_served(), 0);
+        sightings.saw([2; 32]);
+        sightings.saw([2; 32]);
+        sightings.saw([4; 32]);
+        assert_eq!(sightings.wrongly_served(), 2);
+    }
+
+    #[test]
+    fn good_leaves_are_numbered_in_order() {
+        let sightings = Sightings::default();
+        sightings.expect([1; 32]);
+        sightings.forbid([2; 32]);
+        sightings.expect([3; 32]);
+        assert!(sightings.number(&[1; 32]) < sightings.number(&[3; 32]));
+        assert_eq!(sightings.number(&[2; 32]), None);
+    }
+}

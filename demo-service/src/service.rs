@@ -1,0 +1,146 @@
+//! The service: answers plain HTTP and, for `GET /`, asks its upstream first. It never invents an
+//! answer: what goes wrong upstream is passed on as a 502 with the reason.
+
+mod upstream;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use upstream::Upstream;
+
+/// How long requests in flight may take after the shutdown began.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// How long to leave the listener alone when the system is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Config {
+    /// Name given in answers
+    #[arg(long, env = "DEMO_NAME", default_value = "payments")]
+    pub name: String,
+    /// URL that each GET / asks before it answers, such as http://payments.shop.svc:8443/
+    #[arg(long, env = "DEMO_UPSTREAM", value_name = "URL", value_parser = http_url)]
+    pub upstream: Option<Uri>,
+    /// HTTP forward proxy through which the upstream is asked, such as http://127.0.0.1:3128
+    #[arg(long, env = "DEMO_PROXY", value_name = "URL", value_parser = http_url, requires = "upstream")]
+    pub proxy: Option<Uri>,
+}
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+struct Service {
+    name: String,
+    upstream: Option<Upstream>,
+}
+
+/// Serves until `shutdown` is done, then finishes the requests in flight.
+pub async fn serve(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) {
+    let service = Arc::new(Service {
+        name: config.name,
+        upstream: config.upstream.map(|url| Upstream::new(url, config.proxy)),
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new());
+    let connections = GracefulShutdown::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let stream = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    eprintln!("cannot accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        // Answers are small: waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        let service = service.clone();
+        let connection = http.serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| answer(service.clone(), request)),
+        );
+        let connection = connections.watch(connection);
+        // A client that goes away in the middle is its own business.
+        tokio::spawn(async move { drop(connection.await) });
+    }
+    drop(listener);
+    if tokio::time::timeout(SHUTDOWN_GRACE, connections.shutdown()).await.is_err() {
+        eprintln!("requests were still in flight after {SHUTDOWN_GRACE:?}: cut");
+    }
+}
+
+async fn answer(service: Arc<Service>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    Ok(match (request.method(), request.uri().path()) {
+        (&Method::GET, "/") => service.answer_root().await,
+        (&Method::GET, "/healthz") => text(StatusCode::OK, "ok"),
+        (&Method::POST, "/echo") => echo(request),
+        (_, "/" | "/healthz" | "/echo") => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "GET /, GET /healthz or POST /echo")
+        }
+        (_, path) => text(StatusCode::NOT_FOUND, &format!("nothing at {path}")),
+    })
+}
+
+impl Service {
+    async fn answer_root(&self) -> Response<Body> {
+        let upstream = match &self.upstream {
+            None => Value::Null,
+            Some(upstream) => match upstream.ask().await {
+                Ok(answer) => answer,
+                Err(error) => return text(StatusCode::BAD_GATEWAY, &error.to_string()),
+            },
+        };
+        let body = json!({ "service": self.name, "upstream": upstream }).to_string();
+        response(StatusCode::OK, "application/json", body)
+    }
+}
+
+fn echo(request: Request<Incoming>) -> Response<Body> {
+    let content_type = request.headers().get(CONTENT_TYPE).cloned();
+    let mut response = Response::new(request.into_body().boxed());
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    response
+}
+
+fn text(status: StatusCode, line: &str) -> Response<Body> {
+    response(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(body)).map_err(|never: Infallible| match never {});
+    let mut response = Response::new(body.boxed());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+    response
+}
+
+fn http_url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    match (url.scheme_str(), url.host()) {
+        (Some("http"), Some(_)) => Ok(url),
+        _ => Err("give it as http://HOST:PORT/".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
