@@ -111,12 +111,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
         .map_err(bind_error)?
         .serve(&here, &always, move |socket, from| Arc::clone(&serve_proof).connection(socket, from));
     for (bound, route) in inbound {
-        let inbound = Arc::new(Inbound {
-            plane: Arc::clone(&plane),
-            target: route.target,
-            http: route.http,
-            allow: settings.allow.clone(),
-        });
+        let inbound = Inbound::new(Arc::clone(&plane), route, settings.allow.clone());
         bound.listen().map_err(bind_error)?.serve(&handles, &inbound_open, move |socket, from| {
             Arc::clone(&inbound).connection(socket, from)
         });

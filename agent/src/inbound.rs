@@ -12,6 +12,8 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
+use app::Apps;
+
 use crate::authorize::AllowList;
 use crate::handshake::{self, Accepted, Choose};
 use crate::ledger::{Kind, Side};
@@ -57,13 +59,24 @@ impl fmt::Display for InboundRoute {
 
 /// One inbound listener's path to the app.
 pub struct Inbound {
-    pub plane: Arc<Plane>,
-    pub target: Target,
-    pub http: bool,
-    pub allow: AllowList,
+    plane: Arc<Plane>,
+    target: Target,
+    http: bool,
+    allow: AllowList,
+    apps: Arc<Apps>,
 }
 
 impl Inbound {
+    /// Must be called on a runtime, which tidies up behind HTTP connections.
+    pub fn new(plane: Arc<Plane>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
+        let InboundRoute { http, target, .. } = route;
+        let apps = Apps::new(target.clone(), plane.timeouts.connect);
+        if http {
+            tokio::spawn(Arc::clone(&apps).tidy());
+        }
+        Arc::new(Self { plane, target, http, allow, apps })
+    }
+
     pub async fn connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
         let plane = &self.plane;
         if plane.ledger.is_full() {

@@ -1,7 +1,9 @@
 //! The app's side of an HTTP connection: connections to it that one client connection keeps for
 //! its own requests, so that no two clients ever share one.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{AcqRel, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -15,10 +17,19 @@ use crate::target::{AppUnreachable, Target};
 /// seconds, and a request that crosses the close would be lost.
 const REUSE_WITHIN: Duration = Duration::from_millis(1000);
 
-pub struct App {
+/// The app as all client connections of a listener see it.
+pub struct Apps {
     target: Target,
     connect_within: Duration,
+    /// Those that may hold idle connections.
+    resting: Mutex<Vec<Weak<App>>>,
+}
+
+/// The app as one client connection sees it.
+pub struct App {
+    apps: Arc<Apps>,
     idle: Mutex<Vec<(SendRequest<Incoming>, Instant)>>,
+    listed: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +48,47 @@ pub struct Lease {
 
 impl Lease {
     pub fn give_back(self) {
-        self.app.idle().push((self.sender, Instant::now()));
+        let app = self.app;
+        lock(&app.idle).push((self.sender, Instant::now()));
+        if !app.listed.swap(true, AcqRel) {
+            lock(&app.apps.resting).push(Arc::downgrade(&app));
+        }
+    }
+}
+
+impl Apps {
+    pub fn new(target: Target, connect_within: Duration) -> Arc<Self> {
+        Arc::new(Self { target, connect_within, resting: Mutex::default() })
+    }
+
+    /// For a new client connection.
+    pub fn app(self: &Arc<Self>) -> App {
+        App { apps: Arc::clone(self), idle: Mutex::default(), listed: AtomicBool::new(false) }
+    }
+
+    /// Closes connections to the app that are too old to be used again, so that an idle client
+    /// costs the app nothing. Runs until dropped.
+    pub async fn tidy(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(REUSE_WITHIN);
+        loop {
+            tick.tick().await;
+            let listed = std::mem::take(&mut *lock(&self.resting));
+            let resting: Vec<_> =
+                listed.into_iter().filter(|app| app.upgrade().is_some_and(|app| app.rests())).collect();
+            lock(&self.resting).extend(resting);
+        }
     }
 }
 
 impl App {
-    pub fn new(target: Target, connect_within: Duration) -> Arc<Self> {
-        Arc::new(Self { target, connect_within, idle: Mutex::default() })
+    /// Drops what is too old; whether anything is left.
+    fn rests(&self) -> bool {
+        let mut idle = lock(&self.idle);
+        idle.retain(is_fresh);
+        if idle.is_empty() {
+            self.listed.store(false, Release);
+        }
+        !idle.is_empty()
     }
 
     pub async fn send(
@@ -59,28 +104,28 @@ impl App {
                 // Closed before it was sent: it comes back whole and goes out again.
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(AppError::NoAnswer(self.target.clone(), error.into_error())),
+                    None => return Err(AppError::NoAnswer(self.apps.target.clone(), error.into_error())),
                 },
             }
         }
         let mut sender = self.connect().await?;
         match sender.send_request(request).await {
             Ok(response) => Ok((response, self.lease(sender))),
-            Err(error) => Err(AppError::NoAnswer(self.target.clone(), error)),
+            Err(error) => Err(AppError::NoAnswer(self.apps.target.clone(), error)),
         }
     }
 
     fn reuse(&self) -> Option<SendRequest<Incoming>> {
-        let mut idle = self.idle();
-        idle.retain(|(_, since)| since.elapsed() < REUSE_WITHIN);
+        let mut idle = lock(&self.idle);
+        idle.retain(is_fresh);
         idle.pop().map(|(sender, _)| sender)
     }
 
     async fn connect(&self) -> Result<SendRequest<Incoming>, AppError> {
-        let stream = self.target.connect(self.connect_within).await?;
+        let stream = self.apps.target.connect(self.apps.connect_within).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| AppError::NoAnswer(self.target.clone(), error))?;
+            .map_err(|error| AppError::NoAnswer(self.apps.target.clone(), error))?;
         tokio::spawn(connection);
         Ok(sender)
     }
@@ -88,8 +133,12 @@ impl App {
     fn lease(self: &Arc<Self>, sender: SendRequest<Incoming>) -> Lease {
         Lease { app: Arc::clone(self), sender }
     }
+}
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(SendRequest<Incoming>, Instant)>> {
-        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
+fn is_fresh((_, since): &(SendRequest<Incoming>, Instant)) -> bool {
+    since.elapsed() < REUSE_WITHIN
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

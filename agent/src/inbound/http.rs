@@ -41,7 +41,7 @@ pub async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let app = App::new(inbound.target.clone(), inbound.plane.timeouts.connect);
+    let app = Arc::new(inbound.apps.app());
     let client = Arc::new(Client { inbound, app, connection: Arc::clone(&connection), identity, admitted });
     let service = service_fn(move |request| Arc::clone(&client).request(request));
     let io = TokioIo::new(stream);

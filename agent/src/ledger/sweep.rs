@@ -75,7 +75,9 @@ impl Ledger {
 
     pub(super) fn end_untrusted(&self, entry: &Entry) {
         entry.untrusted_since.store(self.now() + 1, Relaxed);
-        let order = if entry.kind == Kind::Tcp { Order::Cut } else { Order::Finish };
+        // An HTTP connection closed while it seems idle may lose a request that is on its way, so it
+        // is told to go with its next answer, and cut when the deadline is over.
+        let order = if entry.kind == Kind::Tcp { Order::Cut } else { Order::LastRequest };
         entry.order(order, Reason::RootRemoved);
     }
 

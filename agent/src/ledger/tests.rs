@@ -78,7 +78,7 @@ fn peer(identity: &Identity) -> Option<Arc<Peer>> {
 }
 
 #[test]
-fn client_of_a_removed_root_is_cut_on_tcp_and_finishes_on_http() {
+fn client_of_a_removed_root_is_cut_on_tcp_and_has_a_last_request_on_http() {
     let (old, new) = (root("old"), root("new"));
     let mut world = World::new();
     let both = identity(&new, &[&old, &new]);
@@ -90,7 +90,10 @@ fn client_of_a_removed_root_is_cut_on_tcp_and_finishes_on_http() {
     };
     let (tcp, http, kept) = (open(Kind::Tcp, &stale), open(Kind::Http1, &stale), open(Kind::Tcp, &fresh));
     world.publish(&identity(&new, &[&new]));
-    assert_eq!((tcp.ordered(), http.ordered(), kept.ordered()), (Order::Cut, Order::Finish, Order::None));
+    assert_eq!(
+        (tcp.ordered(), http.ordered(), kept.ordered()),
+        (Order::Cut, Order::LastRequest, Order::None)
+    );
     assert_eq!(world.ledger.under_removed_roots(), 2);
     world.pass(6 * SECOND);
     assert_eq!((http.ordered(), kept.ordered()), (Order::Cut, Order::None));
