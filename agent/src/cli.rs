@@ -272,7 +272,7 @@ struct CheckArgs {
     #[command(flatten)]
     files: IdentityArgs,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, env = "HOTCERT_JSON")]
     json: bool,
 }
 

@@ -2,7 +2,8 @@
 //! driving a server connection that obeys the ledger.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -115,10 +116,8 @@ impl<G: Unpin> Body for Guarded<G> {
     }
 }
 
-/// Drives a server connection to its end, asking it to finish when the ledger says so, or at once
-/// when it has no ledger and `until` is over.
-pub async fn drive<C: Drivable>(connection: C, ledger: &Connection) {
-    let mut connection = pin!(connection);
+/// Drives a server connection to its end, asking it to finish when the ledger says so.
+pub async fn drive<C: Drivable>(mut connection: Pin<Box<C>>, ledger: Arc<Connection>) {
     let mut asked = false;
     std::future::poll_fn(|cx| {
         ledger.wake_on_order(cx.waker());

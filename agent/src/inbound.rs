@@ -5,10 +5,13 @@ mod http;
 mod identity_header;
 
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
@@ -93,7 +96,9 @@ impl Inbound {
             Ok(accepted) if accepted.self_check => plane.handshakes.count("inbound", "self_check"),
             Ok(accepted) => {
                 plane.handshakes.count("inbound", "ok");
-                self.serve(accepted, from).await;
+                if let Some(serving) = self.serve(accepted, from) {
+                    serving.await;
+                }
             }
             Err(error) => {
                 plane.handshakes.count("inbound", error.result());
@@ -102,7 +107,13 @@ impl Inbound {
         }
     }
 
-    async fn serve(self: Arc<Self>, accepted: Accepted, from: SocketAddr) {
+    /// What is left to do for a client. In boxes, so that an idle connection holds the state of
+    /// what it does and not room for all that it might.
+    fn serve(
+        self: Arc<Self>,
+        accepted: Accepted,
+        from: SocketAddr,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         let Accepted { stream, snapshot, peer, .. } = accepted;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let kind = match (self.http, h2) {
@@ -117,25 +128,23 @@ impl Inbound {
         if !admitted {
             self.complain(from, peer.as_deref());
         }
-        let Some(connection) = self.plane.ledger.open(Side::Inbound, kind, &snapshot, peer.clone()) else {
-            return;
-        };
-        let connection = Arc::new(connection);
-        let stream = Metered::new(stream, Arc::clone(&connection), self.plane.inbound_bytes.clone());
+        let connection = Arc::new(self.plane.ledger.open(Side::Inbound, kind, &snapshot, peer.clone())?);
+        let stream =
+            Box::new(Metered::new(stream, Arc::clone(&connection), self.plane.inbound_bytes.clone()));
         if self.http {
             let header =
                 peer.as_deref().and_then(|peer| identity_header::value(&snapshot.identity.leaf, peer));
-            drop((snapshot, peer));
-            http::serve(self, stream, connection, kind, header, admitted).await;
+            Some(http::serve(self, stream, connection, kind, header, admitted))
         } else if admitted {
-            drop((snapshot, peer));
-            self.relay(stream, from).await;
+            Some(Box::pin(self.relay(stream, from)))
+        } else {
+            None
         }
     }
 
-    async fn relay<S>(&self, stream: S, from: SocketAddr)
+    async fn relay<S>(self: Arc<Self>, stream: S, from: SocketAddr)
     where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin,
     {
         match self.target.connect(self.plane.timeouts.connect).await {
             Ok(app) => {

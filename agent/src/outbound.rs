@@ -37,7 +37,7 @@ impl Tunnel {
         drop(snapshot);
         match dialed {
             Ok(server) => {
-                if let Err(error) = relay(app, server).await {
+                if let Err(error) = relay(app, Box::new(server)).await {
                     debug!(upstream = %self.upstream, %error, "outbound connection ended early");
                 }
             }

@@ -57,7 +57,7 @@ impl Settings {
         let outbound: Vec<OutboundRoute> = errors.all("--outbound", &args.outbound);
         let allow = AllowList(errors.all("--allow", &args.allow));
         let http_proxy: Option<SocketAddr> =
-            args.http_proxy.as_ref().and_then(|text| errors.listen("--http-proxy", text));
+            given(&args.http_proxy).and_then(|text| errors.listen("--http-proxy", text));
         if let Some(listen) = http_proxy.filter(|listen| !listen.ip().is_loopback()) {
             errors.add("--http-proxy", format!("{listen} is not a loopback address: whoever reached it would speak with this pod's identity"));
         }
@@ -66,11 +66,11 @@ impl Settings {
         }
         let admin = errors.listen("--admin", &args.admin);
         let proof = errors.listen("--proof", &args.proof);
-        let workers = match &args.workers {
+        let workers = match given(&args.workers) {
             Some(text) => errors.positive("--workers", text),
             None => std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS),
         };
-        let max_connections = match &args.max_connections {
+        let max_connections = match given(&args.max_connections) {
             Some(text) => errors.positive("--max-connections", text),
             None => connections_by_descriptors(),
         };
@@ -131,8 +131,8 @@ impl Settings {
 }
 
 pub fn layout(args: &IdentityArgs) -> Layout {
-    let credential = match &args.bundle_file {
-        Some(file) => CredentialFiles::Bundle { file: file.clone() },
+    let credential = match given(&args.bundle_file) {
+        Some(file) => CredentialFiles::Bundle { file: file.to_owned() },
         None => CredentialFiles::Pair { certificate: args.cert_file.clone(), key: args.key_file.clone() },
     };
     Layout { credential, trust: args.ca_file.clone() }
@@ -140,10 +140,10 @@ pub fn layout(args: &IdentityArgs) -> Layout {
 
 fn policy(args: &IdentityArgs, errors: &mut Errors) -> Policy {
     for (flag, name) in [
-        ("--cert-file", Some(&args.cert_file)),
+        ("--cert-file", Some(args.cert_file.as_str())),
         ("--key-file", Some(&args.key_file)),
         ("--ca-file", Some(&args.ca_file)),
-        ("--bundle-file", args.bundle_file.as_ref()),
+        ("--bundle-file", given(&args.bundle_file)),
     ] {
         if name.is_some_and(|name| name.is_empty() || name.contains('/') || name.starts_with("..")) {
             errors.add(flag, "give the name of a file in the identity directory, not a path");
@@ -154,6 +154,11 @@ fn policy(args: &IdentityArgs, errors: &mut Errors) -> Policy {
         serves: false,
         expected_names: errors.all("--expect-name", &args.expect_name),
     }
+}
+
+/// An empty value is none: that is how a manifest leaves an environment variable out.
+fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|value| !value.is_empty())
 }
 
 #[derive(Default)]

@@ -2,6 +2,8 @@
 //! identity in a header.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -31,14 +33,16 @@ struct Client {
     admitted: bool,
 }
 
-pub async fn serve<S>(
+/// Serves one client connection to its end.
+pub fn serve<S>(
     inbound: Arc<Inbound>,
     stream: S,
     connection: Arc<Connection>,
     kind: Kind,
     identity: Option<HeaderValue>,
     admitted: bool,
-) where
+) -> Pin<Box<dyn Future<Output = ()> + Send>>
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let app = Arc::new(inbound.apps.app());
@@ -46,18 +50,18 @@ pub async fn serve<S>(
     let service = service_fn(move |request| Arc::clone(&client).request(request));
     let io = TokioIo::new(stream);
     if kind == Kind::Http2 {
-        let connection_future = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .serve_connection(io, service);
-        drive(connection_future, &connection).await;
+        Box::pin(drive(Box::pin(serving), connection))
     } else {
         // The sweeper keeps the time for heads, without a timer per request.
-        let connection_future = hyper::server::conn::http1::Builder::new()
+        let serving = hyper::server::conn::http1::Builder::new()
             .header_read_timeout(None)
             .max_header_size(MAX_HEAD_BYTES)
             .serve_connection(io, service);
-        drive(connection_future, &connection).await;
+        Box::pin(drive(Box::pin(serving), connection))
     }
 }
 
