@@ -154,7 +154,7 @@ pub struct RunArgs {
         help_heading = "Traffic"
     )]
     pub proof: String,
-    /// Threads that carry traffic [default: one per CPU, at most 4]
+    /// Threads that carry traffic [default: half the CPUs it may use, 1 to 4]
     #[arg(long, env = "HOTCERT_WORKERS", value_name = "N", help_heading = "Traffic")]
     pub workers: Option<String>,
 

@@ -68,7 +68,7 @@ impl Settings {
         let proof = errors.listen("--proof", &args.proof);
         let workers = match given(&args.workers) {
             Some(text) => errors.positive("--workers", text),
-            None => std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS),
+            None => half_the_cpus(),
         };
         let max_connections = match given(&args.max_connections) {
             Some(text) => errors.positive("--max-connections", text),
@@ -198,6 +198,12 @@ impl Errors {
             .ok_or_else(|| format!("{text:?} is no number above 0"));
         self.one(flag, parsed).unwrap_or(1)
     }
+}
+
+/// The other half is the app's. More workers than needed cost: each wakes for fewer connections.
+fn half_the_cpus() -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    (cpus / 2).clamp(1, MOST_WORKERS)
 }
 
 /// A proxied connection takes two descriptors. Raises the limit as far as it may be raised.
