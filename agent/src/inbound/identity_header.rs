@@ -1,6 +1,8 @@
 //! `X-Forwarded-Client-Cert`: the verified client's identity, told to the app. Whatever the client
 //! sent under that name is removed first, in every spelling an app might fold into it.
 
+use std::fmt::Write as _;
+
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::identity::Leaf;
@@ -9,7 +11,7 @@ use crate::peer::Peer;
 pub const NAME: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// `By=<our SPIFFE ID>;Hash=<SHA-256 of the client's leaf>;Subject="…";URI=…;DNS=…`, the form that
-/// Envoy made common. `None` if a name cannot stand in a header.
+/// Envoy made common. What is not visible ASCII is percent-encoded, so that there always is one.
 pub fn value(own: &Leaf, peer: &Peer) -> Option<HeaderValue> {
     let mut parts = Vec::new();
     if let Some(id) = own.names.spiffe_id() {
@@ -26,12 +28,22 @@ pub fn value(own: &Leaf, peer: &Peer) -> Option<HeaderValue> {
 fn quoted(text: &str) -> String {
     match text.contains([',', ';', '=', '"', '\\', ' ']) {
         true => format!("\"{}\"", escaped(text)),
-        false => text.to_owned(),
+        false => escaped(text),
     }
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"")
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => out.push(char::from(byte)),
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
 }
 
 /// CGI and its heirs do not tell `-` from `_`.
@@ -69,5 +81,6 @@ mod tests {
         assert_eq!(quoted("spiffe://d/a;URI=spiffe://d/b"), "\"spiffe://d/a;URI=spiffe://d/b\"");
         assert_eq!(quoted("a\"b"), "\"a\\\"b\"");
         assert_eq!(quoted("spiffe://d/a"), "spiffe://d/a");
+        assert_eq!(escaped("ä\r\n"), "%C3%A4%0D%0A");
     }
 }
