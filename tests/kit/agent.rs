@@ -1,0 +1,227 @@
+//! The agent as a person would start it: the real program, known by what it logs and answers.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::client::{Answer, get};
+use crate::metrics::Metrics;
+use crate::{DEADLINE, until, within};
+
+/// A program of this workspace, built by the same profile as the test that asks.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join(name);
+    assert!(path.exists(), "{} is not built: run the tests with ./tests/run", path.display());
+    path
+}
+
+/// A command line in the making. Starts with admin and proof on ports of the system's choice.
+pub struct Launch {
+    command: Command,
+    listeners: usize,
+}
+
+impl Launch {
+    pub fn new(identity: &Path) -> Self {
+        let mut bare = Self::bare(2);
+        bare.command.arg("--identity").arg(identity);
+        bare.args(["--log-format", "json", "--admin", "127.0.0.1:0", "--proof", "127.0.0.1:0"])
+    }
+
+    /// Without any flags; waits for this many listeners.
+    pub fn bare(listeners: usize) -> Self {
+        let mut command = Command::new(program("hotcert-agent"));
+        command.arg("run");
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOTCERT_")) {
+            command.env_remove(name);
+        }
+        Self { command, listeners }
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// `--inbound [http:]127.0.0.1:0=TARGET`
+    pub fn inbound(self, mode: &str, target: impl std::fmt::Display) -> Self {
+        self.listener("--inbound", format!("{mode}127.0.0.1:0={target}"))
+    }
+
+    /// `--outbound [http:]127.0.0.1:0=ROUTE`
+    pub fn outbound(self, mode: &str, route: impl std::fmt::Display) -> Self {
+        self.listener("--outbound", format!("{mode}127.0.0.1:0={route}"))
+    }
+
+    pub fn http_proxy(self) -> Self {
+        self.listener("--http-proxy", "127.0.0.1:0".into())
+    }
+
+    fn listener(mut self, flag: &str, value: String) -> Self {
+        self.listeners += 1;
+        self.args([flag, value.as_str()])
+    }
+
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Starts, and waits until every listener is bound.
+    pub fn start(mut self) -> Agent {
+        let mut child = self.command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (stderr, lines) = (child.stderr.take().unwrap(), log.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let mut agent = Agent { child, log };
+        until("every listener bound", || {
+            let exited = agent.child.try_wait().unwrap();
+            assert_eq!(exited, None, "the agent ended at start:\n{}", agent.log_text());
+            (agent.bound().len() >= self.listeners).then_some(())
+        });
+        until("the admin port answers", || get(agent.address("admin"), "/livez").ok());
+        agent
+    }
+
+    /// Starts, and waits until the agent is ready.
+    pub fn ready(self) -> Agent {
+        let agent = self.start();
+        agent.wait_ready();
+        agent
+    }
+}
+
+pub struct Agent {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Agent {
+    /// The first listener of a role: `inbound`, `outbound`, `http-proxy`, `admin`, `proof`.
+    pub fn address(&self, role: &str) -> SocketAddr {
+        *self.addresses(role).first().unwrap_or_else(|| panic!("no listener {role}"))
+    }
+
+    /// All listeners of a role, in the order in which they were configured.
+    pub fn addresses(&self, role: &str) -> Vec<SocketAddr> {
+        self.bound().into_iter().filter(|(of, _)| of == role).map(|(_, address)| address).collect()
+    }
+
+    fn bound(&self) -> Vec<(String, SocketAddr)> {
+        let lines = self.log_lines("bound");
+        lines.iter().map(|l| (text(&l["role"]), text(&l["address"]).parse().unwrap())).collect()
+    }
+
+    /// The log's lines with this message.
+    pub fn log_lines(&self, message: &str) -> Vec<Value> {
+        let lines = self.log.lock().unwrap();
+        lines
+            .iter()
+            .filter_map(|l| serde_json::from_str(l).ok())
+            .filter(|l: &Value| l["message"] == message)
+            .collect()
+    }
+
+    pub fn log_text(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// How many lines of the log contain this.
+    pub fn logged(&self, part: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(part)).count()
+    }
+
+    pub fn admin(&self, path: &str) -> Answer {
+        get(self.address("admin"), path).expect("the admin port answers")
+    }
+
+    pub fn health(&self) -> Value {
+        serde_json::from_slice(&self.admin("/healthz").body).unwrap()
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let text = self.admin("/metrics").text();
+        Metrics::parse(&text).unwrap_or_else(|fault| panic!("{fault} in:\n{text}"))
+    }
+
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let end = std::time::Instant::now() + DEADLINE;
+        while std::time::Instant::now() < end {
+            last = self.health();
+            if holds(&last) {
+                return last;
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        panic!("not within {DEADLINE:?}: {what}; health is {last:#}")
+    }
+
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        until("ready", || (self.admin("/readyz").status == 200).then_some(()));
+    }
+
+    /// Waits until the agent says of itself that it serves this leaf.
+    #[track_caller]
+    pub fn wait_serving(&self, serial: &str) -> Value {
+        let of = |h: &Value| crate::pki::serial(h["served"]["serial"].as_str().unwrap_or_default());
+        self.wait_until(&format!("serving {serial}"), |health| of(health) == serial)
+    }
+
+    /// Waits until the directory has been looked at this many more times.
+    #[track_caller]
+    pub fn wait_looks(&self, count: usize) {
+        for _ in 0..count {
+            let before = self.health()["last_attempt"]["at"].clone();
+            self.wait_until("another look", |health| health["last_attempt"]["at"] != before);
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    #[track_caller]
+    pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
+        within(deadline, "the agent's end", || self.child.try_wait().unwrap())
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().into()
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the agent\n{}\n---", self.log_text());
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The test kit: what a scenario is made of. A `Pki` issues, a `Volume` is what kubelet would mount,
+//! an `Agent` is the real program, an `Echo` or an `App` is the service behind it, and clients are
+//! programs that are not ours (OpenSSL, curl, Python). Everything is waited for with a deadline, every
+//! port is chosen by the system, and everything a scenario makes is gone when it ends.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod agent;
+pub mod app;
+pub mod client;
+pub mod echo;
+pub mod forge;
+pub mod metrics;
+pub mod pipe;
+pub mod pki;
+pub mod scene;
+pub mod volume;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that should happen at once, on a machine busy with other tests.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is an answer. Panics with `what` at the deadline.
+#[track_caller]
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, ask)
+}
+
+#[track_caller]
+pub fn within<T>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(4));
+    }
+}

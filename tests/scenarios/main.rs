@@ -1,0 +1,19 @@
+//! What hotcert promises, seen from outside: the real programs, and clients that are not ours.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod admin;
+mod authorization;
+mod cli;
+mod connections;
+mod formats;
+mod hostile;
+mod http;
+mod latency;
+mod outbound;
+mod proxy;
+mod refusal;
+mod resumption;
+mod shutdown;
+mod soak;
+mod swap;
+mod trust;

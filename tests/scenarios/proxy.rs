@@ -1,0 +1,95 @@
+//! The HTTP forward proxy turns `http://HOST:PORT/…` into mTLS to a server that shows HOST.
+
+use std::net::TcpListener;
+
+use hotcert::authority::LeafRequest;
+use kit::agent::{Agent, Launch};
+use kit::client::{Curl, Fetched, SERVER, ask};
+use kit::pki::{Pki, dns, hex, issue, request, spiffe, write};
+use kit::scene::Scene;
+use sha2::{Digest as _, Sha256};
+
+fn proxy(pki: &Pki) -> Agent {
+    let volume = pki.volume("storefront");
+    volume.publish(&pki.leaf("storefront"), pki.roots());
+    Launch::new(&volume.path).http_proxy().ready()
+}
+
+fn through(agent: &Agent, url: &str, args: &[&str]) -> Fetched {
+    let proxy = format!("http://{}", agent.address("http-proxy"));
+    Curl::new(url).args(["-x", &proxy]).args(args).run()
+}
+
+#[test]
+fn an_absolute_url_reaches_the_app_over_mtls() {
+    let scene = Scene::http(&[]);
+    let agent = proxy(&scene.pki);
+    let url = format!("http://localhost:{}/headers?a=b", scene.inbound().port());
+    let got = through(&agent, &url, &["-H", "Proxy-Authorization: Basic c2VjcmV0"]);
+    assert_eq!(got.answer.status, 200, "{}", got.answer.text());
+    let seen = got.answer.json();
+    assert_eq!(seen["target"], "/headers?a=b");
+    let headers = seen["headers"].to_string();
+    assert!(headers.contains(&format!("URI={}", spiffe("storefront"))), "{headers}");
+    assert!(!headers.contains("proxy-"), "what is for the proxy ends there: {headers}");
+    assert!(headers.contains(&format!("localhost:{}", scene.inbound().port())), "{headers}");
+}
+
+#[test]
+fn bodies_pass_whole() {
+    let scene = Scene::http(&[]);
+    let agent = proxy(&scene.pki);
+    let base = format!("http://localhost:{}", scene.inbound().port());
+    let content = kit::app::pattern(0, 10 << 20);
+    let file = write(&scene.pki.path("upload"), &content);
+    let up = through(&agent, &format!("{base}/digest"), &["-T", file.to_str().unwrap()]);
+    assert_eq!(up.answer.json()["sha256"], hex(&Sha256::digest(&content)));
+    let down = through(&agent, &format!("{base}/chunked/{}", content.len()), &[]);
+    assert!(down.answer.body == content);
+}
+
+#[test]
+fn connect_is_refused() {
+    let agent = proxy(&Pki::default());
+    let answer = ask(
+        agent.address("http-proxy"),
+        "CONNECT localhost:443 HTTP/1.1\r\nhost: localhost:443\r\nconnection: close\r\n\r\n",
+    );
+    assert_eq!(answer.unwrap().status, 405);
+}
+
+#[test]
+fn what_is_not_an_absolute_http_url_is_refused() {
+    let agent = proxy(&Pki::default());
+    for target in ["/headers", "https://localhost/headers", "ftp://localhost/headers"] {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let answer = ask(agent.address("http-proxy"), &request).unwrap();
+        assert!((400..500).contains(&answer.status), "{target}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_server_with_another_name_is_a_502_that_names_both() {
+    let scene = Scene::http(&[]);
+    let elsewhere = LeafRequest { dns_names: vec![dns(SERVER)], ..request(SERVER) };
+    let leaf = issue(&scene.pki.root, &elsewhere);
+    scene.volume.publish(&leaf, scene.pki.roots());
+    scene.agent.wait_serving(&leaf.serial);
+    let agent = proxy(&scene.pki);
+    let answer = through(&agent, &format!("http://localhost:{}/", scene.inbound().port()), &[]).answer;
+    let text = answer.text();
+    assert_eq!(answer.status, 502, "{text}");
+    assert!(text.contains("localhost") && text.contains(&dns(SERVER)), "{text}");
+    assert!(answer.header("x-hotcert-error").is_some());
+}
+
+#[test]
+fn what_cannot_be_reached_is_a_502() {
+    let agent = proxy(&Pki::default());
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for host in [format!("localhost:{}", unused.port()), "no-such-host.invalid:80".into()] {
+        let answer = through(&agent, &format!("http://{host}/"), &[]).answer;
+        assert_eq!(answer.status, 502, "{host}");
+        assert!(answer.text().contains(host.split(':').next().unwrap()), "{}", answer.text());
+    }
+}
