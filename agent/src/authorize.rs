@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::identity::Names;
+use crate::names::Names;
 
 /// `spiffe://DOMAIN/PATH`, where `*` stands for one whole path segment and a last `**` for any
 /// number of them; or `dns:NAME`, where a first label `*` stands for exactly one label.

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use humantime::format_rfc3339_seconds as date;
 use serde_json::{Value, json};
 
-use crate::cli::IdentityArgs;
+use crate::args::IdentityArgs;
 use crate::identity::{Identity, Leaf, Policy, Rejection, Trust, Verdict};
 use crate::rehearsal::rehearse;
 use crate::settings::layout;

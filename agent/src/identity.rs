@@ -5,7 +5,6 @@
 //! bundle is no good.
 
 pub mod leaf;
-pub mod names;
 mod rejection;
 pub mod trust;
 
@@ -13,7 +12,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use leaf::{Leaf, Roles};
-pub use names::Names;
 pub use rejection::Rejection;
 pub use trust::Trust;
 

@@ -13,9 +13,11 @@
 
 mod admin;
 pub mod agent;
+mod args;
 pub mod authorize;
 pub mod check;
 pub mod cli;
+mod crypto;
 pub mod handshake;
 mod health;
 pub mod hex;
@@ -26,6 +28,7 @@ pub mod ledger;
 mod listener;
 pub mod material;
 mod metrics;
+pub mod names;
 pub mod outbound;
 mod peer;
 mod pem;

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::hex::sha256_hex;
-use crate::identity::Names;
+use crate::names::Names;
 
 /// Bounds the memory an endless stream of new certificates can take.
 const MAX_REMEMBERED: usize = 4096;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::args::{IdentityArgs, RunArgs};
 use crate::authorize::AllowList;
-use crate::cli::{IdentityArgs, RunArgs};
 use crate::identity::Policy;
 use crate::inbound::InboundRoute;
 use crate::ledger::Limits;

@@ -4,11 +4,10 @@
 
 mod route;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -17,6 +16,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use route::{ExpectedServer, ExpectedServerError};
 
+use crate::crypto::provider;
 use crate::identity::{Identity, Leaf, Trust};
 
 /// ALPN of the agent's dial of its own listener, so that it is served without troubling the app.
@@ -124,12 +124,6 @@ pub fn with_self_check(config: &ServerConfig) -> Arc<ServerConfig> {
     let mut config = config.clone();
     config.alpn_protocols = vec![SELF_CHECK_ALPN.to_vec()];
     Arc::new(config)
-}
-
-pub fn provider() -> &'static Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
-    &PROVIDER
 }
 
 const HTTP_1: &[&[u8]] = &[b"http/1.1"];

@@ -13,11 +13,12 @@ use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-use super::{Names, Policy, Rejection, Trust};
+use super::{Policy, Rejection, Trust};
+use crate::crypto::provider;
 use crate::hex::{hex, sha256_hex};
 use crate::material::Credential;
+use crate::names::Names;
 use crate::pem::{self, Section};
-use crate::tls;
 
 const WHAT: &str = "the leaf";
 
@@ -277,7 +278,7 @@ fn verify_chain(
 ) -> Result<(), webpki::Error> {
     let certificate = EndEntityCert::try_from(end_entity)?;
     let anchors = trust.map_or(&[][..], |trust| trust.store.roots.as_slice());
-    let algorithms = tls::provider().signature_verification_algorithms.all;
+    let algorithms = provider().signature_verification_algorithms.all;
     let time = unix_time(now);
     let path = certificate.verify_for_usage(algorithms, anchors, intermediates, time, usage, None, None)?;
     // webpki does not look at an anchor's dates; OpenSSL and Go do.

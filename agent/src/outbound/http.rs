@@ -26,9 +26,6 @@ use crate::ledger::Side;
 use crate::plane::Plane;
 use crate::shutdown::Stop;
 
-/// The port of `http://host/…`: the other end speaks TLS.
-pub const DEFAULT_PORT: u16 = 443;
-
 /// Passes requests on to servers over mTLS.
 pub struct Forwarding {
     plane: Arc<Plane>,

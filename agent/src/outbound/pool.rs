@@ -16,7 +16,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::dial::{DialError, ServerStream, dial};
-use super::route::Upstream;
+use super::route::{DEFAULT_PORT, Upstream};
 use crate::ledger::Kind;
 use crate::plane::Plane;
 use crate::snapshot::Snapshot;
@@ -98,8 +98,7 @@ impl tower_service::Service<Uri> for Connector {
 }
 
 fn upstream_of(uri: &Uri) -> Result<Upstream, DialError> {
-    let named =
-        Upstream::named(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(super::http::DEFAULT_PORT));
+    let named = Upstream::named(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(DEFAULT_PORT));
     named.map_err(|error| DialError::BadAddress(error.to_string()))
 }
 

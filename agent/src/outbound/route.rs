@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use crate::tls::{ExpectedServer, ExpectedServerError};
 
+/// The port of `http://host/…`: the other end speaks TLS.
+pub const DEFAULT_PORT: u16 = 443;
+
 /// A server and the name it must show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {

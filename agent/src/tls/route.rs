@@ -14,8 +14,9 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCer
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::authorize::Pattern;
-use crate::identity::{Leaf, Names};
-use crate::tls::provider;
+use crate::crypto::provider;
+use crate::identity::Leaf;
+use crate::names::Names;
 
 /// The name a server must show in its certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,13 +53,14 @@ impl fmt::Display for ExpectedServer {
     }
 }
 
+/// Accepts the server that the route leads to.
 pub(super) fn verifier(expected: ExpectedServer, roots: Arc<RootCertStore>) -> Arc<dyn ServerCertVerifier> {
-    Arc::new(RouteVerifier { expected, roots })
+    Arc::new(Verifier(Accept::Route { expected, roots }))
 }
 
 /// Accepts this one leaf and no other.
 pub(super) fn only(leaf: &Leaf) -> Arc<dyn ServerCertVerifier> {
-    Arc::new(OnlyThisLeaf(leaf.certificate().clone()))
+    Arc::new(Verifier(Accept::Leaf(leaf.certificate().clone())))
 }
 
 /// Chain, dates and usage; not the name.
@@ -85,31 +87,15 @@ struct WrongServer {
 }
 
 #[derive(Debug)]
-struct RouteVerifier {
-    expected: ExpectedServer,
-    roots: Arc<RootCertStore>,
+enum Accept {
+    Route { expected: ExpectedServer, roots: Arc<RootCertStore> },
+    Leaf(CertificateDer<'static>),
 }
 
-impl RouteVerifier {
-    fn verify_name(&self, end_entity: &CertificateDer<'_>) -> Result<(), Error> {
-        let (_, certificate) = X509Certificate::from_der(end_entity)
-            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        let shown = Names::of(&certificate);
-        let right = match &self.expected {
-            ExpectedServer::Name(name) => {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, name).is_ok()
-            }
-            ExpectedServer::Spiffe(id) => shown.spiffe_id() == Some(id),
-        };
-        if right {
-            return Ok(());
-        }
-        let wrong = WrongServer { shown, expected: self.expected.clone() };
-        Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(wrong)))))
-    }
-}
+#[derive(Debug)]
+struct Verifier(Accept);
 
-impl ServerCertVerifier for RouteVerifier {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -119,8 +105,16 @@ impl ServerCertVerifier for RouteVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        verify_chain(end_entity, intermediates, &self.roots, now)?;
-        self.verify_name(end_entity)?;
+        match &self.0 {
+            Accept::Route { expected, roots } => {
+                verify_chain(end_entity, intermediates, roots, now)?;
+                verify_name(end_entity, expected)?;
+            }
+            Accept::Leaf(leaf) if leaf == end_entity => {}
+            Accept::Leaf(_) => {
+                return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+            }
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -147,45 +141,21 @@ impl ServerCertVerifier for RouteVerifier {
     }
 }
 
-#[derive(Debug)]
-struct OnlyThisLeaf(CertificateDer<'static>);
-
-impl ServerCertVerifier for OnlyThisLeaf {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _sni: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if *end_entity == self.0 {
-            return Ok(ServerCertVerified::assertion());
+fn verify_name(end_entity: &CertificateDer<'_>, expected: &ExpectedServer) -> Result<(), Error> {
+    let (_, certificate) = X509Certificate::from_der(end_entity)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let shown = Names::of(&certificate);
+    let right = match expected {
+        ExpectedServer::Name(name) => {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, name).is_ok()
         }
-        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        ExpectedServer::Spiffe(id) => shown.spiffe_id() == Some(id),
+    };
+    if right {
+        return Ok(());
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, algorithms())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, algorithms())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        algorithms().supported_schemes()
-    }
+    let wrong = WrongServer { shown, expected: expected.clone() };
+    Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(wrong)))))
 }
 
 #[cfg(test)]
