@@ -16,7 +16,7 @@ use hyper::{Response, StatusCode};
 
 use crate::ledger::{Connection, Order};
 
-/// Heads beyond this are refused.
+/// Heads beyond this are refused, and no more is held for an HTTP peer that does not read.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// Says, beside the body, why the agent itself answered.

@@ -4,6 +4,8 @@
 //! Leaf and trust are judged apart: a removed root must go even when the leaf beside the new
 //! bundle is no good.
 
+mod certificate;
+mod chain;
 pub mod leaf;
 mod rejection;
 pub mod trust;

@@ -9,7 +9,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::Rejection;
-use super::leaf::{Certificate, parse_certificate};
+use super::certificate::{Certificate, parse_certificate};
 use crate::hex::sha256_hex;
 use crate::material::{Part, PartError};
 use crate::pem;

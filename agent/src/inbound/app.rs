@@ -11,6 +11,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
+use crate::http::MAX_HEAD_BYTES;
 use crate::target::{AppUnreachable, Target};
 
 /// A connection idle for longer is not trusted to be open still: apps close theirs after a few
@@ -123,7 +124,9 @@ impl App {
 
     async fn connect(&self) -> Result<SendRequest<Incoming>, AppError> {
         let stream = self.apps.target.connect(self.apps.connect_within).await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD_BYTES)
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| AppError::NoAnswer(self.apps.target.clone(), error))?;
         tokio::spawn(connection);

@@ -21,6 +21,8 @@ use crate::ledger::{Connection, InFlight, Kind, Order, Side};
 
 /// Requests one HTTP/2 connection may have in flight.
 const MAX_STREAMS: u32 = 250;
+/// What a client may send ahead of the app on one stream; twice that on all together.
+const STREAM_WINDOW: u32 = 256 * 1024;
 
 type Response_ = Response<Reply<Guarded<(Lease, InFlight)>>>;
 
@@ -53,13 +55,16 @@ where
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD_BYTES as u32)
+            .max_send_buf_size(MAX_HEAD_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(2 * STREAM_WINDOW)
             .serve_connection(io, service);
         Box::pin(drive(Box::pin(serving), connection))
     } else {
         // The sweeper keeps the time for heads, without a timer per request.
         let serving = hyper::server::conn::http1::Builder::new()
             .header_read_timeout(None)
-            .max_header_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(io, service);
         Box::pin(drive(Box::pin(serving), connection))
     }

@@ -46,7 +46,7 @@ impl Forwarding {
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
-            .max_header_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(app), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
@@ -77,9 +77,10 @@ impl Forwarding {
             status: StatusCode::SERVICE_UNAVAILABLE,
             reason: "there is no identity to speak with yet".into(),
         })?;
+        let server = head.uri.authority().map(ToString::to_string).unwrap_or_default();
         let mut response = send(&client, head, body)
             .await
-            .map_err(|error| Refusal { status: StatusCode::BAD_GATEWAY, reason: explain(&error) })?;
+            .map_err(|error| Refusal { status: StatusCode::BAD_GATEWAY, reason: explain(&server, &error) })?;
         remove_hop_headers(response.headers_mut());
         response.headers_mut().remove(PROXY_AUTHENTICATE);
         Ok(response.map(Either::Left))
@@ -146,7 +147,7 @@ async fn send(
 }
 
 /// Our own words where the failure is ours to explain, the library's where it is not.
-fn explain(error: &legacy::Error) -> String {
+fn explain(server: &str, error: &legacy::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<DialError>() {
@@ -154,7 +155,7 @@ fn explain(error: &legacy::Error) -> String {
         }
         cause = error.source();
     }
-    with_causes(error)
+    format!("{server} gave no proper answer: {}", with_causes(error))
 }
 
 fn was_closed(error: &legacy::Error) -> bool {

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::dial::{DialError, ServerStream, dial};
 use super::route::{DEFAULT_PORT, Upstream};
+use crate::http::MAX_HEAD_BYTES;
 use crate::ledger::Kind;
 use crate::plane::Plane;
 use crate::snapshot::Snapshot;
@@ -60,6 +61,7 @@ impl Pool {
                     .pool_timer(TokioTimer::new())
                     .pool_idle_timeout(KEEP_IDLE)
                     .pool_max_idle_per_host(IDLE_PER_SERVER)
+                    .http1_max_buf_size(MAX_HEAD_BYTES)
                     .build(connector);
                 *held = Some((generation, client.clone()));
                 Some(client)
