@@ -18,10 +18,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::places::Places;
 
 /// Probes and scrapers are few; more than this is somebody else.
 const MAX_CONNECTIONS: usize = 64;
@@ -32,20 +32,16 @@ const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
 pub struct Admin {
     health: Health,
     metrics: Metrics,
-    room: Semaphore,
+    places: Places,
 }
 
 impl Admin {
     pub fn new(health: Health, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { health, metrics, room: Semaphore::new(MAX_CONNECTIONS) })
+        Arc::new(Self { health, metrics, places: Places::new(MAX_CONNECTIONS) })
     }
 
     pub async fn connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
-        let Ok(_place) = self.room.try_acquire() else {
-            return;
-        };
-        let this = Arc::clone(&self);
-        serve_http(socket, move |request| this.answer(request)).await;
+        self.places.hold(serve_http(socket, |request| self.answer(request))).await;
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -18,6 +18,7 @@ use crate::listener::{BindError, Bound};
 use crate::metrics::{self, Metrics};
 use crate::outbound::{Forwarding, Tunnel};
 use crate::peer::Peers;
+use crate::places::Places;
 use crate::plane::{Complaints, OpenApps, Plane, Requests};
 use crate::reload::{self, Reload};
 use crate::self_check::{self, Dial};
@@ -28,6 +29,8 @@ use crate::status::Status;
 use crate::volume::Volume;
 use crate::workers::Workers;
 
+/// Of the connections there may be, the share that may be shaking hands: one in so many.
+const HANDSHAKING_SHARE: usize = 4;
 /// How often a draining agent looks whether it is done.
 const DRAIN_TICK: Duration = Duration::from_millis(50);
 
@@ -66,6 +69,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
         inbound_bytes,
         outbound_bytes,
         timeouts: settings.timeouts,
+        shaking_hands: Places::new(settings.limits.max_connections / HANDSHAKING_SHARE),
         outbound_apps: OpenApps::default(),
         complaints: Complaints::default(),
     });
@@ -109,7 +113,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
     proof
         .listen()
         .map_err(bind_error)?
-        .serve(&here, &always, move |socket, from| Arc::clone(&serve_proof).connection(socket, from));
+        .serve(&handles, &always, move |socket, from| Arc::clone(&serve_proof).connection(socket, from));
     for (bound, route) in inbound {
         let inbound = Inbound::new(Arc::clone(&plane), route, settings.allow.clone());
         bound.listen().map_err(bind_error)?.serve(&handles, &inbound_open, move |socket, from| {
@@ -119,8 +123,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
     for (bound, route) in outbound {
         let listening = bound.listen().map_err(bind_error)?;
         if route.http {
-            let forwarding =
-                Arc::new(Forwarding::new(Arc::clone(&plane), Some(route.upstream), outbound_open.clone()));
+            let forwarding = Arc::new(Forwarding::new(Arc::clone(&plane), Some(route.upstream)));
             listening.serve(&handles, &outbound_open, move |socket, from| {
                 Arc::clone(&forwarding).connection(socket, from)
             });
@@ -132,7 +135,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
         }
     }
     if let Some(bound) = http_proxy {
-        let forwarding = Arc::new(Forwarding::new(Arc::clone(&plane), None, outbound_open.clone()));
+        let forwarding = Arc::new(Forwarding::new(Arc::clone(&plane), None));
         bound.listen().map_err(bind_error)?.serve(&handles, &outbound_open, move |socket, from| {
             Arc::clone(&forwarding).connection(socket, from)
         });

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{
-    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Response, StatusCode};
 
@@ -47,6 +48,7 @@ pub fn remove_hop_headers(headers: &mut HeaderMap) {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .filter_map(|name| name.trim().parse().ok())
+            .filter(|name| !is_of_the_message(name))
             .collect();
         for name in named {
             headers.remove(name);
@@ -56,6 +58,19 @@ pub fn remove_hop_headers(headers: &mut HeaderMap) {
     for name in [TRANSFER_ENCODING, UPGRADE, TE, KEEP_ALIVE, PROXY_CONNECTION] {
         headers.remove(name);
     }
+}
+
+/// Has a body of unknown length sent in chunks, whatever the method: the HTTP/1 client would leave
+/// out that of a GET.
+pub fn frame_body(headers: &mut HeaderMap, has_body: bool) {
+    if has_body && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// Named in Connection or not, these say where a message goes and where it ends.
+fn is_of_the_message(name: &HeaderName) -> bool {
+    *name == HOST || *name == CONTENT_LENGTH
 }
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

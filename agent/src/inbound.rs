@@ -73,7 +73,7 @@ impl Inbound {
     /// Must be called on a runtime, which tidies up behind HTTP connections.
     pub fn new(plane: Arc<Plane>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
         let InboundRoute { http, target, .. } = route;
-        let apps = Apps::new(target.clone(), plane.timeouts.connect);
+        let apps = Apps::new(target.clone(), plane.timeouts.connect, plane.ledger.max_connections());
         if http {
             tokio::spawn(Arc::clone(&apps).tidy());
         }
@@ -90,8 +90,12 @@ impl Inbound {
             true => |configs| configs.inbound_http.as_ref(),
             false => |configs| configs.inbound.as_ref(),
         };
-        let accepted =
-            handshake::accept(socket, &plane.current, choose, &plane.peers, plane.timeouts.handshake).await;
+        let handshake =
+            handshake::accept(socket, &plane.current, choose, &plane.peers, plane.timeouts.handshake);
+        let Some(accepted) = plane.shaking_hands.hold(handshake).await else {
+            plane.handshakes.count("inbound", "crowded_out");
+            return;
+        };
         match accepted {
             Ok(accepted) if accepted.self_check => plane.handshakes.count("inbound", "self_check"),
             Ok(accepted) => {
@@ -142,13 +146,14 @@ impl Inbound {
         }
     }
 
-    async fn relay<S>(self: Arc<Self>, stream: S, from: SocketAddr)
+    async fn relay<S>(self: Arc<Self>, mut stream: S, from: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         match self.target.connect(self.plane.timeouts.connect).await {
-            Ok(app) => {
-                if let Err(error) = relay(stream, app).await {
+            Ok(mut app) => {
+                if let Err(error) = relay(&mut stream, &mut app).await {
+                    app.abort();
                     debug!(%from, %error, "inbound connection ended early");
                 }
             }

@@ -115,13 +115,15 @@ impl Ledger {
         }
         let entry = Arc::new(Entry::new(side, kind, snapshot.generation, peer, self.now()));
         let key = book.entries.insert(Arc::clone(&entry));
+        // Leaf and trust may have changed between the handshake and here.
+        let newer = book.judged_by.clone().filter(|latest| latest.generation > snapshot.generation);
+        let same_leaf = |latest: &Arc<Snapshot>| latest.identity.leaf.same_as(&snapshot.identity.leaf);
+        let superseded = newer.as_ref().is_some_and(|latest| !same_leaf(latest)).then(|| self.now());
         book.leaves
             .entry(snapshot.generation)
-            .or_insert_with(|| LeafFate { not_after: snapshot.identity.leaf.not_after, superseded: None });
-        let judged_by = book.judged_by.clone();
+            .or_insert(LeafFate { not_after: snapshot.identity.leaf.not_after, superseded });
         drop(book);
-        // The trust may have changed between the handshake and here.
-        if let Some(latest) = judged_by.filter(|latest| latest.generation > snapshot.generation)
+        if let Some(latest) = newer
             && !entry.trusted_under(&latest)
         {
             self.end_untrusted(&entry);
@@ -132,6 +134,10 @@ impl Ledger {
     /// Counts a connection that is turned away because the ledger is full.
     pub fn refuse(&self) {
         self.count_closed("limit");
+    }
+
+    pub fn max_connections(&self) -> usize {
+        self.shared.limits.max_connections
     }
 
     pub fn is_full(&self) -> bool {

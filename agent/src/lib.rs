@@ -32,6 +32,7 @@ pub mod names;
 pub mod outbound;
 mod peer;
 mod pem;
+mod places;
 mod plane;
 pub mod rehearsal;
 pub mod relay;

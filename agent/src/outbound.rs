@@ -18,6 +18,7 @@ pub use route::{OutboundRoute, OutboundRouteError, Upstream};
 use crate::ledger::Kind;
 use crate::plane::Plane;
 use crate::relay::relay;
+use crate::target::reset;
 use dial::dial;
 
 /// A fixed route for any protocol.
@@ -37,11 +38,14 @@ impl Tunnel {
         drop(snapshot);
         match dialed {
             Ok(server) => {
-                if let Err(error) = relay(app, Box::new(server)).await {
+                let (mut app, mut server) = (app, Box::new(server));
+                if let Err(error) = relay(&mut app, &mut server).await {
+                    reset(app);
                     debug!(upstream = %self.upstream, %error, "outbound connection ended early");
                 }
             }
             Err(error) => {
+                reset(app);
                 if plane.complaints.may() {
                     warn!(upstream = %self.upstream, %error, "outbound connection closed");
                 }

@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use crate::handshake::Handshakes;
 use crate::ledger::{Ledger, Side};
 use crate::peer::Peers;
+use crate::places::Places;
 use crate::snapshot::Current;
 use crate::stream::Traffic;
 
@@ -24,6 +25,8 @@ pub struct Plane {
     pub inbound_bytes: Traffic,
     pub outbound_bytes: Traffic,
     pub timeouts: Timeouts,
+    /// Inbound clients that have not finished their handshake.
+    pub shaking_hands: Places,
     pub outbound_apps: OpenApps,
     pub complaints: Complaints,
 }

@@ -74,6 +74,21 @@ pub enum AppStream {
     Unix(UnixStream),
 }
 
+impl AppStream {
+    /// Closes with a reset instead of an orderly end, so that the app does not take a stream that
+    /// was cut short for a whole one.
+    pub fn abort(self) {
+        if let Self::Tcp(stream) = self {
+            reset(stream);
+        }
+    }
+}
+
+/// As `AppStream::abort`.
+pub fn reset(stream: TcpStream) {
+    let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+}
+
 macro_rules! either {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self.get_mut() {

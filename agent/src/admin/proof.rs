@@ -6,27 +6,28 @@ use std::sync::Arc;
 
 use hyper::{Method, StatusCode};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tracing::debug;
 
 use super::{MAX_CONNECTIONS, only_get, serve_http, text, typed};
 use crate::handshake;
 use crate::health::Health;
+use crate::places::Places;
 
 pub struct ProofListener {
     health: Health,
-    room: Semaphore,
+    places: Places,
 }
 
 impl ProofListener {
     pub fn new(health: Health) -> Arc<Self> {
-        Arc::new(Self { health, room: Semaphore::new(MAX_CONNECTIONS) })
+        Arc::new(Self { health, places: Places::new(MAX_CONNECTIONS) })
     }
 
     pub async fn connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
-        let Ok(_place) = self.room.try_acquire() else {
-            return;
-        };
+        self.places.hold(Box::pin(self.serve(socket, from))).await;
+    }
+
+    async fn serve(&self, socket: TcpStream, from: SocketAddr) {
         let plane = &self.health.plane;
         let choose: handshake::Choose = |configs| configs.proof.as_ref();
         match handshake::accept(socket, &plane.current, choose, &plane.peers, plane.timeouts.handshake).await

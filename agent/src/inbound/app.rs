@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::MAX_HEAD_BYTES;
 use crate::target::{AppUnreachable, Target};
@@ -18,10 +19,14 @@ use crate::target::{AppUnreachable, Target};
 /// seconds, and a request that crosses the close would be lost.
 const REUSE_WITHIN: Duration = Duration::from_millis(1000);
 
+/// A connection that was given back is ready again at once, or is not waited for.
+const READY_WITHIN: Duration = Duration::from_millis(10);
+
 /// The app as all client connections of a listener see it.
 pub struct Apps {
     target: Target,
     connect_within: Duration,
+    permits: Arc<Semaphore>,
     /// Those that may hold idle connections.
     resting: Mutex<Vec<Weak<App>>>,
 }
@@ -29,7 +34,7 @@ pub struct Apps {
 /// The app as one client connection sees it.
 pub struct App {
     apps: Arc<Apps>,
-    idle: Mutex<Vec<(SendRequest<Incoming>, Instant)>>,
+    idle: Mutex<Vec<(AppConnection, Instant)>>,
     listed: AtomicBool,
 }
 
@@ -37,6 +42,8 @@ pub struct App {
 pub enum AppError {
     #[error(transparent)]
     Unreachable(#[from] AppUnreachable),
+    #[error("the app at {0} has as many connections as this agent may open")]
+    Busy(Target),
     #[error("the app at {0} gave no proper answer: {1}")]
     NoAnswer(Target, #[source] hyper::Error),
 }
@@ -44,7 +51,13 @@ pub enum AppError {
 /// The app connection that answered; give it back once the answer's body is through.
 pub struct Lease {
     app: Arc<App>,
+    sender: AppConnection,
+}
+
+struct AppConnection {
     sender: SendRequest<Incoming>,
+    /// One of the connections the app may have.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Lease {
@@ -58,8 +71,10 @@ impl Lease {
 }
 
 impl Apps {
-    pub fn new(target: Target, connect_within: Duration) -> Arc<Self> {
-        Arc::new(Self { target, connect_within, resting: Mutex::default() })
+    /// `most`: connections to the app at once. A request beyond waits for one to be free.
+    pub fn new(target: Target, connect_within: Duration, most: usize) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(most));
+        Arc::new(Self { target, connect_within, permits, resting: Mutex::default() })
     }
 
     /// For a new client connection.
@@ -97,10 +112,11 @@ impl App {
         mut request: Request<Incoming>,
     ) -> Result<(Response<Incoming>, Lease), AppError> {
         while let Some(mut sender) = self.reuse() {
-            if sender.ready().await.is_err() {
+            // Closed, or still busy with an upload that the app has answered already.
+            if !matches!(tokio::time::timeout(READY_WITHIN, sender.sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
-            match sender.try_send_request(request).await {
+            match sender.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, self.lease(sender))),
                 // Closed before it was sent: it comes back whole and goes out again.
                 Err(mut error) => match error.take_message() {
@@ -110,19 +126,24 @@ impl App {
             }
         }
         let mut sender = self.connect().await?;
-        match sender.send_request(request).await {
+        match sender.sender.send_request(request).await {
             Ok(response) => Ok((response, self.lease(sender))),
             Err(error) => Err(AppError::NoAnswer(self.apps.target.clone(), error)),
         }
     }
 
-    fn reuse(&self) -> Option<SendRequest<Incoming>> {
+    fn reuse(&self) -> Option<AppConnection> {
         let mut idle = lock(&self.idle);
         idle.retain(is_fresh);
         idle.pop().map(|(sender, _)| sender)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Incoming>, AppError> {
+    async fn connect(&self) -> Result<AppConnection, AppError> {
+        let permit = Arc::clone(&self.apps.permits).acquire_owned();
+        let permit = match tokio::time::timeout(self.apps.connect_within, permit).await {
+            Ok(Ok(permit)) => permit,
+            _ => return Err(AppError::Busy(self.apps.target.clone())),
+        };
         let stream = self.apps.target.connect(self.apps.connect_within).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
@@ -130,15 +151,15 @@ impl App {
             .await
             .map_err(|error| AppError::NoAnswer(self.apps.target.clone(), error))?;
         tokio::spawn(connection);
-        Ok(sender)
+        Ok(AppConnection { sender, _permit: permit })
     }
 
-    fn lease(self: &Arc<Self>, sender: SendRequest<Incoming>) -> Lease {
+    fn lease(self: &Arc<Self>, sender: AppConnection) -> Lease {
         Lease { app: Arc::clone(self), sender }
     }
 }
 
-fn is_fresh((_, since): &(SendRequest<Incoming>, Instant)) -> bool {
+fn is_fresh((_, since): &(AppConnection, Instant)) -> bool {
     since.elapsed() < REUSE_WITHIN
 }
 

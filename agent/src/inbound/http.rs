@@ -6,8 +6,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use hyper::body::Body as _;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue};
+use hyper::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRAILER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,11 +17,13 @@ use tracing::warn;
 
 use super::app::{App, Lease};
 use super::{Inbound, identity_header};
-use crate::http::{Guarded, MAX_HEAD_BYTES, Reply, answer, drive, remove_hop_headers, with_causes};
+use crate::http::{
+    Guarded, MAX_HEAD_BYTES, Reply, answer, drive, frame_body, remove_hop_headers, with_causes,
+};
 use crate::ledger::{Connection, InFlight, Kind, Order, Side};
 
 /// Requests one HTTP/2 connection may have in flight.
-const MAX_STREAMS: u32 = 250;
+const MAX_STREAMS: u32 = 100;
 /// What a client may send ahead of the app on one stream; twice that on all together.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
@@ -84,10 +87,14 @@ impl Client {
 
     async fn forward(&self, mut request: Request<Incoming>, in_flight: InFlight) -> Response_ {
         if !self.admitted {
+            self.connection.end_after_this();
             return answer(StatusCode::FORBIDDEN, "your certificate is verified, but not on the allow list");
         }
         if request.method() == Method::CONNECT {
             return answer(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served");
+        }
+        if request.headers().get_all(HOST).iter().count() > 1 {
+            return answer(StatusCode::BAD_REQUEST, "there is more than one Host");
         }
         self.readdress(&mut request);
         match self.app.send(request).await {
@@ -111,23 +118,40 @@ impl Client {
 
     /// From the client's request to the app's.
     fn readdress(&self, request: &mut Request<Incoming>) {
-        if let Some(authority) = request.uri().authority()
-            && let Ok(host) = HeaderValue::from_str(authority.as_str())
-        {
-            request.headers_mut().insert(HOST, host);
-        }
+        let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         if let Ok(uri) = path.parse::<Uri>() {
             *request.uri_mut() = uri;
         }
-        *request.version_mut() = Version::HTTP_11;
+        let has_body = !request.body().is_end_stream();
+        let version = std::mem::replace(request.version_mut(), Version::HTTP_11);
         let headers = request.headers_mut();
         remove_hop_headers(headers);
-        // Answered by this server when the body is asked for.
-        headers.remove(EXPECT);
+        frame_body(headers, has_body);
+        if let Some(authority) = authority {
+            headers.insert(HOST, authority);
+        }
+        if version == Version::HTTP_2 {
+            join_cookies(headers);
+        }
+        // Expect is answered by this server when the body is asked for. Only announced trailers are
+        // passed on, and an app that folds them into the headers would believe a claim among them.
+        for name in [EXPECT, TRAILER] {
+            headers.remove(name);
+        }
         identity_header::remove_claims(headers);
         if let Some(identity) = &self.identity {
             headers.insert(identity_header::NAME, identity.clone());
         }
+    }
+}
+
+/// HTTP/2 may send a cookie in several fields; HTTP/1.1 may not.
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
     }
 }

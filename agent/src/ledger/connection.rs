@@ -57,10 +57,11 @@ pub(super) enum Reason {
     Idle,
     SlowRequest,
     Shutdown,
+    NotAllowed,
 }
 
 impl Reason {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Done, "done"),
         (Self::LeafChanged, "drained"),
         (Self::RootRemoved, "root_removed"),
@@ -68,6 +69,7 @@ impl Reason {
         (Self::Idle, "idle"),
         (Self::SlowRequest, "slow_request"),
         (Self::Shutdown, "shutdown"),
+        (Self::NotAllowed, "not_allowed"),
     ];
 }
 
@@ -169,6 +171,11 @@ impl Connection {
         self.entry.ordered()
     }
 
+    /// HTTP: has the answer to this request be the last.
+    pub fn end_after_this(&self) {
+        self.entry.order(Order::LastRequest, Reason::NotAllowed);
+    }
+
     /// Has the task of `waker` polled again when the order changes. Ask `ordered` afterwards.
     pub fn wake_on_order(&self, waker: &Waker) {
         self.entry.waker.register(waker);
@@ -182,7 +189,8 @@ impl Connection {
     /// HTTP/1: bytes came in; if no request is in flight they begin a head.
     pub fn head_bytes(&self) {
         let entry = &self.entry;
-        if entry.kind == Kind::Http1
+        if entry.side == Side::Inbound
+            && entry.kind == Kind::Http1
             && entry.in_flight.load(Relaxed) == 0
             && entry.head_since.load(Relaxed) == 0
         {

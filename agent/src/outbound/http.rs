@@ -14,46 +14,38 @@ use hyper::http::uri::{Authority, Scheme};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::client::legacy;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tracing::warn;
 
 use super::dial::DialError;
 use super::pool::{Outgoing, Pool, PooledClient};
 use super::route::Upstream;
-use crate::http::{MAX_HEAD_BYTES, Reply, answer, remove_hop_headers, with_causes};
+use crate::http::{MAX_HEAD_BYTES, Reply, answer, frame_body, remove_hop_headers, with_causes};
 use crate::ledger::Side;
 use crate::plane::Plane;
-use crate::shutdown::Stop;
 
 /// Passes requests on to servers over mTLS.
 pub struct Forwarding {
     plane: Arc<Plane>,
     pool: Pool,
-    closing: Stop,
 }
 
 impl Forwarding {
     /// To `upstream`, or without one to whichever server a request names.
-    pub fn new(plane: Arc<Plane>, upstream: Option<Upstream>, closing: Stop) -> Self {
-        Self { pool: Pool::new(Arc::clone(&plane), upstream), plane, closing }
+    pub fn new(plane: Arc<Plane>, upstream: Option<Upstream>) -> Self {
+        Self { pool: Pool::new(Arc::clone(&plane), upstream), plane }
     }
 
     pub async fn connection(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
         let _open = self.plane.outbound_apps.enter();
-        let this = Arc::clone(&self);
-        let service = service_fn(move |request| Arc::clone(&this).request(request));
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
+        let service = service_fn(move |request| Arc::clone(&self).request(request));
+        let serving = hyper::server::conn::http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(app), service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = self.closing.clone().wait() => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
+        // An error is the app's hanging up.
+        let _ = serving.await;
     }
 
     async fn request(
@@ -73,6 +65,7 @@ impl Forwarding {
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Reply<Incoming>>, Refusal> {
         let (mut head, body) = request.into_parts();
         self.readdress(&mut head)?;
+        frame_body(&mut head.headers, !body.is_end_stream());
         let client = self.pool.client().ok_or_else(|| Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             reason: "there is no identity to speak with yet".into(),
