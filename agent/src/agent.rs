@@ -35,15 +35,17 @@ const HANDSHAKING_SHARE: usize = 4;
 const DRAIN_TICK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum AgentError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
     Bind(Vec<BindError>),
+    #[error("a part that must not end did, so the agent ends with it: {0}")]
+    Broken(String),
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
 }
 
 /// Runs the agent until it is told to stop.
-pub fn run(settings: Settings) -> Result<ExitCode, StartError> {
+pub fn run(settings: Settings) -> Result<ExitCode, AgentError> {
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = control.block_on(run_parts(settings))?;
     // What still blocks (a name being resolved, a volume that hangs) is not waited for.
@@ -51,10 +53,10 @@ pub fn run(settings: Settings) -> Result<ExitCode, StartError> {
     Ok(code)
 }
 
-async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
+async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
     let mut signals = Signals::new()?;
     log_settings(&settings);
-    let listeners = Listeners::bind(&settings).map_err(StartError::Bind)?;
+    let listeners = Listeners::bind(&settings).map_err(AgentError::Bind)?;
     let workers = Workers::start(settings.workers)?;
 
     let (publisher, mut current) = snapshot::channel();
@@ -78,9 +80,9 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
     let metrics = Metrics::new(health.clone(), &plane, bytes, runtimes);
 
     let dial = listeners.own_dial();
-    tokio::spawn(plane.ledger.clone().sweep(current.clone()));
+    let sweeping = tokio::spawn(plane.ledger.clone().sweep(current.clone()));
     let unseen = current.clone();
-    tokio::spawn(reload::run(Reload {
+    let reloading = tokio::spawn(reload::run(Reload {
         volume: Volume::new(&settings.identity, settings.layout.clone()),
         policy: settings.policy.clone(),
         client_auth: settings.client_auth,
@@ -88,6 +90,17 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
         publisher,
         status: status.clone(),
     }));
+    // Without either of them the agent would go on serving and never notice a change.
+    let broken = async move {
+        tokio::select! {
+            end = reloading => match end {
+                Ok(Err(error)) => error.to_string(),
+                _ => "the reload loop ended".into(),
+            },
+            _ = sweeping => "the sweeper ended".into(),
+        }
+    };
+    tokio::pin!(broken);
 
     let (_never, always) = stop();
     let Listeners { admin, proof, inbound, outbound, http_proxy } = listeners;
@@ -101,6 +114,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
     let first = tokio::select! {
         first = current.first() => first.is_some(),
         () = signals.next() => false,
+        cause = &mut broken => return Err(AgentError::Broken(cause)),
     };
     if !first {
         info!("stopped before there was an identity");
@@ -142,9 +156,12 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, StartError> {
     }
 
     // Only now is there something to dial.
-    tokio::spawn(self_check::run(unseen, dial, status.clone()));
+    tokio::spawn(self_check::run(unseen, dial, status.clone(), plane.ledger.clone()));
 
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        cause = &mut broken => return Err(AgentError::Broken(cause)),
+    }
     let drain = drain(&settings, &plane, &status, &close_inbound, &close_outbound);
     tokio::select! {
         () = drain => Ok(ExitCode::SUCCESS),
@@ -167,9 +184,12 @@ async fn drain(
     let times = settings.shutdown;
     let end = Instant::now() + times.grace;
     status.update(|report| report.draining = true);
-    plane.ledger.order_all(Side::Inbound, Order::LastRequest);
     info!(delay = ?times.delay, "draining: unready, new connections still taken");
-    tokio::time::sleep(times.delay.min(times.grace)).await;
+    let closing = Instant::now() + times.delay.min(times.grace);
+    while Instant::now() < closing {
+        plane.ledger.order_all(Side::Inbound, Order::LastRequest);
+        tokio::time::sleep(DRAIN_TICK.min(closing.saturating_duration_since(Instant::now()))).await;
+    }
 
     close_inbound.stop();
     plane.ledger.order_all(Side::Inbound, Order::Finish);
@@ -177,7 +197,7 @@ async fn drain(
     info!(open, "inbound closed to new connections");
     let mut quiet_since = None;
     while Instant::now() < end {
-        let inbound = plane.ledger.count(Side::Inbound, 0).total();
+        let inbound = plane.ledger.count(Side::Inbound, 0).total() + plane.shaking_hands.taken();
         let outbound = plane.outbound_apps.count();
         if inbound == 0 && outbound == 0 {
             let since = *quiet_since.get_or_insert_with(Instant::now);
@@ -244,8 +264,8 @@ impl Listeners {
     }
 }
 
-fn bind_error(error: BindError) -> StartError {
-    StartError::Bind(vec![error])
+fn bind_error(error: BindError) -> AgentError {
+    AgentError::Bind(vec![error])
 }
 
 /// SIGTERM and SIGINT alike.

@@ -265,6 +265,9 @@ pub struct CheckArgs {
     pub dir: PathBuf,
     #[command(flatten)]
     pub files: IdentityArgs,
+    /// The identity is for outbound connections only: it need not do for a server
+    #[arg(long, env = "HOTCERT_CLIENT_ONLY")]
+    pub client_only: bool,
     /// Print one JSON object
     #[arg(long, env = "HOTCERT_JSON")]
     pub json: bool,

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{CheckArgs, Cli, Command, LogFormat, RunArgs};
 use crate::check;
+use crate::identity::Policy;
 use crate::settings::Settings;
 
 /// Runs the program with `args`, its name first, to its exit code.
@@ -46,7 +47,10 @@ fn run(args: &RunArgs) -> ExitCode {
 
 fn check(args: &CheckArgs) -> ExitCode {
     match Settings::policy(&args.files) {
-        Ok(policy) => check::run(&args.dir, &args.files, &policy, args.json),
+        Ok(policy) => {
+            let policy = Policy { serves: !args.client_only, ..policy };
+            check::run(&args.dir, &args.files, &policy, args.json)
+        }
         Err(errors) => refuse(&errors),
     }
 }

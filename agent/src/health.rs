@@ -35,9 +35,12 @@ impl Health {
                 None => "no identity yet".into(),
             });
         };
-        let not_after = snapshot.identity.leaf.not_after;
-        if now >= not_after {
-            return Some(format!("the served certificate expired at {}", format_rfc3339_seconds(not_after)));
+        let until = snapshot.identity.leaf.usable_until;
+        if now >= until {
+            return Some(format!(
+                "the served certificate or its chain expired at {}",
+                format_rfc3339_seconds(until)
+            ));
         }
         match &report.proof {
             None => Some("the listener has not been seen to serve the identity yet".into()),
@@ -135,7 +138,8 @@ fn proof(snapshot: &Snapshot, proof: Option<&Proof>) -> Value {
         return json!({ "outcome": "pending" });
     };
     match &proof.result {
-        Ok(served) => json!({
+        Ok(None) => json!({ "outcome": "not_serving", "at": date(proof.at) }),
+        Ok(Some(served)) => json!({
             "outcome": "served",
             "leaf_sha256": served.leaf_sha256,
             "at": date(proof.at),

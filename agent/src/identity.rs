@@ -57,7 +57,7 @@ impl Identity {
         in_force: Option<&Arc<Trust>>,
         now: SystemTime,
     ) -> Verdict {
-        let trust = Trust::parse(&material.trust, policy.public_server).map(|trust| trust.map(Arc::new));
+        let trust = Trust::parse(&material.trust, policy.public_server, now).map(|trust| trust.map(Arc::new));
         let judged_by = match &trust {
             Ok(trust) => trust.as_ref(),
             Err(_) => in_force,

@@ -121,7 +121,7 @@ impl Ledger {
         let superseded = newer.as_ref().is_some_and(|latest| !same_leaf(latest)).then(|| self.now());
         book.leaves
             .entry(snapshot.generation)
-            .or_insert(LeafFate { not_after: snapshot.identity.leaf.not_after, superseded });
+            .or_insert(LeafFate { not_after: snapshot.identity.leaf.usable_until, superseded });
         drop(book);
         if let Some(latest) = newer
             && !entry.trusted_under(&latest)
@@ -142,14 +142,6 @@ impl Ledger {
 
     pub fn is_full(&self) -> bool {
         self.book().entries.len() >= self.shared.limits.max_connections
-    }
-
-    pub fn len(&self) -> usize {
-        self.book().entries.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     pub fn count(&self, side: Side, current: u64) -> ByGeneration {

@@ -39,6 +39,8 @@ impl Bound {
         .map_err(failed)?;
         socket.set_reuseaddr(true).map_err(failed)?;
         socket.bind(configured).map_err(failed)?;
+        // Until it listens the address is kept from others only so.
+        socket.set_reuseaddr(false).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         info!(role, configured = %configured, %address, "bound");
         Ok(Self { socket, role, address })
@@ -52,6 +54,7 @@ impl Bound {
     pub fn listen(self) -> Result<Listening, BindError> {
         let Self { socket, role, address } = self;
         let failed = |cause| BindError { role, address, cause };
+        socket.set_reuseaddr(true).map_err(failed)?;
         let listener = socket.listen(BACKLOG).map_err(failed)?.into_std().map_err(failed)?;
         Ok(Listening { listener, role })
     }

@@ -21,6 +21,10 @@ use crate::stream::Traffic;
 /// Roots that get a series each; a bundle with more is a mistake, not a reason for more series.
 const MAX_ROOTS: usize = 32;
 
+/// For a series that may be absent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
 
 pub struct Metrics {
@@ -28,13 +32,13 @@ pub struct Metrics {
     health: Health,
     ready: Gauge,
     generation: Gauge,
-    leaf_not_after: FloatGauge,
-    leaf_not_before: FloatGauge,
-    leaf_age: FloatGauge,
+    leaf_not_after: Family<NoLabels, FloatGauge>,
+    leaf_not_before: Family<NoLabels, FloatGauge>,
+    leaf_age: Family<NoLabels, FloatGauge>,
     root_not_after: Family<RootLabels, FloatGauge>,
     root_not_before: Family<RootLabels, FloatGauge>,
     connections: Family<ConnectionLabels, Gauge>,
-    peer_not_after: FloatGauge,
+    peer_not_after: Family<NoLabels, FloatGauge>,
     tasks: Gauge,
     runtimes: Vec<tokio::runtime::Handle>,
 }
@@ -73,13 +77,13 @@ impl Metrics {
         let metrics = Self {
             ready: Gauge::default(),
             generation: Gauge::default(),
-            leaf_not_after: Gauge::default(),
-            leaf_not_before: Gauge::default(),
-            leaf_age: Gauge::default(),
+            leaf_not_after: Family::default(),
+            leaf_not_before: Family::default(),
+            leaf_age: Family::default(),
             root_not_after: Family::default(),
             root_not_before: Family::default(),
             connections: Family::default(),
-            peer_not_after: Gauge::default(),
+            peer_not_after: Family::default(),
             tasks: Gauge::default(),
             registry: Registry::default(),
             health,
@@ -139,7 +143,7 @@ impl Metrics {
         );
         r.register(
             "peer_earliest_not_after_timestamp_seconds",
-            "The earliest end of validity among peers' leaves; 0 without peers",
+            "The earliest end of validity among peers' leaves",
             metrics.peer_not_after.clone(),
         );
         r.register("tasks", "Tasks alive in the agent", metrics.tasks.clone());
@@ -161,7 +165,7 @@ impl Metrics {
         let snapshot = plane.current.load();
         self.ready.set(self.health.unready(now).is_none().into());
         self.tasks.set(self.runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks() as i64).sum());
-        self.peer_not_after.set(plane.peers.earliest_not_after().map_or(0.0, seconds));
+        set_or_leave_out(&self.peer_not_after, plane.peers.earliest_not_after().map(seconds));
         let generation = snapshot.as_ref().map_or(0, |snapshot| snapshot.generation);
         self.generation.set(generation as i64);
         for side in [Side::Inbound, Side::Outbound] {
@@ -173,18 +177,28 @@ impl Metrics {
                 self.connections.get_or_create(&labels).set(count as i64);
             }
         }
-        let Some(snapshot) = snapshot else { return };
-        let leaf = &snapshot.identity.leaf;
-        self.leaf_not_after.set(seconds(leaf.not_after));
-        self.leaf_not_before.set(seconds(leaf.not_before));
-        self.leaf_age.set(seconds(now) - seconds(leaf.not_before));
+        let leaf = snapshot.as_ref().map(|snapshot| &snapshot.identity.leaf);
+        set_or_leave_out(&self.leaf_not_after, leaf.map(|leaf| seconds(leaf.not_after)));
+        set_or_leave_out(&self.leaf_not_before, leaf.map(|leaf| seconds(leaf.not_before)));
+        set_or_leave_out(&self.leaf_age, leaf.map(|leaf| seconds(now) - seconds(leaf.not_before)));
         self.root_not_after.clear();
         self.root_not_before.clear();
-        for root in snapshot.identity.trust.iter().flat_map(|trust| &trust.roots).take(MAX_ROOTS) {
+        let trust = snapshot.iter().filter_map(|snapshot| snapshot.identity.trust.as_ref());
+        for root in trust.flat_map(|trust| &trust.roots).take(MAX_ROOTS) {
             let labels = RootLabels { root: root.sha256[..16].to_owned() };
             self.root_not_after.get_or_create(&labels).set(seconds(root.not_after));
             self.root_not_before.get_or_create(&labels).set(seconds(root.not_before));
         }
+    }
+}
+
+/// A series that is there only while there is something to tell, so that no alert fires on a zero.
+fn set_or_leave_out(family: &Family<NoLabels, FloatGauge>, value: Option<f64>) {
+    match value {
+        Some(value) => {
+            family.get_or_create(&NoLabels {}).set(value);
+        }
+        None => family.clear(),
     }
 }
 

@@ -13,7 +13,9 @@ use crate::hex::sha256_hex;
 use crate::names::Names;
 
 /// Bounds the memory an endless stream of new certificates can take.
-const MAX_REMEMBERED: usize = 4096;
+const MAX_REMEMBERED: usize = 1024;
+/// A longer chain is not remembered, and so costs what its connections cost and no more.
+const MAX_CHAIN_BYTES: usize = 16 * 1024;
 /// A peer that has no connection is forgotten after this.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
@@ -62,7 +64,8 @@ impl Peers {
         if remembered.len() >= MAX_REMEMBERED {
             remembered.retain(|_, known| Arc::strong_count(&known.peer) > 1);
         }
-        if remembered.len() < MAX_REMEMBERED {
+        let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
+        if remembered.len() < MAX_REMEMBERED && bytes <= MAX_CHAIN_BYTES {
             remembered.insert(key, Remembered { peer: Arc::clone(&peer), seen: now });
         }
         Some(peer)

@@ -52,7 +52,7 @@ pub fn sections(text: &[u8]) -> Result<Vec<Section>, PemError> {
             .filter(|label| label.len() <= 64 && label.is_ascii())
             .ok_or(PemError::BadBegin { section })?;
         let label = String::from_utf8_lossy(label).into_owned();
-        found.push(read_section(&mut lines, label, section, text.len())?);
+        found.push(read_section(&mut lines, label, section)?);
     }
     if found.is_empty() && !text.trim_ascii().is_empty() {
         return Err(PemError::NoSection);
@@ -64,28 +64,35 @@ fn read_section<'a>(
     lines: &mut impl Iterator<Item = &'a [u8]>,
     label: String,
     section: usize,
-    at_most: usize,
 ) -> Result<Section, PemError> {
-    // Sized once: growing would leave unwiped copies behind.
-    let mut encoded = Zeroizing::new(Vec::with_capacity(at_most));
+    let mut content = Vec::new();
     for line in lines {
         if let Some(end) = line.strip_prefix(END) {
-            if end.strip_suffix(DASHES) != Some(label.as_bytes()) {
-                break;
-            }
-            let mut der = Zeroizing::new(vec![0; encoded.len() / 4 * 3 + 3]);
-            let length = STANDARD
-                .decode_slice(&encoded, &mut der)
-                .map_err(|_| PemError::NotBase64 { section, label: label.clone() })?;
-            der.truncate(length);
-            return Ok(Section { label, der });
+            return match end.strip_suffix(DASHES) == Some(label.as_bytes()) {
+                true => decode(&content, label, section),
+                false => Err(PemError::Unterminated { section, label }),
+            };
         }
         if line.starts_with(b"Proc-Type:") {
             return Err(PemError::Encrypted { section, label });
         }
-        encoded.extend_from_slice(line);
+        content.push(line);
     }
     Err(PemError::Unterminated { section, label })
+}
+
+fn decode(lines: &[&[u8]], label: String, section: usize) -> Result<Section, PemError> {
+    // Sized once: growing would leave unwiped copies behind.
+    let mut encoded = Zeroizing::new(Vec::with_capacity(lines.iter().map(|line| line.len()).sum()));
+    lines.iter().for_each(|line| encoded.extend_from_slice(line));
+    let mut der = Zeroizing::new(vec![0; encoded.len() / 4 * 3 + 3]);
+    match STANDARD.decode_slice(&encoded, &mut der) {
+        Ok(length) => {
+            der.truncate(length);
+            Ok(Section { label, der })
+        }
+        Err(_) => Err(PemError::NotBase64 { section, label }),
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection};
 
 use crate::identity::{Identity, Rejection};
-use crate::tls::{self, ClientAuth, Configs};
+use crate::names::Names;
+use crate::tls::{self, ClientAuth, Configs, ExpectedServer};
 
 /// More flights than any handshake takes.
 const MAX_FLIGHTS: usize = 16;
@@ -22,17 +23,26 @@ pub fn rehearse(identity: &Identity, configs: &Configs, now: SystemTime) -> Resu
         return Ok(());
     };
     let leaf = &identity.leaf;
-    let client = tls::self_check(leaf).map_err(|error| failed(error.to_string()))?;
     let at = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    let server = if leaf.roles.client && configs.trusts_client(&leaf.certified.cert, at) {
-        Arc::clone(server)
-    } else {
+    let is_own_peer = leaf.roles.client && configs.trusts_client(&leaf.certified.cert, at);
+    let (client, server) = match own_name(&leaf.names).and_then(|name| configs.outbound(&name, &[])) {
+        Some(client) if is_own_peer => (client, Arc::clone(server)),
         // It cannot be its own peer (no clientAuth, a public root, or the last good leaf under a
         // bundle that no longer has its root), so the client goes without a certificate.
-        let open = Configs::build(identity, ClientAuth::None).map_err(|error| failed(error.to_string()))?;
-        open.inbound.unwrap_or_else(|| Arc::clone(server))
+        _ => {
+            let client = tls::self_check(leaf).map_err(|error| failed(error.to_string()))?;
+            let open =
+                Configs::build(identity, ClientAuth::None).map_err(|error| failed(error.to_string()))?;
+            (client, open.inbound.unwrap_or_else(|| Arc::clone(server)))
+        }
     };
     shake_hands(client, server).map_err(failed)
+}
+
+/// A name by which a route could lead to this very leaf.
+fn own_name(names: &Names) -> Option<ExpectedServer> {
+    let dns = names.dns.iter().filter(|name| !name.starts_with("*."));
+    names.spiffe_id().into_iter().chain(dns.map(String::as_str)).find_map(|name| name.parse().ok())
 }
 
 fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), String> {

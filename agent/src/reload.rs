@@ -34,26 +34,26 @@ pub struct Reload {
     pub status: Status,
 }
 
-/// Runs until dropped.
-pub async fn run(reload: Reload) {
+/// Runs until dropped, or until it cannot go on.
+pub async fn run(reload: Reload) -> Result<(), ReloadError> {
     let hint = Arc::new(Notify::new());
     let mut watch = Watch::new(reload.volume.directory(), Arc::clone(&hint));
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => {
-            error!(%error, "cannot listen for SIGHUP");
-            return;
-        }
-    };
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut state = State::new(reload);
     loop {
-        let watching = state.arm(&mut watch);
+        // Off this thread: a volume may hang.
         let volume = state.reload.volume.clone();
-        let Ok(material) = tokio::task::spawn_blocking(move || volume.look()).await else {
-            error!("reading the identity directory panicked");
-            return;
+        let look = move || {
+            let watching = watch.arm();
+            let material = volume.look();
+            let plain = !material.atomic && volume.directory().exists();
+            (watch, Look { watching, material, plain })
         };
-        state.consider(&material, SystemTime::now());
+        let look = tokio::task::spawn_blocking(look).await;
+        let (armed, look) = look.map_err(|_| ReloadError::LookPanicked)?;
+        watch = armed;
+        let watching = state.note(&look);
+        state.consider(&look.material, SystemTime::now());
         let wait = state.next_look(watching, SystemTime::now());
         tokio::select! {
             () = hint.notified() => {}
@@ -61,6 +61,22 @@ pub async fn run(reload: Reload) {
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("cannot listen for SIGHUP: {0}")]
+    Signal(#[from] std::io::Error),
+    #[error("reading the identity directory panicked")]
+    LookPanicked,
+}
+
+/// What one look brought.
+struct Look {
+    watching: Result<bool, notify::Error>,
+    material: Material,
+    /// The directory is there, without `..data`.
+    plain: bool,
 }
 
 /// What the loop remembers between looks.
@@ -100,22 +116,38 @@ impl State {
         }
     }
 
-    fn arm(&mut self, watch: &mut Watch) -> bool {
-        let watching = watch.arm().unwrap_or_else(|error| {
+    /// Reports what is to be said of the source itself; whether events are to be expected.
+    fn note(&mut self, look: &Look) -> bool {
+        let watching = look.watching.as_ref().copied().unwrap_or_else(|error| {
             if !self.said_unwatched {
                 self.said_unwatched = true;
                 warn!(%error, "no events from the identity directory: changes are noticed by polling only");
             }
             false
         });
-        self.reload.status.update(|report| report.source.watching = watching);
+        if look.plain && !self.said_plain {
+            self.said_plain = true;
+            let directory = self.reload.volume.directory().display().to_string();
+            warn!(
+                directory,
+                "no ..data in the identity directory: if this is a subPath mount of a Secret, Kubernetes never \
+                 updates it and a rotated certificate will not arrive; mount the whole Secret as a directory"
+            );
+        }
+        self.reload.status.update(|report| {
+            report.source.watching = watching;
+            report.source.atomic = look.material.atomic;
+            report.source.notices = match look.plain {
+                true => vec!["no ..data: a subPath mount is never updated by Kubernetes".into()],
+                false => Vec::new(),
+            };
+        });
         watching
     }
 
     fn consider(&mut self, material: &Material, now: SystemTime) {
-        self.note_layout(material);
         let content = material.fingerprint();
-        if self.served_content == Some(content) {
+        if self.served_content == Some(content) && !self.root_expired(now) {
             self.all_good(Outcome::Unchanged, now);
             return;
         }
@@ -156,7 +188,9 @@ impl State {
         let configs = Configs::build(&identity, self.reload.client_auth)
             .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
         rehearse(&identity, &configs, now)?;
-        let changed_at = self.served.is_some().then_some(material.changed_at).flatten();
+        // A first identity is not a swap, and one that was held did not wait for us.
+        let swap = self.served.is_some() && self.reload.status.report().held.is_none();
+        let changed_at = material.changed_at.filter(|_| swap);
         let snapshot = self.reload.publisher.publish(identity, configs, changed_at);
         announce(&snapshot);
         self.reload.status.count(Outcome::Published, "none");
@@ -245,6 +279,15 @@ impl State {
         });
     }
 
+    /// A root that was served is out of date: the same bytes now mean fewer roots.
+    fn root_expired(&self, now: SystemTime) -> bool {
+        self.trust_expiry().is_some_and(|expiry| now >= expiry)
+    }
+
+    fn trust_expiry(&self) -> Option<SystemTime> {
+        self.served.as_ref()?.identity.trust.as_ref()?.first_expiry()
+    }
+
     /// Whether this content has been there for a while.
     fn stood_still(&mut self, content: Fingerprint) -> bool {
         match &self.tried {
@@ -254,26 +297,6 @@ impl State {
                 false
             }
         }
-    }
-
-    fn note_layout(&mut self, material: &Material) {
-        let plain = !material.atomic && self.reload.volume.directory().exists();
-        if plain && !self.said_plain {
-            self.said_plain = true;
-            let directory = self.reload.volume.directory().display().to_string();
-            warn!(
-                directory,
-                "no ..data in the identity directory: if this is a subPath mount of a Secret, Kubernetes never \
-                 updates it and a rotated certificate will not arrive; mount the whole Secret as a directory"
-            );
-        }
-        self.reload.status.update(|report| {
-            report.source.atomic = material.atomic;
-            report.source.notices = match plain {
-                true => vec!["no ..data: a subPath mount is never updated by Kubernetes".into()],
-                false => Vec::new(),
-            };
-        });
     }
 
     /// How long to wait if nothing happens: the poll, or less if something is due before.
@@ -286,16 +309,19 @@ impl State {
         if let Some(held) = self.reload.status.report().held {
             wait = wait.min(held.not_before.duration_since(now).unwrap_or(RETRY));
         }
+        if let Some(left) = self.trust_expiry().and_then(|expiry| expiry.duration_since(now).ok()) {
+            wait = wait.min(left);
+        }
         if let Some(served) = &self.served {
             let leaf = &served.identity.leaf;
-            match leaf.not_after.duration_since(now) {
+            match leaf.usable_until.duration_since(now) {
                 Ok(left) => wait = wait.min(left),
                 Err(_) if self.said_expired != Some(served.generation) => {
                     self.said_expired = Some(served.generation);
                     error!(
                         serial = leaf.serial,
-                        not_after = %humantime::format_rfc3339_seconds(leaf.not_after),
-                        "the served certificate has expired and no newer one has arrived: this pod is unready"
+                        not_after = %humantime::format_rfc3339_seconds(leaf.usable_until),
+                        "the served certificate or its chain has expired and no newer one has arrived: this pod is unready"
                     );
                 }
                 Err(_) => {}

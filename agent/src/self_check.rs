@@ -12,6 +12,7 @@ use tracing::{error, info};
 
 use crate::handshake::chain_of;
 use crate::hex::sha256_hex;
+use crate::ledger::Ledger;
 use crate::snapshot::{Current, Snapshot};
 use crate::status::{Proof, Served, Status};
 use crate::tls;
@@ -28,12 +29,16 @@ pub enum Dial {
 }
 
 /// Runs until dropped.
-pub async fn run(mut current: Current, listener: Dial, status: Status) {
+pub async fn run(mut current: Current, listener: Dial, status: Status, ledger: Ledger) {
     while let Some(mut snapshot) = current.changed().await {
         loop {
             let result = check(&snapshot, listener).await;
             let failed = result.is_err();
-            record(&snapshot, result, &status);
+            let overtaken = current.load().is_some_and(|latest| latest.generation > snapshot.generation);
+            // A newer leaf came back, or nothing for lack of room: neither says that it is not served.
+            if !(failed && (overtaken || ledger.is_full())) {
+                record(&snapshot, result, &status);
+            }
             if !failed {
                 break;
             }
@@ -88,9 +93,7 @@ fn record(snapshot: &Arc<Snapshot>, result: Result<Option<String>, String>, stat
             error!(generation = snapshot.generation, cause, "the listener does not serve the identity")
         }
     }
-    let result = result.map(|sha256| Served {
-        leaf_sha256: sha256.unwrap_or_else(|| snapshot.identity.leaf.sha256.clone()),
-        swap_to_served_seconds: took,
-    });
+    let result =
+        result.map(|sha256| sha256.map(|leaf_sha256| Served { leaf_sha256, swap_to_served_seconds: took }));
     status.update(|report| report.proof = Some(Proof { generation: snapshot.generation, at, result }));
 }

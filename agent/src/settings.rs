@@ -76,24 +76,24 @@ impl Settings {
         };
         let limits = Limits {
             max_connections,
-            idle: errors.duration("--idle-timeout", &args.idle_timeout),
-            max_age: errors.duration("--max-age", &args.max_age),
-            request_head: errors.duration("--request-timeout", &args.request_timeout),
+            idle: errors.some_duration("--idle-timeout", &args.idle_timeout),
+            max_age: errors.some_duration("--max-age", &args.max_age),
+            request_head: errors.some_duration("--request-timeout", &args.request_timeout),
             drain_after: errors.duration("--drain-after", &args.drain_after),
             root_drain: errors.duration("--root-drain", &args.root_drain),
         };
         let timeouts = Timeouts {
-            handshake: errors.duration("--handshake-timeout", &args.handshake_timeout),
-            connect: errors.duration("--connect-timeout", &args.connect_timeout),
+            handshake: errors.some_duration("--handshake-timeout", &args.handshake_timeout),
+            connect: errors.some_duration("--connect-timeout", &args.connect_timeout),
         };
         let shutdown = ShutdownTimes {
             delay: errors.duration("--shutdown-delay", &args.shutdown_delay),
             grace: errors.duration("--shutdown-grace", &args.shutdown_grace),
             outbound_linger: errors.duration("--outbound-linger", &args.outbound_linger),
         };
-        let poll = errors.duration("--poll-interval", &args.poll_interval);
-        if poll.is_zero() {
-            errors.add("--poll-interval", "it must be longer than nothing");
+        let poll = errors.some_duration("--poll-interval", &args.poll_interval);
+        if args.allow.iter().any(String::is_empty) {
+            errors.add("--allow", "it is empty; leave it out to let in whoever the trust bundle verifies");
         }
         policy.serves = !inbound.is_empty();
         match (admin, proof) {
@@ -188,6 +188,16 @@ impl Errors {
         let parsed = humantime::parse_duration(text)
             .map_err(|error| format!("{text:?}: {error}; write it like 500ms, 30s or 24h"));
         self.one(flag, parsed).unwrap_or_default()
+    }
+
+    /// One that cannot be nothing.
+    fn some_duration(&mut self, flag: &str, text: &str) -> Duration {
+        let before = self.0.len();
+        let duration = self.duration(flag, text);
+        if duration.is_zero() && self.0.len() == before {
+            self.add(flag, "it must be longer than nothing");
+        }
+        duration
     }
 
     fn positive(&mut self, flag: &str, text: &str) -> usize {

@@ -91,7 +91,8 @@ pub struct Held {
 pub struct Proof {
     pub generation: u64,
     pub at: SystemTime,
-    pub result: Result<Served, String>,
+    /// `Ok(None)`: the identity is not one to serve with, so nobody was dialled.
+    pub result: Result<Option<Served>, String>,
 }
 
 #[derive(Clone, Debug)]

@@ -92,10 +92,6 @@ impl ReadAhead {
     pub fn new(socket: TcpStream) -> Self {
         Self { socket, ahead: Pending::default() }
     }
-
-    pub fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
 }
 
 impl AsyncRead for ReadAhead {

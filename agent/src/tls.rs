@@ -87,10 +87,6 @@ impl Configs {
         client_config(verifier, Some(leaf), alpn).ok()
     }
 
-    pub fn can_dial(&self) -> bool {
-        self.outbound.is_some()
-    }
-
     /// Whether a client that came in with `chain` (leaf first) at `at` would be let in under this
     /// trust.
     pub fn trusts_client(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {

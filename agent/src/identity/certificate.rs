@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::X509Version;
 
 use super::Rejection;
 use crate::hex::hex;
@@ -19,6 +20,10 @@ pub(super) struct Certificate {
     pub not_before: SystemTime,
     pub not_after: SystemTime,
     pub usage: Usage,
+    /// It is a CA certificate, or so old in form (v1) that it cannot say.
+    pub may_issue: bool,
+    /// What is wrong with the public key, if it is not of a kind that is served.
+    pub odd_key: Option<String>,
     /// DER contents of subject and subjectPublicKeyInfo.
     pub key: (Vec<u8>, Vec<u8>),
 }
@@ -68,6 +73,8 @@ pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<
         not_before: system_time(validity.not_before.timestamp()),
         not_after: system_time(validity.not_after.timestamp()),
         usage: Usage::of(&certificate),
+        may_issue: certificate.is_ca() || certificate.version() == X509Version::V1,
+        odd_key: odd_key(&certificate),
         key: (certificate.subject().as_raw().to_vec(), certificate.public_key().raw.to_vec()),
     })
 }
@@ -79,14 +86,14 @@ fn system_time(seconds: i64) -> SystemTime {
     }
 }
 
-pub(super) fn check_key_size(der: &CertificateDer<'_>) -> Result<(), Rejection> {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        return Err(Rejection::MalformedKey);
-    };
+fn odd_key(certificate: &X509Certificate<'_>) -> Option<String> {
     match certificate.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) if !(2048..=4096).contains(&key.key_size()) => {
-            Err(Rejection::UnsupportedKey { found: format!("RSA of {} bits", key.key_size()) })
-        }
-        _ => Ok(()),
+        Ok(PublicKey::RSA(key)) if (2048..=4096).contains(&key.key_size()) => None,
+        Ok(PublicKey::RSA(key)) => Some(format!("RSA of {} bits", key.key_size())),
+        Ok(PublicKey::EC(point)) if matches!(point.key_size(), 256 | 384) => None,
+        Ok(PublicKey::EC(point)) => Some(format!("on a curve of {} bits", point.key_size())),
+        Ok(PublicKey::DSA(_)) => Some("DSA".into()),
+        // Ed25519 is among the unknown; what cannot be signed with is found out with the key.
+        _ => None,
     }
 }

@@ -11,6 +11,13 @@ use super::leaf::WHAT;
 use super::{Policy, Rejection, Roles, Trust};
 use crate::crypto::provider;
 
+pub(super) struct Chain {
+    pub roles: Roles,
+    /// When the first of its certificates expires, root included; the leaf's own where nothing
+    /// could be verified.
+    pub verified_until: SystemTime,
+}
+
 /// Verifies the chain once per role. A role whose usage the chain lacks is left out; both lacking,
 /// or anything else wrong, is a rejection.
 pub(super) fn check_chain(
@@ -20,10 +27,14 @@ pub(super) fn check_chain(
     trust: Option<&Trust>,
     policy: &Policy,
     now: SystemTime,
-) -> Result<Roles, Rejection> {
+) -> Result<Chain, Rejection> {
     let verify = |usage: KeyUsage| verify_chain(end_entity, intermediates, trust, usage, now);
-    let judge = |result: Result<(), webpki::Error>| match result {
-        Ok(()) => Ok(true),
+    let mut verified_until = facts.not_after;
+    let mut judge = |result: Result<Option<SystemTime>, webpki::Error>| match result {
+        Ok(until) => {
+            verified_until = until.map_or(verified_until, |until| verified_until.min(until));
+            Ok(true)
+        }
         Err(webpki::Error::RequiredEkuNotFoundContext(_)) => Ok(false),
         // A public certificate's root is not ours to know, and no peer of ours will judge it.
         Err(webpki::Error::UnknownIssuer) if policy.public_server => Ok(facts.usage.says_server),
@@ -38,7 +49,7 @@ pub(super) fn check_chain(
     // webpki does not look at the key usage; OpenSSL does.
     let roles = Roles { server: server && facts.usage.key_serves, client: client && facts.usage.key_signs };
     match (roles.server || roles.client, server || client) {
-        (true, _) => Ok(roles),
+        (true, _) => Ok(Chain { roles, verified_until }),
         (false, true) => Err(Rejection::UsageMissing {
             wanted: "digitalSignature",
             allowed: "key usages without it".into(),
@@ -50,25 +61,31 @@ pub(super) fn check_chain(
     }
 }
 
+/// Until when the chain is good, if it is now.
 fn verify_chain(
     end_entity: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'static>],
     trust: Option<&Trust>,
     usage: KeyUsage,
     now: SystemTime,
-) -> Result<(), webpki::Error> {
+) -> Result<Option<SystemTime>, webpki::Error> {
     let certificate = EndEntityCert::try_from(end_entity)?;
     let anchors = trust.map_or(&[][..], |trust| trust.store.roots.as_slice());
     let algorithms = provider().signature_verification_algorithms.all;
-    let time = unix_time(now);
-    let path = certificate.verify_for_usage(algorithms, anchors, intermediates, time, usage, None, None)?;
-    // webpki does not look at an anchor's dates; OpenSSL and Go do.
-    match trust.and_then(|trust| trust.root_of(path.anchor())) {
-        Some(root) if now >= root.not_after => {
-            Err(webpki::Error::CertExpired { time, not_after: unix_time(root.not_after) })
-        }
-        _ => Ok(()),
-    }
+    let path = certificate.verify_for_usage(
+        algorithms,
+        anchors,
+        intermediates,
+        unix_time(now),
+        usage,
+        None,
+        None,
+    )?;
+    let root = trust.and_then(|trust| trust.anchored_until(path.anchor()));
+    let between = path.intermediate_certificates().filter_map(|certificate| {
+        parse_certificate(&certificate.der(), "an intermediate").ok().map(|certificate| certificate.not_after)
+    });
+    Ok(between.chain(root).min())
 }
 
 fn unix_time(time: SystemTime) -> UnixTime {

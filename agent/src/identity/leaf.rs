@@ -10,8 +10,8 @@ use rustls::pki_types::{
 };
 use rustls::sign::CertifiedKey;
 
-use super::certificate::{Certificate, check_key_size, parse_certificate};
-use super::chain::check_chain;
+use super::certificate::{Certificate, parse_certificate};
+use super::chain::{Chain, check_chain};
 use super::{Policy, Rejection, Trust};
 use crate::hex::sha256_hex;
 use crate::material::Credential;
@@ -31,6 +31,8 @@ pub struct Leaf {
     pub names: Names,
     pub not_before: SystemTime,
     pub not_after: SystemTime,
+    /// When the first certificate between leaf and root expires: from then on peers refuse it.
+    pub usable_until: SystemTime,
     pub roles: Roles,
 }
 
@@ -56,7 +58,9 @@ impl Leaf {
             });
         };
         let facts = parse_certificate(end_entity, WHAT)?;
-        check_key_size(end_entity)?;
+        if let Some(found) = &facts.odd_key {
+            return Err(Rejection::UnsupportedKey { found: found.clone() });
+        }
         let signing = any_supported_type(&private_key(&key)?).map_err(|_| Rejection::MalformedKey)?;
         let certified = CertifiedKey::new(chain.clone(), signing);
         certified.keys_match().map_err(|error| match error {
@@ -65,7 +69,8 @@ impl Leaf {
         })?;
         check_dates(WHAT, facts.not_before, facts.not_after, &facts.serial, now)?;
         check_names(&facts.names, policy)?;
-        let roles = check_chain(end_entity, intermediates, &facts, trust, policy, now)?;
+        let Chain { roles, verified_until } =
+            check_chain(end_entity, intermediates, &facts, trust, policy, now)?;
         if policy.serves && !roles.server {
             return Err(Rejection::UsageMissing { wanted: "serverAuth", allowed: "clientAuth only".into() });
         }
@@ -80,6 +85,7 @@ impl Leaf {
             names,
             not_before,
             not_after,
+            usable_until: verified_until.min(not_after),
             roles,
         })
     }

@@ -157,6 +157,42 @@ fn expired_root_is_refused_as_openssl_peers_would() {
 }
 
 #[test]
+fn expired_copy_of_a_renewed_root_does_no_harm_and_is_not_trusted() {
+    let root = root("root");
+    let issued = issue(&root, |_| {});
+    for days in 1..6 {
+        let mut params = ca_params("root");
+        params.not_after = (now() - days * DAY).into();
+        let expired = params.self_signed(root.key()).unwrap();
+        let bundle = format!("{}{}", expired.pem(), root.pem());
+        let identity = judge(&material(&issued.certificate, &issued.key, &bundle)).succeed(None).unwrap();
+        assert_eq!(identity.trust.unwrap().roots.len(), 1);
+    }
+}
+
+#[test]
+fn leaf_in_the_bundle_cannot_become_a_root() {
+    let root = root("root");
+    let issued = issue(&root, |_| {});
+    let bundle = format!("{}{}", root.pem(), issued.certificate);
+    let verdict = judge(&material(&issued.certificate, &issued.key, &bundle));
+    assert_eq!(verdict.trust.as_ref().err().map(Rejection::reason), Some("malformed_certificate"));
+}
+
+#[test]
+fn leaf_is_usable_only_as_long_as_its_whole_chain() {
+    let root = root("root");
+    let mut params = ca_params("middle");
+    params.not_after = (now() + DAY / 2).into();
+    let middle = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap();
+    let issued = issue(&middle, |_| {});
+    let verdict =
+        judge(&material(&format!("{}{}", issued.certificate, middle.pem()), &issued.key, &root.pem()));
+    let leaf = verdict.leaf.unwrap();
+    assert_eq!((leaf.not_after, leaf.usable_until), (now() + DAY, now() + DAY / 2));
+}
+
+#[test]
 fn missing_intermediate_is_told_from_a_foreign_root() {
     let root = root("root");
     let middle =

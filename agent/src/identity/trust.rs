@@ -36,8 +36,9 @@ pub struct Root {
 
 impl Trust {
     /// Reads every certificate of the bundle; sections that are no certificate are passed over, one
-    /// malformed certificate refuses the whole. `optional`: a missing bundle is none.
-    pub(super) fn parse(part: &Part, optional: bool) -> Result<Option<Self>, Rejection> {
+    /// malformed certificate refuses the whole. A root that has expired is as good as removed.
+    /// `optional`: a missing bundle is none.
+    pub(super) fn parse(part: &Part, optional: bool, now: SystemTime) -> Result<Option<Self>, Rejection> {
         let bytes = match part {
             Err(PartError::Missing { .. }) if optional => return Ok(None),
             Err(error) => return Err(error.clone().into()),
@@ -46,11 +47,22 @@ impl Trust {
         let sections =
             pem::sections(bytes).map_err(|error| Rejection::from_pem("the trust bundle", error))?;
         let mut roots = Vec::new();
+        let mut expired: Option<SystemTime> = None;
         let mut store = RootCertStore::empty();
         for (index, section) in sections.iter().filter(|section| is_certificate(&section.label)).enumerate() {
             let what = format!("certificate {} of the trust bundle", index + 1);
             let der = CertificateDer::from(section.der.to_vec());
-            let Certificate { subject, not_before, not_after, key, .. } = parse_certificate(&der, &what)?;
+            let Certificate { subject, not_before, not_after, key, may_issue, .. } =
+                parse_certificate(&der, &what)?;
+            if !may_issue {
+                // As a trust anchor it could issue all the same.
+                let cause = "it is not a CA certificate, which a root must be".into();
+                return Err(Rejection::MalformedCertificate { what, cause });
+            }
+            if now >= not_after {
+                expired = expired.max(Some(not_after));
+                continue;
+            }
             let sha256 = sha256_hex(&der);
             store
                 .add(der)
@@ -58,7 +70,12 @@ impl Trust {
             roots.push(Root { sha256, subject, not_before, not_after, key });
         }
         if roots.is_empty() {
-            return Err(Rejection::EmptyBundle);
+            return Err(match expired {
+                Some(not_after) => {
+                    Rejection::Expired { what: "every root of the trust bundle".into(), not_after }
+                }
+                None => Rejection::EmptyBundle,
+            });
         }
         roots.sort_by(|a, b| a.sha256.cmp(&b.sha256));
         roots.dedup_by(|a, b| a.sha256 == b.sha256);
@@ -67,13 +84,19 @@ impl Trust {
         Ok(Some(Self { store: Arc::new(store), roots, sha256 }))
     }
 
-    /// The root that a verified chain ended in.
-    pub(super) fn root_of(&self, anchor: &TrustAnchor<'_>) -> Option<&Root> {
+    /// Until when a chain that ended in `anchor` has a root: the same key may be in several.
+    pub(super) fn anchored_until(&self, anchor: &TrustAnchor<'_>) -> Option<SystemTime> {
         // An anchor holds the contents of both fields, a root the fields with their headers.
-        self.roots.iter().find(|root| {
+        let is_it = |root: &&Root| {
             root.key.0.ends_with(anchor.subject.as_ref())
                 && root.key.1.ends_with(anchor.subject_public_key_info.as_ref())
-        })
+        };
+        self.roots.iter().filter(is_it).map(|root| root.not_after).max()
+    }
+
+    /// When the first of the roots expires, and so is to be left out.
+    pub fn first_expiry(&self) -> Option<SystemTime> {
+        self.roots.iter().map(|root| root.not_after).min()
     }
 
     /// Whether some root of `before` is no longer among these.

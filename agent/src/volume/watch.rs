@@ -28,7 +28,10 @@ struct Armed {
 
 impl Watch {
     pub fn new(directory: impl Into<PathBuf>, hint: Arc<Notify>) -> Self {
-        Self { directory: directory.into(), hint, armed: None }
+        // Events name absolute paths.
+        let directory = directory.into();
+        let directory = std::path::absolute(&directory).unwrap_or(directory);
+        Self { directory, hint, armed: None }
     }
 
     /// Arms the watch if it is not on the directory that is there now. Returns whether events are
