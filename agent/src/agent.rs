@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::admin::proof::ProofListener;
+use crate::complaints::Complaints;
 use crate::handshake::Handshakes;
 use crate::health::Health;
 use crate::inbound::Inbound;
@@ -19,7 +20,7 @@ use crate::metrics::{self, Metrics};
 use crate::outbound::{Forwarding, Tunnel};
 use crate::peer::Peers;
 use crate::places::Places;
-use crate::plane::{Complaints, OpenApps, Plane, Requests};
+use crate::plane::{OpenApps, Plane, Requests};
 use crate::reload::{self, Reload};
 use crate::self_check::{self, Dial};
 use crate::settings::Settings;
@@ -31,6 +32,7 @@ use crate::workers::Workers;
 
 /// Of the connections there may be, the share that may be shaking hands: one in so many.
 const HANDSHAKING_SHARE: usize = 4;
+const MIN_HANDSHAKING: usize = 64;
 /// How often a draining agent looks whether it is done.
 const DRAIN_TICK: Duration = Duration::from_millis(50);
 
@@ -71,7 +73,9 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
         inbound_bytes,
         outbound_bytes,
         timeouts: settings.timeouts,
-        shaking_hands: Places::new(settings.limits.max_connections / HANDSHAKING_SHARE),
+        shaking_hands: Places::new(
+            (settings.limits.max_connections / HANDSHAKING_SHARE).max(MIN_HANDSHAKING),
+        ),
         outbound_apps: OpenApps::default(),
         complaints: Complaints::default(),
     });
@@ -288,19 +292,36 @@ impl Signals {
 }
 
 fn log_settings(settings: &Settings) {
-    let shown = |routes: Vec<String>| routes.join(",");
+    fn list<T: ToString>(values: &[T]) -> String {
+        values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+    let Settings { limits, timeouts, shutdown, .. } = settings;
+    let span = humantime::format_duration;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         identity = %settings.identity.display(),
-        inbound = shown(settings.inbound.iter().map(ToString::to_string).collect()),
-        outbound = shown(settings.outbound.iter().map(ToString::to_string).collect()),
-        allow = shown(settings.allow.0.iter().map(ToString::to_string).collect()),
-        client_auth = ?settings.client_auth,
+        inbound = list(&settings.inbound),
+        outbound = list(&settings.outbound),
+        allow = list(&settings.allow.0),
+        client_auth = if settings.policy.public_server { "none" } else { "require" },
         workers = settings.workers,
-        limits = ?settings.limits,
-        timeouts = ?settings.timeouts,
-        shutdown = ?settings.shutdown,
-        poll = ?settings.poll,
+        poll_interval = %span(settings.poll),
+        max_connections = limits.max_connections,
+        handshake_timeout = %span(timeouts.handshake),
+        connect_timeout = %span(timeouts.connect),
+        request_timeout = %span(limits.request_head),
+        idle_timeout = %span(limits.idle),
+        max_age = %span(limits.max_age),
+        drain_after = %span(limits.drain_after),
+        root_drain = %span(limits.root_drain),
+        shutdown_delay = %span(shutdown.delay),
+        shutdown_grace = %span(shutdown.grace),
+        outbound_linger = %span(shutdown.outbound_linger),
         "starting"
     );
+    if settings.inbound.is_empty() && settings.has_no_outbound() {
+        warn!(
+            "neither --inbound nor --outbound nor --http-proxy: the identity is followed, but carries no traffic"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::tls::ClientAuth;
@@ -266,9 +267,9 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub files: IdentityArgs,
     /// The identity is for outbound connections only: it need not do for a server
-    #[arg(long, env = "HOTCERT_CLIENT_ONLY")]
+    #[arg(long, env = "HOTCERT_CLIENT_ONLY", value_parser = FalseyValueParser::new())]
     pub client_only: bool,
     /// Print one JSON object
-    #[arg(long, env = "HOTCERT_JSON")]
+    #[arg(long, env = "HOTCERT_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 }

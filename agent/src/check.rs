@@ -91,6 +91,9 @@ fn print(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: bool
             println!("          valid from {} to {}", date(leaf.not_before), date(leaf.not_after));
             println!("          good as {}", roles(leaf).join(" and "));
         }
+        Err(_) if verdict.leaf.as_ref().err() == verdict.trust.as_ref().err() => {
+            println!("  leaf    not judged: there is no trust bundle to judge it by");
+        }
         Err(rejection) => println!("  leaf    refused ({}): {rejection}", rejection.reason()),
     }
     match &verdict.trust {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::args::{CheckArgs, Cli, Command, LogFormat, RunArgs};
 use crate::check;
@@ -64,7 +65,15 @@ fn refuse(errors: &[String]) -> ExitCode {
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("HOTCERT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var("HOTCERT_LOG").unwrap_or_default();
+    // A bare level is about the agent: what its libraries say at that level would drown it.
+    let filter = match wanted.parse::<LevelFilter>() {
+        Ok(level) if !wanted.is_empty() => EnvFilter::new(format!("warn,hotcert_agent={level}")),
+        _ => EnvFilter::try_new(&wanted)
+            .ok()
+            .filter(|_| !wanted.is_empty())
+            .unwrap_or_else(|| EnvFilter::new("info")),
+    };
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second call in one process keeps the first log.

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use rustls::pki_types::CertificateDer;
 use rustls::server::Acceptor;
 use rustls::{AlertDescription, CertificateError, CommonState, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -19,6 +20,10 @@ use crate::peer::{Peer, Peers};
 use crate::snapshot::{Current, Snapshot};
 use crate::stream::ReadAhead;
 use crate::tls::{Configs, SELF_CHECK_ALPN, with_self_check};
+
+/// How long a refused client is listened to, so that it hears why.
+const FAREWELL: Duration = Duration::from_millis(500);
+const MAX_UNREAD: u64 = 64 * 1024;
 
 /// Handshakes by side and result.
 #[derive(Clone, Default)]
@@ -94,11 +99,37 @@ async fn shake_hands(
     let self_check =
         hello.client_hello().alpn().is_some_and(|mut offered| offered.any(|name| name == SELF_CHECK_ALPN));
     let config = if self_check { with_self_check(config) } else { Arc::clone(config) };
-    let stream = hello.into_stream(config).await?;
-    Ok((stream, snapshot, self_check))
+    match hello.into_stream(config).into_fallible().await {
+        Ok(stream) => Ok((stream, snapshot, self_check)),
+        Err((error, socket)) => {
+            let _ = tokio::time::timeout(FAREWELL, let_alert_arrive(socket)).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// A socket closed with unread bytes resets the connection, and the alert that says what is wrong is
+/// lost on its way: a client that has sent its request already would see no reason.
+async fn let_alert_arrive(mut socket: ReadAhead) -> io::Result<()> {
+    socket.shutdown().await?;
+    let mut unread = socket.take(MAX_UNREAD);
+    tokio::io::copy(&mut unread, &mut tokio::io::sink()).await.map(drop)
 }
 
 impl HandshakeError {
+    /// The client is a TLS client that was judged and not let in: somebody will ask why.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self.result(),
+            "no_certificate"
+                | "expired"
+                | "untrusted"
+                | "bad_certificate"
+                | "incompatible"
+                | "refused_by_peer"
+        )
+    }
+
     /// The label it is counted under.
     pub fn result(&self) -> &'static str {
         match self {
@@ -134,6 +165,18 @@ pub fn classify(error: &io::Error) -> &'static str {
         rustls::Error::AlertReceived(_) => "alert",
         rustls::Error::PeerIncompatible(_) => "incompatible",
         _ => "malformed",
+    }
+}
+
+/// The same in words for a person, about a server that was dialled.
+pub fn explain_server(error: &io::Error) -> String {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(cause))) => cause.0.to_string(),
+        Some(rustls::Error::InvalidCertificate(cause)) => format!("it cannot be trusted: {cause}"),
+        Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS".into(),
+        Some(rustls::Error::AlertReceived(alert)) => format!("it refused this pod: {alert:?}"),
+        _ => format!("the handshake failed: {error}"),
     }
 }
 

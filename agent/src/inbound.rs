@@ -47,7 +47,9 @@ impl FromStr for InboundRoute {
         let refuse = |cause: String| InboundRouteError { route: text.into(), cause };
         let (http, rest) = text.strip_prefix("http:").map_or((false, text), |rest| (true, rest));
         let (listen, target) = rest.split_once('=').ok_or_else(|| refuse("there is no `=`".into()))?;
-        let listen = listen.parse().map_err(|_| refuse(format!("{listen:?} is no ADDRESS:PORT")))?;
+        let listen = listen
+            .parse()
+            .map_err(|_| refuse(format!("{listen:?} is no ADDRESS:PORT (an IP address, not a host name)")))?;
         let target = target.parse().map_err(|error: crate::target::TargetError| refuse(error.to_string()))?;
         Ok(Self { http, listen, target })
     }
@@ -106,7 +108,10 @@ impl Inbound {
             }
             Err(error) => {
                 plane.handshakes.count("inbound", error.result());
-                debug!(%from, %error, "inbound handshake failed");
+                match error.is_refusal().then(|| plane.complaints.turn(error.result())).flatten() {
+                    Some(left_out) => warn!(left_out, %from, %error, "client refused"),
+                    None => debug!(%from, %error, "inbound handshake failed"),
+                }
             }
         }
     }
@@ -158,8 +163,8 @@ impl Inbound {
                 }
             }
             Err(error) => {
-                if self.plane.complaints.may() {
-                    warn!(%from, %error, "inbound connection closed");
+                if let Some(left_out) = self.plane.complaints.turn("app") {
+                    warn!(left_out, %from, %error, "inbound connection closed");
                 }
             }
         }
@@ -167,9 +172,10 @@ impl Inbound {
 
     fn complain(&self, from: SocketAddr, peer: Option<&crate::peer::Peer>) {
         self.plane.handshakes.count("inbound", "not_allowed");
-        if self.plane.complaints.may() {
+        let who = peer.map_or("", |peer| &peer.sha256);
+        if let Some(left_out) = self.plane.complaints.turn(who) {
             let names = peer.map_or_else(|| "no certificate".into(), |peer| peer.names.to_string());
-            warn!(%from, names, "a verified peer is not on the allow list");
+            warn!(left_out, %from, names, "a verified peer is not on the allow list");
         }
     }
 }

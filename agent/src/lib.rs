@@ -17,6 +17,7 @@ mod args;
 pub mod authorize;
 pub mod check;
 pub mod cli;
+mod complaints;
 mod crypto;
 pub mod handshake;
 mod health;

@@ -42,6 +42,8 @@ pub type Part = Result<Zeroizing<Vec<u8>>, PartError>;
 pub enum PartError {
     #[error("{file} is missing")]
     Missing { file: String },
+    #[error("{directory} {what}: give the directory that the identity is mounted at")]
+    NoDirectory { directory: String, what: &'static str },
     #[error("{file} cannot be read: {cause}")]
     Unreadable { file: String, cause: String },
     #[error("{file} is larger than {MAX_FILE_BYTES} bytes")]

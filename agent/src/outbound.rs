@@ -46,8 +46,9 @@ impl Tunnel {
             }
             Err(error) => {
                 reset(app);
-                if plane.complaints.may() {
-                    warn!(upstream = %self.upstream, %error, "outbound connection closed");
+                if let Some(left_out) = plane.complaints.turn(&format!("{} {}", self.upstream, error.kind()))
+                {
+                    warn!(left_out, upstream = %self.upstream, %error, "outbound connection closed");
                 }
             }
         }

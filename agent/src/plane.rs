@@ -1,14 +1,15 @@
 //! What every data path shares: the current identity, the ledger, and what is counted.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
+use crate::complaints::Complaints;
 use crate::handshake::Handshakes;
 use crate::ledger::{Ledger, Side};
 use crate::peer::Peers;
@@ -103,24 +104,5 @@ pub struct OpenApp(Arc<AtomicUsize>);
 impl Drop for OpenApp {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Lets through one complaint a second: what a hostile client can cause must not fill the log.
-pub struct Complaints {
-    started: Instant,
-    last: AtomicU64,
-}
-
-impl Complaints {
-    pub fn may(&self) -> bool {
-        let second = self.started.elapsed().as_secs() + 1;
-        self.last.swap(second, Relaxed) != second
-    }
-}
-
-impl Default for Complaints {
-    fn default() -> Self {
-        Self { started: Instant::now(), last: AtomicU64::new(0) }
     }
 }

@@ -269,7 +269,9 @@ impl State {
 
     /// What is served is what is there.
     fn all_good(&mut self, outcome: Outcome, now: SystemTime) {
-        self.tried = None;
+        if self.tried.take().is_some_and(|tried| tried.announced.is_some()) {
+            info!(outcome = outcome.as_str(), "what is there is what is served: nothing is refused any more");
+        }
         self.retry = None;
         self.reload.status.update(|report| {
             report.refused_leaf = None;

@@ -92,6 +92,18 @@ impl Settings {
             outbound_linger: errors.duration("--outbound-linger", &args.outbound_linger),
         };
         let poll = errors.some_duration("--poll-interval", &args.poll_interval);
+        if shutdown.delay > shutdown.grace {
+            errors
+                .add("--shutdown-delay", "it is longer than --shutdown-grace, when everything must be over");
+        }
+        let listens =
+            inbound.iter().map(|route| route.listen).chain(outbound.iter().map(|route| route.listen));
+        let listens: Vec<_> = listens.chain(http_proxy).chain(admin).chain(proof).collect();
+        for (index, listen) in listens.iter().enumerate() {
+            if listen.port() != 0 && listens[..index].contains(listen) {
+                errors.add("LISTEN", format!("{listen} is given twice"));
+            }
+        }
         if args.allow.iter().any(String::is_empty) {
             errors.add("--allow", "it is empty; leave it out to let in whoever the trust bundle verifies");
         }
@@ -180,7 +192,11 @@ impl Errors {
     fn listen(&mut self, flag: &str, text: &str) -> Option<SocketAddr> {
         self.one(
             flag,
-            text.parse().map_err(|_| format!("{text:?} is no ADDRESS:PORT, such as 127.0.0.1:9640")),
+            text.parse().map_err(|_| {
+                format!(
+                    "{text:?} is no ADDRESS:PORT, such as 127.0.0.1:9640 (an IP address, not a host name)"
+                )
+            }),
         )
     }
 

@@ -47,7 +47,11 @@ impl Volume {
 
     fn read(&self, data: Option<&Path>) -> Material {
         let root = data.map_or_else(|| self.directory.clone(), |target| self.directory.join(target));
-        let read = |file: &str| read_file(&root, file);
+        let absent = self.absent();
+        let read = |file: &str| match &absent {
+            Some(error) => Err(error.clone()),
+            None => read_file(&root, file),
+        };
         let credential = match &self.layout.credential {
             CredentialFiles::Pair { certificate, key } => {
                 Credential::Pair { certificate: read(certificate), key: read(key) }
@@ -60,6 +64,18 @@ impl Volume {
             changed_at: self.changed_at(data.is_some(), &root),
             atomic: data.is_some(),
         }
+    }
+
+    /// Says that there is no directory at all, which is another mistake than a missing file.
+    fn absent(&self) -> Option<PartError> {
+        let what = match std::fs::metadata(&self.directory) {
+            Ok(meta) if meta.is_dir() => return None,
+            Ok(_) => "is not a directory",
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist",
+            // Why it cannot be looked at is said of each file.
+            Err(_) => return None,
+        };
+        Some(PartError::NoDirectory { directory: self.directory.display().to_string(), what })
     }
 
     /// With `..data`, the moment of its rename; without, the latest change of a file.

@@ -23,6 +23,11 @@ pub fn render(health: &Value) -> String {
             let _ = write!(page, "<span class=bad>not ready</span></h1><p class=bad>{}</p>", escape(reason));
         }
     }
+    if ["leaf", "trust"].iter().any(|part| health["refused"][part].is_object()) {
+        page.push_str(
+            "<p class=bad>A newer candidate is refused; the last good one goes on being served.</p>",
+        );
+    }
     page.push_str("<table>");
     let served = &health["served"];
     if served.is_object() {
@@ -41,7 +46,7 @@ pub fn render(health: &Value) -> String {
                 &format!("{}, until {}", shown(&root["subject"]), shown(&root["not_after"])),
             );
         }
-        row(&mut page, "Seen served", &shown(&served["proof"]["outcome"]));
+        row(&mut page, "Own handshake", &shown(&served["proof"]["outcome"]));
     }
     row(&mut page, "Generation", &shown(&health["generation"]));
     let attempt = &health["last_attempt"];

@@ -50,10 +50,7 @@ pub(super) fn check_chain(
     let roles = Roles { server: server && facts.usage.key_serves, client: client && facts.usage.key_signs };
     match (roles.server || roles.client, server || client) {
         (true, _) => Ok(Chain { roles, verified_until }),
-        (false, true) => Err(Rejection::UsageMissing {
-            wanted: "digitalSignature",
-            allowed: "key usages without it".into(),
-        }),
+        (false, true) => Err(Rejection::KeyUsageMissing),
         (false, false) => Err(Rejection::UsageMissing {
             wanted: "serverAuth or clientAuth",
             allowed: "neither of them".into(),

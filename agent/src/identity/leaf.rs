@@ -129,9 +129,7 @@ fn split(credential: &Credential) -> Result<(Vec<CertificateDer<'static>>, Secti
     for section in sections {
         match section.label.as_str() {
             "CERTIFICATE" | "X509 CERTIFICATE" => chain.push(CertificateDer::from(section.der.to_vec())),
-            "ENCRYPTED PRIVATE KEY" => {
-                return Err(Rejection::UnsupportedKey { found: "encrypted with a passphrase".into() });
-            }
+            "ENCRYPTED PRIVATE KEY" => return Err(Rejection::EncryptedKey),
             label if label.ends_with("PRIVATE KEY") => keys.push(section),
             // EC PARAMETERS and the like.
             _ => {}

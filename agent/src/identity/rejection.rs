@@ -12,6 +12,8 @@ pub enum Rejection {
     #[error("{file} is missing: publish it beside the others")]
     MissingFile { file: String },
     #[error("{0}")]
+    MissingDirectory(PartError),
+    #[error("{0}")]
     Unreadable(PartError),
     #[error("{0}")]
     TooLarge(PartError),
@@ -21,6 +23,8 @@ pub enum Rejection {
     MalformedCertificate { what: String, cause: String },
     #[error("the private key cannot be read as PKCS#8, PKCS#1 or SEC1 of a supported kind; publish it again")]
     MalformedKey,
+    #[error("the private key is encrypted with a passphrase: store it decrypted, and guard the Secret")]
+    EncryptedKey,
     #[error("the key is {found}; use P-256, P-384, Ed25519 or RSA of 2048 to 4096 bits")]
     UnsupportedKey { found: String },
     #[error("the private key does not belong to the leaf certificate: publish both from one issuance")]
@@ -42,6 +46,10 @@ pub enum Rejection {
     )]
     UsageMissing { wanted: &'static str, allowed: String },
     #[error(
+        "the leaf's key usage has no digitalSignature, without which its key does not do for TLS: issue it with that usage"
+    )]
+    KeyUsageMissing,
+    #[error(
         "the trust bundle holds no certificate: with it no peer could be verified; publish at least one root"
     )]
     EmptyBundle,
@@ -55,20 +63,20 @@ impl Rejection {
     /// The stable word for this reason: metric label, health and log.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::MissingFile { .. } => "missing_file",
+            Self::MissingFile { .. } | Self::MissingDirectory(_) => "missing_file",
             Self::Unreadable(_) => "unreadable",
             Self::TooLarge(_) => "too_large",
             Self::MalformedPem { .. } => "malformed_pem",
             Self::MalformedCertificate { .. } => "malformed_certificate",
             Self::MalformedKey => "malformed_key",
-            Self::UnsupportedKey { .. } => "unsupported_key",
+            Self::UnsupportedKey { .. } | Self::EncryptedKey => "unsupported_key",
             Self::KeyMismatch => "key_mismatch",
             Self::Expired { .. } => "expired",
             Self::NotYetValid { .. } => "not_yet_valid",
             Self::ChainBroken { .. } => "chain_broken",
             Self::UntrustedByOwnBundle { .. } => "untrusted_by_own_bundle",
             Self::NameMissing { .. } => "name_missing",
-            Self::UsageMissing { .. } => "usage_missing",
+            Self::UsageMissing { .. } | Self::KeyUsageMissing => "usage_missing",
             Self::EmptyBundle => "empty_bundle",
             Self::HandshakeFailed { .. } => "handshake_failed",
         }
@@ -80,6 +88,7 @@ impl Rejection {
         matches!(
             self,
             Self::MissingFile { .. }
+                | Self::MissingDirectory(_)
                 | Self::Unreadable(_)
                 | Self::MalformedPem { .. }
                 | Self::MalformedCertificate { .. }
@@ -100,6 +109,7 @@ impl From<PartError> for Rejection {
     fn from(error: PartError) -> Self {
         match error {
             PartError::Missing { file } => Self::MissingFile { file },
+            PartError::NoDirectory { .. } => Self::MissingDirectory(error),
             PartError::TooLarge { .. } => Self::TooLarge(error),
             PartError::Unreadable { .. } => Self::Unreadable(error),
         }

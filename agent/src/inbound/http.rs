@@ -108,8 +108,8 @@ impl Client {
             }
             Err(error) => {
                 let reason = with_causes(&error);
-                if self.inbound.plane.complaints.may() {
-                    warn!(reason, "inbound request answered with 502");
+                if let Some(left_out) = self.inbound.plane.complaints.turn(&reason) {
+                    warn!(left_out, reason, "inbound request answered with 502");
                 }
                 answer(StatusCode::BAD_GATEWAY, &reason)
             }

@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::route::Upstream;
-use crate::handshake::{chain_of, classify};
+use crate::handshake::{chain_of, classify, explain_server};
 use crate::ledger::{Kind, Side};
 use crate::plane::Plane;
 use crate::snapshot::Snapshot;
@@ -27,12 +27,26 @@ pub enum DialError {
     Unreachable { upstream: Upstream, cause: io::Error },
     #[error("{upstream} did not answer within {after:?}")]
     TimedOut { upstream: Upstream, after: Duration },
-    #[error("{upstream} cannot be trusted, or does not trust this pod: {cause}")]
+    #[error("no TLS with {upstream}: {cause}")]
     Handshake { upstream: Upstream, cause: String },
     #[error("{0}")]
     BadAddress(String),
     #[error("this agent has as many connections open as it may")]
     Full,
+}
+
+impl DialError {
+    /// One word for the kind of failure.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoClientIdentity => "no_client_identity",
+            Self::Unreachable { .. } => "unreachable",
+            Self::TimedOut { .. } => "timeout",
+            Self::Handshake { .. } => "handshake",
+            Self::BadAddress(_) => "bad_address",
+            Self::Full => "limit",
+        }
+    }
 }
 
 pub async fn dial(
@@ -60,7 +74,7 @@ pub async fn dial(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             plane.handshakes.count("outbound", classify(&error));
-            return Err(DialError::Handshake { upstream: upstream.clone(), cause: error.to_string() });
+            return Err(DialError::Handshake { upstream: upstream.clone(), cause: explain_server(&error) });
         }
         Err(_) => {
             plane.handshakes.count("outbound", "timeout");

@@ -53,8 +53,10 @@ impl Forwarding {
         request: Request<Incoming>,
     ) -> Result<Response<Reply<Incoming>>, Infallible> {
         let response = self.forward(request).await.unwrap_or_else(|refusal| {
-            if refusal.status == StatusCode::BAD_GATEWAY && self.plane.complaints.may() {
-                warn!(reason = refusal.reason, "outbound request answered with 502");
+            if refusal.status == StatusCode::BAD_GATEWAY
+                && let Some(left_out) = self.plane.complaints.turn(&refusal.reason)
+            {
+                warn!(left_out, reason = refusal.reason, "outbound request answered with 502");
             }
             answer(refusal.status, &refusal.reason)
         });

@@ -66,8 +66,9 @@ impl FromStr for OutboundRoute {
         let refuse = |cause: String| OutboundRouteError { route: text.into(), cause };
         let (http, rest) = text.strip_prefix("http:").map_or((false, text), |rest| (true, rest));
         let (listen, to) = rest.split_once('=').ok_or_else(|| refuse("there is no `=`".into()))?;
-        let listen: SocketAddr =
-            listen.parse().map_err(|_| refuse(format!("{listen:?} is no ADDRESS:PORT")))?;
+        let listen: SocketAddr = listen
+            .parse()
+            .map_err(|_| refuse(format!("{listen:?} is no ADDRESS:PORT (an IP address, not a host name)")))?;
         if !listen.ip().is_loopback() {
             return Err(refuse(format!(
                 "{listen} is not a loopback address: whoever reached it would speak with this pod's identity"

@@ -80,7 +80,7 @@ fn algorithms() -> &'static WebPkiSupportedAlgorithms {
 
 /// What the server showed instead of what the route asks for.
 #[derive(Debug, thiserror::Error)]
-#[error("the server shows {shown}, not {expected}")]
+#[error("it shows {shown}, not {expected}")]
 struct WrongServer {
     shown: Names,
     expected: ExpectedServer,
