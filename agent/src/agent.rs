@@ -1,12 +1,17 @@
 //! The agent as a whole: binds what was asked for, starts the parts, and ends them in order.
 
+mod drain;
+mod listeners;
+
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
+
+use drain::drain;
+use listeners::Listeners;
 
 use crate::admin::Admin;
 use crate::admin::proof::ProofListener;
@@ -14,17 +19,17 @@ use crate::complaints::Complaints;
 use crate::handshake::Handshakes;
 use crate::health::Health;
 use crate::inbound::Inbound;
-use crate::ledger::{Ledger, Order, Side};
-use crate::listener::{BindError, Bound};
+use crate::ledger::Ledger;
+use crate::listener::BindError;
 use crate::metrics::{self, Metrics};
 use crate::outbound::{Forwarding, Tunnel};
 use crate::peer::Peers;
 use crate::places::Places;
 use crate::plane::{OpenApps, Plane, Requests};
 use crate::reload::{self, Reload};
-use crate::self_check::{self, Dial};
+use crate::self_check;
 use crate::settings::Settings;
-use crate::shutdown::{Stopper, stop};
+use crate::shutdown::stop;
 use crate::snapshot;
 use crate::status::Status;
 use crate::volume::Volume;
@@ -33,8 +38,6 @@ use crate::workers::Workers;
 /// Of the connections there may be, the share that may be shaking hands: one in so many.
 const HANDSHAKING_SHARE: usize = 4;
 const MIN_HANDSHAKING: usize = 64;
-/// How often a draining agent looks whether it is done.
-const DRAIN_TICK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -172,98 +175,6 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
         () = signals.next() => {
             warn!("told to stop twice: ending at once");
             std::process::exit(1);
-        }
-    }
-}
-
-/// Unready at once; inbound taken for a while yet; then inbound drained with outbound still there
-/// for the app; at last outbound.
-async fn drain(
-    settings: &Settings,
-    plane: &Plane,
-    status: &Status,
-    close_inbound: &Stopper,
-    close_outbound: &Stopper,
-) {
-    let times = settings.shutdown;
-    let end = Instant::now() + times.grace;
-    status.update(|report| report.draining = true);
-    info!(delay = ?times.delay, "draining: unready, new connections still taken");
-    let closing = Instant::now() + times.delay.min(times.grace);
-    while Instant::now() < closing {
-        plane.ledger.order_all(Side::Inbound, Order::LastRequest);
-        tokio::time::sleep(DRAIN_TICK.min(closing.saturating_duration_since(Instant::now()))).await;
-    }
-
-    close_inbound.stop();
-    plane.ledger.order_all(Side::Inbound, Order::Finish);
-    let open = plane.ledger.count(Side::Inbound, 0).total();
-    info!(open, "inbound closed to new connections");
-    let mut quiet_since = None;
-    while Instant::now() < end {
-        let inbound = plane.ledger.count(Side::Inbound, 0).total() + plane.shaking_hands.taken();
-        let outbound = plane.outbound_apps.count();
-        if inbound == 0 && outbound == 0 {
-            let since = *quiet_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= times.outbound_linger || settings.has_no_outbound() {
-                break;
-            }
-        } else {
-            quiet_since = None;
-            // Those that came in while it was closing.
-            plane.ledger.order_all(Side::Inbound, Order::Finish);
-        }
-        tokio::time::sleep(DRAIN_TICK).await;
-    }
-    close_outbound.stop();
-    let cut = plane.ledger.count(Side::Inbound, 0).total() + plane.outbound_apps.count();
-    match cut {
-        0 => info!("drained"),
-        _ => {
-            warn!(connections = cut, grace = ?times.grace, "the grace period is over: cutting what is still open")
-        }
-    }
-}
-
-struct Listeners {
-    admin: Bound,
-    proof: Bound,
-    inbound: Vec<(Bound, crate::inbound::InboundRoute)>,
-    outbound: Vec<(Bound, crate::outbound::OutboundRoute)>,
-    http_proxy: Option<Bound>,
-}
-
-impl Listeners {
-    /// Binds all, or says all that could not be bound.
-    fn bind(settings: &Settings) -> Result<Self, Vec<BindError>> {
-        let mut errors = Vec::new();
-        let mut bind = |role, address| Bound::bind(role, address).map_err(|error| errors.push(error)).ok();
-        let admin = bind("admin", settings.admin);
-        let proof = bind("proof", settings.proof);
-        let inbound = settings
-            .inbound
-            .iter()
-            .filter_map(|route| Some((bind("inbound", route.listen)?, route.clone())))
-            .collect();
-        let outbound = settings
-            .outbound
-            .iter()
-            .filter_map(|route| Some((bind("outbound", route.listen)?, route.clone())))
-            .collect();
-        let http_proxy = settings.http_proxy.and_then(|listen| bind("http-proxy", listen));
-        match (admin, proof) {
-            (Some(admin), Some(proof)) if errors.is_empty() => {
-                Ok(Self { admin, proof, inbound, outbound, http_proxy })
-            }
-            _ => Err(errors),
-        }
-    }
-
-    /// Where the agent looks at what it serves: as the app's clients do, if there are any.
-    fn own_dial(&self) -> Dial {
-        match self.inbound.first() {
-            Some((bound, _)) => Dial::Inbound(bound.dial_address()),
-            None => Dial::Proof(self.proof.dial_address()),
         }
     }
 }

@@ -13,7 +13,8 @@ pub mod trust;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub use leaf::{Leaf, Roles};
+pub use chain::Roles;
+pub use leaf::Leaf;
 pub use rejection::Rejection;
 pub use trust::Trust;
 

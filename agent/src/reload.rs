@@ -1,6 +1,8 @@
 //! The reload loop: the only writer. Whatever wakes it, it does the same thing: look, compare with
 //! what is served, judge, rehearse, publish. It reports to `status` and calls nobody else.
 
+mod announce;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +14,7 @@ use crate::identity::{Identity, Policy, Rejection, Verdict};
 use crate::material::{Fingerprint, Material};
 use crate::rehearsal::rehearse;
 use crate::snapshot::{Publisher, Snapshot};
-use crate::status::{Attempt, Held, Outcome, Refusal, Status};
+use crate::status::{Attempt, Outcome, Status};
 use crate::tls::{ClientAuth, Configs};
 use crate::volume::Volume;
 use crate::volume::watch::Watch;
@@ -192,7 +194,7 @@ impl State {
         let swap = self.served.is_some() && self.reload.status.report().held.is_none();
         let changed_at = material.changed_at.filter(|_| swap);
         let snapshot = self.reload.publisher.publish(identity, configs, changed_at);
-        announce(&snapshot);
+        announce::published(&snapshot);
         self.reload.status.count(Outcome::Published, "none");
         self.served = Some(snapshot);
         Ok(Outcome::Published)
@@ -214,57 +216,9 @@ impl State {
         {
             tried.announced = Some(reasons);
             self.retry = torn.then_some(RETRY);
-            self.refuse(leaf, trust);
+            announce::refused(&self.reload.status, self.served.as_deref(), leaf, trust);
         }
-        self.report(leaf, trust, now);
-    }
-
-    /// Once per content and reason: the log and the counter.
-    fn refuse(&self, leaf: Option<&Rejection>, trust: Option<&Rejection>) {
-        let serving = match &self.served {
-            Some(snapshot) => format!("generation {} goes on being served", snapshot.generation),
-            None => "nothing is served yet".into(),
-        };
-        let mut said = None;
-        for (part, rejection) in [("trust", trust), ("leaf", leaf)] {
-            let Some(rejection) = rejection else { continue };
-            // A bundle that is refused can refuse the leaf with it: say so once.
-            if said.replace(rejection) == Some(rejection) {
-                continue;
-            }
-            let reason = rejection.reason();
-            if let Rejection::NotYetValid { .. } = rejection {
-                info!(part, reason, detail = %rejection, serving, "candidate held");
-                self.reload.status.count(Outcome::Held, reason);
-            } else {
-                warn!(part, reason, detail = %rejection, serving, "candidate refused");
-                self.reload.status.count(Outcome::Refused, reason);
-            }
-        }
-    }
-
-    fn report(&self, leaf: Option<&Rejection>, trust: Option<&Rejection>, now: SystemTime) {
-        self.reload.status.update(|report| {
-            let keep = |before: &Option<Refusal>, rejection: Option<&Rejection>| {
-                let rejection = rejection?.clone();
-                let since = before
-                    .as_ref()
-                    .filter(|before| before.rejection == rejection)
-                    .map_or(now, |before| before.since);
-                Some(Refusal { rejection, since })
-            };
-            report.held = match leaf {
-                Some(Rejection::NotYetValid { not_before, serial, .. }) => {
-                    Some(Held { not_before: *not_before, serial: serial.clone() })
-                }
-                _ => None,
-            };
-            report.refused_leaf = keep(&report.refused_leaf, leaf.filter(|_| report.held.is_none()));
-            report.refused_trust = keep(&report.refused_trust, trust);
-            let outcome =
-                if report.held.is_some() && trust.is_none() { Outcome::Held } else { Outcome::Refused };
-            report.last_attempt = Some(Attempt { at: now, outcome, refusal: leaf.or(trust).cloned() });
-        });
+        announce::report(&self.reload.status, leaf, trust, now);
     }
 
     /// What is served is what is there.
@@ -344,26 +298,5 @@ fn is_doubtful(verdict: &Verdict, served: Option<&Identity>) -> bool {
         (Ok(Some(after)), Some(before)) => after.lost_a_root_of(before),
         (Ok(None), Some(_)) => true,
         _ => false,
-    }
-}
-
-fn announce(snapshot: &Snapshot) {
-    let Identity { leaf, trust } = &snapshot.identity;
-    info!(
-        generation = snapshot.generation,
-        serial = leaf.serial,
-        names = %leaf.names,
-        not_after = %humantime::format_rfc3339_seconds(leaf.not_after),
-        roots = trust.as_ref().map_or(0, |trust| trust.roots.len()),
-        "identity published"
-    );
-    if !leaf.roles.client {
-        warn!(serial = leaf.serial, "the leaf does not do as a client certificate: no outbound mTLS with it");
-    }
-    if !leaf.roles.server {
-        warn!(
-            serial = leaf.serial,
-            "the leaf does not do as a server certificate: nothing is served with it"
-        );
     }
 }

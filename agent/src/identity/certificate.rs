@@ -11,6 +11,9 @@ use super::Rejection;
 use crate::hex::hex;
 use crate::names::Names;
 
+/// How rejections call the leaf.
+pub(super) const WHAT: &str = "the leaf";
+
 /// What is read off a certificate, leaf or root.
 pub(super) struct Certificate {
     pub serial: String,

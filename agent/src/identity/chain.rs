@@ -6,10 +6,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::certificate::{Certificate, parse_certificate};
-use super::leaf::WHAT;
-use super::{Policy, Rejection, Roles, Trust};
+use super::certificate::{Certificate, WHAT, parse_certificate};
+use super::{Policy, Rejection, Trust};
 use crate::crypto::provider;
+
+/// What peers would accept the leaf for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    pub server: bool,
+    pub client: bool,
+}
 
 pub(super) struct Chain {
     pub roles: Roles,

@@ -10,15 +10,13 @@ use rustls::pki_types::{
 };
 use rustls::sign::CertifiedKey;
 
-use super::certificate::{Certificate, parse_certificate};
-use super::chain::{Chain, check_chain};
+use super::certificate::{Certificate, WHAT, parse_certificate};
+use super::chain::{Chain, Roles, check_chain};
 use super::{Policy, Rejection, Trust};
 use crate::hex::sha256_hex;
 use crate::material::Credential;
 use crate::names::Names;
 use crate::pem::{self, Section};
-
-pub(super) const WHAT: &str = "the leaf";
 
 /// A leaf certificate with its key and intermediates that was usable when it was parsed.
 pub struct Leaf {
@@ -34,13 +32,6 @@ pub struct Leaf {
     /// When the first certificate between leaf and root expires: from then on peers refuse it.
     pub usable_until: SystemTime,
     pub roles: Roles,
-}
-
-/// What peers would accept the leaf for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Roles {
-    pub server: bool,
-    pub client: bool,
 }
 
 impl Leaf {
