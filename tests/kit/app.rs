@@ -1,7 +1,8 @@
 //! A service that speaks plain HTTP/1.1 and tells what it was asked, on TCP or on a Unix socket.
 //!
-//! `/headers` what arrived, as JSON · `/digest` SHA-256 and length of the request's body ·
-//! `/bytes/N` N bytes with a length · `/chunked/N` N bytes without one · `/status/N` that status ·
+//! `/headers` what arrived, as JSON · `/trailers` what came after the body · `/digest` SHA-256 and length
+//! of the request's body · `/bytes/N` N bytes with a length · `/chunked/N` N bytes without one ·
+//! `/slow/N` N KiB, one every 100 ms · `/status/N` that status ·
 //! `/gated` one half at once, the other when `App::open_gate` was called.
 
 use std::convert::Infallible;
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -16,7 +18,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody, channel::Channel};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -133,6 +135,20 @@ async fn respond(
             }
             whole(json!({ "sha256": hex(&hash.finalize()), "length": length }).to_string())
         }
+        "trailers" => {
+            let trailers = request.into_body().collect().await?.trailers().cloned().unwrap_or_default();
+            whole(json!({ "headers": fields(&trailers) }).to_string())
+        }
+        "slow" => {
+            let (mut sender, body) = Channel::<Bytes, Infallible>::new(2);
+            tokio::spawn(async move {
+                for piece in 0..number {
+                    let _ = sender.send_data(pattern(piece << 10, 1 << 10)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            });
+            Response::new(body.boxed())
+        }
         "bytes" => {
             let mut response = Response::new(stream(number));
             response.headers_mut().insert("content-length", number.into());
@@ -150,14 +166,14 @@ async fn respond(
             Response::new(body.boxed())
         }
         _ => {
-            let headers: Vec<_> = request
-                .headers()
-                .iter()
-                .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
-                .collect();
+            let headers = fields(request.headers());
             whole(json!({ "method": request.method().as_str(), "target": request.uri().to_string(), "headers": headers }).to_string())
         }
     })
+}
+
+fn fields(of: &HeaderMap) -> Vec<(&str, String)> {
+    of.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into())).collect()
 }
 
 fn whole(text: String) -> Response<Body> {

@@ -27,8 +27,13 @@ impl Default for Forge {
 
 impl Forge {
     pub fn root(name: &str) -> Self {
+        Self::root_until(name, from_now(86400))
+    }
+
+    pub fn root_until(name: &str, end: time::OffsetDateTime) -> Self {
         let key = KeyPair::generate().unwrap();
-        let params = authority(name);
+        let mut params = authority(name);
+        params.not_after = end;
         let cert = params.self_signed(&key).unwrap().pem();
         Self { cert, key: key.serialize_pem(), issuer: Issuer::new(params, key) }
     }

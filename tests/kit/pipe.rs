@@ -38,8 +38,13 @@ impl Pipe {
 
     /// A plain connection.
     pub fn tcp(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
-        Self::new(None, stream.try_clone().unwrap(), Write::Socket(stream))
+        Self::try_tcp(address).unwrap()
+    }
+
+    /// A plain connection, which the other side may reset before it is seen to be there.
+    pub fn try_tcp(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Ok(Self::new(None, stream.try_clone()?, Write::Socket(stream)))
     }
 
     pub fn program(mut command: Command) -> Self {
@@ -92,6 +97,15 @@ impl Pipe {
             }
         })
         .inspect(|text| self.taken += text.len())
+    }
+
+    /// Everything that is said until the connection is closed.
+    #[track_caller]
+    pub fn rest(&mut self) -> String {
+        self.wait_closed(DEADLINE);
+        let heard = self.heard.lock().unwrap();
+        let from = std::mem::replace(&mut self.taken, heard.0.len());
+        String::from_utf8_lossy(&heard.0[from..]).into_owned()
     }
 
     /// Says a line and hears it back.

@@ -1,7 +1,9 @@
 //! The admin port tells a probe, a scraper and a person what is served, and no secret; `/proof` tells
 //! the same to those whom the current roots trust.
 
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use kit::agent::Launch;
 use kit::client::{Curl, SERVER, ask};
@@ -197,6 +199,21 @@ fn proof_needs_mutual_tls_and_says_what_is_served() {
     let post =
         Curl::https(agent.address("proof"), "/proof", &pki.client("control-plane")).args(["-d", "x"]).run();
     assert_eq!(post.answer.status, 405);
+}
+
+#[test]
+fn silent_connections_keep_no_probe_out() {
+    let scene = Scene::tcp(&["--handshake-timeout", "30s"]);
+    let (admin, proof) = (scene.agent.address("admin"), scene.agent.address("proof"));
+    let silent = |address| (0..100).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>();
+    let _silent = [silent(admin), silent(proof)];
+    let begin = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(scene.agent.admin("/livez").status, 200);
+        let got = Curl::https(proof, "/proof", &scene.client).run();
+        assert_eq!(got.answer.status, 200, "{}", got.errors);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
 }
 
 fn text(path: &Path) -> &str {

@@ -1,6 +1,8 @@
 //! With `--allow`, only peers with such a name get through.
 
+use kit::DEADLINE;
 use kit::client::accepted;
+use kit::pipe::Pipe;
 use kit::pki::{dns, spiffe};
 use kit::scene::Scene;
 
@@ -44,4 +46,13 @@ fn each_client_is_judged_by_its_own_names() {
     for (name, allowed) in [("billing", true), ("audit", true), ("storefront", false), ("billing2", false)] {
         assert_eq!(accepted(scene.inbound(), &scene.pki.client(name)), allowed, "{name}");
     }
+}
+
+#[test]
+fn a_kept_connection_of_a_peer_that_may_not_come_in_is_closed() {
+    let scene = Scene::http(&["--allow", "dns:billing.shop.svc"]);
+    let mut pipe = Pipe::tls(scene.inbound(), &scene.client, &[]);
+    assert!(pipe.get("/headers").is_some_and(|head| head.starts_with("HTTP/1.1 403")));
+    pipe.wait_closed(DEADLINE);
+    assert_eq!(scene.service.requests(), 0);
 }

@@ -68,8 +68,9 @@ fn check_says_why_not() {
         assert_eq!(report[part]["reason"], reason, "{report:#}");
         assert!(text.contains(reason), "{text}");
     }
-    let (code, report, _) = check(&pki.path("nowhere"), &[]);
+    let (code, report, text) = check(&pki.path("nowhere"), &[]);
     assert_eq!((code, &report["leaf"]["reason"]), (1, &Value::from("missing_file")));
+    assert!(text.contains("does not exist"), "{text}");
 }
 
 /// Flags of `run --help` and the text that belongs to each.
@@ -145,6 +146,23 @@ fn everything_that_is_wrong_is_said_at_once() {
     for (flag, value) in wrong {
         let line = said.lines().find(|line| line.contains(flag));
         assert!(line.is_some_and(|line| line.contains(value)), "{flag} {value}: {said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let route = "--inbound=127.0.0.1:9=127.0.0.1:1";
+    for (args, named) in [
+        (&[route, route][..], "127.0.0.1:9"),
+        (&[route, "--outbound=127.0.0.1:9=localhost:1"], "127.0.0.1:9"),
+        (&[route, "--allow="], "--allow"),
+        (&[route, "--idle-timeout=0s"], "--idle-timeout"),
+        (&[route, "--shutdown-delay=9s", "--shutdown-grace=8s"], "--shutdown-delay"),
+    ] {
+        let output = agent(&[&["run", "--identity", "/nowhere"], args].concat());
+        let said = both(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(named), "{args:?}: {said}");
     }
 }
 

@@ -1,9 +1,13 @@
 //! Connections that are established go on through every swap, and age out as configured.
 
-use kit::agent::Agent;
-use kit::app::HALF;
-use kit::client::{python, python_files};
+use std::io::Read as _;
+use std::net::TcpListener;
+
+use kit::agent::{Agent, Launch};
+use kit::app::{HALF, pattern};
+use kit::client::{SERVER, python, python_files};
 use kit::pipe::Pipe;
+use kit::pki::Pki;
 use kit::scene::Scene;
 use kit::{DEADLINE, until};
 
@@ -105,6 +109,30 @@ fn a_tcp_connection_is_cut_at_its_maximum_age() {
     assert!(pipe.echoes("hello"));
     pipe.wait_closed(DEADLINE);
     until("counted", || (closed(&scene.agent, "max_age") == 1.0).then_some(()));
+}
+
+#[test]
+fn all_bytes_of_a_client_that_ends_without_close_notify_arrive() {
+    let pki = Pki::default();
+    let (volume, sink) = (pki.volume(SERVER), TcpListener::bind("127.0.0.1:0").unwrap());
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    let agent = Launch::new(&volume.path).inbound("", sink.local_addr().unwrap()).ready();
+    let mut abrupt = python("abrupt.py");
+    abrupt.arg(agent.address("inbound").to_string()).args(python_files(&pki.client("storefront")));
+    let mut abrupt = Pipe::program(abrupt);
+    let (done, arrived) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in sink.incoming().map_while(Result::ok) {
+            let mut bytes = Vec::new();
+            let ended = stream.read_to_end(&mut bytes);
+            let _ = done.send((ended.is_ok(), bytes));
+        }
+    });
+    let expected = pattern(0, abrupt.line()["said"].as_u64().unwrap() as usize);
+    for round in 0..20 {
+        let (ended, bytes) = arrived.recv_timeout(DEADLINE).unwrap();
+        assert!(ended && bytes == expected, "round {round}: {} bytes, ended: {ended}", bytes.len());
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Slow, broken and hostile clients are ended in time and cost the others nothing.
 
+use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,18 @@ fn no_more_than_the_cap_are_let_in() {
     assert!(held.iter_mut().all(|pipe| pipe.echoes("still in")));
     held.pop();
     until("room again", || accepted(scene.inbound(), &scene.client).then_some(()));
+}
+
+#[test]
+fn more_silent_connections_than_places_keep_nobody_out() {
+    let scene = Scene::tcp(&["--max-connections", "200", "--handshake-timeout", "30s"]);
+    let _silent: Vec<_> = (0..300).map(|_| TcpStream::connect(scene.inbound()).unwrap()).collect();
+    let begin = Instant::now();
+    for _ in 0..5 {
+        let shown = exchange(scene.inbound(), &scene.client, &[]);
+        assert_eq!(shown["ok"], true, "{shown}");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod formats;
 mod hostile;
 mod http;
 mod latency;
+mod messages;
 mod outbound;
 mod proxy;
 mod refusal;

@@ -133,6 +133,8 @@ table! {
     key_usage_is_for_issuing_only: "leaf" "usage_missing", |case|
         case.publish_leaf(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
     bundle_is_empty: "trust" "empty_bundle", |case| case.publish_but("ca.crt", "");
+    bundle_holds_an_ordinary_leaf: "trust" "malformed_certificate", |case|
+        case.publish_but("ca.crt", &format!("{}{}", case.forge.cert, case.good.cert));
     bundle_is_only_words: "trust" "malformed_pem", |case| case.publish_but("ca.crt", "# the roots come later\n");
 }
 

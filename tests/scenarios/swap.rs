@@ -63,6 +63,16 @@ fn files_that_are_missing_at_start_are_taken_when_they_appear() {
 }
 
 #[test]
+fn a_directory_that_is_missing_is_said_to_be() {
+    let (pki, echo) = (Pki::default(), Echo::default());
+    let path = pki.path("nowhere");
+    let agent = Launch::new(&path).inbound("", echo.address).start();
+    let health = agent.wait_until("a look", |health| !health["last_attempt"].is_null());
+    let detail = health["last_attempt"]["detail"].as_str().unwrap();
+    assert!(detail.contains("does not exist") && detail.contains(path.to_str().unwrap()), "{health:#}");
+}
+
+#[test]
 fn a_directory_that_is_missing_at_start_is_taken_when_it_appears() {
     let pki = Pki::default();
     let echo = Echo::default();

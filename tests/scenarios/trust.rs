@@ -16,6 +16,7 @@ use kit::pki::{Credentials, Pair, Pki, authority, issue, request};
 use kit::scene::Scene;
 use kit::volume::{PlainDirectory, Volume};
 use kit::{DEADLINE, until};
+use serde_json::Value;
 
 /// Two roots, both trusted; the server's leaf is under the new one, and there is a client under each.
 struct Rollover {
@@ -168,6 +169,36 @@ fn a_root_is_removed_even_when_the_leaf_beside_the_new_bundle_is_refused() {
     old.wait_closed(DEADLINE);
     assert!(accepted(inbound, &set.new_client));
     assert_eq!(served(inbound, &set.new_client), Some(set.leaf.serial));
+}
+
+#[test]
+fn an_expired_root_beside_a_good_one_is_left_out() {
+    let (pki, echo) = (Pki::default(), Echo::default());
+    let volume = pki.volume(SERVER);
+    let expired = Forge::root_until("expired", from_now(-60));
+    volume.publish(&pki.leaf(SERVER), &format!("{}{}", expired.cert, pki.roots()));
+    let agent = Launch::new(&volume.path).inbound("", echo.address).ready();
+    let roots = &agent.health()["served"]["roots"];
+    assert_eq!((roots.as_array().unwrap().len(), &roots[0]["sha256"]), (1, &pki.root.sha256().into()));
+    assert!(accepted(agent.address("inbound"), &pki.client("storefront")));
+    let late = pki.credentials("late", &expired.leaf("late"), pki.roots());
+    assert!(!accepted(agent.address("inbound"), &late));
+}
+
+#[test]
+fn a_root_that_expires_while_it_is_served_is_taken_out() {
+    let scene = Scene::tcp(&["--poll-interval", "1h"]);
+    let short = Forge::root_until("short", from_now(6));
+    let late = scene.pki.credentials("late", &short.leaf("late"), scene.pki.roots());
+    scene.volume.publish(&scene.leaf, &format!("{}{}", scene.pki.roots(), short.cert));
+    let count = |health: &Value| health["served"]["roots"].as_array().map(Vec::len);
+    scene.agent.wait_until("both roots", |health| count(health) == Some(2));
+    let mut old = Pipe::tls(scene.inbound(), &late, &[]);
+    assert!(old.echoes("in time"));
+    scene.agent.wait_until("one root", |health| count(health) == Some(1));
+    assert!(!accepted(scene.inbound(), &late));
+    old.wait_closed(DEADLINE);
+    assert!(scene.accepts());
 }
 
 #[test]
