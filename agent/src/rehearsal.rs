@@ -85,3 +85,40 @@ fn received<S>(connection: &mut ConnectionCommon<S>) -> Option<u8> {
     let mut byte = [0];
     connection.reader().read_exact(&mut byte).ok().map(|()| byte[0])
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::identity::Policy;
+    use crate::material::{Credential, Material};
+
+    fn identity(root: &CertifiedIssuer<'_, KeyPair>, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, root).unwrap();
+        let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
+        let material = Material {
+            credential: Credential::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
+            trust: part(root.pem()),
+            changed_at: None,
+            atomic: true,
+        };
+        Identity::parse(&material, &Policy::default(), None, SystemTime::now()).succeed(None).unwrap()
+    }
+
+    #[test]
+    fn configs_that_show_another_leaf_are_refused() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let (ours, other) = (identity(&root, "ours.test"), identity(&root, "other.test"));
+        let configs = |identity| Configs::build(identity, ClientAuth::Require).unwrap();
+        let rehearse = |configs| rehearse(&ours, &configs, SystemTime::now());
+        assert_eq!(rehearse(configs(&ours)), Ok(()));
+        assert!(matches!(rehearse(configs(&other)), Err(Rejection::HandshakeFailed { .. })));
+    }
+}
