@@ -9,7 +9,7 @@ use humantime::format_rfc3339_seconds as date;
 use serde_json::{Value, json};
 
 use crate::args::IdentityArgs;
-use crate::identity::{Identity, Leaf, Policy, Rejection, Trust, Verdict};
+use crate::identity::{Identity, Policy, Rejection, Trust, Verdict};
 use crate::rehearsal::rehearse;
 use crate::settings::layout;
 use crate::tls::Configs;
@@ -56,7 +56,7 @@ fn report(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: boo
                 "names": leaf.names.labels(),
                 "not_before": date(leaf.not_before).to_string(),
                 "not_after": date(leaf.not_after).to_string(),
-                "roles": roles(leaf),
+                "roles": leaf.roles.labels(),
             }),
             Err(rejection) => refused(rejection),
         },
@@ -89,7 +89,7 @@ fn print(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: bool
             println!("  leaf    {}", leaf.names);
             println!("          serial {}, issued by {}", leaf.serial, leaf.issuer);
             println!("          valid from {} to {}", date(leaf.not_before), date(leaf.not_after));
-            println!("          good as {}", roles(leaf).join(" and "));
+            println!("          good as {}", leaf.roles.labels().join(" and "));
         }
         Err(_) if verdict.leaf.as_ref().err() == verdict.trust.as_ref().err() => {
             println!("  leaf    not judged: there is no trust bundle to judge it by");
@@ -117,11 +117,4 @@ fn print(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: bool
 
 fn roots(trust: Option<&Trust>) -> impl Iterator<Item = &crate::identity::trust::Root> {
     trust.into_iter().flat_map(|trust| &trust.roots)
-}
-
-fn roles(leaf: &Leaf) -> Vec<&'static str> {
-    [(leaf.roles.server, "server"), (leaf.roles.client, "client")]
-        .into_iter()
-        .filter_map(|(is, role)| is.then_some(role))
-        .collect()
 }

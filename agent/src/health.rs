@@ -109,7 +109,6 @@ impl Health {
 fn served(snapshot: &Snapshot, report: &Report, now: SystemTime) -> Value {
     let leaf = &snapshot.identity.leaf;
     let trust = snapshot.identity.trust.as_ref();
-    let roles = [(leaf.roles.server, "server"), (leaf.roles.client, "client")];
     json!({
         "serial": leaf.serial,
         "sha256": leaf.sha256,
@@ -120,7 +119,7 @@ fn served(snapshot: &Snapshot, report: &Report, now: SystemTime) -> Value {
         "not_after": date(leaf.not_after),
         "age_seconds": seconds_between(leaf.not_before, now),
         "expires_in_seconds": seconds_between(now, leaf.not_after),
-        "roles": roles.iter().filter(|(is, _)| *is).map(|(_, role)| role).collect::<Vec<_>>(),
+        "roles": leaf.roles.labels(),
         "roots": trust.map(|trust| trust.roots.iter().map(|root| json!({
             "sha256": root.sha256,
             "subject": root.subject,

@@ -17,6 +17,13 @@ pub struct Roles {
     pub client: bool,
 }
 
+impl Roles {
+    pub fn labels(self) -> Vec<&'static str> {
+        let roles = [(self.server, "server"), (self.client, "client")];
+        roles.into_iter().filter_map(|(is, role)| is.then_some(role)).collect()
+    }
+}
+
 pub(super) struct Chain {
     pub roles: Roles,
     /// When the first of its certificates expires, root included; the leaf's own where nothing
