@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+use crate::log::LogFormat;
+use crate::ports::{ADMIN, PROOF};
 use crate::tls::ClientAuth;
 
 /// Keeps one TLS identity current while serving with it: no restart, no dropped request.
@@ -135,7 +137,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "HOTCERT_ADMIN",
-        default_value = "0.0.0.0:9640",
+        default_value_t = format!("0.0.0.0:{ADMIN}"),
         value_name = "LISTEN",
         help_heading = "Traffic"
     )]
@@ -144,7 +146,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "HOTCERT_PROOF",
-        default_value = "0.0.0.0:9643",
+        default_value_t = format!("0.0.0.0:{PROOF}"),
         value_name = "LISTEN",
         help_heading = "Traffic"
     )]
@@ -252,12 +254,6 @@ pub struct RunArgs {
     /// Form of the log on standard error; HOTCERT_LOG=debug shows more of it
     #[arg(long, env = "HOTCERT_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,0 +1,43 @@
+//! The command line: from arguments to an exit code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::controller::{self, ControllerArgs};
+use crate::inject::{self, InjectArgs};
+
+/// Certificates that rotate while services serve: the control plane and its commands.
+#[derive(Debug, Parser)]
+#[command(name = "hotcert", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add the agent to workloads in YAML: standard input to standard output
+    Inject(InjectArgs),
+    /// Run the control plane in a cluster
+    Controller(ControllerArgs),
+}
+
+/// Runs the program with `args`, its name first, to its exit code.
+pub fn main_from<I>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = OsString>,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Inject(args) => inject::main(&args),
+        Command::Controller(args) => controller::main(&args),
+    }
+}
