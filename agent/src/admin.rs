@@ -58,7 +58,7 @@ impl Admin {
         match request.uri().path() {
             path if path.starts_with(probe::PREFIX) => {
                 let asked = request.uri().path_and_query().map_or(path, |asked| asked.as_str());
-                match self.probes.iter().find(|probe| probe.admin_path() == asked) {
+                match self.probes.iter().find(|probe| probe.is(asked)) {
                     Some(probe) => probe.relay(request).await,
                     None => {
                         text(StatusCode::NOT_FOUND, "no such probe: give it with --probe PORT/PATH\n".into())

@@ -31,9 +31,12 @@ pub struct Launch {
 
 impl Launch {
     pub fn new(identity: &Path) -> Self {
-        let mut bare = Self::bare(2);
-        bare.command.arg("--identity").arg(identity);
-        bare.args(["--log-format", "json", "--admin", "127.0.0.1:0", "--proof", "127.0.0.1:0"])
+        Self::without_volume().args(["--identity".as_ref(), identity])
+    }
+
+    /// For an identity that comes from somewhere else.
+    pub fn without_volume() -> Self {
+        Self::bare(2).args(["--log-format", "json", "--admin", "127.0.0.1:0", "--proof", "127.0.0.1:0"])
     }
 
     /// Without any flags; waits for this many listeners.

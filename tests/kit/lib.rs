@@ -10,6 +10,7 @@ pub mod client;
 pub mod echo;
 pub mod forge;
 pub mod kube;
+pub mod line;
 pub mod metrics;
 pub mod pipe;
 pub mod pki;

@@ -36,9 +36,9 @@ pub struct Probe {
 pub struct ProbeError(String);
 
 impl Probe {
-    /// Where on the admin port it is answered.
-    pub fn admin_path(&self) -> String {
-        format!("{PREFIX}{self}")
+    /// Whether it is what was asked for under `PREFIX`.
+    pub fn is(&self, asked: &str) -> bool {
+        asked.strip_prefix(PREFIX).is_some_and(|asked| spelled(asked) == self.to_string())
     }
 
     pub async fn relay(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -83,10 +83,16 @@ impl Probe {
     }
 }
 
+/// A comma separates probes in a list, and is written %2C there.
+fn spelled(text: &str) -> String {
+    text.replace("%2C", ",")
+}
+
 impl FromStr for Probe {
     type Err = ProbeError;
 
-    fn from_str(text: &str) -> Result<Self, ProbeError> {
+    fn from_str(given: &str) -> Result<Self, ProbeError> {
+        let text = spelled(given);
         let probe = || {
             let slash = text.find('/')?;
             let port = text[..slash].parse().ok().filter(|port| *port > 0)?;
@@ -95,7 +101,7 @@ impl FromStr for Probe {
             (path_and_query.as_str() == &text[slash..])
                 .then(|| Self { port, path_and_query: text[slash..].into() })
         };
-        probe().ok_or_else(|| ProbeError(text.into()))
+        probe().ok_or_else(|| ProbeError(given.into()))
     }
 }
 
@@ -111,9 +117,12 @@ mod tests {
 
     #[test]
     fn a_probe_is_a_port_and_a_path() {
-        for good in ["8080/", "8080/healthz", "1/a?b=c&d=%2C"] {
+        for good in ["8080/", "8080/healthz", "1/a?b=c&d=,"] {
             assert_eq!(good.parse::<Probe>().unwrap().to_string(), good);
         }
+        let listed: Probe = "1/a%2Cb".parse().unwrap();
+        assert!(listed.is("/probe/1/a,b") && listed.is("/probe/1/a%2Cb"));
+        assert!(!listed.is("/probe/1/a") && !listed.is("/probe/1/a,b?c") && !listed.is("1/a,b"));
         for bad in ["", "8080", "/healthz", "0/", "70000/", "x/y", "8080/a b", "8080/a#b"] {
             assert_eq!(bad.parse::<Probe>(), Err(ProbeError(bad.into())));
         }

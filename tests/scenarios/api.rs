@@ -1,0 +1,360 @@
+//! The Secret is followed through the Kubernetes API of a real API server. While that works it is
+//! believed; whatever becomes of it, the agent goes on serving, says which source it believes and why,
+//! and comes back by itself. What the API has replaced does not return from a volume that lags.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::Secret;
+use kit::agent::{Agent, Launch};
+use kit::client::{SERVER, served};
+use kit::echo::Echo;
+use kit::kube::{Account, ApiServer};
+use kit::line::Line;
+use kit::pki::{Credentials, Pair, Pki, write};
+use kit::until;
+use kit::volume::Volume;
+use serde_json::Value;
+
+const NAMESPACE: &str = "shop";
+const SECRET: &str = "payments-tls";
+
+struct Cluster {
+    server: ApiServer,
+    account: Account,
+    pki: Pki,
+    client: Credentials,
+    echo: Echo,
+}
+
+impl Cluster {
+    /// With an account that may follow the Secret.
+    fn start() -> Self {
+        let cluster = Self::without_rights();
+        cluster.grant();
+        cluster
+    }
+
+    fn without_rights() -> Self {
+        let (server, pki) = (ApiServer::start(), Pki::default());
+        server.namespace(NAMESPACE);
+        let account = server.service_account(NAMESPACE, "payments");
+        Self { server, account, client: pki.client("storefront"), pki, echo: Echo::default() }
+    }
+
+    fn grant(&self) {
+        self.server.grant(&self.account, SECRET);
+    }
+
+    fn leaf(&self) -> Pair {
+        self.pki.leaf(SERVER)
+    }
+
+    /// Writes the Secret.
+    fn publish(&self, pair: &Pair, revision: Option<u64>) {
+        self.server.publish(NAMESPACE, SECRET, pair, self.pki.roots(), revision);
+    }
+
+    fn volume(&self, pair: &Pair) -> Volume {
+        let volume = self.pki.volume(SERVER);
+        volume.publish(pair, self.pki.roots());
+        volume
+    }
+
+    fn launch(&self, launch: Launch, kubeconfig: &Path) -> Agent {
+        let secret = format!("{NAMESPACE}/{SECRET}");
+        let kubeconfig = kubeconfig.to_str().unwrap();
+        launch.args(["--secret", &secret, "--kubeconfig", kubeconfig]).inbound("", self.echo.address).start()
+    }
+
+    /// An agent with the API as its only source.
+    fn agent(&self) -> Agent {
+        self.launch(Launch::without_volume(), &self.account.kubeconfig)
+    }
+
+    fn agent_with(&self, volume: &Volume) -> Agent {
+        self.launch(Launch::new(&volume.path), &self.account.kubeconfig)
+    }
+
+    /// Ends every watch, which goes on with the rights and the token that it began with.
+    fn restart(&mut self) {
+        self.server.kill();
+        self.server.start_again();
+    }
+
+    /// The agent says it serves this leaf, and does.
+    #[track_caller]
+    fn serves(&self, agent: &Agent, leaf: &Pair) {
+        agent.wait_serving(&leaf.serial);
+        assert_eq!(served(agent.address("inbound"), &self.client).as_ref(), Some(&leaf.serial));
+    }
+}
+
+/// Waits until this source is believed, for this reason.
+#[track_caller]
+fn believes(agent: &Agent, kind: &str, why: &str) -> Value {
+    agent.wait_until(&format!("{kind} believed: {why}"), |health| {
+        health["source"]["kind"] == kind && health["source"]["why"].as_str().unwrap_or_default().contains(why)
+    })
+}
+
+#[track_caller]
+fn lost(agent: &Agent, reason: &str) -> Value {
+    let health = agent.wait_until(reason, |health| health["source"]["api"]["reason"] == reason);
+    assert_eq!(health["source"]["api"]["state"], "lost");
+    assert_ne!(health["source"]["api"]["detail"].as_str().unwrap_or_default(), "");
+    health
+}
+
+#[test]
+fn a_rotated_secret_is_served_in_a_moment_and_a_rollback_is_taken() {
+    let cluster = Cluster::start();
+    let (first, second) = (cluster.leaf(), cluster.leaf());
+    let agent = cluster.agent();
+    let unready = agent.admin("/readyz");
+    assert_eq!(unready.status, 503, "there is no Secret yet");
+    assert!(believes(&agent, "api", "no such Secret")["reason"].as_str().unwrap().contains("no such Secret"));
+
+    cluster.publish(&first, Some(1));
+    agent.wait_ready();
+    cluster.serves(&agent, &first);
+    let health = believes(&agent, "api", "watched");
+    assert_eq!(health["source"]["api"]["state"], "watching");
+    assert_eq!(health["source"]["api"]["revision"], 1);
+    assert_eq!(health["source"]["directory"], Value::Null);
+
+    let mut taken = Vec::new();
+    for revision in 2..12 {
+        let leaf = cluster.leaf();
+        let published = Instant::now();
+        cluster.publish(&leaf, Some(revision));
+        let health = agent.wait_serving(&leaf.serial);
+        taken.push(published.elapsed());
+        assert_eq!(health["served"]["delivered_by"], "api");
+        assert!(health["served"]["written_to_published_seconds"].as_i64().unwrap() <= 2, "{health:#}");
+    }
+    taken.sort();
+    eprintln!(
+        "published to served: median {:?}, longest {:?}",
+        taken[taken.len() / 2],
+        taken[taken.len() - 1]
+    );
+
+    cluster.publish(&second, Some(12));
+    cluster.serves(&agent, &second);
+    cluster.publish(&first, Some(1));
+    cluster.serves(&agent, &first);
+    assert_eq!(agent.metrics().one("hotcert_api_watch", &[]), 1.0);
+}
+
+#[test]
+fn a_lagging_volume_never_brings_back_what_the_api_replaced() {
+    let mut cluster = Cluster::start();
+    let [old, current, next] = [cluster.leaf(), cluster.leaf(), cluster.leaf()];
+    let volume = cluster.volume(&old);
+    cluster.publish(&old, None);
+    let agent = cluster.agent_with(&volume);
+    believes(&agent, "api", "watched");
+    cluster.publish(&current, None);
+    cluster.serves(&agent, &current);
+
+    cluster.server.kill();
+    believes(&agent, "volume", "behind what the API said last");
+    cluster.serves(&agent, &current);
+    // kubelet writes the same once more, late.
+    volume.publish(&old, &format!("{}\n", cluster.pki.roots()));
+    volume.publish(&old, cluster.pki.roots());
+    agent.wait_looks(2);
+    cluster.serves(&agent, &current);
+    assert!(lost(&agent, "unreachable")["ready"] == true);
+
+    // Caught up, and then ahead.
+    volume.publish(&current, cluster.pki.roots());
+    agent.wait_until("caught up", |health| !health["source"]["why"].as_str().unwrap().contains("behind"));
+    volume.publish(&next, cluster.pki.roots());
+    cluster.serves(&agent, &next);
+    assert_eq!(agent.health()["served"]["delivered_by"], "volume");
+    // From then on what the volume shows is newer, a rollback included.
+    volume.publish(&old, cluster.pki.roots());
+    cluster.serves(&agent, &old);
+
+    cluster.server.start_again();
+    believes(&agent, "api", "watched");
+    cluster.serves(&agent, &current);
+}
+
+#[test]
+fn revisions_say_which_of_two_is_newer() {
+    let mut cluster = Cluster::start();
+    let [old, current, next] = [cluster.leaf(), cluster.leaf(), cluster.leaf()];
+    let volume = cluster.pki.volume(SERVER);
+    let mount = |pair: &Pair, revision: &str| {
+        let files = [("tls.crt", pair.cert.as_str()), ("tls.key", &pair.key)];
+        volume.publish_files(
+            &[&files[..], &[("ca.crt", cluster.pki.roots()), ("revision", revision)]].concat(),
+        );
+    };
+    mount(&old, "7");
+    cluster.publish(&current, Some(8));
+    let agent = cluster.agent_with(&volume);
+    cluster.serves(&agent, &current);
+    cluster.server.kill();
+    believes(&agent, "volume", "behind");
+    // Never seen through the API and swapped in later, but older by its number.
+    mount(&cluster.leaf(), "6");
+    agent.wait_looks(2);
+    cluster.serves(&agent, &current);
+    mount(&next, "9");
+    cluster.serves(&agent, &next);
+}
+
+#[test]
+fn an_api_server_that_is_not_there_at_start_is_waited_for_on_the_volume() {
+    let mut cluster = Cluster::start();
+    let [mounted, written] = [cluster.leaf(), cluster.leaf()];
+    cluster.publish(&written, None);
+    cluster.server.kill();
+    let agent = cluster.agent_with(&cluster.volume(&mounted));
+    agent.wait_ready();
+    cluster.serves(&agent, &mounted);
+    assert_eq!(lost(&agent, "unreachable")["source"]["kind"], "volume");
+    cluster.server.start_again();
+    cluster.serves(&agent, &written);
+    believes(&agent, "api", "watched");
+}
+
+#[test]
+fn without_rights_it_is_a_files_only_agent_and_says_so_once() {
+    let mut cluster = Cluster::without_rights();
+    let [mounted, rotated, written] = [cluster.leaf(), cluster.leaf(), cluster.leaf()];
+    let volume = cluster.volume(&mounted);
+    cluster.publish(&written, None);
+    let agent = cluster.agent_with(&volume);
+    agent.wait_ready();
+    lost(&agent, "forbidden");
+    volume.publish(&rotated, cluster.pki.roots());
+    cluster.serves(&agent, &rotated);
+    let failures = |agent: &Agent| agent.metrics().one("hotcert_api_failures", &[("reason", "forbidden")]);
+    until("asked again", || (failures(&agent) >= 2.0).then_some(()));
+    assert_eq!(
+        agent.log_lines("the Secret cannot be followed through the Kubernetes API; trying again").len(),
+        1
+    );
+
+    // Rights that come later count, and rights that go are gone with the watch.
+    cluster.grant();
+    cluster.serves(&agent, &written);
+    believes(&agent, "api", "watched");
+    cluster.server.revoke(&cluster.account, SECRET);
+    cluster.restart();
+    let health = lost(&agent, "forbidden");
+    assert_eq!(health["ready"], true);
+    assert!(
+        health["source"]["api"]["detail"].as_str().unwrap().contains("hotcert inject --rbac"),
+        "{health:#}"
+    );
+    cluster.serves(&agent, &written);
+    volume.publish(&mounted, &format!("{}\n", cluster.pki.roots()));
+    cluster.serves(&agent, &mounted);
+}
+
+#[test]
+fn a_deleted_secret_is_served_on_and_a_new_one_is_taken() {
+    let cluster = Cluster::start();
+    let [first, second] = [cluster.leaf(), cluster.leaf()];
+    let volume = cluster.volume(&first);
+    cluster.publish(&first, None);
+    let agent = cluster.agent_with(&volume);
+    believes(&agent, "api", "watched");
+    cluster.server.delete::<Secret>(NAMESPACE, SECRET);
+    let health = believes(&agent, "volume", "no such Secret");
+    assert_eq!((&health["source"]["api"]["state"], &health["ready"]), (&"absent".into(), &true.into()));
+    cluster.serves(&agent, &first);
+    cluster.publish(&second, None);
+    cluster.serves(&agent, &second);
+    believes(&agent, "api", "watched");
+}
+
+#[test]
+fn a_rotated_token_is_taken_up() {
+    let mut cluster = Cluster::start();
+    let [first, second] = [cluster.leaf(), cluster.leaf()];
+    cluster.publish(&first, None);
+    let Account { namespace, name, .. } = &cluster.account;
+    let bound = cluster.server.publish(NAMESPACE, "bound", &first, cluster.pki.roots(), None);
+    cluster.account.write_token(&cluster.server.token(namespace, name, Some(&bound)));
+    let agent = cluster.agent();
+    agent.wait_ready();
+    cluster.server.delete::<Secret>(NAMESPACE, "bound");
+    cluster.restart();
+    lost(&agent, "unauthorized");
+    cluster.serves(&agent, &first);
+    cluster.publish(&second, None);
+    let Account { namespace, name, .. } = &cluster.account;
+    cluster.account.write_token(&cluster.server.token(namespace, name, None));
+    cluster.serves(&agent, &second);
+    believes(&agent, "api", "watched");
+}
+
+#[test]
+fn history_that_is_gone_is_listed_anew() {
+    let mut cluster = Cluster::start();
+    let [first, second] = [cluster.leaf(), cluster.leaf()];
+    cluster.publish(&first, None);
+    let line = Line::to(cluster.server.address);
+    let agent = cluster.launch(Launch::without_volume(), &through(&cluster, &line));
+    agent.wait_ready();
+    // While the line is silent the server forgets what the watch would go on from.
+    line.hold();
+    cluster.publish(&second, None);
+    cluster.server.kill();
+    cluster.server.compact();
+    cluster.server.start_again();
+    assert_eq!(believes(&agent, "api", "watched")["source"]["api"]["state"], "watching");
+    line.cut();
+    cluster.serves(&agent, &second);
+    let expired = agent.metrics().one("hotcert_api_failures", &[("reason", "expired")]);
+    assert!(expired >= 1.0, "the API server answered 410");
+    believes(&agent, "api", "watched");
+}
+
+/// The account's kubeconfig, with the line's address for the server's.
+fn through(cluster: &Cluster, line: &Line) -> PathBuf {
+    let mut config: Value =
+        serde_json::from_str(&std::fs::read_to_string(&cluster.account.kubeconfig).unwrap()).unwrap();
+    let server = &mut config["clusters"][0]["cluster"];
+    server["server"] = format!("https://{}", line.address).into();
+    server["tls-server-name"] = "kubernetes".into();
+    write(&cluster.pki.path("line.kubeconfig"), config.to_string())
+}
+
+#[test]
+fn no_key_and_no_token_is_logged_even_at_the_highest_level() {
+    let cluster = Cluster::start();
+    let (first, second) = (cluster.leaf(), cluster.leaf());
+    cluster.publish(&first, None);
+    let launch = Launch::without_volume().env("HOTCERT_LOG", "trace");
+    let agent = cluster.launch(launch, &cluster.account.kubeconfig);
+    agent.wait_ready();
+    cluster.publish(&second, None);
+    cluster.serves(&agent, &second);
+    let token = std::fs::read_to_string(&cluster.account.token_file).unwrap();
+    let log = agent.log_text();
+    for leaf in [&first, &second] {
+        let secret = leaf.key.lines().nth(1).unwrap();
+        let nested = base64(secret);
+        for text in [secret, &nested] {
+            assert!(!log.contains(text), "a key is in the log");
+        }
+    }
+    assert!(!log.contains(token.trim()), "the token is in the log");
+}
+
+/// A part of it as it stands in the base64 of the whole, wherever it begins there.
+fn base64(text: &str) -> String {
+    let output = std::process::Command::new("python3")
+        .args(["-c", "import base64,sys; print(base64.b64encode(sys.argv[1].encode()).decode()[:24])", text])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
