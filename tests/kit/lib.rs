@@ -1,7 +1,8 @@
 //! The test kit: what a scenario is made of. A `Pki` issues, a `Volume` is what kubelet would mount,
 //! an `Agent` is the real program, an `Echo` or an `App` is the service behind it, and clients are
-//! programs that are not ours (OpenSSL, curl, Python). Everything is waited for with a deadline, every
-//! port is chosen by the system, and everything a scenario makes is gone when it ends.
+//! programs that are not ours (OpenSSL, curl, Python). An `ApiServer` is Kubernetes' own. Everything is
+//! waited for with a deadline, every port is one that nobody else has, and everything a scenario makes is
+//! gone when it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod agent;
