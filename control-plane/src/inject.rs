@@ -34,6 +34,10 @@ use stream::{Options, Rbac};
 pub const AGENT_IMAGE: &str = concat!("hotcert-agent:", env!("CARGO_PKG_VERSION"));
 
 const EXAMPLE: &str = "\
+Puts the agent into every pod that asks for it by the label hotcert.dev/inject: enabled, on its
+template or on its Namespace in the same stream: Pods, Deployments, StatefulSets, DaemonSets,
+ReplicaSets, Jobs, CronJobs, and Lists of them.
+
 Example: in a Deployment whose app listens on 127.0.0.1:8080, write
 
   spec:
@@ -55,9 +59,6 @@ Further annotations: http-proxy, expect-name, client-auth (require|none), api (e
 sidecar (native|container), cpu-request, memory-request, cpu-limit, memory-limit, log. Documents
 that ask for nothing pass byte for byte; a mistake stops everything, and nothing is printed.";
 
-/// Reads YAML (Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs, and Lists
-/// of them) from standard input and prints it with the agent in every pod that asks for it, by the
-/// label hotcert.dev/inject: enabled on its template or on its Namespace in the same stream.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct InjectArgs {
