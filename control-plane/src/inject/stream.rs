@@ -200,4 +200,4 @@ fn speaks(object: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options {
         agent_image: "agent:1".into(),
         sidecar: SidecarKind::Native,
@@ -13,16 +13,12 @@ fn options() -> Options {
     }
 }
 
-fn injected(text: &str) -> Injected {
+pub fn injected(text: &str) -> Injected {
     run(text.as_bytes(), &options()).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-fn with_rbac(text: &str, rbac: Rbac) -> Injected {
-    run(text.as_bytes(), &Options { rbac, ..options() }).unwrap()
-}
-
 /// The documents of a stream that say anything.
-fn values(yaml: &str) -> Vec<Value> {
+pub fn values(yaml: &str) -> Vec<Value> {
     let documents = split(yaml.as_bytes()).unwrap();
     documents
         .iter()
@@ -53,12 +49,12 @@ fn workload(version: &str, kind: &str) -> Value {
     object
 }
 
-fn deployment() -> Value {
+pub fn deployment() -> Value {
     workload("apps/v1", "Deployment")
 }
 
 /// JSON is YAML.
-fn stream(objects: &[Value]) -> String {
+pub fn stream(objects: &[Value]) -> String {
     objects.iter().map(|object| format!("---\n{object}\n")).collect()
 }
 
@@ -243,63 +239,4 @@ fn services_that_lead_around_the_agent_are_pointed_out() {
     }
     assert_eq!(service(json!({ "port": 8080 }), json!({ "app": "other" })), "");
     assert_eq!(service(json!({ "port": 8080 }), json!({})), "");
-}
-
-#[test]
-fn rbac_lets_each_service_account_read_its_secret_and_nothing_else() {
-    let account = |name: &str, namespace: &str| {
-        let mut object = deployment();
-        object["metadata"]["namespace"] = json!(namespace);
-        object["spec"]["template"]["spec"]["serviceAccountName"] = json!(name);
-        object
-    };
-    let mut on_the_volume = deployment();
-    on_the_volume["spec"]["template"]["metadata"]["annotations"]["hotcert.dev/secret"] = json!("other");
-    on_the_volume["spec"]["template"]["metadata"]["annotations"]["hotcert.dev/api"] = json!("disabled");
-    let text = stream(&[
-        account("b", "shop"),
-        account("a", "shop"),
-        account("b", "shop"),
-        deployment(),
-        on_the_volume,
-    ]);
-
-    let only = values(&with_rbac(&text, Rbac::Only).yaml);
-    let names: Vec<String> = only
-        .iter()
-        .map(|object| {
-            format!("{} {}/{}", object["kind"], object["metadata"]["namespace"], object["metadata"]["name"])
-                .replace('"', "")
-        })
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "Role default/hotcert-agent-payments-tls",
-            "RoleBinding default/hotcert-agent-payments-tls",
-            "Role shop/hotcert-agent-payments-tls",
-            "RoleBinding shop/hotcert-agent-payments-tls",
-        ]
-    );
-    assert_eq!(
-        only[2]["rules"],
-        json!([{ "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["payments-tls"], "verbs": ["get", "list", "watch"] }])
-    );
-    let subject = |name: &str, namespace: &str| json!({ "kind": "ServiceAccount", "name": name, "namespace": namespace });
-    assert_eq!(only[1]["subjects"], json!([subject("default", "default")]));
-    assert_eq!(only[3]["subjects"], json!([subject("a", "shop"), subject("b", "shop")]));
-    assert_eq!(
-        only[3]["roleRef"],
-        json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hotcert-agent-payments-tls" })
-    );
-
-    let without = injected(&text).yaml;
-    let both = with_rbac(&text, Rbac::With).yaml;
-    assert_eq!(both.strip_prefix(&without), Some(with_rbac(&text, Rbac::Only).yaml.as_str()));
-}
-
-#[test]
-fn rbac_is_appended_to_a_last_line_without_an_end() {
-    let yaml = with_rbac(&format!("{}---\n# end", stream(&[deployment()])), Rbac::With).yaml;
-    assert!(yaml.contains("# end\n---\napiVersion: rbac.authorization.k8s.io/v1\n"), "{yaml}");
 }

@@ -203,4 +203,6 @@ fn aliases_do_not_explode() {
         text.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
     }
     assert!(look(&text).is_err());
+    let often = format!("a: &a {{b: 1}}\nc:\n{}", "- *a\n".repeat(1000));
+    assert_eq!(read(&often).unwrap()["c"].as_array().unwrap().len(), 1000);
 }
