@@ -88,7 +88,9 @@ pub struct Authority {
 pub enum AuthorityError {
     #[error("common name {name:?}: {problem}")]
     InvalidCommonName { name: String, problem: &'static str },
-    #[error("a leaf without a name: give at least one DNS name, address or SPIFFE ID, peers check nothing else")]
+    #[error(
+        "a leaf without a name: give at least one DNS name, address or SPIFFE ID, peers check nothing else"
+    )]
     NoNames,
     #[error("DNS name {name:?}: {problem}")]
     InvalidDnsName { name: String, problem: &'static str },

@@ -124,7 +124,10 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     let deciding = settings.sidecar;
     let broken = async move {
         let parts = [
-            tokio::spawn(async move { certificate.run().await; "renewing the certificate ended".to_owned() }),
+            tokio::spawn(async move {
+                certificate.run().await;
+                "renewing the certificate ended".to_owned()
+            }),
             tokio::spawn(async move {
                 let end = reload::run(reload).await;
                 format!("following the certificate ended: {end:?}")
@@ -149,7 +152,8 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     let here = [Handle::current()];
     let (_never, always) = stop();
     let admin = Admin::new(health, Metrics::new(&counts, &reload_status));
-    listen(admin_listener)?.serve(&here, &always, move |socket, from| Arc::clone(&admin).connection(socket, from));
+    listen(admin_listener)?
+        .serve(&here, &always, move |socket, from| Arc::clone(&admin).connection(socket, from));
 
     // Nothing answers as if there were a certificate, and nothing is injected on a guess.
     let unseen = current.clone();
@@ -205,7 +209,9 @@ fn bind(settings: &Settings) -> Result<(Bound, Bound), ControllerError> {
     let admin = Bound::bind("admin", settings.admin);
     match (webhook, admin) {
         (Ok(webhook), Ok(admin)) => Ok((webhook, admin)),
-        (webhook, admin) => Err(ControllerError::Bind(webhook.err().into_iter().chain(admin.err()).collect())),
+        (webhook, admin) => {
+            Err(ControllerError::Bind(webhook.err().into_iter().chain(admin.err()).collect()))
+        }
     }
 }
 
@@ -239,7 +245,12 @@ async fn client(kubeconfig: Option<&PathBuf>) -> Result<Client, ControllerError>
 }
 
 /// API servers show no certificate of their own, and judge ours by the `caBundle`.
-fn reload(namespace: String, kubeconfig: Option<PathBuf>, publisher: Publisher, status: ReloadStatus) -> Reload {
+fn reload(
+    namespace: String,
+    kubeconfig: Option<PathBuf>,
+    publisher: Publisher,
+    status: ReloadStatus,
+) -> Reload {
     let secret = SecretRef { namespace: Some(namespace), name: certificate::SECRET.into() };
     Reload {
         volume: None,

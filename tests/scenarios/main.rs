@@ -19,3 +19,4 @@ mod shutdown;
 mod soak;
 mod swap;
 mod trust;
+mod webhook;

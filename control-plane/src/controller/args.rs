@@ -90,12 +90,16 @@ impl Settings {
             errors.name("--namespace", namespace);
         }
         if args.agent_image.is_empty() || args.agent_image.contains(char::is_whitespace) {
-            errors.add("--agent-image", format!("{:?} is no image, such as hotcert-agent:0.1.0", args.agent_image));
+            errors.add(
+                "--agent-image",
+                format!("{:?} is no image, such as hotcert-agent:0.1.0", args.agent_image),
+            );
         }
         if let (Some(lifetime), Some(overlap)) = (lifetime, overlap)
             && (lifetime < overlap.saturating_mul(OVERLAPS_IN_A_LIFE) || lifetime.is_zero())
         {
-            errors.add("--webhook-lifetime", "make it at least four times --webhook-overlap, and not nothing");
+            errors
+                .add("--webhook-lifetime", "make it at least four times --webhook-overlap, and not nothing");
         }
         match (webhook_listen, admin, lifetime, overlap, shutdown_delay) {
             (Some(webhook_listen), Some(admin), Some(lifetime), Some(overlap), Some(shutdown_delay))
@@ -201,7 +205,8 @@ mod tests {
     fn a_life_has_room_for_its_renewal() {
         assert!(settings(&["--webhook-lifetime", "12s", "--webhook-overlap", "2s"]).is_ok());
         for (lifetime, overlap) in [("12s", "4s"), ("0s", "0s"), ("1m", "5m")] {
-            let errors = settings(&["--webhook-lifetime", lifetime, "--webhook-overlap", overlap]).unwrap_err();
+            let errors =
+                settings(&["--webhook-lifetime", lifetime, "--webhook-overlap", overlap]).unwrap_err();
             assert!(errors[0].starts_with("--webhook-lifetime"), "{errors:?}");
         }
     }

@@ -179,7 +179,8 @@ impl Certificate {
             renew_at: seen.current.map(|current| current.renew_at(self.timing.lifetime)),
             problem,
         };
-        if let Some(problem) = found.problem.as_deref().filter(|problem| self.status.is_new_problem(problem)) {
+        if let Some(problem) = found.problem.as_deref().filter(|problem| self.status.is_new_problem(problem))
+        {
             warn!("{problem}");
         }
         self.status.update(|report| report.certificate = found);

@@ -111,7 +111,9 @@ fn unready(
         return Some(format!("the webhook's certificate expired at {end}"));
     }
     if !report.certificate.trusted.contains(&leaf.issuer) {
-        return Some("the caBundle of the webhook configuration does not have the served certificate's root".into());
+        return Some(
+            "the caBundle of the webhook configuration does not have the served certificate's root".into(),
+        );
     }
     match &reload.proof {
         None => Some("the webhook has not been seen to serve its certificate yet".into()),
@@ -142,5 +144,7 @@ fn date(time: SystemTime) -> String {
 
 /// Negative when `to` is before `from`.
 fn seconds_between(from: SystemTime, to: SystemTime) -> f64 {
-    to.duration_since(from).map_or_else(|error| -error.duration().as_secs_f64(), |span| span.as_secs_f64()).round()
+    to.duration_since(from)
+        .map_or_else(|error| -error.duration().as_secs_f64(), |span| span.as_secs_f64())
+        .round()
 }

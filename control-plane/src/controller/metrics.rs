@@ -52,7 +52,9 @@ impl Counts {
 
     /// How many pods came to which end.
     pub fn outcome(&self, outcome: &'static str) -> u64 {
-        let of = |webhook| self.admissions.get(&AdmissionLabels { webhook, outcome }).map_or(0, |count| count.get());
+        let of = |webhook| {
+            self.admissions.get(&AdmissionLabels { webhook, outcome }).map_or(0, |count| count.get())
+        };
         of("pods") + of("namespaces")
     }
 }
@@ -76,7 +78,11 @@ impl Metrics {
             registry: Registry::default(),
         };
         let r = &mut registry;
-        r.register("build", "Version of this controller", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        r.register(
+            "build",
+            "Version of this controller",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
         r.register("ready", "1 if /readyz answers 200", metrics.ready.clone());
         r.register(
             "admission_requests",
@@ -84,7 +90,11 @@ impl Metrics {
             counts.admissions.clone(),
         );
         r.register("connections", "TLS connections to the webhook, by result", counts.connections.clone());
-        r.register("webhook_generation", "Webhook certificates served since start", metrics.generation.clone());
+        r.register(
+            "webhook_generation",
+            "Webhook certificates served since start",
+            metrics.generation.clone(),
+        );
         r.register(
             "webhook_not_after_timestamp_seconds",
             "End of validity of the webhook's served certificate",

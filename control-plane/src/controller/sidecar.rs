@@ -124,9 +124,11 @@ async fn kubelets(client: &Client) -> Result<Vec<String>, kube::Error> {
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let list = nodes.list(&page).await?;
-        versions.extend(list.items.into_iter().map(|node| {
-            node.status.and_then(|status| status.node_info).unwrap_or_default().kubelet_version
-        }));
+        versions.extend(
+            list.items.into_iter().map(|node| {
+                node.status.and_then(|status| status.node_info).unwrap_or_default().kubelet_version
+            }),
+        );
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
             None => return Ok(versions),
@@ -167,7 +169,9 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_taken_for_old_and_the_reason_is_told() {
-        let no = || Err("forbidden".to_owned());
+        fn no<T>() -> Result<T, String> {
+            Err("forbidden".into())
+        }
         for (versions, part) in [
             (Versions { server: no(), kubelets: Ok(vec!["v1.30.0".into()]) }, "API server's version"),
             (Versions { server: Ok("1.30".into()), kubelets: no() }, "nodes' versions"),

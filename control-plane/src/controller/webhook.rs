@@ -14,13 +14,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
 use hotcert_agent::admin::{text, typed};
 use hotcert_agent::handshake::{self, Choose};
 use hotcert_agent::peer::Peers;
 use hotcert_agent::places::Places;
 use hotcert_agent::shutdown::Stop;
 use hotcert_agent::snapshot::Current;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
@@ -233,7 +233,9 @@ impl Webhook {
             job: false,
         });
         match &answered.refusal {
-            Some(refusal) => info!(namespace = request.namespace(), pod = request.name(), refusal, "pod refused"),
+            Some(refusal) => {
+                info!(namespace = request.namespace(), pod = request.name(), refusal, "pod refused")
+            }
             None => debug!(namespace = request.namespace(), pod = request.name(), answered.outcome, "pod"),
         }
         (answered.outcome, typed(StatusCode::OK, "application/json", answered.review.to_string()))

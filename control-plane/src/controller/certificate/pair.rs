@@ -53,7 +53,8 @@ pub enum PairError {
 
 impl Wanted {
     pub fn are_in(&self, names: &Names) -> bool {
-        self.dns.iter().all(|name| names.dns.contains(name)) && self.ips.iter().all(|ip| names.ips.contains(ip))
+        self.dns.iter().all(|name| names.dns.contains(name))
+            && self.ips.iter().all(|ip| names.ips.contains(ip))
     }
 }
 
@@ -78,14 +79,18 @@ impl Pair {
     /// Read with the eyes of a peer that trusts this root alone.
     pub fn judge(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Result<Self, PairError> {
         let Verdict { leaf, trust } = verdict(certificate, key, root, now);
-        let unusable = |rejection: hotcert_agent::identity::Rejection| PairError::Unusable(rejection.to_string());
+        let unusable =
+            |rejection: hotcert_agent::identity::Rejection| PairError::Unusable(rejection.to_string());
         let leaf = leaf.map_err(unusable)?;
         let trust = trust.map_err(unusable)?;
         let subject = trust.iter().flat_map(|trust| &trust.roots).map(|root| root.subject.clone()).next();
         Ok(Self {
             certificate: certificate.to_vec(),
             key: Zeroizing::new(key.to_vec()),
-            root: Root { pem: String::from_utf8_lossy(root).into_owned(), subject: subject.unwrap_or_default() },
+            root: Root {
+                pem: String::from_utf8_lossy(root).into_owned(),
+                subject: subject.unwrap_or_default(),
+            },
             leaf,
         })
     }

@@ -89,8 +89,7 @@ pub fn plan(seen: &Seen, now: SystemTime, timing: Timing) -> Step {
     }
     let mut due = Vec::new();
     if seen.next.is_some() {
-        let overlap =
-            if seen.current.is_some() { timing.overlap } else { timing.overlap.min(IN_NEED) };
+        let overlap = if seen.current.is_some() { timing.overlap } else { timing.overlap.min(IN_NEED) };
         match passed(seen.trusted_at, now).map(|at| at + overlap) {
             None => return Step::NoteTrusted(Some(now)),
             Some(at) if at <= now => return Step::Promote,

@@ -295,10 +295,7 @@ fn entries_of_others_are_left_alone() {
     world.webhook.metadata.resource_version = Some("17".into());
     let patch = Trusting::read(&world.webhook).unwrap().patch("bundle");
     let entry = serde_json::json!({"name": ENTRIES[0], "clientConfig": {"caBundle": "YnVuZGxl"}});
-    assert_eq!(
-        patch,
-        serde_json::json!({"metadata": {"resourceVersion": "17"}, "webhooks": [entry]})
-    );
+    assert_eq!(patch, serde_json::json!({"metadata": {"resourceVersion": "17"}, "webhooks": [entry]}));
     world.webhook.webhooks.as_mut().unwrap().remove(0);
     assert!(Trusting::read(&world.webhook).is_none());
 }

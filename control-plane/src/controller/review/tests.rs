@@ -76,7 +76,8 @@ fn a_pod_that_does_not_ask_is_let_through_untouched() {
 
 #[test]
 fn a_pod_that_asks_wrongly_is_refused_with_the_reason() {
-    let answered = answer(&review(json!({"hotcert.dev/inject": "enabled"}), json!({"hotcert.dev/sekret": "x"})));
+    let answered =
+        answer(&review(json!({"hotcert.dev/inject": "enabled"}), json!({"hotcert.dev/sekret": "x"})));
     let response = &answered.review["response"];
     assert_eq!((answered.outcome, &response["allowed"]), ("refused", &json!(false)));
     assert_eq!(response["status"]["code"], 403);

@@ -44,11 +44,7 @@ fn every_state_has_its_step() {
         ("the first, untold", Seen { trust: untold, ..first.clone() }, Step::Trust),
         ("the first, told", first.clone(), note),
         ("the first, told before", Seen { trusted_at: ago(1), ..first.clone() }, Step::Promote),
-        (
-            "the first, told just now",
-            Seen { trusted_at: ago(0), ..first },
-            Step::Wait(Some(now() + IN_NEED)),
-        ),
+        ("the first, told just now", Seen { trusted_at: ago(0), ..first }, Step::Wait(Some(now() + IN_NEED))),
         ("all is well", steady.clone(), soon(59 * 60)),
         ("two thirds of its life are over", due, Step::Prepare),
         ("just before that", not_due, soon(1)),
