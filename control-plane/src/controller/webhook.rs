@@ -241,20 +241,22 @@ impl Webhook {
         (answered.outcome, typed(StatusCode::OK, "application/json", answered.review.to_string()))
     }
 
-    /// All of the body; what has arrived of all bodies is bounded.
+    /// All of the body; what is held of all bodies is bounded. One that is too large is heard to its
+    /// end all the same, or the client would not hear the answer.
     async fn read(&self, mut body: Incoming) -> Result<Vec<u8>, BodyError> {
-        let mut read = Vec::new();
-        let mut room = Vec::new();
+        let (mut read, mut room, mut length) = (Vec::new(), Vec::new(), 0);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
-            if read.len() + data.len() > MAX_BODY {
-                return Err(BodyError::TooLarge);
+            length += data.len();
+            if length > MAX_BODY {
+                (read, room) = (Vec::new(), Vec::new());
+                continue;
             }
             // It is never closed; to be late here is to be late.
             room.extend(self.bodies.acquire_many(data.len() as u32).await.ok());
             read.extend_from_slice(&data);
         }
-        Ok(read)
+        if length > MAX_BODY { Err(BodyError::TooLarge) } else { Ok(read) }
     }
 }
 

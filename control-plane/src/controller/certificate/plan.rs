@@ -129,7 +129,7 @@ impl Validity {
 }
 
 /// Every phase there is.
-pub const PHASES: [&str; 4] = ["creating", "distributing", "retiring", "steady"];
+pub const PHASES: [&str; 5] = ["creating", "distributing", "retiring", "mending", "steady"];
 
 impl Seen {
     pub fn phase(&self) -> &'static str {
@@ -137,7 +137,9 @@ impl Seen {
             Self { current: None, .. } => "creating",
             Self { next: Some(_), .. } => "distributing",
             Self { retired: true, .. } => "retiring",
-            _ => "steady",
+            Self { mangled: false, trust: Some(Trust::Same), .. } => "steady",
+            // The webhook configuration, or the Secret, is not what it is to be.
+            _ => "mending",
         }
     }
 }
