@@ -30,7 +30,7 @@ impl Admin {
     }
 
     pub async fn connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
-        self.places.hold(serve_http(socket, |request| self.answer(request))).await;
+        self.places.hold(serve_http(socket, |request| std::future::ready(self.answer(&request)))).await;
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
