@@ -21,7 +21,7 @@ mod warnings;
 mod workload;
 mod yaml;
 
-use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::io::{IsTerminal, Read, Write, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -34,6 +34,10 @@ use stream::{Options, Rbac};
 pub const AGENT_IMAGE: &str = concat!("hotcert-agent:", env!("CARGO_PKG_VERSION"));
 
 const EXAMPLE: &str = "\
+Puts the agent into every pod that asks for it by the label hotcert.dev/inject: enabled, on its
+template or on its Namespace in the same stream: Pods, Deployments, StatefulSets, DaemonSets,
+ReplicaSets, Jobs, CronJobs, and Lists of them.
+
 Example: in a Deployment whose app listens on 127.0.0.1:8080, write
 
   spec:
@@ -55,9 +59,6 @@ Further annotations: http-proxy, expect-name, client-auth (require|none), api (e
 sidecar (native|container), cpu-request, memory-request, cpu-limit, memory-limit, log. Documents
 that ask for nothing pass byte for byte; a mistake stops everything, and nothing is printed.";
 
-/// Reads YAML (Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs, and Lists
-/// of them) from standard input and prints it with the agent in every pod that asks for it, by the
-/// label hotcert.dev/inject: enabled on its template or on its Namespace in the same stream.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct InjectArgs {
@@ -83,41 +84,131 @@ pub struct InjectArgs {
 }
 
 pub fn main(args: &InjectArgs) -> ExitCode {
-    let options = Options {
-        agent_image: args.agent_image.clone(),
-        sidecar: args.sidecar,
-        namespace: args.namespace.clone(),
-        rbac: args.rbac,
-    };
     if stdin().is_terminal() {
-        return fail("give YAML on standard input: hotcert inject < deployment.yaml");
+        eprintln!("error: give YAML on standard input: hotcert inject < deployment.yaml");
+        return ExitCode::FAILURE;
     }
-    let mut bytes = Vec::new();
-    let most = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX);
-    if let Err(error) = stdin().take(most.saturating_add(1)).read_to_end(&mut bytes) {
-        return fail(format!("standard input cannot be read: {error}"));
-    }
-    match stream::run(&bytes, &options) {
-        Ok(injected) => {
-            for note in &injected.notes {
-                eprintln!("warning: {note}");
-            }
-            let mut out = stdout().lock();
-            match out.write_all(injected.yaml.as_bytes()).and_then(|()| out.flush()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(format!("standard output cannot be written: {error}")),
-            }
-        }
-        Err(errors) => {
-            for error in errors {
-                eprintln!("error: {error}");
-            }
+    match convert(stdin(), stdout().lock(), stderr().lock(), args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn fail(why: impl std::fmt::Display) -> ExitCode {
-    eprintln!("error: {why}");
-    ExitCode::FAILURE
+/// Whether it was done; if not, nothing went to `out`, and `log` says why.
+fn convert(
+    input: impl Read,
+    mut out: impl Write,
+    mut log: impl Write,
+    args: &InjectArgs,
+) -> std::io::Result<bool> {
+    let InjectArgs { agent_image, sidecar, namespace, rbac } = args.clone();
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX);
+    input.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    match stream::run(&bytes, &Options { agent_image, sidecar, namespace, rbac }) {
+        Ok(injected) => {
+            for note in &injected.notes {
+                writeln!(log, "warning: {note}")?;
+            }
+            out.write_all(injected.yaml.as_bytes())?;
+            out.flush()?;
+            Ok(true)
+        }
+        Err(errors) => {
+            for error in errors {
+                writeln!(log, "error: {error}")?;
+            }
+            Ok(false)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        inject: InjectArgs,
+    }
+
+    fn args(args: &[&str]) -> InjectArgs {
+        Cli::try_parse_from([&["inject"], args].concat()).unwrap().inject
+    }
+
+    /// What is printed, what is said, and whether it was done.
+    fn converted(input: &str, given: &[&str]) -> (String, String, bool) {
+        let (mut out, mut log) = (Vec::new(), Vec::new());
+        let done = convert(input.as_bytes(), &mut out, &mut log, &args(given)).unwrap();
+        (String::from_utf8(out).unwrap(), String::from_utf8(log).unwrap(), done)
+    }
+
+    fn pod(inbound: &str) -> String {
+        format!(
+            "apiVersion: v1
+kind: Pod
+metadata:
+  name: payments
+  labels: {{hotcert.dev/inject: enabled}}
+  annotations: {{hotcert.dev/secret: payments-tls, hotcert.dev/inbound: {inbound}}}
+spec:
+  containers: [{{name: app}}]
+"
+        )
+    }
+
+    #[test]
+    fn a_refusal_prints_nothing_and_says_where() {
+        let (out, log, done) = converted(&format!("a: 1\n---\n{}", pod("8443")), &[]);
+        assert_eq!((out.as_str(), done), ("", false));
+        assert!(log.starts_with("error: document 2 (Pod default/payments):"), "{log}");
+    }
+
+    #[test]
+    fn warnings_are_said_and_the_rest_is_printed() {
+        let (out, log, done) =
+            converted(&pod("443=8080"), &["--agent-image", "agent:2", "--sidecar", "container"]);
+        assert!(done && out.contains("image: agent:2\n") && out.contains("injected: container\n"), "{out}");
+        assert!(log.starts_with("warning: document 1 (Pod default/payments): port 443"), "{log}");
+        assert!(!out.contains("kind: Role\n"));
+    }
+
+    #[test]
+    fn rbac_is_appended_or_alone() {
+        assert_eq!(args(&[]).rbac, Rbac::Without);
+        let (with, _, _) = converted(&pod("8443=8080"), &["--rbac", "--namespace", "shop"]);
+        assert!(
+            with.contains("kind: Pod\n")
+                && with.contains("kind: Role\n")
+                && with.contains("namespace: shop\n")
+        );
+        let (only, _, _) = converted(&pod("8443=8080"), &["--rbac=only"]);
+        assert!(!only.contains("kind: Pod\n") && only.contains("kind: RoleBinding\n"), "{only}");
+    }
+
+    #[test]
+    fn the_default_image_is_this_version() {
+        assert_eq!(args(&[]).agent_image, concat!("hotcert-agent:", env!("CARGO_PKG_VERSION")));
+    }
+
+    /// What the help says to write does what it says.
+    #[test]
+    fn the_helps_example_is_taken() {
+        let start = EXAMPLE.find("  spec:\n").unwrap();
+        let end = EXAMPLE.find("\n\nand apply").unwrap();
+        let spec: String = EXAMPLE[start..end].lines().map(|line| format!("{}\n", &line[2..])).collect();
+        let deployment = format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: payments}}\n{spec}    spec: {{containers: [{{name: app}}]}}\n"
+        );
+        let (out, log, done) = converted(&deployment, &["--rbac"]);
+        assert!(done && log.is_empty(), "{log}");
+        assert!(out.contains("value: http:0.0.0.0:8443=127.0.0.1:8080\n"), "{out}");
+    }
 }

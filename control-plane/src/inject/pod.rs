@@ -19,6 +19,9 @@ pub const LABEL: &str = "hotcert.dev/inject";
 /// Written by the injection: how the agent was put in.
 pub const INJECTED: &str = "hotcert.dev/injected";
 
+/// Lists of a pod that may be missing.
+const OPTIONAL: [&str; 2] = ["initContainers", "volumes"];
+
 /// How the agent is put into a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SidecarKind {
@@ -172,39 +175,43 @@ fn check_shape(pod: &Value, problems: &mut Problems) {
     }
     for list in ["initContainers", "containers", "volumes"] {
         let value = &pod["spec"][list];
-        let missing = value.is_null() && list != "containers";
+        let missing = value.is_null() && OPTIONAL.contains(&list);
         if !missing && !value.as_array().is_some_and(|items| items.iter().all(Value::is_object)) {
             problems.add(format!("spec.{list}"), "it must be a list of objects");
         }
     }
 }
 
-/// Only what carries the mark of an earlier injection was put there by one.
+/// Takes out an earlier injection: only what carries the mark of one was put there by one.
 fn strip(pod: &mut Value) {
     let annotations = pod.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
-    if annotations.and_then(|annotations| annotations.remove(INJECTED)).is_none() {
-        return;
-    }
-    let ours =
-        |item: &Value| item["name"] == AGENT || container::VOLUMES.iter().any(|name| item["name"] == *name);
-    if let Some(spec) = pod["spec"].as_object_mut() {
-        for list in ["initContainers", "containers", "volumes"] {
-            let Some(items) = spec.get_mut(list).and_then(Value::as_array_mut) else {
-                continue;
-            };
+    let injected = annotations.is_some_and(|annotations| annotations.remove(INJECTED).is_some());
+    for (list, names) in
+        [("initContainers", &[AGENT] as &[&str]), ("containers", &[AGENT]), ("volumes", &container::VOLUMES)]
+    {
+        let ours = |item: &Value| item["name"].as_str().is_some_and(|name| names.contains(&name));
+        let items = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
+        if let Some(items) = items.filter(|_| injected) {
             items.retain(|item| !ours(item));
-            if items.is_empty() && list != "containers" {
-                spec.remove(list);
-            }
         }
     }
-    probes::restore(pod);
+    if injected {
+        probes::restore(pod);
+    }
+    if let Some(spec) = pod["spec"].as_object_mut() {
+        // An empty list is none, with or without an earlier injection.
+        spec.retain(|name, value| !OPTIONAL.contains(&name.as_str()) || !is_empty(value));
+    }
+}
+
+fn is_empty(list: &Value) -> bool {
+    list.as_array().is_none_or(Vec::is_empty)
 }
 
 fn check_names(pod: &Value, problems: &mut Problems) {
     if containers(pod).any(|container| container["name"] == AGENT) {
         problems
-            .add(format!("container {AGENT}"), "the name is the injected agent's: rename it or take it out");
+            .add(format!("container {AGENT}"), "the name is the injected agent's: take it out, or rename it");
     }
     for name in container::VOLUMES {
         if items(&pod["spec"]["volumes"]).any(|volume| volume["name"] == name) {

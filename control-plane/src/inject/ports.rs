@@ -80,3 +80,73 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 fn free_port(listeners: &[(String, SocketAddr)]) -> u16 {
     (8080..u16::MAX).find(|port| listeners.iter().all(|(_, listen)| listen.port() != *port)).unwrap_or(8080)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::inject::pod::{Context, Refusal, SidecarKind, inject};
+    use serde_json::json;
+
+    fn problems(annotations: &[(&str, &str)], ports: Value) -> Vec<String> {
+        let mut pod = json!({
+            "metadata": { "annotations": { "hotcert.dev/secret": "a" } },
+            "spec": { "containers": [{ "name": "app", "ports": ports }] },
+        });
+        for (name, value) in annotations {
+            pod["metadata"]["annotations"][format!("hotcert.dev/{name}")] = json!(value);
+        }
+        let context = Context {
+            namespace: "shop",
+            namespace_label: Some("enabled"),
+            agent_image: "agent:1",
+            sidecar: SidecarKind::Native,
+            job: false,
+        };
+        match inject(&pod, &context) {
+            Ok(_) => Vec::new(),
+            Err(Refusal(problems)) => problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn a_port_has_one_listener() {
+        let routes = [("inbound", "8443=8080"), ("outbound", "9001=a:1"), ("http-proxy", "9000")];
+        for (place, annotations) in [
+            ("inbound", &[("inbound", "9640=8080")] as &[_]),
+            ("inbound", &[("inbound", "9643=8080")]),
+            ("inbound", &[("inbound", "8443=8080,8443=8081")]),
+            ("inbound", &[("inbound", "8443=8080,10.0.0.1:8443=8081")]),
+            ("inbound", &[("inbound", "8443=8443")]),
+            ("inbound", &[("inbound", "8443=9640")]),
+            ("inbound", &[("inbound", "8443=9001"), ("outbound", "9001=a:1")]),
+            ("outbound", &[("inbound", "8443=8080"), ("outbound", "8443=a:1")]),
+            ("outbound", &[("outbound", "9001=a:1,9001=b:1")]),
+            ("http-proxy", &[("outbound", "9001=a:1"), ("http-proxy", "9001")]),
+        ] {
+            let found = problems(annotations, json!([]));
+            assert_eq!(found.len(), 1, "{annotations:?}: {found:?}");
+            assert!(found[0].starts_with(&format!("annotation hotcert.dev/{place}: ")), "{found:?}");
+        }
+        for port in [9640, 9643, 8443, 9001, 9000] {
+            let found = problems(&routes, json!([{ "containerPort": port }]));
+            assert_eq!(found.len(), 1, "{port}: {found:?}");
+            assert!(found[0].starts_with(&format!("container app: containerPort {port} ")), "{found:?}");
+        }
+        assert_eq!(problems(&routes, json!([{ "containerPort": 8080 }])), [""; 0]);
+    }
+
+    #[test]
+    fn other_addresses_and_protocols_do_not_collide() {
+        assert_eq!(problems(&[("inbound", "10.0.0.1:8443=8080,10.0.0.2:8443=8081")], json!([])), [""; 0]);
+        assert_eq!(problems(&[("outbound", "127.0.0.1:9001=a:1,127.0.0.2:9001=b:1")], json!([])), [""; 0]);
+        let udp = json!([{ "containerPort": 8443, "protocol": "UDP" }]);
+        assert_eq!(problems(&[("inbound", "8443=8080")], udp), [""; 0]);
+    }
+
+    #[test]
+    fn the_port_that_is_proposed_is_free() {
+        let found = problems(&[("inbound", "8080=8080")], json!([]));
+        assert!(found[0].contains("such as 8081"), "{found:?}");
+    }
+}

@@ -80,3 +80,6 @@ pub fn port(container: &Value, port: &Value) -> Option<u16> {
     }
     u16::try_from(port.as_u64()?).ok()
 }
+
+#[cfg(test)]
+mod tests;

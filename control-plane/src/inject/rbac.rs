@@ -53,3 +53,6 @@ fn pair(namespace: &str, secret: &str, accounts: &BTreeSet<&str>) -> [Value; 2] 
     });
     [role, binding]
 }
+
+#[cfg(test)]
+mod tests;

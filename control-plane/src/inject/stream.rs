@@ -48,7 +48,7 @@ pub enum StreamError {
     Documents(#[from] DocumentsError),
     #[error("document {number} is not YAML that kubectl would read: {cause}")]
     Yaml { number: usize, cause: serde_saphyr::Error },
-    #[error("document {number} ({workload}): {}", .refusal.0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
+    #[error("document {number} ({workload}):{}", .refusal.0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
     Refused { number: usize, workload: String, refusal: Refusal },
 }
 
@@ -200,4 +200,4 @@ fn speaks(object: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

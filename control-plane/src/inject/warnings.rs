@@ -101,3 +101,6 @@ fn privileged_ports(pod: &Value, settings: &Settings) -> Option<String> {
     let allowed = items(&pod["spec"]["securityContext"]["sysctls"]).any(|set| set["name"] == sysctl);
     (!allowed).then(|| format!("port {port} is below {UNPRIVILEGED} and the agent has no privileges: use a higher one (a Service may still show {port}), or set the pod's sysctl {sysctl} to 0"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,13 @@ pub fn look(text: &str) -> Result<Value, serde_saphyr::Error> {
 
 fn read_with(text: &str, non_finite: NonFiniteFloatPolicy) -> Result<Value, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: 200, max_nodes: 2_000_000, max_events: 8_000_000 },
+        budget: serde_saphyr::budget! {
+            max_depth: 200,
+            max_nodes: 2_000_000,
+            max_events: 8_000_000,
+            // One anchor may well be used a thousand times; what they come to is bounded all the same.
+            enforce_alias_anchor_ratio: false,
+        },
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         legacy_octal_numbers: true,
         non_finite_float_policy: non_finite,

@@ -1,1 +1,140 @@
+#![allow(clippy::unwrap_used)]
 
+use serde_json::json;
+
+use super::*;
+use crate::inject::pod::{Context, Outcome, Problem, Refusal, inject};
+
+const CONTEXT: Context<'static> = Context {
+    namespace: "shop",
+    namespace_label: Some("enabled"),
+    agent_image: "agent:1",
+    sidecar: SidecarKind::Native,
+    job: false,
+};
+
+fn judged(annotations: &[(&str, &str)]) -> Result<Outcome, Refusal> {
+    let mut all = json!({ "hotcert.dev/secret": "payments-tls" });
+    for (name, value) in annotations {
+        all[format!("hotcert.dev/{name}")] = json!(value);
+    }
+    inject(&json!({ "metadata": { "annotations": all }, "spec": { "containers": [] } }), &CONTEXT)
+}
+
+#[test]
+fn a_bad_value_is_refused_with_its_annotation_and_the_fix() {
+    let long = "x".repeat(254);
+    for (name, value, fix) in [
+        ("secret", "", "give a value"),
+        ("secret", "shop/payments-tls", "give its name alone"),
+        ("secret", "Payments", "lower-case"),
+        ("secret", "a..b", "lower-case"),
+        ("secret", "-a", "lower-case"),
+        ("secret", &long, "at most 253"),
+        ("inbound", "", "give a value"),
+        ("inbound", "8443", "[http:]PORT=APPPORT"),
+        ("inbound", "8443=", "[http:]PORT=APPPORT"),
+        ("inbound", "8443=app:8080", "[http:]PORT=APPPORT"),
+        ("inbound", "https:8443=8080", "[http:]PORT=APPPORT"),
+        ("inbound", "99999=8080", "[http:]PORT=APPPORT"),
+        ("inbound", "0=8080", "1 to 65535"),
+        ("inbound", "8443=8080,", "take the comma out"),
+        ("inbound", "8443=unix:/run/app.sock", "listen on a port of 127.0.0.1"),
+        ("outbound", "9001=payments", "[http:]PORT=HOST:PORT[#SAN]"),
+        ("outbound", "9001=8443", "[http:]PORT=HOST:PORT[#SAN]"),
+        ("outbound", "0.0.0.0:9001=payments:8443", "loopback"),
+        ("outbound", "9001=payments:8443#not a name", "[http:]PORT=HOST:PORT[#SAN]"),
+        ("http-proxy", "x", "such as 9000"),
+        ("http-proxy", "0.0.0.0:9000", "write the port alone"),
+        ("http-proxy", "0", "1 to 65535"),
+        ("allow", "payments", "spiffe://DOMAIN/PATH"),
+        ("allow", " ", "take it out"),
+        ("expect-name", "dns:a.*", "dns:NAME"),
+        ("client-auth", "optional", "require, none"),
+        ("api", "yes", "enabled, disabled"),
+        ("sidecar", "auto", "native, container"),
+        ("cpu-request", "lots", "100m"),
+        ("memory-request", "64MB", "64Mi"),
+        ("cpu-limit", "-1", "100m"),
+        ("memory-limit", "0", "above 0"),
+        ("log", "trace", "error, warn, info, debug"),
+    ] {
+        let Err(Refusal(problems)) = judged(&[(name, value)]) else {
+            panic!("{name}: {value:?} was taken");
+        };
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].place, format!("annotation hotcert.dev/{name}"), "{value:?}");
+        assert!(problems[0].cause.contains(fix), "{name}: {value:?}: {}", problems[0]);
+    }
+}
+
+#[test]
+fn a_value_that_yaml_made_a_number_is_refused_with_the_quotes_it_lacks() {
+    let pod = json!({
+        "metadata": { "annotations": { "hotcert.dev/secret": "a", "hotcert.dev/http-proxy": 9000 } },
+        "spec": { "containers": [] },
+    });
+    let Err(Refusal(problems)) = inject(&pod, &CONTEXT) else { panic!("taken") };
+    assert!(problems[0].cause.contains("quotes"), "{problems:?}");
+}
+
+#[test]
+fn a_missing_secret_is_named() {
+    let pod = json!({ "metadata": {}, "spec": { "containers": [] } });
+    let Err(Refusal(problems)) = inject(&pod, &CONTEXT) else { panic!("taken") };
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].place, "annotation hotcert.dev/secret");
+    assert!(problems[0].cause.contains("missing"));
+}
+
+#[test]
+fn unknown_annotations_are_refused_with_what_was_meant() {
+    for (name, meant) in [
+        ("inbuond", "hotcert.dev/inbound"),
+        ("memory-limits", "hotcert.dev/memory-limit"),
+        ("inject", "labels"),
+    ] {
+        let Err(Refusal(problems)) = judged(&[(name, "x")]) else { panic!("{name} was taken") };
+        let Problem { place, cause } = &problems[0];
+        assert_eq!(place, &format!("annotation hotcert.dev/{name}"));
+        assert!(cause.contains(meant), "{cause}");
+    }
+}
+
+#[test]
+fn an_allow_list_without_client_certificates_is_refused() {
+    let Err(Refusal(problems)) =
+        judged(&[("inbound", "8443=8080"), ("allow", "dns:a"), ("client-auth", "none")])
+    else {
+        panic!("taken")
+    };
+    assert_eq!(problems[0].place, "annotation hotcert.dev/allow");
+}
+
+#[test]
+fn a_limit_below_its_request_is_refused_even_when_one_is_the_default() {
+    for annotations in [
+        &[("memory-limit", "16Mi")] as &[_],
+        &[("memory-request", "1Gi")],
+        &[("memory-request", "2Gi"), ("memory-limit", "1Gi")],
+    ] {
+        let Err(Refusal(problems)) = judged(annotations) else { panic!("{annotations:?} was taken") };
+        assert_eq!(problems[0].place, "annotation hotcert.dev/memory-limit");
+    }
+    assert!(matches!(judged(&[("cpu-limit", "5m")]), Err(Refusal(_))));
+    assert!(matches!(judged(&[("cpu-request", "5")]), Ok(Outcome::Injected { .. })));
+}
+
+#[test]
+fn ports_alone_become_addresses_and_full_forms_stay() {
+    for (text, long) in [
+        ("8443=8080", "0.0.0.0:8443=127.0.0.1:8080"),
+        ("http:8443=8080", "http:0.0.0.0:8443=127.0.0.1:8080"),
+        ("[::]:8443=8080", "[::]:8443=127.0.0.1:8080"),
+        ("8443=[::1]:8080", "0.0.0.0:8443=[::1]:8080"),
+    ] {
+        assert_eq!(inbound(text).unwrap().to_string(), long);
+    }
+    assert_eq!(outbound("9001=a:1").unwrap().to_string(), "127.0.0.1:9001=a:1#a");
+    assert_eq!(http_proxy("127.0.0.1:9000"), http_proxy("9000"));
+}

@@ -1,1 +1,242 @@
+#![allow(clippy::unwrap_used)]
 
+use serde_json::{Value, json};
+
+use super::*;
+
+pub fn options() -> Options {
+    Options {
+        agent_image: "agent:1".into(),
+        sidecar: SidecarKind::Native,
+        namespace: "default".into(),
+        rbac: Rbac::Without,
+    }
+}
+
+pub fn injected(text: &str) -> Injected {
+    run(text.as_bytes(), &options()).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+/// The documents of a stream that say anything.
+pub fn values(yaml: &str) -> Vec<Value> {
+    let documents = split(yaml.as_bytes()).unwrap();
+    documents
+        .iter()
+        .map(|document| yaml::read(document.body).unwrap())
+        .filter(|value| !value.is_null())
+        .collect()
+}
+
+fn template() -> Value {
+    json!({
+        "metadata": {
+            "labels": { "app": "payments", "hotcert.dev/inject": "enabled" },
+            "annotations": { "hotcert.dev/secret": "payments-tls", "hotcert.dev/inbound": "8443=8080" },
+        },
+        "spec": { "containers": [{ "name": "app", "ports": [{ "name": "http", "containerPort": 8080 }] }] },
+    })
+}
+
+fn workload(version: &str, kind: &str) -> Value {
+    let mut object = match kind {
+        "Pod" => template(),
+        "CronJob" => json!({ "spec": { "jobTemplate": { "spec": { "template": template() } } } }),
+        _ => json!({ "spec": { "template": template() } }),
+    };
+    object["apiVersion"] = json!(version);
+    object["kind"] = json!(kind);
+    object["metadata"]["name"] = json!("payments");
+    object
+}
+
+pub fn deployment() -> Value {
+    workload("apps/v1", "Deployment")
+}
+
+/// JSON is YAML.
+pub fn stream(objects: &[Value]) -> String {
+    objects.iter().map(|object| format!("---\n{object}\n")).collect()
+}
+
+#[test]
+fn what_asks_for_nothing_goes_through_byte_for_byte() {
+    for text in [
+        "",
+        "\n\n",
+        "a: 1",
+        "# only a comment",
+        "---\n---\n...\n",
+        "\u{feff}# mark\r\n---\r\nkind:   Pod   # odd\r\napiVersion: v1\r\n---\r\n",
+        "kind: ConfigMap\napiVersion: v1\ndata: {commit: 1e400123, n: .inf, w: 'yes', m: 0644}\n...\n---\n- a\n-   b\n",
+        "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {metadata: {labels: {hotcert.dev/inject: disabled}}}}\n",
+        "apiVersion: example.com/v1\nkind: Deployment\nspec:\n  template: &t {metadata: {labels: {hotcert.dev/inject: enabled}}}\n",
+    ] {
+        let Injected { yaml, notes } = injected(text);
+        assert_eq!(yaml, text);
+        assert!(notes.iter().any(|note| note.contains("hotcert.dev/inject: enabled")), "{text:?}: {notes:?}");
+    }
+}
+
+#[test]
+fn documents_around_an_injected_one_stay_byte_for_byte() {
+    let before = "# Source: a.yaml\nkind:   ConfigMap\napiVersion: v1\n--- # separator\n# Source: b.yaml\n\n";
+    let after = "---\nkind:   Service # odd\napiVersion: v1\n...\n";
+    let yaml = injected(&format!("{before}{}\n{after}", deployment())).yaml;
+    assert!(yaml.starts_with(&format!("{before}apiVersion: apps/v1\nkind: Deployment\n")), "{yaml}");
+    assert!(yaml.ends_with(after), "{yaml}");
+    let on_the_line = injected(&format!("--- {}\n", deployment())).yaml;
+    assert!(on_the_line.starts_with("---\napiVersion: apps/v1\n"), "{on_the_line}");
+}
+
+#[test]
+fn every_kind_of_workload_gets_the_agent_in_its_pods_both_ways() {
+    for (version, kind, spec) in [
+        ("v1", "Pod", "/spec"),
+        ("apps/v1", "Deployment", "/spec/template/spec"),
+        ("apps/v1", "StatefulSet", "/spec/template/spec"),
+        ("apps/v1", "DaemonSet", "/spec/template/spec"),
+        ("apps/v1", "ReplicaSet", "/spec/template/spec"),
+        ("batch/v1", "Job", "/spec/template/spec"),
+        ("batch/v1", "CronJob", "/spec/jobTemplate/spec/template/spec"),
+        ("batch/v1beta1", "CronJob", "/spec/jobTemplate/spec/template/spec"),
+    ] {
+        for (sidecar, list) in
+            [(SidecarKind::Native, "initContainers"), (SidecarKind::Container, "containers")]
+        {
+            let object = workload(version, kind);
+            let found = run(object.to_string().as_bytes(), &Options { sidecar, ..options() }).unwrap();
+            let value = values(&found.yaml).remove(0);
+            let agent = &value.pointer(spec).unwrap()[list][0];
+            assert_eq!(
+                (&agent["name"], &agent["image"]),
+                (&json!("hotcert-agent"), &json!("agent:1")),
+                "{kind}"
+            );
+            let never_ends = found.notes.iter().any(|note| note.contains("will not complete"));
+            assert_eq!(
+                never_ends,
+                version.starts_with("batch") && sidecar == SidecarKind::Container,
+                "{kind}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_items_of_a_list_get_it_too() {
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "ConfigMap", "data": { "a": "0644" } }, deployment(), workload("v1", "Pod"),
+    ] });
+    let found = values(&injected(&list.to_string()).yaml).remove(0);
+    assert_eq!(found["items"][0], list["items"][0]);
+    assert_eq!(found["items"][1]["spec"]["template"]["spec"]["initContainers"][0]["name"], "hotcert-agent");
+    assert_eq!(found["items"][2]["spec"]["initContainers"][0]["name"], "hotcert-agent");
+}
+
+#[test]
+fn injecting_the_output_changes_no_byte_of_it() {
+    let text = stream(&[
+        deployment(),
+        workload("batch/v1", "CronJob"),
+        json!({ "apiVersion": "v1", "kind": "Service" }),
+    ]);
+    let once = injected(&text).yaml;
+    assert_eq!(injected(&once).yaml, once);
+    // Nor does it lay out anew what is the same already.
+    let laid_out = stream(&values(&once));
+    assert_eq!(injected(&laid_out).yaml, laid_out);
+}
+
+#[test]
+fn a_namespace_of_the_stream_asks_for_its_workloads_alone() {
+    let namespace = |label: &str| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop", "labels": { LABEL: label } } });
+    let mut inside = deployment();
+    inside["metadata"]["namespace"] = json!("shop");
+    inside["spec"]["template"]["metadata"]["labels"] = json!({ "app": "payments" });
+    let mut outside = inside.clone();
+    outside["metadata"]["namespace"] = json!("other");
+    let has_agent =
+        |object: &Value| object["spec"]["template"]["spec"]["initContainers"][0]["name"] == "hotcert-agent";
+
+    let found = values(&injected(&stream(&[inside.clone(), outside.clone(), namespace("enabled")])).yaml);
+    assert_eq!([has_agent(&found[0]), has_agent(&found[1])], [true, false]);
+
+    inside["metadata"].as_object_mut().unwrap().remove("namespace");
+    let text = stream(&[inside, outside, namespace("enabled")]);
+    let found = run(text.as_bytes(), &Options { namespace: "shop".into(), ..options() }).unwrap();
+    assert!(has_agent(&values(&found.yaml)[0]));
+
+    let mut asking = deployment();
+    asking["metadata"]["namespace"] = json!("shop");
+    let found = values(&injected(&stream(&[namespace("disabled"), asking])).yaml);
+    assert!(!has_agent(&found[1]));
+}
+
+#[test]
+fn every_refusal_of_the_stream_is_said_with_document_and_name() {
+    let mut bad = deployment();
+    bad["spec"]["template"]["metadata"]["annotations"]["hotcert.dev/inbound"] = json!("x");
+    bad["metadata"]["namespace"] = json!("shop");
+    let mut worse = workload("batch/v1", "Job");
+    worse["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
+    let errors = run(stream(&[deployment(), bad, worse]).as_bytes(), &options()).unwrap_err();
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(
+        errors[0].starts_with("document 2 (Deployment shop/payments):\n  annotation hotcert.dev/inbound: "),
+        "{errors:?}"
+    );
+    assert!(errors[1].starts_with("document 3 (Job default/payments):\n  spec.hostNetwork: "), "{errors:?}");
+}
+
+#[test]
+fn what_is_no_yaml_is_refused() {
+    let errors = run(b"a: 1\n---\na: [\n", &options()).unwrap_err();
+    assert!(matches!(errors[..], [StreamError::Yaml { number: 2, .. }]), "{errors:?}");
+    let errors = run(&[0xff, 0xfe, b'a', 0], &options()).unwrap_err();
+    assert!(matches!(errors[..], [StreamError::Documents(DocumentsError::NotUtf8(_))]), "{errors:?}");
+    // It would come out as another number.
+    let mut deployment = deployment();
+    deployment["x"] = json!("X");
+    let errors = run(deployment.to_string().replace("\"X\"", "1e400").as_bytes(), &options()).unwrap_err();
+    assert!(matches!(errors[..], [StreamError::Yaml { number: 1, .. }]), "{errors:?}");
+}
+
+#[test]
+fn labels_beside_the_template_are_pointed_out() {
+    let mut object = deployment();
+    object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].take();
+    let Injected { notes, .. } = injected(&object.to_string());
+    assert!(notes[0].contains("spec.template.metadata"), "{notes:?}");
+    assert!(!injected(&deployment().to_string()).notes.iter().any(|note| note.contains("own metadata")));
+}
+
+#[test]
+fn services_that_lead_around_the_agent_are_pointed_out() {
+    let service = |port: Value, selector: Value| {
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "payments" },
+            "spec": { "selector": selector, "ports": [port] },
+        });
+        let notes = injected(&stream(&[service, deployment()])).notes;
+        notes.into_iter().find(|note| note.starts_with("Service")).unwrap_or_default()
+    };
+    let app = json!({ "app": "payments" });
+    for past in [
+        json!({ "port": 80, "targetPort": 8080 }),
+        json!({ "port": 80, "targetPort": "http" }),
+        json!({ "port": 8080 }),
+    ] {
+        let note = service(past.clone(), app.clone());
+        assert!(note.contains("set its targetPort to 8443"), "{past}: {note:?}");
+    }
+    for fine in [
+        json!({ "port": 8443 }),
+        json!({ "port": 80, "targetPort": "hotcert-8443" }),
+        json!({ "port": 80, "targetPort": 9090 }),
+    ] {
+        assert_eq!(service(fine.clone(), app.clone()), "", "{fine}");
+    }
+    assert_eq!(service(json!({ "port": 8080 }), json!({ "app": "other" })), "");
+    assert_eq!(service(json!({ "port": 8080 }), json!({})), "");
+}

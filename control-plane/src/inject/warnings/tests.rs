@@ -1,0 +1,145 @@
+#![allow(clippy::unwrap_used)]
+
+use serde_json::json;
+
+use crate::inject::pod::{Context, Outcome, SidecarKind, inject};
+
+use super::*;
+
+/// What is said about a pod with one route to 127.0.0.1:8080, changed so.
+fn warnings(sidecar: SidecarKind, change: impl FnOnce(&mut Value)) -> Vec<String> {
+    let mut pod = json!({
+        "metadata": { "annotations": { "hotcert.dev/secret": "payments-tls", "hotcert.dev/inbound": "8443=8080" } },
+        "spec": { "containers": [{ "name": "app" }] },
+    });
+    change(&mut pod);
+    let context = Context {
+        namespace: "shop",
+        namespace_label: Some("enabled"),
+        agent_image: "agent:1",
+        sidecar,
+        job: false,
+    };
+    let Ok(Outcome::Injected { warnings, .. }) = inject(&pod, &context) else { panic!("not injected") };
+    warnings
+}
+
+/// The one warning about an app's container with these fields.
+fn about(fields: Value) -> String {
+    let found = warnings(SidecarKind::Native, |pod| {
+        pod["spec"]["volumes"] = json!([
+            { "name": "identity", "secret": { "secretName": "payments-tls" } },
+            { "name": "mixed", "projected": { "sources": [{ "secret": { "name": "payments-tls" } }] } },
+            { "name": "other", "secret": { "secretName": "other" } },
+        ]);
+        let app = &mut pod["spec"]["containers"][0];
+        for (name, value) in fields.as_object().unwrap() {
+            app[name] = value.clone();
+        }
+    });
+    assert!(found.len() <= 1, "{found:?}");
+    found.into_iter().next().unwrap_or_default()
+}
+
+#[test]
+fn a_pod_that_does_everything_right_is_not_warned_about() {
+    assert_eq!(warnings(SidecarKind::Native, |_| {}), [""; 0]);
+    assert_eq!(warnings(SidecarKind::Container, |_| {}), [""; 0]);
+}
+
+#[test]
+fn an_app_that_has_the_identity_too_is_warned_about() {
+    let mount = |volume: &str, more: Value| {
+        let mut mount = json!({ "name": volume, "mountPath": "/tls" });
+        mount.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        about(json!({ "volumeMounts": [mount] }))
+    };
+    assert!(mount("identity", json!({ "subPath": "tls.crt" })).contains("never updates"));
+    assert!(mount("mixed", json!({ "subPathExpr": "$(A)" })).contains("never updates"));
+    assert!(mount("identity", json!({ "subPath": "" })).contains("agent's container alone"));
+    assert!(mount("mixed", json!({})).contains("agent's container alone"));
+    assert_eq!(mount("other", json!({ "subPath": "tls.crt" })), "");
+    let reference = json!({ "name": "payments-tls", "key": "tls.crt" });
+    let variable = about(json!({ "env": [{ "name": "A", "valueFrom": { "secretKeyRef": reference } }] }));
+    assert!(variable.contains("environment"), "{variable}");
+    assert!(
+        about(json!({ "envFrom": [{ "secretRef": { "name": "payments-tls" } }] })).contains("environment")
+    );
+    assert_eq!(about(json!({ "envFrom": [{ "secretRef": { "name": "other" } }] })), "");
+}
+
+#[test]
+fn ways_around_the_agent_are_warned_about() {
+    let declared = about(json!({ "ports": [{ "containerPort": 8080 }] }));
+    assert!(declared.contains("127.0.0.1:8080 alone"), "{declared}");
+    assert_eq!(about(json!({ "ports": [{ "containerPort": 9090 }] })), "");
+}
+
+#[test]
+fn what_kubelet_cannot_reach_is_warned_about() {
+    for (place, action) in [
+        ("livenessProbe", json!({ "tcpSocket": { "port": 8080 } })),
+        ("readinessProbe", json!({ "grpc": { "port": 8080 } })),
+        ("startupProbe", json!({ "httpGet": { "port": 8080, "scheme": "HTTPS" } })),
+    ] {
+        let found = about(json!({ place: action }));
+        assert!(found.contains(place) && found.contains("8080"), "{found}");
+    }
+    let hook = about(json!({ "lifecycle": { "preStop": { "httpGet": { "port": 8080 } } } }));
+    assert!(hook.contains("lifecycle.preStop"), "{hook}");
+    for fine in [
+        json!({ "livenessProbe": { "httpGet": { "port": 8080 } } }),
+        json!({ "livenessProbe": { "tcpSocket": { "port": 9090 } } }),
+        json!({ "livenessProbe": { "exec": { "command": ["true"] } } }),
+        json!({ "livenessProbe": { "httpGet": { "port": 8080, "host": "10.0.0.9" } } }),
+    ] {
+        assert_eq!(about(fine.clone()), "", "{fine}");
+    }
+}
+
+#[test]
+fn pods_whose_agent_would_not_do_what_is_expected_are_warned_about() {
+    let one = |sidecar, change: fn(&mut Value), what: &str| {
+        let found = warnings(sidecar, change);
+        assert!(found.len() == 1 && found[0].contains(what), "{what}: {found:?}");
+    };
+    let job: fn(&mut Value) = |pod| pod["metadata"]["ownerReferences"] = json!([{ "kind": "Job" }]);
+    one(SidecarKind::Container, job, "will not complete");
+    assert_eq!(warnings(SidecarKind::Native, job), [""; 0]);
+    one(SidecarKind::Native, |pod| pod["spec"]["shareProcessNamespace"] = json!(true), "private key");
+    let idle: fn(&mut Value) = |pod| pod["metadata"]["annotations"] = json!({ "hotcert.dev/secret": "a" });
+    one(SidecarKind::Native, idle, "carries no traffic");
+    let low: fn(&mut Value) = |pod| pod["metadata"]["annotations"]["hotcert.dev/inbound"] = json!("443=8080");
+    one(SidecarKind::Native, low, "ip_unprivileged_port_start");
+    let allowed = warnings(SidecarKind::Native, |pod| {
+        low(pod);
+        pod["spec"]["securityContext"] =
+            json!({ "sysctls": [{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }] });
+    });
+    assert_eq!(allowed, [""; 0]);
+}
+
+/// The API server cuts warnings at 256 characters.
+#[test]
+fn warnings_fit_an_admission_answer() {
+    let found = warnings(SidecarKind::Container, |pod| {
+        pod["metadata"]["ownerReferences"] = json!([{ "kind": "Job" }]);
+        pod["metadata"]["annotations"]["hotcert.dev/inbound"] = json!("443=8080");
+        pod["spec"]["shareProcessNamespace"] = json!(true);
+        pod["spec"]["volumes"] = json!([{ "name": "identity", "secret": { "secretName": "payments-tls" } }]);
+        pod["spec"]["containers"][0] = json!({
+            "name": "application",
+            "ports": [{ "containerPort": 8080 }],
+            "livenessProbe": { "tcpSocket": { "port": 8080 } },
+            "env": [{ "name": "A", "valueFrom": { "secretKeyRef": { "name": "payments-tls" } } }],
+            "volumeMounts": [
+                { "name": "identity", "mountPath": "/etc/tls/tls.crt", "subPath": "tls.crt" },
+                { "name": "identity", "mountPath": "/etc/tls" },
+            ],
+        });
+    });
+    assert_eq!(found.len(), 8, "{found:?}");
+    for warning in found {
+        assert!(warning.len() <= 256, "{}: {warning}", warning.len());
+    }
+}
