@@ -41,8 +41,19 @@ impl Launch {
 
     /// Without any flags; waits for this many listeners.
     pub fn bare(listeners: usize) -> Self {
-        let mut command = Command::new(program("hotcert-agent"));
-        command.arg("run");
+        Self::program("hotcert-agent", "run", listeners)
+    }
+
+    /// `hotcert controller`, which logs and answers as the agent does.
+    pub fn controller(kubeconfig: &Path) -> Self {
+        let mut bare = Self::program("hotcert", "controller", 2);
+        bare.command.arg("--kubeconfig").arg(kubeconfig);
+        bare.args(["--log-format", "json", "--admin", "127.0.0.1:0", "--webhook-listen", "127.0.0.1:0"])
+    }
+
+    fn program(name: &str, subcommand: &str, listeners: usize) -> Self {
+        let mut command = Command::new(program(name));
+        command.arg(subcommand);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOTCERT_")) {
             command.env_remove(name);
         }
@@ -112,7 +123,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// The first listener of a role: `inbound`, `outbound`, `http-proxy`, `admin`, `proof`.
+    /// The first listener of a role: `inbound`, `outbound`, `http-proxy`, `admin`, `proof`, `webhook`.
     pub fn address(&self, role: &str) -> SocketAddr {
         *self.addresses(role).first().unwrap_or_else(|| panic!("no listener {role}"))
     }

@@ -20,3 +20,4 @@ mod shutdown;
 mod soak;
 mod swap;
 mod trust;
+mod webhook;
