@@ -90,7 +90,8 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
     let sweeping = tokio::spawn(plane.ledger.clone().sweep(current.clone()));
     let unseen = current.clone();
     let reloading = tokio::spawn(reload::run(Reload {
-        volume: Volume::new(&settings.identity, settings.layout.clone()),
+        volume: settings.identity.as_ref().map(|directory| Volume::new(directory, settings.layout.clone())),
+        secret: settings.secret.clone(),
         policy: settings.policy.clone(),
         client_auth: settings.client_auth,
         poll: settings.poll,
@@ -210,7 +211,8 @@ fn log_settings(settings: &Settings) {
     let span = humantime::format_duration;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        identity = %settings.identity.display(),
+        identity = settings.identity.as_deref().map(|path| path.display().to_string()),
+        secret = settings.secret.as_ref().map(|follow| follow.secret.to_string()),
         inbound = list(&settings.inbound),
         outbound = list(&settings.outbound),
         allow = list(&settings.allow.0),

@@ -86,8 +86,21 @@ pub struct IdentityArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// Directory with the identity, usually a mounted Secret
-    #[arg(long, env = "HOTCERT_IDENTITY", value_name = "DIR", help_heading = "Identity")]
-    pub identity: PathBuf,
+    #[arg(
+        long,
+        env = "HOTCERT_IDENTITY",
+        value_name = "DIR",
+        required_unless_present = "secret",
+        help_heading = "Identity"
+    )]
+    pub identity: Option<PathBuf>,
+    /// Follow this Secret through the Kubernetes API, which is faster than the volume; needs get, list
+    /// and watch on it. While that works it is believed; --identity is then the start and the fallback
+    #[arg(long, env = "HOTCERT_SECRET", value_name = "[NAMESPACE/]NAME", help_heading = "Identity")]
+    pub secret: Option<String>,
+    /// For --secret, in place of the pod's service account
+    #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE", help_heading = "Identity")]
+    pub kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     pub files: IdentityArgs,
     /// How often to look without being told of a change

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::ledger::Side;
 use crate::plane::Plane;
+use crate::secret::{ApiState, Trouble};
 use crate::snapshot::Snapshot;
-use crate::status::{Proof, Refusal, Report, Status};
+use crate::status::{Proof, Refusal, Report, Source, Status};
 
 #[derive(Clone)]
 pub struct Health {
@@ -32,7 +33,10 @@ impl Health {
             let why = report.last_attempt.as_ref().and_then(|attempt| attempt.refusal.as_ref());
             return Some(match why {
                 Some(rejection) => format!("no identity: {rejection}"),
-                None => "no identity yet".into(),
+                None => match &report.source.authority {
+                    Some(authority) => format!("no identity yet: {}", authority.why),
+                    None => "no identity yet".into(),
+                },
             });
         };
         let until = snapshot.identity.leaf.usable_until;
@@ -60,13 +64,7 @@ impl Health {
             "reason": reason,
             "draining": report.draining,
             "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
-            "source": {
-                "kind": "volume",
-                "directory": report.source.directory,
-                "atomic": report.source.atomic,
-                "watching": report.source.watching,
-                "notices": report.source.notices,
-            },
+            "source": source(&report.source),
             "served": snapshot.as_ref().map(|snapshot| served(snapshot, &report, now)),
             "last_attempt": report.last_attempt.as_ref().map(|attempt| json!({
                 "at": date(attempt.at),
@@ -106,6 +104,36 @@ impl Health {
     }
 }
 
+fn source(source: &Source) -> Value {
+    let authority = source.authority.as_ref();
+    json!({
+        "kind": authority.map(|authority| authority.origin.as_str()),
+        "why": authority.map(|authority| &authority.why),
+        "since": authority.map(|authority| date(authority.since)),
+        "directory": source.directory,
+        "atomic": source.atomic,
+        "watching": source.watching,
+        "notices": source.notices,
+        "api": source.api.as_ref().map(|api| json!({
+            "secret": api.secret,
+            "state": api.state.as_str(),
+            "reason": trouble(&api.state).map(|trouble| trouble.reason),
+            "detail": trouble(&api.state).map(|trouble| &trouble.detail),
+            "since": date(api.since),
+            "resource_version": api.resource_version,
+            "revision": api.revision,
+            "failures": api.failures,
+        })),
+    })
+}
+
+fn trouble(state: &ApiState) -> Option<&Trouble> {
+    match state {
+        ApiState::Lost(trouble) => Some(trouble),
+        _ => None,
+    }
+}
+
 fn served(snapshot: &Snapshot, report: &Report, now: SystemTime) -> Value {
     let leaf = &snapshot.identity.leaf;
     let trust = snapshot.identity.trust.as_ref();
@@ -128,6 +156,9 @@ fn served(snapshot: &Snapshot, report: &Report, now: SystemTime) -> Value {
         })).collect::<Vec<_>>()),
         "trust_sha256": trust.map(|trust| &trust.sha256),
         "published_at": date(snapshot.published_at),
+        "delivered_by": snapshot.delivery.from.as_str(),
+        "written_at": snapshot.delivery.written_at.map(date),
+        "written_to_published_seconds": snapshot.delivery.written_at.map(|written| seconds_between(written, snapshot.published_at)),
         "proof": proof(snapshot, report.proof.as_ref()),
     })
 }

@@ -23,6 +23,11 @@ pub fn start(format: LogFormat, program: &str) {
             .filter(|_| !wanted.is_empty())
             .unwrap_or_else(|| EnvFilter::new("info")),
     };
+    // It logs whole answers that it cannot parse, and ours hold private keys.
+    let filter = match "kube_client=off".parse() {
+        Ok(silence) => filter.add_directive(silence),
+        Err(_) => filter,
+    };
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second call in one process keeps the first log.

@@ -18,6 +18,9 @@ pub struct Layout {
     pub trust: String,
 }
 
+/// Where hotcert puts a number that only grows, so that the newer of two contents is known.
+pub const REVISION: &str = "revision";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialFiles {
     /// `tls.crt` (leaf, then intermediates) and `tls.key`.
@@ -54,6 +57,8 @@ pub enum PartError {
 pub struct Material {
     pub credential: Credential,
     pub trust: Part,
+    /// Which of two contents is newer; `None` where the publisher does not say.
+    pub revision: Option<u64>,
     /// When the source changed last, by the source's own clock.
     pub changed_at: Option<SystemTime>,
     /// Whether the source swaps all files at once, so that two files of one look always belong
@@ -67,6 +72,29 @@ pub enum Credential {
 }
 
 impl Material {
+    /// Reads each part by its name in `layout`.
+    pub fn gather(
+        layout: &Layout,
+        changed_at: Option<SystemTime>,
+        atomic: bool,
+        read: impl Fn(&str) -> Part,
+    ) -> Self {
+        let credential = match &layout.credential {
+            CredentialFiles::Pair { certificate, key } => {
+                Credential::Pair { certificate: read(certificate), key: read(key) }
+            }
+            CredentialFiles::Bundle { file } => Credential::Bundle(read(file)),
+        };
+        let revision = |bytes: &[u8]| str::from_utf8(bytes).ok()?.trim().parse().ok();
+        Self {
+            credential,
+            trust: read(&layout.trust),
+            revision: read(REVISION).ok().and_then(|bytes| revision(&bytes)),
+            changed_at,
+            atomic,
+        }
+    }
+
     /// Tells two contents apart. Covers the private key, so it is kept in memory only.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
@@ -95,6 +123,13 @@ impl Material {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
+
+/// It covers the key: not even its hash is shown.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
 
 impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::health::Health;
 use crate::ledger::Side;
 use crate::plane::{ByteLabels, Plane};
+use crate::secret::ApiState;
 use crate::stream::Traffic;
 
 /// Roots that get a series each; a bundle with more is a mistake, not a reason for more series.
@@ -39,6 +40,8 @@ pub struct Metrics {
     root_not_before: Family<RootLabels, FloatGauge>,
     connections: Family<ConnectionLabels, Gauge>,
     peer_not_after: Family<NoLabels, FloatGauge>,
+    api_watch: Family<NoLabels, Gauge>,
+    api_failures: Family<ReasonLabels, Gauge>,
     tasks: Gauge,
     runtimes: Vec<tokio::runtime::Handle>,
 }
@@ -46,6 +49,11 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RootLabels {
     root: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -84,6 +92,8 @@ impl Metrics {
             root_not_before: Family::default(),
             connections: Family::default(),
             peer_not_after: Family::default(),
+            api_watch: Family::default(),
+            api_failures: Family::default(),
             tasks: Gauge::default(),
             registry: Registry::default(),
             health,
@@ -127,6 +137,16 @@ impl Metrics {
             "swap_to_served_seconds",
             "From the change of the source to a handshake that shows the new leaf",
             metrics.health.status.swap_to_served.clone(),
+        );
+        r.register(
+            "api_watch",
+            "1 while the Secret is being watched through the Kubernetes API",
+            metrics.api_watch.clone(),
+        );
+        r.register(
+            "api_failures",
+            "Times the watch on the Secret was lost or could not begin, by reason, since start",
+            metrics.api_failures.clone(),
         );
         r.register("handshakes", "TLS handshakes by side and result", plane.handshakes.0.clone());
         r.register(
@@ -175,6 +195,13 @@ impl Metrics {
             {
                 let labels = ConnectionLabels { side: side.as_str(), generation };
                 self.connections.get_or_create(&labels).set(count as i64);
+            }
+        }
+        self.api_watch.clear();
+        if let Some(api) = self.health.status.report().source.api {
+            self.api_watch.get_or_create(&NoLabels {}).set((api.state == ApiState::Watching).into());
+            for (reason, failures) in api.failures {
+                self.api_failures.get_or_create(&ReasonLabels { reason }).set(failures as i64);
             }
         }
         let leaf = snapshot.as_ref().map(|snapshot| &snapshot.identity.leaf);

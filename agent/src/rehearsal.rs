@@ -103,6 +103,7 @@ mod tests {
         let material = Material {
             credential: Credential::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
             trust: part(root.pem()),
+            revision: None,
             changed_at: None,
             atomic: true,
         };

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
 use crate::identity::{Identity, Policy, Rejection, Verdict};
 use crate::material::{Fingerprint, Material};
 use crate::rehearsal::rehearse;
-use crate::snapshot::{Publisher, Snapshot};
+use crate::secret::{Follow, View};
+use crate::snapshot::{Delivery, Publisher, Snapshot};
+use crate::sources::{Candidate, Sources};
 use crate::status::{Attempt, Outcome, Status};
 use crate::tls::{ClientAuth, Configs};
 use crate::volume::Volume;
@@ -27,8 +29,10 @@ const RETRY: Duration = Duration::from_millis(20);
 /// The poll while no events are to be expected.
 const UNWATCHED_POLL: Duration = Duration::from_millis(250);
 
+/// At least one of the two sources is there.
 pub struct Reload {
-    pub volume: Volume,
+    pub volume: Option<Volume>,
+    pub secret: Option<Follow>,
     pub policy: Policy,
     pub client_auth: ClientAuth,
     pub poll: Duration,
@@ -37,31 +41,47 @@ pub struct Reload {
 }
 
 /// Runs until dropped, or until it cannot go on.
-pub async fn run(reload: Reload) -> Result<(), ReloadError> {
+pub async fn run(mut reload: Reload) -> Result<(), ReloadError> {
     let hint = Arc::new(Notify::new());
-    let mut watch = Watch::new(reload.volume.directory(), Arc::clone(&hint));
+    let mut directory = reload.volume.clone().map(|volume| Directory::new(volume, Arc::clone(&hint)));
+    let secret = reload.secret.take();
+    let name = secret.as_ref().map(|follow| follow.secret.to_string());
+    let mut api = secret.map(Follow::start);
     let mut hangup = signal(SignalKind::hangup())?;
     let mut state = State::new(reload);
     loop {
-        // Off this thread: a volume may hang.
-        let volume = state.reload.volume.clone();
-        let look = move || {
-            let watching = watch.arm();
-            let material = volume.look();
-            let plain = !material.atomic && volume.directory().exists();
-            (watch, Look { watching, material, plain })
+        let look = match directory.take() {
+            None => None,
+            // Off this thread: a volume may hang.
+            Some(volume) => {
+                let looked = tokio::task::spawn_blocking(|| volume.look()).await;
+                let (volume, look) = looked.map_err(|_| ReloadError::LookPanicked)?;
+                directory = Some(volume);
+                Some(look)
+            }
         };
-        let look = tokio::task::spawn_blocking(look).await;
-        let (armed, look) = look.map_err(|_| ReloadError::LookPanicked)?;
-        watch = armed;
-        let watching = state.note(&look);
-        state.consider(&look.material, SystemTime::now());
-        let wait = state.next_look(watching, SystemTime::now());
+        let watching = look.as_ref().is_some_and(|look| state.note(look));
+        let view = api.as_mut().map(|api| api.borrow_and_update().clone());
+        let volume = look.as_ref().map(|look| &look.material);
+        let decision = state.sources.decide(view.as_ref(), volume);
+        announce::authority(&state.reload.status, &decision, view.as_ref(), name.as_deref());
+        if let Some(candidate) = decision.candidate {
+            state.consider(candidate, SystemTime::now());
+        }
+        let wait = state.next_look(watching || look.is_none(), SystemTime::now());
         tokio::select! {
             () = hint.notified() => {}
             _ = hangup.recv() => info!("looking again on SIGHUP"),
+            changed = heard(&mut api) => changed.map_err(|_| ReloadError::FollowEnded)?,
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+async fn heard(api: &mut Option<watch::Receiver<View>>) -> Result<(), watch::error::RecvError> {
+    match api {
+        Some(api) => api.changed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -71,9 +91,31 @@ pub enum ReloadError {
     Signal(#[from] std::io::Error),
     #[error("reading the identity directory panicked")]
     LookPanicked,
+    #[error("following the Secret ended")]
+    FollowEnded,
 }
 
-/// What one look brought.
+/// The identity directory, and the watch on it.
+struct Directory {
+    volume: Volume,
+    watch: Watch,
+}
+
+impl Directory {
+    fn new(volume: Volume, hint: Arc<Notify>) -> Self {
+        Self { watch: Watch::new(volume.directory(), hint), volume }
+    }
+
+    /// Blocks on the file system.
+    fn look(mut self) -> (Self, Look) {
+        let watching = self.watch.arm();
+        let material = self.volume.look();
+        let plain = !material.atomic && self.volume.directory().exists();
+        (self, Look { watching, material, plain })
+    }
+}
+
+/// What one look at the directory brought.
 struct Look {
     watching: Result<bool, notify::Error>,
     material: Material,
@@ -84,6 +126,7 @@ struct Look {
 /// What the loop remembers between looks.
 struct State {
     reload: Reload,
+    sources: Sources,
     served: Option<Arc<Snapshot>>,
     /// Content that is served whole: both leaf and trust were taken from it.
     served_content: Option<Fingerprint>,
@@ -104,10 +147,11 @@ struct Tried {
 
 impl State {
     fn new(reload: Reload) -> Self {
-        let directory = reload.volume.directory().display().to_string();
+        let directory = reload.volume.as_ref().map(|volume| volume.directory().display().to_string());
         reload.status.update(|report| report.source.directory = directory);
         Self {
             reload,
+            sources: Sources::default(),
             served: None,
             served_content: None,
             tried: None,
@@ -129,9 +173,8 @@ impl State {
         });
         if look.plain && !self.said_plain {
             self.said_plain = true;
-            let directory = self.reload.volume.directory().display().to_string();
             warn!(
-                directory,
+                directory = self.reload.status.report().source.directory,
                 "no ..data in the identity directory: if this is a subPath mount of a Secret, Kubernetes never \
                  updates it and a rotated certificate will not arrive; mount the whole Secret as a directory"
             );
@@ -147,7 +190,8 @@ impl State {
         watching
     }
 
-    fn consider(&mut self, material: &Material, now: SystemTime) {
+    fn consider(&mut self, candidate: Candidate<'_>, now: SystemTime) {
+        let material = candidate.material;
         let content = material.fingerprint();
         if self.served_content == Some(content) && !self.root_expired(now) {
             self.all_good(Outcome::Unchanged, now);
@@ -162,10 +206,10 @@ impl State {
             self.retry = Some(RETRY);
             return;
         }
-        let outcome = self.take(&verdict, served.as_ref(), material, now).or_else(|rejection| {
+        let outcome = self.take(&verdict, served.as_ref(), candidate, now).or_else(|rejection| {
             // The parts looked good and the whole does not work: go on with the leaf that does.
             verdict.leaf = Err(rejection);
-            self.take(&verdict, served.as_ref(), material, now)
+            self.take(&verdict, served.as_ref(), candidate, now)
         });
         if let Err(rejection) = &outcome {
             verdict.trust = Err(rejection.clone());
@@ -178,7 +222,7 @@ impl State {
         &mut self,
         verdict: &Verdict,
         served: Option<&Identity>,
-        material: &Material,
+        candidate: Candidate<'_>,
         now: SystemTime,
     ) -> Result<Outcome, Rejection> {
         let Some(identity) = verdict.succeed(served) else {
@@ -192,8 +236,12 @@ impl State {
         rehearse(&identity, &configs, now)?;
         // A first identity is not a swap, and one that was held did not wait for us.
         let swap = self.served.is_some() && self.reload.status.report().held.is_none();
-        let changed_at = material.changed_at.filter(|_| swap);
-        let snapshot = self.reload.publisher.publish(identity, configs, changed_at);
+        let delivery = Delivery {
+            from: candidate.from,
+            changed_at: candidate.material.changed_at.filter(|_| swap),
+            written_at: candidate.written_at,
+        };
+        let snapshot = self.reload.publisher.publish(identity, configs, delivery);
         announce::published(&snapshot);
         self.reload.status.count(Outcome::Published, "none");
         self.served = Some(snapshot);

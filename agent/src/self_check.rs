@@ -78,6 +78,7 @@ async fn check(snapshot: &Snapshot, listener: Dial) -> Result<Option<String>, St
 fn record(snapshot: &Arc<Snapshot>, result: Result<Option<String>, String>, status: &Status) {
     let at = SystemTime::now();
     let took = snapshot
+        .delivery
         .changed_at
         .and_then(|changed| at.duration_since(changed).ok())
         .map(|took| took.as_secs_f64());

@@ -15,6 +15,7 @@ use crate::ledger::Limits;
 use crate::material::{CredentialFiles, Layout};
 use crate::outbound::OutboundRoute;
 use crate::plane::Timeouts;
+use crate::secret::{Follow, SecretRef};
 use crate::tls::ClientAuth;
 
 /// Descriptors kept for what is not a proxied connection.
@@ -24,7 +25,8 @@ const MOST_WORKERS: usize = 4;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub identity: PathBuf,
+    pub identity: Option<PathBuf>,
+    pub secret: Option<Follow>,
     pub layout: Layout,
     pub policy: Policy,
     pub client_auth: ClientAuth,
@@ -53,6 +55,10 @@ impl Settings {
     pub fn from_args(args: &RunArgs) -> Result<Self, Vec<String>> {
         let mut errors = Errors::default();
         let mut policy = policy(&args.files, &mut errors);
+        let secret =
+            given(&args.secret).and_then(|text| errors.one("--secret", text.parse::<SecretRef>())).map(
+                |secret| Follow { secret, layout: layout(&args.files), kubeconfig: args.kubeconfig.clone() },
+            );
         let inbound: Vec<InboundRoute> = errors.all("--inbound", &args.inbound);
         let outbound: Vec<OutboundRoute> = errors.all("--outbound", &args.outbound);
         let allow = AllowList(errors.all("--allow", &args.allow));
@@ -110,7 +116,8 @@ impl Settings {
         policy.serves = !inbound.is_empty();
         match (admin, proof) {
             (Some(admin), Some(proof)) if errors.0.is_empty() => Ok(Self {
-                identity: args.identity.clone(),
+                identity: args.identity.clone().filter(|path| !path.as_os_str().is_empty()),
+                secret,
                 layout: layout(&args.files),
                 policy,
                 client_auth: args.files.client_auth,

@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use crate::identity::Identity;
+use crate::sources::Origin;
 use crate::tls::Configs;
 
 /// An identity with everything derived from it.
@@ -18,8 +19,18 @@ pub struct Snapshot {
     pub identity: Identity,
     pub configs: Configs,
     pub published_at: SystemTime,
-    /// When the source changed to this content, by the source's clock.
+    pub delivery: Delivery,
+}
+
+/// How an identity came here.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    pub from: Origin,
+    /// When the source changed to this content, by this machine's clock: the swap of the volume,
+    /// the arrival from the API. `None` for what was there at start.
     pub changed_at: Option<SystemTime>,
+    /// When the Secret was written, by the API server's clock, where that is known.
+    pub written_at: Option<SystemTime>,
 }
 
 /// The reader's side, cheap to clone. `None` until the first identity.
@@ -43,15 +54,10 @@ pub fn channel() -> (Publisher, Current) {
 
 impl Publisher {
     /// Makes `identity` current at once for every handshake that begins from now on.
-    pub fn publish(
-        &mut self,
-        identity: Identity,
-        configs: Configs,
-        changed_at: Option<SystemTime>,
-    ) -> Arc<Snapshot> {
+    pub fn publish(&mut self, identity: Identity, configs: Configs, delivery: Delivery) -> Arc<Snapshot> {
         let generation = *self.changes.borrow() + 1;
         let published_at = SystemTime::now();
-        let snapshot = Arc::new(Snapshot { generation, identity, configs, published_at, changed_at });
+        let snapshot = Arc::new(Snapshot { generation, identity, configs, published_at, delivery });
         self.slot.store(Some(Arc::clone(&snapshot)));
         self.changes.send_replace(generation);
         snapshot

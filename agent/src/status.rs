@@ -1,6 +1,7 @@
 //! Status: what the reload loop and the self-check have to report, for `admin` and `metrics` to
 //! read. What is served is not repeated here: that is the `Snapshot`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -10,6 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use crate::identity::Rejection;
+use crate::secret::ApiState;
+use crate::sources::Origin;
 
 /// Shared between the parts that report and those that show.
 #[derive(Clone)]
@@ -39,12 +42,35 @@ pub struct Report {
 
 #[derive(Clone, Debug, Default)]
 pub struct Source {
-    pub directory: String,
+    /// Which source is believed; `None` until the first look.
+    pub authority: Option<Authority>,
+    /// `None` where there is no volume to follow.
+    pub directory: Option<String>,
     /// The directory swaps all files at once (`..data`).
     pub atomic: bool,
     /// Events are to be expected; otherwise only the poll notices a change.
     pub watching: bool,
     pub notices: Vec<String>,
+    /// `None` where no Secret is followed.
+    pub api: Option<ApiReport>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Authority {
+    pub origin: Origin,
+    pub why: String,
+    pub since: SystemTime,
+}
+
+/// How the watch on the Secret is.
+#[derive(Clone, Debug)]
+pub struct ApiReport {
+    pub secret: String,
+    pub state: ApiState,
+    pub since: SystemTime,
+    pub resource_version: Option<String>,
+    pub revision: Option<u64>,
+    pub failures: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
-use crate::material::{Credential, CredentialFiles, Layout, MAX_FILE_BYTES, Material, Part, PartError};
+use crate::material::{CredentialFiles, Layout, MAX_FILE_BYTES, Material, Part, PartError};
 
 /// kubelet removes the old directory right after the swap; a look that straddles one starts over.
 const ATTEMPTS: usize = 4;
@@ -52,18 +52,7 @@ impl Volume {
             Some(error) => Err(error.clone()),
             None => read_file(&root, file),
         };
-        let credential = match &self.layout.credential {
-            CredentialFiles::Pair { certificate, key } => {
-                Credential::Pair { certificate: read(certificate), key: read(key) }
-            }
-            CredentialFiles::Bundle { file } => Credential::Bundle(read(file)),
-        };
-        Material {
-            credential,
-            trust: read(&self.layout.trust),
-            changed_at: self.changed_at(data.is_some(), &root),
-            atomic: data.is_some(),
-        }
+        Material::gather(&self.layout, self.changed_at(data.is_some(), &root), data.is_some(), read)
     }
 
     /// Says that there is no directory at all, which is another mistake than a missing file.

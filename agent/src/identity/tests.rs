@@ -66,6 +66,7 @@ fn material(certificate: &str, key: &str, trust: &str) -> Material {
     Material {
         credential: Credential::Pair { certificate: part(certificate), key: part(key) },
         trust: part(trust),
+        revision: None,
         changed_at: None,
         atomic: true,
     }
@@ -296,6 +297,7 @@ fn credential_bundle_is_read_key_first() {
     let bundle = Material {
         credential: Credential::Bundle(part(&format!("{}{}", issued.key, issued.certificate))),
         trust: part(&root.pem()),
+        revision: None,
         changed_at: None,
         atomic: true,
     };

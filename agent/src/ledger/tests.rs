@@ -34,6 +34,7 @@ fn identity(issuer: &Root, roots: &[&Root]) -> Identity {
     let material = Material {
         credential: Credential::Pair { certificate: part(certificate.pem()), key: part(key.serialize_pem()) },
         trust: part(bundle),
+        revision: None,
         changed_at: None,
         atomic: true,
     };
@@ -61,7 +62,8 @@ impl World {
 
     fn publish(&mut self, identity: &Identity) -> Arc<Snapshot> {
         let configs = Configs::build(identity, ClientAuth::Require).unwrap();
-        let snapshot = self.publisher.publish(identity.clone(), configs, None);
+        let delivery = Delivery { from: Origin::Volume, changed_at: None, written_at: None };
+        let snapshot = self.publisher.publish(identity.clone(), configs, delivery);
         self.ledger.judge(Arc::clone(&snapshot));
         snapshot
     }

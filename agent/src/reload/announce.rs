@@ -5,8 +5,35 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use crate::identity::{Identity, Rejection};
+use crate::secret::View;
 use crate::snapshot::Snapshot;
-use crate::status::{Attempt, Held, Outcome, Refusal, Status};
+use crate::sources::{Decision, Origin};
+use crate::status::{ApiReport, Attempt, Authority, Held, Outcome, Refusal, Status};
+
+/// Which source is believed: to the log when it changes, and how the API is.
+pub fn authority(status: &Status, decision: &Decision<'_>, api: Option<&View>, secret: Option<&str>) {
+    let before = status.report().source.authority;
+    let changed = before.as_ref().is_none_or(|before| before.origin != decision.authority);
+    let since = before.filter(|_| !changed).map_or_else(SystemTime::now, |before| before.since);
+    if changed && api.is_some() {
+        match decision.authority {
+            Origin::Api => info!(why = decision.why, "the Kubernetes API is the authority"),
+            Origin::Volume => info!(why = decision.why, "the volume is the authority"),
+        }
+    }
+    status.update(|report| {
+        report.source.authority =
+            Some(Authority { origin: decision.authority, why: decision.why.clone(), since });
+        report.source.api = api.zip(secret).map(|(api, secret)| ApiReport {
+            secret: secret.to_owned(),
+            state: api.state.clone(),
+            since: api.since,
+            resource_version: api.last.as_ref().map(|last| last.resource_version.clone()),
+            revision: api.last.as_ref().and_then(|last| last.material.revision),
+            failures: api.failures.clone(),
+        });
+    });
+}
 
 /// A new identity is current.
 pub fn published(snapshot: &Snapshot) {
