@@ -9,6 +9,7 @@ pub mod app;
 pub mod client;
 pub mod echo;
 pub mod forge;
+pub mod kube;
 pub mod metrics;
 pub mod pipe;
 pub mod pki;

@@ -8,6 +8,7 @@ mod connections;
 mod formats;
 mod hostile;
 mod http;
+mod kubernetes;
 mod latency;
 mod messages;
 mod outbound;
