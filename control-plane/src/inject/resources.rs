@@ -1,0 +1,114 @@
+//! What the agent's container asks of its node: Kubernetes quantities from annotations.
+
+use serde_json::{Map, Value, json};
+
+use super::settings::Annotations;
+
+/// Quantities as they were written.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    cpu_request: String,
+    memory_request: String,
+    cpu_limit: Option<String>,
+    memory_limit: String,
+}
+
+impl Resources {
+    pub fn of(annotations: &mut Annotations<'_>) -> Self {
+        let mut given = |name| annotations.one(name, |text| amount(text).map(|_| text.to_owned()));
+        let resources = Self {
+            cpu_request: given("cpu-request").unwrap_or_else(|| "10m".into()),
+            memory_request: given("memory-request").unwrap_or_else(|| "32Mi".into()),
+            cpu_limit: given("cpu-limit"),
+            memory_limit: given("memory-limit").unwrap_or_else(|| "256Mi".into()),
+        };
+        let cpu_limit = resources.cpu_limit.as_ref().unwrap_or(&resources.cpu_request);
+        for (what, request, limit) in [
+            ("cpu", &resources.cpu_request, cpu_limit),
+            ("memory", &resources.memory_request, &resources.memory_limit),
+        ] {
+            if amount(request) > amount(limit) {
+                annotations.refuse(
+                    &format!("{what}-limit"),
+                    format!("a limit of {limit} is less than the request of {request}: set hotcert.dev/{what}-request and hotcert.dev/{what}-limit together"),
+                );
+            }
+        }
+        resources
+    }
+
+    /// A container's `resources`.
+    pub fn to_json(&self) -> Value {
+        let mut limits = Map::new();
+        limits.insert("memory".into(), json!(self.memory_limit));
+        if let Some(cpu) = &self.cpu_limit {
+            limits.insert("cpu".into(), json!(cpu));
+        }
+        json!({
+            "requests": { "cpu": self.cpu_request, "memory": self.memory_request },
+            "limits": limits,
+        })
+    }
+}
+
+/// The number that a quantity stands for, above nothing.
+fn amount(text: &str) -> Result<f64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let unit = match suffix {
+        "" => Some(1.0),
+        "n" => Some(1e-9),
+        "u" => Some(1e-6),
+        "m" => Some(1e-3),
+        _ => prefixed(suffix, 1024.0, &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
+            .or_else(|| prefixed(suffix, 1000.0, &["k", "M", "G", "T", "P", "E"]))
+            .or_else(|| exponent(suffix)),
+    };
+    match (number.parse::<f64>(), unit) {
+        (Ok(number), Some(unit)) if number * unit > 0.0 && (number * unit).is_finite() => Ok(number * unit),
+        _ => Err(format!("{text:?} is no Kubernetes quantity above 0: write it like 100m, 0.5, 64Mi or 1Gi")),
+    }
+}
+
+fn prefixed(suffix: &str, base: f64, prefixes: &[&str]) -> Option<f64> {
+    let power = prefixes.iter().zip(1..).find(|(prefix, _)| **prefix == suffix)?.1;
+    Some(base.powi(power))
+}
+
+/// `e3`, `E-3`.
+fn exponent(suffix: &str) -> Option<f64> {
+    let digits = suffix.strip_prefix(['e', 'E'])?;
+    digits.parse::<i8>().ok().map(|power| 10f64.powi(power.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_reads_them() {
+        for (text, expected) in [
+            ("100m", 0.1),
+            ("0.5", 0.5),
+            (".5", 0.5),
+            ("2", 2.0),
+            ("64Mi", 67_108_864.0),
+            ("1.5Gi", 1_610_612_736.0),
+            ("64M", 64e6),
+            ("1e3", 1e3),
+            ("5E", 5e18),
+            ("12E-1", 1.2),
+        ] {
+            let found = amount(text).unwrap();
+            assert!((found - expected).abs() < expected * 1e-9, "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_quantity_is_refused() {
+        for bad in ["", "0", "-1", "64MB", "64mi", "1 Gi", "Mi", "1e", "1e999", "1.2.3", "lots", "0x10"] {
+            assert!(amount(bad).is_err(), "{bad}");
+        }
+    }
+}

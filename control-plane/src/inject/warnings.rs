@@ -1,0 +1,103 @@
+//! What goes around the agent and cannot be mended by the injection: said, not refused.
+
+use serde_json::Value;
+
+use super::pod::{SidecarKind, containers, items};
+use super::ports::declared;
+use super::probes::{self, PROBES};
+use super::settings::Settings;
+
+/// Lowest port that a process without privileges may listen on.
+const UNPRIVILEGED: u16 = 1024;
+
+/// One line each, about a pod that the agent is not in yet.
+pub fn of(pod: &Value, settings: &Settings, job: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for container in containers(pod) {
+        warnings.extend(identity_in(container, pod, &settings.secret));
+        warnings.extend(unreachable_probes(container, settings));
+    }
+    for (container, port) in declared(pod) {
+        if settings.targets().any(|target| target.port() == port) {
+            warnings.push(format!("container {container} declares containerPort {port}: if the app listens on the pod's address, whoever reaches the pod goes around the agent; let it listen on 127.0.0.1:{port} alone and take the containerPort out"));
+        }
+    }
+    if pod["spec"]["shareProcessNamespace"] == true {
+        warnings.push("spec.shareProcessNamespace is true: other containers of the pod may read the agent's memory and files, the private key among them; set it to false".into());
+    }
+    if settings.sidecar == SidecarKind::Container && job {
+        warnings.push("the pod is a Job's and the agent a plain container, which does not end when the app does: the Job will not complete; use hotcert.dev/sidecar: native (Kubernetes 1.29 or newer), or label the pod hotcert.dev/inject: disabled".into());
+    }
+    if settings.inbound.is_empty() && settings.outbound.is_empty() && settings.http_proxy.is_none() {
+        warnings.push("none of hotcert.dev/inbound, hotcert.dev/outbound and hotcert.dev/http-proxy is set: the agent keeps the identity current but carries no traffic".into());
+    }
+    warnings.extend(privileged_ports(pod, settings));
+    warnings
+}
+
+/// Where a container gets at the identity Secret itself.
+fn identity_in(container: &Value, pod: &Value, secret: &str) -> Vec<String> {
+    let name = container["name"].as_str().unwrap_or_default();
+    let volumes = items(&pod["spec"]["volumes"]).filter(|volume| shows(volume, secret));
+    let volumes: Vec<&Value> = volumes.map(|volume| &volume["name"]).collect();
+    let mut warnings = Vec::new();
+    for mount in items(&container["volumeMounts"]).filter(|mount| volumes.contains(&&mount["name"])) {
+        let path = mount["mountPath"].as_str().unwrap_or_default();
+        let part = ["subPath", "subPathExpr"]
+            .iter()
+            .any(|key| mount[key].as_str().is_some_and(|part| !part.is_empty()));
+        warnings.push(match part {
+            true => format!("container {name} mounts Secret {secret} by subPath at {path}: Kubernetes never updates such a mount, it goes on showing the certificate of the pod's start; take the mount out, the agent has its own"),
+            false => format!("container {name} mounts Secret {secret} at {path}: the private key is needed in the agent's container alone; take the mount out"),
+        });
+    }
+    let variables = items(&container["env"]).map(|variable| &variable["valueFrom"]["secretKeyRef"]);
+    let sources = items(&container["envFrom"]).map(|source| &source["secretRef"]);
+    if variables.chain(sources).any(|reference| reference["name"] == secret) {
+        warnings.push(format!("container {name} has Secret {secret} in its environment: it is never updated there, and the private key is needed in the agent's container alone; take it out"));
+    }
+    warnings
+}
+
+fn shows(volume: &Value, secret: &str) -> bool {
+    volume["secret"]["secretName"] == secret
+        || items(&volume["projected"]["sources"]).any(|source| source["secret"]["name"] == secret)
+}
+
+/// What kubelet would ask of the app at a port where only the pod's own containers reach it.
+fn unreachable_probes(container: &Value, settings: &Settings) -> Vec<String> {
+    let name = container["name"].as_str().unwrap_or_default();
+    let mut warnings = Vec::new();
+    let mut warn = |place: &str, action: &Value, kinds: &[&str]| {
+        for kind in kinds {
+            let asked = probes::port(container, &action[kind]["port"]);
+            if let Some(port) = asked.filter(|port| settings.targets().any(|target| target.port() == *port)) {
+                warnings.push(format!("container {name}: {place} with {kind} at port {port} does not reach an app that listens on loopback; use httpGet with scheme HTTP in a probe, which the agent carries, or exec"));
+            }
+        }
+    };
+    for probe in PROBES {
+        let action = &container[probe];
+        warn(probe, action, &["tcpSocket", "grpc"]);
+        if !probes::is_relayed(container, action, settings)
+            && action["httpGet"]["host"].as_str().is_none_or(str::is_empty)
+        {
+            warn(probe, action, &["httpGet"]);
+        }
+    }
+    for hook in ["postStart", "preStop"] {
+        warn(&format!("lifecycle.{hook}"), &container["lifecycle"][hook], &["httpGet", "tcpSocket"]);
+    }
+    warnings
+}
+
+/// The agent runs without privileges; most container runtimes let it take any port nevertheless.
+fn privileged_ports(pod: &Value, settings: &Settings) -> Option<String> {
+    let listens = settings.inbound.iter().map(|route| route.listen);
+    let listens =
+        listens.chain(settings.outbound.iter().map(|route| route.listen)).chain(settings.http_proxy);
+    let port = listens.map(|listen| listen.port()).find(|port| *port < UNPRIVILEGED)?;
+    let sysctl = "net.ipv4.ip_unprivileged_port_start";
+    let allowed = items(&pod["spec"]["securityContext"]["sysctls"]).any(|set| set["name"] == sysctl);
+    (!allowed).then(|| format!("port {port} is below {UNPRIVILEGED} and the agent has no privileges: use a higher one (a Service may still show {port}), or set the pod's sysctl {sysctl} to 0"))
+}
