@@ -10,6 +10,7 @@ mod hostile;
 mod http;
 mod kubernetes;
 mod latency;
+mod manifests;
 mod messages;
 mod outbound;
 mod proxy;
