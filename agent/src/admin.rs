@@ -1,6 +1,7 @@
 //! The admin listener: plain HTTP, GET only, no secrets. And `/proof`, the same house behind mTLS.
 
 mod page;
+pub mod probe;
 pub mod proof;
 
 use std::convert::Infallible;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -18,6 +20,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+use probe::Probe;
 
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -32,24 +36,35 @@ const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
 pub struct Admin {
     health: Health,
     metrics: Metrics,
+    probes: Vec<Probe>,
     places: Places,
 }
 
 impl Admin {
-    pub fn new(health: Health, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { health, metrics, places: Places::new(MAX_CONNECTIONS) })
+    pub fn new(health: Health, metrics: Metrics, probes: Vec<Probe>) -> Arc<Self> {
+        Arc::new(Self { health, metrics, probes, places: Places::new(MAX_CONNECTIONS) })
     }
 
     pub async fn connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
-        self.places.hold(serve_http(socket, |request| self.answer(request))).await;
+        let admin = &self;
+        self.places.hold(serve_http(socket, |request| async move { admin.answer(&request).await })).await;
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let now = SystemTime::now();
         if request.method() != Method::GET {
             return only_get();
         }
         match request.uri().path() {
+            path if path.starts_with(probe::PREFIX) => {
+                let asked = request.uri().path_and_query().map_or(path, |asked| asked.as_str());
+                match self.probes.iter().find(|probe| probe.admin_path() == asked) {
+                    Some(probe) => probe.relay(request).await,
+                    None => {
+                        text(StatusCode::NOT_FOUND, "no such probe: give it with --probe PORT/PATH\n".into())
+                    }
+                }
+            }
             "/livez" => text(StatusCode::OK, "alive\n".into()),
             "/readyz" => match self.health.unready(now) {
                 None => text(StatusCode::OK, "ready\n".into()),
@@ -70,12 +85,13 @@ impl Admin {
 }
 
 /// Serves one connection with small limits.
-async fn serve_http<S, A>(stream: S, answer: A)
+async fn serve_http<S, A, F>(stream: S, answer: A)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    A: Fn(&Request<Incoming>) -> Response<Full<Bytes>>,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
 {
-    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request))));
+    let service = service_fn(|request| answer(request).map(Ok::<_, Infallible>));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)

@@ -16,6 +16,7 @@ use listeners::Listeners;
 use crate::admin::Admin;
 use crate::admin::proof::ProofListener;
 use crate::complaints::Complaints;
+use crate::exposure;
 use crate::handshake::Handshakes;
 use crate::health::Health;
 use crate::inbound::Inbound;
@@ -110,10 +111,13 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
     };
     tokio::pin!(broken);
 
+    let (routes, report) = (settings.inbound.clone(), status.clone());
+    tokio::spawn(async move { exposure::watch(&routes, report).await });
+
     let (_never, always) = stop();
     let Listeners { admin, proof, inbound, outbound, http_proxy } = listeners;
     let here = [Handle::current()];
-    let serve_admin = Admin::new(health.clone(), metrics);
+    let serve_admin = Admin::new(health.clone(), metrics, settings.probes.clone());
     admin
         .listen()
         .map_err(bind_error)?
@@ -216,6 +220,7 @@ fn log_settings(settings: &Settings) {
         inbound = list(&settings.inbound),
         outbound = list(&settings.outbound),
         allow = list(&settings.allow.0),
+        probes = list(&settings.probes),
         client_auth = if settings.policy.public_server { "none" } else { "require" },
         workers = settings.workers,
         poll_interval = %span(settings.poll),

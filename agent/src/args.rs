@@ -155,6 +155,16 @@ pub struct RunArgs {
         help_heading = "Traffic"
     )]
     pub admin: String,
+    /// PORT/PATH of the app on loopback: kubelet, which cannot reach it, asks the admin port for
+    /// /probe/PORT/PATH instead (may be repeated)
+    #[arg(
+        long,
+        env = "HOTCERT_PROBE",
+        value_delimiter = ',',
+        value_name = "PORT/PATH",
+        help_heading = "Traffic"
+    )]
+    pub probe: Vec<String>,
     /// Where the control plane may see for itself what is served, with mTLS
     #[arg(
         long,

@@ -80,6 +80,7 @@ impl Health {
                 "not_before": date(held.not_before),
                 "serial": held.serial,
             })),
+            "exposed": report.exposed,
             "connections": self.connections(snapshot.as_deref()),
         })
     }

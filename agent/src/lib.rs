@@ -19,6 +19,7 @@ pub mod check;
 pub mod cli;
 mod complaints;
 mod crypto;
+mod exposure;
 pub mod handshake;
 mod health;
 pub mod hex;

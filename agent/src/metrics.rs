@@ -42,6 +42,7 @@ pub struct Metrics {
     peer_not_after: Family<NoLabels, FloatGauge>,
     api_watch: Family<NoLabels, Gauge>,
     api_failures: Family<ReasonLabels, Gauge>,
+    app_exposed: Gauge,
     tasks: Gauge,
     runtimes: Vec<tokio::runtime::Handle>,
 }
@@ -94,6 +95,7 @@ impl Metrics {
             peer_not_after: Family::default(),
             api_watch: Family::default(),
             api_failures: Family::default(),
+            app_exposed: Gauge::default(),
             tasks: Gauge::default(),
             registry: Registry::default(),
             health,
@@ -166,6 +168,11 @@ impl Metrics {
             "The earliest end of validity among peers' leaves",
             metrics.peer_not_after.clone(),
         );
+        r.register(
+            "app_exposed",
+            "Addresses beyond loopback that the app listens on, where it is reached around the agent",
+            metrics.app_exposed.clone(),
+        );
         r.register("tasks", "Tasks alive in the agent", metrics.tasks.clone());
         Self { registry, ..metrics }
     }
@@ -197,8 +204,10 @@ impl Metrics {
                 self.connections.get_or_create(&labels).set(count as i64);
             }
         }
+        let report = self.health.status.report();
+        self.app_exposed.set(report.exposed.len() as i64);
         self.api_watch.clear();
-        if let Some(api) = self.health.status.report().source.api {
+        if let Some(api) = report.source.api {
             self.api_watch.get_or_create(&NoLabels {}).set((api.state == ApiState::Watching).into());
             for (reason, failures) in api.failures {
                 self.api_failures.get_or_create(&ReasonLabels { reason }).set(failures as i64);

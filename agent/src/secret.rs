@@ -43,7 +43,7 @@ pub struct Follow {
 impl Follow {
     /// Follows until the last receiver is gone.
     pub fn start(self) -> watch::Receiver<View> {
-        let (sender, receiver) = watch::channel(View::new());
+        let (sender, receiver) = watch::channel(View::default());
         tokio::spawn(async move {
             let gone = sender.clone();
             tokio::select! {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::admin::probe::Probe;
 use crate::args::{IdentityArgs, RunArgs};
 use crate::authorize::AllowList;
 use crate::identity::Policy;
@@ -36,6 +37,7 @@ pub struct Settings {
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
     pub admin: SocketAddr,
+    pub probes: Vec<Probe>,
     pub proof: SocketAddr,
     pub workers: usize,
     pub limits: Limits,
@@ -71,6 +73,7 @@ impl Settings {
             errors.add("--allow", "with --client-auth none nobody shows a name to be allowed by");
         }
         let admin = errors.listen("--admin", &args.admin);
+        let probes = errors.all("--probe", &args.probe);
         let proof = errors.listen("--proof", &args.proof);
         let workers = match given(&args.workers) {
             Some(text) => errors.positive("--workers", text),
@@ -127,6 +130,7 @@ impl Settings {
                 outbound,
                 http_proxy,
                 admin,
+                probes,
                 proof,
                 workers,
                 limits,

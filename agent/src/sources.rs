@@ -52,6 +52,8 @@ impl Sources {
         let last = api.and_then(|api| api.last.as_deref());
         if let (Some(last), Some(volume)) = (last, volume)
             && volume.fingerprint() == last.fingerprint
+            // What was rolled back to may be there still from the time before.
+            && (!last.again || swapped_since(volume, last))
         {
             self.caught_up = last.number;
         }
@@ -100,9 +102,12 @@ impl Sources {
         if self.caught_up == last.number {
             return true;
         }
-        // Not one that the API replaced, and swapped in after the API was heard.
-        !api.superseded(content) && volume.changed_at.is_some_and(|swapped| swapped > last.received_at)
+        !api.superseded(content) && swapped_since(volume, last)
     }
+}
+
+fn swapped_since(volume: &Material, last: &Said) -> bool {
+    volume.changed_at.is_some_and(|swapped| swapped > last.received_at)
 }
 
 fn ails(state: &ApiState) -> String {

@@ -2,6 +2,7 @@
 //! read. What is served is not repeated here: that is the `Snapshot`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -36,6 +37,8 @@ pub struct Report {
     pub refused_trust: Option<Refusal>,
     pub held: Option<Held>,
     pub proof: Option<Proof>,
+    /// Where the app listens beyond loopback.
+    pub exposed: Vec<SocketAddr>,
     /// Set on SIGTERM, never taken back.
     pub draining: bool,
 }

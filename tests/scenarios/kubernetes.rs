@@ -2,11 +2,13 @@
 
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
+use kit::client::both;
 use kit::kube::{Account, ApiServer};
 use kit::pki::{Pair, Pki};
 use kit::within;
 use kube::api::{Api, WatchEvent, WatchParams};
 use kube::{Client, Error, ResourceExt as _};
+use serde_json::json;
 
 const NAMESPACE: &str = "shop";
 const SECRET: &str = "payments-tls";
@@ -157,15 +159,18 @@ fn a_token_is_worth_nothing_without_the_object_it_is_bound_to() {
 #[test]
 fn kubectl_is_told_what_the_api_server_thinks() {
     let cluster = Cluster::start();
-    let pod = |image: &str| {
-        format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: app}}, spec: {{containers: [{{name: app, {image}}}]}}}}"
-        )
+    let apply = |name: &str| {
+        let containers = json!([{"name": name, "image": "app"}]);
+        let metadata = json!({"name": "app", "namespace": NAMESPACE});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}});
+        cluster.server.kubectl(&["apply", "--dry-run=server", "-f", "-"], &pod.to_string())
     };
-    let apply =
-        |yaml: &str| cluster.server.kubectl(&["apply", "-n", NAMESPACE, "--dry-run=server", "-f", "-"], yaml);
-    let taken = apply(&pod("image: app"));
-    assert!(taken.status.success(), "{}", kit::client::both(&taken));
-    let refused = apply(&pod("command: [app]"));
-    assert!(!refused.status.success(), "{}", kit::client::both(&refused));
+    let taken = apply("app");
+    assert!(taken.status.success(), "{}", both(&taken));
+    let refused = apply("APP");
+    assert!(
+        !refused.status.success() && both(&refused).contains("spec.containers[0].name"),
+        "{}",
+        both(&refused)
+    );
 }

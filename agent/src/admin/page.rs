@@ -76,7 +76,16 @@ pub fn render(health: &Value) -> String {
     let connections =
         ["current", "previous", "older"].map(|generation| format!("{} {generation}", open[generation]));
     row(&mut page, "Connections", &connections.join(", "));
-    row(&mut page, "Source", &shown(&health["source"]["directory"]));
+    let source = &health["source"];
+    row(&mut page, "Source", &format!("{}: {}", shown(&source["kind"]), shown(&source["why"])));
+    for (name, place) in [("Volume", &source["directory"]), ("Secret", &source["api"]["secret"])] {
+        if place.is_string() {
+            row(&mut page, name, &shown(place));
+        }
+    }
+    for address in health["exposed"].as_array().into_iter().flatten() {
+        row(&mut page, "Notice", &format!("the app can be reached around the agent, at {}", shown(address)));
+    }
     for notice in health["source"]["notices"].as_array().into_iter().flatten() {
         row(&mut page, "Notice", &shown(notice));
     }

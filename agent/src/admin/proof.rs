@@ -1,10 +1,14 @@
 //! The proof listener: mTLS from the same snapshot as everything else, on its own port, so that the
 //! control plane can shake hands with the pod itself and see what it serves and whom it trusts.
 
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::{Method, StatusCode};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tracing::debug;
 
@@ -35,19 +39,22 @@ impl ProofListener {
             Ok(accepted) if accepted.self_check => plane.handshakes.count("proof", "self_check"),
             Ok(accepted) => {
                 plane.handshakes.count("proof", "ok");
-                serve_http(accepted.stream, |request| match (request.method(), request.uri().path()) {
-                    (&Method::GET, "/proof") => {
-                        typed(StatusCode::OK, "application/json", format!("{:#}\n", self.health.proof_json()))
-                    }
-                    (&Method::GET, _) => text(StatusCode::NOT_FOUND, "not here; try /proof\n".into()),
-                    _ => only_get(),
-                })
-                .await;
+                serve_http(accepted.stream, |request| ready(self.answer(&request))).await;
             }
             Err(error) => {
                 plane.handshakes.count("proof", error.result());
                 debug!(%from, %error, "proof handshake failed");
             }
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/proof") => {
+                typed(StatusCode::OK, "application/json", format!("{:#}\n", self.health.proof_json()))
+            }
+            (&Method::GET, _) => text(StatusCode::NOT_FOUND, "not here; try /proof\n".into()),
+            _ => only_get(),
         }
     }
 }

@@ -9,7 +9,8 @@ use super::*;
 use crate::identity::{Identity, Policy};
 use crate::material::{Credential, Material};
 use crate::peer::Peers;
-use crate::snapshot;
+use crate::snapshot::{self, Delivery};
+use crate::sources::Origin;
 use crate::tls::{ClientAuth, Configs};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -44,6 +44,7 @@ impl SecretObject {
         });
         Said {
             number: 0,
+            again: false,
             fingerprint: material.fingerprint(),
             material,
             resource_version: self.metadata.resource_version.clone().unwrap_or_default(),

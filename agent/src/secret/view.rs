@@ -36,6 +36,8 @@ pub enum ApiState {
 pub struct Said {
     /// Counts the contents from 1.
     pub number: u64,
+    /// It had been there before and was replaced: a rollback.
+    pub again: bool,
     pub material: Material,
     pub fingerprint: Fingerprint,
     pub resource_version: String,
@@ -56,8 +58,8 @@ impl ApiState {
     }
 }
 
-impl View {
-    pub fn new() -> Self {
+impl Default for View {
+    fn default() -> Self {
         Self {
             state: ApiState::Connecting,
             since: SystemTime::now(),
@@ -66,7 +68,9 @@ impl View {
             superseded: VecDeque::new(),
         }
     }
+}
 
+impl View {
     pub fn enter(&mut self, state: ApiState, now: SystemTime) {
         if self.state.as_str() != state.as_str() {
             self.since = now;
@@ -78,9 +82,10 @@ impl View {
         said.number = 1;
         if let Some(last) = &self.last {
             if last.fingerprint == said.fingerprint {
-                (said.number, said.received_at) = (last.number, last.received_at);
+                (said.number, said.again, said.received_at) = (last.number, last.again, last.received_at);
             } else {
                 said.number = last.number + 1;
+                said.again = self.superseded(said.fingerprint);
                 self.superseded.retain(|old| *old != said.fingerprint && *old != last.fingerprint);
                 self.superseded.push_back(last.fingerprint);
                 if self.superseded.len() > REMEMBERED {

@@ -29,7 +29,7 @@ fn material(content: &str, revision: Option<u64>, second: u64) -> Material {
 
 impl Case {
     fn new() -> Self {
-        Self { sources: Sources::default(), view: View::new(), volume: None }
+        Self { sources: Sources::default(), view: View::default(), volume: None }
     }
 
     fn api(mut self, second: u64, content: &str, revision: Option<u64>) -> Self {
@@ -37,6 +37,7 @@ impl Case {
         self.view.enter(ApiState::Watching, at(second));
         self.view.say(Said {
             number: 0,
+            again: false,
             fingerprint: material.fingerprint(),
             material,
             resource_version: String::new(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ByteString, NamespaceResourceScope};
@@ -61,17 +61,37 @@ impl ApiServer {
     pub fn namespace(&self, name: &str) {
         let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
         self.run(Api::<Namespace>::all(self.admin()).create(&PostParams::default(), &namespace)).unwrap();
-        self.create::<ServiceAccount>(name, json!({"metadata": {"name": "default"}}));
+        self.account(name, "default");
     }
 
     /// Creates a ServiceAccount without any rights, and a kubeconfig with a token for it.
     pub fn service_account(&self, namespace: &str, name: &str) -> Account {
-        self.create::<ServiceAccount>(namespace, json!({"metadata": {"name": name}}));
+        self.account(namespace, name);
         let path = |suffix: &str| self.path(&format!("{namespace}-{name}.{suffix}"));
         let token_file = write(&path("token"), self.token(namespace, name, None));
         let user = json!({"tokenFile": token_file});
         let kubeconfig = files::kubeconfig(&path("kubeconfig"), self.address, self.ca(), user);
         Account { namespace: namespace.into(), name: name.into(), kubeconfig, token_file }
+    }
+
+    /// Creates a ServiceAccount, with the token Secret that admission wants to see before Kubernetes 1.24,
+    /// and waits until a pod may run as it.
+    fn account(&self, namespace: &str, name: &str) {
+        let token = format!("{name}-token");
+        let account = json!({"metadata": {"name": name}, "secrets": [{"name": token}]});
+        let uid = self.create::<ServiceAccount>(namespace, account).uid();
+        let of =
+            json!({"kubernetes.io/service-account.name": name, "kubernetes.io/service-account.uid": uid});
+        let metadata = json!({"name": token, "annotations": of});
+        let secret = json!({"metadata": metadata, "type": "kubernetes.io/service-account-token"});
+        self.create::<Secret>(namespace, secret);
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "nobody", "labels": {"hotcert.dev/inject": "disabled"}},
+            "spec": {"serviceAccountName": name, "containers": [{"name": "app", "image": "app"}]},
+        }))
+        .unwrap();
+        let (pods, params) = (self.api::<Pod>(namespace), PostParams { dry_run: true, ..Default::default() });
+        until("admission to know the account", || self.run(pods.create(&params, &pod)).ok());
     }
 
     /// A token for a ServiceAccount. One that is bound to an object is worth nothing once the object

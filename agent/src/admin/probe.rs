@@ -1,0 +1,130 @@
+//! Probes of an app that listens on loopback, where kubelet cannot reach it: `GET /probe/8080/healthz`
+//! on the admin port asks `http://127.0.0.1:8080/healthz`. Only what was listed at start, and only the
+//! status comes back, so that this is no way around the agent.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{Empty, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderMap, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+
+use super::text;
+use crate::http::{MAX_HEAD_BYTES, remove_hop_headers, with_causes};
+use crate::target::Target;
+
+/// The prefix of the path under which probes are relayed.
+pub const PREFIX: &str = "/probe/";
+/// kubelet decides how long it waits; this only ends what it has long given up.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// One path of the app on its loopback port, written `8080/healthz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    port: u16,
+    path_and_query: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no PORT/PATH of the app, such as 8080/healthz")]
+pub struct ProbeError(String);
+
+impl Probe {
+    /// Where on the admin port it is answered.
+    pub fn admin_path(&self) -> String {
+        format!("{PREFIX}{self}")
+    }
+
+    pub async fn relay(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let asked = tokio::time::timeout(WITHIN, self.ask(request.headers().clone())).await;
+        match asked.unwrap_or_else(|_| Err(format!("no answer within {WITHIN:?}"))) {
+            // A redirection is a success to kubelet, which must not follow it out of here.
+            Ok(status) if status.is_success() || status.is_redirection() => {
+                text(StatusCode::OK, format!("the app answered {}\n", status.as_u16()))
+            }
+            Ok(status) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, format!("the app answered {}\n", status.as_u16()))
+            }
+            Err(cause) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{cause}\n")),
+        }
+    }
+
+    async fn ask(&self, mut headers: HeaderMap) -> Result<StatusCode, String> {
+        remove_hop_headers(&mut headers);
+        if let Some(host) = headers.get(HOST).and_then(|host| self.host_of_app(host)) {
+            headers.insert(HOST, host);
+        }
+        let app = Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)));
+        let stream = app.connect(WITHIN).await.map_err(|error| error.to_string())?;
+        let failed =
+            |error: hyper::Error| format!("the app at {app} gave no proper answer: {}", with_causes(&error));
+        let handshake = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.map_err(failed)?;
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.uri_mut() = self.path_and_query.parse().map_err(|error| format!("{error}"))?;
+        *request.headers_mut() = headers;
+        let status = async { sender.send_request(request).await.map(|response| response.status()) };
+        tokio::select! {
+            status = status => status.map_err(failed),
+            end = connection => Err(end.err().map_or_else(|| format!("the app at {app} closed"), failed)),
+        }
+    }
+
+    /// kubelet names the address that it dialled, unless the probe names a host of its own.
+    fn host_of_app(&self, host: &HeaderValue) -> Option<HeaderValue> {
+        let dialled: SocketAddr = host.to_str().ok()?.parse().ok()?;
+        HeaderValue::from_str(&SocketAddr::new(dialled.ip(), self.port).to_string()).ok()
+    }
+}
+
+impl FromStr for Probe {
+    type Err = ProbeError;
+
+    fn from_str(text: &str) -> Result<Self, ProbeError> {
+        let probe = || {
+            let slash = text.find('/')?;
+            let port = text[..slash].parse().ok().filter(|port| *port > 0)?;
+            let path_and_query: hyper::http::uri::PathAndQuery = text[slash..].parse().ok()?;
+            // What the URI would drop or change could not be matched again.
+            (path_and_query.as_str() == &text[slash..])
+                .then(|| Self { port, path_and_query: text[slash..].into() })
+        };
+        probe().ok_or_else(|| ProbeError(text.into()))
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.port, self.path_and_query)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_is_a_port_and_a_path() {
+        for good in ["8080/", "8080/healthz", "1/a?b=c&d=%2C"] {
+            assert_eq!(good.parse::<Probe>().unwrap().to_string(), good);
+        }
+        for bad in ["", "8080", "/healthz", "0/", "70000/", "x/y", "8080/a b", "8080/a#b"] {
+            assert_eq!(bad.parse::<Probe>(), Err(ProbeError(bad.into())));
+        }
+    }
+
+    #[test]
+    fn the_host_is_that_of_the_app_unless_the_probe_names_one() {
+        let probe: Probe = "8080/healthz".parse().unwrap();
+        let host = |text| probe.host_of_app(&HeaderValue::from_static(text));
+        assert_eq!(host("10.1.2.3:9640").unwrap(), "10.1.2.3:8080");
+        assert_eq!(host("[fd00::1]:9640").unwrap(), "[fd00::1]:8080");
+        assert_eq!(host("shop.example:80"), None);
+    }
+}
