@@ -85,7 +85,7 @@ impl Admin {
 }
 
 /// Serves one connection with small limits.
-async fn serve_http<S, A, F>(stream: S, answer: A)
+pub async fn serve_http<S, A, F>(stream: S, answer: A)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Incoming>) -> F,
@@ -100,17 +100,17 @@ where
     let _ = tokio::time::timeout(CONNECTION_WITHIN, connection).await;
 }
 
-fn only_get() -> Response<Full<Bytes>> {
+pub fn only_get() -> Response<Full<Bytes>> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into());
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     response
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+pub fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     typed(status, "text/plain; charset=utf-8", body)
 }
 
-fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+pub fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

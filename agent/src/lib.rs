@@ -11,7 +11,7 @@
 //! [`outbound`]. Connections that outlive the identity they were made under are in the [`ledger`].
 //! [`reload`] and the proxies do not know each other.
 
-mod admin;
+pub mod admin;
 pub mod agent;
 mod args;
 pub mod authorize;
@@ -27,24 +27,24 @@ mod http;
 pub mod identity;
 pub mod inbound;
 pub mod ledger;
-mod listener;
+pub mod listener;
 pub mod log;
 pub mod material;
 mod metrics;
 pub mod names;
 pub mod outbound;
-mod peer;
+pub mod peer;
 mod pem;
-mod places;
+pub mod places;
 mod plane;
 pub mod ports;
 pub mod rehearsal;
 pub mod relay;
 pub mod reload;
 pub mod secret;
-mod self_check;
+pub mod self_check;
 pub mod settings;
-mod shutdown;
+pub mod shutdown;
 pub mod snapshot;
 pub mod sources;
 pub mod status;

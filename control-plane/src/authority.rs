@@ -9,6 +9,7 @@ mod key;
 mod names;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -44,13 +45,15 @@ pub enum Usage {
     ClientOnly,
 }
 
-/// What a leaf is made from. It needs at least one name: a DNS name or a SPIFFE ID.
+/// What a leaf is made from. It needs at least one name: a DNS name, an address or a SPIFFE ID.
 #[derive(Clone, Debug, Default)]
 pub struct LeafRequest {
     /// The subject's common name, 1 to 64 characters; no peer checks it.
     pub common_name: String,
     /// Host names, the leftmost label may be `*`. No addresses, no trailing dot.
     pub dns_names: Vec<String>,
+    /// For servers that clients know by address alone.
+    pub ip_addresses: Vec<IpAddr>,
     /// `spiffe://trust-domain/path`.
     pub spiffe_id: Option<String>,
     pub algorithm: Algorithm,
@@ -85,7 +88,7 @@ pub struct Authority {
 pub enum AuthorityError {
     #[error("common name {name:?}: {problem}")]
     InvalidCommonName { name: String, problem: &'static str },
-    #[error("a leaf without a name: give at least one DNS name or a SPIFFE ID, peers check nothing else")]
+    #[error("a leaf without a name: give at least one DNS name, address or SPIFFE ID, peers check nothing else")]
     NoNames,
     #[error("DNS name {name:?}: {problem}")]
     InvalidDnsName { name: String, problem: &'static str },

@@ -1,12 +1,300 @@
-//! Controller.
+//! `hotcert controller`: the program that runs in the cluster. Today it is the admission webhook,
+//! which puts the agent into pods, and what that needs.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`args`] | the command line, judged |
+//! | [`webhook`] | HTTPS for API servers, and [`review`], what they ask |
+//! | [`certificate`] | the webhook's own certificate, renewed in the Secret and the `caBundle` |
+//! | [`sidecar`] | which kind of sidecar the cluster's nodes take |
+//! | [`health`], [`metrics`], [`admin`] | what it says of itself |
+//!
+//! The certificate goes out through the Secret and comes back in through the agent's own reload
+//! loop: judged, rehearsed, swapped at once, looked at from outside.
 
+mod admin;
+mod args;
+mod certificate;
+mod health;
+mod metrics;
+mod review;
+mod sidecar;
+mod webhook;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use clap::Args;
+use hotcert_agent::identity::Policy;
+use hotcert_agent::ledger::{Ledger, Limits};
+use hotcert_agent::listener::{BindError, Bound};
+use hotcert_agent::material::Layout;
+use hotcert_agent::reload::{self, Reload};
+use hotcert_agent::secret::{Follow, SecretRef};
+use hotcert_agent::self_check::{self, Dial};
+use hotcert_agent::shutdown::{Stopper, stop};
+use hotcert_agent::snapshot::{self, Publisher};
+use hotcert_agent::status::Status as ReloadStatus;
+use hotcert_agent::tls::ClientAuth;
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
 
-#[derive(Clone, Debug, Args)]
-pub struct ControllerArgs {}
+use admin::Admin;
+pub use args::ControllerArgs;
+use args::Settings;
+use certificate::Certificate;
+use health::{Health, Status};
+use metrics::{Counts, Metrics};
+use webhook::Webhook;
 
-pub fn main(_args: &ControllerArgs) -> ExitCode {
-    ExitCode::FAILURE
+/// After the delay, what requests in flight have left; an API server waits for no more than this.
+const GRACE: Duration = Duration::from_secs(10);
+const WORKERS: usize = 2;
+/// How often the Secret is looked at without a watch.
+const POLL: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+enum ControllerError {
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
+    Bind(Vec<BindError>),
+    #[error("{file}: {cause}; give a kubeconfig with --kubeconfig", file = .file.display())]
+    Kubeconfig { file: PathBuf, cause: KubeconfigError },
+    #[error("neither in a pod ({0}) nor with a kubeconfig: give one with --kubeconfig")]
+    NoCluster(#[from] InClusterError),
+    #[error("no client for the Kubernetes API: {0}")]
+    Client(#[from] kube::Error),
+    #[error("a part that must not end did, so the controller ends with it: {0}")]
+    Broken(String),
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+pub fn main(args: &ControllerArgs) -> ExitCode {
+    hotcert_agent::log::start(args.log_format, "hotcert");
+    let settings = match Settings::from_args(args) {
+        Ok(settings) => settings,
+        Err(errors) => {
+            for error in errors {
+                eprintln!("error: {error}");
+            }
+            eprintln!("\nFor more information, try '--help'.");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let ended = runtime.map_err(ControllerError::Io).and_then(|runtime| {
+        let ended = runtime.block_on(run(settings));
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), ControllerError> {
+    let mut signals = Signals::new()?;
+    let (webhook_listener, admin_listener) = bind(&settings)?;
+    let kubeconfig = settings.kubeconfig.clone().or_else(kubeconfig_outside_a_cluster);
+    let client = client(kubeconfig.as_ref()).await?;
+    let namespace = settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    log_settings(&settings, &namespace);
+
+    let (publisher, mut current) = snapshot::channel();
+    let (decide, mut sidecar) = watch::channel(None);
+    let (status, reload_status, counts) = (Status::default(), ReloadStatus::new(), Counts::default());
+    let certificate = Certificate {
+        client: client.clone(),
+        namespace: namespace.clone(),
+        service: settings.webhook_service.clone(),
+        webhook: settings.webhook_name.clone(),
+        timing: settings.timing,
+        status: status.clone(),
+    };
+    let reload = reload(namespace, kubeconfig, publisher, reload_status.clone());
+    let deciding = settings.sidecar;
+    let broken = async move {
+        let parts = [
+            tokio::spawn(async move { certificate.run().await; "renewing the certificate ended".to_owned() }),
+            tokio::spawn(async move {
+                let end = reload::run(reload).await;
+                format!("following the certificate ended: {end:?}")
+            }),
+            tokio::spawn(async move {
+                sidecar::follow(deciding, client, decide).await;
+                std::future::pending().await
+            }),
+        ];
+        let (end, ..) = futures_util::future::select_all(parts).await;
+        ControllerError::Broken(end.unwrap_or_else(|error| error.to_string()))
+    };
+    tokio::pin!(broken);
+
+    let health = Health {
+        current: current.clone(),
+        status: status.clone(),
+        reload: reload_status.clone(),
+        sidecar: sidecar.clone(),
+        counts: counts.clone(),
+    };
+    let here = [Handle::current()];
+    let (_never, always) = stop();
+    let admin = Admin::new(health, Metrics::new(&counts, &reload_status));
+    listen(admin_listener)?.serve(&here, &always, move |socket, from| Arc::clone(&admin).connection(socket, from));
+
+    // Nothing answers as if there were a certificate, and nothing is injected on a guess.
+    let unseen = current.clone();
+    let started = tokio::select! {
+        started = async { current.first().await.is_some() && sidecar.wait_for(Option::is_some).await.is_ok() } => started,
+        () = signals.next() => false,
+        error = &mut broken => return Err(error),
+    };
+    if !started {
+        info!("stopped before there was a certificate");
+        return Ok(());
+    }
+    let (close, open) = stop();
+    let (end, not_ended) = stop();
+    let webhook = Webhook::new(current, settings.agent_image.clone(), sidecar, counts, not_ended);
+    let dial = Dial::Inbound(webhook_listener.dial_address());
+    let serving = Arc::clone(&webhook);
+    listen(webhook_listener)?
+        .serve(&here, &open, move |socket, from| Arc::clone(&serving).connection(socket, from));
+    tokio::spawn(self_check::run(unseen, dial, reload_status, unused_ledger()));
+
+    tokio::select! {
+        () = signals.next() => {}
+        error = &mut broken => return Err(error),
+    }
+    tokio::select! {
+        () = drain(&settings, &status, &webhook, &close, &end) => Ok(()),
+        () = signals.next() => {
+            warn!("told to stop twice: ending at once");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Unready at once; called for a while yet, until nobody knows this pod's address; then the requests
+/// in flight.
+async fn drain(settings: &Settings, status: &Status, webhook: &Webhook, close: &Stopper, end: &Stopper) {
+    status.update(|report| report.draining = true);
+    webhook.close_after_next_response();
+    info!(delay = ?settings.shutdown_delay, "draining: unready, new connections still taken");
+    tokio::time::sleep(settings.shutdown_delay).await;
+    close.stop();
+    end.stop();
+    match tokio::time::timeout(GRACE, webhook.ended()).await {
+        Ok(()) => info!("drained"),
+        Err(_) => warn!(grace = ?GRACE, "the grace period is over: cutting what is still open"),
+    }
+}
+
+/// Both addresses, or all that could not be bound.
+fn bind(settings: &Settings) -> Result<(Bound, Bound), ControllerError> {
+    let webhook = Bound::bind("webhook", settings.webhook_listen);
+    let admin = Bound::bind("admin", settings.admin);
+    match (webhook, admin) {
+        (Ok(webhook), Ok(admin)) => Ok((webhook, admin)),
+        (webhook, admin) => Err(ControllerError::Bind(webhook.err().into_iter().chain(admin.err()).collect())),
+    }
+}
+
+fn listen(bound: Bound) -> Result<hotcert_agent::listener::Listening, ControllerError> {
+    bound.listen().map_err(|error| ControllerError::Bind(vec![error]))
+}
+
+/// `None` in a pod, which has a service account.
+fn kubeconfig_outside_a_cluster() -> Option<PathBuf> {
+    if Config::incluster().is_ok() {
+        return None;
+    }
+    let named = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty());
+    let file = match &named {
+        Some(paths) => std::env::split_paths(paths).find(|path| path.exists())?,
+        None => std::env::home_dir()?.join(".kube/config"),
+    };
+    file.exists().then_some(file)
+}
+
+async fn client(kubeconfig: Option<&PathBuf>) -> Result<Client, ControllerError> {
+    let config = match kubeconfig {
+        None => Config::incluster()?,
+        Some(file) => {
+            let failed = |cause| ControllerError::Kubeconfig { file: file.clone(), cause };
+            let content = Kubeconfig::read_from(file).map_err(failed)?;
+            Config::from_custom_kubeconfig(content, &KubeConfigOptions::default()).await.map_err(failed)?
+        }
+    };
+    Ok(Client::try_from(config)?)
+}
+
+/// API servers show no certificate of their own, and judge ours by the `caBundle`.
+fn reload(namespace: String, kubeconfig: Option<PathBuf>, publisher: Publisher, status: ReloadStatus) -> Reload {
+    let secret = SecretRef { namespace: Some(namespace), name: certificate::SECRET.into() };
+    Reload {
+        volume: None,
+        secret: Some(Follow { secret, layout: Layout::default(), kubeconfig }),
+        policy: Policy { public_server: true, serves: true, ..Policy::default() },
+        client_auth: ClientAuth::None,
+        poll: POLL,
+        publisher,
+        status,
+    }
+}
+
+/// The self-check asks it whether there is room; the webhook keeps room for itself.
+fn unused_ledger() -> Ledger {
+    let never = Duration::MAX;
+    Ledger::new(Limits {
+        max_connections: usize::MAX,
+        idle: never,
+        max_age: never,
+        request_head: never,
+        drain_after: never,
+        root_drain: never,
+    })
+}
+
+/// SIGTERM and SIGINT alike.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn log_settings(settings: &Settings, namespace: &str) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespace,
+        agent_image = settings.agent_image,
+        sidecar = ?settings.sidecar,
+        webhook = settings.webhook_name,
+        service = settings.webhook_service,
+        lifetime = %humantime::format_duration(settings.timing.lifetime),
+        overlap = %humantime::format_duration(settings.timing.overlap),
+        shutdown_delay = %humantime::format_duration(settings.shutdown_delay),
+        "starting"
+    );
 }

@@ -60,6 +60,7 @@ pub fn request(name: &str) -> LeafRequest {
     LeafRequest {
         common_name: name.into(),
         dns_names: vec![dns(name), "localhost".into()],
+        ip_addresses: Vec::new(),
         spiffe_id: Some(spiffe(name)),
         algorithm: Algorithm::P256,
         lifetime: HOUR,

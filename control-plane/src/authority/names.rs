@@ -26,7 +26,7 @@ pub(super) fn common_name(name: &str) -> Result<&str, AuthorityError> {
 }
 
 pub(super) fn subject_alt_names(request: &LeafRequest) -> Result<Vec<SanType>, AuthorityError> {
-    let mut names = Vec::with_capacity(request.dns_names.len() + 1);
+    let mut names: Vec<SanType> = request.ip_addresses.iter().copied().map(SanType::IpAddress).collect();
     for name in &request.dns_names {
         let invalid = |problem| AuthorityError::InvalidDnsName { name: name.clone(), problem };
         dns_problem(name).map_or(Ok(()), |problem| Err(invalid(problem)))?;

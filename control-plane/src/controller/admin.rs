@@ -1,0 +1,57 @@
+//! The admin listener: plain HTTP, GET only, no secrets.
+
+use std::future::ready;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use hotcert_agent::admin::{only_get, serve_http, text, typed};
+use hotcert_agent::places::Places;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::net::TcpStream;
+
+use super::health::Health;
+use super::metrics::Metrics;
+
+/// Probes and scrapers are few; more than this is somebody else.
+const MAX_CONNECTIONS: usize = 64;
+
+pub struct Admin {
+    health: Health,
+    metrics: Metrics,
+    places: Places,
+}
+
+impl Admin {
+    pub fn new(health: Health, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { health, metrics, places: Places::new(MAX_CONNECTIONS) })
+    }
+
+    pub async fn connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
+        self.places.hold(serve_http(socket, |request| ready(self.answer(&request)))).await;
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let now = SystemTime::now();
+        if request.method() != Method::GET {
+            return only_get();
+        }
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "alive\n".into()),
+            "/readyz" => match self.health.unready(now) {
+                None => text(StatusCode::OK, "ready\n".into()),
+                Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+            },
+            "/healthz" => typed(StatusCode::OK, "application/json", format!("{:#}\n", self.health.json(now))),
+            "/metrics" => typed(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                self.metrics.render(&self.health, now),
+            ),
+            _ => text(StatusCode::NOT_FOUND, "not here; try /livez, /readyz, /healthz or /metrics\n".into()),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The arguments of `hotcert controller`, and the settings they make when nothing is wrong with any.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use hotcert_agent::log::LogFormat;
+use hotcert_agent::ports::ADMIN;
+
+use super::certificate::plan::Timing;
+use super::sidecar::Choice;
+
+/// Within a third of a life the next certificate must be known, be served, and the old one forgotten.
+const OVERLAPS_IN_A_LIFE: u32 = 4;
+
+#[derive(Clone, Debug, Args)]
+pub struct ControllerArgs {
+    /// Where API servers call the webhook, over HTTPS
+    #[arg(long, env = "HOTCERT_WEBHOOK_LISTEN", default_value = "0.0.0.0:9443", value_name = "LISTEN")]
+    pub webhook_listen: String,
+    /// Where /livez, /readyz, /healthz and /metrics are served, without TLS
+    #[arg(long, env = "HOTCERT_ADMIN", default_value_t = format!("0.0.0.0:{ADMIN}"), value_name = "LISTEN")]
+    pub admin: String,
+    /// Where the webhook's Secret and Service are [default: the namespace of the token or kubeconfig]
+    #[arg(long, env = "HOTCERT_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Image of the agent that pods are given
+    #[arg(
+        long,
+        env = "HOTCERT_AGENT_IMAGE",
+        default_value_t = format!("hotcert-agent:{}", env!("CARGO_PKG_VERSION")),
+        value_name = "IMAGE"
+    )]
+    pub agent_image: String,
+    /// How the agent is put into pods that do not say
+    #[arg(long, env = "HOTCERT_SIDECAR", default_value = "auto", value_name = "KIND")]
+    pub sidecar: Choice,
+    /// How to reach the cluster [default: as a pod in it, or else $KUBECONFIG or ~/.kube/config]
+    #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of the MutatingWebhookConfiguration
+    #[arg(long, env = "HOTCERT_WEBHOOK_NAME", default_value = "hotcert", value_name = "NAME")]
+    pub webhook_name: String,
+    /// Service by which API servers reach the webhook
+    #[arg(long, env = "HOTCERT_WEBHOOK_SERVICE", default_value = "hotcert-webhook", value_name = "NAME")]
+    pub webhook_service: String,
+    /// Life of the webhook's own certificate, which is renewed after two thirds of it
+    #[arg(long, env = "HOTCERT_WEBHOOK_LIFETIME", default_value = "90d", value_name = "DURATION")]
+    pub webhook_lifetime: String,
+    /// How long an API server may take to hear of a new root
+    #[arg(long, env = "HOTCERT_WEBHOOK_OVERLAP", default_value = "5m", value_name = "DURATION")]
+    pub webhook_overlap: String,
+    /// After SIGTERM, how long new connections are taken while the pod leaves its endpoints
+    #[arg(long, env = "HOTCERT_SHUTDOWN_DELAY", default_value = "5s", value_name = "DURATION")]
+    pub shutdown_delay: String,
+    /// Form of the log on standard error; HOTCERT_LOG=debug shows more of it
+    #[arg(long, env = "HOTCERT_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub webhook_listen: SocketAddr,
+    pub admin: SocketAddr,
+    pub namespace: Option<String>,
+    pub agent_image: String,
+    pub sidecar: Choice,
+    pub kubeconfig: Option<PathBuf>,
+    pub webhook_name: String,
+    pub webhook_service: String,
+    pub timing: Timing,
+    pub shutdown_delay: Duration,
+}
+
+impl Settings {
+    /// All that is wrong with the arguments, or settings that can be run with.
+    pub fn from_args(args: &ControllerArgs) -> Result<Self, Vec<String>> {
+        let mut errors = Errors::default();
+        let webhook_listen = errors.listen("--webhook-listen", &args.webhook_listen);
+        let admin = errors.listen("--admin", &args.admin);
+        let lifetime = errors.duration("--webhook-lifetime", &args.webhook_lifetime);
+        let overlap = errors.duration("--webhook-overlap", &args.webhook_overlap);
+        let shutdown_delay = errors.duration("--shutdown-delay", &args.shutdown_delay);
+        let namespace = given(args.namespace.as_ref());
+        errors.name("--webhook-name", &args.webhook_name);
+        errors.name("--webhook-service", &args.webhook_service);
+        if let Some(namespace) = &namespace {
+            errors.name("--namespace", namespace);
+        }
+        if args.agent_image.is_empty() || args.agent_image.contains(char::is_whitespace) {
+            errors.add("--agent-image", format!("{:?} is no image, such as hotcert-agent:0.1.0", args.agent_image));
+        }
+        if let (Some(lifetime), Some(overlap)) = (lifetime, overlap)
+            && (lifetime < overlap.saturating_mul(OVERLAPS_IN_A_LIFE) || lifetime.is_zero())
+        {
+            errors.add("--webhook-lifetime", "make it at least four times --webhook-overlap, and not nothing");
+        }
+        match (webhook_listen, admin, lifetime, overlap, shutdown_delay) {
+            (Some(webhook_listen), Some(admin), Some(lifetime), Some(overlap), Some(shutdown_delay))
+                if errors.0.is_empty() =>
+            {
+                Ok(Self {
+                    webhook_listen,
+                    admin,
+                    namespace,
+                    agent_image: args.agent_image.clone(),
+                    sidecar: args.sidecar,
+                    kubeconfig: args.kubeconfig.clone().filter(|file| !file.as_os_str().is_empty()),
+                    webhook_name: args.webhook_name.clone(),
+                    webhook_service: args.webhook_service.clone(),
+                    timing: Timing { lifetime, overlap },
+                    shutdown_delay,
+                })
+            }
+            _ => Err(errors.0),
+        }
+    }
+}
+
+/// An empty value is none: that is how a manifest leaves an environment variable out.
+fn given(value: Option<&String>) -> Option<String> {
+    value.filter(|value| !value.is_empty()).cloned()
+}
+
+#[derive(Default)]
+struct Errors(Vec<String>);
+
+impl Errors {
+    fn add(&mut self, flag: &str, error: impl Display) {
+        self.0.push(format!("{flag}: {error}"));
+    }
+
+    fn listen(&mut self, flag: &str, text: &str) -> Option<SocketAddr> {
+        let parsed = text.parse();
+        if parsed.is_err() {
+            let hint = "an IP address, not a host name";
+            self.add(flag, format!("{text:?} is no ADDRESS:PORT, such as 127.0.0.1:9443 ({hint})"));
+        }
+        parsed.ok()
+    }
+
+    fn duration(&mut self, flag: &str, text: &str) -> Option<Duration> {
+        match humantime::parse_duration(text) {
+            Ok(duration) => Some(duration),
+            Err(error) => {
+                self.add(flag, format!("{text:?}: {error}; write it like 500ms, 30s or 90d"));
+                None
+            }
+        }
+    }
+
+    /// As Kubernetes names its objects (RFC 1123).
+    fn name(&mut self, flag: &str, text: &str) {
+        let is_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        if text.is_empty() || text.len() > 253 || !text.chars().all(is_ok) {
+            self.add(flag, format!("{text:?} is no name: lower-case letters, digits, hyphens and dots"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: ControllerArgs,
+    }
+
+    fn settings(flags: &[&str]) -> Result<Settings, Vec<String>> {
+        let words = ["hotcert"].iter().chain(flags);
+        Settings::from_args(&Cli::try_parse_from(words).unwrap().args)
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once_and_names_its_flag() {
+        let wrong = [
+            ("--webhook-listen", "localhost:9443"),
+            ("--admin", "9640"),
+            ("--namespace", "A b"),
+            ("--agent-image", "a b"),
+            ("--webhook-name", ""),
+            ("--webhook-service", "x_y"),
+            ("--webhook-overlap", "soon"),
+            ("--shutdown-delay", "5 parsecs"),
+        ];
+        let flags: Vec<_> = wrong.iter().flat_map(|(flag, value)| [*flag, *value]).collect();
+        let errors = settings(&flags).unwrap_err();
+        assert_eq!(errors.len(), wrong.len(), "{errors:#?}");
+        for (flag, _) in wrong {
+            assert!(errors.iter().any(|error| error.starts_with(flag)), "{flag} in {errors:#?}");
+        }
+    }
+
+    #[test]
+    fn a_life_has_room_for_its_renewal() {
+        assert!(settings(&["--webhook-lifetime", "12s", "--webhook-overlap", "2s"]).is_ok());
+        for (lifetime, overlap) in [("12s", "4s"), ("0s", "0s"), ("1m", "5m")] {
+            let errors = settings(&["--webhook-lifetime", lifetime, "--webhook-overlap", overlap]).unwrap_err();
+            assert!(errors[0].starts_with("--webhook-lifetime"), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_do() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(settings.timing.lifetime, Duration::from_secs(90 * 24 * 3600));
+        assert_eq!(settings.agent_image, concat!("hotcert-agent:", env!("CARGO_PKG_VERSION")));
+    }
+}

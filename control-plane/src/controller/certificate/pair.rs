@@ -1,0 +1,146 @@
+//! A leaf with its key and the root it was signed by. The root's key signs once and is gone: nothing
+//! that is stored could sign a second leaf.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hotcert_agent::hex::sha256_hex;
+use hotcert_agent::identity::{Identity, Leaf, Policy, Verdict};
+use hotcert_agent::material::{Layout, Material};
+use hotcert_agent::names::Names;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+use super::plan::Validity;
+use crate::authority::{Authority, AuthorityError, AuthorityRequest, LeafRequest, Usage};
+
+/// What API servers may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Lower case.
+    pub dns: Vec<String>,
+    pub ips: Vec<IpAddr>,
+}
+
+/// A usable pair.
+#[derive(Clone)]
+pub struct Pair {
+    pub certificate: Vec<u8>,
+    pub key: Zeroizing<Vec<u8>>,
+    pub root: Root,
+    pub leaf: Arc<Leaf>,
+}
+
+/// A root certificate that was fit to be one when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    pub pem: String,
+    /// RFC 4514 text.
+    pub subject: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error("the new certificate does not stand its own check ({0}): check this machine's clock")]
+    Unusable(String),
+}
+
+impl Wanted {
+    pub fn are_in(&self, names: &Names) -> bool {
+        self.dns.iter().all(|name| names.dns.contains(name)) && self.ips.iter().all(|ip| names.ips.contains(ip))
+    }
+}
+
+impl Pair {
+    pub fn make(wanted: &Wanted, lifetime: Duration, now: SystemTime) -> Result<Self, PairError> {
+        let common_name = format!("hotcert-webhook {}", serial_of(now));
+        let authority =
+            Authority::create(&AuthorityRequest { common_name, lifetime, ..Default::default() }, now)?;
+        let request = LeafRequest {
+            common_name: "hotcert-webhook".into(),
+            dns_names: wanted.dns.clone(),
+            ip_addresses: wanted.ips.clone(),
+            usage: Usage::ServerOnly,
+            lifetime,
+            ..LeafRequest::default()
+        };
+        let leaf = authority.issue(&request, now)?;
+        let root = authority.certificate_pem().as_bytes();
+        Self::judge(leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes(), root, now)
+    }
+
+    /// Read with the eyes of a peer that trusts this root alone.
+    pub fn judge(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Result<Self, PairError> {
+        let Verdict { leaf, trust } = verdict(certificate, key, root, now);
+        let unusable = |rejection: hotcert_agent::identity::Rejection| PairError::Unusable(rejection.to_string());
+        let leaf = leaf.map_err(unusable)?;
+        let trust = trust.map_err(unusable)?;
+        let subject = trust.iter().flat_map(|trust| &trust.roots).map(|root| root.subject.clone()).next();
+        Ok(Self {
+            certificate: certificate.to_vec(),
+            key: Zeroizing::new(key.to_vec()),
+            root: Root { pem: String::from_utf8_lossy(root).into_owned(), subject: subject.unwrap_or_default() },
+            leaf,
+        })
+    }
+
+    pub fn validity(&self, wanted: &Wanted) -> Validity {
+        let Leaf { not_before, not_after, names, .. } = &*self.leaf;
+        Validity { not_before: *not_before, not_after: *not_after, names: wanted.are_in(names) }
+    }
+}
+
+impl Root {
+    /// The roots of a bundle in its order, each once; what is none is passed over.
+    pub fn all(bundle: &[u8], now: SystemTime) -> Vec<Self> {
+        let mut roots: Vec<Self> = Vec::new();
+        for der in CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok) {
+            let pem = pem(&der);
+            let trust = verdict(b"", b"", pem.as_bytes(), now).trust.ok().flatten();
+            if let Some(found) = trust.iter().flat_map(|trust| &trust.roots).next()
+                && !roots.iter().any(|root| root.pem == pem)
+            {
+                roots.push(Self { pem, subject: found.subject.clone() });
+            }
+        }
+        roots
+    }
+}
+
+fn verdict(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Verdict {
+    let policy = Policy { serves: true, ..Policy::default() };
+    let material = Material::gather(&Layout::default(), None, true, |part| {
+        Ok(Zeroizing::new(match part {
+            "tls.crt" => certificate.to_vec(),
+            "tls.key" => key.to_vec(),
+            "ca.crt" => root.to_vec(),
+            _ => Vec::new(),
+        }))
+    });
+    Identity::parse(&material, &policy, None, now)
+}
+
+/// Tells the roots apart for whoever reads them.
+fn serial_of(now: SystemTime) -> String {
+    let mut random = [0; 8];
+    // Without it two roots of one second have one name, which is a pity and no more.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    format!("{} {}", humantime::format_rfc3339_seconds(now), &sha256_hex(&random)[..8])
+}
+
+fn pem(der: &[u8]) -> String {
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let text = STANDARD.encode(der);
+    for line in text.as_bytes().chunks(64) {
+        pem.extend(line.iter().copied().map(char::from));
+        pem.push('\n');
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
+}

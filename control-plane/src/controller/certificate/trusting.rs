@@ -1,0 +1,94 @@
+//! The MutatingWebhookConfiguration: which roots API servers trust, and by what name they ask for
+//! the webhook. Nothing in it is ever written but the `caBundle` of our own entries.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use serde_json::{Value, json};
+
+use super::pair::{Root, Wanted};
+
+/// Our entries; others beside them are not ours to touch.
+pub const ENTRIES: [&str; 2] = ["pods.hotcert.dev", "namespaces.hotcert.dev"];
+
+#[derive(Clone, Debug)]
+pub struct Trusting {
+    resource_version: String,
+    /// At least one.
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    name: String,
+    bundle: Vec<u8>,
+    url: Option<String>,
+}
+
+impl Trusting {
+    /// `None` when there is no entry of ours.
+    pub fn read(configuration: &MutatingWebhookConfiguration) -> Option<Self> {
+        let entries: Vec<_> = configuration
+            .webhooks
+            .iter()
+            .flatten()
+            .filter(|webhook| ENTRIES.contains(&webhook.name.as_str()))
+            .map(|webhook| Entry {
+                name: webhook.name.clone(),
+                bundle: webhook.client_config.ca_bundle.clone().unwrap_or_default().0,
+                url: webhook.client_config.url.clone(),
+            })
+            .collect();
+        let resource_version = configuration.metadata.resource_version.clone().unwrap_or_default();
+        (!entries.is_empty()).then_some(Self { resource_version, entries })
+    }
+
+    pub fn is_exactly(&self, bundle: &str) -> bool {
+        self.entries.iter().all(|entry| entry.bundle == bundle.as_bytes())
+    }
+
+    /// The roots that every entry trusts.
+    pub fn roots(&self, now: SystemTime) -> Vec<Root> {
+        let mut entries = self.entries.iter().map(|entry| Root::all(&entry.bundle, now));
+        let mut roots = entries.next().unwrap_or_default();
+        for other in entries {
+            roots.retain(|root| other.contains(root));
+        }
+        roots
+    }
+
+    /// A strategic merge patch, by which entries are merged by name. Refused by the API server if
+    /// anyone has changed the configuration since it was read.
+    pub fn patch(&self, bundle: &str) -> Value {
+        let ca_bundle = STANDARD.encode(bundle);
+        let webhooks: Vec<_> = self
+            .entries
+            .iter()
+            .map(|entry| json!({ "name": entry.name, "clientConfig": { "caBundle": ca_bundle } }))
+            .collect();
+        json!({ "metadata": { "resourceVersion": self.resource_version }, "webhooks": webhooks })
+    }
+
+    /// The names by which API servers ask: the Service's, and the hosts of entries with a URL.
+    pub fn wanted(trusting: Option<&Self>, service: &str, namespace: &str) -> Wanted {
+        let name = format!("{service}.{namespace}.svc").to_ascii_lowercase();
+        let mut wanted = Wanted { dns: vec![name.clone(), format!("{name}.cluster.local")], ips: Vec::new() };
+        let entries = trusting.iter().flat_map(|trusting| &trusting.entries);
+        for host in entries.filter_map(|entry| host(entry.url.as_deref()?)) {
+            match host.parse::<IpAddr>() {
+                Ok(ip) if !wanted.ips.contains(&ip) => wanted.ips.push(ip),
+                Err(_) if !wanted.dns.contains(&host) => wanted.dns.push(host),
+                _ => {}
+            }
+        }
+        wanted
+    }
+}
+
+fn host(url: &str) -> Option<String> {
+    let url: hyper::Uri = url.parse().ok()?;
+    Some(url.host()?.trim_matches(['[', ']']).to_ascii_lowercase())
+}

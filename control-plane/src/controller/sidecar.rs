@@ -1,0 +1,180 @@
+//! Which kind of sidecar the cluster takes. A native one (an init container that goes on running) on
+//! a node that does not know it is an init container that never ends, and the pod never starts; so
+//! it is chosen only where it is known that the API server and every node know it.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tracing::info;
+
+use crate::inject::pod::SidecarKind;
+
+/// Kubernetes knows native sidecars, without a feature gate, from this version on.
+const NATIVE_SINCE: Version = Version { major: 1, minor: 29 };
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+const LOOK_WITHIN: Duration = Duration::from_secs(30);
+const PAGE: u32 = 500;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// Native where the API server and every node are of version 1.29 or newer
+    Auto,
+    Native,
+    Container,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub kind: SidecarKind,
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Version {
+    major: u32,
+    minor: u32,
+}
+
+/// What the cluster says of itself, or why it does not. Versions as they are told: `v1.29.3-eks-1`.
+pub struct Versions {
+    pub server: Result<String, String>,
+    pub kubelets: Result<Vec<String>, String>,
+}
+
+pub fn decide(versions: &Versions) -> Decision {
+    let container = |why: String| Decision { kind: SidecarKind::Container, why };
+    let (server, kubelets) = match (&versions.server, &versions.kubelets) {
+        (Err(cause), _) => return container(format!("the API server's version is unknown: {cause}")),
+        (_, Err(cause)) => return container(format!("the nodes' versions are unknown: {cause}")),
+        (Ok(server), Ok(kubelets)) => (server, kubelets),
+    };
+    if !knows_native(server) {
+        return container(format!("the API server is {server}, native sidecars need 1.29"));
+    }
+    let old: Vec<_> = kubelets.iter().filter(|kubelet| !knows_native(kubelet)).collect();
+    match (old.first(), kubelets.len()) {
+        (_, 0) => container("no node is known yet, and the first may be an old one".into()),
+        (None, count) => Decision {
+            kind: SidecarKind::Native,
+            why: format!("the API server is {server}, and {count} of {count} nodes are 1.29 or newer"),
+        },
+        (Some(first), count) => container(format!(
+            "{} of {count} nodes are older than 1.29, or of unknown version (such as {first:?})",
+            old.len()
+        )),
+    }
+}
+
+fn knows_native(version: &str) -> bool {
+    Version::parse(version).is_some_and(|version| version >= NATIVE_SINCE)
+}
+
+impl Version {
+    /// Providers write `v1.29.3-gke.1`, and `29+` for a minor version.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim_start_matches('v').split('.');
+        let major = parts.next()?.parse().ok()?;
+        let minor = parts.next()?;
+        let digits = minor.find(|c: char| !c.is_ascii_digit()).unwrap_or(minor.len());
+        Some(Self { major, minor: minor[..digits].parse().ok()? })
+    }
+}
+
+/// Keeps the decision up to date; ends at once where it was made by a person.
+pub async fn follow(choice: Choice, client: Client, decision: watch::Sender<Option<Decision>>) {
+    let made = |kind| Decision { kind, why: "set by --sidecar".into() };
+    match choice {
+        Choice::Native => drop(decision.send_replace(Some(made(SidecarKind::Native)))),
+        Choice::Container => drop(decision.send_replace(Some(made(SidecarKind::Container)))),
+        Choice::Auto => loop {
+            let latest = decide(&look(&client).await);
+            // Said once, and again only when it changes.
+            if decision.borrow().as_ref() != Some(&latest) {
+                info!(sidecar = %latest.kind, why = latest.why, "sidecar kind decided");
+                decision.send_replace(Some(latest));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        },
+    }
+}
+
+async fn look(client: &Client) -> Versions {
+    let within = |cause| format!("no answer within {LOOK_WITHIN:?}: {cause}");
+    let server = tokio::time::timeout(LOOK_WITHIN, client.apiserver_version()).await;
+    let kubelets = tokio::time::timeout(LOOK_WITHIN, kubelets(client)).await;
+    Versions {
+        server: server
+            .map_err(|late| within(late.to_string()))
+            .and_then(|answer| answer.map_err(|error| error.to_string()))
+            .map(|info| format!("{}.{}", info.major, info.minor)),
+        kubelets: kubelets
+            .map_err(|late| within(late.to_string()))
+            .and_then(|answer| answer.map_err(|error| error.to_string())),
+    }
+}
+
+/// Page by page: nodes are large and may be thousands.
+async fn kubelets(client: &Client) -> Result<Vec<String>, kube::Error> {
+    let nodes = Api::<Node>::all(client.clone());
+    let mut versions = Vec::new();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = nodes.list(&page).await?;
+        versions.extend(list.items.into_iter().map(|node| {
+            node.status.and_then(|status| status.node_info).unwrap_or_default().kubelet_version
+        }));
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(versions),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(server: &str, kubelets: &[&str]) -> SidecarKind {
+        let kubelets = kubelets.iter().map(|version| (*version).to_owned()).collect();
+        decide(&Versions { server: Ok(server.into()), kubelets: Ok(kubelets) }).kind
+    }
+
+    #[test]
+    fn native_only_where_everything_is_known_to_take_it() {
+        use SidecarKind::{Container, Native};
+        let table: &[(&str, &[&str], SidecarKind)] = &[
+            ("1.29", &["v1.29.0"], Native),
+            ("1.37", &["v1.36.2", "v1.29.15-eks-1a2b", "v1.35.0+k3s1"], Native),
+            ("1.29+", &["v1.30.1-gke.100"], Native),
+            ("2.0", &["v2.1.0"], Native),
+            ("1.28", &["v1.29.0"], Container),
+            ("1.20", &["v1.20.2"], Container),
+            ("1.30", &["v1.30.0", "v1.28.9"], Container),
+            ("1.30", &["v1.30.0", ""], Container),
+            ("1.30", &["v1.30.0", "nightly"], Container),
+            ("1.30", &[], Container),
+            ("", &["v1.30.0"], Container),
+            ("1.x", &["v1.30.0"], Container),
+        ];
+        for (server, kubelets, kind) in table {
+            assert_eq!(decided(server, kubelets), *kind, "{server} {kubelets:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_taken_for_old_and_the_reason_is_told() {
+        let no = || Err("forbidden".to_owned());
+        for (versions, part) in [
+            (Versions { server: no(), kubelets: Ok(vec!["v1.30.0".into()]) }, "API server's version"),
+            (Versions { server: Ok("1.30".into()), kubelets: no() }, "nodes' versions"),
+        ] {
+            let decision = decide(&versions);
+            assert_eq!(decision.kind, SidecarKind::Container);
+            assert!(decision.why.contains(part) && decision.why.contains("forbidden"), "{}", decision.why);
+        }
+    }
+}
