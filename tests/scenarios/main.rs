@@ -11,6 +11,7 @@ mod hostile;
 mod http;
 mod kubernetes;
 mod latency;
+mod manifests;
 mod messages;
 mod outbound;
 mod proxy;
