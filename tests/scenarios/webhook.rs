@@ -132,7 +132,7 @@ impl Cluster {
     /// Waits until the API server calls the webhook and gets an answer.
     #[track_caller]
     fn wait_injecting(&self) {
-        until("a pod injected", || self.asking_pod().ok().filter(|pod| injected(pod)));
+        until("a pod injected", || self.asking_pod().ok().filter(injected));
     }
 }
 
@@ -274,7 +274,7 @@ fn garbage_is_refused_in_words_and_changes_nothing() {
     cluster.configure([&controller, &controller]);
     controller.wait_ready();
     let directory = tempfile::tempdir().unwrap();
-    let root = write(&directory.path().join("root.pem"), &cluster.bundle());
+    let root = write(&directory.path().join("root.pem"), cluster.bundle());
     let post = |path: &str, body: &[u8], args: &[&str]| -> Fetched {
         let body_file = directory.path().join("body");
         std::fs::write(&body_file, body).unwrap();
