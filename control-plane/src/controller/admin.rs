@@ -1,5 +1,6 @@
 //! The admin listener: plain HTTP, GET only, no secrets.
 
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -30,7 +31,7 @@ impl Admin {
     }
 
     pub async fn connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
-        self.places.hold(serve_http(socket, |request| std::future::ready(self.answer(&request)))).await;
+        self.places.hold(serve_http(socket, |request| ready(self.answer(&request)))).await;
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
