@@ -11,6 +11,7 @@ def arguments(description, **extra):
     parser.add_argument("address", type=lambda text: (text.rsplit(":", 1)[0], int(text.rsplit(":", 1)[1])))
     for name in ("cert", "key", "ca"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--server", default=SERVER, help="the name that the server must show")
     parser.add_argument("--tls", choices=["1.2", "1.3"])
     for name, default in extra.items():
         parser.add_argument(f"--{name}", default=default, type=type(default))
@@ -30,7 +31,7 @@ def connect(options, tls, session=None, timeout=20):
     plain = socket.create_connection(options.address, timeout=timeout)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        return tls.wrap_socket(plain, server_hostname=SERVER, session=session)
+        return tls.wrap_socket(plain, server_hostname=options.server, session=session)
     except BaseException:
         plain.close()
         raise

@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 
-from connect import SERVER, arguments, connect, context
+from connect import arguments, connect, context
 
-options = arguments(__doc__, keep=2, fresh=1)
+options = arguments(__doc__, keep=2, fresh=1, path="/bytes/2000", length=2000, has="")
 tls = context(options)
 done = threading.Event()
 counts = {"kept": 0, "fresh": 0, "connections": 0}
@@ -26,10 +26,11 @@ class Connection(http.client.HTTPConnection):
 
 def ask(connection, kind):
     try:
-        connection.request("GET", "/bytes/2000")
+        connection.request("GET", options.path)
         response = connection.getresponse()
         body = response.read()
-        if response.status != 200 or len(body) != 2000:
+        whole = options.has.encode() in body if options.has else len(body) == options.length
+        if response.status != 200 or not whole:
             raise ValueError(f"status {response.status}, {len(body)} bytes: {body[:80]}")
         with lock:
             counts[kind] += 1
@@ -40,7 +41,7 @@ def ask(connection, kind):
 
 
 def keep():
-    connection = Connection(SERVER)
+    connection = Connection(options.server)
     while not done.is_set():
         ask(connection, "kept")
         time.sleep(0.002)
@@ -48,7 +49,7 @@ def keep():
 
 def fresh():
     while not done.is_set():
-        connection = Connection(SERVER)
+        connection = Connection(options.server)
         ask(connection, "fresh")
         connection.close()
         time.sleep(0.005)
