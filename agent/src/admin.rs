@@ -27,8 +27,9 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::places::Places;
 
-/// Probes and scrapers are few; more than this is somebody else.
-const MAX_CONNECTIONS: usize = 64;
+/// Probes and scrapers are few; more than this is somebody else, who should find it hard to crowd out
+/// a probe that waits for the app.
+const MAX_CONNECTIONS: usize = 256;
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// One admin connection lives no longer, so that none can be held for ever.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(60);

@@ -98,6 +98,15 @@ pub struct RunArgs {
     /// and watch on it. While that works it is believed; --identity is then the start and the fallback
     #[arg(long, env = "HOTCERT_SECRET", value_name = "[NAMESPACE/]NAME", help_heading = "Identity")]
     pub secret: Option<String>,
+    /// How long the watch on the Secret may be silent; API servers say once a minute that all is well
+    #[arg(
+        long,
+        env = "HOTCERT_API_SILENCE",
+        default_value = "90s",
+        value_name = "DURATION",
+        help_heading = "Identity"
+    )]
+    pub api_silence: String,
     /// For --secret, in place of the pod's service account
     #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE", help_heading = "Identity")]
     pub kubeconfig: Option<PathBuf>,

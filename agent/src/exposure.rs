@@ -42,7 +42,7 @@ pub async fn watch(routes: &[InboundRoute], status: Status) {
             continue;
         }
         if exposed.is_empty() {
-            info!("the app is behind the agent again");
+            info!("nobody listens beyond loopback any more where the app is to be");
         }
         for at in exposed.iter().filter(|at| !before.contains(at)) {
             warn!(

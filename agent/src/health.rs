@@ -123,7 +123,6 @@ fn source(source: &Source) -> Value {
             "since": date(api.since),
             "resource_version": api.resource_version,
             "revision": api.revision,
-            "failures": api.failures,
         })),
     })
 }
@@ -159,7 +158,7 @@ fn served(snapshot: &Snapshot, report: &Report, now: SystemTime) -> Value {
         "published_at": date(snapshot.published_at),
         "delivered_by": snapshot.delivery.from.as_str(),
         "written_at": snapshot.delivery.written_at.map(date),
-        "written_to_published_seconds": snapshot.delivery.written_at.map(|written| seconds_between(written, snapshot.published_at)),
+        "written_to_published_seconds": written_to_published(snapshot),
         "proof": proof(snapshot, report.proof.as_ref()),
     })
 }
@@ -191,6 +190,12 @@ fn refusal(refusal: &Refusal) -> Value {
 
 fn date(time: SystemTime) -> String {
     format_rfc3339_seconds(time).to_string()
+}
+
+/// By two clocks, and one of them to the second. `None` for what was there at start.
+fn written_to_published(snapshot: &Snapshot) -> Option<i64> {
+    snapshot.delivery.changed_at?;
+    Some(seconds_between(snapshot.delivery.written_at?, snapshot.published_at))
 }
 
 /// Negative when `to` is before `from`.

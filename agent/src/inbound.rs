@@ -2,7 +2,7 @@
 
 mod app;
 mod http;
-mod identity_header;
+pub mod identity_header;
 
 use std::fmt;
 use std::future::Future;

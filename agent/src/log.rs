@@ -12,6 +12,10 @@ pub enum LogFormat {
     Json,
 }
 
+/// The Kubernetes client logs whole answers that it cannot parse, and ours hold private keys; what goes
+/// wrong with it is said by those who use it.
+const SILENT: [&str; 2] = ["kube_client=off", "kube_runtime=off"];
+
 /// Starts the log. `HOTCERT_LOG` says how much: a bare level is about `program`, the name of its
 /// crate, since what its libraries say at that level would drown it.
 pub fn start(format: LogFormat, program: &str) {
@@ -23,11 +27,8 @@ pub fn start(format: LogFormat, program: &str) {
             .filter(|_| !wanted.is_empty())
             .unwrap_or_else(|| EnvFilter::new("info")),
     };
-    // It logs whole answers that it cannot parse, and ours hold private keys.
-    let filter = match "kube_client=off".parse() {
-        Ok(silence) => filter.add_directive(silence),
-        Err(_) => filter,
-    };
+    let filter =
+        SILENT.iter().filter_map(|silent| silent.parse().ok()).fold(filter, EnvFilter::add_directive);
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second call in one process keeps the first log.

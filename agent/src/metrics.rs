@@ -41,7 +41,6 @@ pub struct Metrics {
     connections: Family<ConnectionLabels, Gauge>,
     peer_not_after: Family<NoLabels, FloatGauge>,
     api_watch: Family<NoLabels, Gauge>,
-    api_failures: Family<ReasonLabels, Gauge>,
     app_exposed: Gauge,
     tasks: Gauge,
     runtimes: Vec<tokio::runtime::Handle>,
@@ -50,11 +49,6 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RootLabels {
     root: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,7 +88,6 @@ impl Metrics {
             connections: Family::default(),
             peer_not_after: Family::default(),
             api_watch: Family::default(),
-            api_failures: Family::default(),
             app_exposed: Gauge::default(),
             tasks: Gauge::default(),
             registry: Registry::default(),
@@ -147,8 +140,8 @@ impl Metrics {
         );
         r.register(
             "api_failures",
-            "Times the watch on the Secret was lost or could not begin, by reason, since start",
-            metrics.api_failures.clone(),
+            "Times the watch on the Secret was lost or could not begin, by reason",
+            metrics.health.status.api_failures.clone(),
         );
         r.register("handshakes", "TLS handshakes by side and result", plane.handshakes.0.clone());
         r.register(
@@ -209,9 +202,6 @@ impl Metrics {
         self.api_watch.clear();
         if let Some(api) = report.source.api {
             self.api_watch.get_or_create(&NoLabels {}).set((api.state == ApiState::Watching).into());
-            for (reason, failures) in api.failures {
-                self.api_failures.get_or_create(&ReasonLabels { reason }).set(failures as i64);
-            }
         }
         let leaf = snapshot.as_ref().map(|snapshot| &snapshot.identity.leaf);
         set_or_leave_out(&self.leaf_not_after, leaf.map(|leaf| seconds(leaf.not_after)));

@@ -46,7 +46,7 @@ pub async fn run(mut reload: Reload) -> Result<(), ReloadError> {
     let mut directory = reload.volume.clone().map(|volume| Directory::new(volume, Arc::clone(&hint)));
     let secret = reload.secret.take();
     let name = secret.as_ref().map(|follow| follow.secret.to_string());
-    let mut api = secret.map(Follow::start);
+    let mut api = secret.map(|follow| follow.start(reload.status.api_failures.clone()));
     let mut hangup = signal(SignalKind::hangup())?;
     let mut state = State::new(reload);
     loop {

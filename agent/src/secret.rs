@@ -6,23 +6,36 @@ mod object;
 mod trouble;
 mod view;
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures_util::StreamExt as _;
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::watcher::{self, watch_object};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, ResourceExt as _};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::material::Layout;
+use crate::status::ApiLabels;
 use object::SecretObject;
 pub use trouble::Trouble;
 pub use view::{ApiState, Said, View};
+
+/// For anything but the watch itself.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// A watch that lasted so long was well: what comes next is new trouble.
+const WELL_AFTER: Duration = Duration::from_secs(30);
+/// The API server ends a watch after minutes; one that ends sooner is trouble.
+const SHORTEST_WATCH: Duration = Duration::from_secs(5);
 
 /// A Secret by name. Without a namespace it is in the pod's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,58 +51,90 @@ pub struct Follow {
     pub layout: Layout,
     /// Instead of the service account that is mounted in the pod.
     pub kubeconfig: Option<PathBuf>,
+    /// A watch on which nothing moves for longer is taken for dead. API servers say about once a
+    /// minute that nothing has changed.
+    pub silence: Duration,
 }
 
 impl Follow {
-    /// Follows until the last receiver is gone.
-    pub fn start(self) -> watch::Receiver<View> {
+    /// Follows until the last receiver is gone. Failures are counted.
+    pub fn start(self, failures: Family<ApiLabels, Counter>) -> watch::Receiver<View> {
         let (sender, receiver) = watch::channel(View::default());
         tokio::spawn(async move {
             let gone = sender.clone();
             tokio::select! {
-                () = self.run(&sender) => {}
+                () = self.run(&sender, &failures) => {}
                 () = gone.closed() => {}
             }
         });
         receiver
     }
 
-    async fn run(self, view: &watch::Sender<View>) {
-        let mut pause = Pause::default();
+    async fn run(self, view: &watch::Sender<View>, failures: &Family<ApiLabels, Counter>) {
+        let mut patience = Patience::default();
         loop {
-            let trouble = match self.watch(view, &mut pause).await {
-                Ok(()) => Trouble::ended(),
-                Err(trouble) => trouble,
-            };
-            let wait = pause.after(&trouble);
-            self.lose(view, trouble);
-            tokio::time::sleep(wait).await;
+            let begin = Instant::now();
+            let Err(trouble) = self.watch(view).await;
+            if begin.elapsed() > WELL_AFTER {
+                patience = Patience::default();
+            }
+            failures.get_or_create(&ApiLabels { reason: trouble.reason }).inc();
+            if patience.said.insert(trouble.reason) {
+                warn!(
+                    secret = %self.secret,
+                    reason = trouble.reason,
+                    detail = trouble.detail,
+                    "the Secret cannot be followed through the Kubernetes API; trying again"
+                );
+            }
+            let pause = patience.pause(&trouble);
+            view.send_modify(|view| view.enter(ApiState::Lost(trouble), SystemTime::now()));
+            tokio::time::sleep(pause).await;
         }
     }
 
     /// One client, made anew each time: the token and the roots in the pod may have changed.
-    async fn watch(&self, view: &watch::Sender<View>, pause: &mut Pause) -> Result<(), Trouble> {
+    async fn watch(&self, view: &watch::Sender<View>) -> Result<Infallible, Trouble> {
         let mut config = self.config().await?;
         // Trying again is what `run` does, where it can be seen.
         config.default_retry = false;
+        config.connect_timeout = Some(ANSWER_WITHIN);
         let namespace = self.secret.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| Trouble::of_client(&error))?;
+        let client = Client::try_from(config).map_err(|error| Trouble::of(&error))?;
         let api: Api<SecretObject> = Api::namespaced(client, &namespace);
-        let mut looks = Box::pin(watch_object(api, &self.secret.name));
-        while let Some(look) = looks.next().await {
-            match look {
-                Ok(object) => {
-                    pause.reset();
-                    self.hear(view, object);
+        // By name, so that a right to this one Secret is enough.
+        let only = format!("metadata.name={}", self.secret.name);
+
+        let list = answer(api.list(&ListParams::default().fields(&only))).await?;
+        let mut version = list.metadata.resource_version.unwrap_or_default();
+        let mut there = self.hear(view, list.items.into_iter().next());
+        loop {
+            let events = answer(api.watch(&WatchParams::default().fields(&only), &version)).await?;
+            self.enter(view, there);
+            let (mut events, begin) = (std::pin::pin!(events), Instant::now());
+            loop {
+                let Ok(event) = tokio::time::timeout(self.silence, events.next()).await else {
+                    return Err(Trouble::silent(self.silence));
+                };
+                match event.transpose().map_err(|error| Trouble::of(&error))? {
+                    Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                        version = object.resource_version().unwrap_or(version);
+                        there = self.hear(view, Some(object));
+                        self.enter(view, there);
+                    }
+                    Some(WatchEvent::Deleted(object)) => {
+                        version = object.resource_version().unwrap_or(version);
+                        there = false;
+                        self.enter(view, there);
+                    }
+                    Some(WatchEvent::Bookmark(mark)) => version = mark.metadata.resource_version,
+                    Some(WatchEvent::Error(status)) => return Err(Trouble::of_status(&status)),
+                    // In its own time: it goes on from where it was.
+                    None if begin.elapsed() > SHORTEST_WATCH => break,
+                    None => return Err(Trouble::ended()),
                 }
-                // The history it asked for is gone: the same stream begins with a new list.
-                Err(watcher::Error::WatchError(status)) if status.code == 410 => {
-                    self.lose(view, Trouble::expired());
-                }
-                Err(error) => return Err(Trouble::of_watch(&error)),
             }
         }
-        Ok(())
     }
 
     async fn config(&self) -> Result<Config, Trouble> {
@@ -104,51 +149,50 @@ impl Follow {
         }
     }
 
-    fn hear(&self, view: &watch::Sender<View>, object: Option<SecretObject>) {
+    /// Takes what the Secret holds, if there is one.
+    fn hear(&self, view: &watch::Sender<View>, object: Option<SecretObject>) -> bool {
         let said = object.map(|object| object.said(&self.layout));
-        view.send_modify(|view| {
-            let now = SystemTime::now();
-            let state = if said.is_some() { ApiState::Watching } else { ApiState::Absent };
-            if view.state != state {
-                match state {
-                    ApiState::Watching => info!(secret = %self.secret, "watching the Secret"),
-                    _ => warn!(secret = %self.secret, "there is no such Secret"),
-                }
-            }
-            view.enter(state, now);
-            if let Some(said) = said {
-                view.say(said);
-            }
-        });
+        let there = said.is_some();
+        if let Some(said) = said {
+            view.send_modify(|view| view.say(said));
+        }
+        there
     }
 
-    /// Says it once per reason, and again after it had been well in between.
-    fn lose(&self, view: &watch::Sender<View>, trouble: Trouble) {
-        view.send_modify(|view| {
-            let known = matches!(&view.state, ApiState::Lost(before) if before.reason == trouble.reason);
-            if !known {
-                warn!(
-                    secret = %self.secret,
-                    reason = trouble.reason,
-                    detail = trouble.detail,
-                    "the Secret cannot be followed through the Kubernetes API; trying again"
-                );
+    /// The watch is well.
+    fn enter(&self, view: &watch::Sender<View>, there: bool) {
+        let state = if there { ApiState::Watching } else { ApiState::Absent };
+        view.send_if_modified(|view| {
+            let changed = view.state != state;
+            match state {
+                ApiState::Watching if changed => info!(secret = %self.secret, "watching the Secret"),
+                _ if changed => warn!(secret = %self.secret, "there is no such Secret"),
+                _ => {}
             }
-            *view.failures.entry(trouble.reason).or_default() += 1;
-            view.enter(ApiState::Lost(trouble), SystemTime::now());
+            view.enter(state, SystemTime::now());
+            changed
         });
     }
 }
 
-/// Longer pauses after longer trouble, spread out so that a thousand agents do not come back at
-/// once. What only a person can change is asked for less often.
-struct Pause {
+async fn answer<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(answer) => answer.map_err(|error| Trouble::of(&error)),
+        Err(_) => Err(Trouble::silent(ANSWER_WITHIN)),
+    }
+}
+
+/// What there is of it between two good times.
+struct Patience {
     unreachable: ExponentialBackoff,
     refused: ExponentialBackoff,
+    /// Reasons that were logged.
+    said: BTreeSet<&'static str>,
 }
 
-impl Default for Pause {
+impl Default for Patience {
     fn default() -> Self {
+        // Jitter adds up to as much again, so that a thousand agents do not come back at once.
         let backoff = |longest| {
             ExponentialBuilder::new()
                 .with_min_delay(Duration::from_millis(500))
@@ -157,18 +201,15 @@ impl Default for Pause {
                 .with_jitter()
                 .build()
         };
-        Self { unreachable: backoff(30), refused: backoff(300) }
+        Self { unreachable: backoff(15), refused: backoff(150), said: BTreeSet::new() }
     }
 }
 
-impl Pause {
-    fn after(&mut self, trouble: &Trouble) -> Duration {
+impl Patience {
+    /// What only a person can change is asked for less often.
+    fn pause(&mut self, trouble: &Trouble) -> Duration {
         let backoff = if trouble.needs_a_person() { &mut self.refused } else { &mut self.unreachable };
-        backoff.next().unwrap_or(Duration::from_secs(30))
-    }
-
-    fn reset(&mut self) {
-        *self = Self::default();
+        backoff.next().unwrap_or(ANSWER_WITHIN)
     }
 }
 

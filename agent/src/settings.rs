@@ -57,10 +57,18 @@ impl Settings {
     pub fn from_args(args: &RunArgs) -> Result<Self, Vec<String>> {
         let mut errors = Errors::default();
         let mut policy = policy(&args.files, &mut errors);
-        let secret =
-            given(&args.secret).and_then(|text| errors.one("--secret", text.parse::<SecretRef>())).map(
-                |secret| Follow { secret, layout: layout(&args.files), kubeconfig: args.kubeconfig.clone() },
-            );
+        let silence = errors.some_duration("--api-silence", &args.api_silence);
+        let secret = given(&args.secret)
+            .and_then(|text| errors.one("--secret", text.parse::<SecretRef>()))
+            .map(|secret| Follow {
+                secret,
+                layout: layout(&args.files),
+                kubeconfig: args.kubeconfig.clone(),
+                silence,
+            });
+        if args.identity.is_none() && given(&args.secret).is_none() {
+            errors.add("--identity", "give a directory, or a Secret with --secret, or both");
+        }
         let inbound: Vec<InboundRoute> = errors.all("--inbound", &args.inbound);
         let outbound: Vec<OutboundRoute> = errors.all("--outbound", &args.outbound);
         let allow = AllowList(errors.all("--allow", &args.allow));
@@ -119,7 +127,7 @@ impl Settings {
         policy.serves = !inbound.is_empty();
         match (admin, proof) {
             (Some(admin), Some(proof)) if errors.0.is_empty() => Ok(Self {
-                identity: args.identity.clone().filter(|path| !path.as_os_str().is_empty()),
+                identity: args.identity.clone(),
                 secret,
                 layout: layout(&args.files),
                 policy,

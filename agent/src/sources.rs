@@ -94,15 +94,16 @@ impl Sources {
         if content == last.fingerprint {
             return true;
         }
-        if let (Some(volume), Some(last)) = (volume.revision, last.material.revision)
-            && volume != last
-        {
-            return volume > last;
-        }
         if self.caught_up == last.number {
             return true;
         }
-        !api.superseded(content) && swapped_since(volume, last)
+        if api.superseded(content) {
+            return false;
+        }
+        match (volume.revision, last.material.revision) {
+            (Some(volume), Some(last)) if volume != last => volume > last,
+            _ => swapped_since(volume, last),
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Status: what the reload loop and the self-check have to report, for `admin` and `metrics` to
 //! read. What is served is not repeated here: that is the `Snapshot`.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -21,6 +20,12 @@ pub struct Status {
     report: Arc<Mutex<Report>>,
     pub reloads: Family<ReloadLabels, Counter>,
     pub swap_to_served: Histogram,
+    pub api_failures: Family<ApiLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiLabels {
+    pub reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -73,7 +78,6 @@ pub struct ApiReport {
     pub since: SystemTime,
     pub resource_version: Option<String>,
     pub revision: Option<u64>,
-    pub failures: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -137,6 +141,7 @@ impl Status {
             report: Arc::default(),
             reloads: Family::default(),
             swap_to_served: Histogram::new(exponential_buckets(0.0005, 2.0, 18)),
+            api_failures: Family::default(),
         }
     }
 

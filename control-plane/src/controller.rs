@@ -57,6 +57,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const WORKERS: usize = 2;
 /// How often the Secret is looked at without a watch.
 const POLL: Duration = Duration::from_secs(5);
+/// API servers say about once a minute that nothing has changed.
+const SILENCE: Duration = Duration::from_secs(90);
 
 #[derive(Debug, thiserror::Error)]
 enum ControllerError {
@@ -254,7 +256,7 @@ fn reload(
     let secret = SecretRef { namespace: Some(namespace), name: certificate::SECRET.into() };
     Reload {
         volume: None,
-        secret: Some(Follow { secret, layout: Layout::default(), kubeconfig }),
+        secret: Some(Follow { secret, layout: Layout::default(), kubeconfig, silence: SILENCE }),
         policy: Policy { public_server: true, serves: true, ..Policy::default() },
         client_auth: ClientAuth::None,
         poll: POLL,

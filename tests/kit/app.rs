@@ -2,7 +2,7 @@
 //!
 //! `/headers` what arrived, as JSON · `/trailers` what came after the body · `/digest` SHA-256 and length
 //! of the request's body · `/bytes/N` N bytes with a length · `/chunked/N` N bytes without one ·
-//! `/slow/N` N KiB, one every 100 ms · `/status/N` that status ·
+//! `/slow/N` N KiB, one every 100 ms · `/status/N` that status · `/wants/NAME/VALUE` 200 if that header came, else 400 ·
 //! `/gated` one half at once, the other when `App::open_gate` was called.
 
 use std::convert::Infallible;
@@ -156,6 +156,11 @@ async fn respond(
         }
         "chunked" => Response::new(stream(number)),
         "status" => Response::builder().status(number as u16).body(Full::default().boxed()).unwrap(),
+        "wants" => {
+            let (name, value) = path["/wants/".len()..].split_once('/').unwrap_or_default();
+            let came = request.headers().get(name).is_some_and(|came| came == value);
+            Response::builder().status(if came { 200 } else { 400 }).body(Full::default().boxed()).unwrap()
+        }
         "gated" => {
             let (mut sender, body) = Channel::<Bytes, Infallible>::new(2);
             tokio::spawn(async move {

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::List;
 use k8s_openapi::api::core::v1::{Pod as PodObject, Secret, Service};
 use kit::client::{get, python_files, served};
 use kit::pipe::Pipe;
@@ -65,8 +64,7 @@ impl Demo {
     }
 
     pub fn pods(&self) -> Vec<Pod> {
-        let list: List<PodObject> = kubectl_json(&["get", "pods"]);
-        let there = list.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let there = pods().into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         let mut pods: Vec<_> = there.map(Pod::from).collect();
         pods.sort_by(|one, other| one.service.cmp(&other.service));
         pods
@@ -123,10 +121,7 @@ impl Demo {
             kubectl(&["rollout", "status", "deployment", service, "--timeout=120s"]);
         }
         // The old ones finish what they have.
-        within(Duration::from_secs(90), "the old pods gone", || {
-            let list: List<PodObject> = kubectl_json(&["get", "pods"]);
-            (list.items.len() == 2).then_some(())
-        });
+        within(Duration::from_secs(90), "the old pods gone", || (pods().len() == 2).then_some(()));
         for pod in self.pods() {
             assert_eq!(self.health(&pod)["source"]["api"], Value::Null);
         }
@@ -141,7 +136,8 @@ impl Demo {
 impl From<PodObject> for Pod {
     fn from(pod: PodObject) -> Self {
         let status = pod.status.unwrap();
-        let containers = status.container_statuses.unwrap_or_default();
+        let sidecars = status.init_container_statuses.unwrap_or_default();
+        let containers = [sidecars, status.container_statuses.unwrap_or_default()].concat();
         Self {
             service: pod.metadata.labels.unwrap()["app.kubernetes.io/name"].clone(),
             address: status.pod_ip.unwrap().parse().unwrap(),
@@ -192,6 +188,11 @@ impl Load {
         self.0.end();
         self.0.line()
     }
+}
+
+fn pods() -> Vec<PodObject> {
+    let list: Value = kubectl_json(&["get", "pods"]);
+    serde_json::from_value(list["items"].clone()).unwrap()
 }
 
 fn kubectl(args: &[&str]) -> Vec<u8> {

@@ -22,6 +22,7 @@ fn the_demo_of_the_readme_rotates_under_load() {
     for pod in &pods {
         assert!(pod.ready, "{pod:?}");
         assert_eq!(pod.containers.len(), 2, "the app and its agent: {pod:?}");
+        assert!(pod.containers.values().all(|(_, restarts)| *restarts == 0), "{pod:?}");
         assert_eq!(demo.health(pod)["source"]["kind"], "api", "{:#}", demo.health(pod));
         assert_eq!(demo.health(pod)["exposed"].as_array().map(Vec::len), Some(0));
     }

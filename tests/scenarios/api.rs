@@ -313,8 +313,7 @@ fn history_that_is_gone_is_listed_anew() {
     assert_eq!(believes(&agent, "api", "watched")["source"]["api"]["state"], "watching");
     line.cut();
     cluster.serves(&agent, &second);
-    let expired = agent.metrics().one("hotcert_api_failures", &[("reason", "expired")]);
-    assert!(expired >= 1.0, "the API server answered 410");
+    assert!(failures(&agent, "expired") >= 1.0, "the API server answered 410");
     believes(&agent, "api", "watched");
 }
 
@@ -333,7 +332,8 @@ fn no_key_and_no_token_is_logged_even_at_the_highest_level() {
     let cluster = Cluster::start();
     let (first, second) = (cluster.leaf(), cluster.leaf());
     cluster.publish(&first, None);
-    let launch = Launch::without_volume().env("HOTCERT_LOG", "trace");
+    let launch =
+        Launch::without_volume().env("HOTCERT_LOG", "trace,hyper=trace,rustls=trace,kube_client=trace");
     let agent = cluster.launch(launch, &cluster.account.kubeconfig);
     agent.wait_ready();
     cluster.publish(&second, None);
@@ -341,20 +341,59 @@ fn no_key_and_no_token_is_logged_even_at_the_highest_level() {
     let token = std::fs::read_to_string(&cluster.account.token_file).unwrap();
     let log = agent.log_text();
     for leaf in [&first, &second] {
-        let secret = leaf.key.lines().nth(1).unwrap();
-        let nested = base64(secret);
-        for text in [secret, &nested] {
+        let nested = base64(&leaf.key);
+        for text in [leaf.key.lines().nth(1).unwrap(), &nested[48..96]] {
             assert!(!log.contains(text), "a key is in the log");
         }
     }
+    assert!(log.contains("TRACE"), "libraries were heard");
     assert!(!log.contains(token.trim()), "the token is in the log");
 }
 
-/// A part of it as it stands in the base64 of the whole, wherever it begins there.
+/// As it stands in a Secret.
 fn base64(text: &str) -> String {
-    let output = std::process::Command::new("python3")
-        .args(["-c", "import base64,sys; print(base64.b64encode(sys.argv[1].encode()).decode()[:24])", text])
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    let script = "import base64,sys; print(base64.b64encode(sys.argv[1].encode()).decode())";
+    let output = std::process::Command::new("python3").args(["-c", script, text]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_line_that_went_silent_is_noticed_and_the_volume_believed() {
+    let cluster = Cluster::start();
+    let [first, second] = [cluster.leaf(), cluster.leaf()];
+    cluster.publish(&first, None);
+    let (volume, line) = (cluster.volume(&first), Line::to(cluster.server.address));
+    let launch = Launch::new(&volume.path).args(["--api-silence", "3s"]);
+    let agent = cluster.launch(launch, &through(&cluster, &line));
+    believes(&agent, "api", "watched");
+    line.hold();
+    volume.publish(&second, cluster.pki.roots());
+    believes(&agent, "volume", "silent");
+    cluster.serves(&agent, &second);
+    cluster.publish(&second, None);
+    line.cut();
+    believes(&agent, "api", "watched");
+}
+
+#[test]
+fn rights_that_do_not_suffice_to_watch_are_not_asked_for_in_a_hurry() {
+    let cluster = Cluster::without_rights();
+    let [mounted, written] = [cluster.leaf(), cluster.leaf()];
+    cluster.publish(&written, None);
+    cluster.server.grant_verbs(&cluster.account, SECRET, &["get", "list"]);
+    let agent = cluster.agent_with(&cluster.volume(&mounted));
+    agent.wait_ready();
+    lost(&agent, "forbidden");
+    // What could be read counts.
+    cluster.serves(&agent, &written);
+    until("asked again", || (failures(&agent, "forbidden") >= 3.0).then_some(()));
+    for said in
+        ["the Secret cannot be followed through the Kubernetes API; trying again", "watching the Secret"]
+    {
+        assert!(agent.log_lines(said).len() <= 1, "{}", agent.log_text());
+    }
+}
+
+fn failures(agent: &Agent, reason: &str) -> f64 {
+    agent.metrics().sum("hotcert_api_failures_total", &[("reason", reason)])
 }

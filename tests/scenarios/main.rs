@@ -14,6 +14,7 @@ mod latency;
 mod manifests;
 mod messages;
 mod outbound;
+mod probes;
 mod proxy;
 mod refusal;
 mod resumption;

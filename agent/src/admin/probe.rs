@@ -11,12 +11,13 @@ use bytes::Bytes;
 use http_body_util::{Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use super::text;
 use crate::http::{MAX_HEAD_BYTES, remove_hop_headers, with_causes};
+use crate::inbound::identity_header;
 use crate::target::Target;
 
 /// The prefix of the path under which probes are relayed.
@@ -44,7 +45,7 @@ impl Probe {
     pub async fn relay(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let asked = tokio::time::timeout(WITHIN, self.ask(request.headers().clone())).await;
         match asked.unwrap_or_else(|_| Err(format!("no answer within {WITHIN:?}"))) {
-            // A redirection is a success to kubelet, which must not follow it out of here.
+            // kubelet would follow one within the app; it cannot from here, and takes it for a success.
             Ok(status) if status.is_success() || status.is_redirection() => {
                 text(StatusCode::OK, format!("the app answered {}\n", status.as_u16()))
             }
@@ -57,6 +58,10 @@ impl Probe {
 
     async fn ask(&self, mut headers: HeaderMap) -> Result<StatusCode, String> {
         remove_hop_headers(&mut headers);
+        // No body goes with it, and nobody is vouched for.
+        identity_header::remove_claims(&mut headers);
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(EXPECT);
         if let Some(host) = headers.get(HOST).and_then(|host| self.host_of_app(host)) {
             headers.insert(HOST, host);
         }

@@ -30,7 +30,6 @@ pub fn authority(status: &Status, decision: &Decision<'_>, api: Option<&View>, s
             since: api.since,
             resource_version: api.last.as_ref().map(|last| last.resource_version.clone()),
             revision: api.last.as_ref().and_then(|last| last.material.revision),
-            failures: api.failures.clone(),
         });
     });
 }

@@ -1,5 +1,5 @@
-//! The Secret as it comes over the wire: only what the agent needs of it, the values wiped when
-//! dropped, and read so that no answer fails as a whole (a client library logs what it cannot parse).
+//! The Secret as it comes over the wire: decoded values are wiped when dropped, nothing of it is
+//! shown, and it is read so that no value makes the answer fail as a whole.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::Said;
 use crate::material::{Layout, MAX_FILE_BYTES, Material, PartError};
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct SecretObject {
     metadata: ObjectMeta,
     #[serde(default)]
@@ -89,9 +89,14 @@ impl Resource for SecretObject {
     }
 }
 
-impl fmt::Debug for Data {
+/// Not the annotations: kubectl leaves a copy of the whole Secret there.
+impl fmt::Debug for SecretObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        let keys: Vec<_> = self.data.0.keys().collect();
+        f.debug_struct("SecretObject")
+            .field("name", &self.metadata.name)
+            .field("keys", &keys)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,6 +180,7 @@ mod tests {
                 "name": "x",
                 "resourceVersion": "7",
                 "creationTimestamp": "2026-01-01T00:00:00Z",
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "hunter2"},
                 "managedFields": [{"time": "2026-01-02T00:00:00Z"}],
             },
             "data": data,

@@ -1,9 +1,10 @@
 //! Why the Secret cannot be followed, with what to do about it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use kube::config::{InClusterError, KubeconfigError};
-use kube::runtime::watcher;
+use kube::core::Status;
 
 use crate::http::with_causes;
 
@@ -16,13 +17,11 @@ pub struct Trouble {
 
 impl Trouble {
     pub fn ended() -> Self {
-        Self { reason: "ended", detail: "the API server ended the watch".into() }
+        Self { reason: "ended", detail: "the API server ended the watch as soon as it had begun".into() }
     }
 
-    pub fn expired() -> Self {
-        let detail =
-            "the API server no longer has the history that the watch went on from (410); listing again";
-        Self { reason: "expired", detail: detail.into() }
+    pub fn silent(within: Duration) -> Self {
+        Self { reason: "silent", detail: format!("nothing came from the API server for {within:?}") }
     }
 
     pub fn no_service_account(error: &InClusterError) -> Self {
@@ -38,21 +37,9 @@ impl Trouble {
         Self { reason: "kubeconfig", detail }
     }
 
-    pub fn of_watch(error: &watcher::Error) -> Self {
+    pub fn of(error: &kube::Error) -> Self {
         match error {
-            watcher::Error::InitialListFailed(error)
-            | watcher::Error::WatchStartFailed(error)
-            | watcher::Error::WatchFailed(error) => Self::of_client(error),
-            watcher::Error::WatchError(status) => Self::of_status(status.code, &status.message),
-            watcher::Error::NoResourceVersion => {
-                Self { reason: "answer", detail: "the API server's answer has no resourceVersion".into() }
-            }
-        }
-    }
-
-    pub fn of_client(error: &kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::of_status(status.code, &status.message),
+            kube::Error::Api(status) => Self::of_status(status),
             // What was received is not repeated: it may be a key.
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
                 Self { reason: "answer", detail: "the API server's answer cannot be read".into() }
@@ -61,7 +48,7 @@ impl Trouble {
         }
     }
 
-    fn of_status(code: u16, message: &str) -> Self {
+    pub fn of_status(Status { code, message, .. }: &Status) -> Self {
         let (reason, detail) = match code {
             401 => ("unauthorized", format!("the API server does not take the pod's token (401): {message}")),
             403 => (
@@ -70,6 +57,10 @@ impl Trouble {
                     "not allowed to get, list and watch it (403); `hotcert inject --rbac` prints the Role: {message}"
                 ),
             ),
+            410 => (
+                "expired",
+                format!("the API server has forgotten what the watch would go on from (410): {message}"),
+            ),
             _ => ("answer", format!("the API server answered {code}: {message}")),
         };
         Self { reason, detail }
@@ -77,6 +68,6 @@ impl Trouble {
 
     /// It will be the same until somebody changes something.
     pub fn needs_a_person(&self) -> bool {
-        matches!(self.reason, "forbidden" | "unauthorized" | "no_service_account" | "kubeconfig")
+        matches!(self.reason, "forbidden" | "no_service_account" | "kubeconfig")
     }
 }

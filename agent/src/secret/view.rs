@@ -1,6 +1,6 @@
 //! What the API has said of the Secret so far, as the reload loop sees it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -17,8 +17,6 @@ pub struct View {
     pub since: SystemTime,
     /// The last content, whatever became of the watch since.
     pub last: Option<Arc<Said>>,
-    /// Failures by reason.
-    pub failures: BTreeMap<&'static str, u64>,
     superseded: VecDeque<Fingerprint>,
 }
 
@@ -64,7 +62,6 @@ impl Default for View {
             state: ApiState::Connecting,
             since: SystemTime::now(),
             last: None,
-            failures: BTreeMap::new(),
             superseded: VecDeque::new(),
         }
     }

@@ -118,7 +118,13 @@ fn a_watch_that_is_well_is_believed_whatever_the_volume_shows() {
 fn a_rollback_of_the_secret_is_taken_even_to_a_lower_revision() {
     let case = Case::new().api(1, "A", Some(1)).api(2, "B", Some(2)).api(3, "A", Some(1)).serves(Api, "A");
     // And what was rolled back does not come back from a volume that had it.
-    case.volume(3, "B", None).lost().serves(Volume, "A");
+    case.volume(3, "B", Some(2)).lost().serves(Volume, "A");
+}
+
+#[test]
+fn a_volume_that_caught_up_may_go_back_to_a_lower_revision() {
+    let case = Case::new().api(1, "B", Some(12)).volume(1, "B", Some(12)).lost();
+    case.volume(2, "A", Some(1)).serves(Volume, "A");
 }
 
 #[test]

@@ -181,8 +181,10 @@ impl Webhook {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let is_http1 = request.version() < Version::HTTP_2;
-        let mut response = match (Entry::of(request.uri().path()), request.method()) {
+        let (request, body) = request.into_parts();
+        // Whatever the answer: a client that is still sending would not hear it.
+        let body = timeout(REQUEST_WITHIN, self.read(body)).await.unwrap_or(Err(BodyError::Late));
+        let mut response = match (Entry::of(request.uri.path()), request.method) {
             (None, _) => text(
                 StatusCode::NOT_FOUND,
                 "not here; the webhook is /mutate/pods and /mutate/namespaces\n".into(),
@@ -193,19 +195,18 @@ impl Webhook {
                 response
             }
             (Some(entry), _) => {
-                let (outcome, response) = self.admit(entry, request.into_body()).await;
+                let (outcome, response) = self.admit(entry, body);
                 self.counts.admission(entry.as_str(), outcome);
                 response
             }
         };
-        if is_http1 && self.closing.load(Relaxed) {
+        if request.version < Version::HTTP_2 && self.closing.load(Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    async fn admit(&self, entry: Entry, body: Incoming) -> (&'static str, Response<Full<Bytes>>) {
-        let body = timeout(REQUEST_WITHIN, self.read(body)).await.unwrap_or(Err(BodyError::Late));
+    fn admit(&self, entry: Entry, body: Result<Vec<u8>, BodyError>) -> (&'static str, Response<Full<Bytes>>) {
         let body = match body {
             Ok(body) => body,
             Err(error) => {
@@ -242,7 +243,7 @@ impl Webhook {
     }
 
     /// All of the body; what is held of all bodies is bounded. One that is too large is heard to its
-    /// end all the same, or the client would not hear the answer.
+    /// end all the same.
     async fn read(&self, mut body: Incoming) -> Result<Vec<u8>, BodyError> {
         let (mut read, mut room, mut length) = (Vec::new(), Vec::new(), 0);
         while let Some(frame) = body.frame().await {

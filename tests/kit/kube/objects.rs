@@ -112,9 +112,14 @@ impl ApiServer {
 
     /// Lets the account get, list and watch this one Secret, and waits until the API server agrees.
     pub fn grant(&self, account: &Account, secret: &str) {
+        self.grant_verbs(account, secret, &["get", "list", "watch"]);
+    }
+
+    /// The same for some verbs only.
+    pub fn grant_verbs(&self, account: &Account, secret: &str, verbs: &[&str]) {
         let name = role(secret);
         let rule = json!({
-            "apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get", "list", "watch"],
+            "apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": verbs,
         });
         self.create::<Role>(&account.namespace, json!({"metadata": {"name": name}, "rules": [rule]}));
         let binding = json!({
