@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use drain::drain;
@@ -30,7 +29,7 @@ use crate::plane::{OpenApps, Plane, Requests};
 use crate::reload::{self, Reload};
 use crate::self_check;
 use crate::settings::Settings;
-use crate::shutdown::stop;
+use crate::shutdown::{Signals, stop};
 use crate::snapshot;
 use crate::status::Status;
 use crate::volume::Volume;
@@ -186,25 +185,6 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
 
 fn bind_error(error: BindError) -> AgentError {
     AgentError::Bind(vec![error])
-}
-
-/// SIGTERM and SIGINT alike.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn log_settings(settings: &Settings) {

@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use hotcert_agent::hex::{hex, sha256_hex};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SerialNumber,
@@ -180,7 +181,7 @@ impl Authority {
 
     /// The fingerprint: SHA-256 over the certificate's DER, 64 lower-case hex digits.
     pub fn sha256(&self) -> String {
-        sha256(&self.certificate_der)
+        sha256_hex(&self.certificate_der)
     }
 
     pub fn not_after(&self) -> SystemTime {
@@ -191,7 +192,7 @@ impl Authority {
 impl Leaf {
     /// The fingerprint: SHA-256 over the certificate's DER, 64 lower-case hex digits.
     pub fn sha256(&self) -> String {
-        sha256(&self.certificate_der)
+        sha256_hex(&self.certificate_der)
     }
 }
 
@@ -247,14 +248,6 @@ fn date(moment: Option<SystemTime>) -> Result<OffsetDateTime, AuthorityError> {
         .and_then(|since| i64::try_from(since.as_secs()).ok())
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
         .ok_or(AuthorityError::DateOutOfRange)
-}
-
-fn sha256(der: &[u8]) -> String {
-    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

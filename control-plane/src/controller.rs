@@ -33,14 +33,13 @@ use hotcert_agent::material::Layout;
 use hotcert_agent::reload::{self, Reload};
 use hotcert_agent::secret::{Follow, SecretRef};
 use hotcert_agent::self_check::{self, Dial};
-use hotcert_agent::shutdown::{Stopper, stop};
+use hotcert_agent::shutdown::{Signals, Stopper, stop};
 use hotcert_agent::snapshot::{self, Publisher};
 use hotcert_agent::status::Status as ReloadStatus;
 use hotcert_agent::tls::ClientAuth;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -276,25 +275,6 @@ fn unused_ledger() -> Ledger {
         drain_after: never,
         root_drain: never,
     })
-}
-
-/// SIGTERM and SIGINT alike.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn log_settings(settings: &Settings, namespace: &str) {

@@ -234,12 +234,8 @@ fn without_rights_it_is_a_files_only_agent_and_says_so_once() {
     lost(&agent, "forbidden");
     volume.publish(&rotated, cluster.pki.roots());
     cluster.serves(&agent, &rotated);
-    let failures = |agent: &Agent| agent.metrics().one("hotcert_api_failures", &[("reason", "forbidden")]);
-    until("asked again", || (failures(&agent) >= 2.0).then_some(()));
-    assert_eq!(
-        agent.log_lines("the Secret cannot be followed through the Kubernetes API; trying again").len(),
-        1
-    );
+    until("asked again", || (failures(&agent, "forbidden") >= 3.0).then_some(()));
+    assert_eq!(agent.logged("403"), 1, "{}", agent.log_text());
 
     // Rights that come later count, and rights that go are gone with the watch.
     cluster.grant();

@@ -23,3 +23,4 @@ mod soak;
 mod swap;
 mod trust;
 mod webhook;
+mod workloads;

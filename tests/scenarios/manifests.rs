@@ -3,7 +3,7 @@
 
 mod applied;
 mod network;
-mod objects;
+pub mod objects;
 mod references;
 mod restricted;
 mod webhook;

@@ -1,35 +1,34 @@
 //! The admission webhook, called by a real API server: its own certificate changes under way and no
 //! pod is refused for it, and a dead one holds up the pods that asked for it and no others.
 
+use std::fs::read_to_string;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kit::agent::{Agent, Launch};
-use kit::client::{Curl, Fetched};
+use kit::client::{Curl, Fetched, both};
 use kit::kube::{Account, ApiServer};
 use kit::pki::write;
 use kit::until;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use rustix::process::Signal;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::manifests::objects::{folder, object, parse};
 
 const SYSTEM: &str = "hotcert-system";
 const SECRET: &str = "hotcert-webhook";
-const ENTRIES: [&str; 2] = ["pods", "namespaces"];
 
-struct Cluster {
-    server: ApiServer,
+pub struct Cluster {
+    pub server: ApiServer,
     account: Account,
 }
 
 impl Cluster {
-    /// With the rights that the controller needs and no others.
-    fn start() -> Self {
+    /// With the rights that the manifests give and no others.
+    pub fn start() -> Self {
         let server = ApiServer::start();
         for namespace in [SYSTEM, "shop", "asking"] {
             server.namespace(namespace);
@@ -38,72 +37,35 @@ impl Cluster {
         let namespaces = Api::<Namespace>::all(server.admin());
         server.run(namespaces.patch("asking", &PatchParams::default(), &Patch::Merge(label))).unwrap();
         let account = server.service_account(SYSTEM, "hotcert-controller");
-        let metadata = json!({"name": "hotcert-controller"});
-        let role = |kind: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "hotcert-controller"});
-        let subjects = json!([{"kind": "ServiceAccount", "name": account.name, "namespace": SYSTEM}]);
-        server.create::<Role>(
-            SYSTEM,
-            json!({"metadata": metadata, "rules": [
-                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
-                {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [SECRET],
-                 "verbs": ["get", "list", "watch", "update"]},
-            ]}),
-        );
-        server.create::<RoleBinding>(
-            SYSTEM,
-            json!({"metadata": metadata, "roleRef": role("Role"), "subjects": subjects}),
-        );
-        let cluster = Self { server, account };
-        cluster.create::<ClusterRole>(json!({"metadata": metadata, "rules": [
-            {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"],
-             "resourceNames": ["hotcert"], "verbs": ["get", "list", "watch", "patch"]},
-            {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
-        ]}));
-        cluster.create::<ClusterRoleBinding>(
-            json!({"metadata": metadata, "roleRef": role("ClusterRole"), "subjects": subjects}),
-        );
-        cluster
+        let rights = server.kubectl(&["apply", "-f", folder("base/rbac.yaml").to_str().unwrap()], "");
+        assert!(rights.status.success(), "{}", both(&rights));
+        Self { server, account }
     }
 
-    fn create<K>(&self, object: Value)
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>,
-        K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
-    {
-        let object = serde_json::from_value(object).unwrap();
-        self.server.run(Api::<K>::all(self.server.admin()).create(&PostParams::default(), &object)).unwrap();
-    }
-
-    fn controller(&self, args: &[&str]) -> Agent {
+    pub fn controller(&self, args: &[&str]) -> Agent {
         Launch::controller(&self.account.kubeconfig).args(["--namespace", SYSTEM]).args(args).start()
     }
 
-    /// The webhook configuration of the manifests, but for the URLs: of each entry another replica.
-    fn configure(&self, replicas: [&Agent; 2]) {
-        let entry = |entry: &str, replica: &Agent, namespaces: Value, objects: Value| {
-            json!({
-                "name": format!("{entry}.hotcert.dev"),
-                "clientConfig": {"url": format!("https://{}/mutate/{entry}", replica.address("webhook"))},
-                "namespaceSelector": {"matchExpressions": [namespaces]},
-                "objectSelector": {"matchExpressions": [objects]},
-                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
-                           "resources": ["pods"], "scope": "Namespaced"}],
-                "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
-                "timeoutSeconds": 5, "reinvocationPolicy": "IfNeeded",
-            })
-        };
-        let label = |operator: &str, values: &[&str]| json!({"key": "hotcert.dev/inject", "operator": operator, "values": values});
-        self.create::<MutatingWebhookConfiguration>(json!({"metadata": {"name": "hotcert"}, "webhooks": [
-            entry(ENTRIES[0], replicas[0], label("NotIn", &["disabled"]), label("In", &["enabled"])),
-            entry(ENTRIES[1], replicas[1], label("In", &["enabled"]), label("NotIn", &["enabled", "disabled"])),
-        ]}));
+    /// The webhook configuration of the manifests, but for the addresses: each entry is another replica's.
+    pub fn configure(&self, replicas: [&Agent; 2]) {
+        let mut configuration = object(
+            &parse(&read_to_string(folder("base/webhook.yaml")).unwrap()),
+            "MutatingWebhookConfiguration",
+        );
+        for (entry, replica) in configuration["webhooks"].as_array_mut().unwrap().iter_mut().zip(replicas) {
+            let path = entry["clientConfig"]["service"]["path"].as_str().unwrap();
+            entry["clientConfig"] = json!({"url": format!("https://{}{path}", replica.address("webhook"))});
+        }
+        let configuration: MutatingWebhookConfiguration = serde_json::from_value(configuration).unwrap();
+        let configurations = Api::all(self.server.admin());
+        self.server.run(configurations.create(&PostParams::default(), &configuration)).unwrap();
     }
 
     fn configuration(&self) -> MutatingWebhookConfiguration {
         self.server.run(Api::all(self.server.admin()).get("hotcert")).unwrap()
     }
 
-    fn bundle(&self) -> String {
+    pub fn bundle(&self) -> String {
         let webhooks = self.configuration().webhooks.unwrap();
         let bundles: Vec<_> = webhooks
             .into_iter()
@@ -134,7 +96,7 @@ impl Cluster {
 
     /// Waits until the API server calls the webhook and gets an answer.
     #[track_caller]
-    fn wait_injecting(&self) {
+    pub fn wait_injecting(&self) {
         until("a pod injected", || self.asking_pod().ok().filter(injected));
     }
 }

@@ -246,9 +246,9 @@ fn debug_shows_no_key() {
 
 #[test]
 fn fingerprint_is_sha256_of_the_der() {
-    assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     let root = authority();
-    assert_eq!(root.sha256(), sha256(root.certificate_der()));
+    assert_eq!(root.sha256(), sha256_hex(root.certificate_der()));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use hotcert_agent::ports::ADMIN;
 
 use super::certificate::plan::Timing;
 use super::sidecar::Choice;
+use crate::inject::AGENT_IMAGE;
 
 /// Within a third of a life the next certificate must be known, be served, and the old one forgotten.
 const OVERLAPS_IN_A_LIFE: u32 = 4;
@@ -27,12 +28,7 @@ pub struct ControllerArgs {
     #[arg(long, env = "HOTCERT_NAMESPACE", value_name = "NAME")]
     pub namespace: Option<String>,
     /// Image of the agent that pods are given
-    #[arg(
-        long,
-        env = "HOTCERT_AGENT_IMAGE",
-        default_value_t = format!("hotcert-agent:{}", env!("CARGO_PKG_VERSION")),
-        value_name = "IMAGE"
-    )]
+    #[arg(long, env = "HOTCERT_AGENT_IMAGE", default_value = AGENT_IMAGE, value_name = "IMAGE")]
     pub agent_image: String,
     /// How the agent is put into pods that do not say
     #[arg(long, env = "HOTCERT_SIDECAR", default_value = "auto", value_name = "KIND")]

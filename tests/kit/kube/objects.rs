@@ -128,19 +128,21 @@ impl ApiServer {
             "subjects": [{"kind": "ServiceAccount", "name": account.name, "namespace": account.namespace}],
         });
         self.create::<RoleBinding>(&account.namespace, binding);
-        until("the grant to count", || self.allows(account, secret).then_some(()));
+        until("the grant to count", || {
+            verbs.iter().all(|verb| self.allows(account, verb, secret)).then_some(())
+        });
     }
 
     /// Takes back what `grant` gave, and waits until the API server agrees.
     pub fn revoke(&self, account: &Account, secret: &str) {
         self.delete::<RoleBinding>(&account.namespace, &role(secret));
         self.delete::<Role>(&account.namespace, &role(secret));
-        until("the grant not to count", || (!self.allows(account, secret)).then_some(()));
+        until("the grant not to count", || (!self.allows(account, "get", secret)).then_some(()));
     }
 
-    fn allows(&self, account: &Account, secret: &str) -> bool {
+    fn allows(&self, account: &Account, verb: &str, secret: &str) -> bool {
         let Account { namespace, name, .. } = account;
-        let asked = json!({"namespace": namespace, "verb": "watch", "resource": "secrets", "name": secret});
+        let asked = json!({"namespace": namespace, "verb": verb, "resource": "secrets", "name": secret});
         let user = format!("system:serviceaccount:{namespace}:{name}");
         let review = json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": asked}});
         let reviews = Api::<SubjectAccessReview>::all(self.admin());
