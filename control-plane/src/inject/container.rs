@@ -18,10 +18,10 @@ const TOKEN_SECONDS: u32 = 3607;
 
 /// What kubelet waits before it kills, and what the agent's own defaults are made for.
 const USUAL_GRACE: i64 = 30;
-/// Left to kubelet and the log between the agent's end and the kill.
-const SPARE_GRACE: i64 = 5;
+/// Left to kubelet and the log between the agent's end and the kill, at most.
+const SPARE_MILLIS: i64 = 5000;
 /// The agent's default for `--shutdown-delay`.
-const USUAL_DELAY: i64 = 5;
+const USUAL_DELAY_MILLIS: i64 = 5000;
 
 pub fn agent(spec: &Value, settings: &Settings, image: &str, probed: &[String]) -> Value {
     let probe = |path: &str| json!({ "httpGet": { "path": path, "port": ADMIN } });
@@ -126,15 +126,21 @@ fn environment(spec: &Value, settings: &Settings, probed: &[String]) -> Vec<Valu
     variables.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
-/// The agent must be through before kubelet kills it.
+/// The agent must be through before kubelet kills it, and have time for what it carries when new
+/// connections have ended.
 fn shutdown(spec: &Value) -> Vec<(&'static str, String)> {
     let kill = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(USUAL_GRACE);
     if kill == USUAL_GRACE {
         return Vec::new();
     }
-    let grace = kill.saturating_sub(SPARE_GRACE).max(1);
-    let delay = USUAL_DELAY.min(grace);
-    vec![("HOTCERT_SHUTDOWN_GRACE", format!("{grace}s")), ("HOTCERT_SHUTDOWN_DELAY", format!("{delay}s"))]
+    let kill = kill.max(1).saturating_mul(1000);
+    let grace = kill - SPARE_MILLIS.min(kill / 5);
+    let delay = USUAL_DELAY_MILLIS.min(grace / 2);
+    vec![("HOTCERT_SHUTDOWN_GRACE", duration(grace)), ("HOTCERT_SHUTDOWN_DELAY", duration(delay))]
+}
+
+fn duration(millis: i64) -> String {
+    if millis % 1000 == 0 { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
 }
 
 fn joined(values: &[impl ToString]) -> String {

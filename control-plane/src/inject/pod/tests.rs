@@ -245,9 +245,11 @@ fn the_agent_is_through_before_kubelet_kills() {
         (json!(30), None),
         (json!(60), Some(("55s", "5s"))),
         (json!(31), Some(("26s", "5s"))),
-        (json!(8), Some(("3s", "3s"))),
-        (json!(5), Some(("1s", "1s"))),
-        (json!(0), Some(("1s", "1s"))),
+        (json!(15), Some(("12s", "5s"))),
+        (json!(8), Some(("6400ms", "3200ms"))),
+        (json!(5), Some(("4s", "2s"))),
+        (json!(1), Some(("800ms", "400ms"))),
+        (json!(0), Some(("800ms", "400ms"))),
     ] {
         let pod = native(&with(asking(&[]), "/spec/terminationGracePeriodSeconds", kill.clone()));
         let environment = environment(&pod);
