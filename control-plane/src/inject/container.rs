@@ -5,6 +5,7 @@ use hotcert_agent::tls::ClientAuth;
 use serde_json::{Value, json};
 
 use super::pod::SidecarKind;
+use super::probes::PROBES;
 use super::settings::Settings;
 
 pub const AGENT: &str = "hotcert-agent";
@@ -57,6 +58,36 @@ pub fn agent(spec: &Value, settings: &Settings, image: &str, probed: &[String]) 
         agent["restartPolicy"] = json!("Always");
     }
     agent
+}
+
+/// Leaves to the agent's container what others gave its predecessor: an API server its defaults,
+/// LimitRanger its limits, AlwaysPullImages its policy. They demand it again once the pod is
+/// complete, and do not write it again.
+pub fn keep(agent: &mut Value, mut former: Value) {
+    if let Some(former) = former.as_object_mut() {
+        // Ours, and only a native sidecar's.
+        former.remove("restartPolicy");
+        // A probe of another kind is no default.
+        former.retain(|key, value| !PROBES.contains(&key.as_str()) || value["httpGet"].is_object());
+    }
+    for field in PROBES.into_iter().chain(["resources"]) {
+        fill(&mut agent[field], former[field].take(), true);
+    }
+    fill(agent, former, false);
+}
+
+/// Adds what is missing.
+fn fill(ours: &mut Value, theirs: Value, deep: bool) {
+    let (Value::Object(ours), Value::Object(theirs)) = (ours, theirs) else {
+        return;
+    };
+    for (key, value) in theirs {
+        match ours.get_mut(&key) {
+            Some(known) if deep => fill(known, value, deep),
+            Some(_) => {}
+            None => drop(ours.insert(key, value)),
+        }
+    }
 }
 
 /// Whoever mounts a Secret with mode 0444 can read it without being in a group of its own; and the

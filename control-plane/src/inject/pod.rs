@@ -2,7 +2,7 @@
 //!
 //! It takes out whatever an earlier injection put in and puts it in anew, so that **doing it twice
 //! is doing it once**, whichever way the agent was put in before. What it does not know of a pod
-//! stays as it is.
+//! stays as it is, and so does what others have added to the agent's container since.
 
 use std::fmt;
 
@@ -91,7 +91,7 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Result<Outcome, Refusal> {
     problems.so_far()?;
 
     let mut pod = pod.clone();
-    strip(&mut pod);
+    let former = strip(&mut pod);
     check_names(&pod, &mut problems);
     let settings = Settings::of(&pod, context.sidecar, &mut problems);
     if pod["spec"]["hostNetwork"] == true {
@@ -103,7 +103,7 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Result<Outcome, Refusal> {
     let job = context.job || owned_by_job(&pod);
     let warnings = warnings::of(&pod, &settings, job);
     let probed = probes::rewrite(&mut pod, &settings);
-    add(&mut pod, &settings, context, &probed);
+    add(&mut pod, &settings, context, &probed, former);
     Ok(Outcome::Injected { pod, warnings })
 }
 
@@ -182,17 +182,20 @@ fn check_shape(pod: &Value, problems: &mut Problems) {
     }
 }
 
-/// Takes out an earlier injection: only what carries the mark of one was put there by one.
-fn strip(pod: &mut Value) {
+/// Takes out an earlier injection: only what carries the mark of one was put there by one. Returns
+/// the agent's container.
+fn strip(pod: &mut Value) -> Option<Value> {
     let annotations = pod.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
     let injected = annotations.is_some_and(|annotations| annotations.remove(INJECTED).is_some());
+    let mut former = None;
     for (list, names) in
         [("initContainers", &[AGENT] as &[&str]), ("containers", &[AGENT]), ("volumes", &container::VOLUMES)]
     {
         let ours = |item: &Value| item["name"].as_str().is_some_and(|name| names.contains(&name));
         let items = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
         if let Some(items) = items.filter(|_| injected) {
-            items.retain(|item| !ours(item));
+            let stripped = items.extract_if(.., |item| ours(item));
+            former = former.or(stripped.filter(|item| item["name"] == AGENT).last());
         }
     }
     if injected {
@@ -202,6 +205,7 @@ fn strip(pod: &mut Value) {
         // An empty list is none, with or without an earlier injection.
         spec.retain(|name, value| !OPTIONAL.contains(&name.as_str()) || !is_empty(value));
     }
+    former
 }
 
 fn is_empty(list: &Value) -> bool {
@@ -224,8 +228,17 @@ fn owned_by_job(pod: &Value) -> bool {
     items(&pod["metadata"]["ownerReferences"]).any(|owner| owner["kind"] == "Job")
 }
 
-fn add(pod: &mut Value, settings: &Settings, context: &Context<'_>, probed: &[String]) {
-    let agent = container::agent(&pod["spec"], settings, context.agent_image, probed);
+fn add(
+    pod: &mut Value,
+    settings: &Settings,
+    context: &Context<'_>,
+    probed: &[String],
+    former: Option<Value>,
+) {
+    let mut agent = container::agent(&pod["spec"], settings, context.agent_image, probed);
+    if let Some(former) = former {
+        container::keep(&mut agent, former);
+    }
     let list = match settings.sidecar {
         SidecarKind::Native => "initContainers",
         SidecarKind::Container => "containers",
