@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::container::{self, AGENT};
 use super::ports;
 use super::probes;
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::warnings;
 
 /// On a pod (or pod template) or a namespace: `enabled` or `disabled`, which wins.
@@ -19,8 +19,17 @@ pub const LABEL: &str = "hotcert.dev/inject";
 /// Written by the injection: how the agent was put in.
 pub const INJECTED: &str = "hotcert.dev/injected";
 
+/// For `kubectl logs` and `exec`.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
 /// Lists of a pod that may be missing.
 const OPTIONAL: [&str; 2] = ["initContainers", "volumes"];
+
+const MOST_CONTAINERS: usize = 256;
+const MOST_PROBLEMS: usize = 16;
+/// Letters of a place and of a cause, which may quote what was given.
+const MOST_OF_PLACE: usize = 128;
+const MOST_OF_CAUSE: usize = 512;
 
 /// How the agent is put into a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -65,7 +74,8 @@ pub enum Outcome {
     },
 }
 
-/// Everything that is wrong with the pod, so that a person mends it in one go. Never empty.
+/// What is wrong with the pod, so that a person mends it in one go. Never empty; short enough for an
+/// answer to the API server, whatever the pod says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("; "))]
 pub struct Refusal(pub Vec<Problem>);
@@ -88,6 +98,7 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Result<Outcome, Refusal> {
     }
     let mut problems = Problems::default();
     check_shape(pod, &mut problems);
+    settings::check_sizes(pod, &mut problems);
     problems.so_far()?;
 
     let mut pod = pod.clone();
@@ -107,20 +118,45 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Result<Outcome, Refusal> {
     Ok(Outcome::Injected { pod, warnings })
 }
 
+impl Problem {
+    fn new(place: &str, cause: &str) -> Self {
+        Self { place: shortened(place, MOST_OF_PLACE), cause: shortened(cause, MOST_OF_CAUSE) }
+    }
+}
+
 #[derive(Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(super) struct Problems {
+    first: Vec<Problem>,
+    more: usize,
+}
 
 impl Problems {
-    pub fn add(&mut self, place: impl Into<String>, cause: impl Into<String>) {
-        self.0.push(Problem { place: place.into(), cause: cause.into() });
+    pub fn add(&mut self, place: impl AsRef<str>, cause: impl AsRef<str>) {
+        match self.first.len() < MOST_PROBLEMS {
+            true => self.first.push(Problem::new(place.as_ref(), cause.as_ref())),
+            false => self.more += 1,
+        }
     }
 
     fn so_far(&mut self) -> Result<(), Refusal> {
-        match self.0.is_empty() {
-            true => Ok(()),
-            false => Err(Refusal(std::mem::take(&mut self.0))),
+        let Self { mut first, more } = std::mem::take(self);
+        if more > 0 {
+            first.push(Problem::new(&format!("and {more} more"), "mend these first"));
         }
+        if first.is_empty() { Ok(()) } else { Err(Refusal(first)) }
     }
+}
+
+/// A text of no more letters than this: what is left out is in its middle, for a value is quoted at
+/// the beginning and mended at the end.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    let letters = text.chars().count();
+    if letters <= most {
+        return text.to_owned();
+    }
+    let at = |letter| text.char_indices().nth(letter).map_or(text.len(), |(at, _)| at);
+    let (begin, end) = (most / 4, most - most / 4 - 1);
+    format!("{}…{}", &text[..at(begin)], &text[at(letters - end)..])
 }
 
 /// A pod's init containers and containers, in the order they start.
@@ -145,10 +181,9 @@ fn asked(pod: &Value, context: &Context<'_>) -> Result<bool, Problem> {
         None => Ok(None),
         Some("enabled") => Ok(Some(true)),
         Some("disabled") => Ok(Some(false)),
-        Some(other) => Err(Problem {
-            place: place.into(),
-            cause: format!("{other:?} is neither \"enabled\" nor \"disabled\""),
-        }),
+        Some(other) => {
+            Err(Problem::new(place, &format!("{other:?} is neither \"enabled\" nor \"disabled\"")))
+        }
     };
     let label = &pod["metadata"]["labels"][LABEL];
     // A label that is no string is refused by its text.
@@ -179,6 +214,10 @@ fn check_shape(pod: &Value, problems: &mut Problems) {
         if !missing && !value.as_array().is_some_and(|items| items.iter().all(Value::is_object)) {
             problems.add(format!("spec.{list}"), "it must be a list of objects");
         }
+    }
+    let count = containers(pod).count();
+    if count > MOST_CONTAINERS {
+        problems.add("spec.containers", format!("{count} containers, with those of initContainers, are more than {MOST_CONTAINERS}: spread them over several pods"));
     }
 }
 
@@ -221,6 +260,14 @@ fn check_names(pod: &Value, problems: &mut Problems) {
         if items(&pod["spec"]["volumes"]).any(|volume| volume["name"] == name) {
             problems.add(format!("volume {name}"), "the name is the injected agent's: rename it");
         }
+        for container in containers(pod) {
+            if items(&container["volumeMounts"]).any(|mount| mount["name"] == name) {
+                problems.add(
+                    format!("container {}", container["name"].as_str().unwrap_or_default()),
+                    format!("its volumeMount {name} would show it what is the agent's alone: take it out"),
+                );
+            }
+        }
     }
 }
 
@@ -244,6 +291,7 @@ fn add(
         SidecarKind::Container => "containers",
     };
     let spec = &mut pod["spec"];
+    let app = spec["containers"][0]["name"].as_str().map(str::to_owned);
     list_mut(spec, list).insert(0, agent);
     list_mut(spec, "volumes").extend(container::volumes(settings));
     let annotations = &mut pod["metadata"]["annotations"];
@@ -251,6 +299,9 @@ fn add(
         *annotations = Value::Object(Map::new());
     }
     annotations[INJECTED] = json!(settings.sidecar.to_string());
+    if let Some(app) = app.filter(|_| annotations.get(DEFAULT_CONTAINER).is_none()) {
+        annotations[DEFAULT_CONTAINER] = json!(app);
+    }
 }
 
 /// A list that is made if it is missing; anything else was refused by its shape.
