@@ -50,10 +50,13 @@ Example: in a Deployment whose app listens on 127.0.0.1:8080, write
           hotcert.dev/inbound: http:8443=8080      # mTLS on 8443, plain to the app
           hotcert.dev/outbound: http:9001=orders.shop.svc:8443
           hotcert.dev/allow: spiffe://shop/ns/shop/sa/storefront
+      spec:
+        serviceAccountName: payments             # its own, for it may read the Secret
+        automountServiceAccountToken: false      # the agent has a token of its own
 
 and apply it with its agent, and with leave for the agent to watch that Secret:
 
-  hotcert inject --rbac < payments.yaml | kubectl apply -f -
+  hotcert inject --rbac --namespace shop < payments.yaml | kubectl apply -f -
 
 Further annotations: http-proxy, expect-name, client-auth (require|none), api (enabled|disabled),
 sidecar (native|container), cpu-request, memory-request, cpu-limit, memory-limit, log. Documents
@@ -68,9 +71,9 @@ pub struct InjectArgs {
     /// `native` needs Kubernetes 1.29 or newer, else the pod never starts; the annotation wins
     #[arg(long, default_value = "native", value_name = "KIND")]
     pub sidecar: SidecarKind,
-    /// The namespace of documents that name none
-    #[arg(long, default_value = "default", value_name = "NAMESPACE")]
-    pub namespace: String,
+    /// The namespace of documents that name none; --rbac needs it for them
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
     /// Print the Roles and RoleBindings that the agents need to read their Secrets through the API
     #[arg(
         long,
@@ -189,7 +192,7 @@ spec:
                 && with.contains("kind: Role\n")
                 && with.contains("namespace: shop\n")
         );
-        let (only, _, _) = converted(&pod("8443=8080"), &["--rbac=only"]);
+        let (only, _, _) = converted(&pod("8443=8080"), &["--rbac=only", "--namespace=shop"]);
         assert!(!only.contains("kind: Pod\n") && only.contains("kind: RoleBinding\n"), "{only}");
     }
 
@@ -205,9 +208,9 @@ spec:
         let end = EXAMPLE.find("\n\nand apply").unwrap();
         let spec: String = EXAMPLE[start..end].lines().map(|line| format!("{}\n", &line[2..])).collect();
         let deployment = format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: payments}}\n{spec}    spec: {{containers: [{{name: app}}]}}\n"
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: payments}}\n{spec}      containers: [{{name: app}}]\n"
         );
-        let (out, log, done) = converted(&deployment, &["--rbac"]);
+        let (out, log, done) = converted(&deployment, &["--rbac", "--namespace", "shop"]);
         assert!(done && log.is_empty(), "{log}");
         assert!(out.contains("value: http:0.0.0.0:8443=127.0.0.1:8080\n"), "{out}");
     }

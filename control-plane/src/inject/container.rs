@@ -5,6 +5,7 @@ use hotcert_agent::tls::ClientAuth;
 use serde_json::{Value, json};
 
 use super::pod::SidecarKind;
+use super::probes::PROBES;
 use super::settings::Settings;
 
 pub const AGENT: &str = "hotcert-agent";
@@ -18,10 +19,10 @@ const TOKEN_SECONDS: u32 = 3607;
 
 /// What kubelet waits before it kills, and what the agent's own defaults are made for.
 const USUAL_GRACE: i64 = 30;
-/// Left to kubelet and the log between the agent's end and the kill.
-const SPARE_GRACE: i64 = 5;
+/// Left to kubelet and the log between the agent's end and the kill, at most.
+const SPARE_MILLIS: i64 = 5000;
 /// The agent's default for `--shutdown-delay`.
-const USUAL_DELAY: i64 = 5;
+const USUAL_DELAY_MILLIS: i64 = 5000;
 
 pub fn agent(spec: &Value, settings: &Settings, image: &str, probed: &[String]) -> Value {
     let probe = |path: &str| json!({ "httpGet": { "path": path, "port": ADMIN } });
@@ -57,6 +58,36 @@ pub fn agent(spec: &Value, settings: &Settings, image: &str, probed: &[String]) 
         agent["restartPolicy"] = json!("Always");
     }
     agent
+}
+
+/// Leaves to the agent's container what others gave its predecessor: an API server its defaults,
+/// LimitRanger its limits, AlwaysPullImages its policy. They demand it again once the pod is
+/// complete, and do not write it again.
+pub fn keep(agent: &mut Value, mut former: Value) {
+    if let Some(former) = former.as_object_mut() {
+        // Ours, and only a native sidecar's.
+        former.remove("restartPolicy");
+        // A probe of another kind is no default.
+        former.retain(|key, value| !PROBES.contains(&key.as_str()) || value["httpGet"].is_object());
+    }
+    for field in PROBES.into_iter().chain(["resources"]) {
+        fill(&mut agent[field], former[field].take(), true);
+    }
+    fill(agent, former, false);
+}
+
+/// Adds what is missing.
+fn fill(ours: &mut Value, theirs: Value, deep: bool) {
+    let (Value::Object(ours), Value::Object(theirs)) = (ours, theirs) else {
+        return;
+    };
+    for (key, value) in theirs {
+        match ours.get_mut(&key) {
+            Some(known) if deep => fill(known, value, deep),
+            Some(_) => {}
+            None => drop(ours.insert(key, value)),
+        }
+    }
 }
 
 /// Whoever mounts a Secret with mode 0444 can read it without being in a group of its own; and the
@@ -126,15 +157,21 @@ fn environment(spec: &Value, settings: &Settings, probed: &[String]) -> Vec<Valu
     variables.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
-/// The agent must be through before kubelet kills it.
+/// The agent must be through before kubelet kills it, and have time for what it carries when new
+/// connections have ended.
 fn shutdown(spec: &Value) -> Vec<(&'static str, String)> {
     let kill = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(USUAL_GRACE);
     if kill == USUAL_GRACE {
         return Vec::new();
     }
-    let grace = kill.saturating_sub(SPARE_GRACE).max(1);
-    let delay = USUAL_DELAY.min(grace);
-    vec![("HOTCERT_SHUTDOWN_GRACE", format!("{grace}s")), ("HOTCERT_SHUTDOWN_DELAY", format!("{delay}s"))]
+    let kill = kill.max(1).saturating_mul(1000);
+    let grace = kill - SPARE_MILLIS.min(kill / 5);
+    let delay = USUAL_DELAY_MILLIS.min(grace / 2);
+    vec![("HOTCERT_SHUTDOWN_GRACE", duration(grace)), ("HOTCERT_SHUTDOWN_DELAY", duration(delay))]
+}
+
+fn duration(millis: i64) -> String {
+    if millis % 1000 == 0 { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
 }
 
 fn joined(values: &[impl ToString]) -> String {

@@ -2,7 +2,7 @@
 //!
 //! It takes out whatever an earlier injection put in and puts it in anew, so that **doing it twice
 //! is doing it once**, whichever way the agent was put in before. What it does not know of a pod
-//! stays as it is.
+//! stays as it is, and so does what others have added to the agent's container since.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::container::{self, AGENT};
 use super::ports;
 use super::probes;
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::warnings;
 
 /// On a pod (or pod template) or a namespace: `enabled` or `disabled`, which wins.
@@ -19,8 +19,17 @@ pub const LABEL: &str = "hotcert.dev/inject";
 /// Written by the injection: how the agent was put in.
 pub const INJECTED: &str = "hotcert.dev/injected";
 
+/// For `kubectl logs` and `exec`.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
 /// Lists of a pod that may be missing.
 const OPTIONAL: [&str; 2] = ["initContainers", "volumes"];
+
+const MOST_CONTAINERS: usize = 256;
+const MOST_PROBLEMS: usize = 16;
+/// Letters of a place and of a cause, which may quote what was given.
+const MOST_OF_PLACE: usize = 128;
+const MOST_OF_CAUSE: usize = 512;
 
 /// How the agent is put into a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -65,7 +74,8 @@ pub enum Outcome {
     },
 }
 
-/// Everything that is wrong with the pod, so that a person mends it in one go. Never empty.
+/// What is wrong with the pod, so that a person mends it in one go. Never empty; short enough for an
+/// answer to the API server, whatever the pod says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("; "))]
 pub struct Refusal(pub Vec<Problem>);
@@ -88,10 +98,11 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Result<Outcome, Refusal> {
     }
     let mut problems = Problems::default();
     check_shape(pod, &mut problems);
+    settings::check_sizes(pod, &mut problems);
     problems.so_far()?;
 
     let mut pod = pod.clone();
-    strip(&mut pod);
+    let former = strip(&mut pod);
     check_names(&pod, &mut problems);
     let settings = Settings::of(&pod, context.sidecar, &mut problems);
     if pod["spec"]["hostNetwork"] == true {
@@ -103,24 +114,49 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Result<Outcome, Refusal> {
     let job = context.job || owned_by_job(&pod);
     let warnings = warnings::of(&pod, &settings, job);
     let probed = probes::rewrite(&mut pod, &settings);
-    add(&mut pod, &settings, context, &probed);
+    add(&mut pod, &settings, context, &probed, former);
     Ok(Outcome::Injected { pod, warnings })
 }
 
+impl Problem {
+    fn new(place: &str, cause: &str) -> Self {
+        Self { place: shortened(place, MOST_OF_PLACE), cause: shortened(cause, MOST_OF_CAUSE) }
+    }
+}
+
 #[derive(Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(super) struct Problems {
+    first: Vec<Problem>,
+    more: usize,
+}
 
 impl Problems {
-    pub fn add(&mut self, place: impl Into<String>, cause: impl Into<String>) {
-        self.0.push(Problem { place: place.into(), cause: cause.into() });
+    pub fn add(&mut self, place: impl AsRef<str>, cause: impl AsRef<str>) {
+        match self.first.len() < MOST_PROBLEMS {
+            true => self.first.push(Problem::new(place.as_ref(), cause.as_ref())),
+            false => self.more += 1,
+        }
     }
 
     fn so_far(&mut self) -> Result<(), Refusal> {
-        match self.0.is_empty() {
-            true => Ok(()),
-            false => Err(Refusal(std::mem::take(&mut self.0))),
+        let Self { mut first, more } = std::mem::take(self);
+        if more > 0 {
+            first.push(Problem::new(&format!("and {more} more"), "mend these first"));
         }
+        if first.is_empty() { Ok(()) } else { Err(Refusal(first)) }
     }
+}
+
+/// A text of no more letters than this: what is left out is in its middle, for a value is quoted at
+/// the beginning and mended at the end.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    let letters = text.chars().count();
+    if letters <= most {
+        return text.to_owned();
+    }
+    let at = |letter| text.char_indices().nth(letter).map_or(text.len(), |(at, _)| at);
+    let (begin, end) = (most / 4, most - most / 4 - 1);
+    format!("{}…{}", &text[..at(begin)], &text[at(letters - end)..])
 }
 
 /// A pod's init containers and containers, in the order they start.
@@ -145,10 +181,9 @@ fn asked(pod: &Value, context: &Context<'_>) -> Result<bool, Problem> {
         None => Ok(None),
         Some("enabled") => Ok(Some(true)),
         Some("disabled") => Ok(Some(false)),
-        Some(other) => Err(Problem {
-            place: place.into(),
-            cause: format!("{other:?} is neither \"enabled\" nor \"disabled\""),
-        }),
+        Some(other) => {
+            Err(Problem::new(place, &format!("{other:?} is neither \"enabled\" nor \"disabled\"")))
+        }
     };
     let label = &pod["metadata"]["labels"][LABEL];
     // A label that is no string is refused by its text.
@@ -180,19 +215,26 @@ fn check_shape(pod: &Value, problems: &mut Problems) {
             problems.add(format!("spec.{list}"), "it must be a list of objects");
         }
     }
+    let count = containers(pod).count();
+    if count > MOST_CONTAINERS {
+        problems.add("spec.containers", format!("{count} containers, with those of initContainers, are more than {MOST_CONTAINERS}: spread them over several pods"));
+    }
 }
 
-/// Takes out an earlier injection: only what carries the mark of one was put there by one.
-fn strip(pod: &mut Value) {
+/// Takes out an earlier injection: only what carries the mark of one was put there by one. Returns
+/// the agent's container.
+fn strip(pod: &mut Value) -> Option<Value> {
     let annotations = pod.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
     let injected = annotations.is_some_and(|annotations| annotations.remove(INJECTED).is_some());
+    let mut former = None;
     for (list, names) in
         [("initContainers", &[AGENT] as &[&str]), ("containers", &[AGENT]), ("volumes", &container::VOLUMES)]
     {
         let ours = |item: &Value| item["name"].as_str().is_some_and(|name| names.contains(&name));
         let items = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
         if let Some(items) = items.filter(|_| injected) {
-            items.retain(|item| !ours(item));
+            let stripped = items.extract_if(.., |item| ours(item));
+            former = former.or(stripped.filter(|item| item["name"] == AGENT).last());
         }
     }
     if injected {
@@ -202,6 +244,7 @@ fn strip(pod: &mut Value) {
         // An empty list is none, with or without an earlier injection.
         spec.retain(|name, value| !OPTIONAL.contains(&name.as_str()) || !is_empty(value));
     }
+    former
 }
 
 fn is_empty(list: &Value) -> bool {
@@ -217,6 +260,14 @@ fn check_names(pod: &Value, problems: &mut Problems) {
         if items(&pod["spec"]["volumes"]).any(|volume| volume["name"] == name) {
             problems.add(format!("volume {name}"), "the name is the injected agent's: rename it");
         }
+        for container in containers(pod) {
+            if items(&container["volumeMounts"]).any(|mount| mount["name"] == name) {
+                problems.add(
+                    format!("container {}", container["name"].as_str().unwrap_or_default()),
+                    format!("its volumeMount {name} would show it what is the agent's alone: take it out"),
+                );
+            }
+        }
     }
 }
 
@@ -224,13 +275,23 @@ fn owned_by_job(pod: &Value) -> bool {
     items(&pod["metadata"]["ownerReferences"]).any(|owner| owner["kind"] == "Job")
 }
 
-fn add(pod: &mut Value, settings: &Settings, context: &Context<'_>, probed: &[String]) {
-    let agent = container::agent(&pod["spec"], settings, context.agent_image, probed);
+fn add(
+    pod: &mut Value,
+    settings: &Settings,
+    context: &Context<'_>,
+    probed: &[String],
+    former: Option<Value>,
+) {
+    let mut agent = container::agent(&pod["spec"], settings, context.agent_image, probed);
+    if let Some(former) = former {
+        container::keep(&mut agent, former);
+    }
     let list = match settings.sidecar {
         SidecarKind::Native => "initContainers",
         SidecarKind::Container => "containers",
     };
     let spec = &mut pod["spec"];
+    let app = spec["containers"][0]["name"].as_str().map(str::to_owned);
     list_mut(spec, list).insert(0, agent);
     list_mut(spec, "volumes").extend(container::volumes(settings));
     let annotations = &mut pod["metadata"]["annotations"];
@@ -238,6 +299,9 @@ fn add(pod: &mut Value, settings: &Settings, context: &Context<'_>, probed: &[St
         *annotations = Value::Object(Map::new());
     }
     annotations[INJECTED] = json!(settings.sidecar.to_string());
+    if let Some(app) = app.filter(|_| annotations.get(DEFAULT_CONTAINER).is_none()) {
+        annotations[DEFAULT_CONTAINER] = json!(app);
+    }
 }
 
 /// A list that is made if it is missing; anything else was refused by its shape.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use hotcert_agent::admin::probe::{Probe, ProbeError};
 use hotcert_agent::ports::ADMIN;
 use serde_json::{Value, json};
 
@@ -19,18 +20,15 @@ pub fn rewrite(pod: &mut Value, settings: &Settings) -> Vec<String> {
     let mut probed = BTreeSet::new();
     for container in containers_mut(pod) {
         for probe in PROBES {
-            let Some(port) = relayed(container, &container[probe], settings) else {
+            let Some(Ok(asked)) = relayed(container, &container[probe], settings) else {
                 continue;
             };
             let Some(get) = container[probe].get_mut("httpGet") else {
                 continue;
             };
-            let path = get["path"].as_str().unwrap_or_default();
-            let slash = if path.starts_with('/') { "" } else { "/" };
-            let asked = format!("{port}{slash}{path}");
             get["path"] = json!(format!("{RELAY}{asked}"));
             get["port"] = json!(ADMIN);
-            probed.insert(asked.replace(',', "%2C"));
+            probed.insert(listed(&asked));
         }
     }
     probed.into_iter().collect()
@@ -55,20 +53,27 @@ pub fn restore(pod: &mut Value) {
     }
 }
 
-/// Whether the agent carries the probe to the app.
-pub fn is_relayed(container: &Value, probe: &Value, settings: &Settings) -> bool {
-    relayed(container, probe, settings).is_some()
-}
-
-/// The port that a probe can be relayed to.
-fn relayed(container: &Value, probe: &Value, settings: &Settings) -> Option<u16> {
+/// What the agent is to ask of the app, as `PORT/PATH`, for a probe of a loopback port; an error if
+/// it cannot.
+pub fn relayed(container: &Value, probe: &Value, settings: &Settings) -> Option<Result<String, ProbeError>> {
     let get = &probe["httpGet"];
     let plain = matches!(get["scheme"].as_str(), None | Some("HTTP"))
         && get["host"].as_str().is_none_or(str::is_empty);
     let port = port(container, &get["port"])?;
     let relayed =
         settings.targets().any(|target| target.ip() == Ipv4Addr::LOCALHOST && target.port() == port);
-    (plain && relayed).then_some(port)
+    if !plain || !relayed {
+        return None;
+    }
+    let path = get["path"].as_str().unwrap_or_default();
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let asked = format!("{port}{slash}{path}");
+    Some(listed(&asked).parse::<Probe>().map(|_| asked))
+}
+
+/// As an item of a list.
+fn listed(asked: &str) -> String {
+    asked.replace(',', "%2C")
 }
 
 /// The port that a number, or a name of one of the container's own ports, stands for.

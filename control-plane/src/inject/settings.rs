@@ -34,6 +34,11 @@ const KNOWN: [&str; 15] = [
     "log",
     "injected",
 ];
+/// Bytes of an annotation's value; an API server judges them only when the pod is complete.
+const MOST_BYTES: usize = 4 << 10;
+const MOST_ITEMS: usize = 64;
+/// Letters of an annotation's name after its prefix, as Kubernetes has it.
+const MOST_OF_NAME: usize = 63;
 const LOG_LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
 
 #[derive(Clone, Debug)]
@@ -84,6 +89,19 @@ impl Settings {
     }
 }
 
+/// Refuses what is too large to be meant, before it is looked at more closely.
+pub fn check_sizes(pod: &Value, problems: &mut Problems) {
+    for (key, value) in pod["metadata"]["annotations"].as_object().into_iter().flatten() {
+        let bytes = value.as_str().map_or(0, str::len);
+        if key.starts_with(PREFIX) && bytes > MOST_BYTES {
+            problems.add(
+                format!("annotation {key}"),
+                format!("{bytes} bytes are more than {MOST_BYTES}: say it with less"),
+            );
+        }
+    }
+}
+
 /// The `hotcert.dev/` annotations of one pod, by their names without the prefix.
 pub struct Annotations<'a> {
     values: &'a Value,
@@ -91,7 +109,7 @@ pub struct Annotations<'a> {
 }
 
 impl Annotations<'_> {
-    pub fn refuse(&mut self, name: &str, cause: impl Into<String>) {
+    pub fn refuse(&mut self, name: &str, cause: impl AsRef<str>) {
         self.problems.add(format!("annotation {PREFIX}{name}"), cause);
     }
 
@@ -104,6 +122,11 @@ impl Annotations<'_> {
         let Some(text) = self.text(name) else {
             return Vec::new();
         };
+        let count = text.split(',').count();
+        if count > MOST_ITEMS {
+            self.refuse(name, format!("{count} items are more than {MOST_ITEMS}: say it with fewer"));
+            return Vec::new();
+        }
         let mut values = Vec::new();
         for part in text.split(',').map(str::trim) {
             match parse(part) {
@@ -141,6 +164,7 @@ impl Annotations<'_> {
         for name in unknown.filter(|name| !KNOWN.contains(name)) {
             let hint = match format!("{PREFIX}{name}") == LABEL {
                 true => "it is a label: write it under labels".to_owned(),
+                false if name.len() > MOST_OF_NAME => "it is not known: take it out".to_owned(),
                 false => format!("it is not known: did you mean {PREFIX}{}?", nearest(name, &KNOWN)),
             };
             self.problems.add(format!("annotation {PREFIX}{name}"), hint);

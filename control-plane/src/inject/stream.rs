@@ -20,9 +20,15 @@ use super::yaml;
 pub struct Options {
     pub agent_image: String,
     pub sidecar: SidecarKind,
-    /// Of documents that name none.
-    pub namespace: String,
+    /// Of documents that name none; without it, wherever they are applied.
+    pub namespace: Option<String>,
     pub rbac: Rbac,
+}
+
+impl Options {
+    fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("default")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -50,6 +56,10 @@ pub enum StreamError {
     Yaml { number: usize, cause: serde_saphyr::Error },
     #[error("document {number} ({workload}):{}", .refusal.0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
     Refused { number: usize, workload: String, refusal: Refusal },
+    #[error(
+        "document {number} ({workload}) names no namespace: give --namespace, for the Role that lets its agent read the Secret"
+    )]
+    NoNamespace { number: usize, workload: String },
 }
 
 /// A pod with an agent, and where it is going to run.
@@ -76,14 +86,17 @@ pub fn run(bytes: &[u8], options: &Options) -> Result<Injected, Vec<StreamError>
     );
     let Stream { placed, mut notes, .. } = stream;
     let mut yaml = texts?.concat();
-    if placed.is_empty() {
+    if placed.is_empty() && options.rbac == Rbac::Only {
+        notes.push(format!("no pod of this stream asks for the agent: no permission was printed. The label of a namespace in the cluster cannot be seen from here: set the label {LABEL}: enabled on the pod template too (spec.template.metadata.labels)"));
+    } else if placed.is_empty() {
         notes.push(format!("no pod asks for the agent: nothing was changed. Set the label {LABEL}: enabled on a pod template (spec.template.metadata.labels) or, in the same stream, on its Namespace"));
     }
-    notes.extend(services::warnings(&values, &placed, &options.namespace));
+    notes.extend(services::warnings(&values, &placed, options.namespace()));
     if options.rbac == Rbac::Only {
         yaml.clear();
     }
     if options.rbac != Rbac::Without {
+        notes.extend(rbac::warnings(&values, &placed, options.namespace()));
         if !yaml.is_empty() && !yaml.ends_with('\n') {
             yaml.push('\n');
         }
@@ -164,7 +177,7 @@ impl Stream<'_> {
         object: &Value,
         pod: &Value,
     ) -> Result<Option<Value>, StreamError> {
-        let namespace = workload.namespace.as_deref().unwrap_or(&self.options.namespace);
+        let namespace = workload.namespace.as_deref().unwrap_or(self.options.namespace());
         let who = format!("{} {namespace}/{}", workload.kind, workload.name);
         let context = Context {
             namespace,
@@ -185,6 +198,11 @@ impl Stream<'_> {
         let Outcome::Injected { pod, warnings } = outcome else {
             return Ok(None);
         };
+        let placed = workload.namespace.is_some() || self.options.namespace.is_some();
+        if !placed && self.options.rbac != Rbac::Without && rbac::reads_secret(&pod) {
+            let workload = format!("{} {}", workload.kind, workload.name);
+            return Err(StreamError::NoNamespace { number, workload });
+        }
         self.notes.extend(warnings.iter().map(|warning| format!("document {number} ({who}): {warning}")));
         self.placed.push(Placed { workload: who, namespace: namespace.to_owned(), pod: pod.clone() });
         Ok(Some(pod))

@@ -2,13 +2,15 @@
 
 use serde_json::Value;
 
-use super::pod::{SidecarKind, containers, items};
+use super::pod::{SidecarKind, containers, items, shortened};
 use super::ports::declared;
 use super::probes::{self, PROBES};
 use super::settings::Settings;
 
 /// Lowest port that a process without privileges may listen on.
 const UNPRIVILEGED: u16 = 1024;
+/// Letters of a probe's path that are said back.
+const MOST_OF_PATH: usize = 40;
 
 /// One line each, about a pod that the agent is not in yet.
 pub fn of(pod: &Value, settings: &Settings, job: bool) -> Vec<String> {
@@ -24,6 +26,9 @@ pub fn of(pod: &Value, settings: &Settings, job: bool) -> Vec<String> {
     }
     if pod["spec"]["shareProcessNamespace"] == true {
         warnings.push("spec.shareProcessNamespace is true: other containers of the pod may read the agent's memory and files, the private key among them; set it to false".into());
+    }
+    if pod["spec"]["hostPID"] == true {
+        warnings.push("spec.hostPID is true: the pod's containers see all processes of the node and may read the agent's memory and files, the private key among them; set it to false".into());
     }
     if settings.sidecar == SidecarKind::Container && job {
         warnings.push("the pod is a Job's and the agent a plain container, which does not end when the app does: the Job will not complete; use hotcert.dev/sidecar: native (Kubernetes 1.29 or newer), or label the pod hotcert.dev/inject: disabled".into());
@@ -67,7 +72,7 @@ fn shows(volume: &Value, secret: &str) -> bool {
 /// What kubelet would ask of the app at a port where only the pod's own containers reach it.
 fn unreachable_probes(container: &Value, settings: &Settings) -> Vec<String> {
     let name = container["name"].as_str().unwrap_or_default();
-    let mut warnings = Vec::new();
+    let (mut warnings, mut uncarried) = (Vec::new(), Vec::new());
     let mut warn = |place: &str, action: &Value, kinds: &[&str]| {
         for kind in kinds {
             let asked = probes::port(container, &action[kind]["port"]);
@@ -79,15 +84,22 @@ fn unreachable_probes(container: &Value, settings: &Settings) -> Vec<String> {
     for probe in PROBES {
         let action = &container[probe];
         warn(probe, action, &["tcpSocket", "grpc"]);
-        if !probes::is_relayed(container, action, settings)
-            && action["httpGet"]["host"].as_str().is_none_or(str::is_empty)
-        {
-            warn(probe, action, &["httpGet"]);
+        match probes::relayed(container, action, settings) {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => {
+                let path = shortened(action["httpGet"]["path"].as_str().unwrap_or_default(), MOST_OF_PATH);
+                uncarried.push(format!("container {name}: {probe} does not reach an app that listens on loopback, and the agent cannot carry its path {path:?}: write it as in a URL, with %20 for a blank and without #"));
+            }
+            None if action["httpGet"]["host"].as_str().is_none_or(str::is_empty) => {
+                warn(probe, action, &["httpGet"]);
+            }
+            None => {}
         }
     }
     for hook in ["postStart", "preStop"] {
         warn(&format!("lifecycle.{hook}"), &container["lifecycle"][hook], &["httpGet", "tcpSocket"]);
     }
+    warnings.extend(uncarried);
     warnings
 }
 

@@ -72,12 +72,7 @@ fn nobody_may_more_than_it_does() {
     let all = ["get", "list", "watch", "create", "update", "patch", "delete"];
     let (controller, system) = ("hotcert-system:hotcert-controller", "hotcert-system");
     for (account, what, namespace, allowed) in [
-        (
-            controller,
-            "secrets/hotcert-webhook",
-            system,
-            &["get", "list", "watch", "create", "update", "patch"][..],
-        ),
+        (controller, "secrets/hotcert-webhook", system, &["get", "list", "watch", "create", "update"][..]),
         (controller, "secrets/another", system, &["create"]),
         (controller, "secrets", system, &["create"]),
         (controller, "secrets/storefront-tls", "shop", &[]),

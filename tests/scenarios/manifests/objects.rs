@@ -88,6 +88,8 @@ pub fn matches(selector: &Value, labels: &Value) -> bool {
         match expression["operator"].as_str().unwrap() {
             "In" => listed,
             "NotIn" => !listed,
+            "Exists" => !label.is_null(),
+            "DoesNotExist" => label.is_null(),
             other => panic!("{other} is not expected here"),
         }
     });

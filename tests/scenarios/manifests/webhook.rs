@@ -18,7 +18,7 @@ fn the_webhook_is_asked_about_pods_that_ask_and_no_others() {
             .map(|webhook| webhook["name"].as_str().unwrap())
             .collect()
     };
-    let (on, off) = (Some("enabled"), Some("disabled"));
+    let (on, off, typo) = (Some("enabled"), Some("disabled"), Some("enable"));
     for (pod, namespace, expected) in [
         (None, None, &[][..]),
         (off, None, &[]),
@@ -29,8 +29,13 @@ fn the_webhook_is_asked_about_pods_that_ask_and_no_others() {
         (None, off, &[]),
         (on, off, &[]),
         (off, off, &[]),
-        // A label that says neither is refused rather than let in without an agent.
-        (Some("true"), on, &["namespaces.hotcert.dev"]),
+        // A label that says neither does not let a pod in without its agent.
+        (typo, None, &["pods.hotcert.dev"]),
+        (typo, on, &["pods.hotcert.dev"]),
+        (typo, off, &[]),
+        (None, typo, &["namespaces.hotcert.dev"]),
+        (on, typo, &["pods.hotcert.dev"]),
+        (off, typo, &[]),
     ] {
         assert_eq!(asked(pod, namespace), expected, "pod {pod:?} in namespace {namespace:?}");
     }

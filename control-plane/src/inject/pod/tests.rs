@@ -117,8 +117,22 @@ fn what_is_not_known_of_a_pod_stays() {
     let mut pod = native(&before);
     pod["spec"].as_object_mut().unwrap().remove("initContainers");
     pod["spec"].as_object_mut().unwrap().remove("volumes");
-    pod["metadata"]["annotations"].as_object_mut().unwrap().remove(INJECTED);
+    let annotations = pod["metadata"]["annotations"].as_object_mut().unwrap();
+    annotations.retain(|key, _| key != INJECTED && key != DEFAULT_CONTAINER);
     assert_eq!(pod, before);
+}
+
+#[test]
+fn kubectl_means_the_app_unless_the_pod_says_otherwise() {
+    let key = "kubectl.kubernetes.io/default-container";
+    for sidecar in [SidecarKind::Native, SidecarKind::Container] {
+        let once = injected(&asking(&[]), sidecar).0;
+        assert_eq!(once["metadata"]["annotations"][key], "app");
+        assert_eq!(injected(&once, sidecar).0, once);
+        let mut other = asking(&[]);
+        other["metadata"]["annotations"][key] = json!("other");
+        assert_eq!(injected(&other, sidecar).0["metadata"]["annotations"][key], "other");
+    }
 }
 
 #[test]
@@ -245,9 +259,11 @@ fn the_agent_is_through_before_kubelet_kills() {
         (json!(30), None),
         (json!(60), Some(("55s", "5s"))),
         (json!(31), Some(("26s", "5s"))),
-        (json!(8), Some(("3s", "3s"))),
-        (json!(5), Some(("1s", "1s"))),
-        (json!(0), Some(("1s", "1s"))),
+        (json!(15), Some(("12s", "5s"))),
+        (json!(8), Some(("6400ms", "3200ms"))),
+        (json!(5), Some(("4s", "2s"))),
+        (json!(1), Some(("800ms", "400ms"))),
+        (json!(0), Some(("800ms", "400ms"))),
     ] {
         let pod = native(&with(asking(&[]), "/spec/terminationGracePeriodSeconds", kill.clone()));
         let environment = environment(&pod);

@@ -72,6 +72,9 @@ fn probes_that_the_agent_cannot_carry_stay() {
         json!({ "port": 8080, "host": "10.0.0.9" }),
         json!({ "port": 8081 }),
         json!({ "port": 8082 }),
+        json!({ "port": 8080, "path": "/a b" }),
+        json!({ "port": 8080, "path": "/a#b" }),
+        json!({ "port": 8080, "path": "/\u{1}" }),
     ] {
         let before = app(get);
         assert_eq!(injected(before.clone()), (before, None));

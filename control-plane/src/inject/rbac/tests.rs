@@ -1,12 +1,83 @@
 #![allow(clippy::unwrap_used)]
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::inject::stream::tests::{deployment, injected, options, stream, values};
 use crate::inject::stream::{Injected, Options, Rbac, run};
 
 fn with_rbac(text: &str, rbac: Rbac) -> Injected {
-    run(text.as_bytes(), &Options { rbac, ..options() }).unwrap()
+    run(text.as_bytes(), &Options { rbac, namespace: Some("default".into()), ..options() }).unwrap()
+}
+
+/// What is said about others who may read the Secret of a deployment, changed so.
+fn said(rbac: Rbac, change: impl FnOnce(&mut Value), beside: &[Value]) -> Vec<String> {
+    let mut deployment = deployment();
+    change(&mut deployment["spec"]["template"]);
+    let notes = with_rbac(&stream(&[&[deployment], beside].concat()), rbac).notes;
+    notes.into_iter().filter(|note| note.contains("private key included")).collect()
+}
+
+#[test]
+fn a_secret_that_others_may_read_is_pointed_out() {
+    let account = |name: &str, namespace: Option<&str>| {
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "automountServiceAccountToken": false,
+            "metadata": { "name": name, "namespace": namespace },
+        })
+    };
+    for rbac in [Rbac::With, Rbac::Only] {
+        let found = said(rbac, |_| {}, &[]);
+        assert!(found.len() == 2 && found[0].contains("serviceAccountName of its own"), "{found:?}");
+        assert!(found[1].contains("automountServiceAccountToken: false"), "{found:?}");
+    }
+    assert_eq!(said(Rbac::Without, |_| {}, &[]), [""; 0]);
+    assert_eq!(
+        said(Rbac::With, |pod| pod["metadata"]["annotations"]["hotcert.dev/api"] = json!("disabled"), &[]),
+        [""; 0]
+    );
+    let own = |automount: Value| {
+        move |pod: &mut Value| {
+            pod["spec"]["serviceAccountName"] = json!("payments");
+            pod["spec"]["automountServiceAccountToken"] = automount;
+        }
+    };
+    let none = Value::Null;
+    assert_eq!(said(Rbac::With, own(json!(false)), &[]), [""; 0]);
+    assert_eq!(said(Rbac::With, own(none.clone()), &[account("payments", None)]), [""; 0]);
+    assert_eq!(said(Rbac::With, own(none.clone()), &[account("payments", Some("default"))]), [""; 0]);
+    for (automount, beside) in [
+        (none.clone(), account("other", None)),
+        (none, account("payments", Some("shop"))),
+        (json!(true), account("payments", None)),
+    ] {
+        let found = said(Rbac::With, own(automount), &[beside]);
+        assert!(found.len() == 1 && found[0].contains("token of ServiceAccount payments"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_role_needs_a_namespace_that_is_said() {
+    let run = |object: &Value, rbac| run(object.to_string().as_bytes(), &Options { rbac, ..options() });
+    let mut deployment = deployment();
+    for rbac in [Rbac::With, Rbac::Only] {
+        let errors = run(&deployment, rbac).unwrap_err();
+        let error = errors[0].to_string();
+        assert!(
+            error.starts_with("document 1 (Deployment payments) names no namespace: give --namespace"),
+            "{error}"
+        );
+    }
+    assert!(run(&deployment, Rbac::Without).is_ok());
+    deployment["spec"]["template"]["metadata"]["annotations"]["hotcert.dev/api"] = json!("disabled");
+    assert!(run(&deployment, Rbac::With).is_ok());
+}
+
+#[test]
+fn without_a_pod_that_asks_the_label_that_cannot_be_seen_is_pointed_out() {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
+    let Injected { yaml, notes } = with_rbac(&namespace.to_string(), Rbac::Only);
+    assert!(yaml.is_empty() && notes.len() == 1, "{yaml} {notes:?}");
+    assert!(notes[0].contains("cannot be seen from here") && notes[0].contains("pod template"), "{notes:?}");
 }
 
 #[test]

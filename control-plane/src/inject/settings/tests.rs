@@ -78,6 +78,32 @@ fn a_value_that_yaml_made_a_number_is_refused_with_the_quotes_it_lacks() {
     assert!(problems[0].cause.contains("quotes"), "{problems:?}");
 }
 
+/// Megabytes are refused before anybody works on them, and not said back.
+#[test]
+fn what_is_too_large_is_refused_in_few_words() {
+    let many = |item: &str, count: usize| vec![item; count].join(",");
+    for (name, value, fix) in [
+        ("inbound", ",".repeat(3 << 20), "3145728 bytes are more than 4096"),
+        ("inbound", many("1=1", 750_000), "2999999 bytes are more than 4096"),
+        ("secret", "a".repeat(4097), "4097 bytes are more than 4096"),
+        ("inbound", ",".repeat(4096), "4097 items are more than 64"),
+        ("outbound", many("9001=a:1", 65), "65 items are more than 64"),
+        ("allow", many("dns:a", 65), "65 items are more than 64"),
+        ("log", "\u{1}".repeat(4096), "is none of error, warn, info, debug"),
+        (&"x".repeat(3 << 20), "1".into(), "it is not known: take it out"),
+    ] {
+        let Err(refusal) = judged(&[(name, &value)]) else { panic!("{name} was taken") };
+        assert_eq!(refusal.0.len(), 1);
+        assert!(refusal.0[0].cause.contains(fix), "{refusal}");
+        assert!(refusal.to_string().len() < 1024, "{refusal}");
+    }
+    assert!(judged(&[("allow", &many("dns:a", 64))]).is_ok());
+    let wrong: String = (0..64).map(|port| format!("{port}=x,")).collect();
+    let Err(Refusal(problems)) = judged(&[("inbound", wrong.trim_end_matches(','))]) else { panic!("taken") };
+    assert_eq!(problems.len(), 17);
+    assert_eq!(problems[16].to_string(), "and 48 more: mend these first");
+}
+
 #[test]
 fn a_missing_secret_is_named() {
     let pod = json!({ "metadata": {}, "spec": { "containers": [] } });

@@ -8,7 +8,7 @@ pub fn options() -> Options {
     Options {
         agent_image: "agent:1".into(),
         sidecar: SidecarKind::Native,
-        namespace: "default".into(),
+        namespace: None,
         rbac: Rbac::Without,
     }
 }
@@ -163,7 +163,7 @@ fn a_namespace_of_the_stream_asks_for_its_workloads_alone() {
 
     inside["metadata"].as_object_mut().unwrap().remove("namespace");
     let text = stream(&[inside, outside, namespace("enabled")]);
-    let found = run(text.as_bytes(), &Options { namespace: "shop".into(), ..options() }).unwrap();
+    let found = run(text.as_bytes(), &Options { namespace: Some("shop".into()), ..options() }).unwrap();
     assert!(has_agent(&values(&found.yaml)[0]));
 
     let mut asking = deployment();

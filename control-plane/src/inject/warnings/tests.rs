@@ -85,6 +85,8 @@ fn what_kubelet_cannot_reach_is_warned_about() {
         let found = about(json!({ place: action }));
         assert!(found.contains(place) && found.contains("8080"), "{found}");
     }
+    let blank = about(json!({ "livenessProbe": { "httpGet": { "port": 8080, "path": "/a b" } } }));
+    assert!(blank.contains("livenessProbe") && blank.contains("%20"), "{blank}");
     let hook = about(json!({ "lifecycle": { "preStop": { "httpGet": { "port": 8080 } } } }));
     assert!(hook.contains("lifecycle.preStop"), "{hook}");
     for fine in [
@@ -107,6 +109,7 @@ fn pods_whose_agent_would_not_do_what_is_expected_are_warned_about() {
     one(SidecarKind::Container, job, "will not complete");
     assert_eq!(warnings(SidecarKind::Native, job), [""; 0]);
     one(SidecarKind::Native, |pod| pod["spec"]["shareProcessNamespace"] = json!(true), "private key");
+    one(SidecarKind::Native, |pod| pod["spec"]["hostPID"] = json!(true), "private key");
     let idle: fn(&mut Value) = |pod| pod["metadata"]["annotations"] = json!({ "hotcert.dev/secret": "a" });
     one(SidecarKind::Native, idle, "carries no traffic");
     let low: fn(&mut Value) = |pod| pod["metadata"]["annotations"]["hotcert.dev/inbound"] = json!("443=8080");
@@ -126,11 +129,13 @@ fn warnings_fit_an_admission_answer() {
         pod["metadata"]["ownerReferences"] = json!([{ "kind": "Job" }]);
         pod["metadata"]["annotations"]["hotcert.dev/inbound"] = json!("443=8080");
         pod["spec"]["shareProcessNamespace"] = json!(true);
+        pod["spec"]["hostPID"] = json!(true);
         pod["spec"]["volumes"] = json!([{ "name": "identity", "secret": { "secretName": "payments-tls" } }]);
         pod["spec"]["containers"][0] = json!({
             "name": "application",
             "ports": [{ "containerPort": 8080 }],
             "livenessProbe": { "tcpSocket": { "port": 8080 } },
+            "readinessProbe": { "httpGet": { "port": 8080, "path": format!("/{}", "a b".repeat(100)) } },
             "env": [{ "name": "A", "valueFrom": { "secretKeyRef": { "name": "payments-tls" } } }],
             "volumeMounts": [
                 { "name": "identity", "mountPath": "/etc/tls/tls.crt", "subPath": "tls.crt" },
@@ -138,7 +143,7 @@ fn warnings_fit_an_admission_answer() {
             ],
         });
     });
-    assert_eq!(found.len(), 8, "{found:?}");
+    assert_eq!(found.len(), 10, "{found:?}");
     for warning in found {
         assert!(warning.len() <= 256, "{}: {warning}", warning.len());
     }

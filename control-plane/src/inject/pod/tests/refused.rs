@@ -43,10 +43,40 @@ fn a_malformed_pod_is_refused_and_not_mangled() {
 }
 
 #[test]
+fn more_containers_than_a_pod_has_are_refused() {
+    let containers = |count| {
+        let pod = with(asking(&[]), "/spec/initContainers", json!([{ "name": "init" }]));
+        with(pod, "/spec/containers", json!(vec![json!({ "name": "app" }); count]))
+    };
+    assert_eq!(refusal(&containers(256))[0].place, "spec.containers");
+    native(&containers(255));
+}
+
+#[test]
+fn a_refusal_does_not_say_back_all_that_was_given() {
+    let pod = with(asking(&[]), "/metadata/labels", json!({ LABEL: "ü".repeat(1 << 20) }));
+    let problems = refusal(&pod);
+    assert!(problems[0].to_string().ends_with("ü\" is neither \"enabled\" nor \"disabled\""));
+    assert!(problems[0].to_string().chars().count() < 600, "{problems:?}");
+    let ports = vec![json!({ "containerPort": 9640 }); 1000];
+    let pod = with(asking(&[]), "/spec/containers", json!([{ "name": "n".repeat(1000), "ports": ports }]));
+    let problems = refusal(&pod);
+    assert_eq!(problems.len(), 17);
+    assert_eq!(problems[16].place, "and 984 more");
+    assert!(problems.iter().all(|problem| problem.place.chars().count() <= 128), "{problems:?}");
+}
+
+#[test]
 fn names_of_the_agents_that_are_not_its_own_are_refused() {
     let pod =
         with(asking(&[]), "/spec/initContainers", json!([{ "name": "hotcert-agent", "image": "other" }]));
     assert_eq!(refusal(&pod)[0].place, "container hotcert-agent");
     let pod = with(asking(&[]), "/spec/volumes", json!([{ "name": "hotcert-token", "emptyDir": {} }]));
     assert_eq!(refusal(&pod)[0].place, "volume hotcert-token");
+    for name in ["hotcert-identity", "hotcert-token"] {
+        let mount = json!([{ "name": name, "mountPath": "/key" }]);
+        let pod = with(asking(&[]), "/spec/containers/0/volumeMounts", mount);
+        assert_eq!(refusal(&pod)[0].place, "container app");
+        assert!(refusal(&pod)[0].cause.contains(name));
+    }
 }
