@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::Parser;
 
 use crate::args::{CheckArgs, Cli, Command, RunArgs};
 use crate::identity::Policy;
@@ -15,17 +15,19 @@ pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
-    };
-    match cli.command {
-        Command::Run(args) => run(&args),
-        Command::Check(args) => check(&args),
+    match parse(args).map(|cli: Cli| cli.command) {
+        Ok(Command::Run(args)) => run(&args),
+        Ok(Command::Check(args)) => check(&args),
+        Err(code) => code,
     }
+}
+
+/// The arguments, or what a program ends with that has said why there are none.
+pub fn parse<P: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<P, ExitCode> {
+    P::try_parse_from(args).map_err(|error| {
+        let _ = error.print();
+        if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+    })
 }
 
 fn run(args: &RunArgs) -> ExitCode {
@@ -53,7 +55,8 @@ fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-fn refuse(errors: &[String]) -> ExitCode {
+/// Says all that is wrong with the arguments.
+pub fn refuse(errors: &[String]) -> ExitCode {
     for error in errors {
         eprintln!("error: {error}");
     }

@@ -29,15 +29,9 @@ pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
-    };
-    match cli.command {
-        Command::Inject(args) => inject::main(&args),
-        Command::Controller(args) => controller::main(&args),
+    match hotcert_agent::cli::parse(args).map(|cli: Cli| cli.command) {
+        Ok(Command::Inject(args)) => inject::main(&args),
+        Ok(Command::Controller(args)) => controller::main(&args),
+        Err(code) => code,
     }
 }

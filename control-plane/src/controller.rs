@@ -79,13 +79,7 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
     hotcert_agent::log::start(args.log_format, "hotcert");
     let settings = match Settings::from_args(args) {
         Ok(settings) => settings,
-        Err(errors) => {
-            for error in errors {
-                eprintln!("error: {error}");
-            }
-            eprintln!("\nFor more information, try '--help'.");
-            return ExitCode::from(2);
-        }
+        Err(errors) => return hotcert_agent::cli::refuse(&errors),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let ended = runtime.map_err(ControllerError::Io).and_then(|runtime| {
