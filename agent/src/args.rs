@@ -86,13 +86,7 @@ pub struct IdentityArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// Directory with the identity, usually a mounted Secret
-    #[arg(
-        long,
-        env = "HOTCERT_IDENTITY",
-        value_name = "DIR",
-        required_unless_present = "secret",
-        help_heading = "Identity"
-    )]
+    #[arg(long, env = "HOTCERT_IDENTITY", value_name = "DIR", help_heading = "Identity")]
     pub identity: Option<PathBuf>,
     /// Follow this Secret through the Kubernetes API, which is faster than the volume; needs get, list
     /// and watch on it. While that works it is believed; --identity is then the start and the fallback

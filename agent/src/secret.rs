@@ -35,7 +35,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// A watch that lasted so long was well: what comes next is new trouble.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 /// The API server ends a watch after minutes; one that ends sooner is trouble.
-const SHORTEST_WATCH: Duration = Duration::from_secs(5);
+const SHORTEST_WATCH: Duration = Duration::from_secs(2);
 
 /// A Secret by name. Without a namespace it is in the pod's own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -83,6 +83,7 @@ fn unreachable_probes(container: &Value, settings: &Settings) -> Vec<String> {
     };
     for probe in PROBES {
         let action = &container[probe];
+        uncarried.extend(unanswered(name, probe, container, settings));
         warn(probe, action, &["tcpSocket", "grpc"]);
         match probes::relayed(container, action, settings) {
             Some(Ok(_)) => {}
@@ -101,6 +102,23 @@ fn unreachable_probes(container: &Value, settings: &Settings) -> Vec<String> {
     }
     warnings.extend(uncarried);
     warnings
+}
+
+/// A probe that nobody can answer, at a port that is nobody's or the agent's.
+fn unanswered(name: &str, probe: &str, container: &Value, settings: &Settings) -> Option<String> {
+    let port = &container[probe]["httpGet"]["port"];
+    match (probes::port(container, port), port.as_str()) {
+        (None, Some(named)) => {
+            let named = shortened(named, MOST_OF_PATH);
+            Some(format!(
+                "container {name}: {probe} asks port {named:?}, which is the name of none of its ports; write the number"
+            ))
+        }
+        (Some(port), _) if settings.inbound.iter().any(|route| route.listen.port() == port) => Some(format!(
+            "container {name}: {probe} asks port {port}, where the agent wants a client certificate that kubelet does not have; let it ask the app's own port, the agent carries that"
+        )),
+        _ => None,
+    }
 }
 
 /// The agent runs without privileges; most container runtimes let it take any port nevertheless.

@@ -148,3 +148,11 @@ fn warnings_fit_an_admission_answer() {
         assert!(warning.len() <= 256, "{}: {warning}", warning.len());
     }
 }
+
+#[test]
+fn a_probe_that_nobody_can_answer_is_noticed() {
+    for (port, said) in [(json!(8443), "client certificate"), (json!("http"), "the name of none")] {
+        let warning = about(json!({ "livenessProbe": { "httpGet": { "port": port } } }));
+        assert!(warning.contains(said) && warning.len() <= 256, "{port}: {warning:?}");
+    }
+}
