@@ -10,7 +10,8 @@ use super::settings::Settings;
 use super::stream::Placed;
 use super::workload;
 
-/// A Role and a RoleBinding for each Secret, for every service account that reads it.
+/// A Role for each Secret, and a RoleBinding for each service account that reads it: of its own, so that
+/// workloads that are applied one after the other do not take each other's right away.
 pub fn objects(placed: &[Placed]) -> Vec<Value> {
     let mut readers: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
     for Placed { namespace, pod, .. } in placed {
@@ -20,7 +21,13 @@ pub fn objects(placed: &[Placed]) -> Vec<Value> {
             readers.entry((namespace, settings.secret)).or_default().insert(account(pod));
         }
     }
-    readers.iter().flat_map(|((namespace, secret), accounts)| pair(namespace, secret, accounts)).collect()
+    readers
+        .iter()
+        .flat_map(|((namespace, secret), accounts)| {
+            let bindings = accounts.iter().map(|account| binding(namespace, secret, account));
+            [role(namespace, secret)].into_iter().chain(bindings).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Whether its agent reads the Secret through the API.
@@ -60,35 +67,34 @@ pub fn warnings(values: &[Value], placed: &[Placed], default_namespace: &str) ->
     warnings
 }
 
-fn pair(namespace: &str, secret: &str, accounts: &BTreeSet<&str>) -> [Value; 2] {
-    let metadata = json!({ "name": format!("hotcert-agent-{secret}"), "namespace": namespace });
-    let subjects = accounts
-        .iter()
-        .map(|account| json!({ "kind": "ServiceAccount", "name": account, "namespace": namespace }))
-        .collect::<Vec<_>>();
-    let role = json!({
+fn role(namespace: &str, secret: &str) -> Value {
+    json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
-        "metadata": metadata,
+        "metadata": { "name": role_name(secret), "namespace": namespace },
         "rules": [{
             "apiGroups": [""],
             "resources": ["secrets"],
             "resourceNames": [secret],
             "verbs": ["get", "list", "watch"],
         }],
-    });
-    let binding = json!({
+    })
+}
+
+fn binding(namespace: &str, secret: &str, account: &str) -> Value {
+    let name = role_name(secret);
+    json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        "metadata": metadata,
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "Role",
-            "name": format!("hotcert-agent-{secret}"),
-        },
-        "subjects": subjects,
-    });
-    [role, binding]
+        // A colon is in neither name, so no two pairs are written alike.
+        "metadata": { "name": format!("{name}:{account}"), "namespace": namespace },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
+        "subjects": [{ "kind": "ServiceAccount", "name": account, "namespace": namespace }],
+    })
+}
+
+fn role_name(secret: &str) -> String {
+    format!("hotcert-agent-{secret}")
 }
 
 #[cfg(test)]

@@ -111,9 +111,10 @@ fn rbac_lets_each_service_account_read_its_secret_and_nothing_else() {
         names,
         [
             "Role default/hotcert-agent-payments-tls",
-            "RoleBinding default/hotcert-agent-payments-tls",
+            "RoleBinding default/hotcert-agent-payments-tls:default",
             "Role shop/hotcert-agent-payments-tls",
-            "RoleBinding shop/hotcert-agent-payments-tls",
+            "RoleBinding shop/hotcert-agent-payments-tls:a",
+            "RoleBinding shop/hotcert-agent-payments-tls:b",
         ]
     );
     assert_eq!(
@@ -122,7 +123,8 @@ fn rbac_lets_each_service_account_read_its_secret_and_nothing_else() {
     );
     let subject = |name: &str, namespace: &str| json!({ "kind": "ServiceAccount", "name": name, "namespace": namespace });
     assert_eq!(only[1]["subjects"], json!([subject("default", "default")]));
-    assert_eq!(only[3]["subjects"], json!([subject("a", "shop"), subject("b", "shop")]));
+    assert_eq!(only[3]["subjects"], json!([subject("a", "shop")]));
+    assert_eq!(only[4]["subjects"], json!([subject("b", "shop")]));
     assert_eq!(
         only[3]["roleRef"],
         json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hotcert-agent-payments-tls" })
