@@ -5,6 +5,7 @@
 //! in whole seconds, and **lies within the dates of the root that signed it**. Private keys are
 //! wiped when dropped and appear neither in `Debug` nor in an error.
 
+mod import;
 mod key;
 mod names;
 
@@ -21,6 +22,7 @@ use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+pub use import::certificate_pem;
 pub use key::Algorithm;
 
 /// How far before the moment of issue a certificate's not-before lies, so that a peer whose clock
@@ -47,7 +49,7 @@ pub enum Usage {
 }
 
 /// What a leaf is made from. It needs at least one name: a DNS name, an address or a SPIFFE ID.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeafRequest {
     /// The subject's common name, 1 to 64 characters; no peer checks it.
     pub common_name: String,
@@ -79,9 +81,11 @@ pub struct Leaf {
 /// A root certificate and the key that signs under it.
 pub struct Authority {
     key: Zeroizing<KeyPair>,
-    params: CertificateParams,
     certificate_pem: String,
     certificate_der: CertificateDer<'static>,
+    serial: String,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
 }
 
 /// Why nothing was issued, and what to change.
@@ -109,8 +113,18 @@ pub enum AuthorityError {
     AuthorityExpired { not_after: OffsetDateTime },
     #[error("the system's random number generator failed: nothing can be issued on this machine")]
     NoRandomness,
+    #[error("this root cannot be imported: {0}")]
+    NotImported(String),
     #[error("{algorithm} key could not be made or used: {source}")]
     Key { algorithm: Algorithm, source: rcgen::Error },
+}
+
+impl LeafRequest {
+    /// What is wrong with the names, before there is an authority to sign.
+    pub fn check(&self) -> Result<(), AuthorityError> {
+        names::common_name(&self.common_name)?;
+        names::subject_alt_names(self).map(drop)
+    }
 }
 
 impl Authority {
@@ -126,7 +140,19 @@ impl Authority {
         let certificate = params
             .self_signed(&*key)
             .map_err(|source| AuthorityError::Key { algorithm: request.algorithm, source })?;
-        Ok(Self { key, params, certificate_pem: certificate.pem(), certificate_der: certificate.into() })
+        Ok(Self {
+            key,
+            certificate_pem: certificate.pem(),
+            certificate_der: certificate.into(),
+            serial: serial(&params),
+            not_before: params.not_before,
+            not_after: params.not_after,
+        })
+    }
+
+    /// A root that exists already, as PEM: its certificate and its key (unencrypted; PKCS#8, PKCS#1 or SEC1).
+    pub fn import(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, AuthorityError> {
+        import::root(certificate_pem, key_pem).map_err(AuthorityError::NotImported)
     }
 
     /// Signs a new leaf with a new key.
@@ -138,14 +164,14 @@ impl Authority {
         let mut params = params(&request.common_name)?;
         params.subject_alt_names = names::subject_alt_names(request)?;
         let moment = date(Some(now))?;
-        if moment < self.params.not_before {
-            return Err(AuthorityError::AuthorityNotYetValid { not_before: self.params.not_before });
+        if moment < self.not_before {
+            return Err(AuthorityError::AuthorityNotYetValid { not_before: self.not_before });
         }
-        if moment >= self.params.not_after {
-            return Err(AuthorityError::AuthorityExpired { not_after: self.params.not_after });
+        if moment >= self.not_after {
+            return Err(AuthorityError::AuthorityExpired { not_after: self.not_after });
         }
-        params.not_before = date(now.checked_sub(BACKDATE))?.max(self.params.not_before);
-        params.not_after = not_after(now, request.lifetime)?.min(self.params.not_after);
+        params.not_before = date(now.checked_sub(BACKDATE))?.max(self.not_before);
+        params.not_after = not_after(now, request.lifetime)?.min(self.not_after);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = request.algorithm.leaf_key_usages();
         params.extended_key_usages = match request.usage {
@@ -157,15 +183,14 @@ impl Authority {
         };
 
         let key = request.algorithm.generate()?;
-        let issuer = Issuer::from_params(&self.params, &*self.key);
-        let certificate = params
-            .signed_by(&*key, &issuer)
+        let certificate = Issuer::from_ca_cert_der(&self.certificate_der, &*self.key)
+            .and_then(|issuer| params.signed_by(&*key, &issuer))
             .map_err(|source| AuthorityError::Key { algorithm: request.algorithm, source })?;
         Ok(Leaf {
             certificate_pem: certificate.pem(),
             certificate_der: certificate.into(),
             key_pem: key::pem(&key),
-            serial: params.serial_number.as_ref().map(|serial| hex(serial.as_ref())).unwrap_or_default(),
+            serial: serial(&params),
             not_before: params.not_before.into(),
             not_after: params.not_after.into(),
         })
@@ -184,8 +209,22 @@ impl Authority {
         sha256_hex(&self.certificate_der)
     }
 
+    pub fn not_before(&self) -> SystemTime {
+        self.not_before.into()
+    }
+
     pub fn not_after(&self) -> SystemTime {
-        self.params.not_after.into()
+        self.not_after.into()
+    }
+
+    /// Lower-case hex digits.
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// PKCS#8.
+    pub fn key_pem(&self) -> Zeroizing<String> {
+        key::pem(&self.key)
     }
 }
 
@@ -200,7 +239,7 @@ impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority")
             .field("sha256", &self.sha256())
-            .field("not_after", &self.params.not_after)
+            .field("not_after", &self.not_after)
             .finish_non_exhaustive()
     }
 }
@@ -223,6 +262,10 @@ fn params(common_name: &str) -> Result<CertificateParams, AuthorityError> {
     params.serial_number = Some(random_serial()?);
     params.use_authority_key_identifier_extension = true;
     Ok(params)
+}
+
+fn serial(params: &CertificateParams) -> String {
+    params.serial_number.as_ref().map(|serial| hex(serial.as_ref())).unwrap_or_default()
 }
 
 /// Sixteen random bytes of which the first two bits are fixed to 01: positive, and neither padded

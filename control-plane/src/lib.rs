@@ -1,14 +1,34 @@
 //! The control plane of hotcert: everything that is not in a pod's data path.
 //!
+//! ```text
+//!          observe                 plan                    apply
+//! store ──────────► Observed ──────────────► Plan ──────────────────► store
+//!   ▲  resource, keyring,  (pure: lifecycle,   actions, what to look     │
+//!   │  versions, pods       rollover, proof)   at, what to report        │
+//!   └────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
 //! | module | what it is |
 //! |---|---|
+//! | [`resource`], [`settings`] | the objects that a person writes, and what they mean |
 //! | [`authority`] | a root and the leaves it signs |
-//! | [`volume`] | a directory written the way kubelet writes a mounted Secret |
+//! | [`keyring`] | an authority's roots and how far a rollover has come |
+//! | [`observed`], [`facts`] | all that is known in one look |
+//! | [`plan`] | all that follows from it |
+//! | [`store`] | where all of it is: a cluster, or a directory |
 //! | [`inject`] | a pod with the agent in it |
 //! | [`controller`] | the program that runs in the cluster |
+//! | [`volume`] | a directory written the way kubelet writes a mounted Secret |
 
 pub mod authority;
 pub mod cli;
 pub mod controller;
+pub mod facts;
 pub mod inject;
+pub mod keyring;
+pub mod observed;
+pub mod plan;
+pub mod resource;
+pub mod settings;
+pub mod store;
 pub mod volume;

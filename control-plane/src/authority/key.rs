@@ -9,12 +9,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, KeyUsagePurpose, RsaKeySize};
 use rustls_pki_types::PrivatePkcs8KeyDer;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::AuthorityError;
 
 /// Kinds of keys. What a root signs with: SHA-384 for P-384, SHA-256 for P-256 and RSA.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     #[default]
     P256,

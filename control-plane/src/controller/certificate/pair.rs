@@ -5,8 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hotcert_agent::hex::sha256_hex;
 use hotcert_agent::identity::{Identity, Leaf, Policy, Verdict};
 use hotcert_agent::material::{Layout, Material};
@@ -16,7 +14,7 @@ use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use super::plan::Validity;
-use crate::authority::{Authority, AuthorityError, AuthorityRequest, LeafRequest, Usage};
+use crate::authority::{Authority, AuthorityError, AuthorityRequest, LeafRequest, Usage, certificate_pem};
 
 /// What API servers may ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +104,7 @@ impl Root {
     pub fn all(bundle: &[u8], now: SystemTime) -> Vec<Self> {
         let mut roots: Vec<Self> = Vec::new();
         for der in CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok) {
-            let pem = pem(&der);
+            let pem = certificate_pem(&der);
             let trust = verdict(b"", b"", pem.as_bytes(), now).trust.ok().flatten();
             if let Some(found) = trust.iter().flat_map(|trust| &trust.roots).next()
                 && !roots.iter().any(|root| root.pem == pem)
@@ -137,15 +135,4 @@ fn serial_of(now: SystemTime) -> String {
     // Without it two roots of one second have one name, which is a pity and no more.
     let _ = aws_lc_rs::rand::fill(&mut random);
     format!("{} {}", humantime::format_rfc3339_seconds(now), &sha256_hex(&random)[..8])
-}
-
-fn pem(der: &[u8]) -> String {
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    let text = STANDARD.encode(der);
-    for line in text.as_bytes().chunks(64) {
-        pem.extend(line.iter().copied().map(char::from));
-        pem.push('\n');
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    pem
 }

@@ -1,0 +1,281 @@
+//! All that is known in one look: what people wrote, what is kept, what is published, which pods there
+//! are and what they were seen to serve. No keys: a look may be kept, compared and printed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::keyring::{RootId, State};
+use crate::resource::{AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec};
+
+/// NAMESPACE/NAME.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    pub namespace: String,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    pub authorities: BTreeMap<String, Arc<Authority>>,
+    pub certificates: BTreeMap<ObjectName, Arc<Certificate>>,
+    /// By namespace. A namespace that nobody looked into is missing.
+    pub pods: BTreeMap<String, Look>,
+    /// Secrets that others issue and that are watched for their expiry.
+    pub foreign: BTreeMap<ObjectName, Foreign>,
+    /// Whether pods may be nudged.
+    pub nudge: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Authority {
+    pub uid: String,
+    pub generation: i64,
+    pub spec: CertificateAuthoritySpec,
+    pub status: AuthorityStatus,
+    /// It was told to go.
+    pub deleting: bool,
+    /// By annotation, without the prefix: what people ask for.
+    pub requests: BTreeMap<String, Request>,
+    pub keyring: Held,
+    /// The root to import, where the spec names one.
+    pub import: Option<Result<RootId, String>>,
+}
+
+/// What of an authority's keyring there is.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// Not yet.
+    None,
+    Ring(Ring),
+    /// There is one that cannot be read, so nothing is done that might overwrite it.
+    Unreadable(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct Ring {
+    /// Changes with every writing.
+    pub stamp: Stamp,
+    pub state: State,
+    pub roots: BTreeMap<RootId, Root>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Root {
+    pub serial: String,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+}
+
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    pub uid: String,
+    pub generation: i64,
+    pub spec: ServiceCertificateSpec,
+    pub status: CertificateStatus,
+    pub deleting: bool,
+    pub requests: BTreeMap<String, Request>,
+    /// By number.
+    pub versions: BTreeMap<u64, Version>,
+    pub published: Published,
+}
+
+/// A leaf that was made, kept for good.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Version {
+    pub leaf: Leaf,
+    /// What signed it.
+    pub root: RootId,
+    /// `CertificateSettings::digest` of what it was made for.
+    pub made_for: String,
+    pub created_at: SystemTime,
+    /// The request that it answers.
+    pub request: Option<String>,
+    /// In a rollback, the version that was gone back to.
+    pub copy_of: Option<u64>,
+    /// Over certificate and key.
+    pub fingerprint: Fingerprint,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leaf {
+    /// Hex, of the DER.
+    pub sha256: String,
+    pub serial: String,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+}
+
+/// What is in the target Secret.
+#[derive(Clone, Debug)]
+pub enum Published {
+    Absent,
+    /// It belongs to something else: whose it seems to be.
+    Foreign(String),
+    Ours(Publication),
+    /// It cannot be read or written: why, and what to do.
+    Closed(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publication {
+    pub stamp: Stamp,
+    pub fingerprint: Fingerprint,
+    /// Of the leaf, empty if there is none that can be read.
+    pub leaf_sha256: String,
+    /// The bundle.
+    pub roots: BTreeSet<RootId>,
+    pub revision: u64,
+    pub written_at: SystemTime,
+}
+
+/// Which writing of a thing was seen; a change that was planned on another one is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp(pub String);
+
+/// A digest over a private key among other things: told apart from others, never shown, never stored.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// The pods of a namespace that mount a Secret of ours.
+#[derive(Clone, Debug)]
+pub struct Look {
+    pub at: SystemTime,
+    /// Why the pods could not be listed.
+    pub problem: Option<String>,
+    pub pods: Vec<Pod>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Pod {
+    pub name: String,
+    pub uid: String,
+    /// Names of the Secrets that it mounts.
+    pub mounts: BTreeSet<String>,
+    pub agent: Option<PodAgent>,
+    /// The revision that it was nudged for.
+    pub nudged: Option<u64>,
+    pub proof: Option<Proof>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodAgent {
+    /// The Secret that it serves.
+    pub secret: String,
+    /// It follows the API, and not the volume alone.
+    pub follows_api: bool,
+    /// Of the proof listener; `None` while the pod has no address.
+    pub address: Option<SocketAddr>,
+}
+
+/// What came of a handshake with a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof {
+    pub at: SystemTime,
+    pub shown: Result<Shown, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shown {
+    /// Hex, of the DER of the leaf that was shown in the handshake.
+    pub leaf_sha256: String,
+    /// Roots under which a client was tried: whether it was let in.
+    pub lets_in: BTreeMap<RootId, bool>,
+    /// Connections that would be cut if this root were gone.
+    pub connections_under: BTreeMap<RootId, u64>,
+}
+
+/// What a person asked for: an id, and words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub id: String,
+    pub words: String,
+}
+
+/// A Secret that others issue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Foreign {
+    pub leaf: Option<Leaf>,
+    /// It was published by a ServiceCertificate that is gone.
+    pub orphan: bool,
+}
+
+impl Request {
+    /// The first word is the id.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (id, words) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let fits = !id.is_empty() && id.len() <= 64 && text.len() <= 1024;
+        fits.then(|| Self { id: id.to_owned(), words: words.trim().to_owned() })
+    }
+}
+
+impl Certificate {
+    /// The version that is published, if it is one of the history.
+    pub fn published_version(&self) -> Option<(u64, &Version)> {
+        let Published::Ours(publication) = &self.published else { return None };
+        let is_it = |version: &Version| version.fingerprint == publication.fingerprint;
+        // A rollback has the leaf of an older one: the newest counts.
+        self.versions
+            .iter()
+            .rev()
+            .find(|(_, version)| is_it(version))
+            .map(|(number, version)| (*number, version))
+    }
+
+    pub fn newest(&self) -> Option<(u64, &Version)> {
+        self.versions.last_key_value().map(|(number, version)| (*number, version))
+    }
+}
+
+impl Observed {
+    pub fn pods_of(&self, namespace: &str) -> &[Pod] {
+        self.pods.get(namespace).map_or(&[], |look| &look.pods)
+    }
+}
+
+impl Pod {
+    /// Whether it serves this Secret through its agent.
+    pub fn serves(&self, secret: &str) -> bool {
+        self.agent.as_ref().is_some_and(|agent| agent.secret == secret)
+    }
+}
+
+impl ObjectName {
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no NAMESPACE/NAME, such as shop/mtls-prod-payments")]
+pub struct ObjectNameError(String);
+
+impl FromStr for ObjectName {
+    type Err = ObjectNameError;
+
+    fn from_str(text: &str) -> Result<Self, ObjectNameError> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(Self::new(namespace, name))
+            }
+            _ => Err(ObjectNameError(text.to_owned())),
+        }
+    }
+}
+
+/// It covers a key: not even the digest is shown.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}

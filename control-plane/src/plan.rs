@@ -1,0 +1,210 @@
+//! What is to be done, as a function of what is known and the time. Pure and total: every decision is
+//! made here, so that each can be put into a table and tested. Actions that were lost are planned again
+//! at the next look; actions planned on an old look are refused where they are applied.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`lifecycle`] | of one certificate: issue, renew, roll back, publish, keep, prune |
+//! | [`rollover`] | of one authority: make, replace, reverse, remove a root; which pods hold a step |
+//! | [`served`] | which pods to nudge and to look at, and what was seen |
+//! | [`report`] | what the objects' status says |
+
+mod lifecycle;
+mod report;
+mod rollover;
+mod served;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+pub use rollover::Hold;
+use rollover::Member;
+
+use crate::keyring::{Phase, RootId};
+use crate::observed::{ObjectName, Observed, Stamp};
+use crate::resource::{AuthorityStatus, CertificateStatus};
+use crate::settings::{AuthoritySettings, CertificateSettings};
+
+/// All that follows from a look.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pub actions: Vec<Action>,
+    /// Namespaces whose pods are to be listed before the next plan.
+    pub look: BTreeSet<String>,
+    /// Pods to shake hands with, and under which roots.
+    pub prove: Vec<Prove>,
+    /// What is worth a look earlier than something changes.
+    pub wake_at: Option<SystemTime>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// `over` is the keyring's stamp; `None` where there is none.
+    Authority {
+        authority: String,
+        turn: Turn,
+        over: Option<Stamp>,
+    },
+    /// Sign a leaf and keep it as this version. It is not served yet.
+    Issue {
+        certificate: ObjectName,
+        version: u64,
+        settings: Box<CertificateSettings>,
+        request: Option<String>,
+        why: Why,
+    },
+    /// Keep the leaf of an earlier version as a new one.
+    Copy {
+        certificate: ObjectName,
+        version: u64,
+        of: u64,
+        request: String,
+    },
+    /// Write the target Secret: the leaf of this version with these roots.
+    Publish {
+        certificate: ObjectName,
+        secret: String,
+        version: u64,
+        roots: Vec<RootId>,
+        revision: u64,
+        /// What it is written over; `None` where there is no such Secret.
+        over: Option<Stamp>,
+    },
+    Prune {
+        certificate: ObjectName,
+        version: u64,
+    },
+    Nudge {
+        pod: ObjectName,
+        revision: u64,
+    },
+    ReportAuthority {
+        authority: String,
+        status: Box<AuthorityStatus>,
+    },
+    ReportCertificate {
+        certificate: ObjectName,
+        status: Box<CertificateStatus>,
+    },
+}
+
+/// A step of an authority.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Turn {
+    /// The first root: the imported one, or a new one.
+    Create {
+        settings: Box<AuthoritySettings>,
+    },
+    /// A new root, and with it a rollover.
+    Begin {
+        settings: Box<AuthoritySettings>,
+        why: String,
+        request: Option<String>,
+    },
+    Advance {
+        out_of: Phase,
+    },
+    Reverse {
+        why: String,
+        request: String,
+    },
+    Exempt {
+        pods: Vec<(String, String)>,
+        reason: String,
+        request: String,
+    },
+    Remove {
+        settings: Box<AuthoritySettings>,
+        root: RootId,
+        why: String,
+        request: String,
+    },
+    /// There was nothing to do, or it may not be done.
+    Answer {
+        verb: String,
+        request: String,
+        outcome: String,
+    },
+}
+
+/// Why a leaf is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    First,
+    Renewal,
+    /// Another root signs.
+    Root,
+    /// The spec asks for something else.
+    Changed,
+    Asked,
+}
+
+/// A handshake that is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prove {
+    pub pod: ObjectName,
+    pub uid: String,
+    pub authority: String,
+    /// As a client under each of these.
+    pub roots: Vec<RootId>,
+}
+
+pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
+    let mut plan = Plan::default();
+    let authorities: BTreeMap<_, _> = observed
+        .authorities
+        .iter()
+        .map(|(name, authority)| (name.as_str(), AuthoritySettings::judge(name, &authority.spec)))
+        .collect();
+    let settings: BTreeMap<_, _> = observed
+        .certificates
+        .iter()
+        .filter_map(|(name, certificate)| {
+            let authority = authorities.get(certificate.spec.authority.as_str())?.as_ref().ok()?;
+            let ObjectName { namespace, name: own } = name;
+            Some((name, CertificateSettings::judge(namespace, own, &certificate.spec, authority)))
+        })
+        .collect();
+    let mut members: BTreeMap<&str, Vec<Member<'_>>> = BTreeMap::new();
+    for (name, certificate) in &observed.certificates {
+        let judged = settings.get(name).and_then(|settings| settings.as_ref().ok());
+        let secret = judged.map(|settings| &settings.secret_name).or(certificate.status.secret_name.as_ref());
+        let member = Member { name, certificate, secret: secret.map_or("", String::as_str) };
+        members.entry(&certificate.spec.authority).or_default().push(member);
+    }
+    let mut standings = BTreeMap::new();
+    for (name, judged) in authorities {
+        let authority = &observed.authorities[name];
+        let members = members.get(name).map_or(&[][..], Vec::as_slice);
+        standings.insert(name, rollover::plan(observed, name, authority, judged, members, now, &mut plan));
+    }
+    for (name, certificate) in &observed.certificates {
+        let standing = standings.get(certificate.spec.authority.as_str());
+        let course = lifecycle::plan(name, certificate, settings.get(name), standing, now, &mut plan);
+        let served = served::plan(observed, name, certificate, standing, &course, now, &mut plan);
+        report::certificate(name, certificate, &course, served, now, &mut plan);
+    }
+    for (name, standing) in &standings {
+        report::authority(name, standing, now, &mut plan);
+    }
+    plan
+}
+
+impl Plan {
+    fn wake(&mut self, at: SystemTime) {
+        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    }
+}
+
+impl Why {
+    /// The word for it in events and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Renewal => "renewal",
+            Self::Root => "root",
+            Self::Changed => "changed",
+            Self::Asked => "asked",
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! One certificate: which version is to be served, whether it has to be made first, and whether the
+//! Secret says so. The newest version is always the one to be served; a rollback makes a new version
+//! out of an old one. So there is nothing to remember but the versions themselves, and whoever comes
+//! after a crash goes on where it stopped.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use super::rollover::Standing;
+use super::{Action, Plan, Why};
+use crate::keyring::RootId;
+use crate::observed::{Certificate, ObjectName, Publication, Published, Request, Version};
+use crate::settings::CertificateSettings;
+
+/// Where a certificate stands after this look.
+#[derive(Debug)]
+pub struct Course<'a> {
+    pub settings: Option<&'a CertificateSettings>,
+    /// What is published is what is to be served.
+    pub settled: bool,
+    pub renew_at: Option<SystemTime>,
+    /// Why it is not ready, or not quite: a word and a sentence.
+    pub problem: Option<(&'static str, String)>,
+    /// A rollback that was refused: its id and why.
+    pub refused: Option<(String, String)>,
+}
+
+pub fn plan<'a>(
+    name: &ObjectName,
+    certificate: &Certificate,
+    settings: Option<&'a Result<CertificateSettings, Vec<String>>>,
+    standing: Option<&Standing<'_>>,
+    now: SystemTime,
+    plan: &mut Plan,
+) -> Course<'a> {
+    let mut course = Course {
+        settings: settings.and_then(|settings| settings.as_ref().ok()),
+        settled: false,
+        renew_at: certificate.newest().map(|(_, version)| renew_at(version, course_renew_before(settings))),
+        problem: None,
+        refused: None,
+    };
+    if certificate.deleting {
+        course.problem = Some(("Deleting", "it is being deleted; its Secret stays".into()));
+        return course;
+    }
+    let Some(standing) = standing else {
+        let authority = &certificate.spec.authority;
+        course.problem = Some(("NoAuthority", format!("there is no CertificateAuthority {authority:?}")));
+        return course;
+    };
+    match &certificate.published {
+        Published::Foreign(whose) => {
+            let said =
+                format!("its Secret exists and {whose}: name another secretName, or delete that Secret");
+            course.problem = Some(("ForeignSecret", said));
+            return course;
+        }
+        Published::Closed(why) => {
+            course.problem = Some(("NoAccess", why.clone()));
+            return course;
+        }
+        Published::Absent | Published::Ours(_) => {}
+    }
+    if let Some(Err(wrong)) = settings {
+        course.problem = Some(("InvalidSpec", wrong.join("; ")));
+    }
+    let Some(ring) = standing.ring else {
+        let said = format!("the authority {} has no root yet", certificate.spec.authority);
+        course.problem.get_or_insert(("NoRoot", said));
+        return course;
+    };
+    let signing = ring.state.signing();
+    let alive = ring.roots.get(signing).is_some_and(|root| root.not_before <= now && now < root.not_after);
+
+    let step = Step { name, certificate, signing, now };
+    if let (Some(settings), true) = (course.settings, alive) {
+        let rollback = step.rollback(settings);
+        if let Some(Err((id, why))) = &rollback {
+            course.refused = Some((id.clone(), why.clone()));
+        }
+        if let Some(action) = rollback.and_then(Result::ok).or_else(|| step.issue(settings)) {
+            plan.actions.push(action);
+            // Published at the next look: a crash in between loses nothing.
+            return course;
+        }
+    } else if !alive {
+        course.problem.get_or_insert((
+            "RootExpired",
+            "the authority's root is not valid at this time: roll it over, or look at the clock".into(),
+        ));
+    }
+    if let Some(at) = course.renew_at {
+        plan.wake(at);
+    }
+    step.publish(standing, &mut course, plan);
+    if course.settled {
+        step.prune(course.settings, plan);
+    }
+    course
+}
+
+fn course_renew_before(settings: Option<&Result<CertificateSettings, Vec<String>>>) -> Option<Duration> {
+    settings.and_then(|settings| settings.as_ref().ok()).map(|settings| settings.renew_before)
+}
+
+struct Step<'a> {
+    name: &'a ObjectName,
+    certificate: &'a Certificate,
+    signing: &'a RootId,
+    now: SystemTime,
+}
+
+impl Step<'_> {
+    fn next_version(&self) -> u64 {
+        // After a loss of the history the numbers go on where the status says they were.
+        let known = self.certificate.status.version.and_then(|version| u64::try_from(version).ok());
+        let newest = self.certificate.newest().map_or(0, |(number, _)| number);
+        newest.max(known.unwrap_or(0)) + 1
+    }
+
+    /// The request, if a version answers to it no more than the status does.
+    fn open(&self, verb: &str) -> Option<&Request> {
+        let request = self.certificate.requests.get(verb)?;
+        let answered = self.certificate.status.answered.as_ref();
+        let answered = answered.and_then(|answered| match verb {
+            "rotate" => answered.rotate.as_deref(),
+            _ => answered.rollback.as_deref(),
+        });
+        let done = |version: &Version| version.request.as_deref() == Some(&request.id);
+        (answered != Some(&request.id) && !self.certificate.versions.values().any(done)).then_some(request)
+    }
+
+    fn rollback(&self, settings: &CertificateSettings) -> Option<Result<Action, (String, String)>> {
+        let Request { id, words } = self.open("rollback")?;
+        let refuse = |why: String| Some(Err((id.clone(), why)));
+        let wanted = words.split_whitespace().find_map(|word| word.strip_prefix("to="));
+        let of = match wanted.map(str::parse::<u64>) {
+            Some(Ok(number)) => number,
+            Some(Err(_)) => return refuse(format!("{wanted:?} is no version number")),
+            None => match self.previous() {
+                Some(number) => number,
+                None => return refuse("there is no version before the one that is served".into()),
+            },
+        };
+        let Some(version) = self.certificate.versions.get(&of) else {
+            let kept: Vec<_> = self.certificate.versions.keys().map(ToString::to_string).collect();
+            return refuse(format!("version {of} is not kept; there are {}", kept.join(", ")));
+        };
+        let end = version.leaf.not_after;
+        if self.now >= end {
+            return refuse(format!("version {of} expired at {}", humantime::format_rfc3339_seconds(end)));
+        }
+        if self.now >= renew_at_latest(version) {
+            return refuse(format!(
+                "version {of} expires at {}, too soon",
+                humantime::format_rfc3339_seconds(end)
+            ));
+        }
+        if version.root != *self.signing {
+            return refuse(format!(
+                "version {of} is under the root {}, which today's trust rejects or is about to",
+                version.root
+            ));
+        }
+        if version.made_for != settings.digest() {
+            return refuse(format!("version {of} was made for another spec: change the spec back as well"));
+        }
+        Some(Ok(Action::Copy {
+            certificate: self.name.clone(),
+            version: self.next_version(),
+            of,
+            request: id.clone(),
+        }))
+    }
+
+    /// Before the one that is served, or that the one served is a copy of.
+    fn previous(&self) -> Option<u64> {
+        let (number, version) = self.certificate.newest()?;
+        let of = version.copy_of.unwrap_or(number);
+        let other =
+            |candidate: &Version| candidate.fingerprint != version.fingerprint && candidate.copy_of.is_none();
+        self.certificate
+            .versions
+            .range(..of)
+            .rev()
+            .find(|(_, version)| other(version))
+            .map(|(number, _)| *number)
+    }
+
+    fn issue(&self, settings: &CertificateSettings) -> Option<Action> {
+        let rotate = self.open("rotate");
+        let why = match self.certificate.newest() {
+            None => Why::First,
+            Some((_, version)) if version.root != *self.signing => Why::Root,
+            Some((_, version)) if version.made_for != settings.digest() => Why::Changed,
+            Some((_, version)) if self.now >= renew_at(version, Some(settings.renew_before)) => Why::Renewal,
+            Some(_) if rotate.is_some() => Why::Asked,
+            Some(_) => return None,
+        };
+        Some(Action::Issue {
+            certificate: self.name.clone(),
+            version: self.next_version(),
+            settings: Box::new(settings.clone()),
+            request: rotate.map(|request| request.id.clone()),
+            why,
+        })
+    }
+
+    fn publish(&self, standing: &Standing<'_>, course: &mut Course<'_>, plan: &mut Plan) {
+        let (Some((number, version)), Some(ring)) = (self.certificate.newest(), standing.ring) else {
+            return;
+        };
+        let roots: Vec<RootId> = ring.state.trusted().into_iter().cloned().collect();
+        if !roots.contains(&version.root) {
+            // Its own bundle would reject it; what keeps it from being issued anew is said elsewhere.
+            return;
+        }
+        let wanted: BTreeSet<_> = roots.iter().cloned().collect();
+        let before = match &self.certificate.published {
+            Published::Ours(publication) => Some(publication),
+            _ => None,
+        };
+        let same = |publication: &&Publication| {
+            publication.fingerprint == version.fingerprint && publication.roots == wanted
+        };
+        if before.as_ref().is_some_and(same) {
+            course.settled = true;
+            return;
+        }
+        let (number, version, roots) = if standing.lets_out(&version.root) {
+            (number, version, roots)
+        } else {
+            course.problem.get_or_insert((
+                "WaitingForTrust",
+                "its new leaf waits until every pod is known to trust the new root".into(),
+            ));
+            // The leaf that is served may need today's bundle all the same.
+            match self.certificate.published_version() {
+                Some((number, served)) if before.is_some_and(|before| before.roots != wanted) => {
+                    (number, served, roots)
+                }
+                _ => return,
+            }
+        };
+        if self.now >= version.leaf.not_after {
+            return;
+        }
+        let Some(secret) = course.settings.map(|settings| &settings.secret_name).or(self
+            .certificate
+            .status
+            .secret_name
+            .as_ref())
+        else {
+            return;
+        };
+        plan.actions.push(Action::Publish {
+            certificate: self.name.clone(),
+            secret: secret.clone(),
+            version: number,
+            roots,
+            revision: self.next_revision(before),
+            over: before.map(|before| before.stamp.clone()),
+        });
+    }
+
+    /// Grows with every writing, also when the Secret and all that is known of it were lost: then the
+    /// clock is what has grown.
+    fn next_revision(&self, before: Option<&Publication>) -> u64 {
+        let known = self.certificate.status.revision.and_then(|revision| u64::try_from(revision).ok());
+        let before = before.map_or(0, |publication| publication.revision).max(known.unwrap_or(0));
+        let clock = self.now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        (before + 1).max(clock)
+    }
+
+    fn prune(&self, settings: Option<&CertificateSettings>, plan: &mut Plan) {
+        let Some(settings) = settings else { return };
+        let versions = &self.certificate.versions;
+        let many = versions.len().saturating_sub(settings.history);
+        // What a rollback went back to is kept as long as it is served: its copy says so.
+        plan.actions.extend(
+            versions
+                .keys()
+                .take(many)
+                .map(|version| Action::Prune { certificate: self.name.clone(), version: *version }),
+        );
+    }
+}
+
+/// A third of its life before its end, or what the spec says; up to a tenth of its life earlier, so
+/// that what was issued together is not renewed together.
+pub(super) fn renew_at(version: &Version, before: Option<Duration>) -> SystemTime {
+    let Version { leaf, created_at, copy_of, .. } = version;
+    let life = life(version);
+    let before = before.unwrap_or(life / 3).min(life / 2);
+    let digits = leaf.sha256.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    let jitter = life.mul_f64(f64::from(digits) / f64::from(u32::MAX) / 10.0);
+    let due = leaf.not_after.checked_sub(before + jitter).unwrap_or(*created_at);
+    // What somebody went back to is meant to be served for a while.
+    if copy_of.is_some() { due.max(renew_at_latest(version)) } else { due }
+}
+
+/// A tenth of its life before its end.
+fn renew_at_latest(version: &Version) -> SystemTime {
+    version.leaf.not_after.checked_sub(life(version) / 10).unwrap_or(version.leaf.not_after)
+}
+
+fn life(version: &Version) -> Duration {
+    version.leaf.not_after.duration_since(version.leaf.not_before).unwrap_or_default()
+}

@@ -1,0 +1,211 @@
+//! What the status of an object says. Written when it says something else than before, and not for the
+//! sake of a timestamp.
+
+use std::time::SystemTime;
+
+use humantime::format_rfc3339_seconds;
+
+use super::lifecycle::Course;
+use super::rollover::Standing;
+use super::served::Served;
+use super::{Action, Plan};
+use crate::observed::{Certificate, ObjectName, Published};
+use crate::resource::{Answered, AuthorityStatus, CertificateStatus, Condition, RolloverStatus, RootStatus};
+
+/// How many of those who hold a step the status names.
+const NAMED: usize = 20;
+
+pub fn certificate(
+    name: &ObjectName,
+    certificate: &Certificate,
+    course: &Course<'_>,
+    served: Option<Served>,
+    now: SystemTime,
+    plan: &mut Plan,
+) {
+    let before = &certificate.status;
+    let mut status = CertificateStatus {
+        observed_generation: Some(certificate.generation),
+        secret_name: course
+            .settings
+            .map(|settings| settings.secret_name.clone())
+            .or(before.secret_name.clone()),
+        // Of what is published, or was: numbers go on from there.
+        version: before.version,
+        revision: before.revision,
+        answered: answered(certificate, course),
+        ..CertificateStatus::default()
+    };
+    let published = certificate.published_version();
+    let mut valid = None;
+    if let (Published::Ours(publication), Some((number, version))) = (&certificate.published, published) {
+        status.version = i64::try_from(number).ok();
+        status.revision = i64::try_from(publication.revision).ok();
+        status.serial = Some(version.leaf.serial.clone());
+        status.sha256 = Some(version.leaf.sha256.clone());
+        status.not_before = Some(date(version.leaf.not_before));
+        status.not_after = Some(date(version.leaf.not_after));
+        status.root = Some(version.root.0.clone());
+        status.published_at = Some(humantime::format_rfc3339_millis(publication.written_at).to_string());
+        status.renew_at = course.renew_at.map(date);
+        valid = Some(version.leaf.not_after);
+    }
+    let is_valid = valid.is_some_and(|end| now < end);
+    let (ready, reason, message) = match (&course.problem, is_valid) {
+        (None, true) => ("True", "Published", "a valid certificate is published".to_owned()),
+        (Some((reason, message)), true) => ("True", *reason, message.clone()),
+        (Some((reason, message)), false) => ("False", *reason, message.clone()),
+        (None, false) if valid.is_some() => ("False", "Expired", "what is published has expired".into()),
+        (None, false) => ("False", "Issuing", "nothing is published yet".into()),
+    };
+    let mut conditions = vec![condition(&before.conditions, "Ready", ready, reason, message, now)];
+    if let Some((_, why)) = &course.refused {
+        conditions.push(condition(
+            &before.conditions,
+            "RollbackRefused",
+            "True",
+            "Refused",
+            why.clone(),
+            now,
+        ));
+    } else if let Some(refused) =
+        before.conditions.iter().find(|condition| condition.r#type == "RollbackRefused")
+        && certificate.requests.get("rollback").is_some_and(|request| {
+            status.answered.as_ref().and_then(|answered| answered.rollback.as_ref()) == Some(&request.id)
+        })
+        && !certificate.versions.values().any(|version| {
+            version.request.is_some()
+                && version.request.as_deref()
+                    == certificate.requests.get("rollback").map(|request| request.id.as_str())
+        })
+    {
+        conditions.push(refused.clone());
+    }
+    if let Some(Served { status: seen, complete, late }) = served {
+        let counted = format!("{} of {} pods serve what is published", seen.serving, seen.pods);
+        let (state, reason) = match (complete, late) {
+            (true, _) if seen.pods == 0 => ("True", "NoPods"),
+            (true, _) => ("True", "Served"),
+            (false, true) => ("False", "Late"),
+            (false, false) => ("Unknown", "Looking"),
+        };
+        conditions.push(condition(&before.conditions, "Served", state, reason, counted, now));
+        // While pods are still on their way it is not written down again for each of them.
+        let settled = complete || late;
+        status.served = if settled { Some(seen) } else { before.served.clone() };
+        if !settled {
+            if let Some(served) = conditions.last_mut() {
+                served.message = "looking whether every pod serves what is published".into();
+            }
+        }
+    } else if let Some(served) = before.conditions.iter().find(|condition| condition.r#type == "Served") {
+        conditions.push(served.clone());
+        status.served = before.served.clone();
+    }
+    status.conditions = conditions;
+    if status != *before {
+        let status = Box::new(status);
+        plan.actions.push(Action::ReportCertificate { certificate: name.clone(), status });
+    }
+}
+
+/// Requests that versions answer to, and those that were refused.
+fn answered(certificate: &Certificate, course: &Course<'_>) -> Option<Answered> {
+    let mut answered = certificate.status.answered.clone().unwrap_or_default();
+    let done = |verb: &str| {
+        let id = &certificate.requests.get(verb)?.id;
+        let done = certificate.versions.values().any(|version| version.request.as_ref() == Some(id));
+        done.then(|| id.clone())
+    };
+    answered.rotate = done("rotate").or(answered.rotate);
+    answered.rollback = done("rollback").or(answered.rollback);
+    if let Some((id, _)) = &course.refused {
+        answered.rollback = Some(id.clone());
+    }
+    (answered != Answered::default()).then_some(answered)
+}
+
+pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mut Plan) {
+    let before = &standing.authority.status;
+    let mut status = AuthorityStatus {
+        observed_generation: Some(standing.authority.generation),
+        certificates: i64::try_from(standing.members).ok(),
+        rollover_at: standing.due.map(date),
+        ..AuthorityStatus::default()
+    };
+    let mut end = None;
+    if let Some(ring) = standing.ring {
+        let signing = ring.state.signing();
+        status.phase =
+            Some(ring.state.rollover().map_or("Steady", |rollover| rollover.phase.as_str()).to_owned());
+        if let Some(root) = ring.roots.get(signing) {
+            status.root = Some(RootStatus {
+                sha256: signing.0.clone(),
+                serial: root.serial.clone(),
+                not_before: date(root.not_before),
+                not_after: date(root.not_after),
+            });
+            end = Some(root.not_after);
+        }
+        status.rollover = ring.state.rollover().map(|rollover| RolloverStatus {
+            from: rollover.from.0.clone(),
+            to: rollover.to.0.clone(),
+            why: rollover.why.clone(),
+            began: date(rollover.began),
+            since: date(rollover.since),
+            waiting: standing
+                .holds
+                .iter()
+                .take(NAMED)
+                .map(|hold| format!("{}: {}", hold.who, hold.why))
+                .collect(),
+            waiting_total: i64::try_from(standing.holds.len()).unwrap_or(i64::MAX),
+            exempt: rollover.exempt.iter().map(|pod| format!("{}: {}", pod.pod, pod.reason)).collect(),
+        });
+    }
+    let (ready, reason, message) = match (&standing.settings, &standing.problem, end) {
+        (Err(wrong), ..) => ("False", "InvalidSpec", wrong.join("; ")),
+        (_, Some(problem), Some(end)) if now < end => ("True", "NeedsAttention", problem.clone()),
+        (_, Some(problem), _) => ("False", "NotUsable", problem.clone()),
+        (_, None, None) => ("False", "Creating", "it has no root yet".into()),
+        (_, None, Some(end)) if now >= end => ("False", "Expired", "its root has expired".into()),
+        (_, None, Some(_)) => ("True", "Usable", "its root signs".into()),
+    };
+    status.conditions = vec![condition(&before.conditions, "Ready", ready, reason, message, now)];
+    if standing.queued {
+        let said = "another rollover was asked for: it begins when this one has ended".to_owned();
+        status.conditions.push(condition(
+            &before.conditions,
+            "Queued",
+            "True",
+            "RolloverUnderWay",
+            said,
+            now,
+        ));
+    }
+    if status != *before {
+        plan.actions.push(Action::ReportAuthority { authority: name.to_owned(), status: Box::new(status) });
+    }
+}
+
+fn condition(
+    before: &[Condition],
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: String,
+    now: SystemTime,
+) -> Condition {
+    let same = before.iter().find(|condition| condition.r#type == kind && condition.status == status);
+    Condition {
+        r#type: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: same.map_or_else(|| date(now), |same| same.last_transition_time.clone()),
+    }
+}
+
+fn date(at: SystemTime) -> String {
+    format_rfc3339_seconds(at).to_string()
+}

@@ -1,0 +1,155 @@
+//! Publishing is done when it is served: which pods are to be listed, nudged and asked after a Secret
+//! was written, and what they were seen to serve.
+
+use std::time::{Duration, SystemTime};
+
+use super::lifecycle::Course;
+use super::rollover::Standing;
+use super::{Action, Plan, Prove};
+use crate::observed::{Certificate, ObjectName, Observed, Pod, Publication, Published};
+use crate::resource::{PodServed, ServedStatus};
+
+/// A pod that follows the API has it by then; one that has not may have lost the API.
+const BY_API: Duration = Duration::from_secs(5);
+/// Who does not serve it by then is named in the status, and asked now and then only.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// How many pods the status names.
+const NAMED: usize = 20;
+
+/// What was seen so far of one publication.
+#[derive(Debug)]
+pub struct Served {
+    pub status: ServedStatus,
+    /// Every pod was seen to serve it, or there are none.
+    pub complete: bool,
+    /// Longer than anybody should take.
+    pub late: bool,
+}
+
+/// `None` while there is nothing to look for.
+pub fn plan(
+    observed: &Observed,
+    name: &ObjectName,
+    certificate: &Certificate,
+    standing: Option<&Standing<'_>>,
+    course: &Course<'_>,
+    now: SystemTime,
+    plan: &mut Plan,
+) -> Option<Served> {
+    let (Published::Ours(publication), Some(settings), true) =
+        (&certificate.published, course.settings, course.settled)
+    else {
+        return None;
+    };
+    let revision = i64::try_from(publication.revision).unwrap_or(i64::MAX);
+    let before = certificate.status.served.as_ref().filter(|served| served.revision == revision);
+    let age = now.duration_since(publication.written_at).unwrap_or_default();
+    let late = age > PATIENCE;
+    if let Some(before) = before {
+        let complete = before.serving == before.pods;
+        if complete {
+            return Some(Served { status: before.clone(), complete, late });
+        }
+    }
+    let look = observed.pods.get(&name.namespace).filter(|look| look.at >= publication.written_at);
+    let rested = look.is_none_or(|look| now.duration_since(look.at).unwrap_or_default() > ASK_AGAIN);
+    if !late || rested || look.is_none() {
+        plan.look.insert(name.namespace.clone());
+    } else {
+        plan.wake(now + ASK_AGAIN);
+    }
+    let look = look.filter(|look| look.problem.is_none())?;
+
+    let mut status = ServedStatus { revision, ..ServedStatus::default() };
+    let users = look.pods.iter().filter(|pod| pod.mounts.contains(&settings.secret_name));
+    for pod in users {
+        status.pods += 1;
+        let seen = Seen { pod, publication, secret: &settings.secret_name }.judge();
+        match seen {
+            Ok(seconds) => {
+                status.serving += 1;
+                status.seconds = Some(status.seconds.map_or(seconds, |slowest| slowest.max(seconds)));
+                name_pod(&mut status, pod, Some(seconds), None);
+            }
+            Err(problem) => {
+                name_pod(&mut status, pod, None, Some(problem));
+                ask(observed, name, certificate, standing, pod, publication, age, plan);
+            }
+        }
+    }
+    let complete = status.serving == status.pods;
+    Some(Served { status, complete, late })
+}
+
+fn name_pod(status: &mut ServedStatus, pod: &Pod, seconds: Option<f64>, problem: Option<String>) {
+    // Those who do not serve it are named before those who do.
+    let named = PodServed { pod: pod.name.clone(), seconds, problem };
+    if named.problem.is_some() {
+        status.by_pod.insert(0, named);
+    } else {
+        status.by_pod.push(named);
+    }
+    status.by_pod.truncate(NAMED);
+}
+
+struct Seen<'a> {
+    pod: &'a Pod,
+    publication: &'a Publication,
+    secret: &'a str,
+}
+
+impl Seen<'_> {
+    /// Seconds from writing to the handshake, or why it is not seen to serve it.
+    fn judge(&self) -> Result<f64, String> {
+        if !self.pod.serves(self.secret) {
+            return Err("it has no agent for this Secret".into());
+        }
+        let Some(proof) = self.pod.proof.as_ref().filter(|proof| proof.at >= self.publication.written_at)
+        else {
+            return Err("it has not been asked yet".into());
+        };
+        match &proof.shown {
+            Err(why) => Err(why.clone()),
+            Ok(shown) if shown.leaf_sha256 != self.publication.leaf_sha256 => {
+                Err("it shows another leaf".into())
+            }
+            Ok(_) => {
+                Ok(proof.at.duration_since(self.publication.written_at).unwrap_or_default().as_secs_f64())
+            }
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn ask(
+    observed: &Observed,
+    name: &ObjectName,
+    certificate: &Certificate,
+    standing: Option<&Standing<'_>>,
+    pod: &Pod,
+    publication: &Publication,
+    age: Duration,
+    plan: &mut Plan,
+) {
+    let by_api = pod.agent.as_ref().is_some_and(|agent| agent.follows_api);
+    let full = ObjectName::new(name.namespace.clone(), pod.name.clone());
+    if observed.nudge
+        && pod.nudged.is_none_or(|nudged| nudged < publication.revision)
+        && (!by_api || age > BY_API)
+    {
+        plan.actions.push(Action::Nudge { pod: full.clone(), revision: publication.revision });
+    }
+    let reachable = pod.agent.as_ref().is_some_and(|agent| agent.address.is_some());
+    let root = certificate.published_version().map(|(_, version)| version.root.clone());
+    if let (true, Some(root), Some(_)) = (reachable, root, standing)
+        && !plan.prove.iter().rev().take(64).any(|prove| prove.uid == pod.uid)
+    {
+        plan.prove.push(Prove {
+            pod: full,
+            uid: pod.uid.clone(),
+            authority: certificate.spec.authority.clone(),
+            roots: vec![root],
+        });
+    }
+}

@@ -1,0 +1,188 @@
+//! Where everything is: the Kubernetes API, or a directory for one machine. A store is looked at
+//! ([`Store::observe`]) and written to, one object a write; it decides nothing.
+//!
+//! Every write says what it is written over. If that is no longer there, because somebody else wrote
+//! since the look, the store refuses it with [`StoreError::Overtaken`], and whoever planned it looks
+//! again. So two writers, or one that crashed and came back, do no harm to each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::time::SystemTime;
+
+use zeroize::Zeroizing;
+
+use crate::keyring::{Keyring, RootId};
+use crate::observed::{Look, ObjectName, Observed, Stamp};
+use crate::resource::{AuthorityStatus, CertificateStatus};
+
+pub trait Store: Send + Sync + 'static {
+    /// Everything but the pods (`Observed::pods` is empty).
+    fn observe(&self) -> impl Future<Output = Result<Observed, StoreError>> + Send;
+
+    /// The pods of these namespaces that mount Secrets of ours; what fails for one namespace is said in
+    /// its look. Proofs are none of a store's business: `Pod::proof` is `None`.
+    fn pods(&self, namespaces: &BTreeSet<String>) -> impl Future<Output = BTreeMap<String, Look>> + Send;
+
+    /// With its keys.
+    fn keyring(
+        &self,
+        authority: &str,
+    ) -> impl Future<Output = Result<Option<(Keyring, Stamp)>, StoreError>> + Send;
+
+    /// Writes the whole keyring over the one with this stamp; `None` creates it.
+    fn put_keyring(
+        &self,
+        authority: &str,
+        keyring: &Keyring,
+        over: Option<&Stamp>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// A root that somebody put there to be imported: certificate and key, PEM.
+    fn import(&self, secret: &str) -> impl Future<Output = Result<ImportedPem, StoreError>> + Send;
+
+    /// Keeps a version for good. Refused as overtaken if there is one of this number.
+    fn keep(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        kept: &Kept,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    fn kept(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+    ) -> impl Future<Output = Result<Kept, StoreError>> + Send;
+
+    /// Forgets a version; it is no error if there is none.
+    fn prune(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes the target Secret, whole: readers see all of it or none.
+    fn publish(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+        contents: &Contents,
+        over: Option<&Stamp>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Has the pod look at its volume at once.
+    fn nudge(&self, pod: &ObjectName, revision: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    fn report_authority(
+        &self,
+        authority: &str,
+        status: &AuthorityStatus,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    fn report_certificate(
+        &self,
+        certificate: &ObjectName,
+        status: &CertificateStatus,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Tells a person what happened to an object. It may get lost: what matters is in the status.
+    fn tell(&self, news: &News) -> impl Future<Output = ()> + Send;
+}
+
+/// A version with its key.
+#[derive(Clone)]
+pub struct Kept {
+    /// PEM, leaf first.
+    pub certificate: String,
+    /// PKCS#8, PEM.
+    pub key: Zeroizing<String>,
+    pub root: RootId,
+    pub made_for: String,
+    pub created_at: SystemTime,
+    pub request: Option<String>,
+    pub copy_of: Option<u64>,
+}
+
+/// What is written into a target Secret.
+#[derive(Clone)]
+pub struct Contents {
+    /// `tls.crt`
+    pub certificate: String,
+    /// `tls.key`
+    pub key: Zeroizing<String>,
+    /// `ca.crt`
+    pub bundle: String,
+    /// `revision`
+    pub revision: u64,
+    /// Beside the contents: which version this is.
+    pub version: u64,
+    /// Beside the contents, to the millisecond.
+    pub written_at: SystemTime,
+}
+
+pub struct ImportedPem {
+    pub certificate: Vec<u8>,
+    pub key: Zeroizing<Vec<u8>>,
+}
+
+/// Something that a person should know.
+#[derive(Clone, Debug)]
+pub struct News {
+    pub about: About,
+    pub warning: bool,
+    /// One word in CamelCase.
+    pub reason: &'static str,
+    pub message: String,
+}
+
+#[derive(Clone, Debug)]
+pub enum About {
+    Authority(String),
+    Certificate(ObjectName),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Look again.
+    #[error("somebody else wrote {0} first")]
+    Overtaken(String),
+    /// What is asked for is not there.
+    #[error("there is no {0}")]
+    Missing(String),
+    /// It is there, and is not what it should be.
+    #[error("{what} cannot be used: {cause}")]
+    Malformed { what: String, cause: String },
+    /// Rights, reach or disk: what, why, and what to do about it.
+    #[error("{what} failed: {cause}")]
+    Failed { what: String, cause: String },
+}
+
+impl StoreError {
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Overtaken(_) => "overtaken",
+            Self::Missing(_) => "missing",
+            Self::Malformed { .. } => "malformed",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("root", &self.root)
+            .field("created_at", &self.created_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents")
+            .field("version", &self.version)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
