@@ -95,6 +95,7 @@ impl Health {
             "trust_sha256": trust.map(|trust| &trust.sha256),
             "roots": trust.map(|trust| trust.roots.iter().map(|root| &root.sha256).collect::<Vec<_>>()),
             "connections": self.connections(snapshot.as_deref()),
+            "connections_under": trust.map(|trust| self.plane.ledger.under_each_root(trust)),
             "connections_under_removed_roots": self.plane.ledger.under_removed_roots(),
         })
     }

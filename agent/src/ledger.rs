@@ -3,6 +3,7 @@
 //! say what they want. Connections have no timers of their own.
 
 mod connection;
+mod roots;
 mod sweep;
 
 use std::collections::HashMap;
@@ -50,6 +51,7 @@ struct Shared {
     clock: AtomicU64,
     book: Mutex<Book>,
     closed: Family<ClosedLabels, Counter>,
+    anchored: Mutex<roots::Anchored>,
 }
 
 #[derive(Default)]
@@ -95,6 +97,7 @@ impl Ledger {
             clock: AtomicU64::new(0),
             book: Mutex::default(),
             closed: Family::default(),
+            anchored: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }

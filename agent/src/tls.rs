@@ -12,12 +12,14 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 pub use route::{ExpectedServer, ExpectedServerError};
 
 use crate::crypto::provider;
-use crate::identity::{Identity, Leaf, Trust};
+use crate::identity::trust::Root;
+use crate::identity::{Identity, Leaf};
 
 /// ALPN of the agent's dial of its own listener, so that it is served without troubling the app.
 pub const SELF_CHECK_ALPN: &[u8] = b"hotcert-self-check";
@@ -53,7 +55,7 @@ struct Outbound {
 impl Configs {
     pub fn build(identity: &Identity, client_auth: ClientAuth) -> Result<Self, rustls::Error> {
         let Identity { leaf, trust } = identity;
-        let clients = trust.as_deref().map(client_verifier).transpose()?;
+        let clients = trust.as_deref().map(|trust| client_verifier(&trust.store)).transpose()?;
         let proof = match &clients {
             Some(clients) if leaf.roles.server => Some(server_config(leaf, Some(clients), HTTP_1)?),
             _ => None,
@@ -90,22 +92,35 @@ impl Configs {
     /// Whether a client that came in with `chain` (leaf first) at `at` would be let in under this
     /// trust.
     pub fn trusts_client(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
-        match (&self.clients, chain) {
-            (Some(clients), [leaf, intermediates @ ..]) => {
-                clients.verify_client_cert(leaf, intermediates, at).is_ok()
-            }
-            _ => false,
-        }
+        self.clients.as_ref().is_some_and(|clients| verifies_client(clients, chain, at))
     }
 
     /// Whether a server that showed `chain` (leaf first) at `at` would be trusted under this trust.
     pub fn trusts_server(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
-        match (&self.outbound, chain) {
-            (Some(outbound), [leaf, intermediates @ ..]) => {
-                route::verify_chain(leaf, intermediates, &outbound.roots, at).is_ok()
-            }
-            _ => false,
-        }
+        self.outbound.as_ref().is_some_and(|outbound| verifies_server(&outbound.roots, chain, at))
+    }
+}
+
+/// What a root of the bundle would let in if it were the only one.
+pub struct RootAlone {
+    roots: Arc<RootCertStore>,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+impl RootAlone {
+    pub fn new(root: &Root) -> Result<Self, rustls::Error> {
+        let roots = Arc::new(RootCertStore { roots: vec![root.anchor.clone()] });
+        Ok(Self { clients: client_verifier(&roots)?, roots })
+    }
+
+    /// As [`Configs::trusts_client`].
+    pub fn trusts_client(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+        verifies_client(&self.clients, chain, at)
+    }
+
+    /// As [`Configs::trusts_server`].
+    pub fn trusts_server(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+        verifies_server(&self.roots, chain, at)
     }
 }
 
@@ -113,6 +128,17 @@ impl Configs {
 /// and no other.
 pub fn self_check(leaf: &Leaf) -> Result<Arc<ClientConfig>, rustls::Error> {
     client_config(route::only(leaf), leaf.roles.client.then_some(leaf), &[SELF_CHECK_ALPN])
+}
+
+/// For the control plane's look at a pod: shows the leaf, and accepts any server that the trust bundle
+/// verifies, whatever its name. TLS 1.3 alone, where what a server thinks of its client comes encrypted
+/// and after the server has proved who it is: nobody in between can say it.
+pub fn prober(identity: &Identity) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let roots = identity
+        .trust
+        .as_ref()
+        .map_or_else(|| Arc::new(RootCertStore::empty()), |trust| Arc::clone(&trust.store));
+    client_config_of(&[&TLS13], route::any_of(roots), Some(&identity.leaf), HTTP_1)
 }
 
 /// As `config`, also taking the self-check's ALPN.
@@ -148,8 +174,17 @@ fn client_config(
     leaf: Option<&Leaf>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
+    client_config_of(DEFAULT_VERSIONS, verifier, leaf, alpn)
+}
+
+fn client_config_of(
+    versions: &[&'static SupportedProtocolVersion],
+    verifier: Arc<dyn ServerCertVerifier>,
+    leaf: Option<&Leaf>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let mut config = match leaf {
@@ -165,11 +200,29 @@ fn present(leaf: &Leaf) -> Arc<SingleCertAndKey> {
     Arc::new(SingleCertAndKey::from(Arc::clone(&leaf.certified)))
 }
 
-fn client_verifier(trust: &Trust) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
-    WebPkiClientVerifier::builder_with_provider(Arc::clone(&trust.store), Arc::clone(provider()))
+fn client_verifier(roots: &Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider()))
         // The list of acceptable roots is of no use to our peers, which have one certificate, and
         // would tell everyone who connects whom we trust.
         .clear_root_hint_subjects()
         .build()
         .map_err(|error| rustls::Error::General(error.to_string()))
+}
+
+fn verifies_client(
+    clients: &Arc<dyn ClientCertVerifier>,
+    chain: &[CertificateDer<'static>],
+    at: UnixTime,
+) -> bool {
+    match chain {
+        [leaf, intermediates @ ..] => clients.verify_client_cert(leaf, intermediates, at).is_ok(),
+        [] => false,
+    }
+}
+
+fn verifies_server(roots: &RootCertStore, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+    match chain {
+        [leaf, intermediates @ ..] => route::verify_chain(leaf, intermediates, roots, at).is_ok(),
+        [] => false,
+    }
 }

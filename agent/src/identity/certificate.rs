@@ -27,8 +27,6 @@ pub(super) struct Certificate {
     pub may_issue: bool,
     /// What is wrong with the public key, if it is not of a kind that is served.
     pub odd_key: Option<String>,
-    /// DER contents of subject and subjectPublicKeyInfo.
-    pub key: (Vec<u8>, Vec<u8>),
 }
 
 /// What the certificate says its key may be used for. Silence allows everything.
@@ -78,7 +76,6 @@ pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<
         usage: Usage::of(&certificate),
         may_issue: certificate.is_ca() || certificate.version() == X509Version::V1,
         odd_key: odd_key(&certificate),
-        key: (certificate.subject().as_raw().to_vec(), certificate.public_key().raw.to_vec()),
     })
 }
 

@@ -30,8 +30,8 @@ pub struct Root {
     pub subject: String,
     pub not_before: SystemTime,
     pub not_after: SystemTime,
-    /// DER of subject and subjectPublicKeyInfo.
-    pub(super) key: (Vec<u8>, Vec<u8>),
+    /// What verifiers know of it. Two certificates of one root may have the same.
+    pub anchor: TrustAnchor<'static>,
 }
 
 impl Trust {
@@ -52,7 +52,7 @@ impl Trust {
         for (index, section) in sections.iter().filter(|section| is_certificate(&section.label)).enumerate() {
             let what = format!("certificate {} of the trust bundle", index + 1);
             let der = CertificateDer::from(section.der.to_vec());
-            let Certificate { subject, not_before, not_after, key, may_issue, .. } =
+            let Certificate { subject, not_before, not_after, may_issue, .. } =
                 parse_certificate(&der, &what)?;
             if !may_issue {
                 // As a trust anchor it could issue all the same.
@@ -67,7 +67,8 @@ impl Trust {
             store
                 .add(der)
                 .map_err(|error| Rejection::MalformedCertificate { what, cause: error.to_string() })?;
-            roots.push(Root { sha256, subject, not_before, not_after, key });
+            let anchor = store.roots.last().cloned();
+            roots.extend(anchor.map(|anchor| Root { sha256, subject, not_before, not_after, anchor }));
         }
         if roots.is_empty() {
             return Err(match expired {
@@ -86,10 +87,9 @@ impl Trust {
 
     /// Until when a chain that ended in `anchor` has a root: the same key may be in several.
     pub(super) fn anchored_until(&self, anchor: &TrustAnchor<'_>) -> Option<SystemTime> {
-        // An anchor holds the contents of both fields, a root the fields with their headers.
         let is_it = |root: &&Root| {
-            root.key.0.ends_with(anchor.subject.as_ref())
-                && root.key.1.ends_with(anchor.subject_public_key_info.as_ref())
+            root.anchor.subject.as_ref() == anchor.subject.as_ref()
+                && root.anchor.subject_public_key_info.as_ref() == anchor.subject_public_key_info.as_ref()
         };
         self.roots.iter().filter(is_it).map(|root| root.not_after).max()
     }

@@ -81,7 +81,7 @@ pub(super) struct Entry {
     pub opened: u64,
     /// 0..=255, fixed per connection: spreads what is due at once.
     pub jitter: u8,
-    peer: Option<Arc<Peer>>,
+    pub peer: Option<Arc<Peer>>,
     pub activity: AtomicU64,
     /// HTTP/1: when the first byte of a request came whose head is not complete; 0 when none.
     pub head_since: AtomicU64,

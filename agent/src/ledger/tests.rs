@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::identity::{Identity, Policy};
+use crate::identity::{Identity, Policy, Trust};
 use crate::material::{Credential, Material};
 use crate::peer::Peers;
 use crate::snapshot::{self, Delivery};
@@ -188,4 +188,31 @@ fn ledger_is_bounded_and_forgets_what_is_dropped() {
     assert!(open().is_none() && world.ledger.is_full());
     drop(held);
     assert!(world.ledger.count(Side::Inbound, 1).total() == 0 && open().is_some());
+}
+
+#[test]
+fn connections_hang_on_the_one_root_that_verifies_their_peer() {
+    let (old, new, other) = (root("root"), root("root"), root("other"));
+    let mut world = World::new();
+    let both = world.publish(&identity(&new, &[&old, &new]));
+    let trust = |snapshot: &Snapshot| snapshot.identity.trust.clone().unwrap();
+    let (stale, fresh) = (peer(&identity(&old, &[&old])), peer(&identity(&new, &[&new])));
+    let stranger = peer(&identity(&other, &[&other]));
+    let open =
+        |side, peer: &Option<Arc<Peer>>| world.ledger.open(side, Kind::Tcp, &both, peer.clone()).unwrap();
+    let held = [open(Side::Inbound, &stale), open(Side::Outbound, &stale), open(Side::Inbound, &fresh)];
+    let sha256 = |root: &Root| crate::hex::sha256_hex(root.der());
+    let counts = |trust: &Trust| {
+        let counts = world.ledger.under_each_root(trust);
+        [&old, &new].map(|root| counts.get(&sha256(root)).copied())
+    };
+    // Asked again, it is the same from memory.
+    assert_eq!([counts(&trust(&both)), counts(&trust(&both))], [[Some(2), Some(1)]; 2]);
+    let one = identity(&new, &[&new]);
+    assert_eq!(counts(one.trust.as_ref().unwrap()), [None, Some(1)]);
+    drop(held);
+    assert_eq!(counts(&trust(&both)), [Some(0), Some(0)]);
+    let _on_none = [open(Side::Inbound, &stranger), open(Side::Inbound, &None)];
+    let _fresh = open(Side::Inbound, &fresh);
+    assert_eq!(counts(&trust(&both)), [Some(0), Some(1)]);
 }

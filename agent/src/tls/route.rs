@@ -58,6 +58,11 @@ pub(super) fn verifier(expected: ExpectedServer, roots: Arc<RootCertStore>) -> A
     Arc::new(Verifier(Accept::Route { expected, roots }))
 }
 
+/// Accepts whatever these roots verify.
+pub(super) fn any_of(roots: Arc<RootCertStore>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier(Accept::AnyOf(roots)))
+}
+
 /// Accepts this one leaf and no other.
 pub(super) fn only(leaf: &Leaf) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier(Accept::Leaf(leaf.certificate().clone())))
@@ -89,6 +94,7 @@ struct WrongServer {
 #[derive(Debug)]
 enum Accept {
     Route { expected: ExpectedServer, roots: Arc<RootCertStore> },
+    AnyOf(Arc<RootCertStore>),
     Leaf(CertificateDer<'static>),
 }
 
@@ -110,6 +116,7 @@ impl ServerCertVerifier for Verifier {
                 verify_chain(end_entity, intermediates, roots, now)?;
                 verify_name(end_entity, expected)?;
             }
+            Accept::AnyOf(roots) => verify_chain(end_entity, intermediates, roots, now)?,
             Accept::Leaf(leaf) if leaf == end_entity => {}
             Accept::Leaf(_) => {
                 return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
