@@ -19,7 +19,7 @@ mod settings;
 pub mod stream;
 mod warnings;
 mod workload;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::io::{IsTerminal, Read, Write, stderr, stdin, stdout};
 use std::process::ExitCode;

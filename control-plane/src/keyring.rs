@@ -64,6 +64,9 @@ pub struct Rollover {
     /// Back to the root that was in force before.
     #[serde(default)]
     pub reversed: bool,
+    /// `to` had begun to go: a pod that is seen to trust it may be about to take a bundle without it.
+    #[serde(default)]
+    pub again: bool,
     #[serde(default)]
     pub exempt: Vec<Exemption>,
 }
@@ -165,6 +168,7 @@ impl State {
             why,
             forced: false,
             reversed: false,
+            again: false,
             exempt: Vec::new(),
         });
         true
@@ -191,8 +195,9 @@ impl State {
         true
     }
 
-    /// Back to the old root. While both are trusted, its leaves come back at once; once it has begun to
-    /// go it is first made known again.
+    /// Back to the old root. Before the new one signs, only trust in that has to go; while both are
+    /// trusted, the old one's leaves come back at once; once the old one has begun to go, it is first made
+    /// known again. So whoever is in [`Phase::Reissuing`] has been known to trust both.
     pub fn reverse(&mut self, why: String, now: SystemTime) -> bool {
         let Stage::Rolling(rollover) = &mut self.stage else { return false };
         if rollover.forced {
@@ -200,11 +205,15 @@ impl State {
         }
         std::mem::swap(&mut rollover.from, &mut rollover.to);
         rollover.phase = match rollover.phase {
-            Phase::Distributing | Phase::Reissuing => Phase::Reissuing,
+            Phase::Distributing => Phase::Retiring,
+            Phase::Reissuing => Phase::Reissuing,
             Phase::Retiring => Phase::Distributing,
         };
         rollover.reversed = !rollover.reversed;
-        (rollover.began, rollover.since, rollover.why) = (now, now, why);
+        rollover.again = rollover.phase == Phase::Distributing;
+        // Later than what was made and seen before, also by a clock that was set back.
+        let began = now.max(rollover.since);
+        (rollover.began, rollover.since, rollover.why) = (began, began, why);
         true
     }
 
@@ -219,18 +228,24 @@ impl State {
         true
     }
 
-    /// Takes `root` out at once. What is left signs: the other root of a rollover, or `new`.
+    /// What signs after this root is taken out: the other root of a rollover. `None`: it takes a new one,
+    /// since there is no other, or that was itself taken out before.
+    pub fn survivor(&self, root: &RootId) -> Option<&RootId> {
+        let rollover = self.rollover()?;
+        if *root == rollover.from {
+            Some(&rollover.to)
+        } else {
+            (*root == rollover.to && !rollover.forced).then_some(&rollover.from)
+        }
+    }
+
+    /// Takes `root` out at once. What is left signs: its [`State::survivor`], or else `new`.
     pub fn remove(&mut self, root: &RootId, new: Option<RootId>, why: String, now: SystemTime) -> bool {
-        let (exempt, to) = match &self.stage {
-            Stage::Steady(current) if current == root => (Vec::new(), new),
-            Stage::Rolling(Rollover { from, to, exempt, .. }) if from == root => {
-                (exempt.clone(), Some(to.clone()))
-            }
-            Stage::Rolling(Rollover { from, to, exempt, .. }) if to == root => {
-                (exempt.clone(), Some(from.clone()))
-            }
-            _ => return false,
-        };
+        if !self.needed().contains(&root) {
+            return false;
+        }
+        let exempt = self.rollover().map_or_else(Vec::new, |rollover| rollover.exempt.clone());
+        let to = self.survivor(root).cloned().or(new);
         let Some(to) = to else { return false };
         self.stage = Stage::Rolling(Rollover {
             from: root.clone(),
@@ -241,6 +256,7 @@ impl State {
             why,
             forced: true,
             reversed: false,
+            again: false,
             exempt,
         });
         true
@@ -253,6 +269,10 @@ impl Rollover {
             Phase::Distributing => &self.from,
             Phase::Reissuing | Phase::Retiring => &self.to,
         }
+    }
+
+    pub fn makes_known_again(&self) -> bool {
+        self.again && self.phase == Phase::Distributing
     }
 
     pub fn is_exempt(&self, uid: &str) -> bool {

@@ -15,19 +15,30 @@
 //! | [`keyring`] | an authority's roots and how far a rollover has come |
 //! | [`observed`], [`facts`] | all that is known in one look |
 //! | [`plan`] | all that follows from it |
+//! | [`apply`] | a step taken; [`preflight`], what an agent would say of it |
 //! | [`store`] | where all of it is: a cluster, or a directory |
+//! | [`reconcile`] | the loop around all of it; [`lease`], who runs it |
+//! | [`commands`] | what a person asks |
+//! | [`prove`] | what a pod serves and whom it lets in, by handshake |
 //! | [`inject`] | a pod with the agent in it |
 //! | [`controller`] | the program that runs in the cluster |
 //! | [`volume`] | a directory written the way kubelet writes a mounted Secret |
 
+pub mod apply;
 pub mod authority;
 pub mod cli;
+pub mod cluster;
+pub mod commands;
 pub mod controller;
 pub mod facts;
 pub mod inject;
 pub mod keyring;
+pub mod lease;
 pub mod observed;
 pub mod plan;
+pub mod preflight;
+pub mod prove;
+pub mod reconcile;
 pub mod resource;
 pub mod settings;
 pub mod store;

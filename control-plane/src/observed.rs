@@ -28,6 +28,8 @@ pub struct Observed {
     pub foreign: BTreeMap<ObjectName, Foreign>,
     /// Whether pods may be nudged.
     pub nudge: bool,
+    /// What could not be read, each with its place and what to do. The rest is not held up by it.
+    pub problems: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +48,8 @@ pub struct Authority {
 }
 
 /// What of an authority's keyring there is.
+// There is one an authority, and authorities are few.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Held {
     /// Not yet.
@@ -184,7 +188,7 @@ pub struct Shown {
     pub leaf_sha256: String,
     /// Roots under which a client was tried: whether it was let in.
     pub lets_in: BTreeMap<RootId, bool>,
-    /// Connections that would be cut if this root were gone.
+    /// For each root that it says it trusts: connections that would be cut if that root were gone.
     pub connections_under: BTreeMap<RootId, u64>,
 }
 

@@ -14,6 +14,7 @@ mod report;
 mod rollover;
 mod served;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
@@ -60,7 +61,8 @@ pub enum Action {
         of: u64,
         request: String,
     },
-    /// Write the target Secret: the leaf of this version with these roots.
+    /// Write the target Secret: the leaf of this version with these roots. Overtaken as well if these are
+    /// no longer the trusted roots of the keyring that the bundle is read from.
     Publish {
         certificate: ObjectName,
         secret: String,
@@ -113,6 +115,7 @@ pub enum Turn {
         reason: String,
         request: String,
     },
+    /// There is a new root if the state knows no survivor.
     Remove {
         settings: Box<AuthoritySettings>,
         root: RootId,
@@ -169,30 +172,91 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
     for (name, certificate) in &observed.certificates {
         let judged = settings.get(name).and_then(|settings| settings.as_ref().ok());
         let secret = judged.map(|settings| &settings.secret_name).or(certificate.status.secret_name.as_ref());
-        let member = Member { name, certificate, secret: secret.map_or("", String::as_str) };
+        let secret = secret.map_or("", String::as_str);
+        let member = Member { name, certificate, secret, valid: judged.is_some() };
         members.entry(&certificate.spec.authority).or_default().push(member);
     }
     let mut standings = BTreeMap::new();
     for (name, judged) in authorities {
         let authority = &observed.authorities[name];
         let members = members.get(name).map_or(&[][..], Vec::as_slice);
-        standings.insert(name, rollover::plan(observed, name, authority, judged, members, now, &mut plan));
+        standings.insert(name, rollover::plan(observed, (name, authority), judged, members, now, &mut plan));
     }
     for (name, certificate) in &observed.certificates {
         let standing = standings.get(certificate.spec.authority.as_str());
         let course = lifecycle::plan(name, certificate, settings.get(name), standing, now, &mut plan);
-        let served = served::plan(observed, name, certificate, standing, &course, now, &mut plan);
+        let served = served::plan(observed, name, certificate, &course, now, &mut plan);
         report::certificate(name, certificate, &course, served, now, &mut plan);
     }
     for (name, standing) in &standings {
         report::authority(name, standing, now, &mut plan);
     }
+    // A pod may be waited for more than once.
+    let mut nudged = BTreeSet::new();
+    plan.actions.retain(|action| match action {
+        Action::Nudge { pod, .. } => nudged.insert(pod.clone()),
+        _ => true,
+    });
+    plan.ask_once();
     plan
 }
 
 impl Plan {
+    /// A pod is asked once for all that is wanted of it: what it shows replaces what it showed before.
+    fn ask_once(&mut self) {
+        let mut asked: BTreeMap<(String, String), Prove> = BTreeMap::new();
+        for prove in std::mem::take(&mut self.prove) {
+            match asked.entry((prove.uid.clone(), prove.authority.clone())) {
+                Entry::Vacant(new) => drop(new.insert(prove)),
+                Entry::Occupied(mut known) => {
+                    let roots = &mut known.get_mut().roots;
+                    roots.extend(prove.roots);
+                    roots.sort();
+                    roots.dedup();
+                }
+            }
+        }
+        self.prove = asked.into_values().collect();
+    }
+
     fn wake(&mut self, at: SystemTime) {
         self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    }
+}
+
+impl Action {
+    /// The word for it in logs and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Authority { turn, .. } => match turn {
+                Turn::Create { .. } => "create_root",
+                Turn::Begin { .. } => "begin_rollover",
+                Turn::Advance { .. } => "advance_rollover",
+                Turn::Reverse { .. } => "reverse_rollover",
+                Turn::Exempt { .. } => "override",
+                Turn::Remove { .. } => "remove_root",
+                Turn::Answer { .. } => "answer",
+            },
+            Self::Issue { .. } => "issue",
+            Self::Copy { .. } => "roll_back",
+            Self::Publish { .. } => "publish",
+            Self::Prune { .. } => "prune",
+            Self::Nudge { .. } => "nudge",
+            Self::ReportAuthority { .. } | Self::ReportCertificate { .. } => "report",
+        }
+    }
+
+    /// The object that it is about.
+    pub fn about(&self) -> String {
+        match self {
+            Self::Authority { authority, .. } | Self::ReportAuthority { authority, .. } => authority.clone(),
+            Self::Issue { certificate, .. }
+            | Self::Copy { certificate, .. }
+            | Self::Publish { certificate, .. }
+            | Self::Prune { certificate, .. }
+            | Self::ReportCertificate { certificate, .. } => certificate.to_string(),
+            Self::Nudge { pod, .. } => pod.to_string(),
+        }
     }
 }
 
@@ -208,3 +272,6 @@ impl Why {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,16 @@
 //!
 //! What is here is what was written, not what it means: [`crate::settings`] judges a spec.
 
+mod definition;
 mod names;
+
+use std::collections::BTreeMap;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use definition::{DefinitionError, definitions};
 pub use names::{Kind, Naming, NamingError};
 
 use crate::authority::Algorithm;
@@ -159,6 +163,12 @@ pub struct AuthorityStatus {
     pub certificates: Option<i64>,
     /// When the root is due to be replaced.
     pub rollover_at: Option<String>,
+    /// What was asked for last, by verb, and what came of it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub answered: BTreeMap<String, AnswerStatus>,
+    /// Rollovers that have ended, the newest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<PastStatus>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
@@ -185,6 +195,29 @@ pub struct RolloverStatus {
     pub waiting: Vec<String>,
     pub waiting_total: i64,
     /// Pods that a person let the rollover go on without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exempt: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AnswerStatus {
+    pub id: String,
+    pub outcome: String,
+    pub at: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PastStatus {
+    pub from: String,
+    pub to: String,
+    pub why: String,
+    pub began: String,
+    pub ended: String,
+    /// The old root was taken out at once.
+    pub forced: bool,
+    /// Pods that a person let it go on without, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exempt: Vec<String>,
 }

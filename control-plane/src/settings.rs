@@ -15,6 +15,8 @@ const LEAF_LIFETIME_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 const ALLOWANCE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60 * 60);
 const HISTORY: usize = 5;
+/// As long as the value of a label may be: what is kept of a certificate is found by it.
+const LONGEST_NAME: usize = 63;
 const TRUST_DOMAIN: &str = "cluster.local";
 const ALL: &str = "*";
 
@@ -56,7 +58,8 @@ impl AuthoritySettings {
         let lifetime = duration("lifetime", spec.lifetime.as_deref(), ROOT_LIFETIME, &mut wrong);
         let leaf_lifetime_max =
             duration("leafLifetimeMax", spec.leaf_lifetime_max.as_deref(), LEAF_LIFETIME_MAX, &mut wrong);
-        let allowance = (lifetime / 10).min(ALLOWANCE_MAX);
+        // Of a lifetime that is nothing it would be nothing as well, and not what is wrong.
+        let allowance = (lifetime / 10).clamp(Duration::from_secs(1), ALLOWANCE_MAX);
         let rollover_allowance =
             duration("rolloverAllowance", spec.rollover_allowance.as_deref(), allowance, &mut wrong);
         let drain_deadline =
@@ -124,6 +127,10 @@ impl CertificateSettings {
             }
             None => (Usage::default(), name),
         };
+        if name.len() > LONGEST_NAME {
+            wrong
+                .push(format!("name: it has {} characters, and may have {LONGEST_NAME} at most", name.len()));
+        }
         if !authority.may_be_used_in(namespace) {
             wrong.push(format!(
                 "authority: {} does not allow the namespace {namespace}: add it to its namespaces",
@@ -170,12 +177,21 @@ impl CertificateSettings {
             wrong.push(error.to_string());
         }
         let history = spec.history.map_or(HISTORY, |history| (history as usize).max(1));
-        let secret_name = spec.secret_name.clone().unwrap_or_else(|| format!("{microservice}-tls"));
+        let secret_name = Self::secret_name(name, spec);
         if wrong.is_empty() { Ok(Self { secret_name, leaf, renew_before, history }) } else { Err(wrong) }
     }
 }
 
 impl CertificateSettings {
+    /// Of the Secret that the certificate `name` is published as, whatever else is wrong with its spec.
+    pub fn secret_name(name: &str, spec: &ServiceCertificateSpec) -> String {
+        let default = || {
+            let naming = name.parse::<Naming>();
+            format!("{}-tls", naming.as_ref().map_or(name, |naming| naming.microservice.as_str()))
+        };
+        spec.secret_name.clone().unwrap_or_else(default)
+    }
+
     /// Tells apart what leaves are made for: a leaf made for something else is replaced.
     pub fn digest(&self) -> String {
         let LeafRequest { common_name, dns_names, ip_addresses, spiffe_id, algorithm, lifetime, usage } =

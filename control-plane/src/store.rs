@@ -5,6 +5,9 @@
 //! since the look, the store refuses it with [`StoreError::Overtaken`], and whoever planned it looks
 //! again. So two writers, or one that crashed and came back, do no harm to each other.
 
+pub mod directory;
+pub mod kubernetes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
@@ -14,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::keyring::{Keyring, RootId};
 use crate::observed::{Look, ObjectName, Observed, Stamp};
-use crate::resource::{AuthorityStatus, CertificateStatus};
+use crate::resource::{AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec};
 
 pub trait Store: Send + Sync + 'static {
     /// Everything but the pods (`Observed::pods` is empty).
@@ -86,8 +89,37 @@ pub trait Store: Send + Sync + 'static {
         status: &CertificateStatus,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Returns when something may be different from the last look, or was when it was called.
+    fn changed(&self) -> impl Future<Output = ()> + Send;
+
     /// Tells a person what happened to an object. It may get lost: what matters is in the status.
     fn tell(&self, news: &News) -> impl Future<Output = ()> + Send;
+}
+
+/// What a person does to the objects by a command.
+pub trait Editor: Send + Sync + 'static {
+    /// Leaves a request with an object: `verb` as in [`crate::resource::annotation`] without the prefix,
+    /// `text` an id and words. It replaces an earlier one of that verb.
+    fn ask(
+        &self,
+        about: &About,
+        verb: &str,
+        text: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Refused as overtaken if there is one of this name.
+    fn create_authority(
+        &self,
+        name: &str,
+        spec: &CertificateAuthoritySpec,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Refused as overtaken if there is one of this name.
+    fn create_certificate(
+        &self,
+        name: &ObjectName,
+        spec: &ServiceCertificateSpec,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// A version with its key.

@@ -44,7 +44,7 @@ fn a_rollover_goes_from_one_root_to_the_other() {
 #[test]
 fn a_reversal_never_signs_with_a_root_that_somebody_has_lost() {
     for (phase, expected) in [
-        (Phase::Distributing, Phase::Reissuing),
+        (Phase::Distributing, Phase::Retiring),
         (Phase::Reissuing, Phase::Reissuing),
         (Phase::Retiring, Phase::Distributing),
     ] {
@@ -53,8 +53,12 @@ fn a_reversal_never_signs_with_a_root_that_somebody_has_lost() {
         let rollover = state.rollover().unwrap().clone();
         assert_eq!((rollover.phase, rollover.reversed), (expected, true));
         assert_eq!((rollover.from, rollover.to), (root("b"), root("a")));
-        let signing = if phase == Phase::Retiring { "b" } else { "a" };
-        assert_eq!((trusted(&state), state.signing()), (vec!["b", "a"], &root(signing)));
+        let (trust, signing) = match phase {
+            Phase::Distributing => (vec!["a"], "a"),
+            Phase::Reissuing => (vec!["b", "a"], "a"),
+            Phase::Retiring => (vec!["b", "a"], "b"),
+        };
+        assert_eq!((trusted(&state), state.signing()), (trust, &root(signing)));
     }
     assert!(!State::steady(root("a")).reverse("nothing".into(), NOW));
 }
@@ -75,6 +79,16 @@ fn a_removed_root_is_neither_trusted_nor_signs() {
             assert!(state.rollover().unwrap().forced);
         }
     }
+}
+
+#[test]
+fn a_root_that_was_removed_does_not_come_back_when_its_successor_is_removed_too() {
+    let mut state = rolling(Phase::Reissuing);
+    assert!(state.remove(&root("b"), None, "stolen".into(), NOW));
+    assert_eq!(state.survivor(&root("a")), None);
+    assert!(!state.clone().remove(&root("a"), None, "stolen too".into(), NOW));
+    assert!(state.remove(&root("a"), Some(root("c")), "stolen too".into(), NOW));
+    assert_eq!((trusted(&state), state.signing()), (vec!["c"], &root("c")));
 }
 
 #[test]

@@ -3,12 +3,14 @@
 //! out of an old one. So there is nothing to remember but the versions themselves, and whoever comes
 //! after a crash goes on where it stopped.
 
+mod rollback;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use super::rollover::Standing;
 use super::{Action, Plan, Why};
-use crate::keyring::RootId;
+use crate::keyring::{Rollover, RootId};
 use crate::observed::{Certificate, ObjectName, Publication, Published, Request, Version};
 use crate::settings::CertificateSettings;
 
@@ -71,9 +73,12 @@ pub fn plan<'a>(
         return course;
     };
     let signing = ring.state.signing();
-    let alive = ring.roots.get(signing).is_some_and(|root| root.not_before <= now && now < root.not_after);
+    let root = ring.roots.get(signing);
+    let alive = root.is_some_and(|root| root.not_before <= now && now < root.not_after);
 
-    let step = Step { name, certificate, signing, now };
+    let root_end = root.map_or(now, |root| root.not_after);
+    let again = ring.state.rollover().filter(|rollover| rollover.makes_known_again());
+    let step = Step { name, certificate, signing, root_end, again, now };
     if let (Some(settings), true) = (course.settings, alive) {
         let rollback = step.rollback(settings);
         if let Some(Err((id, why))) = &rollback {
@@ -108,6 +113,10 @@ struct Step<'a> {
     name: &'a ObjectName,
     certificate: &'a Certificate,
     signing: &'a RootId,
+    /// When the root that signs expires.
+    root_end: SystemTime,
+    /// A rollover that makes a root known that had begun to go.
+    again: Option<&'a Rollover>,
     now: SystemTime,
 }
 
@@ -116,7 +125,7 @@ impl Step<'_> {
         // After a loss of the history the numbers go on where the status says they were.
         let known = self.certificate.status.version.and_then(|version| u64::try_from(version).ok());
         let newest = self.certificate.newest().map_or(0, |(number, _)| number);
-        newest.max(known.unwrap_or(0)) + 1
+        newest.max(known.unwrap_or(0)).saturating_add(1)
     }
 
     /// The request, if a version answers to it no more than the status does.
@@ -127,65 +136,14 @@ impl Step<'_> {
             "rotate" => answered.rotate.as_deref(),
             _ => answered.rollback.as_deref(),
         });
-        let done = |version: &Version| version.request.as_deref() == Some(&request.id);
-        (answered != Some(&request.id) && !self.certificate.versions.values().any(done)).then_some(request)
+        let done = || self.certificate.versions.values().any(|version| answers(version, verb, &request.id));
+        (answered != Some(&request.id) && !done()).then_some(request)
     }
 
-    fn rollback(&self, settings: &CertificateSettings) -> Option<Result<Action, (String, String)>> {
-        let Request { id, words } = self.open("rollback")?;
-        let refuse = |why: String| Some(Err((id.clone(), why)));
-        let wanted = words.split_whitespace().find_map(|word| word.strip_prefix("to="));
-        let of = match wanted.map(str::parse::<u64>) {
-            Some(Ok(number)) => number,
-            Some(Err(_)) => return refuse(format!("{wanted:?} is no version number")),
-            None => match self.previous() {
-                Some(number) => number,
-                None => return refuse("there is no version before the one that is served".into()),
-            },
-        };
-        let Some(version) = self.certificate.versions.get(&of) else {
-            let kept: Vec<_> = self.certificate.versions.keys().map(ToString::to_string).collect();
-            return refuse(format!("version {of} is not kept; there are {}", kept.join(", ")));
-        };
-        let end = version.leaf.not_after;
-        if self.now >= end {
-            return refuse(format!("version {of} expired at {}", humantime::format_rfc3339_seconds(end)));
-        }
-        if self.now >= renew_at_latest(version) {
-            return refuse(format!(
-                "version {of} expires at {}, too soon",
-                humantime::format_rfc3339_seconds(end)
-            ));
-        }
-        if version.root != *self.signing {
-            return refuse(format!(
-                "version {of} is under the root {}, which today's trust rejects or is about to",
-                version.root
-            ));
-        }
-        if version.made_for != settings.digest() {
-            return refuse(format!("version {of} was made for another spec: change the spec back as well"));
-        }
-        Some(Ok(Action::Copy {
-            certificate: self.name.clone(),
-            version: self.next_version(),
-            of,
-            request: id.clone(),
-        }))
-    }
-
-    /// Before the one that is served, or that the one served is a copy of.
-    fn previous(&self) -> Option<u64> {
-        let (number, version) = self.certificate.newest()?;
-        let of = version.copy_of.unwrap_or(number);
-        let other =
-            |candidate: &Version| candidate.fingerprint != version.fingerprint && candidate.copy_of.is_none();
-        self.certificate
-            .versions
-            .range(..of)
-            .rev()
-            .find(|(_, version)| other(version))
-            .map(|(number, _)| *number)
+    /// While a root is made known again, what pods show has to be told apart from what they showed before
+    /// it began to go: by a leaf that was made since.
+    fn is_to_be_told_apart(&self, newest: &Version) -> bool {
+        self.again.is_some_and(|rollover| !rollover.is_since(newest) && self.now >= rollover.began)
     }
 
     fn issue(&self, settings: &CertificateSettings) -> Option<Action> {
@@ -193,8 +151,15 @@ impl Step<'_> {
         let why = match self.certificate.newest() {
             None => Why::First,
             Some((_, version)) if version.root != *self.signing => Why::Root,
+            Some((_, version)) if self.is_to_be_told_apart(version) => Why::Root,
             Some((_, version)) if version.made_for != settings.digest() => Why::Changed,
-            Some((_, version)) if self.now >= renew_at(version, Some(settings.renew_before)) => Why::Renewal,
+            // A leaf that ends with its root gains nothing by being made anew.
+            Some((_, version))
+                if self.now >= renew_at(version, Some(settings.renew_before))
+                    && version.leaf.not_after < self.root_end =>
+            {
+                Why::Renewal
+            }
             Some(_) if rotate.is_some() => Why::Asked,
             Some(_) => return None,
         };
@@ -228,21 +193,26 @@ impl Step<'_> {
             course.settled = true;
             return;
         }
-        let (number, version, roots) = if standing.lets_out(&version.root) {
-            (number, version, roots)
-        } else {
+        let waits = !standing.lets_out(&version.root);
+        let meanwhile = if waits { self.meanwhile(standing) } else { None };
+        // Without anything valid to serve meanwhile there is nothing to be gained by waiting: nobody lets
+        // in an expired leaf, and whose pods cannot prove anything any more would wait for ever.
+        let (number, version) = if let Some((number, served)) = meanwhile {
             course.problem.get_or_insert((
                 "WaitingForTrust",
                 "its new leaf waits until every pod is known to trust the new root".into(),
             ));
-            // The leaf that is served may need today's bundle all the same.
-            match self.certificate.published_version() {
-                Some((number, served)) if before.is_some_and(|before| before.roots != wanted) => {
-                    (number, served, roots)
-                }
-                _ => return,
+            if before.is_some_and(|before| before.fingerprint == served.fingerprint && before.roots == wanted)
+            {
+                return;
             }
+            (number, served)
+        } else {
+            (number, version)
         };
+        if waits && meanwhile.is_none() && version.root != *self.signing {
+            return;
+        }
         if self.now >= version.leaf.not_after {
             return;
         }
@@ -264,13 +234,27 @@ impl Step<'_> {
         });
     }
 
+    /// What is served while the newest version may not be: what is published, or else, to bring a Secret
+    /// back, the latest that everybody is known to trust.
+    fn meanwhile(&self, standing: &Standing<'_>) -> Option<(u64, &Version)> {
+        let trusted = standing.ring?.state.trusted();
+        let valid = |version: &Version| self.now < version.leaf.not_after;
+        let served = |(_, version): &(u64, &Version)| valid(version) && trusted.contains(&&version.root);
+        self.certificate.published_version().filter(served).or_else(|| {
+            let mut latest = self.certificate.versions.iter().rev();
+            let fits = |version: &Version| valid(version) && standing.lets_out(&version.root);
+            latest.find(|(_, version)| fits(version)).map(|(number, version)| (*number, version))
+        })
+    }
+
     /// Grows with every writing, also when the Secret and all that is known of it were lost: then the
     /// clock is what has grown.
     fn next_revision(&self, before: Option<&Publication>) -> u64 {
         let known = self.certificate.status.revision.and_then(|revision| u64::try_from(revision).ok());
         let before = before.map_or(0, |publication| publication.revision).max(known.unwrap_or(0));
-        let clock = self.now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        (before + 1).max(clock)
+        let clock = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        // Milliseconds: nothing is written twice within one, so that the clock is never behind.
+        before.saturating_add(1).max(u64::try_from(clock).unwrap_or(u64::MAX))
     }
 
     fn prune(&self, settings: Option<&CertificateSettings>, plan: &mut Plan) {
@@ -287,15 +271,23 @@ impl Step<'_> {
     }
 }
 
+/// Whether this version is what came of that request.
+pub(super) fn answers(version: &Version, verb: &str, id: &str) -> bool {
+    version.request.as_deref() == Some(id) && version.copy_of.is_some() == (verb == "rollback")
+}
+
 /// A third of its life before its end, or what the spec says; up to a tenth of its life earlier, so
 /// that what was issued together is not renewed together.
 pub(super) fn renew_at(version: &Version, before: Option<Duration>) -> SystemTime {
     let Version { leaf, created_at, copy_of, .. } = version;
-    let life = life(version);
-    let before = before.unwrap_or(life / 3).min(life / 2);
+    // Without what it was backdated by: of a short life that may be most.
+    let life = leaf.not_after.duration_since(*created_at).unwrap_or_default();
+    let before = before.unwrap_or(life / 3);
     let digits = leaf.sha256.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0);
     let jitter = life.mul_f64(f64::from(digits) / f64::from(u32::MAX) / 10.0);
-    let due = leaf.not_after.checked_sub(before + jitter).unwrap_or(*created_at);
+    let due = leaf.not_after.checked_sub(before.saturating_add(jitter)).unwrap_or(*created_at);
+    // It is used at all, whatever the spec asks for.
+    let due = due.max(created_at.checked_add(life / 20).unwrap_or(due));
     // What somebody went back to is meant to be served for a while.
     if copy_of.is_some() { due.max(renew_at_latest(version)) } else { due }
 }

@@ -5,12 +5,16 @@ use std::time::SystemTime;
 
 use humantime::format_rfc3339_seconds;
 
-use super::lifecycle::Course;
+use super::lifecycle::{Course, answers};
 use super::rollover::Standing;
 use super::served::Served;
 use super::{Action, Plan};
-use crate::observed::{Certificate, ObjectName, Published};
-use crate::resource::{Answered, AuthorityStatus, CertificateStatus, Condition, RolloverStatus, RootStatus};
+use crate::keyring::{Answer, Past, Rollover};
+use crate::observed::{Certificate, ObjectName, Published, Ring};
+use crate::resource::{
+    AnswerStatus, Answered, AuthorityStatus, CertificateStatus, Condition, PastStatus, RolloverStatus,
+    RootStatus,
+};
 
 /// How many of those who hold a step the status names.
 const NAMED: usize = 20;
@@ -71,12 +75,9 @@ pub fn certificate(
     } else if let Some(refused) =
         before.conditions.iter().find(|condition| condition.r#type == "RollbackRefused")
         && certificate.requests.get("rollback").is_some_and(|request| {
-            status.answered.as_ref().and_then(|answered| answered.rollback.as_ref()) == Some(&request.id)
-        })
-        && !certificate.versions.values().any(|version| {
-            version.request.is_some()
-                && version.request.as_deref()
-                    == certificate.requests.get("rollback").map(|request| request.id.as_str())
+            let answered = status.answered.as_ref().and_then(|answered| answered.rollback.as_ref());
+            let done = certificate.versions.values().any(|version| answers(version, "rollback", &request.id));
+            answered == Some(&request.id) && !done
         })
     {
         conditions.push(refused.clone());
@@ -93,10 +94,8 @@ pub fn certificate(
         // While pods are still on their way it is not written down again for each of them.
         let settled = complete || late;
         status.served = if settled { Some(seen) } else { before.served.clone() };
-        if !settled {
-            if let Some(served) = conditions.last_mut() {
-                served.message = "looking whether every pod serves what is published".into();
-            }
+        if !settled && let Some(served) = conditions.last_mut() {
+            served.message = "looking whether every pod serves what is published".into();
         }
     } else if let Some(served) = before.conditions.iter().find(|condition| condition.r#type == "Served") {
         conditions.push(served.clone());
@@ -109,13 +108,14 @@ pub fn certificate(
     }
 }
 
-/// Requests that versions answer to, and those that were refused.
+/// Requests that a version answers to, once it or a later one is published, and those that were refused.
 fn answered(certificate: &Certificate, course: &Course<'_>) -> Option<Answered> {
     let mut answered = certificate.status.answered.clone().unwrap_or_default();
+    let published = certificate.published_version().map(|(number, _)| number);
     let done = |verb: &str| {
         let id = &certificate.requests.get(verb)?.id;
-        let done = certificate.versions.values().any(|version| version.request.as_ref() == Some(id));
-        done.then(|| id.clone())
+        let answer = certificate.versions.iter().find(|(_, version)| answers(version, verb, id));
+        answer.filter(|(number, _)| Some(**number) <= published).map(|_| id.clone())
     };
     answered.rotate = done("rotate").or(answered.rotate);
     answered.rollback = done("rollback").or(answered.rollback);
@@ -135,6 +135,7 @@ pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mu
     };
     let mut end = None;
     if let Some(ring) = standing.ring {
+        remember(&mut status, ring);
         let signing = ring.state.signing();
         status.phase =
             Some(ring.state.rollover().map_or("Steady", |rollover| rollover.phase.as_str()).to_owned());
@@ -160,7 +161,7 @@ pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mu
                 .map(|hold| format!("{}: {}", hold.who, hold.why))
                 .collect(),
             waiting_total: i64::try_from(standing.holds.len()).unwrap_or(i64::MAX),
-            exempt: rollover.exempt.iter().map(|pod| format!("{}: {}", pod.pod, pod.reason)).collect(),
+            exempt: exempt(rollover),
         });
     }
     let (ready, reason, message) = match (&standing.settings, &standing.problem, end) {
@@ -186,6 +187,29 @@ pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mu
     if status != *before {
         plan.actions.push(Action::ReportAuthority { authority: name.to_owned(), status: Box::new(status) });
     }
+}
+
+/// What was asked for and what became of it, and the rollovers that have ended.
+fn remember(status: &mut AuthorityStatus, ring: &Ring) {
+    let answers = ring.state.answered.iter().map(|(verb, answer)| {
+        let Answer { id, outcome, at } = answer;
+        (verb.clone(), AnswerStatus { id: id.clone(), outcome: outcome.clone(), at: date(*at) })
+    });
+    status.answered = answers.collect();
+    let past = ring.state.past.iter().map(|Past { rollover, ended }| PastStatus {
+        from: rollover.from.0.clone(),
+        to: rollover.to.0.clone(),
+        why: rollover.why.clone(),
+        began: date(rollover.began),
+        ended: date(*ended),
+        forced: rollover.forced,
+        exempt: exempt(rollover),
+    });
+    status.past = past.collect();
+}
+
+fn exempt(rollover: &Rollover) -> Vec<String> {
+    rollover.exempt.iter().map(|pod| format!("{}: {}", pod.pod, pod.reason)).collect()
 }
 
 fn condition(

@@ -4,7 +4,6 @@
 use std::time::{Duration, SystemTime};
 
 use super::lifecycle::Course;
-use super::rollover::Standing;
 use super::{Action, Plan, Prove};
 use crate::observed::{Certificate, ObjectName, Observed, Pod, Publication, Published};
 use crate::resource::{PodServed, ServedStatus};
@@ -32,7 +31,6 @@ pub fn plan(
     observed: &Observed,
     name: &ObjectName,
     certificate: &Certificate,
-    standing: Option<&Standing<'_>>,
     course: &Course<'_>,
     now: SystemTime,
     plan: &mut Plan,
@@ -65,8 +63,8 @@ pub fn plan(
     let users = look.pods.iter().filter(|pod| pod.mounts.contains(&settings.secret_name));
     for pod in users {
         status.pods += 1;
-        let seen = Seen { pod, publication, secret: &settings.secret_name }.judge();
-        match seen {
+        let seen = Seen { pod, publication, secret: &settings.secret_name };
+        match seen.judge() {
             Ok(seconds) => {
                 status.serving += 1;
                 status.seconds = Some(status.seconds.map_or(seconds, |slowest| slowest.max(seconds)));
@@ -74,7 +72,8 @@ pub fn plan(
             }
             Err(problem) => {
                 name_pod(&mut status, pod, None, Some(problem));
-                ask(observed, name, certificate, standing, pod, publication, age, plan);
+                nudge(observed, &name.namespace, pod, publication, now, plan);
+                seen.ask(name, certificate, plan);
             }
         }
     }
@@ -114,42 +113,45 @@ impl Seen<'_> {
             Ok(shown) if shown.leaf_sha256 != self.publication.leaf_sha256 => {
                 Err("it shows another leaf".into())
             }
+            // What it says of its bundle: whether that is so is a matter for a rollover, and its handshakes.
+            Ok(shown) if !shown.connections_under.keys().eq(&self.publication.roots) => {
+                Err("it trusts other roots".into())
+            }
             Ok(_) => {
                 Ok(proof.at.duration_since(self.publication.written_at).unwrap_or_default().as_secs_f64())
             }
         }
     }
+
+    fn ask(&self, name: &ObjectName, certificate: &Certificate, plan: &mut Plan) {
+        let reachable = self.pod.agent.as_ref().is_some_and(|agent| agent.address.is_some());
+        if let (true, true, Some((_, version))) =
+            (reachable, self.pod.serves(self.secret), certificate.published_version())
+        {
+            plan.prove.push(Prove {
+                pod: ObjectName::new(name.namespace.clone(), self.pod.name.clone()),
+                uid: self.pod.uid.clone(),
+                authority: certificate.spec.authority.clone(),
+                roots: vec![version.root.clone()],
+            });
+        }
+    }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn ask(
+/// Has kubelet write the pod's volume at once, if that is what the pod may be waiting for.
+pub(super) fn nudge(
     observed: &Observed,
-    name: &ObjectName,
-    certificate: &Certificate,
-    standing: Option<&Standing<'_>>,
+    namespace: &str,
     pod: &Pod,
     publication: &Publication,
-    age: Duration,
+    now: SystemTime,
     plan: &mut Plan,
 ) {
     let by_api = pod.agent.as_ref().is_some_and(|agent| agent.follows_api);
-    let full = ObjectName::new(name.namespace.clone(), pod.name.clone());
-    if observed.nudge
-        && pod.nudged.is_none_or(|nudged| nudged < publication.revision)
-        && (!by_api || age > BY_API)
-    {
-        plan.actions.push(Action::Nudge { pod: full.clone(), revision: publication.revision });
-    }
-    let reachable = pod.agent.as_ref().is_some_and(|agent| agent.address.is_some());
-    let root = certificate.published_version().map(|(_, version)| version.root.clone());
-    if let (true, Some(root), Some(_)) = (reachable, root, standing)
-        && !plan.prove.iter().rev().take(64).any(|prove| prove.uid == pod.uid)
-    {
-        plan.prove.push(Prove {
-            pod: full,
-            uid: pod.uid.clone(),
-            authority: certificate.spec.authority.clone(),
-            roots: vec![root],
-        });
+    let age = now.duration_since(publication.written_at).unwrap_or_default();
+    let nudged = pod.nudged.is_some_and(|nudged| nudged >= publication.revision);
+    if observed.nudge && !nudged && (!by_api || age > BY_API) {
+        let pod = ObjectName::new(namespace, pod.name.clone());
+        plan.actions.push(Action::Nudge { pod, revision: publication.revision });
     }
 }

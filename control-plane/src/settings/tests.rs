@@ -76,6 +76,7 @@ fn nonsense_is_refused_with_its_field() {
         certificate("shop", "mtls-prod-x", |spec| spec.lifetime = Some("soon".into())),
         "lifetime: \"soon\"",
     );
+    refused(certificate("shop", &format!("mtls-prod-{}", "x".repeat(54)), |_| {}), "64 characters");
     refused(certificate("shop", "mtls-prod-under_score", |_| {}), "underscore");
     refused(authority(|spec| spec.namespaces.clear()), "namespaces");
     refused(authority(|spec| spec.lifetime = Some("200d".into())), "too short for leaves");

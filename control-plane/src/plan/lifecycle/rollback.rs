@@ -1,0 +1,76 @@
+//! Going back to an earlier version: which one, and why it may not be. What comes of it is a new version
+//! with the old leaf, so that the newest is what is served here as everywhere.
+
+use super::{Step, renew_at_latest};
+use crate::observed::{Request, Version};
+use crate::plan::Action;
+use crate::settings::CertificateSettings;
+
+impl Step<'_> {
+    pub(super) fn rollback(
+        &self,
+        settings: &CertificateSettings,
+    ) -> Option<Result<Action, (String, String)>> {
+        let Request { id, words } = self.open("rollback")?;
+        let refuse = |why: String| Some(Err((id.clone(), why)));
+        let wanted = words.split_whitespace().find_map(|word| word.strip_prefix("to="));
+        let of = match wanted.map(str::parse::<u64>) {
+            Some(Ok(number)) => number,
+            Some(Err(_)) => return refuse(format!("{wanted:?} is no version number")),
+            None => match self.previous() {
+                Some(number) => number,
+                None => return refuse("there is no version before the one that is served".into()),
+            },
+        };
+        let Some(version) = self.certificate.versions.get(&of) else {
+            let kept: Vec<_> = self.certificate.versions.keys().map(ToString::to_string).collect();
+            return refuse(format!("version {of} is not kept; there are {}", kept.join(", ")));
+        };
+        let end = version.leaf.not_after;
+        if self.now >= end {
+            return refuse(format!("version {of} expired at {}", humantime::format_rfc3339_seconds(end)));
+        }
+        if self.now >= renew_at_latest(version) {
+            return refuse(format!(
+                "version {of} expires at {}, too soon",
+                humantime::format_rfc3339_seconds(end)
+            ));
+        }
+        if version.root != *self.signing {
+            return refuse(format!(
+                "version {of} is under the root {}, which today's trust rejects or is about to",
+                version.root
+            ));
+        }
+        if self.again.is_some() {
+            return refuse("a rollover was turned around: wait until the old root is known again".into());
+        }
+        if version.made_for != settings.digest() {
+            return refuse(format!("version {of} was made for another spec: change the spec back as well"));
+        }
+        Some(Ok(Action::Copy {
+            certificate: self.name.clone(),
+            version: self.next_version(),
+            of,
+            request: id.clone(),
+        }))
+    }
+
+    /// Before the one that is served, or that the one served is a copy of.
+    fn previous(&self) -> Option<u64> {
+        let (mut of, version) = self.certificate.newest()?;
+        // A copy may have been made of a copy.
+        let original = |of: &u64| self.certificate.versions.get(of).and_then(|version| version.copy_of);
+        while let Some(before) = original(&of).filter(|before| *before < of) {
+            of = before;
+        }
+        let other =
+            |candidate: &Version| candidate.fingerprint != version.fingerprint && candidate.copy_of.is_none();
+        self.certificate
+            .versions
+            .range(..of)
+            .rev()
+            .find(|(_, version)| other(version))
+            .map(|(number, _)| *number)
+    }
+}

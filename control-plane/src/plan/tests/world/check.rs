@@ -1,0 +1,130 @@
+//! What holds after every step, and how it ends when nothing more happens.
+
+use super::rounds::Fate;
+use super::*;
+
+/// So long may it take until all is settled: longer than the clock was ever set back, and than
+/// connections are waited for.
+const CALM: usize = 400;
+
+impl World {
+    pub(super) fn check(&mut self) {
+        let Some((state, roots)) = &self.ca.ring else { return };
+        let forced_now = state.rollover().is_some_and(|rollover| rollover.forced);
+        if !forced_now && self.forced && state.rollover().is_none() {
+            self.forced = false;
+        }
+        for needed in state.trusted().into_iter().chain([state.signing()]) {
+            assert!(roots.contains_key(needed), "the key of {needed} is gone and it is still needed");
+        }
+        for (name, held) in &self.certificates {
+            for version in held.versions.values() {
+                if let Some(root) = roots.get(&version.root) {
+                    assert!(version.leaf.not_after <= root.not_after, "{name} outlives its root");
+                }
+            }
+            if let (Some(newest), None) = (held.versions.keys().next_back(), held.secret.as_ref()) {
+                assert!(*newest <= held.newest);
+            }
+        }
+        if !self.forced {
+            self.check_trust();
+        }
+    }
+
+    /// Everybody who shows a leaf is let in by everybody.
+    fn check_trust(&self) {
+        let live = |pod: &&Inhabitant| pod.agent && !self.exempted.contains(&pod.uid);
+        let live: Vec<_> = self.pods.iter().filter(live).collect();
+        for client in &live {
+            let Some(shown) = self.content_of(client) else { continue };
+            if self.now >= shown.leaf.not_after {
+                continue;
+            }
+            for server in &live {
+                let Some(content) = self.content_of(server) else { continue };
+                assert!(
+                    content.trust.contains(&shown.root),
+                    "{} of {} shows a leaf under {}, {} of {} trusts {:?} only; {:?}",
+                    client.name,
+                    client.certificate,
+                    shown.root,
+                    server.name,
+                    server.certificate,
+                    content.trust,
+                    self.state().map(|state| &state.stage)
+                );
+            }
+        }
+    }
+
+    /// Every certificate is published and has pods.
+    pub(super) fn grow_up(&mut self) {
+        for _ in 0..6 {
+            self.round(Fate::Whole, false);
+        }
+        for pod in 0..6 {
+            self.step(&Step::AddPod { certificate: pod, agent: true });
+        }
+        self.check();
+        assert!(self.pods.iter().all(|pod| pod.serves.is_some()));
+    }
+
+    /// Nothing more happens but that pods take what is there and the clock goes on.
+    pub(super) fn calm_down(&mut self, somebody_stays_cut_off: bool) {
+        self.pods.retain(|pod| pod.agent && self.certificates.contains_key(&pod.certificate));
+        self.pods.iter_mut().for_each(|pod| pod.answers = true);
+        for held in self.certificates.values_mut() {
+            held.spec.lifetime = None;
+        }
+        let cut_off = somebody_stays_cut_off.then(|| self.pods.first().map(|pod| pod.uid.clone())).flatten();
+        for _ in 0..CALM {
+            for pod in &mut self.pods {
+                pod.answers = cut_off.as_ref() != Some(&pod.uid);
+            }
+            let actions = self.round(Fate::Whole, false);
+            self.check();
+            for pod in 0..self.pods.len() {
+                self.step(&Step::Sync { pod, lag: 0 });
+                self.check();
+            }
+            if actions.is_empty() && self.is_settled() {
+                return;
+            }
+            self.now += 7 * MINUTE;
+        }
+        self.check_why(cut_off);
+    }
+
+    fn is_settled(&self) -> bool {
+        let Some(state) = self.state() else { return false };
+        state.rollover().is_none() && self.certificates.values().all(|held| held.is_settled(state))
+    }
+
+    /// It is not settled: then the status says for whom it waits.
+    fn check_why(&self, cut_off: Option<String>) {
+        let stage = self.state().map(|state| &state.stage);
+        let waiting = self.ca.status.rollover.as_ref().map(|rollover| &rollover.waiting);
+        let cut_off = self.pods.iter().find(|pod| cut_off.as_ref() == Some(&pod.uid));
+        let Some(cut_off) = cut_off else {
+            let held: Vec<_> = self.certificates.iter().map(|(name, held)| (name, &held.status)).collect();
+            panic!("it never settles: {stage:?}, {:?}\n{held:#?}", self.ca.status);
+        };
+        let name = format!("{}/{}: ", cut_off.certificate.namespace, cut_off.name);
+        let named = waiting.is_some_and(|waiting| waiting.iter().any(|line| line.starts_with(&name)));
+        assert!(named, "{name} holds {stage:?} and is not named: {waiting:?}");
+    }
+}
+
+impl Cert {
+    fn is_settled(&self, state: &State) -> bool {
+        let trusted: BTreeSet<_> = state.trusted().into_iter().cloned().collect();
+        let (Some(secret), Some(newest)) = (&self.secret, self.versions.values().next_back()) else {
+            return false;
+        };
+        let ready = self.status.conditions.iter().any(|condition| {
+            condition.r#type == "Ready" && condition.status == "True" && condition.reason == "Published"
+        });
+        ready && secret.fingerprint == newest.fingerprint && secret.roots == trusted
+    }
+}

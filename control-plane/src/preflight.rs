@@ -1,0 +1,44 @@
+//! What an agent would say of a candidate, asked before it is published: the agent's own judgement, on
+//! the very bytes that it will read.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hotcert_agent::identity::{Identity, Leaf, Policy, Rejection, Trust};
+use hotcert_agent::material::{Layout, Material};
+use zeroize::Zeroizing;
+
+/// A candidate that would be served: its leaf and the roots beside it.
+pub struct Judged {
+    pub leaf: Arc<Leaf>,
+    pub trust: Option<Arc<Trust>>,
+}
+
+/// `serves`: it must do for a server.
+pub fn judge(
+    certificate: &[u8],
+    key: &[u8],
+    bundle: &[u8],
+    serves: bool,
+    now: SystemTime,
+) -> Result<Judged, Rejection> {
+    let policy = Policy { serves, ..Policy::default() };
+    let material = Material::gather(&Layout::default(), None, true, |part| {
+        Ok(Zeroizing::new(match part {
+            "tls.crt" => certificate.to_vec(),
+            "tls.key" => key.to_vec(),
+            "ca.crt" => bundle.to_vec(),
+            _ => Vec::new(),
+        }))
+    });
+    let verdict = Identity::parse(&material, &policy, None, now);
+    Ok(Judged { trust: verdict.trust?, leaf: verdict.leaf? })
+}
+
+/// The roots of a bundle; `None` if an agent would refuse it.
+pub fn trust(bundle: &[u8], now: SystemTime) -> Option<Arc<Trust>> {
+    let material = Material::gather(&Layout::default(), None, true, |part| {
+        Ok(Zeroizing::new(if part == "ca.crt" { bundle.to_vec() } else { Vec::new() }))
+    });
+    Identity::parse(&material, &Policy::default(), None, now).trust.ok().flatten()
+}
