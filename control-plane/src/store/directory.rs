@@ -1,0 +1,268 @@
+//! The store of one machine without a cluster: a directory, DIR.
+//!
+//! | in DIR | what it is | who writes it |
+//! |---|---|---|
+//! | `authorities/NAME.yaml` | a CertificateAuthority, as it stands in a cluster | people |
+//! | `certificates/NAMESPACE/NAME.yaml` | a ServiceCertificate, likewise | people |
+//! | `imports/NAME/tls.crt`, `tls.key` | a root to import | people |
+//! | `pods/NAMESPACE/NAME.yaml` | an agent on this machine: `uid`, `secret`, `proof` (ADDRESS:PORT), `agent` | people |
+//! | `secrets/NAMESPACE/SECRET/` | what `hotcert-agent run --identity` is pointed at | hotcert |
+//! | `state/authorities/NAME/keyring/N/` | `state.json`, and certificate and key of each root | hotcert |
+//! | `state/versions/NAMESPACE/NAME/N/` | a leaf, its key and `facts.json` | hotcert |
+//! | `state/…/report.json`, `requests.json` | an object's status, and what commands ask of it | hotcert |
+//! | `lock` | held while anything is read or written | hotcert |
+//!
+//! What is in state/ is for hotcert's user alone (0700, 0600). So is `secrets/NAMESPACE` when hotcert makes
+//! it; its mode stays as somebody changes it, for agents of other users.
+//!
+//! Every write takes the lock, compares what is there with what it was planned on, and ends in one rename.
+//! So a crash leaves the step before or the step after, and two programs on one DIR do no harm.
+
+mod changes;
+mod disk;
+mod imports;
+mod keyrings;
+mod lock;
+mod look;
+mod objects;
+mod pods;
+mod secrets;
+mod tree;
+mod versions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use changes::Changes;
+use lock::{Hold, Lock};
+use tree::Tree;
+
+use super::{About, Contents, Editor, ImportedPem, Kept, News, Store, StoreError};
+use crate::keyring::Keyring;
+use crate::observed::{Look, ObjectName, Observed, Stamp};
+use crate::resource::{AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec};
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DirectoryStore {
+    tree: Arc<Tree>,
+    changes: Arc<Changes>,
+}
+
+impl DirectoryStore {
+    /// Takes DIR over, making what is missing of it.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let directory = directory.into();
+        // Paths are kept and watched: they must not depend on where the program goes.
+        let directory = std::path::absolute(&directory).map_err(disk::failed("finding", &directory))?;
+        let tree = Tree::new(directory);
+        let made = |path: PathBuf| std::fs::create_dir_all(&path).map_err(disk::failed("creating", &path));
+        made(tree.authorities())?;
+        made(tree.certificates())?;
+        made(tree.secrets())?;
+        made(tree.all_pods())?;
+        disk::make_private(&tree.imports())?;
+        disk::make_private(&tree.state())?;
+        // Somebody may have made it, or copied it from elsewhere.
+        disk::set_mode(&tree.state(), 0o700)?;
+        Ok(Self { changes: Arc::new(Changes::of(&tree)), tree: Arc::new(tree) })
+    }
+
+    pub fn root(&self) -> &Path {
+        self.tree.root()
+    }
+
+    /// Agents that serve this Secret, and their admin ports where they are known.
+    pub async fn agents(&self, namespace: &str, secret: &str) -> Vec<(String, Option<SocketAddr>)> {
+        let (namespace, secret) = (namespace.to_owned(), secret.to_owned());
+        let found = self.work(Hold::Look, move |tree| Ok(pods::agents(tree, &namespace, &secret))).await;
+        found.unwrap_or_default()
+    }
+
+    /// Writes the object's file over the one that is there. Comments in that one are lost.
+    pub async fn replace_authority(
+        &self,
+        name: &str,
+        spec: &CertificateAuthoritySpec,
+    ) -> Result<(), StoreError> {
+        let (about, spec) = (About::Authority(name.to_owned()), spec.clone());
+        self.work(Hold::Write, move |tree| objects::replace(tree, &about, &spec)).await
+    }
+
+    /// Writes the object's file over the one that is there. Comments in that one are lost.
+    pub async fn replace_certificate(
+        &self,
+        name: &ObjectName,
+        spec: &ServiceCertificateSpec,
+    ) -> Result<(), StoreError> {
+        let (about, spec) = (About::Certificate(name.clone()), spec.clone());
+        self.work(Hold::Write, move |tree| objects::replace(tree, &about, &spec)).await
+    }
+
+    /// Under the lock, on a thread that may block. Once begun it is finished, whether or not somebody
+    /// still waits for it.
+    async fn work<T: Send + 'static>(
+        &self,
+        hold: Hold,
+        work: impl FnOnce(&Tree) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let tree = Arc::clone(&self.tree);
+        let task = tokio::task::spawn_blocking(move || {
+            let _lock = Lock::take(&tree, hold)?;
+            work(&tree)
+        });
+        task.await.unwrap_or_else(|_| {
+            let what = format!("working in {}", self.tree.root().display());
+            Err(StoreError::Failed { what, cause: "the program is ending".into() })
+        })
+    }
+}
+
+impl Store for DirectoryStore {
+    /// Returns once DIR is no longer what the last [`Store::observe`] saw, whoever changed it.
+    async fn changed(&self) {
+        loop {
+            let (tree, changes) = (Arc::clone(&self.tree), Arc::clone(&self.changes));
+            let looked = tokio::task::spawn_blocking(move || changes.since_look(&tree)).await;
+            if looked.unwrap_or(true) {
+                return;
+            }
+            self.changes.hinted().await;
+        }
+    }
+
+    async fn observe(&self) -> Result<Observed, StoreError> {
+        let changes = Arc::clone(&self.changes);
+        self.work(Hold::Look, move |tree| {
+            changes.looking(tree);
+            look::look(tree)
+        })
+        .await
+    }
+
+    async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, Look> {
+        let wanted = namespaces.clone();
+        let looks = self.work(Hold::Look, move |tree| {
+            Ok(wanted
+                .into_iter()
+                .map(|namespace| (namespace.clone(), pods::look(tree, &namespace)))
+                .collect())
+        });
+        looks.await.unwrap_or_else(|error| {
+            let failed =
+                Look { at: std::time::SystemTime::now(), problem: Some(error.to_string()), pods: Vec::new() };
+            namespaces.iter().map(|namespace| (namespace.clone(), failed.clone())).collect()
+        })
+    }
+
+    async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, Stamp)>, StoreError> {
+        let authority = authority.to_owned();
+        self.work(Hold::Look, move |tree| keyrings::load(tree, &authority)).await
+    }
+
+    async fn put_keyring(
+        &self,
+        authority: &str,
+        keyring: &Keyring,
+        over: Option<&Stamp>,
+    ) -> Result<(), StoreError> {
+        let (authority, files, over) = (authority.to_owned(), keyrings::files(keyring)?, over.cloned());
+        self.work(Hold::Write, move |tree| keyrings::put(tree, &authority, &files, over.as_ref())).await
+    }
+
+    async fn import(&self, secret: &str) -> Result<ImportedPem, StoreError> {
+        let secret = secret.to_owned();
+        self.work(Hold::Look, move |tree| imports::read(tree, &secret)).await
+    }
+
+    async fn keep(&self, certificate: &ObjectName, version: u64, kept: &Kept) -> Result<(), StoreError> {
+        let (certificate, kept) = (certificate.clone(), kept.clone());
+        self.work(Hold::Write, move |tree| versions::keep(tree, &certificate, version, &kept)).await
+    }
+
+    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<Kept, StoreError> {
+        let certificate = certificate.clone();
+        self.work(Hold::Look, move |tree| versions::kept(tree, &certificate, version)).await
+    }
+
+    async fn prune(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
+        let certificate = certificate.clone();
+        self.work(Hold::Write, move |tree| versions::prune(tree, &certificate, version)).await
+    }
+
+    async fn publish(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+        contents: &Contents,
+        over: Option<&Stamp>,
+    ) -> Result<(), StoreError> {
+        let secret = ObjectName::new(&certificate.namespace, secret);
+        let (certificate, contents, over) = (certificate.clone(), contents.clone(), over.cloned());
+        self.work(Hold::Write, move |tree| {
+            secrets::publish(tree, &certificate, &secret, &contents, over.as_ref())
+        })
+        .await
+    }
+
+    /// Agents here see the rename by themselves.
+    async fn nudge(&self, _pod: &ObjectName, _revision: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn report_authority(&self, authority: &str, status: &AuthorityStatus) -> Result<(), StoreError> {
+        let (about, status) = (About::Authority(authority.to_owned()), status.clone());
+        self.work(Hold::Write, move |tree| {
+            objects::report::<CertificateAuthoritySpec, _>(tree, &about, &status)
+        })
+        .await
+    }
+
+    async fn report_certificate(
+        &self,
+        certificate: &ObjectName,
+        status: &CertificateStatus,
+    ) -> Result<(), StoreError> {
+        let (about, status) = (About::Certificate(certificate.clone()), status.clone());
+        self.work(Hold::Write, move |tree| {
+            objects::report::<ServiceCertificateSpec, _>(tree, &about, &status)
+        })
+        .await
+    }
+
+    /// There is nobody to tell but those who read the log.
+    async fn tell(&self, news: &News) {
+        let News { about, warning, reason, message } = news;
+        if *warning {
+            tracing::warn!(?about, reason, "{message}");
+        } else {
+            tracing::info!(?about, reason, "{message}");
+        }
+    }
+}
+
+impl Editor for DirectoryStore {
+    async fn ask(&self, about: &About, verb: &str, text: &str) -> Result<(), StoreError> {
+        let (about, verb, text) = (about.clone(), verb.to_owned(), text.to_owned());
+        self.work(Hold::Write, move |tree| objects::ask(tree, &about, &verb, &text)).await
+    }
+
+    async fn create_authority(&self, name: &str, spec: &CertificateAuthoritySpec) -> Result<(), StoreError> {
+        let (about, spec) = (About::Authority(name.to_owned()), spec.clone());
+        self.work(Hold::Write, move |tree| objects::create(tree, &about, &spec)).await
+    }
+
+    async fn create_certificate(
+        &self,
+        name: &ObjectName,
+        spec: &ServiceCertificateSpec,
+    ) -> Result<(), StoreError> {
+        let (about, spec) = (About::Certificate(name.clone()), spec.clone());
+        self.work(Hold::Write, move |tree| objects::create(tree, &about, &spec)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! What agents are pointed at: `secrets/NAMESPACE/SECRET/`, swapped as kubelet swaps a mounted Secret.
+//! Whose it is stands in `owner.json` and is swapped with the rest, so a directory is either wholly ours
+//! or not ours at all; what is not ours is never written to.
+//!
+//! Nothing is flushed to the disk here: what a power cut leaves is compared with the kept version at the
+//! next look like anything else that somebody did to it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::disk;
+use super::tree::{Tree, is_name};
+use crate::facts;
+use crate::observed::{Fingerprint, Foreign, Leaf, ObjectName, Publication, Published, Stamp};
+use crate::store::{Contents, StoreError};
+use crate::volume::SecretVolume;
+
+const DATA: &str = "..data";
+const OWNER: &str = "owner.json";
+const FILES: [&str; 5] = ["tls.crt", "tls.key", "ca.crt", "revision", OWNER];
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Owner {
+    /// NAMESPACE/NAME of the ServiceCertificate.
+    certificate: String,
+    version: u64,
+    #[serde(with = "humantime_serde")]
+    written_at: SystemTime,
+}
+
+pub fn publish(
+    tree: &Tree,
+    certificate: &ObjectName,
+    secret: &ObjectName,
+    contents: &Contents,
+    over: Option<&Stamp>,
+) -> Result<(), StoreError> {
+    let directory = tree.secret(secret)?;
+    let there = match look(&directory, certificate) {
+        Published::Absent => None,
+        Published::Ours(publication) => Some(publication.stamp),
+        // Whoever planned this saw it absent.
+        Published::Foreign(_) => return Err(overtaken(secret)),
+        Published::Closed(cause) => {
+            return Err(StoreError::Failed { what: format!("publishing {secret}"), cause });
+        }
+    };
+    if there.as_ref() != over {
+        return Err(overtaken(secret));
+    }
+    let owner = Owner {
+        certificate: certificate.to_string(),
+        version: contents.version,
+        written_at: contents.written_at,
+    };
+    let owner = serde_json::to_vec(&owner)
+        .map_err(|error| disk::malformed(&directory.join(OWNER), error.to_string()))?;
+    let revision = contents.revision.to_string();
+    let data: [&[u8]; 5] = [
+        contents.certificate.as_bytes(),
+        contents.key.as_bytes(),
+        contents.bundle.as_bytes(),
+        revision.as_bytes(),
+        &owner,
+    ];
+    let files: Vec<_> = FILES.into_iter().zip(data).collect();
+    if let Some(namespace) = directory.parent() {
+        disk::make_private(namespace)?;
+    }
+    SecretVolume::open(&directory).and_then(|volume| volume.publish(&files)).map(drop).map_err(|error| {
+        StoreError::Failed { what: format!("publishing {secret}"), cause: error.to_string() }
+    })
+}
+
+fn overtaken(secret: &ObjectName) -> StoreError {
+    StoreError::Overtaken(format!("the Secret {secret}"))
+}
+
+pub fn look(directory: &Path, certificate: &ObjectName) -> Published {
+    match open(directory) {
+        Ok(None) => Published::Absent,
+        Ok(Some(volume)) if volume.owner.as_deref() == Some(&certificate.to_string()) => {
+            Published::Ours(volume.publication)
+        }
+        Ok(Some(Volume { owner: Some(owner), .. })) => {
+            Published::Foreign(format!("belongs to the ServiceCertificate {owner}"))
+        }
+        Ok(Some(_)) => Published::Foreign("holds files that hotcert did not write".into()),
+        Err(StoreError::Failed { what, cause }) => Published::Closed(format!("{what} failed: {cause}")),
+        Err(error) => Published::Closed(error.to_string()),
+    }
+}
+
+/// The directories that no certificate is published to.
+pub fn others(
+    tree: &Tree,
+    ours: impl Fn(&ObjectName) -> bool,
+    problems: &mut Vec<String>,
+) -> Result<BTreeMap<ObjectName, Foreign>, StoreError> {
+    let mut found = BTreeMap::new();
+    for namespace in disk::names(&tree.secrets())? {
+        for name in disk::names(&tree.secrets().join(&namespace))? {
+            let secret = ObjectName::new(&namespace, name);
+            if !is_name(&secret.namespace) || !is_name(&secret.name) || ours(&secret) {
+                continue;
+            }
+            match open(&tree.secret(&secret)?) {
+                Ok(None) => {}
+                Ok(Some(volume)) => {
+                    let foreign = Foreign { leaf: volume.leaf, orphan: volume.owner.is_some() };
+                    found.insert(secret, foreign);
+                }
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+    }
+    Ok(found)
+}
+
+struct Volume {
+    /// `None` if it is not of hotcert's making.
+    owner: Option<String>,
+    publication: Publication,
+    leaf: Option<Leaf>,
+}
+
+/// `None` if there is none, or nothing in it.
+fn open(directory: &Path) -> Result<Option<Volume>, StoreError> {
+    let Some(data) = data(directory)? else { return Ok(None) };
+    let owner: Option<Owner> =
+        disk::read(&data.join(OWNER))?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    // Files without `..data` are somebody's who swaps nothing.
+    let part = |name| {
+        let path = data.join(name);
+        match owner {
+            Some(_) if !is_linked(directory, name)? => Ok(Zeroizing::default()),
+            _ => disk::read(&path).map(Option::unwrap_or_default),
+        }
+    };
+    let (certificate, key, bundle) = (part("tls.crt")?, part("tls.key")?, part("ca.crt")?);
+    let revision = part("revision")?;
+    let leaf = Leaf::read(&certificate);
+    let publication = Publication {
+        stamp: stamp(&data),
+        fingerprint: Fingerprint::of(&certificate, &key),
+        leaf_sha256: leaf.as_ref().map(|leaf| leaf.sha256.clone()).unwrap_or_default(),
+        roots: facts::roots(&bundle),
+        revision: str::from_utf8(&revision).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0),
+        written_at: owner.as_ref().map_or(SystemTime::UNIX_EPOCH, |owner| owner.written_at),
+    };
+    Ok(Some(Volume { owner: owner.map(|owner| owner.certificate), publication, leaf }))
+}
+
+/// Where the files are.
+fn data(directory: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let link = directory.join(DATA);
+    match std::fs::read_link(&link) {
+        Ok(target) => Ok(Some(directory.join(target))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let plain = !disk::names(directory)?.is_empty();
+            Ok(plain.then(|| directory.to_owned()))
+        }
+        Err(error) => Err(disk::failed("reading", &link)(error)),
+    }
+}
+
+/// Whether programs that open `name` see what was published. A link that is gone is made again by the
+/// next publication; what somebody put in its place is not taken from them.
+fn is_linked(directory: &Path, name: &str) -> Result<bool, StoreError> {
+    let link = directory.join(name);
+    match std::fs::read_link(&link) {
+        Ok(target) if target == Path::new(DATA).join(name) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        _ => {
+            Err(disk::malformed(&link, format!("it is not the link to {DATA} that hotcert made: remove it")))
+        }
+    }
+}
+
+fn stamp(data: &Path) -> Stamp {
+    let Stamp(files) = disk::stamp(data, &FILES);
+    // Of the directory too: a publication is another one even where a file system uses inodes again.
+    let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Stamp(format!("{}-{files}", name.trim_start_matches('.')))
+}

@@ -1,0 +1,121 @@
+//! Versions of leaves: `state/versions/NAMESPACE/NAME/N/`, made by one rename and never written again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::disk;
+use super::tree::Tree;
+use crate::keyring::RootId;
+use crate::observed::{Fingerprint, Leaf, ObjectName, Version};
+use crate::store::{Kept, StoreError};
+
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+const FACTS: &str = "facts.json";
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Facts {
+    root: RootId,
+    made_for: String,
+    #[serde(with = "humantime_serde")]
+    created_at: SystemTime,
+    #[serde(default)]
+    request: Option<String>,
+    #[serde(default)]
+    copy_of: Option<u64>,
+}
+
+pub fn keep(tree: &Tree, certificate: &ObjectName, version: u64, kept: &Kept) -> Result<(), StoreError> {
+    let directory = tree.versions(certificate)?.join(version.to_string());
+    let facts = Facts {
+        root: kept.root.clone(),
+        made_for: kept.made_for.clone(),
+        created_at: kept.created_at,
+        request: kept.request.clone(),
+        copy_of: kept.copy_of,
+    };
+    let facts = serde_json::to_vec_pretty(&facts)
+        .map_err(|error| disk::malformed(&directory.join(FACTS), error.to_string()))?;
+    let own = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
+    let files = [
+        (CERTIFICATE.to_owned(), own(kept.certificate.as_bytes())),
+        (KEY.to_owned(), own(kept.key.as_bytes())),
+        (FACTS.to_owned(), own(&facts)),
+    ];
+    if matches!(read(&directory), Err(StoreError::Malformed { .. })) && directory.is_dir() {
+        set_aside(&directory)?;
+    }
+    disk::place(&directory, &files)
+}
+
+/// A version that cannot be read is not counted, so the next one has its number: it must not be refused
+/// for good.
+fn set_aside(directory: &Path) -> Result<(), StoreError> {
+    let aside = directory.with_extension("broken");
+    disk::remove(&aside)?;
+    tracing::warn!(version = %directory.display(), "a version that cannot be read was set aside");
+    std::fs::rename(directory, &aside).map_err(disk::failed("setting aside", directory))
+}
+
+pub fn kept(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<Kept, StoreError> {
+    let directory = tree.versions(certificate)?.join(version.to_string());
+    if !directory.is_dir() {
+        return Err(StoreError::Missing(format!("version {version} of {certificate}")));
+    }
+    read(&directory)
+}
+
+pub fn prune(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
+    disk::remove(&tree.versions(certificate)?.join(version.to_string()))
+}
+
+/// All of them. One that cannot be read is said to be so, and is none.
+pub fn look(
+    tree: &Tree,
+    certificate: &ObjectName,
+    problems: &mut Vec<String>,
+) -> Result<BTreeMap<u64, Version>, StoreError> {
+    let directory = tree.versions(certificate)?;
+    let mut versions = BTreeMap::new();
+    for number in disk::numbers(&directory)? {
+        let own = directory.join(number.to_string());
+        match read(&own).and_then(|kept| facts(&own, kept)) {
+            Ok(version) => {
+                versions.insert(number, version);
+            }
+            Err(error) => problems.push(format!("{error}; move it away, or put it back from a backup")),
+        }
+    }
+    Ok(versions)
+}
+
+fn facts(directory: &Path, kept: Kept) -> Result<Version, StoreError> {
+    let leaf = Leaf::read(kept.certificate.as_bytes())
+        .ok_or_else(|| disk::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
+    let fingerprint = Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes());
+    let Kept { root, made_for, created_at, request, copy_of, .. } = kept;
+    Ok(Version { leaf, root, made_for, created_at, request, copy_of, fingerprint })
+}
+
+fn read(directory: &Path) -> Result<Kept, StoreError> {
+    let path = directory.join(FACTS);
+    let facts: Facts = serde_json::from_slice(&disk::need(&path)?)
+        .map_err(|error| disk::malformed(&path, error.to_string()))?;
+    let path = directory.join(KEY);
+    let key = disk::need(&path)?;
+    let key = str::from_utf8(&key).map_err(|_| disk::malformed(&path, "it is no PEM"))?;
+    Ok(Kept {
+        certificate: disk::need_text(&directory.join(CERTIFICATE))?,
+        key: Zeroizing::new(key.to_owned()),
+        root: facts.root,
+        made_for: facts.made_for,
+        created_at: facts.created_at,
+        request: facts.request,
+        copy_of: facts.copy_of,
+    })
+}
