@@ -1,0 +1,301 @@
+//! The store that is a cluster. Looks come out of a [`cache`] that watches keep ([`follow`]); keys are
+//! read when they are needed, and only then. Every write says which version of the object it replaces,
+//! so the API server refuses what was planned on an old look; what it accepts is known here at once.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`secret`], [`custom`] | objects as they come over the wire |
+//! | [`label`] | how what is ours is told from what is not |
+//! | [`keys`], [`version`], [`target`] | the three kinds of Secrets, each object ↔ facts |
+//! | [`write`] | how an object is written over what was seen |
+//! | [`pods`] | who serves what, asked for each time |
+//! | [`news`], [`failure`] | what people are told, and why something did not work |
+
+mod cache;
+mod custom;
+mod failure;
+mod follow;
+mod keys;
+mod label;
+mod news;
+mod pods;
+mod secret;
+mod target;
+mod version;
+mod write;
+
+#[cfg(test)]
+mod examples;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
+use serde_json::json;
+use tokio::task::AbortHandle;
+use tracing::debug;
+use zeroize::Zeroizing;
+
+use super::{About, Contents, ImportedPem, Kept, News, Store, StoreError};
+use crate::keyring::Keyring;
+use crate::observed::{Look, ObjectName, Observed, Stamp};
+use crate::resource::{AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate};
+use cache::{Cache, Known};
+use custom::Custom;
+use failure::answer;
+use follow::Follow;
+use secret::SecretObject;
+use write::status_patch;
+
+/// How many namespaces are asked for their pods at a time.
+const AT_A_TIME: usize = 8;
+/// How often a Secret that is in the way is looked at again.
+pub const RECHECK: Duration = Duration::from_secs(30);
+
+pub struct KubernetesStore {
+    client: Client,
+    /// The control plane's own.
+    namespace: String,
+    nudge: bool,
+    cache: Arc<Cache>,
+    following: AbortHandle,
+}
+
+impl KubernetesStore {
+    /// Begins to follow; needs a runtime. `nudge`: whether it may write an annotation to pods.
+    pub fn start(client: Client, namespace: String, nudge: bool, recheck: Duration) -> Self {
+        let cache = Arc::new(Cache::default());
+        let (following, known) = (client.clone(), Arc::clone(&cache));
+        let follow = Follow { client: following, namespace: namespace.clone(), cache: known, recheck };
+        let following = tokio::spawn(follow.run()).abort_handle();
+        Self { client, namespace, nudge, cache, following }
+    }
+
+    fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    fn secrets(&self, namespace: &str) -> Api<SecretObject> {
+        self.api(namespace)
+    }
+}
+
+impl Drop for KubernetesStore {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl Store for KubernetesStore {
+    async fn changed(&self) {
+        self.cache.changed().await;
+    }
+
+    async fn observe(&self) -> Result<Observed, StoreError> {
+        self.cache.complete().await?;
+        Ok(self.cache.observed(self.nudge))
+    }
+
+    async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, Look> {
+        let secrets: Vec<_> = {
+            let facts = self.cache.facts();
+            let of = |name: &String| facts.places.get(name).map(cache::Place::secrets).unwrap_or_default();
+            namespaces.iter().map(|name| (name.clone(), of(name))).collect()
+        };
+        let looks = secrets.into_iter().map(|(namespace, secrets)| async move {
+            // What is seen is at least as young as this.
+            let at = SystemTime::now();
+            let (problem, pods) = match pods::list(&self.client, &namespace, &secrets).await {
+                Ok(pods) => (None, pods),
+                Err(error) => (Some(error.to_string()), Vec::new()),
+            };
+            (namespace, Look { at, problem, pods })
+        });
+        futures_util::stream::iter(looks).buffer_unordered(AT_A_TIME).collect().await
+    }
+
+    async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, Stamp)>, StoreError> {
+        let name = keys::name(authority);
+        let what = format!("the keyring Secret {name}");
+        let found = answer(&what, self.secrets(&self.namespace).get_opt(&name)).await?;
+        let Some(object) = found else { return Ok(None) };
+        if keys::authority(&object).is_none() {
+            let cause = format!("it is of the type {:?}, not {}", object.of, keys::TYPE);
+            return Err(StoreError::Malformed { what, cause });
+        }
+        match keys::keyring(&object) {
+            Ok(keyring) => Ok(Some((keyring, object.stamp()))),
+            Err(cause) => Err(StoreError::Malformed { what, cause }),
+        }
+    }
+
+    async fn put_keyring(
+        &self,
+        authority: &str,
+        keyring: &Keyring,
+        over: Option<&Stamp>,
+    ) -> Result<(), StoreError> {
+        let name = keys::name(authority);
+        let what = format!("the keyring Secret {name}");
+        let over = self.over(&what, &self.secrets(&self.namespace), &name, over).await?;
+        let object = keys::object(&self.namespace, authority, keyring, over)
+            .map_err(|error| StoreError::Malformed { what: what.clone(), cause: error.to_string() })?;
+        let written = self.write(&what, &object).await?;
+        let known = Known::read(&written);
+        self.cache.change(|facts| facts.own.put(&name, known, true));
+        Ok(())
+    }
+
+    async fn import(&self, secret: &str) -> Result<ImportedPem, StoreError> {
+        let what = format!("the Secret {secret} in {}", self.namespace);
+        let object = answer(&what, self.secrets(&self.namespace).get(secret)).await?;
+        let value = |key: &str| match object.value(key) {
+            [] => {
+                let cause = format!("it has no {key} that can be read");
+                Err(StoreError::Malformed { what: what.clone(), cause })
+            }
+            value => Ok(value.to_vec()),
+        };
+        Ok(ImportedPem { certificate: value("tls.crt")?, key: Zeroizing::new(value("tls.key")?) })
+    }
+
+    async fn keep(&self, certificate: &ObjectName, version: u64, kept: &Kept) -> Result<(), StoreError> {
+        let uid = {
+            let facts = self.cache.facts();
+            let place = facts.places.get(&certificate.namespace);
+            let known = place.and_then(|place| place.certificate(&certificate.name));
+            known.map(|known| known.uid.clone())
+        };
+        let Some(uid) = uid else {
+            return Err(StoreError::Missing(format!("ServiceCertificate {certificate}")));
+        };
+        let what = format!("version {version} of {certificate}");
+        let object = version::object(certificate, &uid, version, kept);
+        let written = match self.write(&what, &object).await {
+            Err(StoreError::Overtaken(what)) => {
+                // It may be that the watch has not said so yet.
+                let secrets = self.secrets(&certificate.namespace);
+                if let Ok(Some(found)) = answer(&what, secrets.get_opt(object.name())).await {
+                    self.know(&certificate.namespace, &found);
+                }
+                return Err(StoreError::Overtaken(what));
+            }
+            written => written?,
+        };
+        self.know(&certificate.namespace, &written);
+        Ok(())
+    }
+
+    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<Kept, StoreError> {
+        let what = format!("version {version} of {certificate}");
+        let name = version::name(&certificate.name, version);
+        let object = answer(&what, self.secrets(&certificate.namespace).get(&name)).await?;
+        match version::read(&object) {
+            Some(_) => version::kept(&object).map_err(|cause| StoreError::Malformed { what, cause }),
+            None => {
+                let cause = format!("the Secret {name} is not one that hotcert kept");
+                Err(StoreError::Malformed { what, cause })
+            }
+        }
+    }
+
+    async fn prune(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
+        let what = format!("forgetting version {version} of {certificate}");
+        let secrets = self.secrets(&certificate.namespace);
+        let name = version::name(&certificate.name, version);
+        match answer(&what, secrets.delete(&name, &DeleteParams::default())).await {
+            Ok(_) | Err(StoreError::Missing(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.cache.change(|facts| {
+            facts.known(&certificate.namespace, |place| place.remove_version(&certificate.name, version));
+        });
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+        contents: &Contents,
+        over: Option<&Stamp>,
+    ) -> Result<(), StoreError> {
+        let what = format!("the Secret {secret} of {certificate}");
+        let over = self.over(&what, &self.secrets(&certificate.namespace), secret, over).await?;
+        if let Some(whose) = over.as_ref().and_then(|over| target::whose(over, &certificate.name)) {
+            let change = |place: &mut cache::Place| place.find_strange(secret, Some(whose));
+            self.cache.change(|facts| facts.known(&certificate.namespace, change));
+            return Err(StoreError::Overtaken(what));
+        }
+        let object = target::object(certificate, secret, contents, over);
+        let written = self.write(&what, &object).await;
+        if matches!(written, Err(StoreError::Overtaken(_))) {
+            self.find_out(certificate, secret).await;
+        }
+        self.know(&certificate.namespace, &written?);
+        Ok(())
+    }
+
+    async fn nudge(&self, pod: &ObjectName, revision: u64) -> Result<(), StoreError> {
+        let annotations = json!({ (label::NUDGED): revision.to_string() });
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        let pods = self.api::<Pod>(&pod.namespace);
+        let what = format!("nudging the pod {pod}");
+        answer(&what, pods.patch_metadata(&pod.name, &PatchParams::default(), &patch)).await.map(drop)
+    }
+
+    async fn report_authority(&self, authority: &str, status: &AuthorityStatus) -> Result<(), StoreError> {
+        let what = format!("the status of the CertificateAuthority {authority}");
+        let patch = status_patch(&what, status)?;
+        let api = Api::<Custom<CertificateAuthority>>::all(self.client.clone());
+        let written = answer(&what, api.patch_status(authority, &PatchParams::default(), &patch)).await?;
+        if let Some(written) = written.read() {
+            self.cache.change(|facts| facts.put_authority(authority, written));
+        }
+        Ok(())
+    }
+
+    async fn report_certificate(
+        &self,
+        certificate: &ObjectName,
+        status: &CertificateStatus,
+    ) -> Result<(), StoreError> {
+        let what = format!("the status of the ServiceCertificate {certificate}");
+        let patch = status_patch(&what, status)?;
+        let api = self.api::<Custom<ServiceCertificate>>(&certificate.namespace);
+        let written =
+            answer(&what, api.patch_status(&certificate.name, &PatchParams::default(), &patch)).await?;
+        if let Some(written) = written.read() {
+            let put = |place: &mut cache::Place| place.put_certificate(&certificate.name, written);
+            self.cache.change(|facts| facts.known(&certificate.namespace, put));
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, news: &News) {
+        let uid = {
+            let facts = self.cache.facts();
+            match &news.about {
+                About::Authority(name) => facts.authorities.get(name).map(|known| known.uid.clone()),
+                About::Certificate(name) => {
+                    let place = facts.places.get(&name.namespace);
+                    place.and_then(|place| place.certificate(&name.name)).map(|known| known.uid.clone())
+                }
+            }
+        };
+        let (namespace, event) = news::event(news, uid, SystemTime::now());
+        let written = self.api::<Event>(&namespace);
+        if let Err(error) = answer("writing an event", written.create(&PostParams::default(), &event)).await {
+            debug!(reason = news.reason, "{error}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Whether what a watch has put together is the whole of it.
+
+use std::time::Instant;
+
+#[derive(Clone, Debug)]
+pub enum Listing {
+    /// Not yet; what was in the way, if anything was.
+    Pending {
+        since: Instant,
+        problem: Option<String>,
+    },
+    Complete,
+    /// The right to it is missing.
+    Closed(String),
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self::Pending { since: Instant::now(), problem: None }
+    }
+}
+
+impl Listing {
+    /// What was listed once stays known while the API cannot be reached.
+    pub fn trouble(&mut self, said: String) {
+        if let Self::Pending { problem, .. } = self {
+            *problem = Some(said);
+        }
+    }
+}

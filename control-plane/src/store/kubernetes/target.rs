@@ -1,0 +1,113 @@
+//! The target Secret: what a certificate is published as, and what is read back from it. Nobody owns it:
+//! deleting the certificate does not take the key away from whoever serves it.
+
+use std::collections::BTreeMap;
+
+use kube::core::ObjectMeta;
+use zeroize::Zeroizing;
+
+use super::label::{self, CERTIFICATE, HOTCERT, MANAGED_BY, PUBLISHED_AT, VERSION};
+use super::secret::{SecretObject, TLS};
+use crate::facts;
+use crate::observed::{Fingerprint, Leaf, ObjectName, Publication, Stamp};
+use crate::store::Contents;
+
+/// kubectl's copy of a Secret that somebody once applied: with its key.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What a look keeps of one.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// By its label.
+    pub certificate: String,
+    pub stamp: Stamp,
+    /// Or why nothing can be written over it.
+    pub publication: Result<Publication, String>,
+    pub leaf: Option<Leaf>,
+}
+
+impl Target {
+    /// `None` if it is none.
+    pub fn read(object: &SecretObject) -> Option<Self> {
+        let certificate = object.label(CERTIFICATE).filter(|_| label::is_ours(object))?.to_owned();
+        let leaf = Leaf::read(object.value("tls.crt"));
+        let publication = if object.of != TLS {
+            Err(format!("is of the type {:?}, not {TLS}, which cannot be changed", object.of))
+        } else if object.immutable == Some(true) {
+            Err("is immutable, so that nothing can be written over it".into())
+        } else {
+            Ok(Publication {
+                stamp: object.stamp(),
+                fingerprint: Fingerprint::of(object.value("tls.crt"), object.value("tls.key")),
+                leaf_sha256: leaf.as_ref().map(|leaf| leaf.sha256.clone()).unwrap_or_default(),
+                roots: facts::roots(object.value("ca.crt")),
+                revision: number(object.value("revision")),
+                written_at: label::date_of(object, PUBLISHED_AT),
+            })
+        };
+        Some(Self { certificate, stamp: object.stamp(), publication, leaf })
+    }
+}
+
+fn number(text: &[u8]) -> u64 {
+    str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// `over` is the metadata of what it is written over: labels and annotations of others stay.
+pub fn object(
+    certificate: &ObjectName,
+    secret: &str,
+    contents: &Contents,
+    over: Option<ObjectMeta>,
+) -> SecretObject {
+    let over = over.unwrap_or_default();
+    let mut labels = over.labels.unwrap_or_default();
+    let ours = [(MANAGED_BY, HOTCERT), (CERTIFICATE, &certificate.name)];
+    labels.extend(ours.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let mut annotations = over.annotations.unwrap_or_default();
+    annotations.remove(LAST_APPLIED);
+    let ours = [(VERSION, contents.version.to_string()), (PUBLISHED_AT, label::date(contents.written_at))];
+    annotations.extend(ours.map(|(key, value)| (key.to_owned(), value)));
+    let metadata = ObjectMeta {
+        name: Some(secret.to_owned()),
+        namespace: Some(certificate.namespace.clone()),
+        resource_version: over.resource_version,
+        finalizers: over.finalizers,
+        labels: Some(labels),
+        annotations: Some(annotations),
+        ..Default::default()
+    };
+    let data = [
+        ("tls.crt", contents.certificate.as_bytes()),
+        ("tls.key", contents.key.as_bytes()),
+        ("ca.crt", contents.bundle.as_bytes()),
+        ("revision", contents.revision.to_string().as_bytes()),
+    ]
+    .map(|(key, value)| (key.to_owned(), Zeroizing::new(value.to_vec())));
+    SecretObject::new(metadata, TLS, data)
+}
+
+/// Whose a Secret is that is not this certificate's. `None`: it is this one's.
+pub fn whose(metadata: &ObjectMeta, certificate: &str) -> Option<String> {
+    let none = BTreeMap::new();
+    let labels = metadata.labels.as_ref().unwrap_or(&none);
+    let label = |key: &str| labels.get(key).map(String::as_str);
+    if label(MANAGED_BY) == Some(HOTCERT) {
+        match label(CERTIFICATE) {
+            Some(name) if name == certificate => return None,
+            Some(name) => return Some(format!("is the ServiceCertificate {name}'s")),
+            None => return Some("is kept by hotcert for something else".into()),
+        }
+    }
+    let owners = metadata.owner_references.iter().flatten();
+    if let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) {
+        return Some(format!("is owned by the {} {}", owner.kind, owner.name));
+    }
+    match label(MANAGED_BY) {
+        Some(manager) => Some(format!("is managed by {manager}, not by hotcert")),
+        None => Some("is not hotcert's".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

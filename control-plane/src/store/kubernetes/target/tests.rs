@@ -1,0 +1,75 @@
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::*;
+use crate::keyring::RootId;
+use crate::store::kubernetes::examples;
+
+#[test]
+fn a_publication_is_read_as_it_was_written() {
+    let (certificate, _, kept) = examples::kept();
+    let roots = [examples::root(), examples::root()];
+    let contents = examples::contents(&kept, &[&roots[0], &roots[1]]);
+    let target = Target::read(&object(&certificate, "payments-tls", &contents, None)).unwrap();
+    assert_eq!(target.certificate, certificate.name);
+    let publication = target.publication.unwrap();
+    assert_eq!(publication.revision, 5);
+    assert_eq!(publication.written_at, SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123));
+    assert_eq!(publication.roots, roots.iter().map(RootId::of).collect());
+    assert_eq!(publication.leaf_sha256, target.leaf.unwrap().sha256);
+    assert_eq!(publication.fingerprint, Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes()));
+}
+
+#[test]
+fn labels_and_annotations_of_others_stay_and_a_copy_of_the_key_does_not() {
+    let (certificate, _, kept) = examples::kept();
+    let contents = examples::contents(&kept, &[]);
+    let map = |pairs: &[(&str, &str)]| {
+        Some(pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
+    };
+    let over = ObjectMeta {
+        resource_version: Some("7".into()),
+        labels: map(&[("team", "a"), (CERTIFICATE, "x")]),
+        annotations: map(&[("note", "b"), (LAST_APPLIED, "a key")]),
+        owner_references: Some(vec![OwnerReference::default()]),
+        ..Default::default()
+    };
+    let object = object(&certificate, "payments-tls", &contents, Some(over));
+    assert_eq!((object.label("team"), object.label(CERTIFICATE)), (Some("a"), Some("mtls-prod-payments")));
+    assert_eq!((object.annotation("note"), object.annotation(LAST_APPLIED)), (Some("b"), None));
+    assert_eq!((object.stamp().0.as_str(), object.metadata.owner_references), ("7", None));
+}
+
+#[test]
+fn what_cannot_be_written_over_says_why() {
+    let (certificate, _, kept) = examples::kept();
+    let mut object = object(&certificate, "payments-tls", &examples::contents(&kept, &[]), None);
+    object.immutable = Some(true);
+    assert!(Target::read(&object).unwrap().publication.unwrap_err().contains("immutable"));
+    object.of = "Opaque".into();
+    assert!(Target::read(&object).unwrap().publication.unwrap_err().contains("Opaque"));
+    object.metadata.labels = None;
+    assert!(Target::read(&object).is_none());
+}
+
+#[test]
+fn whose_a_secret_is_is_said() {
+    let with = |labels: &[(&str, &str)], owner: Option<&str>| {
+        let metadata = ObjectMeta {
+            labels: Some(labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()),
+            owner_references: owner.map(|kind| {
+                let (kind, name) = (kind.to_owned(), "x".to_owned());
+                vec![OwnerReference { kind, name, controller: Some(true), ..Default::default() }]
+            }),
+            ..Default::default()
+        };
+        whose(&metadata, "mtls-prod-payments")
+    };
+    let ours = (MANAGED_BY, HOTCERT);
+    assert_eq!(with(&[ours, (CERTIFICATE, "mtls-prod-payments")], None), None);
+    assert_eq!(with(&[], None).unwrap(), "is not hotcert's");
+    assert!(with(&[ours, (CERTIFICATE, "mtls-prod-a")], None).unwrap().contains("mtls-prod-a"));
+    assert!(with(&[], Some("Certificate")).unwrap().contains("owned by the Certificate x"));
+    assert!(with(&[(MANAGED_BY, "Helm")], None).unwrap().contains("Helm"));
+}

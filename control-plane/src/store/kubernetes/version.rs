@@ -1,0 +1,147 @@
+//! A version of a certificate: an immutable Secret CERTIFICATE.vNUMBER beside the certificate, which goes
+//! when the certificate goes. Whatever somebody did to one, it still counts as that number: so no number
+//! is given twice, and what cannot be read is replaced by the next.
+
+use std::time::SystemTime;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource as _;
+use kube::core::ObjectMeta;
+use zeroize::Zeroizing;
+
+use super::label::{
+    self, COPY_OF, CREATED_AT, HOTCERT, MADE_FOR, MANAGED_BY, NOT_AFTER, REQUEST, ROOT, SERIAL, VERSION,
+    VERSION_OF,
+};
+use super::secret::{SecretObject, TLS};
+use crate::keyring::RootId;
+use crate::observed::{Fingerprint, Leaf, ObjectName, Version};
+use crate::resource::ServiceCertificate;
+use crate::store::Kept;
+
+pub fn name(certificate: &str, version: u64) -> String {
+    format!("{certificate}.v{version}")
+}
+
+/// Whose it is and of what number; `None` if it is none.
+pub fn read(object: &SecretObject) -> Option<(String, u64, Version)> {
+    let certificate = object.label(VERSION_OF).filter(|_| label::is_ours(object))?;
+    let number = object.name().strip_prefix(certificate)?.strip_prefix(".v")?.parse().ok()?;
+    let unreadable = || Leaf {
+        sha256: String::new(),
+        serial: String::new(),
+        not_before: SystemTime::UNIX_EPOCH,
+        not_after: SystemTime::UNIX_EPOCH,
+    };
+    let version = Version {
+        leaf: Leaf::read(object.value("tls.crt")).unwrap_or_else(unreadable),
+        root: root(object),
+        made_for: text(object, MADE_FOR),
+        created_at: label::date_of(object, CREATED_AT),
+        request: object.annotation(REQUEST).map(str::to_owned),
+        copy_of: copy_of(object),
+        fingerprint: Fingerprint::of(object.value("tls.crt"), object.value("tls.key")),
+    };
+    Some((certificate.to_owned(), number, version))
+}
+
+/// With its key; an error says what is wrong with it.
+pub fn kept(object: &SecretObject) -> Result<Kept, String> {
+    let pem = |key: &str| {
+        let text = str::from_utf8(object.value(key)).ok().filter(|text| !text.is_empty());
+        text.ok_or_else(|| format!("it has no {key} that can be read; delete it, another version is made"))
+    };
+    Ok(Kept {
+        certificate: pem("tls.crt")?.to_owned(),
+        key: Zeroizing::new(pem("tls.key")?.to_owned()),
+        root: root(object),
+        made_for: text(object, MADE_FOR),
+        created_at: label::date_of(object, CREATED_AT),
+        request: object.annotation(REQUEST).map(str::to_owned),
+        copy_of: copy_of(object),
+    })
+}
+
+/// `uid` is the certificate's.
+pub fn object(certificate: &ObjectName, uid: &str, version: u64, kept: &Kept) -> SecretObject {
+    let mut annotations = vec![
+        (VERSION, version.to_string()),
+        (ROOT, kept.root.0.clone()),
+        (MADE_FOR, kept.made_for.clone()),
+        (CREATED_AT, label::date(kept.created_at)),
+    ];
+    if let Some(leaf) = Leaf::read(kept.certificate.as_bytes()) {
+        annotations.extend([(SERIAL, leaf.serial), (NOT_AFTER, label::date(leaf.not_after))]);
+    }
+    annotations.extend(kept.request.clone().map(|request| (REQUEST, request)));
+    annotations.extend(kept.copy_of.map(|of| (COPY_OF, of.to_string())));
+    let labels = [(MANAGED_BY, HOTCERT), (VERSION_OF, &certificate.name)];
+    let owner = OwnerReference {
+        api_version: ServiceCertificate::api_version(&()).into_owned(),
+        kind: ServiceCertificate::kind(&()).into_owned(),
+        name: certificate.name.clone(),
+        uid: uid.to_owned(),
+        ..Default::default()
+    };
+    let metadata = ObjectMeta {
+        name: Some(name(&certificate.name, version)),
+        namespace: Some(certificate.namespace.clone()),
+        labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+        annotations: Some(annotations.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        owner_references: Some(vec![owner]),
+        ..Default::default()
+    };
+    let data = [("tls.crt", kept.certificate.as_bytes()), ("tls.key", kept.key.as_bytes())]
+        .map(|(key, value)| (key.to_owned(), Zeroizing::new(value.to_vec())));
+    let mut object = SecretObject::new(metadata, TLS, data);
+    object.immutable = Some(true);
+    object
+}
+
+fn root(object: &SecretObject) -> RootId {
+    RootId(text(object, ROOT))
+}
+
+fn text(object: &SecretObject, annotation: &str) -> String {
+    object.annotation(annotation).unwrap_or_default().to_owned()
+}
+
+fn copy_of(object: &SecretObject) -> Option<u64> {
+    object.annotation(COPY_OF).and_then(|of| of.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::kubernetes::examples;
+
+    #[test]
+    fn a_version_comes_back_as_it_was_kept() {
+        let (certificate, root, kept) = examples::kept();
+        let object = object(&certificate, "uid", 7, &kept);
+        assert_eq!((object.name(), object.immutable), ("mtls-prod-payments.v7", Some(true)));
+        let (of, number, version) = read(&object).unwrap();
+        assert_eq!((of, number), (certificate.name, 7));
+        assert_eq!((&version.root, version.copy_of), (&root, Some(3)));
+        assert_eq!((version.created_at, version.request.as_deref()), (kept.created_at, Some("r1")));
+        assert_eq!(version.fingerprint, Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes()));
+        let again = super::kept(&object).unwrap();
+        assert_eq!(
+            (again.certificate, again.key, again.made_for),
+            (kept.certificate, kept.key, kept.made_for)
+        );
+    }
+
+    #[test]
+    fn what_somebody_spoilt_still_counts_as_its_number() {
+        let (certificate, _, mut kept) = examples::kept();
+        kept.certificate = "no PEM".into();
+        let mut spoilt = object(&certificate, "uid", 2, &kept);
+        spoilt.metadata.annotations = None;
+        let (_, number, version) = read(&spoilt).unwrap();
+        assert_eq!((number, version.root.0.as_str()), (2, ""));
+        assert_eq!(version.leaf.not_after, SystemTime::UNIX_EPOCH);
+        spoilt.metadata.name = Some("another.v2".into());
+        assert!(read(&spoilt).is_none());
+    }
+}

@@ -1,0 +1,92 @@
+//! How an object is written: over the version that was seen, so that the API server refuses it if there
+//! is another by now; and what it became is known at once, without waiting for a watch.
+
+use kube::Api;
+use kube::api::{Patch, PostParams};
+use kube::core::ObjectMeta;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::cache::Ours;
+use super::failure::answer;
+use super::secret::SecretObject;
+use super::{KubernetesStore, target};
+use crate::observed::{ObjectName, Stamp};
+use crate::store::StoreError;
+
+impl KubernetesStore {
+    /// Creates it, or writes it over the version that its metadata name.
+    pub(super) async fn write(&self, what: &str, object: &SecretObject) -> Result<SecretObject, StoreError> {
+        let secrets = self.secrets(object.metadata.namespace.as_deref().unwrap_or(&self.namespace));
+        let post = PostParams::default();
+        match &object.metadata.resource_version {
+            None => answer(what, secrets.create(&post, object)).await,
+            Some(_) => match answer(what, secrets.replace(object.name(), &post, object)).await {
+                Err(StoreError::Missing(what)) => Err(StoreError::Overtaken(what)),
+                written => written,
+            },
+        }
+    }
+
+    /// The metadata of what is to be written over, if it is what was looked at.
+    pub(super) async fn over(
+        &self,
+        what: &str,
+        secrets: &Api<SecretObject>,
+        name: &str,
+        over: Option<&Stamp>,
+    ) -> Result<Option<ObjectMeta>, StoreError> {
+        let Some(over) = over else { return Ok(None) };
+        let found = answer(what, secrets.get_metadata_opt(name)).await?.map(|found| found.metadata);
+        match found.filter(|found| found.resource_version.as_ref() == Some(&over.0)) {
+            Some(found) => Ok(Some(found)),
+            None => Err(StoreError::Overtaken(what.into())),
+        }
+    }
+
+    pub(super) fn know(&self, namespace: &str, written: &SecretObject) {
+        if let Some(ours) = Ours::read(written) {
+            self.cache.change(|facts| facts.known(namespace, |place| place.put(ours, true)));
+        }
+    }
+
+    /// Something of that name was there already: whether it is ours, and if not, whose.
+    pub(super) async fn find_out(&self, certificate: &ObjectName, secret: &str) {
+        let secrets = self.secrets(&certificate.namespace);
+        let Ok(found) = answer("looking", secrets.get_metadata_opt(secret)).await else { return };
+        match found.map(|found| target::whose(&found.metadata, &certificate.name)) {
+            Some(Some(whose)) => self.cache.change(|facts| {
+                facts.known(&certificate.namespace, |place| place.find_strange(secret, Some(whose)));
+            }),
+            Some(None) => {
+                if let Ok(Some(ours)) = answer("looking", secrets.get_opt(secret)).await {
+                    self.know(&certificate.namespace, &ours);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+/// The whole status, in place of what was there: a merge would leave what it does not mention.
+pub fn status_patch(what: &str, status: &impl Serialize) -> Result<Patch<()>, StoreError> {
+    let malformed =
+        |error: serde_json::Error| StoreError::Malformed { what: what.into(), cause: error.to_string() };
+    let status = without_nothing(serde_json::to_value(status).map_err(malformed)?);
+    let patch = json!([{"op": "add", "path": "/status", "value": status}]);
+    Ok(Patch::Json(serde_json::from_value(patch).map_err(malformed)?))
+}
+
+/// What is missing is read as nothing, and an older API server takes an empty text for a null, which
+/// the schema refuses.
+fn without_nothing(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let is_nothing = |value: &Value| value.is_null() || value.as_str() == Some("");
+            let there = map.into_iter().filter(|(_, value)| !is_nothing(value));
+            there.map(|(key, value)| (key, without_nothing(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_nothing).collect(),
+        value => value,
+    }
+}
