@@ -1,9 +1,11 @@
-//! `hotcert controller`: the program that runs in the cluster. Today it is the admission webhook,
-//! which puts the agent into pods, and what that needs.
+//! `hotcert controller`: the program that runs in the cluster. It issues, publishes and rolls over, one
+//! replica at a time; and every replica answers the admission webhook, which puts the agent into pods.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`args`] | the command line, judged |
+//! | [`issuing`] | the loop over certificates and roots, where this replica leads |
+//! | [`directory`] | the same for one machine, and nothing else |
 //! | [`webhook`] | HTTPS for API servers, and [`review`], what they ask |
 //! | [`certificate`] | the webhook's own certificate, renewed in the Secret and the `caBundle` |
 //! | [`sidecar`] | which kind of sidecar the cluster's nodes take |
@@ -15,7 +17,9 @@
 mod admin;
 mod args;
 mod certificate;
+mod directory;
 mod health;
+mod issuing;
 mod metrics;
 mod review;
 mod sidecar;
@@ -37,8 +41,6 @@ use hotcert_agent::shutdown::{Signals, Stopper, stop};
 use hotcert_agent::snapshot::{self, Publisher};
 use hotcert_agent::status::Status as ReloadStatus;
 use hotcert_agent::tls::ClientAuth;
-use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Client, Config};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -48,8 +50,11 @@ pub use args::ControllerArgs;
 use args::Settings;
 use certificate::Certificate;
 use health::{Health, Status};
+use issuing::Issuing;
 use metrics::{Counts, Metrics};
 use webhook::Webhook;
+
+use crate::cluster::{self, ClusterError};
 
 /// After the delay, what requests in flight have left; an API server waits for no more than this.
 const GRACE: Duration = Duration::from_secs(10);
@@ -63,12 +68,10 @@ const SILENCE: Duration = Duration::from_secs(90);
 enum ControllerError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
     Bind(Vec<BindError>),
-    #[error("{file}: {cause}; give a kubeconfig with --kubeconfig", file = .file.display())]
-    Kubeconfig { file: PathBuf, cause: KubeconfigError },
-    #[error("neither in a pod ({0}) nor with a kubeconfig: give one with --kubeconfig")]
-    NoCluster(#[from] InClusterError),
-    #[error("no client for the Kubernetes API: {0}")]
-    Client(#[from] kube::Error),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
     #[error("a part that must not end did, so the controller ends with it: {0}")]
     Broken(String),
     #[error("cannot start: {0}")]
@@ -83,7 +86,12 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let ended = runtime.map_err(ControllerError::Io).and_then(|runtime| {
-        let ended = runtime.block_on(run(settings));
+        let ended = runtime.block_on(async {
+            match settings.dir.clone() {
+                Some(dir) => directory::run(settings, &dir).await,
+                None => run(settings).await,
+            }
+        });
         runtime.shutdown_background();
         ended
     });
@@ -99,8 +107,8 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
 async fn run(settings: Settings) -> Result<(), ControllerError> {
     let mut signals = Signals::new()?;
     let (webhook_listener, admin_listener) = bind(&settings)?;
-    let kubeconfig = settings.kubeconfig.clone().or_else(kubeconfig_outside_a_cluster);
-    let client = client(kubeconfig.as_ref()).await?;
+    let kubeconfig = settings.kubeconfig.clone().or_else(cluster::kubeconfig_outside_a_cluster);
+    let client = cluster::client(kubeconfig.as_deref()).await?;
     let namespace = settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     log_settings(&settings, &namespace);
 
@@ -115,6 +123,11 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
         timing: settings.timing,
         status: status.clone(),
     };
+    let issuing_counts = crate::reconcile::Counts::default();
+    let issuing = Issuing::new(client.clone(), &namespace, settings.nudge, issuing_counts.clone());
+    let leading = issuing.leading.clone();
+    let (resign, resigned) = watch::channel(false);
+    let issuing = tokio::spawn(issuing.run(resigned));
     let reload = reload(namespace, kubeconfig, publisher, reload_status.clone());
     let deciding = settings.sidecar;
     let broken = async move {
@@ -142,11 +155,12 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
         status: status.clone(),
         reload: reload_status.clone(),
         sidecar: sidecar.clone(),
+        leading,
         counts: counts.clone(),
     };
     let here = [Handle::current()];
     let (_never, always) = stop();
-    let admin = Admin::new(health, Metrics::new(&counts, &reload_status));
+    let admin = Admin::new(health, Metrics::new(&counts, &issuing_counts, &reload_status));
     listen(admin_listener)?
         .serve(&here, &always, move |socket, from| Arc::clone(&admin).connection(socket, from));
 
@@ -174,8 +188,14 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
         () = signals.next() => {}
         error = &mut broken => return Err(error),
     }
+    // Whoever leads next need not wait for the end of the lease.
+    resign.send_replace(true);
+    let done = async {
+        drain(&settings, &status, &webhook, &close, &end).await;
+        let _ = issuing.await;
+    };
     tokio::select! {
-        () = drain(&settings, &status, &webhook, &close, &end) => Ok(()),
+        () = done => Ok(()),
         () = signals.next() => {
             warn!("told to stop twice: ending at once");
             std::process::exit(1);
@@ -212,31 +232,6 @@ fn bind(settings: &Settings) -> Result<(Bound, Bound), ControllerError> {
 
 fn listen(bound: Bound) -> Result<hotcert_agent::listener::Listening, ControllerError> {
     bound.listen().map_err(|error| ControllerError::Bind(vec![error]))
-}
-
-/// `None` in a pod, which has a service account.
-fn kubeconfig_outside_a_cluster() -> Option<PathBuf> {
-    if Config::incluster().is_ok() {
-        return None;
-    }
-    let named = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty());
-    let file = match &named {
-        Some(paths) => std::env::split_paths(paths).find(|path| path.exists())?,
-        None => std::env::home_dir()?.join(".kube/config"),
-    };
-    file.exists().then_some(file)
-}
-
-async fn client(kubeconfig: Option<&PathBuf>) -> Result<Client, ControllerError> {
-    let config = match kubeconfig {
-        None => Config::incluster()?,
-        Some(file) => {
-            let failed = |cause| ControllerError::Kubeconfig { file: file.clone(), cause };
-            let content = Kubeconfig::read_from(file).map_err(failed)?;
-            Config::from_custom_kubeconfig(content, &KubeConfigOptions::default()).await.map_err(failed)?
-        }
-    };
-    Ok(Client::try_from(config)?)
 }
 
 /// API servers show no certificate of their own, and judge ours by the `caBundle`.
@@ -279,6 +274,7 @@ fn log_settings(settings: &Settings, namespace: &str) {
         sidecar = ?settings.sidecar,
         webhook = settings.webhook_name,
         service = settings.webhook_service,
+        nudge = settings.nudge,
         lifetime = %humantime::format_duration(settings.timing.lifetime),
         overlap = %humantime::format_duration(settings.timing.overlap),
         shutdown_delay = %humantime::format_duration(settings.shutdown_delay),

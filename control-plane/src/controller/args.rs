@@ -36,6 +36,12 @@ pub struct ControllerArgs {
     /// How to reach the cluster [default: as a pod in it, or else $KUBECONFIG or ~/.kube/config]
     #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Keep everything in this directory on this machine instead: no cluster, no webhook, no replicas
+    #[arg(long, env = "HOTCERT_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
+    pub dir: Option<PathBuf>,
+    /// Have pods that follow their volume alone look at it at once, by an annotation; needs the right to patch pods
+    #[arg(long, env = "HOTCERT_NUDGE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub nudge: bool,
     /// Name of the MutatingWebhookConfiguration
     #[arg(long, env = "HOTCERT_WEBHOOK_NAME", default_value = "hotcert", value_name = "NAME")]
     pub webhook_name: String,
@@ -64,6 +70,9 @@ pub struct Settings {
     pub agent_image: String,
     pub sidecar: Choice,
     pub kubeconfig: Option<PathBuf>,
+    /// Instead of a cluster.
+    pub dir: Option<PathBuf>,
+    pub nudge: bool,
     pub webhook_name: String,
     pub webhook_service: String,
     pub timing: Timing,
@@ -108,6 +117,8 @@ impl Settings {
                     agent_image: args.agent_image.clone(),
                     sidecar: args.sidecar,
                     kubeconfig: args.kubeconfig.clone().filter(|file| !file.as_os_str().is_empty()),
+                    dir: args.dir.clone().filter(|dir| !dir.as_os_str().is_empty()),
+                    nudge: args.nudge,
                     webhook_name: args.webhook_name.clone(),
                     webhook_service: args.webhook_service.clone(),
                     timing: Timing { lifetime, overlap },

@@ -50,6 +50,8 @@ pub struct Health {
     pub status: Status,
     pub reload: ReloadStatus,
     pub sidecar: watch::Receiver<Option<Decision>>,
+    /// Whether this replica issues.
+    pub leading: watch::Receiver<bool>,
     pub counts: Counts,
 }
 
@@ -69,6 +71,7 @@ impl Health {
             "ready": reason.is_none(),
             "reason": reason,
             "draining": report.draining,
+            "leading": *self.leading.borrow(),
             "phase": report.certificate.phase,
             "revision": report.certificate.revision,
             "renew_at": report.certificate.renew_at.map(date),

@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::health::Health;
+use crate::reconcile::Counts as IssuingCounts;
 
 /// Admission requests by entry of the webhook configuration and outcome; connections by result.
 #[derive(Clone, Default)]
@@ -68,7 +69,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new(counts: &Counts, reload: &ReloadStatus) -> Self {
+    pub fn new(counts: &Counts, issuing: &IssuingCounts, reload: &ReloadStatus) -> Self {
         let mut registry = Registry::with_prefix("hotcert_controller");
         let metrics = Self {
             ready: Gauge::default(),
@@ -78,6 +79,7 @@ impl Metrics {
             registry: Registry::default(),
         };
         let r = &mut registry;
+        issuing.register(r);
         r.register(
             "build",
             "Version of this controller",

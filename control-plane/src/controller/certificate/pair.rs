@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hotcert_agent::hex::sha256_hex;
-use hotcert_agent::identity::{Identity, Leaf, Policy, Verdict};
-use hotcert_agent::material::{Layout, Material};
+use hotcert_agent::identity::Leaf;
 use hotcert_agent::names::Names;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -15,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::plan::Validity;
 use crate::authority::{Authority, AuthorityError, AuthorityRequest, LeafRequest, Usage, certificate_pem};
+use crate::preflight::{self, Judged};
 
 /// What API servers may ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,11 +76,8 @@ impl Pair {
 
     /// Read with the eyes of a peer that trusts this root alone.
     pub fn judge(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Result<Self, PairError> {
-        let Verdict { leaf, trust } = verdict(certificate, key, root, now);
-        let unusable =
-            |rejection: hotcert_agent::identity::Rejection| PairError::Unusable(rejection.to_string());
-        let leaf = leaf.map_err(unusable)?;
-        let trust = trust.map_err(unusable)?;
+        let Judged { leaf, trust } = preflight::judge(certificate, key, root, true, now)
+            .map_err(|rejection| PairError::Unusable(rejection.to_string()))?;
         let subject = trust.iter().flat_map(|trust| &trust.roots).map(|root| root.subject.clone()).next();
         Ok(Self {
             certificate: certificate.to_vec(),
@@ -105,7 +102,7 @@ impl Root {
         let mut roots: Vec<Self> = Vec::new();
         for der in CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok) {
             let pem = certificate_pem(&der);
-            let trust = verdict(b"", b"", pem.as_bytes(), now).trust.ok().flatten();
+            let trust = preflight::trust(pem.as_bytes(), now);
             if let Some(found) = trust.iter().flat_map(|trust| &trust.roots).next()
                 && !roots.iter().any(|root| root.pem == pem)
             {
@@ -114,19 +111,6 @@ impl Root {
         }
         roots
     }
-}
-
-fn verdict(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Verdict {
-    let policy = Policy { serves: true, ..Policy::default() };
-    let material = Material::gather(&Layout::default(), None, true, |part| {
-        Ok(Zeroizing::new(match part {
-            "tls.crt" => certificate.to_vec(),
-            "tls.key" => key.to_vec(),
-            "ca.crt" => root.to_vec(),
-            _ => Vec::new(),
-        }))
-    });
-    Identity::parse(&material, &policy, None, now)
 }
 
 /// Tells the roots apart for whoever reads them.

@@ -1,0 +1,68 @@
+//! `hotcert controller --dir`: the loop over a directory on one machine, and the admin port.
+
+use std::future::ready;
+use std::path::Path;
+use std::sync::Arc;
+
+use hotcert_agent::admin::{only_get, serve_http, text, typed};
+use hotcert_agent::listener::Bound;
+use hotcert_agent::places::Places;
+use hotcert_agent::shutdown::{Signals, stop};
+use hyper::{Method, StatusCode};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::info;
+
+use super::args::Settings;
+use super::{ControllerError, listen};
+use crate::prove::{PROBER, Prober};
+use crate::reconcile::{Counts, Reconciler};
+use crate::store::directory::DirectoryStore;
+
+/// Scrapers are few; more than this is somebody else.
+const MAX_CONNECTIONS: usize = 64;
+
+pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> {
+    let mut signals = Signals::new()?;
+    let admin = Bound::bind("admin", settings.admin).map_err(|error| ControllerError::Bind(vec![error]))?;
+    let store = Arc::new(DirectoryStore::open(dir)?);
+    let counts = Counts::default();
+    let mut registry = Registry::with_prefix("hotcert_controller");
+    counts.register(&mut registry);
+    counts.leads(true);
+    info!(version = env!("CARGO_PKG_VERSION"), dir = %dir.display(), "starting");
+
+    let (registry, places) = (Arc::new(registry), Arc::new(Places::new(MAX_CONNECTIONS)));
+    let (_never, always) = stop();
+    listen(admin)?.serve(&[Handle::current()], &always, move |socket, _from| {
+        let (registry, places) = (Arc::clone(&registry), Arc::clone(&places));
+        async move {
+            let answer = |request: &hyper::Request<_>| match (request.method(), request.uri().path()) {
+                (&Method::GET, "/livez" | "/readyz") => text(StatusCode::OK, "alive\n".into()),
+                (&Method::GET, "/metrics") => {
+                    let mut rendered = String::new();
+                    let _ = encode(&mut rendered, &registry);
+                    typed(
+                        StatusCode::OK,
+                        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                        rendered,
+                    )
+                }
+                (&Method::GET, _) => {
+                    text(StatusCode::NOT_FOUND, "not here; try /livez, /readyz or /metrics\n".into())
+                }
+                _ => only_get(),
+            };
+            places.hold(serve_http(socket, |request| ready(answer(&request)))).await;
+        }
+    });
+    let (_leads, leading) = watch::channel(true);
+    let reconciler = Reconciler::new(store, Prober::new(PROBER), settings.nudge, counts);
+    tokio::select! {
+        () = signals.next() => info!("told to stop"),
+        () = reconciler.run(leading) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! Issuing, publishing and rolling over: the loop over the cluster, run by whichever replica leads.
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::sync::watch;
+
+use crate::lease::{Candidate, identity};
+use crate::prove::{PROBER, Prober};
+use crate::reconcile::{Counts, Reconciler};
+use crate::store::kubernetes::{KubernetesStore, RECHECK};
+
+/// The parts of it, to be spawned.
+pub struct Issuing {
+    candidate: Candidate,
+    reconciler: Reconciler<KubernetesStore>,
+    /// Whether this replica leads.
+    pub leading: watch::Receiver<bool>,
+    counts: Counts,
+}
+
+impl Issuing {
+    pub fn new(client: Client, namespace: &str, nudge: bool, counts: Counts) -> Self {
+        let (candidate, leading) = Candidate::new(client.clone(), namespace, identity());
+        let store = Arc::new(KubernetesStore::start(client, namespace.to_owned(), nudge, RECHECK));
+        let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, counts.clone());
+        Self { candidate, reconciler, leading, counts }
+    }
+
+    /// Runs until `stop` is set, and gives the lease back then.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let Self { candidate, reconciler, leading, counts } = self;
+        let mut shown = leading.clone();
+        let show = async move {
+            loop {
+                counts.leads(*shown.borrow_and_update());
+                if shown.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        // The loop stops before the lease is given back: it ends with its last round's writes refused
+        // or done, and either is well.
+        tokio::select! {
+            () = candidate.run(stop) => {}
+            () = reconciler.run(leading) => {}
+            () = show => {}
+        }
+    }
+}
