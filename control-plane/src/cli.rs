@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::commands;
 use crate::controller::{self, ControllerArgs};
 use crate::inject::{self, InjectArgs};
 
@@ -18,10 +19,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Person(commands::Command),
     /// Add the agent to workloads in YAML: standard input to standard output
     Inject(InjectArgs),
     /// Run the control plane in a cluster
     Controller(ControllerArgs),
+    /// Print the definitions of CertificateAuthority and ServiceCertificate as YAML
+    #[command(hide = true)]
+    Crds,
 }
 
 /// Runs the program with `args`, its name first, to its exit code.
@@ -30,8 +36,23 @@ where
     I: IntoIterator<Item = OsString>,
 {
     match hotcert_agent::cli::parse(args).map(|cli: Cli| cli.command) {
+        Ok(Command::Person(command)) => commands::main(&command),
         Ok(Command::Inject(args)) => inject::main(&args),
         Ok(Command::Controller(args)) => controller::main(&args),
+        Ok(Command::Crds) => crds(),
         Err(code) => code,
+    }
+}
+
+fn crds() -> ExitCode {
+    match crate::resource::definitions() {
+        Ok(yaml) => {
+            print!("{yaml}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

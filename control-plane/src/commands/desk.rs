@@ -1,0 +1,92 @@
+//! Where objects are read and requests are left.
+
+mod cluster;
+mod directory;
+mod http;
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+pub use cluster::Cluster;
+pub use directory::Directory;
+
+use crate::observed::ObjectName;
+use crate::resource::{CertificateAuthority, ServiceCertificate};
+use crate::store::About;
+
+pub trait Desk: Send {
+    fn authorities(&self) -> impl Future<Output = Result<Vec<CertificateAuthority>, DeskError>> + Send;
+
+    fn certificates(&self) -> impl Future<Output = Result<Vec<ServiceCertificate>, DeskError>> + Send;
+
+    /// What is kept of a certificate, the oldest first. No keys.
+    fn versions(
+        &self,
+        certificate: &ObjectName,
+    ) -> impl Future<Output = Result<Vec<VersionRow>, DeskError>> + Send;
+
+    /// Leaves a request: a verb, its id, and words.
+    fn ask(
+        &self,
+        about: &About,
+        verb: &str,
+        id: &str,
+        words: &str,
+    ) -> impl Future<Output = Result<(), DeskError>> + Send;
+
+    fn create_authority(
+        &self,
+        object: &CertificateAuthority,
+    ) -> impl Future<Output = Result<(), DeskError>> + Send;
+
+    fn create_certificate(
+        &self,
+        object: &ServiceCertificate,
+    ) -> impl Future<Output = Result<(), DeskError>> + Send;
+
+    /// Pods that mount this Secret, and how to read their metrics.
+    fn metrics(
+        &self,
+        namespace: &str,
+        secret: &str,
+    ) -> impl Future<Output = Result<Vec<PodMetrics>, DeskError>> + Send;
+
+    /// Returns when it is worth to look again. On one machine this is where the work is done.
+    fn go_on(&mut self) -> impl Future<Output = Result<(), DeskError>> + Send;
+}
+
+/// A kept version.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionRow {
+    pub version: u64,
+    pub serial: String,
+    pub root: String,
+    pub created_at: String,
+    pub not_after: String,
+    pub copy_of: Option<u64>,
+    pub request: Option<String>,
+}
+
+/// What an agent says on /metrics, or why it could not be read.
+#[derive(Clone, Debug)]
+pub struct PodMetrics {
+    pub pod: String,
+    pub text: Result<String, String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    #[error("{what} failed: {cause}")]
+    Failed { what: String, cause: String },
+    #[error("there is no {0}")]
+    Missing(String),
+    #[error("{0} exists already")]
+    Exists(String),
+    #[error("{}: {cause}; name another with --dir", dir.display())]
+    Directory { dir: PathBuf, cause: String },
+    #[error("no cluster: {0}; give --kubeconfig FILE, or --dir DIR for a directory on this machine")]
+    NoCluster(String),
+}

@@ -1,0 +1,130 @@
+//! A directory on this machine as a desk. Nobody else works there, so the command does: looking again is
+//! a round of the same loop that the controller runs. If a controller runs beside it, both may: whoever
+//! is second to write looks again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kube::api::ObjectMeta;
+
+use super::{Desk, DeskError, PodMetrics, VersionRow};
+use crate::observed::{ObjectName, Observed};
+use crate::prove::{PROBER, Prober};
+use crate::reconcile::{Counts, Reconciler};
+use crate::resource::{CertificateAuthority, ServiceCertificate};
+use crate::store::directory::DirectoryStore;
+use crate::store::{About, Editor as _, Store as _, StoreError};
+
+pub struct Directory {
+    store: Arc<DirectoryStore>,
+    reconciler: Reconciler<DirectoryStore>,
+}
+
+impl Directory {
+    pub fn open(dir: &Path) -> Result<Self, DeskError> {
+        let unusable = |cause: String| DeskError::Directory { dir: dir.to_owned(), cause };
+        let store = Arc::new(DirectoryStore::open(dir).map_err(|error| unusable(error.to_string()))?);
+        let prober = Prober::new(PROBER);
+        let reconciler = Reconciler::new(Arc::clone(&store), prober, true, Counts::default());
+        Ok(Self { store, reconciler })
+    }
+
+    async fn look(&self) -> Result<Observed, DeskError> {
+        self.store.observe().await.map_err(failed("looking"))
+    }
+}
+
+impl Desk for Directory {
+    async fn authorities(&self) -> Result<Vec<CertificateAuthority>, DeskError> {
+        let look = self.look().await?;
+        let object = |(name, authority): (&String, &Arc<crate::observed::Authority>)| CertificateAuthority {
+            metadata: metadata(name, None),
+            spec: authority.spec.clone(),
+            status: Some(authority.status.clone()),
+        };
+        Ok(look.authorities.iter().map(object).collect())
+    }
+
+    async fn certificates(&self) -> Result<Vec<ServiceCertificate>, DeskError> {
+        let look = self.look().await?;
+        let object =
+            |(name, certificate): (&ObjectName, &Arc<crate::observed::Certificate>)| ServiceCertificate {
+                metadata: metadata(&name.name, Some(&name.namespace)),
+                spec: certificate.spec.clone(),
+                status: Some(certificate.status.clone()),
+            };
+        Ok(look.certificates.iter().map(object).collect())
+    }
+
+    async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, DeskError> {
+        let look = self.look().await?;
+        let versions = look.certificates.get(certificate).map(|certificate| certificate.versions.clone());
+        let date = |at| humantime::format_rfc3339_seconds(at).to_string();
+        let rows = versions.unwrap_or_default().into_iter().map(|(number, version)| VersionRow {
+            version: number,
+            serial: version.leaf.serial,
+            root: version.root.0,
+            created_at: date(version.created_at),
+            not_after: date(version.leaf.not_after),
+            copy_of: version.copy_of,
+            request: version.request,
+        });
+        Ok(rows.collect())
+    }
+
+    async fn ask(&self, about: &About, verb: &str, id: &str, words: &str) -> Result<(), DeskError> {
+        let text = format!("{id} {words}");
+        self.store.ask(about, verb, text.trim_end()).await.map_err(failed("asking"))
+    }
+
+    async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), DeskError> {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let made = self.store.create_authority(&name, &object.spec).await;
+        made.map_err(created(format!("the authority {name}")))
+    }
+
+    async fn create_certificate(&self, object: &ServiceCertificate) -> Result<(), DeskError> {
+        let ObjectMeta { name, namespace, .. } = object.metadata.clone();
+        let name = ObjectName::new(namespace.unwrap_or_default(), name.unwrap_or_default());
+        let made = self.store.create_certificate(&name, &object.spec).await;
+        made.map_err(created(format!("the certificate {name}")))
+    }
+
+    async fn metrics(&self, namespace: &str, secret: &str) -> Result<Vec<PodMetrics>, DeskError> {
+        let agents = self.store.agents(namespace, secret).await;
+        let mut found = Vec::new();
+        for (pod, admin) in agents {
+            let text = match admin {
+                Some(address) => super::http::get(address, "/metrics").await,
+                None => Err("its file in pods/ names no admin address".into()),
+            };
+            found.push(PodMetrics { pod, text });
+        }
+        Ok(found)
+    }
+
+    async fn go_on(&mut self) -> Result<(), DeskError> {
+        let round = self.reconciler.round().await.map_err(failed("working"))?;
+        self.reconciler.until_next(&round).await;
+        Ok(())
+    }
+}
+
+fn metadata(name: &str, namespace: Option<&str>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ObjectMeta::default()
+    }
+}
+
+fn failed(what: &'static str) -> impl FnOnce(StoreError) -> DeskError {
+    move |error| DeskError::Failed { what: what.into(), cause: error.to_string() }
+}
+
+fn created(what: String) -> impl FnOnce(StoreError) -> DeskError {
+    move |error| match error {
+        StoreError::Overtaken(_) => DeskError::Exists(what),
+        error => DeskError::Failed { what: format!("creating {what}"), cause: error.to_string() },
+    }
+}
