@@ -2,7 +2,8 @@
 //!
 //! Children are this executable again. They end with it, however it ends: killed when the fleet is
 //! dropped, and by the kernel when this process dies. What they write to stderr goes to a log file
-//! each, which outlives a failure; private keys do not.
+//! each, which outlives a failure; private keys do not. Once both agents are ready they are registered
+//! with the control plane, as agents of a machine without a cluster are.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,7 +23,7 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::child::{self, BoundPorts};
-use crate::identity::{PAYMENTS, STOREFRONT};
+use crate::identity::{NAMESPACE, PAYMENTS, STOREFRONT, secret};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
@@ -38,9 +39,11 @@ pub struct Fleet {
 struct AgentPorts {
     inbound: SocketAddr,
     admin: SocketAddr,
+    proof: SocketAddr,
 }
 
-/// The directory that holds identities and logs. Removed when dropped, unless told to keep the logs.
+/// The directory that holds the control plane's store and the logs. Removed when dropped, unless told to
+/// keep the logs.
 pub struct Workplace(TempDir);
 
 #[derive(Debug, thiserror::Error)]
@@ -60,27 +63,31 @@ impl Workplace {
         tempfile::Builder::new().prefix("hotcert-demo-").tempdir().map(Self)
     }
 
-    /// Where a service's certificate, key and bundle are mounted.
-    pub fn identity(&self, service: &str) -> PathBuf {
-        self.0.path().join(service)
+    /// The control plane's directory.
+    pub fn store(&self) -> PathBuf {
+        self.0.path().join("store")
+    }
+
+    /// Where the certificate, key and bundle of a service or of the client outside are published.
+    pub fn identity(&self, who: &str) -> PathBuf {
+        self.store().join("secrets").join(NAMESPACE).join(secret(who))
     }
 
     fn log(&self, program: &str) -> PathBuf {
-        self.0.path().join(format!("{}.log", program))
+        self.0.path().join(format!("{program}.log"))
     }
 
     /// Leaves the logs, and nothing but the logs, in the directory that is returned.
     pub fn keep_logs(self) -> PathBuf {
-        for service in [STOREFRONT, PAYMENTS] {
-            // A key that cannot be removed is one that nobody trusts: its root is gone already.
-            let _ = std::fs::remove_dir_all(self.identity(service));
-        }
+        // A key that cannot be removed is one that nobody trusts: its peers are gone already.
+        let _ = std::fs::remove_dir_all(self.store());
         self.0.keep()
     }
 }
 
 impl Fleet {
-    /// Starts everything and returns when both agents are ready. The identities must be published.
+    /// Starts everything and returns when both agents are ready. The identities must be
+    /// published.
     pub async fn start(workplace: &Workplace, payments_name: &str) -> Result<Self, FleetError> {
         let mut fleet = Starting { workplace, children: Vec::new() };
         let (payments_app, payments_address) = listener()?;
@@ -100,6 +107,11 @@ impl Fleet {
             admin: Client::builder(TokioExecutor::new()).build_http(),
         };
         fleet.wait_until_ready().await?;
+        for service in [PAYMENTS, STOREFRONT] {
+            fleet
+                .register(service, workplace)
+                .map_err(|source| FleetError::Prepare { what: "the registration of an agent", source })?;
+        }
         Ok(fleet)
     }
 
@@ -136,6 +148,15 @@ impl Fleet {
         Ok(())
     }
 
+    /// Tells the control plane where to shake hands with the agent of this service.
+    fn register(&self, service: &str, workplace: &Workplace) -> io::Result<()> {
+        let pods = workplace.store().join("pods").join(NAMESPACE);
+        std::fs::create_dir_all(&pods)?;
+        let AgentPorts { proof, admin, .. } = self.ports(service);
+        let registration = format!("secret: {}\nproof: {proof}\nadmin: {admin}\n", secret(service));
+        std::fs::write(pods.join(format!("{}.yaml", child::agent_of(service))), registration)
+    }
+
     async fn get(&self, service: &str, path: &str) -> Option<(u16, Bytes)> {
         let url = format!("http://{}{path}", self.ports(service).admin).parse().ok()?;
         let response = self.admin.get(url).await.ok()?;
@@ -170,7 +191,7 @@ impl Bound {
     }
 
     fn ports(&self) -> Result<AgentPorts, FleetError> {
-        Ok(AgentPorts { inbound: self.inbound()?, admin: self.port("admin")? })
+        Ok(AgentPorts { inbound: self.inbound()?, admin: self.port("admin")?, proof: self.port("proof")? })
     }
 }
 
@@ -194,7 +215,7 @@ impl Starting<'_> {
         let mut all = vec!["agent", "run", "--identity", identity, "--inbound", &inbound];
         all.extend(["--admin", "127.0.0.1:0", "--proof", "127.0.0.1:0", "--log-format", "json"]);
         all.extend(arguments);
-        let mut roles = vec!["inbound", "admin"];
+        let mut roles = vec!["inbound", "admin", "proof"];
         if arguments.contains(&"--outbound") {
             roles.push("outbound");
         }

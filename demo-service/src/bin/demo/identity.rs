@@ -1,81 +1,51 @@
-//! Who is who: names, roots, leaves, and the volumes that the agents read.
+//! Who is who: the names of the services and the client outside, and what the control plane calls them.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use hotcert::authority::{Authority, AuthorityError, AuthorityRequest, Leaf, LeafRequest};
-use hotcert::volume::{SecretVolume, VolumeError};
+use hotcert::authority::LeafRequest;
+use hotcert::observed::ObjectName;
 
-use crate::fleet::{Fleet, Workplace};
+use crate::fleet::Fleet;
 use crate::outside::Front;
-use crate::story::StoryError;
 
 pub const STOREFRONT: &str = "storefront";
 pub const PAYMENTS: &str = "payments";
 pub const OUTSIDE: &str = "outside";
+pub const EVERYBODY: [&str; 3] = [STOREFRONT, PAYMENTS, OUTSIDE];
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub const AUTHORITY: &str = "root-demo-shop";
+pub const NAMESPACE: &str = "shop";
+pub const TRUST_DOMAIN: &str = "demo.hotcert.dev";
 
-/// A service's current leaf and where it is published.
-pub struct Identity {
-    pub service: &'static str,
-    pub volume: SecretVolume,
-    pub leaf: Leaf,
+/// The ServiceCertificate of one of them. Names and Secret follow from what it is called.
+pub fn certificate(who: &str) -> ObjectName {
+    let kind = if who == OUTSIDE { "client" } else { "mtls" };
+    ObjectName::new(NAMESPACE, format!("{kind}-demo-{who}"))
 }
 
-impl Identity {
-    pub fn new(
-        service: &'static str,
-        authority: &Authority,
-        workplace: &Workplace,
-    ) -> Result<Self, StoryError> {
-        let leaf = issue(authority, service)?;
-        let volume = SecretVolume::open(workplace.identity(service))?;
-        Ok(Self { service, volume, leaf })
-    }
-
-    /// Returns the instant of the rename.
-    pub fn publish(&self, roots: &[&Authority]) -> Result<Instant, VolumeError> {
-        let bundle: String = roots.iter().map(|root| root.certificate_pem()).collect();
-        self.volume.publish(&[
-            ("tls.crt", self.leaf.certificate_pem.as_bytes()),
-            ("tls.key", self.leaf.key_pem.as_bytes()),
-            ("ca.crt", bundle.as_bytes()),
-        ])
-    }
+pub fn secret(who: &str) -> String {
+    format!("{who}-tls")
 }
 
-pub fn spiffe_id(service: &str) -> String {
-    format!("spiffe://demo.hotcert.dev/ns/shop/sa/{service}")
-}
-
-fn dns_name(service: &str) -> String {
-    format!("{service}.shop.svc")
+pub fn spiffe_id(who: &str) -> String {
+    format!("spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/{who}")
 }
 
 pub fn front(fleet: &Fleet, service: &str) -> Front {
     Front { address: fleet.inbound(service), name: dns_name(service) }
 }
 
-pub fn leaf_request(service: &str) -> LeafRequest {
+/// For a leaf with the names of this service.
+pub fn leaf_request(service: &str, lifetime: Duration) -> LeafRequest {
     LeafRequest {
         common_name: service.to_owned(),
         dns_names: vec![dns_name(service)],
         spiffe_id: Some(spiffe_id(service)),
-        lifetime: DAY,
+        lifetime,
         ..LeafRequest::default()
     }
 }
 
-pub fn issue(authority: &Authority, service: &str) -> Result<Leaf, AuthorityError> {
-    authority.issue(&leaf_request(service), SystemTime::now())
-}
-
-/// A root that is a day old, so that there can be leaves that have expired.
-pub fn authority(name: &str) -> Result<Authority, AuthorityError> {
-    let request = AuthorityRequest {
-        common_name: format!("demo {name} root"),
-        lifetime: 10 * DAY,
-        ..AuthorityRequest::default()
-    };
-    Authority::create(&request, SystemTime::now() - DAY)
+fn dns_name(service: &str) -> String {
+    format!("{service}.{NAMESPACE}.svc")
 }

@@ -5,13 +5,15 @@
 //!     mTLS                 HTTP          HTTP                  mTLS               HTTP
 //! ```
 //!
-//! [`fleet`] starts the four in the middle as processes ([`child`]), [`story`] rotates and breaks
-//! their certificates ([`candidate`]), [`load`] and [`prober`] ask from [`outside`], [`sightings`]
-//! and [`tally`] write down what came back, [`progress`] and [`summary`] show it.
+//! [`fleet`] starts the four in the middle as processes ([`child`]), [`story`] has [`control`], the
+//! control plane, rotate their certificates, and breaks them ([`candidate`]); [`witness`] looks at every
+//! round of it. [`load`] and [`prober`] ask from [`outside`], [`sightings`] and [`tally`] write down what
+//! came back, [`progress`] and [`summary`] show it.
 
 mod candidate;
 mod child;
 mod connection;
+mod control;
 mod fleet;
 mod identity;
 mod load;
@@ -22,6 +24,7 @@ mod sightings;
 mod story;
 mod summary;
 mod tally;
+mod witness;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -47,9 +50,10 @@ const INTERRUPTED: u8 = 130;
 ///
 /// Two services that speak plain HTTP, storefront and payments, each behind its own hotcert-agent.
 /// A client outside asks storefront, which asks payments, over connections that are kept and over a
-/// new connection a request. Meanwhile both services get new leaves every second, now and then a
-/// candidate that is broken (key of another certificate, half a file, expired), and, half way
-/// through, a new root. Exits with 1 if a request failed or a broken candidate was served.
+/// new connection a request. Meanwhile hotcert's control plane, on a directory, gives both services new
+/// leaves every second and, half way through, a new root; now and then a candidate that is broken (key
+/// of another certificate, half a file, expired) is slipped in, and the control plane replaces it. Exits
+/// with 1 if a request failed or a broken candidate was served.
 #[derive(Parser)]
 #[command(version, after_long_help = NUMBERS, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -68,14 +72,14 @@ All numbers are measured by the client outside:
   failed                a request that was not answered with 200 and both services' names, or
                         whose connection was cut, or a connection that could not be opened. One
                         that the server asks to close between requests is reopened: no failure.
-  swap_to_served_ms     from the rename that publishes a leaf to the end of the first handshake
-                        that shows it, dialling without a pause
+  swap_to_served_ms     from the rename that publishes a leaf, as the file system dates it, to the
+                        end of the first handshake that shows it, dialling without a pause
   broken_served         broken or unknown leaves (SHA-256) that were shown in any handshake
   old_connections_kept  keep-alive connections that answered a request when the leaf they were
                         opened under had been replaced and its successor already been served
   request_ms            from sending a request to the last byte of the answer, without the
-                        handshake; while rotating: those that overlap the time from publishing a
-                        leaf or a bundle to 100 ms after it was served";
+                        handshake; while rotating: those that overlap the time above, or
+                        the root rollover, or the 100 ms after either";
 
 /// What this program runs as its own children.
 #[derive(Subcommand)]
@@ -163,9 +167,9 @@ fn report(summary: &Summary, json: bool) {
 }
 
 async fn run(workplace: &Workplace, length: Duration) -> anyhow::Result<Summary> {
-    let beginning = Beginning::new(workplace)?;
+    let beginning = Beginning::new(workplace).await?;
     let fleet = Fleet::start(workplace, &spiffe_id(PAYMENTS)).await?;
-    let (outside, sightings) = (beginning.outside()?, beginning.sightings().clone());
+    let (outside, sightings) = (beginning.outside(workplace)?, beginning.sightings().clone());
     let (tally, progress) = (Arc::new(Tally::default()), Arc::new(Progress::new()));
     let target = Target {
         front: front(&fleet, STOREFRONT),
@@ -180,7 +184,7 @@ async fn run(workplace: &Workplace, length: Duration) -> anyhow::Result<Summary>
     let begun = Instant::now();
     let live = LiveLine::start(progress.clone(), tally.clone(), sightings.clone());
     let load = Load::start(&target);
-    let story = beginning.story(fleet, outside, tally.clone(), progress.clone());
+    let story = beginning.story(workplace, fleet, outside, tally.clone(), progress.clone());
     let fleet = story.tell(length).await.with_context(|| match tally.reasons().first() {
         Some(reason) => {
             format!("broken off after {} s; first failure seen: {reason}", begun.elapsed().as_secs())

@@ -1,4 +1,5 @@
-//! The client outside: a peer of the services with an identity of its own from the same authority.
+//! The client outside: a peer of the services with an identity of its own from the same authority. It
+//! reads it where the control plane publishes it.
 //!
 //! Everything that the demo measures goes through a handshake made here, by a TLS stack that shares
 //! no state with the agents. A leaf is recorded as soon as it is shown, before it is judged, so one
@@ -7,13 +8,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hotcert::authority::{Authority, Leaf};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::RwLock;
 use tokio::time::timeout;
@@ -23,14 +23,12 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use zeroize::Zeroizing;
 
 use crate::sightings::{Fingerprint, Sightings, fingerprint};
 
 /// For a TCP connection and the handshake on it.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may take to refuse a client certificate. In TLS 1.3 it does so after the
-/// client has finished.
-const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Where a service is reached from outside: its agent's inbound port.
 #[derive(Clone, Debug)]
@@ -61,34 +59,45 @@ pub struct Outside {
 /// Why a passport could not be made; a fault of the demo itself.
 #[derive(Debug, thiserror::Error)]
 pub enum PassportError {
+    #[error("cannot read {}: {source}; was it published?", path.display())]
+    Read { path: PathBuf, source: io::Error },
     #[error("the outside client's own certificate is unusable: {0}")]
     Tls(#[from] Error),
-    #[error("the outside client's own key is unusable: {0}")]
-    Key(#[from] rustls_pki_types::pem::Error),
+    #[error("what is published for the outside client is no PEM: {0}")]
+    Pem(#[from] rustls_pki_types::pem::Error),
     #[error("the outside client cannot trust the roots: {0}")]
     Roots(#[from] tokio_rustls::rustls::client::VerifierBuilderError),
 }
 
 impl Passport {
-    pub fn new(
-        identity: &Leaf,
-        roots: &[&Authority],
+    /// What is published in this directory.
+    pub fn read(volume: &Path, sightings: &Arc<Sightings>) -> Result<Self, PassportError> {
+        let read = |name: &str| {
+            let path = volume.join(name);
+            std::fs::read(&path).map(Zeroizing::new).map_err(|source| PassportError::Read { path, source })
+        };
+        Self::new(&read("tls.crt")?, &read("tls.key")?, &read("ca.crt")?, sightings)
+    }
+
+    /// All PEM.
+    fn new(
+        certificate: &[u8],
+        key: &[u8],
+        bundle: &[u8],
         sightings: &Arc<Sightings>,
     ) -> Result<Self, PassportError> {
         let provider = Arc::new(default_provider());
         let mut store = RootCertStore::empty();
-        for root in roots {
-            store.add(root.certificate_der().clone())?;
+        for root in CertificateDer::pem_slice_iter(bundle) {
+            store.add(root?)?;
         }
+        let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>()?;
         let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build()?;
         let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Recorder { inner, sightings: sightings.clone() }))
-            .with_client_auth_cert(
-                vec![identity.certificate_der.clone()],
-                PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())?,
-            )?;
+            .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?;
         // A resumed session would show no certificate.
         tls.resumption = Resumption::disabled();
         Ok(Self { tls: Arc::new(tls) })
@@ -111,33 +120,6 @@ impl Passport {
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let leaf = leaf.map(|leaf| fingerprint(leaf)).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Dialled { stream, leaf, at })
-    }
-
-    /// Whether a request made with this passport is answered.
-    pub async fn is_accepted(&self, front: &Front) -> bool {
-        let exchange = async {
-            let mut stream = self.dial(front, &[b"http/1.1"]).await?.stream;
-            stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: demo\r\nconnection: close\r\n\r\n").await?;
-            let mut answer = [0; 5];
-            stream.read_exact(&mut answer).await?;
-            io::Result::Ok(answer == *b"HTTP/")
-        };
-        matches!(timeout(DIAL_TIMEOUT, exchange).await, Ok(Ok(true)))
-    }
-
-    /// Whether the server says in TLS that it does not accept this passport. Silence is no refusal.
-    pub async fn is_refused(&self, front: &Front) -> bool {
-        let told = |error: &io::Error| {
-            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-            matches!(tls, Some(Error::AlertReceived(_)))
-        };
-        match self.dial(front, &[b"http/1.1"]).await {
-            Err(error) => told(&error),
-            Ok(mut dialled) => match timeout(REFUSAL_TIMEOUT, dialled.stream.read_u8()).await {
-                Ok(Err(error)) => told(&error),
-                Ok(Ok(_)) | Err(_) => false,
-            },
-        }
     }
 }
 

@@ -16,6 +16,7 @@ const REDRAW: Duration = Duration::from_millis(250);
 pub struct Progress {
     swaps: Mutex<Vec<Duration>>,
     broken: AtomicU64,
+    restored: AtomicU64,
     rollovers: AtomicU64,
     phase: Mutex<&'static str>,
 }
@@ -25,6 +26,7 @@ impl Progress {
         Self {
             swaps: Mutex::default(),
             broken: AtomicU64::new(0),
+            restored: AtomicU64::new(0),
             rollovers: AtomicU64::new(0),
             phase: Mutex::new("steady"),
         }
@@ -37,6 +39,11 @@ impl Progress {
 
     pub fn broken_published(&self) {
         self.broken.fetch_add(1, Relaxed);
+    }
+
+    /// What a broken candidate had replaced was published again, and the agent has nothing to refuse.
+    pub fn restored(&self) {
+        self.restored.fetch_add(1, Relaxed);
     }
 
     pub fn phase(&self, phase: &'static str) {
@@ -54,6 +61,10 @@ impl Progress {
 
     pub fn broken(&self) -> u64 {
         self.broken.load(Relaxed)
+    }
+
+    pub fn restorations(&self) -> u64 {
+        self.restored.load(Relaxed)
     }
 
     pub fn rollovers(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! Which leaves exist, and which of them were seen.
 //!
-//! Every leaf is entered here before it is written anywhere, as good or as broken; every handshake
+//! Every leaf is entered here before any agent can read it, as good or as broken; every handshake
 //! made from outside reports the leaf it was shown. What was never entered, or entered as broken,
 //! must never be seen.
 
@@ -14,6 +14,15 @@ pub type Fingerprint = [u8; 32];
 
 pub fn fingerprint(der: &[u8]) -> Fingerprint {
     Sha256::digest(der).into()
+}
+
+/// As the control plane writes it: 64 hex digits.
+pub fn parse(hex: &str) -> Option<Fingerprint> {
+    let mut bytes = [0; 32];
+    for (number, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * number..2 * number + 2)?, 16).ok()?;
+    }
+    (hex.len() == 64).then_some(bytes)
 }
 
 #[derive(Default)]
@@ -83,6 +92,15 @@ mod tests {
         sightings.saw([2; 32]);
         sightings.saw([4; 32]);
         assert_eq!(sightings.wrongly_served(), 2);
+    }
+
+    #[test]
+    fn fingerprints_are_read_as_the_control_plane_writes_them() {
+        let hex = "00ff".repeat(16);
+        assert_eq!(parse(&hex).map(|read| (read[0], read[31])), Some((0, 255)));
+        for wrong in [&hex[2..], &format!("{hex}00"), &hex.replace('f', "g"), ""] {
+            assert_eq!(parse(wrong), None);
+        }
     }
 
     #[test]

@@ -1,31 +1,33 @@
 //! The story: what happens to the certificates while the load goes on.
 //!
-//! Every beat both services get a new leaf; now and then one of them gets a broken candidate; half
-//! way through, the root is rolled over. No step of the rollover is taken on trust: each waits until
-//! handshakes from outside show, at every agent, what the next step needs.
+//! Every beat both services are given a new leaf; now and then one of them finds a broken candidate in
+//! its place; half way through, the root is rolled over. The story asks, and the control plane does it:
+//! no step is taken before the control plane saw, by handshake with every agent, what it needs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotcert::authority::{Authority, AuthorityError, Leaf};
-use hotcert::volume::VolumeError;
-use tokio::sync::oneshot;
+use hotcert::authority::AuthorityError;
+use hotcert::observed::Observed;
+use hotcert::store::{About, StoreError};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::candidate::{self, Kind};
+use crate::candidate::{Candidate, CandidateError, Kind};
+use crate::control::ControlPlane;
 use crate::fleet::{Fleet, FleetError, Workplace};
-use crate::identity::{Identity, OUTSIDE, PAYMENTS, STOREFRONT, authority, front, issue, leaf_request};
-use crate::outside::{Front, Outside, Passport, PassportError};
+use crate::identity::{AUTHORITY, EVERYBODY, OUTSIDE, PAYMENTS, STOREFRONT, certificate, front};
+use crate::outside::{Outside, Passport, PassportError};
 use crate::prober::Prober;
 use crate::progress::Progress;
-use crate::sightings::{Sightings, fingerprint};
+use crate::sightings::Sightings;
 use crate::tally::{Span, Tally};
+use crate::witness::{
+    self, Client, ECHO, Service, Witness, WitnessError, is_answered, is_published, is_served,
+};
 
-/// How long an agent may take to do what is expected of it before the demo gives up.
+/// How long anything may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(5);
-/// Requests that begin this soon after a new leaf was served count as made while rotating.
-const ECHO: Duration = Duration::from_millis(100);
 /// Beats between broken candidates.
 const BROKEN_EVERY: u32 = 4;
 const BEATS_AT_LEAST: u32 = 8;
@@ -33,81 +35,82 @@ const BEATS_AT_LEAST: u32 = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum StoryError {
     #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
     Authority(#[from] AuthorityError),
     #[error(transparent)]
-    Volume(#[from] VolumeError),
+    Candidate(#[from] CandidateError),
     #[error(transparent)]
     Passport(#[from] PassportError),
     #[error(transparent)]
+    Witness(#[from] WitnessError),
+    #[error(transparent)]
     Fleet(#[from] FleetError),
-    #[error("{service}-agent did not {what} within {PATIENCE:?}")]
-    TooLate { service: &'static str, what: &'static str },
+    #[error("{service}-agent did not {what} within {PATIENCE:?}; its log says why")]
+    AgentTooLate { service: &'static str, what: &'static str },
+    #[error("the control plane did not {what} within {PATIENCE:?}; in its last round {trouble}")]
+    TooLate { what: &'static str, trouble: String },
 }
 
 /// The identities before anything runs.
 pub struct Beginning {
-    authority: Authority,
-    storefront: Identity,
-    payments: Identity,
-    me: Leaf,
+    control: ControlPlane,
+    look: Observed,
     sightings: Arc<Sightings>,
 }
 
 pub struct Story {
-    authority: Authority,
-    services: [Service; 2],
-    me: Leaf,
-    outside: Arc<Outside>,
-    sightings: Arc<Sightings>,
-    tally: Arc<Tally>,
-    progress: Arc<Progress>,
+    control: ControlPlane,
+    witness: Witness,
     fleet: Fleet,
 }
 
-struct Service {
-    identity: Identity,
-    front: Front,
-    prober: Prober,
-}
-
 impl Beginning {
-    /// Makes a root and publishes the first leaves.
-    pub fn new(workplace: &Workplace) -> Result<Self, StoryError> {
-        let (authority, sightings) = (authority("first")?, Arc::new(Sightings::default()));
-        let identity = |service| -> Result<Identity, StoryError> {
-            let identity = Identity::new(service, &authority, workplace)?;
-            sightings.expect(fingerprint(&identity.leaf.certificate_der));
-            identity.publish(&[&authority])?;
-            Ok(identity)
+    /// Has the control plane make a root and publish the first leaves.
+    pub async fn new(workplace: &Workplace) -> Result<Self, StoryError> {
+        let mut control = ControlPlane::found(&workplace.store()).await?;
+        let work = async {
+            loop {
+                let look = control.round().await?;
+                if EVERYBODY.iter().all(|who| is_published(&look, who)) {
+                    return Ok::<_, StoreError>(look);
+                }
+                control.rest().await;
+            }
         };
-        let (storefront, payments) = (identity(STOREFRONT)?, identity(PAYMENTS)?);
-        let me = issue(&authority, OUTSIDE)?;
-        Ok(Self { authority, storefront, payments, me, sightings })
+        let worked = timeout(PATIENCE, work).await;
+        let look = worked.map_err(|_| late("publish the first leaves", &control))??;
+        let sightings = Arc::new(Sightings::default());
+        for leaf in [STOREFRONT, PAYMENTS].iter().filter_map(|service| witness::first_leaf(&look, service)) {
+            sightings.expect(leaf);
+        }
+        Ok(Self { control, look, sightings })
     }
 
     pub fn sightings(&self) -> &Arc<Sightings> {
         &self.sightings
     }
 
-    pub fn outside(&self) -> Result<Arc<Outside>, StoryError> {
-        let passport = Passport::new(&self.me, &[&self.authority], &self.sightings)?;
+    pub fn outside(&self, workplace: &Workplace) -> Result<Arc<Outside>, StoryError> {
+        let passport = Passport::read(&workplace.identity(OUTSIDE), &self.sightings)?;
         Ok(Arc::new(Outside::new(passport)))
     }
 
     pub fn story(
         self,
+        workplace: &Workplace,
         fleet: Fleet,
         outside: Arc<Outside>,
         tally: Arc<Tally>,
         progress: Arc<Progress>,
     ) -> Story {
-        let services = [self.storefront, self.payments].map(|identity| {
-            let front = front(&fleet, identity.service);
-            let prober = Prober::start(front.clone(), outside.clone(), tally.clone());
-            Service { identity, front, prober }
+        let services = [STOREFRONT, PAYMENTS].map(|name| {
+            let prober = Prober::start(front(&fleet, name), outside.clone(), tally.clone());
+            Service::new(name, workplace.identity(name), prober, &self.look)
         });
-        let Self { authority, me, sightings, .. } = self;
-        Story { authority, services, me, outside, sightings, tally, progress, fleet }
+        let client = Client::new(workplace.identity(OUTSIDE), outside);
+        let Self { control, sightings, .. } = self;
+        Story { control, witness: Witness { services, client, sightings, tally, progress }, fleet }
     }
 }
 
@@ -125,10 +128,7 @@ impl Story {
                 self.roll_over().await?;
                 continue;
             }
-            for index in 0..self.services.len() {
-                self.rotate(index, &[]).await?;
-            }
-            self.renew_passport(&[]).await?;
+            self.rotate().await?;
             if number % BROKEN_EVERY == 2 {
                 sleep_until(begun + beat * number + beat / 2).await;
                 self.break_candidate(broken).await?;
@@ -140,111 +140,98 @@ impl Story {
         Ok(self.fleet)
     }
 
-    /// A new leaf for one service; returns when it is served. Its bundle is the authority and `more`.
-    async fn rotate(&mut self, index: usize, more: &[&Authority]) -> Result<(), StoryError> {
-        let Self { authority, services, .. } = self;
-        let Service { identity, prober, .. } = &mut services[index];
-        identity.leaf = issue(authority, identity.service)?;
-        let leaf = fingerprint(&identity.leaf.certificate_der);
-        self.sightings.expect(leaf);
-        let expected = prober.expect(leaf);
-        let mut roots = more.to_vec();
-        roots.push(authority);
-        let published = identity.publish(&roots)?;
-        let served = served(expected, identity.service).await?;
-        let took = served.saturating_duration_since(published);
-        self.progress.leaf_served(took);
-        self.tally.rotated(Span(published, served + ECHO));
-        if identity.service == STOREFRONT
-            && let Some(number) = self.sightings.number(&leaf)
-        {
-            self.tally.serves(number);
+    /// A new leaf for everybody; returns when the services' are served.
+    async fn rotate(&mut self) -> Result<(), StoryError> {
+        let mut asked = Vec::new();
+        for who in EVERYBODY {
+            asked.push((who, self.control.ask(&About::Certificate(certificate(who)), "rotate").await?));
         }
-        Ok(())
-    }
-
-    /// A candidate that must not be served; returns when the agent has refused it.
-    async fn break_candidate(&mut self, number: usize) -> Result<(), StoryError> {
-        let identity = &self.services[number % self.services.len()].identity;
-        let (service, kind) = (identity.service, Kind::ALL[number % Kind::ALL.len()]);
-        let candidate = candidate::broken(kind, &self.authority, &leaf_request(service))?;
-        self.sightings.forbid(candidate.leaf);
-        identity.volume.publish(&[
-            ("tls.crt", candidate.certificate.as_bytes()),
-            ("tls.key", candidate.key.as_bytes()),
-            ("ca.crt", self.authority.certificate_pem().as_bytes()),
-        ])?;
-        self.progress.broken_published();
-        let fleet = &self.fleet;
-        until(service, "refuse a broken candidate", async || {
-            let health = fleet.health(service).await;
-            health.is_some_and(|health| !health["refused"]["leaf"].is_null())
+        self.until("rotate the leaves", |look| {
+            asked.iter().all(|(who, request)| {
+                let done = if *who == OUTSIDE { is_published } else { is_served };
+                is_answered(look, who, request) && done(look, who)
+            })
         })
         .await
     }
 
+    /// A candidate that must not be served; returns when the agent has refused it and the control plane
+    /// has put in its place what belongs there.
+    async fn break_candidate(&mut self, number: usize) -> Result<(), StoryError> {
+        let Service { name, volume, .. } = &self.witness.services[number % self.witness.services.len()];
+        let (service, volume) = (*name, volume.clone());
+        let candidate = self.forge(Kind::ALL[number % Kind::ALL.len()], service).await?;
+        self.witness.sightings.forbid(candidate.leaf);
+        candidate.slip_into(&volume)?;
+        self.witness.progress.broken_published();
+        self.agent(service, "refuse a broken candidate", true).await?;
+        self.until("replace a broken candidate", |look| is_served(look, service)).await?;
+        self.agent(service, "find a good leaf in its place", false).await?;
+        self.witness.progress.restored();
+        Ok(())
+    }
+
+    async fn forge(&self, kind: Kind, service: &str) -> Result<Candidate, StoryError> {
+        let keyring = self.control.keyring().await?;
+        let root = keyring.signing().ok_or_else(|| StoreError::Missing("root that signs".into()))?;
+        Ok(Candidate::broken(kind, root, service)?)
+    }
+
     async fn roll_over(&mut self) -> Result<(), StoryError> {
-        self.progress.phase("distributing: old and new root trusted");
-        let old = std::mem::replace(&mut self.authority, authority("second")?);
-        let both = [&old, &self.authority];
-        let newcomer = issue(&self.authority, OUTSIDE)?;
-        let newcomer = Passport::new(&newcomer, &both, &self.sightings)?;
-        let veteran = Passport::new(&self.me, &both, &self.sightings)?;
-        self.outside.replace(veteran).await;
-        for Service { identity, front, .. } in &self.services {
-            let published = identity.publish(&both)?;
-            until(identity.service, "trust the new root", async || newcomer.is_accepted(front).await).await?;
-            self.tally.rotated(Span(published, std::time::Instant::now() + ECHO));
-        }
-
-        self.progress.phase("reissuing: new leaves under the new root");
-        self.renew_passport(&[&old]).await?;
-        for index in 0..self.services.len() {
-            self.rotate(index, &[&old]).await?;
-        }
-
-        self.progress.phase("retiring: only the new root trusted");
-        let leftover = issue(&old, OUTSIDE)?;
-        let leftover = Passport::new(&leftover, &[&self.authority], &self.sightings)?;
-        for Service { identity, front, .. } in &self.services {
-            let published = identity.publish(&[&self.authority])?;
-            until(identity.service, "refuse the old root", async || leftover.is_refused(front).await).await?;
-            self.tally.rotated(Span(published, std::time::Instant::now() + ECHO));
-        }
-        self.renew_passport(&[]).await?;
-        self.progress.rolled_over();
+        let begun = std::time::Instant::now();
+        let request = self.control.ask(&About::Authority(AUTHORITY.to_owned()), "rollover").await?;
+        self.until("roll the root over", |look| {
+            witness::ring(look).is_some_and(|ring| {
+                ring.state.is_answered("rollover", &request) && ring.state.rollover().is_none()
+            })
+        })
+        .await?;
+        self.witness.tally.rotated(Span(begun, std::time::Instant::now() + ECHO));
+        self.witness.progress.rolled_over();
         Ok(())
     }
 
-    /// A new identity for the client outside, which trusts the authority and `more`.
-    async fn renew_passport(&mut self, more: &[&Authority]) -> Result<(), StoryError> {
-        self.me = issue(&self.authority, OUTSIDE)?;
-        let mut roots = more.to_vec();
-        roots.push(&self.authority);
-        self.outside.replace(Passport::new(&self.me, &roots, &self.sightings)?).await;
-        Ok(())
+    /// Has the control plane work until this is so.
+    async fn until(
+        &mut self,
+        what: &'static str,
+        done: impl Fn(&Observed) -> bool,
+    ) -> Result<(), StoryError> {
+        let Self { control, witness, .. } = self;
+        let work = async {
+            loop {
+                let look = control.round().await?;
+                witness.see(&look).await?;
+                if done(&look) {
+                    return Ok(());
+                }
+                control.rest().await;
+            }
+        };
+        let worked = timeout(PATIENCE, work).await;
+        worked.unwrap_or_else(|_| Err(late(what, &self.control)))
+    }
+
+    /// Waits until the agent refuses what is in its volume, or does not.
+    async fn agent(
+        &self,
+        service: &'static str,
+        what: &'static str,
+        refuses: bool,
+    ) -> Result<(), StoryError> {
+        let poll = async {
+            loop {
+                let health = self.fleet.health(service).await;
+                if health.is_some_and(|health| health["refused"]["leaf"].is_null() != refuses) {
+                    return;
+                }
+                sleep(POLL).await;
+            }
+        };
+        timeout(PATIENCE, poll).await.map_err(|_| StoryError::AgentTooLate { service, what })
     }
 }
 
-async fn served(
-    expected: oneshot::Receiver<std::time::Instant>,
-    service: &'static str,
-) -> Result<std::time::Instant, StoryError> {
-    match timeout(PATIENCE, expected).await {
-        Ok(Ok(served)) => Ok(served),
-        Ok(Err(_)) | Err(_) => Err(StoryError::TooLate { service, what: "serve a new leaf" }),
-    }
-}
-
-async fn until(
-    service: &'static str,
-    what: &'static str,
-    mut holds: impl AsyncFnMut() -> bool,
-) -> Result<(), StoryError> {
-    let poll = async {
-        while !holds().await {
-            sleep(POLL).await;
-        }
-    };
-    timeout(PATIENCE, poll).await.map_err(|_| StoryError::TooLate { service, what })
+fn late(what: &'static str, control: &ControlPlane) -> StoryError {
+    StoryError::TooLate { what, trouble: control.trouble() }
 }

@@ -24,6 +24,8 @@ pub struct Summary {
     old_connections_kept: u64,
     request_ms: RequestTimes,
     #[serde(skip)]
+    restored: u64,
+    #[serde(skip)]
     retried: u64,
     #[serde(skip)]
     retry: Option<String>,
@@ -72,6 +74,7 @@ impl Summary {
                 p99: all.milliseconds(0.99),
                 p99_while_rotating: rotating.milliseconds(0.99),
             },
+            restored: progress.restorations(),
             retried: counts.retried,
             retry: tally.retry(),
             reasons: tally.reasons(),
@@ -105,7 +108,11 @@ impl fmt::Display for Summary {
             self.leaf_rotations, swap.median, swap.p99, swap.max
         )?;
         writeln!(f, "  root rollovers      {:>7}", self.root_rollovers)?;
-        writeln!(f, "  broken candidates   {:>7}   {} served", self.broken_published, self.broken_served)?;
+        writeln!(
+            f,
+            "  broken candidates   {:>7}   {} served, {} replaced by the control plane",
+            self.broken_published, self.broken_served, self.restored
+        )?;
         if let Some(first) = &self.retry {
             let met = "requests met an idle connection closing and were asked again";
             writeln!(f, "  retried             {:>7}   {met}; the first:", self.retried)?;
