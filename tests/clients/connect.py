@@ -10,7 +10,7 @@ def arguments(description, **extra):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("address", type=lambda text: (text.rsplit(":", 1)[0], int(text.rsplit(":", 1)[1])))
     for name in ("cert", "key", "ca"):
-        parser.add_argument(f"--{name}", required=True)
+        parser.add_argument(f"--{name}", help="without them the connection is a plain one")
     parser.add_argument("--server", default=SERVER, help="the name that the server must show")
     parser.add_argument("--tls", choices=["1.2", "1.3"])
     for name, default in extra.items():
@@ -19,6 +19,8 @@ def arguments(description, **extra):
 
 
 def context(options):
+    if not options.ca:
+        return None
     made = ssl.create_default_context(cafile=options.ca)
     made.load_cert_chain(options.cert, options.key)
     if options.tls:
@@ -30,6 +32,8 @@ def context(options):
 def connect(options, tls, session=None, timeout=20):
     plain = socket.create_connection(options.address, timeout=timeout)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls is None:
+        return plain
     try:
         return tls.wrap_socket(plain, server_hostname=options.server, session=session)
     except BaseException:

@@ -18,7 +18,10 @@ use crate::{DEADLINE, until, within};
 /// A program of this workspace, built by the same profile as the test that asks.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join(name);
+    let folder = test.parent().unwrap();
+    // A test is in `deps`, a program beside the others.
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+    let path = folder.join(name);
     assert!(path.exists(), "{} is not built: run the tests with ./tests/run", path.display());
     path
 }
@@ -216,9 +219,27 @@ impl Agent {
 
     /// Resident memory in KiB.
     pub fn resident(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most that was resident at any time, in KiB.
+    pub fn resident_peak(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Time that its process has had of any core.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // After the name, which may hold anything: user and system time are the 12th and 13th.
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
     }
 
     pub fn descriptors(&self) -> usize {

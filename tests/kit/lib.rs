@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod app;
 pub mod client;
+pub mod dying;
 pub mod echo;
 pub mod forge;
 pub mod kube;
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod pipe;
 pub mod pki;
 pub mod scene;
+pub mod store;
 pub mod volume;
 
 use std::time::{Duration, Instant};

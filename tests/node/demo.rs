@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod as PodObject, Secret, Service};
-use kit::client::{get, python_files, served};
+use k8s_openapi::api::core::v1::{Pod as PodObject, Secret};
+use kit::agent::program;
+use kit::client::{get, served as served_serial};
 use kit::pipe::Pipe;
-use kit::pki::{Credentials, Pair, serial, write};
+use kit::pki::{Credentials, Pair, write};
 use kit::within;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,17 +20,17 @@ use crate::readme;
 const NAMESPACE: &str = "shop";
 const INBOUND: u16 = 8443;
 const ADMIN: u16 = 9640;
+const APP: u16 = 8080;
 
 pub struct Demo {
     home: TempDir,
-    client: Credentials,
-    identities: String,
 }
 
 /// A pod as it should stay.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pod {
-    /// `storefront` or `payments`.
+    pub name: String,
+    /// `storefront`, `payments` or `client`.
     pub service: String,
     pub address: IpAddr,
     pub ready: bool,
@@ -38,29 +39,21 @@ pub struct Pod {
 }
 
 /// One leaf that one pod came to serve.
-pub struct Served {
-    /// What openssl and kubectl took.
-    kubectl: Duration,
-    /// From their start to a handshake that shows the new leaf.
-    after: Duration,
+pub struct Rotated {
+    /// From writing the Secret to the control plane's handshake that showed the new leaf.
+    pub after: Duration,
 }
 
 impl Demo {
-    /// Runs the README's commands, the last one of which rotates once.
+    /// Runs the README's commands, the last one of which rotates once, and adds the client.
     pub fn by_readme() -> Self {
         let home = TempDir::new().unwrap();
-        let commands = readme::commands();
-        for command in &commands {
-            readme::run(command, home.path());
+        for command in readme::commands() {
+            readme::run(&command, home.path());
         }
-        let identities = commands.iter().find(|command| command.contains("demo/identities")).unwrap();
-        let identities = identities.split('#').next().unwrap().trim().to_owned();
-        // The demo's own storefront is as good a client as any.
-        let secret: Secret = kubectl_json(&["get", "secret", "storefront-tls"]);
-        let data = secret.data.unwrap();
-        let save = |name: &str| write(&home.path().join(name), &data[name].0);
-        let client = Credentials { cert: save("tls.crt"), key: save("tls.key"), ca: save("ca.crt") };
-        Self { client, identities, home }
+        readme::run("kubectl apply -f tests/node/client.yaml", home.path());
+        readme::run("kubectl -n shop rollout status deployment/client --timeout=120s", home.path());
+        Self { home }
     }
 
     pub fn pods(&self) -> Vec<Pod> {
@@ -74,36 +67,34 @@ impl Demo {
         get(SocketAddr::new(pod.address, ADMIN), "/healthz").unwrap().json()
     }
 
-    /// New identities for both at once, and how long each pod took to serve its own.
-    pub fn rotate(&self, pods: &[Pod], source: &str, deadline: Duration) -> Vec<Served> {
-        std::thread::scope(|scope| {
-            let rotating: Vec<_> =
-                pods.iter().map(|pod| scope.spawn(move || self.rotate_one(pod, source, deadline))).collect();
-            rotating.into_iter().map(|thread| thread.join().unwrap()).collect()
-        })
+    /// Rotates both services, and says how long each pod took to serve its new leaf.
+    pub fn rotate(&self, source: &str) -> Vec<Rotated> {
+        ["payments", "storefront"].map(|service| self.rotate_one(service, source)).into()
     }
 
-    fn rotate_one(&self, pod: &Pod, source: &str, deadline: Duration) -> Served {
-        let before = self.secret(&pod.service).serial;
-        let begin = Instant::now();
-        readme::run(&format!("{} {}", self.identities, pod.service), self.home.path());
-        let kubectl = begin.elapsed();
-        let what = format!("{} to serve what was published", pod.service);
-        within(deadline, &what, || self.serves_another(pod, &before, source).then_some(()));
-        let after = begin.elapsed();
-        let now = self.secret(&pod.service).serial;
+    fn rotate_one(&self, service: &str, source: &str) -> Rotated {
+        let before = self.secret(service).serial;
+        let name = format!("shop/mtls-demo-{service}");
+        let said: Value = serde_json::from_str(&hotcert(&["rotate", &name, "--json"])).unwrap();
+        let served = &said["status"]["served"];
+        assert_eq!((&served["pods"], &served["serving"]), (&1.into(), &1.into()), "{said:#}");
+        let now = self.secret(service).serial;
         assert_ne!(now, before, "the Secret was replaced");
-        let shown = served(SocketAddr::new(pod.address, INBOUND), &self.client);
-        assert_eq!(shown, Some(now), "{} shows OpenSSL what was published", pod.service);
-        Served { kubectl, after }
+        let pod = self.pods().into_iter().find(|pod| pod.service == service).unwrap();
+        let health = self.health(&pod);
+        assert_eq!(health["served"]["delivered_by"], source, "{health:#}");
+        // What OpenSSL is shown counts, and not what anybody says.
+        let shown = served_serial(SocketAddr::new(pod.address, INBOUND), &self.credentials());
+        assert_eq!(shown, Some(now), "{service} shows OpenSSL what was published");
+        Rotated { after: Duration::from_secs_f64(served["seconds"].as_f64().unwrap()) }
     }
 
-    /// By the agent's own handshake.
-    fn serves_another(&self, pod: &Pod, before: &str, source: &str) -> bool {
-        let served = self.health(pod)["served"].clone();
-        serial(served["serial"].as_str().unwrap_or_default()) != before
-            && served["proof"]["outcome"] == "served"
-            && served["delivered_by"] == source
+    /// The client's, as they are now.
+    fn credentials(&self) -> Credentials {
+        let secret: Secret = kubectl_json(&["get", "secret", "storefront-tls"]);
+        let data = secret.data.unwrap();
+        let save = |name: &str| write(&self.home.path().join(name), &data[name].0);
+        Credentials { cert: save("tls.crt"), key: save("tls.key"), ca: save("ca.crt") }
     }
 
     fn secret(&self, service: &str) -> Pair {
@@ -118,18 +109,18 @@ impl Demo {
             kubectl(&["patch", "deployment", service, "--patch", patch]);
         }
         for service in ["payments", "storefront"] {
-            kubectl(&["rollout", "status", "deployment", service, "--timeout=120s"]);
+            kubectl(&["rollout", "status", &format!("deployment/{service}"), "--timeout=120s"]);
         }
         // The old ones finish what they have.
-        within(Duration::from_secs(90), "the old pods gone", || (pods().len() == 2).then_some(()));
-        for pod in self.pods() {
-            assert_eq!(self.health(&pod)["source"]["api"], Value::Null);
+        within(Duration::from_secs(90), "the old pods gone", || (pods().len() == 3).then_some(()));
+        for pod in self.pods().iter().filter(|pod| pod.service != "client") {
+            assert_eq!(self.health(pod)["source"]["api"], Value::Null);
         }
     }
 
-    fn storefront(&self) -> SocketAddr {
-        let service: Service = kubectl_json(&["get", "service", "storefront"]);
-        SocketAddr::new(service.spec.unwrap().cluster_ip.unwrap().parse().unwrap(), INBOUND)
+    fn client(&self) -> SocketAddr {
+        let client = self.pods().into_iter().find(|pod| pod.service == "client").unwrap();
+        SocketAddr::new(client.address, APP)
     }
 }
 
@@ -139,6 +130,7 @@ impl From<PodObject> for Pod {
         let sidecars = status.init_container_statuses.unwrap_or_default();
         let containers = [sidecars, status.container_statuses.unwrap_or_default()].concat();
         Self {
+            name: pod.metadata.name.unwrap(),
             service: pod.metadata.labels.unwrap()["app.kubernetes.io/name"].clone(),
             address: status.pod_ip.unwrap().parse().unwrap(),
             ready: containers.iter().all(|container| container.ready),
@@ -153,31 +145,28 @@ impl From<PodObject> for Pod {
     }
 }
 
-impl Served {
+impl Rotated {
     pub fn summary(all: &[Self]) -> String {
-        let shown = |of: fn(&Self) -> Duration| {
-            let mut spans: Vec<_> = all.iter().map(of).collect();
-            spans.sort();
-            format!("median {:.2?}, longest {:.2?}", spans[spans.len() / 2], spans[spans.len() - 1])
-        };
+        let mut spans: Vec<_> = all.iter().map(|rotated| rotated.after).collect();
+        spans.sort();
         format!(
-            "{} times served; from the start of openssl and kubectl: {}; after kubectl had returned: {}",
+            "{} times; from writing the Secret to the control plane's handshake with the new leaf: median {:.2?}, longest {:.2?}",
             all.len(),
-            shown(|served| served.after),
-            shown(|served| served.after.saturating_sub(served.kubectl))
+            spans[spans.len() / 2],
+            spans[spans.len() - 1]
         )
     }
 }
 
-/// Requests to storefront, each of which asks payments, until told to end.
+/// Requests to the client, which asks storefront, which asks payments, until told to end.
 pub struct Load(Pipe);
 
 impl Load {
     pub fn start(demo: &Demo) -> Self {
         let script = readme::repository().join("tests/clients/load.py");
         let mut load = Command::new("python3");
-        load.arg("-u").arg(script).arg(demo.storefront().to_string()).args(python_files(&demo.client));
-        load.args(["--server", "storefront.shop.svc", "--path", "/", "--has", r#""service":"payments""#]);
+        load.arg("-u").arg(script).arg(demo.client().to_string());
+        load.args(["--server", "client", "--path", "/", "--has", r#""service":"payments""#]);
         let mut load = Pipe::program(load);
         assert_eq!(load.line()["running"], true);
         Self(load)
@@ -187,6 +176,14 @@ impl Load {
         self.0.end();
         self.0.line()
     }
+}
+
+/// What the program says, which must not fail.
+pub fn hotcert(args: &[&str]) -> String {
+    let output = Command::new(program("hotcert")).args(args).stderr(Stdio::inherit()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "hotcert {args:?}: {}: {said}", output.status);
+    said
 }
 
 fn pods() -> Vec<PodObject> {

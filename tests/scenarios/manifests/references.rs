@@ -52,8 +52,10 @@ fn every_selector_means_a_pod() {
 #[test]
 fn everything_that_is_named_is_there() {
     for name in FOLDERS {
-        let objects = objects(name);
-        let titles: BTreeSet<_> = objects.iter().map(title).collect();
+        let (base, objects) = (objects("base"), objects(name));
+        // What every cluster has, and what the base has before anything else is applied.
+        let mut titles = BTreeSet::from(["Namespace /default".to_owned()]);
+        titles.extend(objects.iter().chain(&base).map(title));
         let there = |kind: &Value, namespace: &Value, name: &Value| {
             let metadata = json!({ "namespace": namespace, "name": name });
             let wanted = title(&json!({ "kind": kind, "metadata": metadata }));
@@ -95,6 +97,7 @@ fn the_base_is_what_kubernetes_1_20_takes() {
         "rbac.authorization.k8s.io/v1",
         "networking.k8s.io/v1",
         "admissionregistration.k8s.io/v1",
+        "apiextensions.k8s.io/v1",
     ];
     for object in ["base", "demo"].iter().flat_map(|name| objects(name)) {
         assert!(old.contains(&object["apiVersion"].as_str().unwrap()), "{}", title(&object));

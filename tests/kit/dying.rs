@@ -1,0 +1,147 @@
+//! A store whose writer dies: at the write that was chosen, before it or just after it, and from then on
+//! nothing is answered. What is left behind is what a killed process leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use hotcert::keyring::Keyring;
+use hotcert::observed::{Look, ObjectName, Observed, Stamp};
+use hotcert::resource::{AuthorityStatus, CertificateStatus};
+use hotcert::store::{Contents, ImportedPem, Kept, News, Store, StoreError};
+
+pub struct Dying<S> {
+    store: Arc<S>,
+    writes: AtomicUsize,
+    /// Which write is the last one; none for a healthy writer.
+    last: Option<usize>,
+    at: Death,
+    dead: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The write is never made.
+    Before,
+    /// The write is made, and nobody hears of it.
+    After,
+}
+
+impl<S: Store> Dying<S> {
+    pub fn at(store: &Arc<S>, last: usize, at: Death) -> Self {
+        Self {
+            store: Arc::clone(store),
+            writes: AtomicUsize::new(0),
+            last: Some(last),
+            at,
+            dead: AtomicBool::new(false),
+        }
+    }
+
+    pub fn never(store: &Arc<S>) -> Self {
+        Self { last: None, ..Self::at(store, 0, Death::Before) }
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    async fn alive<T>(&self, ask: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        if self.is_dead() { Err(dead()) } else { ask.await }
+    }
+
+    async fn write<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        if self.is_dead() {
+            return Err(dead());
+        }
+        let number = self.writes.fetch_add(1, Ordering::SeqCst);
+        if self.last != Some(number) {
+            return write.await;
+        }
+        self.dead.store(true, Ordering::SeqCst);
+        if self.at == Death::After {
+            let _ = write.await;
+        }
+        Err(dead())
+    }
+}
+
+fn dead() -> StoreError {
+    StoreError::Failed { what: "everything".into(), cause: "the writer is dead".into() }
+}
+
+impl<S: Store> Store for Dying<S> {
+    async fn observe(&self) -> Result<Observed, StoreError> {
+        self.alive(self.store.observe()).await
+    }
+
+    async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, Look> {
+        self.store.pods(namespaces).await
+    }
+
+    async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, Stamp)>, StoreError> {
+        self.alive(self.store.keyring(authority)).await
+    }
+
+    async fn put_keyring(
+        &self,
+        authority: &str,
+        keyring: &Keyring,
+        over: Option<&Stamp>,
+    ) -> Result<(), StoreError> {
+        self.write(self.store.put_keyring(authority, keyring, over)).await
+    }
+
+    async fn import(&self, secret: &str) -> Result<ImportedPem, StoreError> {
+        self.alive(self.store.import(secret)).await
+    }
+
+    async fn keep(&self, certificate: &ObjectName, version: u64, kept: &Kept) -> Result<(), StoreError> {
+        self.write(self.store.keep(certificate, version, kept)).await
+    }
+
+    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<Kept, StoreError> {
+        self.alive(self.store.kept(certificate, version)).await
+    }
+
+    async fn prune(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
+        self.write(self.store.prune(certificate, version)).await
+    }
+
+    async fn publish(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+        contents: &Contents,
+        over: Option<&Stamp>,
+    ) -> Result<(), StoreError> {
+        self.write(self.store.publish(certificate, secret, contents, over)).await
+    }
+
+    async fn nudge(&self, pod: &ObjectName, revision: u64) -> Result<(), StoreError> {
+        self.write(self.store.nudge(pod, revision)).await
+    }
+
+    async fn report_authority(&self, authority: &str, status: &AuthorityStatus) -> Result<(), StoreError> {
+        self.write(self.store.report_authority(authority, status)).await
+    }
+
+    async fn report_certificate(
+        &self,
+        certificate: &ObjectName,
+        status: &CertificateStatus,
+    ) -> Result<(), StoreError> {
+        self.write(self.store.report_certificate(certificate, status)).await
+    }
+
+    async fn changed(&self) {
+        self.store.changed().await;
+    }
+
+    async fn tell(&self, news: &News) {
+        if !self.is_dead() {
+            self.store.tell(news).await;
+        }
+    }
+}

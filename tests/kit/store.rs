@@ -1,0 +1,181 @@
+//! What every store must do, whatever it is made of: each function is a promise of `hotcert::store`, with
+//! objects of its own, so that they can run against one store at the same time. What others do behind a
+//! store's back is done by a [`Hand`].
+
+mod keyrings;
+mod objects;
+mod secrets;
+mod versions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hotcert::authority::{Authority, Leaf};
+use hotcert::facts;
+use hotcert::keyring::{Keyring, RootId, State};
+use hotcert::observed::{
+    self, Certificate, Fingerprint, Held, ObjectName, Observed, Publication, Published, Request, Ring, Stamp,
+};
+use hotcert::resource::{
+    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, Condition, ImportSource,
+    ServiceCertificateSpec,
+};
+use hotcert::store::{About, Contents, Editor, Kept, Store, StoreError};
+pub use keyrings::*;
+pub use objects::*;
+pub use secrets::*;
+pub use versions::*;
+use zeroize::Zeroizing;
+
+use crate::DEADLINE;
+use crate::pki;
+
+/// It must be there before.
+pub const NAMESPACE: &str = "shop";
+
+/// What somebody does to Secrets past the store.
+pub trait Hand {
+    fn delete_secret(&self, secret: &ObjectName) -> impl Future<Output = ()>;
+
+    /// Puts other contents into one of its files.
+    fn edit_secret(&self, secret: &ObjectName, file: &str, contents: &str) -> impl Future<Output = ()>;
+
+    /// A Secret with these files that is nobody's.
+    fn create_secret(&self, secret: &ObjectName, files: &[(&str, &str)]) -> impl Future<Output = ()>;
+
+    fn read_secret(&self, secret: &ObjectName, file: &str) -> impl Future<Output = String>;
+
+    /// A root to import.
+    fn put_import(&self, name: &str, certificate: &str, key: &str) -> impl Future<Output = ()>;
+}
+
+/// Creates it.
+async fn authority<S: Editor>(store: &S, about: &str) -> String {
+    let name = format!("root-prod-{about}");
+    store.create_authority(&name, &authority_spec()).await.unwrap();
+    name
+}
+
+/// Creates it.
+async fn certificate<S: Editor>(store: &S, about: &str) -> ObjectName {
+    let name = ObjectName::new(NAMESPACE, format!("mtls-prod-{about}"));
+    store.create_certificate(&name, &spec()).await.unwrap();
+    name
+}
+
+fn authority_spec() -> CertificateAuthoritySpec {
+    CertificateAuthoritySpec {
+        namespaces: vec![NAMESPACE.into()],
+        lifetime: Some("3650d".into()),
+        ..Default::default()
+    }
+}
+
+fn spec() -> ServiceCertificateSpec {
+    ServiceCertificateSpec { authority: "root-prod-main".into(), history: Some(3), ..Default::default() }
+}
+
+/// The one that is meant if the spec does not say.
+fn secret(certificate: &ObjectName) -> ObjectName {
+    let microservice = certificate.name.strip_prefix("mtls-prod-").unwrap();
+    ObjectName::new(&certificate.namespace, format!("{microservice}-tls"))
+}
+
+fn leaf() -> (Authority, Leaf) {
+    let root = pki::authority("root");
+    let leaf = root.issue(&pki::request("payments"), SystemTime::now()).unwrap();
+    (root, leaf)
+}
+
+/// A store keeps milliseconds.
+fn moment() -> SystemTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(since.as_millis()).unwrap())
+}
+
+fn kept(root: &Authority, leaf: &Leaf) -> Kept {
+    Kept {
+        certificate: leaf.certificate_pem.clone(),
+        key: leaf.key_pem.clone(),
+        root: RootId::of(root),
+        made_for: "0123456789abcdef".into(),
+        created_at: moment(),
+        request: None,
+        copy_of: None,
+    }
+}
+
+fn contents(root: &Authority, leaf: &Leaf, revision: u64) -> Contents {
+    let other = pki::authority("another root");
+    Contents {
+        certificate: leaf.certificate_pem.clone(),
+        key: Zeroizing::new(leaf.key_pem.to_string()),
+        bundle: format!("{}{}", root.certificate_pem(), other.certificate_pem()),
+        revision,
+        version: 1,
+        written_at: moment(),
+    }
+}
+
+#[track_caller]
+fn overtaken(result: Result<(), StoreError>) {
+    assert!(matches!(result, Err(StoreError::Overtaken(_))), "{result:?}");
+}
+
+#[track_caller]
+fn missing<T: Debug>(result: Result<T, StoreError>) {
+    assert!(matches!(result, Err(StoreError::Missing(_))), "{result:?}");
+}
+
+/// A store may show a change a little later than it was made.
+async fn seen<S: Store, T>(store: &S, what: &str, ask: impl Fn(&Observed) -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let observed = store.observe().await.unwrap();
+        if let Some(answer) = ask(&observed) {
+            return answer;
+        }
+        assert!(Instant::now() < end, "{what} is not seen as expected within {DEADLINE:?}: {observed:#?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn seen_authority<S: Store>(
+    store: &S,
+    name: &str,
+    fits: impl Fn(&observed::Authority) -> bool,
+) -> Arc<observed::Authority> {
+    seen(store, name, |seen| seen.authorities.get(name).filter(|authority| fits(authority)).cloned()).await
+}
+
+async fn seen_ring<S: Store>(store: &S, name: &str, fits: impl Fn(&Ring) -> bool) -> Ring {
+    let ring = |seen: &Observed| match &seen.authorities.get(name)?.keyring {
+        Held::Ring(ring) if fits(ring) => Some(ring.clone()),
+        _ => None,
+    };
+    seen(store, name, ring).await
+}
+
+async fn seen_certificate<S: Store>(
+    store: &S,
+    name: &ObjectName,
+    fits: impl Fn(&Certificate) -> bool,
+) -> Arc<Certificate> {
+    let of = |seen: &Observed| seen.certificates.get(name).filter(|certificate| fits(certificate)).cloned();
+    seen(store, &name.to_string(), of).await
+}
+
+async fn seen_publication<S: Store>(
+    store: &S,
+    name: &ObjectName,
+    fits: impl Fn(&Publication) -> bool,
+) -> Publication {
+    let of = |seen: &Observed| match &seen.certificates.get(name)?.published {
+        Published::Ours(publication) if fits(publication) => Some(publication.clone()),
+        _ => None,
+    };
+    seen(store, &name.to_string(), of).await
+}

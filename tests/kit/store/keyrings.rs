@@ -1,0 +1,87 @@
+//! Keyrings, with their keys, and the roots that they may begin with.
+
+use super::*;
+
+pub async fn keyring_comes_back_and_signs_the_same<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let name = authority(store, "comes-back").await;
+    assert!(store.keyring(&name).await.unwrap().is_none());
+    assert!(matches!(seen_authority(store, &name, |_| true).await.keyring, Held::None));
+
+    let mut keyring = Keyring::new(pki::authority("first"));
+    let second = keyring.add(pki::authority("second"));
+    assert!(keyring.state.begin(second.clone(), "a test".into(), moment()));
+    keyring.state.answer("rollover", "r1", "begun", moment());
+    store.put_keyring(&name, &keyring, None).await.unwrap();
+
+    let (came, stamp) = store.keyring(&name).await.unwrap().unwrap();
+    assert_eq!(came.state, keyring.state);
+    assert_eq!(came.bundle(), keyring.bundle());
+    assert!(came.roots.keys().eq(keyring.roots.keys()));
+    for (id, root) in &keyring.roots {
+        assert!(came.roots[id].key_pem() == root.key_pem(), "the key of {id} is another one");
+        assert_eq!(came.roots[id].not_after(), root.not_after());
+        came.roots[id].issue(&pki::request("payments"), SystemTime::now()).unwrap();
+    }
+    let ring = seen_ring(store, &name, |ring| ring.stamp == stamp).await;
+    assert_eq!(ring.state, keyring.state);
+    assert_eq!(ring.roots, Ring::of(&keyring, stamp).roots);
+}
+
+pub async fn keyring_over_an_old_stamp_is_overtaken<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let name = authority(store, "old-stamp").await;
+    let mut keyring = Keyring::new(pki::authority("root"));
+    store.put_keyring(&name, &keyring, None).await.unwrap();
+    let (_, first) = store.keyring(&name).await.unwrap().unwrap();
+    keyring.state.answer("rollover", "r1", "no", moment());
+    store.put_keyring(&name, &keyring, Some(&first)).await.unwrap();
+
+    let mut late = Keyring::new(pki::authority("late"));
+    late.state.answer("rollover", "r2", "no", moment());
+    overtaken(store.put_keyring(&name, &late, Some(&first)).await);
+    let (came, second) = store.keyring(&name).await.unwrap().unwrap();
+    assert_eq!(came.state, keyring.state);
+    assert_ne!(second, first);
+    // Neither is one over what there never was.
+    let other = authority(store, "no-stamp").await;
+    overtaken(store.put_keyring(&other, &late, Some(&first)).await);
+    assert!(store.keyring(&other).await.unwrap().is_none());
+}
+
+pub async fn keyring_is_created_once<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let name = authority(store, "created-once").await;
+    let (first, second) = (Keyring::new(pki::authority("first")), Keyring::new(pki::authority("second")));
+    store.put_keyring(&name, &first, None).await.unwrap();
+    overtaken(store.put_keyring(&name, &second, None).await);
+    let (came, _) = store.keyring(&name).await.unwrap().unwrap();
+    assert_eq!(came.state, first.state);
+}
+
+/// A root's key is gone with it.
+pub async fn keyring_forgets_roots_that_are_not_needed<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let name = authority(store, "forgets").await;
+    let mut keyring = Keyring::new(pki::authority("first"));
+    let second = keyring.add(pki::authority("second"));
+    store.put_keyring(&name, &keyring, None).await.unwrap();
+    let (_, stamp) = store.keyring(&name).await.unwrap().unwrap();
+    keyring.state = State::steady(second.clone());
+    keyring.tidy();
+    store.put_keyring(&name, &keyring, Some(&stamp)).await.unwrap();
+    let (came, _) = store.keyring(&name).await.unwrap().unwrap();
+    assert!(came.roots.keys().eq([&second]));
+}
+
+pub async fn root_to_import_is_seen<S: Store + Editor>(store: &S, hand: &impl Hand) {
+    let (name, root) = ("root-prod-imported", pki::authority("imported"));
+    let spec = CertificateAuthoritySpec {
+        import: Some(ImportSource { secret_name: "legacy".into() }),
+        ..authority_spec()
+    };
+    store.create_authority(name, &spec).await.unwrap();
+    seen_authority(store, name, |seen| matches!(seen.import, Some(Err(_)))).await;
+    missing(store.import("legacy").await.map(drop));
+    hand.put_import("legacy", root.certificate_pem(), &root.key_pem()).await;
+    let id = RootId::of(&root);
+    seen_authority(store, name, |seen| seen.import == Some(Ok(id.clone()))).await;
+    let pem = store.import("legacy").await.unwrap();
+    assert_eq!(RootId::of(&Authority::import(&pem.certificate, &pem.key).unwrap()), id);
+}

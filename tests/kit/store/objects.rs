@@ -1,0 +1,96 @@
+//! Objects: their statuses, what is asked of them, and what of all this may be shown.
+
+use super::*;
+
+pub async fn statuses_come_back<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let conditions = vec![Condition {
+        r#type: "Ready".into(),
+        status: "False".into(),
+        reason: "Waiting".into(),
+        message: "it waits".into(),
+        last_transition_time: "2026-01-31T09:15:00Z".into(),
+    }];
+    let (ca, name) = (authority(store, "statuses").await, certificate(store, "statuses").await);
+    for revision in [1, 2] {
+        let status = AuthorityStatus {
+            observed_generation: Some(revision),
+            phase: Some("Steady".into()),
+            certificates: Some(3),
+            conditions: conditions.clone(),
+            ..AuthorityStatus::default()
+        };
+        store.report_authority(&ca, &status).await.unwrap();
+        seen_authority(store, &ca, |seen| seen.status == status).await;
+        let status = CertificateStatus {
+            revision: Some(revision),
+            secret_name: Some("payments-tls".into()),
+            conditions: conditions.clone(),
+            ..CertificateStatus::default()
+        };
+        store.report_certificate(&name, &status).await.unwrap();
+        seen_certificate(store, &name, |seen| seen.status == status).await;
+    }
+    missing(store.report_authority("root-prod-nobody", &AuthorityStatus::default()).await);
+    let nobody = ObjectName::new(NAMESPACE, "mtls-prod-nobody");
+    missing(store.report_certificate(&nobody, &CertificateStatus::default()).await);
+}
+
+pub async fn requests_appear_until_they_are_replaced<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let (ca, name) = (authority(store, "asked").await, certificate(store, "asked").await);
+    let request = |id: &str, words: &str| Request { id: id.into(), words: words.into() };
+    store.ask(&About::Authority(ca.clone()), "rollover", "r1 it is time").await.unwrap();
+    store.ask(&About::Authority(ca.clone()), "override", "o1").await.unwrap();
+    let both = BTreeMap::from([
+        ("rollover".to_owned(), request("r1", "it is time")),
+        ("override".to_owned(), request("o1", "")),
+    ]);
+    seen_authority(store, &ca, |seen| seen.requests == both).await;
+
+    let about = About::Certificate(name.clone());
+    for id in ["a", "b"] {
+        store.ask(&about, "rotate", id).await.unwrap();
+        seen_certificate(store, &name, |seen| seen.requests.get("rotate") == Some(&request(id, ""))).await;
+    }
+    let nobody = About::Certificate(ObjectName::new(NAMESPACE, "mtls-prod-nobody"));
+    missing(store.ask(&nobody, "rotate", "a").await);
+}
+
+pub async fn objects_are_created_once<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let (ca, name) = (authority(store, "once").await, certificate(store, "once").await);
+    let other = CertificateAuthoritySpec { namespaces: vec!["other".into()], ..Default::default() };
+    overtaken(store.create_authority(&ca, &other).await);
+    let other = ServiceCertificateSpec { authority: "root-prod-other".into(), ..Default::default() };
+    overtaken(store.create_certificate(&name, &other).await);
+    assert_eq!(seen_authority(store, &ca, |_| true).await.spec, authority_spec());
+    assert_eq!(seen_certificate(store, &name, |_| true).await.spec, spec());
+}
+
+pub async fn nothing_that_is_shown_has_a_key<S: Store + Editor>(store: &S, hand: &impl Hand) {
+    let (ca, name) = (authority(store, "shown").await, certificate(store, "shown").await);
+    let secret = secret(&name).name;
+    let (root, leaf) = leaf();
+    let keys = [root.key_pem(), leaf.key_pem.clone()];
+    let (kept, contents) = (kept(&root, &leaf), contents(&root, &leaf, 1));
+    hand.put_import("shown", root.certificate_pem(), &root.key_pem()).await;
+    let keyring = Keyring::new(root);
+
+    let mut shown = String::new();
+    let mut show = |what: &dyn Debug| shown.push_str(&format!("{what:?}\n{what:#?}\n"));
+    store.put_keyring(&ca, &keyring, None).await.unwrap();
+    show(&store.put_keyring(&ca, &keyring, None).await.unwrap_err());
+    store.keep(&name, 1, &kept).await.unwrap();
+    show(&store.keep(&name, 1, &kept).await.unwrap_err());
+    store.publish(&name, &secret, &contents, None).await.unwrap();
+    show(&store.publish(&name, &secret, &contents, None).await.unwrap_err());
+    show(&store.keyring(&ca).await.unwrap());
+    show(&store.kept(&name, 1).await.unwrap());
+    show(&(kept, contents));
+    seen_publication(store, &name, |_| true).await;
+    show(&store.observe().await.unwrap());
+    show(&store.pods(&BTreeSet::from([NAMESPACE.to_owned()])).await);
+
+    assert!(!shown.contains("PRIVATE KEY"));
+    for line in keys.iter().flat_map(|key| key.lines()).filter(|line| !line.starts_with('-')) {
+        assert!(!shown.contains(line), "a line of a key is shown");
+    }
+}

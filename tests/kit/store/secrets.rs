@@ -1,0 +1,127 @@
+//! Publications: what is written is what is seen, and what is somebody else's stays so.
+
+use super::*;
+
+pub async fn publication_is_seen_as_it_was_written<S: Store + Editor>(store: &S, hand: &impl Hand) {
+    let name = certificate(store, "published").await;
+    let secret = secret(&name);
+    assert!(matches!(seen_certificate(store, &name, |_| true).await.published, Published::Absent));
+    let (root, leaf) = leaf();
+    let mut last: Option<Publication> = None;
+    for revision in [7, 8] {
+        let contents = contents(&root, &leaf, revision);
+        let over = last.as_ref().map(|last| last.stamp.clone());
+        store.publish(&name, &secret.name, &contents, over.as_ref()).await.unwrap();
+        let seen = seen_publication(store, &name, |seen| seen.revision == revision).await;
+        assert_eq!(
+            seen.fingerprint,
+            Fingerprint::of(contents.certificate.as_bytes(), contents.key.as_bytes())
+        );
+        assert_eq!(seen.roots, facts::roots(contents.bundle.as_bytes()));
+        assert_eq!(seen.leaf_sha256, leaf.sha256());
+        assert_eq!(seen.written_at, contents.written_at);
+        // Nobody wrote in between.
+        assert_eq!(seen_publication(store, &name, |_| true).await, seen);
+        assert_ne!(last.as_ref().map(|last| &last.stamp), Some(&seen.stamp));
+        for (file, expected) in
+            [("tls.crt", &contents.certificate), ("tls.key", &*contents.key), ("ca.crt", &contents.bundle)]
+        {
+            assert!(hand.read_secret(&secret, file).await == *expected, "{file} is another one");
+        }
+        assert_eq!(hand.read_secret(&secret, "revision").await, revision.to_string());
+        last = Some(seen);
+    }
+}
+
+/// What is published is found among the versions.
+pub async fn published_version_is_recognised<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let name = certificate(store, "recognised").await;
+    let (root, leaf) = leaf();
+    store.keep(&name, 3, &kept(&root, &leaf)).await.unwrap();
+    store.publish(&name, &secret(&name).name, &contents(&root, &leaf, 1), None).await.unwrap();
+    let number = |seen: &Certificate| seen.published_version().map(|(number, _)| number);
+    seen_certificate(store, &name, |seen| number(seen) == Some(3)).await;
+}
+
+pub async fn publication_over_an_old_stamp_is_overtaken<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let name = certificate(store, "overtaken").await;
+    let secret = secret(&name).name;
+    let (root, leaf) = leaf();
+    store.publish(&name, &secret, &contents(&root, &leaf, 1), None).await.unwrap();
+    overtaken(store.publish(&name, &secret, &contents(&root, &leaf, 2), None).await);
+    let first = seen_publication(store, &name, |_| true).await.stamp;
+    store.publish(&name, &secret, &contents(&root, &leaf, 2), Some(&first)).await.unwrap();
+    overtaken(store.publish(&name, &secret, &contents(&root, &leaf, 3), Some(&first)).await);
+    seen_publication(store, &name, |seen| seen.revision == 2).await;
+}
+
+pub async fn deleted_secret_is_seen_and_written_again<S: Store + Editor>(store: &S, hand: &impl Hand) {
+    let name = certificate(store, "deleted").await;
+    let secret = secret(&name);
+    let (root, leaf) = leaf();
+    store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await.unwrap();
+    let stamp = seen_publication(store, &name, |_| true).await.stamp;
+    hand.delete_secret(&secret).await;
+    seen_certificate(store, &name, |seen| matches!(seen.published, Published::Absent)).await;
+    overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 2), Some(&stamp)).await);
+    store.publish(&name, &secret.name, &contents(&root, &leaf, 2), None).await.unwrap();
+    seen_publication(store, &name, |seen| seen.revision == 2).await;
+}
+
+pub async fn edited_secret_is_seen_and_written_again<S: Store + Editor>(store: &S, hand: &impl Hand) {
+    let name = certificate(store, "edited").await;
+    let secret = secret(&name);
+    let ((root, leaf), (other, another)) = (leaf(), leaf());
+    let expected = contents(&root, &leaf, 1);
+    store.publish(&name, &secret.name, &expected, None).await.unwrap();
+    let mut before = seen_publication(store, &name, |_| true).await;
+
+    for (file, contents) in [
+        ("tls.key", another.key_pem.as_str()),
+        ("tls.crt", &another.certificate_pem),
+        ("tls.crt", "no certificate"),
+    ] {
+        hand.edit_secret(&secret, file, contents).await;
+        let after = seen_publication(store, &name, |seen| seen.fingerprint != before.fingerprint).await;
+        assert_ne!(after.stamp, before.stamp, "{file}");
+        before = after;
+    }
+    assert_eq!(before.leaf_sha256, "");
+    hand.edit_secret(&secret, "ca.crt", other.certificate_pem()).await;
+    let other = BTreeSet::from([RootId::of(&other)]);
+    let edited = seen_publication(store, &name, |seen| seen.roots == other).await;
+
+    store.publish(&name, &secret.name, &expected, Some(&edited.stamp)).await.unwrap();
+    let fingerprint = Fingerprint::of(expected.certificate.as_bytes(), expected.key.as_bytes());
+    let mended = seen_publication(store, &name, |seen| seen.fingerprint == fingerprint).await;
+    assert_eq!(mended.roots, facts::roots(expected.bundle.as_bytes()));
+}
+
+pub async fn secret_of_somebody_else_is_not_touched<S: Store + Editor>(store: &S, hand: &impl Hand) {
+    let name = certificate(store, "foreign").await;
+    let secret = secret(&name);
+    let ((root, leaf), (_, theirs)) = (leaf(), leaf());
+    hand.create_secret(&secret, &[("tls.crt", &theirs.certificate_pem), ("tls.key", &theirs.key_pem)]).await;
+    seen_certificate(store, &name, |seen| matches!(seen.published, Published::Foreign(_))).await;
+    overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await);
+    let stamp = Stamp("1".into());
+    overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), Some(&stamp)).await);
+    assert_eq!(hand.read_secret(&secret, "tls.crt").await, theirs.certificate_pem);
+}
+
+/// Two certificates that name one Secret: whoever has it keeps it.
+pub async fn secret_of_another_certificate_is_not_touched<S: Store + Editor>(store: &S, hand: &impl Hand) {
+    let name = certificate(store, "neighbour").await;
+    let secret = secret(&name);
+    let rival = ObjectName::new(NAMESPACE, "mtls-prod-rival");
+    let spec = ServiceCertificateSpec { secret_name: Some(secret.name.clone()), ..spec() };
+    store.create_certificate(&rival, &spec).await.unwrap();
+    let ((root, leaf), (other, another)) = (leaf(), leaf());
+    store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await.unwrap();
+    let of_neighbour = |seen: &Certificate| matches!(&seen.published, Published::Foreign(whose) if whose.contains("neighbour"));
+    seen_certificate(store, &rival, of_neighbour).await;
+    overtaken(store.publish(&rival, &secret.name, &contents(&other, &another, 1), None).await);
+    let stamp = seen_publication(store, &name, |_| true).await.stamp;
+    overtaken(store.publish(&rival, &secret.name, &contents(&other, &another, 1), Some(&stamp)).await);
+    assert_eq!(hand.read_secret(&secret, "tls.crt").await, leaf.certificate_pem);
+}

@@ -1,0 +1,44 @@
+//! Versions: kept once, given back, forgotten.
+
+use super::*;
+
+pub async fn version_is_kept_once_and_comes_back<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let name = certificate(store, "kept").await;
+    let (root, leaf) = leaf();
+    let first = Kept { request: Some("r1".into()), ..kept(&root, &leaf) };
+    let copy = Kept { copy_of: Some(1), ..kept(&root, &leaf) };
+    missing(store.kept(&name, 1).await);
+    store.keep(&name, 1, &first).await.unwrap();
+    store.keep(&name, 2, &copy).await.unwrap();
+    let (_, another) = self::leaf();
+    overtaken(store.keep(&name, 1, &kept(&root, &another)).await);
+
+    for (number, kept) in [(1, &first), (2, &copy)] {
+        let came = store.kept(&name, number).await.unwrap();
+        assert_eq!(came.certificate, kept.certificate);
+        assert!(came.key == kept.key, "the key of version {number} is another one");
+        assert_eq!((&came.root, &came.made_for), (&kept.root, &kept.made_for));
+        assert_eq!((came.created_at, &came.request), (kept.created_at, &kept.request));
+        assert_eq!(came.copy_of, kept.copy_of);
+    }
+    let seen = seen_certificate(store, &name, |certificate| certificate.versions.len() == 2).await;
+    let version = &seen.versions[&1];
+    assert_eq!(version.leaf, observed::Leaf::read(first.certificate.as_bytes()).unwrap());
+    assert_eq!(version.fingerprint, Fingerprint::of(first.certificate.as_bytes(), first.key.as_bytes()));
+    assert_eq!((&version.root, &version.made_for), (&first.root, &first.made_for));
+    assert_eq!((version.created_at, version.request.as_deref()), (first.created_at, Some("r1")));
+    assert_eq!((version.copy_of, seen.versions[&2].copy_of), (None, Some(1)));
+}
+
+pub async fn version_is_pruned_again_and_again<S: Store + Editor>(store: &S, _: &impl Hand) {
+    let name = certificate(store, "pruned").await;
+    let (root, leaf) = leaf();
+    for number in [9, 10] {
+        store.keep(&name, number, &kept(&root, &leaf)).await.unwrap();
+    }
+    for _ in 0..2 {
+        store.prune(&name, 9).await.unwrap();
+    }
+    missing(store.kept(&name, 9).await);
+    seen_certificate(store, &name, |certificate| certificate.versions.keys().eq([&10])).await;
+}

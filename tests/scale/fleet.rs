@@ -1,0 +1,198 @@
+//! The certificates, a pod for each, and the API server that they are in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use hotcert::resource::{
+    CertificateAuthority, CertificateAuthoritySpec, ServiceCertificate, ServiceCertificateSpec,
+};
+use k8s_openapi::api::core::v1::Pod;
+use kit::agent::Launch;
+use kit::kube::{Account, ApiServer};
+use kit::metrics::Metrics;
+use kit::within;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::agents::{Agents, address, secret};
+use crate::cost::Measured;
+
+const SYSTEM: &str = "hotcert-system";
+const NAMESPACE: &str = "shop";
+const AUTHORITY: &str = "root-demo-shop";
+const AT_ONCE: usize = 16;
+const DEADLINE: Duration = Duration::from_secs(45 * 60);
+pub const REST: Duration = Duration::from_secs(30);
+
+pub struct Fleet {
+    count: usize,
+    server: ApiServer,
+    account: Account,
+    runtime: Runtime,
+    controller: std::cell::OnceCell<String>,
+}
+
+impl Fleet {
+    pub fn create(count: usize) -> Self {
+        let server = ApiServer::start();
+        for namespace in [SYSTEM, NAMESPACE] {
+            server.namespace(namespace);
+        }
+        let account = server.service_account(SYSTEM, "hotcert-controller");
+        let manifests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("manifests");
+        for file in ["base/crds.yaml", "base/rbac.yaml", "demo/control-plane.yaml"] {
+            let file = manifests.join(file);
+            within(Duration::from_secs(60), "the manifests applied", || {
+                server.kubectl(&["apply", "-f", file.to_str().unwrap()], "").status.success().then_some(())
+            });
+        }
+        within(Duration::from_secs(60), "the objects to be known", || {
+            server.kubectl(&["get", "hca,hcert", "-A"], "").status.success().then_some(())
+        });
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let fleet = Self { count, server, account, runtime, controller: std::cell::OnceCell::new() };
+        fleet.fill();
+        let agents = Agents::default().run(fleet.client(), NAMESPACE);
+        fleet.runtime.spawn(agents);
+        fleet
+    }
+
+    fn client(&self) -> kube::Client {
+        self.runtime.block_on(async {
+            let kubeconfig = kube::config::Kubeconfig::read_from(self.server.admin_kubeconfig()).unwrap();
+            let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+            kube::Client::try_from(config).unwrap()
+        })
+    }
+
+    fn fill(&self) {
+        let client = self.client();
+        let post = PostParams::default();
+        let authorities: Api<CertificateAuthority> = Api::all(client.clone());
+        let spec = CertificateAuthoritySpec { namespaces: vec![NAMESPACE.into()], ..Default::default() };
+        self.runtime
+            .block_on(authorities.create(&post, &CertificateAuthority::new(AUTHORITY, spec)))
+            .unwrap();
+        let certificates: Api<ServiceCertificate> = Api::namespaced(client.clone(), NAMESPACE);
+        let pods: Api<Pod> = Api::namespaced(client, NAMESPACE);
+        let numbers: Vec<u32> = (0..u32::try_from(self.count).unwrap()).collect();
+        let shared = Arc::new((certificates, pods));
+        let made = stream::iter(numbers).map(|number| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let (certificates, pods) = &*shared;
+                let spec = ServiceCertificateSpec { authority: AUTHORITY.into(), ..Default::default() };
+                let name = format!("mtls-demo-app{number:05}");
+                certificates.create(&PostParams::default(), &ServiceCertificate::new(&name, spec)).await.unwrap();
+                pods.create(&PostParams::default(), &pod(number)).await.unwrap();
+                let status = json!({"status": {"phase": "Running", "podIP": address(number), "podIPs": [{"ip": address(number)}]}});
+                let (name, params) = (format!("app{number:05}"), PatchParams::default());
+                pods.patch_status(&name, &params, &Patch::Merge(status)).await.unwrap();
+            }
+        });
+        self.runtime.block_on(made.buffer_unordered(AT_ONCE).collect::<Vec<_>>());
+    }
+
+    pub fn start_controller(&self) -> Measured<'_> {
+        let agent = Launch::controller(&self.account.kubeconfig).args(["--namespace", SYSTEM]).start();
+        self.controller.set(format!("{}", agent.address("admin"))).unwrap();
+        let requests = move || self.requests();
+        Measured { agent, requests: Box::new(requests) }
+    }
+
+    /// That the API server has answered, all and writes. Our own looks are few beside them: this one, and
+    /// the simulated agents' one watch.
+    fn requests(&self) -> (u64, u64) {
+        let text = self.server.kubectl(&["get", "--raw", "/metrics"], "").stdout;
+        let metrics = String::from_utf8(text).unwrap();
+        let ours = ["secrets", "pods", "servicecertificates", "certificateauthorities", "events", "leases"];
+        let (mut all, mut writes) = (0, 0);
+        for line in metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
+            let is = |key: &str, values: &[&str]| {
+                values.iter().any(|value| line.contains(&format!("{key}=\"{value}\"")))
+            };
+            let count = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+            if is("resource", &ours) {
+                all += count;
+                writes += if is("verb", &["POST", "PUT", "PATCH", "DELETE"]) { count } else { 0 };
+            }
+        }
+        (all, writes)
+    }
+
+    fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let admin = self.controller.get().unwrap().parse().unwrap();
+        let text = kit::client::get(admin, "/metrics").unwrap().text();
+        let metrics = Metrics::parse(&text).unwrap();
+        metrics.sum(name, labels)
+    }
+
+    /// Every certificate is published and its pod has been seen to serve it.
+    pub fn wait_all_served(&self) {
+        within(DEADLINE, "all issued and served", || {
+            std::thread::sleep(Duration::from_millis(100));
+            let ready = self.gauge("hotcert_controller_certificates", &[("ready", "True")]);
+            let served = self.gauge("hotcert_controller_published_to_served_seconds_count", &[]);
+            (ready as usize == self.count && served as usize >= self.count).then_some(())
+        });
+    }
+
+    pub fn rest(&self) {
+        std::thread::sleep(REST);
+    }
+
+    pub fn rotate_one(&self) {
+        let before = self.gauge("hotcert_controller_published_to_served_seconds_count", &[]);
+        let certificates: Api<ServiceCertificate> = Api::namespaced(self.client(), NAMESPACE);
+        let ask = json!({"metadata": {"annotations": {"hotcert.dev/rotate": "scale"}}});
+        let name = "mtls-demo-app00000";
+        self.runtime.block_on(certificates.patch(name, &PatchParams::default(), &Patch::Merge(ask))).unwrap();
+        within(DEADLINE, "the new leaf served", || {
+            (self.gauge("hotcert_controller_published_to_served_seconds_count", &[]) > before).then_some(())
+        });
+    }
+
+    pub fn roll_over(&self) {
+        let authorities: Api<CertificateAuthority> = Api::all(self.client());
+        let ask = json!({"metadata": {"annotations": {"hotcert.dev/rollover": "scale"}}});
+        self.runtime
+            .block_on(authorities.patch(AUTHORITY, &PatchParams::default(), &Patch::Merge(ask)))
+            .unwrap();
+        let phase = |phase: &str| self.gauge("hotcert_controller_rollover_phase", &[("phase", phase)]) > 0.0;
+        within(DEADLINE, "the rollover begun", || (!phase("Steady")).then_some(()));
+        let mut last = String::new();
+        within(DEADLINE, "the rollover ended", || {
+            std::thread::sleep(Duration::from_millis(100));
+            let waiting = self.gauge("hotcert_controller_rollover_waiting", &[]);
+            let at = ["Steady", "Distributing", "Reissuing", "Retiring"]
+                .into_iter()
+                .find(|at| phase(at))
+                .unwrap_or("-");
+            if at != last {
+                eprintln!("  {at}, waiting for {waiting}");
+                last = at.to_owned();
+            }
+            (at == "Steady").then_some(())
+        });
+    }
+}
+
+fn pod(number: u32) -> Pod {
+    let secret = secret(number);
+    serde_json::from_value(json!({
+        "metadata": {"name": format!("app{number:05}"), "annotations": {"hotcert.dev/secret": secret}},
+        "spec": {
+            "nodeName": "node", "automountServiceAccountToken": false,
+            "containers": [{
+                "name": "hotcert-agent", "image": "hotcert-agent",
+                "env": [{"name": "HOTCERT_SECRET", "value": secret}],
+            }],
+            "volumes": [{"name": "hotcert-identity", "secret": {"secretName": secret}}],
+        },
+    }))
+    .unwrap()
+}

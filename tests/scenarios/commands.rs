@@ -1,0 +1,235 @@
+//! A person's commands on one machine (`--dir`): the whole control plane without a cluster, with real
+//! agents that serve what it publishes and prove it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use kit::agent::{Agent, Launch, program};
+use kit::app::App;
+use kit::client::{both, served};
+use kit::pki::{Credentials, serial, write};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const AUTHORITY: &str = "root-local-shop";
+
+/// A directory with an authority and a certificate for each of these services, each behind an agent.
+struct Place {
+    home: TempDir,
+    services: Vec<Service>,
+}
+
+struct Service {
+    name: &'static str,
+    agent: Agent,
+    _app: App,
+}
+
+impl Place {
+    fn with(names: &[&'static str]) -> Self {
+        let mut place = Self { home: TempDir::new().unwrap(), services: Vec::new() };
+        for name in names {
+            place.said(&["issue", &certificate(name), "--authority", AUTHORITY, "--create-authority"]);
+            let app = App::default();
+            let agent = Launch::new(&place.secret(name)).inbound("", app.address).ready();
+            place.register(name, agent.address("proof"), Some(agent.address("admin")));
+            place.services.push(Service { name, agent, _app: app });
+        }
+        place
+    }
+
+    /// As README says: a file names an agent.
+    fn register(&self, name: &str, proof: SocketAddr, admin: Option<SocketAddr>) {
+        let pods = self.home.path().join("pods/shop");
+        std::fs::create_dir_all(&pods).unwrap();
+        let admin = admin.map(|admin| format!("admin: {admin}\n")).unwrap_or_default();
+        write(&pods.join(format!("{name}.yaml")), format!("secret: {name}-tls\nproof: {proof}\n{admin}"));
+    }
+
+    fn secret(&self, name: &str) -> PathBuf {
+        self.home.path().join(format!("secrets/shop/{name}-tls"))
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut hotcert = Command::new(program("hotcert"));
+        hotcert.args(args).arg("--dir").arg(self.home.path()).env_remove("HOTCERT_DIR");
+        hotcert.output().unwrap()
+    }
+
+    /// What it prints, which must not fail.
+    #[track_caller]
+    fn said(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "hotcert {args:?}: {}", both(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.said(&[args, &["--json"]].concat())).unwrap()
+    }
+
+    /// What it says when it fails, which it must.
+    #[track_caller]
+    fn refused(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(1), "hotcert {args:?}: {}", both(&output));
+        both(&output)
+    }
+
+    fn service(&self, name: &str) -> &Service {
+        self.services.iter().find(|service| service.name == name).unwrap()
+    }
+
+    /// What OpenSSL is shown, as a client with the service's own identity.
+    fn shown(&self, name: &str) -> String {
+        let files = self.secret(name);
+        let who =
+            Credentials { cert: files.join("tls.crt"), key: files.join("tls.key"), ca: files.join("ca.crt") };
+        served(self.service(name).agent.address("inbound"), &who).expect("OpenSSL is let in")
+    }
+
+    fn roots(&self, name: &str) -> Vec<String> {
+        let served = self.service(name).agent.health()["served"]["roots"].clone();
+        served.as_array().unwrap().iter().map(|root| root["sha256"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn certificate(name: &str) -> String {
+    format!("shop/mtls-local-{name}")
+}
+
+fn serial_in(status: &Value) -> String {
+    serial(status["status"]["serial"].as_str().unwrap())
+}
+
+#[test]
+fn a_certificate_is_issued_rotated_and_rolled_back_and_openssl_sees_each() {
+    let place = Place::with(&["payments"]);
+    let first = place.shown("payments");
+
+    let rotated = place.json(&["rotate", "shop/mtls-local-payments"]);
+    assert_eq!(rotated["status"]["served"]["serving"], 1, "{rotated:#}");
+    assert_eq!(place.shown("payments"), serial_in(&rotated));
+    assert_ne!(place.shown("payments"), first);
+
+    let back = place.json(&["rollback", "shop/mtls-local-payments"]);
+    assert_eq!(serial_in(&back), first);
+    assert_eq!(place.shown("payments"), first);
+    let again = place.refused(&["rollback", "shop/mtls-local-payments"]);
+    assert!(again.contains("no version before"), "{again}");
+    let unknown = place.refused(&["rollback", "shop/mtls-local-payments", "--to", "99"]);
+    assert!(unknown.contains("version 99 is not kept"), "{unknown}");
+
+    let forth = place.json(&["rollback", "shop/mtls-local-payments", "--to", "2"]);
+    assert_eq!(serial_in(&forth), serial_in(&rotated));
+    let history = place.json(&["history", "shop/mtls-local-payments"]);
+    let versions = history["versions"].as_array().unwrap();
+    assert_eq!(versions.len(), 4, "{history:#}");
+    assert_eq!((&versions[2]["copyOf"], &versions[3]["copyOf"]), (&1.into(), &2.into()));
+    assert_eq!(history["published"], 4);
+}
+
+#[test]
+fn a_root_is_rolled_over_on_proof_and_no_pod_is_left_behind() {
+    let place = Place::with(&["payments", "storefront"]);
+    let old = place.roots("payments");
+    let said = place.said(&["rollover", AUTHORITY, "--watch", "--reason", "a Tuesday"]);
+    assert!(said.contains("Steady"), "{said}");
+    let new = place.roots("payments");
+    assert_eq!((new.len(), place.roots("storefront")), (1, new.clone()));
+    assert_ne!(new, old);
+    let history = place.json(&["history", AUTHORITY]);
+    assert_eq!(history["rollovers"][0]["why"], "asked for: a Tuesday", "{history:#}");
+    // A leaf under the root that is gone is no more to be had.
+    let refused = place.refused(&["rollback", "shop/mtls-local-payments"]);
+    assert!(refused.contains("today's trust rejects"), "{refused}");
+}
+
+#[test]
+fn a_rollover_holds_at_a_pod_that_hangs_names_it_and_goes_on_when_it_is_back() {
+    let place = Place::with(&["payments", "storefront"]);
+    let old = place.roots("payments");
+    place.service("payments").agent.signal(Signal::STOP);
+    let held = place.refused(&["rollover", AUTHORITY, "--watch", "--timeout", "12s"]);
+    assert!(held.contains("Distributing: waits for shop/payments"), "{held}");
+    let status = place.json(&["status"]);
+    assert_eq!(status["authorities"][0]["status"]["phase"], "Distributing");
+    assert!(place.roots("storefront").contains(&old[0]), "nothing was taken away");
+    let trouble = place.refused(&["check"]);
+    assert!(trouble.contains("waits for shop/payments"), "{trouble}");
+
+    place.service("payments").agent.signal(Signal::CONT);
+    // It goes on by itself: whoever looks does the work.
+    place.said(&["rollover", AUTHORITY, "--watch", "--reverse", "--reason", "second thoughts"]);
+    assert_eq!((place.roots("payments"), place.roots("storefront")), (old.clone(), old));
+    assert_eq!(place.json(&["history", AUTHORITY])["rollovers"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_pod_is_left_behind_by_name_and_for_a_reason_only() {
+    let place = Place::with(&["payments", "storefront"]);
+    place.service("payments").agent.signal(Signal::STOP);
+    place.refused(&["rollover", AUTHORITY, "--watch", "--timeout", "12s"]);
+    let nameless = place.run(&["rollover", AUTHORITY, "--override", "shop/payments"]);
+    assert!(!nameless.status.success() && both(&nameless).contains("--reason"), "{}", both(&nameless));
+    let stranger = place.refused(&["rollover", AUTHORITY, "--override", "shop/nobody", "--reason", "gone"]);
+    assert!(stranger.contains("no pod of that name holds the step"), "{stranger}");
+    let done =
+        ["rollover", AUTHORITY, "--watch", "--override", "shop/payments", "--reason", "it is being replaced"];
+    place.said(&done);
+    let history = place.json(&["history", AUTHORITY]);
+    let exempt = history["rollovers"][0]["exempt"][0].as_str().unwrap();
+    assert!(exempt.contains("shop/payments") && exempt.contains("it is being replaced"), "{exempt}");
+}
+
+#[test]
+fn a_compromised_root_goes_at_once_and_its_cost_is_said_before() {
+    let place = Place::with(&["payments", "storefront"]);
+    let old = place.roots("payments").remove(0);
+    let remove = ["rollover", AUTHORITY, "--remove-root", &old[..16], "--reason", "its key leaked"];
+    let cost = place.said(&remove);
+    assert!(cost.contains("2 certificates") && cost.contains("Nothing was done"), "{cost}");
+    assert!(place.roots("payments").contains(&old));
+    place.said(&[&remove[..], &["--yes", "--watch"]].concat());
+    for name in ["payments", "storefront"] {
+        assert!(!place.roots(name).contains(&old), "{name} trusts it still");
+    }
+}
+
+#[test]
+fn a_drill_counts_what_the_agents_lost() {
+    let place = Place::with(&["payments"]);
+    let report = place.json(&["drill", "shop/mtls-local-payments"]);
+    assert_eq!((&report["pods"], &report["serving"]), (&1.into(), &1.into()), "{report:#}");
+    assert!(report["publishedToServedSeconds"].as_f64().unwrap() < 20.0, "{report:#}");
+    assert_eq!((&report["lost"], &report["unread"]), (&serde_json::json!({}), &serde_json::json!([])));
+    // Whom nobody can ask is not passed over in silence.
+    place.register("payments", place.service("payments").agent.address("proof"), None);
+    let unread = place.refused(&["drill", "shop/mtls-local-payments"]);
+    assert!(unread.contains("admin"), "{unread}");
+}
+
+#[test]
+fn what_is_asked_for_in_vain_says_what_to_do() {
+    let place = Place::with(&["payments"]);
+    place.said(&["check"]);
+    for (args, said) in [
+        (&["rotate", "shop/mtls-local-nobody"][..], "there is no certificate shop/mtls-local-nobody"),
+        (&["rollover", "root-local-nobody"], "there is no authority root-local-nobody"),
+        (&["issue", "shop/mtls-local-payments", "--authority", AUTHORITY], "exists already"),
+        (&["issue", "shop/payments", "--authority", AUTHORITY], "TYPE-CLUSTER-MICROSERVICE"),
+        (&["issue", "bank/mtls-local-vault", "--authority", AUTHORITY], "does not allow the namespace bank"),
+        (
+            &["issue", "shop/mtls-local-x", "--authority", AUTHORITY, "--dns-name", "example.com"],
+            "example.com is not under shop.svc",
+        ),
+        (&["issue", "shop/mtls-local-y", "--authority", "root-local-none", "--timeout", "1s"], "NoAuthority"),
+        (&["rollover", AUTHORITY, "--reverse"], "no rollover is under way"),
+    ] {
+        let refused = place.refused(args);
+        assert!(refused.contains(said), "{said:?} in {refused}");
+    }
+}

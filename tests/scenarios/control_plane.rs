@@ -1,0 +1,260 @@
+//! The control plane in a cluster: two replicas with the rights of the manifests and no others, a real
+//! API server, and real agents that follow their Secrets through it and prove what they serve.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kit::agent::{Agent, Launch, program};
+use kit::app::App;
+use kit::client::{both, served};
+use kit::kube::{Account, ApiServer};
+use kit::pki::{Credentials, Pair, serial, write};
+use kit::{until, within};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::manifests::objects::folder;
+
+const SYSTEM: &str = "hotcert-system";
+const AUTHORITY: &str = "root-demo-shop";
+const PROOF: u16 = 9643;
+/// A lease lasts 15 s; then come the looks of the next leader.
+const TAKEOVER: Duration = Duration::from_secs(60);
+
+struct Cluster {
+    server: ApiServer,
+    account: Account,
+    home: TempDir,
+}
+
+struct Service {
+    name: &'static str,
+    agent: Agent,
+    _app: App,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let server = ApiServer::start();
+        for namespace in [SYSTEM, "shop"] {
+            server.namespace(namespace);
+        }
+        let account = server.service_account(SYSTEM, "hotcert-controller");
+        let cluster = Self { server, account, home: TempDir::new().unwrap() };
+        cluster.apply("base/crds.yaml");
+        cluster.apply("base/rbac.yaml");
+        cluster.apply("demo/control-plane.yaml");
+        until("the objects to be known", || {
+            let listed = cluster.server.kubectl(&["get", "hca,hcert", "-A"], "");
+            listed.status.success().then_some(())
+        });
+        cluster.apply("demo/certificates.yaml");
+        cluster
+    }
+
+    fn apply(&self, file: &str) {
+        let file = folder(file);
+        let output = self.server.kubectl(&["apply", "-f", file.to_str().unwrap()], "");
+        assert!(output.status.success(), "{}", both(&output));
+    }
+
+    fn controller(&self) -> Agent {
+        Launch::controller(&self.account.kubeconfig).args(["--namespace", SYSTEM]).start()
+    }
+
+    /// An agent that follows the Secret of this service through the API, and the pod that it would be in.
+    fn service(&self, name: &'static str) -> Service {
+        let secret = format!("{name}-tls");
+        let account = self.server.service_account("shop", name);
+        self.server.grant(&account, &secret);
+        let (app, address) = (App::default(), address());
+        let proof = SocketAddr::from((address, PROOF)).to_string();
+        let agent = Launch::bare(3)
+            .args(["--log-format", "json", "--admin", "127.0.0.1:0", "--proof", &proof])
+            .args(["--secret", &format!("shop/{secret}"), "--kubeconfig"])
+            .args([&account.kubeconfig])
+            .args(["--inbound", &format!("127.0.0.1:0={}", app.address)])
+            .ready();
+        self.pod(name, address, json!([{"name": "app", "image": "app"}, {
+            "name": "hotcert-agent", "image": "hotcert-agent", "env": [{"name": "HOTCERT_SECRET", "value": secret}],
+        }]));
+        Service { name, agent, _app: app }
+    }
+
+    /// A pod that mounts the Secret of this service, as it is when kubelet has started it.
+    fn pod(&self, name: &str, address: Ipv4Addr, containers: Value) {
+        let secret = format!("{name}-tls");
+        self.server.create::<Pod>(
+            "shop",
+            json!({
+                "metadata": {"name": name, "annotations": {"hotcert.dev/secret": secret}},
+                "spec": {
+                    "nodeName": "node", "automountServiceAccountToken": false, "containers": containers,
+                    "volumes": [{"name": "hotcert-identity", "secret": {"secretName": secret}}],
+                },
+            }),
+        );
+        let status = json!({"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}});
+        let pods = self.server.api::<Pod>("shop");
+        self.server.run(pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status))).unwrap();
+    }
+
+    fn secret(&self, name: &str) -> Option<Secret> {
+        self.server.run(self.server.api::<Secret>("shop").get_opt(&format!("{name}-tls"))).unwrap()
+    }
+
+    #[track_caller]
+    fn wait_published(&self, name: &str) {
+        within(TAKEOVER, "the certificate published", || self.secret(name).map(drop));
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut hotcert = Command::new(program("hotcert"));
+        hotcert.args(args).arg("--kubeconfig").arg(self.server.admin_kubeconfig()).env_remove("HOTCERT_DIR");
+        hotcert.output().unwrap()
+    }
+
+    #[track_caller]
+    fn said(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "hotcert {args:?}: {}", both(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.said(&[args, &["--json"]].concat())).unwrap()
+    }
+
+    fn authority(&self) -> Value {
+        let fleet = self.json(&["status"]);
+        fleet["authorities"].as_array().unwrap().iter().find(|a| a["name"] == AUTHORITY).unwrap()["status"]
+            .clone()
+    }
+
+    fn shown(&self, service: &Service) -> String {
+        let data = self.secret(service.name).unwrap().data.unwrap();
+        let save = |name: &str| write(&self.home.path().join(name), &data[name].0);
+        let who = Credentials { cert: save("tls.crt"), key: save("tls.key"), ca: save("ca.crt") };
+        served(service.agent.address("inbound"), &who).expect("OpenSSL is let in")
+    }
+}
+
+/// An address of this machine that no other test has: the port of proofs is the same in every pod.
+fn address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let own = (std::process::id() << 4 | NEXT.fetch_add(1, Ordering::Relaxed)) & 0x003f_ffff;
+    Ipv4Addr::from_bits(0x7f80_0000 | own)
+}
+
+fn roots(agent: &Agent) -> Vec<String> {
+    let roots = agent.health()["served"]["roots"].clone();
+    roots.as_array().unwrap().iter().map(|root| root["sha256"].as_str().unwrap().to_owned()).collect()
+}
+
+fn leads(controller: &Agent) -> bool {
+    controller.health()["leading"] == true
+}
+
+#[test]
+fn certificates_are_published_rotated_rolled_back_and_restored() {
+    let cluster = Cluster::start();
+    let _controller = cluster.controller();
+    cluster.wait_published("payments");
+    let payments = cluster.service("payments");
+
+    let rotated = cluster.json(&["rotate", "shop/mtls-demo-payments"]);
+    assert_eq!(rotated["status"]["served"]["serving"], 1, "{rotated:#}");
+    let second = serial(rotated["status"]["serial"].as_str().unwrap());
+    assert_eq!(cluster.shown(&payments), second);
+    cluster.said(&["rollback", "shop/mtls-demo-payments"]);
+    let first = cluster.shown(&payments);
+    assert_ne!(first, second);
+    let history = cluster.json(&["history", "shop/mtls-demo-payments"]);
+    let versions = history["versions"].as_array().unwrap();
+    assert_eq!((versions.len(), &versions[2]["copyOf"]), (3, &json!(1)), "{history:#}");
+    assert_eq!(serial(versions[1]["serial"].as_str().unwrap()), second);
+
+    // What somebody deletes or edits comes back, and the agent serves on.
+    let secrets = cluster.server.api::<Secret>("shop");
+    cluster.server.run(secrets.delete("payments-tls", &DeleteParams::default())).unwrap();
+    cluster.wait_published("payments");
+    let edit = json!({"stringData": {"tls.crt": "nonsense"}});
+    cluster.server.run(secrets.patch("payments-tls", &PatchParams::default(), &Patch::Merge(edit))).unwrap();
+    until("the edit undone", || {
+        let data = cluster.secret("payments")?.data?;
+        let leaf = String::from_utf8(data["tls.crt"].0.clone()).unwrap();
+        (leaf != "nonsense" && Pair::new(leaf, "").serial == first).then_some(())
+    });
+    assert_eq!(cluster.shown(&payments), first);
+
+    let table = cluster.server.kubectl(&["get", "hca,hcert", "-A"], "");
+    let table = both(&table);
+    assert!(
+        table.contains("Steady") && table.contains("payments-tls") && table.contains("Published"),
+        "{table}"
+    );
+    let events = both(&cluster.server.kubectl(&["get", "events", "-n", "shop"], ""));
+    assert!(events.contains("RolledBack"), "{events}");
+    // Its key is nobody's but the control plane's.
+    let key = ["auth", "can-i", "get", &format!("secrets/hotcert-ca-{AUTHORITY}"), "-n", SYSTEM];
+    let agent = ["--as", "system:serviceaccount:shop:payments"];
+    assert!(!cluster.server.kubectl(&[&key[..], &agent].concat(), "").status.success());
+}
+
+#[test]
+fn a_rollover_survives_its_leader_and_waits_for_a_pod_that_hangs() {
+    let cluster = Cluster::start();
+    let mut replicas = vec![cluster.controller(), cluster.controller()];
+    cluster.wait_published("storefront");
+    let (payments, storefront) = (cluster.service("payments"), cluster.service("storefront"));
+    let old = roots(&payments.agent);
+    within(TAKEOVER, "both served", || cluster.run(&["check"]).status.success().then_some(()));
+
+    payments.agent.signal(Signal::STOP);
+    cluster.said(&["rollover", AUTHORITY, "--reason", "a Tuesday"]);
+    within(TAKEOVER, "the pod that holds the step to be named", || {
+        let waiting = cluster.authority()["rollover"]["waiting"].as_array().cloned().unwrap_or_default();
+        (waiting.len() == 1 && waiting[0].as_str().unwrap().contains("shop/payments")).then_some(())
+    });
+    assert_eq!(cluster.authority()["phase"], "Distributing");
+    assert_eq!(roots(&storefront.agent).len(), 2, "the old root is trusted still");
+
+    let leader = replicas.iter().position(leads).expect("a leader");
+    drop(replicas.remove(leader));
+    payments.agent.signal(Signal::CONT);
+    within(TAKEOVER, "the other replica to lead", || leads(&replicas[0]).then_some(()));
+    within(TAKEOVER, "the rollover to end", || (cluster.authority()["phase"] == "Steady").then_some(()));
+    for service in [&payments, &storefront] {
+        let new = roots(&service.agent);
+        assert!(new.len() == 1 && new != old, "{} trusts {new:?}", service.name);
+        cluster.shown(service);
+    }
+}
+
+#[test]
+fn a_pod_without_an_agent_holds_a_rollover_until_a_person_says_otherwise() {
+    let cluster = Cluster::start();
+    let _controller = cluster.controller();
+    cluster.wait_published("payments");
+    let _payments = cluster.service("payments");
+    cluster.pod("storefront", address(), json!([{"name": "app", "image": "app"}]));
+    let held = cluster.run(&["rollover", AUTHORITY, "--watch", "--timeout", "15s"]);
+    assert!(!held.status.success() && both(&held).contains("without an agent"), "{}", both(&held));
+    cluster.said(&[
+        "rollover",
+        AUTHORITY,
+        "--watch",
+        "--override",
+        "shop/storefront",
+        "--reason",
+        "it reads no certificate",
+    ]);
+    let history = cluster.json(&["history", AUTHORITY]);
+    assert!(history["rollovers"][0]["exempt"][0].as_str().unwrap().contains("it reads no certificate"));
+}

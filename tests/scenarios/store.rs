@@ -1,0 +1,551 @@
+//! The store that is a cluster, before a real API server and with the rights that the manifests give and
+//! no others: what is written is seen in the next look, what is somebody else's is left alone, and a
+//! namespace without the right holds up nobody but itself.
+
+use std::time::{Duration, SystemTime};
+
+use hotcert::authority::{Authority, AuthorityRequest, LeafRequest};
+use hotcert::facts::roots;
+use hotcert::keyring::{Keyring, RootId};
+use hotcert::observed::{
+    Certificate, Fingerprint, Held, ObjectName, Observed, Publication, Published, Stamp,
+};
+use hotcert::resource::{AuthorityStatus, CertificateStatus, Condition, RolloverStatus};
+use hotcert::store::kubernetes::KubernetesStore;
+use hotcert::store::{About, Contents, Kept, News, Store as _, StoreError};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kit::client::both;
+use kit::kube::{Account, ApiServer};
+use kit::until;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::manifests::objects::folder;
+
+const SYSTEM: &str = "hotcert-system";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+struct Cluster {
+    store: KubernetesStore,
+    server: ApiServer,
+    _account: Account,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let server = ApiServer::start();
+        for namespace in [SYSTEM, "shop", "bank"] {
+            server.namespace(namespace);
+        }
+        let account = server.service_account(SYSTEM, "hotcert-controller");
+        for file in ["base/crds.yaml", "base/rbac.yaml", "demo/control-plane.yaml"] {
+            kubectl(&server, &["apply", "-f", folder(file).to_str().unwrap()], "");
+        }
+        kubectl(&server, &["wait", "--for=condition=established", "crd", "--all"], "");
+        let client = server.client(&account.kubeconfig);
+        let start = async { KubernetesStore::start(client, SYSTEM.into(), true, Duration::from_millis(200)) };
+        let store = server.run(start);
+        Self { store, server, _account: account }
+    }
+
+    /// With an authority that names the namespace `shop`, and a certificate there.
+    fn with_a_certificate() -> Self {
+        let cluster = Self::start();
+        cluster.apply(authority("root-prod-shop", json!({"namespaces": ["shop", "bank"]})));
+        cluster.apply(certificate("shop", "mtls-prod-payments", json!({})));
+        cluster.until("the certificate seen", |observed| observed.certificates.get(&payments()).cloned());
+        cluster
+    }
+
+    #[track_caller]
+    fn apply(&self, object: Value) {
+        kubectl(&self.server, &["apply", "-f", "-"], &object.to_string());
+    }
+
+    #[track_caller]
+    fn refused(&self, object: Value, said: &str) {
+        let output = self.server.kubectl(&["apply", "-f", "-"], &object.to_string());
+        assert!(!output.status.success() && both(&output).contains(said), "{said}: {}", both(&output));
+    }
+
+    fn look(&self) -> Observed {
+        self.server.run(self.store.observe()).unwrap()
+    }
+
+    /// The next look in which it is so; a look is worth it when something changed.
+    #[track_caller]
+    fn until<T>(&self, what: &str, mut seen: impl FnMut(Observed) -> Option<T>) -> T {
+        until(what, || {
+            let found = seen(self.look());
+            if found.is_none() {
+                let changed = async {
+                    let _ = tokio::time::timeout(Duration::from_millis(100), self.store.changed()).await;
+                };
+                self.server.run(changed);
+            }
+            found
+        })
+    }
+
+    fn certificate(&self) -> Certificate {
+        self.look().certificates[&payments()].as_ref().clone()
+    }
+
+    #[track_caller]
+    fn publication(&self) -> Publication {
+        match self.certificate().published {
+            Published::Ours(publication) => publication,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[track_caller]
+fn kubectl(server: &ApiServer, args: &[&str], input: &str) -> String {
+    let output = server.kubectl(args, input);
+    assert!(output.status.success(), "kubectl {args:?}: {}", both(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn payments() -> ObjectName {
+    ObjectName::new("shop", "mtls-prod-payments")
+}
+
+fn authority(name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "hotcert.dev/v1alpha1", "kind": "CertificateAuthority", "metadata": {"name": name},
+        "spec": spec,
+    })
+}
+
+fn certificate(namespace: &str, name: &str, mut spec: Value) -> Value {
+    if spec["authority"].is_null() {
+        spec["authority"] = json!("root-prod-shop");
+    }
+    json!({
+        "apiVersion": "hotcert.dev/v1alpha1", "kind": "ServiceCertificate",
+        "metadata": {"namespace": namespace, "name": name}, "spec": spec,
+    })
+}
+
+fn root() -> Authority {
+    let request =
+        AuthorityRequest { common_name: "root".into(), lifetime: 365 * DAY, ..AuthorityRequest::default() };
+    Authority::create(&request, SystemTime::now()).unwrap()
+}
+
+fn kept(root: &Authority) -> Kept {
+    let request = LeafRequest {
+        common_name: "payments".into(),
+        dns_names: vec!["payments.shop.svc".into()],
+        lifetime: DAY,
+        ..LeafRequest::default()
+    };
+    let leaf = root.issue(&request, SystemTime::now()).unwrap();
+    Kept {
+        certificate: leaf.certificate_pem,
+        key: leaf.key_pem,
+        root: RootId::of(root),
+        made_for: "0123456789abcdef".into(),
+        created_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+        request: Some("r1".into()),
+        copy_of: None,
+    }
+}
+
+fn contents(kept: &Kept, root: &Authority, revision: u64) -> Contents {
+    Contents {
+        certificate: kept.certificate.clone(),
+        key: kept.key.clone(),
+        bundle: root.certificate_pem().to_owned(),
+        revision,
+        version: 1,
+        written_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_456),
+    }
+}
+
+fn fingerprint(kept: &Kept) -> Fingerprint {
+    Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes())
+}
+
+#[track_caller]
+fn overtaken<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+    assert!(matches!(result, Err(StoreError::Overtaken(_))), "{result:?}");
+}
+
+#[test]
+fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
+    let cluster = Cluster::with_a_certificate();
+    for (spec, said) in [
+        (json!({"algorithm": "rsa1024"}), "spec.algorithm"),
+        (json!({"history": -1}), "spec.history"),
+        (json!({"history": 0}), "spec.history"),
+        (json!({"lifetime": "soon"}), "spec.lifetime"),
+        (json!({"renewBefore": "-3d"}), "spec.renewBefore"),
+        (json!({"secretName": "Payments_TLS"}), "spec.secretName"),
+        (json!({"dnsNames": [""]}), "spec.dnsNames"),
+        (json!({"spiffeId": "https://example.com"}), "spec.spiffeId"),
+        (json!({"authority": ""}), "spec.authority"),
+    ] {
+        cluster.refused(certificate("shop", "mtls-prod-nonsense", spec), said);
+    }
+    for (spec, said) in [
+        (json!({}), "\"namespaces\""),
+        (json!({"namespaces": []}), "spec.namespaces"),
+        (json!({"namespaces": ["A b"]}), "spec.namespaces"),
+        (json!({"namespaces": ["*"], "leafLifetimeMax": "1 fortnight"}), "spec.leafLifetimeMax"),
+        (json!({"namespaces": ["*"], "import": {}}), "secretName"),
+    ] {
+        cluster.refused(authority("root-prod-nonsense", spec), said);
+    }
+    let full = json!({
+        "algorithm": "p384", "history": 3, "lifetime": "90d", "renewBefore": "1h 30m", "secretName": "a.b-c",
+        "dnsNames": ["a.shop.svc"], "spiffeId": "spiffe://cluster.local/ns/shop/sa/a",
+    });
+    cluster.apply(certificate("shop", "mtls-prod-full", full));
+
+    let conditions = |ready: &str| {
+        vec![Condition {
+            r#type: "Ready".into(),
+            status: ready.into(),
+            reason: "Why".into(),
+            ..Default::default()
+        }]
+    };
+    let rollover = RolloverStatus { waiting: vec!["shop/payments-0".into()], ..Default::default() };
+    let mut status = AuthorityStatus {
+        phase: Some("Distributing".into()),
+        certificates: Some(2),
+        rollover: Some(rollover),
+        conditions: conditions("True"),
+        ..Default::default()
+    };
+    cluster.server.run(cluster.store.report_authority("root-prod-shop", &status)).unwrap();
+    assert_eq!(cluster.look().authorities["root-prod-shop"].status, status, "in the next look");
+    let shown = kubectl(&cluster.server, &["get", "hca"], "");
+    for word in ["PHASE", "Distributing", "WAITING FOR", "shop/payments-0", "CERTIFICATES", "EXPIRES"] {
+        assert!(shown.contains(word), "{word} in\n{shown}");
+    }
+    // What a status does not say any more is not left standing.
+    (status.phase, status.rollover) = (Some("Steady".into()), None);
+    cluster.server.run(cluster.store.report_authority("root-prod-shop", &status)).unwrap();
+    let shown = kubectl(&cluster.server, &["get", "hca"], "");
+    assert!(shown.contains("Steady") && !shown.contains("payments-0"), "{shown}");
+
+    let status = CertificateStatus {
+        secret_name: Some("payments-tls".into()),
+        version: Some(4),
+        not_after: Some("2999-01-01T00:00:00Z".into()),
+        conditions: conditions("False"),
+        ..Default::default()
+    };
+    cluster.server.run(cluster.store.report_certificate(&payments(), &status)).unwrap();
+    assert_eq!(cluster.certificate().status, status);
+    let shown = kubectl(&cluster.server, &["get", "hcert", "-n", "shop"], "");
+    for word in ["READY", "SERVED", "False", "payments-tls", "4", "Why"] {
+        assert!(shown.contains(word), "{word} in\n{shown}");
+    }
+    let missing = cluster.server.run(cluster.store.report_authority("nobody", &AuthorityStatus::default()));
+    assert!(matches!(missing, Err(StoreError::Missing(_))), "{missing:?}");
+
+    // An Event may get lost, while the API server still learns of the right to write one.
+    let about = [
+        (About::Certificate(payments()), "shop", "servicecertificate"),
+        (About::Authority("root-prod-shop".into()), "default", "certificateauthority"),
+    ];
+    for (about, namespace, kind) in about {
+        let news = News { about, warning: true, reason: "Late", message: "nobody serves it".into() };
+        until("the event", || {
+            cluster.server.run(cluster.store.tell(&news));
+            let shown = kubectl(&cluster.server, &["get", "events", "-n", namespace], "");
+            (shown.contains("nobody serves it") && shown.contains(kind)).then_some(())
+        });
+    }
+
+    let annotate = ["annotate", "hcert", "-n", "shop", "mtls-prod-payments", "hotcert.dev/rollback=r7 to=2"];
+    kubectl(&cluster.server, &annotate, "");
+    let request = cluster.until("the request", |observed| {
+        observed.certificates[&payments()].requests.get("rollback").cloned()
+    });
+    assert_eq!((request.id.as_str(), request.words.as_str()), ("r7", "to=2"));
+}
+
+#[test]
+fn a_keyring_is_written_as_one_and_over_what_was_seen_alone() {
+    let cluster = Cluster::with_a_certificate();
+    let (run, store) = (&cluster.server, &cluster.store);
+    let name = "root-prod-shop";
+    let held = |observed: &Observed| observed.authorities[name].keyring.clone();
+    assert!(matches!(held(&cluster.look()), Held::None));
+    assert!(run.run(store.keyring(name)).unwrap().is_none());
+
+    let mut keyring = Keyring::new(root());
+    run.run(store.put_keyring(name, &keyring, None)).unwrap();
+    let Held::Ring(ring) = held(&cluster.look()) else { panic!("not in the next look") };
+    assert_eq!(ring.roots.len(), 1);
+    let (again, stamp) = run.run(store.keyring(name)).unwrap().unwrap();
+    assert_eq!((&again.state, &stamp), (&keyring.state, &ring.stamp));
+    overtaken(run.run(store.put_keyring(name, &Keyring::new(root()), None)));
+    overtaken(run.run(store.put_keyring(name, &Keyring::new(root()), Some(&Stamp("1".into())))));
+
+    let second = keyring.add(root());
+    keyring.state.begin(second, "asked".into(), SystemTime::UNIX_EPOCH);
+    run.run(store.put_keyring(name, &keyring, Some(&stamp))).unwrap();
+    overtaken(run.run(store.put_keyring(name, &keyring, Some(&stamp))));
+    let Held::Ring(ring) = held(&cluster.look()) else { panic!("no ring") };
+    assert_eq!((ring.state, ring.roots.len()), (keyring.state.clone(), 2));
+
+    // Spoilt by hand: nothing is written over it, and it comes back when it is mended.
+    let secrets = run.api::<Secret>(SYSTEM);
+    let object = run.run(secrets.get("hotcert-ca-root-prod-shop")).unwrap();
+    assert_eq!(
+        (object.type_.as_deref(), object.metadata.owner_references),
+        (Some("hotcert.dev/keyring"), None)
+    );
+    let state = |text: &[u8]| {
+        let value = k8s_openapi::ByteString(text.to_vec());
+        let patch = Patch::Merge(json!({"data": {"state.json": value}}));
+        run.run(secrets.patch("hotcert-ca-root-prod-shop", &PatchParams::default(), &patch)).unwrap();
+    };
+    state(b"{}");
+    let why = cluster.until("an unreadable keyring", |observed| match held(&observed) {
+        Held::Unreadable(why) => Some(why),
+        _ => None,
+    });
+    assert!(why.contains("hotcert-ca-root-prod-shop") && why.contains("state.json"), "{why}");
+    let malformed = run.run(store.keyring(name));
+    assert!(matches!(malformed, Err(StoreError::Malformed { .. })), "{malformed:?}");
+    state(&object.data.unwrap()["state.json"].0);
+    cluster.until("the keyring back", |observed| matches!(held(&observed), Held::Ring(_)).then_some(()));
+
+    // A root that somebody put there.
+    let import = |observed: &Observed| observed.authorities["root-prod-own"].import.clone();
+    cluster.apply(authority(
+        "root-prod-own",
+        json!({"namespaces": ["*"], "import": {"secretName": "own-root"}}),
+    ));
+    let missing = cluster.until("the authority", |observed| {
+        observed.authorities.contains_key("root-prod-own").then(|| import(&observed)).flatten()
+    });
+    assert!(missing.unwrap_err().contains("there is no Secret own-root"));
+    let own = root();
+    let data = json!({"tls.crt": own.certificate_pem(), "tls.key": own.key_pem().as_str()});
+    let secret = json!({"metadata": {"name": "own-root"}, "type": "kubernetes.io/tls", "stringData": data});
+    run.create::<Secret>(SYSTEM, secret);
+    let found = cluster.until("the root to import", |observed| import(&observed)?.ok());
+    assert_eq!(found, RootId::of(&own));
+    let pem = run.run(store.import("own-root")).unwrap();
+    assert_eq!(RootId::of(&Authority::import(&pem.certificate, &pem.key).unwrap()), found);
+}
+
+#[test]
+fn versions_are_kept_for_good_and_a_target_is_mended_only_over_what_was_seen() {
+    let cluster = Cluster::with_a_certificate();
+    let (run, store, name) = (&cluster.server, &cluster.store, payments());
+    let root = root();
+    let versions = [kept(&root), kept(&root)];
+    run.run(store.keep(&name, 1, &versions[0])).unwrap();
+    run.run(store.keep(&name, 2, &versions[1])).unwrap();
+    overtaken(run.run(store.keep(&name, 2, &versions[0])));
+    let seen = cluster.certificate();
+    assert_eq!(seen.versions.keys().collect::<Vec<_>>(), [&1, &2], "in the next look");
+    assert_eq!(seen.versions[&1].fingerprint, fingerprint(&versions[0]));
+    assert_eq!(
+        (&seen.versions[&1].root, seen.versions[&1].created_at),
+        (&RootId::of(&root), versions[0].created_at)
+    );
+    let again = run.run(store.kept(&name, 2)).unwrap();
+    assert_eq!((&again.key, &again.certificate), (&versions[1].key, &versions[1].certificate));
+    let secrets = run.api::<Secret>("shop");
+    let object = run.run(secrets.get("mtls-prod-payments.v1")).unwrap();
+    assert_eq!(
+        (object.immutable, &object.metadata.owner_references.unwrap()[0].uid),
+        (Some(true), &seen.uid)
+    );
+    let edit = Patch::Merge(json!({"data": {"tls.key": "YQ=="}}));
+    let edited = run.run(secrets.patch("mtls-prod-payments.v1", &PatchParams::default(), &edit));
+    assert!(edited.unwrap_err().to_string().contains("immutable"));
+    run.run(store.prune(&name, 1)).unwrap();
+    run.run(store.prune(&name, 1)).unwrap();
+    assert_eq!(cluster.certificate().versions.keys().collect::<Vec<_>>(), [&2]);
+    let missing = run.run(store.kept(&name, 1));
+    assert!(matches!(missing, Err(StoreError::Missing(_))), "{missing:?}");
+    let nobody = run.run(store.keep(&ObjectName::new("shop", "mtls-prod-nobody"), 1, &versions[0]));
+    assert!(matches!(nobody, Err(StoreError::Missing(_))), "{nobody:?}");
+
+    assert!(matches!(cluster.certificate().published, Published::Absent));
+    let publish = |revision: u64, over: Option<&Stamp>| {
+        run.run(store.publish(&name, "payments-tls", &contents(&versions[1], &root, revision), over))
+    };
+    publish(1, None).unwrap();
+    let first = cluster.publication();
+    assert_eq!((first.revision, &first.fingerprint), (1, &fingerprint(&versions[1])));
+    assert_eq!(
+        (&first.roots, first.written_at),
+        (
+            &roots(root.certificate_pem().as_bytes()),
+            SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_456),
+        )
+    );
+    overtaken(publish(2, None));
+    publish(2, Some(&first.stamp)).unwrap();
+    overtaken(publish(3, Some(&first.stamp)));
+    assert_eq!(cluster.publication().revision, 2);
+
+    // By hand: another key; then gone.
+    let edit = Patch::Merge(json!({"data": {"tls.key": "YQ=="}, "metadata": {"labels": {"team": "a"}}}));
+    run.run(secrets.patch("payments-tls", &PatchParams::default(), &edit)).unwrap();
+    let edited = cluster.until("the edit", |observed| match &observed.certificates[&name].published {
+        Published::Ours(publication) if publication.fingerprint != first.fingerprint => {
+            Some(publication.clone())
+        }
+        _ => None,
+    });
+    publish(3, Some(&edited.stamp)).unwrap();
+    assert_eq!(cluster.publication().fingerprint, first.fingerprint);
+    let mended = run.run(secrets.get("payments-tls")).unwrap();
+    assert_eq!(mended.metadata.labels.unwrap()["team"], "a", "what others wrote beside it stays");
+    run.run(secrets.delete("payments-tls", &DeleteParams::default())).unwrap();
+    cluster.until("the loss", |observed| {
+        matches!(observed.certificates[&name].published, Published::Absent).then_some(())
+    });
+    publish(4, None).unwrap();
+    assert_eq!(cluster.publication().revision, 4);
+
+    // The certificate goes, and what pods serve stays.
+    kubectl(&cluster.server, &["delete", "hcert", "-n", "shop", "mtls-prod-payments"], "");
+    let orphan = cluster.until("an orphan", |observed| {
+        observed.foreign.get(&ObjectName::new("shop", "payments-tls")).cloned()
+    });
+    assert!(orphan.orphan && orphan.leaf.is_some());
+    run.run(secrets.get("payments-tls")).unwrap();
+}
+
+#[test]
+fn secrets_of_others_are_watched_if_they_ask_and_never_written() {
+    let cluster = Cluster::with_a_certificate();
+    let (run, name) = (&cluster.server, payments());
+    let root = root();
+    let version = kept(&root);
+    let publish =
+        || run.run(cluster.store.publish(&name, "payments-tls", &contents(&version, &root, 1), None));
+    let theirs = |name: &str, labels: Value| {
+        let data = json!({"tls.crt": version.certificate, "tls.key": "theirs"});
+        let metadata = json!({"name": name, "labels": labels});
+        run.create::<Secret>(
+            "shop",
+            json!({"metadata": metadata, "type": "kubernetes.io/tls", "stringData": data}),
+        )
+    };
+    theirs("payments-tls", json!({"app.kubernetes.io/managed-by": "Helm"}));
+    overtaken(publish());
+    let Published::Foreign(whose) = cluster.certificate().published else { panic!("not foreign") };
+    assert!(whose.contains("Helm"), "{whose}");
+    let secrets = run.api::<Secret>("shop");
+    assert_eq!(run.run(secrets.get("payments-tls")).unwrap().data.unwrap()["tls.key"].0, b"theirs");
+    run.run(secrets.delete("payments-tls", &DeleteParams::default())).unwrap();
+    cluster.until("the way free", |observed| {
+        matches!(observed.certificates[&name].published, Published::Absent).then_some(())
+    });
+    publish().unwrap();
+    cluster.publication();
+
+    // Two certificates of one Secret: the second waits.
+    cluster.apply(certificate("shop", "mtls-prod-second", json!({"secretName": "payments-tls"})));
+    let second = ObjectName::new("shop", "mtls-prod-second");
+    let whose =
+        cluster.until("the second", |observed| match &observed.certificates.get(&second)?.published {
+            Published::Foreign(whose) => Some(whose.clone()),
+            _ => None,
+        });
+    assert!(whose.contains("mtls-prod-payments"), "{whose}");
+
+    theirs("from-cert-manager", json!({"hotcert.dev/watch": "true"}));
+    let watched = ObjectName::new("shop", "from-cert-manager");
+    let found = cluster.until("it watched", |observed| observed.foreign.get(&watched).cloned());
+    assert!(!found.orphan && found.leaf.is_some());
+    run.run(secrets.delete("from-cert-manager", &DeleteParams::default())).unwrap();
+    cluster.until("it gone", |observed| (!observed.foreign.contains_key(&watched)).then_some(()));
+}
+
+#[test]
+fn a_namespace_without_its_role_binding_is_closed_until_it_is_bound_and_others_go_on() {
+    let cluster = Cluster::with_a_certificate();
+    let name = ObjectName::new("bank", "mtls-prod-ledger");
+    cluster.apply(certificate("bank", "mtls-prod-ledger", json!({})));
+    let why =
+        cluster.until("a closed namespace", |observed| match &observed.certificates.get(&name)?.published {
+            Published::Closed(why) => Some(why.clone()),
+            _ => None,
+        });
+    let (_, command) = why.split_once("kubectl ").expect("what to do about it");
+    assert!(matches!(cluster.certificate().published, Published::Absent), "the other goes on");
+    let root = root();
+    let version = kept(&root);
+    let keep = || cluster.server.run(cluster.store.keep(&name, 1, &version));
+    let refused = keep();
+    assert!(
+        matches!(&refused, Err(StoreError::Failed { cause, .. }) if cause.contains("403")),
+        "{refused:?}"
+    );
+
+    let command: Vec<_> = command.split_whitespace().collect();
+    kubectl(&cluster.server, &command, "");
+    cluster.until("an open namespace", |observed| {
+        matches!(observed.certificates[&name].published, Published::Absent).then_some(())
+    });
+    keep().unwrap();
+    assert_eq!(cluster.look().certificates[&name].versions.len(), 1);
+}
+
+#[test]
+fn the_pods_that_serve_a_secret_are_listed_and_nudged() {
+    let cluster = Cluster::with_a_certificate();
+    let (run, store) = (&cluster.server, &cluster.store);
+    let pod = |name: &str, node: Option<&str>, secret: &str, agent: bool| {
+        let mut pod = json!({
+            "metadata": {"name": name, "annotations": {"hotcert.dev/secret": secret}},
+            "spec": {
+                "nodeName": node, "containers": [{"name": "app", "image": "app:1"}],
+                "volumes": [{"name": "tls", "secret": {"secretName": secret}}],
+            },
+        });
+        if agent {
+            let environment = json!([{"name": "HOTCERT_SECRET", "value": secret}]);
+            let agent = json!({"name": "hotcert-agent", "image": "a:1", "env": environment});
+            pod["spec"]["containers"].as_array_mut().unwrap().push(agent);
+        }
+        run.create::<Pod>("shop", pod);
+        let status = Patch::Merge(json!({"status": {"phase": "Running", "podIP": "10.1.2.3"}}));
+        let pods = run.api::<Pod>("shop");
+        run.run(pods.patch_status(name, &PatchParams::default(), &status)).unwrap();
+    };
+    pod("with-agent", Some("node-1"), "payments-tls", true);
+    pod("without-agent", Some("node-1"), "payments-tls", false);
+    pod("unscheduled", None, "payments-tls", true);
+    pod("another", Some("node-1"), "others-tls", true);
+    pod("ended", Some("node-1"), "payments-tls", true);
+    let ended = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+    run.run(run.api::<Pod>("shop").patch_status("ended", &PatchParams::default(), &ended)).unwrap();
+
+    let namespaces = ["shop", "bank"].map(str::to_owned).into();
+    let looks = run.run(store.pods(&namespaces));
+    let problem = looks["bank"].problem.as_deref().unwrap();
+    assert!(problem.contains("403"), "{problem}");
+    let mut pods = looks["shop"].pods.clone();
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    let names: Vec<_> = pods.iter().map(|pod| pod.name.as_str()).collect();
+    assert_eq!(names, ["with-agent", "without-agent"]);
+    let agent = pods[0].agent.as_ref().unwrap();
+    assert_eq!((agent.follows_api, agent.address), (true, Some("10.1.2.3:9643".parse().unwrap())));
+    assert!(pods[0].serves("payments-tls") && !pods[1].serves("payments-tls"));
+    assert!(pods[1].mounts.contains("payments-tls"));
+
+    assert!(cluster.look().nudge);
+    run.run(store.nudge(&ObjectName::new("shop", "with-agent"), 9)).unwrap();
+    let looks = run.run(store.pods(&namespaces));
+    let nudged: Vec<_> = looks["shop"].pods.iter().filter_map(|pod| pod.nudged).collect();
+    assert_eq!(nudged, [9]);
+    let gone = run.run(store.nudge(&ObjectName::new("shop", "gone"), 9));
+    assert!(matches!(gone, Err(StoreError::Missing(_))), "{gone:?}");
+}
