@@ -1,11 +1,11 @@
 //! News as Kubernetes Events, which `kubectl describe` shows with the object. One that cannot be written
-//! is lost: what matters stands in the status.
+//! is lost: what matters stands in the status. They are of the old form: of the new one, an API server
+//! of 1.20 takes none in `default` about what is in no namespace.
 
 use std::time::SystemTime;
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::core::ObjectMeta;
@@ -15,8 +15,8 @@ use crate::store::{About, News};
 
 /// Of an object that is in no namespace, events are in this one.
 const NOWHERE: &str = "default";
-const CONTROLLER: &str = "hotcert.dev/controller";
-/// As long as a note may be.
+const CONTROLLER: &str = "hotcert-controller";
+/// As long as a message is anywhere.
 const LONGEST: usize = 1024;
 
 /// The event, and the namespace that it goes into.
@@ -34,13 +34,13 @@ pub fn event(news: &News, uid: Option<String>, now: SystemTime) -> (String, Even
             namespace: Some(namespace.clone()),
             ..Default::default()
         },
-        action: Some(news.reason.to_owned()),
-        event_time: Some(MicroTime(at)),
-        note: Some(short(&news.message).to_owned()),
+        count: Some(1),
+        first_timestamp: Some(Time(at)),
+        last_timestamp: Some(Time(at)),
+        message: Some(short(&news.message).to_owned()),
         reason: Some(news.reason.to_owned()),
-        regarding: Some(regarding),
-        reporting_controller: Some(CONTROLLER.to_owned()),
-        reporting_instance: Some(CONTROLLER.to_owned()),
+        involved_object: regarding,
+        source: Some(EventSource { component: Some(CONTROLLER.to_owned()), ..Default::default() }),
         type_: Some(if news.warning { "Warning" } else { "Normal" }.to_owned()),
         ..Default::default()
     };
@@ -79,7 +79,7 @@ mod tests {
         let news = News { about, warning: true, reason: "Late", message };
         let (namespace, event) = event(&news, Some("u".into()), SystemTime::now());
         assert_eq!((namespace.as_str(), event.type_.as_deref()), ("shop", Some("Warning")));
-        assert_eq!(event.note.unwrap().len(), 1024);
+        assert_eq!(event.message.unwrap().len(), 1024);
         let news = News { about: About::Authority("root-prod-shop".into()), ..news };
         assert_eq!(super::event(&news, None, SystemTime::now()).0, "default");
     }
