@@ -98,6 +98,7 @@ fn the_base_is_what_kubernetes_1_20_takes() {
         "networking.k8s.io/v1",
         "admissionregistration.k8s.io/v1",
         "apiextensions.k8s.io/v1",
+        "hotcert.dev/v1alpha1",
     ];
     for object in ["base", "demo"].iter().flat_map(|name| objects(name)) {
         assert!(old.contains(&object["apiVersion"].as_str().unwrap()), "{}", title(&object));
