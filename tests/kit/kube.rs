@@ -5,6 +5,7 @@
 //! The processes die with the thread that started them, so start them on the test's own thread.
 
 mod files;
+mod hotcert;
 mod objects;
 mod process;
 
@@ -25,6 +26,7 @@ use tokio::runtime::Runtime;
 use crate::pki::write;
 use crate::{DEADLINE, client, within};
 use files::Files;
+pub use hotcert::SYSTEM;
 pub use objects::Account;
 use process::{Process, program};
 

@@ -2,6 +2,7 @@
 //! objects of its own, so that they can run against one store at the same time. What others do behind a
 //! store's back is done by a [`Hand`].
 
+mod by_hand;
 mod keyrings;
 mod objects;
 mod secrets;
@@ -13,6 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub use by_hand::ByHand;
 use hotcert::authority::{Authority, Leaf};
 use hotcert::facts;
 use hotcert::keyring::{Keyring, RootId, State};
@@ -33,11 +35,38 @@ use zeroize::Zeroizing;
 use crate::DEADLINE;
 use crate::pki;
 
+/// Hands the names of all promises to another macro.
+#[macro_export]
+macro_rules! every_promise_of_a_store {
+    ($each:ident) => {
+        $each! {
+            keyring_comes_back_and_signs_the_same
+            keyring_over_an_old_stamp_is_overtaken
+            keyring_is_created_once
+            keyring_forgets_roots_that_are_not_needed
+            version_is_kept_once_and_comes_back
+            version_is_pruned_again_and_again
+            publication_is_seen_as_it_was_written
+            published_version_is_recognised
+            publication_over_an_old_stamp_is_overtaken
+            deleted_secret_is_seen_and_written_again
+            edited_secret_is_seen_and_written_again
+            secret_of_somebody_else_is_not_touched
+            secret_of_another_certificate_is_not_touched
+            statuses_come_back
+            requests_appear_until_they_are_replaced
+            objects_are_created_once
+            root_to_import_is_seen
+            nothing_that_is_shown_has_a_key
+        }
+    };
+}
+
 /// It must be there before.
 pub const NAMESPACE: &str = "shop";
 
-/// What somebody does to Secrets past the store.
-pub trait Hand {
+/// What people do: to the objects, and to Secrets past the store.
+pub trait Hand: Editor {
     fn delete_secret(&self, secret: &ObjectName) -> impl Future<Output = ()>;
 
     /// Puts other contents into one of its files.
@@ -52,17 +81,19 @@ pub trait Hand {
     fn put_import(&self, name: &str, certificate: &str, key: &str) -> impl Future<Output = ()>;
 }
 
-/// Creates it.
-async fn authority<S: Editor>(store: &S, about: &str) -> String {
+/// Creates it, and waits until the store has heard of it.
+async fn authority(store: &impl Store, hand: &impl Hand, about: &str) -> String {
     let name = format!("root-prod-{about}");
-    store.create_authority(&name, &authority_spec()).await.unwrap();
+    hand.create_authority(&name, &authority_spec()).await.unwrap();
+    seen_authority(store, &name, |_| true).await;
     name
 }
 
-/// Creates it.
-async fn certificate<S: Editor>(store: &S, about: &str) -> ObjectName {
+/// Creates it, and waits until the store has heard of it.
+async fn certificate(store: &impl Store, hand: &impl Hand, about: &str) -> ObjectName {
     let name = ObjectName::new(NAMESPACE, format!("mtls-prod-{about}"));
-    store.create_certificate(&name, &spec()).await.unwrap();
+    hand.create_certificate(&name, &spec()).await.unwrap();
+    seen_certificate(store, &name, |_| true).await;
     name
 }
 

@@ -9,7 +9,7 @@ use hotcert::resource::{
 };
 use k8s_openapi::api::core::v1::Pod;
 use kit::agent::Launch;
-use kit::kube::{Account, ApiServer};
+use kit::kube::{Account, ApiServer, SYSTEM};
 use kit::metrics::Metrics;
 use kit::within;
 use kube::Api;
@@ -20,7 +20,6 @@ use tokio::runtime::Runtime;
 use crate::agents::{Agents, address, secret};
 use crate::cost::Measured;
 
-const SYSTEM: &str = "hotcert-system";
 const NAMESPACE: &str = "shop";
 const AUTHORITY: &str = "root-demo-shop";
 const AT_ONCE: usize = 16;
@@ -37,21 +36,7 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn create(count: usize) -> Self {
-        let server = ApiServer::start();
-        for namespace in [SYSTEM, NAMESPACE] {
-            server.namespace(namespace);
-        }
-        let account = server.service_account(SYSTEM, "hotcert-controller");
-        let manifests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("manifests");
-        for file in ["base/crds.yaml", "base/rbac.yaml", "demo/control-plane.yaml"] {
-            let file = manifests.join(file);
-            within(Duration::from_secs(60), "the manifests applied", || {
-                server.kubectl(&["apply", "-f", file.to_str().unwrap()], "").status.success().then_some(())
-            });
-        }
-        within(Duration::from_secs(60), "the objects to be known", || {
-            server.kubectl(&["get", "hca,hcert", "-A"], "").status.success().then_some(())
-        });
+        let (server, account) = ApiServer::with_hotcert(&[NAMESPACE]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let fleet = Self { count, server, account, runtime, controller: std::cell::OnceCell::new() };

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kit::agent::{Agent, Launch, program};
 use kit::app::App;
 use kit::client::{both, served};
-use kit::kube::{Account, ApiServer};
+use kit::kube::{Account, ApiServer, SYSTEM};
 use kit::pki::{Credentials, Pair, serial, write};
 use kit::{until, within};
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -20,7 +20,6 @@ use tempfile::TempDir;
 
 use crate::manifests::objects::folder;
 
-const SYSTEM: &str = "hotcert-system";
 const AUTHORITY: &str = "root-demo-shop";
 const PROOF: u16 = 9643;
 /// A lease lasts 15 s; then come the looks of the next leader.
@@ -40,27 +39,9 @@ struct Service {
 
 impl Cluster {
     fn start() -> Self {
-        let server = ApiServer::start();
-        for namespace in [SYSTEM, "shop"] {
-            server.namespace(namespace);
-        }
-        let account = server.service_account(SYSTEM, "hotcert-controller");
-        let cluster = Self { server, account, home: TempDir::new().unwrap() };
-        cluster.apply("base/crds.yaml");
-        cluster.apply("base/rbac.yaml");
-        cluster.apply("demo/control-plane.yaml");
-        until("the objects to be known", || {
-            let listed = cluster.server.kubectl(&["get", "hca,hcert", "-A"], "");
-            listed.status.success().then_some(())
-        });
-        cluster.apply("demo/certificates.yaml");
-        cluster
-    }
-
-    fn apply(&self, file: &str) {
-        let file = folder(file);
-        let output = self.server.kubectl(&["apply", "-f", file.to_str().unwrap()], "");
-        assert!(output.status.success(), "{}", both(&output));
+        let (server, account) = ApiServer::with_hotcert(&["shop"]);
+        server.apply("demo/certificates.yaml");
+        Self { server, account, home: TempDir::new().unwrap() }
     }
 
     fn controller(&self) -> Agent {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use hotcert::observed::{ObjectName, Published};
-use hotcert::resource::ServiceCertificateSpec;
+use hotcert::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
 use hotcert::store::directory::DirectoryStore;
-use hotcert::store::{Contents, Editor as _, Store as _};
+use hotcert::store::{About, Contents, Editor, Store as _, StoreError};
 use kit::agent::Launch;
 use kit::echo::Echo;
 use kit::pki::{self, Pair};
@@ -28,6 +28,24 @@ impl Directory {
 
     fn secret(&self, secret: &ObjectName) -> PathBuf {
         self.store.root().join("secrets").join(&secret.namespace).join(&secret.name)
+    }
+}
+
+impl Editor for Directory {
+    async fn ask(&self, about: &About, verb: &str, text: &str) -> Result<(), StoreError> {
+        self.store.ask(about, verb, text).await
+    }
+
+    async fn create_authority(&self, name: &str, spec: &CertificateAuthoritySpec) -> Result<(), StoreError> {
+        self.store.create_authority(name, spec).await
+    }
+
+    async fn create_certificate(
+        &self,
+        name: &ObjectName,
+        spec: &ServiceCertificateSpec,
+    ) -> Result<(), StoreError> {
+        self.store.create_certificate(name, spec).await
     }
 }
 
@@ -59,7 +77,7 @@ impl Hand for Directory {
     }
 }
 
-macro_rules! suite {
+macro_rules! one_by_one {
     ($($promise:ident)*) => {
         $(
             #[tokio::test]
@@ -71,26 +89,7 @@ macro_rules! suite {
     };
 }
 
-suite! {
-    keyring_comes_back_and_signs_the_same
-    keyring_over_an_old_stamp_is_overtaken
-    keyring_is_created_once
-    keyring_forgets_roots_that_are_not_needed
-    version_is_kept_once_and_comes_back
-    version_is_pruned_again_and_again
-    publication_is_seen_as_it_was_written
-    published_version_is_recognised
-    publication_over_an_old_stamp_is_overtaken
-    deleted_secret_is_seen_and_written_again
-    edited_secret_is_seen_and_written_again
-    secret_of_somebody_else_is_not_touched
-    secret_of_another_certificate_is_not_touched
-    statuses_come_back
-    requests_appear_until_they_are_replaced
-    objects_are_created_once
-    root_to_import_is_seen
-    nothing_that_is_shown_has_a_key
-}
+kit::every_promise_of_a_store!(one_by_one);
 
 #[test]
 fn agent_serves_what_is_published_in_the_directory() {

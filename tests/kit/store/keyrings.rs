@@ -2,8 +2,8 @@
 
 use super::*;
 
-pub async fn keyring_comes_back_and_signs_the_same<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let name = authority(store, "comes-back").await;
+pub async fn keyring_comes_back_and_signs_the_same(store: &impl Store, hand: &impl Hand) {
+    let name = authority(store, hand, "comes-back").await;
     assert!(store.keyring(&name).await.unwrap().is_none());
     assert!(matches!(seen_authority(store, &name, |_| true).await.keyring, Held::None));
 
@@ -27,8 +27,8 @@ pub async fn keyring_comes_back_and_signs_the_same<S: Store + Editor>(store: &S,
     assert_eq!(ring.roots, Ring::of(&keyring, stamp).roots);
 }
 
-pub async fn keyring_over_an_old_stamp_is_overtaken<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let name = authority(store, "old-stamp").await;
+pub async fn keyring_over_an_old_stamp_is_overtaken(store: &impl Store, hand: &impl Hand) {
+    let name = authority(store, hand, "old-stamp").await;
     let mut keyring = Keyring::new(pki::authority("root"));
     store.put_keyring(&name, &keyring, None).await.unwrap();
     let (_, first) = store.keyring(&name).await.unwrap().unwrap();
@@ -42,13 +42,13 @@ pub async fn keyring_over_an_old_stamp_is_overtaken<S: Store + Editor>(store: &S
     assert_eq!(came.state, keyring.state);
     assert_ne!(second, first);
     // Neither is one over what there never was.
-    let other = authority(store, "no-stamp").await;
+    let other = authority(store, hand, "no-stamp").await;
     overtaken(store.put_keyring(&other, &late, Some(&first)).await);
     assert!(store.keyring(&other).await.unwrap().is_none());
 }
 
-pub async fn keyring_is_created_once<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let name = authority(store, "created-once").await;
+pub async fn keyring_is_created_once(store: &impl Store, hand: &impl Hand) {
+    let name = authority(store, hand, "created-once").await;
     let (first, second) = (Keyring::new(pki::authority("first")), Keyring::new(pki::authority("second")));
     store.put_keyring(&name, &first, None).await.unwrap();
     overtaken(store.put_keyring(&name, &second, None).await);
@@ -57,8 +57,8 @@ pub async fn keyring_is_created_once<S: Store + Editor>(store: &S, _: &impl Hand
 }
 
 /// A root's key is gone with it.
-pub async fn keyring_forgets_roots_that_are_not_needed<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let name = authority(store, "forgets").await;
+pub async fn keyring_forgets_roots_that_are_not_needed(store: &impl Store, hand: &impl Hand) {
+    let name = authority(store, hand, "forgets").await;
     let mut keyring = Keyring::new(pki::authority("first"));
     let second = keyring.add(pki::authority("second"));
     store.put_keyring(&name, &keyring, None).await.unwrap();
@@ -70,13 +70,13 @@ pub async fn keyring_forgets_roots_that_are_not_needed<S: Store + Editor>(store:
     assert!(came.roots.keys().eq([&second]));
 }
 
-pub async fn root_to_import_is_seen<S: Store + Editor>(store: &S, hand: &impl Hand) {
+pub async fn root_to_import_is_seen(store: &impl Store, hand: &impl Hand) {
     let (name, root) = ("root-prod-imported", pki::authority("imported"));
     let spec = CertificateAuthoritySpec {
         import: Some(ImportSource { secret_name: "legacy".into() }),
         ..authority_spec()
     };
-    store.create_authority(name, &spec).await.unwrap();
+    hand.create_authority(name, &spec).await.unwrap();
     seen_authority(store, name, |seen| matches!(seen.import, Some(Err(_)))).await;
     missing(store.import("legacy").await.map(drop));
     hand.put_import("legacy", root.certificate_pem(), &root.key_pem()).await;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub async fn statuses_come_back<S: Store + Editor>(store: &S, _: &impl Hand) {
+pub async fn statuses_come_back(store: &impl Store, hand: &impl Hand) {
     let conditions = vec![Condition {
         r#type: "Ready".into(),
         status: "False".into(),
@@ -10,7 +10,7 @@ pub async fn statuses_come_back<S: Store + Editor>(store: &S, _: &impl Hand) {
         message: "it waits".into(),
         last_transition_time: "2026-01-31T09:15:00Z".into(),
     }];
-    let (ca, name) = (authority(store, "statuses").await, certificate(store, "statuses").await);
+    let (ca, name) = (authority(store, hand, "statuses").await, certificate(store, hand, "statuses").await);
     for revision in [1, 2] {
         let status = AuthorityStatus {
             observed_generation: Some(revision),
@@ -35,11 +35,11 @@ pub async fn statuses_come_back<S: Store + Editor>(store: &S, _: &impl Hand) {
     missing(store.report_certificate(&nobody, &CertificateStatus::default()).await);
 }
 
-pub async fn requests_appear_until_they_are_replaced<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let (ca, name) = (authority(store, "asked").await, certificate(store, "asked").await);
+pub async fn requests_appear_until_they_are_replaced(store: &impl Store, hand: &impl Hand) {
+    let (ca, name) = (authority(store, hand, "asked").await, certificate(store, hand, "asked").await);
     let request = |id: &str, words: &str| Request { id: id.into(), words: words.into() };
-    store.ask(&About::Authority(ca.clone()), "rollover", "r1 it is time").await.unwrap();
-    store.ask(&About::Authority(ca.clone()), "override", "o1").await.unwrap();
+    hand.ask(&About::Authority(ca.clone()), "rollover", "r1 it is time").await.unwrap();
+    hand.ask(&About::Authority(ca.clone()), "override", "o1").await.unwrap();
     let both = BTreeMap::from([
         ("rollover".to_owned(), request("r1", "it is time")),
         ("override".to_owned(), request("o1", "")),
@@ -48,25 +48,25 @@ pub async fn requests_appear_until_they_are_replaced<S: Store + Editor>(store: &
 
     let about = About::Certificate(name.clone());
     for id in ["a", "b"] {
-        store.ask(&about, "rotate", id).await.unwrap();
+        hand.ask(&about, "rotate", id).await.unwrap();
         seen_certificate(store, &name, |seen| seen.requests.get("rotate") == Some(&request(id, ""))).await;
     }
     let nobody = About::Certificate(ObjectName::new(NAMESPACE, "mtls-prod-nobody"));
-    missing(store.ask(&nobody, "rotate", "a").await);
+    missing(hand.ask(&nobody, "rotate", "a").await);
 }
 
-pub async fn objects_are_created_once<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let (ca, name) = (authority(store, "once").await, certificate(store, "once").await);
+pub async fn objects_are_created_once(store: &impl Store, hand: &impl Hand) {
+    let (ca, name) = (authority(store, hand, "once").await, certificate(store, hand, "once").await);
     let other = CertificateAuthoritySpec { namespaces: vec!["other".into()], ..Default::default() };
-    overtaken(store.create_authority(&ca, &other).await);
+    overtaken(hand.create_authority(&ca, &other).await);
     let other = ServiceCertificateSpec { authority: "root-prod-other".into(), ..Default::default() };
-    overtaken(store.create_certificate(&name, &other).await);
+    overtaken(hand.create_certificate(&name, &other).await);
     assert_eq!(seen_authority(store, &ca, |_| true).await.spec, authority_spec());
     assert_eq!(seen_certificate(store, &name, |_| true).await.spec, spec());
 }
 
-pub async fn nothing_that_is_shown_has_a_key<S: Store + Editor>(store: &S, hand: &impl Hand) {
-    let (ca, name) = (authority(store, "shown").await, certificate(store, "shown").await);
+pub async fn nothing_that_is_shown_has_a_key(store: &impl Store, hand: &impl Hand) {
+    let (ca, name) = (authority(store, hand, "shown").await, certificate(store, hand, "shown").await);
     let secret = secret(&name).name;
     let (root, leaf) = leaf();
     let keys = [root.key_pem(), leaf.key_pem.clone()];

@@ -2,8 +2,8 @@
 
 use super::*;
 
-pub async fn publication_is_seen_as_it_was_written<S: Store + Editor>(store: &S, hand: &impl Hand) {
-    let name = certificate(store, "published").await;
+pub async fn publication_is_seen_as_it_was_written(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "published").await;
     let secret = secret(&name);
     assert!(matches!(seen_certificate(store, &name, |_| true).await.published, Published::Absent));
     let (root, leaf) = leaf();
@@ -34,8 +34,8 @@ pub async fn publication_is_seen_as_it_was_written<S: Store + Editor>(store: &S,
 }
 
 /// What is published is found among the versions.
-pub async fn published_version_is_recognised<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let name = certificate(store, "recognised").await;
+pub async fn published_version_is_recognised(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "recognised").await;
     let (root, leaf) = leaf();
     store.keep(&name, 3, &kept(&root, &leaf)).await.unwrap();
     store.publish(&name, &secret(&name).name, &contents(&root, &leaf, 1), None).await.unwrap();
@@ -43,8 +43,8 @@ pub async fn published_version_is_recognised<S: Store + Editor>(store: &S, _: &i
     seen_certificate(store, &name, |seen| number(seen) == Some(3)).await;
 }
 
-pub async fn publication_over_an_old_stamp_is_overtaken<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let name = certificate(store, "overtaken").await;
+pub async fn publication_over_an_old_stamp_is_overtaken(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "overtaken").await;
     let secret = secret(&name).name;
     let (root, leaf) = leaf();
     store.publish(&name, &secret, &contents(&root, &leaf, 1), None).await.unwrap();
@@ -55,8 +55,8 @@ pub async fn publication_over_an_old_stamp_is_overtaken<S: Store + Editor>(store
     seen_publication(store, &name, |seen| seen.revision == 2).await;
 }
 
-pub async fn deleted_secret_is_seen_and_written_again<S: Store + Editor>(store: &S, hand: &impl Hand) {
-    let name = certificate(store, "deleted").await;
+pub async fn deleted_secret_is_seen_and_written_again(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "deleted").await;
     let secret = secret(&name);
     let (root, leaf) = leaf();
     store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await.unwrap();
@@ -68,8 +68,8 @@ pub async fn deleted_secret_is_seen_and_written_again<S: Store + Editor>(store: 
     seen_publication(store, &name, |seen| seen.revision == 2).await;
 }
 
-pub async fn edited_secret_is_seen_and_written_again<S: Store + Editor>(store: &S, hand: &impl Hand) {
-    let name = certificate(store, "edited").await;
+pub async fn edited_secret_is_seen_and_written_again(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "edited").await;
     let secret = secret(&name);
     let ((root, leaf), (other, another)) = (leaf(), leaf());
     let expected = contents(&root, &leaf, 1);
@@ -97,8 +97,8 @@ pub async fn edited_secret_is_seen_and_written_again<S: Store + Editor>(store: &
     assert_eq!(mended.roots, facts::roots(expected.bundle.as_bytes()));
 }
 
-pub async fn secret_of_somebody_else_is_not_touched<S: Store + Editor>(store: &S, hand: &impl Hand) {
-    let name = certificate(store, "foreign").await;
+pub async fn secret_of_somebody_else_is_not_touched(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "foreign").await;
     let secret = secret(&name);
     let ((root, leaf), (_, theirs)) = (leaf(), leaf());
     hand.create_secret(&secret, &[("tls.crt", &theirs.certificate_pem), ("tls.key", &theirs.key_pem)]).await;
@@ -110,12 +110,12 @@ pub async fn secret_of_somebody_else_is_not_touched<S: Store + Editor>(store: &S
 }
 
 /// Two certificates that name one Secret: whoever has it keeps it.
-pub async fn secret_of_another_certificate_is_not_touched<S: Store + Editor>(store: &S, hand: &impl Hand) {
-    let name = certificate(store, "neighbour").await;
+pub async fn secret_of_another_certificate_is_not_touched(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "neighbour").await;
     let secret = secret(&name);
     let rival = ObjectName::new(NAMESPACE, "mtls-prod-rival");
     let spec = ServiceCertificateSpec { secret_name: Some(secret.name.clone()), ..spec() };
-    store.create_certificate(&rival, &spec).await.unwrap();
+    hand.create_certificate(&rival, &spec).await.unwrap();
     let ((root, leaf), (other, another)) = (leaf(), leaf());
     store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await.unwrap();
     let of_neighbour = |seen: &Certificate| matches!(&seen.published, Published::Foreign(whose) if whose.contains("neighbour"));

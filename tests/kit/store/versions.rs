@@ -2,8 +2,8 @@
 
 use super::*;
 
-pub async fn version_is_kept_once_and_comes_back<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let name = certificate(store, "kept").await;
+pub async fn version_is_kept_once_and_comes_back(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "kept").await;
     let (root, leaf) = leaf();
     let first = Kept { request: Some("r1".into()), ..kept(&root, &leaf) };
     let copy = Kept { copy_of: Some(1), ..kept(&root, &leaf) };
@@ -30,8 +30,8 @@ pub async fn version_is_kept_once_and_comes_back<S: Store + Editor>(store: &S, _
     assert_eq!((version.copy_of, seen.versions[&2].copy_of), (None, Some(1)));
 }
 
-pub async fn version_is_pruned_again_and_again<S: Store + Editor>(store: &S, _: &impl Hand) {
-    let name = certificate(store, "pruned").await;
+pub async fn version_is_pruned_again_and_again(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "pruned").await;
     let (root, leaf) = leaf();
     for number in [9, 10] {
         store.keep(&name, number, &kept(&root, &leaf)).await.unwrap();
