@@ -18,8 +18,6 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::manifests::objects::folder;
-
 const AUTHORITY: &str = "root-demo-shop";
 const PROOF: u16 = 9643;
 /// A lease lasts 15 s; then come the looks of the next leader.

@@ -6,11 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use hotcert::authority::{Authority, AuthorityRequest, LeafRequest};
-use hotcert::facts::roots;
 use hotcert::keyring::{Keyring, RootId};
-use hotcert::observed::{
-    Certificate, Fingerprint, Held, ObjectName, Observed, Publication, Published, Stamp,
-};
+use hotcert::observed::{Certificate, Held, ObjectName, Observed, Publication, Published, Stamp};
 use hotcert::resource::{
     AuthorityStatus, CertificateAuthority, CertificateStatus, Condition, RolloverStatus,
 };
@@ -23,8 +20,6 @@ use kit::store::{self, ByHand, NAMESPACE};
 use kit::until;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-
-use crate::manifests::objects::folder;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -157,10 +152,6 @@ fn contents(kept: &Kept, root: &Authority, revision: u64) -> Contents {
         version: 1,
         written_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_456),
     }
-}
-
-fn fingerprint(kept: &Kept) -> Fingerprint {
-    Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes())
 }
 
 #[track_caller]
