@@ -53,7 +53,7 @@ pub struct At<A: Args> {
 pub enum Command {
     /// Show the fleet: every certificate, which pods serve it, and every rollover
     Status(At<status::StatusArgs>),
-    /// Create a certificate (and with --root an authority), and wait until it is published
+    /// Create a certificate (with --create-authority an authority too), and wait until it is published
     Issue(At<ask::IssueArgs>),
     /// Replace a certificate now, and wait until every pod serves the new one
     Rotate(At<ask::RotateArgs>),

@@ -59,30 +59,40 @@ pub struct CertificateAuthoritySpec {
     pub namespaces: Vec<String>,
     /// Common name of the root's subject. Default: the object's name.
     #[schemars(length(min = 1, max = 64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub common_name: Option<String>,
     /// Kind of the root's key. Default: p256.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<Algorithm>,
     /// Life of a root. Default: 3650d.
     #[schemars(length(max = 32), regex(pattern = DURATION))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<String>,
     /// Longest life of a leaf. Default: 90d.
     #[schemars(length(max = 32), regex(pattern = DURATION))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub leaf_lifetime_max: Option<String>,
     /// How long before a leaf would have to be cut short the root is replaced. Default: a tenth of its
     /// life, 30d at most.
     #[schemars(length(max = 32), regex(pattern = DURATION))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rollover_allowance: Option<String>,
     /// Whether the root is replaced when its time comes, or when somebody asks only. Default: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub automatic_rollover: Option<bool>,
     /// In a rollover, how long connections under the old root may go on. Default: 1h.
     #[schemars(length(max = 32), regex(pattern = DURATION))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_deadline: Option<String>,
     /// First part of SPIFFE IDs, spiffe://DOMAIN/ns/NAMESPACE/sa/NAME. Default: cluster.local.
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^[a-z0-9._-]+$"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_domain: Option<String>,
     /// Lets certificates carry names outside their own namespace. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub any_name: Option<bool>,
     /// A root that exists already.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub import: Option<ImportSource>,
 }
 
@@ -125,23 +135,30 @@ pub struct ServiceCertificateSpec {
     pub authority: String,
     /// The Secret it is published as, in the certificate's own namespace. Default: MICROSERVICE-tls.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
     /// Default: MICROSERVICE.NAMESPACE.svc, and the same with .cluster.local.
     #[schemars(length(max = 100), inner(length(min = 1, max = 253)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dns_names: Option<Vec<String>>,
     /// Default: spiffe://DOMAIN/ns/NAMESPACE/sa/MICROSERVICE.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^spiffe://"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub spiffe_id: Option<String>,
     /// Kind of the leaf's key. Default: p256.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<Algorithm>,
     /// Life of a leaf. Default: 30d, or the authority's longest if that is shorter.
     #[schemars(length(max = 32), regex(pattern = DURATION))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<String>,
     /// How long before its end a leaf is renewed. Default: a third of its life.
     #[schemars(length(max = 32), regex(pattern = DURATION))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<String>,
     /// How many versions are kept, the served one among them. Default: 5.
     #[schemars(range(min = 1, max = 50))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<u32>,
 }
 

@@ -172,6 +172,11 @@ fn certificates_are_published_rotated_rolled_back_and_restored() {
     });
     assert_eq!(cluster.shown(&payments), first);
 
+    let made = ["issue", "shop/mtls-demo-ledger", "--authority", "root-demo-ledger", "--create-authority"];
+    let made = cluster.json(&made);
+    assert_eq!(made["status"]["secretName"], "ledger-tls", "{made:#}");
+    assert!(cluster.secret("ledger").is_some());
+
     let table = cluster.server.kubectl(&["get", "hca,hcert", "-A"], "");
     let table = both(&table);
     assert!(

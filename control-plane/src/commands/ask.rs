@@ -368,7 +368,7 @@ fn conclude<D>(session: &Session<D>, name: &ObjectName, status: &CertificateStat
             "served by {} of {} pods{}",
             served.serving,
             served.pods,
-            served.seconds.map(|seconds| format!(", the last after {seconds:.1} s")).unwrap_or_default()
+            served.seconds.map(|seconds| format!(", the last after {seconds:.2} s")).unwrap_or_default()
         ),
         _ => format!("published as the Secret {}", status.secret_name.as_deref().unwrap_or("-")),
     };

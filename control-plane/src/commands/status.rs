@@ -149,7 +149,7 @@ fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
         .map(|PodServed { pod, seconds, problem }| match problem {
             Some(problem) => row(pod.clone(), "-".into(), format!("no: {problem}")),
             None => {
-                row(pod.clone(), published.clone(), format!("yes, after {:.1} s", seconds.unwrap_or(0.0)))
+                row(pod.clone(), published.clone(), format!("yes, after {:.2} s", seconds.unwrap_or(0.0)))
             }
         })
         .collect();
