@@ -97,13 +97,14 @@ pub async fn edited_secret_is_seen_and_written_again(store: &impl Store, hand: &
     assert_eq!(mended.roots, facts::roots(expected.bundle.as_bytes()));
 }
 
+/// A store need not know of it before it is in the way.
 pub async fn secret_of_somebody_else_is_not_touched(store: &impl Store, hand: &impl Hand) {
     let name = certificate(store, hand, "foreign").await;
     let secret = secret(&name);
     let ((root, leaf), (_, theirs)) = (leaf(), leaf());
     hand.create_secret(&secret, &[("tls.crt", &theirs.certificate_pem), ("tls.key", &theirs.key_pem)]).await;
-    seen_certificate(store, &name, |seen| matches!(seen.published, Published::Foreign(_))).await;
     overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await);
+    seen_certificate(store, &name, |seen| matches!(seen.published, Published::Foreign(_))).await;
     let stamp = Stamp("1".into());
     overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), Some(&stamp)).await);
     assert_eq!(hand.read_secret(&secret, "tls.crt").await, theirs.certificate_pem);
