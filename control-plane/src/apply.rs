@@ -137,7 +137,7 @@ impl<S: Store> Applier<S> {
         info!(%certificate, version, serial = leaf.serial, why = why.as_str(), "issued");
         // Of a new root the authority tells, once for all its certificates.
         if why != Why::Root {
-            let until = humantime::format_rfc3339_seconds(leaf.not_after);
+            let until = crate::date::seconds(leaf.not_after);
             let message =
                 format!("version {version}, serial {}, until {until} ({})", leaf.serial, why.as_str());
             self.tell(About::Certificate(certificate.clone()), false, "Issued", message).await;

@@ -127,7 +127,7 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     let issuing = Issuing::new(client.clone(), &namespace, settings.nudge, issuing_counts.clone());
     let leading = issuing.leading.clone();
     let (resign, resigned) = watch::channel(false);
-    let issuing = tokio::spawn(issuing.run(resigned));
+    let (gave_back, mut given_back) = watch::channel(false);
     let reload = reload(namespace, kubeconfig, publisher, reload_status.clone());
     let deciding = settings.sidecar;
     let broken = async move {
@@ -143,6 +143,14 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
             tokio::spawn(async move {
                 sidecar::follow(deciding, client, decide).await;
                 std::future::pending().await
+            }),
+            tokio::spawn(async move {
+                issuing.run(resigned.clone()).await;
+                gave_back.send_replace(true);
+                if *resigned.borrow() {
+                    std::future::pending::<()>().await;
+                }
+                "issuing ended".to_owned()
             }),
         ];
         let (end, ..) = futures_util::future::select_all(parts).await;
@@ -192,7 +200,7 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     resign.send_replace(true);
     let done = async {
         drain(&settings, &status, &webhook, &close, &end).await;
-        let _ = issuing.await;
+        let _ = given_back.wait_for(|given_back| *given_back).await;
     };
     tokio::select! {
         () = done => Ok(()),

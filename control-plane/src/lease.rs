@@ -59,14 +59,19 @@ impl Candidate {
     /// need not wait for its end.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
-            let tried = tokio::time::timeout(ANSWER_WITHIN, self.try_to_hold()).await;
+            // From when it was asked: others count from the writing, which is later.
+            let asked = Instant::now();
+            let left = self.renewed.map(|renewed| GIVE_UP.saturating_sub(renewed.elapsed()));
+            let patience = left.map_or(ANSWER_WITHIN, |left| left.min(ANSWER_WITHIN));
+            let tried = tokio::time::timeout(patience, self.try_to_hold()).await;
             match tried {
-                Ok(Ok(true)) => self.renewed = Some(Instant::now()),
+                Ok(Ok(true)) => self.renewed = Some(asked),
                 Ok(Ok(false)) => self.renewed = None,
                 Ok(Err(error)) => warn!(%error, "the lease could not be looked at"),
-                Err(_) => warn!("the lease could not be looked at: no answer within {ANSWER_WITHIN:?}"),
+                Err(_) => warn!("the lease could not be looked at: no answer within {patience:?}"),
             }
-            let leads = self.renewed.is_some_and(|renewed| renewed.elapsed() < GIVE_UP);
+            self.renewed = self.renewed.filter(|renewed| renewed.elapsed() < GIVE_UP);
+            let leads = self.renewed.is_some();
             self.leading.send_if_modified(|leading| {
                 let changed = *leading != leads;
                 if changed {
@@ -80,6 +85,7 @@ impl Candidate {
                 () = tokio::time::sleep(pause) => {}
                 told = async { stop.wait_for(|stop| *stop).await.is_ok() } => {
                     if told && leads {
+                        self.leading.send_replace(false);
                         self.give_back().await;
                     }
                     return;

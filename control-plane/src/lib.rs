@@ -30,6 +30,7 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod controller;
+mod date;
 pub mod facts;
 pub mod inject;
 pub mod keyring;

@@ -28,6 +28,10 @@ pub struct Observed {
     pub foreign: BTreeMap<ObjectName, Foreign>,
     /// Whether pods may be nudged.
     pub nudge: bool,
+    /// What was tried and failed the last time: why, by object as [`Action::about`] names it.
+    ///
+    /// [`Action::about`]: crate::plan::Action::about
+    pub failing: BTreeMap<String, String>,
     /// What could not be read, each with its place and what to do. The rest is not held up by it.
     pub problems: Vec<String>,
 }
@@ -179,6 +183,8 @@ pub struct PodAgent {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proof {
     pub at: SystemTime,
+    /// When it was first seen to show this leaf.
+    pub since: SystemTime,
     pub shown: Result<Shown, String>,
 }
 
@@ -203,16 +209,33 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Foreign {
     pub leaf: Option<Leaf>,
+    /// Of its bundle.
+    pub roots: BTreeSet<RootId>,
     /// It was published by a ServiceCertificate that is gone.
     pub orphan: bool,
 }
 
+impl Proof {
+    /// It follows this one, which may have shown the same leaf already.
+    #[must_use]
+    pub fn after(mut self, before: Option<&Self>) -> Self {
+        let leaf = |proof: &Self| proof.shown.as_ref().ok().map(|shown| shown.leaf_sha256.clone());
+        if let Some(before) = before.filter(|before| leaf(before).is_some() && leaf(before) == leaf(&self)) {
+            self.since = before.since.min(self.at);
+        }
+        self
+    }
+}
+
 impl Request {
+    /// Of an annotation, in bytes.
+    pub const LONGEST: usize = 8 * 1024;
+
     /// The first word is the id.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (id, words) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        let fits = !id.is_empty() && id.len() <= 64 && text.len() <= 1024;
+        let fits = !id.is_empty() && id.len() <= 64 && text.len() <= Self::LONGEST;
         fits.then(|| Self { id: id.to_owned(), words: words.trim().to_owned() })
     }
 }

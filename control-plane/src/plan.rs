@@ -16,6 +16,7 @@ mod served;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 pub use rollover::Hold;
@@ -25,6 +26,7 @@ use crate::keyring::{Phase, RootId};
 use crate::observed::{ObjectName, Observed, Stamp};
 use crate::resource::{AuthorityStatus, CertificateStatus};
 use crate::settings::{AuthoritySettings, CertificateSettings};
+use served::Users;
 
 /// All that follows from a look.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +149,8 @@ pub enum Why {
 pub struct Prove {
     pub pod: ObjectName,
     pub uid: String,
+    /// Of its proof listener.
+    pub address: SocketAddr,
     pub authority: String,
     /// As a client under each of these.
     pub roots: Vec<RootId>,
@@ -182,10 +186,14 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
         let members = members.get(name).map_or(&[][..], Vec::as_slice);
         standings.insert(name, rollover::plan(observed, (name, authority), judged, members, now, &mut plan));
     }
+    let users = Users::of(observed);
     for (name, certificate) in &observed.certificates {
         let standing = standings.get(certificate.spec.authority.as_str());
-        let course = lifecycle::plan(name, certificate, settings.get(name), standing, now, &mut plan);
-        let served = served::plan(observed, name, certificate, &course, now, &mut plan);
+        let mut course = lifecycle::plan(name, certificate, settings.get(name), standing, now, &mut plan);
+        if let Some(why) = observed.failing.get(&name.to_string()) {
+            course.problem.get_or_insert_with(|| ("Failing", why.clone()));
+        }
+        let served = served::plan(&users, name, certificate, &course, now, &mut plan);
         report::certificate(name, certificate, &course, served, now, &mut plan);
     }
     for (name, standing) in &standings {
@@ -244,6 +252,11 @@ impl Action {
             Self::Nudge { .. } => "nudge",
             Self::ReportAuthority { .. } | Self::ReportCertificate { .. } => "report",
         }
+    }
+
+    /// It says what is, and changes nothing.
+    pub fn is_report(&self) -> bool {
+        matches!(self, Self::ReportAuthority { .. } | Self::ReportCertificate { .. })
     }
 
     /// The object that it is about.

@@ -86,7 +86,7 @@ impl Prober {
                 Ok(trial) => trial.run(address).await,
                 Err(error) => Err(error),
             };
-            Proof { at: now, shown: shown.map_err(|error| error.to_string()) }
+            Proof { at: now, since: now, shown: shown.map_err(|error| error.to_string()) }
         }
     }
 

@@ -7,14 +7,15 @@ mod counts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::apply::{Applier, ApplyError};
-use crate::observed::{Observed, Proof};
+use crate::keyring::Keyring;
+use crate::observed::{Look, Observed, Proof};
 use crate::plan::{Action, Plan, Prove, plan};
 use crate::prove::{Prober, ProofBook};
 use crate::store::{Store, StoreError};
@@ -26,10 +27,16 @@ const AT_ONCE: usize = 32;
 const HANDSHAKES: usize = 64;
 /// Pods that are nudged in one round; the others are in the next.
 const NUDGES: usize = 50;
-/// Between rounds while pods are looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// Between rounds when something failed: doubles up to the longer.
+/// Between two lists of the same pods: a quarter of the time that nothing was written, between these.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// How long a list of pods is of use, at most.
+const STALE: Duration = Duration::from_secs(10 * 60);
+/// Until something that failed is tried again: doubles up to the longer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// The same for what somebody else wrote first: mostly the next look knows better.
+const OVERTAKEN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(30));
+/// How often that may be before it counts as a failure.
+const UNLUCKY: u32 = 6;
 /// In case that a change was missed.
 const FLOOR: Duration = Duration::from_secs(10 * 60);
 
@@ -41,11 +48,27 @@ pub struct Reconciler<S> {
     /// Of handshakes, by the pod's uid.
     results: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
     look: BTreeSet<String>,
+    /// By namespace, as they were listed last.
+    looks: BTreeMap<String, Look>,
+    /// When something was written last.
+    wrote: SystemTime,
     nudge: bool,
     counts: Counts,
-    failures: u32,
-    /// What was logged last of each object, so that it is not said again every round.
+    /// Looks that failed, one after the other.
+    blind: u32,
+    /// Of the authorities that proofs are wanted for, or why there is none.
+    keyrings: BTreeMap<String, Result<Arc<Keyring>, String>>,
+    /// By object: what could not be done to it.
+    setbacks: BTreeMap<String, Setback>,
+    /// What was logged last of each problem, so that it is not said again every round.
     said: BTreeMap<String, String>,
+}
+
+/// Something could not be done, and is left alone for a while.
+struct Setback {
+    tries: u32,
+    again: Instant,
+    why: String,
 }
 
 type Seen = (String, Proof);
@@ -56,6 +79,10 @@ pub struct Round {
     pub applied: usize,
     pub failed: Vec<String>,
     pub overtaken: usize,
+    /// Failed a moment ago, and not tried.
+    pub left_alone: usize,
+    /// Authorities of which a Secret was written.
+    published: BTreeSet<String>,
     /// Nothing was to be done, and no pod has to be looked at.
     pub settled: bool,
     pub wake_at: Option<SystemTime>,
@@ -72,9 +99,13 @@ impl<S: Store> Reconciler<S> {
             book: ProofBook::default(),
             results: mpsc::channel(HANDSHAKES),
             look: BTreeSet::new(),
+            looks: BTreeMap::new(),
+            wrote: UNIX_EPOCH,
             nudge,
             counts,
-            failures: 0,
+            blind: 0,
+            keyrings: BTreeMap::new(),
+            setbacks: BTreeMap::new(),
             said: BTreeMap::new(),
         }
     }
@@ -101,8 +132,9 @@ impl<S: Store> Reconciler<S> {
                 Ok(round) => self.pause(&round, begin.elapsed()),
                 Err(error) => {
                     self.say("look", &error.to_string());
-                    self.failures = self.failures.saturating_add(1);
-                    Pause { at_least: retry(self.failures), at_most: retry(self.failures) }
+                    self.blind = self.blind.saturating_add(1);
+                    let pause = doubled(RETRY, self.blind);
+                    Pause { at_least: pause, at_most: pause }
                 }
             };
             self.wait(pause).await;
@@ -116,32 +148,68 @@ impl<S: Store> Reconciler<S> {
         while let Ok((uid, proof)) = self.results.1.try_recv() {
             self.book.record(&uid, proof, SystemTime::now());
         }
-        if !self.look.is_empty() {
-            observed.pods = self.store.pods(&self.look).await;
-            self.book.attach(&mut observed.pods);
-        }
+        self.blind = 0;
+        self.look_at_pods().await;
+        // As a whole, so that nothing is lost of a namespace that was not listed now.
+        observed.pods = std::mem::take(&mut self.looks);
+        self.book.attach(&mut observed.pods);
         for problem in &observed.problems {
             self.say(problem, problem);
         }
+        observed.failing = self
+            .setbacks
+            .iter()
+            .filter(|(_, setback)| !setback.why.is_empty())
+            .map(|(about, setback)| (about.clone(), setback.why.clone()))
+            .collect();
         // After everything was seen: what seems to be of the future is a clock that was set.
         let now = SystemTime::now();
         let plan = plan(&observed, now);
         self.counts.observe(&observed, now);
         let mut round = Round { wake_at: plan.wake_at, ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
-        let asked = self.prove(&plan.prove, &observed, now).await;
-        round.settled = plan.actions.is_empty() && plan.look.is_empty() && asked == 0;
+        self.prove(&plan.prove, &observed, now).await;
+        round.settled = plan.actions.is_empty() && plan.look.is_empty() && plan.prove.is_empty();
         self.look = plan.look;
+        self.looks = std::mem::take(&mut observed.pods);
         round.observed = observed;
         Ok(round)
     }
 
+    /// Lists the pods of the namespaces that the last plan wants, unless they were listed a moment ago and
+    /// nothing was written since.
+    async fn look_at_pods(&mut self) {
+        let now = SystemTime::now();
+        let age = |look: &Look| now.duration_since(look.at).unwrap_or(STALE);
+        self.looks.retain(|_, look| age(look) < STALE);
+        let again = self.look_again(now);
+        let is_fresh = |look: &Look| look.at > self.wrote && age(look) < again && look.problem.is_none();
+        let wanted = self.look.iter().filter(|namespace| !self.looks.get(*namespace).is_some_and(is_fresh));
+        let wanted: BTreeSet<_> = wanted.cloned().collect();
+        if !wanted.is_empty() {
+            self.looks.extend(self.store.pods(&wanted).await);
+        }
+    }
+
+    fn look_again(&self, now: SystemTime) -> Duration {
+        let quiet = now.duration_since(self.wrote).unwrap_or_default();
+        (quiet / 4).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)
+    }
+
     async fn apply(&mut self, plan: &Plan, observed: &Observed, now: SystemTime, round: &mut Round) {
+        let planned: BTreeSet<_> =
+            plan.actions.iter().filter(|action| !action.is_report()).map(Action::about).collect();
+        self.setbacks.retain(|about, _| planned.contains(about));
         let is_turn = |action: &&Action| matches!(action, Action::Authority { .. });
         let mut turned = BTreeSet::new();
         for action in plan.actions.iter().filter(is_turn) {
+            if self.is_left_alone(action, round) {
+                continue;
+            }
             let result = self.applier.apply(action, observed, now).await;
-            if let Action::Authority { authority, .. } = action {
+            // What fails does not keep its certificates from being renewed.
+            let may_have_turned = result.as_ref().map_or_else(ApplyError::is_overtaken, |()| true);
+            if let (Action::Authority { authority, .. }, true) = (action, may_have_turned) {
                 turned.insert(authority.as_str());
             }
             self.done(action, result, observed, round);
@@ -160,7 +228,7 @@ impl<S: Store> Reconciler<S> {
         let others: Vec<&Action> = plan
             .actions
             .iter()
-            .filter(|action| !is_turn(action) && !waits(action))
+            .filter(|action| !is_turn(action) && !waits(action) && !self.is_left_alone(action, round))
             .filter(|action| {
                 nudges += usize::from(matches!(action, Action::Nudge { .. }));
                 !matches!(action, Action::Nudge { .. }) || nudges <= NUDGES
@@ -180,6 +248,23 @@ impl<S: Store> Reconciler<S> {
             let Some((action, result)) = under_way.next().await else { break };
             self.done(action, result, observed, round);
         }
+        if round.applied > 0 {
+            self.wrote = SystemTime::now();
+        }
+        for authority in std::mem::take(&mut round.published) {
+            self.book.reset(&authority);
+        }
+    }
+
+    /// It did not go well a moment ago, and is tried again later.
+    fn is_left_alone(&self, action: &Action, round: &mut Round) -> bool {
+        if action.is_report() {
+            return false;
+        }
+        let setback = self.setbacks.get(&action.about());
+        let left = setback.is_some_and(|setback| setback.again > Instant::now());
+        round.left_alone += usize::from(left);
+        left
     }
 
     fn done(
@@ -195,82 +280,114 @@ impl<S: Store> Reconciler<S> {
                 if let Action::Publish { certificate, .. } = action
                     && let Some(certificate) = observed.certificates.get(certificate)
                 {
-                    self.book.reset(&certificate.spec.authority);
+                    round.published.insert(certificate.spec.authority.clone());
                 }
                 round.applied += 1;
-                self.said.remove(&action.about());
+                if !action.is_report() {
+                    self.setbacks.remove(&action.about());
+                    self.said.remove(&action.about());
+                }
             }
             Err(error) if error.is_overtaken() => {
                 debug!(action = action.kind(), %error, "overtaken");
                 round.overtaken += 1;
+                self.set_back(action, &error, OVERTAKEN);
             }
             Err(error) => {
                 let what = format!("{} {}: {error}", action.kind(), action.about());
                 self.say(&action.about(), &what);
+                self.set_back(action, &error, RETRY);
                 round.failed.push(what);
             }
         }
     }
 
-    /// Begins the handshakes that are due; says how many are still wanted.
-    async fn prove(&mut self, wanted: &[Prove], observed: &Observed, now: SystemTime) -> usize {
-        for prove in self.book.due(wanted, now) {
-            let Some(address) = observed
-                .pods_of(&prove.pod.namespace)
-                .iter()
-                .find(|pod| pod.uid == prove.uid)
-                .and_then(|pod| pod.agent.as_ref()?.address)
-            else {
-                continue;
-            };
-            let keyring = match self.applier.keyring(&prove.authority, observed).await {
-                Ok(keyring) => keyring,
-                Err(error) => {
-                    debug!(%error, "no keyring to shake hands with");
-                    let proof = Proof { at: now, shown: Err(error.to_string()) };
-                    self.book.record(&prove.uid, proof, now);
+    fn set_back(&mut self, action: &Action, error: &ApplyError, pauses: (Duration, Duration)) {
+        let new = || Setback { tries: 0, again: Instant::now(), why: String::new() };
+        let setback = self.setbacks.entry(action.about()).or_insert_with(new);
+        setback.tries = setback.tries.saturating_add(1);
+        setback.again = Instant::now() + doubled(pauses, setback.tries);
+        if !error.is_overtaken() || setback.tries > UNLUCKY {
+            setback.why = format!("{}: {error}; it is tried again", action.kind());
+        }
+    }
+
+    /// Begins the handshakes that are due.
+    async fn prove(&mut self, wanted: &[Prove], observed: &Observed, now: SystemTime) {
+        self.keyrings.clear();
+        for authority in wanted.iter().map(|prove| prove.authority.as_str()).collect::<BTreeSet<_>>() {
+            let keyring = self.applier.keyring(authority, observed).await;
+            self.keyrings.insert(authority.to_owned(), keyring.map_err(|error| error.to_string()));
+        }
+        self.book.want(wanted);
+        self.ask(now);
+    }
+
+    /// Nothing is waited for here: who is marked as being asked, is.
+    fn ask(&mut self, now: SystemTime) {
+        for prove in self.book.due(now) {
+            let keyring = match self.keyrings.get(&prove.authority) {
+                Some(Ok(keyring)) => keyring,
+                problem => {
+                    let why = problem.and_then(|problem| problem.as_ref().err()).cloned().unwrap_or_default();
+                    self.book.record(&prove.uid, Proof { at: now, since: now, shown: Err(why) }, now);
                     continue;
                 }
             };
             let results = self.results.0.clone();
-            let proof = self.prober.prove(&keyring, address, &prove.roots, SystemTime::now());
+            let proof = self.prober.prove(keyring, prove.address, &prove.roots, now);
             tokio::spawn(async move {
                 let _ = results.send((prove.uid, proof.await)).await;
             });
         }
-        wanted.len()
     }
 
-    fn pause(&mut self, round: &Round, took: Duration) -> Pause {
-        let until =
-            round.wake_at.map_or(FLOOR, |at| at.duration_since(SystemTime::now()).unwrap_or_default());
-        if !round.failed.is_empty() {
-            self.failures = self.failures.saturating_add(1);
-        } else if round.overtaken == 0 {
-            self.failures = 0;
-        }
+    fn pause(&self, round: &Round, took: Duration) -> Pause {
+        let now = SystemTime::now();
+        let from_now = |at: SystemTime| at.duration_since(now).unwrap_or_default();
         // However long the rounds are, half of the time is left to others.
         let at_least = took.min(Duration::from_secs(5)) / 2;
-        let at_most = if !round.failed.is_empty() {
-            retry(self.failures)
-        } else if round.applied + round.overtaken > 0 {
-            at_least
-        } else if !self.look.is_empty() {
-            let due = self.book.next_due().map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
-            due.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN).min(until)
-        } else {
-            until.min(FLOOR)
-        };
+        let mut at_most = round.wake_at.map_or(FLOOR, from_now).min(FLOOR);
+        if round.applied > 0 {
+            at_most = at_least;
+        }
+        if !self.look.is_empty() {
+            at_most = at_most.min(self.look_again(now));
+        }
+        let again = self.setbacks.values().map(|setback| setback.again).min();
+        if let Some(again) = again {
+            at_most = at_most.min(again.saturating_duration_since(Instant::now()));
+        }
         Pause { at_least, at_most: at_most.max(at_least) }
     }
 
+    /// Until the next round is worth it. Meanwhile pods are asked, one lot after the other: what they show
+    /// is planned on when there is nobody left to be asked, or when the time is up.
     async fn wait(&mut self, pause: Pause) {
-        tokio::time::sleep(pause.at_least).await;
-        let rest = pause.at_most - pause.at_least;
-        tokio::select! {
-            () = self.store.changed() => {}
-            () = tokio::time::sleep(rest) => {}
-            Some((uid, proof)) = self.results.1.recv() => self.book.record(&uid, proof, SystemTime::now()),
+        let begin = Instant::now();
+        let (least, most) = (begin + pause.at_least, begin + pause.at_most);
+        loop {
+            let (now, clock) = (Instant::now(), SystemTime::now());
+            let due = self.book.next_due().map(|due| now + due.duration_since(clock).unwrap_or_default());
+            let next = [Some(most), due, Some(least).filter(|least| *least > now)];
+            let next = next.into_iter().flatten().min().unwrap_or(most);
+            tokio::select! {
+                () = self.store.changed(), if now >= least => return,
+                () = tokio::time::sleep_until(next.into()) => {}
+                Some((uid, proof)) = self.results.1.recv() => {
+                    self.book.record(&uid, proof, clock);
+                    while let Ok((uid, proof)) = self.results.1.try_recv() {
+                        self.book.record(&uid, proof, clock);
+                    }
+                    if self.book.is_idle() && now >= least && self.book.next_due().is_none_or(|due| due > clock) {
+                        return;
+                    }
+                }
+            }
+            if Instant::now() >= most {
+                return;
+            }
+            self.ask(SystemTime::now());
         }
     }
 
@@ -293,6 +410,6 @@ struct Pause {
     at_most: Duration,
 }
 
-fn retry(failures: u32) -> Duration {
-    (RETRY.0 * 2_u32.pow(failures.min(8))).min(RETRY.1)
+fn doubled((first, longest): (Duration, Duration), times: u32) -> Duration {
+    (first * 2_u32.pow(times.min(16))).min(longest)
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::desk::{Desk, DeskError};
 use super::{CommandError, Session, duration, object_name, request_id};
-use crate::observed::ObjectName;
+use crate::observed::{ObjectName, Request};
 use crate::resource::{
     AuthorityStatus, CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ServiceCertificate,
     ServiceCertificateSpec,
@@ -216,6 +216,12 @@ pub(super) async fn rollover<D: Desk>(
         return Err(CommandError::Wrong("--override needs a --reason: it is recorded".into()));
     }
     let id = request_id()?;
+    if id.len() + 1 + words.len() > Request::LONGEST {
+        let longest = Request::LONGEST;
+        return Err(CommandError::Wrong(format!(
+            "that is longer than {longest} bytes: ask for fewer pods at a time"
+        )));
+    }
     session.desk.ask(&About::Authority(args.authority.clone()), verb, &id, &words).await?;
     let deadline = Instant::now() + args.patience.timeout;
     let mut said = String::new();

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use hotcert_agent::snapshot::{Current, Snapshot};
 use hotcert_agent::status::{Proof, Report as ReloadReport, Status as ReloadStatus};
-use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::certificate::Found;
 use super::metrics::Counts;
 use super::sidecar::Decision;
+use crate::date;
 
 /// Shared between the parts that report and those that show.
 #[derive(Clone, Default)]
@@ -74,7 +74,7 @@ impl Health {
             "leading": *self.leading.borrow(),
             "phase": report.certificate.phase,
             "revision": report.certificate.revision,
-            "renew_at": report.certificate.renew_at.map(date),
+            "renew_at": report.certificate.renew_at.map(date::seconds),
             "problem": report.certificate.problem,
             "trusted_roots": report.certificate.trusted,
             "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
@@ -110,7 +110,7 @@ fn unready(
     };
     let leaf = &identity.leaf;
     if now >= leaf.usable_until {
-        let end = format_rfc3339_seconds(leaf.usable_until);
+        let end = date::seconds(leaf.usable_until);
         return Some(format!("the webhook's certificate expired at {end}"));
     }
     if !report.certificate.trusted.contains(&leaf.issuer) {
@@ -134,15 +134,11 @@ fn served(snapshot: &Snapshot, now: SystemTime) -> Value {
         "sha256": leaf.sha256,
         "issuer": leaf.issuer,
         "names": leaf.names.labels(),
-        "not_before": date(leaf.not_before),
-        "not_after": date(leaf.not_after),
+        "not_before": date::seconds(leaf.not_before),
+        "not_after": date::seconds(leaf.not_after),
         "age_seconds": seconds_between(leaf.not_before, now),
         "expires_in_seconds": seconds_between(now, leaf.not_after),
     })
-}
-
-fn date(time: SystemTime) -> String {
-    format_rfc3339_seconds(time).to_string()
 }
 
 /// Negative when `to` is before `from`.

@@ -39,8 +39,8 @@ impl Issuing {
                 }
             }
         };
-        // The loop stops before the lease is given back: it ends with its last round's writes refused
-        // or done, and either is well.
+        // The loop stops before the lease is given back. A round that it leaves in the middle is one more
+        // crash: whoever comes next looks for itself.
         tokio::select! {
             () = candidate.run(stop) => {}
             () = reconciler.run(leading) => {}

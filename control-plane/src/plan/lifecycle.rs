@@ -66,6 +66,10 @@ pub fn plan<'a>(
     }
     if let Some(Err(wrong)) = settings {
         course.problem = Some(("InvalidSpec", wrong.join("; ")));
+    } else if let Err(wrong) = &standing.settings {
+        let authority = &certificate.spec.authority;
+        let said = format!("the spec of the authority {authority} is invalid: {}", wrong.join("; "));
+        course.problem = Some(("InvalidAuthority", said));
     }
     let Some(ring) = standing.ring else {
         let said = format!("the authority {} has no root yet", certificate.spec.authority);
@@ -95,7 +99,8 @@ pub fn plan<'a>(
             "the authority's root is not valid at this time: roll it over, or look at the clock".into(),
         ));
     }
-    if let Some(at) = course.renew_at {
+    // What is due and not done is held up by something: whatever that is wakes the loop when it ends.
+    if let Some(at) = course.renew_at.filter(|at| *at > now) {
         plan.wake(at);
     }
     step.publish(standing, &mut course, plan);

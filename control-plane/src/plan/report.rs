@@ -1,14 +1,13 @@
 //! What the status of an object says. Written when it says something else than before, and not for the
 //! sake of a timestamp.
 
-use std::time::SystemTime;
-
-use humantime::format_rfc3339_seconds;
+use std::time::{Duration, SystemTime};
 
 use super::lifecycle::{Course, answers};
 use super::rollover::Standing;
 use super::served::Served;
 use super::{Action, Plan};
+use crate::date;
 use crate::keyring::{Answer, Past, Rollover};
 use crate::observed::{Certificate, ObjectName, Published, Ring};
 use crate::resource::{
@@ -16,6 +15,9 @@ use crate::resource::{
     RootStatus,
 };
 
+/// So long after a writing its pods may take to show it, before the status says that they are looked at:
+/// most are seen within this, and all is said at once.
+const MEANWHILE: Duration = Duration::from_secs(2);
 /// How many of those who hold a step the status names.
 const NAMED: usize = 20;
 
@@ -47,11 +49,11 @@ pub fn certificate(
         status.revision = i64::try_from(publication.revision).ok();
         status.serial = Some(version.leaf.serial.clone());
         status.sha256 = Some(version.leaf.sha256.clone());
-        status.not_before = Some(date(version.leaf.not_before));
-        status.not_after = Some(date(version.leaf.not_after));
+        status.not_before = Some(date::seconds(version.leaf.not_before));
+        status.not_after = Some(date::seconds(version.leaf.not_after));
         status.root = Some(version.root.0.clone());
-        status.published_at = Some(humantime::format_rfc3339_millis(publication.written_at).to_string());
-        status.renew_at = course.renew_at.map(date);
+        status.published_at = Some(date::millis(publication.written_at));
+        status.renew_at = course.renew_at.map(date::seconds);
         valid = Some(version.leaf.not_after);
     }
     let is_valid = valid.is_some_and(|end| now < end);
@@ -82,9 +84,12 @@ pub fn certificate(
     {
         conditions.push(refused.clone());
     }
-    if let Some(Served { status: seen, complete, late }) = served {
+    let mut looking = false;
+    if let Some(Served { status: seen, complete, late, problem }) = served {
         let counted = format!("{} of {} pods serve what is published", seen.serving, seen.pods);
+        let blind = problem.is_some();
         let (state, reason) = match (complete, late) {
+            _ if blind => ("Unknown", "CannotLook"),
             (true, _) if seen.pods == 0 => ("True", "NoPods"),
             (true, _) => ("True", "Served"),
             (false, true) => ("False", "Late"),
@@ -92,16 +97,25 @@ pub fn certificate(
         };
         conditions.push(condition(&before.conditions, "Served", state, reason, counted, now));
         // While pods are still on their way it is not written down again for each of them.
-        let settled = complete || late;
+        let settled = (complete || late) && !blind;
+        looking = !settled && !blind;
         status.served = if settled { Some(seen) } else { before.served.clone() };
         if !settled && let Some(served) = conditions.last_mut() {
-            served.message = "looking whether every pod serves what is published".into();
+            let looking = || "looking whether every pod serves what is published".into();
+            served.message = problem.map_or_else(looking, |why| format!("its pods cannot be listed: {why}"));
         }
     } else if let Some(served) = before.conditions.iter().find(|condition| condition.r#type == "Served") {
         conditions.push(served.clone());
         status.served = before.served.clone();
     }
     status.conditions = conditions;
+    if let (Published::Ours(publication), true) = (&certificate.published, looking) {
+        let until = publication.written_at + MEANWHILE;
+        if (publication.written_at..until).contains(&now) {
+            plan.wake(until);
+            return;
+        }
+    }
     if status != *before {
         let status = Box::new(status);
         plan.actions.push(Action::ReportCertificate { certificate: name.clone(), status });
@@ -130,9 +144,14 @@ pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mu
     let mut status = AuthorityStatus {
         observed_generation: Some(standing.authority.generation),
         certificates: i64::try_from(standing.members).ok(),
-        rollover_at: standing.due.map(date),
+        rollover_at: standing.due.map(date::seconds),
         ..AuthorityStatus::default()
     };
+    if standing.ring.is_none() {
+        // That there was a root is what keeps another one from being made in its place.
+        (status.phase, status.root) = (before.phase.clone(), before.root.clone());
+        (status.answered, status.past) = (before.answered.clone(), before.past.clone());
+    }
     let mut end = None;
     if let Some(ring) = standing.ring {
         remember(&mut status, ring);
@@ -143,8 +162,8 @@ pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mu
             status.root = Some(RootStatus {
                 sha256: signing.0.clone(),
                 serial: root.serial.clone(),
-                not_before: date(root.not_before),
-                not_after: date(root.not_after),
+                not_before: date::seconds(root.not_before),
+                not_after: date::seconds(root.not_after),
             });
             end = Some(root.not_after);
         }
@@ -152,8 +171,8 @@ pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mu
             from: rollover.from.0.clone(),
             to: rollover.to.0.clone(),
             why: rollover.why.clone(),
-            began: date(rollover.began),
-            since: date(rollover.since),
+            began: date::seconds(rollover.began),
+            since: date::seconds(rollover.since),
             waiting: standing
                 .holds
                 .iter()
@@ -193,15 +212,15 @@ pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mu
 fn remember(status: &mut AuthorityStatus, ring: &Ring) {
     let answers = ring.state.answered.iter().map(|(verb, answer)| {
         let Answer { id, outcome, at } = answer;
-        (verb.clone(), AnswerStatus { id: id.clone(), outcome: outcome.clone(), at: date(*at) })
+        (verb.clone(), AnswerStatus { id: id.clone(), outcome: outcome.clone(), at: date::seconds(*at) })
     });
     status.answered = answers.collect();
     let past = ring.state.past.iter().map(|Past { rollover, ended }| PastStatus {
         from: rollover.from.0.clone(),
         to: rollover.to.0.clone(),
         why: rollover.why.clone(),
-        began: date(rollover.began),
-        ended: date(*ended),
+        began: date::seconds(rollover.began),
+        ended: date::seconds(*ended),
         forced: rollover.forced,
         exempt: exempt(rollover),
     });
@@ -226,10 +245,7 @@ fn condition(
         status: status.to_owned(),
         reason: reason.to_owned(),
         message,
-        last_transition_time: same.map_or_else(|| date(now), |same| same.last_transition_time.clone()),
+        last_transition_time: same
+            .map_or_else(|| date::seconds(now), |same| same.last_transition_time.clone()),
     }
-}
-
-fn date(at: SystemTime) -> String {
-    format_rfc3339_seconds(at).to_string()
 }

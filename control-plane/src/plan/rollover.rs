@@ -12,6 +12,7 @@ use hold::{Step, without_the_expired};
 use request::Requests;
 
 use super::{Action, Plan, Turn};
+use crate::date;
 use crate::keyring::{Phase, Rollover, RootId};
 use crate::observed::{Authority, Held, Observed, Request, Ring};
 use crate::settings::{AuthoritySettings, CertificateSettings};
@@ -76,6 +77,10 @@ pub fn plan<'a>(
         }
         (Held::None, Err(_)) => None,
         (Held::None, Ok(_)) if authority.deleting => None,
+        (Held::None, Ok(_)) if authority.status.root.is_some() => {
+            standing.problem = Some(LOST.into());
+            None
+        }
         (Held::None, Ok(settings)) => create(authority, settings, &mut standing.problem),
         (Held::Ring(ring), settings) => {
             standing.ring = Some(ring);
@@ -93,6 +98,9 @@ pub fn plan<'a>(
             next(&mut standing, ring, now, plan)
         }
     };
+    if let Some(why) = observed.failing.get(name) {
+        standing.problem.get_or_insert_with(|| why.clone());
+    }
     if let Some(turn) = turn {
         let over = standing.ring.map(|ring| ring.stamp.clone());
         plan.actions.push(Action::Authority { authority: name.to_owned(), turn, over });
@@ -168,7 +176,7 @@ fn next(standing: &mut Standing<'_>, ring: &Ring, now: SystemTime, plan: &mut Pl
         plan.wake(due);
         return None;
     }
-    let ends = end.map(|end| humantime::format_rfc3339_seconds(end).to_string()).unwrap_or_default();
+    let ends = end.map(date::seconds).unwrap_or_default();
     if !settings.automatic_rollover {
         standing.problem =
             Some(format!("the root expires at {ends}: roll it over, it is not done by itself"));
@@ -180,6 +188,10 @@ fn next(standing: &mut Standing<'_>, ring: &Ring, now: SystemTime, plan: &mut Pl
         begin(format!("the root expires at {ends}"), None)
     }
 }
+
+/// Another root in its place would cut off whoever trusts the old one alone.
+const LOST: &str = "its keyring is gone (in a cluster, the Secret hotcert-ca-NAME): put it back from a backup. To begin \
+                    anew under a root that no pod trusts yet, delete this CertificateAuthority and create it again";
 
 const STUCK: &str = "the root is imported: put its successor into the Secret that spec.import names";
 

@@ -1,6 +1,7 @@
 //! Publishing is done when it is served: which pods are to be listed, nudged and asked after a Secret
 //! was written, and what they were seen to serve.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::lifecycle::Course;
@@ -16,6 +17,26 @@ const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// How many pods the status names.
 const NAMED: usize = 20;
 
+/// Which pods mount a Secret, by namespace and name.
+pub struct Users<'a> {
+    pub observed: &'a Observed,
+    by_secret: BTreeMap<(&'a str, &'a str), Vec<&'a Pod>>,
+}
+
+impl<'a> Users<'a> {
+    pub fn of(observed: &'a Observed) -> Self {
+        let mut by_secret: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (namespace, look) in &observed.pods {
+            for pod in &look.pods {
+                for secret in &pod.mounts {
+                    by_secret.entry((namespace.as_str(), secret.as_str())).or_default().push(pod);
+                }
+            }
+        }
+        Self { observed, by_secret }
+    }
+}
+
 /// What was seen so far of one publication.
 #[derive(Debug)]
 pub struct Served {
@@ -24,11 +45,13 @@ pub struct Served {
     pub complete: bool,
     /// Longer than anybody should take.
     pub late: bool,
+    /// Why the pods could not be listed.
+    pub problem: Option<String>,
 }
 
 /// `None` while there is nothing to look for.
 pub fn plan(
-    observed: &Observed,
+    users: &Users<'_>,
     name: &ObjectName,
     certificate: &Certificate,
     course: &Course<'_>,
@@ -47,38 +70,49 @@ pub fn plan(
     if let Some(before) = before {
         let complete = before.serving == before.pods;
         if complete {
-            return Some(Served { status: before.clone(), complete, late });
+            return Some(Served { status: before.clone(), complete, late, problem: None });
         }
     }
-    let look = observed.pods.get(&name.namespace).filter(|look| look.at >= publication.written_at);
+    let look = users.observed.pods.get(&name.namespace).filter(|look| look.at >= publication.written_at);
     let rested = look.is_none_or(|look| now.duration_since(look.at).unwrap_or_default() > ASK_AGAIN);
-    if !late || rested || look.is_none() {
+    if !late || rested {
         plan.look.insert(name.namespace.clone());
     } else {
         plan.wake(now + ASK_AGAIN);
     }
-    let look = look.filter(|look| look.problem.is_none())?;
+    let look = look?;
+    if look.problem.is_some() {
+        let status = before.cloned().unwrap_or(ServedStatus { revision, ..ServedStatus::default() });
+        return Some(Served { status, complete: false, late, problem: look.problem.clone() });
+    }
 
+    // A handshake that is repeated says nothing about when it was served first.
+    let first: BTreeMap<_, _> = before
+        .iter()
+        .flat_map(|before| &before.by_pod)
+        .filter_map(|pod| Some((pod.pod.as_str(), pod.seconds?)))
+        .collect();
     let mut status = ServedStatus { revision, ..ServedStatus::default() };
-    let users = look.pods.iter().filter(|pod| pod.mounts.contains(&settings.secret_name));
-    for pod in users {
+    let mounting = users.by_secret.get(&(name.namespace.as_str(), settings.secret_name.as_str()));
+    for pod in mounting.into_iter().flatten().copied() {
         status.pods += 1;
         let seen = Seen { pod, publication, secret: &settings.secret_name };
         match seen.judge() {
             Ok(seconds) => {
+                let seconds = first.get(pod.name.as_str()).map_or(seconds, |first| first.min(seconds));
                 status.serving += 1;
                 status.seconds = Some(status.seconds.map_or(seconds, |slowest| slowest.max(seconds)));
                 name_pod(&mut status, pod, Some(seconds), None);
             }
             Err(problem) => {
                 name_pod(&mut status, pod, None, Some(problem));
-                nudge(observed, &name.namespace, pod, publication, now, plan);
+                nudge(users.observed, &name.namespace, pod, publication, now, plan);
                 seen.ask(name, certificate, plan);
             }
         }
     }
     let complete = status.serving == status.pods;
-    Some(Served { status, complete, late })
+    Some(Served { status, complete, late, problem: None })
 }
 
 fn name_pod(status: &mut ServedStatus, pod: &Pod, seconds: Option<f64>, problem: Option<String>) {
@@ -124,13 +158,14 @@ impl Seen<'_> {
     }
 
     fn ask(&self, name: &ObjectName, certificate: &Certificate, plan: &mut Plan) {
-        let reachable = self.pod.agent.as_ref().is_some_and(|agent| agent.address.is_some());
-        if let (true, true, Some((_, version))) =
-            (reachable, self.pod.serves(self.secret), certificate.published_version())
+        let address = self.pod.agent.as_ref().and_then(|agent| agent.address);
+        if let (Some(address), true, Some((_, version))) =
+            (address, self.pod.serves(self.secret), certificate.published_version())
         {
             plan.prove.push(Prove {
                 pod: ObjectName::new(name.namespace.clone(), self.pod.name.clone()),
                 uid: self.pod.uid.clone(),
+                address,
                 authority: certificate.spec.authority.clone(),
                 roots: vec![version.root.clone()],
             });

@@ -4,10 +4,11 @@
 //! one. Pure: time is an argument, and those who do the asking are elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::keyring::RootId;
-use crate::observed::{Look, Proof, Shown};
+use crate::observed::{Look, ObjectName, Proof, Shown};
 use crate::plan::Prove;
 
 /// How many pods are asked at the same time.
@@ -26,7 +27,8 @@ pub struct ProofBook {
 /// What is known of one pod.
 #[derive(Debug)]
 struct Page {
-    namespace: String,
+    pod: ObjectName,
+    address: SocketAddr,
     authority: String,
     /// All that it was asked about, so that two who want different roots do not take turns at
     /// overwriting each other's answer.
@@ -39,10 +41,13 @@ struct Page {
 }
 
 impl ProofBook {
-    /// Which of the wanted proofs to ask for now. Those count as under way until they are recorded. A pod
-    /// has one agent, which serves one authority's Secret: of two authorities, the first counts.
-    pub fn due(&mut self, wanted: &[Prove], now: SystemTime) -> Vec<Prove> {
-        let wanted = self.want(wanted);
+    /// Which of the proofs that were wanted last to ask for now. Those count as under way until they are
+    /// recorded.
+    pub fn due(&mut self, now: SystemTime) -> Vec<Prove> {
+        let room = AT_ONCE.saturating_sub(self.under_way.len());
+        if room < AT_ONCE / 2 {
+            return Vec::new();
+        }
         let mut due: Vec<_> = self
             .pods
             .iter()
@@ -51,12 +56,17 @@ impl ProofBook {
             .collect();
         // Who has waited longest is first.
         due.sort();
-        due.truncate(AT_ONCE.saturating_sub(self.under_way.len()));
+        due.truncate(room);
         let mut asked = Vec::new();
         for (_, uid) in due {
-            if let (Some(page), Some(prove)) = (self.pods.get(&uid), wanted.get(uid.as_str())) {
-                let roots = page.roots.iter().cloned().collect();
-                asked.push(Prove { roots, ..(*prove).clone() });
+            if let Some(page) = self.pods.get(&uid) {
+                asked.push(Prove {
+                    pod: page.pod.clone(),
+                    uid: uid.clone(),
+                    address: page.address,
+                    authority: page.authority.clone(),
+                    roots: page.roots.iter().cloned().collect(),
+                });
                 self.under_way.insert(uid);
             }
         }
@@ -68,6 +78,7 @@ impl ProofBook {
         self.under_way.remove(uid);
         // It may be gone by now.
         let Some(page) = self.pods.get_mut(uid) else { return };
+        let proof = proof.after(page.proof.as_ref());
         let same = page.proof.as_ref().is_some_and(|before| says_the_same(before, &proof));
         page.pause = if same { (page.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) } else { FIRST_PAUSE };
         page.again = now + page.pause;
@@ -90,20 +101,22 @@ impl ProofBook {
             pod.proof = self.pods.get(&pod.uid).and_then(|page| page.proof.clone());
         }
         let unclear = |namespace: &str| pods.get(namespace).is_some_and(|look| look.problem.is_some());
-        self.pods.retain(|uid, page| listed.contains(uid) || unclear(&page.namespace));
+        self.pods.retain(|uid, page| listed.contains(uid) || unclear(&page.pod.namespace));
     }
 
-    /// When `due` will have more of what was wanted last. Not while as many are under way as may be: then
-    /// it has more when one of them is recorded.
+    /// When `due` will have more. Not while about as many are under way as may be: then it has more when
+    /// some of them are recorded.
     pub fn next_due(&self) -> Option<SystemTime> {
-        if self.under_way.len() >= AT_ONCE {
+        if self.under_way.len() > AT_ONCE / 2 {
             return None;
         }
         let waiting = self.pods.iter().filter(|(uid, page)| page.wanted && !self.under_way.contains(*uid));
         waiting.map(|(_, page)| page.again).min()
     }
 
-    fn want<'a>(&mut self, wanted: &'a [Prove]) -> BTreeMap<&'a str, &'a Prove> {
+    /// What the plan wants now. A pod has one agent, which serves one authority's Secret: of two
+    /// authorities, the first counts.
+    pub fn want(&mut self, wanted: &[Prove]) {
         for page in self.pods.values_mut() {
             page.wanted = false;
         }
@@ -117,6 +130,7 @@ impl ProofBook {
             if page.authority != prove.authority {
                 *page = Page::new(prove);
             }
+            page.address = prove.address;
             page.wanted = true;
             for root in &prove.roots {
                 if page.roots.insert(root.clone()) {
@@ -124,14 +138,18 @@ impl ProofBook {
                 }
             }
         }
-        by_pod
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
     }
 }
 
 impl Page {
     fn new(prove: &Prove) -> Self {
         Self {
-            namespace: prove.pod.namespace.clone(),
+            pod: prove.pod.clone(),
+            address: prove.address,
             authority: prove.authority.clone(),
             roots: BTreeSet::new(),
             wanted: true,

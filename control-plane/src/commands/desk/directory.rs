@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kube::api::ObjectMeta;
 
 use super::{Desk, DeskError, PodMetrics, VersionRow};
+use crate::date;
 use crate::observed::{ObjectName, Observed};
 use crate::prove::{PROBER, Prober};
 use crate::reconcile::{Counts, Reconciler};
@@ -59,13 +60,12 @@ impl Desk for Directory {
     async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, DeskError> {
         let look = self.look().await?;
         let versions = look.certificates.get(certificate).map(|certificate| certificate.versions.clone());
-        let date = |at| humantime::format_rfc3339_seconds(at).to_string();
         let rows = versions.unwrap_or_default().into_iter().map(|(number, version)| VersionRow {
             version: number,
             serial: version.leaf.serial,
             root: version.root.0,
-            created_at: date(version.created_at),
-            not_after: date(version.leaf.not_after),
+            created_at: date::seconds(version.created_at),
+            not_after: date::seconds(version.leaf.not_after),
             copy_of: version.copy_of,
             request: version.request,
         });

@@ -118,5 +118,5 @@ fn serial_of(now: SystemTime) -> String {
     let mut random = [0; 8];
     // Without it two roots of one second have one name, which is a pity and no more.
     let _ = aws_lc_rs::rand::fill(&mut random);
-    format!("{} {}", humantime::format_rfc3339_seconds(now), &sha256_hex(&random)[..8])
+    format!("{} {}", crate::date::seconds(now), &sha256_hex(&random)[..8])
 }

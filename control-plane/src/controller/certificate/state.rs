@@ -90,7 +90,7 @@ impl State {
         for (name, moment) in [(TRUSTED_AT, self.trusted_at), (PROMOTED_AT, self.promoted_at)] {
             match moment {
                 // To the millisecond: an overlap may be short.
-                Some(at) => annotations.insert(name.into(), humantime::format_rfc3339_millis(at).to_string()),
+                Some(at) => annotations.insert(name.into(), crate::date::millis(at)),
                 None => annotations.remove(name),
             };
         }

@@ -2,6 +2,7 @@
 //! with the old leaf, so that the newest is what is served here as everywhere.
 
 use super::{Step, renew_at_latest};
+use crate::date;
 use crate::observed::{Request, Version};
 use crate::plan::Action;
 use crate::settings::CertificateSettings;
@@ -28,13 +29,10 @@ impl Step<'_> {
         };
         let end = version.leaf.not_after;
         if self.now >= end {
-            return refuse(format!("version {of} expired at {}", humantime::format_rfc3339_seconds(end)));
+            return refuse(format!("version {of} expired at {}", date::seconds(end)));
         }
         if self.now >= renew_at_latest(version) {
-            return refuse(format!(
-                "version {of} expires at {}, too soon",
-                humantime::format_rfc3339_seconds(end)
-            ));
+            return refuse(format!("version {of} expires at {}, too soon", date::seconds(end)));
         }
         if version.root != *self.signing {
             return refuse(format!(

@@ -1,7 +1,7 @@
 //! Who holds the step that a rollover is at: certificates whose Secret is not yet what it should be, and
 //! pods that have not shown what the step needs. Whoever is not known to be ready holds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use super::super::{Plan, Prove, served};
@@ -45,8 +45,9 @@ impl Member<'_> {
     fn may_be_mounted(&self) -> bool {
         match self.certificate.published {
             Published::Ours(_) => true,
-            Published::Absent | Published::Closed(_) => self.certificate.status.revision.is_some(),
-            Published::Foreign(_) => false,
+            Published::Absent | Published::Closed(_) | Published::Foreign(_) => {
+                self.certificate.status.revision.is_some()
+            }
         }
     }
 
@@ -85,11 +86,16 @@ impl Step<'_> {
                 by_secret.insert((&member.name.namespace, member.secret), member);
             }
         }
-        let mut namespaces: Vec<&str> = by_secret.keys().map(|(namespace, _)| *namespace).collect();
-        namespaces.dedup();
+        let left = self.left_behind();
+        plan.look.extend(left.iter().map(|secret| secret.namespace.clone()));
+        let namespaces: BTreeSet<&str> = by_secret
+            .keys()
+            .map(|(namespace, _)| *namespace)
+            .chain(left.iter().map(|secret| secret.namespace.as_str()))
+            .collect();
         for namespace in namespaces {
             // A pod that came before the last writing and after the look may serve what was there before.
-            let here = by_secret.iter().filter(|((other, _), _)| *other == namespace);
+            let here = by_secret.range((namespace, "")..).take_while(|((other, _), _)| *other == namespace);
             let written = here.filter_map(|(_, member)| match &member.certificate.published {
                 Published::Ours(publication) => Some(publication.written_at),
                 _ => None,
@@ -109,11 +115,77 @@ impl Step<'_> {
                 for secret in &pod.mounts {
                     if let Some(member) = by_secret.get(&(namespace, secret)) {
                         holds.extend(self.pod(namespace, pod, member, plan));
+                    } else if left.contains(&ObjectName::new(namespace, secret.clone())) {
+                        holds.extend(self.left(namespace, pod, secret));
                     }
                 }
             }
         }
+        if holds.is_empty() && self.rollover.phase == Phase::Reissuing {
+            holds = self.not_counted_since(&by_secret, plan);
+        }
         holds
+    }
+
+    /// Secrets under the old root that no certificate publishes any more: nobody will write the new root
+    /// into them.
+    fn left_behind(&self) -> BTreeSet<ObjectName> {
+        let left = self
+            .observed
+            .foreign
+            .iter()
+            .filter(|(_, foreign)| foreign.orphan && foreign.roots.contains(&self.rollover.from));
+        left.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn left(&self, namespace: &str, pod: &Pod, secret: &str) -> Option<Hold> {
+        let why = format!("it mounts {secret}, which no certificate publishes any more");
+        let who = format!("{namespace}/{}", pod.name);
+        (!self.rollover.is_exempt(&pod.uid)).then(|| Hold { who, uid: pod.uid.clone(), why, trust: true })
+    }
+
+    /// While one pod still showed its old leaf it may have opened connections to others, which they had
+    /// not when they were asked: so each is asked once more after the last one has shown its new leaf.
+    fn not_counted_since(
+        &self,
+        by_secret: &BTreeMap<(&str, &str), &Member<'_>>,
+        plan: &mut Plan,
+    ) -> Vec<Hold> {
+        let Rollover { to, since, .. } = self.rollover;
+        if since.checked_add(self.drain).is_some_and(|deadline| self.now >= deadline) {
+            return Vec::new();
+        }
+        let mut asked = Vec::new();
+        for (namespace, look) in &self.observed.pods {
+            for pod in look.pods.iter().filter(|pod| !self.rollover.is_exempt(&pod.uid)) {
+                let ours = |secret: &String| by_secret.contains_key(&(namespace.as_str(), secret.as_str()));
+                let address = pod.agent.as_ref().and_then(|agent| agent.address);
+                if let (Some(proof), Some(address), true) = (&pod.proof, address, pod.mounts.iter().any(ours))
+                {
+                    asked.push((namespace, pod, address, proof));
+                }
+            }
+        }
+        let last = asked.iter().map(|(.., proof)| proof.since).max();
+        let before = asked.into_iter().filter(|(.., proof)| Some(proof.at) < last);
+        before
+            .map(|(namespace, pod, address, _)| {
+                plan.prove.push(Prove {
+                    pod: ObjectName::new(namespace, pod.name.clone()),
+                    uid: pod.uid.clone(),
+                    address,
+                    authority: self.authority.to_owned(),
+                    roots: vec![to.clone()],
+                });
+                Hold {
+                    who: format!("{namespace}/{}", pod.name),
+                    uid: pod.uid.clone(),
+                    why: "its connections are counted again, now that no pod opens one under the old root"
+                        .into(),
+                    trust: false,
+                }
+            })
+            .collect()
     }
 
     /// What is published, before what is served. A certificate that was never published holds nobody.
@@ -170,9 +242,9 @@ impl Step<'_> {
                 true,
             );
         };
-        if agent.address.is_none() {
+        let Some(address) = agent.address else {
             return hold("it has no address yet".into(), true);
-        }
+        };
         // What was seen before says nothing, nor does what a clock that was set back calls later.
         let proof = pod.proof.as_ref().filter(|proof| *began <= proof.at && proof.at <= self.now);
         let held = match proof.map(|proof| &proof.shown) {
@@ -190,6 +262,7 @@ impl Step<'_> {
         plan.prove.push(Prove {
             pod: ObjectName::new(namespace, pod.name.clone()),
             uid: pod.uid.clone(),
+            address,
             authority: self.authority.to_owned(),
             roots,
         });

@@ -267,3 +267,11 @@ fn a_new_leaf_waits_for_trust_while_the_bundle_is_brought_up_to_date() {
     scene.proven("good", 1, &[OLD, NEW]);
     assert_eq!(scene.does(), ["publish 2 over 101 of old+new"]);
 }
+
+#[test]
+fn what_is_due_and_cannot_be_done_keeps_nobody_awake() {
+    let mut scene = Scene::settled();
+    scene.authority().spec.namespaces = vec!["bank".into()];
+    scene.now = start() + LEAF_LIFE * 9 / 10;
+    assert!(scene.plan().wake_at.is_none_or(|at| at > scene.now), "{:?}", scene.plan().wake_at);
+}

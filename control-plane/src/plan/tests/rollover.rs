@@ -2,7 +2,7 @@
 
 use super::scene::{NEW, OLD, Scene};
 use super::*;
-use crate::observed::{Held, Proof, Published};
+use crate::observed::{Foreign, Held, Proof, Published};
 
 const PHASES: [Phase; 3] = [Phase::Distributing, Phase::Reissuing, Phase::Retiring];
 
@@ -120,7 +120,7 @@ fn every_phase_is_held_by_whoever_has_shown_nothing() {
         ("shop/bad: it has no address", |scene| scene.pod("bad").agent.as_mut().unwrap().address = None),
         ("shop/bad: refused", |scene| {
             let at = scene.now;
-            scene.pod("bad").proof = Some(Proof { at, shown: Err("refused".into()) });
+            scene.pod("bad").proof = Some(Proof { at, since: at, shown: Err("refused".into()) });
         }),
         ("shop/good: it has not been asked", |scene| {
             let long_ago = start();
@@ -167,8 +167,11 @@ fn every_phase_is_held_by_a_secret_that_is_not_what_it_should_be() {
         held(&scene, "shop/bad");
         scene.certificate().published = Published::Closed("no right to read it".into());
         held(&scene, "shop/mtls-prod-payments: no right");
+        // It was ours, and what it was may be served still.
         scene.certificate().published = Published::Foreign("is Helm's".into());
-        assert_eq!(scene.waiting(), [""; 0], "what is not ours holds nobody");
+        held(&scene, "shop/bad");
+        scene.certificate().status.revision = None;
+        assert_eq!(scene.waiting(), [""; 0], "what never was ours holds nobody");
     }
 }
 
@@ -341,4 +344,66 @@ fn a_clock_that_is_set_takes_no_step() {
             held(&scene, "shop/late");
         }
     }
+}
+
+#[test]
+fn a_lost_keyring_is_not_replaced_by_another_root() {
+    let mut scene = Scene::settled();
+    scene.authority().status = scene.authority_status();
+    scene.authority().keyring = Held::None;
+    does(&scene, &[]);
+    let status = scene.authority_status();
+    assert_eq!((status.conditions[0].status.as_str(), status.root.is_some()), ("False", true));
+    assert!(status.conditions[0].message.contains("backup"), "{status:?}");
+    // And not at the next look either.
+    scene.authority().status = status;
+    does(&scene, &[]);
+}
+
+#[test]
+fn whoever_mounts_what_no_certificate_publishes_any_more_holds_every_phase() {
+    for phase in PHASES {
+        let mut scene = Scene::rolling(phase);
+        good(&mut scene, phase);
+        let secret = ObjectName::new("shop", "left-tls");
+        let left = |root: u64| Foreign { leaf: None, roots: BTreeSet::from([root_id(root)]), orphan: true };
+        scene.observed.foreign.insert(secret.clone(), left(OLD));
+        scene.now += SECOND;
+        let advances = scene.does();
+        scene.pod("left").mounts = BTreeSet::from(["left-tls".to_owned()]);
+        held(&scene, "shop/left: it mounts left-tls");
+        // Under another root it is no concern of this authority.
+        scene.observed.foreign.insert(secret, left(9));
+        assert_eq!(scene.does(), advances);
+    }
+}
+
+#[test]
+fn connections_are_counted_again_after_the_last_pod_has_shown_its_new_leaf() {
+    let mut scene = Scene::rolling(Phase::Reissuing);
+    scene.proven("early", 2, &[OLD, NEW]);
+    scene.now += MINUTE;
+    scene.proven("late", 2, &[OLD, NEW]);
+    held(&scene, "shop/early: its connections are counted again");
+    assert_eq!(scene.waiting().len(), 1, "who showed it last was asked then");
+    assert!(scene.plan().prove.iter().any(|prove| prove.uid == "uid-early" && prove.roots == [root_id(NEW)]));
+    // Asked again it has the same leaf, which it showed first a minute ago.
+    let now = scene.now;
+    let early = scene.look().pods.iter_mut().find(|pod| pod.name == "early").unwrap();
+    early.proof.as_mut().unwrap().at = now;
+    does(&scene, &["advance out of Reissuing"]);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_by_the_object_that_it_is_about() {
+    let mut scene = Scene::settled();
+    scene.observed.failing.insert(super::scene::name().to_string(), "publish: no room".into());
+    scene.observed.failing.insert(AUTHORITY.into(), "begin_rollover: no room".into());
+    let (ready, reason, message) = scene.condition("Ready").unwrap();
+    assert_eq!((ready.as_str(), reason.as_str(), message.as_str()), ("True", "Failing", "publish: no room"));
+    assert!(scene.authority_status().conditions[0].message.contains("no room"));
+    scene.observed.failing.clear();
+    scene.authority().spec.namespaces.clear();
+    let (_, reason, _) = scene.condition("Ready").unwrap();
+    assert_eq!(reason, "InvalidAuthority");
 }

@@ -190,7 +190,7 @@ impl Scene {
             connections_under: BTreeMap::new(),
         };
         let pod = self.pod(name);
-        pod.proof = Some(Proof { at, shown: Ok(shown) });
+        pod.proof = Some(Proof { at, since: at, shown: Ok(shown) });
         pod
     }
 

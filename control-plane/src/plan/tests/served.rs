@@ -8,7 +8,7 @@ use crate::observed::Published;
 fn fresh() -> Scene {
     let mut scene = Scene::settled();
     scene.publish(1);
-    scene.now += SECOND;
+    scene.now += 3 * SECOND;
     scene.pod("one");
     scene
 }
@@ -62,6 +62,16 @@ fn a_pod_is_nudged_once_a_revision_and_not_when_it_follows_the_api_or_nobody_may
 }
 
 #[test]
+fn that_pods_are_looked_at_is_not_written_down_for_those_who_show_it_at_once() {
+    let mut scene = fresh();
+    scene.now -= 2 * SECOND;
+    assert_eq!(scene.condition("Served"), None);
+    assert_eq!(scene.plan().wake_at, Some(scene.now + SECOND));
+    serve(&mut scene);
+    assert_eq!(scene.condition("Served").unwrap().1, "Served");
+}
+
+#[test]
 fn what_was_seen_before_the_writing_does_not_count() {
     let mut scene = fresh();
     serve(&mut scene);
@@ -91,7 +101,9 @@ fn without_pods_it_is_said_that_there_are_none_and_without_a_secret_nothing() {
     scene.look().pods.clear();
     assert_eq!(scene.condition("Served").unwrap().1, "NoPods");
     scene.look().problem = Some("forbidden".into());
-    assert_eq!(scene.condition("Served"), None);
+    let (status, reason, message) = scene.condition("Served").unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "CannotLook"));
+    assert!(message.contains("forbidden"), "{message}");
     scene.certificate().published = Published::Absent;
     assert_eq!(scene.condition("Served"), None);
     assert!(scene.plan().look.is_empty());

@@ -11,6 +11,7 @@ fn wanted(uid: &str, roots: &[&str]) -> Prove {
     Prove {
         pod: ObjectName::new("shop", format!("pod-{uid}")),
         uid: uid.into(),
+        address: "127.0.0.1:9643".parse().unwrap(),
         authority: "prod".into(),
         roots: roots.iter().map(|name| root(name)).collect(),
     }
@@ -18,7 +19,12 @@ fn wanted(uid: &str, roots: &[&str]) -> Prove {
 
 fn shown(at: SystemTime, leaf: &str, lets_in: &[(&str, bool)]) -> Proof {
     let lets_in = lets_in.iter().map(|(name, is)| (root(name), *is)).collect();
-    Proof { at, shown: Ok(Shown { leaf_sha256: leaf.into(), lets_in, ..Shown::default() }) }
+    Proof { at, since: at, shown: Ok(Shown { leaf_sha256: leaf.into(), lets_in, ..Shown::default() }) }
+}
+
+fn ask_for(book: &mut ProofBook, wanted: &[Prove], now: SystemTime) -> Vec<Prove> {
+    book.want(wanted);
+    book.due(now)
 }
 
 fn look(pods: &[&str], problem: Option<&str>) -> Look {
@@ -51,10 +57,10 @@ fn pauses(
     let want = [wanted("a", &["new"])];
     let mut pauses = Vec::new();
     for _ in 0..times {
-        assert_eq!(uids(&book.due(&want, *now)), ["a"]);
+        assert_eq!(uids(&ask_for(book, &want, *now)), ["a"]);
         book.record("a", answer(*now), *now);
         let next = book.next_due().unwrap();
-        assert!(book.due(&want, next - Duration::from_millis(1)).is_empty());
+        assert!(ask_for(book, &want, next - Duration::from_millis(1)).is_empty());
         pauses.push(next.duration_since(*now).unwrap().as_millis());
         *now = next;
     }
@@ -69,7 +75,7 @@ fn same_answer_is_asked_for_ever_less_often_and_another_begins_anew() {
     assert_eq!(pauses(&mut book, &mut now, same, 8), spaced);
     let changed = |at| shown(at, "old", &[("new", true)]);
     assert_eq!(pauses(&mut book, &mut now, changed, 3), [200, 400, 800]);
-    let failed = |at| Proof { at, shown: Err("it refuses".into()) };
+    let failed = |at| Proof { at, since: at, shown: Err("it refuses".into()) };
     assert_eq!(pauses(&mut book, &mut now, failed, 3), [200, 400, 800]);
     book.reset("another");
     assert_eq!(pauses(&mut book, &mut now, failed, 1), [1600]);
@@ -94,10 +100,10 @@ fn connections_that_come_and_go_are_no_news() {
 fn pod_is_asked_by_one_at_a_time_and_again_when_something_was_published_meanwhile() {
     let mut book = ProofBook::default();
     let want = [wanted("a", &["new"])];
-    assert_eq!(book.due(&want, now()).len(), 1);
-    assert_eq!((book.due(&want, now()).len(), book.next_due()), (0, None));
+    assert_eq!(ask_for(&mut book, &want, now()).len(), 1);
+    assert_eq!((ask_for(&mut book, &want, now()).len(), book.next_due()), (0, None));
     book.reset("prod");
-    assert_eq!(book.due(&want, now()).len(), 0);
+    assert_eq!(ask_for(&mut book, &want, now()).len(), 0);
     book.record("a", shown(now(), "old", &[("new", true)]), now());
     assert_eq!(book.next_due(), Some(now() + FIRST_PAUSE));
 }
@@ -107,13 +113,13 @@ fn wants_of_one_pod_are_one_asking_and_a_new_root_is_asked_about_at_once() {
     let mut book = ProofBook::default();
     let foreign = Prove { authority: "other".into(), ..wanted("a", &["foreign"]) };
     let both = [wanted("a", &["old"]), wanted("a", &["new"]), foreign];
-    let due = book.due(&both, now());
+    let due = ask_for(&mut book, &both, now());
     assert_eq!(due, [wanted("a", &["new", "old"])]);
     book.record("a", shown(now(), "leaf", &[("new", false), ("old", true)]), now());
     for one in ["new", "old", "new", "old"] {
-        assert!(book.due(&[wanted("a", &[one])], now()).is_empty(), "{one} was asked about");
+        assert!(ask_for(&mut book, &[wanted("a", &[one])], now()).is_empty(), "{one} was asked about");
     }
-    let due = book.due(&[wanted("a", &["newest"])], now());
+    let due = ask_for(&mut book, &[wanted("a", &["newest"])], now());
     assert_eq!(due, [wanted("a", &["new", "newest", "old"])]);
 }
 
@@ -124,8 +130,8 @@ fn no_more_than_so_many_are_asked_at_once_and_all_have_their_turn() {
     let mut asked = BTreeSet::new();
     let mut now = now();
     for many in [64, 64, 22] {
-        let due = book.due(&want, now);
-        assert_eq!((due.len(), book.due(&want, now).len()), (many, 0));
+        let due = ask_for(&mut book, &want, now);
+        assert_eq!((due.len(), ask_for(&mut book, &want, now).len()), (many, 0));
         assert_eq!(book.next_due().is_none(), many == AT_ONCE);
         now += Duration::from_millis(1);
         for prove in due {
@@ -140,7 +146,7 @@ fn no_more_than_so_many_are_asked_at_once_and_all_have_their_turn() {
 fn proofs_are_put_to_their_pods_and_pods_that_are_gone_forgotten() {
     let mut book = ProofBook::default();
     let want = [wanted("a", &["new"]), wanted("b", &["new"]), wanted("c", &["new"])];
-    assert_eq!(uids(&book.due(&want, now())), ["a", "b", "c"]);
+    assert_eq!(uids(&ask_for(&mut book, &want, now())), ["a", "b", "c"]);
     let proof = shown(now(), "leaf", &[("new", true)]);
     book.record("a", proof.clone(), now());
     book.record("b", proof.clone(), now());
@@ -165,10 +171,10 @@ fn proofs_are_put_to_their_pods_and_pods_that_are_gone_forgotten() {
 #[test]
 fn what_nobody_wants_any_more_is_not_waited_for() {
     let mut book = ProofBook::default();
-    book.due(&[wanted("a", &["new"])], now());
+    ask_for(&mut book, &[wanted("a", &["new"])], now());
     book.record("a", shown(now(), "leaf", &[]), now());
     assert!(book.next_due().is_some());
-    assert_eq!(book.due(&[], now()), []);
+    assert_eq!(ask_for(&mut book, &[], now()), []);
     assert_eq!(book.next_due(), None);
 }
 
@@ -176,7 +182,7 @@ fn what_nobody_wants_any_more_is_not_waited_for() {
 fn clock_that_is_put_back_stops_nobody() {
     let mut book = ProofBook::default();
     let want = [wanted("a", &["new"])];
-    book.due(&want, now());
+    ask_for(&mut book, &want, now());
     book.record("a", shown(now(), "leaf", &[]), now());
-    assert_eq!(book.due(&want, now() - Duration::from_secs(3600)).len(), 1);
+    assert_eq!(ask_for(&mut book, &want, now() - Duration::from_secs(3600)).len(), 1);
 }

@@ -52,7 +52,7 @@ pub fn look(tree: &Tree, namespace: &str) -> Look {
 
 fn read(tree: &Tree, namespace: &str, problems: &mut Vec<String>) -> Result<Vec<Pod>, StoreError> {
     let registered = registrations(tree, namespace, problems)?;
-    Ok(registered.into_iter().map(|(name, registered)| registered.pod(name)).collect())
+    Ok(registered.into_iter().map(|(name, registered)| registered.pod(namespace, name)).collect())
 }
 
 /// By name; what cannot be read is among the problems.
@@ -90,14 +90,14 @@ fn parse(bytes: &[u8]) -> Result<Registered, String> {
 }
 
 impl Registered {
-    fn pod(self, name: String) -> Pod {
+    fn pod(self, namespace: &str, name: String) -> Pod {
         let agent = self.agent.then(|| PodAgent {
             secret: self.secret.clone(),
             follows_api: false,
             address: self.proof,
         });
         Pod {
-            uid: self.uid.unwrap_or_else(|| name.clone()),
+            uid: self.uid.unwrap_or_else(|| format!("{namespace}/{name}")),
             name,
             mounts: BTreeSet::from([self.secret]),
             agent,

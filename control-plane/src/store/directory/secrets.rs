@@ -113,7 +113,8 @@ pub fn others(
             match open(&tree.secret(&secret)?) {
                 Ok(None) => {}
                 Ok(Some(volume)) => {
-                    let foreign = Foreign { leaf: volume.leaf, orphan: volume.owner.is_some() };
+                    let (leaf, roots) = (volume.leaf, volume.publication.roots);
+                    let foreign = Foreign { leaf, roots, orphan: volume.owner.is_some() };
                     found.insert(secret, foreign);
                 }
                 Err(error) => problems.push(error.to_string()),

@@ -83,7 +83,9 @@ impl World {
         self.now += Duration::from_millis(1);
         for prove in std::mem::take(&mut self.memory.prove) {
             if let Some(shown) = self.ask(&prove) {
-                self.memory.proofs.insert(prove.uid, Proof { at: self.now, shown });
+                let proof = Proof { at: self.now, since: self.now, shown };
+                let proof = proof.after(self.memory.proofs.get(&prove.uid));
+                self.memory.proofs.insert(prove.uid, proof);
             }
         }
         for namespace in std::mem::take(&mut self.memory.look) {
@@ -153,6 +155,7 @@ impl World {
             }
         }
         Observed {
+            failing: BTreeMap::new(),
             authorities: BTreeMap::from([(AUTHORITY.to_owned(), Arc::new(authority))]),
             certificates: certificates.collect(),
             pods,

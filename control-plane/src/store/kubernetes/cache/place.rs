@@ -81,7 +81,11 @@ impl Place {
             None => true,
         };
         let orphans = self.targets.iter().filter(move |(name, target)| is_orphan(name, target));
-        orphans.map(|(name, target)| (name, Foreign { leaf: target.leaf.clone(), orphan: true }))
+        orphans.map(|(name, target)| {
+            let roots = target.publication.as_ref().map(|publication| publication.roots.clone());
+            let (leaf, roots) = (target.leaf.clone(), roots.unwrap_or_default());
+            (name, Foreign { leaf, roots, orphan: true })
+        })
     }
 
     pub fn put_certificate(

@@ -7,6 +7,7 @@ use std::time::Instant;
 use kube::Resource;
 
 use super::Trouble;
+use crate::facts;
 use crate::observed::{Foreign, Leaf, ObjectName, Stamp};
 use crate::resource::{CertificateAuthority, ServiceCertificate};
 use crate::store::kubernetes::cache::{self, Cache, Known, Listing, Place};
@@ -188,7 +189,11 @@ impl Shelf<SecretObject> for Watched {
     }
 
     fn put(&self, object: SecretObject) {
-        let foreign = Foreign { leaf: Leaf::read(object.value("tls.crt")), orphan: false };
+        let foreign = Foreign {
+            leaf: Leaf::read(object.value("tls.crt")),
+            roots: facts::roots(object.value("ca.crt")),
+            orphan: false,
+        };
         let put = |place: &mut Place| match label::is_ours(&object) {
             true => drop(place.foreign.remove(object.name())),
             false => drop(place.foreign.insert(object.name().to_owned(), foreign)),
