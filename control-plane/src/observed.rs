@@ -87,7 +87,7 @@ pub struct Certificate {
     pub deleting: bool,
     pub requests: BTreeMap<String, Request>,
     /// By number.
-    pub versions: BTreeMap<u64, Version>,
+    pub versions: BTreeMap<u64, Arc<Version>>,
     pub published: Published,
 }
 
@@ -250,11 +250,11 @@ impl Certificate {
             .iter()
             .rev()
             .find(|(_, version)| is_it(version))
-            .map(|(number, version)| (*number, version))
+            .map(|(number, version)| (*number, version.as_ref()))
     }
 
     pub fn newest(&self) -> Option<(u64, &Version)> {
-        self.versions.last_key_value().map(|(number, version)| (*number, version))
+        self.versions.last_key_value().map(|(number, version)| (*number, version.as_ref()))
     }
 }
 

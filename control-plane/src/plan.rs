@@ -34,6 +34,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Namespaces whose pods are to be listed before the next plan.
     pub look: BTreeSet<String>,
+    /// Those whose pods need not be listed again, but not be forgotten either.
+    pub keep: BTreeSet<String>,
     /// Pods to shake hands with, and under which roots.
     pub prove: Vec<Prove>,
     /// What is worth a look earlier than something changes.

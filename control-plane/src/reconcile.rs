@@ -23,6 +23,9 @@ pub use counts::Counts;
 
 /// Writes under way at the same time.
 const AT_ONCE: usize = 32;
+/// After so long a round begins no more writes: what is left is planned again, on what is known by then,
+/// so that a long list or a slow namespace keeps nobody waiting.
+const LONGEST_ROUND: Duration = Duration::from_secs(5);
 /// Handshakes under way at the same time.
 const HANDSHAKES: usize = 64;
 /// Pods that are nudged in one round; the others are in the next.
@@ -165,13 +168,14 @@ impl<S: Store> Reconciler<S> {
         // After everything was seen: what seems to be of the future is a clock that was set.
         let now = SystemTime::now();
         let plan = plan(&observed, now);
-        self.counts.observe(&observed, now);
+        self.counts.observe(&observed);
         let mut round = Round { wake_at: plan.wake_at, ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
         self.prove(&plan.prove, &observed, now).await;
         round.settled = plan.actions.is_empty() && plan.look.is_empty() && plan.prove.is_empty();
         self.look = plan.look;
         self.looks = std::mem::take(&mut observed.pods);
+        self.looks.retain(|namespace, _| self.look.contains(namespace) || plan.keep.contains(namespace));
         round.observed = observed;
         Ok(round)
     }
@@ -239,8 +243,10 @@ impl<S: Store> Reconciler<S> {
         }
         let applier = Arc::clone(&self.applier);
         let (mut others, mut under_way) = (others.into_iter(), FuturesUnordered::new());
+        let begin = Instant::now();
         loop {
-            let room = AT_ONCE - under_way.len();
+            let is_over = begin.elapsed() > LONGEST_ROUND;
+            let room = if is_over { 0 } else { AT_ONCE - under_way.len() };
             for action in others.by_ref().take(room) {
                 let applier = Arc::clone(&applier);
                 under_way.push(async move { (action, applier.apply(action, observed, now).await) });

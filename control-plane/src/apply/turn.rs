@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::{Applier, ApplyError};
 use crate::authority::{Authority, AuthorityError, AuthorityRequest};
-use crate::keyring::{Exemption, Keyring, RootId};
+use crate::keyring::{Exemption, Keyring, Rollover, RootId};
 use crate::observed::Stamp;
 use crate::plan::Turn;
 use crate::settings::AuthoritySettings;
@@ -132,6 +132,15 @@ fn distinct(common_name: &str) -> Result<String, AuthorityError> {
     Ok(format!("{name} {suffix}"))
 }
 
+/// What it was done on.
+fn by(rollover: &Rollover) -> String {
+    match (rollover.forced, rollover.exempt.len()) {
+        (true, _) => "by force: pods were not waited for".into(),
+        (false, 0) => "on proof from every pod".into(),
+        (false, many) => format!("on proof from every pod but {many} that a person has let go"),
+    }
+}
+
 /// For the log and for an Event: whether it is a warning, a word, and a sentence.
 fn said(turn: &Turn, keyring: &Keyring) -> (bool, &'static str, String) {
     let signing = keyring.state.signing();
@@ -145,12 +154,14 @@ fn said(turn: &Turn, keyring: &Keyring) -> (bool, &'static str, String) {
             (false, "RolloverBegun", format!("from the root {signing} to {to}: {why}"))
         }
         Turn::Advance { .. } => match keyring.state.rollover() {
-            Some(rollover) => (
-                false,
-                "RolloverAdvanced",
-                format!("to {}, on proof from every pod", rollover.phase.as_str()),
-            ),
-            None => (false, "RolloverEnded", format!("{signing} is the only root, and every pod knows it")),
+            Some(rollover) => {
+                let message = format!("to {}, {}", rollover.phase.as_str(), by(rollover));
+                (false, "RolloverAdvanced", message)
+            }
+            None => {
+                let by = keyring.state.past.last().map(|past| by(&past.rollover)).unwrap_or_default();
+                (false, "RolloverEnded", format!("{signing} is the only root, {by}"))
+            }
         },
         Turn::Reverse { why, .. } => (true, "RolloverReversed", format!("back to {signing}: {why}")),
         Turn::Exempt { pods, reason, .. } => {

@@ -25,6 +25,8 @@ pub struct Course<'a> {
     pub problem: Option<(&'static str, String)>,
     /// A rollback that was refused: its id and why.
     pub refused: Option<(String, String)>,
+    /// Something is done about it now, after which there is more to say.
+    pub acting: bool,
 }
 
 pub fn plan<'a>(
@@ -41,6 +43,7 @@ pub fn plan<'a>(
         renew_at: certificate.newest().map(|(_, version)| renew_at(version, course_renew_before(settings))),
         problem: None,
         refused: None,
+        acting: false,
     };
     if certificate.deleting {
         course.problem = Some(("Deleting", "it is being deleted; its Secret stays".into()));
@@ -72,6 +75,10 @@ pub fn plan<'a>(
         course.problem = Some(("InvalidAuthority", said));
     }
     let Some(ring) = standing.ring else {
+        if standing.creating {
+            course.acting = true;
+            return course;
+        }
         let said = format!("the authority {} has no root yet", certificate.spec.authority);
         course.problem.get_or_insert(("NoRoot", said));
         return course;
@@ -90,6 +97,7 @@ pub fn plan<'a>(
         }
         if let Some(action) = rollback.and_then(Result::ok).or_else(|| step.issue(settings)) {
             plan.actions.push(action);
+            course.acting = true;
             // Published at the next look: a crash in between loses nothing.
             return course;
         }
@@ -229,6 +237,7 @@ impl Step<'_> {
         else {
             return;
         };
+        course.acting = true;
         plan.actions.push(Action::Publish {
             certificate: self.name.clone(),
             secret: secret.clone(),
@@ -248,7 +257,7 @@ impl Step<'_> {
         self.certificate.published_version().filter(served).or_else(|| {
             let mut latest = self.certificate.versions.iter().rev();
             let fits = |version: &Version| valid(version) && standing.lets_out(&version.root);
-            latest.find(|(_, version)| fits(version)).map(|(number, version)| (*number, version))
+            latest.find(|(_, version)| fits(version)).map(|(number, version)| (*number, version.as_ref()))
         })
     }
 

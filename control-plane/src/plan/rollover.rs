@@ -32,6 +32,8 @@ pub struct Standing<'a> {
     pub problem: Option<String>,
     /// A rollover was asked for while another is under way.
     pub queued: bool,
+    /// Its first root is made now.
+    pub creating: bool,
 }
 
 impl Standing<'_> {
@@ -69,6 +71,7 @@ pub fn plan<'a>(
         holds: Vec::new(),
         problem: None,
         queued: false,
+        creating: false,
     };
     let turn = match (&authority.keyring, &standing.settings) {
         (Held::Unreadable(why), _) => {
@@ -102,6 +105,7 @@ pub fn plan<'a>(
         standing.problem.get_or_insert_with(|| why.clone());
     }
     if let Some(turn) = turn {
+        standing.creating = matches!(turn, Turn::Create { .. });
         let over = standing.ring.map(|ring| ring.stamp.clone());
         plan.actions.push(Action::Authority { authority: name.to_owned(), turn, over });
     }

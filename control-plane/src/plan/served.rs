@@ -78,6 +78,7 @@ pub fn plan(
     if !late || rested {
         plan.look.insert(name.namespace.clone());
     } else {
+        plan.keep.insert(name.namespace.clone());
         plan.wake(now + ASK_AGAIN);
     }
     let look = look?;

@@ -26,6 +26,19 @@ pub struct Counts {
     phase: Family<PhaseLabels, Gauge>,
     waiting: Family<AuthorityLabels, Gauge>,
     leading: Gauge,
+    watched: Family<SecretLabels, Gauge<f64, AtomicU64>>,
+    orphans: Family<NamespaceLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SecretLabels {
+    namespace: Arc<str>,
+    secret: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamespaceLabels {
+    namespace: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +64,8 @@ struct PhaseLabels {
     phase: &'static str,
 }
 
+/// How many Secrets of others have a line of their own.
+const WATCHED: usize = 1_000;
 const PHASES: [&str; 4] = ["Steady", "Distributing", "Reissuing", "Retiring"];
 
 impl Default for Counts {
@@ -64,6 +79,8 @@ impl Default for Counts {
             phase: Family::default(),
             waiting: Family::default(),
             leading: Gauge::default(),
+            watched: Family::default(),
+            orphans: Family::default(),
         }
     }
 }
@@ -93,6 +110,16 @@ impl Counts {
             "Pods and certificates that hold the present step of a rollover",
             self.waiting.clone(),
         );
+        registry.register(
+            "watched_secret_not_after_timestamp_seconds",
+            "End of the leaf in a Secret that others issue and that has the label hotcert.dev/watch",
+            self.watched.clone(),
+        );
+        registry.register(
+            "orphaned_secrets",
+            "Secrets that no ServiceCertificate publishes any more, and that are left for who serves them",
+            self.orphans.clone(),
+        );
         registry.register("leading", "1 if this replica leads", self.leading.clone());
     }
 
@@ -120,7 +147,7 @@ impl Counts {
     }
 
     /// What follows from a look.
-    pub fn observe(&self, observed: &Observed, _now: SystemTime) {
+    pub fn observe(&self, observed: &Observed) {
         let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         for family in [&self.earliest, &self.root] {
             family.clear();
@@ -143,6 +170,21 @@ impl Counts {
             }
             let waiting = authority.status.rollover.as_ref().map_or(0, |rollover| rollover.waiting_total);
             self.waiting.get_or_create(&of).set(waiting);
+        }
+        self.watched.clear();
+        self.orphans.clear();
+        for (name, foreign) in &observed.foreign {
+            let namespace: Arc<str> = Arc::from(name.namespace.as_str());
+            if foreign.orphan {
+                self.orphans.get_or_create(&NamespaceLabels { namespace }).inc();
+            }
+        }
+        let leaves = observed.foreign.iter().filter(|(_, foreign)| !foreign.orphan);
+        for (name, leaf) in
+            leaves.filter_map(|(name, foreign)| Some((name, foreign.leaf.as_ref()?))).take(WATCHED)
+        {
+            let (namespace, secret) = (Arc::from(name.namespace.as_str()), Arc::from(name.name.as_str()));
+            self.watched.get_or_create(&SecretLabels { namespace, secret }).set(seconds(leaf.not_after));
         }
         let mut earliest = std::collections::BTreeMap::new();
         let mut count = std::collections::BTreeMap::new();

@@ -184,6 +184,11 @@ impl Store for KubernetesStore {
                 // It may be that the watch has not said so yet.
                 let secrets = self.secrets(&certificate.namespace);
                 if let Ok(Some(found)) = answer(&what, secrets.get_opt(object.name())).await {
+                    if version::read(&found).is_none() {
+                        let name = object.name();
+                        let cause = format!("the Secret {name} is there and is not hotcert's: delete it");
+                        return Err(StoreError::Failed { what, cause });
+                    }
                     self.know(&certificate.namespace, &found);
                 }
                 return Err(StoreError::Overtaken(what));

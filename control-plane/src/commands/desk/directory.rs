@@ -62,12 +62,12 @@ impl Desk for Directory {
         let versions = look.certificates.get(certificate).map(|certificate| certificate.versions.clone());
         let rows = versions.unwrap_or_default().into_iter().map(|(number, version)| VersionRow {
             version: number,
-            serial: version.leaf.serial,
-            root: version.root.0,
+            serial: version.leaf.serial.clone(),
+            root: version.root.0.clone(),
             created_at: date::seconds(version.created_at),
             not_after: date::seconds(version.leaf.not_after),
             copy_of: version.copy_of,
-            request: version.request,
+            request: version.request.clone(),
         });
         Ok(rows.collect())
     }

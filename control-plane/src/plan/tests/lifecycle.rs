@@ -26,14 +26,14 @@ fn a_settled_certificate_is_left_alone() {
 
 #[test]
 fn a_first_leaf_is_issued_and_then_published() {
-    let scene = follows(
-        |scene| {
-            scene.certificate().versions.clear();
-            scene.certificate().published = Published::Absent;
-        },
-        &["issue 1 for first"],
-    );
-    ready(&scene, "False", "Issuing");
+    let none = |scene: &mut Scene| {
+        scene.certificate().versions.clear();
+        scene.certificate().published = Published::Absent;
+    };
+    let mut scene = follows(none, &["issue 1 for first"]);
+    assert_eq!(scene.condition("Ready"), None, "there is more to say in a moment");
+    scene.observed.failing.insert(super::scene::name().to_string(), "issue: no room".into());
+    ready(&scene, "False", "Failing");
     follows(|scene| scene.certificate().published = Published::Absent, &["publish 1 over nothing of old"]);
 }
 

@@ -114,11 +114,11 @@ impl Scene {
             copy_of: None,
             fingerprint: fingerprint(number),
         };
-        self.certificate().versions.insert(number, version);
+        self.certificate().versions.insert(number, Arc::new(version));
     }
 
     pub fn version_mut(&mut self, number: u64) -> &mut Version {
-        self.certificate().versions.get_mut(&number).unwrap()
+        Arc::make_mut(self.certificate().versions.get_mut(&number).unwrap())
     }
 
     /// Writes this version and the trusted roots into the Secret, now.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -79,14 +80,14 @@ pub fn look(
     tree: &Tree,
     certificate: &ObjectName,
     problems: &mut Vec<String>,
-) -> Result<BTreeMap<u64, Version>, StoreError> {
+) -> Result<BTreeMap<u64, Arc<Version>>, StoreError> {
     let directory = tree.versions(certificate)?;
     let mut versions = BTreeMap::new();
     for number in disk::numbers(&directory)? {
         let own = directory.join(number.to_string());
         match read(&own).and_then(|kept| facts(&own, kept)) {
             Ok(version) => {
-                versions.insert(number, version);
+                versions.insert(number, Arc::new(version));
             }
             Err(error) => problems.push(format!("{error}; move it away, or put it back from a backup")),
         }

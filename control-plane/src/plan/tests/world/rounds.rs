@@ -185,7 +185,7 @@ impl Cert {
             status: self.status.clone(),
             deleting: false,
             requests: self.requests.clone(),
-            versions: self.versions.clone(),
+            versions: self.versions.iter().map(|(number, it)| (*number, Arc::new(it.clone()))).collect(),
             published: self.secret.as_ref().map_or(Published::Absent, publication),
         }
     }

@@ -40,7 +40,7 @@ struct Entry {
 /// A Secret of ours.
 pub enum Ours {
     Target(String, Box<Target>),
-    Version { name: String, certificate: String, number: u64, version: Box<Version> },
+    Version { name: String, certificate: String, number: u64, version: Arc<Version> },
 }
 
 impl Ours {
@@ -50,7 +50,7 @@ impl Ours {
             return Some(Self::Target(name, Box::new(target)));
         }
         let (certificate, number, version) = version::read(object)?;
-        Some(Self::Version { name, certificate, number, version: Box::new(version) })
+        Some(Self::Version { name, certificate, number, version: Arc::new(version) })
     }
 }
 
@@ -153,8 +153,8 @@ impl Place {
             }
             Ours::Version { certificate, number, version, .. } => {
                 let entry = self.entry(&certificate);
-                if entry.certificate.versions.get(&number) != Some(version.as_ref()) {
-                    Arc::make_mut(&mut entry.certificate).versions.insert(number, *version);
+                if entry.certificate.versions.get(&number) != Some(&version) {
+                    Arc::make_mut(&mut entry.certificate).versions.insert(number, version);
                 }
             }
         }
