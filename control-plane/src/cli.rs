@@ -23,7 +23,7 @@ enum Command {
     Person(commands::Command),
     /// Add the agent to workloads in YAML: standard input to standard output
     Inject(InjectArgs),
-    /// Run the control plane in a cluster
+    /// Run the control plane in a cluster, or on a directory of this machine with --dir
     Controller(ControllerArgs),
     /// Print the definitions of CertificateAuthority and ServiceCertificate as YAML
     #[command(hide = true)]

@@ -1,9 +1,14 @@
 //! How to reach a cluster: in a pod by its service account, elsewhere by a kubeconfig.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+
+/// An answer that stops in the middle for so long has ended without a word. Watches end by themselves
+/// before.
+const SILENCE: Duration = Duration::from_secs(295);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -15,11 +20,13 @@ pub enum ClusterError {
     Client(#[from] kube::Error),
 }
 
-/// `None` in a pod, which has a service account.
+/// For a program of the cluster: `None` in a pod, which has a service account.
 pub fn kubeconfig_outside_a_cluster() -> Option<PathBuf> {
-    if Config::incluster().is_ok() {
-        return None;
-    }
+    if Config::incluster().is_ok() { None } else { kubeconfig_of_a_person() }
+}
+
+/// For a person's command, which may run in a pod of another cluster: as kubectl does.
+pub fn kubeconfig_of_a_person() -> Option<PathBuf> {
     let named = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty());
     let file = match &named {
         Some(paths) => std::env::split_paths(paths).find(|path| path.exists())?,
@@ -30,7 +37,7 @@ pub fn kubeconfig_outside_a_cluster() -> Option<PathBuf> {
 
 /// `None`: as a pod.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         None => Config::incluster()?,
         Some(file) => {
             let failed = |cause| ClusterError::Kubeconfig { file: file.to_owned(), cause };
@@ -38,5 +45,6 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
             Config::from_custom_kubeconfig(content, &KubeConfigOptions::default()).await.map_err(failed)?
         }
     };
+    config.read_timeout = config.read_timeout.or(Some(SILENCE));
     Ok(Client::try_from(config)?)
 }

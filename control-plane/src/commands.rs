@@ -26,11 +26,14 @@ use clap::{Args, Subcommand};
 use crate::observed::ObjectName;
 use desk::{Cluster, Desk, DeskError, Directory};
 
+/// What may be waited for, or looked ahead.
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
 /// Where the objects are.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
     /// Directory store on this machine, instead of a cluster
-    #[arg(long, env = "HOTCERT_DIR", value_name = "DIR")]
+    #[arg(long, env = "HOTCERT_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
     dir: Option<PathBuf>,
     /// How to reach the cluster [default: $KUBECONFIG or ~/.kube/config, or as a pod in it]
     #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE")]
@@ -107,7 +110,10 @@ async fn run(command: &Command) -> Result<(), CommandError> {
     let place = command.place();
     let json = place.json;
     match &place.dir {
-        Some(dir) => dispatch(Session { desk: Directory::open(dir)?, json }, command).await,
+        Some(dir) => {
+            let create = matches!(command, Command::Issue(_));
+            dispatch(Session { desk: Directory::open(dir, create)?, json }, command).await
+        }
         None => {
             dispatch(Session { desk: Cluster::reach(place.kubeconfig.as_deref()).await?, json }, command)
                 .await
@@ -156,7 +162,11 @@ fn object_name(text: &str) -> Result<ObjectName, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 30s or 5m"))
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("that is more than ten years".into()),
+        Err(error) => Err(format!("{error}; write it like 30s or 5m")),
+    }
 }
 
 /// Tells a request from every other.

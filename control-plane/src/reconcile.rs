@@ -176,6 +176,9 @@ impl<S: Store> Reconciler<S> {
         self.look = plan.look;
         self.looks = std::mem::take(&mut observed.pods);
         self.looks.retain(|namespace, _| self.look.contains(namespace) || plan.keep.contains(namespace));
+        if self.looks.is_empty() {
+            self.book.attach(&mut self.looks);
+        }
         round.observed = observed;
         Ok(round)
     }
@@ -201,8 +204,7 @@ impl<S: Store> Reconciler<S> {
     }
 
     async fn apply(&mut self, plan: &Plan, observed: &Observed, now: SystemTime, round: &mut Round) {
-        let planned: BTreeSet<_> =
-            plan.actions.iter().filter(|action| !action.is_report()).map(Action::about).collect();
+        let planned: BTreeSet<_> = plan.actions.iter().map(setback_of).collect();
         self.setbacks.retain(|about, _| planned.contains(about));
         let is_turn = |action: &&Action| matches!(action, Action::Authority { .. });
         let mut turned = BTreeSet::new();
@@ -264,10 +266,7 @@ impl<S: Store> Reconciler<S> {
 
     /// It did not go well a moment ago, and is tried again later.
     fn is_left_alone(&self, action: &Action, round: &mut Round) -> bool {
-        if action.is_report() {
-            return false;
-        }
-        let setback = self.setbacks.get(&action.about());
+        let setback = self.setbacks.get(&setback_of(action));
         let left = setback.is_some_and(|setback| setback.again > Instant::now());
         round.left_alone += usize::from(left);
         left
@@ -289,10 +288,9 @@ impl<S: Store> Reconciler<S> {
                     round.published.insert(certificate.spec.authority.clone());
                 }
                 round.applied += 1;
-                if !action.is_report() {
-                    self.setbacks.remove(&action.about());
-                    self.said.remove(&action.about());
-                }
+                let setback = setback_of(action);
+                self.setbacks.remove(&setback);
+                self.said.remove(&setback);
             }
             Err(error) if error.is_overtaken() => {
                 debug!(action = action.kind(), %error, "overtaken");
@@ -301,7 +299,7 @@ impl<S: Store> Reconciler<S> {
             }
             Err(error) => {
                 let what = format!("{} {}: {error}", action.kind(), action.about());
-                self.say(&action.about(), &what);
+                self.say(&setback_of(action), &what);
                 self.set_back(action, &error, RETRY);
                 round.failed.push(what);
             }
@@ -310,7 +308,7 @@ impl<S: Store> Reconciler<S> {
 
     fn set_back(&mut self, action: &Action, error: &ApplyError, pauses: (Duration, Duration)) {
         let new = || Setback { tries: 0, again: Instant::now(), why: String::new() };
-        let setback = self.setbacks.entry(action.about()).or_insert_with(new);
+        let setback = self.setbacks.entry(setback_of(action)).or_insert_with(new);
         setback.tries = setback.tries.saturating_add(1);
         setback.again = Instant::now() + doubled(pauses, setback.tries);
         if !error.is_overtaken() || setback.tries > UNLUCKY {
@@ -409,6 +407,12 @@ impl<S: Store> Reconciler<S> {
             self.said.insert(about.to_owned(), what.to_owned());
         }
     }
+}
+
+/// By what it is left alone: an object, or its status, which is a matter of its own.
+fn setback_of(action: &Action) -> String {
+    let about = action.about();
+    if action.is_report() { format!("the status of {about}") } else { about }
 }
 
 struct Pause {

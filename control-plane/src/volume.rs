@@ -11,8 +11,8 @@
 //! publication readable; what it left lying about is removed by the next one.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, Permissions};
-use std::io;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -76,7 +76,9 @@ impl SecretVolume {
         create_directory(&target)?;
         for (name, contents) in files {
             let path = target.join(name);
-            fs::write(&path, contents).map_err(at("write", &path))?;
+            let mut file = File::create(&path).map_err(at("write", &path))?;
+            // After a power cut there is all of it, or what was there before.
+            file.write_all(contents).and_then(|()| file.sync_all()).map_err(at("write", &path))?;
             // The mode given at creation is subject to the umask.
             fs::set_permissions(&path, Permissions::from_mode(FILE_MODE))
                 .map_err(at("set the mode of", &path))?;

@@ -9,8 +9,8 @@ use super::desk::{Desk, DeskError};
 use super::{CommandError, Session, duration, object_name, request_id};
 use crate::observed::{ObjectName, Request};
 use crate::resource::{
-    AuthorityStatus, CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ServiceCertificate,
-    ServiceCertificateSpec,
+    AuthorityStatus, CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, Condition,
+    ServiceCertificate, ServiceCertificateSpec,
 };
 use crate::store::About;
 
@@ -92,27 +92,6 @@ pub(super) struct Patience {
     timeout: Duration,
 }
 
-pub(super) async fn certificate<D: Desk>(
-    desk: &D,
-    name: &ObjectName,
-) -> Result<ServiceCertificate, CommandError> {
-    let is_it = |certificate: &ServiceCertificate| {
-        certificate.metadata.namespace.as_deref() == Some(&name.namespace)
-            && certificate.metadata.name.as_deref() == Some(&name.name)
-    };
-    let found = desk.certificates().await?.into_iter().find(is_it);
-    Ok(found.ok_or_else(|| DeskError::Missing(format!("certificate {name}: see hotcert status")))?)
-}
-
-pub(super) async fn authority<D: Desk>(desk: &D, name: &str) -> Result<CertificateAuthority, CommandError> {
-    let found = desk
-        .authorities()
-        .await?
-        .into_iter()
-        .find(|authority| authority.metadata.name.as_deref() == Some(name));
-    Ok(found.ok_or_else(|| DeskError::Missing(format!("authority {name}: see hotcert status")))?)
-}
-
 pub(super) async fn issue<D: Desk>(session: &mut Session<D>, args: &IssueArgs) -> Result<(), CommandError> {
     if args.create_authority {
         let spec =
@@ -146,23 +125,21 @@ pub(super) async fn issue<D: Desk>(session: &mut Session<D>, args: &IssueArgs) -
         }
     })
     .await?;
-    conclude(session, &args.name, &status);
-    Ok(())
+    conclude(session, &args.name, &status)
 }
 
 pub(super) async fn rotate<D: Desk>(session: &mut Session<D>, args: &RotateArgs) -> Result<(), CommandError> {
     let status = rotate_and_wait(session, &args.name, args.patience.timeout).await?;
-    conclude(session, &args.name, &status);
-    Ok(())
+    conclude(session, &args.name, &status)
 }
 
-/// Returns when every pod serves the new leaf.
+/// Returns when every pod serves the new leaf, or took too long.
 pub(super) async fn rotate_and_wait<D: Desk>(
     session: &mut Session<D>,
     name: &ObjectName,
     timeout: Duration,
 ) -> Result<CertificateStatus, CommandError> {
-    certificate(&session.desk, name).await?;
+    session.desk.certificate(name).await?;
     let id = request_id()?;
     session.desk.ask(&About::Certificate(name.clone()), "rotate", &id, "").await?;
     follow(session, name, timeout, |status| {
@@ -176,7 +153,7 @@ pub(super) async fn rollback<D: Desk>(
     session: &mut Session<D>,
     args: &RollbackArgs,
 ) -> Result<(), CommandError> {
-    certificate(&session.desk, &args.name).await?;
+    session.desk.certificate(&args.name).await?;
     let id = request_id()?;
     let words = args.to.map(|to| format!("to={to}")).unwrap_or_default();
     session.desk.ask(&About::Certificate(args.name.clone()), "rollback", &id, &words).await?;
@@ -190,15 +167,14 @@ pub(super) async fn rollback<D: Desk>(
         }
     })
     .await?;
-    conclude(session, &args.name, &status);
-    Ok(())
+    conclude(session, &args.name, &status)
 }
 
 pub(super) async fn rollover<D: Desk>(
     session: &mut Session<D>,
     args: &RolloverArgs,
 ) -> Result<(), CommandError> {
-    let before = authority(&session.desk, &args.authority).await?.status.unwrap_or_default();
+    let before = session.desk.authority(&args.authority).await?.status.unwrap_or_default();
     let (verb, words) = if args.reverse {
         ("reverse", args.reason.clone())
     } else if !args.go_on_without.is_empty() {
@@ -226,7 +202,7 @@ pub(super) async fn rollover<D: Desk>(
     let deadline = Instant::now() + args.patience.timeout;
     let mut said = String::new();
     loop {
-        let status = authority(&session.desk, &args.authority).await?.status.unwrap_or_default();
+        let status = session.desk.authority(&args.authority).await?.status.unwrap_or_default();
         let answer = status.answered.get(verb).filter(|answer| answer.id == id);
         if let Some(answer) = answer {
             if answer.outcome.starts_with("refused") {
@@ -270,7 +246,7 @@ async fn cost<D: Desk>(
     root: &str,
     status: &AuthorityStatus,
 ) -> Result<String, CommandError> {
-    let certificates: Vec<_> = session.desk.certificates().await?;
+    let certificates: Vec<_> = session.desk.certificates(None).await?;
     let of = |certificate: &&ServiceCertificate| certificate.spec.authority == name;
     let members: Vec<_> = certificates.iter().filter(of).collect();
     let under = members.iter().filter(|certificate| {
@@ -336,7 +312,7 @@ async fn follow<D: Desk>(
     let deadline = Instant::now() + timeout;
     let mut said = String::new();
     loop {
-        let status = certificate(&session.desk, name).await?.status.unwrap_or_default();
+        let status = session.desk.certificate(name).await?.status.unwrap_or_default();
         match judge(&status) {
             Progress::Done => return Ok(status),
             Progress::Refused(why) => return Err(CommandError::Wrong(format!("{name}: refused: {why}"))),
@@ -361,10 +337,17 @@ async fn wait<D: Desk>(session: &mut Session<D>, deadline: Instant, what: &str) 
     }
 }
 
-fn conclude<D>(session: &Session<D>, name: &ObjectName, status: &CertificateStatus) {
+/// Trouble if some pod does not serve it, as far as anybody has seen.
+fn conclude<D>(
+    session: &Session<D>,
+    name: &ObjectName,
+    status: &CertificateStatus,
+) -> Result<(), CommandError> {
+    let is_late = |condition: &Condition| condition.r#type == "Served" && condition.status == "False";
+    let done = if status.conditions.iter().any(is_late) { Err(CommandError::Trouble) } else { Ok(()) };
     if session.json {
         println!("{:#}", json!({"certificate": name.to_string(), "status": status}));
-        return;
+        return done;
     }
     let version = status.version.unwrap_or(0);
     let serial = status.serial.as_deref().unwrap_or("-");
@@ -379,6 +362,7 @@ fn conclude<D>(session: &Session<D>, name: &ObjectName, status: &CertificateStat
         _ => format!("published as the Secret {}", status.secret_name.as_deref().unwrap_or("-")),
     };
     println!("{name}: version {version}, serial {serial}, until {end}; {served}");
+    done
 }
 
 /// Progress, for whoever watches; the result alone goes to standard output.

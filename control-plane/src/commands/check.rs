@@ -21,6 +21,9 @@ pub struct CheckArgs {
     within: Duration,
 }
 
+/// A renewal that was due so long ago is not on its way any more.
+const OVERDUE: Duration = Duration::from_secs(5 * 60);
+
 pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &CheckArgs) -> Result<(), CommandError> {
     let fleet = Fleet::read(&session.desk, args.namespace.as_deref()).await?;
     let troubles = troubles(&fleet, args.within, SystemTime::now());
@@ -52,7 +55,7 @@ pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &CheckArgs) -> 
 }
 
 fn troubles(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
-    let mut troubles = Vec::new();
+    let mut troubles = fleet.problems.clone();
     let soon = |end: Option<&str>| moment(end).is_some_and(|end| end < now + within);
     for authority in &fleet.authorities {
         let name = authority.metadata.name.as_deref().unwrap_or_default();
@@ -80,16 +83,19 @@ fn troubles(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
             continue;
         };
         troubles.extend(bad(&status.conditions, "Published").map(|said| format!("{name}: {said}")));
-        // A leaf that lives for less than that is renewed in time if it is renewed before its end.
         let end = moment(status.not_after.as_deref());
         let due = moment(status.renew_at.as_deref());
-        let overdue = due.is_some_and(|due| due + Duration::from_secs(60) < now);
+        let overdue = due.is_some_and(|due| due + OVERDUE < now);
         if end.is_some_and(|end| end < now) {
             troubles.push(format!("{name}: what is published has expired"));
-        } else if overdue && soon(status.not_after.as_deref()) {
-            troubles.push(format!("{name}: it should have been renewed, and ends soon"));
+        } else if overdue {
+            let due = status.renew_at.as_deref().unwrap_or_default();
+            troubles
+                .push(format!("{name}: it should have been renewed at {due}: is the controller running?"));
         }
-        if let Some(served) = status.conditions.iter().find(|c| c.r#type == "Served" && c.status == "False") {
+        let is_bad =
+            |c: &&Condition| c.r#type == "Served" && (c.status == "False" || c.reason == "CannotLook");
+        if let Some(served) = status.conditions.iter().find(is_bad) {
             troubles.push(format!("{name}: {}", served.message));
             let pods = status.served.iter().flat_map(|served| &served.by_pod);
             troubles.extend(

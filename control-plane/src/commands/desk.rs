@@ -19,7 +19,23 @@ use crate::store::About;
 pub trait Desk: Send {
     fn authorities(&self) -> impl Future<Output = Result<Vec<CertificateAuthority>, DeskError>> + Send;
 
-    fn certificates(&self) -> impl Future<Output = Result<Vec<ServiceCertificate>, DeskError>> + Send;
+    /// Of one namespace, or all.
+    fn certificates(
+        &self,
+        namespace: Option<&str>,
+    ) -> impl Future<Output = Result<Vec<ServiceCertificate>, DeskError>> + Send;
+
+    fn certificate(
+        &self,
+        name: &ObjectName,
+    ) -> impl Future<Output = Result<ServiceCertificate, DeskError>> + Send;
+
+    fn authority(&self, name: &str) -> impl Future<Output = Result<CertificateAuthority, DeskError>> + Send;
+
+    /// What is there and cannot be read, each with what to do.
+    fn problems(&self) -> impl Future<Output = Result<Vec<String>, DeskError>> + Send {
+        async { Ok(Vec::new()) }
+    }
 
     /// What is kept of a certificate, the oldest first. No keys.
     fn versions(

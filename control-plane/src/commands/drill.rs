@@ -34,7 +34,7 @@ const LOSSES: [(&str, &str, &[&str]); 3] = [
 ];
 
 pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &DrillArgs) -> Result<(), CommandError> {
-    let certificate = super::ask::certificate(&session.desk, &args.name).await?;
+    let certificate = session.desk.certificate(&args.name).await?;
     let secret = certificate.status.and_then(|status| status.secret_name);
     let secret = secret.ok_or_else(|| CommandError::Wrong(format!("{} is not published yet", args.name)))?;
     let before = session.desk.metrics(&args.name.namespace, &secret).await?;

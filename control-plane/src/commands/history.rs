@@ -24,7 +24,7 @@ pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &HistoryArgs) -
 }
 
 async fn versions<D: Desk>(session: &Session<D>, name: &ObjectName) -> Result<(), CommandError> {
-    let certificate = super::ask::certificate(&session.desk, name).await?;
+    let certificate = session.desk.certificate(name).await?;
     let published = certificate.status.and_then(|status| status.version);
     let versions = session.desk.versions(name).await?;
     if session.json {
@@ -58,7 +58,7 @@ async fn versions<D: Desk>(session: &Session<D>, name: &ObjectName) -> Result<()
 }
 
 async fn rollovers<D: Desk>(session: &Session<D>, name: &str) -> Result<(), CommandError> {
-    let authority = super::ask::authority(&session.desk, name).await?;
+    let authority = session.desk.authority(name).await?;
     let status = authority.status.unwrap_or_default();
     if session.json {
         println!("{:#}", json!({"authority": name, "rollovers": status.past, "answered": status.answered}));

@@ -44,15 +44,17 @@ pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &StatusArgs) ->
 pub(super) struct Fleet {
     pub authorities: Vec<CertificateAuthority>,
     pub certificates: Vec<ServiceCertificate>,
+    /// What is there and cannot be read.
+    pub problems: Vec<String>,
 }
 
 impl Fleet {
     pub async fn read<D: Desk>(desk: &D, namespace: Option<&str>) -> Result<Self, CommandError> {
-        let mut certificates = desk.certificates().await?;
-        certificates.retain(|certificate| {
-            namespace.is_none_or(|namespace| certificate.metadata.namespace.as_deref() == Some(namespace))
-        });
-        Ok(Self { authorities: desk.authorities().await?, certificates })
+        Ok(Self {
+            authorities: desk.authorities().await?,
+            certificates: desk.certificates(namespace).await?,
+            problems: desk.problems().await?,
+        })
     }
 
     fn json(&self) -> Value {
@@ -68,6 +70,7 @@ impl Fleet {
         json!({
             "authorities": self.authorities.iter().map(authority).collect::<Vec<_>>(),
             "certificates": self.certificates.iter().map(certificate).collect::<Vec<_>>(),
+            "problems": self.problems,
         })
     }
 
@@ -104,7 +107,7 @@ impl Fleet {
                 pods.row(row);
             }
         }
-        let mut parts = Vec::new();
+        let mut parts = self.problems.clone();
         for table in [authorities, pods] {
             if !table.is_empty() {
                 parts.push(table.to_string());

@@ -1,4 +1,4 @@
-//! A cluster as a desk: with the rights of whoever asks, who needs to read no key.
+//! A cluster as a desk: with the rights of whoever asks. Only the history needs the right to list Secrets.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn reach(kubeconfig: Option<&Path>) -> Result<Self, DeskError> {
-        let found = kubeconfig.map(Path::to_owned).or_else(cluster::kubeconfig_outside_a_cluster);
+        let found = kubeconfig.map(Path::to_owned).or_else(cluster::kubeconfig_of_a_person);
         let client = cluster::client(found.as_deref()).await;
         Ok(Self { client: client.map_err(|error| DeskError::NoCluster(error.to_string()))? })
     }
@@ -45,8 +45,11 @@ impl Desk for Cluster {
         Ok(list.map_err(failed("listing the authorities"))?.items)
     }
 
-    async fn certificates(&self) -> Result<Vec<ServiceCertificate>, DeskError> {
-        let all: Api<ServiceCertificate> = Api::all(self.client.clone());
+    async fn certificates(&self, namespace: Option<&str>) -> Result<Vec<ServiceCertificate>, DeskError> {
+        let all = match namespace {
+            Some(namespace) => self.certificates(namespace),
+            None => Api::all(self.client.clone()),
+        };
         let (mut found, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
         loop {
             let list = all.list(&page).await.map_err(failed("listing the certificates"))?;
@@ -56,6 +59,18 @@ impl Desk for Cluster {
                 None => return Ok(found),
             }
         }
+    }
+
+    async fn certificate(&self, name: &ObjectName) -> Result<ServiceCertificate, DeskError> {
+        let found = self.certificates(&name.namespace).get_opt(&name.name).await;
+        let missing = || DeskError::Missing(format!("certificate {name}: see hotcert status"));
+        found.map_err(failed("looking at the certificate"))?.ok_or_else(missing)
+    }
+
+    async fn authority(&self, name: &str) -> Result<CertificateAuthority, DeskError> {
+        let found = self.authorities().get_opt(name).await;
+        let missing = || DeskError::Missing(format!("authority {name}: see hotcert status"));
+        found.map_err(failed("looking at the authority"))?.ok_or_else(missing)
     }
 
     async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, DeskError> {

@@ -22,8 +22,12 @@ pub struct Directory {
 }
 
 impl Directory {
-    pub fn open(dir: &Path) -> Result<Self, DeskError> {
+    /// `create` it if it is not there.
+    pub fn open(dir: &Path, create: bool) -> Result<Self, DeskError> {
         let unusable = |cause: String| DeskError::Directory { dir: dir.to_owned(), cause };
+        if !create && !dir.join("state").is_dir() {
+            return Err(unusable("it is no directory of hotcert's, which hotcert issue makes".into()));
+        }
         let store = Arc::new(DirectoryStore::open(dir).map_err(|error| unusable(error.to_string()))?);
         let prober = Prober::new(PROBER);
         let reconciler = Reconciler::new(Arc::clone(&store), prober, true, Counts::default());
@@ -46,7 +50,7 @@ impl Desk for Directory {
         Ok(look.authorities.iter().map(object).collect())
     }
 
-    async fn certificates(&self) -> Result<Vec<ServiceCertificate>, DeskError> {
+    async fn certificates(&self, namespace: Option<&str>) -> Result<Vec<ServiceCertificate>, DeskError> {
         let look = self.look().await?;
         let object =
             |(name, certificate): (&ObjectName, &Arc<crate::observed::Certificate>)| ServiceCertificate {
@@ -54,7 +58,25 @@ impl Desk for Directory {
                 spec: certificate.spec.clone(),
                 status: Some(certificate.status.clone()),
             };
-        Ok(look.certificates.iter().map(object).collect())
+        let here =
+            |(name, _): &(&ObjectName, _)| namespace.is_none_or(|namespace| name.namespace == namespace);
+        Ok(look.certificates.iter().filter(here).map(object).collect())
+    }
+
+    async fn certificate(&self, name: &ObjectName) -> Result<ServiceCertificate, DeskError> {
+        let all = self.certificates(Some(&name.namespace)).await?;
+        let found = all.into_iter().find(|object| object.metadata.name.as_ref() == Some(&name.name));
+        found.ok_or_else(|| DeskError::Missing(format!("certificate {name}: see hotcert status")))
+    }
+
+    async fn authority(&self, name: &str) -> Result<CertificateAuthority, DeskError> {
+        let all = self.authorities().await?;
+        let found = all.into_iter().find(|object| object.metadata.name.as_deref() == Some(name));
+        found.ok_or_else(|| DeskError::Missing(format!("authority {name}: see hotcert status")))
+    }
+
+    async fn problems(&self) -> Result<Vec<String>, DeskError> {
+        Ok(self.look().await?.problems)
     }
 
     async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, DeskError> {

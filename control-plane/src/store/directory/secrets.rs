@@ -105,9 +105,13 @@ pub fn others(
 ) -> Result<BTreeMap<ObjectName, Foreign>, StoreError> {
     let mut found = BTreeMap::new();
     for namespace in disk::names(&tree.secrets())? {
+        // Whatever else is there, such as `lost+found`.
+        if !is_name(&namespace) || !tree.secrets().join(&namespace).is_dir() {
+            continue;
+        }
         for name in disk::names(&tree.secrets().join(&namespace))? {
             let secret = ObjectName::new(&namespace, name);
-            if !is_name(&secret.namespace) || !is_name(&secret.name) || ours(&secret) {
+            if !is_name(&secret.name) || ours(&secret) {
                 continue;
             }
             match open(&tree.secret(&secret)?) {

@@ -107,7 +107,9 @@ impl Place {
         certificate.status = written.status;
         certificate.deleting = written.deleting;
         certificate.requests = written.requests;
-        self.unwant(&before, name);
+        if before != secret {
+            self.unwant(&before, name);
+        }
         self.wanting.entry(secret).or_default().insert(name.to_owned());
         self.settle(name);
     }
