@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -75,9 +76,13 @@ impl Probe {
         *request.uri_mut() = self.path_and_query.parse().map_err(|error| format!("{error}"))?;
         *request.headers_mut() = headers;
         let status = async { sender.send_request(request).await.map(|response| response.status()) };
+        let mut status = pin!(status);
         tokio::select! {
-            status = status => status.map_err(failed),
-            end = connection => Err(end.err().map_or_else(|| format!("the app at {app} closed"), failed)),
+            status = &mut status => status.map_err(failed),
+            // An app that answers and closes may have done both by now.
+            end = connection => status.await.map_err(|_| {
+                end.err().map_or_else(|| format!("the app at {app} closed"), failed)
+            }),
         }
     }
 
