@@ -1,0 +1,145 @@
+use serde_json::Map;
+
+use super::*;
+use crate::telling::{Kind, Severity};
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+}
+
+fn delivery(subscription: &str, id: &str) -> Delivery {
+    let event = Event {
+        id: id.into(),
+        kind: Kind::Renewed,
+        severity: Severity::Info,
+        subject: "shop/mtls-prod-payments".into(),
+        at: UNIX_EPOCH,
+        data: Map::new(),
+    };
+    Delivery { subscription: subscription.into(), event }
+}
+
+fn key(subscription: &str, id: &str) -> Key {
+    (subscription.into(), id.into())
+}
+
+fn due(book: &mut Book, now: u64) -> Vec<Key> {
+    book.due(at(now), 32).into_iter().map(|(key, _)| key).collect()
+}
+
+fn failed(of_all: bool, after: Option<u64>) -> Outcome {
+    Outcome::Failed { why: "503".into(), after: after.map(Duration::from_secs), of_all }
+}
+
+#[test]
+fn what_was_delivered_is_not_sent_again_and_forgotten_when_it_is_written_down() {
+    let mut book = Book::default();
+    book.want(&[delivery("a", "1")]);
+    assert_eq!(due(&mut book, 0), [key("a", "1")]);
+    assert_eq!(due(&mut book, 0), [], "it is under way");
+    book.record(&key("a", "1"), &Outcome::Delivered, at(1));
+    book.want(&[delivery("a", "1")]);
+    assert_eq!(due(&mut book, 2), []);
+    assert_eq!(book.delivered(), BTreeSet::from([key("a", "1")]));
+    book.want(&[]);
+    assert!(book.delivered().is_empty());
+}
+
+#[test]
+fn one_that_takes_nothing_is_tried_now_and_then_and_holds_up_nobody() {
+    let mut book = Book::default();
+    let all: Vec<_> =
+        (0..9).map(|id| delivery("down", &id.to_string())).chain([delivery("up", "1")]).collect();
+    book.want(&all);
+    let first = due(&mut book, 0);
+    assert_eq!(first.len(), TO_ONE + 1, "{first:?}");
+    for key in first.iter().filter(|key| key.0 == "down") {
+        book.record(key, &failed(true, None), at(0));
+    }
+    book.record(&key("up", "1"), &Outcome::Delivered, at(0));
+    assert_eq!(due(&mut book, 0), []);
+    assert!(book.next_due(32).unwrap() > at(0));
+    // A try each, further and further apart, at most five minutes.
+    let (mut now, mut tries) = (0, Vec::new());
+    while tries.len() < 20 {
+        now += 1;
+        if let [one] = due(&mut book, now).as_slice() {
+            book.record(one, &failed(true, None), at(now));
+            tries.push(now);
+        }
+    }
+    let gaps: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps[0] < 20 && (150..=301).contains(gaps.last().unwrap()), "{gaps:?}");
+    assert!((1..=9).contains(&book.undelivered(at(now)).len()), "{:?}", book.undelivered(at(now)));
+    // It comes back.
+    let one = loop {
+        now += 1;
+        if let [one] = due(&mut book, now).as_slice() {
+            break one.clone();
+        }
+    };
+    assert!(book.record(&one, &Outcome::Delivered, at(now)));
+    assert_eq!(due(&mut book, now).len(), TO_ONE);
+}
+
+#[test]
+fn an_event_that_is_not_liked_does_not_hold_up_the_next() {
+    let mut book = Book::default();
+    book.want(&[delivery("a", "1"), delivery("a", "2")]);
+    assert_eq!(due(&mut book, 0).len(), 2);
+    book.record(&key("a", "1"), &failed(false, None), at(0));
+    book.record(&key("a", "2"), &Outcome::Delivered, at(0));
+    book.want(&[delivery("a", "1"), delivery("a", "3")]);
+    assert_eq!(due(&mut book, 1), [key("a", "3")]);
+    assert_eq!(due(&mut book, 31), [key("a", "1")]);
+}
+
+#[test]
+fn a_wish_to_be_left_alone_is_granted_within_reason() {
+    let mut book = Book::default();
+    book.want(&[delivery("a", "1")]);
+    due(&mut book, 0);
+    book.record(&key("a", "1"), &failed(true, Some(120)), at(0));
+    assert_eq!((due(&mut book, 119), due(&mut book, 120).len()), (vec![], 1));
+    book.record(&key("a", "1"), &failed(true, Some(1_000_000)), at(120));
+    assert_eq!((due(&mut book, 3700), due(&mut book, 3720).len()), (vec![], 1));
+}
+
+#[test]
+fn who_is_gone_is_left_alone_until_the_settings_change() {
+    let mut book = Book::default();
+    book.want(&[delivery("a", "1"), delivery("a", "2")]);
+    due(&mut book, 0);
+    assert!(book.record(&key("a", "1"), &Outcome::Gone, at(0)));
+    book.record(&key("a", "2"), &Outcome::Gone, at(0));
+    book.want(&[delivery("a", "1"), delivery("a", "2"), delivery("a", "3")]);
+    assert_eq!((due(&mut book, 1_000_000), book.next_due(32)), (vec![], None));
+    assert_eq!(book.undelivered(at(61))[&key("a", "1")], "it answered that it is gone (410)");
+    book.forget(|_| false);
+    book.want(&[delivery("a", "1")]);
+    assert_eq!(due(&mut book, 70), [key("a", "1")]);
+}
+
+#[test]
+fn a_clock_that_is_put_back_stops_nobody() {
+    let mut book = Book::default();
+    book.want(&[delivery("a", "1")]);
+    due(&mut book, 500_000);
+    book.record(&key("a", "1"), &failed(true, None), at(500_000));
+    assert_eq!(due(&mut book, 0).len(), 1);
+}
+
+#[test]
+fn when_all_hands_are_full_nothing_is_due() {
+    let mut book = Book::default();
+    let names: Vec<_> = (0..9).map(|number| format!("s{number}")).collect();
+    let all: Vec<_> =
+        names.iter().flat_map(|name| (0..5).map(|id| delivery(name, &id.to_string()))).collect();
+    book.want(&all);
+    let first = due(&mut book, 0);
+    assert_eq!((first.len(), book.next_due(32)), (32, None));
+    book.record(&first[0], &Outcome::Delivered, at(0));
+    assert!(book.next_due(32).is_some());
+    book.recall(&first[1]);
+    assert!(due(&mut book, 0).contains(&first[1]), "what does not count is sent again");
+}
