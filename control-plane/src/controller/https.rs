@@ -1,0 +1,212 @@
+//! HTTPS as the controller serves it, for API servers and for senders of notifications. Each connection takes
+//! the certificate that is current at its hello; what comes in is read within limits.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hotcert_agent::handshake::{self, Choose};
+use hotcert_agent::peer::{Peer, Peers};
+use hotcert_agent::places::Places;
+use hotcert_agent::shutdown::Stop;
+use hotcert_agent::snapshot::Current;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::debug;
+
+const MAX_CONNECTIONS: u32 = 1024;
+const MAX_HANDSHAKING: usize = 128;
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+const MAX_STREAMS: u32 = 100;
+
+/// What differs from one listener to the other.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub http2: bool,
+    /// Of one connection without a request.
+    pub idle: Duration,
+    /// For a request to arrive whole.
+    pub request: Duration,
+    pub head: usize,
+    pub body: usize,
+    /// Of all requests together.
+    pub bodies: usize,
+}
+
+pub struct Https {
+    current: Current,
+    limits: Limits,
+    peers: Peers,
+    handshaking: Places,
+    connections: Arc<Semaphore>,
+    bodies: Semaphore,
+    /// Connections end with their next response.
+    closing: AtomicBool,
+    /// Connections end now, those with a request in flight after it.
+    end: Stop,
+}
+
+/// Why there is no body.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the body did not arrive whole: {0}")]
+    Broken(#[from] hyper::Error),
+    #[error("the request took longer than {0:?} to arrive")]
+    Late(Duration),
+}
+
+impl BodyError {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The word for it in metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLarge(_) => "too_large",
+            Self::Late(_) => "late",
+            Self::Broken(_) => "broken",
+        }
+    }
+}
+
+impl Https {
+    pub fn new(current: Current, limits: Limits, end: Stop) -> Self {
+        Self {
+            current,
+            limits,
+            peers: Peers::default(),
+            handshaking: Places::new(MAX_HANDSHAKING),
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)),
+            bodies: Semaphore::new(limits.bodies),
+            closing: AtomicBool::new(false),
+            end,
+        }
+    }
+
+    pub fn close_after_next_response(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    /// Waits until no connection is left.
+    pub async fn ended(&self) {
+        let _ = self.connections.acquire_many(MAX_CONNECTIONS).await;
+    }
+
+    /// `count` hears what became of the handshake; `answer` is given each request, and whose certificate
+    /// its client has shown.
+    pub async fn connection<A, F>(
+        self: Arc<Self>,
+        socket: TcpStream,
+        from: SocketAddr,
+        count: impl Fn(&'static str),
+        answer: A,
+    ) where
+        A: Fn(Request<Incoming>, Option<Arc<Peer>>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let Ok(_place) = Arc::clone(&self.connections).try_acquire_owned() else {
+            return count("no_room");
+        };
+        let choose: Choose = match self.limits.http2 {
+            true => |configs| configs.inbound_http.as_ref(),
+            false => |configs| configs.inbound.as_ref(),
+        };
+        let accepting = handshake::accept(socket, &self.current, choose, &self.peers, HANDSHAKE_WITHIN);
+        let accepted = match self.handshaking.hold(accepting).await {
+            Some(Ok(accepted)) if accepted.self_check => return,
+            Some(Ok(accepted)) => accepted,
+            Some(Err(error)) => {
+                count(error.result());
+                debug!(%from, %error, "handshake failed");
+                return;
+            }
+            None => return count("no_room"),
+        };
+        count("ok");
+        let (stream, peer) = (accepted.stream, accepted.peer);
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = TokioIo::new(stream);
+        let https = Arc::clone(&self);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (https, version) = (Arc::clone(&https), request.version());
+            let answer = answer(request, peer.clone());
+            async move {
+                let mut response = answer.await;
+                if version < Version::HTTP_2 && https.closing.load(Relaxed) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let end = self.end.clone();
+        if is_http2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(self.limits.idle)
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(self.limits.head as u32)
+                .serve_connection(stream, service);
+            drive(connection, end, |connection| connection.graceful_shutdown()).await;
+        } else {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.limits.idle)
+                .max_buf_size(self.limits.head)
+                .serve_connection(stream, service);
+            drive(connection, end, |connection| connection.graceful_shutdown()).await;
+        }
+    }
+
+    /// All of the body; what is held of all bodies is bounded. One that is too large is heard to its end all
+    /// the same: a client that is still sending would not hear the answer.
+    pub async fn read(&self, body: Incoming) -> Result<Vec<u8>, BodyError> {
+        let late = Err(BodyError::Late(self.limits.request));
+        timeout(self.limits.request, self.read_whole(body)).await.unwrap_or(late)
+    }
+
+    async fn read_whole(&self, mut body: Incoming) -> Result<Vec<u8>, BodyError> {
+        let (mut read, mut room, mut length) = (Vec::new(), Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            length += data.len();
+            if length > self.limits.body {
+                (read, room) = (Vec::new(), Vec::new());
+                continue;
+            }
+            // It is never closed; to be late here is to be late.
+            room.extend(self.bodies.acquire_many(data.len() as u32).await.ok());
+            read.extend_from_slice(&data);
+        }
+        if length > self.limits.body { Err(BodyError::TooLarge(self.limits.body)) } else { Ok(read) }
+    }
+}
+
+/// To its own end, or to that of the request in flight when all is to end.
+async fn drive<C: Future>(connection: C, end: Stop, finish: fn(Pin<&mut C>)) {
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = &mut connection => return,
+        () = end.wait() => finish(connection.as_mut()),
+    }
+    connection.await;
+}
