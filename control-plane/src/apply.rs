@@ -14,7 +14,7 @@ use crate::keyring::{Keyring, RootId};
 use crate::observed::{Held, ObjectName, Observed, Stamp};
 use crate::plan::{Action, Why};
 use crate::preflight;
-use crate::resource::CertificateStatus;
+use crate::resource::{CertificateStatus, Told, UNDELIVERED};
 use crate::settings::CertificateSettings;
 use crate::store::{About, Contents, Kept, News, Store, StoreError};
 
@@ -103,11 +103,17 @@ impl<S: Store> Applier<S> {
             Action::Prune { certificate, version } => Ok(self.store.prune(certificate, *version).await?),
             Action::Nudge { pod, revision } => Ok(self.store.nudge(pod, *revision).await?),
             Action::ReportAuthority { authority, status } => {
-                Ok(self.store.report_authority(authority, status).await?)
+                self.store.report_authority(authority, status).await?;
+                let before = observed.authorities.get(authority).map(|authority| &authority.status.told);
+                self.tell_of_silence(About::Authority(authority.clone()), before, &status.told).await;
+                Ok(())
             }
             Action::ReportCertificate { certificate, status } => {
                 self.store.report_certificate(certificate, status).await?;
                 self.tell_of_trouble(certificate, status, observed).await;
+                let before =
+                    observed.certificates.get(certificate).map(|certificate| &certificate.status.told);
+                self.tell_of_silence(About::Certificate(certificate.clone()), before, &status.told).await;
                 Ok(())
             }
         }
@@ -227,9 +233,29 @@ impl<S: Store> Applier<S> {
         }
     }
 
+    /// That a notification does not arrive, people hear in another way.
+    async fn tell_of_silence(
+        &self,
+        about: About,
+        before: Option<&BTreeMap<String, Told>>,
+        told: &BTreeMap<String, Told>,
+    ) {
+        for (subscription, told) in told {
+            let known = before.and_then(|before| before.get(subscription)).and_then(undelivered);
+            if let (Some(what), None) = (undelivered(told), known) {
+                let message = format!("{subscription} could not be told of {what}");
+                self.tell(about.clone(), true, "NotNotified", message).await;
+            }
+        }
+    }
+
     async fn tell(&self, about: About, warning: bool, reason: &'static str, message: String) {
         self.store.tell(&News { about, warning, reason, message }).await;
     }
+}
+
+fn undelivered(told: &Told) -> Option<&String> {
+    told.get(UNDELIVERED)
 }
 
 struct Issue<'a> {

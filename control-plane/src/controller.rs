@@ -7,6 +7,7 @@
 //! | [`issuing`] | the loop over certificates and roots, where this replica leads |
 //! | [`directory`] | the same for one machine, and nothing else |
 //! | [`webhook`] | HTTPS for API servers, and [`review`], what they ask |
+//! | [`https`] | how both listeners are served; [`notifying`], what goes out and comes in |
 //! | [`certificate`] | the webhook's own certificate, renewed in the Secret and the `caBundle` |
 //! | [`sidecar`] | which kind of sidecar the cluster's nodes take |
 //! | [`health`], [`metrics`], [`admin`] | what it says of itself |
@@ -19,8 +20,10 @@ mod args;
 mod certificate;
 mod directory;
 mod health;
+mod https;
 mod issuing;
 mod metrics;
+mod notifying;
 mod review;
 mod sidecar;
 mod webhook;
@@ -52,9 +55,11 @@ use certificate::Certificate;
 use health::{Health, Status};
 use issuing::Issuing;
 use metrics::{Counts, Metrics};
+use notifying::Notifying;
 use webhook::Webhook;
 
 use crate::cluster::{self, ClusterError};
+use crate::store::kubernetes::{KubernetesStore, RECHECK};
 
 /// After the delay, what requests in flight have left; an API server waits for no more than this.
 const GRACE: Duration = Duration::from_secs(10);
@@ -107,6 +112,7 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
 async fn run(settings: Settings) -> Result<(), ControllerError> {
     let mut signals = Signals::new()?;
     let (webhook_listener, admin_listener) = bind(&settings)?;
+    let notifying = Notifying::start(&settings).map_err(|error| ControllerError::Bind(vec![error]))?;
     let kubeconfig = settings.kubeconfig.clone().or_else(cluster::kubeconfig_outside_a_cluster);
     let client = cluster::client(kubeconfig.as_deref()).await?;
     let namespace = settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
@@ -124,7 +130,13 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
         status: status.clone(),
     };
     let issuing_counts = crate::reconcile::Counts::default();
-    let issuing = Issuing::new(client.clone(), &namespace, settings.nudge, issuing_counts.clone());
+    let store = Arc::new(KubernetesStore::start(client.clone(), namespace.clone(), settings.nudge, RECHECK));
+    let courier = notifying.courier();
+    let counted = issuing_counts.clone();
+    let issuing =
+        Issuing::new(client.clone(), &namespace, Arc::clone(&store), courier, settings.nudge, counted);
+    let mut metrics = Metrics::new(&counts, &issuing_counts, &reload_status);
+    metrics.register(|registry| notifying.register(registry));
     let leading = issuing.leading.clone();
     let (resign, resigned) = watch::channel(false);
     let (gave_back, mut given_back) = watch::channel(false);
@@ -140,6 +152,7 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
                 let end = reload::run(reload).await;
                 format!("following the certificate ended: {end:?}")
             }),
+            tokio::spawn(notifying.receive(store)),
             tokio::spawn(async move {
                 sidecar::follow(deciding, client, decide).await;
                 std::future::pending().await
@@ -168,7 +181,7 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     };
     let here = [Handle::current()];
     let (_never, always) = stop();
-    let admin = Admin::new(health, Metrics::new(&counts, &issuing_counts, &reload_status));
+    let admin = Admin::new(health, metrics);
     listen(admin_listener)?
         .serve(&here, &always, move |socket, from| Arc::clone(&admin).connection(socket, from));
 

@@ -4,6 +4,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
+use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::civil::DateTime;
+use k8s_openapi::jiff::tz::TimeZone;
 
 /// The last second of the year 9999.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
@@ -16,6 +19,23 @@ pub fn millis(at: SystemTime) -> String {
     format_rfc3339_millis(writable(at)).to_string()
 }
 
+/// In the largest unit that it is a whole number of.
+pub fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
+    let unit = units.iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
+}
+
+/// RFC 3339 or ISO 8601, with or without a fraction and a time zone; `None` if it is no moment after 1970.
+pub fn parse(text: &str) -> Option<SystemTime> {
+    let at: Timestamp = match text.parse() {
+        Ok(at) => at,
+        Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+    };
+    SystemTime::from(at).max(UNIX_EPOCH).into()
+}
+
 fn writable(at: SystemTime) -> SystemTime {
     at.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST)
 }
@@ -23,6 +43,30 @@ fn writable(at: SystemTime) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_is_short() {
+        let texts =
+            [0, 59, 60, 90, 3600, 86_400, 90 * 86_400].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(texts, ["0s", "59s", "1m", "90s", "1h", "1d", "90d"]);
+    }
+
+    #[test]
+    fn a_moment_is_read_however_it_is_written() {
+        let expected = Some(UNIX_EPOCH + Duration::from_secs(1_600_000_000));
+        for text in [
+            "2020-09-13T12:26:40Z",
+            "2020-09-13T14:26:40+02:00",
+            "2020-09-13T12:26:40.000Z",
+            "2020-09-13T12:26:40",
+        ] {
+            assert_eq!(parse(text), expected, "{text}");
+        }
+        for text in ["", "tomorrow", "1600000000", "2020-13-13T12:26:40Z"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        assert_eq!(parse(&millis(UNIX_EPOCH)), Some(UNIX_EPOCH));
+    }
 
     #[test]
     fn whatever_a_certificate_says_can_be_written_down() {

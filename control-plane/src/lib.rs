@@ -21,6 +21,9 @@
 //! | [`commands`] | what a person asks |
 //! | [`prove`] | what a pod serves and whom it lets in, by handshake |
 //! | [`inject`] | a pod with the agent in it |
+//! | [`telling`], [`courier`] | what there is to tell, and who brings it |
+//! | [`receiver`], [`notice`] | what others tell, and what it means |
+//! | [`notifications`] | the settings of both; [`signature`], how they are signed; [`web`], requests to outside |
 //! | [`controller`] | the program that runs in the cluster |
 //! | [`volume`] | a directory written the way kubelet writes a mounted Secret |
 
@@ -30,17 +33,24 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod controller;
+pub mod courier;
 mod date;
 pub mod facts;
 pub mod inject;
 pub mod keyring;
 pub mod lease;
+pub mod notice;
+pub mod notifications;
 pub mod observed;
 pub mod plan;
 pub mod preflight;
 pub mod prove;
+pub mod receiver;
 pub mod reconcile;
 pub mod resource;
 pub mod settings;
+pub mod signature;
 pub mod store;
+pub mod telling;
 pub mod volume;
+pub mod web;

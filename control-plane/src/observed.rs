@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use crate::keyring::{RootId, State};
 use crate::resource::{AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec};
+use crate::telling::Telling;
 
 /// NAMESPACE/NAME.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +33,12 @@ pub struct Observed {
     ///
     /// [`Action::about`]: crate::plan::Action::about
     pub failing: BTreeMap<String, String>,
+    /// Whom to tell what.
+    pub telling: Arc<Telling>,
+    /// Of what is owed, by subscription and the event's id: what arrived already.
+    pub delivered: BTreeSet<(String, String)>,
+    /// And what does not arrive for a while now, and why.
+    pub undelivered: BTreeMap<(String, String), String>,
     /// What could not be read, each with its place and what to do. The rest is not held up by it.
     pub problems: Vec<String>,
 }
@@ -213,6 +220,18 @@ pub struct Foreign {
     pub roots: BTreeSet<RootId>,
     /// It was published by a ServiceCertificate that is gone.
     pub orphan: bool,
+}
+
+impl Root {
+    /// As a certificate like others.
+    pub fn leaf(&self, id: &RootId) -> Leaf {
+        Leaf {
+            sha256: id.0.clone(),
+            serial: self.serial.clone(),
+            not_before: self.not_before,
+            not_after: self.not_after,
+        }
+    }
 }
 
 impl Proof {

@@ -7,9 +7,11 @@
 //! | [`lifecycle`] | of one certificate: issue, renew, roll back, publish, keep, prune |
 //! | [`rollover`] | of one authority: make, replace, reverse, remove a root; which pods hold a step |
 //! | [`served`] | which pods to nudge and to look at, and what was seen |
+//! | [`owed`] | who is still to be told of what |
 //! | [`report`] | what the objects' status says |
 
 mod lifecycle;
+mod owed;
 mod report;
 mod rollover;
 mod served;
@@ -19,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+pub use owed::Delivery;
 pub use rollover::Hold;
 use rollover::Member;
 
@@ -38,6 +41,10 @@ pub struct Plan {
     pub keep: BTreeSet<String>,
     /// Pods to shake hands with, and under which roots.
     pub prove: Vec<Prove>,
+    /// What is owed to whom, and what arrived and is not written down yet.
+    pub deliver: Vec<Delivery>,
+    /// How many of them to whom.
+    owed: BTreeMap<String, usize>,
     /// What is worth a look earlier than something changes.
     pub wake_at: Option<SystemTime>,
 }
@@ -105,7 +112,8 @@ pub enum Turn {
     Begin {
         settings: Box<AuthoritySettings>,
         why: String,
-        request: Option<String>,
+        /// Verb and id of what it answers.
+        request: Option<(String, String)>,
     },
     Advance {
         out_of: Phase,
@@ -144,6 +152,8 @@ pub enum Why {
     /// The spec asks for something else.
     Changed,
     Asked,
+    /// Somebody outside says that it expires, or must not be used.
+    Noticed,
 }
 
 /// A handshake that is wanted.
@@ -196,10 +206,13 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
             course.problem.get_or_insert_with(|| ("Failing", why.clone()));
         }
         let served = served::plan(&users, name, certificate, &course, now, &mut plan);
-        report::certificate(name, certificate, &course, served, now, &mut plan);
+        report::certificate(observed, (name, certificate), &course, served, now, &mut plan);
     }
     for (name, standing) in &standings {
-        report::authority(name, standing, now, &mut plan);
+        report::authority(observed, name, standing, now, &mut plan);
+    }
+    for (name, foreign) in &observed.foreign {
+        owed::foreign(observed, name, foreign, now, &mut plan);
     }
     // A pod may be waited for more than once.
     let mut nudged = BTreeSet::new();
@@ -284,6 +297,7 @@ impl Why {
             Self::Root => "root",
             Self::Changed => "changed",
             Self::Asked => "asked",
+            Self::Noticed => "noticed",
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::apply::{Applier, ApplyError};
+use crate::courier::{Courier, Stir};
 use crate::keyring::Keyring;
 use crate::observed::{Look, Observed, Proof};
 use crate::plan::{Action, Plan, Prove, plan};
@@ -48,6 +49,7 @@ pub struct Reconciler<S> {
     applier: Arc<Applier<S>>,
     prober: Prober,
     book: ProofBook,
+    courier: Courier,
     /// Of handshakes, by the pod's uid.
     results: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
     look: BTreeSet<String>,
@@ -96,6 +98,7 @@ impl<S: Store> Reconciler<S> {
     /// `nudge`: whether pods may be told to look at their volumes.
     pub fn new(store: Arc<S>, prober: Prober, nudge: bool, counts: Counts) -> Self {
         Self {
+            courier: Courier::silent(),
             applier: Arc::new(Applier::new(Arc::clone(&store))),
             store,
             prober,
@@ -111,6 +114,13 @@ impl<S: Store> Reconciler<S> {
             setbacks: BTreeMap::new(),
             said: BTreeMap::new(),
         }
+    }
+
+    /// Who tells others what happens.
+    #[must_use]
+    pub fn with(mut self, courier: Courier) -> Self {
+        self.courier = courier;
+        self
     }
 
     /// Runs while `leading` is set, waits while it is not, and ends with its sender.
@@ -151,6 +161,7 @@ impl<S: Store> Reconciler<S> {
         while let Ok((uid, proof)) = self.results.1.try_recv() {
             self.book.record(&uid, proof, SystemTime::now());
         }
+        self.courier.catch_up();
         self.blind = 0;
         self.look_at_pods().await;
         // As a whole, so that nothing is lost of a namespace that was not listed now.
@@ -167,12 +178,20 @@ impl<S: Store> Reconciler<S> {
             .collect();
         // After everything was seen: what seems to be of the future is a clock that was set.
         let now = SystemTime::now();
+        observed.telling = self.courier.telling();
+        (observed.delivered, observed.undelivered) =
+            (self.courier.delivered(), self.courier.undelivered(now));
         let plan = plan(&observed, now);
         self.counts.observe(&observed);
         let mut round = Round { wake_at: plan.wake_at, ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
         self.prove(&plan.prove, &observed, now).await;
-        round.settled = plan.actions.is_empty() && plan.look.is_empty() && plan.prove.is_empty();
+        self.courier.want(&plan.deliver);
+        self.courier.send(now);
+        round.settled = plan.actions.is_empty()
+            && plan.look.is_empty()
+            && plan.prove.is_empty()
+            && plan.deliver.is_empty();
         self.look = plan.look;
         self.looks = std::mem::take(&mut observed.pods);
         self.looks.retain(|namespace, _| self.look.contains(namespace) || plan.keep.contains(namespace));
@@ -231,7 +250,7 @@ impl<S: Store> Reconciler<S> {
             _ => false,
         };
         let mut nudges = 0;
-        let others: Vec<&Action> = plan
+        let mut others: Vec<&Action> = plan
             .actions
             .iter()
             .filter(|action| !is_turn(action) && !waits(action) && !self.is_left_alone(action, round))
@@ -240,6 +259,8 @@ impl<S: Store> Reconciler<S> {
                 !matches!(action, Action::Nudge { .. }) || nudges <= NUDGES
             })
             .collect();
+        // What is done goes before what is said.
+        others.sort_by_key(|action| action.is_report());
         if others.len() > AT_ONCE {
             info!(actions = others.len(), "a large plan");
         }
@@ -370,14 +391,23 @@ impl<S: Store> Reconciler<S> {
     async fn wait(&mut self, pause: Pause) {
         let begin = Instant::now();
         let (least, most) = (begin + pause.at_least, begin + pause.at_most);
+        // What arrived is to be written down.
+        let mut arrived = false;
         loop {
             let (now, clock) = (Instant::now(), SystemTime::now());
-            let due = self.book.next_due().map(|due| now + due.duration_since(clock).unwrap_or_default());
+            let due = [self.book.next_due(), self.courier.next_due()].into_iter().flatten().min();
+            let due = due.map(|due| now + due.duration_since(clock).unwrap_or_default());
             let next = [Some(most), due, Some(least).filter(|least| *least > now)];
             let next = next.into_iter().flatten().min().unwrap_or(most);
             tokio::select! {
                 () = self.store.changed(), if now >= least => return,
                 () = tokio::time::sleep_until(next.into()) => {}
+                stir = self.courier.stirs() => {
+                    arrived |= stir == Stir::Arrived;
+                    if stir == Stir::Settings {
+                        return;
+                    }
+                }
                 Some((uid, proof)) = self.results.1.recv() => {
                     self.book.record(&uid, proof, clock);
                     while let Ok((uid, proof)) = self.results.1.try_recv() {
@@ -388,10 +418,12 @@ impl<S: Store> Reconciler<S> {
                     }
                 }
             }
-            if Instant::now() >= most {
+            let now = Instant::now();
+            if now >= most || arrived && now >= least && self.courier.is_idle() {
                 return;
             }
             self.ask(SystemTime::now());
+            self.courier.send(SystemTime::now());
         }
     }
 

@@ -27,6 +27,8 @@ pub mod annotation {
     pub const REVERSE: &str = "hotcert.dev/reverse";
     pub const OVERRIDE: &str = "hotcert.dev/override";
     pub const REMOVE_ROOT: &str = "hotcert.dev/remove-root";
+    /// Left by the receiver of notifications.
+    pub const NOTICE: &str = "hotcert.dev/notice";
 }
 
 /// A root that signs the leaves of services.
@@ -186,6 +188,9 @@ pub struct AuthorityStatus {
     /// Rollovers that have ended, the newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub past: Vec<PastStatus>,
+    /// How far each subscription was notified.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub told: BTreeMap<String, Told>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
@@ -262,6 +267,9 @@ pub struct CertificateStatus {
     /// Requests that were answered, by verb.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<Answered>,
+    /// How far each subscription was notified.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub told: BTreeMap<String, Told>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
@@ -312,4 +320,12 @@ pub struct Answered {
     pub rotate: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
 }
+
+/// Of one subscription: the last that was delivered of each kind of news, and what could not be.
+pub type Told = BTreeMap<String, String>;
+
+/// In [`Told`], what does not arrive for a while now, and why.
+pub const UNDELIVERED: &str = "undelivered";

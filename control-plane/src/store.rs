@@ -89,6 +89,9 @@ pub trait Store: Send + Sync + 'static {
         status: &CertificateStatus,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Leaves what somebody outside says of an object with it, as the request `notice`: an id and words.
+    fn notice(&self, about: &About, text: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Returns when something may be different from the last look, or was when it was called.
     fn changed(&self) -> impl Future<Output = ()> + Send;
 

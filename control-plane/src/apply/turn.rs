@@ -54,8 +54,8 @@ impl<S: Store> Applier<S> {
             Turn::Create { .. } => false,
             Turn::Begin { settings, why, request } => {
                 let to = self.successor(keyring, settings, now).await?;
-                if let Some(id) = request {
-                    keyring.state.answer("rollover", id, "begun", now);
+                if let Some((verb, id)) = request {
+                    keyring.state.answer(verb, id, "begun", now);
                 }
                 keyring.state.begin(to, why.clone(), now)
             }

@@ -8,8 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use hotcert_agent::log::LogFormat;
 use hotcert_agent::ports::ADMIN;
+use hotcert_agent::tls::ClientAuth;
 
 use super::certificate::plan::Timing;
+use super::notifying::Inbox;
 use super::sidecar::Choice;
 use crate::inject::AGENT_IMAGE;
 
@@ -42,6 +44,18 @@ pub struct ControllerArgs {
     /// Have pods that follow their volume alone look at it at once, by an annotation; needs the right to patch pods
     #[arg(long, env = "HOTCERT_NUDGE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub nudge: bool,
+    /// Whom to tell of what, and whom to listen to: a YAML file, followed as it changes
+    #[arg(long, env = "HOTCERT_NOTIFICATIONS", value_name = "FILE")]
+    pub notifications: Option<PathBuf>,
+    /// Where notifications come in, over HTTPS: POST /notifications/SENDER [default: nowhere]
+    #[arg(long, env = "HOTCERT_RECEIVER_LISTEN", value_name = "LISTEN")]
+    pub receiver_listen: Option<String>,
+    /// Directory with tls.crt and tls.key (and ca.crt, for clients' certificates) of that listener
+    #[arg(long, env = "HOTCERT_RECEIVER_IDENTITY", value_name = "DIR")]
+    pub receiver_identity: Option<PathBuf>,
+    /// Whether whoever sends there must show a certificate
+    #[arg(long, env = "HOTCERT_RECEIVER_CLIENT_AUTH", default_value = "none", value_name = "KIND")]
+    pub receiver_client_auth: ClientAuth,
     /// Name of the MutatingWebhookConfiguration
     #[arg(long, env = "HOTCERT_WEBHOOK_NAME", default_value = "hotcert", value_name = "NAME")]
     pub webhook_name: String,
@@ -73,6 +87,8 @@ pub struct Settings {
     /// Instead of a cluster.
     pub dir: Option<PathBuf>,
     pub nudge: bool,
+    pub notifications: Option<PathBuf>,
+    pub inbox: Option<Inbox>,
     pub webhook_name: String,
     pub webhook_service: String,
     pub timing: Timing,
@@ -106,6 +122,27 @@ impl Settings {
             errors
                 .add("--webhook-lifetime", "make it at least four times --webhook-overlap, and not nothing");
         }
+        let notifications = path(args.notifications.as_ref());
+        let listen = given(args.receiver_listen.as_ref());
+        let listen = listen.and_then(|listen| errors.listen("--receiver-listen", &listen));
+        let identity = path(args.receiver_identity.as_ref());
+        if identity.is_some() && args.receiver_listen.is_none() {
+            errors.add("--receiver-identity", "say with --receiver-listen where to listen");
+        }
+        let inbox = match (listen, identity, &notifications) {
+            (None, ..) => None,
+            (Some(listen), Some(identity), Some(_)) => {
+                Some(Inbox { listen, identity, client_auth: args.receiver_client_auth })
+            }
+            (Some(_), None, _) => {
+                errors.add("--receiver-identity", "name the directory with the certificate to be shown");
+                None
+            }
+            (Some(_), _, None) => {
+                errors.add("--notifications", "name the file that says whom to listen to");
+                None
+            }
+        };
         match (webhook_listen, admin, lifetime, overlap, shutdown_delay) {
             (Some(webhook_listen), Some(admin), Some(lifetime), Some(overlap), Some(shutdown_delay))
                 if errors.0.is_empty() =>
@@ -116,9 +153,11 @@ impl Settings {
                     namespace,
                     agent_image: args.agent_image.clone(),
                     sidecar: args.sidecar,
-                    kubeconfig: args.kubeconfig.clone().filter(|file| !file.as_os_str().is_empty()),
-                    dir: args.dir.clone().filter(|dir| !dir.as_os_str().is_empty()),
+                    kubeconfig: path(args.kubeconfig.as_ref()),
+                    dir: path(args.dir.as_ref()),
                     nudge: args.nudge,
+                    notifications,
+                    inbox,
                     webhook_name: args.webhook_name.clone(),
                     webhook_service: args.webhook_service.clone(),
                     timing: Timing { lifetime, overlap },
@@ -128,6 +167,10 @@ impl Settings {
             _ => Err(errors.0),
         }
     }
+}
+
+fn path(value: Option<&PathBuf>) -> Option<PathBuf> {
+    value.filter(|path| !path.as_os_str().is_empty()).cloned()
 }
 
 /// An empty value is none: that is how a manifest leaves an environment variable out.
@@ -199,6 +242,7 @@ mod tests {
             ("--webhook-service", "x_y"),
             ("--webhook-overlap", "soon"),
             ("--shutdown-delay", "5 parsecs"),
+            ("--receiver-listen", "everywhere"),
         ];
         let flags: Vec<_> = wrong.iter().flat_map(|(flag, value)| [*flag, *value]).collect();
         let errors = settings(&flags).unwrap_err();
@@ -216,6 +260,16 @@ mod tests {
                 settings(&["--webhook-lifetime", lifetime, "--webhook-overlap", overlap]).unwrap_err();
             assert!(errors[0].starts_with("--webhook-lifetime"), "{errors:?}");
         }
+    }
+
+    #[test]
+    fn a_receiver_needs_a_certificate_and_somebody_to_listen_to() {
+        let with = |flags: &[&str]| settings(&[&["--receiver-listen", "127.0.0.1:0"], flags].concat());
+        assert!(with(&[]).unwrap_err()[0].starts_with("--receiver-identity"));
+        assert!(with(&["--receiver-identity", "tls"]).unwrap_err()[0].starts_with("--notifications"));
+        let whole = with(&["--receiver-identity", "tls", "--notifications", "n.yaml"]).unwrap();
+        assert_eq!(whole.inbox.unwrap().client_auth, ClientAuth::None);
+        assert!(settings(&["--receiver-identity", "tls"]).is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::args::Settings;
+use super::notifying::Notifying;
 use super::{ControllerError, listen};
 use crate::prove::{PROBER, Prober};
 use crate::reconcile::{Counts, Reconciler};
@@ -29,8 +30,10 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     let admin = Bound::bind("admin", settings.admin).map_err(|error| ControllerError::Bind(vec![error]))?;
     let store = Arc::new(DirectoryStore::open(dir)?);
     let counts = Counts::default();
+    let notifying = Notifying::start(&settings).map_err(|error| ControllerError::Bind(vec![error]))?;
     let mut registry = Registry::with_prefix("hotcert_controller");
     counts.register(&mut registry);
+    notifying.register(&mut registry);
     counts.leads(true);
     info!(version = env!("CARGO_PKG_VERSION"), dir = %dir.display(), "starting");
 
@@ -59,9 +62,11 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
         }
     });
     let (_leads, leading) = watch::channel(true);
-    let reconciler = Reconciler::new(store, Prober::new(PROBER), settings.nudge, counts);
+    let reconciler = Reconciler::new(Arc::clone(&store), Prober::new(PROBER), settings.nudge, counts);
+    let reconciler = reconciler.with(notifying.courier());
     tokio::select! {
         () = signals.next() => info!("told to stop"),
+        end = notifying.receive(store) => return Err(ControllerError::Broken(end)),
         () = reconciler.run(leading) => {}
     }
     Ok(())

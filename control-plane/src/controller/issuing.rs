@@ -5,10 +5,11 @@ use std::sync::Arc;
 use kube::Client;
 use tokio::sync::watch;
 
+use crate::courier::Courier;
 use crate::lease::{Candidate, identity};
 use crate::prove::{PROBER, Prober};
 use crate::reconcile::{Counts, Reconciler};
-use crate::store::kubernetes::{KubernetesStore, RECHECK};
+use crate::store::kubernetes::KubernetesStore;
 
 /// The parts of it, to be spawned.
 pub struct Issuing {
@@ -20,10 +21,16 @@ pub struct Issuing {
 }
 
 impl Issuing {
-    pub fn new(client: Client, namespace: &str, nudge: bool, counts: Counts) -> Self {
-        let (candidate, leading) = Candidate::new(client.clone(), namespace, identity());
-        let store = Arc::new(KubernetesStore::start(client, namespace.to_owned(), nudge, RECHECK));
-        let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, counts.clone());
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        store: Arc<KubernetesStore>,
+        courier: Courier,
+        nudge: bool,
+        counts: Counts,
+    ) -> Self {
+        let (candidate, leading) = Candidate::new(client, namespace, identity());
+        let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, counts.clone()).with(courier);
         Self { candidate, reconciler, leading, counts }
     }
 

@@ -115,6 +115,11 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
+    /// Of other parts.
+    pub fn register(&mut self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry);
+    }
+
     /// The state of now in the Prometheus (OpenMetrics) text format.
     pub fn render(&self, health: &Health, now: SystemTime) -> String {
         self.ready.set(health.unready(now).is_none().into());

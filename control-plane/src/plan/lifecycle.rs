@@ -8,11 +8,16 @@ mod rollback;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use super::owed::VERSION;
 use super::rollover::Standing;
 use super::{Action, Plan, Why};
 use crate::keyring::{Rollover, RootId};
+use crate::notice::Notice;
 use crate::observed::{Certificate, ObjectName, Publication, Published, Request, Version};
 use crate::settings::CertificateSettings;
+
+/// Versions beyond the history that are kept for those who could not be told of them yet.
+const UNTOLD: usize = 20;
 
 /// Where a certificate stands after this look.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub struct Course<'a> {
     pub problem: Option<(&'static str, String)>,
     /// A rollback that was refused: its id and why.
     pub refused: Option<(String, String)>,
+    /// A notice of which nothing follows: its id.
+    pub obsolete: Option<String>,
     /// Something is done about it now, after which there is more to say.
     pub acting: bool,
 }
@@ -43,6 +50,7 @@ pub fn plan<'a>(
         renew_at: certificate.newest().map(|(_, version)| renew_at(version, course_renew_before(settings))),
         problem: None,
         refused: None,
+        obsolete: None,
         acting: false,
     };
     if certificate.deleting {
@@ -90,12 +98,22 @@ pub fn plan<'a>(
     let root_end = root.map_or(now, |root| root.not_after);
     let again = ring.state.rollover().filter(|rollover| rollover.makes_known_again());
     let step = Step { name, certificate, signing, root_end, again, now };
+    if let (Some(notice), Some((_, newest))) = (step.open("notice"), certificate.newest()) {
+        let hint = Notice::parse(&notice.words);
+        // A leaf that ends with its root gains nothing by being made anew.
+        let is_last = newest.leaf.not_after >= root_end;
+        if is_last || hint.obsolete(&newest.leaf, newest.created_at, now).is_some() {
+            course.obsolete = Some(notice.id.clone());
+        }
+    }
     if let (Some(settings), true) = (course.settings, alive) {
         let rollback = step.rollback(settings);
         if let Some(Err((id, why))) = &rollback {
             course.refused = Some((id.clone(), why.clone()));
         }
-        if let Some(action) = rollback.and_then(Result::ok).or_else(|| step.issue(settings)) {
+        if let Some(action) =
+            rollback.and_then(Result::ok).or_else(|| step.issue(settings, course.obsolete.is_some()))
+        {
             plan.actions.push(action);
             course.acting = true;
             // Published at the next look: a crash in between loses nothing.
@@ -147,6 +165,7 @@ impl Step<'_> {
         let answered = self.certificate.status.answered.as_ref();
         let answered = answered.and_then(|answered| match verb {
             "rotate" => answered.rotate.as_deref(),
+            "notice" => answered.notice.as_deref(),
             _ => answered.rollback.as_deref(),
         });
         let done = || self.certificate.versions.values().any(|version| answers(version, verb, &request.id));
@@ -159,8 +178,9 @@ impl Step<'_> {
         self.again.is_some_and(|rollover| !rollover.is_since(newest) && self.now >= rollover.began)
     }
 
-    fn issue(&self, settings: &CertificateSettings) -> Option<Action> {
+    fn issue(&self, settings: &CertificateSettings, is_obsolete: bool) -> Option<Action> {
         let rotate = self.open("rotate");
+        let notice = self.open("notice").filter(|_| !is_obsolete);
         let why = match self.certificate.newest() {
             None => Why::First,
             Some((_, version)) if version.root != *self.signing => Why::Root,
@@ -174,13 +194,14 @@ impl Step<'_> {
                 Why::Renewal
             }
             Some(_) if rotate.is_some() => Why::Asked,
+            Some(_) if notice.is_some() => Why::Noticed,
             Some(_) => return None,
         };
         Some(Action::Issue {
             certificate: self.name.clone(),
             version: self.next_version(),
             settings: Box::new(settings.clone()),
-            request: rotate.map(|request| request.id.clone()),
+            request: rotate.or(notice).map(|request| request.id.clone()),
             why,
         })
     }
@@ -275,12 +296,18 @@ impl Step<'_> {
         let Some(settings) = settings else { return };
         let versions = &self.certificate.versions;
         let many = versions.len().saturating_sub(settings.history);
+        // What somebody is still to be told of is kept for a while longer.
+        let told =
+            self.certificate.status.told.values().filter_map(|told| told.get(VERSION)?.parse().ok()).min();
+        let is_told = |number: u64| told.is_none_or(|told: u64| number <= told);
         // What a rollback went back to is kept as long as it is served: its copy says so.
         plan.actions.extend(
             versions
                 .keys()
                 .take(many)
-                .map(|version| Action::Prune { certificate: self.name.clone(), version: *version }),
+                .enumerate()
+                .filter(|(index, version)| is_told(**version) || index + UNTOLD < many)
+                .map(|(_, version)| Action::Prune { certificate: self.name.clone(), version: *version }),
         );
     }
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use super::lifecycle::{Course, answers};
 use super::rollover::Standing;
 use super::served::Served;
-use super::{Action, Plan};
+use super::{Action, Plan, owed};
 use crate::date;
 use crate::keyring::{Answer, Past, Rollover};
-use crate::observed::{Certificate, ObjectName, Published, Ring};
+use crate::observed::{Certificate, ObjectName, Observed, Published, Ring};
 use crate::resource::{
     AnswerStatus, Answered, AuthorityStatus, CertificateStatus, Condition, PastStatus, RolloverStatus,
     RootStatus,
@@ -18,12 +18,14 @@ use crate::resource::{
 /// So long after a writing its pods may take to show it, before the status says that they are looked at:
 /// most are seen within this, and all is said at once.
 const MEANWHILE: Duration = Duration::from_secs(2);
+/// Reasons that are part of how things go.
+const PASSING: [&str; 2] = ["WaitingForTrust", "Deleting"];
 /// How many of those who hold a step the status names.
 const NAMED: usize = 20;
 
 pub fn certificate(
-    name: &ObjectName,
-    certificate: &Certificate,
+    observed: &Observed,
+    (name, certificate): (&ObjectName, &Certificate),
     course: &Course<'_>,
     served: Option<Served>,
     now: SystemTime,
@@ -108,6 +110,9 @@ pub fn certificate(
         conditions.push(served.clone());
         status.served = before.served.clone();
     }
+    let problem = course.problem.as_ref().map(|(reason, message)| (*reason, message.as_str()));
+    conditions.extend(failing(&before.conditions, problem, now));
+    status.told = owed::certificate(observed, name, certificate, &conditions, now, plan);
     status.conditions = conditions;
     if course.acting && course.problem.is_none() {
         return;
@@ -136,13 +141,17 @@ fn answered(certificate: &Certificate, course: &Course<'_>) -> Option<Answered> 
     };
     answered.rotate = done("rotate").or(answered.rotate);
     answered.rollback = done("rollback").or(answered.rollback);
+    answered.notice = done("notice").or(answered.notice);
     if let Some((id, _)) = &course.refused {
         answered.rollback = Some(id.clone());
+    }
+    if let Some(id) = &course.obsolete {
+        answered.notice = Some(id.clone());
     }
     (answered != Answered::default()).then_some(answered)
 }
 
-pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mut Plan) {
+pub fn authority(observed: &Observed, name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mut Plan) {
     let before = &standing.authority.status;
     let mut status = AuthorityStatus {
         observed_generation: Some(standing.authority.generation),
@@ -206,6 +215,14 @@ pub fn authority(name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mu
             now,
         ));
     }
+    let wrong = standing.settings.as_ref().err().map(|wrong| wrong.join("; "));
+    let problem = match (&wrong, &standing.problem) {
+        (Some(wrong), _) => Some(("InvalidSpec", wrong.as_str())),
+        (None, Some(problem)) => Some(("NeedsAttention", problem.as_str())),
+        (None, None) => None,
+    };
+    status.conditions.extend(failing(&before.conditions, problem, now));
+    status.told = owed::authority(observed, name, standing, &status.conditions, now, plan);
     if status != *before {
         plan.actions.push(Action::ReportAuthority { authority: name.to_owned(), status: Box::new(status) });
     }
@@ -232,6 +249,12 @@ fn remember(status: &mut AuthorityStatus, ring: &Ring) {
 
 fn exempt(rollover: &Rollover) -> Vec<String> {
     rollover.exempt.iter().map(|pod| format!("{}: {}", pod.pod, pod.reason)).collect()
+}
+
+/// What holds up an object, and since when: there is such a condition while something does.
+fn failing(before: &[Condition], problem: Option<(&str, &str)>, now: SystemTime) -> Option<Condition> {
+    let (reason, message) = problem.filter(|(reason, _)| !PASSING.contains(reason))?;
+    Some(condition(before, "Failing", "True", reason, message.to_owned(), now))
 }
 
 fn condition(

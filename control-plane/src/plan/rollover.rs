@@ -14,6 +14,7 @@ use request::Requests;
 use super::{Action, Plan, Turn};
 use crate::date;
 use crate::keyring::{Phase, Rollover, RootId};
+use crate::notice::Notice;
 use crate::observed::{Authority, Held, Observed, Request, Ring};
 use crate::settings::{AuthoritySettings, CertificateSettings};
 
@@ -152,21 +153,39 @@ fn next(standing: &mut Standing<'_>, ring: &Ring, now: SystemTime, plan: &mut Pl
         // What is under way is brought to its end all the same.
         return standing.rollover().filter(|_| standing.holds.is_empty()).map(advance);
     };
+    let noticed = requests.open("notice").cloned();
     if let Some(rollover) = standing.rollover() {
         let turn = standing.holds.is_empty().then(|| advance(rollover));
         standing.queued = asked.is_some();
-        return turn;
+        let nothing_to_do = |Request { id, .. }: Request| {
+            let outcome = "nothing to do: the root is being replaced".to_owned();
+            Turn::Answer { verb: "notice".to_owned(), request: id, outcome }
+        };
+        return turn.or_else(|| noticed.map(nothing_to_do));
     }
-    let begin = |why: String, request: Option<String>| {
+    let begin = |why: String, request: Option<(String, String)>| {
         Some(Turn::Begin { settings: Box::new(settings.clone()), why, request })
     };
     let imported = standing.authority.import.as_ref();
     let is_new = successor(standing.authority, ring);
     if let Some(Request { id, words }) = asked {
         if is_new {
-            return begin(reason("asked for", &words), Some(id));
+            return begin(reason("asked for", &words), Some(("rollover".to_owned(), id)));
         }
         let (verb, outcome) = ("rollover".to_owned(), format!("refused: {STUCK}"));
+        return Some(Turn::Answer { verb, request: id, outcome });
+    }
+    if let Some(Request { id, words }) = noticed {
+        let verb = "notice".to_owned();
+        let root = ring.roots.get(ring.state.signing());
+        let obsolete = root.and_then(|root| {
+            Notice::parse(&words).obsolete(&root.leaf(ring.state.signing()), root.not_before, now)
+        });
+        let outcome = match obsolete {
+            Some(why) => format!("nothing to do: {why}"),
+            None if is_new => return begin(reason("noticed", &words), Some((verb, id))),
+            None => format!("refused: {STUCK}"),
+        };
         return Some(Turn::Answer { verb, request: id, outcome });
     }
     // One that was left before comes back when somebody asks for it, not by itself.

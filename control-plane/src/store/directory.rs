@@ -232,6 +232,10 @@ impl Store for DirectoryStore {
         .await
     }
 
+    async fn notice(&self, about: &About, text: &str) -> Result<(), StoreError> {
+        self.ask(about, "notice", text).await
+    }
+
     /// There is nobody to tell but those who read the log.
     async fn tell(&self, news: &News) {
         let News { about, warning, reason, message } = news;

@@ -44,7 +44,9 @@ use zeroize::Zeroizing;
 use super::{About, Contents, ImportedPem, Kept, News, Store, StoreError};
 use crate::keyring::Keyring;
 use crate::observed::{Look, ObjectName, Observed, Stamp};
-use crate::resource::{AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate};
+use crate::resource::{
+    AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate, annotation,
+};
 use cache::{Cache, Known};
 use custom::Custom;
 use failure::answer;
@@ -283,6 +285,23 @@ impl Store for KubernetesStore {
             self.cache.change(|facts| facts.known(&certificate.namespace, put));
         }
         Ok(())
+    }
+
+    async fn notice(&self, about: &About, text: &str) -> Result<(), StoreError> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {(annotation::NOTICE): text}}}));
+        let params = PatchParams::default();
+        match about {
+            About::Authority(name) => {
+                let api = Api::<Custom<CertificateAuthority>>::all(self.client.clone());
+                let what = format!("the CertificateAuthority {name}");
+                answer(&what, api.patch_metadata(name, &params, &patch)).await.map(drop)
+            }
+            About::Certificate(name) => {
+                let api = self.api::<Custom<ServiceCertificate>>(&name.namespace);
+                let what = format!("the ServiceCertificate {name}");
+                answer(&what, api.patch_metadata(&name.name, &params, &patch)).await.map(drop)
+            }
+        }
     }
 
     async fn tell(&self, news: &News) {

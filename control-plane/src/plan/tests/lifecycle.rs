@@ -275,3 +275,22 @@ fn what_is_due_and_cannot_be_done_keeps_nobody_awake() {
     scene.now = start() + LEAF_LIFE * 9 / 10;
     assert!(scene.plan().wake_at.is_none_or(|at| at > scene.now), "{:?}", scene.plan().wake_at);
 }
+
+#[test]
+fn a_notice_about_the_leaf_that_is_served_replaces_it_once() {
+    let end = crate::date::seconds(start() + LEAF_LIFE);
+    let mut scene =
+        follows(|scene| scene.ask("notice", &format!("until={end} from=ibm")), &["issue 2 for noticed"]);
+    // It is the newest now, and is answered with its publication.
+    scene.version(2, OLD);
+    scene.version_mut(2).request = Some("r1".into());
+    assert_eq!(scene.does(), ["publish 2 over 101 of old"]);
+    scene.publish(2);
+    assert!(scene.does().is_empty());
+    assert_eq!(scene.status().answered.unwrap().notice.as_deref(), Some("r1"));
+    // Said again under another id, it is about a leaf that is gone.
+    scene.certificate().status.answered = None;
+    scene.version_mut(2).request = None;
+    assert!(scene.does().is_empty());
+    assert_eq!(scene.status().answered.unwrap().notice.as_deref(), Some("r1"));
+}

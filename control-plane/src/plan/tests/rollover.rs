@@ -407,3 +407,21 @@ fn what_cannot_be_done_is_said_by_the_object_that_it_is_about() {
     let (_, reason, _) = scene.condition("Ready").unwrap();
     assert_eq!(reason, "InvalidAuthority");
 }
+
+#[test]
+fn a_notice_about_the_root_begins_one_rollover() {
+    let end = crate::date::seconds(start() + ROOT_LIFE);
+    let mut scene = Scene::settled();
+    scene.ask_authority("notice", "until=2026-01-02T00:00:00Z");
+    assert!(
+        scene.does()[0].starts_with("answer notice: nothing to do: it is valid until"),
+        "{:?}",
+        scene.does()
+    );
+    scene.ask_authority("notice", &format!("until={end}"));
+    does(&scene, &[&format!("begin: noticed: until={end}")]);
+    let mut rolling = Scene::rolling(Phase::Distributing);
+    rolling.proven("late", 1, &[OLD]);
+    rolling.ask_authority("notice", &format!("until={end}"));
+    does(&rolling, &["answer notice: nothing to do: the root is being replaced"]);
+}

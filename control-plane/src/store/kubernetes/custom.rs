@@ -16,13 +16,14 @@ use crate::observed::{Request, Stamp};
 use crate::resource::annotation;
 
 const PREFIX: &str = "hotcert.dev/";
-const VERBS: [&str; 6] = [
+const VERBS: [&str; 7] = [
     annotation::ROTATE,
     annotation::ROLLBACK,
     annotation::ROLLOVER,
     annotation::REVERSE,
     annotation::OVERRIDE,
     annotation::REMOVE_ROOT,
+    annotation::NOTICE,
 ];
 
 /// A `CertificateAuthority` or `ServiceCertificate` as it stands.

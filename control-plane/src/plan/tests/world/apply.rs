@@ -155,8 +155,8 @@ impl World {
             Turn::Begin { why, request, .. } => {
                 roots.insert(new.clone(), root(now));
                 assert!(state.begin(new, why.clone(), now));
-                if let Some(id) = request {
-                    answer("rollover", id, &mut state);
+                if let Some((verb, id)) = request {
+                    answer(verb, id, &mut state);
                 }
             }
             Turn::Advance { out_of } => assert!(state.advance(*out_of, now)),

@@ -161,7 +161,7 @@ impl World {
             pods,
             foreign: BTreeMap::new(),
             nudge: true,
-            problems: Vec::new(),
+            ..Observed::default()
         }
     }
 }
