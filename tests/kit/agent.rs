@@ -54,6 +54,13 @@ impl Launch {
         bare.args(["--log-format", "json", "--admin", "127.0.0.1:0", "--webhook-listen", "127.0.0.1:0"])
     }
 
+    /// `hotcert controller` on a directory.
+    pub fn controller_on(directory: &Path, listeners: usize) -> Self {
+        let mut bare = Self::program("hotcert", "controller", listeners);
+        bare.command.arg("--dir").arg(directory);
+        bare.args(["--log-format", "json", "--admin", "127.0.0.1:0"])
+    }
+
     fn program(name: &str, subcommand: &str, listeners: usize) -> Self {
         let mut command = Command::new(program(name));
         command.arg(subcommand);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use hotcert::keyring::Keyring;
 use hotcert::observed::{Look, ObjectName, Observed, Stamp};
 use hotcert::resource::{AuthorityStatus, CertificateStatus};
-use hotcert::store::{Contents, ImportedPem, Kept, News, Store, StoreError};
+use hotcert::store::{About, Contents, ImportedPem, Kept, News, Store, StoreError};
 
 pub struct Dying<S> {
     store: Arc<S>,
@@ -121,6 +121,10 @@ impl<S: Store> Store for Dying<S> {
 
     async fn nudge(&self, pod: &ObjectName, revision: u64) -> Result<(), StoreError> {
         self.write(self.store.nudge(pod, revision)).await
+    }
+
+    async fn notice(&self, about: &About, text: &str) -> Result<(), StoreError> {
+        self.write(self.store.notice(about, text)).await
     }
 
     async fn report_authority(&self, authority: &str, status: &AuthorityStatus) -> Result<(), StoreError> {

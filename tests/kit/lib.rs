@@ -16,6 +16,7 @@ pub mod line;
 pub mod metrics;
 pub mod pipe;
 pub mod pki;
+pub mod place;
 pub mod scene;
 pub mod store;
 pub mod volume;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kit::agent::{Agent, Launch, program};
 use kit::app::App;
-use kit::client::{both, served};
+use kit::client::{Curl, SERVER, both, served};
 use kit::kube::{Account, ApiServer, SYSTEM};
-use kit::pki::{Credentials, Pair, serial, write};
+use kit::pki::{Credentials, Pair, Pki, serial, write};
 use kit::{until, within};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use rustix::process::Signal;
@@ -241,4 +241,60 @@ fn a_pod_without_an_agent_holds_a_rollover_until_a_person_says_otherwise() {
     ]);
     let history = cluster.json(&["history", AUTHORITY]);
     assert!(history["rollovers"][0]["exempt"][0].as_str().unwrap().contains("it reads no certificate"));
+}
+
+/// What is accepted is left with the object by whichever replica hears it, with the rights of the overlay.
+#[test]
+fn an_announcement_from_outside_rotates_and_what_became_of_it_is_announced() {
+    let cluster = Cluster::start();
+    cluster.server.apply("overlays/notifications/receiver.yaml");
+    let pki = Pki::default();
+    let (volume, who) = (pki.volume(SERVER), pki.client("sender"));
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    let home = cluster.home.path();
+    let settings = json!({
+        "topics": [{"name": "all", "subscriptions": [{
+            "name": "nobody", "url": "https://127.0.0.1:1/", "keys": ["hook.key"],
+        }]}],
+        "senders": [{
+            "name": "ibm", "form": "ibm-secrets-manager", "instance": "crn:1",
+            "header": {"name": "x-token", "file": "hook.key"},
+        }],
+    });
+    let token = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    write(&home.join("hook.key"), token);
+    let settings = write(&home.join("notifications.yaml"), settings.to_string());
+    let launch = || {
+        let launch = Launch::controller(&cluster.account.kubeconfig).args(["--namespace", SYSTEM]);
+        let launch = launch.args(["--receiver-listen", "127.0.0.1:0", "--receiver-identity"]);
+        launch.args([&volume.path]).args(["--notifications".as_ref(), settings.as_path()]).start()
+    };
+    let replicas = [launch(), launch()];
+    cluster.wait_published("payments");
+    let payments = cluster.service("payments");
+    let first = cluster.shown(&payments);
+    let leader = until("a leader", || replicas.iter().position(leads));
+    let other = &replicas[1 - leader];
+    let address = until("the receiver listens", || other.addresses("receiver").first().copied());
+    let event = json!({
+        "specversion": "1.0", "id": "1", "source": "crn:1", "type": "com.ibm.cloud.secrets-manager.secret_revoked",
+        "data": {"source_instance_crn": "crn:1", "secrets": [{"secret_name": "mtls-demo-payments", "serial_number": first}]},
+    });
+    let send = || {
+        let curl = Curl::https(address, "/notifications/ibm", &who);
+        let token = format!("x-token: {token}");
+        curl.args(["-H", &token, "--data-binary", &event.to_string()]).run().answer
+    };
+    let answer = send();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["requested"], json!(["shop/mtls-demo-payments"]), "{}", answer.text());
+    within(TAKEOVER, "another leaf served", || (cluster.shown(&payments) != first).then_some(()));
+    assert!(send().json()["outcome"] == "replay");
+    // Nobody hears of it, and that is said: in the log now, in the status and an event after a minute.
+    let refused = "which is no public address";
+    within(TAKEOVER, "the subscription to be refused", || {
+        (replicas[leader].logged(refused) > 0).then_some(())
+    });
+    let status = cluster.json(&["status"]).to_string();
+    assert!(status.contains("\"told\"") && status.contains("all/nobody"), "{status}");
 }

@@ -17,6 +17,7 @@ mod kubernetes;
 mod latency;
 mod manifests;
 mod messages;
+mod notifications;
 mod outbound;
 mod probes;
 mod proof;

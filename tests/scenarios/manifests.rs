@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use objects::{array, folder, injected, object, objects, parse, pods, said, title};
 use restricted::{containers, faults};
 
-const FOLDERS: [&str; 3] = ["base", "overlays/disruption", "demo"];
+const FOLDERS: [&str; 4] = ["base", "overlays/disruption", "overlays/notifications", "demo"];
 const SIDECARS: [&str; 2] = ["native", "container"];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
