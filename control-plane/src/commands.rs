@@ -97,13 +97,22 @@ pub fn main(command: &Command) -> ExitCode {
     let done = runtime.block_on(async {
         tokio::select! {
             done = run(command) => done,
-            _ = tokio::signal::ctrl_c() => Err(CommandError::Wrong(
-                "interrupted: what was asked for goes on without this command; see hotcert status".into(),
-            )),
+            _ = tokio::signal::ctrl_c() => Err(CommandError::Wrong(interrupted(command).into())),
         }
     });
     runtime.shutdown_background();
     done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+fn interrupted(command: &Command) -> &'static str {
+    match command {
+        Command::Status(_) | Command::History(_) | Command::Check(_) => "interrupted",
+        _ if command.place().dir.is_some() => {
+            "interrupted: what was asked for stays asked for, and goes on with the next command or controller on \
+             this directory; see hotcert status"
+        }
+        _ => "interrupted: what was asked for goes on without this command; see hotcert status",
+    }
 }
 
 async fn run(command: &Command) -> Result<(), CommandError> {

@@ -12,6 +12,7 @@ use crate::resource::{
     AuthorityStatus, CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, Condition,
     ServiceCertificate, ServiceCertificateSpec,
 };
+use crate::settings::{AuthoritySettings, CertificateSettings};
 use crate::store::About;
 
 #[derive(Debug, Args)]
@@ -93,15 +94,6 @@ pub(super) struct Patience {
 }
 
 pub(super) async fn issue<D: Desk>(session: &mut Session<D>, args: &IssueArgs) -> Result<(), CommandError> {
-    if args.create_authority {
-        let spec =
-            CertificateAuthoritySpec { namespaces: vec![args.name.namespace.clone()], ..Default::default() };
-        match session.desk.create_authority(&CertificateAuthority::new(&args.authority, spec)).await {
-            Ok(()) => say(session, &format!("created the authority {}", args.authority)),
-            Err(DeskError::Exists(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
     let spec = ServiceCertificateSpec {
         authority: args.authority.clone(),
         secret_name: args.secret_name.clone(),
@@ -109,6 +101,15 @@ pub(super) async fn issue<D: Desk>(session: &mut Session<D>, args: &IssueArgs) -
         lifetime: args.lifetime.clone(),
         ..Default::default()
     };
+    judge(session, args, &spec).await?;
+    if args.create_authority {
+        let spec = authority_of(args);
+        match session.desk.create_authority(&CertificateAuthority::new(&args.authority, spec)).await {
+            Ok(()) => say(session, &format!("created the authority {}", args.authority)),
+            Err(DeskError::Exists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     let mut object = ServiceCertificate::new(&args.name.name, spec);
     object.metadata.namespace = Some(args.name.namespace.clone());
     session.desk.create_certificate(&object).await?;
@@ -126,6 +127,33 @@ pub(super) async fn issue<D: Desk>(session: &mut Session<D>, args: &IssueArgs) -
     })
     .await?;
     conclude(session, &args.name, &status)
+}
+
+fn authority_of(args: &IssueArgs) -> CertificateAuthoritySpec {
+    CertificateAuthoritySpec { namespaces: vec![args.name.namespace.clone()], ..Default::default() }
+}
+
+/// What would be refused afterwards is not created.
+async fn judge<D: Desk>(
+    session: &Session<D>,
+    args: &IssueArgs,
+    spec: &ServiceCertificateSpec,
+) -> Result<(), CommandError> {
+    let authority = match session.desk.authority(&args.authority).await {
+        Ok(authority) => authority.spec,
+        Err(DeskError::Missing(_)) if args.create_authority => authority_of(args),
+        Err(DeskError::Missing(_)) => {
+            let said = format!("there is no authority {}: --create-authority makes it", args.authority);
+            return Err(CommandError::Wrong(said));
+        }
+        // Whoever may not look at it may still create a certificate: then the controller judges.
+        Err(_) => return Ok(()),
+    };
+    let wrong = |wrong: Vec<String>| CommandError::Wrong(wrong.join("; "));
+    let authority = AuthoritySettings::judge(&args.authority, &authority).map_err(wrong)?;
+    let ObjectName { namespace, name } = &args.name;
+    CertificateSettings::judge(namespace, name, spec, &authority).map_err(wrong)?;
+    Ok(())
 }
 
 pub(super) async fn rotate<D: Desk>(session: &mut Session<D>, args: &RotateArgs) -> Result<(), CommandError> {
@@ -181,7 +209,12 @@ pub(super) async fn rollover<D: Desk>(
         ("override", format!("{} {}", args.go_on_without.join(","), args.reason))
     } else if let Some(root) = &args.remove_root {
         if !args.yes {
-            println!("{}", cost(session, &args.authority, root, &before).await?);
+            let cost = cost(session, &args.authority, root, &before).await?;
+            if session.json {
+                println!("{:#}", json!({"authority": args.authority, "cost": cost}));
+            } else {
+                println!("{cost}");
+            }
             return Ok(());
         }
         ("remove-root", format!("{root} {}", args.reason))
@@ -212,6 +245,12 @@ pub(super) async fn rollover<D: Desk>(
                 report(session, args, &status);
                 return Ok(());
             }
+        } else if let Some(queued) = status.conditions.iter().find(|condition| condition.r#type == "Queued")
+            && !args.watch
+        {
+            say(session, &format!("{}: {}", args.authority, queued.message));
+            report(session, args, &status);
+            return Ok(());
         }
         let now_at = describe(&status, answer.is_some());
         if now_at != said {
@@ -246,6 +285,16 @@ async fn cost<D: Desk>(
     root: &str,
     status: &AuthorityStatus,
 ) -> Result<String, CommandError> {
+    let mut roots: Vec<_> = status.root.iter().map(|root| &root.sha256).collect();
+    roots.extend(status.rollover.iter().flat_map(|rollover| [&rollover.from, &rollover.to]));
+    if root.len() < 8 || !roots.iter().any(|known| known.starts_with(root)) {
+        roots.dedup();
+        let roots: Vec<_> = roots.into_iter().map(String::as_str).collect();
+        return Err(CommandError::Wrong(format!(
+            "{name} has no root {root}: give at least 8 digits of a SHA-256, of {}",
+            if roots.is_empty() { "which there is none yet".to_owned() } else { roots.join(" or ") }
+        )));
+    }
     let certificates: Vec<_> = session.desk.certificates(None).await?;
     let of = |certificate: &&ServiceCertificate| certificate.spec.authority == name;
     let members: Vec<_> = certificates.iter().filter(of).collect();
@@ -293,7 +342,7 @@ enum Progress {
 }
 
 fn served(status: &CertificateStatus) -> Progress {
-    let current = status.served.as_ref().filter(|served| Some(served.revision) == status.revision);
+    let current = status.served.as_ref().filter(|served| Some(served.revision) >= status.revision);
     let condition = status.conditions.iter().find(|condition| condition.r#type == "Served");
     match (current, condition) {
         (Some(_), Some(condition)) if condition.status != "Unknown" => Progress::Done,

@@ -16,7 +16,7 @@ pub struct CheckArgs {
     /// Certificates of this namespace only
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// What ends within this time is trouble
+    /// A root that ends within this time is trouble; so is a leaf that was not renewed when it was due
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
     within: Duration,
 }
@@ -56,6 +56,7 @@ pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &CheckArgs) -> 
 
 fn troubles(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
     let mut troubles = fleet.problems.clone();
+    troubles.extend(fleet.nothing());
     let soon = |end: Option<&str>| moment(end).is_some_and(|end| end < now + within);
     for authority in &fleet.authorities {
         let name = authority.metadata.name.as_deref().unwrap_or_default();

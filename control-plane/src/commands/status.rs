@@ -46,6 +46,8 @@ pub(super) struct Fleet {
     pub certificates: Vec<ServiceCertificate>,
     /// What is there and cannot be read.
     pub problems: Vec<String>,
+    /// The namespace that was asked for.
+    namespace: Option<String>,
 }
 
 impl Fleet {
@@ -54,7 +56,14 @@ impl Fleet {
             authorities: desk.authorities().await?,
             certificates: desk.certificates(namespace).await?,
             problems: desk.problems().await?,
+            namespace: namespace.map(str::to_owned),
         })
+    }
+
+    /// Who asks for a namespace expects something there.
+    pub fn nothing(&self) -> Option<String> {
+        let namespace = self.namespace.as_ref().filter(|_| self.certificates.is_empty())?;
+        Some(format!("there is no certificate in the namespace {namespace}"))
     }
 
     fn json(&self) -> Value {
@@ -113,6 +122,7 @@ impl Fleet {
                 parts.push(table.to_string());
             }
         }
+        parts.extend(self.nothing());
         if parts.is_empty() {
             parts.push("There is no authority and no certificate yet: see hotcert issue --help".into());
         }
@@ -133,6 +143,8 @@ fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
     );
     let ready = said(&status.conditions, "Ready");
     let published = status.serial.as_deref().and_then(|serial| serial.get(..12)).unwrap_or("-").to_owned();
+    // Nobody was seen to serve it.
+    let unseen = if status.serial.is_some() { format!("({published})") } else { "-".to_owned() };
     let age = moment(status.published_at.as_deref()).map_or_else(|| "-".into(), |begin| span(begin, now));
     let end = moment(status.not_after.as_deref()).map_or_else(|| "-".into(), |end| span(now, end));
     let row = |pod: String, serial: String, served: String| {
@@ -141,10 +153,10 @@ fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
     let current = status.served.as_ref().filter(|served| Some(served.revision) == status.revision);
     let Some(served) = current else {
         let state = if status.serial.is_some() { "looking" } else { "-" };
-        return vec![row("-".into(), published, state.into())];
+        return vec![row("-".into(), unseen, state.into())];
     };
     if served.by_pod.is_empty() {
-        return vec![row("-".into(), published, "no pods".into())];
+        return vec![row("-".into(), unseen, "no pods".into())];
     }
     let mut rows: Vec<_> = served
         .by_pod

@@ -11,6 +11,7 @@ use hotcert_agent::shutdown::{Signals, stop};
 use hyper::{Method, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::info;
@@ -38,12 +39,18 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     info!(version = env!("CARGO_PKG_VERSION"), dir = %dir.display(), "starting");
 
     let (registry, places) = (Arc::new(registry), Arc::new(Places::new(MAX_CONNECTIONS)));
+    let directory: Arc<str> = Arc::from(dir.display().to_string());
     let (_never, always) = stop();
     listen(admin)?.serve(&[Handle::current()], &always, move |socket, _from| {
         let (registry, places) = (Arc::clone(&registry), Arc::clone(&places));
+        let directory = Arc::clone(&directory);
         async move {
             let answer = |request: &hyper::Request<_>| match (request.method(), request.uri().path()) {
                 (&Method::GET, "/livez" | "/readyz") => text(StatusCode::OK, "alive\n".into()),
+                (&Method::GET, "/healthz") => {
+                    let health = json!({ "ready": true, "leading": true, "directory": &*directory });
+                    typed(StatusCode::OK, "application/json", format!("{health:#}\n"))
+                }
                 (&Method::GET, "/metrics") => {
                     let mut rendered = String::new();
                     let _ = encode(&mut rendered, &registry);
@@ -53,9 +60,10 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
                         rendered,
                     )
                 }
-                (&Method::GET, _) => {
-                    text(StatusCode::NOT_FOUND, "not here; try /livez, /readyz or /metrics\n".into())
-                }
+                (&Method::GET, _) => text(
+                    StatusCode::NOT_FOUND,
+                    "not here; try /livez, /readyz, /healthz or /metrics\n".into(),
+                ),
                 _ => only_get(),
             };
             places.hold(serve_http(socket, |request| ready(answer(&request)))).await;

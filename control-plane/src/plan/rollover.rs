@@ -156,6 +156,11 @@ fn next(standing: &mut Standing<'_>, ring: &Ring, now: SystemTime, plan: &mut Pl
     let noticed = requests.open("notice").cloned();
     if let Some(rollover) = standing.rollover() {
         let turn = standing.holds.is_empty().then(|| advance(rollover));
+        if let Some(Request { id, .. }) = asked.as_ref().filter(|_| rollover.reversed) {
+            // Whoever turned it around does not want another one to begin as soon as it has ended.
+            let outcome = "refused: a rollover is being reversed; ask again when that has ended".to_owned();
+            return Some(Turn::Answer { verb: "rollover".to_owned(), request: id.clone(), outcome });
+        }
         standing.queued = asked.is_some();
         let nothing_to_do = |Request { id, .. }: Request| {
             let outcome = "nothing to do: the root is being replaced".to_owned();
