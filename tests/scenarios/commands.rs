@@ -126,7 +126,7 @@ fn what_is_asked_for_in_vain_says_what_to_do() {
             &["issue", "shop/mtls-local-x", "--authority", AUTHORITY, "--dns-name", "example.com"],
             "example.com is not under shop.svc",
         ),
-        (&["issue", "shop/mtls-local-y", "--authority", "root-local-none", "--timeout", "1s"], "NoAuthority"),
+        (&["issue", "shop/mtls-local-y", "--authority", "root-local-none"], "--create-authority makes it"),
         (&["rollover", AUTHORITY, "--reverse"], "no rollover is under way"),
     ] {
         let refused = place.refused(args);
