@@ -11,8 +11,9 @@ use tracing::info;
 
 use crate::authority::AuthorityError;
 use crate::keyring::{Keyring, RootId};
-use crate::observed::{Held, ObjectName, Observed, Stamp};
+use crate::observed::{Held, Leaf, ObjectName, Observed, Stamp};
 use crate::plan::{Action, Why};
+use crate::porter::Shelf;
 use crate::preflight;
 use crate::resource::{CertificateStatus, Told, UNDELIVERED};
 use crate::settings::CertificateSettings;
@@ -50,13 +51,15 @@ impl ApplyError {
 #[derive(Debug)]
 pub struct Applier<S> {
     store: Arc<S>,
+    shelf: Shelf,
     /// Signing ten thousand leaves does not take ten thousand readings of the key.
     keyrings: Mutex<BTreeMap<String, (Stamp, Arc<Keyring>)>>,
 }
 
 impl<S: Store> Applier<S> {
-    pub fn new(store: Arc<S>) -> Self {
-        Self { store, keyrings: Mutex::default() }
+    /// `shelf`: where what was fetched is found.
+    pub fn new(store: Arc<S>, shelf: Shelf) -> Self {
+        Self { store, shelf, keyrings: Mutex::default() }
     }
 
     /// `observed` is the look that the action was planned on.
@@ -75,13 +78,29 @@ impl<S: Store> Applier<S> {
                     Issue { certificate, version: *version, settings, request: request.clone(), why: *why };
                 self.issue(issue, observed, now).await
             }
-            Action::Copy { certificate, version, of, request } => {
-                self.copy(certificate, *version, *of, request, now).await
+            Action::Keep { certificate, version, fingerprint, made_for, request } => {
+                let found = self.shelf.get(certificate, *fingerprint);
+                let found = found.ok_or_else(|| StoreError::Overtaken("what was fetched".into()))?;
+                let (made_for, request) = (made_for.clone(), request.clone());
+                let kept = Kept { made_for, request, created_at: now, ..found.as_ref().clone() };
+                self.keep_fetched(certificate, *version, &kept).await
+            }
+            Action::Copy { certificate, version, of, bundle_of, request } => {
+                let mut kept = self.store.kept(certificate, *of).await?;
+                if let Some(today) = bundle_of {
+                    kept.bundle = self.store.kept(certificate, *today).await?.bundle;
+                }
+                let (request, copy_of) = (Some(request.clone()), Some(kept.copy_of.unwrap_or(*of)));
+                let copy = Kept { created_at: now, request, copy_of, ..kept };
+                self.keep_copy(certificate, *version, *of, &copy).await
             }
             Action::Publish { certificate, secret, version, roots, revision, over } => {
-                let Kept { certificate: chain, key, .. } = self.store.kept(certificate, *version).await?;
-                let keyring = self.keyring_of(certificate, observed).await?;
-                let bundle = bundle(&keyring, roots)?;
+                let Kept { certificate: chain, key, bundle: own, .. } =
+                    self.store.kept(certificate, *version).await?;
+                let bundle = match own {
+                    Some(own) => own,
+                    None => bundle(self.keyring_of(certificate, observed).await?.as_ref(), roots)?,
+                };
                 if let Err(rejection) =
                     preflight::judge(chain.as_bytes(), key.as_bytes(), bundle.as_bytes(), false, now)
                 {
@@ -134,6 +153,7 @@ impl<S: Store> Applier<S> {
             certificate: leaf.certificate_pem,
             key: leaf.key_pem,
             root,
+            bundle: None,
             made_for: settings.digest(),
             created_at: now,
             request,
@@ -151,18 +171,29 @@ impl<S: Store> Applier<S> {
         Ok(())
     }
 
-    async fn copy(
+    async fn keep_fetched(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        kept: &Kept,
+    ) -> Result<(), ApplyError> {
+        self.store.keep(certificate, version, kept).await?;
+        let leaf = Leaf::read(kept.certificate.as_bytes());
+        let serial = leaf.as_ref().map_or("", |leaf| &leaf.serial);
+        info!(%certificate, version, serial, "fetched");
+        let message = format!("version {version}, serial {serial}, as its manager has it");
+        self.tell(About::Certificate(certificate.clone()), false, "Fetched", message).await;
+        Ok(())
+    }
+
+    async fn keep_copy(
         &self,
         certificate: &ObjectName,
         version: u64,
         of: u64,
-        request: &str,
-        now: SystemTime,
+        copy: &Kept,
     ) -> Result<(), ApplyError> {
-        let kept = self.store.kept(certificate, of).await?;
-        let copy_of = Some(kept.copy_of.unwrap_or(of));
-        let copy = Kept { created_at: now, request: Some(request.to_owned()), copy_of, ..kept };
-        self.store.keep(certificate, version, &copy).await?;
+        self.store.keep(certificate, version, copy).await?;
         info!(%certificate, version, of, "rolled back");
         let message = format!("version {of} is served again, as version {version}");
         self.tell(About::Certificate(certificate.clone()), false, "RolledBack", message).await;

@@ -131,10 +131,10 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     };
     let issuing_counts = crate::reconcile::Counts::default();
     let store = Arc::new(KubernetesStore::start(client.clone(), namespace.clone(), settings.nudge, RECHECK));
-    let courier = notifying.courier();
+    let outside = (notifying.courier(), notifying.porter());
     let counted = issuing_counts.clone();
     let issuing =
-        Issuing::new(client.clone(), &namespace, Arc::clone(&store), courier, settings.nudge, counted);
+        Issuing::new(client.clone(), &namespace, Arc::clone(&store), outside, settings.nudge, counted);
     let mut metrics = Metrics::new(&counts, &issuing_counts, &reload_status);
     metrics.register(|registry| notifying.register(registry));
     let leading = issuing.leading.clone();

@@ -1,8 +1,6 @@
 //! Brings events to those who subscribed. Beside the rounds, as the handshakes are: a receiver that is slow
 //! or gone delays nobody. What was delivered is told to the next plan, which writes it down.
 
-mod book;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,11 +14,11 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
+use crate::book::{Book, Key, Outcome};
 use crate::notifications::{Notifications, Subscription};
 use crate::plan::Delivery;
 use crate::telling::{Event, Telling};
 use crate::web::{Call, WebError};
-use book::{Book, Key, Outcome};
 
 /// A receiver answers first and works later.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -36,7 +34,7 @@ pub struct Courier {
     last: bool,
     telling: Arc<Telling>,
     subscriptions: BTreeMap<String, Arc<Subscription>>,
-    book: Book,
+    book: Book<Event>,
     results: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     counts: Counts,
 }
@@ -143,7 +141,11 @@ impl Courier {
 
     /// What the plan wants now.
     pub fn want(&mut self, deliveries: &[Delivery]) {
-        self.book.want(deliveries);
+        self.book.want(
+            deliveries
+                .iter()
+                .map(|Delivery { subscription, event }| ((subscription.clone(), event.id.clone()), event)),
+        );
         for (subscription, waiting) in self.book.waiting() {
             let labels = SubscriptionLabels { subscription: Arc::from(subscription) };
             self.counts.waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));

@@ -23,12 +23,15 @@
 //! | [`inject`] | a pod with the agent in it |
 //! | [`telling`], [`courier`] | what there is to tell, and who brings it |
 //! | [`receiver`], [`notice`] | what others tell, and what it means |
+//! | [`manager`], [`porter`] | certificates that are kept outside as well, and who fetches and brings them |
+//! | [`book`] | what is on its way to outside, and when it is tried again |
 //! | [`notifications`] | the settings of both; [`signature`], how they are signed; [`web`], requests to outside |
 //! | [`controller`] | the program that runs in the cluster |
 //! | [`volume`] | a directory written the way kubelet writes a mounted Secret |
 
 pub mod apply;
 pub mod authority;
+pub mod book;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
@@ -39,10 +42,12 @@ pub mod facts;
 pub mod inject;
 pub mod keyring;
 pub mod lease;
+pub mod manager;
 pub mod notice;
 pub mod notifications;
 pub mod observed;
 pub mod plan;
+pub mod porter;
 pub mod preflight;
 pub mod prove;
 pub mod receiver;

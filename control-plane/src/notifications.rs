@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::inject::yaml;
+use crate::manager::Manager;
 use crate::receiver::Sender;
 use crate::signature::Signer;
 use crate::telling::Telling;
@@ -37,6 +38,8 @@ pub struct Notifications {
     pub subscriptions: BTreeMap<String, Arc<Subscription>>,
     /// By name.
     pub senders: BTreeMap<String, Sender>,
+    /// By name.
+    pub managers: BTreeMap<String, Arc<Manager>>,
     /// `whpk_…` of the keys that sign.
     pub public_keys: Vec<String>,
 }

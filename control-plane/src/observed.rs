@@ -8,8 +8,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::book::Key;
 use crate::keyring::{RootId, State};
-use crate::resource::{AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec};
+use crate::plan::Occasion;
+use crate::resource::{
+    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ManagerRef, ServiceCertificateSpec,
+};
 use crate::telling::Telling;
 
 /// NAMESPACE/NAME.
@@ -39,8 +43,32 @@ pub struct Observed {
     pub delivered: BTreeSet<(String, String)>,
     /// And what does not arrive for a while now, and why.
     pub undelivered: BTreeMap<(String, String), String>,
+    pub outside: Outside,
     /// What could not be read, each with its place and what to do. The rest is not held up by it.
     pub problems: Vec<String>,
+}
+
+/// What is known of the managers outside.
+#[derive(Clone, Debug, Default)]
+pub struct Outside {
+    /// By name. `None`: whoever looks here has none, and leaves that to the controller.
+    pub managers: Option<Arc<BTreeSet<String>>>,
+    /// What was fetched last.
+    pub fetched: BTreeMap<ObjectName, Fetched>,
+    /// Errands that are done and were not written down yet.
+    pub done: BTreeSet<Key>,
+    /// Those that were tried in vain, and why.
+    pub failing: BTreeMap<Key, String>,
+}
+
+/// A certificate as a manager has it. An agent would serve it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fetched {
+    pub from: ManagerRef,
+    pub occasion: Occasion,
+    pub fingerprint: Fingerprint,
+    /// Its bundle.
+    pub roots: BTreeSet<RootId>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +132,8 @@ pub struct Version {
     pub leaf: Leaf,
     /// What signed it.
     pub root: RootId,
+    /// The bundle that came with it. `None`: its authority's.
+    pub roots: Option<BTreeSet<RootId>>,
     /// `CertificateSettings::digest` of what it was made for.
     pub made_for: String,
     pub created_at: SystemTime,
@@ -220,6 +250,13 @@ pub struct Foreign {
     pub roots: BTreeSet<RootId>,
     /// It was published by a ServiceCertificate that is gone.
     pub orphan: bool,
+}
+
+impl Fetched {
+    /// It was kept as this version.
+    pub fn is(&self, version: &Version) -> bool {
+        version.fingerprint == self.fingerprint && version.roots.as_ref() == Some(&self.roots)
+    }
 }
 
 impl Root {

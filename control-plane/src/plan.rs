@@ -5,12 +5,14 @@
 //! | module | decides |
 //! |---|---|
 //! | [`lifecycle`] | of one certificate: issue, renew, roll back, publish, keep, prune |
+//! | [`outside`] | of one that a manager keeps: fetch it, or bring it there |
 //! | [`rollover`] | of one authority: make, replace, reverse, remove a root; which pods hold a step |
 //! | [`served`] | which pods to nudge and to look at, and what was seen |
 //! | [`owed`] | who is still to be told of what |
 //! | [`report`] | what the objects' status says |
 
 mod lifecycle;
+mod outside;
 mod owed;
 mod report;
 mod rollover;
@@ -21,14 +23,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use lifecycle::Step;
+pub use outside::{Errand, Occasion, Task};
 pub use owed::Delivery;
 pub use rollover::Hold;
 use rollover::Member;
 
 use crate::keyring::{Phase, RootId};
-use crate::observed::{ObjectName, Observed, Stamp};
+use crate::observed::{Fingerprint, ObjectName, Observed, Stamp};
 use crate::resource::{AuthorityStatus, CertificateStatus};
-use crate::settings::{AuthoritySettings, CertificateSettings};
+use crate::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
 use served::Users;
 
 /// All that follows from a look.
@@ -45,6 +49,8 @@ pub struct Plan {
     pub deliver: Vec<Delivery>,
     /// How many of them to whom.
     owed: BTreeMap<String, usize>,
+    /// What is to be done with managers outside, and what is done and not written down yet.
+    pub errands: Vec<Errand>,
     /// What is worth a look earlier than something changes.
     pub wake_at: Option<SystemTime>,
 }
@@ -65,15 +71,26 @@ pub enum Action {
         request: Option<String>,
         why: Why,
     },
+    /// Keep what was fetched from its manager as this version.
+    Keep {
+        certificate: ObjectName,
+        version: u64,
+        fingerprint: Fingerprint,
+        made_for: String,
+        request: Option<String>,
+    },
     /// Keep the leaf of an earlier version as a new one.
     Copy {
         certificate: ObjectName,
         version: u64,
         of: u64,
+        /// Whose bundle counts today, where each version has its own.
+        bundle_of: Option<u64>,
         request: String,
     },
     /// Write the target Secret: the leaf of this version with these roots. Overtaken as well if these are
-    /// no longer the trusted roots of the keyring that the bundle is read from.
+    /// no longer the trusted roots of the keyring that the bundle is read from. A version that has its own
+    /// bundle is written with that.
     Publish {
         certificate: ObjectName,
         secret: String,
@@ -163,7 +180,8 @@ pub struct Prove {
     pub uid: String,
     /// Of its proof listener.
     pub address: SocketAddr,
-    pub authority: String,
+    /// `None`: nobody here can be its client, and what it shows is all that is wanted.
+    pub authority: Option<String>,
     /// As a client under each of these.
     pub roots: Vec<RootId>,
 }
@@ -184,6 +202,12 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
             Some((name, CertificateSettings::judge(namespace, own, &certificate.spec, authority)))
         })
         .collect();
+    let fetched: BTreeMap<_, _> = observed
+        .certificates
+        .iter()
+        .filter(|(_, certificate)| certificate.spec.authority.is_empty())
+        .map(|(name, certificate)| (name, FetchedSettings::judge(&name.name, &certificate.spec)))
+        .collect();
     let mut members: BTreeMap<&str, Vec<Member<'_>>> = BTreeMap::new();
     for (name, certificate) in &observed.certificates {
         let judged = settings.get(name).and_then(|settings| settings.as_ref().ok());
@@ -201,7 +225,16 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
     let users = Users::of(observed);
     for (name, certificate) in &observed.certificates {
         let standing = standings.get(certificate.spec.authority.as_str());
-        let mut course = lifecycle::plan(name, certificate, settings.get(name), standing, now, &mut plan);
+        let mut course = match fetched.get(name) {
+            Some(settings) => {
+                outside::fetched(&observed.outside, name, certificate, settings, now, &mut plan)
+            }
+            None => lifecycle::plan(name, certificate, settings.get(name), standing, now, &mut plan),
+        };
+        if let Some(Ok(settings)) = settings.get(name) {
+            let step = Step { name, certificate, now };
+            outside::brought(&observed.outside, &step, settings, &mut course, &mut plan);
+        }
         if let Some(why) = observed.failing.get(&name.to_string()) {
             course.problem.get_or_insert_with(|| ("Failing", why.clone()));
         }
@@ -227,7 +260,7 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
 impl Plan {
     /// A pod is asked once for all that is wanted of it: what it shows replaces what it showed before.
     fn ask_once(&mut self) {
-        let mut asked: BTreeMap<(String, String), Prove> = BTreeMap::new();
+        let mut asked: BTreeMap<(String, Option<String>), Prove> = BTreeMap::new();
         for prove in std::mem::take(&mut self.prove) {
             match asked.entry((prove.uid.clone(), prove.authority.clone())) {
                 Entry::Vacant(new) => drop(new.insert(prove)),
@@ -261,6 +294,7 @@ impl Action {
                 Turn::Answer { .. } => "answer",
             },
             Self::Issue { .. } => "issue",
+            Self::Keep { .. } => "keep",
             Self::Copy { .. } => "roll_back",
             Self::Publish { .. } => "publish",
             Self::Prune { .. } => "prune",
@@ -279,6 +313,7 @@ impl Action {
         match self {
             Self::Authority { authority, .. } | Self::ReportAuthority { authority, .. } => authority.clone(),
             Self::Issue { certificate, .. }
+            | Self::Keep { certificate, .. }
             | Self::Copy { certificate, .. }
             | Self::Publish { certificate, .. }
             | Self::Prune { certificate, .. }

@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`client`] | the control plane's own certificate under a root |
+//! | [`onlooker`] | a client that shows nothing, where none can be made |
 //! | [`visit`] | one connection to a pod, and what came of it |
 //! | [`book`] | what was proved so far, and when to ask again |
 //!
@@ -13,6 +14,7 @@
 
 mod book;
 mod client;
+mod onlooker;
 mod visit;
 
 use std::net::SocketAddr;
@@ -86,6 +88,15 @@ impl Prober {
                 Ok(trial) => trial.run(address).await,
                 Err(error) => Err(error),
             };
+            Proof { at: now, since: now, shown: shown.map_err(|error| error.to_string()) }
+        }
+    }
+
+    /// Which leaf is shown at `address`, to somebody who is not let in.
+    pub fn glance(&self, address: SocketAddr, now: SystemTime) -> impl Future<Output = Proof> + Send + use<> {
+        async move {
+            let shown = visit::glance(address, Instant::now() + WITHIN).await;
+            let shown = shown.map(|leaf_sha256| Shown { leaf_sha256, ..Shown::default() });
             Proof { at: now, since: now, shown: shown.map_err(|error| error.to_string()) }
         }
     }

@@ -323,25 +323,27 @@ impl<S: Store> Receiver<S> {
         let mut asked = Vec::new();
         let mut strangers = Vec::new();
         for about in &said.about {
-            let subject = match sender.subject(about, &observed) {
-                Ok(subject) => subject,
+            let subjects = match sender.subjects(about, &observed) {
+                Ok(subjects) => subjects,
                 Err(names) => {
                     strangers.extend(names);
                     continue;
                 }
             };
-            let of = subject.to_string();
-            if !sender.events.contains(&said.what) {
-                accepted
-                    .unchanged
-                    .insert(of, format!("{} is nothing this sender is listened to for", said.what));
-            } else if !sender.names.iter().any(|pattern| pattern.matches(&of)) {
-                accepted.unchanged.insert(of, "it is nothing this sender is listened to about".into());
-            } else if let Some(why) = subject.obsolete(said.what, about, &observed, now) {
-                accepted.unchanged.insert(of, why);
-            } else {
-                let text = format!("{id} {} from={name}", about.notice.words());
-                asked.push((subject, of, text));
+            for subject in subjects {
+                let of = subject.to_string();
+                if !sender.events.contains(&said.what) {
+                    accepted
+                        .unchanged
+                        .insert(of, format!("{} is nothing this sender is listened to for", said.what));
+                } else if !sender.names.iter().any(|pattern| pattern.matches(&of)) {
+                    accepted.unchanged.insert(of, "it is nothing this sender is listened to about".into());
+                } else if let Some(why) = subject.obsolete(said.what, about, &observed, now) {
+                    accepted.unchanged.insert(of, why);
+                } else {
+                    let text = format!("{id} {} from={name}", about.notice.words());
+                    asked.push((subject, of, text));
+                }
             }
         }
         // A manager may well keep what is not ours.

@@ -18,6 +18,7 @@ use crate::courier::{Courier, Stir};
 use crate::keyring::Keyring;
 use crate::observed::{Look, Observed, Proof};
 use crate::plan::{Action, Plan, Prove, plan};
+use crate::porter::Porter;
 use crate::prove::{Prober, ProofBook};
 use crate::store::{Store, StoreError};
 pub use counts::Counts;
@@ -50,6 +51,7 @@ pub struct Reconciler<S> {
     prober: Prober,
     book: ProofBook,
     courier: Courier,
+    porter: Porter,
     /// Of handshakes, by the pod's uid.
     results: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
     look: BTreeSet<String>,
@@ -86,8 +88,8 @@ pub struct Round {
     pub overtaken: usize,
     /// Failed a moment ago, and not tried.
     pub left_alone: usize,
-    /// Authorities of which a Secret was written.
-    published: BTreeSet<String>,
+    /// Authorities of which a Secret was written; `None`: of a certificate that has none.
+    published: BTreeSet<Option<String>>,
     /// Nothing was to be done, and no pod has to be looked at.
     pub settled: bool,
     pub wake_at: Option<SystemTime>,
@@ -97,9 +99,11 @@ pub struct Round {
 impl<S: Store> Reconciler<S> {
     /// `nudge`: whether pods may be told to look at their volumes.
     pub fn new(store: Arc<S>, prober: Prober, nudge: bool, counts: Counts) -> Self {
+        let porter = Porter::idle();
         Self {
             courier: Courier::silent(),
-            applier: Arc::new(Applier::new(Arc::clone(&store))),
+            applier: Arc::new(Applier::new(Arc::clone(&store), porter.shelf())),
+            porter,
             store,
             prober,
             book: ProofBook::default(),
@@ -116,10 +120,12 @@ impl<S: Store> Reconciler<S> {
         }
     }
 
-    /// Who tells others what happens.
+    /// Who tells others what happens, and who goes to managers.
     #[must_use]
-    pub fn with(mut self, courier: Courier) -> Self {
+    pub fn with(mut self, courier: Courier, porter: Porter) -> Self {
         self.courier = courier;
+        self.applier = Arc::new(Applier::new(Arc::clone(&self.store), porter.shelf()));
+        self.porter = porter;
         self
     }
 
@@ -179,6 +185,7 @@ impl<S: Store> Reconciler<S> {
         // After everything was seen: what seems to be of the future is a clock that was set.
         let now = SystemTime::now();
         observed.telling = self.courier.telling();
+        observed.outside = self.porter.look();
         (observed.delivered, observed.undelivered) =
             (self.courier.delivered(), self.courier.undelivered(now));
         let plan = plan(&observed, now);
@@ -188,10 +195,13 @@ impl<S: Store> Reconciler<S> {
         self.prove(&plan.prove, &observed, now).await;
         self.courier.want(&plan.deliver);
         self.courier.send(now);
+        self.porter.want(&plan, &observed);
+        self.porter.send(&self.store, now);
         round.settled = plan.actions.is_empty()
             && plan.look.is_empty()
             && plan.prove.is_empty()
-            && plan.deliver.is_empty();
+            && plan.deliver.is_empty()
+            && plan.errands.is_empty();
         self.look = plan.look;
         self.looks = std::mem::take(&mut observed.pods);
         self.looks.retain(|namespace, _| self.look.contains(namespace) || plan.keep.contains(namespace));
@@ -281,7 +291,7 @@ impl<S: Store> Reconciler<S> {
             self.wrote = SystemTime::now();
         }
         for authority in std::mem::take(&mut round.published) {
-            self.book.reset(&authority);
+            self.book.reset(authority.as_deref());
         }
     }
 
@@ -306,7 +316,8 @@ impl<S: Store> Reconciler<S> {
                 if let Action::Publish { certificate, .. } = action
                     && let Some(certificate) = observed.certificates.get(certificate)
                 {
-                    round.published.insert(certificate.spec.authority.clone());
+                    let authority = &certificate.spec.authority;
+                    round.published.insert(Some(authority.clone()).filter(|authority| !authority.is_empty()));
                 }
                 round.applied += 1;
                 let setback = setback_of(action);
@@ -340,7 +351,8 @@ impl<S: Store> Reconciler<S> {
     /// Begins the handshakes that are due.
     async fn prove(&mut self, wanted: &[Prove], observed: &Observed, now: SystemTime) {
         self.keyrings.clear();
-        for authority in wanted.iter().map(|prove| prove.authority.as_str()).collect::<BTreeSet<_>>() {
+        for authority in wanted.iter().filter_map(|prove| prove.authority.as_deref()).collect::<BTreeSet<_>>()
+        {
             let keyring = self.applier.keyring(authority, observed).await;
             self.keyrings.insert(authority.to_owned(), keyring.map_err(|error| error.to_string()));
         }
@@ -351,7 +363,15 @@ impl<S: Store> Reconciler<S> {
     /// Nothing is waited for here: who is marked as being asked, is.
     fn ask(&mut self, now: SystemTime) {
         for prove in self.book.due(now) {
-            let keyring = match self.keyrings.get(&prove.authority) {
+            let results = self.results.0.clone();
+            let Some(authority) = &prove.authority else {
+                let proof = self.prober.glance(prove.address, now);
+                tokio::spawn(async move {
+                    let _ = results.send((prove.uid, proof.await)).await;
+                });
+                continue;
+            };
+            let keyring = match self.keyrings.get(authority) {
                 Some(Ok(keyring)) => keyring,
                 problem => {
                     let why = problem.and_then(|problem| problem.as_ref().err()).cloned().unwrap_or_default();
@@ -359,7 +379,6 @@ impl<S: Store> Reconciler<S> {
                     continue;
                 }
             };
-            let results = self.results.0.clone();
             let proof = self.prober.prove(keyring, prove.address, &prove.roots, now);
             tokio::spawn(async move {
                 let _ = results.send((prove.uid, proof.await)).await;
@@ -391,11 +410,12 @@ impl<S: Store> Reconciler<S> {
     async fn wait(&mut self, pause: Pause) {
         let begin = Instant::now();
         let (least, most) = (begin + pause.at_least, begin + pause.at_most);
-        // What arrived is to be written down.
-        let mut arrived = false;
+        // What arrived is to be written down, and what was fetched to be published.
+        let (mut arrived, mut fetched) = (false, false);
         loop {
             let (now, clock) = (Instant::now(), SystemTime::now());
-            let due = [self.book.next_due(), self.courier.next_due()].into_iter().flatten().min();
+            let due = [self.book.next_due(), self.courier.next_due(), self.porter.next_due()];
+            let due = due.into_iter().flatten().min();
             let due = due.map(|due| now + due.duration_since(clock).unwrap_or_default());
             let next = [Some(most), due, Some(least).filter(|least| *least > now)];
             let next = next.into_iter().flatten().min().unwrap_or(most);
@@ -408,6 +428,7 @@ impl<S: Store> Reconciler<S> {
                         return;
                     }
                 }
+                () = self.porter.stirs() => fetched = true,
                 Some((uid, proof)) = self.results.1.recv() => {
                     self.book.record(&uid, proof, clock);
                     while let Ok((uid, proof)) = self.results.1.try_recv() {
@@ -419,11 +440,12 @@ impl<S: Store> Reconciler<S> {
                 }
             }
             let now = Instant::now();
-            if now >= most || arrived && now >= least && self.courier.is_idle() {
+            if now >= most || now >= least && (fetched || arrived && self.courier.is_idle()) {
                 return;
             }
             self.ask(SystemTime::now());
             self.courier.send(SystemTime::now());
+            self.porter.send(&self.store, SystemTime::now());
         }
     }
 

@@ -108,7 +108,7 @@ pub struct ImportSource {
     pub secret_name: String,
 }
 
-/// A leaf for one service, named TYPE-CLUSTER-MICROSERVICE; TYPE is mtls, server or client.
+/// A leaf for one service, signed by an authority or fetched from a manager; named TYPE-CLUSTER-MICROSERVICE; TYPE is mtls, server or client.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "hotcert.dev",
@@ -132,9 +132,14 @@ pub struct ImportSource {
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceCertificateSpec {
-    /// The CertificateAuthority that signs.
+    /// The CertificateAuthority that signs. Without one, the manager is where it comes from.
     #[schemars(length(min = 1, max = 253))]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub authority: String,
+    /// A manager outside that keeps it as well: each new version is brought there; without an authority,
+    /// each version is fetched from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manager: Option<ManagerRef>,
     /// The Secret it is published as, in the certificate's own namespace. Default: MICROSERVICE-tls.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,6 +167,18 @@ pub struct ServiceCertificateSpec {
     #[schemars(range(min = 1, max = 50))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<u32>,
+}
+
+/// A certificate as a manager outside knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagerRef {
+    /// Of the manager, as the controller's settings have it.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Of the certificate there.
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"))]
+    pub id: String,
 }
 
 /// Numbers and units as humantime reads them: 90d, 2160h, 1h 30m.
@@ -264,6 +281,9 @@ pub struct CertificateStatus {
     pub published_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<ServedStatus>,
+    /// What was brought to its manager last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportedStatus>,
     /// Requests that were answered, by verb.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<Answered>,
@@ -301,6 +321,17 @@ pub struct ServedStatus {
     pub seconds: Option<f64>,
     /// The first of them if there are many.
     pub by_pod: Vec<PodServed>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ImportedStatus {
+    pub manager: String,
+    pub id: String,
+    pub version: i64,
+    /// Hex SHA-256 of the leaf.
+    pub sha256: String,
+    pub at: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

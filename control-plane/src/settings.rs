@@ -6,7 +6,7 @@ use std::time::Duration;
 use hotcert_agent::hex::sha256_hex;
 
 use crate::authority::{Algorithm, LeafRequest, Usage};
-use crate::resource::{CertificateAuthoritySpec, Kind, Naming, ServiceCertificateSpec};
+use crate::resource::{CertificateAuthoritySpec, Kind, ManagerRef, Naming, ServiceCertificateSpec};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const ROOT_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
@@ -47,6 +47,17 @@ pub struct CertificateSettings {
     /// How long before its end a leaf is renewed.
     pub renew_before: Duration,
     /// How many versions are kept.
+    pub history: usize,
+    /// Where each new version is brought as well.
+    pub manager: Option<ManagerRef>,
+}
+
+/// What a certificate is to be like that is made elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetchedSettings {
+    pub secret_name: String,
+    /// Where it comes from.
+    pub manager: ManagerRef,
     pub history: usize,
 }
 
@@ -127,10 +138,7 @@ impl CertificateSettings {
             }
             None => (Usage::default(), name),
         };
-        if name.len() > LONGEST_NAME {
-            wrong
-                .push(format!("name: it has {} characters, and may have {LONGEST_NAME} at most", name.len()));
-        }
+        length(name, &mut wrong);
         if !authority.may_be_used_in(namespace) {
             wrong.push(format!(
                 "authority: {} does not allow the namespace {namespace}: add it to its namespaces",
@@ -176,9 +184,64 @@ impl CertificateSettings {
         if let Err(error) = leaf.check() {
             wrong.push(error.to_string());
         }
-        let history = spec.history.map_or(HISTORY, |history| (history as usize).max(1));
         let secret_name = Self::secret_name(name, spec);
-        if wrong.is_empty() { Ok(Self { secret_name, leaf, renew_before, history }) } else { Err(wrong) }
+        let (history, manager) = (history(spec), manager(spec, &mut wrong));
+        let settings = Self { secret_name, leaf, renew_before, history, manager };
+        if wrong.is_empty() { Ok(settings) } else { Err(wrong) }
+    }
+}
+
+impl FetchedSettings {
+    /// Of the certificate `name`, which names no authority.
+    pub fn judge(name: &str, spec: &ServiceCertificateSpec) -> Result<Self, Vec<String>> {
+        let mut wrong = Vec::new();
+        naming(name, &mut wrong, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
+        length(name, &mut wrong);
+        let decided_there = [
+            ("dnsNames", spec.dns_names.is_some()),
+            ("spiffeId", spec.spiffe_id.is_some()),
+            ("algorithm", spec.algorithm.is_some()),
+            ("lifetime", spec.lifetime.is_some()),
+            ("renewBefore", spec.renew_before.is_some()),
+        ];
+        for (field, _) in decided_there.into_iter().filter(|(_, given)| *given) {
+            wrong.push(format!("{field}: without an authority that is decided by the manager"));
+        }
+        if spec.manager.is_none() {
+            wrong.push("authority: name who signs it, or the manager that it comes from".into());
+        }
+        let secret_name = CertificateSettings::secret_name(name, spec);
+        match manager(spec, &mut wrong) {
+            Some(manager) if wrong.is_empty() => Ok(Self { secret_name, manager, history: history(spec) }),
+            _ => Err(wrong),
+        }
+    }
+
+    /// As [`CertificateSettings::digest`].
+    pub fn digest(&self) -> String {
+        let ManagerRef { name, id } = &self.manager;
+        sha256_hex(format!("{name:?} {id:?}").as_bytes())[..16].to_owned()
+    }
+}
+
+/// Its id becomes a part of addresses.
+fn manager(spec: &ServiceCertificateSpec, wrong: &mut Vec<String>) -> Option<ManagerRef> {
+    let manager = spec.manager.clone()?;
+    let is_ok = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let ManagerRef { name, id } = &manager;
+    if name.is_empty() || !id.starts_with(|c: char| c.is_ascii_alphanumeric()) || !id.chars().all(is_ok) {
+        wrong.push("manager: its name is one of the controller's settings, and id the certificate's there: letters, digits, dots, hyphens and underscores".into());
+    }
+    Some(manager)
+}
+
+fn history(spec: &ServiceCertificateSpec) -> usize {
+    spec.history.map_or(HISTORY, |history| (history as usize).max(1))
+}
+
+fn length(name: &str, wrong: &mut Vec<String>) {
+    if name.len() > LONGEST_NAME {
+        wrong.push(format!("name: it has {} characters, and may have {LONGEST_NAME} at most", name.len()));
     }
 }
 

@@ -133,6 +133,8 @@ pub struct Kept {
     /// PKCS#8, PEM.
     pub key: Zeroizing<String>,
     pub root: RootId,
+    /// The bundle that came with it, PEM. `None`: its authority's.
+    pub bundle: Option<String>,
     pub made_for: String,
     pub created_at: SystemTime,
     pub request: Option<String>,

@@ -132,6 +132,7 @@ fn kept(root: &Authority, leaf: &Leaf) -> Kept {
         certificate: leaf.certificate_pem.clone(),
         key: leaf.key_pem.clone(),
         root: RootId::of(root),
+        bundle: None,
         made_for: "0123456789abcdef".into(),
         created_at: moment(),
         request: None,

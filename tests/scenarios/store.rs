@@ -136,6 +136,7 @@ fn kept(root: &Authority) -> Kept {
         certificate: leaf.certificate_pem,
         key: leaf.key_pem,
         root: RootId::of(root),
+        bundle: None,
         made_for: "0123456789abcdef".into(),
         created_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
         request: Some("r1".into()),

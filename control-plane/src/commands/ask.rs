@@ -10,9 +10,9 @@ use super::{CommandError, Session, duration, object_name, request_id};
 use crate::observed::{ObjectName, Request};
 use crate::resource::{
     AuthorityStatus, CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, Condition,
-    ServiceCertificate, ServiceCertificateSpec,
+    ManagerRef, ServiceCertificate, ServiceCertificateSpec,
 };
-use crate::settings::{AuthoritySettings, CertificateSettings};
+use crate::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
 use crate::store::About;
 
 #[derive(Debug, Args)]
@@ -21,11 +21,15 @@ pub struct IssueArgs {
     #[arg(value_parser = object_name)]
     name: ObjectName,
     /// The authority that signs, such as root-prod-shop
-    #[arg(long, value_name = "NAME")]
-    authority: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "manager")]
+    authority: Option<String>,
     /// Create the authority as well if there is none, for this namespace
-    #[arg(long)]
+    #[arg(long, requires = "authority")]
     create_authority: bool,
+    /// A manager outside, and the certificate's id there: each version is brought to it, or, without an
+    /// authority, fetched from it
+    #[arg(long, value_name = "MANAGER/ID", value_parser = manager)]
+    manager: Option<ManagerRef>,
     /// Secret to publish it as [default: MICROSERVICE-tls]
     #[arg(long, value_name = "NAME")]
     secret_name: Option<String>,
@@ -95,17 +99,18 @@ pub(super) struct Patience {
 
 pub(super) async fn issue<D: Desk>(session: &mut Session<D>, args: &IssueArgs) -> Result<(), CommandError> {
     let spec = ServiceCertificateSpec {
-        authority: args.authority.clone(),
+        authority: args.authority.clone().unwrap_or_default(),
+        manager: args.manager.clone(),
         secret_name: args.secret_name.clone(),
         dns_names: (!args.dns_names.is_empty()).then(|| args.dns_names.clone()),
         lifetime: args.lifetime.clone(),
         ..Default::default()
     };
     judge(session, args, &spec).await?;
-    if args.create_authority {
+    if let (Some(authority), true) = (&args.authority, args.create_authority) {
         let spec = authority_of(args);
-        match session.desk.create_authority(&CertificateAuthority::new(&args.authority, spec)).await {
-            Ok(()) => say(session, &format!("created the authority {}", args.authority)),
+        match session.desk.create_authority(&CertificateAuthority::new(authority, spec)).await {
+            Ok(()) => say(session, &format!("created the authority {authority}")),
             Err(DeskError::Exists(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -129,6 +134,15 @@ pub(super) async fn issue<D: Desk>(session: &mut Session<D>, args: &IssueArgs) -
     conclude(session, &args.name, &status)
 }
 
+fn manager(text: &str) -> Result<ManagerRef, String> {
+    match text.split_once('/') {
+        Some((name, id)) if !name.is_empty() && !id.is_empty() => {
+            Ok(ManagerRef { name: name.to_owned(), id: id.to_owned() })
+        }
+        _ => Err(format!("{text:?} is no MANAGER/ID, such as ibm/payments")),
+    }
+}
+
 fn authority_of(args: &IssueArgs) -> CertificateAuthoritySpec {
     CertificateAuthoritySpec { namespaces: vec![args.name.namespace.clone()], ..Default::default() }
 }
@@ -139,19 +153,23 @@ async fn judge<D: Desk>(
     args: &IssueArgs,
     spec: &ServiceCertificateSpec,
 ) -> Result<(), CommandError> {
-    let authority = match session.desk.authority(&args.authority).await {
+    let wrong = |wrong: Vec<String>| CommandError::Wrong(wrong.join("; "));
+    let ObjectName { namespace, name } = &args.name;
+    let Some(asked) = &args.authority else {
+        FetchedSettings::judge(name, spec).map_err(wrong)?;
+        return Ok(());
+    };
+    let authority = match session.desk.authority(asked).await {
         Ok(authority) => authority.spec,
         Err(DeskError::Missing(_)) if args.create_authority => authority_of(args),
         Err(DeskError::Missing(_)) => {
-            let said = format!("there is no authority {}: --create-authority makes it", args.authority);
+            let said = format!("there is no authority {asked}: --create-authority makes it");
             return Err(CommandError::Wrong(said));
         }
         // Whoever may not look at it may still create a certificate: then the controller judges.
         Err(_) => return Ok(()),
     };
-    let wrong = |wrong: Vec<String>| CommandError::Wrong(wrong.join("; "));
-    let authority = AuthoritySettings::judge(&args.authority, &authority).map_err(wrong)?;
-    let ObjectName { namespace, name } = &args.name;
+    let authority = AuthoritySettings::judge(asked, &authority).map_err(wrong)?;
     CertificateSettings::judge(namespace, name, spec, &authority).map_err(wrong)?;
     Ok(())
 }

@@ -72,7 +72,8 @@ impl Fleet {
             json!({
                 "namespace": certificate.metadata.namespace,
                 "name": certificate.metadata.name,
-                "authority": certificate.spec.authority,
+                "authority": Some(&certificate.spec.authority).filter(|authority| !authority.is_empty()),
+                "manager": certificate.spec.manager,
                 "status": certificate.status,
             })
         };

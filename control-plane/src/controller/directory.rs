@@ -71,7 +71,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     });
     let (_leads, leading) = watch::channel(true);
     let reconciler = Reconciler::new(Arc::clone(&store), Prober::new(PROBER), settings.nudge, counts);
-    let reconciler = reconciler.with(notifying.courier());
+    let reconciler = reconciler.with(notifying.courier(), notifying.porter());
     tokio::select! {
         () = signals.next() => info!("told to stop"),
         end = notifying.receive(store) => return Err(ControllerError::Broken(end)),

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::courier::Courier;
 use crate::lease::{Candidate, identity};
+use crate::porter::Porter;
 use crate::prove::{PROBER, Prober};
 use crate::reconcile::{Counts, Reconciler};
 use crate::store::kubernetes::KubernetesStore;
@@ -25,12 +26,13 @@ impl Issuing {
         client: Client,
         namespace: &str,
         store: Arc<KubernetesStore>,
-        courier: Courier,
+        (courier, porter): (Courier, Porter),
         nudge: bool,
         counts: Counts,
     ) -> Self {
         let (candidate, leading) = Candidate::new(client, namespace, identity());
-        let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, counts.clone()).with(courier);
+        let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, counts.clone());
+        let reconciler = reconciler.with(courier, porter);
         Self { candidate, reconciler, leading, counts }
     }
 

@@ -32,6 +32,7 @@ use super::args::Settings;
 use super::https::{Https, Limits};
 use crate::courier::{self, Courier};
 use crate::notifications::{self, Notifications};
+use crate::porter::{self, Porter};
 use crate::receiver::{self, Message, Receiver, Refusal};
 use crate::store::Store;
 
@@ -63,6 +64,7 @@ pub struct Inbox {
 struct Counts {
     settings: notifications::Counts,
     courier: courier::Counts,
+    porter: porter::Counts,
     receiver: receiver::Counts,
 }
 
@@ -90,11 +92,16 @@ impl Notifying {
     pub fn register(&self, registry: &mut Registry) {
         self.counts.settings.register(registry);
         self.counts.courier.register(registry);
+        self.counts.porter.register(registry);
         self.counts.receiver.register(registry);
     }
 
     pub fn courier(&self) -> Courier {
         Courier::new(self.settings.clone(), self.counts.courier.clone())
+    }
+
+    pub fn porter(&self) -> Porter {
+        Porter::new(self.settings.clone(), self.counts.porter.clone())
     }
 
     /// Listens, if that was asked for, and ends with an error only.

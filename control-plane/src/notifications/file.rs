@@ -1,5 +1,7 @@
 //! The file as a person writes it, and the judgement of it: everything that is wrong is said at once.
 
+mod managers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
@@ -35,6 +37,8 @@ pub struct File {
     topics: Vec<TopicFile>,
     #[serde(default)]
     senders: Vec<SenderFile>,
+    #[serde(default)]
+    managers: Vec<managers::ManagerFile>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -140,13 +144,14 @@ impl<'f> Judge<'f> {
         let mut subscriptions = BTreeMap::new();
         let topics = self.topics(&file.topics, &mut subscriptions);
         let senders = self.senders(&file.senders);
+        let managers = self.managers(&file.managers);
         let mut public_keys: Vec<_> =
             subscriptions.values().flat_map(|of: &Arc<Subscription>| of.signer.public_keys()).collect();
         public_keys.sort();
         public_keys.dedup();
         let stuck_after = stuck_after.unwrap_or(STUCK_AFTER);
         let telling = Arc::new(Telling { source, thresholds, stuck_after, topics });
-        Notifications { telling, subscriptions, senders, public_keys }
+        Notifications { telling, subscriptions, senders, managers, public_keys }
     }
 
     fn topics(

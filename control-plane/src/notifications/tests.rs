@@ -179,3 +179,58 @@ async fn a_change_is_taken_and_a_mistake_changes_nothing() {
     let after = Arc::clone(&followed.borrow().subscriptions["on-call/pager"]);
     assert!(!before.is_like(&after));
 }
+
+const MANAGERS: &str = r#"
+managers:
+  - name: ibm
+    kind: ibm-secrets-manager
+    url: https://1-2.eu-de.secrets-manager.appdomain.cloud
+    apiKey: token
+    allow: { shop: ["3f2*"] }
+  - name: other
+    kind: https
+    get: https://vault.example/v1/certs/{id}?format=json
+    put: https://vault.example/v1/certs/{id}
+    putMethod: PUT
+    headers: { X-Vault-Token: token }
+    pointers: { certificate: /data/cert, key: /data/key, chain: /data/chain }
+    allow: { "*": ["*"] }
+"#;
+
+#[test]
+fn managers_are_what_the_file_says() {
+    let (directory, read) = settings(MANAGERS);
+    let managers = read.unwrap().managers;
+    assert_eq!(managers.keys().collect::<Vec<_>>(), ["ibm", "other"]);
+    assert!(!format!("{managers:?}").contains("0123456789"), "no key is shown");
+    // A key that was changed is a change of the manager that it is of.
+    let again = || Notifications::read(&directory.path().join("notifications.yaml")).unwrap().managers;
+    assert!(managers["ibm"].is_like(&again()["ibm"]));
+    fs::write(directory.path().join("token"), "fedcba9876543210\n").unwrap();
+    assert!(!managers["ibm"].is_like(&again()["ibm"]));
+}
+
+#[test]
+fn what_is_wrong_with_a_manager_is_said() {
+    for (from, to, said) in [
+        ("    url: https://1-2", "    get: https://1-2", "managers[0]: give url"),
+        ("apiKey: token", "apiKey: missing", "missing"),
+        ("    allow: { shop: [\"3f2*\"] }\n", "", "managers[0].allow: name the namespaces"),
+        ("[\"3f2*\"]", "[\"3f2 *\"]", "managers[0].allow: a pattern is"),
+        ("certs/{id}?", "certs?", "managers[1].get: the path of the address needs {id}"),
+        ("https://vault.example/v1/certs/{id}\n", "https://{id}.example/v1\n", "managers[1].put: "),
+        ("/data/cert,", "data.cert,", "managers[1].pointers: \"data.cert\" is no JSON pointer"),
+        ("https://vault", "http://vault", "managers[1].get: only https is spoken"),
+        ("name: other", "name: ibm", "managers[1].name: there is another ibm"),
+        ("kind: https", "kind: vault", "unknown variant `vault`"),
+        (
+            "    apiKey: token",
+            "    trust: token\n    apiKey: token",
+            "managers[0].trust: there is no certificate",
+        ),
+    ] {
+        assert!(MANAGERS.contains(from), "{from}");
+        let error = settings(&MANAGERS.replacen(from, to, 1)).1.unwrap_err().to_string();
+        assert!(error.contains(said), "{from:?} to {to:?}: {error}");
+    }
+}

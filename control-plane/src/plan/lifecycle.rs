@@ -14,15 +14,17 @@ use super::{Action, Plan, Why};
 use crate::keyring::{Rollover, RootId};
 use crate::notice::Notice;
 use crate::observed::{Certificate, ObjectName, Publication, Published, Request, Version};
+use crate::resource::ImportedStatus;
 use crate::settings::CertificateSettings;
 
 /// Versions beyond the history that are kept for those who could not be told of them yet.
 const UNTOLD: usize = 20;
 
 /// Where a certificate stands after this look.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Course<'a> {
-    pub settings: Option<&'a CertificateSettings>,
+    /// What it is published as; `None` while its spec cannot be acted on.
+    pub secret: Option<&'a str>,
     /// What is published is what is to be served.
     pub settled: bool,
     pub renew_at: Option<SystemTime>,
@@ -30,8 +32,10 @@ pub struct Course<'a> {
     pub problem: Option<(&'static str, String)>,
     /// A rollback that was refused: its id and why.
     pub refused: Option<(String, String)>,
-    /// A notice of which nothing follows: its id.
-    pub obsolete: Option<String>,
+    /// Requests of which nothing follows, by verb: their ids.
+    pub obsolete: Vec<(&'static str, String)>,
+    /// What its manager is known to have.
+    pub imported: Option<ImportedStatus>,
     /// Something is done about it now, after which there is more to say.
     pub acting: bool,
 }
@@ -44,17 +48,15 @@ pub fn plan<'a>(
     now: SystemTime,
     plan: &mut Plan,
 ) -> Course<'a> {
+    let valid = settings.and_then(|settings| settings.as_ref().ok());
+    let renew_before = valid.map(|settings| settings.renew_before);
     let mut course = Course {
-        settings: settings.and_then(|settings| settings.as_ref().ok()),
-        settled: false,
-        renew_at: certificate.newest().map(|(_, version)| renew_at(version, course_renew_before(settings))),
-        problem: None,
-        refused: None,
-        obsolete: None,
-        acting: false,
+        secret: valid.map(|settings| settings.secret_name.as_str()),
+        renew_at: certificate.newest().map(|(_, version)| renew_at(version, renew_before)),
+        problem: obstacle(certificate),
+        ..Course::default()
     };
-    if certificate.deleting {
-        course.problem = Some(("Deleting", "it is being deleted; its Secret stays".into()));
+    if course.problem.is_some() {
         return course;
     }
     let Some(standing) = standing else {
@@ -62,19 +64,6 @@ pub fn plan<'a>(
         course.problem = Some(("NoAuthority", format!("there is no CertificateAuthority {authority:?}")));
         return course;
     };
-    match &certificate.published {
-        Published::Foreign(whose) => {
-            let said =
-                format!("its Secret exists and {whose}: name another secretName, or delete that Secret");
-            course.problem = Some(("ForeignSecret", said));
-            return course;
-        }
-        Published::Closed(why) => {
-            course.problem = Some(("NoAccess", why.clone()));
-            return course;
-        }
-        Published::Absent | Published::Ours(_) => {}
-    }
     if let Some(Err(wrong)) = settings {
         course.problem = Some(("InvalidSpec", wrong.join("; ")));
     } else if let Err(wrong) = &standing.settings {
@@ -97,23 +86,23 @@ pub fn plan<'a>(
 
     let root_end = root.map_or(now, |root| root.not_after);
     let again = ring.state.rollover().filter(|rollover| rollover.makes_known_again());
-    let step = Step { name, certificate, signing, root_end, again, now };
+    let step = Step { name, certificate, now };
+    let under = Under { step: &step, signing, root_end, again };
     if let (Some(notice), Some((_, newest))) = (step.open("notice"), certificate.newest()) {
         let hint = Notice::parse(&notice.words);
         // A leaf that ends with its root gains nothing by being made anew.
         let is_last = newest.leaf.not_after >= root_end;
         if is_last || hint.obsolete(&newest.leaf, newest.created_at, now).is_some() {
-            course.obsolete = Some(notice.id.clone());
+            course.obsolete.push(("notice", notice.id.clone()));
         }
     }
-    if let (Some(settings), true) = (course.settings, alive) {
-        let rollback = step.rollback(settings);
+    if let (Some(settings), true) = (valid, alive) {
+        let rollback = step.rollback(&settings.digest(), |of, version| under.trust(of, version));
         if let Some(Err((id, why))) = &rollback {
             course.refused = Some((id.clone(), why.clone()));
         }
-        if let Some(action) =
-            rollback.and_then(Result::ok).or_else(|| step.issue(settings, course.obsolete.is_some()))
-        {
+        let obsolete = !course.obsolete.is_empty();
+        if let Some(action) = rollback.and_then(Result::ok).or_else(|| under.issue(settings, obsolete)) {
             plan.actions.push(action);
             course.acting = true;
             // Published at the next look: a crash in between loses nothing.
@@ -129,30 +118,47 @@ pub fn plan<'a>(
     if let Some(at) = course.renew_at.filter(|at| *at > now) {
         plan.wake(at);
     }
-    step.publish(standing, &mut course, plan);
-    if course.settled {
-        step.prune(course.settings, plan);
+    under.publish(standing, &mut course, plan);
+    if let (Some(settings), true) = (valid, course.settled) {
+        step.prune(settings.history, plan);
     }
     course
 }
 
-fn course_renew_before(settings: Option<&Result<CertificateSettings, Vec<String>>>) -> Option<Duration> {
-    settings.and_then(|settings| settings.as_ref().ok()).map(|settings| settings.renew_before)
+/// What keeps anything from being done about it.
+pub(super) fn obstacle(certificate: &Certificate) -> Option<(&'static str, String)> {
+    if certificate.deleting {
+        return Some(("Deleting", "it is being deleted; its Secret stays".into()));
+    }
+    match &certificate.published {
+        Published::Foreign(whose) => {
+            let said =
+                format!("its Secret exists and {whose}: name another secretName, or delete that Secret");
+            Some(("ForeignSecret", said))
+        }
+        Published::Closed(why) => Some(("NoAccess", why.clone())),
+        Published::Absent | Published::Ours(_) => None,
+    }
 }
 
-struct Step<'a> {
-    name: &'a ObjectName,
-    certificate: &'a Certificate,
+pub(super) struct Step<'a> {
+    pub name: &'a ObjectName,
+    pub certificate: &'a Certificate,
+    pub now: SystemTime,
+}
+
+/// Signed here.
+struct Under<'a> {
+    step: &'a Step<'a>,
     signing: &'a RootId,
     /// When the root that signs expires.
     root_end: SystemTime,
     /// A rollover that makes a root known that had begun to go.
     again: Option<&'a Rollover>,
-    now: SystemTime,
 }
 
 impl Step<'_> {
-    fn next_version(&self) -> u64 {
+    pub fn next_version(&self) -> u64 {
         // After a loss of the history the numbers go on where the status says they were.
         let known = self.certificate.status.version.and_then(|version| u64::try_from(version).ok());
         let newest = self.certificate.newest().map_or(0, |(number, _)| number);
@@ -160,7 +166,7 @@ impl Step<'_> {
     }
 
     /// The request, if a version answers to it no more than the status does.
-    fn open(&self, verb: &str) -> Option<&Request> {
+    pub fn open(&self, verb: &str) -> Option<&Request> {
         let request = self.certificate.requests.get(verb)?;
         let answered = self.certificate.status.answered.as_ref();
         let answered = answered.and_then(|answered| match verb {
@@ -172,23 +178,67 @@ impl Step<'_> {
         (answered != Some(&request.id) && !done()).then_some(request)
     }
 
+    /// Grows with every writing, also when the Secret and all that is known of it were lost: then the
+    /// clock is what has grown.
+    pub fn next_revision(&self, before: Option<&Publication>) -> u64 {
+        let known = self.certificate.status.revision.and_then(|revision| u64::try_from(revision).ok());
+        let before = before.map_or(0, |publication| publication.revision).max(known.unwrap_or(0));
+        let clock = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        // Milliseconds: nothing is written twice within one, so that the clock is never behind.
+        before.saturating_add(1).max(u64::try_from(clock).unwrap_or(u64::MAX))
+    }
+
+    pub fn prune(&self, history: usize, plan: &mut Plan) {
+        let versions = &self.certificate.versions;
+        let many = versions.len().saturating_sub(history);
+        // What somebody is still to be told of is kept for a while longer.
+        let told =
+            self.certificate.status.told.values().filter_map(|told| told.get(VERSION)?.parse().ok()).min();
+        let is_told = |number: u64| told.is_none_or(|told: u64| number <= told);
+        // What a rollback went back to is kept as long as it is served: its copy says so.
+        plan.actions.extend(
+            versions
+                .keys()
+                .take(many)
+                .enumerate()
+                .filter(|(index, version)| is_told(**version) || index + UNTOLD < many)
+                .map(|(_, version)| Action::Prune { certificate: self.name.clone(), version: *version }),
+        );
+    }
+}
+
+impl Under<'_> {
+    /// Why a version may not be gone back to: today's trust rejects it, or is about to.
+    fn trust(&self, of: u64, version: &Version) -> Result<(), String> {
+        let root = &version.root;
+        if root != self.signing {
+            return Err(format!(
+                "version {of} is under the root {root}, which today's trust rejects or is about to"
+            ));
+        }
+        if self.again.is_some() {
+            return Err("a rollover was turned around: wait until the old root is known again".into());
+        }
+        Ok(())
+    }
+
     /// While a root is made known again, what pods show has to be told apart from what they showed before
     /// it began to go: by a leaf that was made since.
     fn is_to_be_told_apart(&self, newest: &Version) -> bool {
-        self.again.is_some_and(|rollover| !rollover.is_since(newest) && self.now >= rollover.began)
+        self.again.is_some_and(|rollover| !rollover.is_since(newest) && self.step.now >= rollover.began)
     }
 
     fn issue(&self, settings: &CertificateSettings, is_obsolete: bool) -> Option<Action> {
-        let rotate = self.open("rotate");
-        let notice = self.open("notice").filter(|_| !is_obsolete);
-        let why = match self.certificate.newest() {
+        let rotate = self.step.open("rotate");
+        let notice = self.step.open("notice").filter(|_| !is_obsolete);
+        let why = match self.step.certificate.newest() {
             None => Why::First,
             Some((_, version)) if version.root != *self.signing => Why::Root,
             Some((_, version)) if self.is_to_be_told_apart(version) => Why::Root,
             Some((_, version)) if version.made_for != settings.digest() => Why::Changed,
             // A leaf that ends with its root gains nothing by being made anew.
             Some((_, version))
-                if self.now >= renew_at(version, Some(settings.renew_before))
+                if self.step.now >= renew_at(version, Some(settings.renew_before))
                     && version.leaf.not_after < self.root_end =>
             {
                 Why::Renewal
@@ -198,8 +248,8 @@ impl Step<'_> {
             Some(_) => return None,
         };
         Some(Action::Issue {
-            certificate: self.name.clone(),
-            version: self.next_version(),
+            certificate: self.step.name.clone(),
+            version: self.step.next_version(),
             settings: Box::new(settings.clone()),
             request: rotate.or(notice).map(|request| request.id.clone()),
             why,
@@ -207,7 +257,7 @@ impl Step<'_> {
     }
 
     fn publish(&self, standing: &Standing<'_>, course: &mut Course<'_>, plan: &mut Plan) {
-        let (Some((number, version)), Some(ring)) = (self.certificate.newest(), standing.ring) else {
+        let (Some((number, version)), Some(ring)) = (self.step.certificate.newest(), standing.ring) else {
             return;
         };
         let roots: Vec<RootId> = ring.state.trusted().into_iter().cloned().collect();
@@ -216,7 +266,7 @@ impl Step<'_> {
             return;
         }
         let wanted: BTreeSet<_> = roots.iter().cloned().collect();
-        let before = match &self.certificate.published {
+        let before = match &self.step.certificate.published {
             Published::Ours(publication) => Some(publication),
             _ => None,
         };
@@ -247,24 +297,18 @@ impl Step<'_> {
         if waits && meanwhile.is_none() && version.root != *self.signing {
             return;
         }
-        if self.now >= version.leaf.not_after {
+        if self.step.now >= version.leaf.not_after {
             return;
         }
-        let Some(secret) = course.settings.map(|settings| &settings.secret_name).or(self
-            .certificate
-            .status
-            .secret_name
-            .as_ref())
-        else {
-            return;
-        };
+        let known = || self.step.certificate.status.secret_name.as_deref();
+        let Some(secret) = course.secret.or_else(known) else { return };
         course.acting = true;
         plan.actions.push(Action::Publish {
-            certificate: self.name.clone(),
-            secret: secret.clone(),
+            certificate: self.step.name.clone(),
+            secret: secret.to_owned(),
             version: number,
             roots,
-            revision: self.next_revision(before),
+            revision: self.step.next_revision(before),
             over: before.map(|before| before.stamp.clone()),
         });
     }
@@ -273,42 +317,13 @@ impl Step<'_> {
     /// back, the latest that everybody is known to trust.
     fn meanwhile(&self, standing: &Standing<'_>) -> Option<(u64, &Version)> {
         let trusted = standing.ring?.state.trusted();
-        let valid = |version: &Version| self.now < version.leaf.not_after;
+        let valid = |version: &Version| self.step.now < version.leaf.not_after;
         let served = |(_, version): &(u64, &Version)| valid(version) && trusted.contains(&&version.root);
-        self.certificate.published_version().filter(served).or_else(|| {
-            let mut latest = self.certificate.versions.iter().rev();
+        self.step.certificate.published_version().filter(served).or_else(|| {
+            let mut latest = self.step.certificate.versions.iter().rev();
             let fits = |version: &Version| valid(version) && standing.lets_out(&version.root);
             latest.find(|(_, version)| fits(version)).map(|(number, version)| (*number, version.as_ref()))
         })
-    }
-
-    /// Grows with every writing, also when the Secret and all that is known of it were lost: then the
-    /// clock is what has grown.
-    fn next_revision(&self, before: Option<&Publication>) -> u64 {
-        let known = self.certificate.status.revision.and_then(|revision| u64::try_from(revision).ok());
-        let before = before.map_or(0, |publication| publication.revision).max(known.unwrap_or(0));
-        let clock = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        // Milliseconds: nothing is written twice within one, so that the clock is never behind.
-        before.saturating_add(1).max(u64::try_from(clock).unwrap_or(u64::MAX))
-    }
-
-    fn prune(&self, settings: Option<&CertificateSettings>, plan: &mut Plan) {
-        let Some(settings) = settings else { return };
-        let versions = &self.certificate.versions;
-        let many = versions.len().saturating_sub(settings.history);
-        // What somebody is still to be told of is kept for a while longer.
-        let told =
-            self.certificate.status.told.values().filter_map(|told| told.get(VERSION)?.parse().ok()).min();
-        let is_told = |number: u64| told.is_none_or(|told: u64| number <= told);
-        // What a rollback went back to is kept as long as it is served: its copy says so.
-        plan.actions.extend(
-            versions
-                .keys()
-                .take(many)
-                .enumerate()
-                .filter(|(index, version)| is_told(**version) || index + UNTOLD < many)
-                .map(|(_, version)| Action::Prune { certificate: self.name.clone(), version: *version }),
-        );
     }
 }
 

@@ -87,11 +87,17 @@ pub fn certificate(
         // Whoever has no settings, as a command has none, does not forget for those who have.
         return certificate.status.told.clone();
     }
-    let facts = Map::from_iter([
+    let mut facts = Map::from_iter([
         ("namespace".to_owned(), json!(name.namespace)),
         ("name".to_owned(), json!(name.name)),
-        ("authority".to_owned(), json!(certificate.spec.authority)),
     ]);
+    let (authority, manager) = (&certificate.spec.authority, &certificate.spec.manager);
+    if !authority.is_empty() {
+        facts.insert("authority".to_owned(), json!(authority));
+    }
+    if let Some(manager) = manager {
+        facts.insert("manager".to_owned(), json!(manager));
+    }
     let about = About { telling, uid: &certificate.uid, subject: name.to_string(), facts };
     let published = certificate.published_version();
     let leaf = published.map(|(_, version)| version);

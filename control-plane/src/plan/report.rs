@@ -34,14 +34,12 @@ pub fn certificate(
     let before = &certificate.status;
     let mut status = CertificateStatus {
         observed_generation: Some(certificate.generation),
-        secret_name: course
-            .settings
-            .map(|settings| settings.secret_name.clone())
-            .or(before.secret_name.clone()),
+        secret_name: course.secret.map(str::to_owned).or(before.secret_name.clone()),
         // Of what is published, or was: numbers go on from there.
         version: before.version,
         revision: before.revision,
         answered: answered(certificate, course),
+        imported: course.imported.clone(),
         ..CertificateStatus::default()
     };
     let published = certificate.published_version();
@@ -145,8 +143,9 @@ fn answered(certificate: &Certificate, course: &Course<'_>) -> Option<Answered> 
     if let Some((id, _)) = &course.refused {
         answered.rollback = Some(id.clone());
     }
-    if let Some(id) = &course.obsolete {
-        answered.notice = Some(id.clone());
+    for (verb, id) in &course.obsolete {
+        let answer = if *verb == "rotate" { &mut answered.rotate } else { &mut answered.notice };
+        *answer = Some(id.clone());
     }
     (answered != Answered::default()).then_some(answered)
 }

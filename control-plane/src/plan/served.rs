@@ -58,8 +58,8 @@ pub fn plan(
     now: SystemTime,
     plan: &mut Plan,
 ) -> Option<Served> {
-    let (Published::Ours(publication), Some(settings), true) =
-        (&certificate.published, course.settings, course.settled)
+    let (Published::Ours(publication), Some(secret), true) =
+        (&certificate.published, course.secret, course.settled)
     else {
         return None;
     };
@@ -93,11 +93,12 @@ pub fn plan(
         .flat_map(|before| &before.by_pod)
         .filter_map(|pod| Some((pod.pod.as_str(), pod.seconds?)))
         .collect();
+    let authority = Some(&certificate.spec.authority).filter(|authority| !authority.is_empty());
     let mut status = ServedStatus { revision, ..ServedStatus::default() };
-    let mounting = users.by_secret.get(&(name.namespace.as_str(), settings.secret_name.as_str()));
+    let mounting = users.by_secret.get(&(name.namespace.as_str(), secret));
     for pod in mounting.into_iter().flatten().copied() {
         status.pods += 1;
-        let seen = Seen { pod, publication, secret: &settings.secret_name };
+        let seen = Seen { pod, publication, secret, authority };
         match seen.judge() {
             Ok(seconds) => {
                 let seconds = first.get(pod.name.as_str()).map_or(seconds, |first| first.min(seconds));
@@ -131,6 +132,8 @@ struct Seen<'a> {
     pod: &'a Pod,
     publication: &'a Publication,
     secret: &'a str,
+    /// Without one nobody here can be a client, and what is seen is the leaf alone.
+    authority: Option<&'a String>,
 }
 
 impl Seen<'_> {
@@ -149,7 +152,10 @@ impl Seen<'_> {
                 Err("it shows another leaf".into())
             }
             // What it says of its bundle: whether that is so is a matter for a rollover, and its handshakes.
-            Ok(shown) if !shown.connections_under.keys().eq(&self.publication.roots) => {
+            Ok(shown)
+                if self.authority.is_some()
+                    && !shown.connections_under.keys().eq(&self.publication.roots) =>
+            {
                 Err("it trusts other roots".into())
             }
             Ok(_) => {
@@ -167,8 +173,8 @@ impl Seen<'_> {
                 pod: ObjectName::new(name.namespace.clone(), self.pod.name.clone()),
                 uid: self.pod.uid.clone(),
                 address,
-                authority: certificate.spec.authority.clone(),
-                roots: vec![version.root.clone()],
+                authority: self.authority.cloned(),
+                roots: self.authority.map(|_| version.root.clone()).into_iter().collect(),
             });
         }
     }

@@ -1,8 +1,9 @@
 //! What `plan` decides, told in three ways: tables of single looks ([`lifecycle`], [`rollover`],
-//! [`served`], [`owed`]), each a state and what follows from it, and a [`world`] in which anything may happen in
+//! [`served`], [`owed`], [`outside`]), each a state and what follows from it, and a [`world`] in which anything may happen in
 //! any order and in which the promises hold after every step.
 
 mod lifecycle;
+mod outside;
 mod owed;
 mod rollover;
 mod scene;

@@ -29,7 +29,7 @@ pub struct ProofBook {
 struct Page {
     pod: ObjectName,
     address: SocketAddr,
-    authority: String,
+    authority: Option<String>,
     /// All that it was asked about, so that two who want different roots do not take turns at
     /// overwriting each other's answer.
     roots: BTreeSet<RootId>,
@@ -85,9 +85,9 @@ impl ProofBook {
         page.proof = Some(proof);
     }
 
-    /// Something was published: every pod of this authority may have something new to show.
-    pub fn reset(&mut self, authority: &str) {
-        for page in self.pods.values_mut().filter(|page| page.authority == authority) {
+    /// Something was published: every pod of this authority (or of none) may have something new to show.
+    pub fn reset(&mut self, authority: Option<&str>) {
+        for page in self.pods.values_mut().filter(|page| page.authority.as_deref() == authority) {
             page.rest();
         }
     }

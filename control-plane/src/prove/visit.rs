@@ -19,11 +19,13 @@ use rustls_pki_types::ServerName;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 use super::WITHIN;
 use super::client::Client;
+use super::onlooker;
 
 /// Many times what an agent says.
 const MAX_BODY: usize = 64 * 1024;
@@ -95,20 +97,36 @@ struct Answer {
 }
 
 pub async fn visit(address: SocketAddr, client: Client, deadline: Instant) -> Result<Visit, VisitError> {
+    let (leaf_sha256, stream) = shake_hands(address, &client.connector(), deadline).await?;
+    let said = timeout_at(deadline, ask(stream)).await.map_err(|_| VisitError::NoAnswer)??;
+    Ok(Visit { leaf_sha256, said })
+}
+
+/// The leaf that is shown to somebody who shows none.
+pub async fn glance(address: SocketAddr, deadline: Instant) -> Result<String, VisitError> {
+    let connector = onlooker::connector().map_err(|error| VisitError::Handshake(io::Error::other(error)))?;
+    let (leaf_sha256, _) = shake_hands(address, &connector, deadline).await?;
+    Ok(leaf_sha256)
+}
+
+async fn shake_hands(
+    address: SocketAddr,
+    connector: &TlsConnector,
+    deadline: Instant,
+) -> Result<(String, TlsStream<TcpStream>), VisitError> {
     let port = address.port();
     let socket = timeout_at(deadline, TcpStream::connect(address))
         .await
         .map_err(|_| VisitError::NoConnection { port })?
         .map_err(|error| VisitError::connecting(address, error))?;
     let name = ServerName::IpAddress(address.ip().into());
-    let stream = timeout_at(deadline, client.connector().connect(name, socket))
+    let stream = timeout_at(deadline, connector.connect(name, socket))
         .await
         .map_err(|_| VisitError::NoHandshake { port })?
         .map_err(|error| VisitError::shaking_hands(port, error))?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let leaf_sha256 = leaf.map(|leaf| sha256_hex(leaf)).unwrap_or_default();
-    let said = timeout_at(deadline, ask(stream)).await.map_err(|_| VisitError::NoAnswer)??;
-    Ok(Visit { leaf_sha256, said })
+    Ok((leaf_sha256, stream))
 }
 
 /// `None` if the certificate that was shown is not trusted.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::Sender;
 use crate::notice::Notice;
-use crate::observed::{Held, ObjectName, Observed};
+use crate::observed::{Certificate, Held, ObjectName, Observed};
 use crate::store;
 
 /// A message that was proved.
@@ -81,8 +81,24 @@ impl FromStr for What {
 }
 
 impl Sender {
-    /// Which of ours is meant: what the settings say of it; NAMESPACE/NAME; or a NAME that there is one of.
-    pub(super) fn subject(&self, remote: &Remote, observed: &Observed) -> Result<Subject, Vec<String>> {
+    /// Which of ours are meant: what the settings say of it; those that say that a manager knows them by
+    /// that id; NAMESPACE/NAME; or a NAME that there is one of.
+    pub(super) fn subjects(&self, remote: &Remote, observed: &Observed) -> Result<Vec<Subject>, Vec<String>> {
+        let is_mapped = remote.names.iter().any(|name| self.certificates.contains_key(name));
+        if !is_mapped {
+            let is_meant = |certificate: &Certificate| {
+                certificate.spec.manager.as_ref().is_some_and(|manager| remote.names.contains(&manager.id))
+            };
+            let known = observed.certificates.iter().filter(|(_, certificate)| is_meant(certificate));
+            let known: Vec<_> = known.map(|(name, _)| Subject::Certificate(name.clone())).collect();
+            if !known.is_empty() {
+                return Ok(known);
+            }
+        }
+        self.subject(remote, observed).map(|subject| vec![subject])
+    }
+
+    fn subject(&self, remote: &Remote, observed: &Observed) -> Result<Subject, Vec<String>> {
         let own = remote.names.iter().filter_map(|name| self.certificates.get(name));
         for name in own.chain(&remote.names) {
             if observed.authorities.contains_key(name) {
@@ -119,7 +135,19 @@ impl Subject {
         observed: &Observed,
         now: SystemTime,
     ) -> Option<String> {
+        let is_fetched = match self {
+            Self::Certificate(name) => {
+                let certificate = observed.certificates.get(name);
+                certificate.is_some_and(|certificate| certificate.spec.authority.is_empty())
+            }
+            Self::Authority(_) => false,
+        };
         match what {
+            // Whatever is there now is looked at.
+            What::Changed | What::Revoked if is_fetched => return None,
+            What::Expiring if is_fetched => {
+                return Some("it is made by its manager, and fetched from there when it has changed".into());
+            }
             What::Expiring | What::Revoked => {}
             What::Changed => {
                 return Some("it is issued here, so nothing is taken over from elsewhere".into());

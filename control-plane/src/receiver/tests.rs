@@ -15,7 +15,7 @@ use super::*;
 use crate::observed::{Held, ObjectName};
 use crate::prove::{PROBER, Prober};
 use crate::reconcile::{Counts as IssuingCounts, Reconciler};
-use crate::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
+use crate::resource::{CertificateAuthoritySpec, ManagerRef, ServiceCertificateSpec};
 use crate::signature::{Signer, Verifier};
 use crate::store::Editor as _;
 use crate::store::directory::DirectoryStore;
@@ -431,6 +431,40 @@ async fn what_a_sender_is_not_listened_to_for_changes_nothing() {
     };
     assert_eq!((limited.reason(), limited.status()), ("rate", StatusCode::TOO_MANY_REQUESTS));
     assert!(passed >= 98, "{passed}");
+}
+
+#[tokio::test]
+async fn what_a_manager_says_is_about_those_that_it_keeps() {
+    let scene = Scene::new().await;
+    let manager = |id: &str| Some(ManagerRef { name: "ibm".into(), id: id.into() });
+    let fetched = ServiceCertificateSpec { manager: manager("3f2a"), ..Default::default() };
+    let signed = ServiceCertificateSpec {
+        authority: "root-prod-shop".into(),
+        manager: manager("77b1"),
+        ..ServiceCertificateSpec::default()
+    };
+    for (name, spec) in [
+        ("shop/mtls-prod-fetched", &fetched),
+        ("bank/mtls-prod-fetched", &fetched),
+        ("shop/mtls-prod-signed", &signed),
+    ] {
+        scene.store.create_certificate(&name.parse().unwrap(), spec).await.unwrap();
+    }
+    for (number, (id, event, requested)) in [
+        ("3f2a", "secret_rotated", &["bank/mtls-prod-fetched", "shop/mtls-prod-fetched"][..]),
+        ("3f2a", "secret_revoked", &["bank/mtls-prod-fetched", "shop/mtls-prod-fetched"]),
+        // It renews it itself, and says so then.
+        ("3f2a", "secret_about_to_expire", &[]),
+        // What was brought there comes back as an announcement.
+        ("77b1", "secret_rotated", &[]),
+        ("77b1", "secret_expired", &["shop/mtls-prod-signed"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let event = secret_event(&number.to_string(), event, json!({"secret_id": id}));
+        assert_eq!(scene.secrets(event).await.unwrap().requested, requested, "{number}");
+    }
 }
 
 /// JSON of any shape, with the words that are looked for among others.

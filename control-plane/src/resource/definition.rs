@@ -18,8 +18,8 @@ pub enum DefinitionError {
 pub fn definitions() -> Result<String, DefinitionError> {
     let mut yaml = String::from("# Printed by `hotcert crds`: made from the types, not by hand.\n");
     for (number, (definition, required, what)) in [
-        (CertificateAuthority::crd(), "namespaces", "A root that signs the leaves of services."),
-        (ServiceCertificate::crd(), "authority", "A leaf for one service."),
+        (CertificateAuthority::crd(), &["namespaces"][..], "A root that signs the leaves of services."),
+        (ServiceCertificate::crd(), &["authority", "manager"], "A leaf for one service."),
     ]
     .into_iter()
     .enumerate()
@@ -28,7 +28,14 @@ pub fn definitions() -> Result<String, DefinitionError> {
         let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         tidy(schema);
         schema["description"] = json!(what);
-        schema["properties"]["spec"]["required"] = json!([required]);
+        let spec = &mut schema["properties"]["spec"];
+        match required {
+            [one] => spec["required"] = json!([one]),
+            any => {
+                let any: Vec<_> = any.iter().map(|field| json!({ "required": [field] })).collect();
+                spec["anyOf"] = json!(any);
+            }
+        }
         if number > 0 {
             yaml.push_str("---\n");
         }

@@ -6,7 +6,8 @@ pub async fn version_is_kept_once_and_comes_back(store: &impl Store, hand: &impl
     let name = certificate(store, hand, "kept").await;
     let (root, leaf) = leaf();
     let first = Kept { request: Some("r1".into()), ..kept(&root, &leaf) };
-    let copy = Kept { copy_of: Some(1), ..kept(&root, &leaf) };
+    let bundle = Some(root.certificate_pem().to_owned());
+    let copy = Kept { copy_of: Some(1), bundle, ..kept(&root, &leaf) };
     missing(store.kept(&name, 1).await);
     store.keep(&name, 1, &first).await.unwrap();
     store.keep(&name, 2, &copy).await.unwrap();
@@ -19,7 +20,7 @@ pub async fn version_is_kept_once_and_comes_back(store: &impl Store, hand: &impl
         assert!(came.key == kept.key, "the key of version {number} is another one");
         assert_eq!((&came.root, &came.made_for), (&kept.root, &kept.made_for));
         assert_eq!((came.created_at, &came.request), (kept.created_at, &kept.request));
-        assert_eq!(came.copy_of, kept.copy_of);
+        assert_eq!((came.copy_of, &came.bundle), (kept.copy_of, &kept.bundle));
     }
     let seen = seen_certificate(store, &name, |certificate| certificate.versions.len() == 2).await;
     let version = &seen.versions[&1];
@@ -28,6 +29,8 @@ pub async fn version_is_kept_once_and_comes_back(store: &impl Store, hand: &impl
     assert_eq!((&version.root, &version.made_for), (&first.root, &first.made_for));
     assert_eq!((version.created_at, version.request.as_deref()), (first.created_at, Some("r1")));
     assert_eq!((version.copy_of, seen.versions[&2].copy_of), (None, Some(1)));
+    let own = Some([RootId::of(&root)].into());
+    assert_eq!((&version.roots, &seen.versions[&2].roots), (&None, &own));
 }
 
 pub async fn version_is_pruned_again_and_again(store: &impl Store, hand: &impl Hand) {

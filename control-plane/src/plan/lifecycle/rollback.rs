@@ -5,12 +5,13 @@ use super::{Step, renew_at_latest};
 use crate::date;
 use crate::observed::{Request, Version};
 use crate::plan::Action;
-use crate::settings::CertificateSettings;
 
 impl Step<'_> {
-    pub(super) fn rollback(
+    /// `digest`: of what is wanted now; `trust`: why a version of this number is not trusted today.
+    pub fn rollback(
         &self,
-        settings: &CertificateSettings,
+        digest: &str,
+        trust: impl Fn(u64, &Version) -> Result<(), String>,
     ) -> Option<Result<Action, (String, String)>> {
         let Request { id, words } = self.open("rollback")?;
         let refuse = |why: String| Some(Err((id.clone(), why)));
@@ -34,22 +35,17 @@ impl Step<'_> {
         if self.now >= renew_at_latest(version) {
             return refuse(format!("version {of} expires at {}, too soon", date::seconds(end)));
         }
-        if version.root != *self.signing {
-            return refuse(format!(
-                "version {of} is under the root {}, which today's trust rejects or is about to",
-                version.root
-            ));
+        if let Err(why) = trust(of, version) {
+            return refuse(why);
         }
-        if self.again.is_some() {
-            return refuse("a rollover was turned around: wait until the old root is known again".into());
-        }
-        if version.made_for != settings.digest() {
+        if version.made_for != digest {
             return refuse(format!("version {of} was made for another spec: change the spec back as well"));
         }
         Some(Ok(Action::Copy {
             certificate: self.name.clone(),
             version: self.next_version(),
             of,
+            bundle_of: version.roots.as_ref().and(self.certificate.newest()).map(|(newest, _)| newest),
             request: id.clone(),
         }))
     }

@@ -174,7 +174,7 @@ impl Step<'_> {
                     pod: ObjectName::new(namespace, pod.name.clone()),
                     uid: pod.uid.clone(),
                     address,
-                    authority: self.authority.to_owned(),
+                    authority: Some(self.authority.to_owned()),
                     roots: vec![to.clone()],
                 });
                 Hold {
@@ -263,7 +263,7 @@ impl Step<'_> {
             pod: ObjectName::new(namespace, pod.name.clone()),
             uid: pod.uid.clone(),
             address,
-            authority: self.authority.to_owned(),
+            authority: Some(self.authority.to_owned()),
             roots,
         });
         Some(held)

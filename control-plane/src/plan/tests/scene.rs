@@ -108,6 +108,7 @@ impl Scene {
         let version = Version {
             leaf: leaf(number, now, LEAF_LIFE),
             root: root_id(root),
+            roots: None,
             made_for: digest(&name(), &certificate_spec()),
             created_at: now,
             request: None,
@@ -237,6 +238,10 @@ impl Scene {
 fn short(action: &Action) -> Option<String> {
     Some(match action {
         Action::Issue { version, why, .. } => format!("issue {version} for {}", why.as_str()),
+        Action::Keep { version, request, .. } => match request {
+            Some(request) => format!("keep {version} for {request}"),
+            None => format!("keep {version}"),
+        },
         Action::Copy { version, of, .. } => format!("copy {of} as {version}"),
         Action::Publish { version, roots, over, .. } => {
             let over = over.as_ref().map_or("nothing", |over| over.0.as_str());

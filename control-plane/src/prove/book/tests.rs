@@ -12,7 +12,7 @@ fn wanted(uid: &str, roots: &[&str]) -> Prove {
         pod: ObjectName::new("shop", format!("pod-{uid}")),
         uid: uid.into(),
         address: "127.0.0.1:9643".parse().unwrap(),
-        authority: "prod".into(),
+        authority: Some("prod".into()),
         roots: roots.iter().map(|name| root(name)).collect(),
     }
 }
@@ -77,9 +77,9 @@ fn same_answer_is_asked_for_ever_less_often_and_another_begins_anew() {
     assert_eq!(pauses(&mut book, &mut now, changed, 3), [200, 400, 800]);
     let failed = |at| Proof { at, since: at, shown: Err("it refuses".into()) };
     assert_eq!(pauses(&mut book, &mut now, failed, 3), [200, 400, 800]);
-    book.reset("another");
+    book.reset(Some("another"));
     assert_eq!(pauses(&mut book, &mut now, failed, 1), [1600]);
-    book.reset("prod");
+    book.reset(Some("prod"));
     assert_eq!(pauses(&mut book, &mut now, failed, 2), [200, 400]);
 }
 
@@ -102,7 +102,7 @@ fn pod_is_asked_by_one_at_a_time_and_again_when_something_was_published_meanwhil
     let want = [wanted("a", &["new"])];
     assert_eq!(ask_for(&mut book, &want, now()).len(), 1);
     assert_eq!((ask_for(&mut book, &want, now()).len(), book.next_due()), (0, None));
-    book.reset("prod");
+    book.reset(Some("prod"));
     assert_eq!(ask_for(&mut book, &want, now()).len(), 0);
     book.record("a", shown(now(), "old", &[("new", true)]), now());
     assert_eq!(book.next_due(), Some(now() + FIRST_PAUSE));
@@ -111,7 +111,7 @@ fn pod_is_asked_by_one_at_a_time_and_again_when_something_was_published_meanwhil
 #[test]
 fn wants_of_one_pod_are_one_asking_and_a_new_root_is_asked_about_at_once() {
     let mut book = ProofBook::default();
-    let foreign = Prove { authority: "other".into(), ..wanted("a", &["foreign"]) };
+    let foreign = Prove { authority: Some("other".into()), ..wanted("a", &["foreign"]) };
     let both = [wanted("a", &["old"]), wanted("a", &["new"]), foreign];
     let due = ask_for(&mut book, &both, now());
     assert_eq!(due, [wanted("a", &["new", "old"])]);

@@ -65,8 +65,11 @@ pub fn need(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
 }
 
 pub fn need_text(path: &Path) -> Result<String, StoreError> {
-    let bytes = need(path)?;
-    let text = str::from_utf8(&bytes).map_err(|_| malformed(path, "it is no UTF-8"))?;
+    text(path, &need(path)?)
+}
+
+pub fn text(path: &Path, bytes: &[u8]) -> Result<String, StoreError> {
+    let text = str::from_utf8(bytes).map_err(|_| malformed(path, "it is no UTF-8"))?;
     Ok(text.to_owned())
 }
 

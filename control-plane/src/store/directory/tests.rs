@@ -86,6 +86,7 @@ fn kept() -> Kept {
         certificate: root.certificate_pem().to_owned(),
         key: root.key_pem(),
         root: RootId::of(&root),
+        bundle: None,
         made_for: String::new(),
         created_at: SystemTime::now(),
         request: None,

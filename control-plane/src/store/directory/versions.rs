@@ -16,6 +16,7 @@ use crate::store::{Kept, StoreError};
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
+const BUNDLE: &str = "ca.crt";
 const FACTS: &str = "facts.json";
 
 #[derive(Serialize, Deserialize)]
@@ -43,11 +44,12 @@ pub fn keep(tree: &Tree, certificate: &ObjectName, version: u64, kept: &Kept) ->
     let facts = serde_json::to_vec_pretty(&facts)
         .map_err(|error| disk::malformed(&directory.join(FACTS), error.to_string()))?;
     let own = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
-    let files = [
+    let mut files = vec![
         (CERTIFICATE.to_owned(), own(kept.certificate.as_bytes())),
         (KEY.to_owned(), own(kept.key.as_bytes())),
         (FACTS.to_owned(), own(&facts)),
     ];
+    files.extend(kept.bundle.as_ref().map(|bundle| (BUNDLE.to_owned(), own(bundle.as_bytes()))));
     if matches!(read(&directory), Err(StoreError::Malformed { .. })) && directory.is_dir() {
         set_aside(&directory)?;
     }
@@ -99,8 +101,9 @@ fn facts(directory: &Path, kept: Kept) -> Result<Version, StoreError> {
     let leaf = Leaf::read(kept.certificate.as_bytes())
         .ok_or_else(|| disk::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
     let fingerprint = Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes());
-    let Kept { root, made_for, created_at, request, copy_of, .. } = kept;
-    Ok(Version { leaf, root, made_for, created_at, request, copy_of, fingerprint })
+    let Kept { root, bundle, made_for, created_at, request, copy_of, .. } = kept;
+    let roots = bundle.map(|bundle| crate::facts::roots(bundle.as_bytes()));
+    Ok(Version { leaf, root, roots, made_for, created_at, request, copy_of, fingerprint })
 }
 
 fn read(directory: &Path) -> Result<Kept, StoreError> {
@@ -110,10 +113,13 @@ fn read(directory: &Path) -> Result<Kept, StoreError> {
     let path = directory.join(KEY);
     let key = disk::need(&path)?;
     let key = str::from_utf8(&key).map_err(|_| disk::malformed(&path, "it is no PEM"))?;
+    let bundle = directory.join(BUNDLE);
+    let bundle = disk::read(&bundle)?.map(|bytes| disk::text(&bundle, &bytes)).transpose()?;
     Ok(Kept {
         certificate: disk::need_text(&directory.join(CERTIFICATE))?,
         key: Zeroizing::new(key.to_owned()),
         root: facts.root,
+        bundle,
         made_for: facts.made_for,
         created_at: facts.created_at,
         request: facts.request,

@@ -33,6 +33,7 @@ pub fn kept() -> (ObjectName, RootId, Kept) {
         certificate: leaf.certificate_pem,
         key: leaf.key_pem,
         root: id.clone(),
+        bundle: Some(root.certificate_pem().to_owned()),
         made_for: "0123456789abcdef".into(),
         created_at: now,
         request: Some("r1".into()),

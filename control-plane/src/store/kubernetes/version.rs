@@ -14,6 +14,7 @@ use super::label::{
     VERSION_OF,
 };
 use super::secret::{SecretObject, TLS};
+use crate::facts;
 use crate::keyring::RootId;
 use crate::observed::{Fingerprint, Leaf, ObjectName, Version};
 use crate::resource::ServiceCertificate;
@@ -36,6 +37,7 @@ pub fn read(object: &SecretObject) -> Option<(String, u64, Version)> {
     let version = Version {
         leaf: Leaf::read(object.value("tls.crt")).unwrap_or_else(unreadable),
         root: root(object),
+        roots: bundle(object).map(facts::roots),
         made_for: text(object, MADE_FOR),
         created_at: label::date_of(object, CREATED_AT),
         request: object.annotation(REQUEST).map(str::to_owned),
@@ -55,6 +57,7 @@ pub fn kept(object: &SecretObject) -> Result<Kept, String> {
         certificate: pem("tls.crt")?.to_owned(),
         key: Zeroizing::new(pem("tls.key")?.to_owned()),
         root: root(object),
+        bundle: bundle(object).map(|bundle| String::from_utf8_lossy(bundle).into_owned()),
         made_for: text(object, MADE_FOR),
         created_at: label::date_of(object, CREATED_AT),
         request: object.annotation(REQUEST).map(str::to_owned),
@@ -91,7 +94,10 @@ pub fn object(certificate: &ObjectName, uid: &str, version: u64, kept: &Kept) ->
         owner_references: Some(vec![owner]),
         ..Default::default()
     };
+    let bundle = kept.bundle.as_ref().map(|bundle| ("ca.crt", bundle.as_bytes()));
     let data = [("tls.crt", kept.certificate.as_bytes()), ("tls.key", kept.key.as_bytes())]
+        .into_iter()
+        .chain(bundle)
         .map(|(key, value)| (key.to_owned(), Zeroizing::new(value.to_vec())));
     let mut object = SecretObject::new(metadata, TLS, data);
     object.immutable = Some(true);
@@ -100,6 +106,10 @@ pub fn object(certificate: &ObjectName, uid: &str, version: u64, kept: &Kept) ->
 
 fn root(object: &SecretObject) -> RootId {
     RootId(text(object, ROOT))
+}
+
+fn bundle(object: &SecretObject) -> Option<&[u8]> {
+    Some(object.value("ca.crt")).filter(|bundle| !bundle.is_empty())
 }
 
 fn text(object: &SecretObject, annotation: &str) -> String {
@@ -125,7 +135,9 @@ mod tests {
         assert_eq!((&version.root, version.copy_of), (&root, Some(3)));
         assert_eq!((version.created_at, version.request.as_deref()), (kept.created_at, Some("r1")));
         assert_eq!(version.fingerprint, Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes()));
+        assert_eq!(version.roots, Some([root].into()));
         let again = super::kept(&object).unwrap();
+        assert_eq!(again.bundle, kept.bundle);
         assert_eq!(
             (again.certificate, again.key, again.made_for),
             (kept.certificate, kept.key, kept.made_for)

@@ -11,7 +11,9 @@ impl World {
             Action::Issue { certificate, version, settings, request, .. } => {
                 self.issue(certificate, *version, settings, request.clone())
             }
-            Action::Copy { certificate, version, of, request } => {
+            // There is no manager in this world.
+            Action::Keep { .. } => false,
+            Action::Copy { certificate, version, of, request, .. } => {
                 let Some(kept) = self.certificates.get(certificate).and_then(|held| held.versions.get(of))
                 else {
                     return false;
@@ -70,6 +72,7 @@ impl World {
             Version {
                 leaf,
                 root: signing,
+                roots: None,
                 made_for: settings.digest(),
                 created_at: now,
                 request,

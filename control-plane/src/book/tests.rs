@@ -1,29 +1,18 @@
-use serde_json::Map;
-
 use super::*;
-use crate::telling::{Kind, Severity};
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
-}
-
-fn delivery(subscription: &str, id: &str) -> Delivery {
-    let event = Event {
-        id: id.into(),
-        kind: Kind::Renewed,
-        severity: Severity::Info,
-        subject: "shop/mtls-prod-payments".into(),
-        at: UNIX_EPOCH,
-        data: Map::new(),
-    };
-    Delivery { subscription: subscription.into(), event }
 }
 
 fn key(subscription: &str, id: &str) -> Key {
     (subscription.into(), id.into())
 }
 
-fn due(book: &mut Book, now: u64) -> Vec<Key> {
+fn want(book: &mut Book<()>, keys: &[Key]) {
+    book.want(keys.iter().map(|key| (key.clone(), &())));
+}
+
+fn due(book: &mut Book<()>, now: u64) -> Vec<Key> {
     book.due(at(now), 32).into_iter().map(|(key, _)| key).collect()
 }
 
@@ -34,23 +23,22 @@ fn failed(of_all: bool, after: Option<u64>) -> Outcome {
 #[test]
 fn what_was_delivered_is_not_sent_again_and_forgotten_when_it_is_written_down() {
     let mut book = Book::default();
-    book.want(&[delivery("a", "1")]);
+    want(&mut book, &[key("a", "1")]);
     assert_eq!(due(&mut book, 0), [key("a", "1")]);
     assert_eq!(due(&mut book, 0), [], "it is under way");
     book.record(&key("a", "1"), &Outcome::Delivered, at(1));
-    book.want(&[delivery("a", "1")]);
+    want(&mut book, &[key("a", "1")]);
     assert_eq!(due(&mut book, 2), []);
     assert_eq!(book.delivered(), BTreeSet::from([key("a", "1")]));
-    book.want(&[]);
+    want(&mut book, &[]);
     assert!(book.delivered().is_empty());
 }
 
 #[test]
 fn one_that_takes_nothing_is_tried_now_and_then_and_holds_up_nobody() {
     let mut book = Book::default();
-    let all: Vec<_> =
-        (0..9).map(|id| delivery("down", &id.to_string())).chain([delivery("up", "1")]).collect();
-    book.want(&all);
+    let all: Vec<_> = (0..9).map(|id| key("down", &id.to_string())).chain([key("up", "1")]).collect();
+    want(&mut book, &all);
     let first = due(&mut book, 0);
     assert_eq!(first.len(), TO_ONE + 1, "{first:?}");
     for key in first.iter().filter(|key| key.0 == "down") {
@@ -83,13 +71,13 @@ fn one_that_takes_nothing_is_tried_now_and_then_and_holds_up_nobody() {
 }
 
 #[test]
-fn an_event_that_is_not_liked_does_not_hold_up_the_next() {
+fn a_letter_that_is_not_liked_does_not_hold_up_the_next() {
     let mut book = Book::default();
-    book.want(&[delivery("a", "1"), delivery("a", "2")]);
+    want(&mut book, &[key("a", "1"), key("a", "2")]);
     assert_eq!(due(&mut book, 0).len(), 2);
     book.record(&key("a", "1"), &failed(false, None), at(0));
     book.record(&key("a", "2"), &Outcome::Delivered, at(0));
-    book.want(&[delivery("a", "1"), delivery("a", "3")]);
+    want(&mut book, &[key("a", "1"), key("a", "3")]);
     assert_eq!(due(&mut book, 1), [key("a", "3")]);
     assert_eq!(due(&mut book, 31), [key("a", "1")]);
 }
@@ -97,7 +85,7 @@ fn an_event_that_is_not_liked_does_not_hold_up_the_next() {
 #[test]
 fn a_wish_to_be_left_alone_is_granted_within_reason() {
     let mut book = Book::default();
-    book.want(&[delivery("a", "1")]);
+    want(&mut book, &[key("a", "1")]);
     due(&mut book, 0);
     book.record(&key("a", "1"), &failed(true, Some(120)), at(0));
     assert_eq!((due(&mut book, 119), due(&mut book, 120).len()), (vec![], 1));
@@ -108,22 +96,22 @@ fn a_wish_to_be_left_alone_is_granted_within_reason() {
 #[test]
 fn who_is_gone_is_left_alone_until_the_settings_change() {
     let mut book = Book::default();
-    book.want(&[delivery("a", "1"), delivery("a", "2")]);
+    want(&mut book, &[key("a", "1"), key("a", "2")]);
     due(&mut book, 0);
     assert!(book.record(&key("a", "1"), &Outcome::Gone, at(0)));
     book.record(&key("a", "2"), &Outcome::Gone, at(0));
-    book.want(&[delivery("a", "1"), delivery("a", "2"), delivery("a", "3")]);
+    want(&mut book, &[key("a", "1"), key("a", "2"), key("a", "3")]);
     assert_eq!((due(&mut book, 1_000_000), book.next_due(32)), (vec![], None));
     assert_eq!(book.undelivered(at(61))[&key("a", "1")], "it answered that it is gone (410)");
     book.forget(|_| false);
-    book.want(&[delivery("a", "1")]);
+    want(&mut book, &[key("a", "1")]);
     assert_eq!(due(&mut book, 70), [key("a", "1")]);
 }
 
 #[test]
 fn a_clock_that_is_put_back_stops_nobody() {
     let mut book = Book::default();
-    book.want(&[delivery("a", "1")]);
+    want(&mut book, &[key("a", "1")]);
     due(&mut book, 500_000);
     book.record(&key("a", "1"), &failed(true, None), at(500_000));
     assert_eq!(due(&mut book, 0).len(), 1);
@@ -133,9 +121,8 @@ fn a_clock_that_is_put_back_stops_nobody() {
 fn when_all_hands_are_full_nothing_is_due() {
     let mut book = Book::default();
     let names: Vec<_> = (0..9).map(|number| format!("s{number}")).collect();
-    let all: Vec<_> =
-        names.iter().flat_map(|name| (0..5).map(|id| delivery(name, &id.to_string()))).collect();
-    book.want(&all);
+    let all: Vec<_> = names.iter().flat_map(|name| (0..5).map(|id| key(name, &id.to_string()))).collect();
+    want(&mut book, &all);
     let first = due(&mut book, 0);
     assert_eq!((first.len(), book.next_due(32)), (32, None));
     book.record(&first[0], &Outcome::Delivered, at(0));

@@ -1,5 +1,6 @@
-//! What is on its way to whom, and when it is tried again. Pure: time is an argument, and what sends is
-//! elsewhere.
+//! What is on its way to somebody outside, and when it is tried again. Pure: time is an argument, and what
+//! carries it is elsewhere. Each letter has a route: one that fails is left alone for a while as a whole, and
+//! holds up no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,12 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hotcert_agent::hex::sha256_hex;
 
-use crate::plan::Delivery;
-use crate::telling::Event;
-
 /// Between tries, doubled up to the longer; half of it is jitter.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
-/// The same for an event that the receiver does not like, though it likes others.
+/// The same for a letter that the receiver does not like, though it likes others.
 const PAUSE_OF_ONE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60 * 60));
 /// Of what a receiver may ask for.
 const LONGEST_WISH: Duration = Duration::from_secs(60 * 60);
@@ -21,7 +19,7 @@ const TO_ONE: usize = 4;
 /// After so long it is worth to be said that something was not delivered.
 const OVERDUE: Duration = Duration::from_secs(60);
 
-/// Subscription, and the event's id.
+/// Route, and what it is there: a subscription and the event's id, a manager and what is done there.
 pub type Key = (String, String);
 
 #[derive(Clone, Debug, PartialEq)]
@@ -33,20 +31,20 @@ pub enum Outcome {
         why: String,
         /// How long it asks to be left alone.
         after: Option<Duration>,
-        /// It would have come to the same with any event.
+        /// It would have come to the same with any letter.
         of_all: bool,
     },
 }
 
-#[derive(Debug, Default)]
-pub struct Book {
-    letters: BTreeMap<Key, Letter>,
+#[derive(Debug)]
+pub struct Book<T> {
+    letters: BTreeMap<Key, Letter<T>>,
     routes: BTreeMap<String, Route>,
 }
 
 #[derive(Debug)]
-struct Letter {
-    event: Arc<Event>,
+struct Letter<T> {
+    content: Arc<T>,
     wanted: bool,
     under_way: bool,
     delivered: bool,
@@ -56,7 +54,7 @@ struct Letter {
     failing: Option<(SystemTime, String)>,
 }
 
-/// To one subscription.
+/// To one receiver.
 #[derive(Debug)]
 struct Route {
     under_way: usize,
@@ -78,20 +76,28 @@ impl Outcome {
     }
 }
 
-impl Book {
+impl<T> Default for Book<T> {
+    fn default() -> Self {
+        Self { letters: BTreeMap::new(), routes: BTreeMap::new() }
+    }
+}
+
+impl<T: Clone> Book<T> {
     /// All that is wanted now. What is not any more is forgotten, unless it is under way.
-    pub fn want(&mut self, deliveries: &[Delivery]) {
+    pub fn want<'t>(&mut self, wanted: impl IntoIterator<Item = (Key, &'t T)>)
+    where
+        T: 't,
+    {
         for letter in self.letters.values_mut() {
             letter.wanted = false;
         }
-        for Delivery { subscription, event } in deliveries {
-            let key = (subscription.clone(), event.id.clone());
-            let letter = self.letters.entry(key).or_insert_with(|| Letter::new(event));
+        for (key, content) in wanted {
+            self.routes.entry(key.0.clone()).or_default();
+            let letter = self.letters.entry(key).or_insert_with(|| Letter::new(content));
             letter.wanted = true;
-            self.routes.entry(subscription.clone()).or_default();
         }
         self.letters.retain(|_, letter| letter.wanted || letter.under_way);
-        let used: BTreeSet<_> = self.letters.keys().map(|(subscription, _)| subscription.clone()).collect();
+        let used: BTreeSet<_> = self.letters.keys().map(|(route, _)| route.clone()).collect();
         // How a route fares is remembered while it fares badly.
         self.routes.retain(|id, route| used.contains(id) || route.gone || route.failing.is_some());
     }
@@ -103,11 +109,11 @@ impl Book {
     }
 
     /// What to send now, at most so many at once; it counts as under way until it is recorded.
-    pub fn due(&mut self, now: SystemTime, at_once: usize) -> Vec<(Key, Arc<Event>)> {
+    pub fn due(&mut self, now: SystemTime, at_once: usize) -> Vec<(Key, Arc<T>)> {
         let mut room =
             at_once.saturating_sub(self.letters.values().filter(|letter| letter.under_way).count());
         let mut due = Vec::new();
-        // Who fails for what one event says is not asked about that one again and again.
+        // Who fails for what one letter says is not asked about that one again and again.
         let mut open: Vec<_> = self.letters.iter_mut().filter(|(_, letter)| letter.is_open()).collect();
         open.sort_by_key(|(_, letter)| letter.tries);
         for (key, letter) in open {
@@ -119,7 +125,7 @@ impl Book {
                 letter.under_way = true;
                 route.under_way += 1;
                 room -= 1;
-                due.push((key.clone(), Arc::clone(&letter.event)));
+                due.push((key.clone(), Arc::clone(&letter.content)));
             }
         }
         due
@@ -133,6 +139,11 @@ impl Book {
         if let Some(letter) = self.letters.get_mut(key) {
             letter.under_way = false;
         }
+    }
+
+    /// If it is wanted again, it goes again.
+    pub fn forget_letter(&mut self, key: &Key) {
+        self.letters.remove(key);
     }
 
     /// Whether how the route fares has changed.
@@ -191,11 +202,17 @@ impl Book {
         late
     }
 
-    /// How many are owed, by subscription.
+    /// What was tried and did not arrive, and why.
+    pub fn failing(&self) -> BTreeMap<Key, String> {
+        let failing = self.letters.iter().filter(|(_, letter)| !letter.delivered);
+        failing.filter_map(|(key, letter)| Some((key.clone(), letter.failing.as_ref()?.1.clone()))).collect()
+    }
+
+    /// How many are owed, by route.
     pub fn waiting(&self) -> BTreeMap<&str, usize> {
         let mut waiting: BTreeMap<_, _> = self.routes.keys().map(|id| (id.as_str(), 0)).collect();
-        for ((subscription, _), _) in self.letters.iter().filter(|(_, letter)| !letter.delivered) {
-            *waiting.entry(subscription.as_str()).or_default() += 1;
+        for ((route, _), _) in self.letters.iter().filter(|(_, letter)| !letter.delivered) {
+            *waiting.entry(route.as_str()).or_default() += 1;
         }
         waiting
     }
@@ -219,10 +236,10 @@ impl Book {
     }
 }
 
-impl Letter {
-    fn new(event: &Event) -> Self {
+impl<T: Clone> Letter<T> {
+    fn new(content: &T) -> Self {
         Self {
-            event: Arc::new(event.clone()),
+            content: Arc::new(content.clone()),
             wanted: true,
             under_way: false,
             delivered: false,
