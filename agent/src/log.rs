@@ -13,8 +13,9 @@ pub enum LogFormat {
 }
 
 /// The Kubernetes client logs whole answers that it cannot parse, and ours hold private keys; what goes
-/// wrong with it is said by those who use it.
-const SILENT: [&str; 2] = ["kube_client=off", "kube_runtime=off"];
+/// wrong with it is said by those who use it. What the watcher of files finds worth telling is that a
+/// directory went that was being watched, as at every swap.
+const SILENT: [&str; 3] = ["kube_client=off", "kube_runtime=off", "notify=warn"];
 
 /// Starts the log. `HOTCERT_LOG` says how much: a bare level is about `program`, the name of its
 /// crate, since what its libraries say at that level would drown it.

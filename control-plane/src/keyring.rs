@@ -115,6 +115,11 @@ impl State {
         Self { stage: Stage::Steady(root), answered: BTreeMap::new(), past: Vec::new() }
     }
 
+    /// Its root came of a rollover, or is about to go in one.
+    pub fn has_rolled_over(&self) -> bool {
+        self.rollover().is_some() || !self.past.is_empty()
+    }
+
     /// The root that signs.
     pub fn signing(&self) -> &RootId {
         match &self.stage {

@@ -8,6 +8,7 @@ use crate::observed::Leaf;
 
 /// Dates are told in seconds, and rounded one way or the other.
 const ROUNDING: Duration = Duration::from_secs(1);
+const REVOKED: &str = "revoked";
 
 /// Which certificate is meant, as far as it was said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,28 +17,35 @@ pub struct Notice {
     pub until: Option<SystemTime>,
     /// Hex, without what is not a digit and without zeros in front.
     pub serial: Option<String>,
+    /// It must not be used any more, however long it would be valid.
+    pub revoked: bool,
 }
 
 impl Notice {
     pub fn new(until: Option<SystemTime>, serial: Option<&str>) -> Self {
-        Self { until, serial: serial.map(plain).filter(|serial| !serial.is_empty()) }
+        let serial = serial.map(plain).filter(|serial| !serial.is_empty());
+        Self { until, serial, revoked: false }
     }
 
     /// Of a request. What cannot be read was not said.
     pub fn parse(words: &str) -> Self {
         let word = |key: &str| words.split_whitespace().find_map(|word| word.strip_prefix(key));
-        Self::new(word("until=").and_then(date::parse), word("serial="))
+        let revoked = words.split_whitespace().any(|word| word == REVOKED);
+        Self { revoked, ..Self::new(word("until=").and_then(date::parse), word("serial=")) }
     }
 
     /// As a request has it.
     pub fn words(&self) -> String {
         let until = self.until.map(|until| format!("until={}", date::seconds(until)));
         let serial = self.serial.as_ref().map(|serial| format!("serial={serial}"));
-        until.into_iter().chain(serial).collect::<Vec<_>>().join(" ")
+        let revoked = self.revoked.then(|| REVOKED.to_owned());
+        until.into_iter().chain(serial).chain(revoked).collect::<Vec<_>>().join(" ")
     }
 
-    /// Why nothing follows from it for this certificate, which was made at `since`.
-    pub fn obsolete(&self, leaf: &Leaf, since: SystemTime, now: SystemTime) -> Option<String> {
+    /// Why nothing follows from it for this certificate, which was made at `since`; `asked`: because somebody
+    /// asked for it, as a notice does. Who announces what is valid for less than a month would otherwise have
+    /// certificates that live for a month replaced without end.
+    pub fn obsolete(&self, leaf: &Leaf, since: SystemTime, asked: bool, now: SystemTime) -> Option<String> {
         let end = date::seconds(leaf.not_after);
         if let Some(until) = self.until
             && leaf.not_after > until.checked_add(ROUNDING).unwrap_or(until)
@@ -61,6 +69,10 @@ impl Notice {
         if self.until.is_none() && self.serial.is_none() && is_young {
             let said = "is in the first half of its life, and the notice does not say which one it means";
             return Some(format!("it is valid until {end}, {said}"));
+        }
+        if asked && is_young && !self.revoked {
+            let said = "it was made on request and is in the first half of its life";
+            return Some(format!("it is valid until {end}, {said}: it is too early to replace it again"));
         }
         None
     }
@@ -87,7 +99,8 @@ mod tests {
 
     #[test]
     fn only_a_notice_about_this_very_certificate_counts() {
-        let obsolete = |words: &str, now| Notice::parse(words).obsolete(&leaf(), at(0), at(now)).is_some();
+        let obsolete =
+            |words: &str, now| Notice::parse(words).obsolete(&leaf(), at(0), false, at(now)).is_some();
         for (words, now, expected) in [
             ("until=1970-01-01T02:46:40Z", 1, false),
             ("until=1970-01-01T02:46:39Z", 1, false),
@@ -106,10 +119,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_made_on_request_is_not_replaced_at_once_for_an_announcement() {
+        let end = "until=1970-01-01T02:46:40Z";
+        let obsolete =
+            |words: &str, asked, now| Notice::parse(words).obsolete(&leaf(), at(0), asked, at(now)).is_some();
+        assert!(!obsolete(end, false, 1) && obsolete(end, true, 1) && !obsolete(end, true, 5_000));
+        assert!(!obsolete(&format!("{end} revoked"), true, 1), "unless it must not be used any more");
+    }
+
+    #[test]
     fn a_notice_comes_back_from_its_words() {
         let notice = Notice::new(Some(at(3600)), Some("00:0A:bc"));
         assert_eq!(notice.words(), "until=1970-01-01T01:00:00Z serial=abc");
         assert_eq!(Notice::parse(&notice.words()), notice);
+        let revoked = Notice { revoked: true, ..notice };
+        assert_eq!(Notice::parse(&revoked.words()), revoked);
         assert_eq!(Notice::parse(&Notice::default().words()), Notice::default());
     }
 }

@@ -77,7 +77,7 @@ pub enum Credential {
 impl Sender {
     /// What it says, once it is proved that it is the one who says it.
     async fn verify(&self, message: &Message<'_>, now: SystemTime) -> Result<Said, Refusal> {
-        let (instance, said) = match &self.form {
+        let (instance, mut said) = match &self.form {
             Form::Standard(verifier) => standard::read(verifier, message, now)?,
             Form::CertificateManager(keys) => certificate_manager::read(keys, message).await?,
             Form::SecretsManager(credential) => {
@@ -90,6 +90,8 @@ impl Sender {
         if instance != self.instance {
             return Err(Refusal::Instance(said::shown(&instance)));
         }
+        let revoked = said.what == What::Revoked;
+        said.about.iter_mut().for_each(|about| about.notice.revoked = revoked);
         Ok(said)
     }
 }

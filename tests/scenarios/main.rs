@@ -15,6 +15,7 @@ mod hostile;
 mod http;
 mod kubernetes;
 mod latency;
+mod managers;
 mod manifests;
 mod messages;
 mod notifications;

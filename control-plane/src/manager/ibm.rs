@@ -2,7 +2,7 @@
 //! for an API key.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
@@ -96,24 +96,42 @@ impl Ibm {
         path: String,
         body: Zeroizing<Vec<u8>>,
     ) -> Result<Answer, ManagerError> {
-        let token = self.token().await?;
-        let call = Call::new(method).at(path).header("accept", "application/json")?;
-        let call = call.header("content-type", "application/json")?;
-        let call = call.header("authorization", &Zeroizing::new(format!("Bearer {}", token.as_str())))?;
-        let answer = self.site.send(call.body(body), WITHIN, MAX_ANSWER).await?;
-        if answer.status == StatusCode::UNAUTHORIZED {
-            // It may have been taken back: the next call asks for another.
-            *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let (token, is_kept) = self.token().await?;
+        let answer = self.call_with(&token, method.clone(), &path, body.clone()).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return accepted(&self.site, answer);
         }
-        accepted(&self.site, answer)
+        // One that was kept may have been taken back.
+        *self.lock() = None;
+        if !is_kept {
+            return accepted(&self.site, answer);
+        }
+        let (token, _) = self.token().await?;
+        accepted(&self.site, self.call_with(&token, method, &path, body).await?)
     }
 
-    async fn token(&self) -> Result<Zeroizing<String>, ManagerError> {
+    async fn call_with(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Answer, ManagerError> {
+        let call = Call::new(method).at(path).header("accept", "application/json")?;
+        let call = call.header("content-type", "application/json")?;
+        let call = call.header("authorization", &Zeroizing::new(format!("Bearer {token}")))?;
+        Ok(self.site.send(call.body(body), WITHIN, MAX_ANSWER).await?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Token>> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// And whether it is one that was kept.
+    async fn token(&self) -> Result<(Zeroizing<String>, bool), ManagerError> {
         let now = Instant::now();
-        if let Some(token) = &*self.token.lock().unwrap_or_else(PoisonError::into_inner)
-            && now < token.until
-        {
-            return Ok(token.text.clone());
+        if let Some(token) = self.lock().as_ref().filter(|token| now < token.until) {
+            return Ok((token.text.clone(), true));
         }
         let call = Call::new(Method::POST).header("content-type", "application/x-www-form-urlencoded")?;
         let call = call.header("accept", "application/json")?.body(token_request(&self.api_key));
@@ -124,8 +142,8 @@ impl Ibm {
         let text = Zeroizing::new(given.access_token);
         let life = Duration::from_secs(given.expires_in.min(24 * 60 * 60)).saturating_sub(MARGIN);
         let token = Token { text: text.clone(), until: now + life };
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
-        Ok(text)
+        *self.lock() = Some(token);
+        Ok((text, false))
     }
 }
 

@@ -92,7 +92,8 @@ pub fn plan<'a>(
         let hint = Notice::parse(&notice.words);
         // A leaf that ends with its root gains nothing by being made anew.
         let is_last = newest.leaf.not_after >= root_end;
-        if is_last || hint.obsolete(&newest.leaf, newest.created_at, now).is_some() {
+        let asked = newest.request.is_some();
+        if is_last || hint.obsolete(&newest.leaf, newest.created_at, asked, now).is_some() {
             course.obsolete.push(("notice", notice.id.clone()));
         }
     }

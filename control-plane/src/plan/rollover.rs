@@ -184,7 +184,8 @@ fn next(standing: &mut Standing<'_>, ring: &Ring, now: SystemTime, plan: &mut Pl
         let verb = "notice".to_owned();
         let root = ring.roots.get(ring.state.signing());
         let obsolete = root.and_then(|root| {
-            Notice::parse(&words).obsolete(&root.leaf(ring.state.signing()), root.not_before, now)
+            let asked = ring.state.has_rolled_over();
+            Notice::parse(&words).obsolete(&root.leaf(ring.state.signing()), root.not_before, asked, now)
         });
         let outcome = match obsolete {
             Some(why) => format!("nothing to do: {why}"),

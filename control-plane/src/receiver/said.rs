@@ -158,13 +158,14 @@ impl Subject {
             Self::Certificate(name) => {
                 let certificate = observed.certificates.get(name)?;
                 let (_, version) = certificate.newest()?;
-                remote.notice.obsolete(&version.leaf, version.created_at, now)
+                let asked = version.request.is_some();
+                remote.notice.obsolete(&version.leaf, version.created_at, asked, now)
             }
             Self::Authority(name) => {
                 let Held::Ring(ring) = &observed.authorities.get(name)?.keyring else { return None };
                 let id = ring.state.signing();
                 let leaf = ring.roots.get(id)?.leaf(id);
-                remote.notice.obsolete(&leaf, leaf.not_before, now)
+                remote.notice.obsolete(&leaf, leaf.not_before, ring.state.has_rolled_over(), now)
             }
         }
     }

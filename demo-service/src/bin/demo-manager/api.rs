@@ -1,0 +1,249 @@
+//! What the manager answers: the parts of IBM's APIs that a certificate is fetched from and brought to, the
+//! same by plain JSON, and what a person has it do.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
+
+use crate::inventory::{Inventory, Version};
+
+const WITHIN: Duration = Duration::from_secs(10);
+const MAX_BODY: usize = 1 << 20;
+const TOKENS: usize = 100;
+const HOUR: u64 = 3600;
+const KEY: &str = "notifications/publicKey";
+
+pub struct Api {
+    inventory: Arc<Inventory>,
+    api_key: Zeroizing<String>,
+    /// The newest last.
+    tokens: Mutex<Vec<String>>,
+    changed: Arc<Notify>,
+}
+
+type Answer = (StatusCode, Value);
+
+#[derive(Deserialize)]
+struct Brought {
+    certificate: String,
+    private_key: String,
+    intermediate: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Plain {
+    data: PlainData,
+}
+
+#[derive(Deserialize)]
+struct PlainData {
+    certificate: String,
+    key: String,
+    chain: Option<String>,
+}
+
+impl Api {
+    pub fn new(inventory: Arc<Inventory>, api_key: Zeroizing<String>, changed: Arc<Notify>) -> Self {
+        Self { inventory, api_key, tokens: Mutex::default(), changed }
+    }
+
+    pub async fn serve(self: Arc<Self>, acceptor: TlsAcceptor, socket: TcpStream) {
+        let Ok(Ok(stream)) = timeout(WITHIN, acceptor.accept(socket)).await else { return };
+        let service = service_fn(move |request| {
+            let api = Arc::clone(&self);
+            async move { Ok::<_, std::convert::Infallible>(api.respond(request).await) }
+        });
+        let http = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(WITHIN)
+            .serve_connection(TokioIo::new(stream), service);
+        let _ = http.await;
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let read = timeout(WITHIN, Limited::new(body, MAX_BODY).collect()).await;
+        let (status, answer) = match read {
+            Ok(Ok(body)) => {
+                let sent = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+                let bearer = sent.and_then(|value| value.strip_prefix("Bearer "));
+                self.answer(&head.method, head.uri.path(), bearer, &body.to_bytes())
+                    .unwrap_or_else(|error| problem(StatusCode::BAD_REQUEST, &format!("{error:#}")))
+            }
+            _ => problem(StatusCode::BAD_REQUEST, "the body is too long, or took too long"),
+        };
+        let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        bearer: Option<&str>,
+        body: &[u8],
+    ) -> anyhow::Result<Answer> {
+        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let is_get = method == Method::GET;
+        match parts.as_slice() {
+            ["identity", "token"] if method == Method::POST => return self.token(body),
+            ["api", "v1", "instances", crn, _, _] if is_get && path.ends_with(KEY) => {
+                let crn = crn.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/").replace("%2f", "/");
+                return Ok(match crn == self.inventory.instance {
+                    true => (StatusCode::OK, json!({"publicKey": self.inventory.public_key()})),
+                    false => problem(StatusCode::NOT_FOUND, "there is no such instance"),
+                });
+            }
+            _ => {}
+        }
+        let has_token = bearer.is_some_and(|token| self.tokens().iter().any(|known| known == token));
+        let has_key = bearer == Some(self.api_key.as_str());
+        let is_plain = matches!(parts.first(), Some(&("plain" | "demo")));
+        if !(has_token || is_plain && has_key) {
+            return Ok(problem(StatusCode::UNAUTHORIZED, "a token is needed, or the API key"));
+        }
+        let id = match parts.as_slice() {
+            ["api", "v2", "secrets", id, ..] | ["demo", "secrets", id, _] | ["plain", id] => *id,
+            _ => return Ok(problem(StatusCode::NOT_FOUND, "not here")),
+        };
+        if !self.inventory.has(id) {
+            return Ok(problem(StatusCode::NOT_FOUND, "there is no such secret"));
+        }
+        let answer = match (method.as_str(), &parts[..]) {
+            ("GET", ["api", "v2", "secrets", _]) => (StatusCode::OK, self.secret(id)?),
+            ("GET", ["api", "v2", "secrets", _, "versions"]) => (StatusCode::OK, self.versions(id)?),
+            ("POST", ["api", "v2", "secrets", _, "versions"]) => {
+                let Brought { certificate, private_key, intermediate } = serde_json::from_slice(body)?;
+                let chain = joined(&certificate, intermediate.as_deref());
+                let key = Zeroizing::new(private_key);
+                (StatusCode::CREATED, metadata(&self.inventory.bring(id, &chain, &key)?))
+            }
+            ("GET", ["plain", _]) => (StatusCode::OK, self.plain(id)?),
+            ("POST", ["plain", _]) => {
+                let Plain { data: PlainData { certificate, key, chain } } = serde_json::from_slice(body)?;
+                let (chain, key) = (joined(&certificate, chain.as_deref()), Zeroizing::new(key));
+                (StatusCode::CREATED, metadata(&self.inventory.bring(id, &chain, &key)?))
+            }
+            ("POST", ["demo", _, _, "rotate"]) => (StatusCode::CREATED, metadata(&self.inventory.make(id)?)),
+            ("POST", ["demo", _, _, "expire"]) => {
+                let newest = self.inventory.numbers(id)?.last().copied();
+                self.inventory.tell(id, |told| told.wanted = newest)?;
+                (StatusCode::ACCEPTED, json!({"version": newest}))
+            }
+            _ => return Ok(problem(StatusCode::METHOD_NOT_ALLOWED, "that is not done here")),
+        };
+        if method == Method::POST {
+            self.changed.notify_one();
+        }
+        Ok(answer)
+    }
+
+    /// IAM: a token for the API key.
+    fn token(&self, form: &[u8]) -> anyhow::Result<Answer> {
+        let is_it =
+            form_urlencoded::parse(form).any(|(name, value)| name == "apikey" && value == *self.api_key);
+        if !is_it {
+            let refused =
+                json!({"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."});
+            return Ok((StatusCode::BAD_REQUEST, refused));
+        }
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes)?;
+        let token = hotcert_agent::hex::hex(&bytes);
+        let mut tokens = self.tokens();
+        tokens.push(token.clone());
+        if tokens.len() > TOKENS {
+            tokens.remove(0);
+        }
+        Ok((StatusCode::OK, json!({"access_token": token, "token_type": "Bearer", "expires_in": HOUR})))
+    }
+
+    fn tokens(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn secret(&self, id: &str) -> anyhow::Result<Value> {
+        let makes = self.inventory.makes(id);
+        let kind = if makes { "private_cert" } else { "imported_cert" };
+        let mut secret = json!({"id": id, "name": id, "secret_type": kind, "versions_total": self.inventory.numbers(id)?.len()});
+        if let Some(version) = self.inventory.newest(id)? {
+            let (leaf, chain) = parted(&version.certificate);
+            secret["certificate"] = leaf.into();
+            if !chain.is_empty() {
+                secret["intermediate"] = chain.into();
+            }
+            secret["private_key"] = version.key.as_str().into();
+            secret["serial_number"] = version.leaf.serial.clone().into();
+            if makes {
+                secret["issuing_ca"] = self.inventory.root().into();
+                secret["ca_chain"] = json!([self.inventory.root()]);
+            }
+        }
+        Ok(secret)
+    }
+
+    fn versions(&self, id: &str) -> anyhow::Result<Value> {
+        let mut versions = Vec::new();
+        for number in self.inventory.numbers(id)? {
+            versions.push(metadata(&self.inventory.version(id, number)?));
+        }
+        Ok(json!({"total_count": versions.len(), "versions": versions}))
+    }
+
+    fn plain(&self, id: &str) -> anyhow::Result<Value> {
+        let Some(version) = self.inventory.newest(id)? else { return Ok(json!({"data": {}})) };
+        let (leaf, chain) = parted(&version.certificate);
+        let mut data = json!({"certificate": leaf, "key": version.key.as_str()});
+        if !chain.is_empty() {
+            data["chain"] = chain.into();
+        }
+        if self.inventory.makes(id) {
+            data["roots"] = self.inventory.root().into();
+        }
+        Ok(json!({ "data": data }))
+    }
+}
+
+fn metadata(version: &Version) -> Value {
+    json!({
+        "id": version.number.to_string(),
+        "serial_number": version.leaf.serial,
+        "sha256": version.leaf.sha256,
+        "expiration_date": humantime::format_rfc3339_seconds(version.leaf.not_after).to_string(),
+    })
+}
+
+fn problem(status: StatusCode, said: &str) -> Answer {
+    (status, json!({"errors": [{"message": said}]}))
+}
+
+fn joined(first: &str, rest: Option<&str>) -> String {
+    let rest = rest.map(|rest| format!("{}\n", rest.trim())).unwrap_or_default();
+    format!("{}\n{rest}", first.trim())
+}
+
+/// The leaf, and what is after it.
+fn parted(chain: &str) -> (&str, &str) {
+    const END: &str = "-----END CERTIFICATE-----";
+    let end = chain.find(END).map_or(chain.len(), |at| at + END.len());
+    let (leaf, rest) = chain.split_at(end);
+    (leaf, rest.trim_start())
+}
