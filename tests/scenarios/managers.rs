@@ -356,7 +356,8 @@ fn whoever_is_killed_at_any_time_nothing_is_lost_and_nothing_rotated_twice() {
             let told = stage.place.home.path().join(format!("manager/secrets/{id}/told.json"));
             serde_json::from_slice::<Value>(&std::fs::read(told).ok()?).ok()
         };
-        (told("kept")?["rotated"] == 17 && told("orders")?["rotated"] == 9).then_some(())
+        let (kept, orders) = (told("kept")?, told("orders")?);
+        (kept["rotated"] == 17 && kept["reimported"] == 17 && orders["rotated"] == 9).then_some(())
     });
     for (name, number) in [("kept", 17), ("orders", 9)] {
         assert_eq!(stage.versions(name).len(), number, "{name}");

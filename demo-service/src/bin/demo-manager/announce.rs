@@ -9,14 +9,15 @@ use hotcert::web::{Call, Site};
 use hyper::Method;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::inventory::{Inventory, Told, Version};
 
 const LOOK: Duration = Duration::from_secs(1);
 const WITHIN: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub struct Announcer {
@@ -26,63 +27,102 @@ pub struct Announcer {
     pub token: Option<Zeroizing<String>>,
     pub thresholds: Vec<Duration>,
     /// Something else is kept now, or wanted.
-    pub changed: Arc<Notify>,
+    pub changed: watch::Receiver<()>,
+}
+
+/// Where something is said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Events,
+    Callback,
 }
 
 /// What is to be said of one certificate.
 #[derive(Debug, PartialEq)]
 enum News {
     Rotated,
-    /// What was reached, and the type of the event.
-    Expiry(String, &'static str),
+    /// Of what was brought.
+    Reimported,
+    /// What was reached, unless it is only that somebody wants it; and the type of the event.
+    Expiry(Option<String>, &'static str),
 }
 
-impl Announcer {
-    pub async fn run(self) {
-        let mut failed: u32 = 0;
-        loop {
-            let pause = match self.round().await {
-                Ok(()) => {
-                    failed = 0;
-                    LOOK
-                }
-                Err(error) => {
-                    crate::say(&json!({"failed": format!("{error:#}")}));
-                    failed = (failed + 1).min(8);
-                    (Duration::from_millis(100) * 2_u32.pow(failed)).min(LONGEST_PAUSE)
-                }
-            };
-            let _ = tokio::time::timeout(pause, async {
-                // What is new does not make those answer who did not.
-                if failed > 0 { std::future::pending().await } else { self.changed.notified().await }
-            })
-            .await;
+impl News {
+    fn way(&self) -> Way {
+        match self {
+            Self::Rotated => Way::Events,
+            Self::Reimported | Self::Expiry(..) => Way::Callback,
         }
     }
 
-    async fn round(&self) -> Result<()> {
-        for id in self.inventory.ids() {
-            let Some(version) = self.inventory.newest(id)? else { continue };
-            for news in news(&version, &self.inventory.told(id)?, &self.thresholds, SystemTime::now()) {
-                match &news {
-                    News::Rotated => {
-                        self.event(id, &version).await?;
-                        if !self.inventory.makes(id) {
-                            self.callback(id, &version, "cert_reimported").await?;
-                        }
-                    }
-                    News::Expiry(_, kind) => self.callback(id, &version, kind).await?,
+    /// Changes what stands there once it was heard.
+    fn heard(self, version: u64, told: &mut Told) {
+        match self {
+            Self::Rotated => told.rotated = version,
+            Self::Reimported => told.reimported = version,
+            Self::Expiry(reached, _) => {
+                if let Some(reached) = reached {
+                    told.expiry = Some((version, reached));
                 }
-                self.inventory.tell(id, |told| match news {
-                    News::Rotated => told.rotated = version.number,
-                    News::Expiry(reached, _) => told.expiry = Some((version.number, reached)),
-                })?;
+                if told.wanted == Some(version) {
+                    told.wanted = None;
+                }
             }
+        }
+    }
+}
+
+impl Announcer {
+    /// Each certificate and each way by itself: whoever does not answer holds up nothing else.
+    pub fn start(self) {
+        let ids: Vec<_> = self.inventory.ids().map(str::to_owned).collect();
+        let announcer = Arc::new(self);
+        for id in ids {
+            for way in [Way::Events, Way::Callback] {
+                tokio::spawn(Arc::clone(&announcer).follow(id.clone(), way));
+            }
+        }
+    }
+
+    async fn follow(self: Arc<Self>, id: String, way: Way) {
+        let mut changed = self.changed.clone();
+        let mut failed: u32 = 0;
+        loop {
+            // What changes from here on wakes it below.
+            changed.mark_unchanged();
+            if let Err(error) = self.round(&id, way).await {
+                crate::say(&json!({"failed": format!("{error:#}"), "of": id}));
+                // What is new does not make those answer who did not.
+                tokio::time::sleep(pause(failed)).await;
+                failed += 1;
+            } else {
+                failed = 0;
+                let _ = tokio::time::timeout(LOOK, async {
+                    if changed.changed().await.is_err() {
+                        std::future::pending().await
+                    }
+                })
+                .await;
+            }
+        }
+    }
+
+    async fn round(&self, id: &str, way: Way) -> Result<()> {
+        let Some(version) = self.inventory.newest(id)? else { return Ok(()) };
+        let (told, is_made) = (self.inventory.told(id)?, self.inventory.makes(id));
+        let news = news(&version, is_made, &told, &self.thresholds, SystemTime::now());
+        for news in news.into_iter().filter(|news| news.way() == way) {
+            match &news {
+                News::Rotated => self.event(id, &version).await?,
+                News::Reimported => self.callback(id, &version, "cert_reimported").await?,
+                News::Expiry(_, kind) => self.callback(id, &version, kind).await?,
+            }
+            self.inventory.tell(id, |told| news.heard(version.number, told))?;
         }
         Ok(())
     }
 
-    /// As Secrets Manager's come through Event Notifications.
+    /// As Secrets Manager's come through Event Notifications. The same to the letter when it is sent again.
     async fn event(&self, id: &str, version: &Version) -> Result<()> {
         let (Some(site), Some(token)) = (&self.events, &self.token) else { return Ok(()) };
         let instance = &self.inventory.instance;
@@ -91,7 +131,7 @@ impl Announcer {
             "id": format!("{id}-{}", version.number),
             "source": instance,
             "type": "com.ibm.cloud.secrets-manager.secret_rotated:automatic",
-            "time": date(SystemTime::now()),
+            "time": date(version.created),
             "datacontenttype": "application/json",
             "data": {
                 "event_type": "com.ibm.cloud.secrets-manager.secret_rotated",
@@ -102,7 +142,7 @@ impl Announcer {
                     "secret_id": id,
                     "secret_name": id,
                     "secret_group_id": "default",
-                    "event_time": date(SystemTime::now()),
+                    "event_time": date(version.created),
                     "secret_expiration": date(version.leaf.not_after),
                     "serial_number": version.leaf.serial,
                 }],
@@ -159,25 +199,40 @@ fn payload(instance: &str, id: &str, version: &Version, kind: &str) -> Value {
     payload
 }
 
+/// After so many failures before this one.
+fn pause(failed: u32) -> Duration {
+    SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(failed)).min(LONGEST_PAUSE)
+}
+
 /// In the order in which it is said.
-fn news(version: &Version, told: &Told, thresholds: &[Duration], now: SystemTime) -> Vec<News> {
+fn news(
+    version: &Version,
+    is_made: bool,
+    told: &Told,
+    thresholds: &[Duration],
+    now: SystemTime,
+) -> Vec<News> {
     let mut news = Vec::new();
     if told.rotated < version.number {
         news.push(News::Rotated);
     }
-    let expiry = if let Ok(past) = now.duration_since(version.leaf.not_after) {
-        Some((format!("expired {}", past.as_secs() / DAY.as_secs()), "cert_expired_reimport_required"))
+    if !is_made && told.reimported < version.number {
+        news.push(News::Reimported);
+    }
+    let (reached, kind) = if let Ok(past) = now.duration_since(version.leaf.not_after) {
+        (Some(format!("expired {}", past.as_secs() / DAY.as_secs())), "cert_expired_reimport_required")
     } else {
         let left = version.leaf.not_after.duration_since(now).unwrap_or_default();
         let reached = thresholds.iter().filter(|threshold| left <= **threshold).min();
         let reached = reached.map(|threshold| format!("{}s", threshold.as_secs()));
-        let wanted = (told.wanted == Some(version.number)).then(|| "wanted".to_owned());
-        reached.or(wanted).map(|reached| (reached, "cert_about_to_expire_reimport_required"))
+        (reached, "cert_about_to_expire_reimport_required")
     };
-    if let Some((reached, kind)) = expiry
-        && told.expiry.as_ref() != Some(&(version.number, reached.clone()))
-    {
-        news.push(News::Expiry(reached, kind));
+    let was_told = |reached: &String| {
+        told.expiry.as_ref().is_some_and(|(number, told)| *number == version.number && told == reached)
+    };
+    let new = reached.filter(|reached| !was_told(reached));
+    if new.is_some() || told.wanted == Some(version.number) {
+        news.push(News::Expiry(new, kind));
     }
     news
 }
@@ -199,45 +254,75 @@ mod tests {
             not_before: UNIX_EPOCH,
             not_after: UNIX_EPOCH + 100 * DAY,
         };
-        Version { number: 3, certificate: String::new(), key: Zeroizing::default(), leaf }
+        let created = UNIX_EPOCH;
+        Version { number: 3, created, certificate: String::new(), key: Zeroizing::default(), leaf }
     }
 
     #[test]
     fn each_thing_is_said_once_and_again_until_it_was_heard() {
         let thresholds = [90, 30, 1].map(|days| DAY * days);
-        let heard = Told { rotated: 3, ..Told::default() };
-        let expiry = |reached: &str| heard.clone().with(reached);
+        let heard = Told { rotated: 3, reimported: 3, ..Told::default() };
+        let expiry = |reached: &str| Told { expiry: Some((3, reached.into())), ..heard.clone() };
         for (day, told, said) in [
-            (5, Told::default(), vec![News::Rotated]),
+            (5, Told::default(), vec![News::Rotated, News::Reimported]),
+            (5, Told { rotated: 3, ..Told::default() }, vec![News::Reimported]),
+            (5, Told { reimported: 3, ..Told::default() }, vec![News::Rotated]),
             (5, heard.clone(), vec![]),
-            (10, heard.clone(), vec![expiring("7776000s")]),
+            (10, heard.clone(), vec![expiring(Some("7776000s"))]),
+            (
+                10,
+                Told { expiry: Some((2, "7776000s".into())), ..heard.clone() },
+                vec![expiring(Some("7776000s"))],
+            ),
             (10, expiry("7776000s"), vec![]),
-            (70, expiry("7776000s"), vec![expiring("2592000s")]),
-            (99, Told::default(), vec![News::Rotated, expiring("86400s")]),
-            (5, Told { wanted: Some(3), ..heard.clone() }, vec![expiring("wanted")]),
-            (5, Told { wanted: Some(3), ..expiry("wanted") }, vec![]),
-            (5, Told { wanted: Some(2), ..heard.clone() }, vec![]),
+            (70, expiry("7776000s"), vec![expiring(Some("2592000s"))]),
+            (99, Told::default(), vec![News::Rotated, News::Reimported, expiring(Some("86400s"))]),
             (102, expiry("86400s"), vec![expired("expired 2")]),
             (102, expiry("expired 2"), vec![]),
         ] {
-            let now = UNIX_EPOCH + DAY * day + Duration::from_secs(1);
-            assert_eq!(news(&version(), &told, &thresholds, now), said, "day {day}, told {told:?}");
+            check(day, told, &thresholds, said);
         }
     }
 
-    impl Told {
-        fn with(mut self, reached: &str) -> Self {
-            self.expiry = Some((3, reached.into()));
-            self
-        }
+    #[test]
+    fn what_somebody_wants_is_said_whatever_was_said_before() {
+        let thresholds = [DAY * 90];
+        let heard = Told { rotated: 3, reimported: 3, wanted: Some(3), ..Told::default() };
+        let reached = Told { expiry: Some((3, "7776000s".into())), ..heard.clone() };
+        check(5, heard.clone(), &thresholds, vec![expiring(None)]);
+        check(10, heard.clone(), &thresholds, vec![expiring(Some("7776000s"))]);
+        check(10, reached, &thresholds, vec![expiring(None)]);
+        check(5, Told { wanted: Some(2), ..heard }, &thresholds, vec![]);
     }
 
-    fn expiring(reached: &str) -> News {
-        News::Expiry(reached.into(), "cert_about_to_expire_reimport_required")
+    /// What is said at that time; and that nothing is, once that was heard.
+    #[track_caller]
+    fn check(day: u32, mut told: Told, thresholds: &[Duration], expected: Vec<News>) {
+        let now = UNIX_EPOCH + DAY * day + Duration::from_secs(1);
+        let said = news(&version(), false, &told, thresholds, now);
+        assert_eq!(said, expected, "day {day}, told {told:?}");
+        said.into_iter().for_each(|news| news.heard(3, &mut told));
+        assert_eq!(news(&version(), false, &told, thresholds, now), [], "day {day}, told {told:?}");
+    }
+
+    #[test]
+    fn what_is_made_here_was_not_brought() {
+        let now = UNIX_EPOCH + DAY;
+        assert_eq!(news(&version(), true, &Told::default(), &[], now), [News::Rotated]);
+    }
+
+    #[test]
+    fn pauses_grow_to_their_longest() {
+        let pauses = [0, 1, 2, 5, 6, 1000].map(|failed| pause(failed).as_millis());
+        assert_eq!(pauses, [250, 500, 1000, 8000, 10_000, 10_000]);
+    }
+
+    fn expiring(reached: Option<&str>) -> News {
+        News::Expiry(reached.map(str::to_owned), "cert_about_to_expire_reimport_required")
     }
 
     fn expired(reached: &str) -> News {
-        News::Expiry(reached.into(), "cert_expired_reimport_required")
+        News::Expiry(Some(reached.to_owned()), "cert_expired_reimport_required")
     }
 
     #[test]

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
@@ -34,7 +34,7 @@ pub struct Api {
     api_key: Zeroizing<String>,
     /// The newest last.
     tokens: Mutex<Vec<String>>,
-    changed: Arc<Notify>,
+    changed: watch::Sender<()>,
 }
 
 type Answer = (StatusCode, Value);
@@ -59,7 +59,7 @@ struct PlainData {
 }
 
 impl Api {
-    pub fn new(inventory: Arc<Inventory>, api_key: Zeroizing<String>, changed: Arc<Notify>) -> Self {
+    pub fn new(inventory: Arc<Inventory>, api_key: Zeroizing<String>, changed: watch::Sender<()>) -> Self {
         Self { inventory, api_key, tokens: Mutex::default(), changed }
     }
 
@@ -144,14 +144,16 @@ impl Api {
             }
             ("POST", ["demo", _, _, "rotate"]) => (StatusCode::CREATED, metadata(&self.inventory.make(id)?)),
             ("POST", ["demo", _, _, "expire"]) => {
-                let newest = self.inventory.numbers(id)?.last().copied();
-                self.inventory.tell(id, |told| told.wanted = newest)?;
+                let Some(newest) = self.inventory.numbers(id)?.last().copied() else {
+                    return Ok(problem(StatusCode::CONFLICT, "there is no version yet"));
+                };
+                self.inventory.tell(id, |told| told.wanted = Some(newest))?;
                 (StatusCode::ACCEPTED, json!({"version": newest}))
             }
             _ => return Ok(problem(StatusCode::METHOD_NOT_ALLOWED, "that is not done here")),
         };
         if method == Method::POST {
-            self.changed.notify_one();
+            self.changed.send_replace(());
         }
         Ok(answer)
     }

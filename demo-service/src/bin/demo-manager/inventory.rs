@@ -38,6 +38,7 @@ pub struct Inventory {
 pub struct Version {
     pub number: u64,
     /// PEM, leaf first.
+    pub created: SystemTime,
     pub certificate: String,
     pub key: Zeroizing<String>,
     pub leaf: Leaf,
@@ -47,11 +48,13 @@ pub struct Version {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Told {
-    /// The version.
+    /// The version, in an event.
     pub rotated: u64,
     /// The version, and what was reached.
+    /// The version, in a callback.
+    pub reimported: u64,
     pub expiry: Option<(u64, String)>,
-    /// A version that somebody wants to be announced as about to expire.
+    /// A version that somebody wants to be announced as about to expire, until it was.
     pub wanted: Option<u64>,
 }
 
@@ -145,7 +148,8 @@ impl Inventory {
         let key = read(&directory, "tls.key")?;
         let key = Zeroizing::new(str::from_utf8(&key)?.to_owned());
         let leaf = Leaf::read(certificate.as_bytes()).context("it holds no certificate")?;
-        Ok(Version { number, certificate, key, leaf })
+        let created = fs::metadata(directory.join("tls.crt"))?.modified()?;
+        Ok(Version { number, created, certificate, key, leaf })
     }
 
     pub fn newest(&self, id: &str) -> Result<Option<Version>> {

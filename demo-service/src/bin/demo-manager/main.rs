@@ -18,7 +18,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use zeroize::Zeroizing;
@@ -110,21 +110,21 @@ async fn run(cli: Cli) -> Result<()> {
         let site = url.as_ref().map(|url| Site::new(url, reach, ca.as_ref().map(|ca| ca.as_slice())));
         site.transpose()
     };
-    let changed = Arc::new(Notify::new());
+    let (change, changed) = watch::channel(());
     let announcer = Announcer {
         inventory: Arc::clone(&inventory),
         callback: site(&cli.callback).context("--callback")?,
         events: site(&cli.events).context("--events")?,
         token: cli.events_token.as_deref().map(secret).transpose()?,
         thresholds: cli.thresholds,
-        changed: Arc::clone(&changed),
+        changed,
     };
-    let api = Arc::new(Api::new(inventory, secret(&cli.api_key)?, changed));
+    let api = Arc::new(Api::new(inventory, secret(&cli.api_key)?, change));
     let acceptor = acceptor(&cli.identity)?;
     let listener =
         TcpListener::bind(cli.listen).await.with_context(|| format!("listening on {}", cli.listen))?;
     say(&json!({"listening": listener.local_addr()?.to_string()}));
-    tokio::spawn(announcer.run());
+    announcer.start();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
