@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -37,8 +38,8 @@ pub struct Inventory {
 #[derive(Clone)]
 pub struct Version {
     pub number: u64,
-    /// PEM, leaf first.
     pub created: SystemTime,
+    /// PEM, leaf first.
     pub certificate: String,
     pub key: Zeroizing<String>,
     pub leaf: Leaf,
@@ -50,9 +51,9 @@ pub struct Version {
 pub struct Told {
     /// The version, in an event.
     pub rotated: u64,
-    /// The version, and what was reached.
     /// The version, in a callback.
     pub reimported: u64,
+    /// The version, and what was reached.
     pub expiry: Option<(u64, String)>,
     /// A version that somebody wants to be announced as about to expire, until it was.
     pub wanted: Option<u64>,
@@ -76,6 +77,12 @@ impl Inventory {
             fs::create_dir_all(state.join("secrets").join(id))
                 .with_context(|| format!("making {}", state.display()))?;
         }
+        // What another process did not finish: keys may be in it.
+        let half = state.join("half");
+        if half.exists() {
+            fs::remove_dir_all(&half).with_context(|| format!("emptying {}", half.display()))?;
+        }
+        fs::create_dir_all(&half).with_context(|| format!("making {}", half.display()))?;
         let directory = state.join("root");
         if !directory.exists() {
             let request = AuthorityRequest {
@@ -84,13 +91,13 @@ impl Inventory {
                 ..AuthorityRequest::default()
             };
             let root = Authority::create(&request, SystemTime::now())?;
-            place(&directory, &[("tls.crt", root.certificate_pem()), ("tls.key", &root.key_pem())])?;
+            place(&half, &directory, &[("tls.crt", root.certificate_pem()), ("tls.key", &root.key_pem())])?;
         }
         let root = Authority::import(&read(&directory, "tls.crt")?, &read(&directory, "tls.key")?)?;
         let directory = state.join("instance");
         if !directory.exists() {
             let key = Zeroizing::new(KeyPair::generate_for(&PKCS_RSA_SHA256)?.serialize_pem());
-            place(&directory, &[("key.pem", &key)])?;
+            place(&half, &directory, &[("key.pem", &key)])?;
         }
         let key = read(&directory, "key.pem")?;
         let signing = KeyPair::from_pem(str::from_utf8(&key)?)?;
@@ -133,6 +140,11 @@ impl Inventory {
         self.state.join("secrets").join(id)
     }
 
+    /// For what is being written.
+    fn half(&self) -> PathBuf {
+        self.state.join("half")
+    }
+
     pub fn numbers(&self, id: &str) -> Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(self.directory(id))? {
@@ -169,12 +181,16 @@ impl Inventory {
         self.add(id, &leaf.certificate_pem, &leaf.key_pem)
     }
 
-    /// One that somebody brings: its key must fit, as a manager would see to.
+    /// One that somebody brings: its key must fit and it must not be over, as a manager would see to.
     pub fn bring(&self, id: &str, certificate: &str, key: &str) -> Result<Version> {
         let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let private = PrivateKeyDer::from_pem_slice(key.as_bytes()).context("the key cannot be read")?;
         CertifiedKey::from_der(chain, private, &provider())
             .context("the key does not fit the certificate")?;
+        let leaf = Leaf::read(certificate.as_bytes()).context("it holds no certificate")?;
+        if leaf.not_after <= SystemTime::now() {
+            bail!("it expired at {}", humantime::format_rfc3339_seconds(leaf.not_after));
+        }
         self.add(id, certificate, key)
     }
 
@@ -182,7 +198,7 @@ impl Inventory {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.numbers(id)?.last().map_or(1, |last| last + 1);
         let directory = self.directory(id).join(number.to_string());
-        place(&directory, &[("tls.crt", certificate), ("tls.key", key)])?;
+        place(&self.half(), &directory, &[("tls.crt", certificate), ("tls.key", key)])?;
         let version = self.version(id, number)?;
         crate::say(
             &json!({"version": number, "of": id, "serial": version.leaf.serial, "sha256": version.leaf.sha256}),
@@ -204,7 +220,7 @@ impl Inventory {
         let mut told = self.told(id)?;
         change(&mut told);
         let directory = self.directory(id);
-        let mut file = tempfile::NamedTempFile::new_in(&directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(self.half())?;
         file.write_all(&serde_json::to_vec(&told)?)?;
         file.as_file().sync_all()?;
         file.persist(directory.join("told.json"))?;
@@ -221,17 +237,77 @@ fn read(directory: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>> {
     Ok(Zeroizing::new(fs::read(&path).with_context(|| format!("reading {}", path.display()))?))
 }
 
-/// A directory of files that nobody else may read, whole or not at all.
-fn place(directory: &Path, files: &[(&str, &str)]) -> Result<()> {
+/// A directory of files that nobody else may read, whole or not at all; `half` is where it is written.
+fn place(half: &Path, directory: &Path, files: &[(&str, &str)]) -> Result<()> {
     let parent = directory.parent().context("it has no place")?;
     fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    let half = tempfile::Builder::new().prefix(".new").tempdir_in(parent)?;
+    let half = tempfile::tempdir_in(half)?;
     for (name, text) in files {
-        let mut file = fs::File::create(half.path().join(name))?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(half.path().join(name))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
     }
+    fs::File::open(half.path())?.sync_all()?;
     fs::rename(half.keep(), directory)?;
     fs::File::open(parent)?.sync_all()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(state: &Path) -> Inventory {
+        let made = [("orders".to_owned(), "orders.shop.svc".to_owned())];
+        Inventory::open(state, "crn:v1:x::", &["payments".to_owned()], &made, YEAR).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_is_there_again_and_what_was_not_finished_is_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let first = open(home.path());
+        first.make("orders").unwrap();
+        first.tell("orders", |told| told.wanted = Some(2)).unwrap();
+        fs::create_dir(first.half().join("killed")).unwrap();
+        fs::write(first.half().join("killed/tls.key"), "a key").unwrap();
+
+        let again = open(home.path());
+        assert_eq!((first.root(), first.public_key()), (again.root(), again.public_key()));
+        assert_eq!(again.numbers("orders").unwrap(), [1, 2]);
+        assert_eq!(again.told("orders").unwrap(), Told { wanted: Some(2), ..Told::default() });
+        assert_eq!(fs::read_dir(again.half()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_what_can_be_used_is_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let inventory = open(home.path());
+        let (one, other) = (inventory.make("orders").unwrap(), inventory.make("orders").unwrap());
+        for (certificate, key, why) in [
+            (one.certificate.as_str(), other.key.as_str(), "does not fit"),
+            ("", one.key.as_str(), "does not fit"),
+            (one.certificate.as_str(), "", "cannot be read"),
+        ] {
+            let refused = inventory.bring("payments", certificate, key).map(drop).unwrap_err();
+            assert!(refused.to_string().contains(why), "{refused:#}");
+        }
+        let request = LeafRequest {
+            common_name: "payments".into(),
+            dns_names: vec!["payments.shop.svc".into()],
+            lifetime: Duration::from_secs(3600),
+            ..LeafRequest::default()
+        };
+        let past = SystemTime::now() - Duration::from_secs(7200);
+        let root = AuthorityRequest {
+            common_name: "another".into(),
+            lifetime: 10 * YEAR,
+            ..AuthorityRequest::default()
+        };
+        let old = Authority::create(&root, past).unwrap().issue(&request, past).unwrap();
+        let refused = inventory.bring("payments", &old.certificate_pem, &old.key_pem).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("it expired at"), "{refused:#}");
+        assert!(inventory.numbers("payments").unwrap().is_empty());
+        assert_eq!(inventory.bring("payments", &one.certificate, &one.key).unwrap().number, 1);
+    }
 }
