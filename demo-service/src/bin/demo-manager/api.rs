@@ -2,7 +2,7 @@
 //! same by plain JSON, and what a person has it do.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand;
 use bytes::Bytes;
@@ -175,7 +175,10 @@ impl Api {
         if tokens.len() > TOKENS {
             tokens.remove(0);
         }
-        Ok((StatusCode::OK, json!({"access_token": token, "token_type": "Bearer", "expires_in": HOUR})))
+        let end = UNIX_EPOCH.elapsed()?.as_secs() + HOUR;
+        let given =
+            json!({"access_token": token, "token_type": "Bearer", "expires_in": HOUR, "expiration": end});
+        Ok((StatusCode::OK, given))
     }
 
     fn tokens(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
@@ -194,6 +197,7 @@ impl Api {
             }
             secret["private_key"] = version.key.as_str().into();
             secret["serial_number"] = version.leaf.serial.clone().into();
+            secret["expiration_date"] = date(version.leaf.not_after).into();
             if makes {
                 secret["issuing_ca"] = self.inventory.root().into();
                 secret["ca_chain"] = json!([self.inventory.root()]);
@@ -227,10 +231,16 @@ impl Api {
 fn metadata(version: &Version) -> Value {
     json!({
         "id": version.number.to_string(),
+        "version": version.number,
+        "created_at": date(version.created),
         "serial_number": version.leaf.serial,
         "sha256": version.leaf.sha256,
-        "expiration_date": humantime::format_rfc3339_seconds(version.leaf.not_after).to_string(),
+        "expiration_date": date(version.leaf.not_after),
     })
+}
+
+fn date(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 fn problem(status: StatusCode, said: &str) -> Answer {
