@@ -301,6 +301,24 @@ fn a_secret_that_was_rotated_in_its_manager_is_fetched_and_served() {
             took[2], took[4]
         );
     }
+    // What is announced a second time changes nothing.
+    let told = stage.place.home.path().join("manager/secrets/orders/told.json");
+    let mut heard = until("it written down that all was heard", || {
+        let heard: Value = serde_json::from_slice(&std::fs::read(&told).ok()?).ok()?;
+        Some(heard).filter(|heard| heard["rotated"] == 6)
+    });
+    stage.manager = None;
+    heard["rotated"] = 5.into();
+    let new = write(&told.with_extension("new"), heard.to_string());
+    std::fs::rename(new, &told).unwrap();
+    stage.start_manager();
+    let again = until("it announced again", || {
+        let said = stage.manager().said();
+        said.into_iter().find(|line| line["sent"] == "secret_rotated" && line["of"] == "orders")
+    });
+    assert_eq!((&again["status"], &again["answer"]["outcome"]), (&200.into(), &"replay".into()));
+    assert_eq!(stage.status("orders")["version"], 6);
+
     // The previous one is at hand, and stays although the manager has another.
     let versions = stage.versions("orders");
     stage.place.said(&["rollback", &certificate("orders")]);
@@ -401,4 +419,13 @@ fn what_is_not_allowed_or_cannot_be_used_changes_nothing() {
         (stage.shown("orders") == newest).then_some(())
     });
     until("it said", || (stage.status("orders")["version"] == 2).then_some(()));
+
+    // A manager that nobody wrote down.
+    let strays = certificate("strays");
+    stage.place.refused(&["issue", &strays, "--manager", "nobody/orders", "--timeout", "1s"]);
+    within(Duration::from_secs(30), "it said that there is no such manager", || {
+        let status = stage.status("strays").to_string();
+        status.contains("name no manager nobody").then_some(())
+    });
+    assert_eq!(stage.versions("orders").len(), 2);
 }
