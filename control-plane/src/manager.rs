@@ -185,6 +185,14 @@ fn tidy(pem: &str) -> String {
     format!("{}\n", pem.replace("\r\n", "\n").trim())
 }
 
+/// The same of a key: none of it is left behind.
+fn tidy_key(pem: &str) -> Zeroizing<String> {
+    let mut tidy = Zeroizing::new(String::with_capacity(pem.len() + 1));
+    pem.trim().chars().filter(|c| *c != '\r').for_each(|c| tidy.push(c));
+    tidy.push('\n');
+    tidy
+}
+
 /// The leaf, and what is after it.
 fn parted(chain: &str) -> (&str, &str) {
     const END: &str = "-----END CERTIFICATE-----";

@@ -54,7 +54,7 @@ pub struct Outside {
     /// By name. `None`: whoever looks here has none, and leaves that to the controller.
     pub managers: Option<Arc<BTreeSet<String>>>,
     /// What was fetched last.
-    pub fetched: BTreeMap<ObjectName, Fetched>,
+    pub fetched: Arc<BTreeMap<ObjectName, Fetched>>,
     /// Errands that are done and were not written down yet.
     pub done: BTreeSet<Key>,
     /// Those that were tried in vain, and why.

@@ -35,7 +35,7 @@ pub struct Porter {
     known: Arc<BTreeSet<String>>,
     managers: BTreeMap<String, Arc<Manager>>,
     book: Book<Errand>,
-    fetched: BTreeMap<ObjectName, Fetched>,
+    fetched: Arc<BTreeMap<ObjectName, Fetched>>,
     shelf: Shelf,
     results: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     counts: Counts,
@@ -122,7 +122,7 @@ impl Porter {
             known: Arc::default(),
             managers: BTreeMap::new(),
             book: Book::default(),
-            fetched: BTreeMap::new(),
+            fetched: Arc::default(),
             shelf: Shelf::default(),
             results: mpsc::channel(AT_ONCE),
             counts,
@@ -157,7 +157,7 @@ impl Porter {
         }
         Outside {
             managers: (!self.idle).then(|| Arc::clone(&self.known)),
-            fetched: self.fetched.clone(),
+            fetched: Arc::clone(&self.fetched),
             done: self.book.delivered(),
             failing: self.book.failing(),
         }
@@ -171,11 +171,14 @@ impl Porter {
             if let Action::Keep { certificate, fingerprint, .. } = action
                 && self.shelf.get(certificate, *fingerprint).is_none()
             {
-                self.fetched.remove(certificate);
+                Arc::make_mut(&mut self.fetched).remove(certificate);
             }
         }
-        let fetched = &mut self.fetched;
-        fetched.retain(|certificate, _| observed.certificates.contains_key(certificate));
+        if !self.fetched.keys().all(|certificate| observed.certificates.contains_key(certificate)) {
+            let fetched = Arc::make_mut(&mut self.fetched);
+            fetched.retain(|certificate, _| observed.certificates.contains_key(certificate));
+        }
+        let fetched = &self.fetched;
         self.shelf.retain(|certificate| {
             let (known, found) = (observed.certificates.get(certificate), fetched.get(certificate));
             let is_kept = |versions: &BTreeMap<u64, Arc<observed::Version>>, found: &Fetched| {
@@ -193,7 +196,8 @@ impl Porter {
     pub fn send<S: Store>(&mut self, store: &Arc<S>, now: SystemTime) {
         for (key, errand) in self.book.due(now, AT_ONCE) {
             let Some(manager) = self.managers.get(&key.0).map(Arc::clone) else {
-                self.book.recall(&key);
+                let why = "there is no such manager any more".to_owned();
+                self.book.record(&key, &Outcome::Failed { why, after: None, of_all: true }, now);
                 continue;
             };
             let (results, store) = (self.results.0.clone(), Arc::clone(store));
@@ -224,7 +228,7 @@ impl Porter {
                 if let (Some(Found { fingerprint, roots, kept }), Task::Fetch { occasion }) = (found, task) {
                     let fetched =
                         Fetched { from: with.clone(), occasion: occasion.clone(), fingerprint, roots };
-                    self.fetched.insert(certificate.clone(), fetched);
+                    Arc::make_mut(&mut self.fetched).insert(certificate.clone(), fetched);
                     self.shelf.put(certificate.clone(), fingerprint, kept);
                 }
                 (Outcome::Delivered, "done")

@@ -190,7 +190,12 @@ pub(super) async fn rotate_and_wait<D: Desk>(
     session.desk.ask(&About::Certificate(name.clone()), "rotate", &id, "").await?;
     follow(session, name, timeout, |status| {
         let answered = status.answered.as_ref().and_then(|answered| answered.rotate.as_ref()) == Some(&id);
-        if answered { served(status) } else { Progress::Waits("a new leaf".into()) }
+        let failing = status.conditions.iter().find(|condition| condition.r#type == "Failing");
+        match failing {
+            _ if answered => served(status),
+            Some(failing) => Progress::Waits(format!("{}: {}", failing.reason, failing.message)),
+            None => Progress::Waits("a new leaf".into()),
+        }
     })
     .await
 }

@@ -7,7 +7,9 @@ use hyper::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{MAX_ANSWER, ManagerError, Version, WITHIN, Wiped, accepted, parted, place, tidy, wiped};
+use super::{
+    MAX_ANSWER, ManagerError, Version, WITHIN, Wiped, accepted, parted, place, tidy, tidy_key, wiped,
+};
 use crate::notifications::Headers;
 use crate::web::{Answer, Call, Site};
 
@@ -59,7 +61,7 @@ impl Https {
             certificate.push_str(&tidy(&chain));
         }
         let roots = roots.as_deref().and_then(text).map(|roots| tidy(&roots));
-        Ok(Version { certificate, key: Zeroizing::new(tidy(&key)), roots })
+        Ok(Version { certificate, key: tidy_key(&key), roots })
     }
 
     pub async fn bring(&self, id: &str, version: &Version) -> Result<(), ManagerError> {

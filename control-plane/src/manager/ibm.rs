@@ -13,7 +13,7 @@ use serde_json::json;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::{MAX_ANSWER, ManagerError, Version, WITHIN, accepted, parted, place, tidy, wiped};
+use super::{MAX_ANSWER, ManagerError, Version, WITHIN, accepted, parted, place, tidy, tidy_key, wiped};
 use crate::web::{Answer, Call, Site};
 
 /// Where tokens are had, unless the settings say otherwise.
@@ -77,7 +77,7 @@ impl Ibm {
         }
         roots.dedup();
         let roots = (!roots.is_empty()).then(|| roots.concat());
-        Ok(Version { certificate, key: Zeroizing::new(tidy(&key)), roots })
+        Ok(Version { certificate, key: tidy_key(&key), roots })
     }
 
     pub async fn bring(&self, id: &str, version: &Version) -> Result<(), ManagerError> {

@@ -37,7 +37,7 @@ impl Scene {
         let Task::Fetch { occasion } = self.errand().task else { panic!("nothing is to be fetched") };
         let roots = BTreeSet::from([root_id(OLD)]);
         let found = Fetched { from: manager(), occasion, fingerprint: fingerprint(number), roots };
-        self.observed.outside.fetched.insert(name(), found);
+        Arc::make_mut(&mut self.observed.outside.fetched).insert(name(), found);
     }
 
     /// The one that is wanted.
