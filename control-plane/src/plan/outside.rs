@@ -117,6 +117,10 @@ fn look(
 ) -> Option<Action> {
     let from = &settings.manager;
     if !is_known(outside, from, step.certificate, course) {
+        if step.certificate.versions.is_empty() {
+            let said = "the controller fetches it: one has to run, with this manager in its --notifications";
+            course.problem.get_or_insert(("WaitingForManager", said.into()));
+        }
         return None;
     }
     let asked = ["rotate", "notice"].into_iter().find_map(|verb| Some((verb, step.open(verb)?.id.clone())));

@@ -19,7 +19,7 @@ use crate::resource::{
 /// most are seen within this, and all is said at once.
 const MEANWHILE: Duration = Duration::from_secs(2);
 /// Reasons that are part of how things go.
-const PASSING: [&str; 2] = ["WaitingForTrust", "Deleting"];
+const PASSING: [&str; 3] = ["WaitingForTrust", "WaitingForManager", "Deleting"];
 /// How many of those who hold a step the status names.
 const NAMED: usize = 20;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::scene::{OLD, Scene, name};
 use super::*;
 use crate::book::Key;
-use crate::observed::Fetched;
+use crate::observed::{Fetched, Published};
 use crate::resource::ManagerRef;
 
 fn manager() -> ManagerRef {
@@ -161,6 +161,11 @@ fn who_knows_no_managers_leaves_them_to_the_controller() {
         assert_eq!((scene.does(), scene.errands()), (vec![], vec![]));
         assert!(scene.condition("Failing").is_none());
     }
+    let mut new = Scene::fetched();
+    new.observed.outside.managers = None;
+    new.certificate().versions.clear();
+    new.certificate().published = Published::Absent;
+    assert_eq!(new.condition("Ready").unwrap().1, "WaitingForManager");
 }
 
 #[test]
