@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use hotcert::resource::ServiceCertificate;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kit::agent::{Agent, Launch, program};
 use kit::app::App;
@@ -13,10 +14,12 @@ use kit::client::{Curl, SERVER, both, served};
 use kit::kube::{Account, ApiServer, SYSTEM};
 use kit::pki::{Credentials, Pair, Pki, serial, write};
 use kit::{until, within};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::managers::Manager;
 
 const AUTHORITY: &str = "root-demo-shop";
 const PROOF: u16 = 9643;
@@ -297,4 +300,68 @@ fn an_announcement_from_outside_rotates_and_what_became_of_it_is_announced() {
     });
     let status = cluster.json(&["status"]).to_string();
     assert!(status.contains("\"told\"") && status.contains("all/nobody"), "{status}");
+}
+
+#[test]
+fn what_a_manager_keeps_is_fetched_into_the_cluster_and_what_is_signed_in_it_is_brought_there() {
+    let cluster = Cluster::start();
+    let pki = Pki::default();
+    let volume = pki.volume(SERVER);
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    let home = cluster.home.path();
+    let ca = write(&home.join("roots.crt"), pki.roots());
+    let mut manager = Command::new(program("demo-manager"));
+    manager.arg("--state").arg(home.join("manager")).arg("--identity").arg(&volume.path);
+    manager
+        .arg("--api-key")
+        .arg(write(&home.join("api.key"), "an-api-key"))
+        .args(["--listen", "127.0.0.1:0"]);
+    let manager = Manager::start({
+        manager.args(["--keep", "payments", "--make", "orders=orders.shop.svc"]);
+        manager
+    });
+    let url = format!("https://localhost:{}", manager.port());
+    let settings = json!({"managers": [{
+        "name": "demo", "kind": "ibm-secrets-manager", "url": url, "iamUrl": format!("{url}/identity/token"),
+        "apiKey": "api.key", "ca": "roots.crt", "allowNetworks": ["127.0.0.0/8", "::1"], "allow": {"shop": ["*"]},
+    }]});
+    let settings = write(&home.join("notifications.yaml"), settings.to_string());
+    let launch = Launch::controller(&cluster.account.kubeconfig).args(["--namespace", SYSTEM]);
+    let _controller = launch.args(["--notifications".as_ref(), settings.as_path()]).start();
+
+    cluster.said(&["issue", "shop/mtls-demo-orders", "--manager", "demo/orders"]);
+    let orders = cluster.service("orders");
+    let first = cluster.shown(&orders);
+    let curl = Curl::new(&format!("{url}/demo/secrets/orders/rotate")).args(["--ipv4", "-X", "POST"]);
+    let curl = curl.args(["-H", "authorization: Bearer an-api-key", "--cacert"]).args([ca]);
+    assert_eq!(curl.run().answer.status, 201);
+    // It returns when the pod was seen to serve it, by somebody whom the pod does not let in.
+    cluster.said(&["rotate", "shop/mtls-demo-orders"]);
+    assert_ne!(cluster.shown(&orders), first);
+    let status = |name: &str| {
+        let fleet = cluster.json(&["status"]);
+        let certificates = fleet["certificates"].as_array().unwrap();
+        certificates.iter().find(|one| one["name"] == name).unwrap()["status"].clone()
+    };
+    let seen = status("mtls-demo-orders");
+    assert_eq!((&seen["version"], &seen["served"]["serving"]), (&json!(2), &json!(1)), "{seen:#}");
+
+    let certificates = cluster.server.api::<ServiceCertificate>("shop");
+    let change = Patch::Merge(json!({"spec": {"manager": {"name": "demo", "id": "payments"}}}));
+    let how = PatchParams::default();
+    cluster.server.run(certificates.patch("mtls-demo-payments", &how, &change)).unwrap();
+    let brought = until("the leaf brought", || {
+        Some(status("mtls-demo-payments")["imported"].clone()).filter(|imported| !imported.is_null())
+    });
+    assert_eq!(brought["sha256"], status("mtls-demo-payments")["sha256"]);
+    let there = std::fs::read(home.join("manager/secrets/payments/1/tls.crt")).unwrap();
+    assert_eq!(brought["sha256"], hotcert::observed::Leaf::read(&there).unwrap().sha256);
+    // One that nobody would sign and nobody keeps is refused where it is written.
+    let nothing = json!({
+        "apiVersion": "hotcert.dev/v1alpha1", "kind": "ServiceCertificate",
+        "metadata": {"name": "mtls-demo-x"}, "spec": {"history": 3},
+    });
+    let (nothing, how) = (serde_json::from_value(nothing).unwrap(), PostParams::default());
+    let refused = cluster.server.run(certificates.create(&how, &nothing)).unwrap_err().to_string();
+    assert!(refused.contains("at least one schema (anyOf), spec.authority: Required value"), "{refused}");
 }

@@ -3,7 +3,7 @@
 //! brought back; or rotated in the manager, announced, fetched and served.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ const TOKEN: &str = "a-token-that-nobody-guesses";
 const LOCAL: &str = "allowNetworks: [127.0.0.0/8, '::1']";
 
 /// The manager as a program.
-struct Manager {
+pub struct Manager {
     child: Child,
     said: Arc<Mutex<Vec<Value>>>,
 }
@@ -119,20 +119,7 @@ impl Stage {
             .arg(settings.join("token"));
         // Leaves are younger than that here: what is announced is what a test wants.
         manager.args(["--thresholds", "1h"]).arg("--ca").arg(settings.join("ca.crt"));
-        let mut child = manager.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let said: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let says = Arc::clone(&said);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                says.lock().unwrap().push(serde_json::from_str(&line).unwrap());
-            }
-        });
-        let manager = Manager { child, said };
-        until("the manager listens", || {
-            manager.said().iter().any(|line| !line["listening"].is_null()).then_some(())
-        });
-        self.manager = Some(manager);
+        self.manager = Some(Manager::start(manager));
     }
 
     fn manager(&self) -> &Manager {
@@ -199,6 +186,30 @@ impl Stage {
 }
 
 impl Manager {
+    /// `demo-manager` with its arguments.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let says = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                says.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
+        let manager = Self { child, said };
+        manager.port();
+        manager
+    }
+
+    /// Waits until it listens.
+    pub fn port(&self) -> u16 {
+        let address = until("the manager listens", || {
+            self.said().iter().find_map(|line| line["listening"].as_str()?.parse::<SocketAddr>().ok())
+        });
+        address.port()
+    }
+
     fn said(&self) -> Vec<Value> {
         self.said.lock().unwrap().clone()
     }
