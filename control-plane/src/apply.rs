@@ -97,7 +97,12 @@ impl<S: Store> Applier<S> {
             Action::Publish { certificate, secret, version, roots, revision, over } => {
                 let Kept { certificate: chain, key, bundle: own, .. } =
                     self.store.kept(certificate, *version).await?;
-                let bundle = match own {
+                // Of one that an authority signs now, its roots are what counts.
+                let is_fetched = observed
+                    .certificates
+                    .get(certificate)
+                    .is_some_and(|certificate| certificate.spec.authority.is_empty());
+                let bundle = match own.filter(|_| is_fetched) {
                     Some(own) => own,
                     None => bundle(self.keyring_of(certificate, observed).await?.as_ref(), roots)?,
                 };

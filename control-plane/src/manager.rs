@@ -70,6 +70,8 @@ pub enum ManagerError {
     NotAllowed { namespace: String, id: String },
     #[error("nothing is brought to this manager: its settings name no address for it (put)")]
     NoWayIn,
+    #[error("no token is had for the API key: {0}")]
+    NoToken(Box<ManagerError>),
     #[error("it sends no root to be trusted: name a file with the roots (trust) in its settings")]
     NoRoots,
 }
@@ -78,14 +80,11 @@ impl ManagerError {
     /// It would have come to the same with any certificate.
     pub fn is_of_all(&self) -> bool {
         match self {
-            Self::Web(_) => true,
+            Self::Web(_) | Self::NoToken(_) => true,
             Self::Refused { status, .. } => {
                 status.is_server_error()
                     || status.is_redirection()
-                    || matches!(
-                        *status,
-                        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
-                    )
+                    || matches!(*status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
             }
             _ => false,
         }
@@ -95,6 +94,7 @@ impl ManagerError {
     pub fn after(&self) -> Option<Duration> {
         match self {
             Self::Refused { after, .. } => *after,
+            Self::NoToken(cause) => cause.after(),
             _ => None,
         }
     }
@@ -118,11 +118,15 @@ impl Manager {
     /// the writing down here must not make another.
     pub async fn bring(&self, namespace: &str, id: &str, version: &Version) -> Result<(), ManagerError> {
         self.allows(namespace, id)?;
-        match self.kind.fetch(id).await {
-            Ok(there) if there.has_leaf_of(version) => return Ok(()),
-            Err(error) if error.is_of_all() => return Err(error),
-            // There may be none yet, or one without a key.
-            Ok(_) | Err(_) => {}
+        let there = match self.kind.certificate(id).await {
+            Err(ManagerError::Refused { status: StatusCode::NOT_FOUND, .. }) => None,
+            there => there?,
+        };
+        let leaf = |pem: &str| Leaf::read(pem.as_bytes()).map(|leaf| leaf.sha256);
+        if there
+            .is_some_and(|there| leaf(&there).is_some_and(|there| Some(there) == leaf(&version.certificate)))
+        {
+            return Ok(());
         }
         match &self.kind {
             Kind::Ibm(ibm) => ibm.bring(id, version).await,
@@ -130,7 +134,8 @@ impl Manager {
         }
     }
 
-    fn allows(&self, namespace: &str, id: &str) -> Result<(), ManagerError> {
+    /// Whether a certificate of this namespace may have this id.
+    pub fn allows(&self, namespace: &str, id: &str) -> Result<(), ManagerError> {
         let ids = [namespace, ALL].into_iter().filter_map(|namespace| self.allow.get(namespace));
         if ids.flatten().any(|pattern| pattern.matches(id)) {
             return Ok(());
@@ -146,12 +151,13 @@ impl Kind {
             Self::Https(https) => https.fetch(id).await,
         }
     }
-}
 
-impl Version {
-    fn has_leaf_of(&self, other: &Self) -> bool {
-        let leaf = |version: &Self| Leaf::read(version.certificate.as_bytes()).map(|leaf| leaf.sha256);
-        leaf(self).is_some_and(|own| leaf(other) == Some(own))
+    /// Of the version that counts there; its key need not be given away for that.
+    async fn certificate(&self, id: &str) -> Result<Option<String>, ManagerError> {
+        match self {
+            Self::Ibm(ibm) => ibm.certificate(id).await,
+            Self::Https(https) => https.certificate(id).await,
+        }
     }
 }
 
@@ -212,6 +218,12 @@ fn wiped(body: Value) -> Zeroizing<Vec<u8>> {
 
 /// JSON with a key in it.
 struct Wiped(Value);
+
+impl Wiped {
+    fn text(&self, pointer: &str) -> Option<String> {
+        self.0.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
+    }
+}
 
 impl Drop for Wiped {
     fn drop(&mut self) {

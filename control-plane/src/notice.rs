@@ -71,8 +71,8 @@ impl Notice {
             return Some(format!("it is valid until {end}, {said}"));
         }
         if asked && is_young && !self.revoked {
-            let said = "it was made on request and is in the first half of its life";
-            return Some(format!("it is valid until {end}, {said}: it is too early to replace it again"));
+            let said = "it was replaced before its time and is in the first half of its life";
+            return Some(format!("it is valid until {end}, {said}: it is too early for another"));
         }
         None
     }

@@ -173,7 +173,7 @@ fn follow_every(pause: Duration, path: PathBuf, counts: Counts) -> watch::Receiv
     let (first, mut seen) = Notifications::read_with(&path);
     counts.refused.set(first.is_err().into());
     let first = first.unwrap_or_else(|error| {
-        warn!("nobody is told anything, and nobody listened to, until the settings are right: {error}");
+        warn!("nobody is told anything, nobody listened to and no manager known until the settings are right: {error}");
         Notifications::default()
     });
     info!(settings = %path.display(), subscriptions = first.subscriptions.len(), "notifications");

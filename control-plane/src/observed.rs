@@ -253,9 +253,13 @@ pub struct Foreign {
 }
 
 impl Fetched {
-    /// It was kept as this version.
-    pub fn is(&self, version: &Version) -> bool {
-        version.fingerprint == self.fingerprint && version.roots.as_ref() == Some(&self.roots)
+    /// It is what was made last, so it is nothing new. While an earlier version is served again, only another
+    /// leaf is: what was gone back from must not come back with a bundle that was edited.
+    pub fn is_known(&self, certificate: &Certificate) -> bool {
+        let is_back = certificate.newest().is_some_and(|(_, newest)| newest.copy_of.is_some());
+        certificate.latest_made().is_some_and(|(_, latest)| {
+            latest.fingerprint == self.fingerprint && (is_back || latest.roots.as_ref() == Some(&self.roots))
+        })
     }
 }
 
@@ -307,6 +311,12 @@ impl Certificate {
             .rev()
             .find(|(_, version)| is_it(version))
             .map(|(number, version)| (*number, version.as_ref()))
+    }
+
+    /// The newest that is no copy of another.
+    pub fn latest_made(&self) -> Option<(u64, &Version)> {
+        let made = self.versions.iter().rev().find(|(_, version)| version.copy_of.is_none());
+        made.map(|(number, version)| (*number, version.as_ref()))
     }
 
     pub fn newest(&self) -> Option<(u64, &Version)> {

@@ -231,6 +231,10 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
             }
             None => lifecycle::plan(name, certificate, settings.get(name), standing, now, &mut plan),
         };
+        if certificate.spec.manager.is_some() {
+            // Also while nothing can be done: what is known of it is not forgotten.
+            course.imported.clone_from(&certificate.status.imported);
+        }
         if let Some(Ok(settings)) = settings.get(name) {
             let step = Step { name, certificate, now };
             outside::brought(&observed.outside, &step, settings, &mut course, &mut plan);

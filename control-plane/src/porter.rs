@@ -15,14 +15,16 @@ use rustls_pki_types::UnixTime;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
+use crate::authority::Usage;
 use crate::book::{Book, Key, Outcome};
 use crate::facts;
 use crate::keyring::RootId;
 use crate::manager::{Manager, ManagerError, Version};
 use crate::notifications::Notifications;
-use crate::observed::{self, Fetched, Fingerprint, Leaf, ObjectName, Observed, Outside};
+use crate::observed::{Fetched, Fingerprint, Leaf, ObjectName, Observed, Outside};
 use crate::plan::{Action, Errand, Plan, Task};
 use crate::preflight::{self, Judged};
+use crate::resource::Naming;
 use crate::store::{Kept, Store, StoreError};
 
 /// Errands under way at the same time.
@@ -35,6 +37,8 @@ pub struct Porter {
     known: Arc<BTreeSet<String>>,
     managers: BTreeMap<String, Arc<Manager>>,
     book: Book<Errand>,
+    /// Those with an errand under way. Each has one at a time: two would overtake each other.
+    busy: BTreeMap<ObjectName, Key>,
     fetched: Arc<BTreeMap<ObjectName, Fetched>>,
     shelf: Shelf,
     results: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
@@ -70,8 +74,8 @@ enum ErrandError {
     Refused(String),
     #[error("{0}")]
     Store(#[from] StoreError),
-    #[error("another version was published meanwhile")]
-    Overtaken,
+    #[error("version {0} is no longer what was published as it")]
+    Replaced(u64),
 }
 
 /// By manager, of which there are as many as a person wrote down.
@@ -122,6 +126,7 @@ impl Porter {
             known: Arc::default(),
             managers: BTreeMap::new(),
             book: Book::default(),
+            busy: BTreeMap::new(),
             fetched: Arc::default(),
             shelf: Shelf::default(),
             results: mpsc::channel(AT_ONCE),
@@ -149,6 +154,14 @@ impl Porter {
                 let (before, now) = (self.managers.get(name), settings.managers.get(name));
                 matches!((before, now), (Some(before), Some(now)) if before.is_like(now))
             });
+            if !self.fetched.is_empty() {
+                // What came from one that was written anew is to be fetched anew.
+                let (before, now) = (&self.managers, &settings.managers);
+                Arc::make_mut(&mut self.fetched).retain(|_, fetched| {
+                    let (before, now) = (before.get(&fetched.from.name), now.get(&fetched.from.name));
+                    matches!((before, now), (Some(before), Some(now)) if before.is_like(now))
+                });
+            }
             self.managers.clone_from(&settings.managers);
             self.known = Arc::new(self.managers.keys().cloned().collect());
         }
@@ -165,7 +178,13 @@ impl Porter {
 
     /// What the plan wants now, which was made of this look.
     pub fn want(&mut self, plan: &Plan, observed: &Observed) {
-        self.book.want(plan.errands.iter().map(|errand| (errand.key(), errand)));
+        let busy = &self.busy;
+        let errands = plan.errands.iter().map(|errand| (errand.key(), errand));
+        self.book.want(
+            errands.filter(|(key, errand)| {
+                busy.get(&errand.certificate).is_none_or(|under_way| under_way == key)
+            }),
+        );
         for action in &plan.actions {
             // Then it is to be fetched again.
             if let Action::Keep { certificate, fingerprint, .. } = action
@@ -174,17 +193,17 @@ impl Porter {
                 Arc::make_mut(&mut self.fetched).remove(certificate);
             }
         }
-        if !self.fetched.keys().all(|certificate| observed.certificates.contains_key(certificate)) {
-            let fetched = Arc::make_mut(&mut self.fetched);
-            fetched.retain(|certificate, _| observed.certificates.contains_key(certificate));
+        let is_of_use = |(certificate, fetched): (&ObjectName, &Fetched)| {
+            let spec = observed.certificates.get(certificate).map(|certificate| &certificate.spec);
+            spec.is_some_and(|spec| spec.authority.is_empty() && spec.manager.as_ref() == Some(&fetched.from))
+        };
+        if !self.fetched.iter().all(is_of_use) {
+            Arc::make_mut(&mut self.fetched).retain(|certificate, fetched| is_of_use((certificate, fetched)));
         }
         let fetched = &self.fetched;
         self.shelf.retain(|certificate| {
             let (known, found) = (observed.certificates.get(certificate), fetched.get(certificate));
-            let is_kept = |versions: &BTreeMap<u64, Arc<observed::Version>>, found: &Fetched| {
-                versions.values().any(|version| found.is(version))
-            };
-            matches!((known, found), (Some(known), Some(found)) if !is_kept(&known.versions, found))
+            matches!((known, found), (Some(known), Some(found)) if !found.is_known(known))
         });
     }
 
@@ -200,6 +219,7 @@ impl Porter {
                 self.book.record(&key, &Outcome::Failed { why, after: None, of_all: true }, now);
                 continue;
             };
+            self.busy.insert(errand.certificate.clone(), key.clone());
             let (results, store) = (self.results.0.clone(), Arc::clone(store));
             tokio::spawn(async move {
                 let result = run(&errand, &manager, store.as_ref()).await;
@@ -217,6 +237,7 @@ impl Porter {
 
     fn record(&mut self, done: Done) {
         let Done { key, errand, manager, result } = done;
+        self.busy.remove(&errand.certificate);
         // What another address answered says nothing about this one.
         if !self.managers.get(&key.0).is_some_and(|now| now.is_like(&manager)) {
             self.book.recall(&key);
@@ -266,12 +287,14 @@ async fn run(errand: &Errand, manager: &Manager, store: &impl Store) -> Result<O
     match task {
         Task::Fetch { .. } => {
             let (version, bundle) = manager.fetch(namespace, id).await?;
-            judge(version, bundle, SystemTime::now()).map(Some)
+            let kind = certificate.name.parse::<Naming>().ok().and_then(|naming| naming.kind.usage());
+            let serves = kind.is_none_or(|usage| usage != Usage::ClientOnly);
+            judge(version, bundle, serves, SystemTime::now()).map(Some)
         }
         Task::Bring { version, sha256 } => {
             let Kept { certificate, key, .. } = store.kept(certificate, *version).await?;
             if Leaf::read(certificate.as_bytes()).is_none_or(|leaf| leaf.sha256 != *sha256) {
-                return Err(ErrandError::Overtaken);
+                return Err(ErrandError::Replaced(*version));
             }
             manager.bring(namespace, id, &Version { certificate, key, roots: None }).await?;
             Ok(None)
@@ -280,9 +303,9 @@ async fn run(errand: &Errand, manager: &Manager, store: &impl Store) -> Result<O
 }
 
 /// As an agent would, before anything is kept of it.
-fn judge(version: Version, bundle: String, now: SystemTime) -> Result<Found, ErrandError> {
+fn judge(version: Version, bundle: String, serves: bool, now: SystemTime) -> Result<Found, ErrandError> {
     let Version { certificate, key, .. } = version;
-    let judged = preflight::judge(certificate.as_bytes(), key.as_bytes(), bundle.as_bytes(), false, now);
+    let judged = preflight::judge(certificate.as_bytes(), key.as_bytes(), bundle.as_bytes(), serves, now);
     let judged = judged.map_err(|rejection| ErrandError::Refused(rejection.to_string()))?;
     let root = root_of(&judged, now)
         .ok_or_else(|| ErrandError::Refused("none of the roots that came with it verifies it".to_owned()))?;

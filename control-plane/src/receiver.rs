@@ -325,7 +325,7 @@ impl<S: Store> Receiver<S> {
         let mut asked = Vec::new();
         let mut strangers = Vec::new();
         for about in &said.about {
-            let subjects = match sender.subjects(about, &observed) {
+            let subjects = match sender.subjects(about, &observed, &settings.managers) {
                 Ok(subjects) => subjects,
                 Err(names) => {
                     strangers.extend(names);

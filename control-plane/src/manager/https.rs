@@ -44,15 +44,11 @@ pub struct Pointers {
 
 impl Https {
     pub async fn fetch(&self, id: &str) -> Result<Version, ManagerError> {
-        let answer = self.get.send(id, Zeroizing::default()).await?;
-        let shown = || self.get.site.shown();
-        let value: Value = serde_json::from_slice(&answer.body)
-            .map_err(|error| ManagerError::Malformed { site: shown(), cause: place(&error) })?;
-        let value = Wiped(value);
-        let text = |pointer: &str| value.0.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let value = self.value(id).await?;
+        let text = |pointer: &str| value.text(pointer);
         let needed = |pointer: &str| {
             let cause = format!("there is no text at {pointer}");
-            text(pointer).ok_or_else(|| ManagerError::Malformed { site: shown(), cause })
+            text(pointer).ok_or_else(|| ManagerError::Malformed { site: self.get.site.shown(), cause })
         };
         let Pointers { certificate, key, chain, roots } = &self.pointers;
         let key = Zeroizing::new(needed(key)?);
@@ -62,6 +58,18 @@ impl Https {
         }
         let roots = roots.as_deref().and_then(text).map(|roots| tidy(&roots));
         Ok(Version { certificate, key: tidy_key(&key), roots })
+    }
+
+    pub async fn certificate(&self, id: &str) -> Result<Option<String>, ManagerError> {
+        Ok(self.value(id).await?.text(&self.pointers.certificate))
+    }
+
+    async fn value(&self, id: &str) -> Result<Wiped, ManagerError> {
+        let answer = self.get.send(id, Zeroizing::default()).await?;
+        let value = serde_json::from_slice(&answer.body);
+        value
+            .map(Wiped)
+            .map_err(|error| ManagerError::Malformed { site: self.get.site.shown(), cause: place(&error) })
     }
 
     pub async fn bring(&self, id: &str, version: &Version) -> Result<(), ManagerError> {

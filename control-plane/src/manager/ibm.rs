@@ -57,10 +57,8 @@ impl Ibm {
     }
 
     pub async fn fetch(&self, id: &str) -> Result<Version, ManagerError> {
-        let answer = self.call(Method::GET, format!("/api/v2/secrets/{id}"), Zeroizing::default()).await?;
+        let mut secret = self.secret(id).await?;
         let malformed = |cause: String| ManagerError::Malformed { site: self.site.shown(), cause };
-        let mut secret: IbmSecret =
-            serde_json::from_slice(&answer.body).map_err(|error| malformed(place(&error)))?;
         let key = Zeroizing::new(secret.private_key.take().unwrap_or_default());
         let missing = |what: &str| malformed(format!("the secret {id} has no {what}: is it a certificate?"));
         let leaf = secret.certificate.take().ok_or_else(|| missing("certificate"))?;
@@ -78,6 +76,18 @@ impl Ibm {
         roots.dedup();
         let roots = (!roots.is_empty()).then(|| roots.concat());
         Ok(Version { certificate, key: tidy_key(&key), roots })
+    }
+
+    pub async fn certificate(&self, id: &str) -> Result<Option<String>, ManagerError> {
+        let mut secret = self.secret(id).await?;
+        drop(Zeroizing::new(secret.private_key.take().unwrap_or_default()));
+        Ok(secret.certificate)
+    }
+
+    async fn secret(&self, id: &str) -> Result<IbmSecret, ManagerError> {
+        let answer = self.call(Method::GET, format!("/api/v2/secrets/{id}"), Zeroizing::default()).await?;
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| ManagerError::Malformed { site: self.site.shown(), cause: place(&error) })
     }
 
     pub async fn bring(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
@@ -133,17 +143,20 @@ impl Ibm {
         if let Some(token) = self.lock().as_ref().filter(|token| now < token.until) {
             return Ok((token.text.clone(), true));
         }
-        let call = Call::new(Method::POST).header("content-type", "application/x-www-form-urlencoded")?;
-        let call = call.header("accept", "application/json")?.body(token_request(&self.api_key));
-        let answer = accepted(&self.iam, self.iam.send(call, WITHIN, MAX_ANSWER).await?)?;
-        let malformed = |cause: String| ManagerError::Malformed { site: self.iam.shown(), cause };
-        let given: IamAnswer =
-            serde_json::from_slice(&answer.body).map_err(|error| malformed(place(&error)))?;
+        let given = self.new_token().await.map_err(|error| ManagerError::NoToken(Box::new(error)))?;
         let text = Zeroizing::new(given.access_token);
         let life = Duration::from_secs(given.expires_in.min(24 * 60 * 60)).saturating_sub(MARGIN);
         let token = Token { text: text.clone(), until: now + life };
         *self.lock() = Some(token);
         Ok((text, false))
+    }
+
+    async fn new_token(&self) -> Result<IamAnswer, ManagerError> {
+        let call = Call::new(Method::POST).header("content-type", "application/x-www-form-urlencoded")?;
+        let call = call.header("accept", "application/json")?.body(token_request(&self.api_key));
+        let answer = accepted(&self.iam, self.iam.send(call, WITHIN, MAX_ANSWER).await?)?;
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| ManagerError::Malformed { site: self.iam.shown(), cause: place(&error) })
     }
 }
 
@@ -155,7 +168,7 @@ fn token_request(api_key: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(form.finish().into_bytes())
 }
 
-/// It signed itself.
+/// It stands for itself; whether it signs what it came with is judged before anything is kept.
 fn is_root(pem: &str) -> bool {
     CertificateDer::from_pem_slice(pem.as_bytes()).is_ok_and(|der| {
         X509Certificate::from_der(&der)

@@ -156,6 +156,10 @@ async fn a_version_is_brought_once() {
     there.answers("GET /api/v2/secrets/payments", 200, known);
     ibm.bring("shop", "payments", &version).await.unwrap();
     assert!(there.asked().iter().all(|(method, ..)| *method == Method::GET), "it is there already");
+    // A manager that keeps the key to itself is none the less known to have it.
+    there.answers("GET /api/v2/secrets/payments", 200, json!({"certificate": made.leaf}));
+    ibm.bring("shop", "payments", &version).await.unwrap();
+    assert!(there.asked().iter().all(|(method, ..)| *method == Method::GET), "it is there already");
     // Whether it is there cannot be known now: nothing is done twice on a guess.
     there.answers("GET /api/v2/secrets/payments", 503, Value::Null);
     assert!(ibm.bring("shop", "payments", &version).await.unwrap_err().is_of_all());
@@ -214,6 +218,16 @@ async fn what_cannot_be_used_is_said_without_a_word_of_what_came() {
         let error = ibm.fetch("shop", "payments").await.unwrap_err();
         assert!(error.to_string().contains(said) && !error.is_of_all(), "{error}");
         assert!(!error.to_string().contains(&made.key[40..60]), "{error}");
+    }
+    // Of one certificate, and of all.
+    for (path, status, of_all) in [
+        ("GET /api/v2/secrets/payments", 403, false),
+        ("GET /api/v2/secrets/payments", 404, false),
+        ("GET /api/v2/secrets/payments", 401, true),
+        ("POST /identity/token", 400, true),
+    ] {
+        there.answers(path, status, Value::Null);
+        assert_eq!(ibm.fetch("shop", "payments").await.unwrap_err().is_of_all(), of_all, "{path} {status}");
     }
     there.asked();
     for (namespace, id) in [("bank", "payments"), ("shop", "orders"), ("shop", "xpay")] {

@@ -121,7 +121,7 @@ pub fn plan<'a>(
     }
     under.publish(standing, &mut course, plan);
     if let (Some(settings), true) = (valid, course.settled) {
-        step.prune(settings.history, plan);
+        step.prune(settings.history, None, plan);
     }
     course
 }
@@ -189,7 +189,8 @@ impl Step<'_> {
         before.saturating_add(1).max(u64::try_from(clock).unwrap_or(u64::MAX))
     }
 
-    pub fn prune(&self, history: usize, plan: &mut Plan) {
+    /// `spare`: a version that is kept whatever its age.
+    pub fn prune(&self, history: usize, spare: Option<u64>, plan: &mut Plan) {
         let versions = &self.certificate.versions;
         let many = versions.len().saturating_sub(history);
         // What somebody is still to be told of is kept for a while longer.
@@ -202,6 +203,7 @@ impl Step<'_> {
                 .keys()
                 .take(many)
                 .enumerate()
+                .filter(|(_, version)| Some(**version) != spare)
                 .filter(|(index, version)| is_told(**version) || index + UNTOLD < many)
                 .map(|(_, version)| Action::Prune { certificate: self.name.clone(), version: *version }),
         );

@@ -102,7 +102,8 @@ pub fn fetched<'a>(
     }
     publish(&step, settings, &mut course, plan);
     if course.settled {
-        step.prune(settings.history, plan);
+        // By it is known what is new.
+        step.prune(settings.history, certificate.latest_made().map(|(latest, _)| latest), plan);
     }
     course
 }
@@ -139,8 +140,7 @@ fn look(
     }
     let fetched = fetched?;
     let asked = asked.filter(|_| is_answer);
-    // Of a rollback as well: what was gone back from is still what the manager has, and nothing new.
-    if step.certificate.versions.values().any(|version| fetched.is(version)) {
+    if fetched.is_known(step.certificate) {
         course.obsolete.extend(asked);
         return None;
     }
@@ -158,7 +158,9 @@ fn look(
 fn hour(name: &ObjectName, now: SystemTime) -> (u64, SystemTime) {
     let digits = sha256_hex(name.to_string().as_bytes());
     let part = u32::from_str_radix(&digits[..8], 16).unwrap_or(0);
-    let shift = LOOK.mul_f64(f64::from(part) / f64::from(u32::MAX));
+    // Whole minutes, so that many are looked at in one round.
+    let minutes = LOOK.as_secs() / 60;
+    let shift = Duration::from_secs(60 * (u64::from(part) * minutes / (u64::from(u32::MAX) + 1)));
     let hours = (now.duration_since(UNIX_EPOCH).unwrap_or_default() + shift).as_secs() / LOOK.as_secs();
     let next = UNIX_EPOCH + Duration::from_secs((hours + 1) * LOOK.as_secs()) - shift;
     (hours, next)
@@ -177,7 +179,7 @@ fn trusted(of: u64, version: &Version, newest: Option<(u64, &Version)>) -> Resul
 
 fn publish(step: &Step<'_>, settings: &FetchedSettings, course: &mut Course<'_>, plan: &mut Plan) {
     let Some((number, version)) = step.certificate.newest() else { return };
-    // One that was signed here, before its spec was changed, is left as it is until there is another.
+    // One that was signed here, before its spec was changed, makes way for the first that is fetched.
     let Some(roots) = &version.roots else { return };
     let before = match &step.certificate.published {
         Published::Ours(publication) => Some(publication),
@@ -211,7 +213,6 @@ pub fn brought(
 ) {
     let Some(with) = &settings.manager else { return };
     let Step { name, certificate, now } = *step;
-    course.imported.clone_from(&certificate.status.imported);
     let (true, Some((number, version))) = (course.settled, certificate.published_version()) else { return };
     let sha256 = &version.leaf.sha256;
     let is_there = |imported: &ImportedStatus| {

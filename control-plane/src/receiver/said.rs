@@ -1,10 +1,13 @@
 //! What a message says, whatever its form, and which of our objects it is about.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Sender;
+use crate::manager::Manager;
 use crate::notice::Notice;
 use crate::observed::{Certificate, Held, ObjectName, Observed};
 use crate::store;
@@ -81,23 +84,32 @@ impl FromStr for What {
 }
 
 impl Sender {
-    /// Which of ours are meant: what the settings say of it; those that say that a manager knows them by
-    /// that id; NAMESPACE/NAME; or a NAME that there is one of.
-    pub(super) fn subjects(&self, remote: &Remote, observed: &Observed) -> Result<Vec<Subject>, Vec<String>> {
-        let is_mapped = remote.names.iter().any(|name| self.certificates.contains_key(name));
-        if !is_mapped {
-            let is_meant = |certificate: &Certificate| {
-                certificate.spec.manager.as_ref().is_some_and(|manager| remote.names.contains(&manager.id))
-            };
-            let known = observed.certificates.iter().filter(|(_, certificate)| is_meant(certificate));
-            let known: Vec<_> = known.map(|(name, _)| Subject::Certificate(name.clone())).collect();
-            if !known.is_empty() {
-                return Ok(known);
-            }
+    /// Which of ours are meant: those that a manager knows by that id, and may; and the one that [`Self::subject`]
+    /// finds.
+    pub(super) fn subjects(
+        &self,
+        remote: &Remote,
+        observed: &Observed,
+        managers: &BTreeMap<String, Arc<Manager>>,
+    ) -> Result<Vec<Subject>, Vec<String>> {
+        let is_meant = |(name, certificate): &(&ObjectName, &Arc<Certificate>)| {
+            let manager = certificate.spec.manager.as_ref();
+            manager.filter(|manager| remote.names.contains(&manager.id)).is_some_and(|known| {
+                let manager = managers.get(&known.name);
+                manager.is_some_and(|manager| manager.allows(&name.namespace, &known.id).is_ok())
+            })
+        };
+        let known = observed.certificates.iter().filter(is_meant);
+        let mut known: Vec<_> = known.map(|(name, _)| Subject::Certificate(name.clone())).collect();
+        match self.subject(remote, observed) {
+            Ok(subject) if !known.contains(&subject) => known.push(subject),
+            Err(names) if known.is_empty() => return Err(names),
+            Ok(_) | Err(_) => {}
         }
-        self.subject(remote, observed).map(|subject| vec![subject])
+        Ok(known)
     }
 
+    /// What the settings say of it; NAMESPACE/NAME; or a NAME that there is one of.
     fn subject(&self, remote: &Remote, observed: &Observed) -> Result<Subject, Vec<String>> {
         let own = remote.names.iter().filter_map(|name| self.certificates.get(name));
         for name in own.chain(&remote.names) {

@@ -10,8 +10,11 @@ use proptest::prelude::*;
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::json;
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 use super::*;
+use crate::manager::ibm::Ibm;
+use crate::manager::{Kind, Manager};
 use crate::observed::{Held, ObjectName};
 use crate::prove::{PROBER, Prober};
 use crate::reconcile::{Counts as IssuingCounts, Reconciler};
@@ -20,6 +23,7 @@ use crate::signature::{Signer, Verifier};
 use crate::store::Editor as _;
 use crate::store::directory::DirectoryStore;
 use crate::telling::Pattern;
+use crate::web::{Reach, Site};
 
 const INSTANCE: &str = "crn:v1:bluemix:public:cloudcerts:us-south:a/1:2::";
 const SECRET: &[u8] = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -67,7 +71,13 @@ impl Scene {
             ("mtls", sender(Form::SecretsManager(clients), INSTANCE)),
         ];
         let senders = senders.into_iter().map(|(name, sender)| (name.to_owned(), sender)).collect();
-        let settings = Notifications { senders, ..Notifications::default() };
+        let ibm = Site::new("https://ibm.example", Reach::default(), None).unwrap();
+        let kind = Kind::Ibm(Ibm::new(ibm.clone(), ibm, Zeroizing::default()));
+        let ids = ["3f2a", "77b1"].map(|id| id.parse().unwrap()).to_vec();
+        let allow = BTreeMap::from([("*".to_owned(), ids)]);
+        let manager = Manager { kind, allow, trust: None, digest: String::new() };
+        let managers = BTreeMap::from([("ibm".to_owned(), Arc::new(manager))]);
+        let settings = Notifications { senders, managers, ..Notifications::default() };
         let (keep, settings) = watch::channel(Arc::new(settings));
         let counts = Counts::default();
         let receiver = Receiver::new(Arc::clone(&store), settings, counts.clone());
@@ -450,6 +460,13 @@ async fn what_a_manager_says_is_about_those_that_it_keeps() {
     ] {
         scene.store.create_certificate(&name.parse().unwrap(), spec).await.unwrap();
     }
+    // Another one's, that nobody let this namespace have.
+    let stranger = ServiceCertificateSpec { manager: manager("mtls-prod-payments"), ..Default::default() };
+    scene.store.create_certificate(&"bank/mtls-prod-stranger".parse().unwrap(), &stranger).await.unwrap();
+    let until = millis(scene.end().await);
+    let about = json!({"secret_id": "mtls-prod-payments", "secret_expiration": until});
+    let accepted = scene.secrets(secret_event("s", "secret_about_to_expire", about)).await.unwrap();
+    assert_eq!(accepted.requested, [NAME]);
     for (number, (id, event, requested)) in [
         ("3f2a", "secret_rotated", &["bank/mtls-prod-fetched", "shop/mtls-prod-fetched"][..]),
         ("3f2a", "secret_revoked", &["bank/mtls-prod-fetched", "shop/mtls-prod-fetched"]),

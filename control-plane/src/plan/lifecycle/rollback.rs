@@ -45,7 +45,10 @@ impl Step<'_> {
             certificate: self.name.clone(),
             version: self.next_version(),
             of,
-            bundle_of: version.roots.as_ref().and(self.certificate.newest()).map(|(newest, _)| newest),
+            bundle_of: version.roots.as_ref().and_then(|_| {
+                let (newest, version) = self.certificate.newest()?;
+                version.roots.is_some().then_some(newest)
+            }),
             request: id.clone(),
         }))
     }

@@ -124,6 +124,48 @@ fn what_was_gone_back_from_does_not_come_again() {
 }
 
 #[test]
+fn what_the_manager_had_before_is_new_when_it_has_it_again() {
+    let mut scene = Scene::fetched();
+    let one = scene.version_mut(1).clone();
+    scene.certificate().versions.insert(2, Arc::new(Version { fingerprint: fingerprint(2), ..one.clone() }));
+    scene.publish(2);
+    scene.find(1);
+    assert_eq!(scene.does(), ["keep 3"]);
+    // Also after it was signed here in between.
+    let signed = Version { fingerprint: fingerprint(2), roots: None, ..one };
+    scene.certificate().versions.insert(2, Arc::new(signed));
+    assert_eq!(scene.does(), ["keep 3"]);
+}
+
+#[test]
+fn what_was_gone_back_from_is_not_forgotten_and_edited_roots_do_not_bring_it_back() {
+    let mut scene = Scene::fetched();
+    scene.certificate().spec.history = Some(1);
+    let one = scene.version_mut(1).clone();
+    let two = Version { fingerprint: fingerprint(2), ..one.clone() };
+    scene.certificate().versions.insert(2, Arc::new(two));
+    scene.certificate().versions.insert(3, Arc::new(Version { copy_of: Some(1), ..one }));
+    scene.publish(3);
+    scene.find(2);
+    assert_eq!(scene.does(), ["prune 1"], "by version 2 it is known what is new");
+    let found = Arc::make_mut(&mut scene.observed.outside.fetched).get_mut(&name()).unwrap();
+    found.roots.insert(root_id(9));
+    assert_eq!(scene.does(), ["prune 1"]);
+}
+
+#[test]
+fn a_copy_keeps_its_own_roots_where_the_newest_has_none() {
+    let mut scene = Scene::fetched();
+    let one = scene.version_mut(1).clone();
+    let signed = Version { fingerprint: fingerprint(2), roots: None, ..one };
+    scene.certificate().versions.insert(2, Arc::new(signed));
+    scene.ask("rollback", "to=1");
+    let plan = scene.plan();
+    let copy = plan.actions.iter().find(|action| matches!(action, Action::Copy { .. }));
+    assert!(matches!(copy, Some(Action::Copy { bundle_of: None, of: 1, .. })), "{copy:?}");
+}
+
+#[test]
 fn a_version_that_the_roots_of_today_do_not_verify_is_not_gone_back_to() {
     let mut scene = Scene::fetched();
     let one = scene.version_mut(1).clone();
