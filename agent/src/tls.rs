@@ -141,6 +141,13 @@ pub fn prober(identity: &Identity) -> Result<Arc<ClientConfig>, rustls::Error> {
     client_config_of(&[&TLS13], route::any_of(roots), Some(&identity.leaf), HTTP_1)
 }
 
+/// For a look at a pod whose leaf the control plane did not sign, so that it can be nobody there: shows nothing,
+/// trusts nobody, and is of use only to see which leaf the server proves to have the key of. TLS 1.3 alone, where
+/// a client is done before the server judges it.
+pub fn onlooker() -> Result<Arc<ClientConfig>, rustls::Error> {
+    client_config_of(&[&TLS13], route::any(), None, &[])
+}
+
 /// As `config`, also taking the self-check's ALPN.
 pub fn with_self_check(config: &ServerConfig) -> Arc<ServerConfig> {
     let mut config = config.clone();

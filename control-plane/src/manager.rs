@@ -200,7 +200,7 @@ fn tidy_key(pem: &str) -> Zeroizing<String> {
 }
 
 /// The leaf, and what is after it.
-fn parted(chain: &str) -> (&str, &str) {
+pub fn parted(chain: &str) -> (&str, &str) {
     const END: &str = "-----END CERTIFICATE-----";
     let end = chain.find(END).map_or(chain.len(), |at| at + END.len());
     let (leaf, rest) = chain.split_at(end);

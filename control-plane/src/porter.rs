@@ -149,18 +149,14 @@ impl Porter {
         if !self.managers.keys().eq(settings.managers.keys())
             || !self.managers.values().zip(settings.managers.values()).all(|(old, new)| Arc::ptr_eq(old, new))
         {
-            // One that was written anew is tried anew.
-            self.book.forget(|name| {
+            let is_like = |name: &str| {
                 let (before, now) = (self.managers.get(name), settings.managers.get(name));
                 matches!((before, now), (Some(before), Some(now)) if before.is_like(now))
-            });
+            };
+            // One that was written anew is tried anew, and what came from it is fetched anew.
+            self.book.forget(is_like);
             if !self.fetched.is_empty() {
-                // What came from one that was written anew is to be fetched anew.
-                let (before, now) = (&self.managers, &settings.managers);
-                Arc::make_mut(&mut self.fetched).retain(|_, fetched| {
-                    let (before, now) = (before.get(&fetched.from.name), now.get(&fetched.from.name));
-                    matches!((before, now), (Some(before), Some(now)) if before.is_like(now))
-                });
+                Arc::make_mut(&mut self.fetched).retain(|_, fetched| is_like(&fetched.from.name));
             }
             self.managers.clone_from(&settings.managers);
             self.known = Arc::new(self.managers.keys().cloned().collect());

@@ -4,7 +4,6 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`client`] | the control plane's own certificate under a root |
-//! | [`onlooker`] | a client that shows nothing, where none can be made |
 //! | [`visit`] | one connection to a pod, and what came of it |
 //! | [`book`] | what was proved so far, and when to ask again |
 //!
@@ -14,7 +13,6 @@
 
 mod book;
 mod client;
-mod onlooker;
 mod visit;
 
 use std::net::SocketAddr;

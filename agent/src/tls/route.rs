@@ -63,6 +63,11 @@ pub(super) fn any_of(roots: Arc<RootCertStore>) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier(Accept::AnyOf(roots)))
 }
 
+/// Accepts any leaf that the server proves to have the key of.
+pub(super) fn any() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier(Accept::Any))
+}
+
 /// Accepts this one leaf and no other.
 pub(super) fn only(leaf: &Leaf) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier(Accept::Leaf(leaf.certificate().clone())))
@@ -95,6 +100,7 @@ struct WrongServer {
 enum Accept {
     Route { expected: ExpectedServer, roots: Arc<RootCertStore> },
     AnyOf(Arc<RootCertStore>),
+    Any,
     Leaf(CertificateDer<'static>),
 }
 
@@ -117,6 +123,7 @@ impl ServerCertVerifier for Verifier {
                 verify_name(end_entity, expected)?;
             }
             Accept::AnyOf(roots) => verify_chain(end_entity, intermediates, roots, now)?,
+            Accept::Any => {}
             Accept::Leaf(leaf) if leaf == end_entity => {}
             Accept::Leaf(_) => {
                 return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));

@@ -161,11 +161,7 @@ impl<'f> Judge<'f> {
     ) -> Vec<Topic> {
         let mut topics = Vec::new();
         let mut names = BTreeSet::new();
-        if files.len() > MOST {
-            self.add("topics", format!("there are more than {MOST}"));
-        }
-        for (number, file) in files.iter().take(MOST).enumerate() {
-            let at = format!("topics[{number}]");
+        for (at, file) in self.each("topics", files) {
             self.name(&at, &file.name, &mut names);
             let events: Vec<Kind> = match &file.events {
                 Some(given) => self.words(&format!("{at}.events"), given),
@@ -188,11 +184,7 @@ impl<'f> Judge<'f> {
             if file.subscriptions.is_empty() {
                 self.add(&format!("{at}.subscriptions"), "nobody subscribes to it: say where to deliver");
             }
-            if file.subscriptions.len() > MOST {
-                self.add(&format!("{at}.subscriptions"), format!("there are more than {MOST}"));
-            }
-            for (number, file) in file.subscriptions.iter().take(MOST).enumerate() {
-                let at = format!("{at}.subscriptions[{number}]");
+            for (at, file) in self.each(&format!("{at}.subscriptions"), &file.subscriptions) {
                 self.name(&at, &file.name, &mut own);
                 let id = format!("{}/{}", topic.name, file.name);
                 if let Some(subscription) = self.subscription(&at, file) {
@@ -231,11 +223,7 @@ impl<'f> Judge<'f> {
     fn senders(&mut self, files: &[SenderFile]) -> BTreeMap<String, Sender> {
         let mut senders = BTreeMap::new();
         let mut names = BTreeSet::new();
-        if files.len() > MOST {
-            self.add("senders", format!("there are more than {MOST}"));
-        }
-        for (number, file) in files.iter().take(MOST).enumerate() {
-            let at = format!("senders[{number}]");
+        for (at, file) in self.each("senders", files) {
             self.name(&at, &file.name, &mut names);
             if file.instance.is_empty() || file.instance.len() > 1024 {
                 self.add(&format!("{at}.instance"), "name the one instance that is listened to");
@@ -367,10 +355,17 @@ impl<'f> Judge<'f> {
         T: FromStr<Err: Display>,
         C: FromIterator<T>,
     {
-        if given.len() > MOST {
+        let given = self.each(at, given);
+        given.into_iter().filter_map(|(_, text)| self.word(at, text)).collect()
+    }
+
+    /// Of a list, as many as anybody writes, each with its place.
+    fn each<'l, T>(&mut self, at: &str, list: &'l [T]) -> Vec<(String, &'l T)> {
+        if list.len() > MOST {
             self.add(at, format!("there are more than {MOST}"));
         }
-        given.iter().take(MOST).filter_map(|text| self.word(at, text)).collect()
+        let numbered = list.iter().take(MOST).enumerate();
+        numbered.map(|(number, one)| (format!("{at}[{number}]"), one)).collect()
     }
 
     fn word<T: FromStr<Err: Display>>(&mut self, at: &str, text: &str) -> Option<T> {

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use futures_util::future::join;
 use hotcert_agent::hex::sha256_hex;
+use hotcert_agent::tls;
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderValue};
@@ -25,7 +26,6 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 use super::WITHIN;
 use super::client::Client;
-use super::onlooker;
 
 /// Many times what an agent says.
 const MAX_BODY: usize = 64 * 1024;
@@ -104,8 +104,8 @@ pub async fn visit(address: SocketAddr, client: Client, deadline: Instant) -> Re
 
 /// The leaf that is shown to somebody who shows none.
 pub async fn glance(address: SocketAddr, deadline: Instant) -> Result<String, VisitError> {
-    let connector = onlooker::connector().map_err(|error| VisitError::Handshake(io::Error::other(error)))?;
-    let (leaf_sha256, _) = shake_hands(address, &connector, deadline).await?;
+    let config = tls::onlooker().map_err(|error| VisitError::Handshake(io::Error::other(error)))?;
+    let (leaf_sha256, _) = shake_hands(address, &TlsConnector::from(config), deadline).await?;
     Ok(leaf_sha256)
 }
 

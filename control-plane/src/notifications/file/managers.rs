@@ -8,7 +8,7 @@ use hotcert_agent::hex::sha256_hex;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::{Judge, MOST};
+use super::Judge;
 use crate::facts;
 use crate::manager::https::{Https, ID, Pointers, Request};
 use crate::manager::ibm::{IAM, Ibm};
@@ -73,11 +73,7 @@ impl Judge<'_> {
     pub(super) fn managers(&mut self, files: &[ManagerFile]) -> BTreeMap<String, Arc<Manager>> {
         let mut managers = BTreeMap::new();
         let mut names = BTreeSet::new();
-        if files.len() > MOST {
-            self.add("managers", format!("there are more than {MOST}"));
-        }
-        for (number, file) in files.iter().take(MOST).enumerate() {
-            let at = format!("managers[{number}]");
+        for (at, file) in self.each("managers", files) {
             self.name(&at, &file.name, &mut names);
             let begin = self.files.read.len();
             let allow = self.allow(&format!("{at}.allow"), &file.allow);

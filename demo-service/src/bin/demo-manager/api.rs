@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand;
 use bytes::Bytes;
+use hotcert::manager::parted;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -250,12 +251,4 @@ fn problem(status: StatusCode, said: &str) -> Answer {
 fn joined(first: &str, rest: Option<&str>) -> String {
     let rest = rest.map(|rest| format!("{}\n", rest.trim())).unwrap_or_default();
     format!("{}\n{rest}", first.trim())
-}
-
-/// The leaf, and what is after it.
-fn parted(chain: &str) -> (&str, &str) {
-    const END: &str = "-----END CERTIFICATE-----";
-    let end = chain.find(END).map_or(chain.len(), |at| at + END.len());
-    let (leaf, rest) = chain.split_at(end);
-    (leaf, rest.trim_start())
 }
