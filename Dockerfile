@@ -8,6 +8,7 @@ WORKDIR /src
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 
 # Crates before sources: a builder that keeps layers but has no cache mounts fetches again only when these files change.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY agent/Cargo.toml agent/
 COPY control-plane/Cargo.toml control-plane/
