@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::stream::{Pending, borrow_buffer};
+use crate::stream::{PLAIN_BYTES, Pending, borrow_buffer};
 
 /// Chunks a direction may move before the other tasks of the thread get their turn.
-const TURNS: usize = 16;
+const TURNS: usize = 8;
 
 /// Relays until both directions have ended, each by passing the end of the stream on, or until one
 /// fails: then what had arrived before is passed on, and no more.
@@ -96,7 +96,7 @@ impl Direction {
     /// Reads what there is, up to a buffer full. Ready if there was something, an end included.
     fn fill<R: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, from: &mut R) -> Poll<()> {
         let mut buffer = borrow_buffer();
-        let mut read = ReadBuf::new(&mut buffer);
+        let mut read = ReadBuf::new(&mut buffer[..PLAIN_BYTES]);
         while read.remaining() > 0 {
             let before = read.filled().len();
             self.stage = match Pin::new(&mut *from).poll_read(cx, &mut read) {

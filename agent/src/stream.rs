@@ -14,8 +14,13 @@ use tokio::net::TcpStream;
 
 use crate::ledger::{Connection, Order};
 
-/// The unit in which buffers are lent: two full TLS records fit.
-pub const BUFFER_BYTES: usize = 36 * 1024;
+/// As much as goes out as full TLS records in one call.
+pub const PLAIN_BYTES: usize = 4 * RECORD_BYTES;
+const RECORD_BYTES: usize = 16 * 1024;
+/// What encryption adds to a record, in TLS 1.3 and 1.2 alike.
+const SEAL_BYTES: usize = 32;
+/// The unit in which buffers are lent: that much fits, sealed as well.
+const BUFFER_BYTES: usize = PLAIN_BYTES + 4 * SEAL_BYTES;
 /// Buffers a thread keeps for the next to ask.
 const KEPT_BUFFERS: usize = 16;
 
