@@ -110,9 +110,6 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
     };
     tokio::pin!(broken);
 
-    let (routes, report) = (settings.inbound.clone(), status.clone());
-    tokio::spawn(async move { exposure::watch(&routes, report).await });
-
     let (_never, always) = stop();
     let Listeners { admin, proof, inbound, outbound, http_proxy } = listeners;
     let here = [Handle::current()];
@@ -165,6 +162,9 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
             Arc::clone(&forwarding).connection(socket, from)
         });
     }
+
+    let (routes, report) = (settings.inbound.clone(), status.clone());
+    tokio::spawn(async move { exposure::watch(&routes, report).await });
 
     // Only now is there something to dial.
     tokio::spawn(self_check::run(unseen, dial, status.clone(), plane.ledger.clone()));

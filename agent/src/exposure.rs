@@ -33,10 +33,10 @@ pub async fn watch(routes: &[InboundRoute], status: Status) {
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tick.tick().await;
-        let exposed: Vec<SocketAddr> = listening()
-            .into_iter()
-            .filter(|at| !at.ip().is_loopback() && ports.contains(&at.port()))
-            .collect();
+        // Off this thread: the kernel walks all its connections for it.
+        let Ok(listening) = tokio::task::spawn_blocking(listening).await else { return };
+        let exposed: Vec<SocketAddr> =
+            listening.into_iter().filter(|at| !at.ip().is_loopback() && ports.contains(&at.port())).collect();
         let before = status.report().exposed;
         if exposed == before {
             continue;

@@ -23,19 +23,19 @@ pub fn rehearse(identity: &Identity, configs: &Configs, now: SystemTime) -> Resu
         return Ok(());
     };
     let leaf = &identity.leaf;
+    let client = own_name(&leaf.names).and_then(|name| configs.rehearsal(&name));
+    let as_peers = client.map(|client| shake_hands(client, Arc::clone(server)));
     let at = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    let is_own_peer = leaf.roles.client && configs.trusts_client(&leaf.certified.cert, at);
-    let (client, server) = match own_name(&leaf.names).and_then(|name| configs.outbound(&name, &[])) {
-        Some(client) if is_own_peer => (client, Arc::clone(server)),
-        // It cannot be its own peer (no clientAuth, a public root, or the last good leaf under a
-        // bundle that no longer has its root), so the client goes without a certificate.
-        _ => {
-            let client = tls::self_check(leaf).map_err(|error| failed(error.to_string()))?;
-            let open =
-                Configs::build(identity, ClientAuth::None).map_err(|error| failed(error.to_string()))?;
-            (client, open.inbound.unwrap_or_else(|| Arc::clone(server)))
-        }
-    };
+    match as_peers {
+        Some(Ok(())) => return Ok(()),
+        Some(Err(cause)) if configs.trusts_client(&leaf.certified.cert, at) => return Err(failed(cause)),
+        _ => {}
+    }
+    // It cannot be its own peer (no clientAuth, a public root, or the last good leaf under a bundle
+    // that no longer has its root), so the client goes without a certificate.
+    let client = tls::self_check(leaf).map_err(|error| failed(error.to_string()))?;
+    let open = Configs::build(identity, ClientAuth::None).map_err(|error| failed(error.to_string()))?;
+    let server = open.inbound.unwrap_or_else(|| Arc::clone(server));
     shake_hands(client, server).map_err(failed)
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -17,7 +18,7 @@ use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, Suppor
 
 pub use route::{ExpectedServer, ExpectedServerError};
 
-use crate::crypto::provider;
+use crate::crypto::{provider, provider_for_rehearsal};
 use crate::identity::trust::Root;
 use crate::identity::{Identity, Leaf};
 
@@ -89,6 +90,13 @@ impl Configs {
         client_config(verifier, Some(leaf), alpn).ok()
     }
 
+    /// As [`Configs::outbound`], for a handshake in memory.
+    pub fn rehearsal(&self, expected: &ExpectedServer) -> Option<Arc<ClientConfig>> {
+        let Outbound { leaf, roots } = self.outbound.as_ref()?;
+        let verifier = route::verifier(expected.clone(), Arc::clone(roots));
+        client_config_of(provider_for_rehearsal(), DEFAULT_VERSIONS, verifier, Some(leaf), &[]).ok()
+    }
+
     /// Whether a client that came in with `chain` (leaf first) at `at` would be let in under this
     /// trust.
     pub fn trusts_client(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
@@ -138,14 +146,14 @@ pub fn prober(identity: &Identity) -> Result<Arc<ClientConfig>, rustls::Error> {
         .trust
         .as_ref()
         .map_or_else(|| Arc::new(RootCertStore::empty()), |trust| Arc::clone(&trust.store));
-    client_config_of(&[&TLS13], route::any_of(roots), Some(&identity.leaf), HTTP_1)
+    client_config_of(provider(), &[&TLS13], route::any_of(roots), Some(&identity.leaf), HTTP_1)
 }
 
 /// For a look at a pod whose leaf the control plane did not sign, so that it can be nobody there: shows nothing,
 /// trusts nobody, and is of use only to see which leaf the server proves to have the key of. TLS 1.3 alone, where
 /// a client is done before the server judges it.
 pub fn onlooker() -> Result<Arc<ClientConfig>, rustls::Error> {
-    client_config_of(&[&TLS13], route::any(), None, &[])
+    client_config_of(provider(), &[&TLS13], route::any(), None, &[])
 }
 
 /// As `config`, also taking the self-check's ALPN.
@@ -181,16 +189,17 @@ fn client_config(
     leaf: Option<&Leaf>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
-    client_config_of(DEFAULT_VERSIONS, verifier, leaf, alpn)
+    client_config_of(provider(), DEFAULT_VERSIONS, verifier, leaf, alpn)
 }
 
 fn client_config_of(
+    provider: &Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
     verifier: Arc<dyn ServerCertVerifier>,
     leaf: Option<&Leaf>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(versions)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);

@@ -1,6 +1,7 @@
 //! Hints that the directory may have changed. An event means "look again" and nothing else; the
 //! poll of `reload` is the floor under events that are lost or never come.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,7 +53,7 @@ impl Watch {
             // Our own reading shows up as access; everything else, errors and overflow included,
             // is a reason to look.
             if let Ok(event) = &event {
-                if matches!(event.kind, EventKind::Access(_)) {
+                if matches!(event.kind, EventKind::Access(_)) || is_of_a_writer_only(event) {
                     return;
                 }
                 let ends =
@@ -69,7 +70,37 @@ impl Watch {
     }
 }
 
+/// What a writer has beside the names that are read: the directory of the next version, the link before it is
+/// renamed. All that they become is seen by the rename to `..data`.
+fn is_of_a_writer_only(event: &notify::Event) -> bool {
+    let hidden = |path: &PathBuf| {
+        let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+        name.starts_with(b"..") && name != b"..data"
+    };
+    !event.paths.is_empty() && event.paths.iter().all(hidden)
+}
+
 fn inode(directory: &Path) -> Option<(u64, u64)> {
     let meta = std::fs::metadata(directory).ok()?;
     meta.is_dir().then(|| (meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_writer_prepares_is_no_reason_to_look() {
+        let event = |names: &[&str]| {
+            let paths = names.iter().map(|name| PathBuf::from("/etc/tls").join(name)).collect();
+            notify::Event { paths, ..notify::Event::new(EventKind::Any) }
+        };
+        for prepared in [&["..2026_11_23_10_00_00.1"][..], &["..data_tmp"]] {
+            assert!(is_of_a_writer_only(&event(prepared)), "{prepared:?}");
+        }
+        // The last is an overflow, which names nothing.
+        for seen in [&["..data"][..], &["..data_tmp", "..data"], &["tls.crt"], &[""], &[]] {
+            assert!(!is_of_a_writer_only(&event(seen)), "{seen:?}");
+        }
+    }
 }
