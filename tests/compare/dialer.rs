@@ -1,0 +1,98 @@
+//! How every client speaks TLS: 1.3 with one cipher suite and one group, so that all terminators do the same
+//! work, a client certificate, and no look at the server's.
+
+use std::sync::Arc;
+
+use kit::pki::Pair;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use tokio_rustls::rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    X25519,
+    X25519MlKem768,
+}
+
+#[derive(Clone)]
+pub struct Dialer {
+    /// `None` to speak plainly.
+    config: Option<Arc<ClientConfig>>,
+}
+
+impl Dialer {
+    pub fn new(client: &Pair, group: Group) -> anyhow::Result<Self> {
+        let group: &dyn SupportedKxGroup = match group {
+            Group::X25519 => kx_group::X25519,
+            Group::X25519MlKem768 => kx_group::X25519MLKEM768,
+        };
+        let provider = CryptoProvider {
+            cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
+            kx_groups: vec![group],
+            ..default_provider()
+        };
+        let chain = CertificateDer::pem_slice_iter(client.cert.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody))
+            .with_client_auth_cert(chain, key)?;
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Some(Arc::new(config)) })
+    }
+
+    pub fn plain() -> Self {
+        Self { config: None }
+    }
+
+    pub fn tls(&self) -> Result<Option<ClientConnection>, Error> {
+        let Some(config) = &self.config else { return Ok(None) };
+        let name = ServerName::try_from("localhost").map_err(|error| Error::General(error.to_string()))?;
+        ClientConnection::new(Arc::clone(config), name).map(Some)
+    }
+}
+
+/// What a terminator pays for is its own work. A load that checked certificates would be the slower side.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
