@@ -52,10 +52,8 @@ pub async fn run(mut reload: Reload) -> Result<(), ReloadError> {
     loop {
         let look = match directory.take() {
             None => None,
-            // Off this thread: a volume may hang.
             Some(volume) => {
-                let looked = tokio::task::spawn_blocking(|| volume.look()).await;
-                let (volume, look) = looked.map_err(|_| ReloadError::LookPanicked)?;
+                let (volume, look) = volume.look().await?;
                 directory = Some(volume);
                 Some(look)
             }
@@ -99,16 +97,27 @@ pub enum ReloadError {
 struct Directory {
     volume: Volume,
     watch: Watch,
+    in_memory: bool,
 }
 
 impl Directory {
     fn new(volume: Volume, hint: Arc<Notify>) -> Self {
-        Self { watch: Watch::new(volume.directory(), hint), volume }
+        Self { watch: Watch::new(volume.directory(), hint), volume, in_memory: false }
+    }
+
+    /// Off this thread, since a volume may hang; on it, without waiting for another's turn, once it is known to
+    /// be in memory.
+    async fn look(self) -> Result<(Self, Look), ReloadError> {
+        if self.in_memory {
+            return Ok(self.look_now());
+        }
+        tokio::task::spawn_blocking(|| self.look_now()).await.map_err(|_| ReloadError::LookPanicked)
     }
 
     /// Blocks on the file system.
-    fn look(mut self) -> (Self, Look) {
+    fn look_now(mut self) -> (Self, Look) {
         let watching = self.watch.arm();
+        self.in_memory = self.volume.is_in_memory();
         let material = self.volume.look();
         let plain = !material.atomic && self.volume.directory().exists();
         (self, Look { watching, material, plain })

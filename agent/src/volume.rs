@@ -31,6 +31,13 @@ impl Volume {
         &self.directory
     }
 
+    /// Whether it is in memory, where kubelet keeps Secrets, so that a look never has to wait. Blocks on the
+    /// file system.
+    pub fn is_in_memory(&self) -> bool {
+        const TMPFS: u64 = 0x0102_1994;
+        rustix::fs::statfs(&self.directory).is_ok_and(|system| system.f_type as u64 == TMPFS)
+    }
+
     /// One consistent look. Blocks on the file system; never fails as a whole, since what is
     /// missing or unreadable is part of what was seen.
     pub fn look(&self) -> Material {
@@ -130,4 +137,16 @@ fn read_bounded(mut file: &File, size: usize) -> io::Result<Option<Zeroizing<Vec
     }
     bytes.truncate(filled);
     Ok((filled <= MAX_FILE_BYTES).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_from_what_may_hang() {
+        let is_in_memory = |directory: &str| Volume::new(directory, Layout::default()).is_in_memory();
+        assert!(is_in_memory("/dev/shm"));
+        assert!(!is_in_memory("/proc") && !is_in_memory("/nowhere"));
+    }
 }
