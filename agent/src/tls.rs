@@ -18,7 +18,7 @@ use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, Suppor
 
 pub use route::{ExpectedServer, ExpectedServerError};
 
-use crate::crypto::{provider, provider_for_rehearsal};
+use crate::crypto::{provider, quick_provider};
 use crate::identity::trust::Root;
 use crate::identity::{Identity, Leaf};
 
@@ -94,7 +94,7 @@ impl Configs {
     pub fn rehearsal(&self, expected: &ExpectedServer) -> Option<Arc<ClientConfig>> {
         let Outbound { leaf, roots } = self.outbound.as_ref()?;
         let verifier = route::verifier(expected.clone(), Arc::clone(roots));
-        client_config_of(provider_for_rehearsal(), DEFAULT_VERSIONS, verifier, Some(leaf), &[]).ok()
+        client_config_of(quick_provider(), &[&TLS13], verifier, Some(leaf), &[]).ok()
     }
 
     /// Whether a client that came in with `chain` (leaf first) at `at` would be let in under this
@@ -135,7 +135,8 @@ impl RootAlone {
 /// For the agent's dial of its own listener: presents the leaf if it may, and accepts that leaf
 /// and no other.
 pub fn self_check(leaf: &Leaf) -> Result<Arc<ClientConfig>, rustls::Error> {
-    client_config(route::only(leaf), leaf.roles.client.then_some(leaf), &[SELF_CHECK_ALPN])
+    let shown = leaf.roles.client.then_some(leaf);
+    client_config_of(quick_provider(), &[&TLS13], route::only(leaf), shown, &[SELF_CHECK_ALPN])
 }
 
 /// For the control plane's look at a pod: shows the leaf, and accepts any server that the trust bundle

@@ -1,0 +1,158 @@
+//! Signatures on certificates that were found good. Whether one is good depends on nothing but its bytes, and peers
+//! come back with the same certificate: it is computed once and then looked up. Dates, usage, names and trust are
+//! judged anew each time.
+
+use std::cell::RefCell;
+
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{AlgorithmIdentifier, FipsStatus, InvalidSignature, SignatureVerificationAlgorithm};
+use sha2::{Digest as _, Sha256};
+
+/// How many each thread remembers. The newest of those that fall on one place is kept.
+const PLACES: usize = 256;
+
+type Fingerprint = [u8; 32];
+
+thread_local! {
+    static GOOD: RefCell<Vec<Option<Fingerprint>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// As `algorithms`, for certificates by memory. A handshake's own signatures are new each time and are not
+/// remembered. Leaks a little: once for a provider.
+pub fn remembering(algorithms: WebPkiSupportedAlgorithms) -> WebPkiSupportedAlgorithms {
+    let all: Vec<_> =
+        algorithms.all.iter().zip(0..).map(|(algorithm, number)| leak(*algorithm, number)).collect();
+    WebPkiSupportedAlgorithms { all: all.leak(), ..algorithms }
+}
+
+fn leak(
+    algorithm: &'static dyn SignatureVerificationAlgorithm,
+    number: u8,
+) -> &'static dyn SignatureVerificationAlgorithm {
+    Box::leak(Box::new(Remembering { algorithm, number }))
+}
+
+#[derive(Debug)]
+struct Remembering {
+    algorithm: &'static dyn SignatureVerificationAlgorithm,
+    /// Among all algorithms: what one found good says nothing to another.
+    number: u8,
+}
+
+impl Remembering {
+    fn fingerprint(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Fingerprint {
+        let mut hash = Sha256::new_with_prefix([self.number]);
+        for part in [public_key, message, signature] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+}
+
+impl SignatureVerificationAlgorithm for Remembering {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        let fingerprint = self.fingerprint(public_key, message, signature);
+        let place = usize::from(fingerprint[0]) % PLACES;
+        if GOOD.with_borrow(|good| good.get(place) == Some(&Some(fingerprint))) {
+            return Ok(());
+        }
+        self.algorithm.verify_signature(public_key, message, signature)?;
+        GOOD.with_borrow_mut(|good| {
+            good.resize(PLACES, None);
+            good[place] = Some(fingerprint);
+        });
+        Ok(())
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.signature_alg_id()
+    }
+
+    fn fips_status(&self) -> FipsStatus {
+        self.algorithm.fips_status()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use rustls::pki_types::alg_id;
+
+    use super::*;
+
+    /// Takes a signature that is its message reversed, and counts how often it is asked.
+    #[derive(Debug, Default)]
+    struct Reversed(AtomicUsize);
+
+    impl SignatureVerificationAlgorithm for Reversed {
+        fn verify_signature(
+            &self,
+            _: &[u8],
+            message: &[u8],
+            signature: &[u8],
+        ) -> Result<(), InvalidSignature> {
+            self.0.fetch_add(1, Relaxed);
+            message.iter().rev().eq(signature).then_some(()).ok_or(InvalidSignature)
+        }
+
+        fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+            alg_id::ECDSA_P256
+        }
+
+        fn signature_alg_id(&self) -> AlgorithmIdentifier {
+            alg_id::ECDSA_SHA256
+        }
+    }
+
+    fn two_of(asked: &'static Reversed) -> WebPkiSupportedAlgorithms {
+        let all: &[&dyn SignatureVerificationAlgorithm] =
+            vec![asked as &dyn SignatureVerificationAlgorithm; 2].leak();
+        remembering(WebPkiSupportedAlgorithms { all, mapping: &[] })
+    }
+
+    #[test]
+    fn a_good_signature_is_computed_once_and_a_bad_one_each_time() {
+        let asked: &Reversed = Box::leak(Box::default());
+        let [first, second] = two_of(asked).all else { panic!("not two") };
+        let is_good =
+            |algorithm: &dyn SignatureVerificationAlgorithm, key: &[u8], message: &[u8], signature: &[u8]| {
+                algorithm.verify_signature(key, message, signature).is_ok()
+            };
+        for _ in 0..3 {
+            assert!(is_good(*first, b"key", b"abc", b"cba"));
+        }
+        assert_eq!(asked.0.load(Relaxed), 1);
+        // Another signature, message, key, way to part the same bytes, or algorithm is another question.
+        for _ in 0..2 {
+            assert!(!is_good(*first, b"key", b"abc", b"cbb"));
+            assert!(!is_good(*first, b"key", b"abd", b"cba"));
+            assert!(!is_good(*first, b"keya", b"bc", b"cba"));
+        }
+        assert_eq!(asked.0.load(Relaxed), 7);
+        assert!(is_good(*first, b"kez", b"abc", b"cba") && is_good(*second, b"key", b"abc", b"cba"));
+        assert_eq!(asked.0.load(Relaxed), 9);
+    }
+
+    #[test]
+    fn more_than_it_remembers_are_judged_all_the_same() {
+        let asked: &Reversed = Box::leak(Box::default());
+        let algorithm = two_of(asked).all[0];
+        for number in 0..4 * PLACES as u32 {
+            let (message, signature) = (number.to_be_bytes(), number.to_le_bytes());
+            assert!(algorithm.verify_signature(b"key", &message, &signature).is_ok());
+            assert!(algorithm.verify_signature(b"key", &message, b"").is_err());
+        }
+        assert_eq!(GOOD.with_borrow(Vec::len), PLACES);
+    }
+}
