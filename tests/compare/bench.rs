@@ -47,7 +47,7 @@ impl Amount {
     pub const FULL: Self = Self {
         rounds: 5,
         time: Duration::from_secs(2),
-        rotations: 3,
+        rotations: 5,
         swaps: 20,
         starts: 11,
         idle: [2_000, 8_000],

@@ -7,10 +7,11 @@ use crate::report::{Report, number};
 
 const PANEL: (f64, f64) = (440.0, 22.0);
 const COLUMNS: usize = 2;
-const NAMES: f64 = 70.0;
+const NAMES: f64 = 84.0;
 const VALUES: f64 = 60.0;
 const TITLE: f64 = 30.0;
 const GAP: f64 = 22.0;
+const LEGEND: &str = "Shorter is better. Dashed bars are floors: the same relay without TLS, and TLS in memory without a relay.";
 
 const STYLE: &str = "
   text { font: 12px system-ui, sans-serif; fill: #1f2328; }
@@ -27,20 +28,25 @@ const STYLE: &str = "
 
 pub fn draw(report: &Report) -> String {
     let figures: Vec<&Figure> = report.figures.iter().filter(|figure| figure.headline).collect();
-    let bars = |figure: &Figure| figure.measured.iter().filter(|measured| measured.median.is_some()).count();
-    let most = figures.iter().map(|figure| bars(figure)).max().unwrap_or(0);
-    let height = TITLE + most as f64 * PANEL.1 + GAP;
-    let lines = figures.len().div_ceil(COLUMNS);
-    let (width, whole) = (COLUMNS as f64 * (PANEL.0 + GAP) + GAP, lines as f64 * height + GAP);
+    let lines: Vec<_> = figures.chunks(COLUMNS).collect();
+    let height = |line: &[&Figure]| {
+        let bars = |figure: &&Figure| figure.measured.iter().filter(|bar| bar.median.is_some()).count();
+        TITLE + line.iter().map(bars).max().unwrap_or(0) as f64 * PANEL.1 + GAP
+    };
+    let width = COLUMNS as f64 * (PANEL.0 + GAP) + GAP;
+    let whole = 2.0 * GAP + lines.iter().map(|line| height(line)).sum::<f64>();
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {whole}\" role=\"img\">\n\
          <title>hotcert-agent beside other terminators of mTLS</title>\n<style>{STYLE}</style>\n\
-         <rect class=\"ground\" width=\"{width}\" height=\"{whole}\"/>\n"
+         <rect class=\"ground\" width=\"{width}\" height=\"{whole}\"/>\n\
+         <text x=\"{GAP}\" y=\"{GAP}\">{LEGEND}</text>\n"
     );
-    for (at, figure) in figures.iter().enumerate() {
-        let x = GAP + (at % COLUMNS) as f64 * (PANEL.0 + GAP);
-        let y = GAP + (at / COLUMNS) as f64 * height;
-        panel(&mut svg, figure, x, y);
+    let mut y = 2.0 * GAP;
+    for line in lines {
+        for (figure, column) in line.iter().zip(0..) {
+            panel(&mut svg, figure, GAP + f64::from(column) * (PANEL.0 + GAP), y);
+        }
+        y += height(line);
     }
     svg.push_str("</svg>\n");
     svg

@@ -69,12 +69,13 @@ fn standing(figure: &Figure) -> String {
     format!(" {:.2} × {}{spread}", ratio.median, ratio.best_peer)
 }
 
-/// Three digits that count.
+/// Three digits that count; a count as it is.
 pub fn number(value: f64) -> String {
     let digits = match value.abs() {
         large if large >= 100.0 => 0,
         large if large >= 10.0 => 1,
         _ => 2,
     };
-    if value == 0.0 { "0".into() } else { format!("{value:.digits$}") }
+    let digits = if value.fract() == 0.0 { 0 } else { digits };
+    format!("{value:.digits$}")
 }

@@ -28,7 +28,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let swaps = bench.amount.swaps;
     let mut figures = [
         Figure::lower(ROW, format!("requests and handshakes that failed, {swaps} swaps"), "").headline(),
-        Figure::lower(ROW, "from the swap to the new leaf, median", "ms"),
+        Figure::lower(ROW, "from the swap to the new leaf, median", "ms").headline(),
         Figure::lower(ROW, "from the swap to the new leaf, longest", "ms").headline(),
         Figure::lower(ROW, "the old leaf shown after the new one", ""),
         Figure::lower(ROW, "latency without swaps, 99th of 100", "ms"),
