@@ -16,6 +16,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use slab::Slab;
+use tokio::sync::Notify;
 
 pub use connection::{Connection, InFlight, Kind, Order, Side};
 use connection::{Entry, Reason};
@@ -47,9 +48,11 @@ pub struct Ledger {
 struct Shared {
     limits: Limits,
     started: Instant,
-    /// Milliseconds since `started`, moved on by the sweeper: reading it costs nothing.
+    /// Milliseconds since `started`, moved on by the sweeper while there are connections: reading it costs nothing.
     clock: AtomicU64,
     book: Mutex<Book>,
+    /// The first connection after there was none.
+    opened: Notify,
     closed: Family<ClosedLabels, Counter>,
     anchored: Mutex<roots::Anchored>,
 }
@@ -96,6 +99,7 @@ impl Ledger {
             started: Instant::now(),
             clock: AtomicU64::new(0),
             book: Mutex::default(),
+            opened: Notify::new(),
             closed: Family::default(),
             anchored: Mutex::default(),
         };
@@ -115,6 +119,10 @@ impl Ledger {
             drop(book);
             self.refuse();
             return None;
+        }
+        if book.entries.is_empty() {
+            self.catch_up();
+            self.shared.opened.notify_one();
         }
         let entry = Arc::new(Entry::new(side, kind, snapshot.generation, peer, self.now()));
         let key = book.entries.insert(Arc::clone(&entry));
@@ -145,6 +153,10 @@ impl Ledger {
 
     pub fn is_full(&self) -> bool {
         self.book().entries.len() >= self.shared.limits.max_connections
+    }
+
+    fn is_empty(&self) -> bool {
+        self.book().entries.is_empty()
     }
 
     pub fn count(&self, side: Side, current: u64) -> ByGeneration {

@@ -17,7 +17,7 @@ const LINGER: Duration = Duration::from_secs(30);
 const BEFORE_EXPIRY: Duration = Duration::from_secs(30);
 
 impl Ledger {
-    /// Runs until dropped.
+    /// Runs until dropped. Stands still while there is no connection.
     pub async fn sweep(self, mut current: Current) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -25,19 +25,27 @@ impl Ledger {
             tokio::select! {
                 biased;
                 snapshot = current.changed() => match snapshot {
-                    Some(snapshot) => self.judge(snapshot),
+                    Some(snapshot) => {
+                        self.catch_up();
+                        self.judge(snapshot);
+                    }
                     None => return,
                 },
-                _ = tick.tick() => {
-                    self.advance(self.shared.started.elapsed());
+                () = self.shared.opened.notified(), if self.is_empty() => tick.reset(),
+                _ = tick.tick(), if !self.is_empty() => {
+                    self.catch_up();
                     self.expire(SystemTime::now());
                 }
             }
         }
     }
 
+    pub(super) fn catch_up(&self) {
+        self.advance(self.shared.started.elapsed());
+    }
+
     pub(super) fn advance(&self, since_start: Duration) {
-        self.shared.clock.store(millis(since_start), Relaxed);
+        self.shared.clock.fetch_max(millis(since_start), Relaxed);
     }
 
     /// A new snapshot: connections whose peers it does not trust end, those under an older leaf

@@ -216,3 +216,29 @@ fn connections_hang_on_the_one_root_that_verifies_their_peer() {
     let _fresh = open(Side::Inbound, &fresh);
     assert_eq!(counts(&trust(&both)), [Some(0), Some(1)]);
 }
+
+#[tokio::test]
+async fn the_sweeper_stands_still_without_connections_and_is_awake_with_one() {
+    let root = root("root");
+    let mut world = World::new();
+    let shared = Arc::get_mut(&mut world.ledger.shared).unwrap();
+    shared.started -= 3600 * SECOND;
+    shared.limits.idle = Duration::ZERO;
+    let snapshot = world.publish(&identity(&root, &[&root]));
+    let (_publisher, current) = snapshot::channel();
+    let sweeper = tokio::spawn(world.ledger.clone().sweep(current));
+    // As long as a few of its ticks would take.
+    tokio::time::sleep(SECOND / 2).await;
+    assert_eq!(world.ledger.now(), 0);
+    for _ in 0..2 {
+        let connection = world.ledger.open(Side::Inbound, Kind::Tcp, &snapshot, None).unwrap();
+        assert!(world.ledger.now() >= 3_600_000);
+        let cut = async {
+            while connection.ordered() != Order::Cut {
+                tokio::time::sleep(SECOND / 100).await;
+            }
+        };
+        tokio::time::timeout(10 * SECOND, cut).await.unwrap();
+    }
+    sweeper.abort();
+}
