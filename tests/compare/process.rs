@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -90,7 +91,11 @@ impl Running {
                 let tasks =
                     fs::read_dir(format!("/proc/{}/task", process.id)).into_iter().flatten().flatten();
                 for task in tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()) {
-                    sched_setaffinity(Pid::from_raw(task), &cores.theirs)?;
+                    match sched_setaffinity(Pid::from_raw(task), &cores.theirs) {
+                        // A thread that was there for one connection.
+                        Err(Errno::SRCH) => {}
+                        result => result?,
+                    }
                 }
             }
         }
