@@ -6,6 +6,7 @@ mod http;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -15,6 +16,9 @@ pub use directory::Directory;
 use crate::observed::ObjectName;
 use crate::resource::{CertificateAuthority, ServiceCertificate};
 use crate::store::About;
+
+/// What somebody waits for is looked at again after so long, at most.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 pub trait Desk: Send {
     fn authorities(&self) -> impl Future<Output = Result<Vec<CertificateAuthority>, DeskError>> + Send;

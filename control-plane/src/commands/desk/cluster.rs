@@ -1,7 +1,6 @@
 //! A cluster as a desk: with the rights of whoever asks. Only the history needs the right to list Secrets.
 
 use std::path::Path;
-use std::time::Duration;
 
 use hotcert_agent::ports::ADMIN;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -9,7 +8,7 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::{Desk, DeskError, PodMetrics, VersionRow};
+use super::{Desk, DeskError, LOOK_AGAIN, PodMetrics, VersionRow};
 use crate::cluster;
 use crate::observed::ObjectName;
 use crate::resource::{CertificateAuthority, ServiceCertificate};
@@ -17,8 +16,6 @@ use crate::store::About;
 
 /// Objects in one answer.
 const PAGE: u32 = 500;
-const LOOK_AGAIN: Duration = Duration::from_millis(300);
-
 pub struct Cluster {
     client: Client,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kube::api::ObjectMeta;
 
-use super::{Desk, DeskError, PodMetrics, VersionRow};
+use super::{Desk, DeskError, LOOK_AGAIN, PodMetrics, VersionRow};
 use crate::date;
 use crate::observed::{ObjectName, Observed};
 use crate::prove::{PROBER, Prober};
@@ -127,7 +127,9 @@ impl Desk for Directory {
 
     async fn go_on(&mut self) -> Result<(), DeskError> {
         let round = self.reconciler.round().await.map_err(failed("working"))?;
-        self.reconciler.until_next(&round).await;
+        // The round may have seen what is waited for, written by a controller after whoever waits looked: then
+        // nothing is going to change any more.
+        let _ = tokio::time::timeout(LOOK_AGAIN, self.reconciler.until_next(&round)).await;
         Ok(())
     }
 }
@@ -148,5 +150,22 @@ fn created(what: String) -> impl FnOnce(StoreError) -> DeskError {
     move |error| match error {
         StoreError::Overtaken(_) => DeskError::Exists(what),
         error => DeskError::Failed { what: format!("creating {what}"), cause: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_looked_again_though_nothing_changes() {
+        let place = tempfile::tempdir().unwrap();
+        let mut desk = Directory::open(place.path(), true).unwrap();
+        for _ in 0..3 {
+            tokio::time::timeout(Duration::from_secs(10), desk.go_on()).await.unwrap().unwrap();
+        }
     }
 }
