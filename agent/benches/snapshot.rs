@@ -6,12 +6,12 @@ use std::hint::black_box;
 use std::time::SystemTime;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hotcert_agent::identity::{Identity, Policy};
-use hotcert_agent::material::{Credential, Material};
-use hotcert_agent::rehearsal::rehearse;
-use hotcert_agent::snapshot::{self, Delivery};
-use hotcert_agent::sources::Origin;
-use hotcert_agent::tls::{ClientAuth, Configs};
+use hotcert_agent::tls::config::{ClientAuth, Configs};
+use hotcert_agent::tls::credential::{Credential, Material};
+use hotcert_agent::tls::identity::{Identity, Policy};
+use hotcert_agent::tls::reload::handshake_test::rehearse;
+use hotcert_agent::tls::snapshot::{self, Delivery};
+use hotcert_agent::tls::source::Origin;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use zeroize::Zeroizing;
 

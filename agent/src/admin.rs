@@ -1,6 +1,8 @@
 //! The admin listener: plain HTTP, GET only, no secrets. And `/proof`, the same house behind mTLS.
 
-mod page;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod page;
 pub mod probe;
 pub mod proof;
 
@@ -23,9 +25,9 @@ use tokio::net::TcpStream;
 
 use probe::Probe;
 
-use crate::health::Health;
-use crate::metrics::Metrics;
-use crate::places::Places;
+use crate::admin::health::Health;
+use crate::admin::metrics::Metrics;
+use crate::connection::limiter::Places;
 
 /// Probes and scrapers are few; more than this is somebody else, who should find it hard to crowd out
 /// a probe that waits for the app.

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{CheckArgs, Cli, Command, RunArgs};
-use crate::identity::Policy;
-use crate::settings::Settings;
-use crate::{check, log};
+use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
+use crate::config::settings::Settings;
+use crate::runtime::{check, log};
+use crate::tls::identity::Policy;
 
 /// Runs the program with `args`, its name first, to its exit code.
 pub fn main_from<I>(args: I) -> ExitCode
@@ -36,7 +36,7 @@ fn run(args: &RunArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(errors) => return refuse(&errors),
     };
-    match crate::agent::run(settings) {
+    match crate::runtime::agent::run(settings) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hotcert_agent::hex::sha256_hex;
+use hotcert_agent::tls::hex::sha256_hex;
 
 /// Between tries, doubled up to the longer; half of it is jitter.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));

@@ -183,5 +183,5 @@ fn request_id() -> Result<String, CommandError> {
     let mut random = [0; 6];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| CommandError::Wrong("the system's random number generator failed".into()))?;
-    Ok(hotcert_agent::hex::hex(&random))
+    Ok(hotcert_agent::tls::hex::hex(&random))
 }

@@ -33,17 +33,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotcert_agent::identity::Policy;
-use hotcert_agent::ledger::{Ledger, Limits};
-use hotcert_agent::listener::{BindError, Bound};
-use hotcert_agent::material::Layout;
-use hotcert_agent::reload::{self, Reload};
-use hotcert_agent::secret::{Follow, SecretRef};
-use hotcert_agent::self_check::{self, Dial};
-use hotcert_agent::shutdown::{Signals, Stopper, stop};
-use hotcert_agent::snapshot::{self, Publisher};
-use hotcert_agent::status::Status as ReloadStatus;
-use hotcert_agent::tls::ClientAuth;
+use hotcert_agent::connection::listener::{BindError, Bound};
+use hotcert_agent::connection::tracker::{Ledger, Limits};
+use hotcert_agent::runtime::self_check::{self, Dial};
+use hotcert_agent::runtime::shutdown::{Signals, Stopper, stop};
+use hotcert_agent::tls::config::ClientAuth;
+use hotcert_agent::tls::credential::Layout;
+use hotcert_agent::tls::identity::Policy;
+use hotcert_agent::tls::reload::status::Status as ReloadStatus;
+use hotcert_agent::tls::reload::{self, Reload};
+use hotcert_agent::tls::snapshot::{self, Publisher};
+use hotcert_agent::tls::source::kubernetes::{Follow, SecretRef};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -84,7 +84,7 @@ enum ControllerError {
 }
 
 pub fn main(args: &ControllerArgs) -> ExitCode {
-    hotcert_agent::log::start(args.log_format, "hotcert");
+    hotcert_agent::runtime::log::start(args.log_format, "hotcert");
     let settings = match Settings::from_args(args) {
         Ok(settings) => settings,
         Err(errors) => return hotcert_agent::cli::refuse(&errors),
@@ -251,7 +251,7 @@ fn bind(settings: &Settings) -> Result<(Bound, Bound), ControllerError> {
     }
 }
 
-fn listen(bound: Bound) -> Result<hotcert_agent::listener::Listening, ControllerError> {
+fn listen(bound: Bound) -> Result<hotcert_agent::connection::listener::Listening, ControllerError> {
     bound.listen().map_err(|error| ControllerError::Bind(vec![error]))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use hotcert_agent::hex::{hex, sha256_hex};
+use hotcert_agent::tls::hex::{hex, sha256_hex};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hotcert_agent::identity::{Identity, Leaf, Policy, Rejection, Trust};
-use hotcert_agent::material::{Layout, Material};
+use hotcert_agent::tls::credential::{Layout, Material};
+use hotcert_agent::tls::identity::{Identity, Leaf, Policy, Rejection, Trust};
 use zeroize::Zeroizing;
 
 /// A candidate that would be served: its leaf and the roots beside it.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hotcert_agent::hex::sha256_hex;
+use hotcert_agent::tls::hex::sha256_hex;
 
 use crate::authority::{Algorithm, LeafRequest, Usage};
 use crate::resource::{CertificateAuthoritySpec, Kind, ManagerRef, Naming, ServiceCertificateSpec};

@@ -9,8 +9,8 @@ use std::sync::{Arc, RwLock};
 
 use futures_util::TryStreamExt as _;
 use hotcert::preflight;
-use hotcert_agent::identity::Identity;
-use hotcert_agent::tls::{ClientAuth, Configs};
+use hotcert_agent::tls::config::{ClientAuth, Configs};
+use hotcert_agent::tls::identity::Identity;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};

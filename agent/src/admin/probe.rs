@@ -17,9 +17,9 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use super::text;
-use crate::http::{MAX_HEAD_BYTES, remove_hop_headers, with_causes};
-use crate::inbound::identity_header;
-use crate::target::Target;
+use crate::proxy::app_endpoint::Target;
+use crate::proxy::http::{MAX_HEAD_BYTES, remove_hop_headers, with_causes};
+use crate::proxy::inbound::identity_header;
 
 /// The prefix of the path under which probes are relayed.
 pub const PREFIX: &str = "/probe/";

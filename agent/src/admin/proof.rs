@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::{MAX_CONNECTIONS, only_get, serve_http, text, typed};
-use crate::handshake;
-use crate::health::Health;
-use crate::places::Places;
+use crate::admin::health::Health;
+use crate::connection::handshake;
+use crate::connection::limiter::Places;
 
 pub struct ProofListener {
     health: Health,

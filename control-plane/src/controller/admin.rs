@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use hotcert_agent::admin::{only_get, serve_http, text, typed};
-use hotcert_agent::places::Places;
+use hotcert_agent::connection::limiter::Places;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use hotcert_agent::log::LogFormat;
-use hotcert_agent::ports::ADMIN;
-use hotcert_agent::tls::ClientAuth;
+use hotcert_agent::config::ports::ADMIN;
+use hotcert_agent::runtime::log::LogFormat;
+use hotcert_agent::tls::config::ClientAuth;
 
 use super::certificate::plan::Timing;
 use super::notifying::Inbox;

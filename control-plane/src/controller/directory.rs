@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hotcert_agent::admin::{only_get, serve_http, text, typed};
-use hotcert_agent::listener::Bound;
-use hotcert_agent::places::Places;
-use hotcert_agent::shutdown::{Signals, stop};
+use hotcert_agent::connection::limiter::Places;
+use hotcert_agent::connection::listener::Bound;
+use hotcert_agent::runtime::shutdown::{Signals, stop};
 use hyper::{Method, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;

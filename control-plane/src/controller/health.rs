@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use hotcert_agent::snapshot::{Current, Snapshot};
-use hotcert_agent::status::{Proof, Report as ReloadReport, Status as ReloadStatus};
+use hotcert_agent::tls::reload::status::{Proof, Report as ReloadReport, Status as ReloadStatus};
+use hotcert_agent::tls::snapshot::{Current, Snapshot};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 

@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotcert_agent::handshake::{self, Choose};
-use hotcert_agent::peer::{Peer, Peers};
-use hotcert_agent::places::Places;
-use hotcert_agent::shutdown::Stop;
-use hotcert_agent::snapshot::Current;
+use hotcert_agent::connection::handshake::{self, Choose};
+use hotcert_agent::connection::limiter::Places;
+use hotcert_agent::runtime::shutdown::Stop;
+use hotcert_agent::tls::peer::{Peer, Peers};
+use hotcert_agent::tls::snapshot::Current;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};

@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hotcert_agent::status::Status as ReloadStatus;
+use hotcert_agent::tls::reload::status::Status as ReloadStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;

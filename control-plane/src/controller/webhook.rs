@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotcert_agent::admin::{text, typed};
-use hotcert_agent::shutdown::Stop;
-use hotcert_agent::snapshot::Current;
+use hotcert_agent::runtime::shutdown::Stop;
+use hotcert_agent::tls::snapshot::Current;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};

@@ -1,7 +1,7 @@
 //! The agent's container and the volumes that it alone mounts.
 
-use hotcert_agent::ports::{ADMIN, PROOF};
-use hotcert_agent::tls::ClientAuth;
+use hotcert_agent::config::ports::{ADMIN, PROOF};
+use hotcert_agent::tls::config::ClientAuth;
 use serde_json::{Value, json};
 
 use super::pod::SidecarKind;

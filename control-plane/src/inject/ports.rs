@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use hotcert_agent::ports::{ADMIN, PROOF};
+use hotcert_agent::config::ports::{ADMIN, PROOF};
 use serde_json::Value;
 
 use super::pod::{Problems, containers, items};

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use hotcert_agent::authorize::Pattern;
-use hotcert_agent::inbound::InboundRoute;
-use hotcert_agent::outbound::OutboundRoute;
-use hotcert_agent::tls::ClientAuth;
+use hotcert_agent::proxy::authorization::Pattern;
+use hotcert_agent::proxy::inbound::InboundRoute;
+use hotcert_agent::proxy::outbound::OutboundRoute;
+use hotcert_agent::tls::config::ClientAuth;
 use serde_json::Value;
 
 use super::nearest::nearest;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hotcert_agent::hex::sha256_hex;
+use hotcert_agent::tls::hex::sha256_hex;
 
 use super::lifecycle::{Course, Step, obstacle};
 use super::{Action, Plan};

@@ -7,9 +7,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hotcert_agent::identity::{Identity, Policy, Verdict};
-use hotcert_agent::material::{Credential, Material};
-use hotcert_agent::tls;
+use hotcert_agent::tls::config;
+use hotcert_agent::tls::credential::{Credential, Material};
+use hotcert_agent::tls::identity::{Identity, Policy, Verdict};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::future::join;
-use hotcert_agent::hex::sha256_hex;
-use hotcert_agent::tls;
+use hotcert_agent::tls::config;
+use hotcert_agent::tls::hex::sha256_hex;
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderValue};

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hotcert_agent::hex::sha256_hex;
+use hotcert_agent::tls::hex::sha256_hex;
 use jsonwebtoken::{Algorithm, Validation, decode};
 use serde::Deserialize;
 use serde_json::Value;

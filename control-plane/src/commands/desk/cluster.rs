@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hotcert_agent::ports::ADMIN;
+use hotcert_agent::config::ports::ADMIN;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};

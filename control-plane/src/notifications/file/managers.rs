@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use hotcert_agent::hex::sha256_hex;
+use hotcert_agent::tls::hex::sha256_hex;
 use hyper::Method;
 use serde::Deserialize;
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use hotcert_agent::ports::PROOF;
+use hotcert_agent::config::ports::PROOF;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::api::ListParams;
 use kube::core::Request;

@@ -1,0 +1,206 @@
+//! Health: what is served, whether the pod is ready, and if not why; worked out from the snapshot,
+//! the status and the ledger when asked for. Holds no secrets.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use humantime::format_rfc3339_seconds;
+use serde_json::{Value, json};
+
+use crate::connection::tracker::Side;
+use crate::proxy::context::Plane;
+use crate::tls::reload::status::{Proof, Refusal, Report, Source, Status};
+use crate::tls::snapshot::Snapshot;
+use crate::tls::source::kubernetes::{ApiState, Trouble};
+
+#[derive(Clone)]
+pub struct Health {
+    pub plane: Arc<Plane>,
+    pub status: Status,
+}
+
+impl Health {
+    /// Why the pod is not ready; `None` if it is.
+    pub fn unready(&self, now: SystemTime) -> Option<String> {
+        self.unready_by(&self.status.report(), self.plane.current.load().as_deref(), now)
+    }
+
+    fn unready_by(&self, report: &Report, snapshot: Option<&Snapshot>, now: SystemTime) -> Option<String> {
+        if report.draining {
+            return Some("draining: the agent was told to stop".into());
+        }
+        let Some(snapshot) = snapshot else {
+            let why = report.last_attempt.as_ref().and_then(|attempt| attempt.refusal.as_ref());
+            return Some(match why {
+                Some(rejection) => format!("no identity: {rejection}"),
+                None => match &report.source.authority {
+                    Some(authority) => format!("no identity yet: {}", authority.why),
+                    None => "no identity yet".into(),
+                },
+            });
+        };
+        let until = snapshot.identity.leaf.usable_until;
+        if now >= until {
+            return Some(format!(
+                "the served certificate or its chain expired at {}",
+                format_rfc3339_seconds(until)
+            ));
+        }
+        match &report.proof {
+            None => Some("the listener has not been seen to serve the identity yet".into()),
+            Some(Proof { result: Err(cause), .. }) => {
+                Some(format!("the listener does not serve the identity: {cause}"))
+            }
+            Some(_) => None,
+        }
+    }
+
+    pub fn json(&self, now: SystemTime) -> Value {
+        let report = self.status.report();
+        let snapshot = self.plane.current.load();
+        let reason = self.unready_by(&report, snapshot.as_deref(), now);
+        json!({
+            "ready": reason.is_none(),
+            "reason": reason,
+            "draining": report.draining,
+            "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
+            "source": source(&report.source),
+            "served": snapshot.as_ref().map(|snapshot| served(snapshot, &report, now)),
+            "last_attempt": report.last_attempt.as_ref().map(|attempt| json!({
+                "at": date(attempt.at),
+                "outcome": attempt.outcome.as_str(),
+                "reason": attempt.refusal.as_ref().map(|rejection| rejection.reason()),
+                "detail": attempt.refusal.as_ref().map(ToString::to_string),
+            })),
+            "refused": {
+                "leaf": report.refused_leaf.as_ref().map(refusal),
+                "trust": report.refused_trust.as_ref().map(refusal),
+            },
+            "held": report.held.as_ref().map(|held| json!({
+                "not_before": date(held.not_before),
+                "serial": held.serial,
+            })),
+            "exposed": report.exposed,
+            "connections": self.connections(snapshot.as_deref()),
+        })
+    }
+
+    /// What the proof listener tells: what is served, and what still runs under what was.
+    pub fn proof_json(&self) -> Value {
+        let snapshot = self.plane.current.load();
+        let trust = snapshot.as_ref().and_then(|snapshot| snapshot.identity.trust.as_ref());
+        json!({
+            "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
+            "leaf_sha256": snapshot.as_ref().map(|snapshot| &snapshot.identity.leaf.sha256),
+            "trust_sha256": trust.map(|trust| &trust.sha256),
+            "roots": trust.map(|trust| trust.roots.iter().map(|root| &root.sha256).collect::<Vec<_>>()),
+            "connections": self.connections(snapshot.as_deref()),
+            "connections_under": trust.map(|trust| self.plane.ledger.under_each_root(trust)),
+            "connections_under_removed_roots": self.plane.ledger.under_removed_roots(),
+        })
+    }
+
+    /// Inbound connections by generation.
+    fn connections(&self, snapshot: Option<&Snapshot>) -> Value {
+        json!(self.plane.ledger.count(Side::Inbound, snapshot.map_or(0, |snapshot| snapshot.generation)))
+    }
+}
+
+fn source(source: &Source) -> Value {
+    let authority = source.authority.as_ref();
+    json!({
+        "kind": authority.map(|authority| authority.origin.as_str()),
+        "why": authority.map(|authority| &authority.why),
+        "since": authority.map(|authority| date(authority.since)),
+        "directory": source.directory,
+        "atomic": source.atomic,
+        "watching": source.watching,
+        "notices": source.notices,
+        "api": source.api.as_ref().map(|api| json!({
+            "secret": api.secret,
+            "state": api.state.as_str(),
+            "reason": trouble(&api.state).map(|trouble| trouble.reason),
+            "detail": trouble(&api.state).map(|trouble| &trouble.detail),
+            "since": date(api.since),
+            "resource_version": api.resource_version,
+            "revision": api.revision,
+        })),
+    })
+}
+
+fn trouble(state: &ApiState) -> Option<&Trouble> {
+    match state {
+        ApiState::Lost(trouble) => Some(trouble),
+        _ => None,
+    }
+}
+
+fn served(snapshot: &Snapshot, report: &Report, now: SystemTime) -> Value {
+    let leaf = &snapshot.identity.leaf;
+    let trust = snapshot.identity.trust.as_ref();
+    json!({
+        "serial": leaf.serial,
+        "sha256": leaf.sha256,
+        "subject": leaf.subject,
+        "issuer": leaf.issuer,
+        "names": leaf.names.labels(),
+        "not_before": date(leaf.not_before),
+        "not_after": date(leaf.not_after),
+        "age_seconds": seconds_between(leaf.not_before, now),
+        "expires_in_seconds": seconds_between(now, leaf.not_after),
+        "roles": leaf.roles.labels(),
+        "roots": trust.map(|trust| trust.roots.iter().map(|root| json!({
+            "sha256": root.sha256,
+            "subject": root.subject,
+            "not_before": date(root.not_before),
+            "not_after": date(root.not_after),
+        })).collect::<Vec<_>>()),
+        "trust_sha256": trust.map(|trust| &trust.sha256),
+        "published_at": date(snapshot.published_at),
+        "delivered_by": snapshot.delivery.from.as_str(),
+        "written_at": snapshot.delivery.written_at.map(date),
+        "written_to_published_seconds": written_to_published(snapshot),
+        "proof": proof(snapshot, report.proof.as_ref()),
+    })
+}
+
+fn proof(snapshot: &Snapshot, proof: Option<&Proof>) -> Value {
+    let Some(proof) = proof.filter(|proof| proof.generation == snapshot.generation) else {
+        return json!({ "outcome": "pending" });
+    };
+    match &proof.result {
+        Ok(None) => json!({ "outcome": "not_serving", "at": date(proof.at) }),
+        Ok(Some(served)) => json!({
+            "outcome": "served",
+            "leaf_sha256": served.leaf_sha256,
+            "at": date(proof.at),
+            "swap_to_served_seconds": served.swap_to_served_seconds,
+            "detail": null,
+        }),
+        Err(cause) => json!({ "outcome": "failed", "at": date(proof.at), "detail": cause }),
+    }
+}
+
+fn refusal(refusal: &Refusal) -> Value {
+    json!({
+        "reason": refusal.rejection.reason(),
+        "detail": refusal.rejection.to_string(),
+        "since": date(refusal.since),
+    })
+}
+
+fn date(time: SystemTime) -> String {
+    format_rfc3339_seconds(time).to_string()
+}
+
+/// By two clocks, and one of them to the second. `None` for what was there at start.
+fn written_to_published(snapshot: &Snapshot) -> Option<i64> {
+    snapshot.delivery.changed_at?;
+    Some(seconds_between(snapshot.delivery.written_at?, snapshot.published_at))
+}
+
+/// Negative when `to` is before `from`.
+fn seconds_between(from: SystemTime, to: SystemTime) -> i64 {
+    let whole = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    to.duration_since(from).map_or_else(|error| -whole(error.duration()), whole)
+}

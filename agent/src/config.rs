@@ -1,0 +1,5 @@
+//! config
+
+pub(crate) mod args;
+pub mod ports;
+pub mod settings;

@@ -1,0 +1,56 @@
+//! Outbound: from the app's plain loopback connection to a server's mTLS, by bytes or by HTTP
+//! requests. The server must show the name the route asks for, or nothing is sent.
+
+pub(crate) mod dial;
+pub(crate) mod http;
+pub(crate) mod pool;
+pub(crate) mod route;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tracing::{debug, warn};
+
+pub use http::Forwarding;
+pub use route::{OutboundRoute, OutboundRouteError, Upstream};
+
+use crate::connection::tracker::Kind;
+use crate::proxy::app_endpoint::reset;
+use crate::proxy::context::Plane;
+use crate::proxy::relay::relay;
+use dial::dial;
+
+/// A fixed route for any protocol.
+pub struct Tunnel {
+    pub plane: Arc<Plane>,
+    pub upstream: Upstream,
+}
+
+impl Tunnel {
+    pub async fn connection(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
+        let plane = &self.plane;
+        let _open = plane.outbound_apps.enter();
+        let Some(snapshot) = plane.current.load() else {
+            return;
+        };
+        let dialed = Box::pin(dial(plane, &snapshot, &self.upstream, Kind::Tcp)).await;
+        drop(snapshot);
+        match dialed {
+            Ok(server) => {
+                let (mut app, mut server) = (app, Box::new(server));
+                if let Err(error) = relay(&mut app, &mut server).await {
+                    reset(app);
+                    debug!(upstream = %self.upstream, %error, "outbound connection ended early");
+                }
+            }
+            Err(error) => {
+                reset(app);
+                if let Some(left_out) = plane.complaints.turn(&format!("{} {}", self.upstream, error.kind()))
+                {
+                    warn!(left_out, upstream = %self.upstream, %error, "outbound connection closed");
+                }
+            }
+        }
+    }
+}

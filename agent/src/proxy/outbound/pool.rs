@@ -1,0 +1,111 @@
+//! Pooled connections to servers. A pool belongs to one generation: when the identity changes, new
+//! requests get new connections, and the old pool ends with the last request in it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{Either, Empty};
+use hyper::Uri;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
+use super::dial::{DialError, ServerStream, dial};
+use super::route::{DEFAULT_PORT, Upstream};
+use crate::connection::buffered_stream::Metered;
+use crate::connection::tracker::Kind;
+use crate::proxy::context::Plane;
+use crate::proxy::http::MAX_HEAD_BYTES;
+use crate::tls::snapshot::Snapshot;
+
+/// Below the idle time after which servers commonly close.
+const KEEP_IDLE: Duration = Duration::from_secs(30);
+const IDLE_PER_SERVER: usize = 64;
+
+pub type Outgoing = Either<Incoming, Empty<Bytes>>;
+pub type PooledClient = Client<Connector, Outgoing>;
+
+pub struct Pool {
+    plane: Arc<Plane>,
+    /// A fixed route's server; without, each request's own.
+    fixed: Option<Upstream>,
+    client: Mutex<Option<(u64, PooledClient)>>,
+}
+
+impl Pool {
+    pub fn new(plane: Arc<Plane>, fixed: Option<Upstream>) -> Self {
+        Self { plane, fixed, client: Mutex::default() }
+    }
+
+    pub fn fixed(&self) -> Option<&Upstream> {
+        self.fixed.as_ref()
+    }
+
+    /// The client of the current generation. `None` while there is no identity.
+    pub fn client(&self) -> Option<PooledClient> {
+        let snapshot = self.plane.current.load()?;
+        let mut held = self.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match &*held {
+            // A task that loaded before a swap and comes after must not bring the old pool back.
+            Some((generation, client)) if *generation >= snapshot.generation => Some(client.clone()),
+            _ => {
+                let generation = snapshot.generation;
+                let connector =
+                    Connector { plane: Arc::clone(&self.plane), snapshot, fixed: self.fixed.clone() };
+                let client = Client::builder(TokioExecutor::new())
+                    .pool_timer(TokioTimer::new())
+                    .pool_idle_timeout(KEEP_IDLE)
+                    .pool_max_idle_per_host(IDLE_PER_SERVER)
+                    .http1_max_buf_size(MAX_HEAD_BYTES)
+                    .build(connector);
+                *held = Some((generation, client.clone()));
+                Some(client)
+            }
+        }
+    }
+}
+
+/// Dials for a pool, under the snapshot the pool belongs to.
+#[derive(Clone)]
+pub struct Connector {
+    plane: Arc<Plane>,
+    snapshot: Arc<Snapshot>,
+    fixed: Option<Upstream>,
+}
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = TokioIo<ServerStream>;
+    type Error = DialError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DialError>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Self { plane, snapshot, fixed } = self.clone();
+        Box::pin(async move {
+            let upstream = match fixed {
+                Some(upstream) => upstream,
+                None => upstream_of(&uri)?,
+            };
+            dial(&plane, &snapshot, &upstream, Kind::Http1).await.map(TokioIo::new)
+        })
+    }
+}
+
+fn upstream_of(uri: &Uri) -> Result<Upstream, DialError> {
+    let named = Upstream::named(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(DEFAULT_PORT));
+    named.map_err(|error| DialError::BadAddress(error.to_string()))
+}
+
+impl<S> Connection for Metered<S> {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}

@@ -1,0 +1,193 @@
+//! The relay: bytes between two streams, both ways, any protocol. A direction that is idle holds
+//! no buffer; one that moves borrows the thread's, and keeps it only while the receiving side is
+//! slower than the sending one. Nothing is allocated per chunk.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::connection::buffered_stream::{PLAIN_BYTES, Pending, borrow_buffer};
+
+/// Chunks a direction may move before the other tasks of the thread get their turn.
+const TURNS: usize = 8;
+
+/// Relays until both directions have ended, each by passing the end of the stream on, or until one
+/// fails: then what had arrived before is passed on, and no more.
+pub async fn relay<A, B>(a: &mut A, b: &mut B) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut a_to_b, mut b_to_a) = (Direction::default(), Direction::default());
+    poll_fn(|cx| {
+        let there = a_to_b.poll(cx, a, b)?;
+        let back = b_to_a.poll(cx, b, a)?;
+        match there.is_ready() && back.is_ready() {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[derive(Default)]
+struct Direction {
+    pending: Pending,
+    unflushed: bool,
+    stage: Stage,
+}
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Open,
+    /// The sender has ended; what is pending goes out first.
+    Ended,
+    /// The sender has failed; what is pending goes out first.
+    Failed(io::Error),
+    Done,
+}
+
+impl Direction {
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        for _ in 0..TURNS {
+            while !self.pending.is_empty() {
+                let count = ready!(Pin::new(&mut *to).poll_write(cx, self.pending.bytes()))?;
+                if count == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.pending.consume(count);
+                self.unflushed = true;
+            }
+            match std::mem::take(&mut self.stage) {
+                Stage::Done => {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(Ok(()));
+                }
+                Stage::Failed(error) => return Poll::Ready(Err(error)),
+                Stage::Ended => {
+                    self.stage = Stage::Ended;
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.stage = Stage::Done;
+                    return Poll::Ready(Ok(()));
+                }
+                Stage::Open => {}
+            }
+            if self.fill(cx, from).is_pending() {
+                if self.unflushed {
+                    // A stream that encrypts may hold the last of it back.
+                    ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                    self.unflushed = false;
+                }
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads what there is, up to a buffer full. Ready if there was something, an end included.
+    fn fill<R: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, from: &mut R) -> Poll<()> {
+        let mut buffer = borrow_buffer();
+        let mut read = ReadBuf::new(&mut buffer[..PLAIN_BYTES]);
+        while read.remaining() > 0 {
+            let before = read.filled().len();
+            self.stage = match Pin::new(&mut *from).poll_read(cx, &mut read) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) if read.filled().len() > before => continue,
+                Poll::Ready(Ok(())) => Stage::Ended,
+                // TLS without a close_notify: too many clients end so to call it a failure.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Stage::Ended,
+                Poll::Ready(Err(error)) => Stage::Failed(error),
+            };
+            break;
+        }
+        let count = read.filled().len();
+        self.pending.fill(buffer, 0, count);
+        if count > 0 || !matches!(self.stage, Stage::Open) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_directions_arrive_whole_and_ends_are_passed_on() {
+        let (mut client, mut near) = tokio::io::duplex(1000);
+        let (mut far, mut app) = tokio::io::duplex(77);
+        let relay = tokio::spawn(async move { relay(&mut near, &mut far).await });
+        let sent: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+        let expected = sent.clone();
+        let server = tokio::spawn(async move {
+            let mut got = Vec::new();
+            app.read_to_end(&mut got).await.unwrap();
+            app.write_all(&got).await.unwrap();
+            app.shutdown().await.unwrap();
+        });
+        let (mut reader, mut writer) = tokio::io::split(&mut client);
+        let write = async {
+            writer.write_all(&sent).await.unwrap();
+            writer.shutdown().await.unwrap();
+        };
+        let mut back = Vec::new();
+        let (_, read) = tokio::join!(write, reader.read_to_end(&mut back));
+        read.unwrap();
+        assert!(back == expected);
+        server.await.unwrap();
+        relay.await.unwrap().unwrap();
+    }
+
+    /// Gives some bytes and fails at once after them.
+    struct Failing(&'static [u8]);
+
+    impl AsyncRead for Failing {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            out: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let bytes = std::mem::take(&mut self.0);
+            if bytes.is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            out.put_slice(bytes);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Failing {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_came_before_a_failure_are_passed_on() {
+        let (mut far, mut app) = tokio::io::duplex(1000);
+        let error = relay(&mut Failing(b"the last words"), &mut far).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        drop(far);
+        let mut got = Vec::new();
+        app.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"the last words");
+    }
+}

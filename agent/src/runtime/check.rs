@@ -1,0 +1,120 @@
+//! `hotcert-agent check DIR`: the reload path up to the point of publishing, for a person or a
+//! pipeline to ask before a pod does.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use humantime::format_rfc3339_seconds as date;
+use serde_json::{Value, json};
+
+use crate::config::args::IdentityArgs;
+use crate::config::settings::layout;
+use crate::tls::config::Configs;
+use crate::tls::identity::{Identity, Policy, Rejection, Trust, Verdict};
+use crate::tls::reload::handshake_test::rehearse;
+use crate::tls::source::directory::Volume;
+
+/// Prints the judgement; the exit code says whether it would be served.
+pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool) -> ExitCode {
+    let now = SystemTime::now();
+    let material = Volume::new(directory, layout(args)).look();
+    let mut verdict = Identity::parse(&material, policy, None, now);
+    if let Some(identity) = verdict.succeed(None)
+        && let Err(rejection) = try_out(&identity, args, now)
+    {
+        verdict.leaf = Err(rejection);
+    }
+    let notice = (!material.atomic && directory.is_dir())
+        .then_some("no ..data in it: if this is a subPath mount of a Secret, Kubernetes never updates it");
+    let served = verdict.leaf.is_ok() && verdict.trust.is_ok();
+    if as_json {
+        println!("{:#}", report(directory, &verdict, notice, served));
+    } else {
+        print(directory, &verdict, notice, served);
+    }
+    if served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn try_out(identity: &Identity, args: &IdentityArgs, now: SystemTime) -> Result<(), Rejection> {
+    let configs = Configs::build(identity, args.client_auth)
+        .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
+    rehearse(identity, &configs, now)
+}
+
+fn report(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: bool) -> Value {
+    json!({
+        "directory": directory.display().to_string(),
+        "would_serve": served,
+        "leaf": match &verdict.leaf {
+            Ok(leaf) => json!({
+                "accepted": true,
+                "serial": leaf.serial,
+                "sha256": leaf.sha256,
+                "subject": leaf.subject,
+                "issuer": leaf.issuer,
+                "names": leaf.names.labels(),
+                "not_before": date(leaf.not_before).to_string(),
+                "not_after": date(leaf.not_after).to_string(),
+                "roles": leaf.roles.labels(),
+            }),
+            Err(rejection) => refused(rejection),
+        },
+        "trust": match &verdict.trust {
+            Ok(trust) => json!({
+                "accepted": true,
+                "sha256": trust.as_ref().map(|trust| &trust.sha256),
+                "roots": roots(trust.as_deref()).map(|root| json!({
+                    "sha256": root.sha256,
+                    "subject": root.subject,
+                    "not_before": date(root.not_before).to_string(),
+                    "not_after": date(root.not_after).to_string(),
+                })).collect::<Vec<_>>(),
+            }),
+            Err(rejection) => refused(rejection),
+        },
+        "notices": notice.into_iter().collect::<Vec<_>>(),
+    })
+}
+
+fn refused(rejection: &Rejection) -> Value {
+    json!({ "accepted": false, "reason": rejection.reason(), "detail": rejection.to_string() })
+}
+
+fn print(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: bool) {
+    let word = if served { "would be served" } else { "would not be served" };
+    println!("{}: {word}", directory.display());
+    match &verdict.leaf {
+        Ok(leaf) => {
+            println!("  leaf    {}", leaf.names);
+            println!("          serial {}, issued by {}", leaf.serial, leaf.issuer);
+            println!("          valid from {} to {}", date(leaf.not_before), date(leaf.not_after));
+            println!("          good as {}", leaf.roles.labels().join(" and "));
+        }
+        Err(_) if verdict.leaf.as_ref().err() == verdict.trust.as_ref().err() => {
+            println!("  leaf    not judged: there is no trust bundle to judge it by");
+        }
+        Err(rejection) => println!("  leaf    refused ({}): {rejection}", rejection.reason()),
+    }
+    match &verdict.trust {
+        Ok(None) => println!("  trust   none: no mTLS, neither inbound nor outbound"),
+        Ok(Some(trust)) => {
+            for root in roots(Some(trust)) {
+                println!("  root    {}, until {}", root.subject, date(root.not_after));
+            }
+        }
+        Err(rejection) => println!("  trust   refused ({}): {rejection}", rejection.reason()),
+    }
+    if verdict.trust.is_ok() && verdict.leaf.is_err() {
+        println!(
+            "  An agent already running would take this trust bundle and go on with its last good leaf."
+        );
+    }
+    if let Some(notice) = notice {
+        println!("  notice  {notice}");
+    }
+}
+
+fn roots(trust: Option<&Trust>) -> impl Iterator<Item = &crate::tls::identity::trust::Root> {
+    trust.into_iter().flat_map(|trust| &trust.roots)
+}

@@ -1,0 +1,63 @@
+//! The end of an agent, in order: unready, then closed to new connections, then drained.
+
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use crate::config::settings::Settings;
+use crate::connection::tracker::{Order, Side};
+use crate::proxy::context::Plane;
+use crate::runtime::shutdown::Stopper;
+use crate::tls::reload::status::Status;
+
+/// How often a draining agent looks whether it is done.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Unready at once; inbound taken for a while yet; then inbound drained with outbound still there
+/// for the app; at last outbound.
+pub async fn drain(
+    settings: &Settings,
+    plane: &Plane,
+    status: &Status,
+    close_inbound: &Stopper,
+    close_outbound: &Stopper,
+) {
+    let times = settings.shutdown;
+    let end = Instant::now() + times.grace;
+    status.update(|report| report.draining = true);
+    info!(delay = ?times.delay, "draining: unready, new connections still taken");
+    let closing = Instant::now() + times.delay.min(times.grace);
+    while Instant::now() < closing {
+        plane.ledger.order_all(Side::Inbound, Order::LastRequest);
+        tokio::time::sleep(TICK.min(closing.saturating_duration_since(Instant::now()))).await;
+    }
+
+    close_inbound.stop();
+    plane.ledger.order_all(Side::Inbound, Order::Finish);
+    let open = plane.ledger.count(Side::Inbound, 0).total();
+    info!(open, "inbound closed to new connections");
+    let mut quiet_since = None;
+    while Instant::now() < end {
+        let inbound = plane.ledger.count(Side::Inbound, 0).total() + plane.shaking_hands.taken();
+        let outbound = plane.outbound_apps.count();
+        if inbound == 0 && outbound == 0 {
+            let since = *quiet_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= times.outbound_linger || settings.has_no_outbound() {
+                break;
+            }
+        } else {
+            quiet_since = None;
+            // Those that came in while it was closing.
+            plane.ledger.order_all(Side::Inbound, Order::Finish);
+        }
+        tokio::time::sleep(TICK).await;
+    }
+    close_outbound.stop();
+    let cut = plane.ledger.count(Side::Inbound, 0).total() + plane.outbound_apps.count();
+    match cut {
+        0 => info!("drained"),
+        _ => {
+            warn!(connections = cut, grace = ?times.grace, "the grace period is over: cutting what is still open")
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The self-check: after every swap the agent dials its own listener, as a client would, and
+//! records the leaf that came back. "Served" means that, not "loaded".
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tracing::{error, info};
+
+use crate::connection::handshake::chain_of;
+use crate::connection::tracker::Ledger;
+use crate::tls::config;
+use crate::tls::hex::sha256_hex;
+use crate::tls::reload::status::{Proof, Served, Status};
+use crate::tls::snapshot::{Current, Snapshot};
+
+const WITHIN: Duration = Duration::from_secs(5);
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Where this agent answers with its identity.
+#[derive(Clone, Copy)]
+pub enum Dial {
+    Inbound(SocketAddr),
+    /// In a pod without inbound routes.
+    Proof(SocketAddr),
+}
+
+/// Runs until dropped.
+pub async fn run(mut current: Current, listener: Dial, status: Status, ledger: Ledger) {
+    while let Some(mut snapshot) = current.changed().await {
+        loop {
+            let result = check(&snapshot, listener).await;
+            let failed = result.is_err();
+            let overtaken = current.load().is_some_and(|latest| latest.generation > snapshot.generation);
+            // A newer leaf came back, or nothing for lack of room: neither says that it is not served.
+            if !(failed && (overtaken || ledger.is_full())) {
+                record(&snapshot, result, &status);
+            }
+            if !failed {
+                break;
+            }
+            // Until it is seen to serve, or there is something newer to look for.
+            tokio::select! {
+                () = tokio::time::sleep(TRY_AGAIN_AFTER) => {}
+                newer = current.changed() => match newer {
+                    Some(newer) => snapshot = newer,
+                    None => return,
+                }
+            }
+        }
+    }
+}
+
+async fn check(snapshot: &Snapshot, listener: Dial) -> Result<Option<String>, String> {
+    let leaf = &snapshot.identity.leaf;
+    let listener = match listener {
+        Dial::Inbound(address) if snapshot.configs.inbound.is_some() => address,
+        Dial::Proof(address) if snapshot.configs.proof.is_some() => address,
+        // The identity is not one to serve with.
+        _ => return Ok(None),
+    };
+    let client = config::self_check(leaf).map_err(|error| error.to_string())?;
+    let dial = async {
+        let socket = TcpStream::connect(listener).await?;
+        let name = ServerName::try_from("self-check.hotcert.internal").map_err(std::io::Error::other)?;
+        TlsConnector::from(client).connect(name, socket).await
+    };
+    match tokio::time::timeout(WITHIN, dial).await {
+        Ok(Ok(stream)) => Ok(chain_of(stream.get_ref().1).first().map(|leaf| sha256_hex(leaf))),
+        Ok(Err(error)) => Err(format!("dialling {listener}: {error}")),
+        Err(_) => Err(format!("dialling {listener}: no handshake within {WITHIN:?}")),
+    }
+}
+
+fn record(snapshot: &Arc<Snapshot>, result: Result<Option<String>, String>, status: &Status) {
+    let at = SystemTime::now();
+    let took = snapshot
+        .delivery
+        .changed_at
+        .and_then(|changed| at.duration_since(changed).ok())
+        .map(|took| took.as_secs_f64());
+    match &result {
+        Ok(Some(sha256)) => {
+            if let Some(seconds) = took {
+                status.swap_to_served.observe(seconds);
+            }
+            info!(generation = snapshot.generation, sha256, swap_to_served_seconds = took, "identity served");
+        }
+        Ok(None) => {}
+        Err(cause) => {
+            error!(generation = snapshot.generation, cause, "the listener does not serve the identity")
+        }
+    }
+    let result =
+        result.map(|sha256| sha256.map(|leaf_sha256| Served { leaf_sha256, swap_to_served_seconds: took }));
+    status.update(|report| report.proof = Some(Proof { generation: snapshot.generation, at, result }));
+}

@@ -1,0 +1,28 @@
+//! The one cryptography provider.
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+
+pub fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        let provider = aws_lc_rs::default_provider();
+        let signature_verification_algorithms =
+            super::signature_cache::remembering(provider.signature_verification_algorithms);
+        Arc::new(CryptoProvider { signature_verification_algorithms, ..provider })
+    });
+    &PROVIDER
+}
+
+/// For a handshake that keeps no secret, by TLS 1.3: the quickest key exchange and the quickest hash alone.
+pub fn quick_provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        Arc::new(CryptoProvider {
+            kx_groups: vec![kx_group::X25519],
+            cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
+            ..CryptoProvider::clone(provider())
+        })
+    });
+    &PROVIDER
+}

@@ -1,0 +1,195 @@
+//! Which server a route leads to, and the verifier that holds the server to it during the
+//! handshake, before a byte of the app's is sent.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::proxy::authorization::Pattern;
+use crate::tls::config::provider::provider;
+use crate::tls::credential::names::Names;
+use crate::tls::identity::Leaf;
+
+/// The name a server must show in its certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ExpectedServer {
+    /// A DNS name or an IP address, matched as HTTPS clients do.
+    Name(ServerName<'static>),
+    /// A SPIFFE ID, matched whole.
+    Spiffe(String),
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no server name: write a DNS name, an IP address or spiffe://DOMAIN/PATH")]
+pub struct ExpectedServerError(String);
+
+impl FromStr for ExpectedServer {
+    type Err = ExpectedServerError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = || ExpectedServerError(text.to_owned());
+        if text.starts_with("spiffe://") {
+            let plain = text.parse::<Pattern>().is_ok() && !text.contains('*');
+            return if plain { Ok(Self::Spiffe(text.to_owned())) } else { Err(refuse()) };
+        }
+        ServerName::try_from(text.to_owned()).map(Self::Name).map_err(|_| refuse())
+    }
+}
+
+impl fmt::Display for ExpectedServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(&name.to_str()),
+            Self::Spiffe(id) => f.write_str(id),
+        }
+    }
+}
+
+/// Accepts the server that the route leads to.
+pub(super) fn verifier(expected: ExpectedServer, roots: Arc<RootCertStore>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier(Accept::Route { expected, roots }))
+}
+
+/// Accepts whatever these roots verify.
+pub(super) fn any_of(roots: Arc<RootCertStore>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier(Accept::AnyOf(roots)))
+}
+
+/// Accepts any leaf that the server proves to have the key of.
+pub(super) fn any() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier(Accept::Any))
+}
+
+/// Accepts this one leaf and no other.
+pub(super) fn only(leaf: &Leaf) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier(Accept::Leaf(leaf.certificate().clone())))
+}
+
+/// Chain, dates and usage; not the name.
+pub(super) fn verify_chain(
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    roots: &RootCertStore,
+    at: UnixTime,
+) -> Result<(), Error> {
+    let certificate = ParsedCertificate::try_from(end_entity)?;
+    verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, at, algorithms().all)
+}
+
+fn algorithms() -> &'static WebPkiSupportedAlgorithms {
+    &provider().signature_verification_algorithms
+}
+
+/// What the server showed instead of what the route asks for.
+#[derive(Debug, thiserror::Error)]
+#[error("it shows {shown}, not {expected}")]
+struct WrongServer {
+    shown: Names,
+    expected: ExpectedServer,
+}
+
+#[derive(Debug)]
+enum Accept {
+    Route { expected: ExpectedServer, roots: Arc<RootCertStore> },
+    AnyOf(Arc<RootCertStore>),
+    Any,
+    Leaf(CertificateDer<'static>),
+}
+
+#[derive(Debug)]
+struct Verifier(Accept);
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        // The route's name counts, which need not be the name in the SNI.
+        _sni: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match &self.0 {
+            Accept::Route { expected, roots } => {
+                verify_chain(end_entity, intermediates, roots, now)?;
+                verify_name(end_entity, expected)?;
+            }
+            Accept::AnyOf(roots) => verify_chain(end_entity, intermediates, roots, now)?,
+            Accept::Any => {}
+            Accept::Leaf(leaf) if leaf == end_entity => {}
+            Accept::Leaf(_) => {
+                return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, algorithms())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        algorithms().supported_schemes()
+    }
+}
+
+fn verify_name(end_entity: &CertificateDer<'_>, expected: &ExpectedServer) -> Result<(), Error> {
+    let (_, certificate) = X509Certificate::from_der(end_entity)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let shown = Names::of(&certificate);
+    let right = match expected {
+        ExpectedServer::Name(name) => {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, name).is_ok()
+        }
+        ExpectedServer::Spiffe(id) => shown.spiffe_id() == Some(id),
+    };
+    if right {
+        return Ok(());
+    }
+    let wrong = WrongServer { shown, expected: expected.clone() };
+    Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(wrong)))))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn server_names_are_read_by_their_form() {
+        assert!(matches!(
+            "a.b".parse::<ExpectedServer>().unwrap(),
+            ExpectedServer::Name(ServerName::DnsName(_))
+        ));
+        assert!(matches!(
+            "10.0.0.1".parse::<ExpectedServer>().unwrap(),
+            ExpectedServer::Name(ServerName::IpAddress(_))
+        ));
+        assert_eq!("spiffe://d/a".parse(), Ok(ExpectedServer::Spiffe("spiffe://d/a".into())));
+        for bad in ["", "a b", "spiffe://", "spiffe://d/*"] {
+            assert_eq!(bad.parse::<ExpectedServer>(), Err(ExpectedServerError(bad.into())));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Material: the raw bytes of one candidate, read in one consistent look, before anything is
+//! believed about them. Sources make it; `identity` judges it.
+
+pub mod names;
+pub(crate) mod pem;
+
+use std::fmt;
+use std::time::SystemTime;
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+/// A Kubernetes Secret holds at most 1 MiB; so does each of its files.
+pub const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// Which file of a directory (or which key of a Secret) holds what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub credential: CredentialFiles,
+    /// PEM certificates of the trusted roots, in any order.
+    pub trust: String,
+}
+
+/// Where hotcert puts a number that only grows, so that the newer of two contents is known.
+pub const REVISION: &str = "revision";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialFiles {
+    /// `tls.crt` (leaf, then intermediates) and `tls.key`.
+    Pair { certificate: String, key: String },
+    /// One file: the key first, then the leaf, then intermediates.
+    Bundle { file: String },
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            credential: CredentialFiles::Pair { certificate: "tls.crt".into(), key: "tls.key".into() },
+            trust: "ca.crt".into(),
+        }
+    }
+}
+
+/// One file's bytes, wiped when dropped, or why they could not be had.
+pub type Part = Result<Zeroizing<Vec<u8>>, PartError>;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartError {
+    #[error("{file} is missing")]
+    Missing { file: String },
+    #[error("{directory} {what}: give the directory that the identity is mounted at")]
+    NoDirectory { directory: String, what: &'static str },
+    #[error("{file} cannot be read: {cause}")]
+    Unreadable { file: String, cause: String },
+    #[error("{file} is larger than {MAX_FILE_BYTES} bytes")]
+    TooLarge { file: String },
+}
+
+/// Raw bytes of one candidate. Never printed: `Debug` shows lengths.
+pub struct Material {
+    pub credential: Credential,
+    pub trust: Part,
+    /// Which of two contents is newer; `None` where the publisher does not say.
+    pub revision: Option<u64>,
+    /// When the source changed last, by the source's own clock.
+    pub changed_at: Option<SystemTime>,
+    /// Whether the source swaps all files at once, so that two files of one look always belong
+    /// together.
+    pub atomic: bool,
+}
+
+pub enum Credential {
+    Pair { certificate: Part, key: Part },
+    Bundle(Part),
+}
+
+impl Material {
+    /// Reads each part by its name in `layout`.
+    pub fn gather(
+        layout: &Layout,
+        changed_at: Option<SystemTime>,
+        atomic: bool,
+        read: impl Fn(&str) -> Part,
+    ) -> Self {
+        let credential = match &layout.credential {
+            CredentialFiles::Pair { certificate, key } => {
+                Credential::Pair { certificate: read(certificate), key: read(key) }
+            }
+            CredentialFiles::Bundle { file } => Credential::Bundle(read(file)),
+        };
+        let revision = |bytes: &[u8]| str::from_utf8(bytes).ok()?.trim().parse().ok();
+        Self {
+            credential,
+            trust: read(&layout.trust),
+            revision: read(REVISION).ok().and_then(|bytes| revision(&bytes)),
+            changed_at,
+            atomic,
+        }
+    }
+
+    /// Tells two contents apart. Covers the private key, so it is kept in memory only.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Sha256::new();
+        let mut add = |part: &Part| match part {
+            Ok(bytes) => {
+                hash.update([1]);
+                hash.update((bytes.len() as u64).to_be_bytes());
+                hash.update(bytes.as_slice());
+            }
+            Err(error) => {
+                hash.update([0]);
+                hash.update(error.to_string());
+            }
+        };
+        match &self.credential {
+            Credential::Pair { certificate, key } => {
+                add(certificate);
+                add(key);
+            }
+            Credential::Bundle(bundle) => add(bundle),
+        }
+        add(&self.trust);
+        Fingerprint(hash.finalize().into())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+/// It covers the key: not even its hash is shown.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = |part: &Part| part.as_ref().map(|bytes| bytes.len()).map_err(Clone::clone);
+        let mut out = f.debug_struct("Material");
+        match &self.credential {
+            Credential::Pair { certificate, key } => {
+                out.field("certificate_bytes", &length(certificate)).field("key_bytes", &length(key))
+            }
+            Credential::Bundle(bundle) => out.field("bundle_bytes", &length(bundle)),
+        };
+        out.field("trust_bytes", &length(&self.trust)).finish_non_exhaustive()
+    }
+}

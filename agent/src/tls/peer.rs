@@ -1,0 +1,106 @@
+//! Peers: who is at the other end of a verified connection. A peer that connects often is parsed
+//! once; all its connections share one value.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::{CertificateDer, UnixTime};
+use sha2::{Digest as _, Sha256};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::tls::credential::names::Names;
+use crate::tls::hex::sha256_hex;
+
+/// Bounds the memory an endless stream of new certificates can take.
+const MAX_REMEMBERED: usize = 1024;
+/// A longer chain is not remembered, and so costs what its connections cost and no more.
+const MAX_CHAIN_BYTES: usize = 16 * 1024;
+/// A peer that has no connection is forgotten after this.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// A certificate chain that was verified in a handshake.
+#[derive(Debug)]
+pub struct Peer {
+    pub names: Names,
+    /// RFC 4514 text of the subject.
+    pub subject: String,
+    /// Hex SHA-256 of the leaf's DER.
+    pub sha256: String,
+    pub not_after: SystemTime,
+    /// Leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// When it was first verified. Judging it again under another trust asks about that moment, so
+    /// that only the trust counts.
+    pub verified_at: UnixTime,
+}
+
+/// Remembers peers by chain.
+#[derive(Default)]
+pub struct Peers(Mutex<HashMap<[u8; 32], Remembered>>);
+
+struct Remembered {
+    peer: Arc<Peer>,
+    seen: Instant,
+}
+
+impl Peers {
+    /// The peer that showed `chain`, which a handshake has verified. `None` if it showed nothing or
+    /// its leaf cannot be parsed.
+    pub fn meet(&self, chain: &[CertificateDer<'_>]) -> Option<Arc<Peer>> {
+        let mut hash = Sha256::new();
+        for certificate in chain {
+            hash.update((certificate.len() as u64).to_be_bytes());
+            hash.update(certificate);
+        }
+        let key = hash.finalize().into();
+        let now = Instant::now();
+        let mut remembered = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = remembered.get_mut(&key) {
+            known.seen = now;
+            return Some(Arc::clone(&known.peer));
+        }
+        let peer = Arc::new(Peer::parse(chain)?);
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.retain(|_, known| Arc::strong_count(&known.peer) > 1);
+        }
+        let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
+        if remembered.len() < MAX_REMEMBERED && bytes <= MAX_CHAIN_BYTES {
+            remembered.insert(key, Remembered { peer: Arc::clone(&peer), seen: now });
+        }
+        Some(peer)
+    }
+
+    /// The earliest not-after among peers: of each name, the certificate seen last, so that one
+    /// that was renewed does not linger.
+    pub fn earliest_not_after(&self) -> Option<SystemTime> {
+        let mut remembered = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        remembered
+            .retain(|_, known| Arc::strong_count(&known.peer) > 1 || known.seen.elapsed() < FORGET_AFTER);
+        let mut latest: HashMap<Option<String>, &Remembered> = HashMap::new();
+        for known in remembered.values() {
+            let name = known.peer.names.labels().into_iter().next();
+            let entry = latest.entry(name).or_insert(known);
+            if known.seen > entry.seen {
+                *entry = known;
+            }
+        }
+        latest.values().map(|known| known.peer.not_after).min()
+    }
+}
+
+impl Peer {
+    fn parse(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let leaf = chain.first()?;
+        let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+        let not_after = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+        Some(Self {
+            names: Names::of(&certificate),
+            subject: certificate.subject().to_string(),
+            sha256: sha256_hex(leaf),
+            not_after: UNIX_EPOCH + Duration::from_secs(not_after),
+            chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+            verified_at: UnixTime::now(),
+        })
+    }
+}

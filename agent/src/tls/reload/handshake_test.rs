@@ -1,0 +1,125 @@
+//! The rehearsal: before a candidate is published it shakes hands with itself in memory, through
+//! the very configs that would be published, and a byte goes each way. (In TLS 1.3 a client is
+//! done before the server has judged it, so a finished handshake alone proves half.)
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection};
+
+use crate::tls::config::{self, ClientAuth, Configs, ExpectedServer};
+use crate::tls::credential::names::Names;
+use crate::tls::identity::{Identity, Rejection};
+
+/// More flights than any handshake takes.
+const MAX_FLIGHTS: usize = 16;
+
+pub fn rehearse(identity: &Identity, configs: &Configs, now: SystemTime) -> Result<(), Rejection> {
+    let failed = |cause: String| Rejection::HandshakeFailed { cause };
+    let Some(server) = &configs.inbound else {
+        // A pure client: whom it will dial is not here to be asked.
+        return Ok(());
+    };
+    let leaf = &identity.leaf;
+    let client = own_name(&leaf.names).and_then(|name| configs.rehearsal(&name));
+    let as_peers = client.map(|client| shake_hands(client, Arc::clone(server)));
+    let at = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    match as_peers {
+        Some(Ok(())) => return Ok(()),
+        Some(Err(cause)) if configs.trusts_client(&leaf.certified.cert, at) => return Err(failed(cause)),
+        _ => {}
+    }
+    // It cannot be its own peer (no clientAuth, a public root, or the last good leaf under a bundle
+    // that no longer has its root), so the client goes without a certificate.
+    let client = config::self_check(leaf).map_err(|error| failed(error.to_string()))?;
+    let open = Configs::build(identity, ClientAuth::None).map_err(|error| failed(error.to_string()))?;
+    let server = open.inbound.unwrap_or_else(|| Arc::clone(server));
+    shake_hands(client, server).map_err(failed)
+}
+
+/// A name by which a route could lead to this very leaf.
+fn own_name(names: &Names) -> Option<ExpectedServer> {
+    let dns = names.dns.iter().filter(|name| !name.starts_with("*."));
+    names.spiffe_id().into_iter().chain(dns.map(String::as_str)).find_map(|name| name.parse().ok())
+}
+
+fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), String> {
+    let name = ServerName::try_from("rehearsal.hotcert.internal").map_err(|error| error.to_string())?;
+    let mut client = ClientConnection::new(client, name).map_err(|error| error.to_string())?;
+    let mut server = ServerConnection::new(server).map_err(|error| error.to_string())?;
+    client.writer().write_all(b"?").map_err(|error| error.to_string())?;
+    server.writer().write_all(b"!").map_err(|error| error.to_string())?;
+    let (mut heard_by_server, mut heard_by_client) = (false, false);
+    for _ in 0..MAX_FLIGHTS {
+        carry(&mut client, &mut server).map_err(|error| format!("the server side refused it: {error}"))?;
+        carry(&mut server, &mut client).map_err(|error| format!("the client side refused it: {error}"))?;
+        heard_by_server |= received(&mut server) == Some(b'?');
+        heard_by_client |= received(&mut client) == Some(b'!');
+        if heard_by_server && heard_by_client {
+            return Ok(());
+        }
+    }
+    Err("it did not finish".into())
+}
+
+fn carry<A, B>(from: &mut ConnectionCommon<A>, to: &mut ConnectionCommon<B>) -> Result<(), rustls::Error> {
+    let mut flight = Vec::new();
+    while from.wants_write() {
+        if from.write_tls(&mut flight).is_err() {
+            break;
+        }
+    }
+    let mut rest = flight.as_slice();
+    while !rest.is_empty() {
+        if to.read_tls(&mut rest).is_err() {
+            break;
+        }
+        to.process_new_packets()?;
+    }
+    Ok(())
+}
+
+fn received<S>(connection: &mut ConnectionCommon<S>) -> Option<u8> {
+    let mut byte = [0];
+    connection.reader().read_exact(&mut byte).ok().map(|()| byte[0])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::tls::credential::{Credential, Material};
+    use crate::tls::identity::Policy;
+
+    fn identity(root: &CertifiedIssuer<'_, KeyPair>, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, root).unwrap();
+        let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
+        let material = Material {
+            credential: Credential::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
+            trust: part(root.pem()),
+            revision: None,
+            changed_at: None,
+            atomic: true,
+        };
+        Identity::parse(&material, &Policy::default(), None, SystemTime::now()).succeed(None).unwrap()
+    }
+
+    #[test]
+    fn configs_that_show_another_leaf_are_refused() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let (ours, other) = (identity(&root, "ours.test"), identity(&root, "other.test"));
+        let configs = |identity| Configs::build(identity, ClientAuth::Require).unwrap();
+        let rehearse = |configs| rehearse(&ours, &configs, SystemTime::now());
+        assert_eq!(rehearse(configs(&ours)), Ok(()));
+        assert!(matches!(rehearse(configs(&other)), Err(Rejection::HandshakeFailed { .. })));
+    }
+}

@@ -1,0 +1,152 @@
+//! The mounted directory as a source of `Material`. A Secret volume swaps all its files by renaming
+//! one symlink, `..data`: it is resolved once, and every file is read from the directory it named.
+
+pub mod watch;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use zeroize::Zeroizing;
+
+use crate::tls::credential::{CredentialFiles, Layout, MAX_FILE_BYTES, Material, Part, PartError};
+
+/// kubelet removes the old directory right after the swap; a look that straddles one starts over.
+const ATTEMPTS: usize = 4;
+
+#[derive(Clone, Debug)]
+pub struct Volume {
+    directory: PathBuf,
+    layout: Layout,
+}
+
+impl Volume {
+    pub fn new(directory: impl Into<PathBuf>, layout: Layout) -> Self {
+        Self { directory: directory.into(), layout }
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether it is in memory, where kubelet keeps Secrets, so that a look never has to wait. Blocks on the
+    /// file system.
+    pub fn is_in_memory(&self) -> bool {
+        const TMPFS: u64 = 0x0102_1994;
+        rustix::fs::statfs(&self.directory).is_ok_and(|system| system.f_type as u64 == TMPFS)
+    }
+
+    /// One consistent look. Blocks on the file system; never fails as a whole, since what is
+    /// missing or unreadable is part of what was seen.
+    pub fn look(&self) -> Material {
+        for attempt in 1.. {
+            let data = std::fs::read_link(self.directory.join("..data")).ok();
+            let material = self.read(data.as_deref());
+            let swapped = data.is_some() && std::fs::read_link(self.directory.join("..data")).ok() != data;
+            if !swapped || attempt == ATTEMPTS {
+                return material;
+            }
+        }
+        unreachable!("the loop returns by its last attempt")
+    }
+
+    fn read(&self, data: Option<&Path>) -> Material {
+        let root = data.map_or_else(|| self.directory.clone(), |target| self.directory.join(target));
+        let absent = self.absent();
+        let read = |file: &str| match &absent {
+            Some(error) => Err(error.clone()),
+            None => read_file(&root, file),
+        };
+        Material::gather(&self.layout, self.changed_at(data.is_some(), &root), data.is_some(), read)
+    }
+
+    /// Says that there is no directory at all, which is another mistake than a missing file.
+    fn absent(&self) -> Option<PartError> {
+        let what = match std::fs::metadata(&self.directory) {
+            Ok(meta) if meta.is_dir() => return None,
+            Ok(_) => "is not a directory",
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist",
+            // Why it cannot be looked at is said of each file.
+            Err(_) => return None,
+        };
+        Some(PartError::NoDirectory { directory: self.directory.display().to_string(), what })
+    }
+
+    /// With `..data`, the moment of its rename; without, the latest change of a file.
+    fn changed_at(&self, atomic: bool, root: &Path) -> Option<SystemTime> {
+        if atomic {
+            return std::fs::symlink_metadata(self.directory.join("..data"))
+                .ok()
+                .and_then(|meta| changed(&meta));
+        }
+        let mut names = vec![&self.layout.trust];
+        match &self.layout.credential {
+            CredentialFiles::Pair { certificate, key } => names.extend([certificate, key]),
+            CredentialFiles::Bundle { file } => names.push(file),
+        }
+        names.iter().filter_map(|name| changed(&std::fs::metadata(root.join(name)).ok()?)).max()
+    }
+}
+
+fn changed(meta: &std::fs::Metadata) -> Option<SystemTime> {
+    let seconds = u64::try_from(meta.ctime()).ok()?;
+    let nanos = u32::try_from(meta.ctime_nsec()).ok()?;
+    Some(UNIX_EPOCH + Duration::new(seconds, nanos))
+}
+
+fn read_file(root: &Path, name: &str) -> Part {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => PartError::Missing { file: name.into() },
+        io::ErrorKind::PermissionDenied => PartError::Unreadable {
+            file: name.into(),
+            cause: "permission denied (mount the Secret with defaultMode 0444)".into(),
+        },
+        _ => PartError::Unreadable { file: name.into(), cause: error.to_string() },
+    };
+    // Non-blocking, so that a pipe of that name cannot hold the agent up.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file =
+        OpenOptions::new().read(true).custom_flags(nonblock).open(root.join(name)).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(PartError::Unreadable { file: name.into(), cause: "not a regular file".into() });
+    }
+    if meta.len() > MAX_FILE_BYTES as u64 {
+        return Err(PartError::TooLarge { file: name.into() });
+    }
+    read_bounded(&file, meta.len() as usize)
+        .map_err(unreadable)?
+        .ok_or_else(|| PartError::TooLarge { file: name.into() })
+}
+
+/// Reads into one buffer of the file's size, so that no unwiped copy is left by growing. `None` if
+/// the file outgrew it meanwhile beyond the limit.
+fn read_bounded(mut file: &File, size: usize) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    // Room for a file that grew a little between the two calls: it will be looked at again.
+    let mut bytes = Zeroizing::new(vec![0; size + 4096]);
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok((filled <= MAX_FILE_BYTES).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_from_what_may_hang() {
+        let is_in_memory = |directory: &str| Volume::new(directory, Layout::default()).is_in_memory();
+        assert!(is_in_memory("/dev/shm"));
+        assert!(!is_in_memory("/proc") && !is_in_memory("/nowhere"));
+    }
+}

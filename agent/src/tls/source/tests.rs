@@ -1,0 +1,183 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::tls::credential::{Layout, PartError};
+use crate::tls::source::kubernetes::Trouble;
+
+/// A source's history on one clock, in seconds.
+struct Case {
+    sources: Sources,
+    view: View,
+    volume: Option<Material>,
+}
+
+fn at(second: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(second)
+}
+
+fn material(content: &str, revision: Option<u64>, second: u64) -> Material {
+    Material::gather(&Layout::default(), Some(at(second)), true, |name| match name {
+        "revision" => match revision {
+            Some(revision) => Ok(Zeroizing::new(revision.to_string().into_bytes())),
+            None => Err(PartError::Missing { file: name.into() }),
+        },
+        name => Ok(Zeroizing::new(format!("{name} {content}").into_bytes())),
+    })
+}
+
+impl Case {
+    fn new() -> Self {
+        Self { sources: Sources::default(), view: View::default(), volume: None }
+    }
+
+    fn api(mut self, second: u64, content: &str, revision: Option<u64>) -> Self {
+        let material = material(content, revision, second);
+        self.view.enter(ApiState::Watching, at(second));
+        self.view.say(Said {
+            number: 0,
+            again: false,
+            fingerprint: material.fingerprint(),
+            material,
+            resource_version: String::new(),
+            written_at: None,
+            received_at: at(second),
+        });
+        self.look();
+        self
+    }
+
+    fn volume(mut self, second: u64, content: &str, revision: Option<u64>) -> Self {
+        self.volume = Some(material(content, revision, second));
+        self.look();
+        self
+    }
+
+    fn lost(mut self) -> Self {
+        self.view.enter(ApiState::Lost(Trouble { reason: "unreachable", detail: "gone".into() }), at(0));
+        self.look();
+        self
+    }
+
+    fn absent(mut self) -> Self {
+        self.view.enter(ApiState::Absent, at(0));
+        self.look();
+        self
+    }
+
+    fn look(&mut self) -> (Origin, Option<String>) {
+        let decision = self.sources.decide(Some(&self.view), self.volume.as_ref());
+        let content = decision.candidate.map(|candidate| {
+            let trust = candidate.material.trust.as_ref().unwrap();
+            String::from_utf8(trust.to_vec()).unwrap().replace("ca.crt ", "")
+        });
+        (decision.authority, content)
+    }
+
+    #[track_caller]
+    fn serves(mut self, authority: Origin, content: &str) -> Self {
+        assert_eq!(self.look(), (authority, Some(content.to_owned())));
+        self
+    }
+}
+
+use Origin::{Api, Volume};
+
+#[test]
+fn a_volume_alone_is_believed() {
+    let volume = material("A", None, 1);
+    let decision = Sources::default().decide(None, Some(&volume));
+    assert_eq!(decision.authority, Volume);
+    assert!(decision.candidate.is_some());
+}
+
+#[test]
+fn nothing_heard_is_nothing_to_serve() {
+    assert_eq!(Case::new().look(), (Api, None));
+    assert_eq!(Case::new().lost().look(), (Api, None));
+}
+
+#[test]
+fn the_api_alone_goes_on_when_it_is_lost() {
+    Case::new().api(1, "A", None).lost().serves(Api, "A").absent().serves(Api, "A");
+}
+
+#[test]
+fn the_volume_is_what_the_agent_starts_from() {
+    Case::new().volume(1, "A", None).serves(Volume, "A").lost().serves(Volume, "A");
+}
+
+#[test]
+fn a_watch_that_is_well_is_believed_whatever_the_volume_shows() {
+    let case = Case::new().volume(1, "A", None).api(2, "B", None).serves(Api, "B");
+    case.volume(3, "C", None).serves(Api, "B");
+}
+
+#[test]
+fn a_rollback_of_the_secret_is_taken_even_to_a_lower_revision() {
+    let case = Case::new().api(1, "A", Some(1)).api(2, "B", Some(2)).api(3, "A", Some(1)).serves(Api, "A");
+    // And what was rolled back does not come back from a volume that had it.
+    case.volume(3, "B", Some(2)).lost().serves(Volume, "A");
+}
+
+#[test]
+fn a_volume_that_caught_up_may_go_back_to_a_lower_revision() {
+    let case = Case::new().api(1, "B", Some(12)).volume(1, "B", Some(12)).lost();
+    case.volume(2, "A", Some(1)).serves(Volume, "A");
+}
+
+#[test]
+fn a_lagging_volume_does_not_bring_back_what_was_there_before_the_api_spoke() {
+    Case::new().volume(1, "A", None).api(2, "B", None).lost().serves(Volume, "B");
+}
+
+#[test]
+fn a_lagging_volume_does_not_bring_back_what_the_api_replaced_however_late_it_swaps() {
+    let case = Case::new().api(1, "A", None).api(2, "B", None).api(3, "C", None);
+    let case = case.volume(1, "A", None).lost().serves(Volume, "C");
+    let case = case.volume(9, "B", None).serves(Volume, "C");
+    case.volume(10, "C", None).serves(Volume, "C");
+}
+
+#[test]
+fn a_volume_that_caught_up_is_believed_from_then_on() {
+    let case = Case::new().api(1, "A", None).api(2, "B", None).volume(3, "B", None).lost();
+    let case = case.volume(4, "C", None).serves(Volume, "C");
+    case.volume(5, "A", None).serves(Volume, "A");
+}
+
+#[test]
+fn having_caught_up_ends_with_the_next_word_of_the_api() {
+    let case = Case::new().api(1, "A", None).volume(1, "A", None).api(2, "B", None).api(3, "A", None);
+    case.volume(2, "B", None).lost().serves(Volume, "A");
+}
+
+#[test]
+fn a_new_content_is_taken_from_the_volume_while_the_api_is_lost() {
+    let case = Case::new().volume(1, "A", None).api(2, "B", None).lost();
+    case.volume(3, "C", None).serves(Volume, "C").api(4, "D", None).serves(Api, "D");
+}
+
+#[test]
+fn revisions_decide_where_both_have_one() {
+    let case = Case::new().api(5, "B", Some(2)).lost();
+    let case = case.volume(9, "A", Some(1)).serves(Volume, "B");
+    // Newer by number, though swapped in before the API was heard.
+    case.volume(4, "C", Some(3)).serves(Volume, "C");
+}
+
+#[test]
+fn a_deleted_secret_falls_back_to_the_volume_by_the_same_rules() {
+    let case = Case::new().volume(1, "A", None).api(2, "B", None).absent().serves(Volume, "B");
+    case.volume(3, "C", None).serves(Volume, "C").api(4, "B", None).serves(Api, "B");
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut case = Case::new();
+    for second in 1..1000 {
+        case = case.api(second, &second.to_string(), None);
+    }
+    case.volume(2000, "998", None).lost().serves(Volume, "999");
+}
