@@ -2,7 +2,7 @@
 
 pub(crate) mod health;
 pub(crate) mod metrics;
-pub(crate) mod page;
+mod page;
 pub mod probe;
 pub mod proof;
 

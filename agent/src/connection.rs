@@ -4,5 +4,5 @@ pub(crate) mod buffered_stream;
 pub mod handshake;
 pub mod limiter;
 pub mod listener;
-pub(crate) mod reaper;
+mod reaper;
 pub mod tracker;

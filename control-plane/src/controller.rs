@@ -16,17 +16,17 @@
 //! loop: judged, rehearsed, swapped at once, looked at from outside.
 
 mod admin;
+mod admission_review;
 mod args;
-mod certificate;
 mod directory;
 mod health;
 mod https;
-mod issuing;
+mod leader;
 mod metrics;
-mod notifying;
-mod review;
+mod notifications;
 mod sidecar;
 mod webhook;
+mod webhook_certificate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,14 +51,14 @@ use tracing::{info, warn};
 use admin::Admin;
 pub use args::ControllerArgs;
 use args::Settings;
-use certificate::Certificate;
 use health::{Health, Status};
-use issuing::Issuing;
+use leader::Issuing;
 use metrics::{Counts, Metrics};
-use notifying::Notifying;
+use notifications::Notifying;
 use webhook::Webhook;
+use webhook_certificate::Certificate;
 
-use crate::cluster::{self, ClusterError};
+use crate::store::kubernetes::client::{self, ClusterError};
 use crate::store::kubernetes::{KubernetesStore, RECHECK};
 
 /// After the delay, what requests in flight have left; an API server waits for no more than this.
@@ -113,8 +113,8 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     let mut signals = Signals::new()?;
     let (webhook_listener, admin_listener) = bind(&settings)?;
     let notifying = Notifying::start(&settings).map_err(|error| ControllerError::Bind(vec![error]))?;
-    let kubeconfig = settings.kubeconfig.clone().or_else(cluster::kubeconfig_outside_a_cluster);
-    let client = cluster::client(kubeconfig.as_deref()).await?;
+    let kubeconfig = settings.kubeconfig.clone().or_else(client::kubeconfig_outside_a_cluster);
+    let client = client::client(kubeconfig.as_deref()).await?;
     let namespace = settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     log_settings(&settings, &namespace);
 
@@ -129,7 +129,7 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
         timing: settings.timing,
         status: status.clone(),
     };
-    let issuing_counts = crate::reconcile::Counts::default();
+    let issuing_counts = crate::runtime::reconcile::Counts::default();
     let store = Arc::new(KubernetesStore::start(client.clone(), namespace.clone(), settings.nudge, RECHECK));
     let outside = (notifying.courier(), notifying.porter());
     let counted = issuing_counts.clone();
@@ -262,7 +262,7 @@ fn reload(
     publisher: Publisher,
     status: ReloadStatus,
 ) -> Reload {
-    let secret = SecretRef { namespace: Some(namespace), name: certificate::SECRET.into() };
+    let secret = SecretRef { namespace: Some(namespace), name: webhook_certificate::SECRET.into() };
     Reload {
         volume: None,
         secret: Some(Follow { secret, layout: Layout::default(), kubeconfig, silence: SILENCE }),

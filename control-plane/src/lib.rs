@@ -29,33 +29,14 @@
 //! | [`controller`] | the program that runs in the cluster |
 //! | [`volume`] | a directory written the way kubelet writes a mounted Secret |
 
-pub mod apply;
-pub mod authority;
-pub mod book;
+pub mod api;
 pub mod cli;
-pub mod cluster;
-pub mod commands;
 pub mod controller;
-pub mod courier;
-mod date;
-pub mod facts;
+pub mod external;
 pub mod inject;
-pub mod keyring;
-pub mod lease;
-pub mod manager;
-pub mod notice;
-pub mod notifications;
-pub mod observed;
-pub mod plan;
-pub mod porter;
-pub mod preflight;
-pub mod prove;
-pub mod receiver;
-pub mod reconcile;
-pub mod resource;
-pub mod settings;
-pub mod signature;
+pub mod notify;
+pub mod pki;
+pub mod planner;
+pub mod probe;
+pub mod runtime;
 pub mod store;
-pub mod telling;
-pub mod volume;
-pub mod web;

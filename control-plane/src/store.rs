@@ -15,9 +15,11 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use crate::keyring::{Keyring, RootId};
-use crate::observed::{Look, ObjectName, Observed, Stamp};
-use crate::resource::{AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec};
+use crate::api::resource::{
+    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
+};
+use crate::pki::keyring::{Keyring, RootId};
+use crate::planner::observed::{Look, ObjectName, Observed, Stamp};
 
 pub trait Store: Send + Sync + 'static {
     /// Everything but the pods (`Observed::pods` is empty).
@@ -101,7 +103,7 @@ pub trait Store: Send + Sync + 'static {
 
 /// What a person does to the objects by a command.
 pub trait Editor: Send + Sync + 'static {
-    /// Leaves a request with an object: `verb` as in [`crate::resource::annotation`] without the prefix,
+    /// Leaves a request with an object: `verb` as in [`crate::api::resource::annotation`] without the prefix,
     /// `text` an id and words. It replaces an earlier one of that verb.
     fn ask(
         &self,

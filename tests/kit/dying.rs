@@ -6,9 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use hotcert::keyring::Keyring;
-use hotcert::observed::{Look, ObjectName, Observed, Stamp};
-use hotcert::resource::{AuthorityStatus, CertificateStatus};
+use hotcert::api::resource::{AuthorityStatus, CertificateStatus};
+use hotcert::pki::keyring::Keyring;
+use hotcert::planner::observed::{Look, ObjectName, Observed, Stamp};
 use hotcert::store::{About, Contents, ImportedPem, Kept, News, Store, StoreError};
 
 pub struct Dying<S> {

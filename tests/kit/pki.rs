@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use hotcert::authority::{Algorithm, Authority, AuthorityRequest, LeafRequest};
+use hotcert::pki::authority::{Algorithm, Authority, AuthorityRequest, LeafRequest};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use x509_parser::pem::Pem;

@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use by_hand::ByHand;
-use hotcert::authority::{Authority, Leaf};
-use hotcert::facts;
-use hotcert::keyring::{Keyring, RootId, State};
-use hotcert::observed::{
-    self, Certificate, Fingerprint, Held, ObjectName, Observed, Publication, Published, Request, Ring, Stamp,
-};
-use hotcert::resource::{
+use hotcert::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, Condition, ImportSource,
     ServiceCertificateSpec,
+};
+use hotcert::pki::authority::{Authority, Leaf};
+use hotcert::pki::keyring::{Keyring, RootId, State};
+use hotcert::pki::x509_facts;
+use hotcert::planner::observed::{
+    self, Certificate, Fingerprint, Held, ObjectName, Observed, Publication, Published, Request, Ring, Stamp,
 };
 use hotcert::store::{About, Contents, Editor, Kept, Store, StoreError};
 pub use keyrings::*;

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use hotcert::volume::SecretVolume;
+use hotcert::store::directory::atomic_volume::SecretVolume;
 
 use crate::pki::Pair;
 

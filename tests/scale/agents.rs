@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::{Arc, RwLock};
 
 use futures_util::TryStreamExt as _;
-use hotcert::preflight;
+use hotcert::pki::preflight;
 use hotcert_agent::tls::config::{ClientAuth, Configs};
 use hotcert_agent::tls::identity::Identity;
 use k8s_openapi::api::core::v1::Secret;

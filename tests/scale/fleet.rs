@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use hotcert::resource::{
+use hotcert::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, ServiceCertificate, ServiceCertificateSpec,
 };
 use k8s_openapi::api::core::v1::Pod;

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use hotcert::resource::ServiceCertificate;
+use hotcert::api::resource::ServiceCertificate;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kit::agent::{Agent, Launch, program};
 use kit::app::App;
@@ -355,7 +355,7 @@ fn what_a_manager_keeps_is_fetched_into_the_cluster_and_what_is_signed_in_it_is_
     });
     assert_eq!(brought["sha256"], status("mtls-demo-payments")["sha256"]);
     let there = std::fs::read(home.join("manager/secrets/payments/1/tls.crt")).unwrap();
-    assert_eq!(brought["sha256"], hotcert::observed::Leaf::read(&there).unwrap().sha256);
+    assert_eq!(brought["sha256"], hotcert::planner::observed::Leaf::read(&there).unwrap().sha256);
     // One that nobody would sign and nobody keeps is refused where it is written.
     let nothing = json!({
         "apiVersion": "hotcert.dev/v1alpha1", "kind": "ServiceCertificate",

@@ -5,13 +5,13 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use hotcert::observed::{Held, ObjectName, Published};
-use hotcert::preflight;
-use hotcert::prove::{PROBER, Prober};
-use hotcert::reconcile::{Counts, Reconciler};
-use hotcert::resource::{
+use hotcert::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, ServiceCertificate, ServiceCertificateSpec,
 };
+use hotcert::pki::preflight;
+use hotcert::planner::observed::{Held, ObjectName, Published};
+use hotcert::probe::{PROBER, Prober};
+use hotcert::runtime::reconcile::{Counts, Reconciler};
 use hotcert::store::directory::DirectoryStore;
 use hotcert::store::kubernetes::KubernetesStore;
 use hotcert::store::{About, Editor, Store};

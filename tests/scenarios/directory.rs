@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use hotcert::observed::{ObjectName, Published};
-use hotcert::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
+use hotcert::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
+use hotcert::planner::observed::{ObjectName, Published};
 use hotcert::store::directory::DirectoryStore;
 use hotcert::store::{About, Contents, Editor, Store as _, StoreError};
 use kit::agent::Launch;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hotcert::authority::{Algorithm, LeafRequest, Usage};
+use hotcert::pki::authority::{Algorithm, LeafRequest, Usage};
 use kit::agent::Launch;
 use kit::client::{Curl, SERVER, accepted, both, command, openssl, served};
 use kit::echo::Echo;

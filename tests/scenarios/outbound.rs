@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use hotcert::authority::LeafRequest;
+use hotcert::pki::authority::LeafRequest;
 use kit::agent::{Agent, Launch};
 use kit::app::pattern;
 use kit::client::{Answer, Curl, SERVER, python, python_files};

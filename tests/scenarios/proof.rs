@@ -7,9 +7,9 @@ use std::slice::from_ref;
 use std::thread::spawn;
 use std::time::{Duration, Instant, SystemTime};
 
-use hotcert::keyring::{Keyring, RootId};
-use hotcert::observed::{Proof, Shown};
-use hotcert::prove::{Prober, WITHIN};
+use hotcert::pki::keyring::{Keyring, RootId};
+use hotcert::planner::observed::{Proof, Shown};
+use hotcert::probe::{Prober, WITHIN};
 use kit::agent::{Agent, Launch};
 use kit::client::{SERVER, python, python_files};
 use kit::echo::Echo;

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use hotcert::authority::LeafRequest;
+use hotcert::pki::authority::LeafRequest;
 use kit::agent::{Agent, Launch};
 use kit::client::{Curl, Fetched, SERVER, ask};
 use kit::pki::{Pki, dns, hex, issue, request, spiffe, write};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hotcert::authority::LeafRequest;
+use hotcert::pki::authority::LeafRequest;
 use kit::agent::Launch;
 use kit::client::{SERVER, accepted, openssl, python, python_files};
 use kit::echo::Echo;

@@ -5,12 +5,12 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
-use hotcert::authority::{Authority, AuthorityRequest, LeafRequest};
-use hotcert::keyring::{Keyring, RootId};
-use hotcert::observed::{Certificate, Held, ObjectName, Observed, Publication, Published, Stamp};
-use hotcert::resource::{
+use hotcert::api::resource::{
     AuthorityStatus, CertificateAuthority, CertificateStatus, Condition, RolloverStatus,
 };
+use hotcert::pki::authority::{Authority, AuthorityRequest, LeafRequest};
+use hotcert::pki::keyring::{Keyring, RootId};
+use hotcert::planner::observed::{Certificate, Held, ObjectName, Observed, Publication, Published, Stamp};
 use hotcert::store::kubernetes::KubernetesStore;
 use hotcert::store::{About, Contents, Kept, News, Store as _, StoreError};
 use k8s_openapi::api::core::v1::{Pod, Secret};

@@ -1,7 +1,7 @@
 //! Inbound: from a client's TLS to the app, by bytes or by HTTP requests.
 
-pub(crate) mod app_pool;
-pub(crate) mod http;
+mod app_pool;
+mod http;
 pub mod identity_header;
 
 use std::fmt;

@@ -1,10 +1,10 @@
 //! Outbound: from the app's plain loopback connection to a server's mTLS, by bytes or by HTTP
 //! requests. The server must show the name the route asks for, or nothing is sent.
 
-pub(crate) mod dial;
-pub(crate) mod http;
-pub(crate) mod pool;
-pub(crate) mod route;
+mod dial;
+mod http;
+mod pool;
+mod route;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

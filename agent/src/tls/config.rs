@@ -3,8 +3,8 @@
 //! and no verifier that can be swapped beneath a handshake.
 
 pub(crate) mod provider;
-pub(crate) mod server_verifier;
-pub(crate) mod signature_cache;
+mod server_verifier;
+mod signature_cache;
 
 use std::sync::Arc;
 

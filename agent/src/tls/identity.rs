@@ -4,10 +4,10 @@
 //! Leaf and trust are judged apart: a removed root must go even when the leaf beside the new
 //! bundle is no good.
 
-pub(crate) mod certificate;
-pub(crate) mod chain;
+mod certificate;
+mod chain;
 pub mod leaf;
-pub(crate) mod rejection;
+mod rejection;
 pub mod trust;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The reload loop: the only writer. Whatever wakes it, it does the same thing: look, compare with
 //! what is served, judge, rehearse, publish. It reports to `status` and calls nobody else.
 
-pub(crate) mod events;
+mod events;
 pub mod handshake_test;
 pub mod status;
 

@@ -10,9 +10,9 @@ use hotcert_agent::config::ports::ADMIN;
 use hotcert_agent::runtime::log::LogFormat;
 use hotcert_agent::tls::config::ClientAuth;
 
-use super::certificate::plan::Timing;
-use super::notifying::Inbox;
 use super::sidecar::Choice;
+use crate::controller::notifications::Inbox;
+use crate::controller::webhook_certificate::plan::Timing;
 use crate::inject::AGENT_IMAGE;
 
 /// Within a third of a life the next certificate must be known, be served, and the old one forgotten.

@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::args::Settings;
-use super::notifying::Notifying;
 use super::{ControllerError, listen};
-use crate::prove::{PROBER, Prober};
-use crate::reconcile::{Counts, Reconciler};
+use crate::controller::notifications::Notifying;
+use crate::probe::{PROBER, Prober};
+use crate::runtime::reconcile::{Counts, Reconciler};
 use crate::store::directory::DirectoryStore;
 
 /// Scrapers are few; more than this is somebody else.

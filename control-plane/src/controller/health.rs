@@ -9,10 +9,10 @@ use hotcert_agent::tls::snapshot::{Current, Snapshot};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::certificate::Found;
 use super::metrics::Counts;
 use super::sidecar::Decision;
-use crate::date;
+use crate::api::date;
+use crate::controller::webhook_certificate::Found;
 
 /// Shared between the parts that report and those that show.
 #[derive(Clone, Default)]

@@ -14,7 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::health::Health;
-use crate::reconcile::Counts as IssuingCounts;
+use crate::runtime::reconcile::Counts as IssuingCounts;
 
 /// Admission requests by entry of the webhook configuration and outcome; connections by result.
 #[derive(Clone, Default)]
@@ -132,7 +132,7 @@ impl Metrics {
             self.not_after.get_or_create(&NoLabels {}).set(end.as_secs_f64());
         }
         let now_in = health.status.report().certificate.phase;
-        for phase in super::certificate::plan::PHASES {
+        for phase in crate::controller::webhook_certificate::plan::PHASES {
             self.phase.get_or_create(&PhaseLabels { phase }).set((now_in == Some(phase)).into());
         }
         let mut text = String::new();

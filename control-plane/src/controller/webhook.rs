@@ -22,8 +22,8 @@ use tracing::{debug, info, warn};
 
 use super::https::{BodyError, Https, Limits};
 use super::metrics::Counts;
-use super::review;
 use super::sidecar::Decision;
+use crate::controller::admission_review;
 use crate::inject::pod::{Context, SidecarKind};
 
 const LIMITS: Limits = Limits {
@@ -133,7 +133,7 @@ impl Webhook {
             Ok(body) => body,
             Err(error) => return ("malformed", text(error.status(), format!("{error}\n"))),
         };
-        let request = match review::Request::parse(&body) {
+        let request = match admission_review::Request::parse(&body) {
             Ok(request) => request,
             Err(error) => {
                 warn!(entry = entry.as_str(), %error, "webhook called with something else than a pod");

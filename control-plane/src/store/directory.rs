@@ -18,12 +18,13 @@
 //! Every write takes the lock, compares what is there with what it was planned on, and ends in one rename.
 //! So a crash leaves the step before or the step after, and two programs on one DIR do no harm.
 
+pub mod atomic_volume;
 mod changes;
-mod disk;
+mod files;
 mod imports;
 mod keyrings;
+mod listing;
 mod lock;
-mod look;
 mod objects;
 mod pods;
 mod secrets;
@@ -40,9 +41,11 @@ use lock::{Hold, Lock};
 use tree::Tree;
 
 use super::{About, Contents, Editor, ImportedPem, Kept, News, Store, StoreError};
-use crate::keyring::Keyring;
-use crate::observed::{Look, ObjectName, Observed, Stamp};
-use crate::resource::{AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec};
+use crate::api::resource::{
+    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
+};
+use crate::pki::keyring::Keyring;
+use crate::planner::observed::{Look, ObjectName, Observed, Stamp};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,17 +59,17 @@ impl DirectoryStore {
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let directory = directory.into();
         // Paths are kept and watched: they must not depend on where the program goes.
-        let directory = std::path::absolute(&directory).map_err(disk::failed("finding", &directory))?;
+        let directory = std::path::absolute(&directory).map_err(files::failed("finding", &directory))?;
         let tree = Tree::new(directory);
-        let made = |path: PathBuf| std::fs::create_dir_all(&path).map_err(disk::failed("creating", &path));
+        let made = |path: PathBuf| std::fs::create_dir_all(&path).map_err(files::failed("creating", &path));
         made(tree.authorities())?;
         made(tree.certificates())?;
         made(tree.secrets())?;
         made(tree.all_pods())?;
-        disk::make_private(&tree.imports())?;
-        disk::make_private(&tree.state())?;
+        files::make_private(&tree.imports())?;
+        files::make_private(&tree.state())?;
         // Somebody may have made it, or copied it from elsewhere.
-        disk::set_mode(&tree.state(), 0o700)?;
+        files::set_mode(&tree.state(), 0o700)?;
         Ok(Self { changes: Arc::new(Changes::of(&tree)), tree: Arc::new(tree) })
     }
 
@@ -137,7 +140,7 @@ impl Store for DirectoryStore {
         let changes = Arc::clone(&self.changes);
         self.work(Hold::Look, move |tree| {
             changes.looking(tree);
-            look::look(tree)
+            listing::look(tree)
         })
         .await
     }

@@ -11,21 +11,19 @@
 //! | [`pods`] | who serves what, asked for each time |
 //! | [`news`], [`failure`] | what people are told, and why something did not work |
 
+mod api_error;
 mod cache;
+pub mod client;
 mod custom;
-mod failure;
-mod follow;
+mod event_recorder;
+mod informer;
 mod keys;
 mod label;
-mod news;
 mod pods;
 mod secret;
 mod target;
 mod version;
 mod write;
-
-#[cfg(test)]
-mod examples;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,15 +40,15 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use super::{About, Contents, ImportedPem, Kept, News, Store, StoreError};
-use crate::keyring::Keyring;
-use crate::observed::{Look, ObjectName, Observed, Stamp};
-use crate::resource::{
+use crate::api::resource::{
     AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate, annotation,
 };
+use crate::pki::keyring::Keyring;
+use crate::planner::observed::{Look, ObjectName, Observed, Stamp};
+use api_error::answer;
 use cache::{Cache, Known};
 use custom::Custom;
-use failure::answer;
-use follow::Follow;
+use informer::Follow;
 use secret::SecretObject;
 use write::status_patch;
 
@@ -315,10 +313,13 @@ impl Store for KubernetesStore {
                 }
             }
         };
-        let (namespace, event) = news::event(news, uid, SystemTime::now());
+        let (namespace, event) = event_recorder::event(news, uid, SystemTime::now());
         let written = self.api::<Event>(&namespace);
         if let Err(error) = answer("writing an event", written.create(&PostParams::default(), &event)).await {
             debug!(reason = news.reason, "{error}");
         }
     }
 }
+
+#[cfg(test)]
+mod examples;

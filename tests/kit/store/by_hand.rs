@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hotcert::observed::ObjectName;
-use hotcert::resource::{
+use hotcert::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, ServiceCertificate, ServiceCertificateSpec,
 };
+use hotcert::planner::observed::ObjectName;
 use hotcert::store::{About, Editor, StoreError};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};

@@ -17,7 +17,7 @@ pub async fn publication_is_seen_as_it_was_written(store: &impl Store, hand: &im
             seen.fingerprint,
             Fingerprint::of(contents.certificate.as_bytes(), contents.key.as_bytes())
         );
-        assert_eq!(seen.roots, facts::roots(contents.bundle.as_bytes()));
+        assert_eq!(seen.roots, x509_facts::roots(contents.bundle.as_bytes()));
         assert_eq!(seen.leaf_sha256, leaf.sha256());
         assert_eq!(seen.written_at, contents.written_at);
         // Nobody wrote in between.
@@ -94,7 +94,7 @@ pub async fn edited_secret_is_seen_and_written_again(store: &impl Store, hand: &
     store.publish(&name, &secret.name, &expected, Some(&edited.stamp)).await.unwrap();
     let fingerprint = Fingerprint::of(expected.certificate.as_bytes(), expected.key.as_bytes());
     let mended = seen_publication(store, &name, |seen| seen.fingerprint == fingerprint).await;
-    assert_eq!(mended.roots, facts::roots(expected.bundle.as_bytes()));
+    assert_eq!(mended.roots, x509_facts::roots(expected.bundle.as_bytes()));
 }
 
 /// A store need not know of it before it is in the way.

@@ -2,9 +2,9 @@
 //! that one object. Whatever goes wrong is part of the view and is tried again; nothing here decides
 //! what is served.
 
-pub(crate) mod object;
-pub(crate) mod watch_error;
-pub(crate) mod watch_state;
+mod object;
+mod watch_error;
+mod watch_state;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

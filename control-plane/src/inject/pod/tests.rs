@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+mod again;
+mod refused;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -275,6 +278,3 @@ fn the_agent_is_through_before_kubelet_kills() {
         assert_eq!(found, expected.iter().collect::<Vec<_>>(), "{kill}");
     }
 }
-
-mod again;
-mod refused;

@@ -10,8 +10,8 @@ use hotcert_agent::tls::hex::sha256_hex;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::disk;
 use super::tree::Tree;
+use crate::store::directory::files;
 
 const POLL: Duration = Duration::from_secs(1);
 /// `state/versions/NAMESPACE/NAME/N/tls.crt`
@@ -77,7 +77,7 @@ fn walk(directory: &Path, depth: usize, text: &mut String) {
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
-        let _ = write!(text, "{}:{}", path.display(), disk::mark(&path));
+        let _ = write!(text, "{}:{}", path.display(), files::mark(&path));
         if depth > 1 && std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
             walk(&path, depth - 1, text);
         }

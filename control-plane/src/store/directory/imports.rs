@@ -1,16 +1,16 @@
 //! Roots that somebody put there: `imports/NAME/` with tls.crt and tls.key.
 
-use super::disk;
 use super::tree::Tree;
-use crate::authority::Authority;
-use crate::keyring::RootId;
+use crate::pki::authority::Authority;
+use crate::pki::keyring::RootId;
+use crate::store::directory::files;
 use crate::store::{ImportedPem, StoreError};
 
 pub fn read(tree: &Tree, name: &str) -> Result<ImportedPem, StoreError> {
     let directory = tree.import(name)?;
     let part = |file| {
         let path = directory.join(file);
-        disk::read(&path)?.ok_or_else(|| StoreError::Missing(format!("{}: put it there", path.display())))
+        files::read(&path)?.ok_or_else(|| StoreError::Missing(format!("{}: put it there", path.display())))
     };
     Ok(ImportedPem { certificate: part("tls.crt")?.to_vec(), key: part("tls.key")? })
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::disk::{self, NewFile};
 use super::tree::Tree;
-use crate::authority::Authority;
-use crate::keyring::{Keyring, RootId, State};
-use crate::observed::Stamp;
+use crate::pki::authority::Authority;
+use crate::pki::keyring::{Keyring, RootId, State};
+use crate::planner::observed::Stamp;
 use crate::store::StoreError;
+use crate::store::directory::files::{self, NewFile};
 
 const STATE: &str = "state.json";
 /// More than any rollover needs.
@@ -32,47 +32,47 @@ pub fn files(keyring: &Keyring) -> Result<Vec<NewFile>, StoreError> {
 
 pub fn put(tree: &Tree, authority: &str, files: &[NewFile], over: Option<&Stamp>) -> Result<(), StoreError> {
     let directory = tree.keyring(authority)?;
-    let numbers = disk::numbers(&directory)?;
+    let numbers = files::numbers(&directory)?;
     let current = numbers.last().copied();
     if current.map(|number| stamp(&directory, number)).transpose()?.as_ref() != over {
         return Err(StoreError::Overtaken(format!("the keyring of {authority}")));
     }
-    disk::place(&directory.join((current.unwrap_or(0) + 1).to_string()), files)?;
+    files::place(&directory.join((current.unwrap_or(0) + 1).to_string()), files)?;
     for number in numbers {
-        disk::remove(&directory.join(number.to_string()))?;
+        files::remove(&directory.join(number.to_string()))?;
     }
     Ok(())
 }
 
 pub fn load(tree: &Tree, authority: &str) -> Result<Option<(Keyring, Stamp)>, StoreError> {
     let directory = tree.keyring(authority)?;
-    let Some(number) = disk::numbers(&directory)?.last().copied() else { return Ok(None) };
+    let Some(number) = files::numbers(&directory)?.last().copied() else { return Ok(None) };
     let keyring = read(&directory.join(number.to_string()))?;
     Ok(Some((keyring, stamp(&directory, number)?)))
 }
 
 fn read(directory: &Path) -> Result<Keyring, StoreError> {
     let path = directory.join(STATE);
-    let state: State = serde_json::from_slice(&disk::need(&path)?)
-        .map_err(|error| disk::malformed(&path, format!("{error}: put it back from a backup")))?;
-    let names = disk::names(directory)?;
+    let state: State = serde_json::from_slice(&files::need(&path)?)
+        .map_err(|error| files::malformed(&path, format!("{error}: put it back from a backup")))?;
+    let names = files::names(directory)?;
     let names: Vec<_> = names.iter().filter_map(|name| name.strip_suffix(".crt")).collect();
     if names.len() > MAX_ROOTS {
         let cause = format!("it holds more than {MAX_ROOTS} roots: put it back from a backup");
-        return Err(disk::malformed(directory, cause));
+        return Err(files::malformed(directory, cause));
     }
     let mut roots = BTreeMap::new();
     for name in names {
         let certificate = directory.join(format!("{name}.crt"));
-        let key = disk::need(&directory.join(format!("{name}.key")))?;
-        let root = Authority::import(&disk::need(&certificate)?, &key)
-            .map_err(|error| disk::malformed(&certificate, error.to_string()))?;
+        let key = files::need(&directory.join(format!("{name}.key")))?;
+        let root = Authority::import(&files::need(&certificate)?, &key)
+            .map_err(|error| files::malformed(&certificate, error.to_string()))?;
         roots.insert(RootId::of(&root), root);
     }
     for id in state.needed() {
         if !roots.contains_key(id) {
             let cause = format!("the root {id} that it needs is missing: put it back from a backup");
-            return Err(disk::malformed(directory, cause));
+            return Err(files::malformed(directory, cause));
         }
     }
     Ok(Keyring { state, roots })
@@ -80,6 +80,6 @@ fn read(directory: &Path) -> Result<Keyring, StoreError> {
 
 fn stamp(directory: &Path, number: u64) -> Result<Stamp, StoreError> {
     let directory = directory.join(number.to_string());
-    let Stamp(files) = disk::stamp(&directory, &disk::names(&directory)?);
+    let Stamp(files) = files::stamp(&directory, &files::names(&directory)?);
     Ok(Stamp(format!("{number}-{files}")))
 }

@@ -6,9 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::disk;
 use super::tree::Tree;
 use crate::store::StoreError;
+use crate::store::directory::files;
 
 /// Writings take milliseconds: who holds it longer is stopped, or sits on a disk that does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,8 +30,8 @@ impl Lock {
     /// Blocks for up to ten seconds.
     pub fn take(tree: &Tree, hold: Hold) -> Result<Self, StoreError> {
         let path = tree.lock();
-        let open = OpenOptions::new().read(true).append(true).create(true).mode(disk::PRIVATE).open(&path);
-        let file = open.map_err(disk::failed("opening", &path))?;
+        let open = OpenOptions::new().read(true).append(true).create(true).mode(files::PRIVATE).open(&path);
+        let file = open.map_err(files::failed("opening", &path))?;
         let end = Instant::now() + PATIENCE;
         loop {
             let taken = match hold {
@@ -40,7 +40,7 @@ impl Lock {
             };
             match taken {
                 Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::Error(error)) => return Err(disk::failed("locking", &path)(error)),
+                Err(TryLockError::Error(error)) => return Err(files::failed("locking", &path)(error)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= end => {
                     return Err(StoreError::Failed {
                         what: format!("locking {}", path.display()),

@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::disk;
 use super::tree::Tree;
 use crate::inject::yaml;
-use crate::observed::Request;
+use crate::planner::observed::Request;
+use crate::store::directory::files;
 use crate::store::{About, StoreError};
 
 const API_VERSION: &str = "hotcert.dev/v1alpha1";
@@ -175,9 +175,9 @@ fn write<Spec: Serialize>(
     let object =
         json!({ "apiVersion": API_VERSION, "kind": kind(about), "metadata": metadata, "spec": spec });
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).map_err(disk::failed("creating", directory))?;
+        std::fs::create_dir_all(directory).map_err(files::failed("creating", directory))?;
     }
-    disk::replace(path, yaml::write(&object).as_bytes(), disk::PUBLIC)
+    files::replace(path, yaml::write(&object).as_bytes(), files::PUBLIC)
 }
 
 /// What is asked of each verb, the newer of the two.
@@ -200,8 +200,8 @@ fn read<Spec: Serialize + DeserializeOwned>(
     about: &About,
 ) -> Result<Option<Written<Spec>>, StoreError> {
     let path = tree.object(about)?;
-    let Some(bytes) = disk::read(&path)? else { return Ok(None) };
-    parse(&bytes, about).map(Some).map_err(|cause| disk::malformed(&path, cause))
+    let Some(bytes) = files::read(&path)? else { return Ok(None) };
+    parse(&bytes, about).map(Some).map_err(|cause| files::malformed(&path, cause))
 }
 
 fn parse<Spec: Serialize + DeserializeOwned>(bytes: &[u8], about: &About) -> Result<Written<Spec>, String> {
@@ -280,12 +280,13 @@ fn missing(about: &About) -> StoreError {
 }
 
 fn record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    let Some(bytes) = disk::read(path)? else { return Ok(None) };
+    let Some(bytes) = files::read(path)? else { return Ok(None) };
     let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| disk::malformed(path, format!("{error}: remove it")))
+    parsed.map(Some).map_err(|error| files::malformed(path, format!("{error}: remove it")))
 }
 
 fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), StoreError> {
-    let text = serde_json::to_vec_pretty(record).map_err(|error| disk::malformed(path, error.to_string()))?;
-    disk::replace(path, &text, disk::PRIVATE)
+    let text =
+        serde_json::to_vec_pretty(record).map_err(|error| files::malformed(path, error.to_string()))?;
+    files::replace(path, &text, files::PRIVATE)
 }

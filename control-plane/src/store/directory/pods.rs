@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 
-use super::disk;
 use super::tree::{Tree, is_name};
 use crate::inject::yaml;
-use crate::observed::{Look, Pod, PodAgent};
+use crate::planner::observed::{Look, Pod, PodAgent};
 use crate::store::StoreError;
+use crate::store::directory::files;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,13 +63,13 @@ fn registrations(
 ) -> Result<Vec<(String, Registered)>, StoreError> {
     let directory = tree.pods(namespace)?;
     let mut found = Vec::new();
-    for file in disk::names(&directory)? {
+    for file in files::names(&directory)? {
         let path = directory.join(&file);
         let registered = match file.strip_suffix(".yaml").filter(|name| is_name(name)) {
-            Some(name) => disk::need(&path)
-                .and_then(|bytes| parse(&bytes).map_err(|cause| disk::malformed(&path, cause)))
+            Some(name) => files::need(&path)
+                .and_then(|bytes| parse(&bytes).map_err(|cause| files::malformed(&path, cause)))
                 .map(|registered| (name.to_owned(), registered)),
-            None => Err(disk::malformed(&path, "it is no NAME.yaml: rename it or move it away")),
+            None => Err(files::malformed(&path, "it is no NAME.yaml: rename it or move it away")),
         };
         match registered {
             Ok(registered) => found.push(registered),

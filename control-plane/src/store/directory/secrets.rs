@@ -13,12 +13,12 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::disk;
 use super::tree::{Tree, is_name};
-use crate::facts;
-use crate::observed::{Fingerprint, Foreign, Leaf, ObjectName, Publication, Published, Stamp};
+use crate::pki::x509_facts;
+use crate::planner::observed::{Fingerprint, Foreign, Leaf, ObjectName, Publication, Published, Stamp};
+use crate::store::directory::atomic_volume::SecretVolume;
+use crate::store::directory::files;
 use crate::store::{Contents, StoreError};
-use crate::volume::SecretVolume;
 
 const DATA: &str = "..data";
 const OWNER: &str = "owner.json";
@@ -60,7 +60,7 @@ pub fn publish(
         written_at: contents.written_at,
     };
     let owner = serde_json::to_vec(&owner)
-        .map_err(|error| disk::malformed(&directory.join(OWNER), error.to_string()))?;
+        .map_err(|error| files::malformed(&directory.join(OWNER), error.to_string()))?;
     let revision = contents.revision.to_string();
     let data: [&[u8]; 5] = [
         contents.certificate.as_bytes(),
@@ -71,7 +71,7 @@ pub fn publish(
     ];
     let files: Vec<_> = FILES.into_iter().zip(data).collect();
     if let Some(namespace) = directory.parent() {
-        disk::make_private(namespace)?;
+        files::make_private(namespace)?;
     }
     SecretVolume::open(&directory).and_then(|volume| volume.publish(&files)).map(drop).map_err(|error| {
         StoreError::Failed { what: format!("publishing {secret}"), cause: error.to_string() }
@@ -104,12 +104,12 @@ pub fn others(
     problems: &mut Vec<String>,
 ) -> Result<BTreeMap<ObjectName, Foreign>, StoreError> {
     let mut found = BTreeMap::new();
-    for namespace in disk::names(&tree.secrets())? {
+    for namespace in files::names(&tree.secrets())? {
         // Whatever else is there, such as `lost+found`.
         if !is_name(&namespace) || !tree.secrets().join(&namespace).is_dir() {
             continue;
         }
-        for name in disk::names(&tree.secrets().join(&namespace))? {
+        for name in files::names(&tree.secrets().join(&namespace))? {
             let secret = ObjectName::new(&namespace, name);
             if !is_name(&secret.name) || ours(&secret) {
                 continue;
@@ -139,13 +139,13 @@ struct Volume {
 fn open(directory: &Path) -> Result<Option<Volume>, StoreError> {
     let Some(data) = data(directory)? else { return Ok(None) };
     let owner: Option<Owner> =
-        disk::read(&data.join(OWNER))?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        files::read(&data.join(OWNER))?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     // Files without `..data` are somebody's who swaps nothing.
     let part = |name| {
         let path = data.join(name);
         match owner {
             Some(_) if !is_linked(directory, name)? => Ok(Zeroizing::default()),
-            _ => disk::read(&path).map(Option::unwrap_or_default),
+            _ => files::read(&path).map(Option::unwrap_or_default),
         }
     };
     let (certificate, key, bundle) = (part("tls.crt")?, part("tls.key")?, part("ca.crt")?);
@@ -155,7 +155,7 @@ fn open(directory: &Path) -> Result<Option<Volume>, StoreError> {
         stamp: stamp(&data),
         fingerprint: Fingerprint::of(&certificate, &key),
         leaf_sha256: leaf.as_ref().map(|leaf| leaf.sha256.clone()).unwrap_or_default(),
-        roots: facts::roots(&bundle),
+        roots: x509_facts::roots(&bundle),
         revision: str::from_utf8(&revision).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0),
         written_at: owner.as_ref().map_or(SystemTime::UNIX_EPOCH, |owner| owner.written_at),
     };
@@ -168,10 +168,10 @@ fn data(directory: &Path) -> Result<Option<PathBuf>, StoreError> {
     match std::fs::read_link(&link) {
         Ok(target) => Ok(Some(directory.join(target))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let plain = !disk::names(directory)?.is_empty();
+            let plain = !files::names(directory)?.is_empty();
             Ok(plain.then(|| directory.to_owned()))
         }
-        Err(error) => Err(disk::failed("reading", &link)(error)),
+        Err(error) => Err(files::failed("reading", &link)(error)),
     }
 }
 
@@ -183,13 +183,13 @@ fn is_linked(directory: &Path, name: &str) -> Result<bool, StoreError> {
         Ok(target) if target == Path::new(DATA).join(name) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         _ => {
-            Err(disk::malformed(&link, format!("it is not the link to {DATA} that hotcert made: remove it")))
+            Err(files::malformed(&link, format!("it is not the link to {DATA} that hotcert made: remove it")))
         }
     }
 }
 
 fn stamp(data: &Path) -> Stamp {
-    let Stamp(files) = disk::stamp(data, &FILES);
+    let Stamp(files) = files::stamp(data, &FILES);
     // Of the directory too: a publication is another one even where a file system uses inodes again.
     let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Stamp(format!("{}-{files}", name.trim_start_matches('.')))

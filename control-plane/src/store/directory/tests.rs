@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::authority::{Authority, AuthorityRequest};
-use crate::keyring::RootId;
-use crate::observed::{Held, Published};
+use crate::pki::authority::{Authority, AuthorityRequest};
+use crate::pki::keyring::RootId;
+use crate::planner::observed::{Held, Published};
 
 const AUTHORITY: &str = "\
 # ours

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::observed::ObjectName;
+use crate::planner::observed::ObjectName;
 use crate::store::{About, StoreError};
 
 /// DIR itself.

@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::disk;
 use super::tree::Tree;
-use crate::keyring::RootId;
-use crate::observed::{Fingerprint, Leaf, ObjectName, Version};
+use crate::pki::keyring::RootId;
+use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Version};
+use crate::store::directory::files;
 use crate::store::{Kept, StoreError};
 
 const CERTIFICATE: &str = "tls.crt";
@@ -42,7 +42,7 @@ pub fn keep(tree: &Tree, certificate: &ObjectName, version: u64, kept: &Kept) ->
         copy_of: kept.copy_of,
     };
     let facts = serde_json::to_vec_pretty(&facts)
-        .map_err(|error| disk::malformed(&directory.join(FACTS), error.to_string()))?;
+        .map_err(|error| files::malformed(&directory.join(FACTS), error.to_string()))?;
     let own = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
     let mut files = vec![
         (CERTIFICATE.to_owned(), own(kept.certificate.as_bytes())),
@@ -53,16 +53,16 @@ pub fn keep(tree: &Tree, certificate: &ObjectName, version: u64, kept: &Kept) ->
     if matches!(read(&directory), Err(StoreError::Malformed { .. })) && directory.is_dir() {
         set_aside(&directory)?;
     }
-    disk::place(&directory, &files)
+    files::place(&directory, &files)
 }
 
 /// A version that cannot be read is not counted, so the next one has its number: it must not be refused
 /// for good.
 fn set_aside(directory: &Path) -> Result<(), StoreError> {
     let aside = directory.with_extension("broken");
-    disk::remove(&aside)?;
+    files::remove(&aside)?;
     tracing::warn!(version = %directory.display(), "a version that cannot be read was set aside");
-    std::fs::rename(directory, &aside).map_err(disk::failed("setting aside", directory))
+    std::fs::rename(directory, &aside).map_err(files::failed("setting aside", directory))
 }
 
 pub fn kept(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<Kept, StoreError> {
@@ -74,7 +74,7 @@ pub fn kept(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<Kept,
 }
 
 pub fn prune(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
-    disk::remove(&tree.versions(certificate)?.join(version.to_string()))
+    files::remove(&tree.versions(certificate)?.join(version.to_string()))
 }
 
 /// All of them. One that cannot be read is said to be so, and is none.
@@ -85,7 +85,7 @@ pub fn look(
 ) -> Result<BTreeMap<u64, Arc<Version>>, StoreError> {
     let directory = tree.versions(certificate)?;
     let mut versions = BTreeMap::new();
-    for number in disk::numbers(&directory)? {
+    for number in files::numbers(&directory)? {
         let own = directory.join(number.to_string());
         match read(&own).and_then(|kept| facts(&own, kept)) {
             Ok(version) => {
@@ -99,24 +99,24 @@ pub fn look(
 
 fn facts(directory: &Path, kept: Kept) -> Result<Version, StoreError> {
     let leaf = Leaf::read(kept.certificate.as_bytes())
-        .ok_or_else(|| disk::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
+        .ok_or_else(|| files::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
     let fingerprint = Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes());
     let Kept { root, bundle, made_for, created_at, request, copy_of, .. } = kept;
-    let roots = bundle.map(|bundle| crate::facts::roots(bundle.as_bytes()));
+    let roots = bundle.map(|bundle| crate::pki::x509_facts::roots(bundle.as_bytes()));
     Ok(Version { leaf, root, roots, made_for, created_at, request, copy_of, fingerprint })
 }
 
 fn read(directory: &Path) -> Result<Kept, StoreError> {
     let path = directory.join(FACTS);
-    let facts: Facts = serde_json::from_slice(&disk::need(&path)?)
-        .map_err(|error| disk::malformed(&path, error.to_string()))?;
+    let facts: Facts = serde_json::from_slice(&files::need(&path)?)
+        .map_err(|error| files::malformed(&path, error.to_string()))?;
     let path = directory.join(KEY);
-    let key = disk::need(&path)?;
-    let key = str::from_utf8(&key).map_err(|_| disk::malformed(&path, "it is no PEM"))?;
+    let key = files::need(&path)?;
+    let key = str::from_utf8(&key).map_err(|_| files::malformed(&path, "it is no PEM"))?;
     let bundle = directory.join(BUNDLE);
-    let bundle = disk::read(&bundle)?.map(|bytes| disk::text(&bundle, &bytes)).transpose()?;
+    let bundle = files::read(&bundle)?.map(|bytes| files::text(&bundle, &bytes)).transpose()?;
     Ok(Kept {
-        certificate: disk::need_text(&directory.join(CERTIFICATE))?,
+        certificate: files::need_text(&directory.join(CERTIFICATE))?,
         key: Zeroizing::new(key.to_owned()),
         root: facts.root,
         bundle,

@@ -3,8 +3,8 @@
 //! what is known are ignored: so nothing is planned twice because a watch is late.
 
 mod listing;
-mod own;
-mod place;
+mod namespace_index;
+mod own_namespace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub use listing::Listing;
-pub use own::{Known, Own};
-pub use place::{Ours, Place};
+pub use namespace_index::{Ours, Place};
+pub use own_namespace::{Known, Own};
 
 use super::custom::Written;
-use crate::observed::{Authority, ObjectName, Observed, Stamp};
-use crate::resource::{AuthorityStatus, CertificateAuthoritySpec};
+use crate::api::resource::{AuthorityStatus, CertificateAuthoritySpec};
+use crate::planner::observed::{Authority, ObjectName, Observed, Stamp};
 use crate::store::StoreError;
 
 /// How long a look waits for what is being listed.

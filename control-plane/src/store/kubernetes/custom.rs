@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::warn;
 
-use crate::observed::{Request, Stamp};
-use crate::resource::annotation;
+use crate::api::resource::annotation;
+use crate::planner::observed::{Request, Stamp};
 
 const PREFIX: &str = "hotcert.dev/";
 const VERBS: [&str; 7] = [
@@ -122,7 +122,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resource::{CertificateStatus, ServiceCertificate, ServiceCertificateSpec};
+    use crate::api::resource::{CertificateStatus, ServiceCertificate, ServiceCertificateSpec};
 
     fn read(object: Value) -> Option<Written<ServiceCertificateSpec, CertificateStatus>> {
         serde_json::from_value::<Custom<ServiceCertificate>>(object).unwrap().read()

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::authority::{Authority, AuthorityRequest, LeafRequest};
-use crate::keyring::RootId;
-use crate::observed::ObjectName;
+use crate::pki::authority::{Authority, AuthorityRequest, LeafRequest};
+use crate::pki::keyring::RootId;
+use crate::planner::observed::ObjectName;
 use crate::store::{Contents, Kept};
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);

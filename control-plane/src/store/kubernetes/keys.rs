@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::label::{HOTCERT, MANAGED_BY};
 use super::secret::SecretObject;
-use crate::authority::Authority;
-use crate::keyring::{Keyring, RootId, State};
+use crate::pki::authority::Authority;
+use crate::pki::keyring::{Keyring, RootId, State};
 
 pub const TYPE: &str = "hotcert.dev/keyring";
 const PREFIX: &str = "hotcert-ca-";
@@ -80,7 +80,7 @@ pub fn keyring(object: &SecretObject) -> Result<Keyring, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observed::{Ring, Stamp};
+    use crate::planner::observed::{Ring, Stamp};
     use crate::store::kubernetes::examples;
 
     fn made() -> (Keyring, SecretObject) {

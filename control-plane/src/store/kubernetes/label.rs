@@ -28,7 +28,7 @@ pub const NOT_AFTER: &str = "hotcert.dev/not-after";
 pub const NUDGED: &str = "hotcert.dev/nudged";
 
 pub fn date(at: SystemTime) -> String {
-    crate::date::millis(at)
+    crate::api::date::millis(at)
 }
 
 /// From an annotation, or when the object was made where somebody spoilt it.

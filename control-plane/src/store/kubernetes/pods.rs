@@ -11,10 +11,10 @@ use kube::core::Request;
 use kube::{Client, Resource as _};
 use serde::Deserialize;
 
-use super::failure;
 use super::label::NUDGED;
-use crate::observed::{Pod, PodAgent};
+use crate::planner::observed::{Pod, PodAgent};
 use crate::store::StoreError;
+use crate::store::kubernetes::api_error;
 
 const PAGE: u32 = 500;
 const AGENT: &str = "hotcert-agent";
@@ -40,7 +40,7 @@ pub async fn list(
             let request = request.list(&params).map_err(kube::Error::BuildRequest)?;
             client.request::<Page>(request).await
         };
-        let page = failure::answer(&what, page).await?;
+        let page = api_error::answer(&what, page).await?;
         pods.extend(page.items.into_iter().filter_map(|pod| pod.read(secrets)));
         match page.metadata.more.filter(|more| !more.is_empty()) {
             Some(more) => params.continue_token = Some(more),

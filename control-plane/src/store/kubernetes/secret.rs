@@ -16,7 +16,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::observed::Stamp;
+use crate::planner::observed::Stamp;
 
 pub const TLS: &str = "kubernetes.io/tls";
 /// The largest value that is read; a chain and a key are far below.

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::label::{self, CERTIFICATE, HOTCERT, MANAGED_BY, PUBLISHED_AT, VERSION};
 use super::secret::{SecretObject, TLS};
-use crate::facts;
-use crate::observed::{Fingerprint, Leaf, ObjectName, Publication, Stamp};
+use crate::pki::x509_facts;
+use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Publication, Stamp};
 use crate::store::Contents;
 
 /// kubectl's copy of a Secret that somebody once applied: with its key.
@@ -40,7 +40,7 @@ impl Target {
                 stamp: object.stamp(),
                 fingerprint: Fingerprint::of(object.value("tls.crt"), object.value("tls.key")),
                 leaf_sha256: leaf.as_ref().map(|leaf| leaf.sha256.clone()).unwrap_or_default(),
-                roots: facts::roots(object.value("ca.crt")),
+                roots: x509_facts::roots(object.value("ca.crt")),
                 revision: number(object.value("revision")),
                 written_at: label::date_of(object, PUBLISHED_AT),
             })

@@ -14,10 +14,10 @@ use super::label::{
     VERSION_OF,
 };
 use super::secret::{SecretObject, TLS};
-use crate::facts;
-use crate::keyring::RootId;
-use crate::observed::{Fingerprint, Leaf, ObjectName, Version};
-use crate::resource::ServiceCertificate;
+use crate::api::resource::ServiceCertificate;
+use crate::pki::keyring::RootId;
+use crate::pki::x509_facts;
+use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Version};
 use crate::store::Kept;
 
 pub fn name(certificate: &str, version: u64) -> String {
@@ -37,7 +37,7 @@ pub fn read(object: &SecretObject) -> Option<(String, u64, Version)> {
     let version = Version {
         leaf: Leaf::read(object.value("tls.crt")).unwrap_or_else(unreadable),
         root: root(object),
-        roots: bundle(object).map(facts::roots),
+        roots: bundle(object).map(x509_facts::roots),
         made_for: text(object, MADE_FOR),
         created_at: label::date_of(object, CREATED_AT),
         request: object.annotation(REQUEST).map(str::to_owned),

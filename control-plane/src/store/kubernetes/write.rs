@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::cache::Ours;
-use super::failure::answer;
 use super::secret::SecretObject;
 use super::{KubernetesStore, target};
-use crate::observed::{ObjectName, Stamp};
+use crate::planner::observed::{ObjectName, Stamp};
 use crate::store::StoreError;
+use crate::store::kubernetes::api_error::answer;
 
 impl KubernetesStore {
     /// Creates it, or writes it over the version that its metadata name.

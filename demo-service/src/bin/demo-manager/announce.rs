@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use hotcert::web::{Call, Site};
+use hotcert::external::http_client::{Call, Site};
 use hyper::Method;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -243,7 +243,7 @@ fn date(at: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hotcert::observed::Leaf;
+    use hotcert::planner::observed::Leaf;
 
     use super::*;
 

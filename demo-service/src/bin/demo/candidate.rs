@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use hotcert::authority::{Authority, AuthorityError};
-use hotcert::volume::{SecretVolume, VolumeError};
+use hotcert::pki::authority::{Authority, AuthorityError};
+use hotcert::store::directory::atomic_volume::{SecretVolume, VolumeError};
 use zeroize::Zeroizing;
 
 use crate::identity::leaf_request;

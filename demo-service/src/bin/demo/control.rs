@@ -8,11 +8,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hotcert::keyring::Keyring;
-use hotcert::observed::Observed;
-use hotcert::prove::{PROBER, Prober};
-use hotcert::reconcile::{Counts, Reconciler, Round};
-use hotcert::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
+use hotcert::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
+use hotcert::pki::keyring::Keyring;
+use hotcert::planner::observed::Observed;
+use hotcert::probe::{PROBER, Prober};
+use hotcert::runtime::reconcile::{Counts, Reconciler, Round};
 use hotcert::store::directory::DirectoryStore;
 use hotcert::store::{About, Editor as _, Store as _, StoreError};
 

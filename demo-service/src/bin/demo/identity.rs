@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hotcert::authority::LeafRequest;
-use hotcert::observed::ObjectName;
+use hotcert::pki::authority::LeafRequest;
+use hotcert::planner::observed::ObjectName;
 
 use crate::fleet::Fleet;
 use crate::outside::Front;

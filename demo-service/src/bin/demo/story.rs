@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotcert::authority::AuthorityError;
-use hotcert::observed::Observed;
+use hotcert::pki::authority::AuthorityError;
+use hotcert::planner::observed::Observed;
 use hotcert::store::{About, StoreError};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use hotcert::keyring::Phase;
-use hotcert::observed::{Certificate, Held, Observed, Publication, Published, Ring, Stamp};
+use hotcert::pki::keyring::Phase;
+use hotcert::planner::observed::{Certificate, Held, Observed, Publication, Published, Ring, Stamp};
 use tokio::sync::oneshot;
 
 use crate::identity::{AUTHORITY, OUTSIDE, STOREFRONT, certificate};

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::*;
-use crate::keyring::RootId;
+use crate::pki::keyring::RootId;
 use crate::store::kubernetes::examples;
 
 #[test]

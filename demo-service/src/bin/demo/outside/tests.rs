@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use hotcert::authority::{Authority, AuthorityRequest, Leaf};
+use hotcert::pki::authority::{Authority, AuthorityRequest, Leaf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;

@@ -1,0 +1,6 @@
+//! api
+
+pub(crate) mod date;
+pub mod events;
+pub mod resource;
+pub mod settings;

@@ -1,0 +1,350 @@
+//! What there is to tell, and whom it concerns: the kinds of events, how grave each is, and the topics that
+//! select among them. Values only: what is owed is decided by `plan`, and sent by [`crate::notify::dispatcher`].
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use hotcert_agent::tls::hex::sha256_hex;
+use serde_json::{Map, Value, json};
+
+use crate::api::date;
+
+/// All that the plan knows of topics. Empty: nothing is owed to anybody.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Telling {
+    /// Who speaks, a URI: `source` of every event.
+    pub source: String,
+    /// Time left at which an expiry is announced, the longest first.
+    pub thresholds: Vec<Duration>,
+    /// A rollover that waits for longer than this in one phase is stuck.
+    pub stuck_after: Duration,
+    pub topics: Vec<Topic>,
+}
+
+/// Selects events for those who subscribed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topic {
+    pub name: String,
+    pub events: BTreeSet<Kind>,
+    pub names: Vec<Pattern>,
+    /// At least.
+    pub severity: Severity,
+    /// TOPIC/NAME of each.
+    pub subscriptions: Vec<String>,
+}
+
+/// What happened, or is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A first certificate.
+    Issued,
+    /// Another one, because of its age, its root or its spec.
+    Renewed,
+    /// Another one, because somebody asked.
+    Rotated,
+    RolledBack,
+    /// A threshold was reached.
+    Expiring,
+    /// Told once a day.
+    Expired,
+    /// What was due could not be done, or was done and is not served.
+    RotationFailed,
+    /// A root entered the phase that the event names.
+    Rollover,
+    RolloverEnded,
+    RolloverStuck,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    #[default]
+    Info,
+    Warning,
+    Critical,
+}
+
+/// A name, with `*` for any characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+/// One event, the same whenever it is made from the same state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub id: String,
+    pub kind: Kind,
+    pub severity: Severity,
+    /// NAMESPACE/NAME of a certificate, NAME of an authority.
+    pub subject: String,
+    pub at: SystemTime,
+    pub data: Map<String, Value>,
+}
+
+const KINDS: [(Kind, &str); 10] = [
+    (Kind::Issued, "issued"),
+    (Kind::Renewed, "renewed"),
+    (Kind::Rotated, "rotated"),
+    (Kind::RolledBack, "rolled_back"),
+    (Kind::Expiring, "expiring"),
+    (Kind::Expired, "expired"),
+    (Kind::RotationFailed, "rotation_failed"),
+    (Kind::Rollover, "rollover"),
+    (Kind::RolloverEnded, "rollover_ended"),
+    (Kind::RolloverStuck, "rollover_stuck"),
+];
+const SEVERITIES: [(Severity, &str); 3] =
+    [(Severity::Info, "info"), (Severity::Warning, "warning"), (Severity::Critical, "critical")];
+/// `type` of every event is this and its kind.
+const TYPE: &str = "dev.hotcert.";
+const LONGEST_PATTERN: usize = 512;
+
+impl Kind {
+    pub fn all() -> impl Iterator<Item = Self> {
+        KINDS.iter().map(|(kind, _)| *kind)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        word(&KINDS, self)
+    }
+
+    /// `type` of a CloudEvent.
+    pub fn event_type(self) -> String {
+        format!("{TYPE}{}", self.as_str())
+    }
+
+    /// Of the `type` of a CloudEvent.
+    pub fn of_type(event_type: &str) -> Option<Self> {
+        event_type.strip_prefix(TYPE)?.parse().ok()
+    }
+}
+
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        word(&SEVERITIES, self)
+    }
+
+    /// By what is left when an expiry is announced.
+    pub fn of_time_left(left: Duration) -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        match left {
+            left if left > 30 * DAY => Self::Info,
+            left if left > DAY => Self::Warning,
+            _ => Self::Critical,
+        }
+    }
+}
+
+fn word<T: Copy + PartialEq>(words: &[(T, &'static str)], of: T) -> &'static str {
+    words.iter().find(|(value, _)| *value == of).map_or("", |(_, word)| word)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is none of {}", .known.join(", "))]
+pub struct UnknownWord {
+    given: String,
+    known: Vec<&'static str>,
+}
+
+fn find<T: Copy>(words: &[(T, &'static str)], given: &str) -> Result<T, UnknownWord> {
+    words.iter().find(|(_, word)| *word == given).map(|(value, _)| *value).ok_or_else(|| UnknownWord {
+        given: given.chars().take(80).collect(),
+        known: words.iter().map(|(_, word)| *word).collect(),
+    })
+}
+
+impl FromStr for Kind {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        find(&KINDS, text)
+    }
+}
+
+impl FromStr for Severity {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        find(&SEVERITIES, text)
+    }
+}
+
+impl Telling {
+    /// Who is to hear of it.
+    pub fn subscribers<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a str> {
+        let topics = self.topics.iter().filter(|topic| topic.selects(event));
+        topics.flat_map(|topic| topic.subscriptions.iter().map(String::as_str))
+    }
+
+    /// Who may ever hear of this subject.
+    pub fn concerned<'a>(&'a self, subject: &'a str) -> impl Iterator<Item = &'a str> {
+        let topics = self.topics.iter().filter(|topic| topic.is_about(subject));
+        topics.flat_map(|topic| topic.subscriptions.iter().map(String::as_str))
+    }
+
+    /// The id of what has been said when this mark of this object was announced: the same after a crash,
+    /// and of nothing else.
+    pub fn id(&self, uid: &str, channel: &str, mark: &str) -> String {
+        let text = format!("{:?} {uid:?} {channel:?} {mark:?}", self.source);
+        sha256_hex(text.as_bytes())[..32].to_owned()
+    }
+
+    /// The event as it is sent: a CloudEvent 1.0 in JSON, structured, so that the signature covers it all.
+    pub fn body(&self, event: &Event) -> Vec<u8> {
+        let mut data = event.data.clone();
+        data.insert("severity".into(), event.severity.as_str().into());
+        let body = json!({
+            "specversion": "1.0",
+            "id": event.id,
+            "source": self.source,
+            "type": event.kind.event_type(),
+            "subject": event.subject,
+            "time": date::millis(event.at),
+            "datacontenttype": "application/json",
+            "data": data,
+        });
+        body.to_string().into_bytes()
+    }
+}
+
+impl Topic {
+    fn is_about(&self, subject: &str) -> bool {
+        self.names.iter().any(|pattern| pattern.matches(subject))
+    }
+
+    fn selects(&self, event: &Event) -> bool {
+        self.events.contains(&event.kind) && event.severity >= self.severity && self.is_about(&event.subject)
+    }
+}
+
+impl Pattern {
+    pub fn any() -> Self {
+        Self("*".into())
+    }
+
+    pub fn matches(&self, name: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(first) else { return false };
+        let mut parts = parts.peekable();
+        if parts.peek().is_none() {
+            return rest.is_empty();
+        }
+        // Each part as early as it goes; the last at the end.
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return rest.ends_with(part);
+            }
+            let Some(found) = rest.find(part) else { return false };
+            rest = &rest[found + part.len()..];
+        }
+        true
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a pattern is a name of up to {LONGEST_PATTERN} characters, with * for any of them, such as shop/*")]
+pub struct PatternError;
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let is_ok = !text.is_empty() && text.len() <= LONGEST_PATTERN && !text.contains(char::is_whitespace);
+        is_ok.then(|| Self(text.to_owned())).ok_or(PatternError)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_whole_names() {
+        for (pattern, name, expected) in [
+            ("*", "shop/mtls-prod-payments", true),
+            ("shop/*", "shop/mtls-prod-payments", true),
+            ("shop/*", "shop2/mtls-prod-payments", false),
+            ("*/mtls-prod-*", "shop/mtls-prod-payments", true),
+            ("*payments", "shop/mtls-prod-payments", true),
+            ("*pay*ments", "shop/mtls-prod-payments", true),
+            ("shop/mtls-prod-payments", "shop/mtls-prod-payments", true),
+            ("shop/mtls", "shop/mtls-prod-payments", false),
+            ("*aa*a", "aa", false),
+            ("a*a", "a", false),
+            ("**", "", true),
+        ] {
+            assert_eq!(pattern.parse::<Pattern>().unwrap().matches(name), expected, "{pattern} {name}");
+        }
+        for wrong in ["", "a b", &"x".repeat(513)] {
+            assert_eq!(wrong.parse::<Pattern>(), Err(PatternError));
+        }
+    }
+
+    #[test]
+    fn a_topic_selects_by_event_name_and_severity() {
+        let topic = Topic {
+            name: "on-call".into(),
+            events: BTreeSet::from([Kind::Expiring, Kind::Expired]),
+            names: vec!["shop/*".parse().unwrap()],
+            severity: Severity::Warning,
+            subscriptions: vec!["on-call/pager".into(), "on-call/chat".into()],
+        };
+        let telling = Telling { topics: vec![topic], ..Telling::default() };
+        let event = Event {
+            id: "1".into(),
+            kind: Kind::Expiring,
+            severity: Severity::Critical,
+            subject: "shop/mtls-prod-payments".into(),
+            at: UNIX_EPOCH,
+            data: Map::new(),
+        };
+        let count = |event: Event| telling.subscribers(&event).count();
+        assert_eq!(count(event.clone()), 2);
+        assert_eq!(count(Event { severity: Severity::Info, ..event.clone() }), 0);
+        assert_eq!(count(Event { kind: Kind::Issued, ..event.clone() }), 0);
+        assert_eq!(count(Event { subject: "bank/mtls-prod-payments".into(), ..event }), 0);
+    }
+
+    #[test]
+    fn words_come_back_and_unknown_ones_are_named() {
+        for kind in Kind::all() {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+            assert_eq!(Kind::of_type(&kind.event_type()), Some(kind));
+        }
+        let error = "loud".parse::<Severity>().unwrap_err().to_string();
+        assert_eq!(error, "\"loud\" is none of info, warning, critical");
+    }
+
+    #[test]
+    fn an_event_is_a_cloud_event_and_the_same_each_time() {
+        let telling = Telling { source: "urn:hotcert:prod".into(), ..Telling::default() };
+        let id = telling.id("uid", "version", "7");
+        assert_eq!((id.len(), &id), (32, &telling.id("uid", "version", "7")));
+        assert_ne!(id, telling.id("uid", "versio", "n7"));
+        let event = Event {
+            id,
+            kind: Kind::Renewed,
+            severity: Severity::Info,
+            subject: "shop/mtls-prod-payments".into(),
+            at: UNIX_EPOCH + Duration::from_millis(1500),
+            data: Map::from_iter([("version".to_owned(), json!(7))]),
+        };
+        let body: Value = serde_json::from_slice(&telling.body(&event)).unwrap();
+        assert_eq!(body["type"], "dev.hotcert.renewed");
+        assert_eq!(
+            (&body["source"], &body["time"]),
+            (&json!("urn:hotcert:prod"), &json!("1970-01-01T00:00:01.500Z"))
+        );
+        assert_eq!(body["data"], json!({"version": 7, "severity": "info"}));
+        assert_eq!(telling.body(&event), telling.body(&event));
+    }
+}

@@ -1,0 +1,333 @@
+//! What a spec means: defaults filled in, durations read, names judged. A value of these types can be
+//! acted on; what cannot is a list of everything that is wrong with the spec.
+
+use std::time::Duration;
+
+use hotcert_agent::tls::hex::sha256_hex;
+
+use crate::api::resource::{CertificateAuthoritySpec, Kind, ManagerRef, Naming, ServiceCertificateSpec};
+use crate::pki::authority::{Algorithm, LeafRequest, Usage};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const ROOT_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+const LEAF_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const LEAF_LIFETIME_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+const ALLOWANCE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(60 * 60);
+const HISTORY: usize = 5;
+/// As long as the value of a label may be: what is kept of a certificate is found by it.
+const LONGEST_NAME: usize = 63;
+const TRUST_DOMAIN: &str = "cluster.local";
+const ALL: &str = "*";
+
+/// What an authority is to be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthoritySettings {
+    pub cluster: String,
+    pub common_name: String,
+    pub algorithm: Algorithm,
+    pub lifetime: Duration,
+    pub leaf_lifetime_max: Duration,
+    /// Between the moment a root is due to be replaced and the one from which leaves would be cut short.
+    pub rollover_allowance: Duration,
+    pub automatic_rollover: bool,
+    pub drain_deadline: Duration,
+    pub trust_domain: String,
+    pub any_name: bool,
+    pub namespaces: Vec<String>,
+    /// Of the Secret with a root that exists already.
+    pub import: Option<String>,
+}
+
+/// What a certificate is to be like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CertificateSettings {
+    pub secret_name: String,
+    pub leaf: LeafRequest,
+    /// How long before its end a leaf is renewed.
+    pub renew_before: Duration,
+    /// How many versions are kept.
+    pub history: usize,
+    /// Where each new version is brought as well.
+    pub manager: Option<ManagerRef>,
+}
+
+/// What a certificate is to be like that is made elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetchedSettings {
+    pub secret_name: String,
+    /// Where it comes from.
+    pub manager: ManagerRef,
+    pub history: usize,
+}
+
+impl AuthoritySettings {
+    /// What is wrong is said all at once, each with its field.
+    pub fn judge(name: &str, spec: &CertificateAuthoritySpec) -> Result<Self, Vec<String>> {
+        let mut wrong = Vec::new();
+        let naming = naming(name, &mut wrong, |kind| kind == Kind::Root, "root-CLUSTER-NAME");
+        let lifetime = duration("lifetime", spec.lifetime.as_deref(), ROOT_LIFETIME, &mut wrong);
+        let leaf_lifetime_max =
+            duration("leafLifetimeMax", spec.leaf_lifetime_max.as_deref(), LEAF_LIFETIME_MAX, &mut wrong);
+        // Of a lifetime that is nothing it would be nothing as well, and not what is wrong.
+        let allowance = (lifetime / 10).clamp(Duration::from_secs(1), ALLOWANCE_MAX);
+        let rollover_allowance =
+            duration("rolloverAllowance", spec.rollover_allowance.as_deref(), allowance, &mut wrong);
+        let drain_deadline =
+            duration_or_none("drainDeadline", spec.drain_deadline.as_deref(), DRAIN_DEADLINE, &mut wrong);
+        if spec.namespaces.is_empty() {
+            wrong.push("namespaces: name the namespaces that may have certificates of it, or \"*\"".into());
+        }
+        if wrong.is_empty() && lifetime < (leaf_lifetime_max + rollover_allowance) * 2 {
+            wrong.push(format!(
+                "lifetime: {} is too short for leaves of up to {}: a root must live at least twice as long as the \
+                 longest leaf and the time to replace the root ({}) together",
+                humantime::format_duration(lifetime),
+                humantime::format_duration(leaf_lifetime_max),
+                humantime::format_duration(rollover_allowance),
+            ));
+        }
+        match naming {
+            Some(naming) if wrong.is_empty() => Ok(Self {
+                cluster: naming.cluster,
+                common_name: spec.common_name.clone().unwrap_or_else(|| name.to_owned()),
+                algorithm: spec.algorithm.unwrap_or_default(),
+                lifetime,
+                leaf_lifetime_max,
+                rollover_allowance,
+                automatic_rollover: spec.automatic_rollover.unwrap_or(true),
+                drain_deadline,
+                trust_domain: spec.trust_domain.clone().unwrap_or_else(|| TRUST_DOMAIN.into()),
+                any_name: spec.any_name.unwrap_or(false),
+                namespaces: spec.namespaces.clone(),
+                import: spec.import.as_ref().map(|import| import.secret_name.clone()),
+            }),
+            _ => Err(wrong),
+        }
+    }
+
+    pub fn may_be_used_in(&self, namespace: &str) -> bool {
+        self.namespaces.iter().any(|allowed| allowed == ALL || allowed == namespace)
+    }
+}
+
+impl CertificateSettings {
+    /// Of a leaf whose spec does not say.
+    pub fn default_lifetime(authority: &AuthoritySettings) -> Duration {
+        LEAF_LIFETIME.min(authority.leaf_lifetime_max)
+    }
+
+    /// Of the certificate `namespace`/`name` under this authority.
+    pub fn judge(
+        namespace: &str,
+        name: &str,
+        spec: &ServiceCertificateSpec,
+        authority: &AuthoritySettings,
+    ) -> Result<Self, Vec<String>> {
+        let mut wrong = Vec::new();
+        let naming = naming(name, &mut wrong, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
+        let (usage, microservice) = match &naming {
+            Some(naming) => {
+                if naming.cluster != authority.cluster {
+                    wrong.push(format!(
+                        "name: it is for the cluster {:?}, and its authority for {:?}",
+                        naming.cluster, authority.cluster
+                    ));
+                }
+                (naming.kind.usage().unwrap_or_default(), naming.microservice.as_str())
+            }
+            None => (Usage::default(), name),
+        };
+        length(name, &mut wrong);
+        if !authority.may_be_used_in(namespace) {
+            wrong.push(format!(
+                "authority: {} does not allow the namespace {namespace}: add it to its namespaces",
+                spec.authority
+            ));
+        }
+        let lifetime =
+            duration("lifetime", spec.lifetime.as_deref(), Self::default_lifetime(authority), &mut wrong);
+        if lifetime > authority.leaf_lifetime_max {
+            wrong.push(format!(
+                "lifetime: {} is longer than the authority's longest, {}",
+                humantime::format_duration(lifetime),
+                humantime::format_duration(authority.leaf_lifetime_max)
+            ));
+        }
+        let renew_before = duration("renewBefore", spec.renew_before.as_deref(), lifetime / 3, &mut wrong);
+        if renew_before >= lifetime {
+            wrong.push(
+                "renewBefore: it is not shorter than the lifetime, so every leaf would be due at once".into(),
+            );
+        }
+        let service = format!("{microservice}.{namespace}.svc");
+        let dns_names = spec
+            .dns_names
+            .clone()
+            .unwrap_or_else(|| vec![service.clone(), format!("{service}.cluster.local")]);
+        let spiffe_id = spec.spiffe_id.clone().unwrap_or_else(|| {
+            format!("spiffe://{}/ns/{namespace}/sa/{microservice}", authority.trust_domain)
+        });
+        if !authority.any_name {
+            foreign_names(namespace, &dns_names, &spiffe_id, authority, &mut wrong);
+        }
+        let leaf = LeafRequest {
+            // The common name is for people; it has 64 characters at most.
+            common_name: microservice.chars().take(64).collect(),
+            dns_names: dns_names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            ip_addresses: Vec::new(),
+            spiffe_id: Some(spiffe_id),
+            algorithm: spec.algorithm.unwrap_or_default(),
+            lifetime,
+            usage,
+        };
+        if let Err(error) = leaf.check() {
+            wrong.push(error.to_string());
+        }
+        let secret_name = Self::secret_name(name, spec);
+        let (history, manager) = (history(spec), manager(spec, &mut wrong));
+        let settings = Self { secret_name, leaf, renew_before, history, manager };
+        if wrong.is_empty() { Ok(settings) } else { Err(wrong) }
+    }
+}
+
+impl FetchedSettings {
+    /// Of the certificate `name`, which names no authority.
+    pub fn judge(name: &str, spec: &ServiceCertificateSpec) -> Result<Self, Vec<String>> {
+        let mut wrong = Vec::new();
+        naming(name, &mut wrong, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
+        length(name, &mut wrong);
+        let decided_there = [
+            ("dnsNames", spec.dns_names.is_some()),
+            ("spiffeId", spec.spiffe_id.is_some()),
+            ("algorithm", spec.algorithm.is_some()),
+            ("lifetime", spec.lifetime.is_some()),
+            ("renewBefore", spec.renew_before.is_some()),
+        ];
+        for (field, _) in decided_there.into_iter().filter(|(_, given)| *given) {
+            wrong.push(format!("{field}: without an authority that is decided by the manager"));
+        }
+        if spec.manager.is_none() {
+            wrong.push("authority: name who signs it, or the manager that it comes from".into());
+        }
+        let secret_name = CertificateSettings::secret_name(name, spec);
+        match manager(spec, &mut wrong) {
+            Some(manager) if wrong.is_empty() => Ok(Self { secret_name, manager, history: history(spec) }),
+            _ => Err(wrong),
+        }
+    }
+
+    /// As [`CertificateSettings::digest`].
+    pub fn digest(&self) -> String {
+        let ManagerRef { name, id } = &self.manager;
+        sha256_hex(format!("{name:?} {id:?}").as_bytes())[..16].to_owned()
+    }
+}
+
+/// Its id becomes a part of addresses.
+fn manager(spec: &ServiceCertificateSpec, wrong: &mut Vec<String>) -> Option<ManagerRef> {
+    let manager = spec.manager.clone()?;
+    let is_ok = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let ManagerRef { name, id } = &manager;
+    if name.is_empty() || !id.starts_with(|c: char| c.is_ascii_alphanumeric()) || !id.chars().all(is_ok) {
+        wrong.push("manager: its name is one of the controller's settings, and id the certificate's there: letters, digits, dots, hyphens and underscores".into());
+    }
+    Some(manager)
+}
+
+fn history(spec: &ServiceCertificateSpec) -> usize {
+    spec.history.map_or(HISTORY, |history| (history as usize).max(1))
+}
+
+fn length(name: &str, wrong: &mut Vec<String>) {
+    if name.len() > LONGEST_NAME {
+        wrong.push(format!("name: it has {} characters, and may have {LONGEST_NAME} at most", name.len()));
+    }
+}
+
+impl CertificateSettings {
+    /// Of the Secret that the certificate `name` is published as, whatever else is wrong with its spec.
+    pub fn secret_name(name: &str, spec: &ServiceCertificateSpec) -> String {
+        let default = || {
+            let naming = name.parse::<Naming>();
+            format!("{}-tls", naming.as_ref().map_or(name, |naming| naming.microservice.as_str()))
+        };
+        spec.secret_name.clone().unwrap_or_else(default)
+    }
+
+    /// Tells apart what leaves are made for: a leaf made for something else is replaced.
+    pub fn digest(&self) -> String {
+        let LeafRequest { common_name, dns_names, ip_addresses, spiffe_id, algorithm, lifetime, usage } =
+            &self.leaf;
+        let text = format!(
+            "{common_name:?} {dns_names:?} {ip_addresses:?} {spiffe_id:?} {algorithm} {lifetime:?} {usage:?}"
+        );
+        sha256_hex(text.as_bytes())[..16].to_owned()
+    }
+}
+
+/// A namespace may speak for itself and for nobody else.
+fn foreign_names(
+    namespace: &str,
+    dns_names: &[String],
+    spiffe_id: &str,
+    authority: &AuthoritySettings,
+    wrong: &mut Vec<String>,
+) {
+    let own = format!(".{namespace}.svc");
+    for name in dns_names {
+        let lower = name.to_ascii_lowercase();
+        let host = lower.strip_suffix(".cluster.local").unwrap_or(&lower);
+        if !host.ends_with(&own) || host.len() == own.len() {
+            wrong.push(format!(
+                "dnsNames: {name} is not under {}: an authority with anyName: true would sign it",
+                &own[1..]
+            ));
+        }
+    }
+    let own = format!("spiffe://{}/ns/{namespace}/", authority.trust_domain);
+    if !spiffe_id.starts_with(&own) || spiffe_id.len() == own.len() {
+        wrong.push(format!(
+            "spiffeId: {spiffe_id} is not under {own}: an authority with anyName: true would sign it"
+        ));
+    }
+}
+
+fn naming(name: &str, wrong: &mut Vec<String>, fits: impl Fn(Kind) -> bool, form: &str) -> Option<Naming> {
+    match name.parse::<Naming>() {
+        Ok(naming) if fits(naming.kind) => return Some(naming),
+        Ok(naming) => wrong.push(format!("name: {name:?} begins with {}, not as {form} does", naming.kind)),
+        Err(error) => wrong.push(format!("name: {error}")),
+    }
+    None
+}
+
+/// Longer than nothing.
+fn duration(field: &str, text: Option<&str>, default: Duration, wrong: &mut Vec<String>) -> Duration {
+    let read = duration_or_none(field, text, default, wrong);
+    if read.is_zero() {
+        wrong.push(format!("{field}: it is nothing; write it like 90d, 12h or 30m"));
+    }
+    read
+}
+
+fn duration_or_none(field: &str, text: Option<&str>, default: Duration, wrong: &mut Vec<String>) -> Duration {
+    /// A century and a half: what is added to a date still is one.
+    const LONGEST: Duration = Duration::from_secs(150 * 365 * 24 * 60 * 60);
+    let Some(text) = text else { return default };
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => duration,
+        Ok(_) => {
+            wrong
+                .push(format!("{field}: {text:?} is longer than {} days", LONGEST.as_secs() / DAY.as_secs()));
+            default
+        }
+        Err(error) => {
+            wrong.push(format!("{field}: {text:?}: {error}; write it like 90d, 12h or 30m"));
+            default
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

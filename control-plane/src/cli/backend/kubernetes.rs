@@ -1,0 +1,178 @@
+//! A cluster as a desk: with the rights of whoever asks. Only the history needs the right to list Secrets.
+
+use std::path::Path;
+
+use hotcert_agent::config::ports::ADMIN;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+use super::{Desk, DeskError, LOOK_AGAIN, PodMetrics, VersionRow};
+use crate::api::resource::{CertificateAuthority, ServiceCertificate};
+use crate::planner::observed::ObjectName;
+use crate::store::About;
+use crate::store::kubernetes::client;
+
+/// Objects in one answer.
+const PAGE: u32 = 500;
+pub struct Cluster {
+    client: Client,
+}
+
+impl Cluster {
+    pub async fn reach(kubeconfig: Option<&Path>) -> Result<Self, DeskError> {
+        let found = kubeconfig.map(Path::to_owned).or_else(client::kubeconfig_of_a_person);
+        let client = client::client(found.as_deref()).await;
+        Ok(Self { client: client.map_err(|error| DeskError::NoCluster(error.to_string()))? })
+    }
+
+    fn certificates(&self, namespace: &str) -> Api<ServiceCertificate> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    fn authorities(&self) -> Api<CertificateAuthority> {
+        Api::all(self.client.clone())
+    }
+}
+
+impl Desk for Cluster {
+    async fn authorities(&self) -> Result<Vec<CertificateAuthority>, DeskError> {
+        let list = self.authorities().list(&ListParams::default()).await;
+        Ok(list.map_err(failed("listing the authorities"))?.items)
+    }
+
+    async fn certificates(&self, namespace: Option<&str>) -> Result<Vec<ServiceCertificate>, DeskError> {
+        let all = match namespace {
+            Some(namespace) => self.certificates(namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let (mut found, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
+        loop {
+            let list = all.list(&page).await.map_err(failed("listing the certificates"))?;
+            found.extend(list.items);
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = ListParams::default().limit(PAGE).continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    async fn certificate(&self, name: &ObjectName) -> Result<ServiceCertificate, DeskError> {
+        let found = self.certificates(&name.namespace).get_opt(&name.name).await;
+        let missing = || DeskError::Missing(format!("certificate {name}: see hotcert status"));
+        found.map_err(failed("looking at the certificate"))?.ok_or_else(missing)
+    }
+
+    async fn authority(&self, name: &str) -> Result<CertificateAuthority, DeskError> {
+        let found = self.authorities().get_opt(name).await;
+        let missing = || DeskError::Missing(format!("authority {name}: see hotcert status"));
+        found.map_err(failed("looking at the authority"))?.ok_or_else(missing)
+    }
+
+    async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, DeskError> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &certificate.namespace);
+        let label = format!("hotcert.dev/version-of={}", certificate.name);
+        // Their annotations say enough: no key leaves the API server.
+        let list = secrets.list_metadata(&ListParams::default().labels(&label)).await;
+        let list = list.map_err(failed("listing the kept versions"))?;
+        let mut rows: Vec<_> = list
+            .items
+            .into_iter()
+            .filter_map(|object| {
+                let annotations = object.metadata.annotations.unwrap_or_default();
+                let said = |name: &str| annotations.get(&format!("hotcert.dev/{name}")).cloned();
+                Some(VersionRow {
+                    version: said("version")?.parse().ok()?,
+                    serial: said("serial").unwrap_or_default(),
+                    root: said("root").unwrap_or_default(),
+                    created_at: said("created-at").unwrap_or_default(),
+                    not_after: said("not-after").unwrap_or_default(),
+                    copy_of: said("copy-of").and_then(|number| number.parse().ok()),
+                    request: said("request"),
+                })
+            })
+            .collect();
+        rows.sort_by_key(|row| row.version);
+        Ok(rows)
+    }
+
+    async fn ask(&self, about: &About, verb: &str, id: &str, words: &str) -> Result<(), DeskError> {
+        let key = format!("hotcert.dev/{verb}");
+        let patch =
+            Patch::Merge(json!({"metadata": {"annotations": {key: format!("{id} {words}").trim_end()}}}));
+        let params = PatchParams::default();
+        let what = format!("asking for {verb}");
+        match about {
+            About::Authority(name) => self.authorities().patch(name, &params, &patch).await.map(drop),
+            About::Certificate(ObjectName { namespace, name }) => {
+                self.certificates(namespace).patch(name, &params, &patch).await.map(drop)
+            }
+        }
+        .map_err(failed(&what))
+    }
+
+    async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), DeskError> {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let made = self.authorities().create(&PostParams::default(), object).await;
+        made.map(drop).map_err(created(&format!("the authority {name}")))
+    }
+
+    async fn create_certificate(&self, object: &ServiceCertificate) -> Result<(), DeskError> {
+        let (name, namespace) = (object.metadata.name.clone(), object.metadata.namespace.clone());
+        let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
+        let made = self.certificates(&namespace).create(&PostParams::default(), object).await;
+        made.map(drop).map_err(created(&format!("the certificate {namespace}/{name}")))
+    }
+
+    async fn metrics(&self, namespace: &str, secret: &str) -> Result<Vec<PodMetrics>, DeskError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let running = ListParams::default().fields("status.phase=Running");
+        let list = pods.list(&running).await.map_err(failed("listing the pods"))?;
+        let mut found = Vec::new();
+        for pod in list.items {
+            let annotations = pod.metadata.annotations.as_ref();
+            let serves =
+                annotations.and_then(|all| all.get("hotcert.dev/secret")).is_some_and(|own| own == secret);
+            if let (true, Some(pod)) = (serves, pod.metadata.name) {
+                // Through the API server: whoever asks need not reach the pod's network.
+                let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{ADMIN}/proxy/metrics");
+                let text = match hyper::Request::get(path).body(Vec::new()) {
+                    Ok(request) => self.client.request_text(request).await.map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                found.push(PodMetrics { pod, text });
+            }
+        }
+        Ok(found)
+    }
+
+    async fn go_on(&mut self) -> Result<(), DeskError> {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        Ok(())
+    }
+}
+
+fn failed(what: &str) -> impl FnOnce(kube::Error) -> DeskError {
+    let what = what.to_owned();
+    move |error| {
+        let cause = match &error {
+            kube::Error::Api(status)
+                if status.is_not_found() && status.message.contains("could not find") =>
+            {
+                "the cluster does not know hotcert's objects: apply manifests/base".into()
+            }
+            kube::Error::Api(status) => status.message.clone(),
+            error => error.to_string(),
+        };
+        DeskError::Failed { what, cause }
+    }
+}
+
+fn created(what: &str) -> impl FnOnce(kube::Error) -> DeskError {
+    let what = what.to_owned();
+    move |error| match &error {
+        kube::Error::Api(status) if status.is_already_exists() => DeskError::Exists(what),
+        _ => failed(&format!("creating {what}"))(error),
+    }
+}

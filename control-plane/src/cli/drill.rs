@@ -1,0 +1,157 @@
+//! `hotcert drill`: a rotation for the sake of its numbers. What agents count before and after says what
+//! it cost; whether every pod serves the new leaf, and how soon, the control plane has seen itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::backend::{Desk, PodMetrics};
+use crate::cli::session::{CommandError, Session, duration, object_name};
+use crate::planner::observed::ObjectName;
+
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// NAMESPACE/NAME
+    #[arg(value_parser = object_name)]
+    name: ObjectName,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// What agents count when a connection or a request goes wrong, and in which label they say how. Those
+/// words are no trouble.
+const LOSSES: [(&str, &str, &[&str]); 3] = [
+    ("hotcert_handshakes_total", "result", &["ok", "self_check"]),
+    (
+        "hotcert_connections_closed_total",
+        "reason",
+        &["done", "drained", "idle", "max_age", "shutdown", "not_allowed"],
+    ),
+    ("hotcert_proxied_requests_total", "code", &["1xx", "2xx", "3xx", "4xx"]),
+];
+
+pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &DrillArgs) -> Result<(), CommandError> {
+    let certificate = session.desk.certificate(&args.name).await?;
+    let secret = certificate.status.and_then(|status| status.secret_name);
+    let secret = secret.ok_or_else(|| CommandError::Wrong(format!("{} is not published yet", args.name)))?;
+    let before = session.desk.metrics(&args.name.namespace, &secret).await?;
+    let status = super::ask::rotate_and_wait(session, &args.name, args.timeout).await?;
+    let after = session.desk.metrics(&args.name.namespace, &secret).await?;
+    let (lost, unread) = compare(&before, &after);
+    let served = status.served.clone().unwrap_or_default();
+    let all_serve = served.serving == served.pods;
+    if session.json {
+        println!(
+            "{:#}",
+            json!({
+                "certificate": args.name.to_string(),
+                "serial": status.serial,
+                "pods": served.pods,
+                "serving": served.serving,
+                "publishedToServedSeconds": served.seconds,
+                "byPod": served.by_pod,
+                "lost": lost,
+                "unread": unread,
+            })
+        );
+    } else {
+        println!(
+            "{}: {} of {} pods serve {}",
+            args.name,
+            served.serving,
+            served.pods,
+            status.serial.unwrap_or_default()
+        );
+        for pod in &served.by_pod {
+            match (&pod.problem, pod.seconds) {
+                (None, Some(seconds)) => println!("  {}  published to served {seconds:.2} s", pod.pod),
+                (problem, _) => println!("  {}  {}", pod.pod, problem.as_deref().unwrap_or("-")),
+            }
+        }
+        if lost.is_empty() {
+            println!("  no handshake, connection or request went wrong meanwhile, as the agents count them");
+        }
+        for (what, count) in &lost {
+            println!("  {count} {what}");
+        }
+        for problem in &unread {
+            println!("  not counted: {problem}");
+        }
+    }
+    if all_serve && lost.is_empty() && unread.is_empty() { Ok(()) } else { Err(CommandError::Trouble) }
+}
+
+/// What went wrong in between by kind, and whose metrics could not be read twice.
+fn compare(before: &[PodMetrics], after: &[PodMetrics]) -> (BTreeMap<String, u64>, Vec<String>) {
+    let (mut lost, mut unread) = (BTreeMap::new(), Vec::new());
+    for PodMetrics { pod, text } in after {
+        let earlier = before.iter().find(|earlier| earlier.pod == *pod).map(|earlier| &earlier.text);
+        match (earlier, text) {
+            (Some(Ok(earlier)), Ok(text)) => {
+                let earlier = losses(earlier);
+                for (what, count) in losses(text) {
+                    let more = count.saturating_sub(earlier.get(&what).copied().unwrap_or(0));
+                    if more > 0 {
+                        *lost.entry(what).or_insert(0) += more;
+                    }
+                }
+            }
+            (Some(Err(why)), _) | (_, Err(why)) => unread.push(format!("{pod}: {why}")),
+            (None, Ok(_)) => unread.push(format!("{pod}: it came in between")),
+        }
+    }
+    (lost, unread)
+}
+
+/// Counters of what went wrong, by metric and labels.
+fn losses(text: &str) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let Some((_, label, fine)) = LOSSES.iter().find(|(metric, ..)| *metric == name) else { continue };
+        let word = labels.split(',').find_map(|pair| {
+            let (key, value) = pair.trim_end_matches('}').split_once('=')?;
+            (key == *label).then(|| value.trim_matches('"'))
+        });
+        // The control plane's own looks are nobody's requests.
+        let own = labels.contains(r#"side="proof""#);
+        if let Some(word) = word
+            && !own
+            && !fine.contains(&word)
+            && let Ok(count) = value.parse()
+        {
+            found.insert(format!("{name} {label}={word}"), count);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_went_wrong_in_between_is_counted() {
+        let text = |ok: u64, expired: u64| PodMetrics {
+            pod: "a".into(),
+            text: Ok(format!(
+                "# TYPE hotcert_handshakes counter\n\
+                 hotcert_handshakes_total{{side=\"inbound\",result=\"ok\"}} {ok}\n\
+                 hotcert_handshakes_total{{side=\"inbound\",result=\"expired\"}} {expired}\n"
+            )),
+        };
+        let (lost, unread) = compare(&[text(1, 2)], &[text(90, 2)]);
+        assert!(lost.is_empty() && unread.is_empty(), "{lost:?} {unread:?}");
+        let (lost, _) = compare(&[text(1, 2)], &[text(90, 5)]);
+        assert_eq!(
+            lost.into_iter().collect::<Vec<_>>(),
+            [("hotcert_handshakes_total result=expired".into(), 3)]
+        );
+        let (_, unread) = compare(&[], &[text(1, 0)]);
+        assert_eq!(unread.len(), 1);
+    }
+}

@@ -1,0 +1,85 @@
+//! `hotcert history`: what is kept of a certificate, or what became of an authority's rollovers.
+
+use std::time::SystemTime;
+
+use clap::Args;
+use serde_json::json;
+
+use super::table::{Table, moment, span};
+use crate::cli::backend::Desk;
+use crate::cli::session::{CommandError, Session};
+use crate::planner::observed::ObjectName;
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// NAMESPACE/NAME of a certificate, or the NAME of an authority
+    name: String,
+}
+
+pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &HistoryArgs) -> Result<(), CommandError> {
+    match args.name.parse::<ObjectName>() {
+        Ok(certificate) => versions(session, &certificate).await,
+        Err(_) => rollovers(session, &args.name).await,
+    }
+}
+
+async fn versions<D: Desk>(session: &Session<D>, name: &ObjectName) -> Result<(), CommandError> {
+    let certificate = session.desk.certificate(name).await?;
+    let published = certificate.status.and_then(|status| status.version);
+    let versions = session.desk.versions(name).await?;
+    if session.json {
+        println!(
+            "{:#}",
+            json!({"certificate": name.to_string(), "published": published, "versions": versions})
+        );
+        return Ok(());
+    }
+    let now = SystemTime::now();
+    let mut table = Table::new(&["VERSION", "SERIAL", "ROOT", "MADE", "EXPIRES IN", "NOTE"]);
+    for version in versions {
+        let mut notes = Vec::new();
+        if i64::try_from(version.version).ok() == published {
+            notes.push("published".to_owned());
+        }
+        if let Some(of) = version.copy_of {
+            notes.push(format!("rolled back to {of}"));
+        }
+        table.row(vec![
+            version.version.to_string(),
+            version.serial.get(..12).unwrap_or(&version.serial).to_owned(),
+            version.root.get(..12).unwrap_or(&version.root).to_owned(),
+            version.created_at,
+            moment(Some(&version.not_after)).map_or_else(|| "-".into(), |end| span(now, end)),
+            notes.join(", "),
+        ]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+async fn rollovers<D: Desk>(session: &Session<D>, name: &str) -> Result<(), CommandError> {
+    let authority = session.desk.authority(name).await?;
+    let status = authority.status.unwrap_or_default();
+    if session.json {
+        println!("{:#}", json!({"authority": name, "rollovers": status.past, "answered": status.answered}));
+        return Ok(());
+    }
+    let mut table = Table::new(&["BEGAN", "ENDED", "FROM", "TO", "WHY"]);
+    for past in &status.past {
+        let short = |root: &str| root.get(..12).unwrap_or(root).to_owned();
+        let mut why = past.why.clone();
+        for exempt in &past.exempt {
+            why.push_str(&format!("; without {exempt}"));
+        }
+        table.row(vec![past.began.clone(), past.ended.clone(), short(&past.from), short(&past.to), why]);
+    }
+    if table.is_empty() {
+        println!("{name} has had no rollover yet");
+    } else {
+        println!("{table}");
+    }
+    for (verb, answer) in &status.answered {
+        println!("{verb} (asked for at {}): {}", answer.at, answer.outcome);
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! `hotcert status`: the fleet, a line a pod.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::table::{Table, moment, span};
+use crate::api::resource::{CertificateAuthority, Condition, PodServed, ServiceCertificate};
+use crate::cli::backend::Desk;
+use crate::cli::session::{CommandError, Session};
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Certificates of this namespace only
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Show it again whenever something changes
+    #[arg(short, long)]
+    watch: bool,
+}
+
+pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &StatusArgs) -> Result<(), CommandError> {
+    let mut before = String::new();
+    loop {
+        let fleet = Fleet::read(&session.desk, args.namespace.as_deref()).await?;
+        let now = SystemTime::now();
+        let shown = if session.json { format!("{:#}", fleet.json()) } else { fleet.text(now) };
+        if shown != before {
+            println!("{shown}");
+            if args.watch {
+                println!();
+            }
+            before = shown;
+        }
+        if !args.watch {
+            return Ok(());
+        }
+        session.desk.go_on().await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+pub(super) struct Fleet {
+    pub authorities: Vec<CertificateAuthority>,
+    pub certificates: Vec<ServiceCertificate>,
+    /// What is there and cannot be read.
+    pub problems: Vec<String>,
+    /// The namespace that was asked for.
+    namespace: Option<String>,
+}
+
+impl Fleet {
+    pub async fn read<D: Desk>(desk: &D, namespace: Option<&str>) -> Result<Self, CommandError> {
+        Ok(Self {
+            authorities: desk.authorities().await?,
+            certificates: desk.certificates(namespace).await?,
+            problems: desk.problems().await?,
+            namespace: namespace.map(str::to_owned),
+        })
+    }
+
+    /// Who asks for a namespace expects something there.
+    pub fn nothing(&self) -> Option<String> {
+        let namespace = self.namespace.as_ref().filter(|_| self.certificates.is_empty())?;
+        Some(format!("there is no certificate in the namespace {namespace}"))
+    }
+
+    fn json(&self) -> Value {
+        let authority = |authority: &CertificateAuthority| json!({"name": authority.metadata.name, "status": authority.status});
+        let certificate = |certificate: &ServiceCertificate| {
+            json!({
+                "namespace": certificate.metadata.namespace,
+                "name": certificate.metadata.name,
+                "authority": Some(&certificate.spec.authority).filter(|authority| !authority.is_empty()),
+                "manager": certificate.spec.manager,
+                "status": certificate.status,
+            })
+        };
+        json!({
+            "authorities": self.authorities.iter().map(authority).collect::<Vec<_>>(),
+            "certificates": self.certificates.iter().map(certificate).collect::<Vec<_>>(),
+            "problems": self.problems,
+        })
+    }
+
+    fn text(&self, now: SystemTime) -> String {
+        let mut authorities =
+            Table::new(&["AUTHORITY", "PHASE", "CERTIFICATES", "ROOT", "EXPIRES IN", "READY"]);
+        let mut waiting = Vec::new();
+        for authority in &self.authorities {
+            let name = authority.metadata.name.clone().unwrap_or_default();
+            let status = authority.status.clone().unwrap_or_default();
+            let root = status.root.unwrap_or_default();
+            authorities.row(vec![
+                name.clone(),
+                status.phase.unwrap_or_else(|| "-".into()),
+                status.certificates.unwrap_or(0).to_string(),
+                root.serial.get(..12).unwrap_or("-").to_owned(),
+                moment(Some(&root.not_after)).map_or_else(|| "-".into(), |end| span(now, end)),
+                said(&status.conditions, "Ready"),
+            ]);
+            if let Some(rollover) = status.rollover {
+                waiting.push(format!("{name}: {} (since {})", rollover.why, rollover.since));
+                waiting.extend(rollover.waiting.iter().map(|hold| format!("  waits for {hold}")));
+                let more = rollover.waiting_total - i64::try_from(rollover.waiting.len()).unwrap_or(0);
+                if more > 0 {
+                    waiting.push(format!("  and for {more} more"));
+                }
+                waiting.extend(rollover.exempt.iter().map(|pod| format!("  goes on without {pod}")));
+            }
+        }
+        let mut pods =
+            Table::new(&["CERTIFICATE", "POD", "SERVED SERIAL", "AGE", "EXPIRES IN", "SERVED", "READY"]);
+        for certificate in &self.certificates {
+            for row in rows(certificate, now) {
+                pods.row(row);
+            }
+        }
+        let mut parts = self.problems.clone();
+        for table in [authorities, pods] {
+            if !table.is_empty() {
+                parts.push(table.to_string());
+            }
+        }
+        parts.extend(self.nothing());
+        if parts.is_empty() {
+            parts.push("There is no authority and no certificate yet: see hotcert issue --help".into());
+        }
+        if !waiting.is_empty() {
+            parts.push(waiting.join("\n"));
+        }
+        parts.join("\n\n")
+    }
+}
+
+/// A line a pod that was looked at; one without a pod where there is none.
+fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
+    let status = certificate.status.clone().unwrap_or_default();
+    let name = format!(
+        "{}/{}",
+        certificate.metadata.namespace.as_deref().unwrap_or_default(),
+        certificate.metadata.name.as_deref().unwrap_or_default()
+    );
+    let ready = said(&status.conditions, "Ready");
+    let published = status.serial.as_deref().and_then(|serial| serial.get(..12)).unwrap_or("-").to_owned();
+    // Nobody was seen to serve it.
+    let unseen = if status.serial.is_some() { format!("({published})") } else { "-".to_owned() };
+    let age = moment(status.published_at.as_deref()).map_or_else(|| "-".into(), |begin| span(begin, now));
+    let end = moment(status.not_after.as_deref()).map_or_else(|| "-".into(), |end| span(now, end));
+    let row = |pod: String, serial: String, served: String| {
+        vec![name.clone(), pod, serial, age.clone(), end.clone(), served, ready.clone()]
+    };
+    let current = status.served.as_ref().filter(|served| Some(served.revision) == status.revision);
+    let Some(served) = current else {
+        let state = if status.serial.is_some() { "looking" } else { "-" };
+        return vec![row("-".into(), unseen, state.into())];
+    };
+    if served.by_pod.is_empty() {
+        return vec![row("-".into(), unseen, "no pods".into())];
+    }
+    let mut rows: Vec<_> = served
+        .by_pod
+        .iter()
+        .map(|PodServed { pod, seconds, problem }| match problem {
+            Some(problem) => row(pod.clone(), "-".into(), format!("no: {problem}")),
+            None => {
+                row(pod.clone(), published.clone(), format!("yes, after {:.2} s", seconds.unwrap_or(0.0)))
+            }
+        })
+        .collect();
+    let more = served.pods - i64::try_from(served.by_pod.len()).unwrap_or(0);
+    if more > 0 {
+        rows.push(row(
+            format!("({more} more)"),
+            "-".into(),
+            format!("{} of {}", served.serving, served.pods),
+        ));
+    }
+    rows
+}
+
+/// `yes`, or the reason and what is said.
+pub(super) fn said(conditions: &[Condition], kind: &str) -> String {
+    match conditions.iter().find(|condition| condition.r#type == kind) {
+        Some(condition)
+            if condition.status == "True" && matches!(condition.reason.as_str(), "Published" | "Usable") =>
+        {
+            "yes".into()
+        }
+        Some(condition) if condition.status == "True" => {
+            format!("yes, {}: {}", condition.reason, condition.message)
+        }
+        Some(condition) => format!("no, {}: {}", condition.reason, condition.message),
+        None => "not looked at yet: is the controller running?".into(),
+    }
+}

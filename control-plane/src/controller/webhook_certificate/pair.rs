@@ -1,0 +1,124 @@
+//! A leaf with its key and the root it was signed by. The root's key signs once and is gone: nothing
+//! that is stored could sign a second leaf.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hotcert_agent::tls::credential::names::Names;
+use hotcert_agent::tls::hex::sha256_hex;
+use hotcert_agent::tls::identity::Leaf;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+use super::plan::Validity;
+use crate::pki::authority::{
+    Authority, AuthorityError, AuthorityRequest, LeafRequest, Usage, certificate_pem,
+};
+use crate::pki::preflight::{self, Judged};
+
+/// What API servers may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Lower case.
+    pub dns: Vec<String>,
+    pub ips: Vec<IpAddr>,
+}
+
+/// A usable pair.
+#[derive(Clone)]
+pub struct Pair {
+    pub certificate: Vec<u8>,
+    pub key: Zeroizing<Vec<u8>>,
+    pub root: Root,
+    pub leaf: Arc<Leaf>,
+}
+
+/// A root certificate that was fit to be one when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    pub pem: String,
+    /// RFC 4514 text.
+    pub subject: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error("the new certificate does not stand its own check ({0}): check this machine's clock")]
+    Unusable(String),
+}
+
+impl Wanted {
+    pub fn are_in(&self, names: &Names) -> bool {
+        self.dns.iter().all(|name| names.dns.contains(name))
+            && self.ips.iter().all(|ip| names.ips.contains(ip))
+    }
+}
+
+impl Pair {
+    pub fn make(wanted: &Wanted, lifetime: Duration, now: SystemTime) -> Result<Self, PairError> {
+        let common_name = format!("hotcert-webhook {}", serial_of(now));
+        let authority =
+            Authority::create(&AuthorityRequest { common_name, lifetime, ..Default::default() }, now)?;
+        let request = LeafRequest {
+            common_name: "hotcert-webhook".into(),
+            dns_names: wanted.dns.clone(),
+            ip_addresses: wanted.ips.clone(),
+            usage: Usage::ServerOnly,
+            lifetime,
+            ..LeafRequest::default()
+        };
+        let leaf = authority.issue(&request, now)?;
+        let root = authority.certificate_pem().as_bytes();
+        Self::judge(leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes(), root, now)
+    }
+
+    /// Read with the eyes of a peer that trusts this root alone.
+    pub fn judge(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Result<Self, PairError> {
+        let Judged { leaf, trust } = preflight::judge(certificate, key, root, true, now)
+            .map_err(|rejection| PairError::Unusable(rejection.to_string()))?;
+        let subject = trust.iter().flat_map(|trust| &trust.roots).map(|root| root.subject.clone()).next();
+        Ok(Self {
+            certificate: certificate.to_vec(),
+            key: Zeroizing::new(key.to_vec()),
+            root: Root {
+                pem: String::from_utf8_lossy(root).into_owned(),
+                subject: subject.unwrap_or_default(),
+            },
+            leaf,
+        })
+    }
+
+    pub fn validity(&self, wanted: &Wanted) -> Validity {
+        let Leaf { not_before, not_after, names, .. } = &*self.leaf;
+        Validity { not_before: *not_before, not_after: *not_after, names: wanted.are_in(names) }
+    }
+}
+
+impl Root {
+    /// The roots of a bundle in its order, each once; what is none is passed over.
+    pub fn all(bundle: &[u8], now: SystemTime) -> Vec<Self> {
+        let mut roots: Vec<Self> = Vec::new();
+        for der in CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok) {
+            let pem = certificate_pem(&der);
+            let trust = preflight::trust(pem.as_bytes(), now);
+            if let Some(found) = trust.iter().flat_map(|trust| &trust.roots).next()
+                && !roots.iter().any(|root| root.pem == pem)
+            {
+                roots.push(Self { pem, subject: found.subject.clone() });
+            }
+        }
+        roots
+    }
+}
+
+/// Tells the roots apart for whoever reads them.
+fn serial_of(now: SystemTime) -> String {
+    let mut random = [0; 8];
+    // Without it two roots of one second have one name, which is a pity and no more.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    format!("{} {}", crate::api::date::seconds(now), &sha256_hex(&random)[..8])
+}

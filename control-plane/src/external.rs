@@ -1,0 +1,5 @@
+//! external
+
+pub mod http_client;
+pub mod manager;
+pub mod sync;

@@ -1,0 +1,6 @@
+//! notify
+
+pub mod config;
+pub mod dispatcher;
+pub mod receiver;
+pub mod signature;

@@ -1,0 +1,236 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::api::events::Severity;
+
+const HMAC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+
+fn settings(text: &str) -> (TempDir, Result<Notifications, SettingsError>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notifications.yaml");
+    fs::write(&path, text).unwrap();
+    fs::write(directory.path().join("hook.key"), HMAC).unwrap();
+    fs::write(directory.path().join("token"), "0123456789abcdef\n").unwrap();
+    let read = Notifications::read(&path);
+    (directory, read)
+}
+
+/// By one rename: half a file is not what this is about.
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+const WHOLE: &str = r#"
+source: urn:hotcert:prod
+thresholds: [1d, 30d]
+stuckAfter: 10m
+topics:
+  - name: on-call
+    events: [expiring, expired]
+    names: ["shop/*"]
+    severity: warning
+    subscriptions:
+      - name: pager
+        url: https://hooks.example/hotcert
+        keys: [hook.key]
+        headers: { authorization: token }
+      - { name: local, url: "http://127.0.0.1:9000/", keys: [hook.key], allowNetworks: [127.0.0.0/8] }
+senders:
+  - { name: other, form: standard, instance: "urn:hotcert:test", keys: [hook.key] }
+  - name: ibm
+    form: ibm-secrets-manager
+    instance: "crn:v1:x"
+    header: { name: X-Token, file: token }
+    events: [expiring]
+    certificates: { some-id: shop/mtls-prod-payments }
+"#;
+
+#[test]
+fn a_whole_file_is_what_it_says() {
+    let (_directory, read) = settings(WHOLE);
+    let read = read.unwrap();
+    let telling = &read.telling;
+    assert_eq!(telling.thresholds, [30, 1].map(|days| Duration::from_secs(days * 86_400)));
+    assert_eq!(
+        (telling.stuck_after, telling.topics[0].severity),
+        (Duration::from_secs(600), Severity::Warning)
+    );
+    assert_eq!(telling.topics[0].subscriptions, ["on-call/pager", "on-call/local"]);
+    let pager = &read.subscriptions["on-call/pager"];
+    assert_eq!(pager.headers[0].1.as_str(), "0123456789abcdef");
+    assert_eq!(read.senders["ibm"].certificates["some-id"], "shop/mtls-prod-payments");
+    let shown = format!("{read:?}");
+    assert!(!shown.contains("MfKQ") && !shown.contains("0123456789abcdef"), "{shown}");
+}
+
+#[test]
+fn nothing_has_defaults() {
+    let (_directory, read) = settings("{}");
+    let read = read.unwrap();
+    assert_eq!(read.telling.source, "urn:hotcert");
+    assert_eq!(read.telling.thresholds.len(), 8);
+    assert!(read.subscriptions.is_empty() && read.senders.is_empty());
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_with_its_place() {
+    let text = r#"
+source: ""
+thresholds: [soon]
+topics:
+  - name: On Call
+    events: [loud]
+    names: [""]
+    severity: huge
+    subscriptions:
+      - { name: a, url: "http://hooks.example/", keys: [hook.key] }
+      - { name: a, url: "https://hooks.example/", keys: [missing.key], allowNetworks: [10.0.0.0/40] }
+      - { name: b, url: "https://hooks.example/" }
+      - { name: c, keys: [hook.key] }
+      - { name: d, url: "https://me:secret@hooks.example/", keys: [token] }
+  - { name: empty }
+senders:
+  - { name: s1, form: standard, instance: i }
+  - { name: s2, form: ibm-secrets-manager, instance: i }
+  - { name: s3, form: ibm-certificate-manager, instance: i, keys: [hook.key], keyUrl: "https://x.example/" }
+  - { name: s4, form: ibm-secrets-manager, instance: "", header: { name: x, file: missing } }
+  - { name: s5, form: standard, instance: i, keys: [hook.key], clients: ["spiffe://a/b"] }
+"#;
+    let (_directory, read) = settings(text);
+    let wrong = read.unwrap_err().wrong;
+    for place in [
+        "source:",
+        "thresholds:",
+        "topics[0].name:",
+        "topics[0].events:",
+        "topics[0].names:",
+        "topics[0].severity:",
+        "topics[0].subscriptions[0]:",
+        "topics[0].subscriptions[1].name:",
+        "topics[0].subscriptions[1].keys:",
+        "topics[0].subscriptions[1].allowNetworks:",
+        "topics[0].subscriptions[2].keys:",
+        "topics[0].subscriptions[3]:",
+        "topics[0].subscriptions[4].keys:",
+        "topics[1].subscriptions:",
+        "senders[0].keys:",
+        "senders[1]:",
+        "senders[2].keys:",
+        "senders[3].instance:",
+        "senders[3].header:",
+        "senders[4]:",
+    ] {
+        assert!(wrong.iter().any(|wrong| wrong.starts_with(place)), "{place} in {wrong:#?}");
+    }
+    let shown = format!("{wrong:?}");
+    assert!(
+        !shown.contains("secret@") && !shown.contains("hooks.example"),
+        "an address may be a secret: {shown}"
+    );
+    for broken in ["topics: 7", "tpoics: []", "- a", "a: [", "topics: [{name: a, url: b}]"] {
+        assert_eq!(settings(broken).1.unwrap_err().wrong.len(), 1, "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn a_mistake_at_the_start_stops_nobody() {
+    let (directory, _) = settings("topics: 7");
+    let path = directory.path().join("notifications.yaml");
+    let counts = Counts::default();
+    let mut followed = follow_every(Duration::from_millis(5), path.clone(), counts.clone());
+    assert_eq!((followed.borrow().subscriptions.len(), counts.refused.get()), (0, 1));
+    replace(&path, WHOLE);
+    tokio::time::timeout(Duration::from_secs(60), followed.changed()).await.unwrap().unwrap();
+    assert_eq!((followed.borrow().subscriptions.len(), counts.refused.get()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_change_is_taken_and_a_mistake_changes_nothing() {
+    let (directory, _) = settings(WHOLE);
+    let path = directory.path().join("notifications.yaml");
+    let counts = Counts::default();
+    let often = Duration::from_millis(5);
+    let mut followed = follow_every(often, path.clone(), counts.clone());
+    let subscriptions =
+        |settings: &watch::Receiver<Arc<Notifications>>| settings.borrow().subscriptions.len();
+    assert_eq!(subscriptions(&followed), 2);
+    let wait = Duration::from_secs(60);
+    replace(&path, "topics: 7");
+    let refused = async {
+        while counts.refused.get() == 0 {
+            tokio::time::sleep(often).await;
+        }
+    };
+    tokio::time::timeout(wait, refused).await.unwrap();
+    assert_eq!((subscriptions(&followed), followed.has_changed().unwrap()), (2, false));
+    replace(&path, "{}");
+    tokio::time::timeout(wait, followed.changed()).await.unwrap().unwrap();
+    assert_eq!((subscriptions(&followed), counts.refused.get()), (0, 0));
+    replace(&path, WHOLE);
+    tokio::time::timeout(wait, followed.changed()).await.unwrap().unwrap();
+    let before = Arc::clone(&followed.borrow().subscriptions["on-call/pager"]);
+    // What is in another file is part of it.
+    replace(&directory.path().join("token"), "another-token-of-16");
+    tokio::time::timeout(wait, followed.changed()).await.unwrap().unwrap();
+    let after = Arc::clone(&followed.borrow().subscriptions["on-call/pager"]);
+    assert!(!before.is_like(&after));
+}
+
+const MANAGERS: &str = r#"
+managers:
+  - name: ibm
+    kind: ibm-secrets-manager
+    url: https://1-2.eu-de.secrets-manager.appdomain.cloud
+    apiKey: token
+    allow: { shop: ["3f2*"] }
+  - name: other
+    kind: https
+    get: https://vault.example/v1/certs/{id}?format=json
+    put: https://vault.example/v1/certs/{id}
+    putMethod: PUT
+    headers: { X-Vault-Token: token }
+    pointers: { certificate: /data/cert, key: /data/key, chain: /data/chain }
+    allow: { "*": ["*"] }
+"#;
+
+#[test]
+fn managers_are_what_the_file_says() {
+    let (directory, read) = settings(MANAGERS);
+    let managers = read.unwrap().managers;
+    assert_eq!(managers.keys().collect::<Vec<_>>(), ["ibm", "other"]);
+    assert!(!format!("{managers:?}").contains("0123456789"), "no key is shown");
+    // A key that was changed is a change of the manager that it is of.
+    let again = || Notifications::read(&directory.path().join("notifications.yaml")).unwrap().managers;
+    assert!(managers["ibm"].is_like(&again()["ibm"]));
+    fs::write(directory.path().join("token"), "fedcba9876543210\n").unwrap();
+    assert!(!managers["ibm"].is_like(&again()["ibm"]));
+}
+
+#[test]
+fn what_is_wrong_with_a_manager_is_said() {
+    for (from, to, said) in [
+        ("    url: https://1-2", "    get: https://1-2", "managers[0]: give url"),
+        ("apiKey: token", "apiKey: missing", "missing"),
+        ("    allow: { shop: [\"3f2*\"] }\n", "", "managers[0].allow: name the namespaces"),
+        ("[\"3f2*\"]", "[\"3f2 *\"]", "managers[0].allow: a pattern is"),
+        ("certs/{id}?", "certs?", "managers[1].get: the path of the address needs {id}"),
+        ("https://vault.example/v1/certs/{id}\n", "https://{id}.example/v1\n", "managers[1].put: "),
+        ("/data/cert,", "data.cert,", "managers[1].pointers: \"data.cert\" is no JSON pointer"),
+        ("https://vault", "http://vault", "managers[1].get: only https is spoken"),
+        ("name: other", "name: ibm", "managers[1].name: there is another ibm"),
+        ("kind: https", "kind: vault", "unknown variant `vault`"),
+        (
+            "    apiKey: token",
+            "    trust: token\n    apiKey: token",
+            "managers[0].trust: there is no certificate",
+        ),
+    ] {
+        assert!(MANAGERS.contains(from), "{from}");
+        let error = settings(&MANAGERS.replacen(from, to, 1)).1.unwrap_err().to_string();
+        assert!(error.contains(said), "{from:?} to {to:?}: {error}");
+    }
+}

@@ -1,0 +1,356 @@
+//! An authority's roots, which of them signs, which are trusted, and how far a rollover has come: one
+//! value, written as one, so that a crash leaves either the step before or the step after.
+//!
+//! ```text
+//!            trusted      signs
+//! Steady     {from}       from        a rollover begins: a new root, `to`
+//! Distributing {from, to} from        until every pod accepts clients under `to`
+//! Reissuing  {from, to}   to          until every pod shows a leaf under `to`
+//! Retiring   {to}         to          until every pod refuses clients under `from`
+//! Steady     {to}         to          the old root's key is gone
+//! ```
+//!
+//! [`State`] decides nothing: `plan` says when a step is due. It only makes sure that each step leads
+//! where it should, whichever way it is taken.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pki::authority::Authority;
+
+/// Hex SHA-256 of a root certificate.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RootId(pub String);
+
+/// What is kept of an authority besides its keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    pub stage: Stage,
+    /// The last request of each verb that was answered, so that none is taken twice.
+    #[serde(default)]
+    pub answered: BTreeMap<String, Answer>,
+    /// The newest last.
+    #[serde(default)]
+    pub past: Vec<Past>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    Steady(RootId),
+    Rolling(Rollover),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollover {
+    pub from: RootId,
+    pub to: RootId,
+    pub phase: Phase,
+    #[serde(with = "humantime_serde")]
+    pub began: SystemTime,
+    /// When this phase was entered.
+    #[serde(with = "humantime_serde")]
+    pub since: SystemTime,
+    pub why: String,
+    /// `from` is compromised: it goes at once, whoever is cut off by that.
+    #[serde(default)]
+    pub forced: bool,
+    /// Back to the root that was in force before.
+    #[serde(default)]
+    pub reversed: bool,
+    /// `to` had begun to go: a pod that is seen to trust it may be about to take a bundle without it.
+    #[serde(default)]
+    pub again: bool,
+    #[serde(default)]
+    pub exempt: Vec<Exemption>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Phase {
+    Distributing,
+    Reissuing,
+    Retiring,
+}
+
+/// A pod that a person let the rollover go on without.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exemption {
+    pub pod: String,
+    pub uid: String,
+    pub reason: String,
+    #[serde(with = "humantime_serde")]
+    pub at: SystemTime,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    pub id: String,
+    pub outcome: String,
+    #[serde(with = "humantime_serde")]
+    pub at: SystemTime,
+}
+
+/// A rollover that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Past {
+    pub rollover: Rollover,
+    #[serde(with = "humantime_serde")]
+    pub ended: SystemTime,
+}
+
+/// How many are remembered.
+const PAST: usize = 10;
+
+impl State {
+    pub fn steady(root: RootId) -> Self {
+        Self { stage: Stage::Steady(root), answered: BTreeMap::new(), past: Vec::new() }
+    }
+
+    /// Its root came of a rollover, or is about to go in one.
+    pub fn has_rolled_over(&self) -> bool {
+        self.rollover().is_some() || !self.past.is_empty()
+    }
+
+    /// The root that signs.
+    pub fn signing(&self) -> &RootId {
+        match &self.stage {
+            Stage::Steady(root) => root,
+            Stage::Rolling(rollover) => rollover.signing(),
+        }
+    }
+
+    /// The roots of the bundle.
+    pub fn trusted(&self) -> Vec<&RootId> {
+        match &self.stage {
+            Stage::Steady(root) => vec![root],
+            Stage::Rolling(Rollover { phase: Phase::Retiring, to, .. }) => vec![to],
+            Stage::Rolling(Rollover { from, to, .. }) => vec![from, to],
+        }
+    }
+
+    /// Every root that is still needed, for signing, for trust or for a proof.
+    pub fn needed(&self) -> Vec<&RootId> {
+        match &self.stage {
+            Stage::Steady(root) => vec![root],
+            Stage::Rolling(Rollover { from, to, .. }) => vec![from, to],
+        }
+    }
+
+    pub fn rollover(&self) -> Option<&Rollover> {
+        match &self.stage {
+            Stage::Steady(_) => None,
+            Stage::Rolling(rollover) => Some(rollover),
+        }
+    }
+
+    pub fn is_answered(&self, verb: &str, id: &str) -> bool {
+        self.answered.get(verb).is_some_and(|answer| answer.id == id)
+    }
+
+    pub fn answer(&mut self, verb: &str, id: &str, outcome: impl Into<String>, at: SystemTime) {
+        self.answered.insert(verb.to_owned(), Answer { id: id.to_owned(), outcome: outcome.into(), at });
+    }
+
+    /// Steady → Distributing. `false`, and nothing done, in a rollover.
+    pub fn begin(&mut self, to: RootId, why: String, now: SystemTime) -> bool {
+        let Stage::Steady(from) = &self.stage else { return false };
+        let from = from.clone();
+        self.stage = Stage::Rolling(Rollover {
+            from,
+            to,
+            phase: Phase::Distributing,
+            began: now,
+            since: now,
+            why,
+            forced: false,
+            reversed: false,
+            again: false,
+            exempt: Vec::new(),
+        });
+        true
+    }
+
+    /// To the next phase, out of this one.
+    pub fn advance(&mut self, out_of: Phase, now: SystemTime) -> bool {
+        let Stage::Rolling(rollover) = &mut self.stage else { return false };
+        if rollover.phase != out_of {
+            return false;
+        }
+        rollover.since = now;
+        match out_of {
+            Phase::Distributing => rollover.phase = Phase::Reissuing,
+            Phase::Reissuing => rollover.phase = Phase::Retiring,
+            Phase::Retiring => {
+                let ended = Past { rollover: rollover.clone(), ended: now };
+                self.stage = Stage::Steady(ended.rollover.to.clone());
+                self.past.push(ended);
+                let many = self.past.len().saturating_sub(PAST);
+                self.past.drain(..many);
+            }
+        }
+        true
+    }
+
+    /// Back to the old root. Before the new one signs, only trust in that has to go; while both are
+    /// trusted, the old one's leaves come back at once; once the old one has begun to go, it is first made
+    /// known again. So whoever is in [`Phase::Reissuing`] has been known to trust both.
+    pub fn reverse(&mut self, why: String, now: SystemTime) -> bool {
+        let Stage::Rolling(rollover) = &mut self.stage else { return false };
+        if rollover.forced {
+            return false;
+        }
+        std::mem::swap(&mut rollover.from, &mut rollover.to);
+        rollover.phase = match rollover.phase {
+            Phase::Distributing => Phase::Retiring,
+            Phase::Reissuing => Phase::Reissuing,
+            Phase::Retiring => Phase::Distributing,
+        };
+        rollover.reversed = !rollover.reversed;
+        rollover.again = rollover.phase == Phase::Distributing;
+        // Later than what was made and seen before, also by a clock that was set back.
+        let began = now.max(rollover.since);
+        (rollover.began, rollover.since, rollover.why) = (began, began, why);
+        true
+    }
+
+    /// Lets the rollover go on without these pods.
+    pub fn exempt(&mut self, pods: impl IntoIterator<Item = Exemption>) -> bool {
+        let Stage::Rolling(rollover) = &mut self.stage else { return false };
+        for pod in pods {
+            if !rollover.is_exempt(&pod.uid) {
+                rollover.exempt.push(pod);
+            }
+        }
+        true
+    }
+
+    /// What signs after this root is taken out: the other root of a rollover. `None`: it takes a new one,
+    /// since there is no other, or that was itself taken out before.
+    pub fn survivor(&self, root: &RootId) -> Option<&RootId> {
+        let rollover = self.rollover()?;
+        if *root == rollover.from {
+            Some(&rollover.to)
+        } else {
+            (*root == rollover.to && !rollover.forced).then_some(&rollover.from)
+        }
+    }
+
+    /// Takes `root` out at once. What is left signs: its [`State::survivor`], or else `new`.
+    pub fn remove(&mut self, root: &RootId, new: Option<RootId>, why: String, now: SystemTime) -> bool {
+        if !self.needed().contains(&root) {
+            return false;
+        }
+        let exempt = self.rollover().map_or_else(Vec::new, |rollover| rollover.exempt.clone());
+        let to = self.survivor(root).cloned().or(new);
+        let Some(to) = to else { return false };
+        self.stage = Stage::Rolling(Rollover {
+            from: root.clone(),
+            to,
+            phase: Phase::Retiring,
+            began: now,
+            since: now,
+            why,
+            forced: true,
+            reversed: false,
+            again: false,
+            exempt,
+        });
+        true
+    }
+}
+
+impl Rollover {
+    pub fn signing(&self) -> &RootId {
+        match self.phase {
+            Phase::Distributing => &self.from,
+            Phase::Reissuing | Phase::Retiring => &self.to,
+        }
+    }
+
+    pub fn makes_known_again(&self) -> bool {
+        self.again && self.phase == Phase::Distributing
+    }
+
+    pub fn is_exempt(&self, uid: &str) -> bool {
+        self.exempt.iter().any(|exempt| exempt.uid == uid)
+    }
+}
+
+/// The state and the roots with their keys. Keys are wiped when dropped.
+#[derive(Debug)]
+pub struct Keyring {
+    pub state: State,
+    pub roots: BTreeMap<RootId, Authority>,
+}
+
+impl Keyring {
+    pub fn new(root: Authority) -> Self {
+        let id = RootId::of(&root);
+        Self { state: State::steady(id.clone()), roots: BTreeMap::from([(id, root)]) }
+    }
+
+    /// The root that signs.
+    pub fn signing(&self) -> Option<&Authority> {
+        self.roots.get(self.state.signing())
+    }
+
+    /// PEM of the trusted roots.
+    pub fn bundle(&self) -> String {
+        let trusted = self.state.trusted();
+        trusted.into_iter().filter_map(|id| self.roots.get(id)).map(Authority::certificate_pem).collect()
+    }
+
+    /// Adds a root that a step brings in.
+    pub fn add(&mut self, root: Authority) -> RootId {
+        let id = RootId::of(&root);
+        self.roots.insert(id.clone(), root);
+        id
+    }
+
+    /// Drops the keys of roots that nothing needs any more.
+    pub fn tidy(&mut self) {
+        let needed = self.state.needed();
+        self.roots.retain(|id, _| needed.contains(&id));
+    }
+}
+
+impl RootId {
+    pub fn of(root: &Authority) -> Self {
+        Self(root.sha256())
+    }
+}
+
+impl fmt::Display for RootId {
+    /// Its beginning: enough to tell the roots of one authority apart.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.get(..12).unwrap_or(&self.0))
+    }
+}
+
+impl fmt::Debug for RootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Distributing => "Distributing",
+            Self::Reissuing => "Reissuing",
+            Self::Retiring => "Retiring",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use std::time::{Duration, SystemTime};
+
+use super::*;
+
+const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+fn root(name: &str) -> RootId {
+    RootId(name.into())
+}
+
+fn rolling(phase: Phase) -> State {
+    let mut state = State::steady(root("a"));
+    assert!(state.begin(root("b"), "why".into(), NOW));
+    for out_of in [Phase::Distributing, Phase::Reissuing, Phase::Retiring] {
+        if out_of < phase {
+            assert!(state.advance(out_of, NOW));
+        }
+    }
+    state
+}
+
+fn trusted(state: &State) -> Vec<&str> {
+    state.trusted().into_iter().map(|root| root.0.as_str()).collect()
+}
+
+#[test]
+fn a_rollover_goes_from_one_root_to_the_other() {
+    let mut state = rolling(Phase::Distributing);
+    assert_eq!((trusted(&state), state.signing()), (vec!["a", "b"], &root("a")));
+    assert!(!state.begin(root("c"), "a second".into(), NOW));
+    assert!(!state.advance(Phase::Reissuing, NOW), "out of a phase it is not in");
+    let later = NOW + Duration::from_secs(1);
+    assert!(state.advance(Phase::Distributing, later));
+    assert_eq!((trusted(&state), state.signing()), (vec!["a", "b"], &root("b")));
+    assert_eq!(state.rollover().unwrap().since, later);
+    assert!(state.advance(Phase::Reissuing, later));
+    assert_eq!((trusted(&state), state.signing()), (vec!["b"], &root("b")));
+    assert_eq!(state.needed().len(), 2, "the old root proves that it is refused");
+    assert!(state.advance(Phase::Retiring, later));
+    assert_eq!(state.stage, Stage::Steady(root("b")));
+    assert_eq!(state.past.len(), 1);
+}
+
+#[test]
+fn a_reversal_never_signs_with_a_root_that_somebody_has_lost() {
+    for (phase, expected) in [
+        (Phase::Distributing, Phase::Retiring),
+        (Phase::Reissuing, Phase::Reissuing),
+        (Phase::Retiring, Phase::Distributing),
+    ] {
+        let mut state = rolling(phase);
+        assert!(state.reverse("bad root".into(), NOW));
+        let rollover = state.rollover().unwrap().clone();
+        assert_eq!((rollover.phase, rollover.reversed), (expected, true));
+        assert_eq!((rollover.from, rollover.to), (root("b"), root("a")));
+        let (trust, signing) = match phase {
+            Phase::Distributing => (vec!["a"], "a"),
+            Phase::Reissuing => (vec!["b", "a"], "a"),
+            Phase::Retiring => (vec!["b", "a"], "b"),
+        };
+        assert_eq!((trusted(&state), state.signing()), (trust, &root(signing)));
+    }
+    assert!(!State::steady(root("a")).reverse("nothing".into(), NOW));
+}
+
+#[test]
+fn a_removed_root_is_neither_trusted_nor_signs() {
+    let mut steady = State::steady(root("a"));
+    assert!(!steady.remove(&root("a"), None, "lost key".into(), NOW), "nothing would be left");
+    assert!(!steady.remove(&root("x"), Some(root("b")), "unknown".into(), NOW));
+    assert!(steady.remove(&root("a"), Some(root("b")), "lost key".into(), NOW));
+    assert_eq!((trusted(&steady), steady.signing()), (vec!["b"], &root("b")));
+    assert!(!steady.reverse("what was removed does not come back".into(), NOW));
+    for phase in [Phase::Distributing, Phase::Reissuing, Phase::Retiring] {
+        for (removed, left) in [("a", "b"), ("b", "a")] {
+            let mut state = rolling(phase);
+            assert!(state.remove(&root(removed), None, "lost key".into(), NOW));
+            assert_eq!((trusted(&state), state.signing()), (vec![left], &root(left)));
+            assert!(state.rollover().unwrap().forced);
+        }
+    }
+}
+
+#[test]
+fn a_root_that_was_removed_does_not_come_back_when_its_successor_is_removed_too() {
+    let mut state = rolling(Phase::Reissuing);
+    assert!(state.remove(&root("b"), None, "stolen".into(), NOW));
+    assert_eq!(state.survivor(&root("a")), None);
+    assert!(!state.clone().remove(&root("a"), None, "stolen too".into(), NOW));
+    assert!(state.remove(&root("a"), Some(root("c")), "stolen too".into(), NOW));
+    assert_eq!((trusted(&state), state.signing()), (vec!["c"], &root("c")));
+}
+
+#[test]
+fn a_state_is_read_as_it_was_written() {
+    let mut state = rolling(Phase::Reissuing);
+    state.answer("rollover", "1", "begun", NOW);
+    state.exempt([Exemption { pod: "shop/x".into(), uid: "u".into(), reason: "gone".into(), at: NOW }]);
+    let text = serde_json::to_string(&state).unwrap();
+    assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+}
+
+#[test]
+fn keys_that_nothing_needs_are_dropped() {
+    let make = |name: &str| {
+        let lifetime = Duration::from_secs(3600);
+        let request = crate::pki::authority::AuthorityRequest {
+            common_name: name.into(),
+            lifetime,
+            ..Default::default()
+        };
+        Authority::create(&request, SystemTime::now()).unwrap()
+    };
+    let mut ring = Keyring::new(make("one"));
+    let to = ring.add(make("two"));
+    ring.state.begin(to.clone(), "why".into(), NOW);
+    for phase in [Phase::Distributing, Phase::Reissuing, Phase::Retiring] {
+        ring.tidy();
+        assert_eq!(ring.roots.len(), 2);
+        assert!(ring.state.advance(phase, NOW));
+    }
+    ring.tidy();
+    assert_eq!(ring.roots.keys().collect::<Vec<_>>(), [&to]);
+    assert_eq!(ring.bundle(), ring.signing().unwrap().certificate_pem());
+}

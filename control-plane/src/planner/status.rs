@@ -1,0 +1,276 @@
+//! What the status of an object says. Written when it says something else than before, and not for the
+//! sake of a timestamp.
+
+use std::time::{Duration, SystemTime};
+
+use super::lifecycle::{Course, answers};
+use super::rollover::Standing;
+use super::{Action, Plan, notifications};
+use crate::api::date;
+use crate::api::resource::{
+    AnswerStatus, Answered, AuthorityStatus, CertificateStatus, Condition, PastStatus, RolloverStatus,
+    RootStatus,
+};
+use crate::pki::keyring::{Answer, Past, Rollover};
+use crate::planner::observed::{Certificate, ObjectName, Observed, Published, Ring};
+use crate::planner::serving::Served;
+
+/// So long after a writing its pods may take to show it, before the status says that they are looked at:
+/// most are seen within this, and all is said at once.
+const MEANWHILE: Duration = Duration::from_secs(2);
+/// Reasons that are part of how things go.
+const PASSING: [&str; 3] = ["WaitingForTrust", "WaitingForManager", "Deleting"];
+/// How many of those who hold a step the status names.
+const NAMED: usize = 20;
+
+pub fn certificate(
+    observed: &Observed,
+    (name, certificate): (&ObjectName, &Certificate),
+    course: &Course<'_>,
+    served: Option<Served>,
+    now: SystemTime,
+    plan: &mut Plan,
+) {
+    let before = &certificate.status;
+    let mut status = CertificateStatus {
+        observed_generation: Some(certificate.generation),
+        secret_name: course.secret.map(str::to_owned).or(before.secret_name.clone()),
+        // Of what is published, or was: numbers go on from there.
+        version: before.version,
+        revision: before.revision,
+        answered: answered(certificate, course),
+        imported: course.imported.clone(),
+        ..CertificateStatus::default()
+    };
+    let published = certificate.published_version();
+    let mut valid = None;
+    if let (Published::Ours(publication), Some((number, version))) = (&certificate.published, published) {
+        status.version = i64::try_from(number).ok();
+        status.revision = i64::try_from(publication.revision).ok();
+        status.serial = Some(version.leaf.serial.clone());
+        status.sha256 = Some(version.leaf.sha256.clone());
+        status.not_before = Some(date::seconds(version.leaf.not_before));
+        status.not_after = Some(date::seconds(version.leaf.not_after));
+        status.root = Some(version.root.0.clone());
+        status.published_at = Some(date::millis(publication.written_at));
+        status.renew_at = course.renew_at.map(date::seconds);
+        valid = Some(version.leaf.not_after);
+    }
+    let is_valid = valid.is_some_and(|end| now < end);
+    let (ready, reason, message) = match (&course.problem, is_valid) {
+        (None, true) => ("True", "Published", "a valid certificate is published".to_owned()),
+        (Some((reason, message)), true) => ("True", *reason, message.clone()),
+        (Some((reason, message)), false) => ("False", *reason, message.clone()),
+        (None, false) if valid.is_some() => ("False", "Expired", "what is published has expired".into()),
+        (None, false) => ("False", "Issuing", "nothing is published yet".into()),
+    };
+    let mut conditions = vec![condition(&before.conditions, "Ready", ready, reason, message, now)];
+    if let Some((_, why)) = &course.refused {
+        conditions.push(condition(
+            &before.conditions,
+            "RollbackRefused",
+            "True",
+            "Refused",
+            why.clone(),
+            now,
+        ));
+    } else if let Some(refused) =
+        before.conditions.iter().find(|condition| condition.r#type == "RollbackRefused")
+        && certificate.requests.get("rollback").is_some_and(|request| {
+            let answered = status.answered.as_ref().and_then(|answered| answered.rollback.as_ref());
+            let done = certificate.versions.values().any(|version| answers(version, "rollback", &request.id));
+            answered == Some(&request.id) && !done
+        })
+    {
+        conditions.push(refused.clone());
+    }
+    let mut looking = false;
+    if let Some(Served { status: seen, complete, late, problem }) = served {
+        let counted = format!("{} of {} pods serve what is published", seen.serving, seen.pods);
+        let blind = problem.is_some();
+        let (state, reason) = match (complete, late) {
+            _ if blind => ("Unknown", "CannotLook"),
+            (true, _) if seen.pods == 0 => ("True", "NoPods"),
+            (true, _) => ("True", "Served"),
+            (false, true) => ("False", "Late"),
+            (false, false) => ("Unknown", "Looking"),
+        };
+        conditions.push(condition(&before.conditions, "Served", state, reason, counted, now));
+        // While pods are still on their way it is not written down again for each of them.
+        let settled = (complete || late) && !blind;
+        looking = !settled && !blind;
+        status.served = if settled { Some(seen) } else { before.served.clone() };
+        if !settled && let Some(served) = conditions.last_mut() {
+            let looking = || "looking whether every pod serves what is published".into();
+            served.message = problem.map_or_else(looking, |why| format!("its pods cannot be listed: {why}"));
+        }
+    } else if let Some(served) = before.conditions.iter().find(|condition| condition.r#type == "Served") {
+        conditions.push(served.clone());
+        status.served = before.served.clone();
+    }
+    let problem = course.problem.as_ref().map(|(reason, message)| (*reason, message.as_str()));
+    conditions.extend(failing(&before.conditions, problem, now));
+    status.told = notifications::certificate(observed, name, certificate, &conditions, now, plan);
+    status.conditions = conditions;
+    if course.acting && course.problem.is_none() {
+        return;
+    }
+    if let (Published::Ours(publication), true) = (&certificate.published, looking) {
+        let until = publication.written_at + MEANWHILE;
+        if (publication.written_at..until).contains(&now) {
+            plan.wake(until);
+            return;
+        }
+    }
+    if status != *before {
+        let status = Box::new(status);
+        plan.actions.push(Action::ReportCertificate { certificate: name.clone(), status });
+    }
+}
+
+/// Requests that a version answers to, once it or a later one is published, and those that were refused.
+fn answered(certificate: &Certificate, course: &Course<'_>) -> Option<Answered> {
+    let mut answered = certificate.status.answered.clone().unwrap_or_default();
+    let published = certificate.published_version().map(|(number, _)| number);
+    let done = |verb: &str| {
+        let id = &certificate.requests.get(verb)?.id;
+        let answer = certificate.versions.iter().find(|(_, version)| answers(version, verb, id));
+        answer.filter(|(number, _)| Some(**number) <= published).map(|_| id.clone())
+    };
+    answered.rotate = done("rotate").or(answered.rotate);
+    answered.rollback = done("rollback").or(answered.rollback);
+    answered.notice = done("notice").or(answered.notice);
+    if let Some((id, _)) = &course.refused {
+        answered.rollback = Some(id.clone());
+    }
+    for (verb, id) in &course.obsolete {
+        let answer = if *verb == "rotate" { &mut answered.rotate } else { &mut answered.notice };
+        *answer = Some(id.clone());
+    }
+    (answered != Answered::default()).then_some(answered)
+}
+
+pub fn authority(observed: &Observed, name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mut Plan) {
+    let before = &standing.authority.status;
+    let mut status = AuthorityStatus {
+        observed_generation: Some(standing.authority.generation),
+        certificates: i64::try_from(standing.members).ok(),
+        rollover_at: standing.due.map(date::seconds),
+        ..AuthorityStatus::default()
+    };
+    if standing.ring.is_none() {
+        // That there was a root is what keeps another one from being made in its place.
+        (status.phase, status.root) = (before.phase.clone(), before.root.clone());
+        (status.answered, status.past) = (before.answered.clone(), before.past.clone());
+    }
+    let mut end = None;
+    if let Some(ring) = standing.ring {
+        remember(&mut status, ring);
+        let signing = ring.state.signing();
+        status.phase =
+            Some(ring.state.rollover().map_or("Steady", |rollover| rollover.phase.as_str()).to_owned());
+        if let Some(root) = ring.roots.get(signing) {
+            status.root = Some(RootStatus {
+                sha256: signing.0.clone(),
+                serial: root.serial.clone(),
+                not_before: date::seconds(root.not_before),
+                not_after: date::seconds(root.not_after),
+            });
+            end = Some(root.not_after);
+        }
+        status.rollover = ring.state.rollover().map(|rollover| RolloverStatus {
+            from: rollover.from.0.clone(),
+            to: rollover.to.0.clone(),
+            why: rollover.why.clone(),
+            began: date::seconds(rollover.began),
+            since: date::seconds(rollover.since),
+            waiting: standing
+                .holds
+                .iter()
+                .take(NAMED)
+                .map(|hold| format!("{}: {}", hold.who, hold.why))
+                .collect(),
+            waiting_total: i64::try_from(standing.holds.len()).unwrap_or(i64::MAX),
+            exempt: exempt(rollover),
+        });
+    }
+    let (ready, reason, message) = match (&standing.settings, &standing.problem, end) {
+        (Err(wrong), ..) => ("False", "InvalidSpec", wrong.join("; ")),
+        (_, Some(problem), Some(end)) if now < end => ("True", "NeedsAttention", problem.clone()),
+        (_, Some(problem), _) => ("False", "NotUsable", problem.clone()),
+        (_, None, None) => ("False", "Creating", "it has no root yet".into()),
+        (_, None, Some(end)) if now >= end => ("False", "Expired", "its root has expired".into()),
+        (_, None, Some(_)) => ("True", "Usable", "its root signs".into()),
+    };
+    status.conditions = vec![condition(&before.conditions, "Ready", ready, reason, message, now)];
+    if standing.queued {
+        let said = "another rollover was asked for: it begins when this one has ended".to_owned();
+        status.conditions.push(condition(
+            &before.conditions,
+            "Queued",
+            "True",
+            "RolloverUnderWay",
+            said,
+            now,
+        ));
+    }
+    let wrong = standing.settings.as_ref().err().map(|wrong| wrong.join("; "));
+    let problem = match (&wrong, &standing.problem) {
+        (Some(wrong), _) => Some(("InvalidSpec", wrong.as_str())),
+        (None, Some(problem)) => Some(("NeedsAttention", problem.as_str())),
+        (None, None) => None,
+    };
+    status.conditions.extend(failing(&before.conditions, problem, now));
+    status.told = notifications::authority(observed, name, standing, &status.conditions, now, plan);
+    if status != *before {
+        plan.actions.push(Action::ReportAuthority { authority: name.to_owned(), status: Box::new(status) });
+    }
+}
+
+/// What was asked for and what became of it, and the rollovers that have ended.
+fn remember(status: &mut AuthorityStatus, ring: &Ring) {
+    let answers = ring.state.answered.iter().map(|(verb, answer)| {
+        let Answer { id, outcome, at } = answer;
+        (verb.clone(), AnswerStatus { id: id.clone(), outcome: outcome.clone(), at: date::seconds(*at) })
+    });
+    status.answered = answers.collect();
+    let past = ring.state.past.iter().map(|Past { rollover, ended }| PastStatus {
+        from: rollover.from.0.clone(),
+        to: rollover.to.0.clone(),
+        why: rollover.why.clone(),
+        began: date::seconds(rollover.began),
+        ended: date::seconds(*ended),
+        forced: rollover.forced,
+        exempt: exempt(rollover),
+    });
+    status.past = past.collect();
+}
+
+fn exempt(rollover: &Rollover) -> Vec<String> {
+    rollover.exempt.iter().map(|pod| format!("{}: {}", pod.pod, pod.reason)).collect()
+}
+
+/// What holds up an object, and since when: there is such a condition while something does.
+fn failing(before: &[Condition], problem: Option<(&str, &str)>, now: SystemTime) -> Option<Condition> {
+    let (reason, message) = problem.filter(|(reason, _)| !PASSING.contains(reason))?;
+    Some(condition(before, "Failing", "True", reason, message.to_owned(), now))
+}
+
+fn condition(
+    before: &[Condition],
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: String,
+    now: SystemTime,
+) -> Condition {
+    let same = before.iter().find(|condition| condition.r#type == kind && condition.status == status);
+    Condition {
+        r#type: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: same
+            .map_or_else(|| date::seconds(now), |same| same.last_transition_time.clone()),
+    }
+}

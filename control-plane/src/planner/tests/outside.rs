@@ -1,0 +1,248 @@
+//! Certificates that a manager keeps: when it is looked at, what is new there, and what is owed to it.
+
+use std::sync::Arc;
+
+use super::scene::{OLD, Scene, name};
+use super::*;
+use crate::api::resource::ManagerRef;
+use crate::planner::observed::{Fetched, Published};
+use crate::planner::outbox::Key;
+
+fn manager() -> ManagerRef {
+    ManagerRef { name: "ibm".into(), id: "payments".into() }
+}
+
+impl Scene {
+    /// Signed by nobody here; the manager has version 1, which is published.
+    fn fetched() -> Self {
+        let mut scene = Self::brought();
+        scene.certificate().spec.authority = String::new();
+        let digest = FetchedSettings::judge(&name().name, &scene.certificate().spec).unwrap().digest();
+        let version = scene.version_mut(1);
+        version.roots = Some(BTreeSet::from([root_id(OLD)]));
+        version.made_for = digest;
+        scene
+    }
+
+    /// Signed here, and known to a manager.
+    fn brought() -> Self {
+        let mut scene = Self::settled();
+        scene.certificate().spec.manager = Some(manager());
+        scene.observed.outside.managers = Some(Arc::new(BTreeSet::from(["ibm".to_owned()])));
+        scene
+    }
+
+    /// What was found for the errand that the plan wants, as if it was done now.
+    fn find(&mut self, number: u64) {
+        let Task::Fetch { occasion } = self.errand().task else { panic!("nothing is to be fetched") };
+        let roots = BTreeSet::from([root_id(OLD)]);
+        let found = Fetched { from: manager(), occasion, fingerprint: fingerprint(number), roots };
+        Arc::make_mut(&mut self.observed.outside.fetched).insert(name(), found);
+    }
+
+    /// The one that is wanted.
+    fn errand(&self) -> Errand {
+        let [errand] = <[_; 1]>::try_from(self.errands()).unwrap();
+        errand
+    }
+
+    fn errands(&self) -> Vec<Errand> {
+        plan(&self.observed, self.now).errands
+    }
+
+    fn failing(&self, key: Key) -> Self {
+        let mut observed = self.observed.clone();
+        observed.outside.failing.insert(key, "it is down".into());
+        Self { observed, now: self.now }
+    }
+}
+
+#[test]
+fn what_the_manager_has_is_looked_at_once_an_hour_and_kept_once() {
+    let mut scene = Scene::fetched();
+    assert_eq!(scene.does(), [""; 0]);
+    scene.find(1);
+    assert_eq!((scene.does(), scene.errands()), (vec![], vec![]), "it is known");
+    let wake = plan(&scene.observed, scene.now).wake_at.unwrap();
+    assert!(wake > scene.now && wake <= scene.now + HOUR, "{wake:?}");
+    scene.now = wake;
+    assert_eq!(scene.errands().len(), 1, "it is time to look again");
+    scene.find(2);
+    assert_eq!(scene.does(), ["keep 2"]);
+    // However often it is planned, it is the same one.
+    assert_eq!((scene.does(), scene.errands()), (vec!["keep 2".to_owned()], vec![]));
+}
+
+#[test]
+fn a_request_has_it_looked_at_and_is_answered_whatever_is_found() {
+    for verb in ["rotate", "notice"] {
+        let mut scene = Scene::fetched();
+        scene.find(1);
+        scene.ask(verb, "");
+        let errand = scene.errand();
+        assert_eq!(errand.task, Task::Fetch { occasion: Occasion::Asked("r1".into()) });
+        scene.find(1);
+        assert_eq!((scene.does(), scene.errands()), (vec![], vec![]));
+        let answered = scene.status().answered.unwrap();
+        assert_eq!([answered.rotate, answered.notice].into_iter().flatten().collect::<Vec<_>>(), ["r1"]);
+
+        let mut scene = Scene::fetched();
+        scene.ask(verb, "");
+        scene.find(2);
+        assert_eq!(scene.does(), ["keep 2 for r1"], "{verb}");
+    }
+}
+
+#[test]
+fn what_was_fetched_before_a_request_is_no_answer_to_it() {
+    let mut scene = Scene::fetched();
+    scene.find(2);
+    scene.ask("notice", "");
+    assert_eq!(scene.does(), ["keep 2"], "it is new all the same");
+    assert_eq!(scene.errand().task, Task::Fetch { occasion: Occasion::Asked("r1".into()) });
+}
+
+#[test]
+fn what_was_gone_back_from_does_not_come_again() {
+    let mut scene = Scene::fetched();
+    scene.version(2, OLD);
+    let one = scene.version_mut(1).clone();
+    *scene.version_mut(2) =
+        Version { fingerprint: fingerprint(2), leaf: leaf(2, scene.now, LEAF_LIFE), ..one };
+    scene.publish(2);
+    scene.find(2);
+    scene.ask("rollback", "");
+    assert_eq!(scene.does(), ["copy 1 as 3"]);
+    let copy = Version { copy_of: Some(1), request: Some("r1".into()), ..scene.version_mut(1).clone() };
+    scene.certificate().versions.insert(3, Arc::new(copy));
+    assert_eq!(scene.does(), ["publish 3 over 102 of old"]);
+    scene.publish(3);
+    assert_eq!(scene.does(), [""; 0], "the manager still has version 2");
+    scene.now += HOUR;
+    scene.find(3);
+    assert_eq!(scene.does(), ["keep 4"], "until it has another");
+}
+
+#[test]
+fn what_the_manager_had_before_is_new_when_it_has_it_again() {
+    let mut scene = Scene::fetched();
+    let one = scene.version_mut(1).clone();
+    scene.certificate().versions.insert(2, Arc::new(Version { fingerprint: fingerprint(2), ..one.clone() }));
+    scene.publish(2);
+    scene.find(1);
+    assert_eq!(scene.does(), ["keep 3"]);
+    // Also after it was signed here in between.
+    let signed = Version { fingerprint: fingerprint(2), roots: None, ..one };
+    scene.certificate().versions.insert(2, Arc::new(signed));
+    assert_eq!(scene.does(), ["keep 3"]);
+}
+
+#[test]
+fn what_was_gone_back_from_is_not_forgotten_and_edited_roots_do_not_bring_it_back() {
+    let mut scene = Scene::fetched();
+    scene.certificate().spec.history = Some(1);
+    let one = scene.version_mut(1).clone();
+    let two = Version { fingerprint: fingerprint(2), ..one.clone() };
+    scene.certificate().versions.insert(2, Arc::new(two));
+    scene.certificate().versions.insert(3, Arc::new(Version { copy_of: Some(1), ..one }));
+    scene.publish(3);
+    scene.find(2);
+    assert_eq!(scene.does(), ["prune 1"], "by version 2 it is known what is new");
+    let found = Arc::make_mut(&mut scene.observed.outside.fetched).get_mut(&name()).unwrap();
+    found.roots.insert(root_id(9));
+    assert_eq!(scene.does(), ["prune 1"]);
+}
+
+#[test]
+fn a_copy_keeps_its_own_roots_where_the_newest_has_none() {
+    let mut scene = Scene::fetched();
+    let one = scene.version_mut(1).clone();
+    let signed = Version { fingerprint: fingerprint(2), roots: None, ..one };
+    scene.certificate().versions.insert(2, Arc::new(signed));
+    scene.ask("rollback", "to=1");
+    let plan = scene.plan();
+    let copy = plan.actions.iter().find(|action| matches!(action, Action::Copy { .. }));
+    assert!(matches!(copy, Some(Action::Copy { bundle_of: None, of: 1, .. })), "{copy:?}");
+}
+
+#[test]
+fn a_version_that_the_roots_of_today_do_not_verify_is_not_gone_back_to() {
+    let mut scene = Scene::fetched();
+    let one = scene.version_mut(1).clone();
+    let roots = Some(BTreeSet::from([root_id(2)]));
+    let two = Version { fingerprint: fingerprint(2), root: root_id(2), roots, ..one };
+    scene.certificate().versions.insert(2, Arc::new(two));
+    scene.publish(2);
+    scene.publication().roots = BTreeSet::from([root_id(2)]);
+    scene.ask("rollback", "");
+    let (_, _, why) = scene.condition("RollbackRefused").unwrap();
+    assert!(why.contains("which today's trust rejects"), "{why}");
+}
+
+#[test]
+fn a_manager_that_fails_is_said_and_leaves_what_is_published() {
+    let scene = Scene::fetched();
+    let failing = scene.failing(scene.errand().key());
+    assert_eq!(failing.does(), [""; 0]);
+    let (status, reason, message) = failing.condition("Ready").unwrap();
+    assert_eq!((status.as_str(), reason.as_str(), message.as_str()), ("True", "NotFetched", "it is down"));
+    // The next hour is the same errand: how it fares is not forgotten.
+    let later = Scene { observed: failing.observed, now: failing.now + HOUR };
+    assert_eq!(later.condition("Failing").unwrap().1, "NotFetched");
+
+    let mut unknown = Scene::fetched();
+    unknown.observed.outside.managers = Some(Arc::default());
+    assert_eq!((unknown.condition("Ready").unwrap().1, unknown.errands()), ("NoManager".into(), vec![]));
+}
+
+#[test]
+fn who_knows_no_managers_leaves_them_to_the_controller() {
+    for scene in [Scene::fetched(), Scene::brought()] {
+        let mut scene = scene;
+        scene.observed.outside.managers = None;
+        assert_eq!((scene.does(), scene.errands()), (vec![], vec![]));
+        assert!(scene.condition("Failing").is_none());
+    }
+    let mut new = Scene::fetched();
+    new.observed.outside.managers = None;
+    new.certificate().versions.clear();
+    new.certificate().published = Published::Absent;
+    assert_eq!(new.condition("Ready").unwrap().1, "WaitingForManager");
+}
+
+#[test]
+fn what_is_decided_elsewhere_is_not_asked_for() {
+    let mut scene = Scene::fetched();
+    scene.certificate().spec.lifetime = Some("1d".into());
+    let (_, reason, message) = scene.condition("Ready").unwrap();
+    assert_eq!(reason, "InvalidSpec");
+    assert!(message.contains("lifetime: without an authority"), "{message}");
+    scene.certificate().spec.manager = Some(ManagerRef { name: "ibm".into(), id: "../other".into() });
+    assert!(scene.condition("Ready").unwrap().2.contains("manager: "), "an id is a part of an address");
+    scene.certificate().spec.manager = None;
+    assert!(scene.condition("Ready").unwrap().2.contains("authority: "));
+}
+
+#[test]
+fn what_is_published_is_owed_to_the_manager_until_it_is_there() {
+    let mut scene = Scene::brought();
+    let errand = scene.errand();
+    assert_eq!(errand.task, Task::Bring { version: 1, sha256: sha256(1) });
+    assert_eq!(scene.failing(errand.key()).condition("Failing").unwrap().1, "NotImported");
+    scene.observed.outside.done.insert(errand.key());
+    let imported = scene.status().imported.unwrap();
+    assert_eq!((imported.version, imported.sha256.as_str()), (1, sha256(1).as_str()));
+    assert_eq!(scene.errands().len(), 1, "it is remembered until it is written down");
+    scene.certificate().status.imported = Some(imported);
+    scene.observed.outside.done.clear();
+    assert_eq!(scene.errands(), []);
+
+    // What is not published yet is not brought.
+    scene.version(2, OLD);
+    assert_eq!((scene.does(), scene.errands()), (vec!["publish 2 over 101 of old".to_owned()], vec![]));
+    scene.publish(2);
+    assert_eq!(scene.errand().task, Task::Bring { version: 2, sha256: sha256(2) });
+    // To another place it is owed again.
+    scene.certificate().spec.manager = Some(ManagerRef { name: "ibm".into(), id: "other".into() });
+    assert_eq!(scene.errand().with.id, "other");
+}

@@ -1,0 +1,300 @@
+//! Tables of what is owed to whom, and what of it is written down.
+
+use std::sync::Arc;
+
+use super::scene::{NEW, OLD, Scene};
+use super::*;
+use crate::api::events::{Kind, Pattern, Severity, Telling, Topic};
+use crate::pki::keyring::Phase;
+use crate::planner::observed::Published;
+
+const SUBSCRIPTION: &str = "all/one";
+
+fn telling(topics: Vec<Topic>) -> Arc<Telling> {
+    let thresholds = [10 * DAY, DAY, HOUR].to_vec();
+    Arc::new(Telling { source: "urn:test".into(), thresholds, stuck_after: HOUR, topics })
+}
+
+fn topic(name: &str) -> Topic {
+    Topic {
+        name: name.into(),
+        events: Kind::all().collect(),
+        names: vec![Pattern::any()],
+        severity: Severity::Info,
+        subscriptions: vec![format!("{name}/one")],
+    }
+}
+
+fn told(mut scene: Scene) -> Scene {
+    scene.observed.telling = telling(vec![topic("all")]);
+    scene
+}
+
+impl Scene {
+    /// Kind, subject, and what tells it apart, of everything that is on its way.
+    fn owes(&self) -> Vec<String> {
+        let plan = self.plan();
+        let open = plan.deliver.iter().filter(|delivery| {
+            let key = (delivery.subscription.clone(), delivery.event.id.clone());
+            !self.observed.delivered.contains(&key)
+        });
+        open.map(|Delivery { event, .. }| {
+            let data = |key: &str| event.data.get(key).map(|value| format!(" {value}")).unwrap_or_default();
+            let apart = ["version", "threshold", "days_past", "phase", "reason"].map(data).concat();
+            format!("{} {}{}", event.kind, event.subject, apart.replace('"', ""))
+        })
+        .collect()
+    }
+
+    /// All of it arrives.
+    fn deliver(&mut self) {
+        for Delivery { subscription, event } in self.plan().deliver {
+            self.observed.delivered.insert((subscription, event.id));
+        }
+    }
+
+    /// What the plan says of status is written.
+    fn write_down(&mut self) {
+        let (certificate, authority) = (self.status(), self.authority_status());
+        self.certificate().status = certificate;
+        self.authority().status = authority;
+        self.observed.delivered.clear();
+    }
+}
+
+#[test]
+fn nothing_is_owed_to_nobody() {
+    let scene = Scene::settled();
+    assert!(scene.owes().is_empty() && scene.status().told.is_empty());
+}
+
+#[test]
+fn what_is_owed_is_owed_until_it_is_written_down_and_never_again() {
+    let mut scene = told(Scene::settled());
+    let owed = ["issued shop/mtls-prod-payments 1"];
+    assert_eq!((scene.owes(), scene.owes()), (vec![owed[0].to_owned()], vec![owed[0].to_owned()]));
+    let id = scene.plan().deliver[0].event.id.clone();
+    // A crash between the delivery and the writing: once more, and under the same id.
+    scene.deliver();
+    assert!(scene.owes().is_empty());
+    scene.observed.delivered.clear();
+    assert_eq!((scene.owes(), &scene.plan().deliver[0].event.id), (vec![owed[0].to_owned()], &id));
+    scene.deliver();
+    assert_eq!(scene.status().told[SUBSCRIPTION]["version"], "1");
+    scene.write_down();
+    assert!(scene.owes().is_empty() && scene.plan().deliver.is_empty());
+    assert_eq!(scene.status(), scene.certificate().status, "nothing more to write");
+}
+
+#[test]
+fn versions_are_told_in_order_one_after_the_other() {
+    let mut scene = told(Scene::settled());
+    scene.deliver();
+    scene.write_down();
+    for number in 2..=4 {
+        scene.version(number, OLD);
+    }
+    scene.version_mut(3).request = Some("r".into());
+    scene.version_mut(4).copy_of = Some(2);
+    scene.publish(3);
+    assert_eq!(scene.owes(), ["renewed shop/mtls-prod-payments 2"]);
+    scene.deliver();
+    assert_eq!(scene.owes(), ["rotated shop/mtls-prod-payments 3"]);
+    scene.deliver();
+    assert!(scene.owes().is_empty(), "version 4 is not published yet");
+    scene.publish(4);
+    assert_eq!(scene.owes(), ["rolled_back shop/mtls-prod-payments 4"]);
+    scene.deliver();
+    scene.write_down();
+    assert_eq!(scene.certificate().status.told[SUBSCRIPTION]["version"], "4");
+}
+
+#[test]
+fn who_subscribes_later_hears_of_what_comes() {
+    let mut scene = Scene::settled();
+    scene.write_down();
+    let mut scene = told(scene);
+    assert!(scene.owes().is_empty());
+    scene.write_down();
+    scene.version(2, OLD);
+    scene.publish(2);
+    assert_eq!(scene.owes(), ["renewed shop/mtls-prod-payments 2"]);
+    scene.observed.telling = telling(vec![topic("all"), topic("other")]);
+    assert_eq!(scene.owes(), ["renewed shop/mtls-prod-payments 2"], "the other is new");
+    scene.write_down();
+    assert_eq!(scene.certificate().status.told["other/one"]["version"], "2");
+    scene.observed.telling = telling(vec![topic("other")]);
+    scene.write_down();
+    assert!(!scene.certificate().status.told.contains_key(SUBSCRIPTION), "who is gone is forgotten");
+}
+
+#[test]
+fn thresholds_count_for_what_was_not_renewed_in_time() {
+    let mut scene = told(Scene::settled());
+    scene.deliver();
+    scene.write_down();
+    let end = start() + LEAF_LIFE;
+    let mut at = |left: Duration, owed: &[&str]| {
+        scene.now = end - left;
+        assert_eq!(scene.owes(), owed, "{left:?}");
+        let wakes = scene.plan().wake_at;
+        scene.deliver();
+        assert!(scene.owes().is_empty());
+        wakes
+    };
+    let wakes = at(12 * DAY, &[]);
+    assert!(wakes.is_some_and(|at| at <= end - 10 * DAY));
+    at(9 * DAY, &["expiring shop/mtls-prod-payments 10d"]);
+    at(2 * DAY, &[]);
+    // A controller that was away tells the latest alone.
+    at(MINUTE, &["expiring shop/mtls-prod-payments 1h"]);
+    let severity = |scene: &Scene| scene.plan().deliver.last().unwrap().event.severity;
+    assert_eq!(severity(&scene), Severity::Critical);
+    scene.now = end + MINUTE;
+    let expired = |days: u64| vec![format!("expired shop/mtls-prod-payments {days}")];
+    assert_eq!(scene.owes().last(), expired(0).last());
+    scene.deliver();
+    assert!(scene.owes().is_empty());
+    scene.now = end + DAY + MINUTE;
+    assert_eq!(scene.owes().last(), expired(1).last());
+    assert!(scene.plan().wake_at.is_some_and(|at| at <= end + 2 * DAY));
+}
+
+#[test]
+fn a_short_life_has_short_thresholds() {
+    let mut scene = told(Scene::settled());
+    scene.deliver();
+    scene.version_mut(1).leaf.not_after = start() + 3 * HOUR;
+    scene.now = start() + 2 * HOUR + MINUTE;
+    assert!(scene.owes().contains(&"expiring shop/mtls-prod-payments 1h".to_owned()));
+    scene.version_mut(1).leaf.not_after = start() + 2 * HOUR + 2 * MINUTE;
+    assert!(!scene.owes().iter().any(|owed| owed.starts_with("expiring")), "it is renewed before");
+}
+
+#[test]
+fn a_trouble_that_lasts_is_told_once_and_another_one_again() {
+    let mut scene = told(Scene::settled());
+    scene.deliver();
+    scene.write_down();
+    scene.certificate().published = Published::Closed("no rights".into());
+    scene.write_down();
+    assert!(scene.owes().is_empty(), "it may pass");
+    assert!(scene.plan().wake_at.is_some());
+    scene.now += MINUTE;
+    assert_eq!(scene.owes(), ["rotation_failed shop/mtls-prod-payments NoAccess"]);
+    scene.deliver();
+    scene.write_down();
+    scene.now += DAY;
+    assert!(scene.owes().is_empty());
+    scene.publish(1);
+    scene.write_down();
+    assert_eq!(scene.condition("Failing"), None);
+    scene.certificate().published = Published::Closed("no rights".into());
+    scene.write_down();
+    scene.now += MINUTE;
+    assert_eq!(scene.owes(), ["rotation_failed shop/mtls-prod-payments NoAccess"]);
+}
+
+#[test]
+fn the_phases_of_a_rollover_are_told_and_who_holds_one_for_long() {
+    let mut scene = Scene::settled();
+    scene.write_down();
+    let mut scene = told(scene);
+    scene.write_down();
+    let now = scene.now;
+    let ring = scene.ring();
+    ring.roots.insert(root_id(NEW), root(now));
+    assert!(ring.state.begin(root_id(NEW), "why".into(), now));
+    scene.proven("late", 1, &[OLD]);
+    let phase = |phase: &str| vec![format!("rollover {AUTHORITY} {phase}")];
+    assert_eq!(scene.owes(), phase("Distributing"));
+    scene.deliver();
+    scene.write_down();
+    scene.now += 2 * HOUR;
+    scene.publish(1);
+    scene.look();
+    assert_eq!(scene.owes(), [format!("rollover_stuck {AUTHORITY} Distributing")]);
+    let plan = scene.plan();
+    let waiting = plan.deliver[0].event.data["waiting"].to_string();
+    assert!(waiting.contains("shop/late"), "{waiting}");
+    scene.deliver();
+    scene.write_down();
+    let later = scene.now + MINUTE;
+    let ring = scene.ring();
+    for (number, out_of) in [Phase::Distributing, Phase::Reissuing, Phase::Retiring].into_iter().enumerate() {
+        assert!(ring.state.advance(out_of, later + SECOND * number as u32));
+    }
+    scene.now = later + MINUTE;
+    // It went on faster than anybody could be told: the end is what counts.
+    assert!(scene.owes().contains(&format!("rollover_ended {AUTHORITY} ended")), "{:?}", scene.owes());
+}
+
+#[test]
+fn what_does_not_arrive_is_in_the_status() {
+    let mut scene = told(Scene::settled());
+    let id = scene.plan().deliver[0].event.id.clone();
+    scene.observed.undelivered.insert((SUBSCRIPTION.to_owned(), id), "it answers 503".into());
+    assert_eq!(scene.status().told[SUBSCRIPTION]["undelivered"], "issued: it answers 503");
+    scene.write_down();
+    scene.observed.undelivered.clear();
+    scene.deliver();
+    assert!(!scene.status().told[SUBSCRIPTION].contains_key("undelivered"));
+}
+
+#[test]
+fn a_topic_that_does_not_select_it_does_not_stand_in_the_way() {
+    let mut scene = Scene::settled();
+    scene.write_down();
+    let only_rollbacks = Topic { events: BTreeSet::from([Kind::RolledBack]), ..topic("all") };
+    scene.observed.telling = telling(vec![only_rollbacks]);
+    scene.write_down();
+    for number in 2..=3 {
+        scene.version(number, OLD);
+    }
+    scene.version_mut(3).copy_of = Some(1);
+    scene.publish(3);
+    assert_eq!(scene.owes(), ["rolled_back shop/mtls-prod-payments 3"]);
+    let elsewhere = Topic { names: vec!["bank/*".parse().unwrap()], ..topic("all") };
+    scene.observed.telling = telling(vec![elsewhere]);
+    assert!(scene.owes().is_empty() && scene.status().told.is_empty());
+}
+
+#[test]
+fn a_topic_that_is_widened_does_not_tell_of_what_is_long_past() {
+    let mut scene = Scene::settled();
+    scene.write_down();
+    let narrow = Topic { events: BTreeSet::from([Kind::Expiring]), ..topic("all") };
+    scene.observed.telling = telling(vec![narrow]);
+    scene.version(2, OLD);
+    scene.publish(2);
+    scene.write_down();
+    assert_eq!(scene.certificate().status.told[SUBSCRIPTION]["version"], "2");
+    scene.observed.telling = telling(vec![topic("all")]);
+    assert!(scene.owes().is_empty());
+}
+
+#[test]
+fn a_version_that_somebody_is_to_be_told_of_is_kept_for_a_while() {
+    let mut scene = told(Scene::settled());
+    scene.deliver();
+    scene.write_down();
+    let versions = |scene: &mut Scene, upto: u64| {
+        for number in 2..=upto {
+            scene.version(number, OLD);
+        }
+        scene.publish(upto);
+    };
+    versions(&mut scene, 8);
+    assert_eq!(scene.does(), ["prune 1"], "of 2 to 8 nobody has heard yet");
+    scene.deliver();
+    for _ in 3..=8 {
+        scene.deliver();
+    }
+    scene.write_down();
+    assert_eq!(scene.does(), ["prune 1", "prune 2", "prune 3"]);
+    let mut deaf = told(Scene::settled());
+    deaf.deliver();
+    deaf.write_down();
+    versions(&mut deaf, 27);
+    assert_eq!(deaf.does(), ["prune 1", "prune 2"], "and not for ever");
+}

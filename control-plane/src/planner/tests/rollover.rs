@@ -1,0 +1,427 @@
+//! Tables of one authority: what begins, holds, turns around and ends a rollover.
+
+use super::scene::{NEW, OLD, Scene};
+use super::*;
+use crate::planner::observed::{Foreign, Held, Proof, Published};
+
+const PHASES: [Phase; 3] = [Phase::Distributing, Phase::Reissuing, Phase::Retiring];
+
+#[track_caller]
+fn does(scene: &Scene, expected: &[&str]) {
+    assert_eq!(scene.does(), expected);
+}
+
+/// The step is held, and the status says by whom and why.
+#[track_caller]
+fn held(scene: &Scene, by: &str) {
+    let does = scene.does();
+    assert!(!does.iter().any(|done| done.starts_with("advance")), "{does:?}, and not held by {by:?}");
+    let waiting = scene.waiting();
+    assert!(waiting.iter().any(|line| line.starts_with(by)), "{by:?} is not in {waiting:?}");
+}
+
+/// A pod that has all that this phase asks for.
+fn good(scene: &mut Scene, phase: Phase) {
+    match phase {
+        Phase::Distributing => scene.proven("good", 1, &[OLD, NEW]),
+        Phase::Reissuing => scene.proven("good", 2, &[OLD, NEW]),
+        Phase::Retiring => scene.proven("good", 2, &[NEW]),
+    };
+}
+
+#[test]
+fn the_first_root_is_made_or_imported() {
+    let mut scene = Scene::settled();
+    scene.certificate().published = Published::Absent;
+    scene.certificate().versions.clear();
+    scene.authority().keyring = Held::None;
+    does(&scene, &["create"]);
+    scene.authority().spec.import = Some(crate::api::resource::ImportSource { secret_name: "own".into() });
+    scene.authority().import = Some(Ok(root_id(5)));
+    does(&scene, &["create"]);
+    scene.authority().import = Some(Err("no key".into()));
+    does(&scene, &[]);
+    let status = scene.authority_status();
+    assert!(status.conditions[0].message.contains("no key"), "{status:?}");
+    scene.authority().import = None;
+    scene.authority().spec.namespaces.clear();
+    does(&scene, &[]);
+    assert_eq!(scene.authority_status().conditions[0].reason, "InvalidSpec");
+}
+
+#[test]
+fn a_root_is_replaced_so_early_that_no_leaf_has_to_be_cut_short() {
+    let mut scene = Scene::settled();
+    let due = start() + ROOT_LIFE - LEAF_LIFE - 10 * DAY;
+    scene.now = due - SECOND;
+    scene.version(2, OLD);
+    scene.publish(2);
+    does(&scene, &[]);
+    assert_eq!(scene.plan().wake_at.map(|at| at <= due), Some(true));
+    scene.now = due;
+    assert!(scene.does()[0].starts_with("begin: the root expires at"));
+    scene.authority().spec.automatic_rollover = Some(false);
+    does(&scene, &[]);
+    assert!(scene.authority_status().conditions[0].message.contains("roll it over"));
+}
+
+#[test]
+fn an_imported_root_is_followed_by_another_one_that_is_put_there_but_not_by_one_that_was_left() {
+    let mut scene = Scene::settled();
+    scene.authority().spec.import = Some(crate::api::resource::ImportSource { secret_name: "own".into() });
+    scene.authority().import = Some(Ok(root_id(OLD)));
+    does(&scene, &[]);
+    scene.ask_authority("rollover", "");
+    assert!(scene.does()[0].contains("put its successor"), "{:?}", scene.does());
+    scene.authority().requests.clear();
+    scene.authority().import = Some(Ok(root_id(NEW)));
+    does(&scene, &["begin: another root is there to be imported"]);
+    // It was tried and turned around.
+    let now = scene.now;
+    let ring = scene.ring();
+    ring.state.begin(root_id(NEW), "why".into(), now);
+    ring.state.reverse("bad".into(), now);
+    ring.state.advance(Phase::Retiring, now);
+    does(&scene, &[]);
+    scene.ask_authority("rollover", "");
+    does(&scene, &["begin: asked for"]);
+}
+
+#[test]
+fn a_request_begins_one_rollover_and_a_second_waits_for_its_end() {
+    let mut scene = Scene::settled();
+    scene.ask_authority("rollover", "audit");
+    does(&scene, &["begin: asked for: audit"]);
+    let now = scene.now;
+    scene.ring().state.answer("rollover", "r1", "begun", now);
+    does(&scene, &[]);
+    let mut scene = Scene::rolling(Phase::Distributing);
+    scene.pod("late");
+    scene.ask_authority("rollover", "again");
+    held(&scene, "shop/late");
+    assert!(scene.authority_status().conditions.iter().any(|condition| condition.r#type == "Queued"));
+}
+
+#[test]
+fn a_step_is_taken_when_everybody_has_shown_what_it_needs() {
+    for phase in PHASES {
+        let mut scene = Scene::rolling(phase);
+        good(&mut scene, phase);
+        does(&scene, &[&format!("advance out of {}", phase.as_str())]);
+    }
+}
+
+#[test]
+fn every_phase_is_held_by_whoever_has_shown_nothing() {
+    type Change = fn(&mut Scene);
+    let rows: [(&str, Change); 9] = [
+        ("shop/bad: it has not been asked", |scene| scene.pod("bad").nudged = None),
+        ("shop/bad: it mounts", |scene| scene.pod("bad").agent = None),
+        ("shop/bad: it has no address", |scene| scene.pod("bad").agent.as_mut().unwrap().address = None),
+        ("shop/bad: refused", |scene| {
+            let at = scene.now;
+            scene.pod("bad").proof = Some(Proof { at, since: at, shown: Err("refused".into()) });
+        }),
+        ("shop/good: it has not been asked", |scene| {
+            let long_ago = start();
+            scene.look().pods[0].proof.as_mut().unwrap().at = long_ago;
+        }),
+        ("shop/good: it has not been asked", |scene| {
+            let never = scene.now + HOUR;
+            scene.look().pods[0].proof.as_mut().unwrap().at = never;
+        }),
+        ("namespace shop: its pods have not", |scene| scene.observed.pods.clear()),
+        ("namespace shop: forbidden", |scene| scene.look().problem = Some("forbidden".into())),
+        ("namespace shop: its pods have not", |scene| scene.look().at = start()),
+    ];
+    for phase in PHASES {
+        for (by, change) in &rows {
+            let mut scene = Scene::rolling(phase);
+            good(&mut scene, phase);
+            change(&mut scene);
+            held(&scene, by);
+        }
+    }
+}
+
+#[test]
+fn every_phase_is_held_by_a_secret_that_is_not_what_it_should_be() {
+    let old = |scene: &mut Scene| scene.publication().roots = BTreeSet::from([root_id(OLD)]);
+    let mut scene = Scene::rolling(Phase::Distributing);
+    good(&mut scene, Phase::Distributing);
+    old(&mut scene);
+    held(&scene, "shop/mtls-prod-payments: its Secret has not been written with the new root");
+    let mut scene = Scene::rolling(Phase::Retiring);
+    good(&mut scene, Phase::Retiring);
+    scene.publication().roots = BTreeSet::from([root_id(OLD), root_id(NEW)]);
+    held(&scene, "shop/mtls-prod-payments: its Secret has not been written without the old root");
+    let mut scene = Scene::rolling(Phase::Reissuing);
+    good(&mut scene, Phase::Reissuing);
+    scene.publish(1);
+    held(&scene, "shop/mtls-prod-payments: its Secret has no leaf under the new root");
+    for phase in PHASES {
+        let mut scene = Scene::rolling(phase);
+        scene.pod("bad");
+        scene.certificate().published = Published::Absent;
+        held(&scene, "shop/mtls-prod-payments: its Secret has not been written");
+        held(&scene, "shop/bad");
+        scene.certificate().published = Published::Closed("no right to read it".into());
+        held(&scene, "shop/mtls-prod-payments: no right");
+        // It was ours, and what it was may be served still.
+        scene.certificate().published = Published::Foreign("is Helm's".into());
+        held(&scene, "shop/bad");
+        scene.certificate().status.revision = None;
+        assert_eq!(scene.waiting(), [""; 0], "what never was ours holds nobody");
+    }
+}
+
+#[test]
+fn each_phase_asks_for_its_own_proof() {
+    let rows = [
+        (Phase::Distributing, 1, &[OLD][..], "it does not let in clients under the new root"),
+        (Phase::Distributing, 9, &[OLD, NEW], "it does not show the leaf that is published"),
+        (Phase::Reissuing, 2, &[OLD], "it does not let in clients under the new root"),
+        (Phase::Reissuing, 1, &[OLD, NEW], "it does not show its leaf under the new root"),
+        (Phase::Retiring, 2, &[OLD, NEW], "it still lets in clients under the old root"),
+        (Phase::Retiring, 1, &[NEW], "it does not show its leaf under the new root"),
+    ];
+    for (phase, leaf, lets_in, why) in rows {
+        let mut scene = Scene::rolling(phase);
+        scene.proven("bad", leaf, lets_in);
+        held(&scene, &format!("shop/bad: {why}"));
+        let asked = scene.plan().prove;
+        assert_eq!(asked.len(), 1, "a pod is asked once for all that is wanted of it");
+        assert!(asked[0].roots.contains(&root_id(NEW)));
+        assert!(phase != Phase::Retiring || asked[0].roots.contains(&root_id(OLD)));
+    }
+}
+
+#[test]
+fn connections_under_the_old_root_are_waited_for_until_the_drain_deadline() {
+    let mut scene = Scene::rolling(Phase::Reissuing);
+    good(&mut scene, Phase::Reissuing);
+    let proof = scene.look().pods[0].proof.as_mut().unwrap();
+    proof.shown.as_mut().unwrap().connections_under.insert(root_id(OLD), 3);
+    held(&scene, "shop/good: 3 of its connections");
+    let deadline = scene.ring().state.rollover().unwrap().since + HOUR;
+    assert_eq!(scene.plan().wake_at, Some(deadline));
+    scene.now = deadline;
+    does(&scene, &["advance out of Reissuing"]);
+    scene.now -= 2 * HOUR;
+    held(&scene, "shop/good");
+}
+
+#[test]
+fn a_rollover_is_turned_around_in_every_phase_and_a_removal_is_not() {
+    for phase in PHASES {
+        let mut scene = Scene::rolling(phase);
+        good(&mut scene, phase);
+        scene.ask_authority("reverse", "bad root");
+        does(&scene, &["reversed: bad root"]);
+        let now = scene.now;
+        scene.ring().state.remove(&root_id(OLD), None, "stolen".into(), now);
+        assert!(scene.does().contains(
+            &"answer reverse: refused: a root that was removed at once does not come back".to_owned()
+        ));
+    }
+    let mut scene = Scene::settled();
+    scene.ask_authority("reverse", "");
+    does(&scene, &["answer reverse: refused: no rollover is under way"]);
+}
+
+#[test]
+fn what_a_pod_showed_before_its_root_began_to_go_does_not_count_when_that_is_made_known_again() {
+    let mut scene = Scene::rolling(Phase::Retiring);
+    let now = scene.now;
+    scene.ring().state.reverse("bad".into(), now);
+    scene.publish(2);
+    scene.now += MINUTE;
+    scene.proven("good", 2, &[OLD, NEW]);
+    held(&scene, "shop/mtls-prod-payments: its Secret has no leaf that was made since");
+    does(&scene, &["issue 3 for root"]);
+    scene.now -= HOUR;
+    does(&scene, &[]);
+    scene.now += HOUR;
+    scene.version(3, NEW);
+    scene.publish(3);
+    scene.now += SECOND;
+    scene.look();
+    held(&scene, "shop/good: it does not show the leaf");
+    scene.look().pods.clear();
+    scene.proven("good", 3, &[OLD, NEW]);
+    does(&scene, &["advance out of Distributing"]);
+}
+
+#[test]
+fn a_pod_is_let_go_by_name_and_reason_only() {
+    let rows = [
+        ("shop/late node is dead", "exempt shop/late: node is dead"),
+        ("shop/late", "answer override: refused: give a reason, it is recorded"),
+        ("shop/else node is dead", "answer override: refused: no pod of that name holds the step: shop/else"),
+        (
+            "shop/late,shop/else why",
+            "answer override: refused: no pod of that name holds the step: shop/else",
+        ),
+        (
+            "shop/mtls-prod-payments why",
+            "answer override: refused: no pod of that name holds the step: shop/mtls-prod-payments",
+        ),
+    ];
+    for (words, outcome) in rows {
+        let mut scene = Scene::rolling(Phase::Distributing);
+        scene.pod("late");
+        scene.publication().roots = BTreeSet::from([root_id(OLD)]);
+        scene.ask_authority("override", words);
+        assert_eq!(scene.does()[0], outcome);
+    }
+    let mut scene = Scene::rolling(Phase::Distributing);
+    scene.pod("late");
+    let (pod, uid, reason, at) = ("shop/late".into(), "uid-late".into(), "dead".into(), scene.now);
+    scene.ring().state.exempt([crate::pki::keyring::Exemption { pod, uid, reason, at }]);
+    does(&scene, &["advance out of Distributing"]);
+    assert_eq!(scene.authority_status().rollover.unwrap().exempt, ["shop/late: dead"]);
+}
+
+#[test]
+fn a_root_is_removed_at_once_in_every_stage_or_it_is_said_why_not() {
+    let ask = |scene: &mut Scene, number: u64| {
+        scene.ask_authority("remove-root", &format!("{} stolen", &sha256(number)[..12]));
+    };
+    for phase in PHASES {
+        for (number, which) in [(OLD, "old"), (NEW, "new")] {
+            let mut scene = Scene::rolling(phase);
+            ask(&mut scene, number);
+            assert_eq!(scene.does()[0], format!("remove {which}"));
+        }
+    }
+    let mut scene = Scene::settled();
+    ask(&mut scene, OLD);
+    does(&scene, &["remove old"]);
+    ask(&mut scene, 9);
+    assert!(scene.does()[0].starts_with("answer remove-root: refused: there is no root"));
+    scene.ask_authority("remove-root", &format!("{} stolen", &sha256(OLD)[..7]));
+    does(&scene, &["answer remove-root: refused: give at least 8 digits of the root's SHA-256"]);
+    // What was imported is not made anew from the same place.
+    scene.authority().import = Some(Ok(root_id(OLD)));
+    ask(&mut scene, OLD);
+    assert!(scene.does()[0].contains("put its successor"));
+    let mut scene = Scene::rolling(Phase::Reissuing);
+    let now = scene.now;
+    scene.ring().state.remove(&root_id(OLD), None, "stolen".into(), now);
+    ask(&mut scene, OLD);
+    assert!(scene.does()[0].ends_with("is being removed already"), "{:?}", scene.does());
+}
+
+#[test]
+fn after_a_removal_leaves_do_not_wait_for_trust() {
+    let mut scene = Scene::settled();
+    let now = scene.now;
+    scene.ring().roots.insert(root_id(NEW), root(now));
+    scene.ring().state.remove(&root_id(OLD), Some(root_id(NEW)), "stolen".into(), now);
+    does(&scene, &["issue 2 for root"]);
+    scene.version(2, NEW);
+    scene.pod("late");
+    does(&scene, &["publish 2 over 101 of new"]);
+}
+
+#[test]
+fn a_root_that_has_expired_holds_nobody_up() {
+    let mut scene = Scene::rolling(Phase::Distributing);
+    scene.pod("cannot-prove-anything");
+    scene.now = start() + ROOT_LIFE;
+    assert_eq!(scene.does()[0], "advance out of Distributing");
+}
+
+#[test]
+fn a_clock_that_is_set_takes_no_step() {
+    for phase in PHASES {
+        for by in [HOUR, 10 * DAY] {
+            let mut scene = Scene::rolling(phase);
+            scene.pod("late");
+            scene.now += by;
+            held(&scene, "shop/late");
+            scene.now -= 2 * by;
+            held(&scene, "shop/late");
+        }
+    }
+}
+
+#[test]
+fn a_lost_keyring_is_not_replaced_by_another_root() {
+    let mut scene = Scene::settled();
+    scene.authority().status = scene.authority_status();
+    scene.authority().keyring = Held::None;
+    does(&scene, &[]);
+    let status = scene.authority_status();
+    assert_eq!((status.conditions[0].status.as_str(), status.root.is_some()), ("False", true));
+    assert!(status.conditions[0].message.contains("backup"), "{status:?}");
+    // And not at the next look either.
+    scene.authority().status = status;
+    does(&scene, &[]);
+}
+
+#[test]
+fn whoever_mounts_what_no_certificate_publishes_any_more_holds_every_phase() {
+    for phase in PHASES {
+        let mut scene = Scene::rolling(phase);
+        good(&mut scene, phase);
+        let secret = ObjectName::new("shop", "left-tls");
+        let left = |root: u64| Foreign { leaf: None, roots: BTreeSet::from([root_id(root)]), orphan: true };
+        scene.observed.foreign.insert(secret.clone(), left(OLD));
+        scene.now += SECOND;
+        let advances = scene.does();
+        scene.pod("left").mounts = BTreeSet::from(["left-tls".to_owned()]);
+        held(&scene, "shop/left: it mounts left-tls");
+        // Under another root it is no concern of this authority.
+        scene.observed.foreign.insert(secret, left(9));
+        assert_eq!(scene.does(), advances);
+    }
+}
+
+#[test]
+fn connections_are_counted_again_after_the_last_pod_has_shown_its_new_leaf() {
+    let mut scene = Scene::rolling(Phase::Reissuing);
+    scene.proven("early", 2, &[OLD, NEW]);
+    scene.now += MINUTE;
+    scene.proven("late", 2, &[OLD, NEW]);
+    held(&scene, "shop/early: its connections are counted again");
+    assert_eq!(scene.waiting().len(), 1, "who showed it last was asked then");
+    assert!(scene.plan().prove.iter().any(|prove| prove.uid == "uid-early" && prove.roots == [root_id(NEW)]));
+    // Asked again it has the same leaf, which it showed first a minute ago.
+    let now = scene.now;
+    let early = scene.look().pods.iter_mut().find(|pod| pod.name == "early").unwrap();
+    early.proof.as_mut().unwrap().at = now;
+    does(&scene, &["advance out of Reissuing"]);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_by_the_object_that_it_is_about() {
+    let mut scene = Scene::settled();
+    scene.observed.failing.insert(super::scene::name().to_string(), "publish: no room".into());
+    scene.observed.failing.insert(AUTHORITY.into(), "begin_rollover: no room".into());
+    let (ready, reason, message) = scene.condition("Ready").unwrap();
+    assert_eq!((ready.as_str(), reason.as_str(), message.as_str()), ("True", "Failing", "publish: no room"));
+    assert!(scene.authority_status().conditions[0].message.contains("no room"));
+    scene.observed.failing.clear();
+    scene.authority().spec.namespaces.clear();
+    let (_, reason, _) = scene.condition("Ready").unwrap();
+    assert_eq!(reason, "InvalidAuthority");
+}
+
+#[test]
+fn a_notice_about_the_root_begins_one_rollover() {
+    let end = crate::api::date::seconds(start() + ROOT_LIFE);
+    let mut scene = Scene::settled();
+    scene.ask_authority("notice", "until=2026-01-02T00:00:00Z");
+    assert!(
+        scene.does()[0].starts_with("answer notice: nothing to do: it is valid until"),
+        "{:?}",
+        scene.does()
+    );
+    scene.ask_authority("notice", &format!("until={end}"));
+    does(&scene, &[&format!("begin: noticed: until={end}")]);
+    let mut rolling = Scene::rolling(Phase::Distributing);
+    rolling.proven("late", 1, &[OLD]);
+    rolling.ask_authority("notice", &format!("until={end}"));
+    does(&rolling, &["answer notice: nothing to do: the root is being replaced"]);
+}

@@ -1,0 +1,270 @@
+//! One visit to a pod's proof listener: a connection, a handshake and `GET /proof`, all before the
+//! deadline. In TLS 1.3 a client is done before the server has judged it, so whether it is let in shows
+//! in what comes after the handshake: an answer, or the alert that its certificate is not trusted.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use futures_util::future::join;
+use hotcert_agent::tls::config;
+use hotcert_agent::tls::hex::sha256_hex;
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
+
+use super::WITHIN;
+use super::client::Client;
+
+/// Many times what an agent says.
+const MAX_BODY: usize = 64 * 1024;
+/// The least that hyper takes.
+const MAX_HEAD: usize = 8 * 1024;
+
+/// What came of a visit.
+#[derive(Debug)]
+pub struct Visit {
+    /// Hex, of the DER of the leaf that the pod showed, and proved to have the key of.
+    pub leaf_sha256: String,
+    /// `None` if the client was not let in.
+    pub said: Option<Said>,
+}
+
+/// What `/proof` said, as far as it is asked for.
+#[derive(Debug)]
+pub struct Said {
+    pub leaf_sha256: String,
+    pub connections_under: BTreeMap<String, u64>,
+}
+
+/// Why nothing was seen.
+#[derive(Debug, thiserror::Error)]
+pub enum VisitError {
+    #[error("it did not answer within {WITHIN:?}: is port {port} open to the control plane (NetworkPolicy)?")]
+    NoConnection { port: u16 },
+    #[error("it refuses connections: is its agent running, with the proof listener on port {port}?")]
+    Refused { port: u16 },
+    #[error("it cannot be reached at {address}: {source}")]
+    Unreachable { address: SocketAddr, source: io::Error },
+    #[error("it took the connection to port {port} and did not finish the TLS handshake within {WITHIN:?}")]
+    NoHandshake { port: u16 },
+    #[error("it does not speak TLS on port {port}: is that the agent's proof listener?")]
+    NoTls { port: u16 },
+    #[error("it closed the connection in the TLS handshake: has its agent an identity, and is it the agent?")]
+    HungUp,
+    #[error("it broke off the TLS handshake with the alert {0:?}: is it an agent of this version?")]
+    BrokeOff(AlertDescription),
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(io::Error),
+    #[error("it shows a certificate that this authority did not sign: {0}")]
+    Foreign(CertificateError),
+    #[error("it shows a certificate that no client accepts: {0}")]
+    Invalid(CertificateError),
+    #[error("it finds our client certificate expired or not valid yet: compare its clock with ours")]
+    Clock,
+    #[error("it answered our client certificate with the alert {0:?}, which says nothing about trust")]
+    Alert(AlertDescription),
+    #[error("it shook hands and did not answer /proof within {WITHIN:?}")]
+    NoAnswer,
+    #[error("it shook hands and closed the connection without an answer to /proof: {0}")]
+    Closed(hyper::Error),
+    #[error("it answered /proof with status {0}: is it an agent of this version?")]
+    Status(StatusCode),
+    #[error("its answer to /proof is longer than {MAX_BODY} bytes: is it an agent?")]
+    TooLong,
+    #[error("its answer to /proof cannot be read: {0}")]
+    Unreadable(String),
+    #[error("its agent does not count connections by root: update it")]
+    NoCounts,
+}
+
+/// What is read of the answer.
+#[derive(Deserialize)]
+struct Answer {
+    leaf_sha256: String,
+    connections_under: Option<BTreeMap<String, u64>>,
+}
+
+pub async fn visit(address: SocketAddr, client: Client, deadline: Instant) -> Result<Visit, VisitError> {
+    let (leaf_sha256, stream) = shake_hands(address, &client.connector(), deadline).await?;
+    let said = timeout_at(deadline, ask(stream)).await.map_err(|_| VisitError::NoAnswer)??;
+    Ok(Visit { leaf_sha256, said })
+}
+
+/// The leaf that is shown to somebody who shows none.
+pub async fn glance(address: SocketAddr, deadline: Instant) -> Result<String, VisitError> {
+    let config = config::onlooker().map_err(|error| VisitError::Handshake(io::Error::other(error)))?;
+    let (leaf_sha256, _) = shake_hands(address, &TlsConnector::from(config), deadline).await?;
+    Ok(leaf_sha256)
+}
+
+async fn shake_hands(
+    address: SocketAddr,
+    connector: &TlsConnector,
+    deadline: Instant,
+) -> Result<(String, TlsStream<TcpStream>), VisitError> {
+    let port = address.port();
+    let socket = timeout_at(deadline, TcpStream::connect(address))
+        .await
+        .map_err(|_| VisitError::NoConnection { port })?
+        .map_err(|error| VisitError::connecting(address, error))?;
+    let name = ServerName::IpAddress(address.ip().into());
+    let stream = timeout_at(deadline, connector.connect(name, socket))
+        .await
+        .map_err(|_| VisitError::NoHandshake { port })?
+        .map_err(|error| VisitError::shaking_hands(port, error))?;
+    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let leaf_sha256 = leaf.map(|leaf| sha256_hex(leaf)).unwrap_or_default();
+    Ok((leaf_sha256, stream))
+}
+
+/// `None` if the certificate that was shown is not trusted.
+async fn ask(stream: TlsStream<TcpStream>) -> Result<Option<Said>, VisitError> {
+    let mut http = http1::Builder::new();
+    http.max_buf_size(MAX_HEAD);
+    let (mut sender, connection) = match http.handshake(TokioIo::new(stream)).await {
+        Ok(both) => both,
+        Err(error) => return not_answered(error),
+    };
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.uri_mut() = Uri::from_static("/proof");
+    request.headers_mut().insert(HOST, HeaderValue::from_static("proof"));
+    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let exchange = async move {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        Ok((status, Limited::new(response.into_body(), MAX_BODY).collect().await))
+    };
+    let (ended, answered) = join(connection, exchange).await;
+    match (answered, ended) {
+        (Ok((StatusCode::OK, body)), _) => {
+            let body = body.map_err(VisitError::reading)?.to_bytes();
+            Ok(Some(Said::parse(&body)?))
+        }
+        (Ok((status, _)), _) => Err(VisitError::Status(status)),
+        // The alert may have been read by either side of hyper.
+        (Err(_), Err(error)) if alert(&error).is_some() => not_answered(error),
+        (Err(error), _) => not_answered(error),
+    }
+}
+
+/// What it means that there was no answer.
+fn not_answered(error: hyper::Error) -> Result<Option<Said>, VisitError> {
+    match alert(&error) {
+        // What rustls says of an issuer that it does not know, and of one that has the name of a root
+        // that it knows and not its key. Everything else that it says of a certificate is about
+        // something else, such as the clock.
+        Some(AlertDescription::UnknownCA | AlertDescription::DecryptError) => Ok(None),
+        Some(AlertDescription::CertificateExpired) => Err(VisitError::Clock),
+        Some(other) => Err(VisitError::Alert(other)),
+        None => Err(VisitError::Closed(error)),
+    }
+}
+
+/// The alert that ended the connection, if one did.
+fn alert(error: &hyper::Error) -> Option<AlertDescription> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(rustls::Error::AlertReceived(alert)) = tls_error(error) {
+            return Some(*alert);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// An I/O error does not count what is in it as its source.
+fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+}
+
+impl Said {
+    fn parse(body: &[u8]) -> Result<Self, VisitError> {
+        let answer =
+            serde_json::from_slice(body).map_err(|error| VisitError::Unreadable(error.to_string()))?;
+        let Answer { leaf_sha256, connections_under } = answer;
+        Ok(Self { leaf_sha256, connections_under: connections_under.ok_or(VisitError::NoCounts)? })
+    }
+}
+
+impl VisitError {
+    fn connecting(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused { port: address.port() },
+            _ => Self::Unreachable { address, source },
+        }
+    }
+
+    fn shaking_hands(port: u16, error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        match tls_error(&error) {
+            Some(rustls::Error::InvalidMessage(_)) => Self::NoTls { port },
+            Some(rustls::Error::InvalidCertificate(
+                cause @ (CertificateError::UnknownIssuer | CertificateError::BadSignature),
+            )) => Self::Foreign(cause.clone()),
+            Some(rustls::Error::InvalidCertificate(cause)) => Self::Invalid(cause.clone()),
+            Some(rustls::Error::AlertReceived(alert)) => Self::BrokeOff(*alert),
+            Some(_) => Self::Handshake(error),
+            None => match error.kind() {
+                UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => Self::HungUp,
+                _ => Self::Handshake(error),
+            },
+        }
+    }
+
+    fn reading(error: Box<dyn Error + Send + Sync>) -> Self {
+        if error.is::<LengthLimitError>() { Self::TooLong } else { Self::Unreadable(error.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_is_read_as_far_as_it_is_asked_for() {
+        let said =
+            Said::parse(br#"{"leaf_sha256": "ab", "more": 1, "connections_under": {"cd": 3}}"#).unwrap();
+        assert_eq!((said.leaf_sha256.as_str(), said.connections_under["cd"]), ("ab", 3));
+        assert!(matches!(Said::parse(br#"{"leaf_sha256": "ab"}"#), Err(VisitError::NoCounts)));
+        for odd in [
+            "",
+            "[]",
+            "null",
+            r#"{"leaf_sha256": null}"#,
+            r#"{"leaf_sha256": "", "connections_under": {"a": -1}}"#,
+        ] {
+            assert!(matches!(Said::parse(odd.as_bytes()), Err(VisitError::Unreadable(_))), "{odd}");
+        }
+    }
+
+    #[test]
+    fn error_of_the_handshake_says_what_to_look_at() {
+        let judged = |error: rustls::Error| {
+            VisitError::shaking_hands(9643, io::Error::new(io::ErrorKind::InvalidData, error)).to_string()
+        };
+        let certificate = |error| judged(rustls::Error::InvalidCertificate(error));
+        assert!(certificate(CertificateError::UnknownIssuer).contains("did not sign"));
+        assert!(certificate(CertificateError::BadSignature).contains("did not sign"));
+        assert!(certificate(CertificateError::Expired).contains("no client accepts"));
+        let garbage = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        assert!(judged(garbage).contains("does not speak TLS on port 9643"));
+        assert!(
+            judged(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion))
+                .contains("ProtocolVersion")
+        );
+        let ended = VisitError::shaking_hands(9643, io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(ended, VisitError::HungUp), "{ended}");
+    }
+}

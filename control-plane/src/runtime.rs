@@ -1,0 +1,6 @@
+//! runtime
+
+pub mod apply;
+pub mod lease;
+mod metrics;
+pub mod reconcile;

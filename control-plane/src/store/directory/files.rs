@@ -1,0 +1,219 @@
+//! Files and directories as the store needs them: read within limits, written whole. What is being made
+//! has a name that begins with a dot until one rename puts it in its place, so a crash leaves what was
+//! there before or what was to be there. Names that begin with a dot are never looked at, and the next
+//! writer of the same thing removes them.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use hotcert_agent::tls::hex::sha256_hex;
+use zeroize::Zeroizing;
+
+use crate::planner::observed::Stamp;
+use crate::store::StoreError;
+
+/// As large as a Secret.
+const MAX_FILE: u64 = 1 << 20;
+/// In one directory.
+const MAX_ENTRIES: usize = 10_000;
+
+/// Of what nobody but the control plane may read.
+pub const PRIVATE: u32 = 0o600;
+pub const PUBLIC: u32 = 0o644;
+
+/// A file of a directory that is written as one.
+pub type NewFile = (String, Zeroizing<Vec<u8>>);
+
+/// The whole file; `None` if there is none.
+pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    // Non-blocking, so that a pipe of that name holds nobody up.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let mut file = match OpenOptions::new().read(true).custom_flags(nonblock).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed("reading", path))?,
+    };
+    let meta = file.metadata().map_err(failed("reading", path))?;
+    if !meta.is_file() {
+        return Err(malformed(path, "it is no regular file: put one in its place"));
+    }
+    // Room for all that may be there, since a buffer that grows leaves copies of keys behind.
+    let mut bytes = Zeroizing::new(vec![0; meta.len().min(MAX_FILE) as usize + 1]);
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed("reading", path)(error)),
+        }
+    }
+    if filled as u64 > MAX_FILE {
+        return Err(malformed(path, format!("it is larger than {MAX_FILE} bytes")));
+    }
+    if filled == bytes.len() {
+        return Err(malformed(path, "it grew while it was read: write it whole, by a rename"));
+    }
+    bytes.truncate(filled);
+    Ok(Some(bytes))
+}
+
+/// A file that has to be there.
+pub fn need(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    read(path)?.ok_or_else(|| malformed(path, "it is missing: put it back from a backup"))
+}
+
+pub fn need_text(path: &Path) -> Result<String, StoreError> {
+    text(path, &need(path)?)
+}
+
+pub fn text(path: &Path, bytes: &[u8]) -> Result<String, StoreError> {
+    let text = str::from_utf8(bytes).map_err(|_| malformed(path, "it is no UTF-8"))?;
+    Ok(text.to_owned())
+}
+
+/// Names, sorted; none if there is no such directory. What begins with a dot is half made, or not ours.
+pub fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
+    let listed = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(failed("listing", directory))?,
+    };
+    let mut names = Vec::new();
+    for entry in listed {
+        let name = entry.map_err(failed("listing", directory))?.file_name();
+        // What is no UTF-8 is no name, and is said to be none where it is judged.
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+        if names.len() > MAX_ENTRIES {
+            let cause = format!("it holds more than {MAX_ENTRIES} names: remove what is not needed");
+            return Err(malformed(directory, cause));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Those of its entries whose name is a number.
+pub fn numbers(directory: &Path) -> Result<Vec<u64>, StoreError> {
+    let number = |name: &String| name.parse().ok().filter(|number: &u64| number.to_string() == *name);
+    let mut numbers: Vec<u64> = names(directory)?.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// A directory for nobody but the control plane, with those above it.
+pub fn make_private(directory: &Path) -> Result<(), StoreError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("creating", directory))
+}
+
+/// One file, whole.
+pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), StoreError> {
+    let (directory, name) = split(path)?;
+    make_private(directory)?;
+    let half = directory.join(format!(".{name}.new"));
+    clear(&half)?;
+    write(&half, contents, mode)?;
+    fs::rename(&half, path).map_err(failed("writing", path))?;
+    sync(directory)
+}
+
+/// A directory of files, whole, where there is none yet.
+pub fn place(directory: &Path, files: &[NewFile]) -> Result<(), StoreError> {
+    let (parent, _) = split(directory)?;
+    make_private(parent)?;
+    if fs::symlink_metadata(directory).is_ok() {
+        return Err(StoreError::Overtaken(directory.display().to_string()));
+    }
+    let half = parent.join(".new");
+    clear(&half)?;
+    make_private(&half)?;
+    for (name, contents) in files {
+        write(&half.join(name), contents, PRIVATE)?;
+    }
+    sync(&half)?;
+    fs::rename(&half, directory).map_err(failed("creating", directory))?;
+    sync(parent)
+}
+
+/// Removes a directory; none is no error. At once for those who look.
+pub fn remove(directory: &Path) -> Result<(), StoreError> {
+    let (parent, _) = split(directory)?;
+    let half = parent.join(".old");
+    clear(&half)?;
+    match fs::rename(directory, &half) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.map_err(failed("removing", directory))?,
+    }
+    clear(&half)?;
+    sync(parent)
+}
+
+/// Which writing of these files this is: another one after every change, whoever made it.
+pub fn stamp(directory: &Path, names: &[impl AsRef<str>]) -> Stamp {
+    let mut text = String::new();
+    for name in names {
+        text.push_str(&mark(&directory.join(name.as_ref())));
+    }
+    Stamp(sha256_hex(text.as_bytes())[..16].to_owned())
+}
+
+/// Changes with a file, its contents and its replacement.
+pub fn mark(path: &Path) -> String {
+    fs::symlink_metadata(path).map_or_else(
+        |_| "absent;".into(),
+        |meta| format!("{}.{}.{}.{};", meta.ino(), meta.ctime(), meta.ctime_nsec(), meta.len()),
+    )
+}
+
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("setting the mode of", path))
+}
+
+pub fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let what = format!("{doing} {}", path.display());
+    move |error| {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; it must belong to the user that hotcert runs as",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on that disk",
+            io::ErrorKind::ReadOnlyFilesystem => "; mount it writable",
+            _ => "",
+        };
+        StoreError::Failed { what, cause: format!("{error}{hint}") }
+    }
+}
+
+pub fn malformed(path: &Path, cause: impl Into<String>) -> StoreError {
+    StoreError::Malformed { what: path.display().to_string(), cause: cause.into() }
+}
+
+fn write(path: &Path, contents: &[u8], mode: u32) -> Result<(), StoreError> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(failed("creating", path))?;
+    file.write_all(contents).and_then(|()| file.sync_all()).map_err(failed("writing", path))
+}
+
+fn sync(directory: &Path) -> Result<(), StoreError> {
+    File::open(directory).and_then(|file| file.sync_all()).map_err(failed("writing", directory))
+}
+
+/// What a crash left.
+fn clear(half: &PathBuf) -> Result<(), StoreError> {
+    let removed = match fs::symlink_metadata(half) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(half),
+        Ok(_) => fs::remove_file(half),
+        Err(_) => return Ok(()),
+    };
+    removed.map_err(failed("removing", half))
+}
+
+fn split(path: &Path) -> Result<(&Path, &str), StoreError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.parent().zip(name).ok_or_else(|| malformed(path, "it has no name"))
+}

@@ -1,0 +1,106 @@
+//! One look at DIR, under its lock. A thing that cannot be read is named among the problems and holds
+//! up nothing but itself; a directory that cannot be listed fails the look, since what is in it would be
+//! taken for gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::tree::{Tree, is_name};
+use super::{files, imports, keyrings, objects, secrets, versions};
+use crate::api::resource::{
+    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, Naming, ServiceCertificateSpec,
+};
+use crate::planner::observed::{Authority, Certificate, Held, ObjectName, Observed, Published, Ring};
+use crate::store::{About, StoreError};
+
+pub fn look(tree: &Tree) -> Result<Observed, StoreError> {
+    let mut problems = Vec::new();
+    let mut authorities = BTreeMap::new();
+    for name in files(&tree.authorities(), &mut problems)? {
+        if let Some(authority) = authority(tree, &name, &mut problems)? {
+            authorities.insert(name, Arc::new(authority));
+        }
+    }
+    let mut certificates = BTreeMap::new();
+    let mut targets = BTreeSet::new();
+    for namespace in directories(&tree.certificates(), &mut problems)? {
+        for name in files(&tree.certificates().join(&namespace), &mut problems)? {
+            let name = ObjectName::new(&namespace, name);
+            if let Some(certificate) = certificate(tree, &name, &mut targets, &mut problems)? {
+                certificates.insert(name, Arc::new(certificate));
+            }
+        }
+    }
+    let foreign = secrets::others(tree, |secret| targets.contains(secret), &mut problems)?;
+    Ok(Observed { authorities, certificates, foreign, problems, ..Observed::default() })
+}
+
+fn authority(tree: &Tree, name: &str, problems: &mut Vec<String>) -> Result<Option<Authority>, StoreError> {
+    let about = About::Authority(name.to_owned());
+    let object = objects::look::<CertificateAuthoritySpec, AuthorityStatus>(tree, &about, problems)?;
+    let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
+    let keyring = match keyrings::load(tree, name) {
+        Ok(None) => Held::None,
+        Ok(Some((keyring, stamp))) => Held::Ring(Ring::of(&keyring, stamp)),
+        Err(error) => Held::Unreadable(error.to_string()),
+    };
+    let import = spec.import.as_ref().map(|source| imports::root(tree, &source.secret_name));
+    let uid = name.to_owned();
+    Ok(Some(Authority { uid, generation, spec, status, deleting: false, requests, keyring, import }))
+}
+
+fn certificate(
+    tree: &Tree,
+    name: &ObjectName,
+    targets: &mut BTreeSet<ObjectName>,
+    problems: &mut Vec<String>,
+) -> Result<Option<Certificate>, StoreError> {
+    let about = About::Certificate(name.clone());
+    let object = objects::look::<ServiceCertificateSpec, CertificateStatus>(tree, &about, problems)?;
+    let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
+    let target = target(&name.name, &spec).or_else(|| status.secret_name.clone());
+    let published = match target.map(|secret| ObjectName::new(&name.namespace, secret)) {
+        None => Published::Absent,
+        Some(secret) => {
+            let published = tree.secret(&secret).map(|directory| secrets::look(&directory, name));
+            targets.insert(secret);
+            published.unwrap_or_else(|error| Published::Closed(error.to_string()))
+        }
+    };
+    let versions = versions::look(tree, name, problems)?;
+    let uid = name.to_string();
+    Ok(Some(Certificate { uid, generation, spec, status, deleting: false, requests, versions, published }))
+}
+
+/// The Secret that a spec means; `None` if it does not say and the name is none that says it.
+fn target(name: &str, spec: &ServiceCertificateSpec) -> Option<String> {
+    let by_name = || Some(format!("{}-tls", name.parse::<Naming>().ok()?.microservice));
+    spec.secret_name.clone().or_else(by_name)
+}
+
+/// The names of the objects in a directory.
+fn files(directory: &Path, problems: &mut Vec<String>) -> Result<Vec<String>, StoreError> {
+    let judge = |file: String| match file.strip_suffix(".yaml").filter(|name| is_name(name)) {
+        Some(name) => Some(name.to_owned()),
+        None => {
+            let error =
+                files::malformed(&directory.join(file), "it is no NAME.yaml: rename it or move it away");
+            problems.push(error.to_string());
+            None
+        }
+    };
+    Ok(files::names(directory)?.into_iter().filter_map(judge).collect())
+}
+
+fn directories(directory: &Path, problems: &mut Vec<String>) -> Result<Vec<String>, StoreError> {
+    let judge = |name: &String| {
+        let fits = is_name(name) && directory.join(name).is_dir();
+        if !fits {
+            let cause = "it is no directory named as a namespace: rename it or move it away";
+            problems.push(files::malformed(&directory.join(name), cause).to_string());
+        }
+        fits
+    };
+    Ok(files::names(directory)?.into_iter().filter(judge).collect())
+}

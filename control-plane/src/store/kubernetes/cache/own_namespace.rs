@@ -1,0 +1,87 @@
+//! What is known of the Secrets in the control plane's own namespace: keyrings, and roots that somebody
+//! put there to be imported. Their keys are read, judged and dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::is_older;
+use super::listing::Listing;
+use crate::pki::authority::Authority;
+use crate::pki::keyring::RootId;
+use crate::planner::observed::{Held, Ring, Stamp};
+use crate::store::kubernetes::keys;
+use crate::store::kubernetes::secret::SecretObject;
+
+#[derive(Default)]
+pub struct Own {
+    pub listing: Listing,
+    secrets: BTreeMap<String, Known>,
+    wrote: BTreeMap<String, Instant>,
+}
+
+pub struct Known {
+    stamp: Stamp,
+    /// As a keyring.
+    held: Held,
+    /// As a root to import.
+    import: Result<RootId, String>,
+}
+
+impl Known {
+    pub fn read(object: &SecretObject) -> Self {
+        let unreadable = |why: String| {
+            let name = object.name();
+            Held::Unreadable(format!(
+                "the Secret {name} cannot be read: {why}; restore it from a backup, it is not written over"
+            ))
+        };
+        let held = match keys::authority(object).map(|_| keys::keyring(object)) {
+            Some(Ok(keyring)) => Held::Ring(Ring::of(&keyring, object.stamp())),
+            Some(Err(why)) => unreadable(why),
+            None => unreadable(format!("it is of the type {:?}, not {}", object.of, keys::TYPE)),
+        };
+        let import = match object.value("tls.crt") {
+            [] => Err(format!("the Secret {} has no tls.crt that can be read", object.name())),
+            certificate => Authority::import(certificate, object.value("tls.key"))
+                .map(|root| RootId::of(&root))
+                .map_err(|error| format!("the Secret {}: {error}", object.name())),
+        };
+        Self { stamp: object.stamp(), held, import }
+    }
+}
+
+impl Own {
+    pub fn held(&self, authority: &str) -> Held {
+        self.secrets.get(&keys::name(authority)).map_or(Held::None, |known| known.held.clone())
+    }
+
+    pub fn import(&self, secret: &str) -> Result<RootId, String> {
+        let none = || Err(format!("there is no Secret {secret} in the control plane's namespace"));
+        self.secrets.get(secret).map_or_else(none, |known| known.import.clone())
+    }
+
+    pub fn put(&mut self, name: &str, known: Known, wrote: bool) {
+        if self.secrets.get(name).is_some_and(|before| is_older(&known.stamp, &before.stamp)) {
+            return;
+        }
+        self.secrets.insert(name.to_owned(), known);
+        if wrote {
+            self.wrote.insert(name.to_owned(), Instant::now());
+        } else {
+            self.wrote.remove(name);
+        }
+    }
+
+    pub fn remove(&mut self, name: &str, stamp: &Stamp) {
+        if self.secrets.get(name).is_some_and(|before| !is_older(stamp, &before.stamp)) {
+            self.secrets.remove(name);
+        }
+        self.wrote.remove(name);
+    }
+
+    pub fn keep(&mut self, listed: &BTreeSet<String>, since: Instant) {
+        self.wrote.retain(|_, at| *at >= since);
+        self.secrets.retain(|name, _| listed.contains(name) || self.wrote.contains_key(name));
+        self.listing = Listing::Complete;
+    }
+}
