@@ -7,16 +7,16 @@ use std::time::SystemTime;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hotcert_agent::tls::config::{ClientAuth, Configs};
-use hotcert_agent::tls::credential::{Credential, Material};
+use hotcert_agent::tls::credential::{Credential, LeafParts};
 use hotcert_agent::tls::identity::{Identity, Policy};
-use hotcert_agent::tls::reload::handshake_test::rehearse;
+use hotcert_agent::tls::reload::handshake_test::handshake_test;
 use hotcert_agent::tls::snapshot::{self, Delivery};
-use hotcert_agent::tls::source::Origin;
+use hotcert_agent::tls::source::SourceKind;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use zeroize::Zeroizing;
 
 /// A P-256 leaf under a P-256 root, as a Secret has them.
-fn material() -> Material {
+fn credential() -> Credential {
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -25,8 +25,8 @@ fn material() -> Material {
     let leaf = CertificateParams::new(vec!["payments.shop.svc".to_owned()]).unwrap();
     let leaf = leaf.signed_by(&key, &root).unwrap();
     let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
-    Material {
-        credential: Credential::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
+    Credential {
+        credential: LeafParts::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
         trust: part(root.pem()),
         revision: None,
         changed_at: None,
@@ -35,31 +35,31 @@ fn material() -> Material {
 }
 
 fn rotation(criterion: &mut Criterion) {
-    let (material, policy) = (material(), Policy::default());
+    let (credential, policy) = (credential(), Policy::default());
     let now = SystemTime::now();
-    let parse = || Identity::parse(&material, &policy, None, now).succeed(None).unwrap();
+    let parse = || Identity::parse(&credential, &policy, None, now).merge(None).unwrap();
     let identity = parse();
     let build = || Configs::build(&identity, ClientAuth::Require).unwrap();
     let configs = build();
     let mut group = criterion.benchmark_group("rotation");
-    group.bench_function("fingerprint", |bencher| bencher.iter(|| material.fingerprint()));
+    group.bench_function("fingerprint", |bencher| bencher.iter(|| credential.fingerprint()));
     group.bench_function("parse and validate", |bencher| bencher.iter(parse));
     group.bench_function("build the configurations", |bencher| bencher.iter(build));
-    group.bench_function("rehearse a handshake", |bencher| {
-        bencher.iter(|| rehearse(&identity, &configs, now).unwrap())
+    group.bench_function("handshake_test a handshake", |bencher| {
+        bencher.iter(|| handshake_test(&identity, &configs, now).unwrap())
     });
     group.finish();
 }
 
 fn connection(criterion: &mut Criterion) {
     let identity =
-        Identity::parse(&material(), &Policy::default(), None, SystemTime::now()).succeed(None).unwrap();
+        Identity::parse(&credential(), &Policy::default(), None, SystemTime::now()).merge(None).unwrap();
     let configs = Configs::build(&identity, ClientAuth::Require).unwrap();
     let (mut publisher, current) = snapshot::channel();
     publisher.publish(
         identity,
         configs,
-        Delivery { from: Origin::Volume, changed_at: None, written_at: None },
+        Delivery { from: SourceKind::Volume, changed_at: None, written_at: None },
     );
     criterion.bench_function("connection/read the snapshot", |bencher| {
         bencher.iter(|| black_box(&current).load().unwrap())

@@ -27,7 +27,7 @@ use probe::Probe;
 
 use crate::admin::health::Health;
 use crate::admin::metrics::Metrics;
-use crate::connection::limiter::Places;
+use crate::connection::limiter::Limiter;
 
 /// Probes and scrapers are few; more than this is somebody else, who should find it hard to crowd out
 /// a probe that waits for the app.
@@ -40,17 +40,17 @@ pub struct Admin {
     health: Health,
     metrics: Metrics,
     probes: Vec<Probe>,
-    places: Places,
+    limiter: Limiter,
 }
 
 impl Admin {
     pub fn new(health: Health, metrics: Metrics, probes: Vec<Probe>) -> Arc<Self> {
-        Arc::new(Self { health, metrics, probes, places: Places::new(MAX_CONNECTIONS) })
+        Arc::new(Self { health, metrics, probes, limiter: Limiter::new(MAX_CONNECTIONS) })
     }
 
     pub async fn connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
         let admin = &self;
-        self.places.hold(serve_http(socket, |request| async move { admin.answer(&request).await })).await;
+        self.limiter.hold(serve_http(socket, |request| async move { admin.answer(&request).await })).await;
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -1,14 +1,14 @@
 //! The hotcert agent: every pod's TLS identity rotates while it serves.
 //!
 //! ```text
-//! secret bytes ──► Material ──► Identity ──► TLS configs ──► Snapshot ═══► each connection loads it once
-//! volume           material     identity     tls             snapshot          inbound · outbound
+//! secret bytes ──► Credential ──► Identity ──► TLS configs ──► Snapshot ═══► each connection loads it once
+//! volume           credential     identity     tls             snapshot          inbound · outbound
 //!                                                                ╚══► Status ──► health, admin, metrics
 //! ```
 //!
-//! A certificate enters in [`volume`], is judged in [`identity`], tried out in [`rehearsal`], made
+//! A certificate enters in [`volume`], is judged in [`identity`], tried out in [`handshake_test`], made
 //! current by [`reload`] through [`snapshot`], and used in [`handshake`] (inbound, proof) and
-//! [`outbound`]. Connections that outlive the identity they were made under are in the [`ledger`].
+//! [`outbound`]. Connections that outlive the identity they were made under are in the [`tracker`].
 //! [`reload`] and the proxies do not know each other.
 
 pub mod admin;

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::backend::{Cluster, Desk, Directory};
-use self::session::{At, CommandError, Place, Session};
+use self::backend::{Backend, Cluster, Directory};
+use self::session::{At, BackendArgs, CommandError, Session};
 
 use crate::controller::{self, ControllerArgs};
 use crate::inject::{self, InjectArgs};
@@ -120,17 +120,17 @@ async fn run(command: &PersonCommand) -> Result<(), CommandError> {
     match &place.dir {
         Some(dir) => {
             let create = matches!(command, PersonCommand::Issue(_));
-            dispatch(Session { desk: Directory::open(dir, create)?, json }, command).await
+            dispatch(Session { backend: Directory::open(dir, create)?, json }, command).await
         }
         None => {
-            dispatch(Session { desk: Cluster::reach(place.kubeconfig.as_deref()).await?, json }, command)
+            dispatch(Session { backend: Cluster::reach(place.kubeconfig.as_deref()).await?, json }, command)
                 .await
         }
     }
 }
 
 impl PersonCommand {
-    fn place(&self) -> &Place {
+    fn place(&self) -> &BackendArgs {
         match self {
             Self::Status(At { place, .. })
             | Self::Issue(At { place, .. })
@@ -144,7 +144,7 @@ impl PersonCommand {
     }
 }
 
-async fn dispatch<D: Desk>(mut session: Session<D>, command: &PersonCommand) -> Result<(), CommandError> {
+async fn dispatch<D: Backend>(mut session: Session<D>, command: &PersonCommand) -> Result<(), CommandError> {
     match command {
         PersonCommand::Status(At { args, .. }) => status::run(&mut session, args).await,
         PersonCommand::Issue(At { args, .. }) => ask::issue(&mut session, args).await,

@@ -34,8 +34,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotcert_agent::connection::listener::{BindError, Bound};
-use hotcert_agent::connection::tracker::{Ledger, Limits};
-use hotcert_agent::runtime::self_check::{self, Dial};
+use hotcert_agent::connection::tracker::{ConnectionTracker, Limits};
+use hotcert_agent::runtime::self_check::{self, SelfCheckTarget};
 use hotcert_agent::runtime::shutdown::{Signals, Stopper, stop};
 use hotcert_agent::tls::config::ClientAuth;
 use hotcert_agent::tls::credential::Layout;
@@ -43,7 +43,7 @@ use hotcert_agent::tls::identity::Policy;
 use hotcert_agent::tls::reload::status::Status as ReloadStatus;
 use hotcert_agent::tls::reload::{self, Reload};
 use hotcert_agent::tls::snapshot::{self, Publisher};
-use hotcert_agent::tls::source::kubernetes::{Follow, SecretRef};
+use hotcert_agent::tls::source::kubernetes::{SecretRef, SecretWatcher};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -52,7 +52,7 @@ use admin::Admin;
 pub use args::ControllerArgs;
 use args::Settings;
 use health::{Health, Status};
-use leader::Issuing;
+use leader::LeaderLoop;
 use metrics::{Counts, Metrics};
 use notifications::Notifying;
 use webhook::Webhook;
@@ -131,10 +131,10 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     };
     let issuing_counts = crate::runtime::reconcile::Counts::default();
     let store = Arc::new(KubernetesStore::start(client.clone(), namespace.clone(), settings.nudge, RECHECK));
-    let outside = (notifying.courier(), notifying.porter());
+    let outside = (notifying.dispatcher(), notifying.external_sync());
     let counted = issuing_counts.clone();
     let issuing =
-        Issuing::new(client.clone(), &namespace, Arc::clone(&store), outside, settings.nudge, counted);
+        LeaderLoop::new(client.clone(), &namespace, Arc::clone(&store), outside, settings.nudge, counted);
     let mut metrics = Metrics::new(&counts, &issuing_counts, &reload_status);
     metrics.register(|registry| notifying.register(registry));
     let leading = issuing.leading.clone();
@@ -199,11 +199,11 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     let (close, open) = stop();
     let (end, not_ended) = stop();
     let webhook = Webhook::new(current, settings.agent_image.clone(), sidecar, counts, not_ended);
-    let dial = Dial::Inbound(webhook_listener.dial_address());
+    let dial = SelfCheckTarget::Inbound(webhook_listener.dial_address());
     let serving = Arc::clone(&webhook);
     listen(webhook_listener)?
         .serve(&here, &open, move |socket, from| Arc::clone(&serving).connection(socket, from));
-    tokio::spawn(self_check::run(unseen, dial, reload_status, unused_ledger()));
+    tokio::spawn(self_check::run(unseen, dial, reload_status, unused_tracker()));
 
     tokio::select! {
         () = signals.next() => {}
@@ -265,7 +265,7 @@ fn reload(
     let secret = SecretRef { namespace: Some(namespace), name: webhook_certificate::SECRET.into() };
     Reload {
         volume: None,
-        secret: Some(Follow { secret, layout: Layout::default(), kubeconfig, silence: SILENCE }),
+        secret: Some(SecretWatcher { secret, layout: Layout::default(), kubeconfig, silence: SILENCE }),
         policy: Policy { public_server: true, serves: true, ..Policy::default() },
         client_auth: ClientAuth::None,
         poll: POLL,
@@ -275,9 +275,9 @@ fn reload(
 }
 
 /// The self-check asks it whether there is room; the webhook keeps room for itself.
-fn unused_ledger() -> Ledger {
+fn unused_tracker() -> ConnectionTracker {
     let never = Duration::MAX;
-    Ledger::new(Limits {
+    ConnectionTracker::new(Limits {
         max_connections: usize::MAX,
         idle: never,
         max_age: never,

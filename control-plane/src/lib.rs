@@ -21,9 +21,9 @@
 //! | [`commands`] | what a person asks |
 //! | [`prove`] | what a pod serves and whom it lets in, by handshake |
 //! | [`inject`] | a pod with the agent in it |
-//! | [`telling`], [`courier`] | what there is to tell, and who brings it |
+//! | [`telling`], [`dispatcher`] | what there is to tell, and who brings it |
 //! | [`receiver`], [`notice`] | what others tell, and what it means |
-//! | [`manager`], [`porter`] | certificates that are kept outside as well, and who fetches and brings them |
+//! | [`manager`], [`external_sync`] | certificates that are kept outside as well, and who fetches and brings them |
 //! | [`book`] | what is on its way to outside, and when it is tried again |
 //! | [`notifications`] | the settings of both; [`signature`], how they are signed; [`web`], requests to outside |
 //! | [`controller`] | the program that runs in the cluster |

@@ -27,15 +27,15 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use lifecycle::Step;
-pub use notifications::Delivery;
-pub use rollover::Hold;
+pub use notifications::PendingNotification;
+pub use rollover::Blocker;
 use rollover::Member;
-pub use sync::{Errand, Occasion, Task};
+pub use sync::{SyncAction, SyncTask, Trigger};
 
 use crate::api::resource::{AuthorityStatus, CertificateStatus};
 use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
 use crate::pki::keyring::{Phase, RootId};
-use crate::planner::observed::{Fingerprint, ObjectName, Observed, Stamp};
+use crate::planner::observed::{Fingerprint, ObjectName, Observed, ResourceVersion};
 use serving::Users;
 
 /// All that follows from a look.
@@ -49,11 +49,11 @@ pub struct Plan {
     /// Pods to shake hands with, and under which roots.
     pub prove: Vec<Prove>,
     /// What is owed to whom, and what arrived and is not written down yet.
-    pub deliver: Vec<Delivery>,
+    pub deliver: Vec<PendingNotification>,
     /// How many of them to whom.
     owed: BTreeMap<String, usize>,
     /// What is to be done with managers outside, and what is done and not written down yet.
-    pub errands: Vec<Errand>,
+    pub sync_tasks: Vec<SyncTask>,
     /// What is worth a look earlier than something changes.
     pub wake_at: Option<SystemTime>,
 }
@@ -63,8 +63,8 @@ pub enum Action {
     /// `over` is the keyring's stamp; `None` where there is none.
     Authority {
         authority: String,
-        turn: Turn,
-        over: Option<Stamp>,
+        transition: Transition,
+        over: Option<ResourceVersion>,
     },
     /// Sign a leaf and keep it as this version. It is not served yet.
     Issue {
@@ -91,7 +91,7 @@ pub enum Action {
         bundle_of: Option<u64>,
         request: String,
     },
-    /// Write the target Secret: the leaf of this version with these roots. Overtaken as well if these are
+    /// Write the target Secret: the leaf of this version with these roots. Conflict as well if these are
     /// no longer the trusted roots of the keyring that the bundle is read from. A version that has its own
     /// bundle is written with that.
     Publish {
@@ -101,7 +101,7 @@ pub enum Action {
         roots: Vec<RootId>,
         revision: u64,
         /// What it is written over; `None` where there is no such Secret.
-        over: Option<Stamp>,
+        over: Option<ResourceVersion>,
     },
     Prune {
         certificate: ObjectName,
@@ -123,7 +123,7 @@ pub enum Action {
 
 /// A step of an authority.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Turn {
+pub enum Transition {
     /// The first root: the imported one, or a new one.
     Create {
         settings: Box<AuthoritySettings>,
@@ -219,35 +219,36 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
         let member = Member { name, certificate, secret, valid: judged.is_some() };
         members.entry(&certificate.spec.authority).or_default().push(member);
     }
-    let mut standings = BTreeMap::new();
+    let mut authority_plans = BTreeMap::new();
     for (name, judged) in authorities {
         let authority = &observed.authorities[name];
         let members = members.get(name).map_or(&[][..], Vec::as_slice);
-        standings.insert(name, rollover::plan(observed, (name, authority), judged, members, now, &mut plan));
+        authority_plans
+            .insert(name, rollover::plan(observed, (name, authority), judged, members, now, &mut plan));
     }
     let users = Users::of(observed);
     for (name, certificate) in &observed.certificates {
-        let standing = standings.get(certificate.spec.authority.as_str());
-        let mut course = match fetched.get(name) {
+        let authority_plan = authority_plans.get(certificate.spec.authority.as_str());
+        let mut certificate_plan = match fetched.get(name) {
             Some(settings) => sync::fetched(&observed.outside, name, certificate, settings, now, &mut plan),
-            None => lifecycle::plan(name, certificate, settings.get(name), standing, now, &mut plan),
+            None => lifecycle::plan(name, certificate, settings.get(name), authority_plan, now, &mut plan),
         };
         if certificate.spec.manager.is_some() {
             // Also while nothing can be done: what is known of it is not forgotten.
-            course.imported.clone_from(&certificate.status.imported);
+            certificate_plan.imported.clone_from(&certificate.status.imported);
         }
         if let Some(Ok(settings)) = settings.get(name) {
             let step = Step { name, certificate, now };
-            sync::brought(&observed.outside, &step, settings, &mut course, &mut plan);
+            sync::brought(&observed.outside, &step, settings, &mut certificate_plan, &mut plan);
         }
         if let Some(why) = observed.failing.get(&name.to_string()) {
-            course.problem.get_or_insert_with(|| ("Failing", why.clone()));
+            certificate_plan.problem.get_or_insert_with(|| ("Failing", why.clone()));
         }
-        let served = serving::plan(&users, name, certificate, &course, now, &mut plan);
-        status::certificate(observed, (name, certificate), &course, served, now, &mut plan);
+        let served = serving::plan(&users, name, certificate, &certificate_plan, now, &mut plan);
+        status::certificate(observed, (name, certificate), &certificate_plan, served, now, &mut plan);
     }
-    for (name, standing) in &standings {
-        status::authority(observed, name, standing, now, &mut plan);
+    for (name, authority_plan) in &authority_plans {
+        status::authority(observed, name, authority_plan, now, &mut plan);
     }
     for (name, foreign) in &observed.foreign {
         notifications::foreign(observed, name, foreign, now, &mut plan);
@@ -289,14 +290,14 @@ impl Action {
     /// The word for it in logs and metrics.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Authority { turn, .. } => match turn {
-                Turn::Create { .. } => "create_root",
-                Turn::Begin { .. } => "begin_rollover",
-                Turn::Advance { .. } => "advance_rollover",
-                Turn::Reverse { .. } => "reverse_rollover",
-                Turn::Exempt { .. } => "override",
-                Turn::Remove { .. } => "remove_root",
-                Turn::Answer { .. } => "answer",
+            Self::Authority { transition, .. } => match transition {
+                Transition::Create { .. } => "create_root",
+                Transition::Begin { .. } => "begin_rollover",
+                Transition::Advance { .. } => "advance_rollover",
+                Transition::Reverse { .. } => "reverse_rollover",
+                Transition::Exempt { .. } => "override",
+                Transition::Remove { .. } => "remove_root",
+                Transition::Answer { .. } => "answer",
             },
             Self::Issue { .. } => "issue",
             Self::Keep { .. } => "keep",

@@ -21,9 +21,9 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use client::{Client, Clients};
-pub use handshake::VisitError;
-use handshake::{Said, Visit};
-pub use schedule::{AT_ONCE, ProofBook};
+pub use handshake::ProbeError;
+use handshake::{Probe, ProofReport};
+pub use schedule::{AT_ONCE, ProofSchedule};
 
 use crate::pki::authority::AuthorityError;
 use crate::pki::keyring::{Keyring, RootId};
@@ -45,7 +45,7 @@ pub enum ProveError {
     #[error("the client certificate under the root {root} is of no use: {cause}")]
     Unusable { root: RootId, cause: String },
     #[error(transparent)]
-    Visit(#[from] VisitError),
+    Probe(#[from] ProbeError),
     #[error("it changed its leaf while it was asked; it will be asked again")]
     Changed,
 }
@@ -124,15 +124,15 @@ impl Trial {
         let deadline = Instant::now() + WITHIN;
         let mut shown: Option<Shown> = None;
         for (root, client) in self.clients {
-            let Visit { leaf_sha256, said } = handshake::visit(address, client, deadline).await?;
+            let Probe { leaf_sha256, said } = handshake::visit(address, client, deadline).await?;
             let shown =
                 shown.get_or_insert_with(|| Shown { leaf_sha256: leaf_sha256.clone(), ..Shown::default() });
-            let agrees = |said: &Said| said.leaf_sha256 == leaf_sha256;
+            let agrees = |said: &ProofReport| said.leaf_sha256 == leaf_sha256;
             if shown.leaf_sha256 != leaf_sha256 || !said.as_ref().is_none_or(agrees) {
                 return Err(ProveError::Changed);
             }
             shown.lets_in.insert(root, said.is_some());
-            if let Some(Said { connections_under, .. }) = said {
+            if let Some(ProofReport { connections_under, .. }) = said {
                 let counts = connections_under.into_iter().map(|(root, count)| (RootId(root), count));
                 shown.connections_under = counts.filter(|(root, _)| self.known.contains(root)).collect();
             }

@@ -2,7 +2,7 @@
 //! ([`Store::observe`]) and written to, one object a write; it decides nothing.
 //!
 //! Every write says what it is written over. If that is no longer there, because somebody else wrote
-//! since the look, the store refuses it with [`StoreError::Overtaken`], and whoever planned it looks
+//! since the look, the store refuses it with [`StoreError::Conflict`], and whoever planned it looks
 //! again. So two writers, or one that crashed and came back, do no harm to each other.
 
 pub mod directory;
@@ -19,7 +19,7 @@ use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
 use crate::pki::keyring::{Keyring, RootId};
-use crate::planner::observed::{Look, ObjectName, Observed, Stamp};
+use crate::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
 
 pub trait Store: Send + Sync + 'static {
     /// Everything but the pods (`Observed::pods` is empty).
@@ -27,38 +27,38 @@ pub trait Store: Send + Sync + 'static {
 
     /// The pods of these namespaces that mount Secrets of ours; what fails for one namespace is said in
     /// its look. Proofs are none of a store's business: `Pod::proof` is `None`.
-    fn pods(&self, namespaces: &BTreeSet<String>) -> impl Future<Output = BTreeMap<String, Look>> + Send;
+    fn pods(&self, namespaces: &BTreeSet<String>) -> impl Future<Output = BTreeMap<String, PodList>> + Send;
 
     /// With its keys.
     fn keyring(
         &self,
         authority: &str,
-    ) -> impl Future<Output = Result<Option<(Keyring, Stamp)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<(Keyring, ResourceVersion)>, StoreError>> + Send;
 
     /// Writes the whole keyring over the one with this stamp; `None` creates it.
     fn put_keyring(
         &self,
         authority: &str,
         keyring: &Keyring,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// A root that somebody put there to be imported: certificate and key, PEM.
     fn import(&self, secret: &str) -> impl Future<Output = Result<ImportedPem, StoreError>> + Send;
 
-    /// Keeps a version for good. Refused as overtaken if there is one of this number.
+    /// Keeps a version for good. Refused as conflict if there is one of this number.
     fn keep(
         &self,
         certificate: &ObjectName,
         version: u64,
-        kept: &Kept,
+        kept: &StoredVersion,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     fn kept(
         &self,
         certificate: &ObjectName,
         version: u64,
-    ) -> impl Future<Output = Result<Kept, StoreError>> + Send;
+    ) -> impl Future<Output = Result<StoredVersion, StoreError>> + Send;
 
     /// Forgets a version; it is no error if there is none.
     fn prune(
@@ -73,7 +73,7 @@ pub trait Store: Send + Sync + 'static {
         certificate: &ObjectName,
         secret: &str,
         contents: &Contents,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Has the pod look at its volume at once.
@@ -92,13 +92,13 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Leaves what somebody outside says of an object with it, as the request `notice`: an id and words.
-    fn notice(&self, about: &About, text: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn notice(&self, about: &ObjectRef, text: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns when something may be different from the last look, or was when it was called.
     fn changed(&self) -> impl Future<Output = ()> + Send;
 
     /// Tells a person what happened to an object. It may get lost: what matters is in the status.
-    fn tell(&self, news: &News) -> impl Future<Output = ()> + Send;
+    fn tell(&self, news: &EventRecord) -> impl Future<Output = ()> + Send;
 }
 
 /// What a person does to the objects by a command.
@@ -107,19 +107,19 @@ pub trait Editor: Send + Sync + 'static {
     /// `text` an id and words. It replaces an earlier one of that verb.
     fn ask(
         &self,
-        about: &About,
+        about: &ObjectRef,
         verb: &str,
         text: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Refused as overtaken if there is one of this name.
+    /// Refused as conflict if there is one of this name.
     fn create_authority(
         &self,
         name: &str,
         spec: &CertificateAuthoritySpec,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Refused as overtaken if there is one of this name.
+    /// Refused as conflict if there is one of this name.
     fn create_certificate(
         &self,
         name: &ObjectName,
@@ -129,7 +129,7 @@ pub trait Editor: Send + Sync + 'static {
 
 /// A version with its key.
 #[derive(Clone)]
-pub struct Kept {
+pub struct StoredVersion {
     /// PEM, leaf first.
     pub certificate: String,
     /// PKCS#8, PEM.
@@ -167,8 +167,8 @@ pub struct ImportedPem {
 
 /// Something that a person should know.
 #[derive(Clone, Debug)]
-pub struct News {
-    pub about: About,
+pub struct EventRecord {
+    pub about: ObjectRef,
     pub warning: bool,
     /// One word in CamelCase.
     pub reason: &'static str,
@@ -176,16 +176,16 @@ pub struct News {
 }
 
 #[derive(Clone, Debug)]
-pub enum About {
+pub enum ObjectRef {
     Authority(String),
     Certificate(ObjectName),
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Look again.
+    /// PodList again.
     #[error("somebody else wrote {0} first")]
-    Overtaken(String),
+    Conflict(String),
     /// What is asked for is not there.
     #[error("there is no {0}")]
     Missing(String),
@@ -200,7 +200,7 @@ pub enum StoreError {
 impl StoreError {
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Overtaken(_) => "overtaken",
+            Self::Conflict(_) => "conflict",
             Self::Missing(_) => "missing",
             Self::Malformed { .. } => "malformed",
             Self::Failed { .. } => "failed",
@@ -208,9 +208,9 @@ impl StoreError {
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for StoredVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept")
+        f.debug_struct("StoredVersion")
             .field("root", &self.root)
             .field("created_at", &self.created_at)
             .finish_non_exhaustive()

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hotcert::api::resource::{AuthorityStatus, CertificateStatus};
 use hotcert::pki::keyring::Keyring;
-use hotcert::planner::observed::{Look, ObjectName, Observed, Stamp};
-use hotcert::store::{About, Contents, ImportedPem, Kept, News, Store, StoreError};
+use hotcert::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
+use hotcert::store::{Contents, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 
 pub struct Dying<S> {
     store: Arc<S>,
@@ -76,11 +76,11 @@ impl<S: Store> Store for Dying<S> {
         self.alive(self.store.observe()).await
     }
 
-    async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, Look> {
+    async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, PodList> {
         self.store.pods(namespaces).await
     }
 
-    async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, Stamp)>, StoreError> {
+    async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, ResourceVersion)>, StoreError> {
         self.alive(self.store.keyring(authority)).await
     }
 
@@ -88,7 +88,7 @@ impl<S: Store> Store for Dying<S> {
         &self,
         authority: &str,
         keyring: &Keyring,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> Result<(), StoreError> {
         self.write(self.store.put_keyring(authority, keyring, over)).await
     }
@@ -97,11 +97,16 @@ impl<S: Store> Store for Dying<S> {
         self.alive(self.store.import(secret)).await
     }
 
-    async fn keep(&self, certificate: &ObjectName, version: u64, kept: &Kept) -> Result<(), StoreError> {
+    async fn keep(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        kept: &StoredVersion,
+    ) -> Result<(), StoreError> {
         self.write(self.store.keep(certificate, version, kept)).await
     }
 
-    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<Kept, StoreError> {
+    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
         self.alive(self.store.kept(certificate, version)).await
     }
 
@@ -114,7 +119,7 @@ impl<S: Store> Store for Dying<S> {
         certificate: &ObjectName,
         secret: &str,
         contents: &Contents,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> Result<(), StoreError> {
         self.write(self.store.publish(certificate, secret, contents, over)).await
     }
@@ -123,7 +128,7 @@ impl<S: Store> Store for Dying<S> {
         self.write(self.store.nudge(pod, revision)).await
     }
 
-    async fn notice(&self, about: &About, text: &str) -> Result<(), StoreError> {
+    async fn notice(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
         self.write(self.store.notice(about, text)).await
     }
 
@@ -143,7 +148,7 @@ impl<S: Store> Store for Dying<S> {
         self.store.changed().await;
     }
 
-    async fn tell(&self, news: &News) {
+    async fn tell(&self, news: &EventRecord) {
         if !self.is_dead() {
             self.store.tell(news).await;
         }

@@ -23,9 +23,10 @@ use hotcert::pki::authority::{Authority, Leaf};
 use hotcert::pki::keyring::{Keyring, RootId, State};
 use hotcert::pki::x509_facts;
 use hotcert::planner::observed::{
-    self, Certificate, Fingerprint, Held, ObjectName, Observed, Publication, Published, Request, Ring, Stamp,
+    self, Certificate, Fingerprint, KeyringState, KeyringView, ObjectName, Observed, Publication, Published,
+    Request, ResourceVersion,
 };
-use hotcert::store::{About, Contents, Editor, Kept, Store, StoreError};
+use hotcert::store::{Contents, Editor, ObjectRef, Store, StoreError, StoredVersion};
 pub use keyrings::*;
 pub use objects::*;
 pub use secrets::*;
@@ -127,8 +128,8 @@ fn moment() -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(since.as_millis()).unwrap())
 }
 
-fn kept(root: &Authority, leaf: &Leaf) -> Kept {
-    Kept {
+fn kept(root: &Authority, leaf: &Leaf) -> StoredVersion {
+    StoredVersion {
         certificate: leaf.certificate_pem.clone(),
         key: leaf.key_pem.clone(),
         root: RootId::of(root),
@@ -154,7 +155,7 @@ fn contents(root: &Authority, leaf: &Leaf, revision: u64) -> Contents {
 
 #[track_caller]
 fn overtaken(result: Result<(), StoreError>) {
-    assert!(matches!(result, Err(StoreError::Overtaken(_))), "{result:?}");
+    assert!(matches!(result, Err(StoreError::Conflict(_))), "{result:?}");
 }
 
 #[track_caller]
@@ -183,9 +184,9 @@ async fn seen_authority<S: Store>(
     seen(store, name, |seen| seen.authorities.get(name).filter(|authority| fits(authority)).cloned()).await
 }
 
-async fn seen_ring<S: Store>(store: &S, name: &str, fits: impl Fn(&Ring) -> bool) -> Ring {
+async fn seen_ring<S: Store>(store: &S, name: &str, fits: impl Fn(&KeyringView) -> bool) -> KeyringView {
     let ring = |seen: &Observed| match &seen.authorities.get(name)?.keyring {
-        Held::Ring(ring) if fits(ring) => Some(ring.clone()),
+        KeyringState::KeyringView(ring) if fits(ring) => Some(ring.clone()),
         _ => None,
     };
     seen(store, name, ring).await

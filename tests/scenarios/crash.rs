@@ -9,12 +9,12 @@ use hotcert::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, ServiceCertificate, ServiceCertificateSpec,
 };
 use hotcert::pki::preflight;
-use hotcert::planner::observed::{Held, ObjectName, Published};
+use hotcert::planner::observed::{KeyringState, ObjectName, Published};
 use hotcert::probe::{PROBER, Prober};
 use hotcert::runtime::reconcile::{Counts, Reconciler};
 use hotcert::store::directory::DirectoryStore;
 use hotcert::store::kubernetes::KubernetesStore;
-use hotcert::store::{About, Editor, Store};
+use hotcert::store::{Editor, ObjectRef, Store};
 use k8s_openapi::api::core::v1::Secret;
 use kit::DEADLINE;
 use kit::dying::{Death, Dying};
@@ -60,10 +60,10 @@ impl Cast {
         ObjectName::new(NAMESPACE, format!("mtls-local-{service}"))
     }
 
-    fn about(&self, request: &str) -> About {
+    fn about(&self, request: &str) -> ObjectRef {
         match request {
-            "rollover" => About::Authority(self.authority.clone()),
-            _ => About::Certificate(Self::certificate(&self.services[0])),
+            "rollover" => ObjectRef::Authority(self.authority.clone()),
+            _ => ObjectRef::Certificate(Self::certificate(&self.services[0])),
         }
     }
 
@@ -89,7 +89,9 @@ impl Cast {
 
     async fn assert_done(&self, store: &impl Store) {
         let look = store.observe().await.unwrap();
-        let Held::Ring(ring) = &look.authorities[&self.authority].keyring else { panic!("a keyring") };
+        let KeyringState::KeyringView(ring) = &look.authorities[&self.authority].keyring else {
+            panic!("a keyring")
+        };
         assert!(ring.state.rollover().is_none(), "{:?}", ring.state);
         assert_eq!(
             (ring.roots.len(), ring.state.past.len()),
@@ -125,13 +127,15 @@ async fn work<S: Store>(store: &Arc<Dying<S>>) {
 }
 
 /// Until a look shows what a person asked for.
-async fn hear(store: &impl Store, about: &About, verb: &str) {
+async fn hear(store: &impl Store, about: &ObjectRef, verb: &str) {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let look = store.observe().await.unwrap();
         let requests = match about {
-            About::Authority(name) => look.authorities.get(name).map(|authority| &authority.requests),
-            About::Certificate(name) => look.certificates.get(name).map(|certificate| &certificate.requests),
+            ObjectRef::Authority(name) => look.authorities.get(name).map(|authority| &authority.requests),
+            ObjectRef::Certificate(name) => {
+                look.certificates.get(name).map(|certificate| &certificate.requests)
+            }
         };
         if requests.is_some_and(|requests| requests.contains_key(verb)) {
             return;

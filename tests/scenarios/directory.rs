@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use hotcert::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
 use hotcert::planner::observed::{ObjectName, Published};
 use hotcert::store::directory::DirectoryStore;
-use hotcert::store::{About, Contents, Editor, Store as _, StoreError};
+use hotcert::store::{Contents, Editor, ObjectRef, Store as _, StoreError};
 use kit::agent::Launch;
 use kit::echo::Echo;
 use kit::pki::{self, Pair};
@@ -32,7 +32,7 @@ impl Directory {
 }
 
 impl Editor for Directory {
-    async fn ask(&self, about: &About, verb: &str, text: &str) -> Result<(), StoreError> {
+    async fn ask(&self, about: &ObjectRef, verb: &str, text: &str) -> Result<(), StoreError> {
         self.store.ask(about, verb, text).await
     }
 

@@ -10,9 +10,11 @@ use hotcert::api::resource::{
 };
 use hotcert::pki::authority::{Authority, AuthorityRequest, LeafRequest};
 use hotcert::pki::keyring::{Keyring, RootId};
-use hotcert::planner::observed::{Certificate, Held, ObjectName, Observed, Publication, Published, Stamp};
+use hotcert::planner::observed::{
+    Certificate, KeyringState, ObjectName, Observed, Publication, Published, ResourceVersion,
+};
 use hotcert::store::kubernetes::KubernetesStore;
-use hotcert::store::{About, Contents, Kept, News, Store as _, StoreError};
+use hotcert::store::{Contents, EventRecord, ObjectRef, Store as _, StoreError, StoredVersion};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kit::client::both;
 use kit::kube::{Account, ApiServer, SYSTEM};
@@ -124,7 +126,7 @@ fn root() -> Authority {
     Authority::create(&request, SystemTime::now()).unwrap()
 }
 
-fn kept(root: &Authority) -> Kept {
+fn kept(root: &Authority) -> StoredVersion {
     let request = LeafRequest {
         common_name: "payments".into(),
         dns_names: vec!["payments.shop.svc".into()],
@@ -132,7 +134,7 @@ fn kept(root: &Authority) -> Kept {
         ..LeafRequest::default()
     };
     let leaf = root.issue(&request, SystemTime::now()).unwrap();
-    Kept {
+    StoredVersion {
         certificate: leaf.certificate_pem,
         key: leaf.key_pem,
         root: RootId::of(root),
@@ -144,7 +146,7 @@ fn kept(root: &Authority) -> Kept {
     }
 }
 
-fn contents(kept: &Kept, root: &Authority, revision: u64) -> Contents {
+fn contents(kept: &StoredVersion, root: &Authority, revision: u64) -> Contents {
     Contents {
         certificate: kept.certificate.clone(),
         key: kept.key.clone(),
@@ -157,7 +159,7 @@ fn contents(kept: &Kept, root: &Authority, revision: u64) -> Contents {
 
 #[track_caller]
 fn overtaken<T: std::fmt::Debug>(result: Result<T, StoreError>) {
-    assert!(matches!(result, Err(StoreError::Overtaken(_))), "{result:?}");
+    assert!(matches!(result, Err(StoreError::Conflict(_))), "{result:?}");
 }
 
 #[test]
@@ -237,11 +239,11 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
 
     // An Event may get lost, while the API server still learns of the right to write one.
     let about = [
-        (About::Certificate(payments()), "shop", "servicecertificate"),
-        (About::Authority("root-prod-shop".into()), "default", "certificateauthority"),
+        (ObjectRef::Certificate(payments()), "shop", "servicecertificate"),
+        (ObjectRef::Authority("root-prod-shop".into()), "default", "certificateauthority"),
     ];
     for (about, namespace, kind) in about {
-        let news = News { about, warning: true, reason: "Late", message: "nobody serves it".into() };
+        let news = EventRecord { about, warning: true, reason: "Late", message: "nobody serves it".into() };
         until("the event", || {
             cluster.server.run(cluster.store.tell(&news));
             let shown = kubectl(&cluster.server, &["get", "events", "-n", namespace], "");
@@ -297,14 +299,16 @@ fn a_keyring_is_a_secret_of_its_own_kind_and_is_not_written_over_when_it_is_spoi
     };
     state(b"{}");
     let why = cluster.until("an unreadable keyring", |observed| match held(&observed) {
-        Held::Unreadable(why) => Some(why),
+        KeyringState::Unreadable(why) => Some(why),
         _ => None,
     });
     assert!(why.contains("hotcert-ca-root-prod-shop") && why.contains("state.json"), "{why}");
     let malformed = run.run(store.keyring(name));
     assert!(matches!(malformed, Err(StoreError::Malformed { .. })), "{malformed:?}");
     state(&object.data.unwrap()["state.json"].0);
-    cluster.until("the keyring back", |observed| matches!(held(&observed), Held::Ring(_)).then_some(()));
+    cluster.until("the keyring back", |observed| {
+        matches!(held(&observed), KeyringState::KeyringView(_)).then_some(())
+    });
 
     let wanted = Patch::Merge(json!({"spec": {"import": {"secretName": "own-root"}}}));
     run.run(Api::<CertificateAuthority>::all(run.admin()).patch(name, &PatchParams::default(), &wanted))
@@ -334,7 +338,7 @@ fn versions_cannot_be_changed_and_a_target_is_mended_but_for_what_others_wrote_b
     let nobody = run.run(store.keep(&ObjectName::new("shop", "mtls-prod-nobody"), 1, &version));
     assert!(matches!(nobody, Err(StoreError::Missing(_))), "{nobody:?}");
 
-    let publish = |revision: u64, over: Option<&Stamp>| {
+    let publish = |revision: u64, over: Option<&ResourceVersion>| {
         run.run(store.publish(&name, "payments-tls", &contents(&version, &root, revision), over))
     };
     publish(1, None).unwrap();

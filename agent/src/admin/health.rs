@@ -1,5 +1,5 @@
 //! Health: what is served, whether the pod is ready, and if not why; worked out from the snapshot,
-//! the status and the ledger when asked for. Holds no secrets.
+//! the status and the tracker when asked for. Holds no secrets.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,21 +8,21 @@ use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
 use crate::connection::tracker::Side;
-use crate::proxy::context::Plane;
+use crate::proxy::context::ProxyContext;
 use crate::tls::reload::status::{Proof, Refusal, Report, Source, Status};
 use crate::tls::snapshot::Snapshot;
-use crate::tls::source::kubernetes::{ApiState, Trouble};
+use crate::tls::source::kubernetes::{ApiState, WatchError};
 
 #[derive(Clone)]
 pub struct Health {
-    pub plane: Arc<Plane>,
+    pub context: Arc<ProxyContext>,
     pub status: Status,
 }
 
 impl Health {
     /// Why the pod is not ready; `None` if it is.
     pub fn unready(&self, now: SystemTime) -> Option<String> {
-        self.unready_by(&self.status.report(), self.plane.current.load().as_deref(), now)
+        self.unready_by(&self.status.report(), self.context.current.load().as_deref(), now)
     }
 
     fn unready_by(&self, report: &Report, snapshot: Option<&Snapshot>, now: SystemTime) -> Option<String> {
@@ -57,7 +57,7 @@ impl Health {
 
     pub fn json(&self, now: SystemTime) -> Value {
         let report = self.status.report();
-        let snapshot = self.plane.current.load();
+        let snapshot = self.context.current.load();
         let reason = self.unready_by(&report, snapshot.as_deref(), now);
         json!({
             "ready": reason.is_none(),
@@ -87,7 +87,7 @@ impl Health {
 
     /// What the proof listener tells: what is served, and what still runs under what was.
     pub fn proof_json(&self) -> Value {
-        let snapshot = self.plane.current.load();
+        let snapshot = self.context.current.load();
         let trust = snapshot.as_ref().and_then(|snapshot| snapshot.identity.trust.as_ref());
         json!({
             "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
@@ -95,14 +95,14 @@ impl Health {
             "trust_sha256": trust.map(|trust| &trust.sha256),
             "roots": trust.map(|trust| trust.roots.iter().map(|root| &root.sha256).collect::<Vec<_>>()),
             "connections": self.connections(snapshot.as_deref()),
-            "connections_under": trust.map(|trust| self.plane.ledger.under_each_root(trust)),
-            "connections_under_removed_roots": self.plane.ledger.under_removed_roots(),
+            "connections_under": trust.map(|trust| self.context.tracker.under_each_root(trust)),
+            "connections_under_removed_roots": self.context.tracker.under_removed_roots(),
         })
     }
 
     /// Inbound connections by generation.
     fn connections(&self, snapshot: Option<&Snapshot>) -> Value {
-        json!(self.plane.ledger.count(Side::Inbound, snapshot.map_or(0, |snapshot| snapshot.generation)))
+        json!(self.context.tracker.count(Side::Inbound, snapshot.map_or(0, |snapshot| snapshot.generation)))
     }
 }
 
@@ -128,7 +128,7 @@ fn source(source: &Source) -> Value {
     })
 }
 
-fn trouble(state: &ApiState) -> Option<&Trouble> {
+fn trouble(state: &ApiState) -> Option<&WatchError> {
     match state {
         ApiState::Lost(trouble) => Some(trouble),
         _ => None,

@@ -14,9 +14,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::admin::health::Health;
-use crate::connection::buffered_stream::Traffic;
+use crate::connection::buffered_stream::ByteCounters;
 use crate::connection::tracker::Side;
-use crate::proxy::context::{ByteLabels, Plane};
+use crate::proxy::context::{ByteLabels, ProxyContext};
 use crate::tls::source::kubernetes::ApiState;
 
 /// Roots that get a series each; a bundle with more is a mistake, not a reason for more series.
@@ -58,12 +58,12 @@ struct ConnectionLabels {
 }
 
 /// Bytes of both sides, to be registered and to be counted into.
-pub fn traffic() -> (Family<ByteLabels, Counter>, Traffic, Traffic) {
+pub fn traffic() -> (Family<ByteLabels, Counter>, ByteCounters, ByteCounters) {
     let family: Family<ByteLabels, Counter> = Family::default();
     let of = |side: Side| {
         let counter =
             |direction| family.get_or_create(&ByteLabels { side: side.as_str(), direction }).clone();
-        Traffic { received: counter("received"), sent: counter("sent") }
+        ByteCounters { received: counter("received"), sent: counter("sent") }
     };
     let (inbound, outbound) = (of(Side::Inbound), of(Side::Outbound));
     (family, inbound, outbound)
@@ -72,7 +72,7 @@ pub fn traffic() -> (Family<ByteLabels, Counter>, Traffic, Traffic) {
 impl Metrics {
     pub fn new(
         health: Health,
-        plane: &Arc<Plane>,
+        context: &Arc<ProxyContext>,
         bytes: Family<ByteLabels, Counter>,
         runtimes: Vec<tokio::runtime::Handle>,
     ) -> Self {
@@ -143,18 +143,18 @@ impl Metrics {
             "Times the watch on the Secret was lost or could not begin, by reason",
             metrics.health.status.api_failures.clone(),
         );
-        r.register("handshakes", "TLS handshakes by side and result", plane.handshakes.0.clone());
+        r.register("handshakes", "TLS handshakes by side and result", context.handshakes.0.clone());
         r.register(
             "connections_open",
             "Open TLS connections by side and the generation they were made under",
             metrics.connections.clone(),
         );
-        r.register("connections_closed", "Ended connections, and why", plane.ledger.closed().clone());
+        r.register("connections_closed", "Ended connections, and why", context.tracker.closed().clone());
         r.register("bytes", "Bytes carried over TLS connections, without TLS itself", bytes);
         r.register(
             "proxied_requests",
             "HTTP requests by side and class of status code",
-            plane.requests.family.clone(),
+            context.requests.family.clone(),
         );
         r.register(
             "peer_earliest_not_after_timestamp_seconds",
@@ -181,15 +181,15 @@ impl Metrics {
     }
 
     fn refresh(&self, now: SystemTime) {
-        let plane = &self.health.plane;
-        let snapshot = plane.current.load();
+        let context = &self.health.context;
+        let snapshot = context.current.load();
         self.ready.set(self.health.unready(now).is_none().into());
         self.tasks.set(self.runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks() as i64).sum());
-        set_or_leave_out(&self.peer_not_after, plane.peers.earliest_not_after().map(seconds));
+        set_or_leave_out(&self.peer_not_after, context.peers.earliest_not_after().map(seconds));
         let generation = snapshot.as_ref().map_or(0, |snapshot| snapshot.generation);
         self.generation.set(generation as i64);
         for side in [Side::Inbound, Side::Outbound] {
-            let count = plane.ledger.count(side, generation);
+            let count = context.tracker.count(side, generation);
             for (generation, count) in
                 [("current", count.current), ("previous", count.previous), ("older", count.older)]
             {

@@ -1,5 +1,5 @@
 //! The proof listener: mTLS from the same snapshot as everything else, on its own port, so that the
-//! control plane can shake hands with the pod itself and see what it serves and whom it trusts.
+//! control context can shake hands with the pod itself and see what it serves and whom it trusts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,34 +14,35 @@ use tracing::debug;
 use super::{MAX_CONNECTIONS, only_get, serve_http, text, typed};
 use crate::admin::health::Health;
 use crate::connection::handshake;
-use crate::connection::limiter::Places;
+use crate::connection::limiter::Limiter;
 
 pub struct ProofListener {
     health: Health,
-    places: Places,
+    limiter: Limiter,
 }
 
 impl ProofListener {
     pub fn new(health: Health) -> Arc<Self> {
-        Arc::new(Self { health, places: Places::new(MAX_CONNECTIONS) })
+        Arc::new(Self { health, limiter: Limiter::new(MAX_CONNECTIONS) })
     }
 
     pub async fn connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
-        self.places.hold(Box::pin(self.serve(socket, from))).await;
+        self.limiter.hold(Box::pin(self.serve(socket, from))).await;
     }
 
     async fn serve(&self, socket: TcpStream, from: SocketAddr) {
-        let plane = &self.health.plane;
-        let choose: handshake::Choose = |configs| configs.proof.as_ref();
-        match handshake::accept(socket, &plane.current, choose, &plane.peers, plane.timeouts.handshake).await
+        let context = &self.health.context;
+        let choose: handshake::SelectConfig = |configs| configs.proof.as_ref();
+        match handshake::accept(socket, &context.current, choose, &context.peers, context.timeouts.handshake)
+            .await
         {
-            Ok(accepted) if accepted.self_check => plane.handshakes.count("proof", "self_check"),
+            Ok(accepted) if accepted.self_check => context.handshakes.count("proof", "self_check"),
             Ok(accepted) => {
-                plane.handshakes.count("proof", "ok");
+                context.handshakes.count("proof", "ok");
                 serve_http(accepted.stream, |request| self.answer(request)).await;
             }
             Err(error) => {
-                plane.handshakes.count("proof", error.result());
+                context.handshakes.count("proof", error.result());
                 debug!(%from, %error, "proof handshake failed");
             }
         }

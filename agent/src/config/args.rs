@@ -88,7 +88,7 @@ pub struct RunArgs {
     /// Directory with the identity, usually a mounted Secret
     #[arg(long, env = "HOTCERT_IDENTITY", value_name = "DIR", help_heading = "Identity")]
     pub identity: Option<PathBuf>,
-    /// Follow this Secret through the Kubernetes API, which is faster than the volume; needs get, list
+    /// SecretWatcher this Secret through the Kubernetes API, which is faster than the volume; needs get, list
     /// and watch on it. While that works it is believed; --identity is then the start and the fallback
     #[arg(long, env = "HOTCERT_SECRET", value_name = "[NAMESPACE/]NAME", help_heading = "Identity")]
     pub secret: Option<String>,
@@ -123,7 +123,7 @@ pub struct RunArgs {
         env = "HOTCERT_INBOUND",
         value_delimiter = ',',
         value_name = "ROUTE",
-        help_heading = "Traffic"
+        help_heading = "ByteCounters"
     )]
     pub inbound: Vec<String>,
     /// Let in only peers with such a name: spiffe://DOMAIN/PATH or dns:NAME (may be repeated;
@@ -133,7 +133,7 @@ pub struct RunArgs {
         env = "HOTCERT_ALLOW",
         value_delimiter = ',',
         value_name = "PATTERN",
-        help_heading = "Traffic"
+        help_heading = "ByteCounters"
     )]
     pub allow: Vec<String>,
     /// [http:]LISTEN=HOST:PORT[#SAN]: carry what the app sends to LISTEN over mTLS to HOST, which
@@ -143,11 +143,11 @@ pub struct RunArgs {
         env = "HOTCERT_OUTBOUND",
         value_delimiter = ',',
         value_name = "ROUTE",
-        help_heading = "Traffic"
+        help_heading = "ByteCounters"
     )]
     pub outbound: Vec<String>,
     /// An HTTP proxy for the app that turns http://HOST:PORT/… into mTLS
-    #[arg(long, env = "HOTCERT_HTTP_PROXY", value_name = "LISTEN", help_heading = "Traffic")]
+    #[arg(long, env = "HOTCERT_HTTP_PROXY", value_name = "LISTEN", help_heading = "ByteCounters")]
     pub http_proxy: Option<String>,
     /// Where /livez, /readyz, /healthz and /metrics are served, without TLS
     #[arg(
@@ -155,7 +155,7 @@ pub struct RunArgs {
         env = "HOTCERT_ADMIN",
         default_value_t = format!("0.0.0.0:{ADMIN}"),
         value_name = "LISTEN",
-        help_heading = "Traffic"
+        help_heading = "ByteCounters"
     )]
     pub admin: String,
     /// PORT/PATH of the app on loopback: kubelet, which cannot reach it, asks the admin port for
@@ -165,20 +165,20 @@ pub struct RunArgs {
         env = "HOTCERT_PROBE",
         value_delimiter = ',',
         value_name = "PORT/PATH",
-        help_heading = "Traffic"
+        help_heading = "ByteCounters"
     )]
     pub probe: Vec<String>,
-    /// Where the control plane may see for itself what is served, with mTLS
+    /// Where the control context may see for itself what is served, with mTLS
     #[arg(
         long,
         env = "HOTCERT_PROOF",
         default_value_t = format!("0.0.0.0:{PROOF}"),
         value_name = "LISTEN",
-        help_heading = "Traffic"
+        help_heading = "ByteCounters"
     )]
     pub proof: String,
     /// Threads that carry traffic [default: half the CPUs it may use, 1 to 4]
-    #[arg(long, env = "HOTCERT_WORKERS", value_name = "N", help_heading = "Traffic")]
+    #[arg(long, env = "HOTCERT_WORKERS", value_name = "N", help_heading = "ByteCounters")]
     pub workers: Option<String>,
 
     /// TLS connections open at once [default: what the descriptor limit allows]

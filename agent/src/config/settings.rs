@@ -15,9 +15,9 @@ use crate::proxy::context::Timeouts;
 use crate::proxy::inbound::InboundRoute;
 use crate::proxy::outbound::OutboundRoute;
 use crate::tls::config::ClientAuth;
-use crate::tls::credential::{CredentialFiles, Layout};
+use crate::tls::credential::{Layout, LeafFiles};
 use crate::tls::identity::Policy;
-use crate::tls::source::kubernetes::{Follow, SecretRef};
+use crate::tls::source::kubernetes::{SecretRef, SecretWatcher};
 
 /// Descriptors kept for what is not a proxied connection.
 const SPARE_DESCRIPTORS: u64 = 128;
@@ -27,7 +27,7 @@ const MOST_WORKERS: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub identity: Option<PathBuf>,
-    pub secret: Option<Follow>,
+    pub secret: Option<SecretWatcher>,
     pub layout: Layout,
     pub policy: Policy,
     pub client_auth: ClientAuth,
@@ -60,7 +60,7 @@ impl Settings {
         let silence = errors.some_duration("--api-silence", &args.api_silence);
         let secret = given(&args.secret)
             .and_then(|text| errors.one("--secret", text.parse::<SecretRef>()))
-            .map(|secret| Follow {
+            .map(|secret| SecretWatcher {
                 secret,
                 layout: layout(&args.files),
                 kubeconfig: args.kubeconfig.clone(),
@@ -163,8 +163,8 @@ impl Settings {
 
 pub fn layout(args: &IdentityArgs) -> Layout {
     let credential = match given(&args.bundle_file) {
-        Some(file) => CredentialFiles::Bundle { file: file.to_owned() },
-        None => CredentialFiles::Pair { certificate: args.cert_file.clone(), key: args.key_file.clone() },
+        Some(file) => LeafFiles::Bundle { file: file.to_owned() },
+        None => LeafFiles::Pair { certificate: args.cert_file.clone(), key: args.key_file.clone() },
     };
     Layout { credential, trust: args.ca_file.clone() }
 }

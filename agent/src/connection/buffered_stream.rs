@@ -1,6 +1,6 @@
 //! Streams under and over TLS. `ReadAhead` lies under TLS and takes what the socket has in one
 //! call, where rustls would ask for 4 KiB at a time. `Metered` lies over it, counts, and ends when
-//! the ledger says so. Neither holds a buffer while nothing is in it.
+//! the tracker says so. Neither holds a buffer while nothing is in it.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::connection::tracker::{Connection, Order};
+use crate::connection::tracker::{CloseStage, Connection};
 
 /// As much as goes out as full TLS records in one call.
 pub const PLAIN_BYTES: usize = 4 * RECORD_BYTES;
@@ -149,26 +149,26 @@ impl AsyncWrite for ReadAhead {
 
 /// Bytes of one side, as the app sees them (without TLS).
 #[derive(Clone)]
-pub struct Traffic {
+pub struct ByteCounters {
     pub received: Counter,
     pub sent: Counter,
 }
 
-/// A stream that is in the ledger: it counts, and fails once the ledger has cut it.
+/// A stream that is in the tracker: it counts, and fails once the tracker has cut it.
 pub struct Metered<S> {
     stream: S,
     connection: Arc<Connection>,
-    traffic: Traffic,
+    traffic: ByteCounters,
 }
 
 impl<S> Metered<S> {
-    pub fn new(stream: S, connection: Arc<Connection>, traffic: Traffic) -> Self {
+    pub fn new(stream: S, connection: Arc<Connection>, traffic: ByteCounters) -> Self {
         Self { stream, connection, traffic }
     }
 
     fn check(&self, cx: &Context<'_>) -> io::Result<()> {
-        self.connection.wake_on_order(cx.waker());
-        if self.connection.ordered() == Order::Cut {
+        self.connection.wake_on_close(cx.waker());
+        if self.connection.close_stage() == CloseStage::Cut {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by the agent"));
         }
         Ok(())

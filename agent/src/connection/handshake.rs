@@ -64,12 +64,12 @@ pub enum HandshakeError {
 }
 
 /// Picks a listener's configuration out of a snapshot's.
-pub type Choose = fn(&Configs) -> Option<&Arc<ServerConfig>>;
+pub type SelectConfig = fn(&Configs) -> Option<&Arc<ServerConfig>>;
 
 pub async fn accept(
     socket: TcpStream,
     current: &Current,
-    choose: Choose,
+    choose: SelectConfig,
     peers: &Peers,
     deadline: Duration,
 ) -> Result<Accepted, HandshakeError> {
@@ -80,7 +80,7 @@ pub async fn accept(
         Err(_) => return Err(HandshakeError::TimedOut(deadline)),
     };
     let peer = match stream.get_ref().1.peer_certificates() {
-        Some(chain) => Some(peers.meet(chain).ok_or(HandshakeError::UnreadablePeer)?),
+        Some(chain) => Some(peers.intern(chain).ok_or(HandshakeError::UnreadablePeer)?),
         None => None,
     };
     Ok(Accepted { stream, snapshot, peer, self_check })
@@ -89,7 +89,7 @@ pub async fn accept(
 async fn shake_hands(
     socket: TcpStream,
     current: &Current,
-    choose: Choose,
+    choose: SelectConfig,
 ) -> Result<(TlsStream<ReadAhead>, Arc<Snapshot>, bool), HandshakeError> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), ReadAhead::new(socket)).await?;
     // Loaded as late as can be: a client that says hello after a swap gets the new leaf, however

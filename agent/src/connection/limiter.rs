@@ -1,4 +1,4 @@
-//! Places: a bounded number of those who have not shown yet what they are good for. A newcomer who
+//! Limiter: a bounded number of those who have not shown yet what they are good for. A newcomer who
 //! finds none takes the place of whoever has held one longest: an honest client is done in
 //! milliseconds, and one that holds on to its place to keep others out is the first to lose it.
 
@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-pub struct Places {
+pub struct Limiter {
     limit: usize,
     taken: Mutex<Taken>,
 }
@@ -20,7 +20,7 @@ struct Taken {
     holders: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
-impl Places {
+impl Limiter {
     pub fn new(limit: usize) -> Self {
         Self { limit: limit.max(1), taken: Mutex::default() }
     }
@@ -42,7 +42,7 @@ impl Places {
         self.lock().holders.len()
     }
 
-    fn take(&self) -> (Place<'_>, oneshot::Receiver<()>) {
+    fn take(&self) -> (Slot<'_>, oneshot::Receiver<()>) {
         let (sender, lost) = oneshot::channel();
         let mut taken = self.lock();
         if taken.holders.len() >= self.limit {
@@ -51,7 +51,7 @@ impl Places {
         let number = taken.next;
         taken.next += 1;
         taken.holders.push_back((number, sender));
-        (Place { places: self, number }, lost)
+        (Slot { limiter: self, number }, lost)
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -59,14 +59,14 @@ impl Places {
     }
 }
 
-struct Place<'a> {
-    places: &'a Places,
+struct Slot<'a> {
+    limiter: &'a Limiter,
     number: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let holders = &mut self.places.lock().holders;
+        let holders = &mut self.limiter.lock().holders;
         if let Ok(index) = holders.binary_search_by_key(&self.number, |(number, _)| *number) {
             holders.remove(index);
         }
@@ -81,15 +81,15 @@ mod tests {
 
     #[tokio::test]
     async fn newcomer_takes_the_place_of_the_one_who_holds_on_longest() {
-        let places = Places::new(2);
-        let (first, second) = (places.hold(pending::<()>()), places.hold(pending::<()>()));
+        let limiter = Limiter::new(2);
+        let (first, second) = (limiter.hold(pending::<()>()), limiter.hold(pending::<()>()));
         tokio::pin!(first, second);
         assert!(
             futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending()
         );
-        assert_eq!(places.hold(async { 7 }).await, Some(7));
+        assert_eq!(limiter.hold(async { 7 }).await, Some(7));
         assert_eq!(first.await, None);
         assert!(futures_util::poll!(&mut second).is_pending());
-        assert_eq!(places.taken(), 1);
+        assert_eq!(limiter.taken(), 1);
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use super::tracker::connection::{Entry, Kind, Order, Reason, Side};
-use super::tracker::{Book, Ledger, Limits, millis};
+use super::tracker::connection::{CloseStage, Entry, Protocol, Reason, Side};
+use super::tracker::{ConnectionTracker, Limits, TrackerState, millis};
 use crate::tls::snapshot::{Current, Snapshot};
 
 /// The resolution of every limit kept here.
@@ -16,7 +16,7 @@ const LINGER: Duration = Duration::from_secs(30);
 /// Before a certificate's not-after, connections made under it should be gone.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(30);
 
-impl Ledger {
+impl ConnectionTracker {
     /// Runs until dropped. Stands still while there is no connection.
     pub async fn sweep(self, mut current: Current) {
         let mut tick = tokio::time::interval(TICK);
@@ -43,13 +43,15 @@ impl Ledger {
     /// A new snapshot: connections whose peers it does not trust end, those under an older leaf
     /// will be asked to.
     pub(super) fn judge(&self, snapshot: Arc<Snapshot>) {
-        let mut book = self.book();
-        let before = book.judged_by.replace(Arc::clone(&snapshot));
+        let mut state = self.state();
+        let before = state.judged_by.replace(Arc::clone(&snapshot));
         let same_leaf = |before: &Arc<Snapshot>| before.identity.leaf.same_as(&snapshot.identity.leaf);
         if !before.as_ref().is_some_and(same_leaf) {
             let now = self.now();
-            for fate in book.leaves.iter_mut().filter(|(generation, _)| **generation < snapshot.generation) {
-                fate.1.superseded.get_or_insert(now);
+            for leaf_state in
+                state.leaves.iter_mut().filter(|(generation, _)| **generation < snapshot.generation)
+            {
+                leaf_state.1.superseded.get_or_insert(now);
             }
         }
         let lost_a_root =
@@ -61,8 +63,8 @@ impl Ledger {
         if !lost_a_root {
             return;
         }
-        let entries: Vec<_> = book.entries.iter().map(|(_, entry)| Arc::clone(entry)).collect();
-        drop(book);
+        let entries: Vec<_> = state.entries.iter().map(|(_, entry)| Arc::clone(entry)).collect();
+        drop(state);
         // A chain is verified once per peer, not once per connection.
         let mut trusted = HashMap::new();
         for entry in entries {
@@ -75,13 +77,13 @@ impl Ledger {
 
     pub(super) fn expire(&self, wall: SystemTime) {
         let now = self.now();
-        let mut book = self.book();
-        let Book { entries, leaves, judged_by } = &mut *book;
+        let mut state = self.state();
+        let TrackerState { entries, leaves, judged_by } = &mut *state;
         for (_, entry) in entries.iter() {
-            let fate = leaves.get(&entry.generation);
-            let leaf = fate.and_then(|fate| Some((fate.superseded?, fate.not_after)));
-            if let Some((order, reason)) = due(entry, leaf, &self.shared.limits, now, wall) {
-                entry.order(order, reason);
+            let leaf_state = leaves.get(&entry.generation);
+            let leaf = leaf_state.and_then(|leaf_state| Some((leaf_state.superseded?, leaf_state.not_after)));
+            if let Some((stage, reason)) = due(entry, leaf, &self.shared.limits, now, wall) {
+                entry.close(stage, reason);
             }
         }
         let current = judged_by.as_ref().map_or(0, |snapshot| snapshot.generation);
@@ -100,23 +102,23 @@ fn due(
     limits: &Limits,
     now: u64,
     wall: SystemTime,
-) -> Option<(Order, Reason)> {
+) -> Option<(CloseStage, Reason)> {
     let untrusted = entry.untrusted_since.load(Relaxed);
     if untrusted > 0 && now >= untrusted + millis(limits.root_drain) {
-        return Some((Order::Cut, Reason::RootRemoved));
+        return Some((CloseStage::Cut, Reason::RootRemoved));
     }
     let head = entry.head_since.load(Relaxed);
     if head > 0 && now >= head + millis(limits.request_head) {
-        return Some((Order::Cut, Reason::SlowRequest));
+        return Some((CloseStage::Cut, Reason::SlowRequest));
     }
-    let http = entry.kind != Kind::Tcp;
+    let http = entry.kind != Protocol::Tcp;
     if http && entry.side == Side::Outbound {
         // The pool's, which ends it when it has been idle or the generation is over.
         return None;
     }
     let idle_since = entry.activity.load(Relaxed);
     if now >= idle_since + millis(limits.idle) {
-        return Some((Order::Cut, Reason::Idle));
+        return Some((CloseStage::Cut, Reason::Idle));
     }
     let jitter = u64::from(entry.jitter);
     let age = now.saturating_sub(entry.opened);
@@ -124,7 +126,7 @@ fn due(
     let max_age = millis(limits.max_age).saturating_sub(millis(limits.max_age) / 10 * jitter / 255);
     if age >= max_age {
         let over = age - max_age;
-        return Some((if http { last_then_finish(over) } else { Order::Cut }, Reason::MaxAge));
+        return Some((if http { last_then_finish(over) } else { CloseStage::Cut }, Reason::MaxAge));
     }
     let (superseded, not_after) = leaf.filter(|_| http)?;
     let drain_after = millis(limits.drain_after);
@@ -134,11 +136,11 @@ fn due(
     }
     match not_after.duration_since(wall) {
         Ok(left) if left > 2 * BEFORE_EXPIRY => None,
-        Ok(left) if left > BEFORE_EXPIRY => Some((Order::LastRequest, Reason::LeafChanged)),
-        _ => Some((Order::Finish, Reason::LeafChanged)),
+        Ok(left) if left > BEFORE_EXPIRY => Some((CloseStage::LastRequest, Reason::LeafChanged)),
+        _ => Some((CloseStage::Finish, Reason::LeafChanged)),
     }
 }
 
-fn last_then_finish(over: u64) -> Order {
-    if over < millis(LINGER) { Order::LastRequest } else { Order::Finish }
+fn last_then_finish(over: u64) -> CloseStage {
+    if over < millis(LINGER) { CloseStage::LastRequest } else { CloseStage::Finish }
 }

@@ -1,4 +1,4 @@
-//! The ledger of open connections, and the one sweeper that asks those due to close: connections
+//! The tracker of open connections, and the one sweeper that asks those due to close: connections
 //! that came in under a removed root, under an older leaf, too old, too long idle, or too slow to
 //! say what they want. Connections have no timers of their own.
 
@@ -17,7 +17,7 @@ use prometheus_client::metrics::family::Family;
 use slab::Slab;
 use tokio::sync::Notify;
 
-pub use connection::{Connection, InFlight, Kind, Order, Side};
+pub use connection::{CloseStage, Connection, InFlight, Protocol, Side};
 use connection::{Entry, Reason};
 
 use crate::tls::peer::Peer;
@@ -40,7 +40,7 @@ pub struct Limits {
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Ledger {
+pub struct ConnectionTracker {
     pub(super) shared: Arc<Shared>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     /// Milliseconds since `started`, moved on by the sweeper while there are connections: reading it costs nothing.
     pub(super) clock: AtomicU64,
-    pub(super) book: Mutex<Book>,
+    pub(super) state: Mutex<TrackerState>,
     /// The first connection after there was none.
     pub(super) opened: Notify,
     closed: Family<ClosedLabels, Counter>,
@@ -57,18 +57,18 @@ pub(super) struct Shared {
 }
 
 #[derive(Default)]
-pub(super) struct Book {
+pub(super) struct TrackerState {
     pub(super) entries: Slab<Arc<Entry>>,
     /// The snapshot that the entries were last judged by.
     pub(super) judged_by: Option<Arc<Snapshot>>,
     /// Of generations that still have connections.
-    pub(super) leaves: HashMap<u64, LeafFate>,
+    pub(super) leaves: HashMap<u64, LeafState>,
 }
 
 /// What became of the leaf of a generation.
-pub(super) struct LeafFate {
+pub(super) struct LeafState {
     pub(super) not_after: SystemTime,
-    /// When another leaf was published, in ledger milliseconds.
+    /// When another leaf was published, in tracker milliseconds.
     pub(super) superseded: Option<u64>,
 }
 
@@ -91,13 +91,13 @@ impl ByGeneration {
     }
 }
 
-impl Ledger {
+impl ConnectionTracker {
     pub fn new(limits: Limits) -> Self {
         let shared = Shared {
             limits,
             started: Instant::now(),
             clock: AtomicU64::new(0),
-            book: Mutex::default(),
+            state: Mutex::default(),
             opened: Notify::new(),
             closed: Family::default(),
             anchored: Mutex::default(),
@@ -105,43 +105,44 @@ impl Ledger {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Enters a connection that has shaken hands under `snapshot`. `None` when the ledger is full.
+    /// Enters a connection that has shaken hands under `snapshot`. `None` when the tracker is full.
     pub fn open(
         &self,
         side: Side,
-        kind: Kind,
+        kind: Protocol,
         snapshot: &Snapshot,
         peer: Option<Arc<Peer>>,
     ) -> Option<Connection> {
-        let mut book = self.book();
-        if book.entries.len() >= self.shared.limits.max_connections {
-            drop(book);
+        let mut state = self.state();
+        if state.entries.len() >= self.shared.limits.max_connections {
+            drop(state);
             self.refuse();
             return None;
         }
-        if book.entries.is_empty() {
+        if state.entries.is_empty() {
             self.catch_up();
             self.shared.opened.notify_one();
         }
         let entry = Arc::new(Entry::new(side, kind, snapshot.generation, peer, self.now()));
-        let key = book.entries.insert(Arc::clone(&entry));
+        let key = state.entries.insert(Arc::clone(&entry));
         // Leaf and trust may have changed between the handshake and here.
-        let newer = book.judged_by.clone().filter(|latest| latest.generation > snapshot.generation);
+        let newer = state.judged_by.clone().filter(|latest| latest.generation > snapshot.generation);
         let same_leaf = |latest: &Arc<Snapshot>| latest.identity.leaf.same_as(&snapshot.identity.leaf);
         let superseded = newer.as_ref().is_some_and(|latest| !same_leaf(latest)).then(|| self.now());
-        book.leaves
+        state
+            .leaves
             .entry(snapshot.generation)
-            .or_insert(LeafFate { not_after: snapshot.identity.leaf.usable_until, superseded });
-        drop(book);
+            .or_insert(LeafState { not_after: snapshot.identity.leaf.usable_until, superseded });
+        drop(state);
         if let Some(latest) = newer
             && !entry.trusted_under(&latest)
         {
             self.end_untrusted(&entry);
         }
-        Some(Connection { ledger: self.clone(), entry, key })
+        Some(Connection { tracker: self.clone(), entry, key })
     }
 
-    /// Counts a connection that is turned away because the ledger is full.
+    /// Counts a connection that is turned away because the tracker is full.
     pub fn refuse(&self) {
         self.count_closed("limit");
     }
@@ -151,16 +152,16 @@ impl Ledger {
     }
 
     pub fn is_full(&self) -> bool {
-        self.book().entries.len() >= self.shared.limits.max_connections
+        self.state().entries.len() >= self.shared.limits.max_connections
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.book().entries.is_empty()
+        self.state().entries.is_empty()
     }
 
     pub fn count(&self, side: Side, current: u64) -> ByGeneration {
         let mut count = ByGeneration::default();
-        for (_, entry) in self.book().entries.iter().filter(|(_, entry)| entry.side == side) {
+        for (_, entry) in self.state().entries.iter().filter(|(_, entry)| entry.side == side) {
             match current.saturating_sub(entry.generation) {
                 0 => count.current += 1,
                 1 => count.previous += 1,
@@ -172,13 +173,13 @@ impl Ledger {
 
     /// Connections whose peer today's trust would refuse; being closed, but not gone yet.
     pub fn under_removed_roots(&self) -> usize {
-        self.book().entries.iter().filter(|(_, entry)| entry.untrusted()).count()
+        self.state().entries.iter().filter(|(_, entry)| entry.untrusted()).count()
     }
 
     /// Asks every connection of one side, because the agent is to stop.
-    pub fn order_all(&self, side: Side, order: Order) {
-        for (_, entry) in self.book().entries.iter().filter(|(_, entry)| entry.side == side) {
-            entry.order(order, Reason::Shutdown);
+    pub fn close_all(&self, side: Side, stage: CloseStage) {
+        for (_, entry) in self.state().entries.iter().filter(|(_, entry)| entry.side == side) {
+            entry.close(stage, Reason::Shutdown);
         }
     }
 
@@ -194,8 +195,8 @@ impl Ledger {
         entry.untrusted_since.store(self.now() + 1, Relaxed);
         // An HTTP connection closed while it seems idle may lose a request that is on its way, so it
         // is told to go with its next answer, and cut when the deadline is over.
-        let order = if entry.kind == Kind::Tcp { Order::Cut } else { Order::LastRequest };
-        entry.order(order, Reason::RootRemoved);
+        let stage = if entry.kind == Protocol::Tcp { CloseStage::Cut } else { CloseStage::LastRequest };
+        entry.close(stage, Reason::RootRemoved);
     }
 
     pub fn closed(&self) -> &Family<ClosedLabels, Counter> {
@@ -203,9 +204,9 @@ impl Ledger {
     }
 
     fn close(&self, key: usize) {
-        let mut book = self.book();
-        let entry = book.entries.remove(key);
-        drop(book);
+        let mut state = self.state();
+        let entry = state.entries.remove(key);
+        drop(state);
         self.count_closed(entry.reason());
     }
 
@@ -217,8 +218,8 @@ impl Ledger {
         self.shared.clock.load(Relaxed)
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.shared.book.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(super) fn state(&self) -> MutexGuard<'_, TrackerState> {
+        self.shared.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every data path shares: the current identity, the ledger, and what is counted.
+//! What every data path shares: the current identity, the tracker, and what is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -9,27 +9,27 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use crate::connection::buffered_stream::Traffic;
+use crate::connection::buffered_stream::ByteCounters;
 use crate::connection::handshake::Handshakes;
-use crate::connection::limiter::Places;
-use crate::connection::tracker::{Ledger, Side};
-use crate::proxy::log_limiter::Complaints;
+use crate::connection::limiter::Limiter;
+use crate::connection::tracker::{ConnectionTracker, Side};
+use crate::proxy::log_limiter::LogLimiter;
 use crate::tls::peer::Peers;
 use crate::tls::snapshot::Current;
 
-pub struct Plane {
+pub struct ProxyContext {
     pub current: Current,
-    pub ledger: Ledger,
+    pub tracker: ConnectionTracker,
     pub peers: Peers,
     pub handshakes: Handshakes,
     pub requests: Requests,
-    pub inbound_bytes: Traffic,
-    pub outbound_bytes: Traffic,
+    pub inbound_bytes: ByteCounters,
+    pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,
     /// Inbound clients that have not finished their handshake.
-    pub shaking_hands: Places,
+    pub shaking_hands: Limiter,
     pub outbound_apps: OpenApps,
-    pub complaints: Complaints,
+    pub log_limiter: LogLimiter,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,5 @@
 //! What both HTTP paths have in common: which headers end at a proxy, bodies, plain answers, and
-//! driving a server connection that obeys the ledger.
+//! driving a server connection that obeys the tracker.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
-use crate::connection::tracker::{Connection, Order};
+use crate::connection::tracker::{CloseStage, Connection};
 
 /// Heads beyond this are refused, and no more is held for an HTTP peer that does not read.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -24,10 +24,10 @@ pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-hotcert-error");
 
 /// A body that is passed on, or one of our own.
-pub type Reply<B> = Either<B, Full<Bytes>>;
+pub type ProxyBody<B> = Either<B, Full<Bytes>>;
 
 /// An answer of the agent's own, in one line of text.
-pub fn answer<B>(status: StatusCode, text: &str) -> Response<Reply<B>> {
+pub fn answer<B>(status: StatusCode, text: &str) -> Response<ProxyBody<B>> {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut response = Response::new(Either::Right(Full::from(format!("hotcert-agent: {line}\n"))));
     *response.status_mut() = status;
@@ -77,14 +77,14 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Holds `guard` until the body has gone through, or is given up.
-pub struct Guarded<G> {
+pub struct NotifyOnEnd<G> {
     body: Incoming,
     guard: Option<G>,
     /// Called with the guard when the body came to its proper end.
     at_end: fn(G),
 }
 
-impl<G> Guarded<G> {
+impl<G> NotifyOnEnd<G> {
     pub fn new(body: Incoming, guard: G, at_end: fn(G)) -> Self {
         let mut this = Self { body, guard: Some(guard), at_end };
         this.end_if_done();
@@ -100,7 +100,7 @@ impl<G> Guarded<G> {
     }
 }
 
-impl<G: Unpin> Body for Guarded<G> {
+impl<G: Unpin> Body for NotifyOnEnd<G> {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -131,12 +131,12 @@ impl<G: Unpin> Body for Guarded<G> {
     }
 }
 
-/// Drives a server connection to its end, asking it to finish when the ledger says so.
-pub async fn drive<C: Drivable>(mut connection: Pin<Box<C>>, ledger: Arc<Connection>) {
+/// Drives a server connection to its end, asking it to finish when the tracker says so.
+pub async fn drive<C: Drivable>(mut connection: Pin<Box<C>>, tracker: Arc<Connection>) {
     let mut asked = false;
     std::future::poll_fn(|cx| {
-        ledger.wake_on_order(cx.waker());
-        if !asked && ledger.ordered() >= C::FINISH_AT {
+        tracker.wake_on_close(cx.waker());
+        if !asked && tracker.close_stage() >= C::FINISH_AT {
             asked = true;
             connection.as_mut().finish();
         }
@@ -149,7 +149,7 @@ pub async fn drive<C: Drivable>(mut connection: Pin<Box<C>>, ledger: Arc<Connect
 pub trait Drivable: Future {
     /// The order at which it is asked to finish: HTTP/2 can say "no new requests" without a race
     /// and is asked early; HTTP/1 says it in its next response, and is asked when that does not come.
-    const FINISH_AT: Order;
+    const FINISH_AT: CloseStage;
 
     fn finish(self: Pin<&mut Self>);
 }
@@ -162,7 +162,7 @@ where
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    const FINISH_AT: Order = Order::Finish;
+    const FINISH_AT: CloseStage = CloseStage::Finish;
 
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
@@ -178,7 +178,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
-    const FINISH_AT: Order = Order::LastRequest;
+    const FINISH_AT: CloseStage = CloseStage::LastRequest;
 
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();

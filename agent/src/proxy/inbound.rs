@@ -15,14 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
-use app_pool::Apps;
+use app_pool::AppPools;
 
 use crate::connection::buffered_stream::Metered;
-use crate::connection::handshake::{self, Accepted, Choose};
-use crate::connection::tracker::{Kind, Side};
+use crate::connection::handshake::{self, Accepted, SelectConfig};
+use crate::connection::tracker::{Protocol, Side};
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::authorization::AllowList;
-use crate::proxy::context::Plane;
+use crate::proxy::context::ProxyContext;
 use crate::proxy::relay::relay;
 
 /// `[http:]LISTEN=TARGET`.
@@ -66,51 +66,51 @@ impl fmt::Display for InboundRoute {
 
 /// One inbound listener's path to the app.
 pub struct Inbound {
-    plane: Arc<Plane>,
+    context: Arc<ProxyContext>,
     target: Target,
     http: bool,
     allow: AllowList,
-    apps: Arc<Apps>,
+    apps: Arc<AppPools>,
 }
 
 impl Inbound {
     /// Must be called on a runtime, which tidies up behind HTTP connections.
-    pub fn new(plane: Arc<Plane>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
+    pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
         let InboundRoute { http, target, .. } = route;
-        let apps = Apps::new(target.clone(), plane.timeouts.connect, plane.ledger.max_connections());
+        let apps = AppPools::new(target.clone(), context.timeouts.connect, context.tracker.max_connections());
         if http {
-            tokio::spawn(Arc::clone(&apps).tidy());
+            tokio::spawn(Arc::clone(&apps).reap_idle());
         }
-        Arc::new(Self { plane, target, http, allow, apps })
+        Arc::new(Self { context, target, http, allow, apps })
     }
 
     pub async fn connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
-        let plane = &self.plane;
-        if plane.ledger.is_full() {
-            plane.ledger.refuse();
+        let context = &self.context;
+        if context.tracker.is_full() {
+            context.tracker.refuse();
             return;
         }
-        let choose: Choose = match self.http {
+        let choose: SelectConfig = match self.http {
             true => |configs| configs.inbound_http.as_ref(),
             false => |configs| configs.inbound.as_ref(),
         };
         let handshake =
-            handshake::accept(socket, &plane.current, choose, &plane.peers, plane.timeouts.handshake);
-        let Some(accepted) = plane.shaking_hands.hold(handshake).await else {
-            plane.handshakes.count("inbound", "crowded_out");
+            handshake::accept(socket, &context.current, choose, &context.peers, context.timeouts.handshake);
+        let Some(accepted) = context.shaking_hands.hold(handshake).await else {
+            context.handshakes.count("inbound", "crowded_out");
             return;
         };
         match accepted {
-            Ok(accepted) if accepted.self_check => plane.handshakes.count("inbound", "self_check"),
+            Ok(accepted) if accepted.self_check => context.handshakes.count("inbound", "self_check"),
             Ok(accepted) => {
-                plane.handshakes.count("inbound", "ok");
+                context.handshakes.count("inbound", "ok");
                 if let Some(serving) = self.serve(accepted, from) {
                     serving.await;
                 }
             }
             Err(error) => {
-                plane.handshakes.count("inbound", error.result());
-                match error.is_refusal().then(|| plane.complaints.turn(error.result())).flatten() {
+                context.handshakes.count("inbound", error.result());
+                match error.is_refusal().then(|| context.log_limiter.allow(error.result())).flatten() {
                     Some(left_out) => warn!(left_out, %from, %error, "client refused"),
                     None => debug!(%from, %error, "inbound handshake failed"),
                 }
@@ -128,9 +128,9 @@ impl Inbound {
         let Accepted { stream, snapshot, peer, .. } = accepted;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let kind = match (self.http, h2) {
-            (false, _) => Kind::Tcp,
-            (true, false) => Kind::Http1,
-            (true, true) => Kind::Http2,
+            (false, _) => Protocol::Tcp,
+            (true, false) => Protocol::Http1,
+            (true, true) => Protocol::Http2,
         };
         let admitted = match &peer {
             Some(peer) => self.allow.admits(&peer.names),
@@ -139,9 +139,9 @@ impl Inbound {
         if !admitted {
             self.complain(from, peer.as_deref());
         }
-        let connection = Arc::new(self.plane.ledger.open(Side::Inbound, kind, &snapshot, peer.clone())?);
+        let connection = Arc::new(self.context.tracker.open(Side::Inbound, kind, &snapshot, peer.clone())?);
         let stream =
-            Box::new(Metered::new(stream, Arc::clone(&connection), self.plane.inbound_bytes.clone()));
+            Box::new(Metered::new(stream, Arc::clone(&connection), self.context.inbound_bytes.clone()));
         if self.http {
             let header =
                 peer.as_deref().and_then(|peer| identity_header::value(&snapshot.identity.leaf, peer));
@@ -157,7 +157,7 @@ impl Inbound {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        match self.target.connect(self.plane.timeouts.connect).await {
+        match self.target.connect(self.context.timeouts.connect).await {
             Ok(mut app) => {
                 if let Err(error) = relay(&mut stream, &mut app).await {
                     app.abort();
@@ -165,7 +165,7 @@ impl Inbound {
                 }
             }
             Err(error) => {
-                if let Some(left_out) = self.plane.complaints.turn("app") {
+                if let Some(left_out) = self.context.log_limiter.allow("app") {
                     warn!(left_out, %from, %error, "inbound connection closed");
                 }
             }
@@ -173,9 +173,9 @@ impl Inbound {
     }
 
     fn complain(&self, from: SocketAddr, peer: Option<&crate::tls::peer::Peer>) {
-        self.plane.handshakes.count("inbound", "not_allowed");
+        self.context.handshakes.count("inbound", "not_allowed");
         let who = peer.map_or("", |peer| &peer.sha256);
-        if let Some(left_out) = self.plane.complaints.turn(who) {
+        if let Some(left_out) = self.context.log_limiter.allow(who) {
             let names = peer.map_or_else(|| "no certificate".into(), |peer| peer.names.to_string());
             warn!(left_out, %from, names, "a verified peer is not on the allow list");
         }

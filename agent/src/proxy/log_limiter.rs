@@ -1,4 +1,4 @@
-//! Complaints: what clients and servers can cause is logged at most once in a while for each
+//! LogLimiter: what clients and servers can cause is logged at most once in a while for each
 //! subject, with how many were left out, so that a hostile peer cannot fill the log and a second
 //! problem is not drowned by the first.
 
@@ -7,20 +7,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(5);
-/// Beyond so many subjects they share one turn.
+/// Beyond so many subjects they share one allow.
 const MAX_SUBJECTS: usize = 128;
 
 #[derive(Default)]
-pub struct Complaints(Mutex<HashMap<String, Said>>);
+pub struct LogLimiter(Mutex<HashMap<String, Subject>>);
 
-struct Said {
+struct Subject {
     at: Instant,
     left_out: u64,
 }
 
-impl Complaints {
-    /// Whether it is this subject's turn; if so, how many were left out since the last.
-    pub fn turn(&self, subject: &str) -> Option<u64> {
+impl LogLimiter {
+    /// Whether it is this subject's allow; if so, how many were left out since the last.
+    pub fn allow(&self, subject: &str) -> Option<u64> {
         let mut subjects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let full = subjects.len() >= MAX_SUBJECTS && !subjects.contains_key(subject);
         let subject = if full { "(others)" } else { subject };
@@ -35,7 +35,7 @@ impl Complaints {
                 Some(std::mem::take(&mut said.left_out))
             }
             None => {
-                subjects.insert(subject.to_owned(), Said { at: now, left_out: 0 });
+                subjects.insert(subject.to_owned(), Subject { at: now, left_out: 0 });
                 Some(0)
             }
         }
@@ -48,12 +48,12 @@ mod tests {
 
     #[test]
     fn each_subject_has_its_turn_and_the_number_of_subjects_is_bounded() {
-        let complaints = Complaints::default();
+        let log_limiter = LogLimiter::default();
         assert_eq!(
-            (complaints.turn("a"), complaints.turn("a"), complaints.turn("b")),
+            (log_limiter.allow("a"), log_limiter.allow("a"), log_limiter.allow("b")),
             (Some(0), None, Some(0))
         );
-        let heard = (0..10_000).filter(|n| complaints.turn(&n.to_string()).is_some()).count();
+        let heard = (0..10_000).filter(|n| log_limiter.allow(&n.to_string()).is_some()).count();
         assert_eq!(heard, MAX_SUBJECTS - 2 + 1);
     }
 }

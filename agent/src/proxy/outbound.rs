@@ -15,26 +15,26 @@ use tracing::{debug, warn};
 pub use http::Forwarding;
 pub use route::{OutboundRoute, OutboundRouteError, Upstream};
 
-use crate::connection::tracker::Kind;
+use crate::connection::tracker::Protocol;
 use crate::proxy::app_endpoint::reset;
-use crate::proxy::context::Plane;
+use crate::proxy::context::ProxyContext;
 use crate::proxy::relay::relay;
 use dial::dial;
 
 /// A fixed route for any protocol.
 pub struct Tunnel {
-    pub plane: Arc<Plane>,
+    pub context: Arc<ProxyContext>,
     pub upstream: Upstream,
 }
 
 impl Tunnel {
     pub async fn connection(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
-        let plane = &self.plane;
-        let _open = plane.outbound_apps.enter();
-        let Some(snapshot) = plane.current.load() else {
+        let context = &self.context;
+        let _open = context.outbound_apps.enter();
+        let Some(snapshot) = context.current.load() else {
             return;
         };
-        let dialed = Box::pin(dial(plane, &snapshot, &self.upstream, Kind::Tcp)).await;
+        let dialed = Box::pin(dial(context, &snapshot, &self.upstream, Protocol::Tcp)).await;
         drop(snapshot);
         match dialed {
             Ok(server) => {
@@ -46,7 +46,8 @@ impl Tunnel {
             }
             Err(error) => {
                 reset(app);
-                if let Some(left_out) = plane.complaints.turn(&format!("{} {}", self.upstream, error.kind()))
+                if let Some(left_out) =
+                    context.log_limiter.allow(&format!("{} {}", self.upstream, error.kind()))
                 {
                     warn!(left_out, upstream = %self.upstream, %error, "outbound connection closed");
                 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connection::buffered_stream::{PLAIN_BYTES, Pending, borrow_buffer};
 
-/// Chunks a direction may move before the other tasks of the thread get their turn.
+/// Chunks a direction may move before the other tasks of the thread get their allow.
 const TURNS: usize = 8;
 
 /// Relays until both directions have ended, each by passing the end of the stream on, or until one

@@ -15,12 +15,12 @@ use crate::admin::metrics::{self, Metrics};
 use crate::admin::proof::ProofListener;
 use crate::config::settings::Settings;
 use crate::connection::handshake::Handshakes;
-use crate::connection::limiter::Places;
+use crate::connection::limiter::Limiter;
 use crate::connection::listener::BindError;
-use crate::connection::tracker::Ledger;
-use crate::proxy::context::{OpenApps, Plane, Requests};
+use crate::connection::tracker::ConnectionTracker;
+use crate::proxy::context::{OpenApps, ProxyContext, Requests};
 use crate::proxy::inbound::Inbound;
-use crate::proxy::log_limiter::Complaints;
+use crate::proxy::log_limiter::LogLimiter;
 use crate::proxy::outbound::{Forwarding, Tunnel};
 use crate::runtime::bypass_check;
 use crate::runtime::self_check;
@@ -64,27 +64,27 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
     let (publisher, mut current) = snapshot::channel();
     let status = Status::new();
     let (bytes, inbound_bytes, outbound_bytes) = metrics::traffic();
-    let plane = Arc::new(Plane {
+    let context = Arc::new(ProxyContext {
         current: current.clone(),
-        ledger: Ledger::new(settings.limits.clone()),
+        tracker: ConnectionTracker::new(settings.limits.clone()),
         peers: Peers::default(),
         handshakes: Handshakes::default(),
         requests: Requests::new(),
         inbound_bytes,
         outbound_bytes,
         timeouts: settings.timeouts,
-        shaking_hands: Places::new(
+        shaking_hands: Limiter::new(
             (settings.limits.max_connections / HANDSHAKING_SHARE).max(MIN_HANDSHAKING),
         ),
         outbound_apps: OpenApps::default(),
-        complaints: Complaints::default(),
+        log_limiter: LogLimiter::default(),
     });
-    let health = Health { plane: Arc::clone(&plane), status: status.clone() };
+    let health = Health { context: Arc::clone(&context), status: status.clone() };
     let runtimes = workers.handles().cloned().chain([Handle::current()]).collect();
-    let metrics = Metrics::new(health.clone(), &plane, bytes, runtimes);
+    let metrics = Metrics::new(health.clone(), &context, bytes, runtimes);
 
     let dial = listeners.own_dial();
-    let sweeping = tokio::spawn(plane.ledger.clone().sweep(current.clone()));
+    let sweeping = tokio::spawn(context.tracker.clone().sweep(current.clone()));
     let unseen = current.clone();
     let reloading = tokio::spawn(reload::run(Reload {
         volume: settings.identity.as_ref().map(|directory| Volume::new(directory, settings.layout.clone())),
@@ -134,7 +134,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
         .map_err(bind_error)?
         .serve(&handles, &always, move |socket, from| Arc::clone(&serve_proof).connection(socket, from));
     for (bound, route) in inbound {
-        let inbound = Inbound::new(Arc::clone(&plane), route, settings.allow.clone());
+        let inbound = Inbound::new(Arc::clone(&context), route, settings.allow.clone());
         bound.listen().map_err(bind_error)?.serve(&handles, &inbound_open, move |socket, from| {
             Arc::clone(&inbound).connection(socket, from)
         });
@@ -142,19 +142,19 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
     for (bound, route) in outbound {
         let listening = bound.listen().map_err(bind_error)?;
         if route.http {
-            let forwarding = Arc::new(Forwarding::new(Arc::clone(&plane), Some(route.upstream)));
+            let forwarding = Arc::new(Forwarding::new(Arc::clone(&context), Some(route.upstream)));
             listening.serve(&handles, &outbound_open, move |socket, from| {
                 Arc::clone(&forwarding).connection(socket, from)
             });
         } else {
-            let tunnel = Arc::new(Tunnel { plane: Arc::clone(&plane), upstream: route.upstream });
+            let tunnel = Arc::new(Tunnel { context: Arc::clone(&context), upstream: route.upstream });
             listening.serve(&handles, &outbound_open, move |socket, from| {
                 Arc::clone(&tunnel).connection(socket, from)
             });
         }
     }
     if let Some(bound) = http_proxy {
-        let forwarding = Arc::new(Forwarding::new(Arc::clone(&plane), None));
+        let forwarding = Arc::new(Forwarding::new(Arc::clone(&context), None));
         bound.listen().map_err(bind_error)?.serve(&handles, &outbound_open, move |socket, from| {
             Arc::clone(&forwarding).connection(socket, from)
         });
@@ -164,13 +164,13 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
     tokio::spawn(async move { bypass_check::watch(&routes, report).await });
 
     // Only now is there something to dial.
-    tokio::spawn(self_check::run(unseen, dial, status.clone(), plane.ledger.clone()));
+    tokio::spawn(self_check::run(unseen, dial, status.clone(), context.tracker.clone()));
 
     tokio::select! {
         () = signals.next() => {}
         cause = &mut broken => return Err(AgentError::Broken(cause)),
     }
-    let drain = drain(&settings, &plane, &status, &close_inbound, &close_outbound);
+    let drain = drain(&settings, &context, &status, &close_inbound, &close_outbound);
     tokio::select! {
         () = drain => Ok(ExitCode::SUCCESS),
         () = signals.next() => {

@@ -11,27 +11,27 @@ use serde_json::{Value, json};
 use crate::config::args::IdentityArgs;
 use crate::config::settings::layout;
 use crate::tls::config::Configs;
-use crate::tls::identity::{Identity, Policy, Rejection, Trust, Verdict};
-use crate::tls::reload::handshake_test::rehearse;
+use crate::tls::identity::{Identity, Policy, Rejection, Trust, Validation};
+use crate::tls::reload::handshake_test::handshake_test;
 use crate::tls::source::directory::Volume;
 
 /// Prints the judgement; the exit code says whether it would be served.
 pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool) -> ExitCode {
     let now = SystemTime::now();
-    let material = Volume::new(directory, layout(args)).look();
-    let mut verdict = Identity::parse(&material, policy, None, now);
-    if let Some(identity) = verdict.succeed(None)
+    let credential = Volume::new(directory, layout(args)).look();
+    let mut validation = Identity::parse(&credential, policy, None, now);
+    if let Some(identity) = validation.merge(None)
         && let Err(rejection) = try_out(&identity, args, now)
     {
-        verdict.leaf = Err(rejection);
+        validation.leaf = Err(rejection);
     }
-    let notice = (!material.atomic && directory.is_dir())
+    let notice = (!credential.atomic && directory.is_dir())
         .then_some("no ..data in it: if this is a subPath mount of a Secret, Kubernetes never updates it");
-    let served = verdict.leaf.is_ok() && verdict.trust.is_ok();
+    let served = validation.leaf.is_ok() && validation.trust.is_ok();
     if as_json {
-        println!("{:#}", report(directory, &verdict, notice, served));
+        println!("{:#}", report(directory, &validation, notice, served));
     } else {
-        print(directory, &verdict, notice, served);
+        print(directory, &validation, notice, served);
     }
     if served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -39,14 +39,14 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
 fn try_out(identity: &Identity, args: &IdentityArgs, now: SystemTime) -> Result<(), Rejection> {
     let configs = Configs::build(identity, args.client_auth)
         .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
-    rehearse(identity, &configs, now)
+    handshake_test(identity, &configs, now)
 }
 
-fn report(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: bool) -> Value {
+fn report(directory: &Path, validation: &Validation, notice: Option<&str>, served: bool) -> Value {
     json!({
         "directory": directory.display().to_string(),
         "would_serve": served,
-        "leaf": match &verdict.leaf {
+        "leaf": match &validation.leaf {
             Ok(leaf) => json!({
                 "accepted": true,
                 "serial": leaf.serial,
@@ -60,7 +60,7 @@ fn report(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: boo
             }),
             Err(rejection) => refused(rejection),
         },
-        "trust": match &verdict.trust {
+        "trust": match &validation.trust {
             Ok(trust) => json!({
                 "accepted": true,
                 "sha256": trust.as_ref().map(|trust| &trust.sha256),
@@ -81,22 +81,22 @@ fn refused(rejection: &Rejection) -> Value {
     json!({ "accepted": false, "reason": rejection.reason(), "detail": rejection.to_string() })
 }
 
-fn print(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: bool) {
+fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served: bool) {
     let word = if served { "would be served" } else { "would not be served" };
     println!("{}: {word}", directory.display());
-    match &verdict.leaf {
+    match &validation.leaf {
         Ok(leaf) => {
             println!("  leaf    {}", leaf.names);
             println!("          serial {}, issued by {}", leaf.serial, leaf.issuer);
             println!("          valid from {} to {}", date(leaf.not_before), date(leaf.not_after));
             println!("          good as {}", leaf.roles.labels().join(" and "));
         }
-        Err(_) if verdict.leaf.as_ref().err() == verdict.trust.as_ref().err() => {
+        Err(_) if validation.leaf.as_ref().err() == validation.trust.as_ref().err() => {
             println!("  leaf    not judged: there is no trust bundle to judge it by");
         }
         Err(rejection) => println!("  leaf    refused ({}): {rejection}", rejection.reason()),
     }
-    match &verdict.trust {
+    match &validation.trust {
         Ok(None) => println!("  trust   none: no mTLS, neither inbound nor outbound"),
         Ok(Some(trust)) => {
             for root in roots(Some(trust)) {
@@ -105,7 +105,7 @@ fn print(directory: &Path, verdict: &Verdict, notice: Option<&str>, served: bool
         }
         Err(rejection) => println!("  trust   refused ({}): {rejection}", rejection.reason()),
     }
-    if verdict.trust.is_ok() && verdict.leaf.is_err() {
+    if validation.trust.is_ok() && validation.leaf.is_err() {
         println!(
             "  An agent already running would take this trust bundle and go on with its last good leaf."
         );

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::config::settings::Settings;
-use crate::connection::tracker::{Order, Side};
-use crate::proxy::context::Plane;
+use crate::connection::tracker::{CloseStage, Side};
+use crate::proxy::context::ProxyContext;
 use crate::runtime::shutdown::Stopper;
 use crate::tls::reload::status::Status;
 
@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// for the app; at last outbound.
 pub async fn drain(
     settings: &Settings,
-    plane: &Plane,
+    context: &ProxyContext,
     status: &Status,
     close_inbound: &Stopper,
     close_outbound: &Stopper,
@@ -28,18 +28,18 @@ pub async fn drain(
     info!(delay = ?times.delay, "draining: unready, new connections still taken");
     let closing = Instant::now() + times.delay.min(times.grace);
     while Instant::now() < closing {
-        plane.ledger.order_all(Side::Inbound, Order::LastRequest);
+        context.tracker.close_all(Side::Inbound, CloseStage::LastRequest);
         tokio::time::sleep(TICK.min(closing.saturating_duration_since(Instant::now()))).await;
     }
 
     close_inbound.stop();
-    plane.ledger.order_all(Side::Inbound, Order::Finish);
-    let open = plane.ledger.count(Side::Inbound, 0).total();
+    context.tracker.close_all(Side::Inbound, CloseStage::Finish);
+    let open = context.tracker.count(Side::Inbound, 0).total();
     info!(open, "inbound closed to new connections");
     let mut quiet_since = None;
     while Instant::now() < end {
-        let inbound = plane.ledger.count(Side::Inbound, 0).total() + plane.shaking_hands.taken();
-        let outbound = plane.outbound_apps.count();
+        let inbound = context.tracker.count(Side::Inbound, 0).total() + context.shaking_hands.taken();
+        let outbound = context.outbound_apps.count();
         if inbound == 0 && outbound == 0 {
             let since = *quiet_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= times.outbound_linger || settings.has_no_outbound() {
@@ -48,12 +48,12 @@ pub async fn drain(
         } else {
             quiet_since = None;
             // Those that came in while it was closing.
-            plane.ledger.order_all(Side::Inbound, Order::Finish);
+            context.tracker.close_all(Side::Inbound, CloseStage::Finish);
         }
         tokio::time::sleep(TICK).await;
     }
     close_outbound.stop();
-    let cut = plane.ledger.count(Side::Inbound, 0).total() + plane.outbound_apps.count();
+    let cut = context.tracker.count(Side::Inbound, 0).total() + context.outbound_apps.count();
     match cut {
         0 => info!("drained"),
         _ => {

@@ -4,7 +4,7 @@ use crate::config::settings::Settings;
 use crate::connection::listener::{BindError, Bound};
 use crate::proxy::inbound::InboundRoute;
 use crate::proxy::outbound::OutboundRoute;
-use crate::runtime::self_check::Dial;
+use crate::runtime::self_check::SelfCheckTarget;
 
 /// Every listener of the agent, bound and not listening yet.
 pub struct Listeners {
@@ -42,10 +42,10 @@ impl Listeners {
     }
 
     /// Where the agent looks at what it serves: as the app's clients do, if there are any.
-    pub fn own_dial(&self) -> Dial {
+    pub fn own_dial(&self) -> SelfCheckTarget {
         match self.inbound.first() {
-            Some((bound, _)) => Dial::Inbound(bound.dial_address()),
-            None => Dial::Proof(self.proof.dial_address()),
+            Some((bound, _)) => SelfCheckTarget::Inbound(bound.dial_address()),
+            None => SelfCheckTarget::Proof(self.proof.dial_address()),
         }
     }
 }

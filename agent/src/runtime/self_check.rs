@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use tracing::{error, info};
 
 use crate::connection::handshake::chain_of;
-use crate::connection::tracker::Ledger;
+use crate::connection::tracker::ConnectionTracker;
 use crate::tls::config;
 use crate::tls::hex::sha256_hex;
 use crate::tls::reload::status::{Proof, Served, Status};
@@ -22,21 +22,26 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Where this agent answers with its identity.
 #[derive(Clone, Copy)]
-pub enum Dial {
+pub enum SelfCheckTarget {
     Inbound(SocketAddr),
     /// In a pod without inbound routes.
     Proof(SocketAddr),
 }
 
 /// Runs until dropped.
-pub async fn run(mut current: Current, listener: Dial, status: Status, ledger: Ledger) {
+pub async fn run(
+    mut current: Current,
+    listener: SelfCheckTarget,
+    status: Status,
+    tracker: ConnectionTracker,
+) {
     while let Some(mut snapshot) = current.changed().await {
         loop {
             let result = check(&snapshot, listener).await;
             let failed = result.is_err();
             let overtaken = current.load().is_some_and(|latest| latest.generation > snapshot.generation);
             // A newer leaf came back, or nothing for lack of room: neither says that it is not served.
-            if !(failed && (overtaken || ledger.is_full())) {
+            if !(failed && (overtaken || tracker.is_full())) {
                 record(&snapshot, result, &status);
             }
             if !failed {
@@ -54,11 +59,11 @@ pub async fn run(mut current: Current, listener: Dial, status: Status, ledger: L
     }
 }
 
-async fn check(snapshot: &Snapshot, listener: Dial) -> Result<Option<String>, String> {
+async fn check(snapshot: &Snapshot, listener: SelfCheckTarget) -> Result<Option<String>, String> {
     let leaf = &snapshot.identity.leaf;
     let listener = match listener {
-        Dial::Inbound(address) if snapshot.configs.inbound.is_some() => address,
-        Dial::Proof(address) if snapshot.configs.proof.is_some() => address,
+        SelfCheckTarget::Inbound(address) if snapshot.configs.inbound.is_some() => address,
+        SelfCheckTarget::Proof(address) if snapshot.configs.proof.is_some() => address,
         // The identity is not one to serve with.
         _ => return Ok(None),
     };

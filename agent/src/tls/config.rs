@@ -93,7 +93,7 @@ impl Configs {
     }
 
     /// As [`Configs::outbound`], for a handshake in memory.
-    pub fn rehearsal(&self, expected: &ExpectedServer) -> Option<Arc<ClientConfig>> {
+    pub fn handshake_test(&self, expected: &ExpectedServer) -> Option<Arc<ClientConfig>> {
         let Outbound { leaf, roots } = self.outbound.as_ref()?;
         let verifier = server_verifier::verifier(expected.clone(), Arc::clone(roots));
         client_config_of(quick_provider(), &[&TLS13], verifier, Some(leaf), &[]).ok()
@@ -112,12 +112,12 @@ impl Configs {
 }
 
 /// What a root of the bundle would let in if it were the only one.
-pub struct RootAlone {
+pub struct SingleRootVerifier {
     roots: Arc<RootCertStore>,
     clients: Arc<dyn ClientCertVerifier>,
 }
 
-impl RootAlone {
+impl SingleRootVerifier {
     pub fn new(root: &Root) -> Result<Self, rustls::Error> {
         let roots = Arc::new(RootCertStore { roots: vec![root.anchor.clone()] });
         Ok(Self { clients: client_verifier(&roots)?, roots })
@@ -141,9 +141,9 @@ pub fn self_check(leaf: &Leaf) -> Result<Arc<ClientConfig>, rustls::Error> {
     client_config_of(quick_provider(), &[&TLS13], server_verifier::only(leaf), shown, &[SELF_CHECK_ALPN])
 }
 
-/// For the control plane's look at a pod: shows the leaf, and accepts any server that the trust bundle
+/// For the control context's look at a pod: shows the leaf, and accepts any server that the trust bundle
 /// verifies, whatever its name. TLS 1.3 alone, where what a server thinks of its client comes encrypted
-/// and after the server has proved who it is: nobody in between can say it.
+/// and after the server has proved who it is: nobody in between can record it.
 pub fn prober(identity: &Identity) -> Result<Arc<ClientConfig>, rustls::Error> {
     let roots = identity
         .trust
@@ -152,10 +152,10 @@ pub fn prober(identity: &Identity) -> Result<Arc<ClientConfig>, rustls::Error> {
     client_config_of(provider(), &[&TLS13], server_verifier::any_of(roots), Some(&identity.leaf), HTTP_1)
 }
 
-/// For a look at a pod whose leaf the control plane did not sign, so that it can be nobody there: shows nothing,
+/// For a look at a pod whose leaf the control context did not sign, so that it can be nobody there: shows nothing,
 /// trusts nobody, and is of use only to see which leaf the server proves to have the key of. TLS 1.3 alone, where
 /// a client is done before the server judges it.
-pub fn onlooker() -> Result<Arc<ClientConfig>, rustls::Error> {
+pub fn anonymous_prober() -> Result<Arc<ClientConfig>, rustls::Error> {
     client_config_of(provider(), &[&TLS13], server_verifier::any(), None, &[])
 }
 

@@ -1,4 +1,4 @@
-//! Material: the raw bytes of one candidate, read in one consistent look, before anything is
+//! Credential: the raw bytes of one candidate, read in one consistent look, before anything is
 //! believed about them. Sources make it; `identity` judges it.
 
 pub mod names;
@@ -16,7 +16,7 @@ pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// Which file of a directory (or which key of a Secret) holds what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    pub credential: CredentialFiles,
+    pub credential: LeafFiles,
     /// PEM certificates of the trusted roots, in any order.
     pub trust: String,
 }
@@ -25,7 +25,7 @@ pub struct Layout {
 pub const REVISION: &str = "revision";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CredentialFiles {
+pub enum LeafFiles {
     /// `tls.crt` (leaf, then intermediates) and `tls.key`.
     Pair { certificate: String, key: String },
     /// One file: the key first, then the leaf, then intermediates.
@@ -35,7 +35,7 @@ pub enum CredentialFiles {
 impl Default for Layout {
     fn default() -> Self {
         Self {
-            credential: CredentialFiles::Pair { certificate: "tls.crt".into(), key: "tls.key".into() },
+            credential: LeafFiles::Pair { certificate: "tls.crt".into(), key: "tls.key".into() },
             trust: "ca.crt".into(),
         }
     }
@@ -57,10 +57,10 @@ pub enum PartError {
 }
 
 /// Raw bytes of one candidate. Never printed: `Debug` shows lengths.
-pub struct Material {
-    pub credential: Credential,
+pub struct Credential {
+    pub credential: LeafParts,
     pub trust: Part,
-    /// Which of two contents is newer; `None` where the publisher does not say.
+    /// Which of two contents is newer; `None` where the publisher does not record.
     pub revision: Option<u64>,
     /// When the source changed last, by the source's own clock.
     pub changed_at: Option<SystemTime>,
@@ -69,12 +69,12 @@ pub struct Material {
     pub atomic: bool,
 }
 
-pub enum Credential {
+pub enum LeafParts {
     Pair { certificate: Part, key: Part },
     Bundle(Part),
 }
 
-impl Material {
+impl Credential {
     /// Reads each part by its name in `layout`.
     pub fn gather(
         layout: &Layout,
@@ -83,10 +83,10 @@ impl Material {
         read: impl Fn(&str) -> Part,
     ) -> Self {
         let credential = match &layout.credential {
-            CredentialFiles::Pair { certificate, key } => {
-                Credential::Pair { certificate: read(certificate), key: read(key) }
+            LeafFiles::Pair { certificate, key } => {
+                LeafParts::Pair { certificate: read(certificate), key: read(key) }
             }
-            CredentialFiles::Bundle { file } => Credential::Bundle(read(file)),
+            LeafFiles::Bundle { file } => LeafParts::Bundle(read(file)),
         };
         let revision = |bytes: &[u8]| str::from_utf8(bytes).ok()?.trim().parse().ok();
         Self {
@@ -113,11 +113,11 @@ impl Material {
             }
         };
         match &self.credential {
-            Credential::Pair { certificate, key } => {
+            LeafParts::Pair { certificate, key } => {
                 add(certificate);
                 add(key);
             }
-            Credential::Bundle(bundle) => add(bundle),
+            LeafParts::Bundle(bundle) => add(bundle),
         }
         add(&self.trust);
         Fingerprint(hash.finalize().into())
@@ -134,15 +134,15 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-impl fmt::Debug for Material {
+impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let length = |part: &Part| part.as_ref().map(|bytes| bytes.len()).map_err(Clone::clone);
-        let mut out = f.debug_struct("Material");
+        let mut out = f.debug_struct("Credential");
         match &self.credential {
-            Credential::Pair { certificate, key } => {
+            LeafParts::Pair { certificate, key } => {
                 out.field("certificate_bytes", &length(certificate)).field("key_bytes", &length(key))
             }
-            Credential::Bundle(bundle) => out.field("bundle_bytes", &length(bundle)),
+            LeafParts::Bundle(bundle) => out.field("bundle_bytes", &length(bundle)),
         };
         out.field("trust_bytes", &length(&self.trust)).finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! Identity: what `Material` is once it has been judged. A value of these types is usable; what
+//! Identity: what `Credential` is once it has been judged. A value of these types is usable; what
 //! is not usable is a `Rejection`. No I/O, and the time is an argument.
 //!
 //! Leaf and trust are judged apart: a removed root must go even when the leaf beside the new
@@ -19,7 +19,7 @@ pub use rejection::Rejection;
 pub use trust::Trust;
 
 use crate::proxy::authorization::Pattern;
-use crate::tls::credential::Material;
+use crate::tls::credential::Credential;
 
 /// What this agent needs an identity for; decides which shortcomings matter.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +43,7 @@ pub struct Identity {
 
 /// The judgement of one candidate, part by part.
 #[derive(Debug)]
-pub struct Verdict {
+pub struct Validation {
     pub leaf: Result<Arc<Leaf>, Rejection>,
     /// `Ok(None)` where a bundle is neither there nor needed.
     pub trust: Result<Option<Arc<Trust>>, Rejection>,
@@ -53,28 +53,29 @@ impl Identity {
     /// Judges a candidate the way a peer would at `now`. The leaf is verified against the bundle
     /// beside it; if that bundle is refused, against `in_force`, the trust served today.
     pub fn parse(
-        material: &Material,
+        credential: &Credential,
         policy: &Policy,
         in_force: Option<&Arc<Trust>>,
         now: SystemTime,
-    ) -> Verdict {
-        let trust = Trust::parse(&material.trust, policy.public_server, now).map(|trust| trust.map(Arc::new));
+    ) -> Validation {
+        let trust =
+            Trust::parse(&credential.trust, policy.public_server, now).map(|trust| trust.map(Arc::new));
         let judged_by = match &trust {
             Ok(trust) => trust.as_ref(),
             Err(_) => in_force,
         };
         let leaf = match (&trust, judged_by) {
             (Err(rejection), None) => Err(rejection.clone()),
-            _ => Leaf::parse(&material.credential, judged_by.map(AsRef::as_ref), policy, now).map(Arc::new),
+            _ => Leaf::parse(&credential.credential, judged_by.map(AsRef::as_ref), policy, now).map(Arc::new),
         };
-        Verdict { leaf, trust }
+        Validation { leaf, trust }
     }
 }
 
-impl Verdict {
+impl Validation {
     /// What to serve from now on: each part that is good, each other part as it was served before.
     /// `None` when there is nothing to serve at all.
-    pub fn succeed(&self, served: Option<&Identity>) -> Option<Identity> {
+    pub fn merge(&self, served: Option<&Identity>) -> Option<Identity> {
         let leaf = match (&self.leaf, served) {
             (Ok(leaf), _) => Arc::clone(leaf),
             (Err(_), Some(served)) => Arc::clone(&served.leaf),

@@ -37,9 +37,9 @@ pub struct Peer {
 
 /// Remembers peers by chain.
 #[derive(Default)]
-pub struct Peers(Mutex<HashMap<[u8; 32], Remembered>>);
+pub struct Peers(Mutex<HashMap<[u8; 32], CachedPeer>>);
 
-struct Remembered {
+struct CachedPeer {
     peer: Arc<Peer>,
     seen: Instant,
 }
@@ -47,7 +47,7 @@ struct Remembered {
 impl Peers {
     /// The peer that showed `chain`, which a handshake has verified. `None` if it showed nothing or
     /// its leaf cannot be parsed.
-    pub fn meet(&self, chain: &[CertificateDer<'_>]) -> Option<Arc<Peer>> {
+    pub fn intern(&self, chain: &[CertificateDer<'_>]) -> Option<Arc<Peer>> {
         let mut hash = Sha256::new();
         for certificate in chain {
             hash.update((certificate.len() as u64).to_be_bytes());
@@ -66,7 +66,7 @@ impl Peers {
         }
         let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
         if remembered.len() < MAX_REMEMBERED && bytes <= MAX_CHAIN_BYTES {
-            remembered.insert(key, Remembered { peer: Arc::clone(&peer), seen: now });
+            remembered.insert(key, CachedPeer { peer: Arc::clone(&peer), seen: now });
         }
         Some(peer)
     }
@@ -77,7 +77,7 @@ impl Peers {
         let mut remembered = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         remembered
             .retain(|_, known| Arc::strong_count(&known.peer) > 1 || known.seen.elapsed() < FORGET_AFTER);
-        let mut latest: HashMap<Option<String>, &Remembered> = HashMap::new();
+        let mut latest: HashMap<Option<String>, &CachedPeer> = HashMap::new();
         for known in remembered.values() {
             let name = known.peer.names.labels().into_iter().next();
             let entry = latest.entry(name).or_insert(known);

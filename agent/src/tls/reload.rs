@@ -1,5 +1,5 @@
 //! The reload loop: the only writer. Whatever wakes it, it does the same thing: look, compare with
-//! what is served, judge, rehearse, publish. It reports to `status` and calls nobody else.
+//! what is served, judge, handshake_test, publish. It reports to `status` and calls nobody else.
 
 mod events;
 pub mod handshake_test;
@@ -13,15 +13,15 @@ use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
 use crate::tls::config::{ClientAuth, Configs};
-use crate::tls::credential::{Fingerprint, Material};
-use crate::tls::identity::{Identity, Policy, Rejection, Verdict};
-use crate::tls::reload::handshake_test::rehearse;
+use crate::tls::credential::{Credential, Fingerprint};
+use crate::tls::identity::{Identity, Policy, Rejection, Validation};
+use crate::tls::reload::handshake_test::handshake_test;
 use crate::tls::reload::status::{Attempt, Outcome, Status};
 use crate::tls::snapshot::{Delivery, Publisher, Snapshot};
 use crate::tls::source::directory::Volume;
 use crate::tls::source::directory::watch::Watch;
-use crate::tls::source::kubernetes::{Follow, View};
-use crate::tls::source::{Candidate, Sources};
+use crate::tls::source::kubernetes::{SecretWatcher, WatchState};
+use crate::tls::source::{Candidate, SourceSelector};
 
 /// Where files are not swapped at once, what is amiss is believed only when nothing has moved for
 /// this long.
@@ -34,7 +34,7 @@ const UNWATCHED_POLL: Duration = Duration::from_millis(250);
 /// At least one of the two sources is there.
 pub struct Reload {
     pub volume: Option<Volume>,
-    pub secret: Option<Follow>,
+    pub secret: Option<SecretWatcher>,
     pub policy: Policy,
     pub client_auth: ClientAuth,
     pub poll: Duration,
@@ -62,7 +62,7 @@ pub async fn run(mut reload: Reload) -> Result<(), ReloadError> {
         };
         let watching = look.as_ref().is_some_and(|look| state.note(look));
         let view = api.as_mut().map(|api| api.borrow_and_update().clone());
-        let volume = look.as_ref().map(|look| &look.material);
+        let volume = look.as_ref().map(|look| &look.credential);
         let decision = state.sources.decide(view.as_ref(), volume);
         events::authority(&state.reload.status, &decision, view.as_ref(), name.as_deref());
         if let Some(candidate) = decision.candidate {
@@ -78,7 +78,7 @@ pub async fn run(mut reload: Reload) -> Result<(), ReloadError> {
     }
 }
 
-async fn heard(api: &mut Option<watch::Receiver<View>>) -> Result<(), watch::error::RecvError> {
+async fn heard(api: &mut Option<watch::Receiver<WatchState>>) -> Result<(), watch::error::RecvError> {
     match api {
         Some(api) => api.changed().await,
         None => std::future::pending().await,
@@ -107,7 +107,7 @@ impl Directory {
         Self { watch: Watch::new(volume.directory(), hint), volume, in_memory: false }
     }
 
-    /// Off this thread, since a volume may hang; on it, without waiting for another's turn, once it is known to
+    /// Off this thread, since a volume may hang; on it, without waiting for another's allow, once it is known to
     /// be in memory.
     async fn look(self) -> Result<(Self, Look), ReloadError> {
         if self.in_memory {
@@ -120,16 +120,16 @@ impl Directory {
     fn look_now(mut self) -> (Self, Look) {
         let watching = self.watch.arm();
         self.in_memory = self.volume.is_in_memory();
-        let material = self.volume.look();
-        let plain = !material.atomic && self.volume.directory().exists();
-        (self, Look { watching, material, plain })
+        let credential = self.volume.look();
+        let plain = !credential.atomic && self.volume.directory().exists();
+        (self, Look { watching, credential, plain })
     }
 }
 
 /// What one look at the directory brought.
 struct Look {
     watching: Result<bool, notify::Error>,
-    material: Material,
+    credential: Credential,
     /// The directory is there, without `..data`.
     plain: bool,
 }
@@ -137,7 +137,7 @@ struct Look {
 /// What the loop remembers between looks.
 struct State {
     reload: Reload,
-    sources: Sources,
+    sources: SourceSelector,
     served: Option<Arc<Snapshot>>,
     /// Content that is served whole: both leaf and trust were taken from it.
     served_content: Option<Fingerprint>,
@@ -162,7 +162,7 @@ impl State {
         reload.status.update(|report| report.source.directory = directory);
         Self {
             reload,
-            sources: Sources::default(),
+            sources: SourceSelector::default(),
             served: None,
             served_content: None,
             tried: None,
@@ -192,7 +192,7 @@ impl State {
         }
         self.reload.status.update(|report| {
             report.source.watching = watching;
-            report.source.atomic = look.material.atomic;
+            report.source.atomic = look.credential.atomic;
             report.source.notices = match look.plain {
                 true => vec!["no ..data: a subPath mount is never updated by Kubernetes".into()],
                 false => Vec::new(),
@@ -202,41 +202,41 @@ impl State {
     }
 
     fn consider(&mut self, candidate: Candidate<'_>, now: SystemTime) {
-        let material = candidate.material;
-        let content = material.fingerprint();
+        let credential = candidate.credential;
+        let content = credential.fingerprint();
         if self.served_content == Some(content) && !self.root_expired(now) {
             self.all_good(Outcome::Unchanged, now);
             return;
         }
-        let settled = material.atomic || self.stood_still(content);
+        let settled = credential.atomic || self.stood_still(content);
         let served = self.served.as_ref().map(|snapshot| snapshot.identity.clone());
         let in_force = served.as_ref().and_then(|identity| identity.trust.as_ref());
-        let mut verdict = Identity::parse(material, &self.reload.policy, in_force, now);
-        if !settled && is_doubtful(&verdict, served.as_ref()) {
+        let mut validation = Identity::parse(credential, &self.reload.policy, in_force, now);
+        if !settled && is_doubtful(&validation, served.as_ref()) {
             // Somebody may be writing file by file: look again before believing it.
             self.retry = Some(RETRY);
             return;
         }
-        let outcome = self.take(&verdict, served.as_ref(), candidate, now).or_else(|rejection| {
+        let outcome = self.take(&validation, served.as_ref(), candidate, now).or_else(|rejection| {
             // The parts looked good and the whole does not work: go on with the leaf that does.
-            verdict.leaf = Err(rejection);
-            self.take(&verdict, served.as_ref(), candidate, now)
+            validation.leaf = Err(rejection);
+            self.take(&validation, served.as_ref(), candidate, now)
         });
         if let Err(rejection) = &outcome {
-            verdict.trust = Err(rejection.clone());
+            validation.trust = Err(rejection.clone());
         }
-        self.conclude(content, &verdict, outcome.unwrap_or(Outcome::Refused), now);
+        self.conclude(content, &validation, outcome.unwrap_or(Outcome::Refused), now);
     }
 
-    /// Publishes what the verdict leaves to be served, if that differs from what is.
+    /// Publishes what the validation leaves to be served, if that differs from what is.
     fn take(
         &mut self,
-        verdict: &Verdict,
+        validation: &Validation,
         served: Option<&Identity>,
         candidate: Candidate<'_>,
         now: SystemTime,
     ) -> Result<Outcome, Rejection> {
-        let Some(identity) = verdict.succeed(served) else {
+        let Some(identity) = validation.merge(served) else {
             return Ok(Outcome::Refused);
         };
         if served.is_some_and(|served| served.same_as(&identity)) {
@@ -244,12 +244,12 @@ impl State {
         }
         let configs = Configs::build(&identity, self.reload.client_auth)
             .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
-        rehearse(&identity, &configs, now)?;
+        handshake_test(&identity, &configs, now)?;
         // A first identity is not a swap, and one that was held did not wait for us.
         let swap = self.served.is_some() && self.reload.status.report().held.is_none();
         let delivery = Delivery {
             from: candidate.from,
-            changed_at: candidate.material.changed_at.filter(|_| swap),
+            changed_at: candidate.credential.changed_at.filter(|_| swap),
             written_at: candidate.written_at,
         };
         let snapshot = self.reload.publisher.publish(identity, configs, delivery);
@@ -259,8 +259,8 @@ impl State {
         Ok(Outcome::Published)
     }
 
-    fn conclude(&mut self, content: Fingerprint, verdict: &Verdict, outcome: Outcome, now: SystemTime) {
-        let (leaf, trust) = (verdict.leaf.as_ref().err(), verdict.trust.as_ref().err());
+    fn conclude(&mut self, content: Fingerprint, validation: &Validation, outcome: Outcome, now: SystemTime) {
+        let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
         if leaf.is_none() && trust.is_none() {
             self.served_content = Some(content);
             self.all_good(outcome, now);
@@ -347,13 +347,13 @@ impl State {
 }
 
 /// Something is wrong with it, or it takes away a root: what a half-done writer would leave.
-fn is_doubtful(verdict: &Verdict, served: Option<&Identity>) -> bool {
+fn is_doubtful(validation: &Validation, served: Option<&Identity>) -> bool {
     let torn = |rejection: Option<&Rejection>| rejection.is_some_and(Rejection::may_be_torn);
-    if torn(verdict.leaf.as_ref().err()) || torn(verdict.trust.as_ref().err()) {
+    if torn(validation.leaf.as_ref().err()) || torn(validation.trust.as_ref().err()) {
         return true;
     }
     let before = served.and_then(|identity| identity.trust.as_ref());
-    match (&verdict.trust, before) {
+    match (&validation.trust, before) {
         (Ok(Some(after)), Some(before)) => after.lost_a_root_of(before),
         (Ok(None), Some(_)) => true,
         _ => false,

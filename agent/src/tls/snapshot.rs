@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::tls::config::Configs;
 use crate::tls::identity::Identity;
-use crate::tls::source::Origin;
+use crate::tls::source::SourceKind;
 
 /// An identity with everything derived from it.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Snapshot {
 /// How an identity came here.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery {
-    pub from: Origin,
+    pub from: SourceKind,
     /// When the source changed to this content, by this machine's clock: the swap of the volume,
     /// the arrival from the API. `None` for what was there at start.
     pub changed_at: Option<SystemTime>,

@@ -7,16 +7,16 @@ pub mod kubernetes;
 
 use std::time::SystemTime;
 
-use crate::tls::credential::Material;
-use crate::tls::source::kubernetes::{ApiState, Said, View};
+use crate::tls::credential::Credential;
+use crate::tls::source::kubernetes::{ApiState, SecretVersion, WatchState};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SourceKind {
     Api,
     Volume,
 }
 
-impl Origin {
+impl SourceKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -28,7 +28,7 @@ impl Origin {
 /// Which source is believed, why, and what is to be served by it.
 #[derive(Debug)]
 pub struct Decision<'a> {
-    pub authority: Origin,
+    pub authority: SourceKind,
     pub why: String,
     /// `None`: nothing was heard from any source yet.
     pub candidate: Option<Candidate<'a>>,
@@ -36,22 +36,26 @@ pub struct Decision<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    pub material: &'a Material,
-    pub from: Origin,
+    pub credential: &'a Credential,
+    pub from: SourceKind,
     /// When it was published, where the source says so.
     pub written_at: Option<SystemTime>,
 }
 
 /// What has to be remembered to judge the volume by.
 #[derive(Debug, Default)]
-pub struct Sources {
+pub struct SourceSelector {
     /// The content of the API, by number, that the volume was seen to have caught up with: a Secret
     /// volume goes forward only, so whatever it shows next is newer.
     caught_up: u64,
 }
 
-impl Sources {
-    pub fn decide<'a>(&mut self, api: Option<&'a View>, volume: Option<&'a Material>) -> Decision<'a> {
+impl SourceSelector {
+    pub fn decide<'a>(
+        &mut self,
+        api: Option<&'a WatchState>,
+        volume: Option<&'a Credential>,
+    ) -> Decision<'a> {
         let last = api.and_then(|api| api.last.as_deref());
         if let (Some(last), Some(volume)) = (last, volume)
             && volume.fingerprint() == last.fingerprint
@@ -60,31 +64,32 @@ impl Sources {
         {
             self.caught_up = last.number;
         }
-        let by_volume = volume.map(|material| Candidate { material, from: Origin::Volume, written_at: None });
+        let by_volume =
+            volume.map(|credential| Candidate { credential, from: SourceKind::Volume, written_at: None });
         let by_api = last.map(|last| Candidate {
-            material: &last.material,
-            from: Origin::Api,
+            credential: &last.credential,
+            from: SourceKind::Api,
             written_at: last.written_at,
         });
         let (authority, why, candidate) = match (api, volume) {
-            (None, _) => (Origin::Volume, "it is the only source".to_owned(), by_volume),
-            (Some(View { state: ApiState::Watching, .. }), _) => {
-                (Origin::Api, "the Secret is being watched".to_owned(), by_api)
+            (None, _) => (SourceKind::Volume, "it is the only source".to_owned(), by_volume),
+            (Some(WatchState { state: ApiState::Watching, .. }), _) => {
+                (SourceKind::Api, "the Secret is being watched".to_owned(), by_api)
             }
             (Some(api), None) => {
-                (Origin::Api, format!("it is the only source; {}", ails(&api.state)), by_api)
+                (SourceKind::Api, format!("it is the only source; {}", problem(&api.state)), by_api)
             }
             (Some(api), Some(volume)) => {
-                let ails = ails(&api.state);
+                let problem = problem(&api.state);
                 match last {
                     Some(last) if !self.is_newer(volume, last, api) => (
-                        Origin::Volume,
+                        SourceKind::Volume,
                         format!(
-                            "{ails}; the volume is behind what the API said last, which goes on being served"
+                            "{problem}; the volume is behind what the API said last, which goes on being served"
                         ),
                         by_api,
                     ),
-                    _ => (Origin::Volume, ails, by_volume),
+                    _ => (SourceKind::Volume, problem, by_volume),
                 }
             }
         };
@@ -92,7 +97,7 @@ impl Sources {
     }
 
     /// Whether the volume has something newer than (or the same as) the API's last word.
-    fn is_newer(&self, volume: &Material, last: &Said, api: &View) -> bool {
+    fn is_newer(&self, volume: &Credential, last: &SecretVersion, api: &WatchState) -> bool {
         let content = volume.fingerprint();
         if content == last.fingerprint {
             return true;
@@ -103,18 +108,18 @@ impl Sources {
         if api.superseded(content) {
             return false;
         }
-        match (volume.revision, last.material.revision) {
+        match (volume.revision, last.credential.revision) {
             (Some(volume), Some(last)) if volume != last => volume > last,
             _ => swapped_since(volume, last),
         }
     }
 }
 
-fn swapped_since(volume: &Material, last: &Said) -> bool {
+fn swapped_since(volume: &Credential, last: &SecretVersion) -> bool {
     volume.changed_at.is_some_and(|swapped| swapped > last.received_at)
 }
 
-fn ails(state: &ApiState) -> String {
+fn problem(state: &ApiState) -> String {
     match state {
         ApiState::Connecting => "the API has not answered yet".into(),
         ApiState::Watching => "the Secret is being watched".into(),

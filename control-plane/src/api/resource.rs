@@ -204,7 +204,7 @@ pub struct AuthorityStatus {
     pub answered: BTreeMap<String, AnswerStatus>,
     /// Rollovers that have ended, the newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub past: Vec<PastStatus>,
+    pub past: Vec<RolloverRecordStatus>,
     /// How far each subscription was notified.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub told: BTreeMap<String, Told>,
@@ -248,7 +248,7 @@ pub struct AnswerStatus {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct PastStatus {
+pub struct RolloverRecordStatus {
     pub from: String,
     pub to: String,
     pub why: String,

@@ -10,10 +10,10 @@ use crate::api::resource::{
     ManagerRef, ServiceCertificate, ServiceCertificateSpec,
 };
 use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
-use crate::cli::backend::{Desk, DeskError};
+use crate::cli::backend::{Backend, BackendError};
 use crate::cli::session::{CommandError, Session, duration, object_name, request_id};
 use crate::planner::observed::{ObjectName, Request};
-use crate::store::About;
+use crate::store::ObjectRef;
 
 #[derive(Debug, Args)]
 pub struct IssueArgs {
@@ -40,7 +40,7 @@ pub struct IssueArgs {
     #[arg(long, value_name = "DURATION")]
     lifetime: Option<String>,
     #[command(flatten)]
-    patience: Patience,
+    patience: WaitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub struct RotateArgs {
     #[arg(value_parser = object_name)]
     name: ObjectName,
     #[command(flatten)]
-    patience: Patience,
+    patience: WaitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "N")]
     to: Option<u64>,
     #[command(flatten)]
-    patience: Patience,
+    patience: WaitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -87,17 +87,20 @@ pub struct RolloverArgs {
     #[arg(long, requires = "remove_root")]
     yes: bool,
     #[command(flatten)]
-    patience: Patience,
+    patience: WaitArgs,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Patience {
+pub(super) struct WaitArgs {
     /// How long to wait
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     timeout: Duration,
 }
 
-pub(super) async fn issue<D: Desk>(session: &mut Session<D>, args: &IssueArgs) -> Result<(), CommandError> {
+pub(super) async fn issue<D: Backend>(
+    session: &mut Session<D>,
+    args: &IssueArgs,
+) -> Result<(), CommandError> {
     let spec = ServiceCertificateSpec {
         authority: args.authority.clone().unwrap_or_default(),
         manager: args.manager.clone(),
@@ -109,15 +112,15 @@ pub(super) async fn issue<D: Desk>(session: &mut Session<D>, args: &IssueArgs) -
     judge(session, args, &spec).await?;
     if let (Some(authority), true) = (&args.authority, args.create_authority) {
         let spec = authority_of(args);
-        match session.desk.create_authority(&CertificateAuthority::new(authority, spec)).await {
+        match session.backend.create_authority(&CertificateAuthority::new(authority, spec)).await {
             Ok(()) => say(session, &format!("created the authority {authority}")),
-            Err(DeskError::Exists(_)) => {}
+            Err(BackendError::Exists(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
     let mut object = ServiceCertificate::new(&args.name.name, spec);
     object.metadata.namespace = Some(args.name.namespace.clone());
-    session.desk.create_certificate(&object).await?;
+    session.backend.create_certificate(&object).await?;
     say(session, &format!("created the certificate {}", args.name));
     let status = follow(session, &args.name, args.patience.timeout, |status| {
         let ready = status.conditions.iter().find(|condition| condition.r#type == "Ready");
@@ -148,7 +151,7 @@ fn authority_of(args: &IssueArgs) -> CertificateAuthoritySpec {
 }
 
 /// What would be refused afterwards is not created.
-async fn judge<D: Desk>(
+async fn judge<D: Backend>(
     session: &Session<D>,
     args: &IssueArgs,
     spec: &ServiceCertificateSpec,
@@ -159,10 +162,10 @@ async fn judge<D: Desk>(
         FetchedSettings::judge(name, spec).map_err(wrong)?;
         return Ok(());
     };
-    let authority = match session.desk.authority(asked).await {
+    let authority = match session.backend.authority(asked).await {
         Ok(authority) => authority.spec,
-        Err(DeskError::Missing(_)) if args.create_authority => authority_of(args),
-        Err(DeskError::Missing(_)) => {
+        Err(BackendError::Missing(_)) if args.create_authority => authority_of(args),
+        Err(BackendError::Missing(_)) => {
             let said = format!("there is no authority {asked}: --create-authority makes it");
             return Err(CommandError::Wrong(said));
         }
@@ -174,20 +177,23 @@ async fn judge<D: Desk>(
     Ok(())
 }
 
-pub(super) async fn rotate<D: Desk>(session: &mut Session<D>, args: &RotateArgs) -> Result<(), CommandError> {
+pub(super) async fn rotate<D: Backend>(
+    session: &mut Session<D>,
+    args: &RotateArgs,
+) -> Result<(), CommandError> {
     let status = rotate_and_wait(session, &args.name, args.patience.timeout).await?;
     conclude(session, &args.name, &status)
 }
 
 /// Returns when every pod serves the new leaf, or took too long.
-pub(super) async fn rotate_and_wait<D: Desk>(
+pub(super) async fn rotate_and_wait<D: Backend>(
     session: &mut Session<D>,
     name: &ObjectName,
     timeout: Duration,
 ) -> Result<CertificateStatus, CommandError> {
-    session.desk.certificate(name).await?;
+    session.backend.certificate(name).await?;
     let id = request_id()?;
-    session.desk.ask(&About::Certificate(name.clone()), "rotate", &id, "").await?;
+    session.backend.ask(&ObjectRef::Certificate(name.clone()), "rotate", &id, "").await?;
     follow(session, name, timeout, |status| {
         let answered = status.answered.as_ref().and_then(|answered| answered.rotate.as_ref()) == Some(&id);
         let failing = status.conditions.iter().find(|condition| condition.r#type == "Failing");
@@ -200,14 +206,14 @@ pub(super) async fn rotate_and_wait<D: Desk>(
     .await
 }
 
-pub(super) async fn rollback<D: Desk>(
+pub(super) async fn rollback<D: Backend>(
     session: &mut Session<D>,
     args: &RollbackArgs,
 ) -> Result<(), CommandError> {
-    session.desk.certificate(&args.name).await?;
+    session.backend.certificate(&args.name).await?;
     let id = request_id()?;
     let words = args.to.map(|to| format!("to={to}")).unwrap_or_default();
-    session.desk.ask(&About::Certificate(args.name.clone()), "rollback", &id, &words).await?;
+    session.backend.ask(&ObjectRef::Certificate(args.name.clone()), "rollback", &id, &words).await?;
     let status = follow(session, &args.name, args.patience.timeout, |status| {
         let answered = status.answered.as_ref().and_then(|answered| answered.rollback.as_ref()) == Some(&id);
         let refused = status.conditions.iter().find(|condition| condition.r#type == "RollbackRefused");
@@ -221,11 +227,11 @@ pub(super) async fn rollback<D: Desk>(
     conclude(session, &args.name, &status)
 }
 
-pub(super) async fn rollover<D: Desk>(
+pub(super) async fn rollover<D: Backend>(
     session: &mut Session<D>,
     args: &RolloverArgs,
 ) -> Result<(), CommandError> {
-    let before = session.desk.authority(&args.authority).await?.status.unwrap_or_default();
+    let before = session.backend.authority(&args.authority).await?.status.unwrap_or_default();
     let (verb, words) = if args.reverse {
         ("reverse", args.reason.clone())
     } else if !args.go_on_without.is_empty() {
@@ -254,11 +260,11 @@ pub(super) async fn rollover<D: Desk>(
             "that is longer than {longest} bytes: ask for fewer pods at a time"
         )));
     }
-    session.desk.ask(&About::Authority(args.authority.clone()), verb, &id, &words).await?;
+    session.backend.ask(&ObjectRef::Authority(args.authority.clone()), verb, &id, &words).await?;
     let deadline = Instant::now() + args.patience.timeout;
     let mut said = String::new();
     loop {
-        let status = session.desk.authority(&args.authority).await?.status.unwrap_or_default();
+        let status = session.backend.authority(&args.authority).await?.status.unwrap_or_default();
         let answer = status.answered.get(verb).filter(|answer| answer.id == id);
         if let Some(answer) = answer {
             if answer.outcome.starts_with("refused") {
@@ -302,7 +308,7 @@ fn describe(status: &AuthorityStatus, answered: bool) -> String {
 }
 
 /// What taking a root out at once would cut.
-async fn cost<D: Desk>(
+async fn cost<D: Backend>(
     session: &Session<D>,
     name: &str,
     root: &str,
@@ -318,7 +324,7 @@ async fn cost<D: Desk>(
             if roots.is_empty() { "which there is none yet".to_owned() } else { roots.join(" or ") }
         )));
     }
-    let certificates: Vec<_> = session.desk.certificates(None).await?;
+    let certificates: Vec<_> = session.backend.certificates(None).await?;
     let of = |certificate: &&ServiceCertificate| certificate.spec.authority == name;
     let members: Vec<_> = certificates.iter().filter(of).collect();
     let under = members.iter().filter(|certificate| {
@@ -375,7 +381,7 @@ fn served(status: &CertificateStatus) -> Progress {
 }
 
 /// Looks again and again until there is nothing to wait for.
-async fn follow<D: Desk>(
+async fn follow<D: Backend>(
     session: &mut Session<D>,
     name: &ObjectName,
     timeout: Duration,
@@ -384,7 +390,7 @@ async fn follow<D: Desk>(
     let deadline = Instant::now() + timeout;
     let mut said = String::new();
     loop {
-        let status = session.desk.certificate(name).await?.status.unwrap_or_default();
+        let status = session.backend.certificate(name).await?.status.unwrap_or_default();
         match judge(&status) {
             Progress::Done => return Ok(status),
             Progress::Refused(why) => return Err(CommandError::Wrong(format!("{name}: refused: {why}"))),
@@ -399,9 +405,13 @@ async fn follow<D: Desk>(
     }
 }
 
-async fn wait<D: Desk>(session: &mut Session<D>, deadline: Instant, what: &str) -> Result<(), CommandError> {
+async fn wait<D: Backend>(
+    session: &mut Session<D>,
+    deadline: Instant,
+    what: &str,
+) -> Result<(), CommandError> {
     let rest = deadline.saturating_duration_since(Instant::now());
-    match tokio::time::timeout(rest, session.desk.go_on()).await {
+    match tokio::time::timeout(rest, session.backend.go_on()).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(CommandError::Wrong(format!(
             "gave up waiting ({what}); what was asked for is still open: see hotcert status, or wait longer with --timeout"

@@ -15,29 +15,32 @@ pub use kubernetes::Cluster;
 
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::ObjectName;
-use crate::store::About;
+use crate::store::ObjectRef;
 
 /// What somebody waits for is looked at again after so long, at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
-pub trait Desk: Send {
-    fn authorities(&self) -> impl Future<Output = Result<Vec<CertificateAuthority>, DeskError>> + Send;
+pub trait Backend: Send {
+    fn authorities(&self) -> impl Future<Output = Result<Vec<CertificateAuthority>, BackendError>> + Send;
 
     /// Of one namespace, or all.
     fn certificates(
         &self,
         namespace: Option<&str>,
-    ) -> impl Future<Output = Result<Vec<ServiceCertificate>, DeskError>> + Send;
+    ) -> impl Future<Output = Result<Vec<ServiceCertificate>, BackendError>> + Send;
 
     fn certificate(
         &self,
         name: &ObjectName,
-    ) -> impl Future<Output = Result<ServiceCertificate, DeskError>> + Send;
+    ) -> impl Future<Output = Result<ServiceCertificate, BackendError>> + Send;
 
-    fn authority(&self, name: &str) -> impl Future<Output = Result<CertificateAuthority, DeskError>> + Send;
+    fn authority(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<CertificateAuthority, BackendError>> + Send;
 
     /// What is there and cannot be read, each with what to do.
-    fn problems(&self) -> impl Future<Output = Result<Vec<String>, DeskError>> + Send {
+    fn problems(&self) -> impl Future<Output = Result<Vec<String>, BackendError>> + Send {
         async { Ok(Vec::new()) }
     }
 
@@ -45,36 +48,36 @@ pub trait Desk: Send {
     fn versions(
         &self,
         certificate: &ObjectName,
-    ) -> impl Future<Output = Result<Vec<VersionRow>, DeskError>> + Send;
+    ) -> impl Future<Output = Result<Vec<VersionRow>, BackendError>> + Send;
 
     /// Leaves a request: a verb, its id, and words.
     fn ask(
         &self,
-        about: &About,
+        about: &ObjectRef,
         verb: &str,
         id: &str,
         words: &str,
-    ) -> impl Future<Output = Result<(), DeskError>> + Send;
+    ) -> impl Future<Output = Result<(), BackendError>> + Send;
 
     fn create_authority(
         &self,
         object: &CertificateAuthority,
-    ) -> impl Future<Output = Result<(), DeskError>> + Send;
+    ) -> impl Future<Output = Result<(), BackendError>> + Send;
 
     fn create_certificate(
         &self,
         object: &ServiceCertificate,
-    ) -> impl Future<Output = Result<(), DeskError>> + Send;
+    ) -> impl Future<Output = Result<(), BackendError>> + Send;
 
     /// Pods that mount this Secret, and how to read their metrics.
     fn metrics(
         &self,
         namespace: &str,
         secret: &str,
-    ) -> impl Future<Output = Result<Vec<PodMetrics>, DeskError>> + Send;
+    ) -> impl Future<Output = Result<Vec<PodMetrics>, BackendError>> + Send;
 
     /// Returns when it is worth to look again. On one machine this is where the work is done.
-    fn go_on(&mut self) -> impl Future<Output = Result<(), DeskError>> + Send;
+    fn go_on(&mut self) -> impl Future<Output = Result<(), BackendError>> + Send;
 }
 
 /// A kept version.
@@ -98,7 +101,7 @@ pub struct PodMetrics {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum DeskError {
+pub enum BackendError {
     #[error("{what} failed: {cause}")]
     Failed { what: String, cause: String },
     #[error("there is no {0}")]

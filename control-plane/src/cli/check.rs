@@ -8,7 +8,7 @@ use serde_json::json;
 use super::status::Fleet;
 use super::table::moment;
 use crate::api::resource::Condition;
-use crate::cli::backend::Desk;
+use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session, duration};
 
 #[derive(Debug, Args)]
@@ -24,8 +24,8 @@ pub struct CheckArgs {
 /// A renewal that was due so long ago is not on its way any more.
 const OVERDUE: Duration = Duration::from_secs(5 * 60);
 
-pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &CheckArgs) -> Result<(), CommandError> {
-    let fleet = Fleet::read(&session.desk, args.namespace.as_deref()).await?;
+pub(super) async fn run<D: Backend>(session: &mut Session<D>, args: &CheckArgs) -> Result<(), CommandError> {
+    let fleet = Fleet::read(&session.backend, args.namespace.as_deref()).await?;
     let troubles = troubles(&fleet, args.within, SystemTime::now());
     if session.json {
         println!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::backend::{Desk, PodMetrics};
+use crate::cli::backend::{Backend, PodMetrics};
 use crate::cli::session::{CommandError, Session, duration, object_name};
 use crate::planner::observed::ObjectName;
 
@@ -33,13 +33,13 @@ const LOSSES: [(&str, &str, &[&str]); 3] = [
     ("hotcert_proxied_requests_total", "code", &["1xx", "2xx", "3xx", "4xx"]),
 ];
 
-pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &DrillArgs) -> Result<(), CommandError> {
-    let certificate = session.desk.certificate(&args.name).await?;
+pub(super) async fn run<D: Backend>(session: &mut Session<D>, args: &DrillArgs) -> Result<(), CommandError> {
+    let certificate = session.backend.certificate(&args.name).await?;
     let secret = certificate.status.and_then(|status| status.secret_name);
     let secret = secret.ok_or_else(|| CommandError::Wrong(format!("{} is not published yet", args.name)))?;
-    let before = session.desk.metrics(&args.name.namespace, &secret).await?;
+    let before = session.backend.metrics(&args.name.namespace, &secret).await?;
     let status = super::ask::rotate_and_wait(session, &args.name, args.timeout).await?;
-    let after = session.desk.metrics(&args.name.namespace, &secret).await?;
+    let after = session.backend.metrics(&args.name.namespace, &secret).await?;
     let (lost, unread) = compare(&before, &after);
     let served = status.served.clone().unwrap_or_default();
     let all_serve = served.serving == served.pods;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::table::{Table, moment, span};
-use crate::cli::backend::Desk;
+use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
 use crate::planner::observed::ObjectName;
 
@@ -16,17 +16,20 @@ pub struct HistoryArgs {
     name: String,
 }
 
-pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &HistoryArgs) -> Result<(), CommandError> {
+pub(super) async fn run<D: Backend>(
+    session: &mut Session<D>,
+    args: &HistoryArgs,
+) -> Result<(), CommandError> {
     match args.name.parse::<ObjectName>() {
         Ok(certificate) => versions(session, &certificate).await,
         Err(_) => rollovers(session, &args.name).await,
     }
 }
 
-async fn versions<D: Desk>(session: &Session<D>, name: &ObjectName) -> Result<(), CommandError> {
-    let certificate = session.desk.certificate(name).await?;
+async fn versions<D: Backend>(session: &Session<D>, name: &ObjectName) -> Result<(), CommandError> {
+    let certificate = session.backend.certificate(name).await?;
     let published = certificate.status.and_then(|status| status.version);
-    let versions = session.desk.versions(name).await?;
+    let versions = session.backend.versions(name).await?;
     if session.json {
         println!(
             "{:#}",
@@ -57,8 +60,8 @@ async fn versions<D: Desk>(session: &Session<D>, name: &ObjectName) -> Result<()
     Ok(())
 }
 
-async fn rollovers<D: Desk>(session: &Session<D>, name: &str) -> Result<(), CommandError> {
-    let authority = session.desk.authority(name).await?;
+async fn rollovers<D: Backend>(session: &Session<D>, name: &str) -> Result<(), CommandError> {
+    let authority = session.backend.authority(name).await?;
     let status = authority.status.unwrap_or_default();
     if session.json {
         println!("{:#}", json!({"authority": name, "rollovers": status.past, "answered": status.answered}));

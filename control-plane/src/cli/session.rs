@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::backend::DeskError;
+use crate::cli::backend::BackendError;
 use crate::planner::observed::ObjectName;
 
 /// What may be waited for, or looked ahead.
@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
 /// Where the objects are.
 #[derive(Clone, Debug, Args)]
-pub struct Place {
+pub struct BackendArgs {
     /// Directory store on this machine, instead of a cluster
     #[arg(long, env = "HOTCERT_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
     pub(super) dir: Option<PathBuf>,
@@ -31,13 +31,13 @@ pub struct At<A: Args> {
     #[command(flatten)]
     pub(super) args: A,
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) place: BackendArgs,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    Backend(#[from] BackendError),
     #[error("{0}")]
     Wrong(String),
     /// Said already, in the output itself.
@@ -47,7 +47,7 @@ pub enum CommandError {
 
 /// What a command needs besides its own arguments.
 pub(super) struct Session<D> {
-    pub(super) desk: D,
+    pub(super) backend: D,
     pub(super) json: bool,
 }
 

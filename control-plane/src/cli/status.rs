@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::table::{Table, moment, span};
 use crate::api::resource::{CertificateAuthority, Condition, PodServed, ServiceCertificate};
-use crate::cli::backend::Desk;
+use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
 
 #[derive(Debug, Args)]
@@ -20,10 +20,10 @@ pub struct StatusArgs {
     watch: bool,
 }
 
-pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &StatusArgs) -> Result<(), CommandError> {
+pub(super) async fn run<D: Backend>(session: &mut Session<D>, args: &StatusArgs) -> Result<(), CommandError> {
     let mut before = String::new();
     loop {
-        let fleet = Fleet::read(&session.desk, args.namespace.as_deref()).await?;
+        let fleet = Fleet::read(&session.backend, args.namespace.as_deref()).await?;
         let now = SystemTime::now();
         let shown = if session.json { format!("{:#}", fleet.json()) } else { fleet.text(now) };
         if shown != before {
@@ -36,7 +36,7 @@ pub(super) async fn run<D: Desk>(session: &mut Session<D>, args: &StatusArgs) ->
         if !args.watch {
             return Ok(());
         }
-        session.desk.go_on().await?;
+        session.backend.go_on().await?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
@@ -51,11 +51,11 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub async fn read<D: Desk>(desk: &D, namespace: Option<&str>) -> Result<Self, CommandError> {
+    pub async fn read<D: Backend>(backend: &D, namespace: Option<&str>) -> Result<Self, CommandError> {
         Ok(Self {
-            authorities: desk.authorities().await?,
-            certificates: desk.certificates(namespace).await?,
-            problems: desk.problems().await?,
+            authorities: backend.authorities().await?,
+            certificates: backend.certificates(namespace).await?,
+            problems: backend.problems().await?,
             namespace: namespace.map(str::to_owned),
         })
     }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use hotcert_agent::admin::{only_get, serve_http, text, typed};
-use hotcert_agent::connection::limiter::Places;
+use hotcert_agent::connection::limiter::Limiter;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
@@ -22,12 +22,12 @@ const MAX_CONNECTIONS: usize = 64;
 pub struct Admin {
     health: Health,
     metrics: Metrics,
-    places: Places,
+    places: Limiter,
 }
 
 impl Admin {
     pub fn new(health: Health, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { health, metrics, places: Places::new(MAX_CONNECTIONS) })
+        Arc::new(Self { health, metrics, places: Limiter::new(MAX_CONNECTIONS) })
     }
 
     pub async fn connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {

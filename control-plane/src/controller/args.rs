@@ -11,7 +11,7 @@ use hotcert_agent::runtime::log::LogFormat;
 use hotcert_agent::tls::config::ClientAuth;
 
 use super::sidecar::Choice;
-use crate::controller::notifications::Inbox;
+use crate::controller::notifications::ReceiverConfig;
 use crate::controller::webhook_certificate::plan::Timing;
 use crate::inject::AGENT_IMAGE;
 
@@ -71,7 +71,7 @@ pub struct ControllerArgs {
     /// After SIGTERM, how long new connections are taken while the pod leaves its endpoints
     #[arg(long, env = "HOTCERT_SHUTDOWN_DELAY", default_value = "5s", value_name = "DURATION")]
     pub shutdown_delay: String,
-    /// Form of the log on standard error; HOTCERT_LOG=debug shows more of it
+    /// Provider of the log on standard error; HOTCERT_LOG=debug shows more of it
     #[arg(long, env = "HOTCERT_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
@@ -88,7 +88,7 @@ pub struct Settings {
     pub dir: Option<PathBuf>,
     pub nudge: bool,
     pub notifications: Option<PathBuf>,
-    pub inbox: Option<Inbox>,
+    pub inbox: Option<ReceiverConfig>,
     pub webhook_name: String,
     pub webhook_service: String,
     pub timing: Timing,
@@ -132,7 +132,7 @@ impl Settings {
         let inbox = match (listen, identity, &notifications) {
             (None, ..) => None,
             (Some(listen), Some(identity), Some(_)) => {
-                Some(Inbox { listen, identity, client_auth: args.receiver_client_auth })
+                Some(ReceiverConfig { listen, identity, client_auth: args.receiver_client_auth })
             }
             (Some(_), None, _) => {
                 errors.add("--receiver-identity", "name the directory with the certificate to be shown");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hotcert_agent::admin::{only_get, serve_http, text, typed};
-use hotcert_agent::connection::limiter::Places;
+use hotcert_agent::connection::limiter::Limiter;
 use hotcert_agent::connection::listener::Bound;
 use hotcert_agent::runtime::shutdown::{Signals, stop};
 use hyper::{Method, StatusCode};
@@ -38,7 +38,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     counts.leads(true);
     info!(version = env!("CARGO_PKG_VERSION"), dir = %dir.display(), "starting");
 
-    let (registry, places) = (Arc::new(registry), Arc::new(Places::new(MAX_CONNECTIONS)));
+    let (registry, places) = (Arc::new(registry), Arc::new(Limiter::new(MAX_CONNECTIONS)));
     let directory: Arc<str> = Arc::from(dir.display().to_string());
     let (_never, always) = stop();
     listen(admin)?.serve(&[Handle::current()], &always, move |socket, _from| {
@@ -71,7 +71,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     });
     let (_leads, leading) = watch::channel(true);
     let reconciler = Reconciler::new(Arc::clone(&store), Prober::new(PROBER), settings.nudge, counts);
-    let reconciler = reconciler.with(notifying.courier(), notifying.porter());
+    let reconciler = reconciler.with(notifying.dispatcher(), notifying.external_sync());
     tokio::select! {
         () = signals.next() => info!("told to stop"),
         end = notifying.receive(store) => return Err(ControllerError::Broken(end)),

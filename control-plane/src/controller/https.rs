@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotcert_agent::connection::handshake::{self, Choose};
-use hotcert_agent::connection::limiter::Places;
+use hotcert_agent::connection::handshake::{self, SelectConfig};
+use hotcert_agent::connection::limiter::Limiter;
 use hotcert_agent::runtime::shutdown::Stop;
 use hotcert_agent::tls::peer::{Peer, Peers};
 use hotcert_agent::tls::snapshot::Current;
@@ -50,7 +50,7 @@ pub struct Https {
     current: Current,
     limits: Limits,
     peers: Peers,
-    handshaking: Places,
+    handshaking: Limiter,
     connections: Arc<Semaphore>,
     bodies: Semaphore,
     /// Connections end with their next response.
@@ -95,7 +95,7 @@ impl Https {
             current,
             limits,
             peers: Peers::default(),
-            handshaking: Places::new(MAX_HANDSHAKING),
+            handshaking: Limiter::new(MAX_HANDSHAKING),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)),
             bodies: Semaphore::new(limits.bodies),
             closing: AtomicBool::new(false),
@@ -127,7 +127,7 @@ impl Https {
         let Ok(_place) = Arc::clone(&self.connections).try_acquire_owned() else {
             return count("no_room");
         };
-        let choose: Choose = match self.limits.http2 {
+        let choose: SelectConfig = match self.limits.http2 {
             true => |configs| configs.inbound_http.as_ref(),
             false => |configs| configs.inbound.as_ref(),
         };

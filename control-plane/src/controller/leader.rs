@@ -1,19 +1,19 @@
-//! Issuing, publishing and rolling over: the loop over the cluster, run by whichever replica leads.
+//! LeaderLoop, publishing and rolling over: the loop over the cluster, run by whichever replica leads.
 
 use std::sync::Arc;
 
 use kube::Client;
 use tokio::sync::watch;
 
-use crate::external::sync::Porter;
-use crate::notify::dispatcher::Courier;
+use crate::external::sync::ExternalSync;
+use crate::notify::dispatcher::Dispatcher;
 use crate::probe::{PROBER, Prober};
 use crate::runtime::lease::{Candidate, identity};
 use crate::runtime::reconcile::{Counts, Reconciler};
 use crate::store::kubernetes::KubernetesStore;
 
 /// The parts of it, to be spawned.
-pub struct Issuing {
+pub struct LeaderLoop {
     candidate: Candidate,
     reconciler: Reconciler<KubernetesStore>,
     /// Whether this replica leads.
@@ -21,18 +21,18 @@ pub struct Issuing {
     counts: Counts,
 }
 
-impl Issuing {
+impl LeaderLoop {
     pub fn new(
         client: Client,
         namespace: &str,
         store: Arc<KubernetesStore>,
-        (courier, porter): (Courier, Porter),
+        (dispatcher, external_sync): (Dispatcher, ExternalSync),
         nudge: bool,
         counts: Counts,
     ) -> Self {
         let (candidate, leading) = Candidate::new(client, namespace, identity());
         let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, counts.clone());
-        let reconciler = reconciler.with(courier, porter);
+        let reconciler = reconciler.with(dispatcher, external_sync);
         Self { candidate, reconciler, leading, counts }
     }
 

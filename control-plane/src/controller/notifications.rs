@@ -30,9 +30,9 @@ use tokio::time::timeout;
 
 use super::args::Settings;
 use super::https::{Https, Limits};
-use crate::external::sync::{self, Porter};
+use crate::external::sync::{self, ExternalSync};
 use crate::notify::config::{self, Notifications};
-use crate::notify::dispatcher::{self, Courier};
+use crate::notify::dispatcher::{self, Dispatcher};
 use crate::notify::receiver::{self, Message, Receiver, Refusal};
 use crate::store::Store;
 
@@ -53,7 +53,7 @@ const KEYS: &str = "/notifications/keys";
 
 /// Where notifications come in.
 #[derive(Clone, Debug)]
-pub struct Inbox {
+pub struct ReceiverConfig {
     pub listen: SocketAddr,
     /// A directory with the certificate that is shown.
     pub identity: PathBuf,
@@ -63,14 +63,14 @@ pub struct Inbox {
 #[derive(Clone, Default)]
 struct Counts {
     settings: config::Counts,
-    courier: dispatcher::Counts,
-    porter: sync::Counts,
+    dispatcher: dispatcher::Counts,
+    external_sync: sync::Counts,
     receiver: receiver::Counts,
 }
 
 pub struct Notifying {
     settings: watch::Receiver<Arc<Notifications>>,
-    inbox: Option<(Inbox, Bound)>,
+    inbox: Option<(ReceiverConfig, Bound)>,
     counts: Counts,
 }
 
@@ -91,17 +91,17 @@ impl Notifying {
 
     pub fn register(&self, registry: &mut Registry) {
         self.counts.settings.register(registry);
-        self.counts.courier.register(registry);
-        self.counts.porter.register(registry);
+        self.counts.dispatcher.register(registry);
+        self.counts.external_sync.register(registry);
         self.counts.receiver.register(registry);
     }
 
-    pub fn courier(&self) -> Courier {
-        Courier::new(self.settings.clone(), self.counts.courier.clone())
+    pub fn dispatcher(&self) -> Dispatcher {
+        Dispatcher::new(self.settings.clone(), self.counts.dispatcher.clone())
     }
 
-    pub fn porter(&self) -> Porter {
-        Porter::new(self.settings.clone(), self.counts.porter.clone())
+    pub fn external_sync(&self) -> ExternalSync {
+        ExternalSync::new(self.settings.clone(), self.counts.external_sync.clone())
     }
 
     /// Listens, if that was asked for, and ends with an error only.

@@ -21,7 +21,7 @@ use kube::{Api, Client};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use ca_bundle::{ENTRIES, Trusting};
+use ca_bundle::{ENTRIES, WebhookConfiguration};
 use pair::PairError;
 use plan::{Seen, Step, Timing, plan};
 use state::State;
@@ -63,7 +63,7 @@ pub struct Found {
 #[derive(Debug, thiserror::Error)]
 enum LookError {
     #[error("somebody else wrote {0} first")]
-    Overtaken(&'static str),
+    Conflict(&'static str),
     #[error("{what} failed: {cause}{}", hint(.cause))]
     Api { what: &'static str, cause: Box<kube::Error> },
     #[error("the API server did not answer within {LOOK_WITHIN:?}")]
@@ -109,7 +109,7 @@ impl Certificate {
                         () = tokio::time::sleep(due.unwrap_or(POLL).min(POLL)) => {}
                     }
                 }
-                Ok(_) | Err(LookError::Overtaken(_)) => {
+                Ok(_) | Err(LookError::Conflict(_)) => {
                     steps = (steps + 1).min(MOST_DOUBLINGS);
                     tokio::time::sleep(pace).await;
                 }
@@ -127,8 +127,8 @@ impl Certificate {
         let secret = self.secrets().get_opt(SECRET).await.map_err(api("reading the Secret"))?;
         let webhook = self.webhooks().get_opt(&self.webhook).await;
         let webhook = webhook.map_err(api("reading the MutatingWebhookConfiguration"))?;
-        let trusting = webhook.as_ref().and_then(Trusting::read);
-        let wanted = Trusting::wanted(trusting.as_ref(), &self.service, &self.namespace);
+        let trusting = webhook.as_ref().and_then(WebhookConfiguration::read);
+        let wanted = WebhookConfiguration::wanted(trusting.as_ref(), &self.service, &self.namespace);
         let mut state = State::read(secret.as_ref(), &wanted, now);
         let seen = state.seen(&wanted, trusting.as_ref(), now);
         let trusted = trusting.as_ref().map(|trusting| trusting.roots(now)).unwrap_or_default();
@@ -214,7 +214,7 @@ async fn tell<T>(events: impl Stream<Item = T>, changed: &Notify) {
 fn api(what: &'static str) -> impl FnOnce(kube::Error) -> LookError {
     move |cause| match &cause {
         kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
-            LookError::Overtaken(what)
+            LookError::Conflict(what)
         }
         _ => LookError::Api { what, cause: Box::new(cause) },
     }

@@ -1,6 +1,6 @@
 //! Requests to addresses that people wrote down: webhooks, secrets managers, the keys of senders. Over HTTPS,
 //! never redirected, within limits of time and size; and to public addresses alone, whatever a name resolves
-//! to at that moment, unless the range was allowed for that site. What may be secret in a request or an
+//! to at that moment, unless the range was allowed for that endpoint. What may be secret in a request or an
 //! answer is wiped where we hold it; the buffers of the TLS and HTTP libraries are out of our hands.
 
 mod address_policy;
@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use zeroize::Zeroizing;
 
-pub use address_policy::{Network, NetworkError, Reach};
+pub use address_policy::{AddressPolicy, Network, NetworkError};
 
 /// Of the head of an answer.
 const MAX_HEAD: usize = 16 * 1024;
@@ -35,26 +35,26 @@ const MAX_ADDRESSES: usize = 8;
 
 /// Where requests go, and how it is known that they got there.
 #[derive(Clone)]
-pub struct Site {
+pub struct Endpoint {
     uri: Uri,
     host: String,
     port: u16,
     /// `None`: plain HTTP, on loopback.
     tls: Option<Arc<ClientConfig>>,
-    reach: Reach,
+    reach: AddressPolicy,
 }
 
 /// What is sent.
-pub struct Call {
+pub struct HttpRequest {
     pub method: Method,
-    /// Path and query, instead of the site's own.
+    /// Path and query, instead of the endpoint's own.
     pub path: Option<String>,
     pub headers: HeaderMap,
     pub body: Zeroizing<Vec<u8>>,
 }
 
 /// What came back. Any status is an answer.
-pub struct Answer {
+pub struct HttpResponse {
     pub status: StatusCode,
     /// Of `Retry-After` in seconds, or as a date.
     pub retry_after: Option<Duration>,
@@ -63,7 +63,7 @@ pub struct Answer {
 
 /// What is wrong with an address. It is not repeated: it may be a secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SiteError {
+pub enum EndpointError {
     #[error("it is no address such as https://hooks.example/hotcert")]
     Malformed,
     #[error("only https is spoken, and http to an allowed address of this machine")]
@@ -111,25 +111,25 @@ impl WebError {
     }
 }
 
-impl Site {
+impl Endpoint {
     /// `roots`: who may have signed its certificate, PEM; without, the roots that browsers know.
-    pub fn new(url: &str, reach: Reach, roots: Option<&[u8]>) -> Result<Self, SiteError> {
-        let uri: Uri = url.parse().map_err(|_| SiteError::Malformed)?;
+    pub fn new(url: &str, reach: AddressPolicy, roots: Option<&[u8]>) -> Result<Self, EndpointError> {
+        let uri: Uri = url.parse().map_err(|_| EndpointError::Malformed)?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(SiteError::Malformed);
+            return Err(EndpointError::Malformed);
         };
         if authority.as_str().contains('@') {
-            return Err(SiteError::Password);
+            return Err(EndpointError::Password);
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() || ServerName::try_from(host.clone()).is_err() {
-            return Err(SiteError::Malformed);
+            return Err(EndpointError::Malformed);
         }
         let is_here = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback() && reach.allows(ip));
         let tls = match scheme {
             "https" => Some(client(roots)?),
             "http" if is_here => None,
-            _ => return Err(SiteError::Plain),
+            _ => return Err(EndpointError::Plain),
         };
         let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
         Ok(Self { uri, host, port, tls, reach })
@@ -148,15 +148,25 @@ impl Site {
 
     /// One request on a connection of its own. `most`: bytes of the answer's body; of none, it is not waited
     /// for either.
-    pub async fn send(&self, call: Call, within: Duration, most: usize) -> Result<Answer, WebError> {
+    pub async fn send(
+        &self,
+        call: HttpRequest,
+        within: Duration,
+        most: usize,
+    ) -> Result<HttpResponse, WebError> {
         match tokio::time::timeout(within, self.exchange(call, within / 3, most)).await {
             Ok(answer) => answer,
             Err(_) => Err(WebError::Late(within)),
         }
     }
 
-    async fn exchange(&self, call: Call, patience: Duration, most: usize) -> Result<Answer, WebError> {
-        let Call { method, path, headers, body } = call;
+    async fn exchange(
+        &self,
+        call: HttpRequest,
+        patience: Duration,
+        most: usize,
+    ) -> Result<HttpResponse, WebError> {
+        let HttpRequest { method, path, headers, body } = call;
         let mut request = Request::new(Full::new(Bytes::from_owner(body)));
         *request.method_mut() = method;
         *request.uri_mut() = path
@@ -209,7 +219,7 @@ impl Site {
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, most: usize) -> Result<Answer, WebError>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, most: usize) -> Result<HttpResponse, WebError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -232,11 +242,11 @@ where
     }
 }
 
-async fn read(response: Response<Incoming>, most: usize) -> Result<Answer, WebError> {
+async fn read(response: Response<Incoming>, most: usize) -> Result<HttpResponse, WebError> {
     let status = response.status();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
     if most == 0 {
-        return Ok(Answer { status, retry_after, body: Zeroizing::default() });
+        return Ok(HttpResponse { status, retry_after, body: Zeroizing::default() });
     }
     let mut body = response.into_body();
     let expected = usize::try_from(body_length(&body)).unwrap_or(most).min(most);
@@ -255,7 +265,7 @@ async fn read(response: Response<Incoming>, most: usize) -> Result<Answer, WebEr
         }
         read.extend_from_slice(&data);
     }
-    Ok(Answer { status, retry_after, body: read })
+    Ok(HttpResponse { status, retry_after, body: read })
 }
 
 fn body_length(body: &Incoming) -> u64 {
@@ -272,36 +282,36 @@ fn retry_after(value: &HeaderValue) -> Option<Duration> {
     Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
-fn client(roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, SiteError> {
+fn client(roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, EndpointError> {
     let mut store = RootCertStore::empty();
     match roots {
         None => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| SiteError::Roots(error.to_string()))?;
-                store.add(certificate).map_err(|error| SiteError::Roots(error.to_string()))?;
+                let certificate = certificate.map_err(|error| EndpointError::Roots(error.to_string()))?;
+                store.add(certificate).map_err(|error| EndpointError::Roots(error.to_string()))?;
             }
             if store.is_empty() {
-                return Err(SiteError::Roots("there is no certificate in the file".into()));
+                return Err(EndpointError::Roots("there is no certificate in the file".into()));
             }
         }
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| SiteError::Roots(error.to_string()))?
+        .map_err(|error| EndpointError::Roots(error.to_string()))?
         .with_root_certificates(store)
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
-impl Answer {
+impl HttpResponse {
     /// Without its body, which may hold a key: the status, for an error.
     pub fn refusal(&self) -> String {
         format!("it answers {}", self.status)
     }
 }
 
-impl Call {
+impl HttpRequest {
     pub fn new(method: Method) -> Self {
         Self { method, path: None, headers: HeaderMap::new(), body: Zeroizing::default() }
     }
@@ -329,8 +339,8 @@ impl Call {
     }
 }
 
-impl fmt::Debug for Site {
+impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Site").field(&self.shown()).finish()
+        f.debug_tuple("Endpoint").field(&self.shown()).finish()
     }
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::api::events::Pattern;
-use crate::external::http_client::{Answer, Site, WebError};
+use crate::external::http_client::{Endpoint, HttpResponse, WebError};
 use crate::planner::observed::Leaf;
 use https::Https;
 use ibm::Ibm;
@@ -59,10 +59,10 @@ pub struct Version {
 pub enum ManagerError {
     #[error(transparent)]
     Web(#[from] WebError),
-    #[error("{site} answers {status}: {hint}")]
-    Refused { site: String, status: StatusCode, hint: &'static str, after: Option<Duration> },
-    #[error("what {site} answers cannot be read: {cause}")]
-    Malformed { site: String, cause: String },
+    #[error("{endpoint} answers {status}: {hint}")]
+    Refused { endpoint: String, status: StatusCode, hint: &'static str, after: Option<Duration> },
+    #[error("what {endpoint} answers cannot be read: {cause}")]
+    Malformed { endpoint: String, cause: String },
     #[error(
         "the settings of this manager do not let the namespace {namespace} have {id}: \
         a person who may change them adds it to its allow"
@@ -162,7 +162,7 @@ impl Kind {
 }
 
 /// What is not a success, with what to do about it. Its body may hold anything, and is not repeated.
-fn accepted(site: &Site, answer: Answer) -> Result<Answer, ManagerError> {
+fn accepted(endpoint: &Endpoint, answer: HttpResponse) -> Result<HttpResponse, ManagerError> {
     if answer.status.is_success() {
         return Ok(answer);
     }
@@ -177,8 +177,8 @@ fn accepted(site: &Site, answer: Answer) -> Result<Answer, ManagerError> {
         }
         _ => "it is tried again",
     };
-    let (site, status, after) = (site.shown(), answer.status, answer.retry_after);
-    Err(ManagerError::Refused { site, status, hint, after })
+    let (endpoint, status, after) = (endpoint.shown(), answer.status, answer.retry_after);
+    Err(ManagerError::Refused { endpoint, status, hint, after })
 }
 
 /// Where it went wrong, and nothing of what is there.

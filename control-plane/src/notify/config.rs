@@ -18,12 +18,12 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::api::events::Telling;
-use crate::external::http_client::Site;
+use crate::external::http_client::Endpoint;
 use crate::external::manager::Manager;
 use crate::inject::yaml;
-use crate::notify::receiver::Sender;
+use crate::notify::receiver::EventSource;
 use crate::notify::signature::Signer;
-use file::{File, Judge};
+use file::{File, Validator};
 
 /// How often it is looked at: kubelet takes longer to bring it.
 const LOOK: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub struct Notifications {
     /// By TOPIC/NAME.
     pub subscriptions: BTreeMap<String, Arc<Subscription>>,
     /// By name.
-    pub senders: BTreeMap<String, Sender>,
+    pub senders: BTreeMap<String, EventSource>,
     /// By name.
     pub managers: BTreeMap<String, Arc<Manager>>,
     /// `whpk_…` of the keys that sign.
@@ -47,7 +47,7 @@ pub struct Notifications {
 /// Where notifications go, and how they are signed.
 #[derive(Debug)]
 pub struct Subscription {
-    pub site: Site,
+    pub endpoint: Endpoint,
     pub signer: Signer,
     pub headers: Headers,
     /// Of all that was written down for it.
@@ -141,7 +141,7 @@ impl Notifications {
         let text = str::from_utf8(&bytes).map_err(|_| one("it is no UTF-8".into()))?;
         let value = yaml::read(text).map_err(|error| one(error.to_string()))?;
         let file: File = serde_json::from_value(value).map_err(|error| one(error.to_string()))?;
-        let mut judge = Judge::new(files);
+        let mut judge = Validator::new(files);
         let settings = judge.all(&file);
         if judge.wrong.is_empty() { Ok(settings) } else { Err(judge.wrong) }
     }

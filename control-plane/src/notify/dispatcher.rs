@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::api::events::{Event, Telling};
-use crate::external::http_client::{Call, WebError};
+use crate::external::http_client::{HttpRequest, WebError};
 use crate::notify::config::{Notifications, Subscription};
-use crate::planner::Delivery;
-use crate::planner::outbox::{Book, Key, Outcome};
+use crate::planner::PendingNotification;
+use crate::planner::outbox::{Key, Outbox, Outcome};
 
 /// A receiver answers first and works later.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -26,7 +26,7 @@ const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 /// Deliveries under way at the same time.
 const AT_ONCE: usize = 32;
 
-pub struct Courier {
+pub struct Dispatcher {
     settings: watch::Receiver<Arc<Notifications>>,
     /// They are others than those that are in force here.
     stale: bool,
@@ -34,7 +34,7 @@ pub struct Courier {
     last: bool,
     telling: Arc<Telling>,
     subscriptions: BTreeMap<String, Arc<Subscription>>,
-    book: Book<Event>,
+    outbox: Outbox<Event>,
     results: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     counts: Counts,
 }
@@ -42,7 +42,7 @@ pub struct Courier {
 /// And how the subscription was written down when it was sent.
 type Done = (Key, Outcome, Arc<Subscription>);
 
-/// What a courier may be waited for.
+/// What a dispatcher may be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stir {
     /// Something did, or it is clear that it never will.
@@ -88,20 +88,20 @@ impl Counts {
     }
 }
 
-impl Courier {
+impl Dispatcher {
     pub fn new(settings: watch::Receiver<Arc<Notifications>>, counts: Counts) -> Self {
-        let mut courier = Self {
+        let mut dispatcher = Self {
             settings,
             stale: true,
             last: false,
             telling: Arc::default(),
             subscriptions: BTreeMap::new(),
-            book: Book::default(),
+            outbox: Outbox::default(),
             results: mpsc::channel(AT_ONCE),
             counts,
         };
-        courier.reload();
-        courier
+        dispatcher.reload();
+        dispatcher
     }
 
     /// Who has nobody to tell anything.
@@ -123,7 +123,7 @@ impl Courier {
         self.telling = Arc::clone(&settings.telling);
         self.counts.waiting.clear();
         // One that was written anew is tried anew.
-        self.book.forget(|id| {
+        self.outbox.forget(|id| {
             let (before, now) = (self.subscriptions.get(id), settings.subscriptions.get(id));
             matches!((before, now), (Some(before), Some(now)) if before.is_like(now))
         });
@@ -131,42 +131,40 @@ impl Courier {
     }
 
     pub fn delivered(&self) -> BTreeSet<Key> {
-        self.book.delivered()
+        self.outbox.delivered()
     }
 
     /// What could not be said for a while, and why.
     pub fn undelivered(&self, now: SystemTime) -> BTreeMap<Key, String> {
-        self.book.undelivered(now)
+        self.outbox.undelivered(now)
     }
 
     /// What the plan wants now.
-    pub fn want(&mut self, deliveries: &[Delivery]) {
-        self.book.want(
-            deliveries
-                .iter()
-                .map(|Delivery { subscription, event }| ((subscription.clone(), event.id.clone()), event)),
-        );
-        for (subscription, waiting) in self.book.waiting() {
+    pub fn want(&mut self, deliveries: &[PendingNotification]) {
+        self.outbox.want(deliveries.iter().map(|PendingNotification { subscription, event }| {
+            ((subscription.clone(), event.id.clone()), event)
+        }));
+        for (subscription, waiting) in self.outbox.waiting() {
             let labels = SubscriptionLabels { subscription: Arc::from(subscription) };
             self.counts.waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
     }
 
     pub fn next_due(&self) -> Option<SystemTime> {
-        self.book.next_due(AT_ONCE)
+        self.outbox.next_due(AT_ONCE)
     }
 
     pub fn is_idle(&self) -> bool {
-        self.book.is_idle()
+        self.outbox.is_idle()
     }
 
     /// Begins what is due.
     pub fn send(&mut self, now: SystemTime) {
-        for (key, event) in self.book.due(now, AT_ONCE) {
+        for (key, event) in self.outbox.due(now, AT_ONCE) {
             let results = self.results.0.clone();
             let Some(subscription) = self.subscriptions.get(&key.0).cloned() else {
                 let why = "there is no such subscription any more".to_owned();
-                self.book.record(&key, &Outcome::Failed { why, after: None, of_all: true }, now);
+                self.outbox.record(&key, &Outcome::Failed { why, after: None, of_all: true }, now);
                 continue;
             };
             let body = self.telling.body(&event);
@@ -209,11 +207,11 @@ impl Courier {
     fn record(&mut self, (key, outcome, sent): Done) -> bool {
         // What another address answered says nothing about this one.
         if !self.subscriptions.get(&key.0).is_some_and(|now| now.is_like(&sent)) {
-            self.book.recall(&key);
+            self.outbox.recall(&key);
             return false;
         }
         self.counts.sent(&key.0, outcome.as_str());
-        let is_news = self.book.record(&key, &outcome, SystemTime::now());
+        let is_news = self.outbox.record(&key, &outcome, SystemTime::now());
         let (subscription, event) = (&key.0, &key.1);
         match outcome {
             Outcome::Delivered if is_news => info!(subscription, event, "notifications arrive again"),
@@ -248,8 +246,8 @@ async fn deliver(subscription: &Subscription, event: &Event, body: Vec<u8>) -> O
                         | StatusCode::FORBIDDEN
                         | StatusCode::NOT_FOUND
                 );
-            let site = subscription.site.shown();
-            Outcome::Failed { why: format!("{site} answers {status}"), after, of_all }
+            let endpoint = subscription.endpoint.shown();
+            Outcome::Failed { why: format!("{endpoint} answers {status}"), after, of_all }
         }
         Err(error) => Outcome::Failed { why: error.to_string(), after: None, of_all: true },
     }
@@ -260,7 +258,7 @@ async fn post(
     event: &Event,
     body: Vec<u8>,
 ) -> Result<(StatusCode, Option<Duration>), WebError> {
-    let mut call = Call::new(Method::POST)
+    let mut call = HttpRequest::new(Method::POST)
         .header("content-type", CONTENT_TYPE)?
         .header("user-agent", concat!("hotcert/", env!("CARGO_PKG_VERSION")))?;
     for (name, value) in &subscription.headers {
@@ -270,6 +268,6 @@ async fn post(
         call = call.header(name, &value)?;
     }
     // Whatever it says after its status.
-    let answer = subscription.site.send(call.body(body), WITHIN, 0).await?;
+    let answer = subscription.endpoint.send(call.body(body), WITHIN, 0).await?;
     Ok((answer.status, answer.retry_after))
 }

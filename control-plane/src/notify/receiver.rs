@@ -47,8 +47,8 @@ const AT_ONCE: usize = 16;
 
 /// Whom is listened to, and how each is known. As a person wrote it down.
 #[derive(Debug)]
-pub struct Sender {
-    pub form: Form,
+pub struct EventSource {
+    pub form: Provider,
     /// Which instance of it: CRN, or source of CloudEvents.
     pub instance: String,
     /// What it may say.
@@ -60,7 +60,7 @@ pub struct Sender {
 }
 
 #[derive(Debug)]
-pub enum Form {
+pub enum Provider {
     Standard(crate::notify::signature::Verifier),
     CertificateManager(Keys),
     SecretsManager(Credential),
@@ -74,13 +74,13 @@ pub enum Credential {
     Client(Vec<hotcert_agent::proxy::authorization::Pattern>),
 }
 
-impl Sender {
+impl EventSource {
     /// What it says, once it is proved that it is the one who says it.
     async fn verify(&self, message: &Message<'_>, now: SystemTime) -> Result<Said, Refusal> {
         let (instance, mut said) = match &self.form {
-            Form::Standard(verifier) => standard::read(verifier, message, now)?,
-            Form::CertificateManager(keys) => certificate_manager::read(keys, message).await?,
-            Form::SecretsManager(credential) => {
+            Provider::Standard(verifier) => standard::read(verifier, message, now)?,
+            Provider::CertificateManager(keys) => certificate_manager::read(keys, message).await?,
+            Provider::SecretsManager(credential) => {
                 if !credential.fits(message) {
                     return Err(Refusal::Credential);
                 }

@@ -36,7 +36,7 @@ pub struct State {
     pub answered: BTreeMap<String, Answer>,
     /// The newest last.
     #[serde(default)]
-    pub past: Vec<Past>,
+    pub past: Vec<RolloverRecord>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub struct Rollover {
     #[serde(default)]
     pub again: bool,
     #[serde(default)]
-    pub exempt: Vec<Exemption>,
+    pub exempt: Vec<Override>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub enum Phase {
 /// A pod that a person let the rollover go on without.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Exemption {
+pub struct Override {
     pub pod: String,
     pub uid: String,
     pub reason: String,
@@ -101,7 +101,7 @@ pub struct Answer {
 /// A rollover that has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Past {
+pub struct RolloverRecord {
     pub rollover: Rollover,
     #[serde(with = "humantime_serde")]
     pub ended: SystemTime,
@@ -190,7 +190,7 @@ impl State {
             Phase::Distributing => rollover.phase = Phase::Reissuing,
             Phase::Reissuing => rollover.phase = Phase::Retiring,
             Phase::Retiring => {
-                let ended = Past { rollover: rollover.clone(), ended: now };
+                let ended = RolloverRecord { rollover: rollover.clone(), ended: now };
                 self.stage = Stage::Steady(ended.rollover.to.clone());
                 self.past.push(ended);
                 let many = self.past.len().saturating_sub(PAST);
@@ -223,7 +223,7 @@ impl State {
     }
 
     /// Lets the rollover go on without these pods.
-    pub fn exempt(&mut self, pods: impl IntoIterator<Item = Exemption>) -> bool {
+    pub fn exempt(&mut self, pods: impl IntoIterator<Item = Override>) -> bool {
         let Stage::Rolling(rollover) = &mut self.stage else { return false };
         for pod in pods {
             if !rollover.is_exempt(&pod.uid) {

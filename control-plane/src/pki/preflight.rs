@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hotcert_agent::tls::credential::{Layout, Material};
+use hotcert_agent::tls::credential::{Credential, Layout};
 use hotcert_agent::tls::identity::{Identity, Leaf, Policy, Rejection, Trust};
 use zeroize::Zeroizing;
 
 /// A candidate that would be served: its leaf and the roots beside it.
-pub struct Judged {
+pub struct Validated {
     pub leaf: Arc<Leaf>,
     pub trust: Option<Arc<Trust>>,
 }
@@ -21,9 +21,9 @@ pub fn judge(
     bundle: &[u8],
     serves: bool,
     now: SystemTime,
-) -> Result<Judged, Rejection> {
+) -> Result<Validated, Rejection> {
     let policy = Policy { serves, ..Policy::default() };
-    let material = Material::gather(&Layout::default(), None, true, |part| {
+    let material = Credential::gather(&Layout::default(), None, true, |part| {
         Ok(Zeroizing::new(match part {
             "tls.crt" => certificate.to_vec(),
             "tls.key" => key.to_vec(),
@@ -32,12 +32,12 @@ pub fn judge(
         }))
     });
     let verdict = Identity::parse(&material, &policy, None, now);
-    Ok(Judged { trust: verdict.trust?, leaf: verdict.leaf? })
+    Ok(Validated { trust: verdict.trust?, leaf: verdict.leaf? })
 }
 
 /// The roots of a bundle; `None` if an agent would refuse it.
 pub fn trust(bundle: &[u8], now: SystemTime) -> Option<Arc<Trust>> {
-    let material = Material::gather(&Layout::default(), None, true, |part| {
+    let material = Credential::gather(&Layout::default(), None, true, |part| {
         Ok(Zeroizing::new(if part == "ca.crt" { bundle.to_vec() } else { Vec::new() }))
     });
     Identity::parse(&material, &Policy::default(), None, now).trust.ok().flatten()

@@ -11,7 +11,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::pki::authority::Authority;
 use crate::pki::keyring::{Keyring, RootId};
-use crate::planner::observed::{Fingerprint, Leaf, Ring, Root, Stamp};
+use crate::planner::observed::{Fingerprint, KeyringView, Leaf, ResourceVersion, Root};
 
 impl Leaf {
     /// Of the first certificate in this PEM; `None` if there is none that can be read.
@@ -39,8 +39,8 @@ impl Fingerprint {
     }
 }
 
-impl Ring {
-    pub fn of(keyring: &Keyring, stamp: Stamp) -> Self {
+impl KeyringView {
+    pub fn of(keyring: &Keyring, stamp: ResourceVersion) -> Self {
         let facts = |authority: &Authority| Root {
             serial: authority.serial().to_owned(),
             not_before: authority.not_before(),

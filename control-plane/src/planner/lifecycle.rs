@@ -8,21 +8,21 @@ mod rollback;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use super::rollover::Standing;
+use super::rollover::AuthorityPlan;
 use super::{Action, Plan, Why};
 use crate::api::resource::ImportedStatus;
 use crate::api::settings::CertificateSettings;
 use crate::pki::keyring::{Rollover, RootId};
 use crate::planner::notifications::VERSION;
 use crate::planner::observed::{Certificate, ObjectName, Publication, Published, Request, Version};
-use crate::planner::renewal_hint::Notice;
+use crate::planner::renewal_hint::RenewalHint;
 
 /// Versions beyond the history that are kept for those who could not be told of them yet.
 const UNTOLD: usize = 20;
 
 /// Where a certificate stands after this look.
 #[derive(Debug, Default)]
-pub struct Course<'a> {
+pub struct CertificatePlan<'a> {
     /// What it is published as; `None` while its spec cannot be acted on.
     pub secret: Option<&'a str>,
     /// What is published is what is to be served.
@@ -44,41 +44,42 @@ pub fn plan<'a>(
     name: &ObjectName,
     certificate: &Certificate,
     settings: Option<&'a Result<CertificateSettings, Vec<String>>>,
-    standing: Option<&Standing<'_>>,
+    authority_plan: Option<&AuthorityPlan<'_>>,
     now: SystemTime,
     plan: &mut Plan,
-) -> Course<'a> {
+) -> CertificatePlan<'a> {
     let valid = settings.and_then(|settings| settings.as_ref().ok());
     let renew_before = valid.map(|settings| settings.renew_before);
-    let mut course = Course {
+    let mut certificate_plan = CertificatePlan {
         secret: valid.map(|settings| settings.secret_name.as_str()),
         renew_at: certificate.newest().map(|(_, version)| renew_at(version, renew_before)),
         problem: obstacle(certificate),
-        ..Course::default()
+        ..CertificatePlan::default()
     };
-    if course.problem.is_some() {
-        return course;
+    if certificate_plan.problem.is_some() {
+        return certificate_plan;
     }
-    let Some(standing) = standing else {
+    let Some(authority_plan) = authority_plan else {
         let authority = &certificate.spec.authority;
-        course.problem = Some(("NoAuthority", format!("there is no CertificateAuthority {authority:?}")));
-        return course;
+        certificate_plan.problem =
+            Some(("NoAuthority", format!("there is no CertificateAuthority {authority:?}")));
+        return certificate_plan;
     };
     if let Some(Err(wrong)) = settings {
-        course.problem = Some(("InvalidSpec", wrong.join("; ")));
-    } else if let Err(wrong) = &standing.settings {
+        certificate_plan.problem = Some(("InvalidSpec", wrong.join("; ")));
+    } else if let Err(wrong) = &authority_plan.settings {
         let authority = &certificate.spec.authority;
         let said = format!("the spec of the authority {authority} is invalid: {}", wrong.join("; "));
-        course.problem = Some(("InvalidAuthority", said));
+        certificate_plan.problem = Some(("InvalidAuthority", said));
     }
-    let Some(ring) = standing.ring else {
-        if standing.creating {
-            course.acting = true;
-            return course;
+    let Some(ring) = authority_plan.ring else {
+        if authority_plan.creating {
+            certificate_plan.acting = true;
+            return certificate_plan;
         }
         let said = format!("the authority {} has no root yet", certificate.spec.authority);
-        course.problem.get_or_insert(("NoRoot", said));
-        return course;
+        certificate_plan.problem.get_or_insert(("NoRoot", said));
+        return certificate_plan;
     };
     let signing = ring.state.signing();
     let root = ring.roots.get(signing);
@@ -89,41 +90,41 @@ pub fn plan<'a>(
     let step = Step { name, certificate, now };
     let under = Under { step: &step, signing, root_end, again };
     if let (Some(notice), Some((_, newest))) = (step.open("notice"), certificate.newest()) {
-        let hint = Notice::parse(&notice.words);
+        let hint = RenewalHint::parse(&notice.words);
         // A leaf that ends with its root gains nothing by being made anew.
         let is_last = newest.leaf.not_after >= root_end;
         let asked = newest.request.is_some();
         if is_last || hint.obsolete(&newest.leaf, newest.created_at, asked, now).is_some() {
-            course.obsolete.push(("notice", notice.id.clone()));
+            certificate_plan.obsolete.push(("notice", notice.id.clone()));
         }
     }
     if let (Some(settings), true) = (valid, alive) {
         let rollback = step.rollback(&settings.digest(), |of, version| under.trust(of, version));
         if let Some(Err((id, why))) = &rollback {
-            course.refused = Some((id.clone(), why.clone()));
+            certificate_plan.refused = Some((id.clone(), why.clone()));
         }
-        let obsolete = !course.obsolete.is_empty();
+        let obsolete = !certificate_plan.obsolete.is_empty();
         if let Some(action) = rollback.and_then(Result::ok).or_else(|| under.issue(settings, obsolete)) {
             plan.actions.push(action);
-            course.acting = true;
+            certificate_plan.acting = true;
             // Published at the next look: a crash in between loses nothing.
-            return course;
+            return certificate_plan;
         }
     } else if !alive {
-        course.problem.get_or_insert((
+        certificate_plan.problem.get_or_insert((
             "RootExpired",
             "the authority's root is not valid at this time: roll it over, or look at the clock".into(),
         ));
     }
     // What is due and not done is held up by something: whatever that is wakes the loop when it ends.
-    if let Some(at) = course.renew_at.filter(|at| *at > now) {
+    if let Some(at) = certificate_plan.renew_at.filter(|at| *at > now) {
         plan.wake(at);
     }
-    under.publish(standing, &mut course, plan);
-    if let (Some(settings), true) = (valid, course.settled) {
+    under.publish(authority_plan, &mut certificate_plan, plan);
+    if let (Some(settings), true) = (valid, certificate_plan.settled) {
         step.prune(settings.history, None, plan);
     }
-    course
+    certificate_plan
 }
 
 /// What keeps anything from being done about it.
@@ -259,8 +260,14 @@ impl Under<'_> {
         })
     }
 
-    fn publish(&self, standing: &Standing<'_>, course: &mut Course<'_>, plan: &mut Plan) {
-        let (Some((number, version)), Some(ring)) = (self.step.certificate.newest(), standing.ring) else {
+    fn publish(
+        &self,
+        authority_plan: &AuthorityPlan<'_>,
+        certificate_plan: &mut CertificatePlan<'_>,
+        plan: &mut Plan,
+    ) {
+        let (Some((number, version)), Some(ring)) = (self.step.certificate.newest(), authority_plan.ring)
+        else {
             return;
         };
         let roots: Vec<RootId> = ring.state.trusted().into_iter().cloned().collect();
@@ -277,15 +284,15 @@ impl Under<'_> {
             publication.fingerprint == version.fingerprint && publication.roots == wanted
         };
         if before.as_ref().is_some_and(same) {
-            course.settled = true;
+            certificate_plan.settled = true;
             return;
         }
-        let waits = !standing.lets_out(&version.root);
-        let meanwhile = if waits { self.meanwhile(standing) } else { None };
+        let waits = !authority_plan.lets_out(&version.root);
+        let meanwhile = if waits { self.meanwhile(authority_plan) } else { None };
         // Without anything valid to serve meanwhile there is nothing to be gained by waiting: nobody lets
         // in an expired leaf, and whose pods cannot prove anything any more would wait for ever.
         let (number, version) = if let Some((number, served)) = meanwhile {
-            course.problem.get_or_insert((
+            certificate_plan.problem.get_or_insert((
                 "WaitingForTrust",
                 "its new leaf waits until every pod is known to trust the new root".into(),
             ));
@@ -304,8 +311,8 @@ impl Under<'_> {
             return;
         }
         let known = || self.step.certificate.status.secret_name.as_deref();
-        let Some(secret) = course.secret.or_else(known) else { return };
-        course.acting = true;
+        let Some(secret) = certificate_plan.secret.or_else(known) else { return };
+        certificate_plan.acting = true;
         plan.actions.push(Action::Publish {
             certificate: self.step.name.clone(),
             secret: secret.to_owned(),
@@ -318,13 +325,13 @@ impl Under<'_> {
 
     /// What is served while the newest version may not be: what is published, or else, to bring a Secret
     /// back, the latest that everybody is known to trust.
-    fn meanwhile(&self, standing: &Standing<'_>) -> Option<(u64, &Version)> {
-        let trusted = standing.ring?.state.trusted();
+    fn meanwhile(&self, authority_plan: &AuthorityPlan<'_>) -> Option<(u64, &Version)> {
+        let trusted = authority_plan.ring?.state.trusted();
         let valid = |version: &Version| self.step.now < version.leaf.not_after;
         let served = |(_, version): &(u64, &Version)| valid(version) && trusted.contains(&&version.root);
         self.step.certificate.published_version().filter(served).or_else(|| {
             let mut latest = self.step.certificate.versions.iter().rev();
-            let fits = |version: &Version| valid(version) && standing.lets_out(&version.root);
+            let fits = |version: &Version| valid(version) && authority_plan.lets_out(&version.root);
             latest.find(|(_, version)| fits(version)).map(|(number, version)| (*number, version.as_ref()))
         })
     }

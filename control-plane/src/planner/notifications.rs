@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::Plan;
-use super::rollover::Standing;
+use super::rollover::AuthorityPlan;
 use crate::api::date;
 use crate::api::events::{Event, Kind, Severity, Telling};
 use crate::api::resource::{Condition, Told, UNDELIVERED};
-use crate::pki::keyring::{Past, Rollover};
+use crate::pki::keyring::{Rollover, RolloverRecord};
 use crate::planner::observed::{Certificate, Foreign, Leaf, ObjectName, Observed, Version};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -39,13 +39,13 @@ const BEGIN: &str = "-";
 
 /// An event that a subscription is to have.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Delivery {
+pub struct PendingNotification {
     pub subscription: String,
     pub event: Event,
 }
 
 /// What is said of all events of one object.
-struct About<'a> {
+struct Subject<'a> {
     telling: &'a Telling,
     uid: &'a str,
     subject: String,
@@ -98,7 +98,7 @@ pub fn certificate(
     if let Some(manager) = manager {
         facts.insert("manager".to_owned(), json!(manager));
     }
-    let about = About { telling, uid: &certificate.uid, subject: name.to_string(), facts };
+    let about = Subject { telling, uid: &certificate.uid, subject: name.to_string(), facts };
     let published = certificate.published_version();
     let leaf = published.map(|(_, version)| version);
     let channels = [
@@ -115,29 +115,29 @@ pub fn certificate(
 pub fn authority(
     observed: &Observed,
     name: &str,
-    standing: &Standing<'_>,
+    authority_plan: &AuthorityPlan<'_>,
     conditions: &[Condition],
     now: SystemTime,
     plan: &mut Plan,
 ) -> AllTold {
     let telling = observed.telling.as_ref();
-    if telling.topics.is_empty() || standing.authority.deleting {
-        return standing.authority.status.told.clone();
+    if telling.topics.is_empty() || authority_plan.authority.deleting {
+        return authority_plan.authority.status.told.clone();
     }
     let facts = Map::from_iter([("authority".to_owned(), json!(name))]);
-    let about = About { telling, uid: &standing.authority.uid, subject: name.to_owned(), facts };
-    let root = standing.ring.and_then(|ring| {
+    let about = Subject { telling, uid: &authority_plan.authority.uid, subject: name.to_owned(), facts };
+    let root = authority_plan.ring.and_then(|ring| {
         let id = ring.state.signing();
         Some(ring.roots.get(id)?.leaf(id))
     });
     let expiry = root.as_ref().and_then(|root| expiry(telling, root, root.not_before, now, plan));
     let channels = [
-        rollovers(standing),
-        Channel::now(STUCK, stuck(telling, standing, now, plan)),
+        rollovers(authority_plan),
+        Channel::now(STUCK, stuck(telling, authority_plan, now, plan)),
         Channel::now(EXPIRY, expiry),
         Channel::now(TROUBLE, trouble(conditions, root.as_ref(), now, plan)),
     ];
-    about.owed(&standing.authority.status.told, &channels, observed, plan)
+    about.owed(&authority_plan.authority.status.told, &channels, observed, plan)
 }
 
 /// There is nothing of ours to write into: after a restart it is said once more, under the same id.
@@ -151,12 +151,12 @@ pub fn foreign(observed: &Observed, name: &ObjectName, foreign: &Foreign, now: S
         ("secret".to_owned(), json!(name.name)),
     ]);
     // Of one that is replaced the leaf is another, so is the mark.
-    let about = About { telling, uid: &leaf.sha256, subject: name.to_string(), facts };
+    let about = Subject { telling, uid: &leaf.sha256, subject: name.to_string(), facts };
     let channel = Channel::now(EXPIRY, expiry(telling, leaf, leaf.not_before, now, plan));
     about.owed(&AllTold::new(), &[channel], observed, plan);
 }
 
-impl About<'_> {
+impl Subject<'_> {
     fn owed(
         &self,
         before: &AllTold,
@@ -196,7 +196,7 @@ impl About<'_> {
                     }
                     *owed += 1;
                     // Also what was delivered: it is remembered until it is written down.
-                    plan.deliver.push(Delivery { subscription: key.0, event });
+                    plan.deliver.push(PendingNotification { subscription: key.0, event });
                     if !is_delivered {
                         break;
                     }
@@ -348,10 +348,10 @@ fn trouble<'a>(
 }
 
 /// A subscription that is new to an authority hears of the phases that come.
-fn rollovers<'a>(standing: &Standing<'_>) -> Channel<'a> {
+fn rollovers<'a>(authority_plan: &AuthorityPlan<'_>) -> Channel<'a> {
     let mut marks = Vec::new();
-    if let Some(ring) = standing.ring {
-        for Past { rollover, ended } in &ring.state.past {
+    if let Some(ring) = authority_plan.ring {
+        for RolloverRecord { rollover, ended } in &ring.state.past {
             let severity = if rollover.forced { Severity::Warning } else { Severity::Info };
             marks.push(phase(rollover, "ended", Kind::RolloverEnded, severity, *ended));
         }
@@ -360,8 +360,8 @@ fn rollovers<'a>(standing: &Standing<'_>) -> Channel<'a> {
             marks.push(phase(rollover, rollover.phase.as_str(), Kind::Rollover, Severity::Info, since));
         }
     }
-    let start = match standing.authority.status.observed_generation {
-        _ if standing.ring.is_none() => return Channel::now(ROLLOVER, None),
+    let start = match authority_plan.authority.status.observed_generation {
+        _ if authority_plan.ring.is_none() => return Channel::now(ROLLOVER, None),
         None => BEGIN.to_owned(),
         Some(_) => marks.last().map_or_else(|| BEGIN.to_owned(), |mark| mark.mark.clone()),
     };
@@ -383,11 +383,11 @@ fn phase<'a>(rollover: &Rollover, name: &str, kind: Kind, severity: Severity, at
 
 fn stuck<'a>(
     telling: &Telling,
-    standing: &Standing<'_>,
+    authority_plan: &AuthorityPlan<'_>,
     now: SystemTime,
     plan: &mut Plan,
 ) -> Option<Mark<'a>> {
-    let rollover = standing.rollover().filter(|_| !standing.holds.is_empty())?;
+    let rollover = authority_plan.rollover().filter(|_| !authority_plan.holds.is_empty())?;
     let at = rollover.since.checked_add(telling.stuck_after)?;
     if now < at {
         plan.wake(at);
@@ -395,8 +395,8 @@ fn stuck<'a>(
     }
     let mut mark = phase(rollover, rollover.phase.as_str(), Kind::RolloverStuck, Severity::Warning, at);
     let waiting: Vec<_> =
-        standing.holds.iter().take(NAMED).map(|hold| format!("{}: {}", hold.who, hold.why)).collect();
-    mark.data.extend([("waiting", json!(waiting)), ("waiting_total", json!(standing.holds.len()))]);
+        authority_plan.holds.iter().take(NAMED).map(|hold| format!("{}: {}", hold.who, hold.why)).collect();
+    mark.data.extend([("waiting", json!(waiting)), ("waiting_total", json!(authority_plan.holds.len()))]);
     Some(mark)
 }
 

@@ -13,7 +13,7 @@ use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ManagerRef, ServiceCertificateSpec,
 };
 use crate::pki::keyring::{RootId, State};
-use crate::planner::Occasion;
+use crate::planner::Trigger;
 use crate::planner::outbox::Key;
 
 /// NAMESPACE/NAME.
@@ -28,7 +28,7 @@ pub struct Observed {
     pub authorities: BTreeMap<String, Arc<Authority>>,
     pub certificates: BTreeMap<ObjectName, Arc<Certificate>>,
     /// By namespace. A namespace that nobody looked into is missing.
-    pub pods: BTreeMap<String, Look>,
+    pub pods: BTreeMap<String, PodList>,
     /// Secrets that others issue and that are watched for their expiry.
     pub foreign: BTreeMap<ObjectName, Foreign>,
     /// Whether pods may be nudged.
@@ -43,14 +43,14 @@ pub struct Observed {
     pub delivered: BTreeSet<(String, String)>,
     /// And what does not arrive for a while now, and why.
     pub undelivered: BTreeMap<(String, String), String>,
-    pub outside: Outside,
+    pub outside: ExternalState,
     /// What could not be read, each with its place and what to do. The rest is not held up by it.
     pub problems: Vec<String>,
 }
 
 /// What is known of the managers outside.
 #[derive(Clone, Debug, Default)]
-pub struct Outside {
+pub struct ExternalState {
     /// By name. `None`: whoever looks here has none, and leaves that to the controller.
     pub managers: Option<Arc<BTreeSet<String>>>,
     /// What was fetched last.
@@ -65,7 +65,7 @@ pub struct Outside {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fetched {
     pub from: ManagerRef,
-    pub occasion: Occasion,
+    pub occasion: Trigger,
     pub fingerprint: Fingerprint,
     /// Its bundle.
     pub roots: BTreeSet<RootId>,
@@ -81,7 +81,7 @@ pub struct Authority {
     pub deleting: bool,
     /// By annotation, without the prefix: what people ask for.
     pub requests: BTreeMap<String, Request>,
-    pub keyring: Held,
+    pub keyring: KeyringState,
     /// The root to import, where the spec names one.
     pub import: Option<Result<RootId, String>>,
 }
@@ -90,18 +90,18 @@ pub struct Authority {
 // There is one an authority, and authorities are few.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
-pub enum Held {
+pub enum KeyringState {
     /// Not yet.
     None,
-    Ring(Ring),
+    KeyringView(KeyringView),
     /// There is one that cannot be read, so nothing is done that might overwrite it.
     Unreadable(String),
 }
 
 #[derive(Clone, Debug)]
-pub struct Ring {
+pub struct KeyringView {
     /// Changes with every writing.
-    pub stamp: Stamp,
+    pub stamp: ResourceVersion,
     pub state: State,
     pub roots: BTreeMap<RootId, Root>,
 }
@@ -167,7 +167,7 @@ pub enum Published {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
-    pub stamp: Stamp,
+    pub stamp: ResourceVersion,
     pub fingerprint: Fingerprint,
     /// Of the leaf, empty if there is none that can be read.
     pub leaf_sha256: String,
@@ -179,7 +179,7 @@ pub struct Publication {
 
 /// Which writing of a thing was seen; a change that was planned on another one is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stamp(pub String);
+pub struct ResourceVersion(pub String);
 
 /// A digest over a private key among other things: told apart from others, never shown, never stored.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -187,7 +187,7 @@ pub struct Fingerprint(pub [u8; 32]);
 
 /// The pods of a namespace that mount a Secret of ours.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct PodList {
     pub at: SystemTime,
     /// Why the pods could not be listed.
     pub problem: Option<String>,

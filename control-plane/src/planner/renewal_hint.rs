@@ -12,7 +12,7 @@ const REVOKED: &str = "revoked";
 
 /// Which certificate is meant, as far as it was said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Notice {
+pub struct RenewalHint {
     /// When the one that is meant expires.
     pub until: Option<SystemTime>,
     /// Hex, without what is not a digit and without zeros in front.
@@ -21,7 +21,7 @@ pub struct Notice {
     pub revoked: bool,
 }
 
-impl Notice {
+impl RenewalHint {
     pub fn new(until: Option<SystemTime>, serial: Option<&str>) -> Self {
         let serial = serial.map(plain).filter(|serial| !serial.is_empty());
         Self { until, serial, revoked: false }
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn only_a_notice_about_this_very_certificate_counts() {
         let obsolete =
-            |words: &str, now| Notice::parse(words).obsolete(&leaf(), at(0), false, at(now)).is_some();
+            |words: &str, now| RenewalHint::parse(words).obsolete(&leaf(), at(0), false, at(now)).is_some();
         for (words, now, expected) in [
             ("until=1970-01-01T02:46:40Z", 1, false),
             ("until=1970-01-01T02:46:39Z", 1, false),
@@ -121,19 +121,20 @@ mod tests {
     #[test]
     fn what_was_made_on_request_is_not_replaced_at_once_for_an_announcement() {
         let end = "until=1970-01-01T02:46:40Z";
-        let obsolete =
-            |words: &str, asked, now| Notice::parse(words).obsolete(&leaf(), at(0), asked, at(now)).is_some();
+        let obsolete = |words: &str, asked, now| {
+            RenewalHint::parse(words).obsolete(&leaf(), at(0), asked, at(now)).is_some()
+        };
         assert!(!obsolete(end, false, 1) && obsolete(end, true, 1) && !obsolete(end, true, 5_000));
         assert!(!obsolete(&format!("{end} revoked"), true, 1), "unless it must not be used any more");
     }
 
     #[test]
     fn a_notice_comes_back_from_its_words() {
-        let notice = Notice::new(Some(at(3600)), Some("00:0A:bc"));
+        let notice = RenewalHint::new(Some(at(3600)), Some("00:0A:bc"));
         assert_eq!(notice.words(), "until=1970-01-01T01:00:00Z serial=abc");
-        assert_eq!(Notice::parse(&notice.words()), notice);
-        let revoked = Notice { revoked: true, ..notice };
-        assert_eq!(Notice::parse(&revoked.words()), revoked);
-        assert_eq!(Notice::parse(&Notice::default().words()), Notice::default());
+        assert_eq!(RenewalHint::parse(&notice.words()), notice);
+        let revoked = RenewalHint { revoked: true, ..notice };
+        assert_eq!(RenewalHint::parse(&revoked.words()), revoked);
+        assert_eq!(RenewalHint::parse(&RenewalHint::default().words()), RenewalHint::default());
     }
 }

@@ -7,28 +7,28 @@ mod request;
 
 use std::time::{Duration, SystemTime};
 
-pub use blocker::{Hold, Member};
+pub use blocker::{Blocker, Member};
 use blocker::{Step, without_the_expired};
 use request::Requests;
 
-use super::{Action, Plan, Turn};
+use super::{Action, Plan, Transition};
 use crate::api::date;
 use crate::api::settings::{AuthoritySettings, CertificateSettings};
 use crate::pki::keyring::{Phase, Rollover, RootId};
-use crate::planner::observed::{Authority, Held, Observed, Request, Ring};
-use crate::planner::renewal_hint::Notice;
+use crate::planner::observed::{Authority, KeyringState, KeyringView, Observed, Request};
+use crate::planner::renewal_hint::RenewalHint;
 
 /// How an authority stands, for its certificates and for its status.
 #[derive(Debug)]
-pub struct Standing<'a> {
+pub struct AuthorityPlan<'a> {
     pub authority: &'a Authority,
     pub settings: Result<AuthoritySettings, Vec<String>>,
-    pub ring: Option<&'a Ring>,
+    pub ring: Option<&'a KeyringView>,
     pub members: usize,
     /// When the root is due to be replaced.
     pub due: Option<SystemTime>,
     /// What holds the present step of a rollover.
-    pub holds: Vec<Hold>,
+    pub holds: Vec<Blocker>,
     /// Why nothing can be signed, or the root not be replaced.
     pub problem: Option<String>,
     /// A rollover was asked for while another is under way.
@@ -37,7 +37,7 @@ pub struct Standing<'a> {
     pub creating: bool,
 }
 
-impl Standing<'_> {
+impl AuthorityPlan<'_> {
     /// Whether a leaf under this root may be published now: everybody is known to trust it.
     pub fn lets_out(&self, root: &RootId) -> bool {
         let Some(ring) = self.ring else { return false };
@@ -62,8 +62,8 @@ pub fn plan<'a>(
     members: &[Member<'a>],
     now: SystemTime,
     plan: &mut Plan,
-) -> Standing<'a> {
-    let mut standing = Standing {
+) -> AuthorityPlan<'a> {
+    let mut authority_plan = AuthorityPlan {
         authority,
         settings,
         ring: None,
@@ -74,55 +74,59 @@ pub fn plan<'a>(
         queued: false,
         creating: false,
     };
-    let turn = match (&authority.keyring, &standing.settings) {
-        (Held::Unreadable(why), _) => {
-            standing.problem = Some(why.clone());
+    let transition = match (&authority.keyring, &authority_plan.settings) {
+        (KeyringState::Unreadable(why), _) => {
+            authority_plan.problem = Some(why.clone());
             None
         }
-        (Held::None, Err(_)) => None,
-        (Held::None, Ok(_)) if authority.deleting => None,
-        (Held::None, Ok(_)) if authority.status.root.is_some() => {
-            standing.problem = Some(LOST.into());
+        (KeyringState::None, Err(_)) => None,
+        (KeyringState::None, Ok(_)) if authority.deleting => None,
+        (KeyringState::None, Ok(_)) if authority.status.root.is_some() => {
+            authority_plan.problem = Some(LOST.into());
             None
         }
-        (Held::None, Ok(settings)) => create(authority, settings, &mut standing.problem),
-        (Held::Ring(ring), settings) => {
-            standing.ring = Some(ring);
+        (KeyringState::None, Ok(settings)) => create(authority, settings, &mut authority_plan.problem),
+        (KeyringState::KeyringView(ring), settings) => {
+            authority_plan.ring = Some(ring);
             if let Some(rollover) = ring.state.rollover() {
                 let drain = settings.as_ref().map_or(Duration::MAX, |settings| settings.drain_deadline);
                 let step = Step { observed, authority: name, rollover, drain, now };
-                standing.holds = step.holds(members, plan);
+                authority_plan.holds = step.holds(members, plan);
                 if ring.roots.get(&rollover.from).is_some_and(|from| from.not_after <= now) {
-                    without_the_expired(&mut standing.holds, rollover.phase);
+                    without_the_expired(&mut authority_plan.holds, rollover.phase);
                 }
             }
             if let Ok(settings) = settings {
-                standing.due = due(ring, settings, members);
+                authority_plan.due = due(ring, settings, members);
             }
-            next(&mut standing, ring, now, plan)
+            next(&mut authority_plan, ring, now, plan)
         }
     };
     if let Some(why) = observed.failing.get(name) {
-        standing.problem.get_or_insert_with(|| why.clone());
+        authority_plan.problem.get_or_insert_with(|| why.clone());
     }
-    if let Some(turn) = turn {
-        standing.creating = matches!(turn, Turn::Create { .. });
-        let over = standing.ring.map(|ring| ring.stamp.clone());
-        plan.actions.push(Action::Authority { authority: name.to_owned(), turn, over });
+    if let Some(transition) = transition {
+        authority_plan.creating = matches!(transition, Transition::Create { .. });
+        let over = authority_plan.ring.map(|ring| ring.stamp.clone());
+        plan.actions.push(Action::Authority { authority: name.to_owned(), transition, over });
     }
-    standing
+    authority_plan
 }
 
-fn create(authority: &Authority, settings: &AuthoritySettings, problem: &mut Option<String>) -> Option<Turn> {
+fn create(
+    authority: &Authority,
+    settings: &AuthoritySettings,
+    problem: &mut Option<String>,
+) -> Option<Transition> {
     if let (Some(secret), Some(Err(why))) = (&settings.import, &authority.import) {
         *problem = Some(format!("the root cannot be imported from {secret}: {why}"));
         return None;
     }
-    Some(Turn::Create { settings: Box::new(settings.clone()) })
+    Some(Transition::Create { settings: Box::new(settings.clone()) })
 }
 
 /// So early that no leaf has to be cut short while the rollover takes its time.
-fn due(ring: &Ring, settings: &AuthoritySettings, members: &[Member<'_>]) -> Option<SystemTime> {
+fn due(ring: &KeyringView, settings: &AuthoritySettings, members: &[Member<'_>]) -> Option<SystemTime> {
     let root = ring.roots.get(ring.state.signing())?;
     let longest = members.iter().filter_map(|member| {
         let (_, version) = member.certificate.newest()?;
@@ -143,63 +147,68 @@ fn longest_asked_for(settings: &AuthoritySettings, members: &[Member<'_>]) -> Du
 }
 
 /// The one step that is to be taken now, if there is one. What people ask for goes first.
-fn next(standing: &mut Standing<'_>, ring: &Ring, now: SystemTime, plan: &mut Plan) -> Option<Turn> {
-    let requests = Requests { standing, ring };
-    if let Some(turn) = requests.remove().or_else(|| requests.reverse()).or_else(|| requests.exempt()) {
-        return Some(turn);
+fn next(
+    authority_plan: &mut AuthorityPlan<'_>,
+    ring: &KeyringView,
+    now: SystemTime,
+    plan: &mut Plan,
+) -> Option<Transition> {
+    let requests = Requests { authority_plan, ring };
+    if let Some(transition) = requests.remove().or_else(|| requests.reverse()).or_else(|| requests.exempt()) {
+        return Some(transition);
     }
     let asked = requests.open("rollover").cloned();
-    let Ok(settings) = &standing.settings else {
+    let Ok(settings) = &authority_plan.settings else {
         // What is under way is brought to its end all the same.
-        return standing.rollover().filter(|_| standing.holds.is_empty()).map(advance);
+        return authority_plan.rollover().filter(|_| authority_plan.holds.is_empty()).map(advance);
     };
     let noticed = requests.open("notice").cloned();
-    if let Some(rollover) = standing.rollover() {
-        let turn = standing.holds.is_empty().then(|| advance(rollover));
+    if let Some(rollover) = authority_plan.rollover() {
+        let transition = authority_plan.holds.is_empty().then(|| advance(rollover));
         if let Some(Request { id, .. }) = asked.as_ref().filter(|_| rollover.reversed) {
             // Whoever turned it around does not want another one to begin as soon as it has ended.
             let outcome = "refused: a rollover is being reversed; ask again when that has ended".to_owned();
-            return Some(Turn::Answer { verb: "rollover".to_owned(), request: id.clone(), outcome });
+            return Some(Transition::Answer { verb: "rollover".to_owned(), request: id.clone(), outcome });
         }
-        standing.queued = asked.is_some();
+        authority_plan.queued = asked.is_some();
         let nothing_to_do = |Request { id, .. }: Request| {
             let outcome = "nothing to do: the root is being replaced".to_owned();
-            Turn::Answer { verb: "notice".to_owned(), request: id, outcome }
+            Transition::Answer { verb: "notice".to_owned(), request: id, outcome }
         };
-        return turn.or_else(|| noticed.map(nothing_to_do));
+        return transition.or_else(|| noticed.map(nothing_to_do));
     }
     let begin = |why: String, request: Option<(String, String)>| {
-        Some(Turn::Begin { settings: Box::new(settings.clone()), why, request })
+        Some(Transition::Begin { settings: Box::new(settings.clone()), why, request })
     };
-    let imported = standing.authority.import.as_ref();
-    let is_new = successor(standing.authority, ring);
+    let imported = authority_plan.authority.import.as_ref();
+    let is_new = successor(authority_plan.authority, ring);
     if let Some(Request { id, words }) = asked {
         if is_new {
             return begin(reason("asked for", &words), Some(("rollover".to_owned(), id)));
         }
         let (verb, outcome) = ("rollover".to_owned(), format!("refused: {STUCK}"));
-        return Some(Turn::Answer { verb, request: id, outcome });
+        return Some(Transition::Answer { verb, request: id, outcome });
     }
     if let Some(Request { id, words }) = noticed {
         let verb = "notice".to_owned();
         let root = ring.roots.get(ring.state.signing());
         let obsolete = root.and_then(|root| {
             let asked = ring.state.has_rolled_over();
-            Notice::parse(&words).obsolete(&root.leaf(ring.state.signing()), root.not_before, asked, now)
+            RenewalHint::parse(&words).obsolete(&root.leaf(ring.state.signing()), root.not_before, asked, now)
         });
         let outcome = match obsolete {
             Some(why) => format!("nothing to do: {why}"),
             None if is_new => return begin(reason("noticed", &words), Some((verb, id))),
             None => format!("refused: {STUCK}"),
         };
-        return Some(Turn::Answer { verb, request: id, outcome });
+        return Some(Transition::Answer { verb, request: id, outcome });
     }
     // One that was left before comes back when somebody asks for it, not by itself.
     let left = |root: &RootId| ring.state.past.iter().any(|past| past.rollover.from == *root);
     if is_new && imported.is_some_and(|root| root.as_ref().is_ok_and(|root| !left(root))) {
         return begin("another root is there to be imported".into(), None);
     }
-    let due = standing.due?;
+    let due = authority_plan.due?;
     let end = ring.roots.get(ring.state.signing()).map(|root| root.not_after);
     if due > now {
         plan.wake(due);
@@ -207,11 +216,11 @@ fn next(standing: &mut Standing<'_>, ring: &Ring, now: SystemTime, plan: &mut Pl
     }
     let ends = end.map(date::seconds).unwrap_or_default();
     if !settings.automatic_rollover {
-        standing.problem =
+        authority_plan.problem =
             Some(format!("the root expires at {ends}: roll it over, it is not done by itself"));
         None
     } else if !is_new {
-        standing.problem = Some(format!("the root expires at {ends}: {STUCK}"));
+        authority_plan.problem = Some(format!("the root expires at {ends}: {STUCK}"));
         None
     } else {
         begin(format!("the root expires at {ends}"), None)
@@ -225,7 +234,7 @@ const LOST: &str = "its keyring is gone (in a cluster, the Secret hotcert-ca-NAM
 const STUCK: &str = "the root is imported: put its successor into the Secret that spec.import names";
 
 /// Whether there is another root to be had. One that was taken out by force is none.
-fn successor(authority: &Authority, ring: &Ring) -> bool {
+fn successor(authority: &Authority, ring: &KeyringView) -> bool {
     let removed = |root: &RootId| {
         let mut past = ring.state.past.iter();
         past.any(|past| past.rollover.forced && past.rollover.from == *root)
@@ -237,8 +246,8 @@ fn successor(authority: &Authority, ring: &Ring) -> bool {
     }
 }
 
-fn advance(rollover: &Rollover) -> Turn {
-    Turn::Advance { out_of: rollover.phase }
+fn advance(rollover: &Rollover) -> Transition {
+    Transition::Advance { out_of: rollover.phase }
 }
 
 fn reason(what: &str, words: &str) -> String {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::lifecycle::Course;
+use super::lifecycle::CertificatePlan;
 use super::{Action, Plan, Prove};
 use crate::api::resource::{PodServed, ServedStatus};
 use crate::planner::observed::{Certificate, ObjectName, Observed, Pod, Publication, Published};
@@ -54,12 +54,12 @@ pub fn plan(
     users: &Users<'_>,
     name: &ObjectName,
     certificate: &Certificate,
-    course: &Course<'_>,
+    certificate_plan: &CertificatePlan<'_>,
     now: SystemTime,
     plan: &mut Plan,
 ) -> Option<Served> {
     let (Published::Ours(publication), Some(secret), true) =
-        (&certificate.published, course.secret, course.settled)
+        (&certificate.published, certificate_plan.secret, certificate_plan.settled)
     else {
         return None;
     };

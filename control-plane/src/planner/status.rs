@@ -3,16 +3,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::lifecycle::{Course, answers};
-use super::rollover::Standing;
+use super::lifecycle::{CertificatePlan, answers};
+use super::rollover::AuthorityPlan;
 use super::{Action, Plan, notifications};
 use crate::api::date;
 use crate::api::resource::{
-    AnswerStatus, Answered, AuthorityStatus, CertificateStatus, Condition, PastStatus, RolloverStatus,
-    RootStatus,
+    AnswerStatus, Answered, AuthorityStatus, CertificateStatus, Condition, RolloverRecordStatus,
+    RolloverStatus, RootStatus,
 };
-use crate::pki::keyring::{Answer, Past, Rollover};
-use crate::planner::observed::{Certificate, ObjectName, Observed, Published, Ring};
+use crate::pki::keyring::{Answer, Rollover, RolloverRecord};
+use crate::planner::observed::{Certificate, KeyringView, ObjectName, Observed, Published};
 use crate::planner::serving::Served;
 
 /// So long after a writing its pods may take to show it, before the status says that they are looked at:
@@ -26,7 +26,7 @@ const NAMED: usize = 20;
 pub fn certificate(
     observed: &Observed,
     (name, certificate): (&ObjectName, &Certificate),
-    course: &Course<'_>,
+    certificate_plan: &CertificatePlan<'_>,
     served: Option<Served>,
     now: SystemTime,
     plan: &mut Plan,
@@ -34,12 +34,12 @@ pub fn certificate(
     let before = &certificate.status;
     let mut status = CertificateStatus {
         observed_generation: Some(certificate.generation),
-        secret_name: course.secret.map(str::to_owned).or(before.secret_name.clone()),
+        secret_name: certificate_plan.secret.map(str::to_owned).or(before.secret_name.clone()),
         // Of what is published, or was: numbers go on from there.
         version: before.version,
         revision: before.revision,
-        answered: answered(certificate, course),
-        imported: course.imported.clone(),
+        answered: answered(certificate, certificate_plan),
+        imported: certificate_plan.imported.clone(),
         ..CertificateStatus::default()
     };
     let published = certificate.published_version();
@@ -53,11 +53,11 @@ pub fn certificate(
         status.not_after = Some(date::seconds(version.leaf.not_after));
         status.root = Some(version.root.0.clone());
         status.published_at = Some(date::millis(publication.written_at));
-        status.renew_at = course.renew_at.map(date::seconds);
+        status.renew_at = certificate_plan.renew_at.map(date::seconds);
         valid = Some(version.leaf.not_after);
     }
     let is_valid = valid.is_some_and(|end| now < end);
-    let (ready, reason, message) = match (&course.problem, is_valid) {
+    let (ready, reason, message) = match (&certificate_plan.problem, is_valid) {
         (None, true) => ("True", "Published", "a valid certificate is published".to_owned()),
         (Some((reason, message)), true) => ("True", *reason, message.clone()),
         (Some((reason, message)), false) => ("False", *reason, message.clone()),
@@ -65,7 +65,7 @@ pub fn certificate(
         (None, false) => ("False", "Issuing", "nothing is published yet".into()),
     };
     let mut conditions = vec![condition(&before.conditions, "Ready", ready, reason, message, now)];
-    if let Some((_, why)) = &course.refused {
+    if let Some((_, why)) = &certificate_plan.refused {
         conditions.push(condition(
             &before.conditions,
             "RollbackRefused",
@@ -108,11 +108,11 @@ pub fn certificate(
         conditions.push(served.clone());
         status.served = before.served.clone();
     }
-    let problem = course.problem.as_ref().map(|(reason, message)| (*reason, message.as_str()));
+    let problem = certificate_plan.problem.as_ref().map(|(reason, message)| (*reason, message.as_str()));
     conditions.extend(failing(&before.conditions, problem, now));
     status.told = notifications::certificate(observed, name, certificate, &conditions, now, plan);
     status.conditions = conditions;
-    if course.acting && course.problem.is_none() {
+    if certificate_plan.acting && certificate_plan.problem.is_none() {
         return;
     }
     if let (Published::Ours(publication), true) = (&certificate.published, looking) {
@@ -129,7 +129,7 @@ pub fn certificate(
 }
 
 /// Requests that a version answers to, once it or a later one is published, and those that were refused.
-fn answered(certificate: &Certificate, course: &Course<'_>) -> Option<Answered> {
+fn answered(certificate: &Certificate, certificate_plan: &CertificatePlan<'_>) -> Option<Answered> {
     let mut answered = certificate.status.answered.clone().unwrap_or_default();
     let published = certificate.published_version().map(|(number, _)| number);
     let done = |verb: &str| {
@@ -140,31 +140,37 @@ fn answered(certificate: &Certificate, course: &Course<'_>) -> Option<Answered> 
     answered.rotate = done("rotate").or(answered.rotate);
     answered.rollback = done("rollback").or(answered.rollback);
     answered.notice = done("notice").or(answered.notice);
-    if let Some((id, _)) = &course.refused {
+    if let Some((id, _)) = &certificate_plan.refused {
         answered.rollback = Some(id.clone());
     }
-    for (verb, id) in &course.obsolete {
+    for (verb, id) in &certificate_plan.obsolete {
         let answer = if *verb == "rotate" { &mut answered.rotate } else { &mut answered.notice };
         *answer = Some(id.clone());
     }
     (answered != Answered::default()).then_some(answered)
 }
 
-pub fn authority(observed: &Observed, name: &str, standing: &Standing<'_>, now: SystemTime, plan: &mut Plan) {
-    let before = &standing.authority.status;
+pub fn authority(
+    observed: &Observed,
+    name: &str,
+    authority_plan: &AuthorityPlan<'_>,
+    now: SystemTime,
+    plan: &mut Plan,
+) {
+    let before = &authority_plan.authority.status;
     let mut status = AuthorityStatus {
-        observed_generation: Some(standing.authority.generation),
-        certificates: i64::try_from(standing.members).ok(),
-        rollover_at: standing.due.map(date::seconds),
+        observed_generation: Some(authority_plan.authority.generation),
+        certificates: i64::try_from(authority_plan.members).ok(),
+        rollover_at: authority_plan.due.map(date::seconds),
         ..AuthorityStatus::default()
     };
-    if standing.ring.is_none() {
+    if authority_plan.ring.is_none() {
         // That there was a root is what keeps another one from being made in its place.
         (status.phase, status.root) = (before.phase.clone(), before.root.clone());
         (status.answered, status.past) = (before.answered.clone(), before.past.clone());
     }
     let mut end = None;
-    if let Some(ring) = standing.ring {
+    if let Some(ring) = authority_plan.ring {
         remember(&mut status, ring);
         let signing = ring.state.signing();
         status.phase =
@@ -184,17 +190,17 @@ pub fn authority(observed: &Observed, name: &str, standing: &Standing<'_>, now: 
             why: rollover.why.clone(),
             began: date::seconds(rollover.began),
             since: date::seconds(rollover.since),
-            waiting: standing
+            waiting: authority_plan
                 .holds
                 .iter()
                 .take(NAMED)
                 .map(|hold| format!("{}: {}", hold.who, hold.why))
                 .collect(),
-            waiting_total: i64::try_from(standing.holds.len()).unwrap_or(i64::MAX),
+            waiting_total: i64::try_from(authority_plan.holds.len()).unwrap_or(i64::MAX),
             exempt: exempt(rollover),
         });
     }
-    let (ready, reason, message) = match (&standing.settings, &standing.problem, end) {
+    let (ready, reason, message) = match (&authority_plan.settings, &authority_plan.problem, end) {
         (Err(wrong), ..) => ("False", "InvalidSpec", wrong.join("; ")),
         (_, Some(problem), Some(end)) if now < end => ("True", "NeedsAttention", problem.clone()),
         (_, Some(problem), _) => ("False", "NotUsable", problem.clone()),
@@ -203,7 +209,7 @@ pub fn authority(observed: &Observed, name: &str, standing: &Standing<'_>, now: 
         (_, None, Some(_)) => ("True", "Usable", "its root signs".into()),
     };
     status.conditions = vec![condition(&before.conditions, "Ready", ready, reason, message, now)];
-    if standing.queued {
+    if authority_plan.queued {
         let said = "another rollover was asked for: it begins when this one has ended".to_owned();
         status.conditions.push(condition(
             &before.conditions,
@@ -214,27 +220,27 @@ pub fn authority(observed: &Observed, name: &str, standing: &Standing<'_>, now: 
             now,
         ));
     }
-    let wrong = standing.settings.as_ref().err().map(|wrong| wrong.join("; "));
-    let problem = match (&wrong, &standing.problem) {
+    let wrong = authority_plan.settings.as_ref().err().map(|wrong| wrong.join("; "));
+    let problem = match (&wrong, &authority_plan.problem) {
         (Some(wrong), _) => Some(("InvalidSpec", wrong.as_str())),
         (None, Some(problem)) => Some(("NeedsAttention", problem.as_str())),
         (None, None) => None,
     };
     status.conditions.extend(failing(&before.conditions, problem, now));
-    status.told = notifications::authority(observed, name, standing, &status.conditions, now, plan);
+    status.told = notifications::authority(observed, name, authority_plan, &status.conditions, now, plan);
     if status != *before {
         plan.actions.push(Action::ReportAuthority { authority: name.to_owned(), status: Box::new(status) });
     }
 }
 
 /// What was asked for and what became of it, and the rollovers that have ended.
-fn remember(status: &mut AuthorityStatus, ring: &Ring) {
+fn remember(status: &mut AuthorityStatus, ring: &KeyringView) {
     let answers = ring.state.answered.iter().map(|(verb, answer)| {
         let Answer { id, outcome, at } = answer;
         (verb.clone(), AnswerStatus { id: id.clone(), outcome: outcome.clone(), at: date::seconds(*at) })
     });
     status.answered = answers.collect();
-    let past = ring.state.past.iter().map(|Past { rollover, ended }| PastStatus {
+    let past = ring.state.past.iter().map(|RolloverRecord { rollover, ended }| RolloverRecordStatus {
         from: rollover.from.0.clone(),
         to: rollover.to.0.clone(),
         why: rollover.why.clone(),

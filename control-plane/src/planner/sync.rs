@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hotcert_agent::tls::hex::sha256_hex;
 
-use super::lifecycle::{Course, Step, obstacle};
+use super::lifecycle::{CertificatePlan, Step, obstacle};
 use super::{Action, Plan};
 use crate::api::date;
 use crate::api::resource::{ImportedStatus, ManagerRef};
 use crate::api::settings::{CertificateSettings, FetchedSettings};
-use crate::planner::observed::{Certificate, ObjectName, Outside, Published, Version};
+use crate::planner::observed::{Certificate, ExternalState, ObjectName, Published, Version};
 use crate::planner::outbox::Key;
 
 /// Between two looks at a certificate that nobody said anything about.
@@ -20,29 +20,29 @@ const LOOK: Duration = Duration::from_secs(60 * 60);
 
 /// Something to be done with a manager.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Errand {
+pub struct SyncTask {
     pub certificate: ObjectName,
     pub with: ManagerRef,
-    pub task: Task,
+    pub task: SyncAction,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Task {
+pub enum SyncAction {
     /// For this request, or this hour.
-    Fetch { occasion: Occasion },
+    Fetch { occasion: Trigger },
     /// The version with this leaf.
     Bring { version: u64, sha256: String },
 }
 
-impl Errand {
+impl SyncTask {
     /// Where it leads, and what it is.
     pub fn key(&self) -> Key {
         let Self { certificate, with, task } = self;
         let what = match task {
-            Task::Fetch { occasion: Occasion::Asked(id) } => id,
+            SyncAction::Fetch { occasion: Trigger::Asked(id) } => id,
             // One that is not done within its hour is the same in the next.
-            Task::Fetch { occasion: Occasion::Hour(_) } => "now and then",
-            Task::Bring { sha256, .. } => sha256,
+            SyncAction::Fetch { occasion: Trigger::Hour(_) } => "now and then",
+            SyncAction::Bring { sha256, .. } => sha256,
         };
         (with.name.clone(), format!("{} {certificate} {} {what}", task.as_str(), with.id))
     }
@@ -50,14 +50,14 @@ impl Errand {
 
 /// What it is fetched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Occasion {
+pub enum Trigger {
     /// The id of a request.
     Asked(String),
     /// Which since 1970.
     Hour(u64),
 }
 
-impl Task {
+impl SyncAction {
     /// The word for it in logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -69,79 +69,84 @@ impl Task {
 
 /// One that is made by its manager.
 pub fn fetched<'a>(
-    outside: &Outside,
+    outside: &ExternalState,
     name: &ObjectName,
     certificate: &Certificate,
     settings: &'a Result<FetchedSettings, Vec<String>>,
     now: SystemTime,
     plan: &mut Plan,
-) -> Course<'a> {
-    let mut course = Course { problem: obstacle(certificate), ..Course::default() };
+) -> CertificatePlan<'a> {
+    let mut certificate_plan =
+        CertificatePlan { problem: obstacle(certificate), ..CertificatePlan::default() };
     let settings = match settings {
         Ok(settings) => settings,
         Err(wrong) => {
-            course.problem.get_or_insert_with(|| ("InvalidSpec", wrong.join("; ")));
-            return course;
+            certificate_plan.problem.get_or_insert_with(|| ("InvalidSpec", wrong.join("; ")));
+            return certificate_plan;
         }
     };
-    course.secret = Some(&settings.secret_name);
-    if course.problem.is_some() {
-        return course;
+    certificate_plan.secret = Some(&settings.secret_name);
+    if certificate_plan.problem.is_some() {
+        return certificate_plan;
     }
     let step = Step { name, certificate, now };
     let newest = certificate.newest();
     let rollback = step.rollback(&settings.digest(), |of, version| trusted(of, version, newest));
     if let Some(Err((id, why))) = &rollback {
-        course.refused = Some((id.clone(), why.clone()));
+        certificate_plan.refused = Some((id.clone(), why.clone()));
     }
-    let next = rollback.and_then(Result::ok).or_else(|| look(outside, &step, settings, &mut course, plan));
+    let next =
+        rollback.and_then(Result::ok).or_else(|| look(outside, &step, settings, &mut certificate_plan, plan));
     if let Some(action) = next {
         plan.actions.push(action);
-        course.acting = true;
-        return course;
+        certificate_plan.acting = true;
+        return certificate_plan;
     }
-    publish(&step, settings, &mut course, plan);
-    if course.settled {
+    publish(&step, settings, &mut certificate_plan, plan);
+    if certificate_plan.settled {
         // By it is known what is new.
         step.prune(settings.history, certificate.latest_made().map(|(latest, _)| latest), plan);
     }
-    course
+    certificate_plan
 }
 
 /// Whether the manager has something new; and when to ask it again.
 fn look(
-    outside: &Outside,
+    outside: &ExternalState,
     step: &Step<'_>,
     settings: &FetchedSettings,
-    course: &mut Course<'_>,
+    certificate_plan: &mut CertificatePlan<'_>,
     plan: &mut Plan,
 ) -> Option<Action> {
     let from = &settings.manager;
-    if !is_known(outside, from, step.certificate, course) {
+    if !is_known(outside, from, step.certificate, certificate_plan) {
         if step.certificate.versions.is_empty() {
             let said = "the controller fetches it: one has to run, with this manager in its --notifications";
-            course.problem.get_or_insert(("WaitingForManager", said.into()));
+            certificate_plan.problem.get_or_insert(("WaitingForManager", said.into()));
         }
         return None;
     }
     let asked = ["rotate", "notice"].into_iter().find_map(|verb| Some((verb, step.open(verb)?.id.clone())));
     let (hour, next) = hour(step.name, step.now);
     plan.wake(next);
-    let occasion = asked.as_ref().map_or(Occasion::Hour(hour), |(_, id)| Occasion::Asked(id.clone()));
+    let occasion = asked.as_ref().map_or(Trigger::Hour(hour), |(_, id)| Trigger::Asked(id.clone()));
     let fetched = outside.fetched.get(step.name).filter(|fetched| fetched.from == *from);
     let is_answer = fetched.is_some_and(|fetched| fetched.occasion == occasion);
     if !is_answer {
-        let errand =
-            Errand { certificate: step.name.clone(), with: from.clone(), task: Task::Fetch { occasion } };
-        if let Some(why) = outside.failing.get(&errand.key()) {
-            course.problem = Some(("NotFetched", why.clone()));
+        let task = SyncTask {
+            certificate: step.name.clone(),
+            with: from.clone(),
+            task: SyncAction::Fetch { occasion },
+        };
+        if let Some(why) = outside.failing.get(&task.key()) {
+            certificate_plan.problem = Some(("NotFetched", why.clone()));
         }
-        plan.errands.push(errand);
+        plan.sync_tasks.push(task);
     }
     let fetched = fetched?;
     let asked = asked.filter(|_| is_answer);
     if fetched.is_known(step.certificate) {
-        course.obsolete.extend(asked);
+        certificate_plan.obsolete.extend(asked);
         return None;
     }
     Some(Action::Keep {
@@ -177,7 +182,12 @@ fn trusted(of: u64, version: &Version, newest: Option<(u64, &Version)>) -> Resul
     }
 }
 
-fn publish(step: &Step<'_>, settings: &FetchedSettings, course: &mut Course<'_>, plan: &mut Plan) {
+fn publish(
+    step: &Step<'_>,
+    settings: &FetchedSettings,
+    certificate_plan: &mut CertificatePlan<'_>,
+    plan: &mut Plan,
+) {
     let Some((number, version)) = step.certificate.newest() else { return };
     // One that was signed here, before its spec was changed, makes way for the first that is fetched.
     let Some(roots) = &version.roots else { return };
@@ -186,13 +196,13 @@ fn publish(step: &Step<'_>, settings: &FetchedSettings, course: &mut Course<'_>,
         _ => None,
     };
     if before.is_some_and(|before| before.fingerprint == version.fingerprint && before.roots == *roots) {
-        course.settled = true;
+        certificate_plan.settled = true;
         return;
     }
     if step.now >= version.leaf.not_after {
         return;
     }
-    course.acting = true;
+    certificate_plan.acting = true;
     plan.actions.push(Action::Publish {
         certificate: step.name.clone(),
         secret: settings.secret_name.clone(),
@@ -205,29 +215,33 @@ fn publish(step: &Step<'_>, settings: &FetchedSettings, course: &mut Course<'_>,
 
 /// One that is signed here: what is published is owed to its manager.
 pub fn brought(
-    outside: &Outside,
+    outside: &ExternalState,
     step: &Step<'_>,
     settings: &CertificateSettings,
-    course: &mut Course<'_>,
+    certificate_plan: &mut CertificatePlan<'_>,
     plan: &mut Plan,
 ) {
     let Some(with) = &settings.manager else { return };
     let Step { name, certificate, now } = *step;
-    let (true, Some((number, version))) = (course.settled, certificate.published_version()) else { return };
+    let (true, Some((number, version))) = (certificate_plan.settled, certificate.published_version()) else {
+        return;
+    };
     let sha256 = &version.leaf.sha256;
     let is_there = |imported: &ImportedStatus| {
         imported.manager == with.name && imported.id == with.id && imported.sha256 == *sha256
     };
-    if course.imported.as_ref().is_some_and(is_there) || !is_known(outside, with, certificate, course) {
+    if certificate_plan.imported.as_ref().is_some_and(is_there)
+        || !is_known(outside, with, certificate, certificate_plan)
+    {
         return;
     }
-    let task = Task::Bring { version: number, sha256: sha256.clone() };
-    let errand = Errand { certificate: name.clone(), with: with.clone(), task };
-    let key = errand.key();
+    let task = SyncAction::Bring { version: number, sha256: sha256.clone() };
+    let task = SyncTask { certificate: name.clone(), with: with.clone(), task };
+    let key = task.key();
     // Also what is done: it is remembered until it is written down.
-    plan.errands.push(errand);
+    plan.sync_tasks.push(task);
     if outside.done.contains(&key) {
-        course.imported = Some(ImportedStatus {
+        certificate_plan.imported = Some(ImportedStatus {
             manager: with.name.clone(),
             id: with.id.clone(),
             version: i64::try_from(number).unwrap_or(i64::MAX),
@@ -235,16 +249,16 @@ pub fn brought(
             at: date::seconds(now),
         });
     } else if let Some(why) = outside.failing.get(&key) {
-        course.problem.get_or_insert_with(|| ("NotImported", why.clone()));
+        certificate_plan.problem.get_or_insert_with(|| ("NotImported", why.clone()));
     }
 }
 
 /// Whether anything can be done with this manager here.
 fn is_known(
-    outside: &Outside,
+    outside: &ExternalState,
     manager: &ManagerRef,
     certificate: &Certificate,
-    course: &mut Course<'_>,
+    certificate_plan: &mut CertificatePlan<'_>,
 ) -> bool {
     let name = &manager.name;
     let problem = match &outside.managers {
@@ -264,6 +278,6 @@ fn is_known(
             }
         }
     };
-    course.problem.get_or_insert(problem);
+    certificate_plan.problem.get_or_insert(problem);
     false
 }

@@ -78,6 +78,6 @@ fn fingerprint(number: u64) -> Fingerprint {
     Fingerprint(digits)
 }
 
-fn stamp(number: u64) -> Stamp {
-    Stamp(number.to_string())
+fn stamp(number: u64) -> ResourceVersion {
+    ResourceVersion(number.to_string())
 }

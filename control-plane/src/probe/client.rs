@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hotcert_agent::tls::config;
-use hotcert_agent::tls::credential::{Credential, Material};
-use hotcert_agent::tls::identity::{Identity, Policy, Verdict};
+use hotcert_agent::tls::credential::{Credential, LeafParts};
+use hotcert_agent::tls::identity::{Identity, Policy, Validation};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;
@@ -33,10 +33,10 @@ pub struct Client {
 /// The clients that were made so far.
 pub struct Clients {
     spiffe_id: String,
-    kept: Mutex<BTreeMap<RootId, Kept>>,
+    kept: Mutex<BTreeMap<RootId, CachedClient>>,
 }
 
-struct Kept {
+struct CachedClient {
     client: Client,
     made_at: SystemTime,
     renew_at: SystemTime,
@@ -80,7 +80,7 @@ impl Clients {
         let (client, not_after) = self.make(root, authority, keyring, now)?;
         // Under a root that is about to expire it is as short as that.
         let renew_at = not_after.checked_sub(RENEW_BEFORE).unwrap_or(now);
-        kept.insert(root.clone(), Kept { client: client.clone(), made_at: now, renew_at, accepts });
+        kept.insert(root.clone(), CachedClient { client: client.clone(), made_at: now, renew_at, accepts });
         Ok(client)
     }
 
@@ -104,8 +104,8 @@ impl Clients {
             .map_err(|source| ProveError::Unsigned { root: root.clone(), source })?;
         let bundle: String = keyring.roots.values().map(Authority::certificate_pem).collect();
         let part = |text: &str| Ok(Zeroizing::new(text.as_bytes().to_vec()));
-        let material = Material {
-            credential: Credential::Pair {
+        let credential = Credential {
+            credential: LeafParts::Pair {
                 certificate: part(&leaf.certificate_pem),
                 key: part(&leaf.key_pem),
             },
@@ -115,7 +115,7 @@ impl Clients {
             atomic: true,
         };
         let unusable = |cause: String| ProveError::Unusable { root: root.clone(), cause };
-        let Verdict { leaf: judged, trust } = Identity::parse(&material, &Policy::default(), None, now);
+        let Validation { leaf: judged, trust } = Identity::parse(&credential, &Policy::default(), None, now);
         let identity = Identity {
             leaf: judged.map_err(|rejection| unusable(rejection.to_string()))?,
             trust: trust.map_err(|rejection| unusable(rejection.to_string()))?,
@@ -125,7 +125,7 @@ impl Clients {
     }
 }
 
-impl Kept {
+impl CachedClient {
     fn is_good(&self, now: SystemTime) -> bool {
         // A clock that was put back makes it not valid yet.
         (self.made_at..self.renew_at).contains(&now)

@@ -34,23 +34,23 @@ const MAX_HEAD: usize = 8 * 1024;
 
 /// What came of a visit.
 #[derive(Debug)]
-pub struct Visit {
+pub struct Probe {
     /// Hex, of the DER of the leaf that the pod showed, and proved to have the key of.
     pub leaf_sha256: String,
     /// `None` if the client was not let in.
-    pub said: Option<Said>,
+    pub said: Option<ProofReport>,
 }
 
 /// What `/proof` said, as far as it is asked for.
 #[derive(Debug)]
-pub struct Said {
+pub struct ProofReport {
     pub leaf_sha256: String,
     pub connections_under: BTreeMap<String, u64>,
 }
 
 /// Why nothing was seen.
 #[derive(Debug, thiserror::Error)]
-pub enum VisitError {
+pub enum ProbeError {
     #[error("it did not answer within {WITHIN:?}: is port {port} open to the control plane (NetworkPolicy)?")]
     NoConnection { port: u16 },
     #[error("it refuses connections: is its agent running, with the proof listener on port {port}?")]
@@ -96,15 +96,16 @@ struct Answer {
     connections_under: Option<BTreeMap<String, u64>>,
 }
 
-pub async fn visit(address: SocketAddr, client: Client, deadline: Instant) -> Result<Visit, VisitError> {
+pub async fn visit(address: SocketAddr, client: Client, deadline: Instant) -> Result<Probe, ProbeError> {
     let (leaf_sha256, stream) = shake_hands(address, &client.connector(), deadline).await?;
-    let said = timeout_at(deadline, ask(stream)).await.map_err(|_| VisitError::NoAnswer)??;
-    Ok(Visit { leaf_sha256, said })
+    let said = timeout_at(deadline, ask(stream)).await.map_err(|_| ProbeError::NoAnswer)??;
+    Ok(Probe { leaf_sha256, said })
 }
 
 /// The leaf that is shown to somebody who shows none.
-pub async fn glance(address: SocketAddr, deadline: Instant) -> Result<String, VisitError> {
-    let config = config::onlooker().map_err(|error| VisitError::Handshake(io::Error::other(error)))?;
+pub async fn glance(address: SocketAddr, deadline: Instant) -> Result<String, ProbeError> {
+    let config =
+        config::anonymous_prober().map_err(|error| ProbeError::Handshake(io::Error::other(error)))?;
     let (leaf_sha256, _) = shake_hands(address, &TlsConnector::from(config), deadline).await?;
     Ok(leaf_sha256)
 }
@@ -113,24 +114,24 @@ async fn shake_hands(
     address: SocketAddr,
     connector: &TlsConnector,
     deadline: Instant,
-) -> Result<(String, TlsStream<TcpStream>), VisitError> {
+) -> Result<(String, TlsStream<TcpStream>), ProbeError> {
     let port = address.port();
     let socket = timeout_at(deadline, TcpStream::connect(address))
         .await
-        .map_err(|_| VisitError::NoConnection { port })?
-        .map_err(|error| VisitError::connecting(address, error))?;
+        .map_err(|_| ProbeError::NoConnection { port })?
+        .map_err(|error| ProbeError::connecting(address, error))?;
     let name = ServerName::IpAddress(address.ip().into());
     let stream = timeout_at(deadline, connector.connect(name, socket))
         .await
-        .map_err(|_| VisitError::NoHandshake { port })?
-        .map_err(|error| VisitError::shaking_hands(port, error))?;
+        .map_err(|_| ProbeError::NoHandshake { port })?
+        .map_err(|error| ProbeError::shaking_hands(port, error))?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let leaf_sha256 = leaf.map(|leaf| sha256_hex(leaf)).unwrap_or_default();
     Ok((leaf_sha256, stream))
 }
 
 /// `None` if the certificate that was shown is not trusted.
-async fn ask(stream: TlsStream<TcpStream>) -> Result<Option<Said>, VisitError> {
+async fn ask(stream: TlsStream<TcpStream>) -> Result<Option<ProofReport>, ProbeError> {
     let mut http = http1::Builder::new();
     http.max_buf_size(MAX_HEAD);
     let (mut sender, connection) = match http.handshake(TokioIo::new(stream)).await {
@@ -149,10 +150,10 @@ async fn ask(stream: TlsStream<TcpStream>) -> Result<Option<Said>, VisitError> {
     let (ended, answered) = join(connection, exchange).await;
     match (answered, ended) {
         (Ok((StatusCode::OK, body)), _) => {
-            let body = body.map_err(VisitError::reading)?.to_bytes();
-            Ok(Some(Said::parse(&body)?))
+            let body = body.map_err(ProbeError::reading)?.to_bytes();
+            Ok(Some(ProofReport::parse(&body)?))
         }
-        (Ok((status, _)), _) => Err(VisitError::Status(status)),
+        (Ok((status, _)), _) => Err(ProbeError::Status(status)),
         // The alert may have been read by either side of hyper.
         (Err(_), Err(error)) if alert(&error).is_some() => not_answered(error),
         (Err(error), _) => not_answered(error),
@@ -160,15 +161,15 @@ async fn ask(stream: TlsStream<TcpStream>) -> Result<Option<Said>, VisitError> {
 }
 
 /// What it means that there was no answer.
-fn not_answered(error: hyper::Error) -> Result<Option<Said>, VisitError> {
+fn not_answered(error: hyper::Error) -> Result<Option<ProofReport>, ProbeError> {
     match alert(&error) {
         // What rustls says of an issuer that it does not know, and of one that has the name of a root
         // that it knows and not its key. Everything else that it says of a certificate is about
         // something else, such as the clock.
         Some(AlertDescription::UnknownCA | AlertDescription::DecryptError) => Ok(None),
-        Some(AlertDescription::CertificateExpired) => Err(VisitError::Clock),
-        Some(other) => Err(VisitError::Alert(other)),
-        None => Err(VisitError::Closed(error)),
+        Some(AlertDescription::CertificateExpired) => Err(ProbeError::Clock),
+        Some(other) => Err(ProbeError::Alert(other)),
+        None => Err(ProbeError::Closed(error)),
     }
 }
 
@@ -189,16 +190,16 @@ fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> 
     error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }
 
-impl Said {
-    fn parse(body: &[u8]) -> Result<Self, VisitError> {
+impl ProofReport {
+    fn parse(body: &[u8]) -> Result<Self, ProbeError> {
         let answer =
-            serde_json::from_slice(body).map_err(|error| VisitError::Unreadable(error.to_string()))?;
+            serde_json::from_slice(body).map_err(|error| ProbeError::Unreadable(error.to_string()))?;
         let Answer { leaf_sha256, connections_under } = answer;
-        Ok(Self { leaf_sha256, connections_under: connections_under.ok_or(VisitError::NoCounts)? })
+        Ok(Self { leaf_sha256, connections_under: connections_under.ok_or(ProbeError::NoCounts)? })
     }
 }
 
-impl VisitError {
+impl ProbeError {
     fn connecting(address: SocketAddr, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused { port: address.port() },
@@ -234,10 +235,10 @@ mod tests {
 
     #[test]
     fn answer_is_read_as_far_as_it_is_asked_for() {
-        let said =
-            Said::parse(br#"{"leaf_sha256": "ab", "more": 1, "connections_under": {"cd": 3}}"#).unwrap();
+        let said = ProofReport::parse(br#"{"leaf_sha256": "ab", "more": 1, "connections_under": {"cd": 3}}"#)
+            .unwrap();
         assert_eq!((said.leaf_sha256.as_str(), said.connections_under["cd"]), ("ab", 3));
-        assert!(matches!(Said::parse(br#"{"leaf_sha256": "ab"}"#), Err(VisitError::NoCounts)));
+        assert!(matches!(ProofReport::parse(br#"{"leaf_sha256": "ab"}"#), Err(ProbeError::NoCounts)));
         for odd in [
             "",
             "[]",
@@ -245,14 +246,14 @@ mod tests {
             r#"{"leaf_sha256": null}"#,
             r#"{"leaf_sha256": "", "connections_under": {"a": -1}}"#,
         ] {
-            assert!(matches!(Said::parse(odd.as_bytes()), Err(VisitError::Unreadable(_))), "{odd}");
+            assert!(matches!(ProofReport::parse(odd.as_bytes()), Err(ProbeError::Unreadable(_))), "{odd}");
         }
     }
 
     #[test]
     fn error_of_the_handshake_says_what_to_look_at() {
         let judged = |error: rustls::Error| {
-            VisitError::shaking_hands(9643, io::Error::new(io::ErrorKind::InvalidData, error)).to_string()
+            ProbeError::shaking_hands(9643, io::Error::new(io::ErrorKind::InvalidData, error)).to_string()
         };
         let certificate = |error| judged(rustls::Error::InvalidCertificate(error));
         assert!(certificate(CertificateError::UnknownIssuer).contains("did not sign"));
@@ -264,7 +265,7 @@ mod tests {
             judged(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion))
                 .contains("ProtocolVersion")
         );
-        let ended = VisitError::shaking_hands(9643, io::ErrorKind::UnexpectedEof.into());
-        assert!(matches!(ended, VisitError::HungUp), "{ended}");
+        let ended = ProbeError::shaking_hands(9643, io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(ended, ProbeError::HungUp), "{ended}");
     }
 }

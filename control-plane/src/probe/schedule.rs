@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::pki::keyring::RootId;
 use crate::planner::Prove;
-use crate::planner::observed::{Look, ObjectName, Proof, Shown};
+use crate::planner::observed::{ObjectName, PodList, Proof, Shown};
 
 /// How many pods are asked at the same time.
 pub const AT_ONCE: usize = 64;
@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// By pod uid.
 #[derive(Debug, Default)]
-pub struct ProofBook {
+pub struct ProofSchedule {
     pods: BTreeMap<String, Page>,
     under_way: BTreeSet<String>,
 }
@@ -40,7 +40,7 @@ struct Page {
     again: SystemTime,
 }
 
-impl ProofBook {
+impl ProofSchedule {
     /// Which of the proofs that were wanted last to ask for now. Those count as under way until they are
     /// recorded.
     pub fn due(&mut self, now: SystemTime) -> Vec<Prove> {
@@ -94,7 +94,7 @@ impl ProofBook {
 
     /// Puts the proofs to the pods, and forgets the pods that are gone. Of a namespace that could not be
     /// listed nobody is known to be gone.
-    pub fn attach(&mut self, pods: &mut BTreeMap<String, Look>) {
+    pub fn attach(&mut self, pods: &mut BTreeMap<String, PodList>) {
         let mut listed = BTreeSet::new();
         for pod in pods.values_mut().flat_map(|look| &mut look.pods) {
             listed.insert(pod.uid.clone());

@@ -11,13 +11,13 @@ use tracing::info;
 
 use crate::api::resource::{CertificateStatus, Told, UNDELIVERED};
 use crate::api::settings::CertificateSettings;
-use crate::external::sync::Shelf;
+use crate::external::sync::FetchCache;
 use crate::pki::authority::AuthorityError;
 use crate::pki::keyring::{Keyring, RootId};
 use crate::pki::preflight;
-use crate::planner::observed::{Held, Leaf, ObjectName, Observed, Stamp};
+use crate::planner::observed::{KeyringState, Leaf, ObjectName, Observed, ResourceVersion};
 use crate::planner::{Action, Why};
-use crate::store::{About, Contents, Kept, News, Store, StoreError};
+use crate::store::{Contents, EventRecord, ObjectRef, Store, StoreError, StoredVersion};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -33,8 +33,8 @@ pub enum ApplyError {
 
 impl ApplyError {
     /// Somebody else was first: look again, at once.
-    pub fn is_overtaken(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Overtaken(_)))
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Conflict(_)))
     }
 
     pub fn reason(&self) -> &'static str {
@@ -51,15 +51,15 @@ impl ApplyError {
 #[derive(Debug)]
 pub struct Applier<S> {
     store: Arc<S>,
-    shelf: Shelf,
+    fetch_cache: FetchCache,
     /// Signing ten thousand leaves does not take ten thousand readings of the key.
-    keyrings: Mutex<BTreeMap<String, (Stamp, Arc<Keyring>)>>,
+    keyrings: Mutex<BTreeMap<String, (ResourceVersion, Arc<Keyring>)>>,
 }
 
 impl<S: Store> Applier<S> {
-    /// `shelf`: where what was fetched is found.
-    pub fn new(store: Arc<S>, shelf: Shelf) -> Self {
-        Self { store, shelf, keyrings: Mutex::default() }
+    /// `fetch_cache`: where what was fetched is found.
+    pub fn new(store: Arc<S>, fetch_cache: FetchCache) -> Self {
+        Self { store, fetch_cache, keyrings: Mutex::default() }
     }
 
     /// `observed` is the look that the action was planned on.
@@ -70,8 +70,8 @@ impl<S: Store> Applier<S> {
         now: SystemTime,
     ) -> Result<(), ApplyError> {
         match action {
-            Action::Authority { authority, turn, over } => {
-                self.turn(authority, turn, over.as_ref(), now).await
+            Action::Authority { authority, transition, over } => {
+                self.transition(authority, transition, over.as_ref(), now).await
             }
             Action::Issue { certificate, version, settings, request, why } => {
                 let issue =
@@ -79,10 +79,10 @@ impl<S: Store> Applier<S> {
                 self.issue(issue, observed, now).await
             }
             Action::Keep { certificate, version, fingerprint, made_for, request } => {
-                let found = self.shelf.get(certificate, *fingerprint);
-                let found = found.ok_or_else(|| StoreError::Overtaken("what was fetched".into()))?;
+                let found = self.fetch_cache.get(certificate, *fingerprint);
+                let found = found.ok_or_else(|| StoreError::Conflict("what was fetched".into()))?;
                 let (made_for, request) = (made_for.clone(), request.clone());
-                let kept = Kept { made_for, request, created_at: now, ..found.as_ref().clone() };
+                let kept = StoredVersion { made_for, request, created_at: now, ..found.as_ref().clone() };
                 self.keep_fetched(certificate, *version, &kept).await
             }
             Action::Copy { certificate, version, of, bundle_of, request } => {
@@ -91,11 +91,11 @@ impl<S: Store> Applier<S> {
                     kept.bundle = self.store.kept(certificate, *today).await?.bundle;
                 }
                 let (request, copy_of) = (Some(request.clone()), Some(kept.copy_of.unwrap_or(*of)));
-                let copy = Kept { created_at: now, request, copy_of, ..kept };
+                let copy = StoredVersion { created_at: now, request, copy_of, ..kept };
                 self.keep_copy(certificate, *version, *of, &copy).await
             }
             Action::Publish { certificate, secret, version, roots, revision, over } => {
-                let Kept { certificate: chain, key, bundle: own, .. } =
+                let StoredVersion { certificate: chain, key, bundle: own, .. } =
                     self.store.kept(certificate, *version).await?;
                 // Of one that an authority signs now, its roots are what counts.
                 let is_fetched = observed
@@ -129,7 +129,7 @@ impl<S: Store> Applier<S> {
             Action::ReportAuthority { authority, status } => {
                 self.store.report_authority(authority, status).await?;
                 let before = observed.authorities.get(authority).map(|authority| &authority.status.told);
-                self.tell_of_silence(About::Authority(authority.clone()), before, &status.told).await;
+                self.tell_of_silence(ObjectRef::Authority(authority.clone()), before, &status.told).await;
                 Ok(())
             }
             Action::ReportCertificate { certificate, status } => {
@@ -137,7 +137,7 @@ impl<S: Store> Applier<S> {
                 self.tell_of_trouble(certificate, status, observed).await;
                 let before =
                     observed.certificates.get(certificate).map(|certificate| &certificate.status.told);
-                self.tell_of_silence(About::Certificate(certificate.clone()), before, &status.told).await;
+                self.tell_of_silence(ObjectRef::Certificate(certificate.clone()), before, &status.told).await;
                 Ok(())
             }
         }
@@ -154,7 +154,7 @@ impl<S: Store> Applier<S> {
         });
         let signed = signed.await.map_err(|error| ApplyError::Broken(error.to_string()))??;
         let (root, leaf) = signed.ok_or_else(|| StoreError::Missing("root that signs".into()))?;
-        let kept = Kept {
+        let kept = StoredVersion {
             certificate: leaf.certificate_pem,
             key: leaf.key_pem,
             root,
@@ -171,7 +171,7 @@ impl<S: Store> Applier<S> {
             let until = crate::api::date::seconds(leaf.not_after);
             let message =
                 format!("version {version}, serial {}, until {until} ({})", leaf.serial, why.as_str());
-            self.tell(About::Certificate(certificate.clone()), false, "Issued", message).await;
+            self.tell(ObjectRef::Certificate(certificate.clone()), false, "Issued", message).await;
         }
         Ok(())
     }
@@ -180,14 +180,14 @@ impl<S: Store> Applier<S> {
         &self,
         certificate: &ObjectName,
         version: u64,
-        kept: &Kept,
+        kept: &StoredVersion,
     ) -> Result<(), ApplyError> {
         self.store.keep(certificate, version, kept).await?;
         let leaf = Leaf::read(kept.certificate.as_bytes());
         let serial = leaf.as_ref().map_or("", |leaf| &leaf.serial);
         info!(%certificate, version, serial, "fetched");
         let message = format!("version {version}, serial {serial}, as its manager has it");
-        self.tell(About::Certificate(certificate.clone()), false, "Fetched", message).await;
+        self.tell(ObjectRef::Certificate(certificate.clone()), false, "Fetched", message).await;
         Ok(())
     }
 
@@ -196,12 +196,12 @@ impl<S: Store> Applier<S> {
         certificate: &ObjectName,
         version: u64,
         of: u64,
-        copy: &Kept,
+        copy: &StoredVersion,
     ) -> Result<(), ApplyError> {
         self.store.keep(certificate, version, copy).await?;
         info!(%certificate, version, of, "rolled back");
         let message = format!("version {of} is served again, as version {version}");
-        self.tell(About::Certificate(certificate.clone()), false, "RolledBack", message).await;
+        self.tell(ObjectRef::Certificate(certificate.clone()), false, "RolledBack", message).await;
         Ok(())
     }
 
@@ -218,7 +218,8 @@ impl<S: Store> Applier<S> {
 
     pub async fn keyring(&self, authority: &str, observed: &Observed) -> Result<Arc<Keyring>, StoreError> {
         let missing = || StoreError::Missing(format!("keyring of {authority}"));
-        let Some(Held::Ring(ring)) = observed.authorities.get(authority).map(|authority| &authority.keyring)
+        let Some(KeyringState::KeyringView(ring)) =
+            observed.authorities.get(authority).map(|authority| &authority.keyring)
         else {
             return Err(missing());
         };
@@ -229,14 +230,14 @@ impl<S: Store> Applier<S> {
         }
         let (keyring, stamp) = self.store.keyring(authority).await?.ok_or_else(missing)?;
         if stamp != ring.stamp {
-            return Err(StoreError::Overtaken(format!("the keyring of {authority}")));
+            return Err(StoreError::Conflict(format!("the keyring of {authority}")));
         }
         let keyring = Arc::new(keyring);
         self.remembered().insert(authority.to_owned(), (stamp, Arc::clone(&keyring)));
         Ok(keyring)
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (Stamp, Arc<Keyring>)>> {
+    fn remembered(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (ResourceVersion, Arc<Keyring>)>> {
         self.keyrings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -264,7 +265,7 @@ impl<S: Store> Applier<S> {
             if bad && !known && condition.reason != "Issuing" {
                 let reason = if condition.r#type == "Served" { "NotServed" } else { "Trouble" };
                 let message = format!("{}: {}", condition.reason, condition.message);
-                self.tell(About::Certificate(certificate.clone()), true, reason, message).await;
+                self.tell(ObjectRef::Certificate(certificate.clone()), true, reason, message).await;
             }
         }
     }
@@ -272,7 +273,7 @@ impl<S: Store> Applier<S> {
     /// That a notification does not arrive, people hear in another way.
     async fn tell_of_silence(
         &self,
-        about: About,
+        about: ObjectRef,
         before: Option<&BTreeMap<String, Told>>,
         told: &BTreeMap<String, Told>,
     ) {
@@ -285,8 +286,8 @@ impl<S: Store> Applier<S> {
         }
     }
 
-    async fn tell(&self, about: About, warning: bool, reason: &'static str, message: String) {
-        self.store.tell(&News { about, warning, reason, message }).await;
+    async fn tell(&self, about: ObjectRef, warning: bool, reason: &'static str, message: String) {
+        self.store.tell(&EventRecord { about, warning, reason, message }).await;
     }
 }
 

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::planner::Action;
-use crate::planner::observed::{Held, Observed};
+use crate::planner::observed::{KeyringState, Observed};
 use crate::runtime::apply::ApplyError;
 
 #[derive(Clone)]
@@ -158,7 +158,7 @@ impl Counts {
         for (name, authority) in &observed.authorities {
             let name: Arc<str> = Arc::from(name.as_str());
             let of = AuthorityLabels { authority: Arc::clone(&name) };
-            if let Held::Ring(ring) = &authority.keyring {
+            if let KeyringState::KeyringView(ring) = &authority.keyring {
                 let now_in = ring.state.rollover().map_or(PHASES[0], |rollover| rollover.phase.as_str());
                 for phase in PHASES {
                     let labels = PhaseLabels { authority: Arc::clone(&name), phase };

@@ -11,12 +11,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use crate::external::sync::Porter;
-use crate::notify::dispatcher::{Courier, Stir};
+use crate::external::sync::ExternalSync;
+use crate::notify::dispatcher::{Dispatcher, Stir};
 use crate::pki::keyring::Keyring;
-use crate::planner::observed::{Look, Observed, Proof};
+use crate::planner::observed::{Observed, PodList, Proof};
 use crate::planner::{Action, Plan, Prove, plan};
-use crate::probe::{Prober, ProofBook};
+use crate::probe::{Prober, ProofSchedule};
 use crate::runtime::apply::{Applier, ApplyError};
 pub use crate::runtime::metrics::Counts;
 use crate::store::{Store, StoreError};
@@ -47,14 +47,14 @@ pub struct Reconciler<S> {
     store: Arc<S>,
     applier: Arc<Applier<S>>,
     prober: Prober,
-    book: ProofBook,
-    courier: Courier,
-    porter: Porter,
+    book: ProofSchedule,
+    dispatcher: Dispatcher,
+    external_sync: ExternalSync,
     /// Of handshakes, by the pod's uid.
     results: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
     look: BTreeSet<String>,
     /// By namespace, as they were listed last.
-    looks: BTreeMap<String, Look>,
+    looks: BTreeMap<String, PodList>,
     /// When something was written last.
     wrote: SystemTime,
     nudge: bool,
@@ -64,13 +64,13 @@ pub struct Reconciler<S> {
     /// Of the authorities that proofs are wanted for, or why there is none.
     keyrings: BTreeMap<String, Result<Arc<Keyring>, String>>,
     /// By object: what could not be done to it.
-    setbacks: BTreeMap<String, Setback>,
+    setbacks: BTreeMap<String, FailureBackoff>,
     /// What was logged last of each problem, so that it is not said again every round.
     said: BTreeMap<String, String>,
 }
 
 /// Something could not be done, and is left alone for a while.
-struct Setback {
+struct FailureBackoff {
     tries: u32,
     again: Instant,
     why: String,
@@ -83,7 +83,7 @@ type Seen = (String, Proof);
 pub struct Round {
     pub applied: usize,
     pub failed: Vec<String>,
-    pub overtaken: usize,
+    pub conflict: usize,
     /// Failed a moment ago, and not tried.
     pub left_alone: usize,
     /// Authorities of which a Secret was written; `None`: of a certificate that has none.
@@ -97,14 +97,14 @@ pub struct Round {
 impl<S: Store> Reconciler<S> {
     /// `nudge`: whether pods may be told to look at their volumes.
     pub fn new(store: Arc<S>, prober: Prober, nudge: bool, counts: Counts) -> Self {
-        let porter = Porter::idle();
+        let external_sync = ExternalSync::idle();
         Self {
-            courier: Courier::silent(),
-            applier: Arc::new(Applier::new(Arc::clone(&store), porter.shelf())),
-            porter,
+            dispatcher: Dispatcher::silent(),
+            applier: Arc::new(Applier::new(Arc::clone(&store), external_sync.fetch_cache())),
+            external_sync,
             store,
             prober,
-            book: ProofBook::default(),
+            book: ProofSchedule::default(),
             results: mpsc::channel(HANDSHAKES),
             look: BTreeSet::new(),
             looks: BTreeMap::new(),
@@ -120,10 +120,10 @@ impl<S: Store> Reconciler<S> {
 
     /// Who tells others what happens, and who goes to managers.
     #[must_use]
-    pub fn with(mut self, courier: Courier, porter: Porter) -> Self {
-        self.courier = courier;
-        self.applier = Arc::new(Applier::new(Arc::clone(&self.store), porter.shelf()));
-        self.porter = porter;
+    pub fn with(mut self, dispatcher: Dispatcher, external_sync: ExternalSync) -> Self {
+        self.dispatcher = dispatcher;
+        self.applier = Arc::new(Applier::new(Arc::clone(&self.store), external_sync.fetch_cache()));
+        self.external_sync = external_sync;
         self
     }
 
@@ -165,7 +165,7 @@ impl<S: Store> Reconciler<S> {
         while let Ok((uid, proof)) = self.results.1.try_recv() {
             self.book.record(&uid, proof, SystemTime::now());
         }
-        self.courier.catch_up();
+        self.dispatcher.catch_up();
         self.blind = 0;
         self.look_at_pods().await;
         // As a whole, so that nothing is lost of a namespace that was not listed now.
@@ -182,24 +182,24 @@ impl<S: Store> Reconciler<S> {
             .collect();
         // After everything was seen: what seems to be of the future is a clock that was set.
         let now = SystemTime::now();
-        observed.telling = self.courier.telling();
-        observed.outside = self.porter.look();
+        observed.telling = self.dispatcher.telling();
+        observed.outside = self.external_sync.look();
         (observed.delivered, observed.undelivered) =
-            (self.courier.delivered(), self.courier.undelivered(now));
+            (self.dispatcher.delivered(), self.dispatcher.undelivered(now));
         let plan = plan(&observed, now);
         self.counts.observe(&observed);
         let mut round = Round { wake_at: plan.wake_at, ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
         self.prove(&plan.prove, &observed, now).await;
-        self.courier.want(&plan.deliver);
-        self.courier.send(now);
-        self.porter.want(&plan, &observed);
-        self.porter.send(&self.store, now);
+        self.dispatcher.want(&plan.deliver);
+        self.dispatcher.send(now);
+        self.external_sync.want(&plan, &observed);
+        self.external_sync.send(&self.store, now);
         round.settled = plan.actions.is_empty()
             && plan.look.is_empty()
             && plan.prove.is_empty()
             && plan.deliver.is_empty()
-            && plan.errands.is_empty();
+            && plan.sync_tasks.is_empty();
         self.look = plan.look;
         self.looks = std::mem::take(&mut observed.pods);
         self.looks.retain(|namespace, _| self.look.contains(namespace) || plan.keep.contains(namespace));
@@ -214,10 +214,10 @@ impl<S: Store> Reconciler<S> {
     /// nothing was written since.
     async fn look_at_pods(&mut self) {
         let now = SystemTime::now();
-        let age = |look: &Look| now.duration_since(look.at).unwrap_or(STALE);
+        let age = |look: &PodList| now.duration_since(look.at).unwrap_or(STALE);
         self.looks.retain(|_, look| age(look) < STALE);
         let again = self.look_again(now);
-        let is_fresh = |look: &Look| look.at > self.wrote && age(look) < again && look.problem.is_none();
+        let is_fresh = |look: &PodList| look.at > self.wrote && age(look) < again && look.problem.is_none();
         let wanted = self.look.iter().filter(|namespace| !self.looks.get(*namespace).is_some_and(is_fresh));
         let wanted: BTreeSet<_> = wanted.cloned().collect();
         if !wanted.is_empty() {
@@ -241,7 +241,7 @@ impl<S: Store> Reconciler<S> {
             }
             let result = self.applier.apply(action, observed, now).await;
             // What fails does not keep its certificates from being renewed.
-            let may_have_turned = result.as_ref().map_or_else(ApplyError::is_overtaken, |()| true);
+            let may_have_turned = result.as_ref().map_or_else(ApplyError::is_conflict, |()| true);
             if let (Action::Authority { authority, .. }, true) = (action, may_have_turned) {
                 turned.insert(authority.as_str());
             }
@@ -322,9 +322,9 @@ impl<S: Store> Reconciler<S> {
                 self.setbacks.remove(&setback);
                 self.said.remove(&setback);
             }
-            Err(error) if error.is_overtaken() => {
-                debug!(action = action.kind(), %error, "overtaken");
-                round.overtaken += 1;
+            Err(error) if error.is_conflict() => {
+                debug!(action = action.kind(), %error, "conflict");
+                round.conflict += 1;
                 self.set_back(action, &error, OVERTAKEN);
             }
             Err(error) => {
@@ -337,11 +337,11 @@ impl<S: Store> Reconciler<S> {
     }
 
     fn set_back(&mut self, action: &Action, error: &ApplyError, pauses: (Duration, Duration)) {
-        let new = || Setback { tries: 0, again: Instant::now(), why: String::new() };
+        let new = || FailureBackoff { tries: 0, again: Instant::now(), why: String::new() };
         let setback = self.setbacks.entry(setback_of(action)).or_insert_with(new);
         setback.tries = setback.tries.saturating_add(1);
         setback.again = Instant::now() + doubled(pauses, setback.tries);
-        if !error.is_overtaken() || setback.tries > UNLUCKY {
+        if !error.is_conflict() || setback.tries > UNLUCKY {
             setback.why = format!("{}: {error}; it is tried again", action.kind());
         }
     }
@@ -412,7 +412,7 @@ impl<S: Store> Reconciler<S> {
         let (mut arrived, mut fetched) = (false, false);
         loop {
             let (now, clock) = (Instant::now(), SystemTime::now());
-            let due = [self.book.next_due(), self.courier.next_due(), self.porter.next_due()];
+            let due = [self.book.next_due(), self.dispatcher.next_due(), self.external_sync.next_due()];
             let due = due.into_iter().flatten().min();
             let due = due.map(|due| now + due.duration_since(clock).unwrap_or_default());
             let next = [Some(most), due, Some(least).filter(|least| *least > now)];
@@ -420,13 +420,13 @@ impl<S: Store> Reconciler<S> {
             tokio::select! {
                 () = self.store.changed(), if now >= least => return,
                 () = tokio::time::sleep_until(next.into()) => {}
-                stir = self.courier.stirs() => {
+                stir = self.dispatcher.stirs() => {
                     arrived |= stir == Stir::Arrived;
                     if stir == Stir::Settings {
                         return;
                     }
                 }
-                () = self.porter.stirs() => fetched = true,
+                () = self.external_sync.stirs() => fetched = true,
                 Some((uid, proof)) = self.results.1.recv() => {
                     self.book.record(&uid, proof, clock);
                     while let Ok((uid, proof)) = self.results.1.try_recv() {
@@ -438,12 +438,12 @@ impl<S: Store> Reconciler<S> {
                 }
             }
             let now = Instant::now();
-            if now >= most || now >= least && (fetched || arrived && self.courier.is_idle()) {
+            if now >= most || now >= least && (fetched || arrived && self.dispatcher.is_idle()) {
                 return;
             }
             self.ask(SystemTime::now());
-            self.courier.send(SystemTime::now());
-            self.porter.send(&self.store, SystemTime::now());
+            self.dispatcher.send(SystemTime::now());
+            self.external_sync.send(&self.store, SystemTime::now());
         }
     }
 

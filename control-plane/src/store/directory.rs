@@ -37,15 +37,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use changes::Changes;
-use lock::{Hold, Lock};
+use lock::{Lock, LockMode};
 use tree::Tree;
 
-use super::{About, Contents, Editor, ImportedPem, Kept, News, Store, StoreError};
+use super::{Contents, Editor, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
 use crate::pki::keyring::Keyring;
-use crate::planner::observed::{Look, ObjectName, Observed, Stamp};
+use crate::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -80,7 +80,8 @@ impl DirectoryStore {
     /// Agents that serve this Secret, and their admin ports where they are known.
     pub async fn agents(&self, namespace: &str, secret: &str) -> Vec<(String, Option<SocketAddr>)> {
         let (namespace, secret) = (namespace.to_owned(), secret.to_owned());
-        let found = self.work(Hold::Look, move |tree| Ok(pods::agents(tree, &namespace, &secret))).await;
+        let found =
+            self.work(LockMode::Shared, move |tree| Ok(pods::agents(tree, &namespace, &secret))).await;
         found.unwrap_or_default()
     }
 
@@ -90,8 +91,8 @@ impl DirectoryStore {
         name: &str,
         spec: &CertificateAuthoritySpec,
     ) -> Result<(), StoreError> {
-        let (about, spec) = (About::Authority(name.to_owned()), spec.clone());
-        self.work(Hold::Write, move |tree| objects::replace(tree, &about, &spec)).await
+        let (about, spec) = (ObjectRef::Authority(name.to_owned()), spec.clone());
+        self.work(LockMode::Exclusive, move |tree| objects::replace(tree, &about, &spec)).await
     }
 
     /// Writes the object's file over the one that is there. Comments in that one are lost.
@@ -100,15 +101,15 @@ impl DirectoryStore {
         name: &ObjectName,
         spec: &ServiceCertificateSpec,
     ) -> Result<(), StoreError> {
-        let (about, spec) = (About::Certificate(name.clone()), spec.clone());
-        self.work(Hold::Write, move |tree| objects::replace(tree, &about, &spec)).await
+        let (about, spec) = (ObjectRef::Certificate(name.clone()), spec.clone());
+        self.work(LockMode::Exclusive, move |tree| objects::replace(tree, &about, &spec)).await
     }
 
     /// Under the lock, on a thread that may block. Once begun it is finished, whether or not somebody
     /// still waits for it.
     async fn work<T: Send + 'static>(
         &self,
-        hold: Hold,
+        hold: LockMode,
         work: impl FnOnce(&Tree) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let tree = Arc::clone(&self.tree);
@@ -138,61 +139,70 @@ impl Store for DirectoryStore {
 
     async fn observe(&self) -> Result<Observed, StoreError> {
         let changes = Arc::clone(&self.changes);
-        self.work(Hold::Look, move |tree| {
+        self.work(LockMode::Shared, move |tree| {
             changes.looking(tree);
             listing::look(tree)
         })
         .await
     }
 
-    async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, Look> {
+    async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, PodList> {
         let wanted = namespaces.clone();
-        let looks = self.work(Hold::Look, move |tree| {
+        let looks = self.work(LockMode::Shared, move |tree| {
             Ok(wanted
                 .into_iter()
                 .map(|namespace| (namespace.clone(), pods::look(tree, &namespace)))
                 .collect())
         });
         looks.await.unwrap_or_else(|error| {
-            let failed =
-                Look { at: std::time::SystemTime::now(), problem: Some(error.to_string()), pods: Vec::new() };
+            let failed = PodList {
+                at: std::time::SystemTime::now(),
+                problem: Some(error.to_string()),
+                pods: Vec::new(),
+            };
             namespaces.iter().map(|namespace| (namespace.clone(), failed.clone())).collect()
         })
     }
 
-    async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, Stamp)>, StoreError> {
+    async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, ResourceVersion)>, StoreError> {
         let authority = authority.to_owned();
-        self.work(Hold::Look, move |tree| keyrings::load(tree, &authority)).await
+        self.work(LockMode::Shared, move |tree| keyrings::load(tree, &authority)).await
     }
 
     async fn put_keyring(
         &self,
         authority: &str,
         keyring: &Keyring,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> Result<(), StoreError> {
         let (authority, files, over) = (authority.to_owned(), keyrings::files(keyring)?, over.cloned());
-        self.work(Hold::Write, move |tree| keyrings::put(tree, &authority, &files, over.as_ref())).await
+        self.work(LockMode::Exclusive, move |tree| keyrings::put(tree, &authority, &files, over.as_ref()))
+            .await
     }
 
     async fn import(&self, secret: &str) -> Result<ImportedPem, StoreError> {
         let secret = secret.to_owned();
-        self.work(Hold::Look, move |tree| imports::read(tree, &secret)).await
+        self.work(LockMode::Shared, move |tree| imports::read(tree, &secret)).await
     }
 
-    async fn keep(&self, certificate: &ObjectName, version: u64, kept: &Kept) -> Result<(), StoreError> {
+    async fn keep(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        kept: &StoredVersion,
+    ) -> Result<(), StoreError> {
         let (certificate, kept) = (certificate.clone(), kept.clone());
-        self.work(Hold::Write, move |tree| versions::keep(tree, &certificate, version, &kept)).await
+        self.work(LockMode::Exclusive, move |tree| versions::keep(tree, &certificate, version, &kept)).await
     }
 
-    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<Kept, StoreError> {
+    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
         let certificate = certificate.clone();
-        self.work(Hold::Look, move |tree| versions::kept(tree, &certificate, version)).await
+        self.work(LockMode::Shared, move |tree| versions::kept(tree, &certificate, version)).await
     }
 
     async fn prune(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
         let certificate = certificate.clone();
-        self.work(Hold::Write, move |tree| versions::prune(tree, &certificate, version)).await
+        self.work(LockMode::Exclusive, move |tree| versions::prune(tree, &certificate, version)).await
     }
 
     async fn publish(
@@ -200,11 +210,11 @@ impl Store for DirectoryStore {
         certificate: &ObjectName,
         secret: &str,
         contents: &Contents,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> Result<(), StoreError> {
         let secret = ObjectName::new(&certificate.namespace, secret);
         let (certificate, contents, over) = (certificate.clone(), contents.clone(), over.cloned());
-        self.work(Hold::Write, move |tree| {
+        self.work(LockMode::Exclusive, move |tree| {
             secrets::publish(tree, &certificate, &secret, &contents, over.as_ref())
         })
         .await
@@ -216,8 +226,8 @@ impl Store for DirectoryStore {
     }
 
     async fn report_authority(&self, authority: &str, status: &AuthorityStatus) -> Result<(), StoreError> {
-        let (about, status) = (About::Authority(authority.to_owned()), status.clone());
-        self.work(Hold::Write, move |tree| {
+        let (about, status) = (ObjectRef::Authority(authority.to_owned()), status.clone());
+        self.work(LockMode::Exclusive, move |tree| {
             objects::report::<CertificateAuthoritySpec, _>(tree, &about, &status)
         })
         .await
@@ -228,20 +238,20 @@ impl Store for DirectoryStore {
         certificate: &ObjectName,
         status: &CertificateStatus,
     ) -> Result<(), StoreError> {
-        let (about, status) = (About::Certificate(certificate.clone()), status.clone());
-        self.work(Hold::Write, move |tree| {
+        let (about, status) = (ObjectRef::Certificate(certificate.clone()), status.clone());
+        self.work(LockMode::Exclusive, move |tree| {
             objects::report::<ServiceCertificateSpec, _>(tree, &about, &status)
         })
         .await
     }
 
-    async fn notice(&self, about: &About, text: &str) -> Result<(), StoreError> {
+    async fn notice(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
         self.ask(about, "notice", text).await
     }
 
     /// There is nobody to tell but those who read the log.
-    async fn tell(&self, news: &News) {
-        let News { about, warning, reason, message } = news;
+    async fn tell(&self, news: &EventRecord) {
+        let EventRecord { about, warning, reason, message } = news;
         if *warning {
             tracing::warn!(?about, reason, "{message}");
         } else {
@@ -251,14 +261,14 @@ impl Store for DirectoryStore {
 }
 
 impl Editor for DirectoryStore {
-    async fn ask(&self, about: &About, verb: &str, text: &str) -> Result<(), StoreError> {
+    async fn ask(&self, about: &ObjectRef, verb: &str, text: &str) -> Result<(), StoreError> {
         let (about, verb, text) = (about.clone(), verb.to_owned(), text.to_owned());
-        self.work(Hold::Write, move |tree| objects::ask(tree, &about, &verb, &text)).await
+        self.work(LockMode::Exclusive, move |tree| objects::ask(tree, &about, &verb, &text)).await
     }
 
     async fn create_authority(&self, name: &str, spec: &CertificateAuthoritySpec) -> Result<(), StoreError> {
-        let (about, spec) = (About::Authority(name.to_owned()), spec.clone());
-        self.work(Hold::Write, move |tree| objects::create(tree, &about, &spec)).await
+        let (about, spec) = (ObjectRef::Authority(name.to_owned()), spec.clone());
+        self.work(LockMode::Exclusive, move |tree| objects::create(tree, &about, &spec)).await
     }
 
     async fn create_certificate(
@@ -266,8 +276,8 @@ impl Editor for DirectoryStore {
         name: &ObjectName,
         spec: &ServiceCertificateSpec,
     ) -> Result<(), StoreError> {
-        let (about, spec) = (About::Certificate(name.clone()), spec.clone());
-        self.work(Hold::Write, move |tree| objects::create(tree, &about, &spec)).await
+        let (about, spec) = (ObjectRef::Certificate(name.clone()), spec.clone());
+        self.work(LockMode::Exclusive, move |tree| objects::create(tree, &about, &spec)).await
     }
 }
 

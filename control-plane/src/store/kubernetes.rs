@@ -39,16 +39,16 @@ use tokio::task::AbortHandle;
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use super::{About, Contents, ImportedPem, Kept, News, Store, StoreError};
+use super::{Contents, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate, annotation,
 };
 use crate::pki::keyring::Keyring;
-use crate::planner::observed::{Look, ObjectName, Observed, Stamp};
+use crate::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
 use api_error::answer;
 use cache::{Cache, Known};
 use custom::Custom;
-use informer::Follow;
+use informer::Informers;
 use secret::SecretObject;
 use write::status_patch;
 
@@ -71,7 +71,7 @@ impl KubernetesStore {
     pub fn start(client: Client, namespace: String, nudge: bool, recheck: Duration) -> Self {
         let cache = Arc::new(Cache::default());
         let (following, known) = (client.clone(), Arc::clone(&cache));
-        let follow = Follow { client: following, namespace: namespace.clone(), cache: known, recheck };
+        let follow = Informers { client: following, namespace: namespace.clone(), cache: known, recheck };
         let following = tokio::spawn(follow.run()).abort_handle();
         Self { client, namespace, nudge, cache, following }
     }
@@ -104,10 +104,12 @@ impl Store for KubernetesStore {
         Ok(self.cache.observed(self.nudge))
     }
 
-    async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, Look> {
+    async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, PodList> {
         let secrets: Vec<_> = {
             let facts = self.cache.facts();
-            let of = |name: &String| facts.places.get(name).map(cache::Place::secrets).unwrap_or_default();
+            let of = |name: &String| {
+                facts.places.get(name).map(cache::NamespaceIndex::secrets).unwrap_or_default()
+            };
             namespaces.iter().map(|name| (name.clone(), of(name))).collect()
         };
         let looks = secrets.into_iter().map(|(namespace, secrets)| async move {
@@ -117,12 +119,12 @@ impl Store for KubernetesStore {
                 Ok(pods) => (None, pods),
                 Err(error) => (Some(error.to_string()), Vec::new()),
             };
-            (namespace, Look { at, problem, pods })
+            (namespace, PodList { at, problem, pods })
         });
         futures_util::stream::iter(looks).buffer_unordered(AT_A_TIME).collect().await
     }
 
-    async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, Stamp)>, StoreError> {
+    async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, ResourceVersion)>, StoreError> {
         let name = keys::name(authority);
         let what = format!("the keyring Secret {name}");
         let found = answer(&what, self.secrets(&self.namespace).get_opt(&name)).await?;
@@ -141,7 +143,7 @@ impl Store for KubernetesStore {
         &self,
         authority: &str,
         keyring: &Keyring,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> Result<(), StoreError> {
         let name = keys::name(authority);
         let what = format!("the keyring Secret {name}");
@@ -167,7 +169,12 @@ impl Store for KubernetesStore {
         Ok(ImportedPem { certificate: value("tls.crt")?, key: Zeroizing::new(value("tls.key")?) })
     }
 
-    async fn keep(&self, certificate: &ObjectName, version: u64, kept: &Kept) -> Result<(), StoreError> {
+    async fn keep(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        kept: &StoredVersion,
+    ) -> Result<(), StoreError> {
         let uid = {
             let facts = self.cache.facts();
             let place = facts.places.get(&certificate.namespace);
@@ -180,7 +187,7 @@ impl Store for KubernetesStore {
         let what = format!("version {version} of {certificate}");
         let object = version::object(certificate, &uid, version, kept);
         let written = match self.write(&what, &object).await {
-            Err(StoreError::Overtaken(what)) => {
+            Err(StoreError::Conflict(what)) => {
                 // It may be that the watch has not said so yet.
                 let secrets = self.secrets(&certificate.namespace);
                 if let Ok(Some(found)) = answer(&what, secrets.get_opt(object.name())).await {
@@ -191,7 +198,7 @@ impl Store for KubernetesStore {
                     }
                     self.know(&certificate.namespace, &found);
                 }
-                return Err(StoreError::Overtaken(what));
+                return Err(StoreError::Conflict(what));
             }
             written => written?,
         };
@@ -199,7 +206,7 @@ impl Store for KubernetesStore {
         Ok(())
     }
 
-    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<Kept, StoreError> {
+    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
         let what = format!("version {version} of {certificate}");
         let name = version::name(&certificate.name, version);
         let object = answer(&what, self.secrets(&certificate.namespace).get(&name)).await?;
@@ -231,18 +238,18 @@ impl Store for KubernetesStore {
         certificate: &ObjectName,
         secret: &str,
         contents: &Contents,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> Result<(), StoreError> {
         let what = format!("the Secret {secret} of {certificate}");
         let over = self.over(&what, &self.secrets(&certificate.namespace), secret, over).await?;
         if let Some(whose) = over.as_ref().and_then(|over| target::whose(over, &certificate.name)) {
-            let change = |place: &mut cache::Place| place.find_strange(secret, Some(whose));
+            let change = |place: &mut cache::NamespaceIndex| place.find_strange(secret, Some(whose));
             self.cache.change(|facts| facts.known(&certificate.namespace, change));
-            return Err(StoreError::Overtaken(what));
+            return Err(StoreError::Conflict(what));
         }
         let object = target::object(certificate, secret, contents, over);
         let written = self.write(&what, &object).await;
-        if matches!(written, Err(StoreError::Overtaken(_))) {
+        if matches!(written, Err(StoreError::Conflict(_))) {
             self.find_out(certificate, secret).await;
         }
         self.know(&certificate.namespace, &written?);
@@ -279,22 +286,22 @@ impl Store for KubernetesStore {
         let written =
             answer(&what, api.patch_status(&certificate.name, &PatchParams::default(), &patch)).await?;
         if let Some(written) = written.read() {
-            let put = |place: &mut cache::Place| place.put_certificate(&certificate.name, written);
+            let put = |place: &mut cache::NamespaceIndex| place.put_certificate(&certificate.name, written);
             self.cache.change(|facts| facts.known(&certificate.namespace, put));
         }
         Ok(())
     }
 
-    async fn notice(&self, about: &About, text: &str) -> Result<(), StoreError> {
+    async fn notice(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {(annotation::NOTICE): text}}}));
         let params = PatchParams::default();
         match about {
-            About::Authority(name) => {
+            ObjectRef::Authority(name) => {
                 let api = Api::<Custom<CertificateAuthority>>::all(self.client.clone());
                 let what = format!("the CertificateAuthority {name}");
                 answer(&what, api.patch_metadata(name, &params, &patch)).await.map(drop)
             }
-            About::Certificate(name) => {
+            ObjectRef::Certificate(name) => {
                 let api = self.api::<Custom<ServiceCertificate>>(&name.namespace);
                 let what = format!("the ServiceCertificate {name}");
                 answer(&what, api.patch_metadata(&name.name, &params, &patch)).await.map(drop)
@@ -302,12 +309,12 @@ impl Store for KubernetesStore {
         }
     }
 
-    async fn tell(&self, news: &News) {
+    async fn tell(&self, news: &EventRecord) {
         let uid = {
             let facts = self.cache.facts();
             match &news.about {
-                About::Authority(name) => facts.authorities.get(name).map(|known| known.uid.clone()),
-                About::Certificate(name) => {
+                ObjectRef::Authority(name) => facts.authorities.get(name).map(|known| known.uid.clone()),
+                ObjectRef::Certificate(name) => {
                     let place = facts.places.get(&name.namespace);
                     place.and_then(|place| place.certificate(&name.name)).map(|known| known.uid.clone())
                 }

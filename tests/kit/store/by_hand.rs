@@ -6,7 +6,7 @@ use hotcert::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, ServiceCertificate, ServiceCertificateSpec,
 };
 use hotcert::planner::observed::ObjectName;
-use hotcert::store::{About, Editor, StoreError};
+use hotcert::store::{Editor, ObjectRef, StoreError};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, Error};
@@ -34,16 +34,16 @@ impl ByHand {
 }
 
 impl Editor for ByHand {
-    async fn ask(&self, about: &About, verb: &str, text: &str) -> Result<(), StoreError> {
+    async fn ask(&self, about: &ObjectRef, verb: &str, text: &str) -> Result<(), StoreError> {
         let key = format!("hotcert.dev/{verb}");
         let (patch, params) =
             (Patch::Merge(json!({"metadata": {"annotations": {key: text}}})), PatchParams::default());
         match about {
-            About::Authority(name) => {
+            ObjectRef::Authority(name) => {
                 let all: Api<CertificateAuthority> = Api::all(self.admin.clone());
                 answer(all.patch(name, &params, &patch).await)
             }
-            About::Certificate(ObjectName { namespace, name }) => {
+            ObjectRef::Certificate(ObjectName { namespace, name }) => {
                 let all: Api<ServiceCertificate> = Api::namespaced(self.admin.clone(), namespace);
                 answer(all.patch(name, &params, &patch).await)
             }
@@ -96,7 +96,7 @@ fn answer<T>(result: Result<T, Error>) -> Result<(), StoreError> {
     match result {
         Ok(_) => Ok(()),
         Err(Error::Api(status)) if status.code == 404 => Err(StoreError::Missing(status.message)),
-        Err(Error::Api(status)) if status.code == 409 => Err(StoreError::Overtaken(status.message)),
+        Err(Error::Api(status)) if status.code == 409 => Err(StoreError::Conflict(status.message)),
         Err(error) => Err(StoreError::Failed { what: "a request".into(), cause: error.to_string() }),
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 pub async fn keyring_comes_back_and_signs_the_same(store: &impl Store, hand: &impl Hand) {
     let name = authority(store, hand, "comes-back").await;
     assert!(store.keyring(&name).await.unwrap().is_none());
-    assert!(matches!(seen_authority(store, &name, |_| true).await.keyring, Held::None));
+    assert!(matches!(seen_authority(store, &name, |_| true).await.keyring, KeyringState::None));
 
     let mut keyring = Keyring::new(pki::authority("first"));
     let second = keyring.add(pki::authority("second"));
@@ -24,7 +24,7 @@ pub async fn keyring_comes_back_and_signs_the_same(store: &impl Store, hand: &im
     }
     let ring = seen_ring(store, &name, |ring| ring.stamp == stamp).await;
     assert_eq!(ring.state, keyring.state);
-    assert_eq!(ring.roots, Ring::of(&keyring, stamp).roots);
+    assert_eq!(ring.roots, KeyringView::of(&keyring, stamp).roots);
 }
 
 pub async fn keyring_over_an_old_stamp_is_overtaken(store: &impl Store, hand: &impl Hand) {

@@ -38,20 +38,20 @@ pub async fn statuses_come_back(store: &impl Store, hand: &impl Hand) {
 pub async fn requests_appear_until_they_are_replaced(store: &impl Store, hand: &impl Hand) {
     let (ca, name) = (authority(store, hand, "asked").await, certificate(store, hand, "asked").await);
     let request = |id: &str, words: &str| Request { id: id.into(), words: words.into() };
-    hand.ask(&About::Authority(ca.clone()), "rollover", "r1 it is time").await.unwrap();
-    hand.ask(&About::Authority(ca.clone()), "override", "o1").await.unwrap();
+    hand.ask(&ObjectRef::Authority(ca.clone()), "rollover", "r1 it is time").await.unwrap();
+    hand.ask(&ObjectRef::Authority(ca.clone()), "override", "o1").await.unwrap();
     let both = BTreeMap::from([
         ("rollover".to_owned(), request("r1", "it is time")),
         ("override".to_owned(), request("o1", "")),
     ]);
     seen_authority(store, &ca, |seen| seen.requests == both).await;
 
-    let about = About::Certificate(name.clone());
+    let about = ObjectRef::Certificate(name.clone());
     for id in ["a", "b"] {
         hand.ask(&about, "rotate", id).await.unwrap();
         seen_certificate(store, &name, |seen| seen.requests.get("rotate") == Some(&request(id, ""))).await;
     }
-    let nobody = About::Certificate(ObjectName::new(NAMESPACE, "mtls-prod-nobody"));
+    let nobody = ObjectRef::Certificate(ObjectName::new(NAMESPACE, "mtls-prod-nobody"));
     missing(hand.ask(&nobody, "rotate", "a").await);
 }
 

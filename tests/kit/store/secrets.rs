@@ -105,7 +105,7 @@ pub async fn secret_of_somebody_else_is_not_touched(store: &impl Store, hand: &i
     hand.create_secret(&secret, &[("tls.crt", &theirs.certificate_pem), ("tls.key", &theirs.key_pem)]).await;
     overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await);
     seen_certificate(store, &name, |seen| matches!(seen.published, Published::Foreign(_))).await;
-    let stamp = Stamp("1".into());
+    let stamp = ResourceVersion("1".into());
     overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), Some(&stamp)).await);
     assert_eq!(hand.read_secret(&secret, "tls.crt").await, theirs.certificate_pem);
 }

@@ -5,9 +5,9 @@ use super::*;
 pub async fn version_is_kept_once_and_comes_back(store: &impl Store, hand: &impl Hand) {
     let name = certificate(store, hand, "kept").await;
     let (root, leaf) = leaf();
-    let first = Kept { request: Some("r1".into()), ..kept(&root, &leaf) };
+    let first = StoredVersion { request: Some("r1".into()), ..kept(&root, &leaf) };
     let bundle = Some(root.certificate_pem().to_owned());
-    let copy = Kept { copy_of: Some(1), bundle, ..kept(&root, &leaf) };
+    let copy = StoredVersion { copy_of: Some(1), bundle, ..kept(&root, &leaf) };
     missing(store.kept(&name, 1).await);
     store.keep(&name, 1, &first).await.unwrap();
     store.keep(&name, 2, &copy).await.unwrap();

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
 
-use super::Ledger;
+use super::ConnectionTracker;
 use crate::tls::peer::Peer;
 use crate::tls::snapshot::Snapshot;
 
@@ -27,7 +27,7 @@ impl Side {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Protocol {
     Tcp,
     Http1,
     Http2,
@@ -36,7 +36,7 @@ pub enum Kind {
 /// What a connection is asked to do; each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Order {
+pub enum CloseStage {
     None,
     /// HTTP: let the next response be the last. TCP has no such thing.
     LastRequest,
@@ -73,10 +73,10 @@ impl Reason {
     ];
 }
 
-/// The ledger's record of a connection.
+/// The tracker's record of a connection.
 pub(in crate::connection) struct Entry {
     pub side: Side,
-    pub kind: Kind,
+    pub kind: Protocol,
     pub generation: u64,
     pub opened: u64,
     /// 0..=255, fixed per connection: spreads what is due at once.
@@ -94,7 +94,7 @@ pub(in crate::connection) struct Entry {
 }
 
 impl Entry {
-    pub fn new(side: Side, kind: Kind, generation: u64, peer: Option<Arc<Peer>>, now: u64) -> Self {
+    pub fn new(side: Side, kind: Protocol, generation: u64, peer: Option<Arc<Peer>>, now: u64) -> Self {
         // Any spread will do; the address of a fresh allocation would repeat, a counter does not.
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let jitter = (NEXT.fetch_add(1, Relaxed).wrapping_mul(2_654_435_761) >> 24) as u8;
@@ -115,19 +115,19 @@ impl Entry {
         }
     }
 
-    pub fn order(&self, order: Order, reason: Reason) {
+    pub fn close(&self, order: CloseStage, reason: Reason) {
         if self.order.fetch_max(order as u8, AcqRel) < order as u8 {
             self.reason.store(reason as u8, Relaxed);
             self.waker.wake();
         }
     }
 
-    pub fn ordered(&self) -> Order {
+    pub fn close_stage(&self) -> CloseStage {
         match self.order.load(Acquire) {
-            0 => Order::None,
-            1 => Order::LastRequest,
-            2 => Order::Finish,
-            _ => Order::Cut,
+            0 => CloseStage::None,
+            1 => CloseStage::LastRequest,
+            2 => CloseStage::Finish,
+            _ => CloseStage::Cut,
         }
     }
 
@@ -159,42 +159,42 @@ impl Entry {
     }
 }
 
-/// The connection's own end of its record. Dropping it takes it out of the ledger.
+/// The connection's own end of its record. Dropping it takes it out of the tracker.
 pub struct Connection {
-    pub(in crate::connection) ledger: Ledger,
+    pub(in crate::connection) tracker: ConnectionTracker,
     pub(in crate::connection) entry: Arc<Entry>,
     pub(in crate::connection) key: usize,
 }
 
 impl Connection {
-    pub fn ordered(&self) -> Order {
-        self.entry.ordered()
+    pub fn close_stage(&self) -> CloseStage {
+        self.entry.close_stage()
     }
 
     /// HTTP: has the answer to this request be the last.
     pub fn end_after_this(&self) {
-        self.entry.order(Order::LastRequest, Reason::NotAllowed);
+        self.entry.close(CloseStage::LastRequest, Reason::NotAllowed);
     }
 
-    /// Has the task of `waker` polled again when the order changes. Ask `ordered` afterwards.
-    pub fn wake_on_order(&self, waker: &Waker) {
+    /// Has the task of `waker` polled again when the order changes. Ask `close_stage` afterwards.
+    pub fn wake_on_close(&self, waker: &Waker) {
         self.entry.waker.register(waker);
     }
 
     /// Bytes moved.
     pub fn touch(&self) {
-        self.entry.activity.store(self.ledger.now(), Relaxed);
+        self.entry.activity.store(self.tracker.now(), Relaxed);
     }
 
     /// HTTP/1: bytes came in; if no request is in flight they begin a head.
     pub fn head_bytes(&self) {
         let entry = &self.entry;
         if entry.side == Side::Inbound
-            && entry.kind == Kind::Http1
+            && entry.kind == Protocol::Http1
             && entry.in_flight.load(Relaxed) == 0
             && entry.head_since.load(Relaxed) == 0
         {
-            entry.head_since.store(self.ledger.now().max(1), Relaxed);
+            entry.head_since.store(self.tracker.now().max(1), Relaxed);
         }
     }
 
@@ -208,7 +208,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.ledger.close(self.key);
+        self.tracker.close(self.key);
     }
 }
 

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, Weak};
 
-use super::{Ledger, Side};
-use crate::tls::config::RootAlone;
+use super::{ConnectionTracker, Side};
+use crate::tls::config::SingleRootVerifier;
 use crate::tls::identity::Trust;
 use crate::tls::peer::Peer;
 
@@ -34,7 +34,7 @@ struct Open {
     connections: usize,
 }
 
-impl Ledger {
+impl ConnectionTracker {
     /// By the SHA-256 of each root of `trust`: open connections, both inbound and outbound, whose peer it
     /// alone verifies. Those who showed no certificate hang on none; with one root, all others on it.
     pub fn under_each_root(&self, trust: &Trust) -> BTreeMap<String, usize> {
@@ -45,10 +45,10 @@ impl Ledger {
             *anchored = Anchored { trust: trust.sha256.clone(), known: HashMap::new() };
         }
         anchored.known.retain(|key, _| open.contains_key(key));
-        let alone: Vec<_> = trust.roots.iter().map(RootAlone::new).collect();
+        let alone: Vec<_> = trust.roots.iter().map(SingleRootVerifier::new).collect();
         for (key, Open { side, peer, connections }) in open {
             let known = anchored.known.entry(key).or_insert_with(|| {
-                let verifies = |root: &RootAlone| match side {
+                let verifies = |root: &SingleRootVerifier| match side {
                     Side::Inbound => root.trusts_client(&peer.chain, peer.verified_at),
                     Side::Outbound => root.trusts_server(&peer.chain, peer.verified_at),
                 };
@@ -66,7 +66,7 @@ impl Ledger {
 
     fn open_by_peer(&self) -> HashMap<Key, Open> {
         let mut open: HashMap<Key, Open> = HashMap::new();
-        for (_, entry) in self.book().entries.iter() {
+        for (_, entry) in self.state().entries.iter() {
             if let Some(peer) = &entry.peer {
                 let new = || Open { side: entry.side, peer: Arc::clone(peer), connections: 0 };
                 open.entry(entry.peer_key()).or_insert_with(new).connections += 1;

@@ -23,17 +23,17 @@ const REUSE_WITHIN: Duration = Duration::from_millis(1000);
 const READY_WITHIN: Duration = Duration::from_millis(10);
 
 /// The app as all client connections of a listener see it.
-pub struct Apps {
+pub struct AppPools {
     target: Target,
     connect_within: Duration,
     permits: Arc<Semaphore>,
     /// Those that may hold idle connections.
-    resting: Mutex<Vec<Weak<App>>>,
+    resting: Mutex<Vec<Weak<AppPool>>>,
 }
 
 /// The app as one client connection sees it.
-pub struct App {
-    apps: Arc<Apps>,
+pub struct AppPool {
+    apps: Arc<AppPools>,
     idle: Mutex<Vec<(AppConnection, Instant)>>,
     listed: AtomicBool,
 }
@@ -49,8 +49,8 @@ pub enum AppError {
 }
 
 /// The app connection that answered; give it back once the answer's body is through.
-pub struct Lease {
-    app: Arc<App>,
+pub struct PooledConnection {
+    app: Arc<AppPool>,
     sender: AppConnection,
 }
 
@@ -60,7 +60,7 @@ struct AppConnection {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Lease {
+impl PooledConnection {
     pub fn give_back(self) {
         let app = self.app;
         lock(&app.idle).push((self.sender, Instant::now()));
@@ -70,7 +70,7 @@ impl Lease {
     }
 }
 
-impl Apps {
+impl AppPools {
     /// `most`: connections to the app at once. A request beyond waits for one to be free.
     pub fn new(target: Target, connect_within: Duration, most: usize) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(most));
@@ -78,27 +78,27 @@ impl Apps {
     }
 
     /// For a new client connection.
-    pub fn app(self: &Arc<Self>) -> App {
-        App { apps: Arc::clone(self), idle: Mutex::default(), listed: AtomicBool::new(false) }
+    pub fn app(self: &Arc<Self>) -> AppPool {
+        AppPool { apps: Arc::clone(self), idle: Mutex::default(), listed: AtomicBool::new(false) }
     }
 
     /// Closes connections to the app that are too old to be used again, so that an idle client
     /// costs the app nothing. Runs until dropped.
-    pub async fn tidy(self: Arc<Self>) {
+    pub async fn reap_idle(self: Arc<Self>) {
         let mut tick = tokio::time::interval(REUSE_WITHIN);
         loop {
             tick.tick().await;
             let listed = std::mem::take(&mut *lock(&self.resting));
             let resting: Vec<_> =
-                listed.into_iter().filter(|app| app.upgrade().is_some_and(|app| app.rests())).collect();
+                listed.into_iter().filter(|app| app.upgrade().is_some_and(|app| app.has_idle())).collect();
             lock(&self.resting).extend(resting);
         }
     }
 }
 
-impl App {
+impl AppPool {
     /// Drops what is too old; whether anything is left.
-    fn rests(&self) -> bool {
+    fn has_idle(&self) -> bool {
         let mut idle = lock(&self.idle);
         idle.retain(is_fresh);
         if idle.is_empty() {
@@ -110,7 +110,7 @@ impl App {
     pub async fn send(
         self: &Arc<Self>,
         mut request: Request<Incoming>,
-    ) -> Result<(Response<Incoming>, Lease), AppError> {
+    ) -> Result<(Response<Incoming>, PooledConnection), AppError> {
         while let Some(mut sender) = self.reuse() {
             // Closed, or still busy with an upload that the app has answered already.
             if !matches!(tokio::time::timeout(READY_WITHIN, sender.sender.ready()).await, Ok(Ok(()))) {
@@ -154,8 +154,8 @@ impl App {
         Ok(AppConnection { sender, _permit: permit })
     }
 
-    fn lease(self: &Arc<Self>, sender: AppConnection) -> Lease {
-        Lease { app: Arc::clone(self), sender }
+    fn lease(self: &Arc<Self>, sender: AppConnection) -> PooledConnection {
+        PooledConnection { app: Arc::clone(self), sender }
     }
 }
 

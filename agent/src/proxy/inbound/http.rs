@@ -16,23 +16,23 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::warn;
 
 use super::{Inbound, identity_header};
-use crate::connection::tracker::{Connection, InFlight, Kind, Order, Side};
+use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
 use crate::proxy::http::{
-    Guarded, MAX_HEAD_BYTES, Reply, answer, drive, frame_body, remove_hop_headers, with_causes,
+    MAX_HEAD_BYTES, NotifyOnEnd, ProxyBody, answer, drive, frame_body, remove_hop_headers, with_causes,
 };
-use crate::proxy::inbound::app_pool::{App, Lease};
+use crate::proxy::inbound::app_pool::{AppPool, PooledConnection};
 
 /// Requests one HTTP/2 connection may have in flight.
 const MAX_STREAMS: u32 = 100;
 /// What a client may send ahead of the app on one stream; twice that on all together.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
-type Response_ = Response<Reply<Guarded<(Lease, InFlight)>>>;
+type ProxyResponse = Response<ProxyBody<NotifyOnEnd<(PooledConnection, InFlight)>>>;
 
 /// One client connection.
 struct Client {
     inbound: Arc<Inbound>,
-    app: Arc<App>,
+    app: Arc<AppPool>,
     connection: Arc<Connection>,
     identity: Option<HeaderValue>,
     admitted: bool,
@@ -43,7 +43,7 @@ pub fn serve<S>(
     inbound: Arc<Inbound>,
     stream: S,
     connection: Arc<Connection>,
-    kind: Kind,
+    kind: Protocol,
     identity: Option<HeaderValue>,
     admitted: bool,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>>
@@ -54,7 +54,7 @@ where
     let client = Arc::new(Client { inbound, app, connection: Arc::clone(&connection), identity, admitted });
     let service = service_fn(move |request| Arc::clone(&client).request(request));
     let io = TokioIo::new(stream);
-    if kind == Kind::Http2 {
+    if kind == Protocol::Http2 {
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD_BYTES as u32)
@@ -74,18 +74,18 @@ where
 }
 
 impl Client {
-    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<Response_, Infallible> {
+    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<ProxyResponse, Infallible> {
         let in_flight = self.connection.request();
         let version = request.version();
         let mut response = self.forward(request, in_flight).await;
-        if version < Version::HTTP_2 && self.connection.ordered() >= Order::LastRequest {
+        if version < Version::HTTP_2 && self.connection.close_stage() >= CloseStage::LastRequest {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        self.inbound.plane.requests.count(Side::Inbound, response.status());
+        self.inbound.context.requests.count(Side::Inbound, response.status());
         Ok(response)
     }
 
-    async fn forward(&self, mut request: Request<Incoming>, in_flight: InFlight) -> Response_ {
+    async fn forward(&self, mut request: Request<Incoming>, in_flight: InFlight) -> ProxyResponse {
         if !self.admitted {
             self.connection.end_after_this();
             return answer(StatusCode::FORBIDDEN, "your certificate is verified, but not on the allow list");
@@ -96,19 +96,19 @@ impl Client {
         if request.headers().get_all(HOST).iter().count() > 1 {
             return answer(StatusCode::BAD_REQUEST, "there is more than one Host");
         }
-        self.readdress(&mut request);
+        self.rewrite_request(&mut request);
         match self.app.send(request).await {
             Ok((response, lease)) => {
                 let mut response = response.map(|body| {
-                    let guarded = Guarded::new(body, (lease, in_flight), |(lease, _)| lease.give_back());
-                    Reply::Left(guarded)
+                    let guarded = NotifyOnEnd::new(body, (lease, in_flight), |(lease, _)| lease.give_back());
+                    ProxyBody::Left(guarded)
                 });
                 remove_hop_headers(response.headers_mut());
                 response
             }
             Err(error) => {
                 let reason = with_causes(&error);
-                if let Some(left_out) = self.inbound.plane.complaints.turn(&reason) {
+                if let Some(left_out) = self.inbound.context.log_limiter.allow(&reason) {
                     warn!(left_out, reason, "inbound request answered with 502");
                 }
                 answer(StatusCode::BAD_GATEWAY, &reason)
@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// From the client's request to the app's.
-    fn readdress(&self, request: &mut Request<Incoming>) {
+    fn rewrite_request(&self, request: &mut Request<Incoming>) {
         let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         if let Ok(uri) = path.parse::<Uri>() {

@@ -1,4 +1,4 @@
-//! One mTLS connection to a server, under one snapshot, within deadlines, in the ledger.
+//! One mTLS connection to a server, under one snapshot, within deadlines, in the tracker.
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tokio_rustls::client::TlsStream;
 use super::route::Upstream;
 use crate::connection::buffered_stream::{Metered, ReadAhead};
 use crate::connection::handshake::{chain_of, classify, explain_server};
-use crate::connection::tracker::{Kind, Side};
-use crate::proxy::context::Plane;
+use crate::connection::tracker::{Protocol, Side};
+use crate::proxy::context::ProxyContext;
 use crate::tls::config::ExpectedServer;
 use crate::tls::snapshot::Snapshot;
 
@@ -50,44 +50,45 @@ impl DialError {
 }
 
 pub async fn dial(
-    plane: &Plane,
+    context: &ProxyContext,
     snapshot: &Snapshot,
     upstream: &Upstream,
-    kind: Kind,
+    kind: Protocol,
 ) -> Result<ServerStream, DialError> {
-    let alpn: &[&[u8]] = if kind == Kind::Tcp { &[] } else { &[b"http/1.1"] };
+    let alpn: &[&[u8]] = if kind == Protocol::Tcp { &[] } else { &[b"http/1.1"] };
     let config = snapshot.configs.outbound(&upstream.expected, alpn).ok_or(DialError::NoClientIdentity)?;
-    if plane.ledger.is_full() {
-        plane.ledger.refuse();
+    if context.tracker.is_full() {
+        context.tracker.refuse();
         return Err(DialError::Full);
     }
-    let after = plane.timeouts.connect;
+    let after = context.timeouts.connect;
     let connect = TcpStream::connect((upstream.host.as_str(), upstream.port));
     let socket = match tokio::time::timeout(after, connect).await {
         Ok(result) => result.map_err(|cause| DialError::Unreachable { upstream: upstream.clone(), cause })?,
         Err(_) => return Err(DialError::TimedOut { upstream: upstream.clone(), after }),
     };
     let _ = socket.set_nodelay(true);
-    let after = plane.timeouts.handshake;
+    let after = context.timeouts.handshake;
     let handshake = TlsConnector::from(config).connect(server_name(upstream), ReadAhead::new(socket));
     let stream = match tokio::time::timeout(after, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            plane.handshakes.count("outbound", classify(&error));
+            context.handshakes.count("outbound", classify(&error));
             return Err(DialError::Handshake { upstream: upstream.clone(), cause: explain_server(&error) });
         }
         Err(_) => {
-            plane.handshakes.count("outbound", "timeout");
+            context.handshakes.count("outbound", "timeout");
             return Err(DialError::TimedOut { upstream: upstream.clone(), after });
         }
     };
-    plane.handshakes.count("outbound", "ok");
-    let peer = plane.peers.meet(chain_of(stream.get_ref().1)).ok_or_else(|| DialError::Handshake {
+    context.handshakes.count("outbound", "ok");
+    let peer = context.peers.intern(chain_of(stream.get_ref().1)).ok_or_else(|| DialError::Handshake {
         upstream: upstream.clone(),
         cause: "its certificate cannot be parsed".into(),
     })?;
-    let connection = plane.ledger.open(Side::Outbound, kind, snapshot, Some(peer)).ok_or(DialError::Full)?;
-    Ok(Metered::new(stream, Arc::new(connection), plane.outbound_bytes.clone()))
+    let connection =
+        context.tracker.open(Side::Outbound, kind, snapshot, Some(peer)).ok_or(DialError::Full)?;
+    Ok(Metered::new(stream, Arc::new(connection), context.outbound_bytes.clone()))
 }
 
 /// What goes into the SNI: the name it is reached by.

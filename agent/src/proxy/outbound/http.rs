@@ -22,23 +22,23 @@ use super::dial::DialError;
 use super::pool::{Outgoing, Pool, PooledClient};
 use super::route::Upstream;
 use crate::connection::tracker::Side;
-use crate::proxy::context::Plane;
-use crate::proxy::http::{MAX_HEAD_BYTES, Reply, answer, frame_body, remove_hop_headers, with_causes};
+use crate::proxy::context::ProxyContext;
+use crate::proxy::http::{MAX_HEAD_BYTES, ProxyBody, answer, frame_body, remove_hop_headers, with_causes};
 
 /// Passes requests on to servers over mTLS.
 pub struct Forwarding {
-    plane: Arc<Plane>,
+    context: Arc<ProxyContext>,
     pool: Pool,
 }
 
 impl Forwarding {
     /// To `upstream`, or without one to whichever server a request names.
-    pub fn new(plane: Arc<Plane>, upstream: Option<Upstream>) -> Self {
-        Self { pool: Pool::new(Arc::clone(&plane), upstream), plane }
+    pub fn new(context: Arc<ProxyContext>, upstream: Option<Upstream>) -> Self {
+        Self { pool: Pool::new(Arc::clone(&context), upstream), context }
     }
 
     pub async fn connection(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
-        let _open = self.plane.outbound_apps.enter();
+        let _open = self.context.outbound_apps.enter();
         let service = service_fn(move |request| Arc::clone(&self).request(request));
         let serving = hyper::server::conn::http1::Builder::new()
             .header_read_timeout(None)
@@ -51,22 +51,22 @@ impl Forwarding {
     async fn request(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Reply<Incoming>>, Infallible> {
+    ) -> Result<Response<ProxyBody<Incoming>>, Infallible> {
         let response = self.forward(request).await.unwrap_or_else(|refusal| {
             if refusal.status == StatusCode::BAD_GATEWAY
-                && let Some(left_out) = self.plane.complaints.turn(&refusal.reason)
+                && let Some(left_out) = self.context.log_limiter.allow(&refusal.reason)
             {
                 warn!(left_out, reason = refusal.reason, "outbound request answered with 502");
             }
             answer(refusal.status, &refusal.reason)
         });
-        self.plane.requests.count(Side::Outbound, response.status());
+        self.context.requests.count(Side::Outbound, response.status());
         Ok(response)
     }
 
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Reply<Incoming>>, Refusal> {
+    async fn forward(&self, request: Request<Incoming>) -> Result<Response<ProxyBody<Incoming>>, Refusal> {
         let (mut head, body) = request.into_parts();
-        self.readdress(&mut head)?;
+        self.rewrite_request(&mut head)?;
         frame_body(&mut head.headers, !body.is_end_stream());
         let client = self.pool.client().ok_or_else(|| Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
@@ -82,7 +82,7 @@ impl Forwarding {
     }
 
     /// From the app's request to the server's.
-    fn readdress(&self, head: &mut request::Parts) -> Result<(), Refusal> {
+    fn rewrite_request(&self, head: &mut request::Parts) -> Result<(), Refusal> {
         let refuse = |status, reason: &str| Err(Refusal { status, reason: reason.into() });
         if head.method == Method::CONNECT {
             return refuse(

@@ -18,8 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use super::dial::{DialError, ServerStream, dial};
 use super::route::{DEFAULT_PORT, Upstream};
 use crate::connection::buffered_stream::Metered;
-use crate::connection::tracker::Kind;
-use crate::proxy::context::Plane;
+use crate::connection::tracker::Protocol;
+use crate::proxy::context::ProxyContext;
 use crate::proxy::http::MAX_HEAD_BYTES;
 use crate::tls::snapshot::Snapshot;
 
@@ -31,15 +31,15 @@ pub type Outgoing = Either<Incoming, Empty<Bytes>>;
 pub type PooledClient = Client<Connector, Outgoing>;
 
 pub struct Pool {
-    plane: Arc<Plane>,
+    context: Arc<ProxyContext>,
     /// A fixed route's server; without, each request's own.
     fixed: Option<Upstream>,
     client: Mutex<Option<(u64, PooledClient)>>,
 }
 
 impl Pool {
-    pub fn new(plane: Arc<Plane>, fixed: Option<Upstream>) -> Self {
-        Self { plane, fixed, client: Mutex::default() }
+    pub fn new(context: Arc<ProxyContext>, fixed: Option<Upstream>) -> Self {
+        Self { context, fixed, client: Mutex::default() }
     }
 
     pub fn fixed(&self) -> Option<&Upstream> {
@@ -48,7 +48,7 @@ impl Pool {
 
     /// The client of the current generation. `None` while there is no identity.
     pub fn client(&self) -> Option<PooledClient> {
-        let snapshot = self.plane.current.load()?;
+        let snapshot = self.context.current.load()?;
         let mut held = self.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match &*held {
             // A task that loaded before a swap and comes after must not bring the old pool back.
@@ -56,7 +56,7 @@ impl Pool {
             _ => {
                 let generation = snapshot.generation;
                 let connector =
-                    Connector { plane: Arc::clone(&self.plane), snapshot, fixed: self.fixed.clone() };
+                    Connector { context: Arc::clone(&self.context), snapshot, fixed: self.fixed.clone() };
                 let client = Client::builder(TokioExecutor::new())
                     .pool_timer(TokioTimer::new())
                     .pool_idle_timeout(KEEP_IDLE)
@@ -73,7 +73,7 @@ impl Pool {
 /// Dials for a pool, under the snapshot the pool belongs to.
 #[derive(Clone)]
 pub struct Connector {
-    plane: Arc<Plane>,
+    context: Arc<ProxyContext>,
     snapshot: Arc<Snapshot>,
     fixed: Option<Upstream>,
 }
@@ -88,13 +88,13 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { plane, snapshot, fixed } = self.clone();
+        let Self { context, snapshot, fixed } = self.clone();
         Box::pin(async move {
             let upstream = match fixed {
                 Some(upstream) => upstream,
                 None => upstream_of(&uri)?,
             };
-            dial(&plane, &snapshot, &upstream, Kind::Http1).await.map(TokioIo::new)
+            dial(&context, &snapshot, &upstream, Protocol::Http1).await.map(TokioIo::new)
         })
     }
 }

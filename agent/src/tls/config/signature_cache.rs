@@ -29,17 +29,17 @@ fn leak(
     algorithm: &'static dyn SignatureVerificationAlgorithm,
     number: u8,
 ) -> &'static dyn SignatureVerificationAlgorithm {
-    Box::leak(Box::new(Remembering { algorithm, number }))
+    Box::leak(Box::new(CachingAlgorithm { algorithm, number }))
 }
 
 #[derive(Debug)]
-struct Remembering {
+struct CachingAlgorithm {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
     /// Among all algorithms: what one found good says nothing to another.
     number: u8,
 }
 
-impl Remembering {
+impl CachingAlgorithm {
     fn fingerprint(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Fingerprint {
         let mut hash = Sha256::new_with_prefix([self.number]);
         for part in [public_key, message, signature] {
@@ -50,7 +50,7 @@ impl Remembering {
     }
 }
 
-impl SignatureVerificationAlgorithm for Remembering {
+impl SignatureVerificationAlgorithm for CachingAlgorithm {
     fn verify_signature(
         &self,
         public_key: &[u8],

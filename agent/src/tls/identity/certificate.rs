@@ -23,7 +23,7 @@ pub(super) struct Certificate {
     pub not_before: SystemTime,
     pub not_after: SystemTime,
     pub usage: Usage,
-    /// It is a CA certificate, or so old in form (v1) that it cannot say.
+    /// It is a CA certificate, or so old in form (v1) that it cannot record.
     pub may_issue: bool,
     /// What is wrong with the public key, if it is not of a kind that is served.
     pub odd_key: Option<String>,

@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use super::certificate::{Certificate, WHAT, parse_certificate};
 use super::chain::{Chain, Roles, check_chain};
 use super::{Policy, Rejection, Trust};
-use crate::tls::credential::Credential;
+use crate::tls::credential::LeafParts;
 use crate::tls::credential::names::Names;
 use crate::tls::credential::pem::{self, Section};
 use crate::tls::hex::sha256_hex;
@@ -36,7 +36,7 @@ pub struct Leaf {
 
 impl Leaf {
     pub(super) fn parse(
-        credential: &Credential,
+        credential: &LeafParts,
         trust: Option<&Trust>,
         policy: &Policy,
         now: SystemTime,
@@ -101,7 +101,7 @@ impl fmt::Debug for Leaf {
 }
 
 /// Certificates in order and the one private key.
-fn split(credential: &Credential) -> Result<(Vec<CertificateDer<'static>>, Section), Rejection> {
+fn split(credential: &LeafParts) -> Result<(Vec<CertificateDer<'static>>, Section), Rejection> {
     let mut sections = Vec::new();
     let mut read = |part: &crate::tls::credential::Part, what| -> Result<(), Rejection> {
         let bytes = part.as_ref().map_err(|error| Rejection::from(error.clone()))?;
@@ -109,11 +109,11 @@ fn split(credential: &Credential) -> Result<(Vec<CertificateDer<'static>>, Secti
         Ok(())
     };
     match credential {
-        Credential::Pair { certificate, key } => {
+        LeafParts::Pair { certificate, key } => {
             read(certificate, "the certificate file")?;
             read(key, "the key file")?;
         }
-        Credential::Bundle(bundle) => read(bundle, "the credential bundle")?,
+        LeafParts::Bundle(bundle) => read(bundle, "the credential bundle")?,
     }
     let mut chain = Vec::new();
     let mut keys = Vec::new();

@@ -11,7 +11,7 @@ use rcgen::{
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::tls::credential::{Credential, Part, PartError};
+use crate::tls::credential::{LeafParts, Part, PartError};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -62,9 +62,9 @@ fn part(text: &str) -> Part {
     Ok(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
-fn material(certificate: &str, key: &str, trust: &str) -> Material {
-    Material {
-        credential: Credential::Pair { certificate: part(certificate), key: part(key) },
+fn credential(certificate: &str, key: &str, trust: &str) -> Credential {
+    Credential {
+        credential: LeafParts::Pair { certificate: part(certificate), key: part(key) },
         trust: part(trust),
         revision: None,
         changed_at: None,
@@ -72,20 +72,20 @@ fn material(certificate: &str, key: &str, trust: &str) -> Material {
     }
 }
 
-fn judge(material: &Material) -> Verdict {
-    Identity::parse(material, &Policy { serves: true, ..Policy::default() }, None, now())
+fn judge(credential: &Credential) -> Validation {
+    Identity::parse(credential, &Policy { serves: true, ..Policy::default() }, None, now())
 }
 
-fn leaf_reason(verdict: &Verdict) -> &'static str {
-    verdict.leaf.as_ref().err().map_or("accepted", Rejection::reason)
+fn leaf_reason(validation: &Validation) -> &'static str {
+    validation.leaf.as_ref().err().map_or("accepted", Rejection::reason)
 }
 
 #[test]
 fn good_candidate_is_an_identity_with_its_facts() {
     let root = root("root");
     let issued = issue(&root, |_| {});
-    let verdict = judge(&material(&issued.certificate, &issued.key, &root.pem()));
-    let identity = verdict.succeed(None).unwrap();
+    let validation = judge(&credential(&issued.certificate, &issued.key, &root.pem()));
+    let identity = validation.merge(None).unwrap();
     assert_eq!(identity.leaf.names.labels(), ["spiffe://shop/ns/shop/sa/payments", "dns:payments.shop.svc"]);
     assert_eq!(identity.leaf.roles, Roles { server: true, client: true });
     assert_eq!(identity.leaf.not_after, now() + DAY);
@@ -98,7 +98,7 @@ fn every_shortcoming_of_a_leaf_has_its_reason() {
     let good = issue(&ours, |_| {});
     let second = issue(&ours, |_| {});
     let reason =
-        |issued: &Issued| leaf_reason(&judge(&material(&issued.certificate, &issued.key, &ours.pem())));
+        |issued: &Issued| leaf_reason(&judge(&credential(&issued.certificate, &issued.key, &ours.pem())));
     assert_eq!(reason(&Issued { certificate: good.certificate.clone(), key: second.key }), "key_mismatch");
     assert_eq!(reason(&issue(&ours, |p| p.not_after = (now() - Duration::from_secs(1)).into())), "expired");
     assert_eq!(
@@ -143,7 +143,7 @@ fn a_root_of_the_same_name_and_another_key_does_not_do() {
     let (ours, impostor) = (root("root"), root("root"));
     let issued = issue(&impostor, |_| {});
     assert_eq!(
-        leaf_reason(&judge(&material(&issued.certificate, &issued.key, &ours.pem()))),
+        leaf_reason(&judge(&credential(&issued.certificate, &issued.key, &ours.pem()))),
         "untrusted_by_own_bundle"
     );
 }
@@ -154,7 +154,7 @@ fn expired_root_is_refused_as_openssl_peers_would() {
     params.not_after = (now() - DAY).into();
     let old = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let issued = issue(&old, |_| {});
-    assert_eq!(leaf_reason(&judge(&material(&issued.certificate, &issued.key, &old.pem()))), "expired");
+    assert_eq!(leaf_reason(&judge(&credential(&issued.certificate, &issued.key, &old.pem()))), "expired");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn expired_copy_of_a_renewed_root_does_no_harm_and_is_not_trusted() {
         params.not_after = (now() - days * DAY).into();
         let expired = params.self_signed(root.key()).unwrap();
         let bundle = format!("{}{}", expired.pem(), root.pem());
-        let identity = judge(&material(&issued.certificate, &issued.key, &bundle)).succeed(None).unwrap();
+        let identity = judge(&credential(&issued.certificate, &issued.key, &bundle)).merge(None).unwrap();
         assert_eq!(identity.trust.unwrap().roots.len(), 1);
     }
 }
@@ -176,8 +176,8 @@ fn leaf_in_the_bundle_cannot_become_a_root() {
     let root = root("root");
     let issued = issue(&root, |_| {});
     let bundle = format!("{}{}", root.pem(), issued.certificate);
-    let verdict = judge(&material(&issued.certificate, &issued.key, &bundle));
-    assert_eq!(verdict.trust.as_ref().err().map(Rejection::reason), Some("malformed_certificate"));
+    let validation = judge(&credential(&issued.certificate, &issued.key, &bundle));
+    assert_eq!(validation.trust.as_ref().err().map(Rejection::reason), Some("malformed_certificate"));
 }
 
 #[test]
@@ -187,9 +187,9 @@ fn leaf_is_usable_only_as_long_as_its_whole_chain() {
     params.not_after = (now() + DAY / 2).into();
     let middle = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap();
     let issued = issue(&middle, |_| {});
-    let verdict =
-        judge(&material(&format!("{}{}", issued.certificate, middle.pem()), &issued.key, &root.pem()));
-    let leaf = verdict.leaf.unwrap();
+    let validation =
+        judge(&credential(&format!("{}{}", issued.certificate, middle.pem()), &issued.key, &root.pem()));
+    let leaf = validation.leaf.unwrap();
     assert_eq!((leaf.not_after, leaf.usable_until), (now() + DAY, now() + DAY / 2));
 }
 
@@ -200,7 +200,7 @@ fn missing_intermediate_is_told_from_a_foreign_root() {
         CertifiedIssuer::signed_by(ca_params("middle"), KeyPair::generate().unwrap(), &root).unwrap();
     let stray = CertifiedIssuer::signed_by(ca_params("stray"), KeyPair::generate().unwrap(), &root).unwrap();
     let issued = issue(&middle, |_| {});
-    let judge = |chain: String| leaf_reason(&judge(&material(&chain, &issued.key, &root.pem())));
+    let judge = |chain: String| leaf_reason(&judge(&credential(&chain, &issued.key, &root.pem())));
     assert_eq!(judge(format!("{}{}", issued.certificate, middle.pem())), "accepted");
     assert_eq!(judge(format!("{}{}", issued.certificate, stray.pem())), "chain_broken");
     assert_eq!(judge(issued.certificate.clone()), "untrusted_by_own_bundle");
@@ -210,8 +210,8 @@ fn missing_intermediate_is_told_from_a_foreign_root() {
 fn leaf_without_client_auth_serves_and_says_so() {
     let root = root("root");
     let issued = issue(&root, |p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
-    let verdict = judge(&material(&issued.certificate, &issued.key, &root.pem()));
-    assert_eq!(verdict.leaf.unwrap().roles, Roles { server: true, client: false });
+    let validation = judge(&credential(&issued.certificate, &issued.key, &root.pem()));
+    assert_eq!(validation.leaf.unwrap().roles, Roles { server: true, client: false });
 }
 
 #[test]
@@ -220,9 +220,9 @@ fn expected_names_are_demanded() {
     let issued = issue(&root, |_| {});
     let with = |name: &str| {
         let policy = Policy { expected_names: vec![name.parse().unwrap()], ..Policy::default() };
-        let verdict =
-            Identity::parse(&material(&issued.certificate, &issued.key, &root.pem()), &policy, None, now());
-        leaf_reason(&verdict)
+        let validation =
+            Identity::parse(&credential(&issued.certificate, &issued.key, &root.pem()), &policy, None, now());
+        leaf_reason(&validation)
     };
     assert_eq!(with("dns:payments.shop.svc"), "accepted");
     assert_eq!(with("dns:refunds.shop.svc"), "name_missing");
@@ -233,11 +233,11 @@ fn removed_root_goes_even_when_the_leaf_beside_is_refused() {
     let (old, new) = (root("old"), root("new"));
     let served_leaf = issue(&old, |_| {});
     let both = format!("{}{}", old.pem(), new.pem());
-    let served = judge(&material(&served_leaf.certificate, &served_leaf.key, &both)).succeed(None).unwrap();
+    let served = judge(&credential(&served_leaf.certificate, &served_leaf.key, &both)).merge(None).unwrap();
     let (a, b) = (issue(&new, |_| {}), issue(&new, |_| {}));
-    let verdict = judge(&material(&a.certificate, &b.key, &new.pem()));
-    let next = verdict.succeed(Some(&served)).unwrap();
-    assert_eq!(leaf_reason(&verdict), "key_mismatch");
+    let validation = judge(&credential(&a.certificate, &b.key, &new.pem()));
+    let next = validation.merge(Some(&served)).unwrap();
+    assert_eq!(leaf_reason(&validation), "key_mismatch");
     assert!(next.leaf.same_as(&served.leaf));
     assert_eq!(next.trust.as_ref().unwrap().roots.len(), 1);
     assert!(next.trust.unwrap().lost_a_root_of(served.trust.as_ref().unwrap()));
@@ -247,21 +247,21 @@ fn removed_root_goes_even_when_the_leaf_beside_is_refused() {
 fn bad_bundle_keeps_the_old_trust_and_judges_the_leaf_by_it() {
     let root = root("root");
     let first = issue(&root, |_| {});
-    let served = judge(&material(&first.certificate, &first.key, &root.pem())).succeed(None).unwrap();
+    let served = judge(&credential(&first.certificate, &first.key, &root.pem())).merge(None).unwrap();
     let second = issue(&root, |_| {});
     for (bundle, reason) in [
         ("", "empty_bundle"),
         ("hello", "malformed_pem"),
         ("-----BEGIN CERTIFICATE-----\nAAAA", "malformed_pem"),
     ] {
-        let candidate = material(&second.certificate, &second.key, bundle);
-        let verdict = Identity::parse(&candidate, &Policy::default(), served.trust.as_ref(), now());
-        assert_eq!(verdict.trust.as_ref().err().map(Rejection::reason), Some(reason));
-        let next = verdict.succeed(Some(&served)).unwrap();
+        let candidate = credential(&second.certificate, &second.key, bundle);
+        let validation = Identity::parse(&candidate, &Policy::default(), served.trust.as_ref(), now());
+        assert_eq!(validation.trust.as_ref().err().map(Rejection::reason), Some(reason));
+        let next = validation.merge(Some(&served)).unwrap();
         assert!(!next.leaf.same_as(&served.leaf));
         assert_eq!(next.trust.unwrap().sha256, served.trust.as_ref().unwrap().sha256);
         // With nothing served before, nothing is served.
-        assert!(judge(&candidate).succeed(None).is_none());
+        assert!(judge(&candidate).merge(None).is_none());
     }
 }
 
@@ -270,7 +270,7 @@ fn order_and_doubles_in_a_bundle_mean_nothing() {
     let (a, b) = (root("a"), root("b"));
     let issued = issue(&a, |_| {});
     let digest = |bundle: String| {
-        judge(&material(&issued.certificate, &issued.key, &bundle)).trust.unwrap().unwrap().sha256.clone()
+        judge(&credential(&issued.certificate, &issued.key, &bundle)).trust.unwrap().unwrap().sha256.clone()
     };
     let one = digest(format!("{}{}", a.pem(), b.pem()));
     assert_eq!(one, digest(format!("{}{}{}", b.pem(), a.pem(), b.pem())));
@@ -281,10 +281,10 @@ fn order_and_doubles_in_a_bundle_mean_nothing() {
 fn public_server_certificate_needs_no_bundle_and_is_no_client() {
     let public = root("a public authority");
     let issued = issue(&public, |_| {});
-    let mut candidate = material(&issued.certificate, &issued.key, "");
+    let mut candidate = credential(&issued.certificate, &issued.key, "");
     candidate.trust = Err(PartError::Missing { file: "ca.crt".into() });
     let policy = Policy { public_server: true, serves: true, ..Policy::default() };
-    let identity = Identity::parse(&candidate, &policy, None, now()).succeed(None).unwrap();
+    let identity = Identity::parse(&candidate, &policy, None, now()).merge(None).unwrap();
     assert!(identity.trust.is_none());
     assert_eq!(identity.leaf.roles, Roles { server: true, client: false });
     assert_eq!(leaf_reason(&judge(&candidate)), "missing_file");
@@ -294,8 +294,8 @@ fn public_server_certificate_needs_no_bundle_and_is_no_client() {
 fn credential_bundle_is_read_key_first() {
     let root = root("root");
     let issued = issue(&root, |_| {});
-    let bundle = Material {
-        credential: Credential::Bundle(part(&format!("{}{}", issued.key, issued.certificate))),
+    let bundle = Credential {
+        credential: LeafParts::Bundle(part(&format!("{}{}", issued.key, issued.certificate))),
         trust: part(&root.pem()),
         revision: None,
         changed_at: None,
@@ -310,9 +310,9 @@ fn rejections_never_quote_a_key() {
     let (a, b) = (issue(&root, |_| {}), issue(&root, |_| {}));
     let secret = b.key.lines().nth(1).unwrap().to_owned();
     for key in [b.key.clone(), b.key.replace("END", "MID"), format!("{}{}", b.key, b.key)] {
-        let candidate = material(&a.certificate, &key, &root.pem());
-        let verdict = judge(&candidate);
-        let said = format!("{} {:?} {candidate:?}", verdict.leaf.as_ref().unwrap_err(), verdict.leaf);
+        let candidate = credential(&a.certificate, &key, &root.pem());
+        let validation = judge(&candidate);
+        let said = format!("{} {:?} {candidate:?}", validation.leaf.as_ref().unwrap_err(), validation.leaf);
         assert!(!said.contains(&secret), "{said}");
     }
 }

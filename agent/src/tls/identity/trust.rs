@@ -1,5 +1,5 @@
 //! Trust: the roots that peers are judged by. Never empty: an empty bundle is a `Rejection`, so
-//! that a publisher's mistake cannot turn into a service that trusts nobody, or everybody.
+//! that a publisher's mistake cannot allow into a service that trusts nobody, or everybody.
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,18 +7,18 @@ use tracing::{info, warn};
 use crate::tls::identity::{Identity, Rejection};
 use crate::tls::reload::status::{ApiReport, Attempt, Authority, Held, Outcome, Refusal, Status};
 use crate::tls::snapshot::Snapshot;
-use crate::tls::source::kubernetes::View;
-use crate::tls::source::{Decision, Origin};
+use crate::tls::source::kubernetes::WatchState;
+use crate::tls::source::{Decision, SourceKind};
 
 /// Which source is believed: to the log when it changes, and how the API is.
-pub fn authority(status: &Status, decision: &Decision<'_>, api: Option<&View>, secret: Option<&str>) {
+pub fn authority(status: &Status, decision: &Decision<'_>, api: Option<&WatchState>, secret: Option<&str>) {
     let before = status.report().source.authority;
     let changed = before.as_ref().is_none_or(|before| before.origin != decision.authority);
     let since = before.filter(|_| !changed).map_or_else(SystemTime::now, |before| before.since);
     if changed && api.is_some() {
         match decision.authority {
-            Origin::Api => info!(why = decision.why, "the Kubernetes API is the authority"),
-            Origin::Volume => info!(why = decision.why, "the volume is the authority"),
+            SourceKind::Api => info!(why = decision.why, "the Kubernetes API is the authority"),
+            SourceKind::Volume => info!(why = decision.why, "the volume is the authority"),
         }
     }
     status.update(|report| {
@@ -29,7 +29,7 @@ pub fn authority(status: &Status, decision: &Decision<'_>, api: Option<&View>, s
             state: api.state.clone(),
             since: api.since,
             resource_version: api.last.as_ref().map(|last| last.resource_version.clone()),
-            revision: api.last.as_ref().and_then(|last| last.material.revision),
+            revision: api.last.as_ref().and_then(|last| last.credential.revision),
         });
     });
 }
@@ -70,7 +70,7 @@ pub fn refused(
     let mut said = None;
     for (part, rejection) in [("trust", trust), ("leaf", leaf)] {
         let Some(rejection) = rejection else { continue };
-        // A bundle that is refused can refuse the leaf with it: say so once.
+        // A bundle that is refused can refuse the leaf with it: record so once.
         if said.replace(rejection) == Some(rejection) {
             continue;
         }

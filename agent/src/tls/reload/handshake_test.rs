@@ -1,4 +1,4 @@
-//! The rehearsal: before a candidate is published it shakes hands with itself in memory, through
+//! The handshake_test: before a candidate is published it shakes hands with itself in memory, through
 //! the very configs that would be published, and a byte goes each way. (In TLS 1.3 a client is
 //! done before the server has judged it, so a finished handshake alone proves half.)
 
@@ -16,14 +16,14 @@ use crate::tls::identity::{Identity, Rejection};
 /// More flights than any handshake takes.
 const MAX_FLIGHTS: usize = 16;
 
-pub fn rehearse(identity: &Identity, configs: &Configs, now: SystemTime) -> Result<(), Rejection> {
+pub fn handshake_test(identity: &Identity, configs: &Configs, now: SystemTime) -> Result<(), Rejection> {
     let failed = |cause: String| Rejection::HandshakeFailed { cause };
     let Some(server) = &configs.inbound else {
         // A pure client: whom it will dial is not here to be asked.
         return Ok(());
     };
     let leaf = &identity.leaf;
-    let client = own_name(&leaf.names).and_then(|name| configs.rehearsal(&name));
+    let client = own_name(&leaf.names).and_then(|name| configs.handshake_test(&name));
     let as_peers = client.map(|client| shake_hands(client, Arc::clone(server)));
     let at = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
     match as_peers {
@@ -46,7 +46,7 @@ fn own_name(names: &Names) -> Option<ExpectedServer> {
 }
 
 fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), String> {
-    let name = ServerName::try_from("rehearsal.hotcert.internal").map_err(|error| error.to_string())?;
+    let name = ServerName::try_from("handshake_test.hotcert.internal").map_err(|error| error.to_string())?;
     let mut client = ClientConnection::new(client, name).map_err(|error| error.to_string())?;
     let mut server = ServerConnection::new(server).map_err(|error| error.to_string())?;
     client.writer().write_all(b"?").map_err(|error| error.to_string())?;
@@ -93,21 +93,21 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::tls::credential::{Credential, Material};
+    use crate::tls::credential::{Credential, LeafParts};
     use crate::tls::identity::Policy;
 
     fn identity(root: &CertifiedIssuer<'_, KeyPair>, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, root).unwrap();
         let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
-        let material = Material {
-            credential: Credential::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
+        let credential = Credential {
+            credential: LeafParts::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
             trust: part(root.pem()),
             revision: None,
             changed_at: None,
             atomic: true,
         };
-        Identity::parse(&material, &Policy::default(), None, SystemTime::now()).succeed(None).unwrap()
+        Identity::parse(&credential, &Policy::default(), None, SystemTime::now()).merge(None).unwrap()
     }
 
     #[test]
@@ -118,8 +118,8 @@ mod tests {
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let (ours, other) = (identity(&root, "ours.test"), identity(&root, "other.test"));
         let configs = |identity| Configs::build(identity, ClientAuth::Require).unwrap();
-        let rehearse = |configs| rehearse(&ours, &configs, SystemTime::now());
-        assert_eq!(rehearse(configs(&ours)), Ok(()));
-        assert!(matches!(rehearse(configs(&other)), Err(Rejection::HandshakeFailed { .. })));
+        let handshake_test = |configs| handshake_test(&ours, &configs, SystemTime::now());
+        assert_eq!(handshake_test(configs(&ours)), Ok(()));
+        assert!(matches!(handshake_test(configs(&other)), Err(Rejection::HandshakeFailed { .. })));
     }
 }

@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use crate::tls::identity::Rejection;
-use crate::tls::source::Origin;
+use crate::tls::source::SourceKind;
 use crate::tls::source::kubernetes::ApiState;
 
 /// Shared between the parts that report and those that show.
@@ -65,7 +65,7 @@ pub struct Source {
 
 #[derive(Clone, Debug)]
 pub struct Authority {
-    pub origin: Origin,
+    pub origin: SourceKind,
     pub why: String,
     pub since: SystemTime,
 }

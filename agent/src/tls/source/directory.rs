@@ -1,4 +1,4 @@
-//! The mounted directory as a source of `Material`. A Secret volume swaps all its files by renaming
+//! The mounted directory as a source of `Credential`. A Secret volume swaps all its files by renaming
 //! one symlink, `..data`: it is resolved once, and every file is read from the directory it named.
 
 pub mod watch;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
-use crate::tls::credential::{CredentialFiles, Layout, MAX_FILE_BYTES, Material, Part, PartError};
+use crate::tls::credential::{Credential, Layout, LeafFiles, MAX_FILE_BYTES, Part, PartError};
 
 /// kubelet removes the old directory right after the swap; a look that straddles one starts over.
 const ATTEMPTS: usize = 4;
@@ -40,26 +40,26 @@ impl Volume {
 
     /// One consistent look. Blocks on the file system; never fails as a whole, since what is
     /// missing or unreadable is part of what was seen.
-    pub fn look(&self) -> Material {
+    pub fn look(&self) -> Credential {
         for attempt in 1.. {
             let data = std::fs::read_link(self.directory.join("..data")).ok();
-            let material = self.read(data.as_deref());
+            let credential = self.read(data.as_deref());
             let swapped = data.is_some() && std::fs::read_link(self.directory.join("..data")).ok() != data;
             if !swapped || attempt == ATTEMPTS {
-                return material;
+                return credential;
             }
         }
         unreachable!("the loop returns by its last attempt")
     }
 
-    fn read(&self, data: Option<&Path>) -> Material {
+    fn read(&self, data: Option<&Path>) -> Credential {
         let root = data.map_or_else(|| self.directory.clone(), |target| self.directory.join(target));
         let absent = self.absent();
         let read = |file: &str| match &absent {
             Some(error) => Err(error.clone()),
             None => read_file(&root, file),
         };
-        Material::gather(&self.layout, self.changed_at(data.is_some(), &root), data.is_some(), read)
+        Credential::gather(&self.layout, self.changed_at(data.is_some(), &root), data.is_some(), read)
     }
 
     /// Says that there is no directory at all, which is another mistake than a missing file.
@@ -83,8 +83,8 @@ impl Volume {
         }
         let mut names = vec![&self.layout.trust];
         match &self.layout.credential {
-            CredentialFiles::Pair { certificate, key } => names.extend([certificate, key]),
-            CredentialFiles::Bundle { file } => names.push(file),
+            LeafFiles::Pair { certificate, key } => names.extend([certificate, key]),
+            LeafFiles::Bundle { file } => names.push(file),
         }
         names.iter().filter_map(|name| changed(&std::fs::metadata(root.join(name)).ok()?)).max()
     }

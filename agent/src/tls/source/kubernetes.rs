@@ -1,4 +1,4 @@
-//! One Secret as a source of `Material`: what the Kubernetes API says of it, followed by a watch on
+//! One Secret as a source of `Credential`: what the Kubernetes API says of it, followed by a watch on
 //! that one object. Whatever goes wrong is part of the view and is tried again; nothing here decides
 //! what is served.
 
@@ -27,8 +27,8 @@ use tracing::{info, warn};
 use crate::tls::credential::Layout;
 use crate::tls::reload::status::ApiLabels;
 use object::SecretObject;
-pub use watch_error::Trouble;
-pub use watch_state::{ApiState, Said, View};
+pub use watch_error::WatchError;
+pub use watch_state::{ApiState, SecretVersion, WatchState};
 
 /// For anything but the watch itself.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -46,20 +46,20 @@ pub struct SecretRef {
 
 /// Follows one Secret; needs `get`, `list` and `watch` on it and on nothing else.
 #[derive(Clone, Debug)]
-pub struct Follow {
+pub struct SecretWatcher {
     pub secret: SecretRef,
     pub layout: Layout,
     /// Instead of the service account that is mounted in the pod.
     pub kubeconfig: Option<PathBuf>,
-    /// A watch on which nothing moves for longer is taken for dead. API servers say about once a
+    /// A watch on which nothing moves for longer is taken for dead. API servers record about once a
     /// minute that nothing has changed.
     pub silence: Duration,
 }
 
-impl Follow {
+impl SecretWatcher {
     /// Follows until the last receiver is gone. Failures are counted.
-    pub fn start(self, failures: Family<ApiLabels, Counter>) -> watch::Receiver<View> {
-        let (sender, receiver) = watch::channel(View::default());
+    pub fn start(self, failures: Family<ApiLabels, Counter>) -> watch::Receiver<WatchState> {
+        let (sender, receiver) = watch::channel(WatchState::default());
         tokio::spawn(async move {
             let gone = sender.clone();
             tokio::select! {
@@ -70,13 +70,13 @@ impl Follow {
         receiver
     }
 
-    async fn run(self, view: &watch::Sender<View>, failures: &Family<ApiLabels, Counter>) {
-        let mut patience = Patience::default();
+    async fn run(self, view: &watch::Sender<WatchState>, failures: &Family<ApiLabels, Counter>) {
+        let mut patience = Backoff::default();
         loop {
             let begin = Instant::now();
             let Err(trouble) = self.watch(view).await;
             if begin.elapsed() > WELL_AFTER {
-                patience = Patience::default();
+                patience = Backoff::default();
             }
             failures.get_or_create(&ApiLabels { reason: trouble.reason }).inc();
             if patience.said.insert(trouble.reason) {
@@ -88,79 +88,80 @@ impl Follow {
                 );
             }
             let pause = patience.pause(&trouble);
-            view.send_modify(|view| view.enter(ApiState::Lost(trouble), SystemTime::now()));
+            view.send_modify(|view| view.set_state(ApiState::Lost(trouble), SystemTime::now()));
             tokio::time::sleep(pause).await;
         }
     }
 
     /// One client, made anew each time: the token and the roots in the pod may have changed.
-    async fn watch(&self, view: &watch::Sender<View>) -> Result<Infallible, Trouble> {
+    async fn watch(&self, view: &watch::Sender<WatchState>) -> Result<Infallible, WatchError> {
         let mut config = self.config().await?;
         // Trying again is what `run` does, where it can be seen.
         config.default_retry = false;
         config.connect_timeout = Some(ANSWER_WITHIN);
         let namespace = self.secret.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| Trouble::of(&error))?;
+        let client = Client::try_from(config).map_err(|error| WatchError::of(&error))?;
         let api: Api<SecretObject> = Api::namespaced(client, &namespace);
         // By name, so that a right to this one Secret is enough.
         let only = format!("metadata.name={}", self.secret.name);
 
         let list = answer(api.list(&ListParams::default().fields(&only))).await?;
         let mut version = list.metadata.resource_version.unwrap_or_default();
-        let mut there = self.hear(view, list.items.into_iter().next());
+        let mut there = self.on_event(view, list.items.into_iter().next());
         loop {
             let events = answer(api.watch(&WatchParams::default().fields(&only), &version)).await?;
-            self.enter(view, there);
+            self.set_state(view, there);
             let (mut events, begin) = (std::pin::pin!(events), Instant::now());
             loop {
                 let Ok(event) = tokio::time::timeout(self.silence, events.next()).await else {
-                    return Err(Trouble::silent(self.silence));
+                    return Err(WatchError::silent(self.silence));
                 };
-                match event.transpose().map_err(|error| Trouble::of(&error))? {
+                match event.transpose().map_err(|error| WatchError::of(&error))? {
                     Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                         version = object.resource_version().unwrap_or(version);
-                        there = self.hear(view, Some(object));
-                        self.enter(view, there);
+                        there = self.on_event(view, Some(object));
+                        self.set_state(view, there);
                     }
                     Some(WatchEvent::Deleted(object)) => {
                         version = object.resource_version().unwrap_or(version);
                         there = false;
-                        self.enter(view, there);
+                        self.set_state(view, there);
                     }
                     Some(WatchEvent::Bookmark(mark)) => version = mark.metadata.resource_version,
-                    Some(WatchEvent::Error(status)) => return Err(Trouble::of_status(&status)),
+                    Some(WatchEvent::Error(status)) => return Err(WatchError::of_status(&status)),
                     // In its own time: it goes on from where it was.
                     None if begin.elapsed() > SHORTEST_WATCH => break,
-                    None => return Err(Trouble::ended()),
+                    None => return Err(WatchError::ended()),
                 }
             }
         }
     }
 
-    async fn config(&self) -> Result<Config, Trouble> {
+    async fn config(&self) -> Result<Config, WatchError> {
         match &self.kubeconfig {
             Some(path) => {
-                let file = Kubeconfig::read_from(path).map_err(|error| Trouble::kubeconfig(path, &error))?;
+                let file =
+                    Kubeconfig::read_from(path).map_err(|error| WatchError::kubeconfig(path, &error))?;
                 Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
                     .await
-                    .map_err(|error| Trouble::kubeconfig(path, &error))
+                    .map_err(|error| WatchError::kubeconfig(path, &error))
             }
-            None => Config::incluster().map_err(|error| Trouble::no_service_account(&error)),
+            None => Config::incluster().map_err(|error| WatchError::no_service_account(&error)),
         }
     }
 
     /// Takes what the Secret holds, if there is one.
-    fn hear(&self, view: &watch::Sender<View>, object: Option<SecretObject>) -> bool {
+    fn on_event(&self, view: &watch::Sender<WatchState>, object: Option<SecretObject>) -> bool {
         let said = object.map(|object| object.said(&self.layout));
         let there = said.is_some();
         if let Some(said) = said {
-            view.send_modify(|view| view.say(said));
+            view.send_modify(|view| view.record(said));
         }
         there
     }
 
     /// The watch is well.
-    fn enter(&self, view: &watch::Sender<View>, there: bool) {
+    fn set_state(&self, view: &watch::Sender<WatchState>, there: bool) {
         let state = if there { ApiState::Watching } else { ApiState::Absent };
         view.send_if_modified(|view| {
             let changed = view.state != state;
@@ -169,28 +170,28 @@ impl Follow {
                 _ if changed => warn!(secret = %self.secret, "there is no such Secret"),
                 _ => {}
             }
-            view.enter(state, SystemTime::now());
+            view.set_state(state, SystemTime::now());
             changed
         });
     }
 }
 
-async fn answer<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
+async fn answer<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, WatchError> {
     match tokio::time::timeout(ANSWER_WITHIN, asked).await {
-        Ok(answer) => answer.map_err(|error| Trouble::of(&error)),
-        Err(_) => Err(Trouble::silent(ANSWER_WITHIN)),
+        Ok(answer) => answer.map_err(|error| WatchError::of(&error)),
+        Err(_) => Err(WatchError::silent(ANSWER_WITHIN)),
     }
 }
 
 /// What there is of it between two good times.
-struct Patience {
+struct Backoff {
     unreachable: ExponentialBackoff,
     refused: ExponentialBackoff,
     /// Reasons that were logged.
     said: BTreeSet<&'static str>,
 }
 
-impl Default for Patience {
+impl Default for Backoff {
     fn default() -> Self {
         // Jitter adds up to as much again, so that a thousand agents do not come back at once.
         let backoff = |longest| {
@@ -205,9 +206,9 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl Backoff {
     /// What only a person can change is asked for less often.
-    fn pause(&mut self, trouble: &Trouble) -> Duration {
+    fn pause(&mut self, trouble: &WatchError) -> Duration {
         let backoff = if trouble.needs_a_person() { &mut self.refused } else { &mut self.unreachable };
         backoff.next().unwrap_or(ANSWER_WITHIN)
     }

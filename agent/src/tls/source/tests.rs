@@ -4,21 +4,21 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::tls::credential::{Layout, PartError};
-use crate::tls::source::kubernetes::Trouble;
+use crate::tls::source::kubernetes::WatchError;
 
 /// A source's history on one clock, in seconds.
 struct Case {
-    sources: Sources,
-    view: View,
-    volume: Option<Material>,
+    sources: SourceSelector,
+    view: WatchState,
+    volume: Option<Credential>,
 }
 
 fn at(second: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(second)
 }
 
-fn material(content: &str, revision: Option<u64>, second: u64) -> Material {
-    Material::gather(&Layout::default(), Some(at(second)), true, |name| match name {
+fn credential(content: &str, revision: Option<u64>, second: u64) -> Credential {
+    Credential::gather(&Layout::default(), Some(at(second)), true, |name| match name {
         "revision" => match revision {
             Some(revision) => Ok(Zeroizing::new(revision.to_string().into_bytes())),
             None => Err(PartError::Missing { file: name.into() }),
@@ -29,17 +29,17 @@ fn material(content: &str, revision: Option<u64>, second: u64) -> Material {
 
 impl Case {
     fn new() -> Self {
-        Self { sources: Sources::default(), view: View::default(), volume: None }
+        Self { sources: SourceSelector::default(), view: WatchState::default(), volume: None }
     }
 
     fn api(mut self, second: u64, content: &str, revision: Option<u64>) -> Self {
-        let material = material(content, revision, second);
-        self.view.enter(ApiState::Watching, at(second));
-        self.view.say(Said {
+        let credential = credential(content, revision, second);
+        self.view.set_state(ApiState::Watching, at(second));
+        self.view.record(SecretVersion {
             number: 0,
             again: false,
-            fingerprint: material.fingerprint(),
-            material,
+            fingerprint: credential.fingerprint(),
+            credential,
             resource_version: String::new(),
             written_at: None,
             received_at: at(second),
@@ -49,45 +49,46 @@ impl Case {
     }
 
     fn volume(mut self, second: u64, content: &str, revision: Option<u64>) -> Self {
-        self.volume = Some(material(content, revision, second));
+        self.volume = Some(credential(content, revision, second));
         self.look();
         self
     }
 
     fn lost(mut self) -> Self {
-        self.view.enter(ApiState::Lost(Trouble { reason: "unreachable", detail: "gone".into() }), at(0));
+        self.view
+            .set_state(ApiState::Lost(WatchError { reason: "unreachable", detail: "gone".into() }), at(0));
         self.look();
         self
     }
 
     fn absent(mut self) -> Self {
-        self.view.enter(ApiState::Absent, at(0));
+        self.view.set_state(ApiState::Absent, at(0));
         self.look();
         self
     }
 
-    fn look(&mut self) -> (Origin, Option<String>) {
+    fn look(&mut self) -> (SourceKind, Option<String>) {
         let decision = self.sources.decide(Some(&self.view), self.volume.as_ref());
         let content = decision.candidate.map(|candidate| {
-            let trust = candidate.material.trust.as_ref().unwrap();
+            let trust = candidate.credential.trust.as_ref().unwrap();
             String::from_utf8(trust.to_vec()).unwrap().replace("ca.crt ", "")
         });
         (decision.authority, content)
     }
 
     #[track_caller]
-    fn serves(mut self, authority: Origin, content: &str) -> Self {
+    fn serves(mut self, authority: SourceKind, content: &str) -> Self {
         assert_eq!(self.look(), (authority, Some(content.to_owned())));
         self
     }
 }
 
-use Origin::{Api, Volume};
+use SourceKind::{Api, Volume};
 
 #[test]
 fn a_volume_alone_is_believed() {
-    let volume = material("A", None, 1);
-    let decision = Sources::default().decide(None, Some(&volume));
+    let volume = credential("A", None, 1);
+    let decision = SourceSelector::default().decide(None, Some(&volume));
     assert_eq!(decision.authority, Volume);
     assert!(decision.candidate.is_some());
 }

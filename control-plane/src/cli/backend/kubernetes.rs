@@ -1,4 +1,4 @@
-//! A cluster as a desk: with the rights of whoever asks. Only the history needs the right to list Secrets.
+//! A cluster as a backend: with the rights of whoever asks. Only the history needs the right to list Secrets.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::{Desk, DeskError, LOOK_AGAIN, PodMetrics, VersionRow};
+use super::{Backend, BackendError, LOOK_AGAIN, PodMetrics, VersionRow};
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::ObjectName;
-use crate::store::About;
+use crate::store::ObjectRef;
 use crate::store::kubernetes::client;
 
 /// Objects in one answer.
@@ -21,10 +21,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub async fn reach(kubeconfig: Option<&Path>) -> Result<Self, DeskError> {
+    pub async fn reach(kubeconfig: Option<&Path>) -> Result<Self, BackendError> {
         let found = kubeconfig.map(Path::to_owned).or_else(client::kubeconfig_of_a_person);
         let client = client::client(found.as_deref()).await;
-        Ok(Self { client: client.map_err(|error| DeskError::NoCluster(error.to_string()))? })
+        Ok(Self { client: client.map_err(|error| BackendError::NoCluster(error.to_string()))? })
     }
 
     fn certificates(&self, namespace: &str) -> Api<ServiceCertificate> {
@@ -36,13 +36,13 @@ impl Cluster {
     }
 }
 
-impl Desk for Cluster {
-    async fn authorities(&self) -> Result<Vec<CertificateAuthority>, DeskError> {
+impl Backend for Cluster {
+    async fn authorities(&self) -> Result<Vec<CertificateAuthority>, BackendError> {
         let list = self.authorities().list(&ListParams::default()).await;
         Ok(list.map_err(failed("listing the authorities"))?.items)
     }
 
-    async fn certificates(&self, namespace: Option<&str>) -> Result<Vec<ServiceCertificate>, DeskError> {
+    async fn certificates(&self, namespace: Option<&str>) -> Result<Vec<ServiceCertificate>, BackendError> {
         let all = match namespace {
             Some(namespace) => self.certificates(namespace),
             None => Api::all(self.client.clone()),
@@ -58,19 +58,19 @@ impl Desk for Cluster {
         }
     }
 
-    async fn certificate(&self, name: &ObjectName) -> Result<ServiceCertificate, DeskError> {
+    async fn certificate(&self, name: &ObjectName) -> Result<ServiceCertificate, BackendError> {
         let found = self.certificates(&name.namespace).get_opt(&name.name).await;
-        let missing = || DeskError::Missing(format!("certificate {name}: see hotcert status"));
+        let missing = || BackendError::Missing(format!("certificate {name}: see hotcert status"));
         found.map_err(failed("looking at the certificate"))?.ok_or_else(missing)
     }
 
-    async fn authority(&self, name: &str) -> Result<CertificateAuthority, DeskError> {
+    async fn authority(&self, name: &str) -> Result<CertificateAuthority, BackendError> {
         let found = self.authorities().get_opt(name).await;
-        let missing = || DeskError::Missing(format!("authority {name}: see hotcert status"));
+        let missing = || BackendError::Missing(format!("authority {name}: see hotcert status"));
         found.map_err(failed("looking at the authority"))?.ok_or_else(missing)
     }
 
-    async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, DeskError> {
+    async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, BackendError> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &certificate.namespace);
         let label = format!("hotcert.dev/version-of={}", certificate.name);
         // Their annotations say enough: no key leaves the API server.
@@ -97,35 +97,35 @@ impl Desk for Cluster {
         Ok(rows)
     }
 
-    async fn ask(&self, about: &About, verb: &str, id: &str, words: &str) -> Result<(), DeskError> {
+    async fn ask(&self, about: &ObjectRef, verb: &str, id: &str, words: &str) -> Result<(), BackendError> {
         let key = format!("hotcert.dev/{verb}");
         let patch =
             Patch::Merge(json!({"metadata": {"annotations": {key: format!("{id} {words}").trim_end()}}}));
         let params = PatchParams::default();
         let what = format!("asking for {verb}");
         match about {
-            About::Authority(name) => self.authorities().patch(name, &params, &patch).await.map(drop),
-            About::Certificate(ObjectName { namespace, name }) => {
+            ObjectRef::Authority(name) => self.authorities().patch(name, &params, &patch).await.map(drop),
+            ObjectRef::Certificate(ObjectName { namespace, name }) => {
                 self.certificates(namespace).patch(name, &params, &patch).await.map(drop)
             }
         }
         .map_err(failed(&what))
     }
 
-    async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), DeskError> {
+    async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
         let name = object.metadata.name.clone().unwrap_or_default();
         let made = self.authorities().create(&PostParams::default(), object).await;
         made.map(drop).map_err(created(&format!("the authority {name}")))
     }
 
-    async fn create_certificate(&self, object: &ServiceCertificate) -> Result<(), DeskError> {
+    async fn create_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
         let (name, namespace) = (object.metadata.name.clone(), object.metadata.namespace.clone());
         let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
         let made = self.certificates(&namespace).create(&PostParams::default(), object).await;
         made.map(drop).map_err(created(&format!("the certificate {namespace}/{name}")))
     }
 
-    async fn metrics(&self, namespace: &str, secret: &str) -> Result<Vec<PodMetrics>, DeskError> {
+    async fn metrics(&self, namespace: &str, secret: &str) -> Result<Vec<PodMetrics>, BackendError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let running = ListParams::default().fields("status.phase=Running");
         let list = pods.list(&running).await.map_err(failed("listing the pods"))?;
@@ -147,13 +147,13 @@ impl Desk for Cluster {
         Ok(found)
     }
 
-    async fn go_on(&mut self) -> Result<(), DeskError> {
+    async fn go_on(&mut self) -> Result<(), BackendError> {
         tokio::time::sleep(LOOK_AGAIN).await;
         Ok(())
     }
 }
 
-fn failed(what: &str) -> impl FnOnce(kube::Error) -> DeskError {
+fn failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
     let what = what.to_owned();
     move |error| {
         let cause = match &error {
@@ -165,14 +165,14 @@ fn failed(what: &str) -> impl FnOnce(kube::Error) -> DeskError {
             kube::Error::Api(status) => status.message.clone(),
             error => error.to_string(),
         };
-        DeskError::Failed { what, cause }
+        BackendError::Failed { what, cause }
     }
 }
 
-fn created(what: &str) -> impl FnOnce(kube::Error) -> DeskError {
+fn created(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
     let what = what.to_owned();
     move |error| match &error {
-        kube::Error::Api(status) if status.is_already_exists() => DeskError::Exists(what),
+        kube::Error::Api(status) if status.is_already_exists() => BackendError::Exists(what),
         _ => failed(&format!("creating {what}"))(error),
     }
 }

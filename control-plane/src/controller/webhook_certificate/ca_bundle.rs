@@ -15,7 +15,7 @@ use super::pair::{Root, Wanted};
 pub const ENTRIES: [&str; 2] = ["pods.hotcert.dev", "namespaces.hotcert.dev"];
 
 #[derive(Clone, Debug)]
-pub struct Trusting {
+pub struct WebhookConfiguration {
     resource_version: String,
     /// At least one.
     entries: Vec<Entry>,
@@ -28,7 +28,7 @@ struct Entry {
     url: Option<String>,
 }
 
-impl Trusting {
+impl WebhookConfiguration {
     /// `None` when there is no entry of ours.
     pub fn read(configuration: &MutatingWebhookConfiguration) -> Option<Self> {
         let entries: Vec<_> = configuration

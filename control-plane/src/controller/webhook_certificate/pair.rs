@@ -16,7 +16,7 @@ use super::plan::Validity;
 use crate::pki::authority::{
     Authority, AuthorityError, AuthorityRequest, LeafRequest, Usage, certificate_pem,
 };
-use crate::pki::preflight::{self, Judged};
+use crate::pki::preflight::{self, Validated};
 
 /// What API servers may ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Pair {
 
     /// Read with the eyes of a peer that trusts this root alone.
     pub fn judge(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Result<Self, PairError> {
-        let Judged { leaf, trust } = preflight::judge(certificate, key, root, true, now)
+        let Validated { leaf, trust } = preflight::judge(certificate, key, root, true, now)
             .map_err(|rejection| PairError::Unusable(rejection.to_string()))?;
         let subject = trust.iter().flat_map(|trust| &trust.roots).map(|root| root.subject.clone()).next();
         Ok(Self {

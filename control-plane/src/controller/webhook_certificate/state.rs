@@ -10,7 +10,7 @@ use kube::api::ObjectMeta;
 
 use super::pair::{Pair, PairError, Root, Wanted};
 use super::plan::{Seen, Step, Trust};
-use crate::controller::webhook_certificate::ca_bundle::Trusting;
+use crate::controller::webhook_certificate::ca_bundle::WebhookConfiguration;
 
 const TRUSTED_AT: &str = "hotcert.dev/next-trusted-at";
 const PROMOTED_AT: &str = "hotcert.dev/promoted-at";
@@ -142,7 +142,7 @@ impl State {
         self.roots.iter().map(|root| root.pem.as_str()).collect()
     }
 
-    pub fn seen(&self, wanted: &Wanted, trusting: Option<&Trusting>, now: SystemTime) -> Seen {
+    pub fn seen(&self, wanted: &Wanted, trusting: Option<&WebhookConfiguration>, now: SystemTime) -> Seen {
         let trust = trusting.map(|trusting| {
             let next = self.next.as_ref().map(|next| &next.root);
             match next {

@@ -46,7 +46,11 @@ impl World {
     }
 
     fn wanted(&self) -> Wanted {
-        Trusting::wanted(Trusting::read(&self.webhook).as_ref(), "hotcert-webhook", "hotcert-system")
+        WebhookConfiguration::wanted(
+            WebhookConfiguration::read(&self.webhook).as_ref(),
+            "hotcert-webhook",
+            "hotcert-system",
+        )
     }
 
     fn state(&self) -> State {
@@ -54,7 +58,7 @@ impl World {
     }
 
     fn seen(&self) -> Seen {
-        self.state().seen(&self.wanted(), Trusting::read(&self.webhook).as_ref(), self.now)
+        self.state().seen(&self.wanted(), WebhookConfiguration::read(&self.webhook).as_ref(), self.now)
     }
 
     fn phase(&self) -> &'static str {
@@ -64,7 +68,7 @@ impl World {
     /// Takes the one step that is due, as `Certificate::look` does.
     fn step(&mut self) -> Step {
         let (wanted, mut state) = (self.wanted(), self.state());
-        let trusting = Trusting::read(&self.webhook);
+        let trusting = WebhookConfiguration::read(&self.webhook);
         let step = plan(&self.seen(), self.now, TIMING);
         match step {
             Step::Wait(_) => {}
@@ -102,7 +106,7 @@ impl World {
     }
 
     fn trusted(&self) -> Vec<String> {
-        let roots = Trusting::read(&self.webhook).map(|trusting| trusting.roots(self.now));
+        let roots = WebhookConfiguration::read(&self.webhook).map(|trusting| trusting.roots(self.now));
         roots.into_iter().flatten().map(|root| root.subject).collect()
     }
 
@@ -293,11 +297,11 @@ fn entries_of_others_are_left_alone() {
     let mut world = World::new();
     world.webhook.webhooks.as_mut().unwrap()[1].name = "pods.example.com".into();
     world.webhook.metadata.resource_version = Some("17".into());
-    let patch = Trusting::read(&world.webhook).unwrap().patch("bundle");
+    let patch = WebhookConfiguration::read(&world.webhook).unwrap().patch("bundle");
     let entry = serde_json::json!({"name": ENTRIES[0], "clientConfig": {"caBundle": "YnVuZGxl"}});
     assert_eq!(patch, serde_json::json!({"metadata": {"resourceVersion": "17"}, "webhooks": [entry]}));
     world.webhook.webhooks.as_mut().unwrap().remove(0);
-    assert!(Trusting::read(&world.webhook).is_none());
+    assert!(WebhookConfiguration::read(&world.webhook).is_none());
 }
 
 #[test]

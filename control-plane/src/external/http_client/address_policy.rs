@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// Public addresses, and these networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reach {
+pub struct AddressPolicy {
     pub allowed: Vec<Network>,
 }
 
@@ -21,7 +21,7 @@ pub struct Network {
 #[error("{0:?} is no network such as 10.20.0.0/16 or fd00::/8")]
 pub struct NetworkError(String);
 
-impl Reach {
+impl AddressPolicy {
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         is_public(address) || self.allowed.iter().any(|network| network.has(address))
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_is_not_public_is_refused_in_every_way_to_write_it() {
-        let reach = Reach::default();
+        let reach = AddressPolicy::default();
         for public in
             ["1.1.1.1", "52.116.0.1", "2606:4700::1111", "100.128.0.1", "172.32.0.1", "64:ff9b::101:101"]
         {
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_network_that_was_allowed_is_and_no_more() {
-        let reach = Reach {
+        let reach = AddressPolicy {
             allowed: vec![
                 "10.20.0.0/16".parse().unwrap(),
                 "fd00::/8".parse().unwrap(),
@@ -163,7 +163,7 @@ mod tests {
         for closed in ["10.21.0.1", "fc00::1", "127.0.0.2"] {
             assert!(!reach.allows(closed.parse().unwrap()), "{closed}");
         }
-        let all = Reach { allowed: vec!["0.0.0.0/0".parse().unwrap()] };
+        let all = AddressPolicy { allowed: vec!["0.0.0.0/0".parse().unwrap()] };
         assert!(all.allows("169.254.169.254".parse().unwrap()) && !all.allows("::1".parse().unwrap()));
         for wrong in ["10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "", "::/129", "x/8"] {
             assert_eq!(wrong.parse::<Network>(), Err(NetworkError(wrong.into())));

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     MAX_ANSWER, ManagerError, Version, WITHIN, Wiped, accepted, parted, place, tidy, tidy_key, wiped,
 };
-use crate::external::http_client::{Answer, Call, Site};
+use crate::external::http_client::{Endpoint, HttpRequest, HttpResponse};
 use crate::notify::config::Headers;
 
 /// In the path of an address, what the certificate's id is put for.
@@ -24,7 +24,7 @@ pub struct Https {
 }
 
 pub struct Request {
-    pub site: Site,
+    pub endpoint: Endpoint,
     /// With [`ID`] in it.
     pub path: String,
     pub method: Method,
@@ -48,7 +48,8 @@ impl Https {
         let text = |pointer: &str| value.text(pointer);
         let needed = |pointer: &str| {
             let cause = format!("there is no text at {pointer}");
-            text(pointer).ok_or_else(|| ManagerError::Malformed { site: self.get.site.shown(), cause })
+            text(pointer)
+                .ok_or_else(|| ManagerError::Malformed { endpoint: self.get.endpoint.shown(), cause })
         };
         let Pointers { certificate, key, chain, roots } = &self.pointers;
         let key = Zeroizing::new(needed(key)?);
@@ -67,9 +68,10 @@ impl Https {
     async fn value(&self, id: &str) -> Result<Wiped, ManagerError> {
         let answer = self.get.send(id, Zeroizing::default()).await?;
         let value = serde_json::from_slice(&answer.body);
-        value
-            .map(Wiped)
-            .map_err(|error| ManagerError::Malformed { site: self.get.site.shown(), cause: place(&error) })
+        value.map(Wiped).map_err(|error| ManagerError::Malformed {
+            endpoint: self.get.endpoint.shown(),
+            cause: place(&error),
+        })
     }
 
     pub async fn bring(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
@@ -90,13 +92,13 @@ impl Https {
 }
 
 impl Request {
-    async fn send(&self, id: &str, body: Zeroizing<Vec<u8>>) -> Result<Answer, ManagerError> {
-        let mut call = Call::new(self.method.clone()).at(self.path.replace(ID, id));
+    async fn send(&self, id: &str, body: Zeroizing<Vec<u8>>) -> Result<HttpResponse, ManagerError> {
+        let mut call = HttpRequest::new(self.method.clone()).at(self.path.replace(ID, id));
         call = call.header("accept", "application/json")?.header("content-type", "application/json")?;
         for (name, value) in &self.headers {
             call = call.header(name, value)?;
         }
-        accepted(&self.site, self.site.send(call.body(body), WITHIN, MAX_ANSWER).await?)
+        accepted(&self.endpoint, self.endpoint.send(call.body(body), WITHIN, MAX_ANSWER).await?)
     }
 }
 
@@ -115,6 +117,6 @@ fn place_at(body: &mut Value, pointer: &str, text: &str) {
 
 impl fmt::Debug for Https {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Https").field("get", &self.get.site).finish_non_exhaustive()
+        f.debug_struct("Https").field("get", &self.get.endpoint).finish_non_exhaustive()
     }
 }

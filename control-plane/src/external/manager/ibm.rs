@@ -14,7 +14,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{MAX_ANSWER, ManagerError, Version, WITHIN, accepted, parted, place, tidy, tidy_key, wiped};
-use crate::external::http_client::{Answer, Call, Site};
+use crate::external::http_client::{Endpoint, HttpRequest, HttpResponse};
 
 /// Where tokens are had, unless the settings say otherwise.
 pub const IAM: &str = "https://iam.cloud.ibm.com/identity/token";
@@ -23,8 +23,8 @@ const MARGIN: Duration = Duration::from_secs(60);
 
 pub struct Ibm {
     /// Of the instance.
-    site: Site,
-    iam: Site,
+    endpoint: Endpoint,
+    iam: Endpoint,
     api_key: Zeroizing<String>,
     token: Mutex<Option<Token>>,
 }
@@ -52,13 +52,13 @@ struct IamAnswer {
 }
 
 impl Ibm {
-    pub fn new(site: Site, iam: Site, api_key: Zeroizing<String>) -> Self {
-        Self { site, iam, api_key, token: Mutex::default() }
+    pub fn new(endpoint: Endpoint, iam: Endpoint, api_key: Zeroizing<String>) -> Self {
+        Self { endpoint, iam, api_key, token: Mutex::default() }
     }
 
     pub async fn fetch(&self, id: &str) -> Result<Version, ManagerError> {
         let mut secret = self.secret(id).await?;
-        let malformed = |cause: String| ManagerError::Malformed { site: self.site.shown(), cause };
+        let malformed = |cause: String| ManagerError::Malformed { endpoint: self.endpoint.shown(), cause };
         let key = Zeroizing::new(secret.private_key.take().unwrap_or_default());
         let missing = |what: &str| malformed(format!("the secret {id} has no {what}: is it a certificate?"));
         let leaf = secret.certificate.take().ok_or_else(|| missing("certificate"))?;
@@ -86,8 +86,10 @@ impl Ibm {
 
     async fn secret(&self, id: &str) -> Result<IbmSecret, ManagerError> {
         let answer = self.call(Method::GET, format!("/api/v2/secrets/{id}"), Zeroizing::default()).await?;
-        serde_json::from_slice(&answer.body)
-            .map_err(|error| ManagerError::Malformed { site: self.site.shown(), cause: place(&error) })
+        serde_json::from_slice(&answer.body).map_err(|error| ManagerError::Malformed {
+            endpoint: self.endpoint.shown(),
+            cause: place(&error),
+        })
     }
 
     pub async fn bring(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
@@ -105,19 +107,19 @@ impl Ibm {
         method: Method,
         path: String,
         body: Zeroizing<Vec<u8>>,
-    ) -> Result<Answer, ManagerError> {
+    ) -> Result<HttpResponse, ManagerError> {
         let (token, is_kept) = self.token().await?;
         let answer = self.call_with(&token, method.clone(), &path, body.clone()).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
-            return accepted(&self.site, answer);
+            return accepted(&self.endpoint, answer);
         }
         // One that was kept may have been taken back.
         *self.lock() = None;
         if !is_kept {
-            return accepted(&self.site, answer);
+            return accepted(&self.endpoint, answer);
         }
         let (token, _) = self.token().await?;
-        accepted(&self.site, self.call_with(&token, method, &path, body).await?)
+        accepted(&self.endpoint, self.call_with(&token, method, &path, body).await?)
     }
 
     async fn call_with(
@@ -126,11 +128,11 @@ impl Ibm {
         method: Method,
         path: &str,
         body: Zeroizing<Vec<u8>>,
-    ) -> Result<Answer, ManagerError> {
-        let call = Call::new(method).at(path).header("accept", "application/json")?;
+    ) -> Result<HttpResponse, ManagerError> {
+        let call = HttpRequest::new(method).at(path).header("accept", "application/json")?;
         let call = call.header("content-type", "application/json")?;
         let call = call.header("authorization", &Zeroizing::new(format!("Bearer {token}")))?;
-        Ok(self.site.send(call.body(body), WITHIN, MAX_ANSWER).await?)
+        Ok(self.endpoint.send(call.body(body), WITHIN, MAX_ANSWER).await?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Token>> {
@@ -152,11 +154,12 @@ impl Ibm {
     }
 
     async fn new_token(&self) -> Result<IamAnswer, ManagerError> {
-        let call = Call::new(Method::POST).header("content-type", "application/x-www-form-urlencoded")?;
+        let call =
+            HttpRequest::new(Method::POST).header("content-type", "application/x-www-form-urlencoded")?;
         let call = call.header("accept", "application/json")?.body(token_request(&self.api_key));
         let answer = accepted(&self.iam, self.iam.send(call, WITHIN, MAX_ANSWER).await?)?;
         serde_json::from_slice(&answer.body)
-            .map_err(|error| ManagerError::Malformed { site: self.iam.shown(), cause: place(&error) })
+            .map_err(|error| ManagerError::Malformed { endpoint: self.iam.shown(), cause: place(&error) })
     }
 }
 
@@ -178,6 +181,6 @@ fn is_root(pem: &str) -> bool {
 
 impl fmt::Debug for Ibm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ibm").field("site", &self.site).finish_non_exhaustive()
+        f.debug_struct("Ibm").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::external::http_client::Reach;
+use crate::external::http_client::AddressPolicy;
 use crate::external::manager::https::Pointers;
 use crate::pki::authority::{Authority, AuthorityRequest, LeafRequest};
 
@@ -67,8 +67,8 @@ impl There {
     }
 }
 
-fn site(url: &str) -> Site {
-    Site::new(url, Reach { allowed: vec!["127.0.0.0/8".parse().unwrap()] }, None).unwrap()
+fn endpoint(url: &str) -> Endpoint {
+    Endpoint::new(url, AddressPolicy { allowed: vec!["127.0.0.0/8".parse().unwrap()] }, None).unwrap()
 }
 
 fn manager(kind: Kind) -> Manager {
@@ -102,7 +102,7 @@ async fn ibm(there: &There) -> Manager {
     let url = there.start().await;
     there.answers("POST /identity/token", 200, json!({"access_token": "t0k", "expires_in": 3600}));
     let key = Zeroizing::new("k3y&x".to_owned());
-    manager(Kind::Ibm(Ibm::new(site(&url), site(&format!("{url}/identity/token")), key)))
+    manager(Kind::Ibm(Ibm::new(endpoint(&url), endpoint(&format!("{url}/identity/token")), key)))
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn another_manager_is_read_and_written_by_pointers() {
     let url = there.start().await;
     let headers = vec![("authorization".to_owned(), Zeroizing::new("secret".to_owned()))];
     let request = |method, path: &str| https::Request {
-        site: site(&url),
+        endpoint: endpoint(&url),
         path: path.into(),
         method,
         headers: headers.clone(),

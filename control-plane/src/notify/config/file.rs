@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 
 use super::{Files, Headers, Notifications, Subscription};
 use crate::api::events::{Kind, Pattern, Severity, Telling, Topic};
-use crate::external::http_client::{Network, Reach, Site};
-use crate::notify::receiver::{Credential, Form, Keys, Sender, What};
+use crate::external::http_client::{AddressPolicy, Endpoint, Network};
+use crate::notify::receiver::{Credential, EventSource, Keys, Provider, What};
 use crate::notify::signature::{Signer, Verifier};
 
 const SOURCE: &str = "urn:hotcert";
@@ -113,12 +113,12 @@ struct HeaderFile {
     file: String,
 }
 
-pub struct Judge<'f> {
+pub struct Validator<'f> {
     files: &'f mut Files,
     pub wrong: Vec<String>,
 }
 
-impl<'f> Judge<'f> {
+impl<'f> Validator<'f> {
     pub fn new(files: &'f mut Files) -> Self {
         Self { files, wrong: Vec::new() }
     }
@@ -215,12 +215,12 @@ impl<'f> Judge<'f> {
         let signer = Signer::parse(keys.iter().map(|key| key.as_slice()));
         let signer = signer.map_err(|error| self.add(&format!("{at}.keys"), error)).ok()?;
         let headers = self.headers(&format!("{at}.headers"), &file.headers);
-        let site = self.site(at, &url, file.ca.as_deref(), &file.allow_networks)?;
+        let endpoint = self.endpoint(at, &url, file.ca.as_deref(), &file.allow_networks)?;
         let digest = format!("{file:?} {:?}", &self.files.read[begin..]);
-        Some(Subscription { site, signer, headers, digest: sha256_hex(digest.as_bytes()) })
+        Some(Subscription { endpoint, signer, headers, digest: sha256_hex(digest.as_bytes()) })
     }
 
-    fn senders(&mut self, files: &[SenderFile]) -> BTreeMap<String, Sender> {
+    fn senders(&mut self, files: &[SenderFile]) -> BTreeMap<String, EventSource> {
         let mut senders = BTreeMap::new();
         let mut names = BTreeSet::new();
         for (at, file) in self.each("senders", files) {
@@ -241,14 +241,15 @@ impl<'f> Judge<'f> {
             }
             if let Some(form) = self.form(&at, file) {
                 let (instance, certificates) = (file.instance.clone(), file.certificates.clone());
-                senders.insert(file.name.clone(), Sender { form, instance, events, names, certificates });
+                senders
+                    .insert(file.name.clone(), EventSource { form, instance, events, names, certificates });
             }
         }
         senders
     }
 
     /// How a sender is known. What its form has no use for is a mistake.
-    fn form(&mut self, at: &str, file: &SenderFile) -> Option<Form> {
+    fn form(&mut self, at: &str, file: &SenderFile) -> Option<Provider> {
         let is_signed = file.form != FormName::IbmSecretsManager;
         if is_signed && (file.header.is_some() || !file.clients.is_empty()) {
             self.add(at, "this form is signed: header and clients are for ibm-secrets-manager");
@@ -270,15 +271,15 @@ impl<'f> Judge<'f> {
             }
             FormName::Standard => {
                 let verifier = Verifier::parse(pems).map_err(|error| wrong(self, error.to_string()));
-                verifier.ok().map(Form::Standard)
+                verifier.ok().map(Provider::Standard)
             }
             FormName::IbmCertificateManager => match (&file.key_url, keys.is_empty()) {
                 (None, false) => {
-                    Keys::of(pems).map_err(|error| wrong(self, error)).ok().map(Form::CertificateManager)
+                    Keys::of(pems).map_err(|error| wrong(self, error)).ok().map(Provider::CertificateManager)
                 }
                 (Some(url), true) => {
-                    let site = self.site(at, url, file.ca.as_deref(), &file.allow_networks)?;
-                    Some(Form::CertificateManager(Keys::at(site)))
+                    let endpoint = self.endpoint(at, url, file.ca.as_deref(), &file.allow_networks)?;
+                    Some(Provider::CertificateManager(Keys::at(endpoint)))
                 }
                 _ => {
                     wrong(self, "give either keys, files with its public key in PEM, or keyUrl".into());
@@ -294,11 +295,11 @@ impl<'f> Judge<'f> {
                         self.add(&format!("{at}.header"), said);
                     }
                     let (name, sha256) = (header.name.to_ascii_lowercase(), sha256_hex(value.as_bytes()));
-                    Some(Form::SecretsManager(Credential::Header { name, sha256 }))
+                    Some(Provider::SecretsManager(Credential::Header { name, sha256 }))
                 }
                 (None, false) if keys.is_empty() => {
                     let clients = self.words(&format!("{at}.clients"), &file.clients);
-                    Some(Form::SecretsManager(Credential::Client(clients)))
+                    Some(Provider::SecretsManager(Credential::Client(clients)))
                 }
                 _ => {
                     self.add(at, "nobody signs this form: give either header, a secret, or clients (mTLS), and no keys");
@@ -308,14 +309,15 @@ impl<'f> Judge<'f> {
         }
     }
 
-    fn site(&mut self, at: &str, url: &str, ca: Option<&str>, networks: &[String]) -> Option<Site> {
-        let reach = Reach { allowed: self.words::<Network, _>(&format!("{at}.allowNetworks"), networks) };
+    fn endpoint(&mut self, at: &str, url: &str, ca: Option<&str>, networks: &[String]) -> Option<Endpoint> {
+        let reach =
+            AddressPolicy { allowed: self.words::<Network, _>(&format!("{at}.allowNetworks"), networks) };
         let roots = match ca {
             Some(name) => Some(self.bytes(&format!("{at}.ca"), name)?),
             None => None,
         };
-        let site = Site::new(url.trim(), reach, roots.as_ref().map(|roots| roots.as_slice()));
-        site.map_err(|error| self.add(at, error)).ok()
+        let endpoint = Endpoint::new(url.trim(), reach, roots.as_ref().map(|roots| roots.as_slice()));
+        endpoint.map_err(|error| self.add(at, error)).ok()
     }
 
     fn headers(&mut self, at: &str, files: &BTreeMap<String, String>) -> Headers {

@@ -82,7 +82,7 @@ fn everything_wrong_is_said_at_once_with_its_place() {
 source: ""
 thresholds: [soon]
 topics:
-  - name: On Call
+  - name: On HttpRequest
     events: [loud]
     names: [""]
     severity: huge

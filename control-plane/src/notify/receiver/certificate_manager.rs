@@ -13,7 +13,7 @@ use super::keys::Keys;
 use super::{Message, Refusal};
 use crate::api::date;
 use crate::notify::receiver::incoming_event::{Remote, Said, What, shown};
-use crate::planner::renewal_hint::Notice;
+use crate::planner::renewal_hint::RenewalHint;
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -105,7 +105,7 @@ impl Certificate {
     fn remote(self) -> Result<Remote, Refusal> {
         let until = self.expires_on.as_ref().map(moment).transpose()?;
         let names = self.cert_crn.into_iter().chain(self.name).collect();
-        Ok(Remote { names, notice: Notice::new(until, None) })
+        Ok(Remote { names, notice: RenewalHint::new(until, None) })
     }
 }
 

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Sender;
+use super::EventSource;
 use crate::external::manager::Manager;
-use crate::planner::observed::{Certificate, Held, ObjectName, Observed};
-use crate::planner::renewal_hint::Notice;
+use crate::planner::observed::{Certificate, KeyringState, ObjectName, Observed};
+use crate::planner::renewal_hint::RenewalHint;
 use crate::store;
 
 /// A message that was proved.
@@ -40,7 +40,7 @@ pub enum What {
 pub struct Remote {
     /// Its id there and its names, the surest first.
     pub names: Vec<String>,
-    pub notice: Notice,
+    pub notice: RenewalHint,
 }
 
 /// One of our objects.
@@ -83,7 +83,7 @@ impl FromStr for What {
     }
 }
 
-impl Sender {
+impl EventSource {
     /// Which of ours are meant: those that a manager knows by that id, and may; and the one that [`Self::subject`]
     /// finds.
     pub(super) fn subjects(
@@ -132,10 +132,10 @@ impl Sender {
 }
 
 impl Subject {
-    pub(super) fn about(&self) -> store::About {
+    pub(super) fn about(&self) -> store::ObjectRef {
         match self {
-            Self::Certificate(name) => store::About::Certificate(name.clone()),
-            Self::Authority(name) => store::About::Authority(name.clone()),
+            Self::Certificate(name) => store::ObjectRef::Certificate(name.clone()),
+            Self::Authority(name) => store::ObjectRef::Authority(name.clone()),
         }
     }
 
@@ -174,7 +174,9 @@ impl Subject {
                 remote.notice.obsolete(&version.leaf, version.created_at, asked, now)
             }
             Self::Authority(name) => {
-                let Held::Ring(ring) = &observed.authorities.get(name)?.keyring else { return None };
+                let KeyringState::KeyringView(ring) = &observed.authorities.get(name)?.keyring else {
+                    return None;
+                };
                 let id = ring.state.signing();
                 let leaf = ring.roots.get(id)?.leaf(id);
                 remote.notice.obsolete(&leaf, leaf.not_before, ring.state.has_rolled_over(), now)

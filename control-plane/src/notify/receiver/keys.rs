@@ -9,7 +9,7 @@ use hyper::Method;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 
-use crate::external::http_client::{Call, Site};
+use crate::external::http_client::{Endpoint, HttpRequest};
 
 /// Less than a sender waits for its answer.
 const WITHIN: Duration = Duration::from_millis(800);
@@ -20,7 +20,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 pub struct Keys {
     /// Where they are fetched.
-    site: Option<Site>,
+    endpoint: Option<Endpoint>,
     known: Arc<Mutex<Known>>,
 }
 
@@ -41,11 +41,11 @@ impl Keys {
     /// Of files, each with a PEM.
     pub fn of<'a>(pems: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, String> {
         let keys = pems.into_iter().map(key).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { site: None, known: Known::of(keys.into()) })
+        Ok(Self { endpoint: None, known: Known::of(keys.into()) })
     }
 
-    pub fn at(site: Site) -> Self {
-        Self { site: Some(site), known: Known::of(Arc::from([])) }
+    pub fn at(endpoint: Endpoint) -> Self {
+        Self { endpoint: Some(endpoint), known: Known::of(Arc::from([])) }
     }
 
     /// Those that are known, fetched if there are none yet.
@@ -59,7 +59,7 @@ impl Keys {
 
     /// Fetched anew; `None` if they were a moment ago, or are in a file.
     pub async fn renewed(&self) -> Result<Option<Arc<[DecodingKey]>>, String> {
-        let Some(site) = &self.site else { return Ok(None) };
+        let Some(endpoint) = &self.endpoint else { return Ok(None) };
         {
             let mut known = self.lock();
             let now = Instant::now();
@@ -73,9 +73,9 @@ impl Keys {
             known.again = Some(now + AFTER_FAILURE);
         }
         // Brought to its end also when the one who asked goes away.
-        let (site, known) = (site.clone(), Arc::clone(&self.known));
+        let (endpoint, known) = (endpoint.clone(), Arc::clone(&self.known));
         let fetching = tokio::spawn(async move {
-            let keys = fetch(&site).await?;
+            let keys = fetch(&endpoint).await?;
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             (known.keys, known.again) = (Arc::clone(&keys), Some(Instant::now() + AGAIN));
             Ok(Some(keys))
@@ -88,11 +88,11 @@ impl Keys {
     }
 }
 
-async fn fetch(site: &Site) -> Result<Arc<[DecodingKey]>, String> {
-    let answer = site.send(Call::new(Method::GET), WITHIN, MAX_ANSWER).await;
+async fn fetch(endpoint: &Endpoint) -> Result<Arc<[DecodingKey]>, String> {
+    let answer = endpoint.send(HttpRequest::new(Method::GET), WITHIN, MAX_ANSWER).await;
     let answer = answer.map_err(|error| error.to_string())?;
     if !answer.status.is_success() {
-        return Err(format!("{} answers {}", site.shown(), answer.status));
+        return Err(format!("{} answers {}", endpoint.shown(), answer.status));
     }
     // A PEM by itself, or in JSON.
     let served = serde_json::from_slice::<Served>(&answer.body);
@@ -112,6 +112,6 @@ fn key(pem: &[u8]) -> Result<DecodingKey, String> {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("site", &self.site).finish_non_exhaustive()
+        f.debug_struct("Keys").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::certificate_manager::moment;
 use super::{Message, Refusal};
 use crate::notify::receiver::incoming_event::{Remote, Said, What, shown};
-use crate::planner::renewal_hint::Notice;
+use crate::planner::renewal_hint::RenewalHint;
 
 const TYPE: &str = "com.ibm.cloud.secrets-manager.";
 /// As many as the sender puts into one.
@@ -68,6 +68,6 @@ impl Secret {
         let until =
             self.secret_expiration.as_ref().filter(|value| !value.is_null()).map(moment).transpose()?;
         let names = self.secret_id.into_iter().chain(self.secret_name).collect();
-        Ok(Remote { names, notice: Notice::new(until, self.serial_number.as_deref()) })
+        Ok(Remote { names, notice: RenewalHint::new(until, self.serial_number.as_deref()) })
     }
 }

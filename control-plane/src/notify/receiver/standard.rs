@@ -11,7 +11,7 @@ use crate::api::date;
 use crate::api::events::Kind;
 use crate::notify::receiver::incoming_event::{Remote, Said, What, shown};
 use crate::notify::signature::Verifier;
-use crate::planner::renewal_hint::Notice;
+use crate::planner::renewal_hint::RenewalHint;
 
 #[derive(Deserialize)]
 struct Event {
@@ -53,7 +53,7 @@ pub fn read(verifier: &Verifier, message: &Message<'_>, now: SystemTime) -> Resu
         }
         None => None,
     };
-    let notice = Notice::new(until, event.data.serial.as_deref());
+    let notice = RenewalHint::new(until, event.data.serial.as_deref());
     let about =
         event.subject.into_iter().map(|subject| Remote { names: vec![subject], notice: notice.clone() });
     Ok((event.source, Said { id: event.id, what, about: about.collect() }))

@@ -15,11 +15,11 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::api::events::Pattern;
 use crate::api::resource::{CertificateAuthoritySpec, ManagerRef, ServiceCertificateSpec};
-use crate::external::http_client::{Reach, Site};
+use crate::external::http_client::{AddressPolicy, Endpoint};
 use crate::external::manager::ibm::Ibm;
 use crate::external::manager::{Kind, Manager};
 use crate::notify::signature::{Signer, Verifier};
-use crate::planner::observed::{Held, ObjectName};
+use crate::planner::observed::{KeyringState, ObjectName};
 use crate::probe::{PROBER, Prober};
 use crate::runtime::reconcile::{Counts as IssuingCounts, Reconciler};
 use crate::store::Editor as _;
@@ -40,8 +40,8 @@ struct Scene {
     counts: Counts,
 }
 
-fn sender(form: Form, instance: &str) -> Sender {
-    Sender {
+fn sender(form: Provider, instance: &str) -> EventSource {
+    EventSource {
         form,
         instance: instance.into(),
         events: What::all(),
@@ -65,13 +65,13 @@ impl Scene {
         let header = Credential::Header { name: "x-token".into(), sha256: sha256_hex(TOKEN.as_bytes()) };
         let clients = Credential::Client(vec!["spiffe://ibm/sender".parse().unwrap()]);
         let senders = [
-            ("standard", sender(Form::Standard(Verifier::parse([SECRET]).unwrap()), "urn:hotcert:other")),
-            ("ibm", sender(Form::CertificateManager(Keys::of([pem.as_bytes()]).unwrap()), INSTANCE)),
-            ("secrets", sender(Form::SecretsManager(header), INSTANCE)),
-            ("mtls", sender(Form::SecretsManager(clients), INSTANCE)),
+            ("standard", sender(Provider::Standard(Verifier::parse([SECRET]).unwrap()), "urn:hotcert:other")),
+            ("ibm", sender(Provider::CertificateManager(Keys::of([pem.as_bytes()]).unwrap()), INSTANCE)),
+            ("secrets", sender(Provider::SecretsManager(header), INSTANCE)),
+            ("mtls", sender(Provider::SecretsManager(clients), INSTANCE)),
         ];
         let senders = senders.into_iter().map(|(name, sender)| (name.to_owned(), sender)).collect();
-        let ibm = Site::new("https://ibm.example", Reach::default(), None).unwrap();
+        let ibm = Endpoint::new("https://ibm.example", AddressPolicy::default(), None).unwrap();
         let kind = Kind::Ibm(Ibm::new(ibm.clone(), ibm, Zeroizing::default()));
         let ids = ["3f2a", "77b1"].map(|id| id.parse().unwrap()).to_vec();
         let allow = BTreeMap::from([("*".to_owned(), ids)]);
@@ -400,7 +400,9 @@ async fn a_root_that_expires_is_rolled_over() {
     let scene = Scene::new().await;
     let root = {
         let observed = scene.store.observe().await.unwrap();
-        let Held::Ring(ring) = &observed.authorities["root-prod-shop"].keyring else { panic!("no ring") };
+        let KeyringState::KeyringView(ring) = &observed.authorities["root-prod-shop"].keyring else {
+            panic!("no ring")
+        };
         ring.roots[ring.state.signing()].not_after
     };
     let now = SystemTime::now();
@@ -410,7 +412,9 @@ async fn a_root_that_expires_is_rolled_over() {
     assert_eq!(accepted.requested, ["root-prod-shop"]);
     scene.settle().await;
     let observed = scene.store.observe().await.unwrap();
-    let Held::Ring(ring) = &observed.authorities["root-prod-shop"].keyring else { panic!("no ring") };
+    let KeyringState::KeyringView(ring) = &observed.authorities["root-prod-shop"].keyring else {
+        panic!("no ring")
+    };
     assert!(ring.state.past.len() == 1 && ring.state.past[0].rollover.why.starts_with("noticed"));
     assert_eq!(scene.versions().await, 2, "its leaves are under the new root");
 }
@@ -419,8 +423,8 @@ async fn a_root_that_expires_is_rolled_over() {
 async fn what_a_sender_is_not_listened_to_for_changes_nothing() {
     let scene = Scene::new().await;
     let end = scene.end().await;
-    let narrow = |change: &dyn Fn(&mut Sender)| {
-        let mut sender = sender(Form::Standard(Verifier::parse([SECRET]).unwrap()), "urn:hotcert:other");
+    let narrow = |change: &dyn Fn(&mut EventSource)| {
+        let mut sender = sender(Provider::Standard(Verifier::parse([SECRET]).unwrap()), "urn:hotcert:other");
         change(&mut sender);
         let senders = BTreeMap::from([("standard".to_owned(), sender)]);
         scene._settings.send_replace(Arc::new(Notifications { senders, ..Notifications::default() }));

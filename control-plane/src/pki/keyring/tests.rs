@@ -95,7 +95,7 @@ fn a_root_that_was_removed_does_not_come_back_when_its_successor_is_removed_too(
 fn a_state_is_read_as_it_was_written() {
     let mut state = rolling(Phase::Reissuing);
     state.answer("rollover", "1", "begun", NOW);
-    state.exempt([Exemption { pod: "shop/x".into(), uid: "u".into(), reason: "gone".into(), at: NOW }]);
+    state.exempt([Override { pod: "shop/x".into(), uid: "u".into(), reason: "gone".into(), at: NOW }]);
     let text = serde_json::to_string(&state).unwrap();
     assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
 }

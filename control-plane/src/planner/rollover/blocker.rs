@@ -10,7 +10,7 @@ use crate::planner::observed::{Certificate, ObjectName, Observed, Pod, Published
 
 /// Somebody who holds a step, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hold {
+pub struct Blocker {
     /// Pod or certificate, NAMESPACE/NAME.
     pub who: String,
     /// Of a pod; empty otherwise.
@@ -58,7 +58,7 @@ impl Member<'_> {
 
 /// Once the old root has expired nobody is let in under it anywhere: there is no trust left to lose, and
 /// nobody who could prove anything before there are leaves under the new one.
-pub(super) fn without_the_expired(holds: &mut Vec<Hold>, phase: Phase) {
+pub(super) fn without_the_expired(holds: &mut Vec<Blocker>, phase: Phase) {
     if phase == Phase::Distributing {
         holds.clear();
     }
@@ -76,7 +76,7 @@ pub(super) struct Step<'a> {
 
 impl Step<'_> {
     /// Everybody who holds it. Pods that may have something new to show are asked again.
-    pub fn holds(&self, members: &[Member<'_>], plan: &mut Plan) -> Vec<Hold> {
+    pub fn holds(&self, members: &[Member<'_>], plan: &mut Plan) -> Vec<Blocker> {
         let mut holds = Vec::new();
         let mut by_secret: BTreeMap<(&str, &str), &Member<'_>> = BTreeMap::new();
         for member in members {
@@ -108,7 +108,7 @@ impl Step<'_> {
                     let why = look.and_then(|look| look.problem.clone());
                     let why = why.unwrap_or_else(|| "its pods have not been listed since".into());
                     let who = format!("{NAMESPACE}{namespace}");
-                    holds.push(Hold { who, uid: String::new(), why, trust: true });
+                    holds.push(Blocker { who, uid: String::new(), why, trust: true });
                 }
             }
             for pod in self.observed.pods_of(namespace) {
@@ -138,10 +138,10 @@ impl Step<'_> {
         left.map(|(name, _)| name.clone()).collect()
     }
 
-    fn left(&self, namespace: &str, pod: &Pod, secret: &str) -> Option<Hold> {
+    fn left(&self, namespace: &str, pod: &Pod, secret: &str) -> Option<Blocker> {
         let why = format!("it mounts {secret}, which no certificate publishes any more");
         let who = format!("{namespace}/{}", pod.name);
-        (!self.rollover.is_exempt(&pod.uid)).then(|| Hold { who, uid: pod.uid.clone(), why, trust: true })
+        (!self.rollover.is_exempt(&pod.uid)).then(|| Blocker { who, uid: pod.uid.clone(), why, trust: true })
     }
 
     /// While one pod still showed its old leaf it may have opened connections to others, which they had
@@ -150,7 +150,7 @@ impl Step<'_> {
         &self,
         by_secret: &BTreeMap<(&str, &str), &Member<'_>>,
         plan: &mut Plan,
-    ) -> Vec<Hold> {
+    ) -> Vec<Blocker> {
         let Rollover { to, since, .. } = self.rollover;
         if since.checked_add(self.drain).is_some_and(|deadline| self.now >= deadline) {
             return Vec::new();
@@ -177,7 +177,7 @@ impl Step<'_> {
                     authority: Some(self.authority.to_owned()),
                     roots: vec![to.clone()],
                 });
-                Hold {
+                Blocker {
                     who: format!("{namespace}/{}", pod.name),
                     uid: pod.uid.clone(),
                     why: "its connections are counted again, now that no pod opens one under the old root"
@@ -189,10 +189,10 @@ impl Step<'_> {
     }
 
     /// What is published, before what is served. A certificate that was never published holds nobody.
-    fn certificate(&self, member: &Member<'_>) -> Option<Hold> {
+    fn certificate(&self, member: &Member<'_>) -> Option<Blocker> {
         let Rollover { to, phase, .. } = self.rollover;
         let hold = |why: String, trust: bool| {
-            Some(Hold { who: member.name.to_string(), uid: String::new(), why, trust })
+            Some(Blocker { who: member.name.to_string(), uid: String::new(), why, trust })
         };
         let publication = match &member.certificate.published {
             Published::Ours(publication) => publication,
@@ -225,13 +225,13 @@ impl Step<'_> {
         hold(why.into(), trust)
     }
 
-    fn pod(&self, namespace: &str, pod: &Pod, member: &Member<'_>, plan: &mut Plan) -> Option<Hold> {
+    fn pod(&self, namespace: &str, pod: &Pod, member: &Member<'_>, plan: &mut Plan) -> Option<Blocker> {
         let Rollover { to, from, phase, began, .. } = self.rollover;
         if self.rollover.is_exempt(&pod.uid) {
             return None;
         }
         let hold = |why: String, trust: bool| {
-            Some(Hold { who: format!("{namespace}/{}", pod.name), uid: pod.uid.clone(), why, trust })
+            Some(Blocker { who: format!("{namespace}/{}", pod.name), uid: pod.uid.clone(), why, trust })
         };
         let Some(agent) = pod.agent.as_ref().filter(|_| pod.serves(member.secret)) else {
             return hold(

@@ -2,7 +2,7 @@
 
 use super::scene::{NEW, OLD, Scene, name};
 use super::*;
-use crate::planner::observed::{Held, Published};
+use crate::planner::observed::{KeyringState, Published};
 
 /// What follows from the settled scene after this was changed in it.
 #[track_caller]
@@ -216,7 +216,7 @@ fn what_may_not_be_touched_is_left_alone_and_said() {
         (|scene| scene.certificate().deleting = true, "True", "Deleting"),
         (|scene| scene.observed.authorities.clear(), "True", "NoAuthority"),
         (|scene| scene.authority().spec.namespaces = vec!["bank".into()], "True", "InvalidSpec"),
-        (|scene| scene.authority().keyring = Held::Unreadable("torn".into()), "True", "NoRoot"),
+        (|scene| scene.authority().keyring = KeyringState::Unreadable("torn".into()), "True", "NoRoot"),
     ];
     for (change, status, reason) in rows {
         ready(&follows(change, &[]), status, reason);

@@ -32,22 +32,22 @@ impl Scene {
         scene
     }
 
-    /// What was found for the errand that the plan wants, as if it was done now.
+    /// What was found for the task that the plan wants, as if it was done now.
     fn find(&mut self, number: u64) {
-        let Task::Fetch { occasion } = self.errand().task else { panic!("nothing is to be fetched") };
+        let SyncAction::Fetch { occasion } = self.task().task else { panic!("nothing is to be fetched") };
         let roots = BTreeSet::from([root_id(OLD)]);
         let found = Fetched { from: manager(), occasion, fingerprint: fingerprint(number), roots };
         Arc::make_mut(&mut self.observed.outside.fetched).insert(name(), found);
     }
 
     /// The one that is wanted.
-    fn errand(&self) -> Errand {
-        let [errand] = <[_; 1]>::try_from(self.errands()).unwrap();
-        errand
+    fn task(&self) -> SyncTask {
+        let [task] = <[_; 1]>::try_from(self.sync_tasks()).unwrap();
+        task
     }
 
-    fn errands(&self) -> Vec<Errand> {
-        plan(&self.observed, self.now).errands
+    fn sync_tasks(&self) -> Vec<SyncTask> {
+        plan(&self.observed, self.now).sync_tasks
     }
 
     fn failing(&self, key: Key) -> Self {
@@ -62,15 +62,15 @@ fn what_the_manager_has_is_looked_at_once_an_hour_and_kept_once() {
     let mut scene = Scene::fetched();
     assert_eq!(scene.does(), [""; 0]);
     scene.find(1);
-    assert_eq!((scene.does(), scene.errands()), (vec![], vec![]), "it is known");
+    assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]), "it is known");
     let wake = plan(&scene.observed, scene.now).wake_at.unwrap();
     assert!(wake > scene.now && wake <= scene.now + HOUR, "{wake:?}");
     scene.now = wake;
-    assert_eq!(scene.errands().len(), 1, "it is time to look again");
+    assert_eq!(scene.sync_tasks().len(), 1, "it is time to look again");
     scene.find(2);
     assert_eq!(scene.does(), ["keep 2"]);
     // However often it is planned, it is the same one.
-    assert_eq!((scene.does(), scene.errands()), (vec!["keep 2".to_owned()], vec![]));
+    assert_eq!((scene.does(), scene.sync_tasks()), (vec!["keep 2".to_owned()], vec![]));
 }
 
 #[test]
@@ -79,10 +79,10 @@ fn a_request_has_it_looked_at_and_is_answered_whatever_is_found() {
         let mut scene = Scene::fetched();
         scene.find(1);
         scene.ask(verb, "");
-        let errand = scene.errand();
-        assert_eq!(errand.task, Task::Fetch { occasion: Occasion::Asked("r1".into()) });
+        let task = scene.task();
+        assert_eq!(task.task, SyncAction::Fetch { occasion: Trigger::Asked("r1".into()) });
         scene.find(1);
-        assert_eq!((scene.does(), scene.errands()), (vec![], vec![]));
+        assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]));
         let answered = scene.status().answered.unwrap();
         assert_eq!([answered.rotate, answered.notice].into_iter().flatten().collect::<Vec<_>>(), ["r1"]);
 
@@ -99,7 +99,7 @@ fn what_was_fetched_before_a_request_is_no_answer_to_it() {
     scene.find(2);
     scene.ask("notice", "");
     assert_eq!(scene.does(), ["keep 2"], "it is new all the same");
-    assert_eq!(scene.errand().task, Task::Fetch { occasion: Occasion::Asked("r1".into()) });
+    assert_eq!(scene.task().task, SyncAction::Fetch { occasion: Trigger::Asked("r1".into()) });
 }
 
 #[test]
@@ -182,17 +182,17 @@ fn a_version_that_the_roots_of_today_do_not_verify_is_not_gone_back_to() {
 #[test]
 fn a_manager_that_fails_is_said_and_leaves_what_is_published() {
     let scene = Scene::fetched();
-    let failing = scene.failing(scene.errand().key());
+    let failing = scene.failing(scene.task().key());
     assert_eq!(failing.does(), [""; 0]);
     let (status, reason, message) = failing.condition("Ready").unwrap();
     assert_eq!((status.as_str(), reason.as_str(), message.as_str()), ("True", "NotFetched", "it is down"));
-    // The next hour is the same errand: how it fares is not forgotten.
+    // The next hour is the same task: how it fares is not forgotten.
     let later = Scene { observed: failing.observed, now: failing.now + HOUR };
     assert_eq!(later.condition("Failing").unwrap().1, "NotFetched");
 
     let mut unknown = Scene::fetched();
     unknown.observed.outside.managers = Some(Arc::default());
-    assert_eq!((unknown.condition("Ready").unwrap().1, unknown.errands()), ("NoManager".into(), vec![]));
+    assert_eq!((unknown.condition("Ready").unwrap().1, unknown.sync_tasks()), ("NoManager".into(), vec![]));
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn who_knows_no_managers_leaves_them_to_the_controller() {
     for scene in [Scene::fetched(), Scene::brought()] {
         let mut scene = scene;
         scene.observed.outside.managers = None;
-        assert_eq!((scene.does(), scene.errands()), (vec![], vec![]));
+        assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]));
         assert!(scene.condition("Failing").is_none());
     }
     let mut new = Scene::fetched();
@@ -226,23 +226,23 @@ fn what_is_decided_elsewhere_is_not_asked_for() {
 #[test]
 fn what_is_published_is_owed_to_the_manager_until_it_is_there() {
     let mut scene = Scene::brought();
-    let errand = scene.errand();
-    assert_eq!(errand.task, Task::Bring { version: 1, sha256: sha256(1) });
-    assert_eq!(scene.failing(errand.key()).condition("Failing").unwrap().1, "NotImported");
-    scene.observed.outside.done.insert(errand.key());
+    let task = scene.task();
+    assert_eq!(task.task, SyncAction::Bring { version: 1, sha256: sha256(1) });
+    assert_eq!(scene.failing(task.key()).condition("Failing").unwrap().1, "NotImported");
+    scene.observed.outside.done.insert(task.key());
     let imported = scene.status().imported.unwrap();
     assert_eq!((imported.version, imported.sha256.as_str()), (1, sha256(1).as_str()));
-    assert_eq!(scene.errands().len(), 1, "it is remembered until it is written down");
+    assert_eq!(scene.sync_tasks().len(), 1, "it is remembered until it is written down");
     scene.certificate().status.imported = Some(imported);
     scene.observed.outside.done.clear();
-    assert_eq!(scene.errands(), []);
+    assert_eq!(scene.sync_tasks(), []);
 
     // What is not published yet is not brought.
     scene.version(2, OLD);
-    assert_eq!((scene.does(), scene.errands()), (vec!["publish 2 over 101 of old".to_owned()], vec![]));
+    assert_eq!((scene.does(), scene.sync_tasks()), (vec!["publish 2 over 101 of old".to_owned()], vec![]));
     scene.publish(2);
-    assert_eq!(scene.errand().task, Task::Bring { version: 2, sha256: sha256(2) });
+    assert_eq!(scene.task().task, SyncAction::Bring { version: 2, sha256: sha256(2) });
     // To another place it is owed again.
     scene.certificate().spec.manager = Some(ManagerRef { name: "ibm".into(), id: "other".into() });
-    assert_eq!(scene.errand().with.id, "other");
+    assert_eq!(scene.task().with.id, "other");
 }

@@ -38,7 +38,7 @@ impl Scene {
             let key = (delivery.subscription.clone(), delivery.event.id.clone());
             !self.observed.delivered.contains(&key)
         });
-        open.map(|Delivery { event, .. }| {
+        open.map(|PendingNotification { event, .. }| {
             let data = |key: &str| event.data.get(key).map(|value| format!(" {value}")).unwrap_or_default();
             let apart = ["version", "threshold", "days_past", "phase", "reason"].map(data).concat();
             format!("{} {}{}", event.kind, event.subject, apart.replace('"', ""))
@@ -48,7 +48,7 @@ impl Scene {
 
     /// All of it arrives.
     fn deliver(&mut self) {
-        for Delivery { subscription, event } in self.plan().deliver {
+        for PendingNotification { subscription, event } in self.plan().deliver {
             self.observed.delivered.insert((subscription, event.id));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::scene::{NEW, OLD, Scene};
 use super::*;
-use crate::planner::observed::{Foreign, Held, Proof, Published};
+use crate::planner::observed::{Foreign, KeyringState, Proof, Published};
 
 const PHASES: [Phase; 3] = [Phase::Distributing, Phase::Reissuing, Phase::Retiring];
 
@@ -34,7 +34,7 @@ fn the_first_root_is_made_or_imported() {
     let mut scene = Scene::settled();
     scene.certificate().published = Published::Absent;
     scene.certificate().versions.clear();
-    scene.authority().keyring = Held::None;
+    scene.authority().keyring = KeyringState::None;
     does(&scene, &["create"]);
     scene.authority().spec.import = Some(crate::api::resource::ImportSource { secret_name: "own".into() });
     scene.authority().import = Some(Ok(root_id(5)));
@@ -277,7 +277,7 @@ fn a_pod_is_let_go_by_name_and_reason_only() {
     let mut scene = Scene::rolling(Phase::Distributing);
     scene.pod("late");
     let (pod, uid, reason, at) = ("shop/late".into(), "uid-late".into(), "dead".into(), scene.now);
-    scene.ring().state.exempt([crate::pki::keyring::Exemption { pod, uid, reason, at }]);
+    scene.ring().state.exempt([crate::pki::keyring::Override { pod, uid, reason, at }]);
     does(&scene, &["advance out of Distributing"]);
     assert_eq!(scene.authority_status().rollover.unwrap().exempt, ["shop/late: dead"]);
 }
@@ -350,7 +350,7 @@ fn a_clock_that_is_set_takes_no_step() {
 fn a_lost_keyring_is_not_replaced_by_another_root() {
     let mut scene = Scene::settled();
     scene.authority().status = scene.authority_status();
-    scene.authority().keyring = Held::None;
+    scene.authority().keyring = KeyringState::None;
     does(&scene, &[]);
     let status = scene.authority_status();
     assert_eq!((status.conditions[0].status.as_str(), status.root.is_some()), ("False", true));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::super::plan;
 use super::*;
 use crate::planner::observed::{
-    Authority, Certificate, Held, Look, Pod, PodAgent, Proof, Publication, Published, Request, Ring, Shown,
+    Authority, Certificate, KeyringState, KeyringView, Pod, PodAgent, PodList, Proof, Publication, Published,
+    Request, Shown,
 };
 
 pub(super) struct Scene {
@@ -26,7 +27,7 @@ pub(super) const NEW: u64 = 2;
 impl Scene {
     /// Settled, an hour after it began.
     pub fn settled() -> Self {
-        let ring = Ring {
+        let ring = KeyringView {
             stamp: stamp(7),
             state: State::steady(root_id(OLD)),
             roots: BTreeMap::from([(root_id(OLD), root(start()))]),
@@ -38,7 +39,7 @@ impl Scene {
             status: AuthorityStatus::default(),
             deleting: false,
             requests: BTreeMap::new(),
-            keyring: Held::Ring(ring),
+            keyring: KeyringState::KeyringView(ring),
             import: None,
         };
         let certificate = Certificate {
@@ -91,9 +92,9 @@ impl Scene {
         Arc::make_mut(self.observed.authorities.get_mut(AUTHORITY).unwrap())
     }
 
-    pub fn ring(&mut self) -> &mut Ring {
+    pub fn ring(&mut self) -> &mut KeyringView {
         match &mut self.authority().keyring {
-            Held::Ring(ring) => ring,
+            KeyringState::KeyringView(ring) => ring,
             other => panic!("no ring: {other:?}"),
         }
     }
@@ -157,9 +158,9 @@ impl Scene {
     }
 
     /// Lists the pods now.
-    pub fn look(&mut self) -> &mut Look {
+    pub fn look(&mut self) -> &mut PodList {
         let now = self.now;
-        let none = Look { at: now, problem: None, pods: Vec::new() };
+        let none = PodList { at: now, problem: None, pods: Vec::new() };
         let look = self.observed.pods.entry("shop".into()).or_insert(none);
         look.at = now;
         look
@@ -250,19 +251,19 @@ fn short(action: &Action) -> Option<String> {
             format!("publish {version} over {over} of {}", roots.join("+"))
         }
         Action::Prune { version, .. } => format!("prune {version}"),
-        Action::Authority { turn, .. } => match turn {
-            Turn::Create { .. } => "create".into(),
-            Turn::Begin { why, .. } => format!("begin: {why}"),
-            Turn::Advance { out_of } => format!("advance out of {}", out_of.as_str()),
-            Turn::Reverse { why, .. } => why.clone(),
-            Turn::Exempt { pods, reason, .. } => {
+        Action::Authority { transition, .. } => match transition {
+            Transition::Create { .. } => "create".into(),
+            Transition::Begin { why, .. } => format!("begin: {why}"),
+            Transition::Advance { out_of } => format!("advance out of {}", out_of.as_str()),
+            Transition::Reverse { why, .. } => why.clone(),
+            Transition::Exempt { pods, reason, .. } => {
                 let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
                 format!("exempt {}: {reason}", pods.join(","))
             }
-            Turn::Remove { root, .. } => {
+            Transition::Remove { root, .. } => {
                 format!("remove {}", if *root == root_id(OLD) { "old" } else { "new" })
             }
-            Turn::Answer { verb, outcome, .. } => format!("answer {verb}: {outcome}"),
+            Transition::Answer { verb, outcome, .. } => format!("answer {verb}: {outcome}"),
         },
         Action::Nudge { .. } | Action::ReportAuthority { .. } | Action::ReportCertificate { .. } => {
             return None;

@@ -22,12 +22,12 @@ fn shown(at: SystemTime, leaf: &str, lets_in: &[(&str, bool)]) -> Proof {
     Proof { at, since: at, shown: Ok(Shown { leaf_sha256: leaf.into(), lets_in, ..Shown::default() }) }
 }
 
-fn ask_for(book: &mut ProofBook, wanted: &[Prove], now: SystemTime) -> Vec<Prove> {
+fn ask_for(book: &mut ProofSchedule, wanted: &[Prove], now: SystemTime) -> Vec<Prove> {
     book.want(wanted);
     book.due(now)
 }
 
-fn look(pods: &[&str], problem: Option<&str>) -> Look {
+fn look(pods: &[&str], problem: Option<&str>) -> PodList {
     let pod = |uid: &&str| Pod {
         name: format!("pod-{uid}"),
         uid: (*uid).into(),
@@ -36,7 +36,7 @@ fn look(pods: &[&str], problem: Option<&str>) -> Look {
         nudged: None,
         proof: None,
     };
-    Look { at: UNIX_EPOCH, problem: problem.map(Into::into), pods: pods.iter().map(pod).collect() }
+    PodList { at: UNIX_EPOCH, problem: problem.map(Into::into), pods: pods.iter().map(pod).collect() }
 }
 
 fn now() -> SystemTime {
@@ -49,7 +49,7 @@ fn uids(due: &[Prove]) -> Vec<&str> {
 
 /// Asks as soon as it may, and answers the same each time: the pauses between.
 fn pauses(
-    book: &mut ProofBook,
+    book: &mut ProofSchedule,
     now: &mut SystemTime,
     answer: impl Fn(SystemTime) -> Proof,
     times: usize,
@@ -69,7 +69,7 @@ fn pauses(
 
 #[test]
 fn same_answer_is_asked_for_ever_less_often_and_another_begins_anew() {
-    let (mut book, mut now) = (ProofBook::default(), now());
+    let (mut book, mut now) = (ProofSchedule::default(), now());
     let same = |at| shown(at, "old", &[("new", false)]);
     let spaced = [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000];
     assert_eq!(pauses(&mut book, &mut now, same, 8), spaced);
@@ -85,7 +85,7 @@ fn same_answer_is_asked_for_ever_less_often_and_another_begins_anew() {
 
 #[test]
 fn connections_that_come_and_go_are_no_news() {
-    let (mut book, mut now) = (ProofBook::default(), now());
+    let (mut book, mut now) = (ProofSchedule::default(), now());
     let count = std::cell::Cell::new(0);
     let answer = |at| {
         let mut proof = shown(at, "new", &[("new", true)]);
@@ -98,7 +98,7 @@ fn connections_that_come_and_go_are_no_news() {
 
 #[test]
 fn pod_is_asked_by_one_at_a_time_and_again_when_something_was_published_meanwhile() {
-    let mut book = ProofBook::default();
+    let mut book = ProofSchedule::default();
     let want = [wanted("a", &["new"])];
     assert_eq!(ask_for(&mut book, &want, now()).len(), 1);
     assert_eq!((ask_for(&mut book, &want, now()).len(), book.next_due()), (0, None));
@@ -110,7 +110,7 @@ fn pod_is_asked_by_one_at_a_time_and_again_when_something_was_published_meanwhil
 
 #[test]
 fn wants_of_one_pod_are_one_asking_and_a_new_root_is_asked_about_at_once() {
-    let mut book = ProofBook::default();
+    let mut book = ProofSchedule::default();
     let foreign = Prove { authority: Some("other".into()), ..wanted("a", &["foreign"]) };
     let both = [wanted("a", &["old"]), wanted("a", &["new"]), foreign];
     let due = ask_for(&mut book, &both, now());
@@ -125,7 +125,7 @@ fn wants_of_one_pod_are_one_asking_and_a_new_root_is_asked_about_at_once() {
 
 #[test]
 fn no_more_than_so_many_are_asked_at_once_and_all_have_their_turn() {
-    let mut book = ProofBook::default();
+    let mut book = ProofSchedule::default();
     let want: Vec<_> = (0..150).map(|pod| wanted(&format!("{pod:03}"), &["new"])).collect();
     let mut asked = BTreeSet::new();
     let mut now = now();
@@ -144,7 +144,7 @@ fn no_more_than_so_many_are_asked_at_once_and_all_have_their_turn() {
 
 #[test]
 fn proofs_are_put_to_their_pods_and_pods_that_are_gone_forgotten() {
-    let mut book = ProofBook::default();
+    let mut book = ProofSchedule::default();
     let want = [wanted("a", &["new"]), wanted("b", &["new"]), wanted("c", &["new"])];
     assert_eq!(uids(&ask_for(&mut book, &want, now())), ["a", "b", "c"]);
     let proof = shown(now(), "leaf", &[("new", true)]);
@@ -170,7 +170,7 @@ fn proofs_are_put_to_their_pods_and_pods_that_are_gone_forgotten() {
 
 #[test]
 fn what_nobody_wants_any_more_is_not_waited_for() {
-    let mut book = ProofBook::default();
+    let mut book = ProofSchedule::default();
     ask_for(&mut book, &[wanted("a", &["new"])], now());
     book.record("a", shown(now(), "leaf", &[]), now());
     assert!(book.next_due().is_some());
@@ -180,7 +180,7 @@ fn what_nobody_wants_any_more_is_not_waited_for() {
 
 #[test]
 fn clock_that_is_put_back_stops_nobody() {
-    let mut book = ProofBook::default();
+    let mut book = ProofSchedule::default();
     let want = [wanted("a", &["new"])];
     ask_for(&mut book, &want, now());
     book.record("a", shown(now(), "leaf", &[]), now());

@@ -8,29 +8,29 @@ use tracing::{info, warn};
 use super::{Applier, ApplyError};
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
-use crate::pki::keyring::{Exemption, Keyring, Rollover, RootId};
-use crate::planner::Turn;
-use crate::planner::observed::Stamp;
-use crate::store::{About, Store, StoreError};
+use crate::pki::keyring::{Keyring, Override, Rollover, RootId};
+use crate::planner::Transition;
+use crate::planner::observed::ResourceVersion;
+use crate::store::{ObjectRef, Store, StoreError};
 
 /// Of a subject's common name.
 const COMMON_NAME_MAX: usize = 64;
 
 impl<S: Store> Applier<S> {
-    pub(super) async fn turn(
+    pub(super) async fn transition(
         &self,
         authority: &str,
-        turn: &Turn,
-        over: Option<&Stamp>,
+        transition: &Transition,
+        over: Option<&ResourceVersion>,
         now: SystemTime,
     ) -> Result<(), ApplyError> {
-        let overtaken = || StoreError::Overtaken(format!("the keyring of {authority}"));
-        let keyring = match turn {
-            Turn::Create { settings } => Keyring::new(self.new_root(settings, now).await?),
+        let conflict = || StoreError::Conflict(format!("the keyring of {authority}"));
+        let keyring = match transition {
+            Transition::Create { settings } => Keyring::new(self.new_root(settings, now).await?),
             _ => {
-                let (mut keyring, stamp) = self.store.keyring(authority).await?.ok_or_else(overtaken)?;
-                if over != Some(&stamp) || !self.take(&mut keyring, turn, now).await? {
-                    return Err(overtaken().into());
+                let (mut keyring, stamp) = self.store.keyring(authority).await?.ok_or_else(conflict)?;
+                if over != Some(&stamp) || !self.take(&mut keyring, transition, now).await? {
+                    return Err(conflict().into());
                 }
                 keyring.tidy();
                 keyring
@@ -38,42 +38,47 @@ impl<S: Store> Applier<S> {
         };
         self.store.put_keyring(authority, &keyring, over).await?;
         self.remembered().remove(authority);
-        let (warning, reason, message) = said(turn, &keyring);
+        let (warning, reason, message) = said(transition, &keyring);
         if warning {
             warn!(authority, reason, "{message}");
         } else {
             info!(authority, reason, "{message}");
         }
-        self.tell(About::Authority(authority.to_owned()), warning, reason, message).await;
+        self.tell(ObjectRef::Authority(authority.to_owned()), warning, reason, message).await;
         Ok(())
     }
 
     /// `false` if the step does not lead on from where the keyring is.
-    async fn take(&self, keyring: &mut Keyring, turn: &Turn, now: SystemTime) -> Result<bool, ApplyError> {
-        Ok(match turn {
-            Turn::Create { .. } => false,
-            Turn::Begin { settings, why, request } => {
+    async fn take(
+        &self,
+        keyring: &mut Keyring,
+        transition: &Transition,
+        now: SystemTime,
+    ) -> Result<bool, ApplyError> {
+        Ok(match transition {
+            Transition::Create { .. } => false,
+            Transition::Begin { settings, why, request } => {
                 let to = self.successor(keyring, settings, now).await?;
                 if let Some((verb, id)) = request {
                     keyring.state.answer(verb, id, "begun", now);
                 }
                 keyring.state.begin(to, why.clone(), now)
             }
-            Turn::Advance { out_of } => keyring.state.advance(*out_of, now),
-            Turn::Reverse { why, request } => {
+            Transition::Advance { out_of } => keyring.state.advance(*out_of, now),
+            Transition::Reverse { why, request } => {
                 keyring.state.answer("reverse", request, "reversed", now);
                 keyring.state.reverse(why.clone(), now)
             }
-            Turn::Exempt { pods, reason, request } => {
+            Transition::Exempt { pods, reason, request } => {
                 keyring.state.answer("override", request, "the rollover goes on without them", now);
-                keyring.state.exempt(pods.iter().map(|(pod, uid)| Exemption {
+                keyring.state.exempt(pods.iter().map(|(pod, uid)| Override {
                     pod: pod.clone(),
                     uid: uid.clone(),
                     reason: reason.clone(),
                     at: now,
                 }))
             }
-            Turn::Remove { settings, root, why, request } => {
+            Transition::Remove { settings, root, why, request } => {
                 let new = match keyring.state.survivor(root) {
                     None => Some(self.successor(keyring, settings, now).await?),
                     Some(_) => None,
@@ -81,7 +86,7 @@ impl<S: Store> Applier<S> {
                 keyring.state.answer("remove-root", request, "removed", now);
                 keyring.state.remove(root, new, why.clone(), now)
             }
-            Turn::Answer { verb, request, outcome } => {
+            Transition::Answer { verb, request, outcome } => {
                 keyring.state.answer(verb, request, outcome.clone(), now);
                 true
             }
@@ -142,18 +147,18 @@ fn by(rollover: &Rollover) -> String {
 }
 
 /// For the log and for an Event: whether it is a warning, a word, and a sentence.
-fn said(turn: &Turn, keyring: &Keyring) -> (bool, &'static str, String) {
+fn said(transition: &Transition, keyring: &Keyring) -> (bool, &'static str, String) {
     let signing = keyring.state.signing();
-    match turn {
-        Turn::Create { settings } if settings.import.is_some() => {
+    match transition {
+        Transition::Create { settings } if settings.import.is_some() => {
             (false, "RootImported", format!("the root {signing} was imported"))
         }
-        Turn::Create { .. } => (false, "RootCreated", format!("the root {signing} was made")),
-        Turn::Begin { why, .. } => {
+        Transition::Create { .. } => (false, "RootCreated", format!("the root {signing} was made")),
+        Transition::Begin { why, .. } => {
             let to = keyring.state.rollover().map(|rollover| rollover.to.to_string()).unwrap_or_default();
             (false, "RolloverBegun", format!("from the root {signing} to {to}: {why}"))
         }
-        Turn::Advance { .. } => match keyring.state.rollover() {
+        Transition::Advance { .. } => match keyring.state.rollover() {
             Some(rollover) => {
                 let message = format!("to {}, {}", rollover.phase.as_str(), by(rollover));
                 (false, "RolloverAdvanced", message)
@@ -163,14 +168,14 @@ fn said(turn: &Turn, keyring: &Keyring) -> (bool, &'static str, String) {
                 (false, "RolloverEnded", format!("{signing} is the only root, {by}"))
             }
         },
-        Turn::Reverse { why, .. } => (true, "RolloverReversed", format!("back to {signing}: {why}")),
-        Turn::Exempt { pods, reason, .. } => {
+        Transition::Reverse { why, .. } => (true, "RolloverReversed", format!("back to {signing}: {why}")),
+        Transition::Exempt { pods, reason, .. } => {
             let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
             (true, "Overridden", format!("the rollover goes on without {}: {reason}", pods.join(", ")))
         }
-        Turn::Remove { root, why, .. } => {
+        Transition::Remove { root, why, .. } => {
             (true, "RootRemoved", format!("{root}: {why}; {signing} signs from now on"))
         }
-        Turn::Answer { verb, outcome, .. } => (true, "Answered", format!("{verb}: {outcome}")),
+        Transition::Answer { verb, outcome, .. } => (true, "Answered", format!("{verb}: {outcome}")),
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use hotcert_agent::tls::hex::sha256_hex;
 use zeroize::Zeroizing;
 
-use crate::planner::observed::Stamp;
+use crate::planner::observed::ResourceVersion;
 use crate::store::StoreError;
 
 /// As large as a Secret.
@@ -125,7 +125,7 @@ pub fn place(directory: &Path, files: &[NewFile]) -> Result<(), StoreError> {
     let (parent, _) = split(directory)?;
     make_private(parent)?;
     if fs::symlink_metadata(directory).is_ok() {
-        return Err(StoreError::Overtaken(directory.display().to_string()));
+        return Err(StoreError::Conflict(directory.display().to_string()));
     }
     let half = parent.join(".new");
     clear(&half)?;
@@ -152,12 +152,12 @@ pub fn remove(directory: &Path) -> Result<(), StoreError> {
 }
 
 /// Which writing of these files this is: another one after every change, whoever made it.
-pub fn stamp(directory: &Path, names: &[impl AsRef<str>]) -> Stamp {
+pub fn stamp(directory: &Path, names: &[impl AsRef<str>]) -> ResourceVersion {
     let mut text = String::new();
     for name in names {
         text.push_str(&mark(&directory.join(name.as_ref())));
     }
-    Stamp(sha256_hex(text.as_bytes())[..16].to_owned())
+    ResourceVersion(sha256_hex(text.as_bytes())[..16].to_owned())
 }
 
 /// Changes with a file, its contents and its replacement.

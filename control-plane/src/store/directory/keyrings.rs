@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::tree::Tree;
 use crate::pki::authority::Authority;
 use crate::pki::keyring::{Keyring, RootId, State};
-use crate::planner::observed::Stamp;
+use crate::planner::observed::ResourceVersion;
 use crate::store::StoreError;
 use crate::store::directory::files::{self, NewFile};
 
@@ -30,12 +30,17 @@ pub fn files(keyring: &Keyring) -> Result<Vec<NewFile>, StoreError> {
     Ok(files)
 }
 
-pub fn put(tree: &Tree, authority: &str, files: &[NewFile], over: Option<&Stamp>) -> Result<(), StoreError> {
+pub fn put(
+    tree: &Tree,
+    authority: &str,
+    files: &[NewFile],
+    over: Option<&ResourceVersion>,
+) -> Result<(), StoreError> {
     let directory = tree.keyring(authority)?;
     let numbers = files::numbers(&directory)?;
     let current = numbers.last().copied();
     if current.map(|number| stamp(&directory, number)).transpose()?.as_ref() != over {
-        return Err(StoreError::Overtaken(format!("the keyring of {authority}")));
+        return Err(StoreError::Conflict(format!("the keyring of {authority}")));
     }
     files::place(&directory.join((current.unwrap_or(0) + 1).to_string()), files)?;
     for number in numbers {
@@ -44,7 +49,7 @@ pub fn put(tree: &Tree, authority: &str, files: &[NewFile], over: Option<&Stamp>
     Ok(())
 }
 
-pub fn load(tree: &Tree, authority: &str) -> Result<Option<(Keyring, Stamp)>, StoreError> {
+pub fn load(tree: &Tree, authority: &str) -> Result<Option<(Keyring, ResourceVersion)>, StoreError> {
     let directory = tree.keyring(authority)?;
     let Some(number) = files::numbers(&directory)?.last().copied() else { return Ok(None) };
     let keyring = read(&directory.join(number.to_string()))?;
@@ -78,8 +83,8 @@ fn read(directory: &Path) -> Result<Keyring, StoreError> {
     Ok(Keyring { state, roots })
 }
 
-fn stamp(directory: &Path, number: u64) -> Result<Stamp, StoreError> {
+fn stamp(directory: &Path, number: u64) -> Result<ResourceVersion, StoreError> {
     let directory = directory.join(number.to_string());
-    let Stamp(files) = files::stamp(&directory, &files::names(&directory)?);
-    Ok(Stamp(format!("{number}-{files}")))
+    let ResourceVersion(files) = files::stamp(&directory, &files::names(&directory)?);
+    Ok(ResourceVersion(format!("{number}-{files}")))
 }

@@ -11,8 +11,10 @@ use super::{files, imports, keyrings, objects, secrets, versions};
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, Naming, ServiceCertificateSpec,
 };
-use crate::planner::observed::{Authority, Certificate, Held, ObjectName, Observed, Published, Ring};
-use crate::store::{About, StoreError};
+use crate::planner::observed::{
+    Authority, Certificate, KeyringState, KeyringView, ObjectName, Observed, Published,
+};
+use crate::store::{ObjectRef, StoreError};
 
 pub fn look(tree: &Tree) -> Result<Observed, StoreError> {
     let mut problems = Vec::new();
@@ -37,13 +39,13 @@ pub fn look(tree: &Tree) -> Result<Observed, StoreError> {
 }
 
 fn authority(tree: &Tree, name: &str, problems: &mut Vec<String>) -> Result<Option<Authority>, StoreError> {
-    let about = About::Authority(name.to_owned());
+    let about = ObjectRef::Authority(name.to_owned());
     let object = objects::look::<CertificateAuthoritySpec, AuthorityStatus>(tree, &about, problems)?;
     let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
     let keyring = match keyrings::load(tree, name) {
-        Ok(None) => Held::None,
-        Ok(Some((keyring, stamp))) => Held::Ring(Ring::of(&keyring, stamp)),
-        Err(error) => Held::Unreadable(error.to_string()),
+        Ok(None) => KeyringState::None,
+        Ok(Some((keyring, stamp))) => KeyringState::KeyringView(KeyringView::of(&keyring, stamp)),
+        Err(error) => KeyringState::Unreadable(error.to_string()),
     };
     let import = spec.import.as_ref().map(|source| imports::root(tree, &source.secret_name));
     let uid = name.to_owned();
@@ -56,7 +58,7 @@ fn certificate(
     targets: &mut BTreeSet<ObjectName>,
     problems: &mut Vec<String>,
 ) -> Result<Option<Certificate>, StoreError> {
-    let about = About::Certificate(name.clone());
+    let about = ObjectRef::Certificate(name.clone());
     let object = objects::look::<ServiceCertificateSpec, CertificateStatus>(tree, &about, problems)?;
     let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
     let target = target(&name.name, &spec).or_else(|| status.secret_name.clone());

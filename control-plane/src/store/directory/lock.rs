@@ -15,9 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Clone, Copy, Debug)]
-pub enum Hold {
-    Look,
-    Write,
+pub enum LockMode {
+    Shared,
+    Exclusive,
 }
 
 /// Freed when dropped.
@@ -28,15 +28,15 @@ pub struct Lock {
 
 impl Lock {
     /// Blocks for up to ten seconds.
-    pub fn take(tree: &Tree, hold: Hold) -> Result<Self, StoreError> {
+    pub fn take(tree: &Tree, hold: LockMode) -> Result<Self, StoreError> {
         let path = tree.lock();
         let open = OpenOptions::new().read(true).append(true).create(true).mode(files::PRIVATE).open(&path);
         let file = open.map_err(files::failed("opening", &path))?;
         let end = Instant::now() + PATIENCE;
         loop {
             let taken = match hold {
-                Hold::Look => file.try_lock_shared(),
-                Hold::Write => file.try_lock(),
+                LockMode::Shared => file.try_lock_shared(),
+                LockMode::Exclusive => file.try_lock(),
             };
             match taken {
                 Ok(()) => return Ok(Self { _file: file }),

@@ -17,7 +17,7 @@ use super::tree::Tree;
 use crate::inject::yaml;
 use crate::planner::observed::Request;
 use crate::store::directory::files;
-use crate::store::{About, StoreError};
+use crate::store::{ObjectRef, StoreError};
 
 const API_VERSION: &str = "hotcert.dev/v1alpha1";
 const PREFIX: &str = "hotcert.dev/";
@@ -58,7 +58,7 @@ struct Asked {
 /// `None` if there is no such file, or none that ever could be read.
 pub fn look<Spec, Status>(
     tree: &Tree,
-    about: &About,
+    about: &ObjectRef,
     problems: &mut Vec<String>,
 ) -> Result<Option<Object<Spec, Status>>, StoreError>
 where
@@ -103,7 +103,7 @@ where
     Ok(Some(Object { generation: generation(&spec), spec, status, requests }))
 }
 
-pub fn report<Spec, Status>(tree: &Tree, about: &About, status: &Status) -> Result<(), StoreError>
+pub fn report<Spec, Status>(tree: &Tree, about: &ObjectRef, status: &Status) -> Result<(), StoreError>
 where
     Spec: Serialize + DeserializeOwned,
     Status: Serialize + DeserializeOwned,
@@ -120,7 +120,7 @@ where
     write_record(&path, &Report { spec, status })
 }
 
-pub fn ask(tree: &Tree, about: &About, verb: &str, text: &str) -> Result<(), StoreError> {
+pub fn ask(tree: &Tree, about: &ObjectRef, verb: &str, text: &str) -> Result<(), StoreError> {
     let wrong = |what: String, cause: &str| StoreError::Malformed { what, cause: cause.into() };
     if verb.is_empty() || verb.len() > 63 || !verb.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
         return Err(wrong("the request".into(), "its verb is one word, such as rotate"));
@@ -138,16 +138,16 @@ pub fn ask(tree: &Tree, about: &About, verb: &str, text: &str) -> Result<(), Sto
 }
 
 /// Writes the file of an object that is not there yet.
-pub fn create<Spec: Serialize>(tree: &Tree, about: &About, spec: &Spec) -> Result<(), StoreError> {
+pub fn create<Spec: Serialize>(tree: &Tree, about: &ObjectRef, spec: &Spec) -> Result<(), StoreError> {
     let path = tree.object(about)?;
     if std::fs::symlink_metadata(&path).is_ok() {
-        return Err(StoreError::Overtaken(path.display().to_string()));
+        return Err(StoreError::Conflict(path.display().to_string()));
     }
     write(&path, about, spec, &BTreeMap::new())
 }
 
 /// Writes the file of an object, whatever is there. Requests in it are kept, comments are not.
-pub fn replace<Spec: Serialize>(tree: &Tree, about: &About, spec: &Spec) -> Result<(), StoreError> {
+pub fn replace<Spec: Serialize>(tree: &Tree, about: &ObjectRef, spec: &Spec) -> Result<(), StoreError> {
     let path = tree.object(about)?;
     let asked = read::<Value>(tree, about).ok().flatten().map(|before| before.asked).unwrap_or_default();
     write(&path, about, spec, &asked)
@@ -155,13 +155,13 @@ pub fn replace<Spec: Serialize>(tree: &Tree, about: &About, spec: &Spec) -> Resu
 
 fn write<Spec: Serialize>(
     path: &Path,
-    about: &About,
+    about: &ObjectRef,
     spec: &Spec,
     asked: &BTreeMap<String, String>,
 ) -> Result<(), StoreError> {
     let mut metadata = match about {
-        About::Authority(name) => json!({ "name": name }),
-        About::Certificate(name) => json!({ "name": name.name, "namespace": name.namespace }),
+        ObjectRef::Authority(name) => json!({ "name": name }),
+        ObjectRef::Certificate(name) => json!({ "name": name.name, "namespace": name.namespace }),
     };
     if !asked.is_empty() {
         let annotations: BTreeMap<_, _> =
@@ -197,14 +197,17 @@ fn merged(
 
 fn read<Spec: Serialize + DeserializeOwned>(
     tree: &Tree,
-    about: &About,
+    about: &ObjectRef,
 ) -> Result<Option<Written<Spec>>, StoreError> {
     let path = tree.object(about)?;
     let Some(bytes) = files::read(&path)? else { return Ok(None) };
     parse(&bytes, about).map(Some).map_err(|cause| files::malformed(&path, cause))
 }
 
-fn parse<Spec: Serialize + DeserializeOwned>(bytes: &[u8], about: &About) -> Result<Written<Spec>, String> {
+fn parse<Spec: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+    about: &ObjectRef,
+) -> Result<Written<Spec>, String> {
     let text = str::from_utf8(bytes).map_err(|_| "it is no UTF-8")?;
     let mut object = match yaml::read(text).map_err(|error| error.to_string())? {
         Value::Object(object) => object,
@@ -223,8 +226,8 @@ fn parse<Spec: Serialize + DeserializeOwned>(bytes: &[u8], about: &About) -> Res
         return Err(format!("{field} is no field of it: see apiVersion, kind, metadata and spec"));
     }
     let (name, namespace) = match about {
-        About::Authority(name) => (name, None),
-        About::Certificate(name) => (&name.name, Some(&name.namespace)),
+        ObjectRef::Authority(name) => (name, None),
+        ObjectRef::Certificate(name) => (&name.name, Some(&name.namespace)),
     };
     if metadata.name.as_ref() != Some(name) {
         return Err(format!("metadata.name must be that of the file, {name}"));
@@ -265,17 +268,17 @@ fn generation<Spec: Serialize>(spec: &Spec) -> i64 {
     i64::from_str_radix(&digest[..8], 16).unwrap_or(0)
 }
 
-fn kind(about: &About) -> &'static str {
+fn kind(about: &ObjectRef) -> &'static str {
     match about {
-        About::Authority(_) => "CertificateAuthority",
-        About::Certificate(_) => "ServiceCertificate",
+        ObjectRef::Authority(_) => "CertificateAuthority",
+        ObjectRef::Certificate(_) => "ServiceCertificate",
     }
 }
 
-fn missing(about: &About) -> StoreError {
+fn missing(about: &ObjectRef) -> StoreError {
     StoreError::Missing(match about {
-        About::Authority(name) => format!("{} {name}", kind(about)),
-        About::Certificate(name) => format!("{} {name}", kind(about)),
+        ObjectRef::Authority(name) => format!("{} {name}", kind(about)),
+        ObjectRef::Certificate(name) => format!("{} {name}", kind(about)),
     })
 }
 

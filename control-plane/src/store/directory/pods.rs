@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::tree::{Tree, is_name};
 use crate::inject::yaml;
-use crate::planner::observed::{Look, Pod, PodAgent};
+use crate::planner::observed::{Pod, PodAgent, PodList};
 use crate::store::StoreError;
 use crate::store::directory::files;
 
@@ -40,14 +40,14 @@ pub fn agents(tree: &Tree, namespace: &str, secret: &str) -> Vec<(String, Option
     serves.map(|(name, pod)| (name, pod.admin)).collect()
 }
 
-pub fn look(tree: &Tree, namespace: &str) -> Look {
+pub fn look(tree: &Tree, namespace: &str) -> PodList {
     let at = SystemTime::now();
     let mut problems = Vec::new();
     let pods = read(tree, namespace, &mut problems).unwrap_or_else(|error| {
         problems.push(error.to_string());
         Vec::new()
     });
-    Look { at, problem: (!problems.is_empty()).then(|| problems.join("; ")), pods }
+    PodList { at, problem: (!problems.is_empty()).then(|| problems.join("; ")), pods }
 }
 
 fn read(tree: &Tree, namespace: &str, problems: &mut Vec<String>) -> Result<Vec<Pod>, StoreError> {

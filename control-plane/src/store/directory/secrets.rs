@@ -15,7 +15,9 @@ use zeroize::Zeroizing;
 
 use super::tree::{Tree, is_name};
 use crate::pki::x509_facts;
-use crate::planner::observed::{Fingerprint, Foreign, Leaf, ObjectName, Publication, Published, Stamp};
+use crate::planner::observed::{
+    Fingerprint, Foreign, Leaf, ObjectName, Publication, Published, ResourceVersion,
+};
 use crate::store::directory::atomic_volume::SecretVolume;
 use crate::store::directory::files;
 use crate::store::{Contents, StoreError};
@@ -39,20 +41,20 @@ pub fn publish(
     certificate: &ObjectName,
     secret: &ObjectName,
     contents: &Contents,
-    over: Option<&Stamp>,
+    over: Option<&ResourceVersion>,
 ) -> Result<(), StoreError> {
     let directory = tree.secret(secret)?;
     let there = match look(&directory, certificate) {
         Published::Absent => None,
         Published::Ours(publication) => Some(publication.stamp),
         // Whoever planned this saw it absent.
-        Published::Foreign(_) => return Err(overtaken(secret)),
+        Published::Foreign(_) => return Err(conflict(secret)),
         Published::Closed(cause) => {
             return Err(StoreError::Failed { what: format!("publishing {secret}"), cause });
         }
     };
     if there.as_ref() != over {
-        return Err(overtaken(secret));
+        return Err(conflict(secret));
     }
     let owner = Owner {
         certificate: certificate.to_string(),
@@ -78,8 +80,8 @@ pub fn publish(
     })
 }
 
-fn overtaken(secret: &ObjectName) -> StoreError {
-    StoreError::Overtaken(format!("the Secret {secret}"))
+fn conflict(secret: &ObjectName) -> StoreError {
+    StoreError::Conflict(format!("the Secret {secret}"))
 }
 
 pub fn look(directory: &Path, certificate: &ObjectName) -> Published {
@@ -188,9 +190,9 @@ fn is_linked(directory: &Path, name: &str) -> Result<bool, StoreError> {
     }
 }
 
-fn stamp(data: &Path) -> Stamp {
-    let Stamp(files) = files::stamp(data, &FILES);
+fn stamp(data: &Path) -> ResourceVersion {
+    let ResourceVersion(files) = files::stamp(data, &FILES);
     // Of the directory too: a publication is another one even where a file system uses inodes again.
     let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Stamp(format!("{}-{files}", name.trim_start_matches('.')))
+    ResourceVersion(format!("{}-{files}", name.trim_start_matches('.')))
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::pki::authority::{Authority, AuthorityRequest};
 use crate::pki::keyring::RootId;
-use crate::planner::observed::{Held, Published};
+use crate::planner::observed::{KeyringState, Published};
 
 const AUTHORITY: &str = "\
 # ours
@@ -64,7 +64,7 @@ impl Scene {
         self.store.observe().await.unwrap().problems
     }
 
-    async fn keyring(&self) -> (Keyring, Stamp) {
+    async fn keyring(&self) -> (Keyring, ResourceVersion) {
         self.store.keyring("root-prod-main").await.unwrap().unwrap()
     }
 }
@@ -80,9 +80,9 @@ fn root(name: &str) -> Authority {
 }
 
 /// What is in it matters to nobody here.
-fn kept() -> Kept {
+fn kept() -> StoredVersion {
     let root = root("root");
-    Kept {
+    StoredVersion {
         certificate: root.certificate_pem().to_owned(),
         key: root.key_pem(),
         root: RootId::of(&root),
@@ -95,7 +95,7 @@ fn kept() -> Kept {
 }
 
 fn contents() -> Contents {
-    let Kept { certificate, key, created_at, .. } = kept();
+    let StoredVersion { certificate, key, created_at, .. } = kept();
     Contents {
         bundle: certificate.clone(),
         certificate,
@@ -164,7 +164,7 @@ async fn generation_changes_with_the_spec_and_with_nothing_else() {
 async fn request_of_a_command_leaves_the_file_alone_until_the_file_asks_anew() {
     let scene = Scene::create();
     let path = scene.path("authorities/root-prod-main.yaml");
-    let about = About::Authority("root-prod-main".into());
+    let about = ObjectRef::Authority("root-prod-main".into());
     let asked = async || {
         scene.store.observe().await.unwrap().authorities["root-prod-main"].requests["rollover"].id.clone()
     };
@@ -275,5 +275,5 @@ async fn empty_directory_is_nobodys_and_is_written_to() {
     scene.write("secrets/shop/orders-tls/..1/tls.crt", "theirs");
     symlink("..1", scene.path("secrets/shop/orders-tls/..data")).unwrap();
     let over = scene.store.publish(&payments(), "orders-tls", &contents(), None).await;
-    assert!(matches!(over, Err(StoreError::Overtaken(_))), "{over:?}");
+    assert!(matches!(over, Err(StoreError::Conflict(_))), "{over:?}");
 }

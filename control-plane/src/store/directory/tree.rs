@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::planner::observed::ObjectName;
-use crate::store::{About, StoreError};
+use crate::store::{ObjectRef, StoreError};
 
 /// DIR itself.
 #[derive(Debug)]
@@ -44,25 +44,25 @@ impl Tree {
     }
 
     /// The file that a person writes.
-    pub fn object(&self, about: &About) -> Result<PathBuf, StoreError> {
+    pub fn object(&self, about: &ObjectRef) -> Result<PathBuf, StoreError> {
         Ok(match about {
-            About::Authority(name) => self.authorities().join(format!("{}.yaml", checked(name)?)),
-            About::Certificate(ObjectName { namespace, name }) => {
+            ObjectRef::Authority(name) => self.authorities().join(format!("{}.yaml", checked(name)?)),
+            ObjectRef::Certificate(ObjectName { namespace, name }) => {
                 self.certificates().join(checked(namespace)?).join(format!("{}.yaml", checked(name)?))
             }
         })
     }
 
     /// What is kept beside that file.
-    pub fn kept_of(&self, about: &About) -> Result<PathBuf, StoreError> {
+    pub fn kept_of(&self, about: &ObjectRef) -> Result<PathBuf, StoreError> {
         Ok(match about {
-            About::Authority(name) => self.state().join("authorities").join(checked(name)?),
-            About::Certificate(name) => below(&self.state().join("certificates"), name)?,
+            ObjectRef::Authority(name) => self.state().join("authorities").join(checked(name)?),
+            ObjectRef::Certificate(name) => below(&self.state().join("certificates"), name)?,
         })
     }
 
     pub fn keyring(&self, authority: &str) -> Result<PathBuf, StoreError> {
-        Ok(self.kept_of(&About::Authority(authority.to_owned()))?.join("keyring"))
+        Ok(self.kept_of(&ObjectRef::Authority(authority.to_owned()))?.join("keyring"))
     }
 
     pub fn versions(&self, certificate: &ObjectName) -> Result<PathBuf, StoreError> {

@@ -12,7 +12,7 @@ use super::tree::Tree;
 use crate::pki::keyring::RootId;
 use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Version};
 use crate::store::directory::files;
-use crate::store::{Kept, StoreError};
+use crate::store::{StoreError, StoredVersion};
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
@@ -32,7 +32,12 @@ struct Facts {
     copy_of: Option<u64>,
 }
 
-pub fn keep(tree: &Tree, certificate: &ObjectName, version: u64, kept: &Kept) -> Result<(), StoreError> {
+pub fn keep(
+    tree: &Tree,
+    certificate: &ObjectName,
+    version: u64,
+    kept: &StoredVersion,
+) -> Result<(), StoreError> {
     let directory = tree.versions(certificate)?.join(version.to_string());
     let facts = Facts {
         root: kept.root.clone(),
@@ -65,7 +70,7 @@ fn set_aside(directory: &Path) -> Result<(), StoreError> {
     std::fs::rename(directory, &aside).map_err(files::failed("setting aside", directory))
 }
 
-pub fn kept(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<Kept, StoreError> {
+pub fn kept(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
     let directory = tree.versions(certificate)?.join(version.to_string());
     if !directory.is_dir() {
         return Err(StoreError::Missing(format!("version {version} of {certificate}")));
@@ -97,16 +102,16 @@ pub fn look(
     Ok(versions)
 }
 
-fn facts(directory: &Path, kept: Kept) -> Result<Version, StoreError> {
+fn facts(directory: &Path, kept: StoredVersion) -> Result<Version, StoreError> {
     let leaf = Leaf::read(kept.certificate.as_bytes())
         .ok_or_else(|| files::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
     let fingerprint = Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes());
-    let Kept { root, bundle, made_for, created_at, request, copy_of, .. } = kept;
+    let StoredVersion { root, bundle, made_for, created_at, request, copy_of, .. } = kept;
     let roots = bundle.map(|bundle| crate::pki::x509_facts::roots(bundle.as_bytes()));
     Ok(Version { leaf, root, roots, made_for, created_at, request, copy_of, fingerprint })
 }
 
-fn read(directory: &Path) -> Result<Kept, StoreError> {
+fn read(directory: &Path) -> Result<StoredVersion, StoreError> {
     let path = directory.join(FACTS);
     let facts: Facts = serde_json::from_slice(&files::need(&path)?)
         .map_err(|error| files::malformed(&path, error.to_string()))?;
@@ -115,7 +120,7 @@ fn read(directory: &Path) -> Result<Kept, StoreError> {
     let key = str::from_utf8(&key).map_err(|_| files::malformed(&path, "it is no PEM"))?;
     let bundle = directory.join(BUNDLE);
     let bundle = files::read(&bundle)?.map(|bytes| files::text(&bundle, &bytes)).transpose()?;
-    Ok(Kept {
+    Ok(StoredVersion {
         certificate: files::need_text(&directory.join(CERTIFICATE))?,
         key: Zeroizing::new(key.to_owned()),
         root: facts.root,

@@ -24,7 +24,7 @@ pub async fn answer<T>(what: &str, asked: impl Future<Output = kube::Result<T>>)
 pub fn of(what: &str, error: &kube::Error) -> StoreError {
     let what = what.to_owned();
     match error {
-        kube::Error::Api(status) if status.code == 409 => StoreError::Overtaken(what),
+        kube::Error::Api(status) if status.code == 409 => StoreError::Conflict(what),
         kube::Error::Api(status) if status.code == 404 => StoreError::Missing(what),
         error => StoreError::Failed { what, cause: said(error) },
     }

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub use listing::Listing;
-pub use namespace_index::{Ours, Place};
+pub use namespace_index::{NamespaceIndex, Ours};
 pub use own_namespace::{Known, Own};
 
 use super::custom::Written;
 use crate::api::resource::{AuthorityStatus, CertificateAuthoritySpec};
-use crate::planner::observed::{Authority, ObjectName, Observed, Stamp};
+use crate::planner::observed::{Authority, ObjectName, Observed, ResourceVersion};
 use crate::store::StoreError;
 
 /// How long a look waits for what is being listed.
@@ -43,7 +43,7 @@ pub struct Facts {
     pub authorities: BTreeMap<String, Written<CertificateAuthoritySpec, AuthorityStatus>>,
     pub own: Own,
     /// By namespace.
-    pub places: BTreeMap<String, Place>,
+    pub places: BTreeMap<String, NamespaceIndex>,
 }
 
 /// What a look would wait for.
@@ -119,12 +119,12 @@ impl Cache {
 }
 
 impl Facts {
-    pub fn place(&mut self, namespace: &str) -> &mut Place {
+    pub fn place(&mut self, namespace: &str) -> &mut NamespaceIndex {
         self.places.entry(namespace.to_owned()).or_default()
     }
 
     /// Changes what is known of a namespace, unless it has nothing to do with us any more.
-    pub fn known(&mut self, namespace: &str, change: impl FnOnce(&mut Place)) {
+    pub fn known(&mut self, namespace: &str, change: impl FnOnce(&mut NamespaceIndex)) {
         if let Some(place) = self.places.get_mut(namespace) {
             change(place);
         }
@@ -181,7 +181,7 @@ fn too_long(what: &str, why: &str) -> Pending {
 
 /// Stamps are numbers that grow, on every API server there is; where they are not, the newest to arrive
 /// counts.
-pub fn is_older(stamp: &Stamp, than: &Stamp) -> bool {
+pub fn is_older(stamp: &ResourceVersion, than: &ResourceVersion) -> bool {
     match (stamp.0.parse::<u64>(), than.0.parse::<u64>()) {
         (Ok(stamp), Ok(than)) => stamp < than,
         _ => false,

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use crate::api::resource::annotation;
-use crate::planner::observed::{Request, Stamp};
+use crate::planner::observed::{Request, ResourceVersion};
 
 const PREFIX: &str = "hotcert.dev/";
 const VERBS: [&str; 7] = [
@@ -40,7 +40,7 @@ pub struct Custom<K> {
 
 /// What a look needs of it.
 pub struct Written<Spec, Status> {
-    pub stamp: Stamp,
+    pub stamp: ResourceVersion,
     pub uid: String,
     pub generation: i64,
     pub spec: Spec,
@@ -70,7 +70,7 @@ impl<K: Resource<DynamicType = ()>> Custom<K> {
             }
         };
         Some(Written {
-            stamp: Stamp(metadata.resource_version.unwrap_or_default()),
+            stamp: ResourceVersion(metadata.resource_version.unwrap_or_default()),
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             spec,

@@ -1,4 +1,4 @@
-//! News as Kubernetes Events, which `kubectl describe` shows with the object. One that cannot be written
+//! EventRecord as Kubernetes Events, which `kubectl describe` shows with the object. One that cannot be written
 //! is lost: what matters stands in the status. They are of the old form: of the new one, an API server
 //! of 1.20 takes none in `default` about what is in no namespace.
 
@@ -11,7 +11,7 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
-use crate::store::{About, News};
+use crate::store::{EventRecord, ObjectRef};
 
 /// Of an object that is in no namespace, events are in this one.
 const NOWHERE: &str = "default";
@@ -20,10 +20,12 @@ const CONTROLLER: &str = "hotcert-controller";
 const LONGEST: usize = 1024;
 
 /// The event, and the namespace that it goes into.
-pub fn event(news: &News, uid: Option<String>, now: SystemTime) -> (String, Event) {
+pub fn event(news: &EventRecord, uid: Option<String>, now: SystemTime) -> (String, Event) {
     let regarding = match &news.about {
-        About::Authority(name) => reference::<CertificateAuthority>(name, None, uid),
-        About::Certificate(name) => reference::<ServiceCertificate>(&name.name, Some(&name.namespace), uid),
+        ObjectRef::Authority(name) => reference::<CertificateAuthority>(name, None, uid),
+        ObjectRef::Certificate(name) => {
+            reference::<ServiceCertificate>(&name.name, Some(&name.namespace), uid)
+        }
     };
     let namespace = regarding.namespace.clone().unwrap_or_else(|| NOWHERE.to_owned());
     let at = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -74,13 +76,13 @@ mod tests {
 
     #[test]
     fn an_event_is_beside_its_object_and_not_too_long() {
-        let about = About::Certificate(ObjectName::new("shop", "mtls-prod-payments"));
+        let about = ObjectRef::Certificate(ObjectName::new("shop", "mtls-prod-payments"));
         let message = "ü".repeat(1000);
-        let news = News { about, warning: true, reason: "Late", message };
+        let news = EventRecord { about, warning: true, reason: "Late", message };
         let (namespace, event) = event(&news, Some("u".into()), SystemTime::now());
         assert_eq!((namespace.as_str(), event.type_.as_deref()), ("shop", Some("Warning")));
         assert_eq!(event.message.unwrap().len(), 1024);
-        let news = News { about: About::Authority("root-prod-shop".into()), ..news };
+        let news = EventRecord { about: ObjectRef::Authority("root-prod-shop".into()), ..news };
         assert_eq!(super::event(&news, None, SystemTime::now()).0, "default");
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::pki::authority::{Authority, AuthorityRequest, LeafRequest};
 use crate::pki::keyring::RootId;
 use crate::planner::observed::ObjectName;
-use crate::store::{Contents, Kept};
+use crate::store::{Contents, StoredVersion};
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -19,7 +19,7 @@ pub fn name() -> ObjectName {
     ObjectName::new("shop", "mtls-prod-payments")
 }
 
-pub fn kept() -> (ObjectName, RootId, Kept) {
+pub fn kept() -> (ObjectName, RootId, StoredVersion) {
     let (root, now) = (root(), SystemTime::UNIX_EPOCH + 20_000 * DAY);
     let request = LeafRequest {
         common_name: "payments".into(),
@@ -29,7 +29,7 @@ pub fn kept() -> (ObjectName, RootId, Kept) {
     };
     let leaf = root.issue(&request, SystemTime::now()).unwrap();
     let id = RootId::of(&root);
-    let kept = Kept {
+    let kept = StoredVersion {
         certificate: leaf.certificate_pem,
         key: leaf.key_pem,
         root: id.clone(),
@@ -42,7 +42,7 @@ pub fn kept() -> (ObjectName, RootId, Kept) {
     (name(), id, kept)
 }
 
-pub fn contents(kept: &Kept, roots: &[&Authority]) -> Contents {
+pub fn contents(kept: &StoredVersion, roots: &[&Authority]) -> Contents {
     Contents {
         certificate: kept.certificate.clone(),
         key: kept.key.clone(),

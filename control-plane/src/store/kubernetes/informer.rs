@@ -24,7 +24,7 @@ use super::target;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::ObjectName;
 use crate::store::kubernetes::api_error;
-use event_sink::{Authorities, Certificates, Ours, Own, Shelf, Watched};
+use event_sink::{Authorities, Certificates, EventSink, Ours, Own, Watched};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ const TIDY: Duration = Duration::from_secs(60);
 /// How many objects come at a time: whole Secrets, until their facts are read.
 const PAGE: u32 = 200;
 
-pub struct Follow {
+pub struct Informers {
     pub client: Client,
     pub namespace: String,
     pub cache: Arc<Cache>,
@@ -41,7 +41,7 @@ pub struct Follow {
     pub recheck: Duration,
 }
 
-impl Follow {
+impl Informers {
     /// Runs until dropped.
     pub async fn run(self) {
         let authorities = Api::<Custom<CertificateAuthority>>::all(self.client.clone());
@@ -135,7 +135,7 @@ impl Drop for Task {
     }
 }
 
-async fn follow<K>(api: Api<K>, config: Config, shelf: impl Shelf<K>)
+async fn follow<K>(api: Api<K>, config: Config, event_sink: impl EventSink<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -149,32 +149,37 @@ where
             Ok(Event::Init) => (listed, since) = (BTreeSet::new(), Instant::now()),
             Ok(Event::InitApply(object)) => {
                 listed.insert(name(&object));
-                shelf.put(object);
+                event_sink.put(object);
             }
             Ok(Event::InitDone) => {
-                shelf.complete(&std::mem::take(&mut listed), since);
+                event_sink.complete(&std::mem::take(&mut listed), since);
                 pause = FIRST_PAUSE;
                 last.clear();
             }
             Ok(Event::Apply(object)) => {
-                shelf.put(object);
+                event_sink.put(object);
                 pause = FIRST_PAUSE;
             }
             Ok(Event::Delete(object)) => {
-                shelf.remove(object);
+                event_sink.remove(object);
                 pause = FIRST_PAUSE;
             }
             Err(error) => {
-                let trouble = Trouble::of(&error);
+                let trouble = WatchError::of(&error);
                 if trouble.said != last {
-                    warn!(forbidden = trouble.forbidden, "{}: {}; trying again", shelf.what(), trouble.said);
+                    warn!(
+                        forbidden = trouble.forbidden,
+                        "{}: {}; trying again",
+                        event_sink.what(),
+                        trouble.said
+                    );
                     last.clone_from(&trouble.said);
                 }
                 if trouble.forbidden {
                     // Whatever happens until the right comes back, it is not heard.
                     events = begin();
                 }
-                shelf.trouble(trouble);
+                event_sink.trouble(trouble);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -189,12 +194,12 @@ fn name<K: Resource>(object: &K) -> ObjectName {
 }
 
 /// Why a watch does not go on.
-pub struct Trouble {
+pub struct WatchError {
     pub forbidden: bool,
     pub said: String,
 }
 
-impl Trouble {
+impl WatchError {
     fn of(error: &watcher::Error) -> Self {
         match error {
             watcher::Error::InitialListFailed(cause)

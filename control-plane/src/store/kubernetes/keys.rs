@@ -80,7 +80,7 @@ pub fn keyring(object: &SecretObject) -> Result<Keyring, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::observed::{Ring, Stamp};
+    use crate::planner::observed::{KeyringView, ResourceVersion};
     use crate::store::kubernetes::examples;
 
     fn made() -> (Keyring, SecretObject) {
@@ -96,7 +96,10 @@ mod tests {
         assert_eq!(object.metadata.owner_references, None);
         let again = super::keyring(&object).unwrap();
         assert_eq!(again.state, keyring.state);
-        let (ring, before) = (Ring::of(&again, Stamp::default()), Ring::of(&keyring, Stamp::default()));
+        let (ring, before) = (
+            KeyringView::of(&again, ResourceVersion::default()),
+            KeyringView::of(&keyring, ResourceVersion::default()),
+        );
         assert_eq!(ring.roots, before.roots);
         assert!(!format!("{ring:?} {object:?}").contains("PRIVATE"));
     }

@@ -16,7 +16,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::planner::observed::Stamp;
+use crate::planner::observed::ResourceVersion;
 
 pub const TLS: &str = "kubernetes.io/tls";
 /// The largest value that is read; a chain and a key are far below.
@@ -79,8 +79,8 @@ impl SecretObject {
         self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
-    pub fn stamp(&self) -> Stamp {
-        Stamp(self.metadata.resource_version.clone().unwrap_or_default())
+    pub fn stamp(&self) -> ResourceVersion {
+        ResourceVersion(self.metadata.resource_version.clone().unwrap_or_default())
     }
 
     /// Nothing where there is no such key, or none that can be read.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::label::{self, CERTIFICATE, HOTCERT, MANAGED_BY, PUBLISHED_AT, VERSION};
 use super::secret::{SecretObject, TLS};
 use crate::pki::x509_facts;
-use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Publication, Stamp};
+use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Publication, ResourceVersion};
 use crate::store::Contents;
 
 /// kubectl's copy of a Secret that somebody once applied: with its key.
@@ -20,7 +20,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub struct Target {
     /// By its label.
     pub certificate: String,
-    pub stamp: Stamp,
+    pub stamp: ResourceVersion,
     /// Or why nothing can be written over it.
     pub publication: Result<Publication, String>,
     pub leaf: Option<Leaf>,

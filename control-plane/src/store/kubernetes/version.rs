@@ -18,7 +18,7 @@ use crate::api::resource::ServiceCertificate;
 use crate::pki::keyring::RootId;
 use crate::pki::x509_facts;
 use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Version};
-use crate::store::Kept;
+use crate::store::StoredVersion;
 
 pub fn name(certificate: &str, version: u64) -> String {
     format!("{certificate}.v{version}")
@@ -48,12 +48,12 @@ pub fn read(object: &SecretObject) -> Option<(String, u64, Version)> {
 }
 
 /// With its key; an error says what is wrong with it.
-pub fn kept(object: &SecretObject) -> Result<Kept, String> {
+pub fn kept(object: &SecretObject) -> Result<StoredVersion, String> {
     let pem = |key: &str| {
         let text = str::from_utf8(object.value(key)).ok().filter(|text| !text.is_empty());
         text.ok_or_else(|| format!("it has no {key} that can be read; delete it, another version is made"))
     };
-    Ok(Kept {
+    Ok(StoredVersion {
         certificate: pem("tls.crt")?.to_owned(),
         key: Zeroizing::new(pem("tls.key")?.to_owned()),
         root: root(object),
@@ -66,7 +66,7 @@ pub fn kept(object: &SecretObject) -> Result<Kept, String> {
 }
 
 /// `uid` is the certificate's.
-pub fn object(certificate: &ObjectName, uid: &str, version: u64, kept: &Kept) -> SecretObject {
+pub fn object(certificate: &ObjectName, uid: &str, version: u64, kept: &StoredVersion) -> SecretObject {
     let mut annotations = vec![
         (VERSION, version.to_string()),
         (ROOT, kept.root.0.clone()),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::cache::Ours;
 use super::secret::SecretObject;
 use super::{KubernetesStore, target};
-use crate::planner::observed::{ObjectName, Stamp};
+use crate::planner::observed::{ObjectName, ResourceVersion};
 use crate::store::StoreError;
 use crate::store::kubernetes::api_error::answer;
 
@@ -22,7 +22,7 @@ impl KubernetesStore {
         match &object.metadata.resource_version {
             None => answer(what, secrets.create(&post, object)).await,
             Some(_) => match answer(what, secrets.replace(object.name(), &post, object)).await {
-                Err(StoreError::Missing(what)) => Err(StoreError::Overtaken(what)),
+                Err(StoreError::Missing(what)) => Err(StoreError::Conflict(what)),
                 written => written,
             },
         }
@@ -34,13 +34,13 @@ impl KubernetesStore {
         what: &str,
         secrets: &Api<SecretObject>,
         name: &str,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> Result<Option<ObjectMeta>, StoreError> {
         let Some(over) = over else { return Ok(None) };
         let found = answer(what, secrets.get_metadata_opt(name)).await?.map(|found| found.metadata);
         match found.filter(|found| found.resource_version.as_ref() == Some(&over.0)) {
             Some(found) => Ok(Some(found)),
-            None => Err(StoreError::Overtaken(what.into())),
+            None => Err(StoreError::Conflict(what.into())),
         }
     }
 

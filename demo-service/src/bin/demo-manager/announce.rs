@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use hotcert::external::http_client::{Call, Site};
+use hotcert::external::http_client::{Endpoint, HttpRequest};
 use hyper::Method;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -22,8 +22,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub struct Announcer {
     pub inventory: Arc<Inventory>,
-    pub callback: Option<Site>,
-    pub events: Option<Site>,
+    pub callback: Option<Endpoint>,
+    pub events: Option<Endpoint>,
     pub token: Option<Zeroizing<String>>,
     pub thresholds: Vec<Duration>,
     /// Something else is kept now, or wanted.
@@ -148,7 +148,7 @@ impl Announcer {
                 }],
             },
         });
-        let call = Call::new(Method::POST).header("content-type", "application/cloudevents+json")?;
+        let call = HttpRequest::new(Method::POST).header("content-type", "application/cloudevents+json")?;
         send(site, call.header("x-token", token)?, &body, "secret_rotated", id).await
     }
 
@@ -160,12 +160,12 @@ impl Announcer {
         header.typ = None;
         let key = EncodingKey::from_rsa_pem(self.inventory.signing_key().as_bytes())?;
         let body = json!({ "data": encode(&header, &payload, &key)? });
-        let call = Call::new(Method::POST).header("content-type", "application/json")?;
+        let call = HttpRequest::new(Method::POST).header("content-type", "application/json")?;
         send(site, call, &body, kind, id).await
     }
 }
 
-async fn send(site: &Site, call: Call, body: &Value, kind: &str, id: &str) -> Result<()> {
+async fn send(site: &Endpoint, call: HttpRequest, body: &Value, kind: &str, id: &str) -> Result<()> {
     let at = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
     let answer = site.send(call.body(body.to_string().into_bytes()), WITHIN, 64 << 10).await?;
     crate::say(&json!({"sent": kind, "of": id, "at": at, "status": answer.status.as_u16(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use hotcert::external::http_client::{Reach, Site};
+use hotcert::external::http_client::{AddressPolicy, Endpoint};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -105,9 +105,10 @@ async fn run(cli: Cli) -> Result<()> {
     let inventory = Arc::new(inventory);
     let ca = cli.ca.as_deref().map(read).transpose()?;
     let site = |url: &Option<String>| {
-        let reach =
-            Reach { allowed: ["127.0.0.0/8", "::1"].iter().filter_map(|net| net.parse().ok()).collect() };
-        let site = url.as_ref().map(|url| Site::new(url, reach, ca.as_ref().map(|ca| ca.as_slice())));
+        let reach = AddressPolicy {
+            allowed: ["127.0.0.0/8", "::1"].iter().filter_map(|net| net.parse().ok()).collect(),
+        };
+        let site = url.as_ref().map(|url| Endpoint::new(url, reach, ca.as_ref().map(|ca| ca.as_slice())));
         site.transpose()
     };
     let (change, changed) = watch::channel(());

@@ -14,7 +14,7 @@ use hotcert::planner::observed::Observed;
 use hotcert::probe::{PROBER, Prober};
 use hotcert::runtime::reconcile::{Counts, Reconciler, Round};
 use hotcert::store::directory::DirectoryStore;
-use hotcert::store::{About, Editor as _, Store as _, StoreError};
+use hotcert::store::{Editor as _, ObjectRef, Store as _, StoreError};
 
 use crate::identity::{AUTHORITY, EVERYBODY, NAMESPACE, TRUST_DOMAIN, certificate};
 
@@ -50,7 +50,7 @@ impl ControlPlane {
     }
 
     /// As `hotcert rotate` and `hotcert rollover` do. Returns the id of the request.
-    pub async fn ask(&mut self, about: &About, verb: &str) -> Result<String, StoreError> {
+    pub async fn ask(&mut self, about: &ObjectRef, verb: &str) -> Result<String, StoreError> {
         self.asked += 1;
         let id = format!("demo-{}", self.asked);
         self.store.ask(about, verb, &id).await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hotcert::pki::authority::AuthorityError;
 use hotcert::planner::observed::Observed;
-use hotcert::store::{About, StoreError};
+use hotcert::store::{ObjectRef, StoreError};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::candidate::{Candidate, CandidateError, Kind};
@@ -144,7 +144,7 @@ impl Story {
     async fn rotate(&mut self) -> Result<(), StoryError> {
         let mut asked = Vec::new();
         for who in EVERYBODY {
-            asked.push((who, self.control.ask(&About::Certificate(certificate(who)), "rotate").await?));
+            asked.push((who, self.control.ask(&ObjectRef::Certificate(certificate(who)), "rotate").await?));
         }
         self.until("rotate the leaves", |look| {
             asked.iter().all(|(who, request)| {
@@ -179,7 +179,7 @@ impl Story {
 
     async fn roll_over(&mut self) -> Result<(), StoryError> {
         let begun = std::time::Instant::now();
-        let request = self.control.ask(&About::Authority(AUTHORITY.to_owned()), "rollover").await?;
+        let request = self.control.ask(&ObjectRef::Authority(AUTHORITY.to_owned()), "rollover").await?;
         self.until("roll the root over", |look| {
             witness::ring(look).is_some_and(|ring| {
                 ring.state.is_answered("rollover", &request) && ring.state.rollover().is_none()

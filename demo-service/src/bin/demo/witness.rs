@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hotcert::pki::keyring::Phase;
-use hotcert::planner::observed::{Certificate, Held, Observed, Publication, Published, Ring, Stamp};
+use hotcert::planner::observed::{
+    Certificate, KeyringState, KeyringView, Observed, Publication, Published, ResourceVersion,
+};
 use tokio::sync::oneshot;
 
 use crate::identity::{AUTHORITY, OUTSIDE, STOREFRONT, certificate};
@@ -49,7 +51,7 @@ pub struct Client {
     volume: PathBuf,
     outside: Arc<Outside>,
     /// Of the publication that it goes by.
-    stamp: Option<Stamp>,
+    stamp: Option<ResourceVersion>,
 }
 
 /// A leaf on its way to being served.
@@ -188,10 +190,10 @@ pub fn is_answered(look: &Observed, who: &str, request: &str) -> bool {
 }
 
 /// Of the authority; nothing before it has a root.
-pub fn ring(look: &Observed) -> Option<&Ring> {
+pub fn ring(look: &Observed) -> Option<&KeyringView> {
     match &look.authorities.get(AUTHORITY)?.keyring {
-        Held::Ring(ring) => Some(ring),
-        Held::None | Held::Unreadable(_) => None,
+        KeyringState::KeyringView(ring) => Some(ring),
+        KeyringState::None | KeyringState::Unreadable(_) => None,
     }
 }
 

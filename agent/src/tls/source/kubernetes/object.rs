@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use zeroize::Zeroizing;
 
-use super::Said;
-use crate::tls::credential::{Layout, MAX_FILE_BYTES, Material, PartError};
+use super::SecretVersion;
+use crate::tls::credential::{Credential, Layout, MAX_FILE_BYTES, PartError};
 
 #[derive(Clone, Deserialize)]
 pub struct SecretObject {
@@ -32,21 +32,22 @@ pub struct SecretObject {
 struct Data(Arc<BTreeMap<String, Option<Zeroizing<Vec<u8>>>>>);
 
 impl SecretObject {
-    pub fn said(self, layout: &Layout) -> Said {
+    pub fn said(self, layout: &Layout) -> SecretVersion {
         let received_at = SystemTime::now();
-        let material = Material::gather(layout, Some(received_at), true, |key| match self.data.0.get(key) {
-            None => Err(PartError::Missing { file: key.into() }),
-            Some(None) => Err(PartError::Unreadable { file: key.into(), cause: "not base64".into() }),
-            Some(Some(value)) if value.len() > MAX_FILE_BYTES => {
-                Err(PartError::TooLarge { file: key.into() })
-            }
-            Some(Some(value)) => Ok(value.clone()),
-        });
-        Said {
+        let credential =
+            Credential::gather(layout, Some(received_at), true, |key| match self.data.0.get(key) {
+                None => Err(PartError::Missing { file: key.into() }),
+                Some(None) => Err(PartError::Unreadable { file: key.into(), cause: "not base64".into() }),
+                Some(Some(value)) if value.len() > MAX_FILE_BYTES => {
+                    Err(PartError::TooLarge { file: key.into() })
+                }
+                Some(Some(value)) => Ok(value.clone()),
+            });
+        SecretVersion {
             number: 0,
             again: false,
-            fingerprint: material.fingerprint(),
-            material,
+            fingerprint: credential.fingerprint(),
+            credential,
             resource_version: self.metadata.resource_version.clone().unwrap_or_default(),
             written_at: written_at(&self.metadata),
             received_at,
@@ -192,23 +193,23 @@ mod tests {
     fn a_secret_becomes_material() {
         let object = read(json!({"tls.crt": "Y3J0", "tls.key": "{", "ca.crt": "", "revision": "MTI="}));
         let said = object.said(&Layout::default());
-        assert_eq!(said.material.revision, Some(12));
+        assert_eq!(said.credential.revision, Some(12));
         assert_eq!(said.resource_version, "7");
         let written = humantime::parse_rfc3339("2026-01-02T00:00:00Z").unwrap();
         assert_eq!(said.written_at, Some(written));
-        let crate::tls::credential::Credential::Pair { certificate, key } = &said.material.credential else {
-            panic!("{:?}", said.material);
+        let crate::tls::credential::LeafParts::Pair { certificate, key } = &said.credential.credential else {
+            panic!("{:?}", said.credential);
         };
         assert_eq!(certificate.as_ref().unwrap().as_slice(), b"crt");
         assert_eq!(key, &Err(PartError::Unreadable { file: "tls.key".into(), cause: "not base64".into() }));
-        assert_eq!(said.material.trust.as_ref().unwrap().as_slice(), b"");
+        assert_eq!(said.credential.trust.as_ref().unwrap().as_slice(), b"");
     }
 
     #[test]
     fn nothing_in_it_is_an_empty_secret() {
         for data in [json!(null), json!({})] {
             let said = read(data).said(&Layout::default());
-            assert_eq!(said.material.trust, Err(PartError::Missing { file: "ca.crt".into() }));
+            assert_eq!(said.credential.trust, Err(PartError::Missing { file: "ca.crt".into() }));
         }
     }
 

@@ -9,13 +9,13 @@ use kube::core::Status;
 use crate::proxy::http::with_causes;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct WatchError {
     /// One of a few words: a metric label.
     pub reason: &'static str,
     pub detail: String,
 }
 
-impl Trouble {
+impl WatchError {
     pub fn ended() -> Self {
         Self { reason: "ended", detail: "the API server ended the watch as soon as it had begun".into() }
     }

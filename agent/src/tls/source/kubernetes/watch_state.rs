@@ -4,19 +4,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Trouble;
-use crate::tls::credential::{Fingerprint, Material};
+use super::WatchError;
+use crate::tls::credential::{Credential, Fingerprint};
 
 /// Contents that were replaced, remembered so that a volume that lags cannot bring one back.
 const REMEMBERED: usize = 64;
 
 #[derive(Clone)]
-pub struct View {
+pub struct WatchState {
     pub state: ApiState,
     /// Since when it is in that state.
     pub since: SystemTime,
     /// The last content, whatever became of the watch since.
-    pub last: Option<Arc<Said>>,
+    pub last: Option<Arc<SecretVersion>>,
     superseded: VecDeque<Fingerprint>,
 }
 
@@ -27,16 +27,16 @@ pub enum ApiState {
     Watching,
     /// The watch is well, and there is no such Secret.
     Absent,
-    Lost(Trouble),
+    Lost(WatchError),
 }
 
 /// One content of the Secret.
-pub struct Said {
+pub struct SecretVersion {
     /// Counts the contents from 1.
     pub number: u64,
     /// It had been there before and was replaced: a rollback.
     pub again: bool,
-    pub material: Material,
+    pub credential: Credential,
     pub fingerprint: Fingerprint,
     pub resource_version: String,
     /// When it was written last, by the API server's clock, to the second.
@@ -56,7 +56,7 @@ impl ApiState {
     }
 }
 
-impl Default for View {
+impl Default for WatchState {
     fn default() -> Self {
         Self {
             state: ApiState::Connecting,
@@ -67,15 +67,15 @@ impl Default for View {
     }
 }
 
-impl View {
-    pub fn enter(&mut self, state: ApiState, now: SystemTime) {
+impl WatchState {
+    pub fn set_state(&mut self, state: ApiState, now: SystemTime) {
         if self.state.as_str() != state.as_str() {
             self.since = now;
         }
         self.state = state;
     }
 
-    pub fn say(&mut self, mut said: Said) {
+    pub fn record(&mut self, mut said: SecretVersion) {
         said.number = 1;
         if let Some(last) = &self.last {
             if last.fingerprint == said.fingerprint {

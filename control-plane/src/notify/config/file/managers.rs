@@ -8,8 +8,8 @@ use hotcert_agent::tls::hex::sha256_hex;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::Judge;
-use crate::external::http_client::Site;
+use super::Validator;
+use crate::external::http_client::Endpoint;
 use crate::external::manager::https::{Https, ID, Pointers, Request};
 use crate::external::manager::ibm::{IAM, Ibm};
 use crate::external::manager::{Kind, Manager};
@@ -69,7 +69,7 @@ struct PointersFile {
     roots: Option<String>,
 }
 
-impl Judge<'_> {
+impl Validator<'_> {
     pub(super) fn managers(&mut self, files: &[ManagerFile]) -> BTreeMap<String, Arc<Manager>> {
         let mut managers = BTreeMap::new();
         let mut names = BTreeSet::new();
@@ -122,10 +122,10 @@ impl Judge<'_> {
                     self.add(at, "give url, the address of the instance, and apiKey, a file with an API key");
                     return None;
                 };
-                let site = self.manager_site(&format!("{at}.url"), file, url)?;
+                let endpoint = self.manager_site(&format!("{at}.url"), file, url)?;
                 let iam = file.iam_url.as_deref().unwrap_or(IAM);
                 let iam = self.manager_site(&format!("{at}.iamUrl"), file, iam)?;
-                Some(Kind::Ibm(Ibm::new(site, iam, self.text(&format!("{at}.apiKey"), key)?)))
+                Some(Kind::Ibm(Ibm::new(endpoint, iam, self.text(&format!("{at}.apiKey"), key)?)))
             }
             KindName::Https => {
                 let (Some(get), Some(pointers)) = (&file.get, &file.pointers) else {
@@ -147,8 +147,8 @@ impl Judge<'_> {
         }
     }
 
-    fn manager_site(&mut self, at: &str, file: &ManagerFile, url: &str) -> Option<Site> {
-        self.site(at, url, file.ca.as_deref(), &file.allow_networks)
+    fn manager_site(&mut self, at: &str, file: &ManagerFile, url: &str) -> Option<Endpoint> {
+        self.endpoint(at, url, file.ca.as_deref(), &file.allow_networks)
     }
 
     fn request(&mut self, at: &str, file: &ManagerFile, method: Method, url: &str) -> Option<Request> {
@@ -158,11 +158,11 @@ impl Judge<'_> {
             self.add(at, "the path of the address needs {id} where the certificate's id is to be");
         }
         // Braces do not belong into an address; what comes in their place does.
-        let site = self.manager_site(at, file, &format!("{host}id{path}"))?;
+        let endpoint = self.manager_site(at, file, &format!("{host}id{path}"))?;
         let path = url.split_once("://").and_then(|(_, rest)| Some(&rest[rest.find('/')?..]));
         let (path, headers) =
             (path.unwrap_or("/").to_owned(), self.headers(&format!("{at}.headers"), &file.headers));
-        Some(Request { site, path, method, headers })
+        Some(Request { endpoint, path, method, headers })
     }
 
     fn pointers(&mut self, at: &str, file: &PointersFile) -> Pointers {

@@ -1,13 +1,13 @@
 //! Writing, as a store has to do it: over what was seen, or not at all. What is written is checked here.
 
 use super::*;
-use crate::pki::keyring::{Answer, Exemption};
+use crate::pki::keyring::{Answer, Override};
 
 impl World {
     /// `false`: refused, since it is not written over what was seen.
     pub(super) fn apply(&mut self, action: &Action) -> bool {
         match action {
-            Action::Authority { turn, over, .. } => self.turn(turn, over.as_ref()),
+            Action::Authority { transition, over, .. } => self.transition(transition, over.as_ref()),
             Action::Issue { certificate, version, settings, request, .. } => {
                 self.issue(certificate, *version, settings, request.clone())
             }
@@ -98,11 +98,11 @@ impl World {
         version: u64,
         roots: &[RootId],
         revision: u64,
-        over: Option<&Stamp>,
+        over: Option<&ResourceVersion>,
     ) -> bool {
         let written = self.count();
         let Some((state, _)) = &self.ca.ring else { return false };
-        // The bundle is made of the keyring as it is now: if that is another one, it is overtaken.
+        // The bundle is made of the keyring as it is now: if that is another one, it is conflict.
         if !state.trusted().into_iter().eq(roots) {
             return false;
         }
@@ -138,7 +138,7 @@ impl World {
         true
     }
 
-    fn turn(&mut self, turn: &Turn, over: Option<&Stamp>) -> bool {
+    fn transition(&mut self, transition: &Transition, over: Option<&ResourceVersion>) -> bool {
         let held = self.ca.ring.as_ref().map(|_| stamp(self.ca.stamp));
         if held.as_ref() != over {
             return false;
@@ -146,30 +146,30 @@ impl World {
         let new = root_id(self.count());
         let now = self.now;
         let Some((mut state, mut roots)) = self.ca.ring.take() else {
-            assert!(matches!(turn, Turn::Create { .. }), "{turn:?} of nothing");
+            assert!(matches!(transition, Transition::Create { .. }), "{transition:?} of nothing");
             self.ca.ring = Some((State::steady(new.clone()), BTreeMap::from([(new, root(now))])));
             self.ca.stamp = self.count();
             return true;
         };
         let before = state.clone();
         let answer = |verb: &str, id: &str, state: &mut State| state.answer(verb, id, "done", now);
-        match turn {
-            Turn::Create { .. } => panic!("a second first root"),
-            Turn::Begin { why, request, .. } => {
+        match transition {
+            Transition::Create { .. } => panic!("a second first root"),
+            Transition::Begin { why, request, .. } => {
                 roots.insert(new.clone(), root(now));
                 assert!(state.begin(new, why.clone(), now));
                 if let Some((verb, id)) = request {
                     answer(verb, id, &mut state);
                 }
             }
-            Turn::Advance { out_of } => assert!(state.advance(*out_of, now)),
-            Turn::Reverse { why, request } => {
+            Transition::Advance { out_of } => assert!(state.advance(*out_of, now)),
+            Transition::Reverse { why, request } => {
                 assert!(state.reverse(why.clone(), now));
                 answer("reverse", request, &mut state);
             }
-            Turn::Exempt { pods, reason, request } => {
+            Transition::Exempt { pods, reason, request } => {
                 self.exempted.extend(pods.iter().map(|(_, uid)| uid.clone()));
-                let exempt = |(pod, uid): &(String, String)| Exemption {
+                let exempt = |(pod, uid): &(String, String)| Override {
                     pod: pod.clone(),
                     uid: uid.clone(),
                     reason: reason.clone(),
@@ -178,18 +178,18 @@ impl World {
                 assert!(state.exempt(pods.iter().map(exempt)));
                 answer("override", request, &mut state);
             }
-            Turn::Remove { root: removed, why, request, .. } => {
+            Transition::Remove { root: removed, why, request, .. } => {
                 roots.insert(new.clone(), root(now));
                 assert!(state.remove(removed, Some(new), why.clone(), now));
                 answer("remove-root", request, &mut state);
                 self.forced = true;
             }
-            Turn::Answer { verb, request, outcome } => {
+            Transition::Answer { verb, request, outcome } => {
                 let answer = Answer { id: request.clone(), outcome: outcome.clone(), at: now };
                 state.answered.insert(verb.clone(), answer);
             }
         }
-        assert_ne!(state, before, "{turn:?} did nothing");
+        assert_ne!(state, before, "{transition:?} did nothing");
         let needed: Vec<_> = state.needed().into_iter().cloned().collect();
         roots.retain(|id, _| needed.contains(id));
         self.ca.ring = Some((state, roots));

@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::super::super::plan;
 use super::*;
 use crate::planner::observed::{
-    Authority, Certificate, Held, Look, Observed, Pod, PodAgent, Publication, Published, Ring, Shown,
+    Authority, Certificate, KeyringState, KeyringView, Observed, Pod, PodAgent, PodList, Publication,
+    Published, Shown,
 };
 
 /// Lost in a restart.
 #[derive(Default)]
 pub(super) struct Memory {
-    looks: BTreeMap<String, Look>,
+    looks: BTreeMap<String, PodList>,
     /// By uid.
     proofs: BTreeMap<String, Proof>,
     look: BTreeSet<String>,
@@ -89,7 +90,7 @@ impl World {
             }
         }
         for namespace in std::mem::take(&mut self.memory.look) {
-            let look = Look { at: self.now, problem: None, pods: self.list(&namespace) };
+            let look = PodList { at: self.now, problem: None, pods: self.list(&namespace) };
             self.memory.looks.insert(namespace, look);
         }
     }
@@ -134,7 +135,11 @@ impl World {
 
     pub(super) fn observe(&self) -> Observed {
         let ring = |(state, roots): &(State, BTreeMap<RootId, Root>)| {
-            Held::Ring(Ring { stamp: stamp(self.ca.stamp), state: state.clone(), roots: roots.clone() })
+            KeyringState::KeyringView(KeyringView {
+                stamp: stamp(self.ca.stamp),
+                state: state.clone(),
+                roots: roots.clone(),
+            })
         };
         let authority = Authority {
             uid: "ca".into(),
@@ -143,7 +148,7 @@ impl World {
             status: self.ca.status.clone(),
             deleting: false,
             requests: self.ca.requests.clone(),
-            keyring: self.ca.ring.as_ref().map_or(Held::None, ring),
+            keyring: self.ca.ring.as_ref().map_or(KeyringState::None, ring),
             import: None,
         };
         let certificates =

@@ -142,7 +142,7 @@ async fn object_whose_file_breaks_stays_with_its_last_spec() {
     let before = scene.store.observe().await.unwrap();
     let status = CertificateStatus { revision: Some(3), ..CertificateStatus::default() };
     scene.store.report_certificate(&payments(), &status).await.unwrap();
-    scene.store.ask(&About::Certificate(payments()), "rotate", "r1").await.unwrap();
+    scene.store.ask(&ObjectRef::Certificate(payments()), "rotate", "r1").await.unwrap();
     scene.write("certificates/shop/mtls-prod-payments.yaml", "spec: [");
     for _ in 0..2 {
         let seen = scene.store.observe().await.unwrap();
@@ -167,10 +167,12 @@ async fn broken_keyring_is_unreadable_and_not_overwritten() {
     let key = names(&own).into_iter().find(|name| name.ends_with(".key")).unwrap();
     fs::rename(own.join(&key), own.join("away")).unwrap();
     let seen = scene.store.observe().await.unwrap();
-    let Held::Unreadable(why) = &seen.authorities["root-prod-main"].keyring else { panic!("{seen:?}") };
+    let KeyringState::Unreadable(why) = &seen.authorities["root-prod-main"].keyring else {
+        panic!("{seen:?}")
+    };
     assert!(why.contains(&key) && why.contains("backup"), "{why}");
     let over = scene.store.put_keyring("root-prod-main", &keyring, None).await;
-    assert!(matches!(over, Err(StoreError::Overtaken(_))), "{over:?}");
+    assert!(matches!(over, Err(StoreError::Conflict(_))), "{over:?}");
     fs::rename(own.join("away"), own.join(&key)).unwrap();
     assert_eq!(scene.keyring().await.0.state, keyring.state);
 }

@@ -10,7 +10,7 @@ async fn nothing_under_state_can_be_read_by_others() {
     scene.store.keep(&payments(), 1, &kept()).await.unwrap();
     scene.store.report_certificate(&payments(), &CertificateStatus::default()).await.unwrap();
     scene.store.report_authority("root-prod-main", &AuthorityStatus::default()).await.unwrap();
-    scene.store.ask(&About::Certificate(payments()), "rotate", "r1").await.unwrap();
+    scene.store.ask(&ObjectRef::Certificate(payments()), "rotate", "r1").await.unwrap();
     let state = below(&scene.path("state"));
     assert!(state.iter().filter(|path| path.is_file()).count() >= 9, "{state:?}");
     for path in state {
@@ -53,7 +53,7 @@ async fn names_cannot_lead_out_of_the_directory() {
             refused(scene.store.keep(name, 1, &kept()).await);
             refused(scene.store.kept(name, 1).await.map(drop));
             refused(scene.store.prune(name, 1).await);
-            refused(scene.store.ask(&About::Certificate(name.clone()), "rotate", "r1").await);
+            refused(scene.store.ask(&ObjectRef::Certificate(name.clone()), "rotate", "r1").await);
         }
         let looks = scene.store.pods(&BTreeSet::from([bad.to_owned()])).await;
         assert!(looks[bad].problem.is_some());
@@ -97,7 +97,7 @@ async fn of_many_writers_at_once_one_writes_and_the_others_are_overtaken() {
     for writer in writers {
         match writer.await.unwrap() {
             (id, Ok(())) => won.push(id.to_string()),
-            (_, Err(StoreError::Overtaken(_))) => {}
+            (_, Err(StoreError::Conflict(_))) => {}
             (_, Err(other)) => panic!("{other:?}"),
         }
     }
@@ -108,7 +108,7 @@ async fn of_many_writers_at_once_one_writes_and_the_others_are_overtaken() {
 #[tokio::test]
 async fn nothing_is_written_or_looked_at_while_another_program_writes() {
     let scene = Scene::create();
-    let lock = Lock::take(&scene.store.tree, Hold::Write).unwrap();
+    let lock = Lock::take(&scene.store.tree, LockMode::Exclusive).unwrap();
     let look = {
         let store = scene.store.clone();
         tokio::spawn(async move { store.observe().await })
@@ -129,6 +129,6 @@ async fn nothing_is_written_or_looked_at_while_another_program_writes() {
     write.await.unwrap().unwrap();
 
     // Those who only look do not keep each other waiting.
-    let _lock = Lock::take(&scene.store.tree, Hold::Look).unwrap();
+    let _lock = Lock::take(&scene.store.tree, LockMode::Shared).unwrap();
     scene.store.observe().await.unwrap();
 }

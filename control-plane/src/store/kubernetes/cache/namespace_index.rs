@@ -10,13 +10,13 @@ use super::listing::Listing;
 use super::{Written, is_older};
 use crate::api::resource::{CertificateStatus, ServiceCertificateSpec};
 use crate::api::settings::CertificateSettings;
-use crate::planner::observed::{Certificate, Foreign, Published, Stamp, Version};
+use crate::planner::observed::{Certificate, Foreign, Published, ResourceVersion, Version};
 use crate::store::kubernetes::secret::SecretObject;
 use crate::store::kubernetes::target::Target;
 use crate::store::kubernetes::version;
 
 #[derive(Default)]
-pub struct Place {
+pub struct NamespaceIndex {
     pub ours: Listing,
     pub watched: Listing,
     certificates: BTreeMap<String, Entry>,
@@ -32,7 +32,7 @@ pub struct Place {
 
 struct Entry {
     /// `None` while only versions of it are known.
-    seen: Option<Stamp>,
+    seen: Option<ResourceVersion>,
     secret: String,
     certificate: Arc<Certificate>,
 }
@@ -54,7 +54,7 @@ impl Ours {
     }
 }
 
-impl Place {
+impl NamespaceIndex {
     /// The certificates that there are.
     pub fn certificates(&self) -> impl Iterator<Item = (&String, &Arc<Certificate>)> {
         let there = self.certificates.iter().filter(|(_, entry)| entry.seen.is_some());
@@ -114,7 +114,7 @@ impl Place {
         self.settle(name);
     }
 
-    pub fn remove_certificate(&mut self, name: &str, stamp: Option<&Stamp>) {
+    pub fn remove_certificate(&mut self, name: &str, stamp: Option<&ResourceVersion>) {
         let Some(entry) = self.certificates.get_mut(name) else { return };
         if let (Some(stamp), Some(seen)) = (stamp, &entry.seen)
             && is_older(stamp, seen)

@@ -8,7 +8,7 @@ use super::is_older;
 use super::listing::Listing;
 use crate::pki::authority::Authority;
 use crate::pki::keyring::RootId;
-use crate::planner::observed::{Held, Ring, Stamp};
+use crate::planner::observed::{KeyringState, KeyringView, ResourceVersion};
 use crate::store::kubernetes::keys;
 use crate::store::kubernetes::secret::SecretObject;
 
@@ -20,9 +20,9 @@ pub struct Own {
 }
 
 pub struct Known {
-    stamp: Stamp,
+    stamp: ResourceVersion,
     /// As a keyring.
-    held: Held,
+    held: KeyringState,
     /// As a root to import.
     import: Result<RootId, String>,
 }
@@ -31,12 +31,12 @@ impl Known {
     pub fn read(object: &SecretObject) -> Self {
         let unreadable = |why: String| {
             let name = object.name();
-            Held::Unreadable(format!(
+            KeyringState::Unreadable(format!(
                 "the Secret {name} cannot be read: {why}; restore it from a backup, it is not written over"
             ))
         };
         let held = match keys::authority(object).map(|_| keys::keyring(object)) {
-            Some(Ok(keyring)) => Held::Ring(Ring::of(&keyring, object.stamp())),
+            Some(Ok(keyring)) => KeyringState::KeyringView(KeyringView::of(&keyring, object.stamp())),
             Some(Err(why)) => unreadable(why),
             None => unreadable(format!("it is of the type {:?}, not {}", object.of, keys::TYPE)),
         };
@@ -51,8 +51,8 @@ impl Known {
 }
 
 impl Own {
-    pub fn held(&self, authority: &str) -> Held {
-        self.secrets.get(&keys::name(authority)).map_or(Held::None, |known| known.held.clone())
+    pub fn held(&self, authority: &str) -> KeyringState {
+        self.secrets.get(&keys::name(authority)).map_or(KeyringState::None, |known| known.held.clone())
     }
 
     pub fn import(&self, secret: &str) -> Result<RootId, String> {
@@ -72,7 +72,7 @@ impl Own {
         }
     }
 
-    pub fn remove(&mut self, name: &str, stamp: &Stamp) {
+    pub fn remove(&mut self, name: &str, stamp: &ResourceVersion) {
         if self.secrets.get(name).is_some_and(|before| !is_older(stamp, &before.stamp)) {
             self.secrets.remove(name);
         }

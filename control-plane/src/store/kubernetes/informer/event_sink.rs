@@ -6,28 +6,28 @@ use std::time::Instant;
 
 use kube::Resource;
 
-use super::Trouble;
+use super::WatchError;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::pki::x509_facts;
-use crate::planner::observed::{Foreign, Leaf, ObjectName, Stamp};
-use crate::store::kubernetes::cache::{self, Cache, Known, Listing, Place};
+use crate::planner::observed::{Foreign, Leaf, ObjectName, ResourceVersion};
+use crate::store::kubernetes::cache::{self, Cache, Known, Listing, NamespaceIndex};
 use crate::store::kubernetes::custom::Custom;
 use crate::store::kubernetes::label;
 use crate::store::kubernetes::secret::SecretObject;
 
-pub trait Shelf<K>: Send + Sync + 'static {
+pub trait EventSink<K>: Send + Sync + 'static {
     /// For the log.
     fn what(&self) -> String;
     fn put(&self, object: K);
     fn remove(&self, object: K);
     /// After a list that began at `since`.
     fn complete(&self, listed: &BTreeSet<ObjectName>, since: Instant);
-    fn trouble(&self, trouble: Trouble);
+    fn trouble(&self, trouble: WatchError);
 }
 
 pub struct Authorities(pub Arc<Cache>);
 
-impl Shelf<Custom<CertificateAuthority>> for Authorities {
+impl EventSink<Custom<CertificateAuthority>> for Authorities {
     fn what(&self) -> String {
         "watching the CertificateAuthorities".into()
     }
@@ -55,14 +55,14 @@ impl Shelf<Custom<CertificateAuthority>> for Authorities {
         });
     }
 
-    fn trouble(&self, trouble: Trouble) {
+    fn trouble(&self, trouble: WatchError) {
         self.0.change(|facts| facts.authorities_listing.trouble(trouble.said));
     }
 }
 
 pub struct Certificates(pub Arc<Cache>);
 
-impl Shelf<Custom<ServiceCertificate>> for Certificates {
+impl EventSink<Custom<ServiceCertificate>> for Certificates {
     fn what(&self) -> String {
         "watching the ServiceCertificates".into()
     }
@@ -78,7 +78,7 @@ impl Shelf<Custom<ServiceCertificate>> for Certificates {
     }
 
     fn remove(&self, object: Custom<ServiceCertificate>) {
-        let stamp = object.meta().resource_version.clone().map(Stamp);
+        let stamp = object.meta().resource_version.clone().map(ResourceVersion);
         let (namespace, name) = (namespace(&object), name(&object));
         self.0.change(|facts| facts.place(&namespace).remove_certificate(&name, stamp.as_ref()));
         self.0.moved.notify_one();
@@ -98,7 +98,7 @@ impl Shelf<Custom<ServiceCertificate>> for Certificates {
         });
     }
 
-    fn trouble(&self, trouble: Trouble) {
+    fn trouble(&self, trouble: WatchError) {
         self.0.change(|facts| facts.certificates_listing.trouble(trouble.said));
     }
 }
@@ -106,7 +106,7 @@ impl Shelf<Custom<ServiceCertificate>> for Certificates {
 /// The Secrets of the control plane's own namespace.
 pub struct Own(pub Arc<Cache>);
 
-impl Shelf<SecretObject> for Own {
+impl EventSink<SecretObject> for Own {
     fn what(&self) -> String {
         "watching the Secrets of the control plane's own namespace".into()
     }
@@ -125,7 +125,7 @@ impl Shelf<SecretObject> for Own {
         self.0.settle(|facts| facts.own.keep(&listed, since));
     }
 
-    fn trouble(&self, trouble: Trouble) {
+    fn trouble(&self, trouble: WatchError) {
         self.0.change(|facts| facts.own.listing.trouble(trouble.said));
     }
 }
@@ -138,7 +138,7 @@ pub struct Ours {
     pub namespace: String,
 }
 
-impl Shelf<SecretObject> for Ours {
+impl EventSink<SecretObject> for Ours {
     fn what(&self) -> String {
         format!("watching our Secrets in {}", self.namespace)
     }
@@ -163,7 +163,7 @@ impl Shelf<SecretObject> for Ours {
         self.cache.settle(|facts| facts.known(&self.namespace, |place| place.keep(&listed, since)));
     }
 
-    fn trouble(&self, trouble: Trouble) {
+    fn trouble(&self, trouble: WatchError) {
         let Self { system, namespace, .. } = self;
         if trouble.forbidden {
             let why = format!(
@@ -183,7 +183,7 @@ pub struct Watched {
     pub namespace: String,
 }
 
-impl Shelf<SecretObject> for Watched {
+impl EventSink<SecretObject> for Watched {
     fn what(&self) -> String {
         format!("watching Secrets of others in {}", self.namespace)
     }
@@ -194,7 +194,7 @@ impl Shelf<SecretObject> for Watched {
             roots: x509_facts::roots(object.value("ca.crt")),
             orphan: false,
         };
-        let put = |place: &mut Place| match label::is_ours(&object) {
+        let put = |place: &mut NamespaceIndex| match label::is_ours(&object) {
             true => drop(place.foreign.remove(object.name())),
             false => drop(place.foreign.insert(object.name().to_owned(), foreign)),
         };
@@ -202,21 +202,21 @@ impl Shelf<SecretObject> for Watched {
     }
 
     fn remove(&self, object: SecretObject) {
-        let remove = |place: &mut Place| drop(place.foreign.remove(object.name()));
+        let remove = |place: &mut NamespaceIndex| drop(place.foreign.remove(object.name()));
         self.cache.change(|facts| facts.known(&self.namespace, remove));
     }
 
     fn complete(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
         let listed = names(listed);
-        let complete = |place: &mut Place| {
+        let complete = |place: &mut NamespaceIndex| {
             place.foreign.retain(|name, _| listed.contains(name));
             place.watched = Listing::Complete;
         };
         self.cache.settle(|facts| facts.known(&self.namespace, complete));
     }
 
-    fn trouble(&self, trouble: Trouble) {
-        let close = |place: &mut Place| {
+    fn trouble(&self, trouble: WatchError) {
+        let close = |place: &mut NamespaceIndex| {
             if trouble.forbidden {
                 place.foreign.clear();
                 place.watched = Listing::Closed(trouble.said);

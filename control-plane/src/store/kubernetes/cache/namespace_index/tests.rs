@@ -7,7 +7,7 @@ const SECRET: &str = "payments-tls";
 
 fn written(stamp: &str, secret: Option<&str>) -> Written<ServiceCertificateSpec, CertificateStatus> {
     Written {
-        stamp: Stamp(stamp.into()),
+        stamp: ResourceVersion(stamp.into()),
         uid: "uid".into(),
         generation: 1,
         spec: ServiceCertificateSpec { secret_name: secret.map(str::to_owned), ..Default::default() },
@@ -18,8 +18,8 @@ fn written(stamp: &str, secret: Option<&str>) -> Written<ServiceCertificateSpec,
 }
 
 /// A place that was listed, with one certificate.
-fn place() -> Place {
-    let mut place = Place::default();
+fn place() -> NamespaceIndex {
+    let mut place = NamespaceIndex::default();
     place.put_certificate(NAME, written("10", None));
     place.keep(&BTreeSet::new(), Instant::now());
     place
@@ -33,11 +33,11 @@ fn secret(certificate: &str, stamp: &str) -> SecretObject {
     object
 }
 
-fn put(place: &mut Place, object: &SecretObject, wrote: bool) {
+fn put(place: &mut NamespaceIndex, object: &SecretObject, wrote: bool) {
     place.put(Ours::read(object).unwrap(), wrote);
 }
 
-fn publication(place: &Place) -> Publication {
+fn publication(place: &NamespaceIndex) -> Publication {
     match &place.certificate(NAME).unwrap().published {
         Published::Ours(publication) => publication.clone(),
         other => panic!("{other:?}"),
@@ -46,7 +46,7 @@ fn publication(place: &Place) -> Publication {
 
 #[test]
 fn a_certificate_is_closed_until_its_namespace_is_listed() {
-    let mut place = Place::default();
+    let mut place = NamespaceIndex::default();
     place.put_certificate(NAME, written("10", None));
     assert!(matches!(place.certificate(NAME).unwrap().published, Published::Closed(_)));
     put(&mut place, &secret(NAME, "11"), false);
@@ -113,7 +113,7 @@ fn a_secret_whose_certificate_is_gone_or_publishes_elsewhere_is_an_orphan() {
 
 #[test]
 fn versions_that_come_before_their_certificate_are_its_own() {
-    let mut place = Place::default();
+    let mut place = NamespaceIndex::default();
     let (certificate, _, kept) = examples::kept();
     for number in [1, 2] {
         put(&mut place, &version::object(&certificate, "uid", number, &kept), false);
