@@ -39,7 +39,7 @@ fn serve(listener: TcpListener, mut poll: Poll) -> io::Result<()> {
                     let entry = clients.vacant_entry();
                     let both = Interest::READABLE | Interest::WRITABLE;
                     poll.registry().register(&mut socket, Token(entry.key()), both)?;
-                    entry.insert(Client { socket, request: Message::default(), owed: 0 });
+                    entry.insert(Client { socket, request: Message::default(), unsent_body: 0 });
                 }
             } else if let Some(client) = clients.get_mut(event.token().0)
                 && client.turn(&mut scratch).is_err()
@@ -54,7 +54,7 @@ struct Client {
     socket: TcpStream,
     request: Message,
     /// Of an answer's body.
-    owed: u64,
+    unsent_body: u64,
 }
 
 impl Client {
@@ -82,15 +82,15 @@ impl Client {
         answer.resize(answer.len() + size.min(SMALL), b'.');
         // A few bytes always go into an empty socket, which a client that waits for its answer has.
         self.socket.write_all(&answer)?;
-        self.owed = (size - size.min(SMALL)) as u64;
+        self.unsent_body = (size - size.min(SMALL)) as u64;
         self.pay()
     }
 
     fn pay(&mut self) -> io::Result<()> {
-        while self.owed > 0 {
-            let chunk = ZEROS.len().min(usize::try_from(self.owed).unwrap_or(usize::MAX));
+        while self.unsent_body > 0 {
+            let chunk = ZEROS.len().min(usize::try_from(self.unsent_body).unwrap_or(usize::MAX));
             match self.socket.write(&ZEROS[..chunk]) {
-                Ok(count) => self.owed -= count as u64,
+                Ok(count) => self.unsent_body -= count as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }

@@ -239,7 +239,7 @@ impl Load {
             socket,
             tls: self.dialer.tls().map_err(io::Error::other)?,
             unsent: Vec::new(),
-            owed: 0,
+            unsent_body: 0,
             answer: Message::default(),
             asked: Some(now),
             due: now,
@@ -260,7 +260,7 @@ struct Client {
     /// Plain bytes that did not go out yet; without TLS alone.
     unsent: Vec<u8>,
     /// Of the request's body.
-    owed: u64,
+    unsent_body: u64,
     answer: Message,
     /// Since when it waits for an answer.
     asked: Option<Instant>,
@@ -278,7 +278,7 @@ struct Client {
 impl Client {
     fn ask(&mut self, head: &[u8], body: u64) {
         self.asked = Some(Instant::now());
-        self.owed = body;
+        self.unsent_body = body;
         let written = match &mut self.tls {
             Some(tls) => tls.writer().write_all(head),
             None => self.unsent.write_all(head),
@@ -291,10 +291,10 @@ impl Client {
         loop {
             let sent = match &mut self.tls {
                 Some(tls) => {
-                    if self.owed > 0 && !tls.wants_write() && !tls.is_handshaking() {
-                        let chunk = ZEROS.len().min(usize::try_from(self.owed).unwrap_or(usize::MAX));
+                    if self.unsent_body > 0 && !tls.wants_write() && !tls.is_handshaking() {
+                        let chunk = ZEROS.len().min(usize::try_from(self.unsent_body).unwrap_or(usize::MAX));
                         let taken = tls.writer().write(&ZEROS[..chunk])? as u64;
-                        self.owed -= taken;
+                        self.unsent_body -= taken;
                         self.moved += taken;
                     }
                     if !tls.wants_write() {
@@ -303,10 +303,10 @@ impl Client {
                     tls.write_tls(&mut self.socket)
                 }
                 None => {
-                    if self.owed > 0 && self.unsent.is_empty() {
-                        let chunk = ZEROS.len().min(usize::try_from(self.owed).unwrap_or(usize::MAX));
+                    if self.unsent_body > 0 && self.unsent.is_empty() {
+                        let chunk = ZEROS.len().min(usize::try_from(self.unsent_body).unwrap_or(usize::MAX));
                         self.unsent.extend_from_slice(&ZEROS[..chunk]);
-                        self.owed -= chunk as u64;
+                        self.unsent_body -= chunk as u64;
                         self.moved += chunk as u64;
                     }
                     if self.unsent.is_empty() {

@@ -90,7 +90,7 @@ pub struct Programs {
 pub struct Site {
     pub directory: PathBuf,
     pub listen: SocketAddr,
-    /// A second address, for whoever wants to be administered.
+    /// A second address, for the admin interface of peers that have one.
     pub admin: SocketAddr,
     pub app: SocketAddr,
     pub mode: Mode,
@@ -109,7 +109,7 @@ impl Site {
         Ok(site)
     }
 
-    /// The identity in every form that anybody wants it in. When the volume was swapped, which is last.
+    /// The identity in every form that a peer reads. When the volume was swapped, which is last.
     pub fn put(&self, pair: &Pair) -> anyhow::Result<Instant> {
         let both = format!("{}{}", pair.cert, pair.key);
         for (name, content) in
@@ -168,7 +168,7 @@ impl Started {
                     let log = std::fs::read_to_string(log).unwrap_or_default();
                     anyhow::bail!("{name} does not serve: {error}\n{log}");
                 }
-                // There is nobody yet, or not with the whole configuration.
+                // The peer does not listen yet, or not with its whole configuration.
                 Err(_) => std::thread::sleep(Duration::from_micros(200)),
             }
         }
@@ -187,7 +187,7 @@ impl Started {
     }
 }
 
-/// Nobody's at this moment.
+/// A port that is free now.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }

@@ -40,7 +40,7 @@ impl Report {
                 };
                 let _ = write!(text, " {cell} |");
             }
-            text.push_str(&standing(figure));
+            text.push_str(&bar_reached(figure));
             text.push_str(" |\n");
         }
         let versions: Vec<String> =
@@ -58,7 +58,7 @@ impl Report {
 }
 
 /// `0.81 × Envoy (0.79–0.84)`.
-fn standing(figure: &Figure) -> String {
+fn bar_reached(figure: &Figure) -> String {
     let Some(ratio) = &figure.ratio else { return String::new() };
     let samples =
         figure.measured.iter().find(|measured| measured.name == OURS).map_or(0, |ours| ours.samples.len());

@@ -1,5 +1,5 @@
 //! Certificates that our own authority would never issue: expired, without usages, under
-//! intermediates, with keys that nobody should use.
+//! intermediates, with keys for tests alone.
 
 use std::process::Command;
 use std::time::{Duration, SystemTime};

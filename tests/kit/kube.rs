@@ -104,7 +104,7 @@ impl ApiServer {
             assert_eq!(answer.status, 200, "{}", answer.text());
             answer.json()
         };
-        // Two changes that are nobody's (key and value are base64), so that the latest of somebody's is history.
+        // Two changes to an unrelated key (key and value are base64), so that the latest change of a real one is history.
         let mut now = Value::Null;
         for value in ["b25l", "dHdv"] {
             now = ask("put", json!({"key": "dGljaw==", "value": value}))["header"]["revision"].clone();

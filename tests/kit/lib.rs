@@ -1,22 +1,22 @@
 //! The test kit: what a scenario is made of. A `Pki` issues, a `Volume` is what kubelet would mount,
 //! an `Agent` is the real program, an `Echo` or an `App` is the service behind it, and clients are
 //! programs that are not ours (OpenSSL, curl, Python). An `ApiServer` is Kubernetes' own. Everything is
-//! waited for with a deadline, every port is one that nobody else has, and everything a scenario makes is
+//! waited for with a deadline, every port is free, and everything a scenario makes is
 //! gone when it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod agent;
 pub mod app;
 pub mod client;
-pub mod dying;
+pub mod crashing_store;
 pub mod echo;
 pub mod forge;
 pub mod kube;
 pub mod line;
+pub mod machine;
 pub mod metrics;
 pub mod pipe;
 pub mod pki;
-pub mod place;
 pub mod scene;
 pub mod store;
 pub mod volume;

@@ -73,7 +73,7 @@ pub trait Hand: Editor {
     /// Puts other contents into one of its files.
     fn edit_secret(&self, secret: &ObjectName, file: &str, contents: &str) -> impl Future<Output = ()>;
 
-    /// A Secret with these files that is nobody's.
+    /// A Secret with these files and without an owner.
     fn create_secret(&self, secret: &ObjectName, files: &[(&str, &str)]) -> impl Future<Output = ()>;
 
     fn read_secret(&self, secret: &ObjectName, file: &str) -> impl Future<Output = String>;

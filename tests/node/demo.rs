@@ -83,7 +83,7 @@ impl Demo {
         let pod = self.pods().into_iter().find(|pod| pod.service == service).unwrap();
         let health = self.health(&pod);
         assert_eq!(health["served"]["delivered_by"], source, "{health:#}");
-        // What OpenSSL is shown counts, and not what anybody says.
+        // What OpenSSL is shown counts, not what a component reports.
         let shown = served_serial(SocketAddr::new(pod.address, INBOUND), &self.credentials());
         assert_eq!(shown, Some(now), "{service} shows OpenSSL what was published");
         Rotated { after: Duration::from_secs_f64(served["seconds"].as_f64().unwrap()) }

@@ -2,30 +2,30 @@
 //! agents that serve what it publishes and prove it.
 
 use kit::client::both;
-use kit::place::{AUTHORITY, Place, serial_in};
+use kit::machine::{AUTHORITY, Machine, serial_in};
 use rustix::process::Signal;
 
 #[test]
 fn a_certificate_is_issued_rotated_and_rolled_back_and_openssl_sees_each() {
-    let place = Place::with(&["payments"]);
-    let first = place.shown("payments");
+    let machine = Machine::with(&["payments"]);
+    let first = machine.shown("payments");
 
-    let rotated = place.json(&["rotate", "shop/mtls-local-payments"]);
+    let rotated = machine.json(&["rotate", "shop/mtls-local-payments"]);
     assert_eq!(rotated["status"]["served"]["serving"], 1, "{rotated:#}");
-    assert_eq!(place.shown("payments"), serial_in(&rotated));
-    assert_ne!(place.shown("payments"), first);
+    assert_eq!(machine.shown("payments"), serial_in(&rotated));
+    assert_ne!(machine.shown("payments"), first);
 
-    let back = place.json(&["rollback", "shop/mtls-local-payments"]);
+    let back = machine.json(&["rollback", "shop/mtls-local-payments"]);
     assert_eq!(serial_in(&back), first);
-    assert_eq!(place.shown("payments"), first);
-    let again = place.refused(&["rollback", "shop/mtls-local-payments"]);
+    assert_eq!(machine.shown("payments"), first);
+    let again = machine.refused(&["rollback", "shop/mtls-local-payments"]);
     assert!(again.contains("no version before"), "{again}");
-    let unknown = place.refused(&["rollback", "shop/mtls-local-payments", "--to", "99"]);
+    let unknown = machine.refused(&["rollback", "shop/mtls-local-payments", "--to", "99"]);
     assert!(unknown.contains("version 99 is not kept"), "{unknown}");
 
-    let forth = place.json(&["rollback", "shop/mtls-local-payments", "--to", "2"]);
+    let forth = machine.json(&["rollback", "shop/mtls-local-payments", "--to", "2"]);
     assert_eq!(serial_in(&forth), serial_in(&rotated));
-    let history = place.json(&["history", "shop/mtls-local-payments"]);
+    let history = machine.json(&["history", "shop/mtls-local-payments"]);
     let versions = history["versions"].as_array().unwrap();
     assert_eq!(versions.len(), 4, "{history:#}");
     assert_eq!((&versions[2]["copyOf"], &versions[3]["copyOf"]), (&1.into(), &2.into()));
@@ -34,88 +34,88 @@ fn a_certificate_is_issued_rotated_and_rolled_back_and_openssl_sees_each() {
 
 #[test]
 fn a_root_is_rolled_over_on_proof_and_no_pod_is_left_behind() {
-    let place = Place::with(&["payments", "storefront"]);
-    let old = place.roots("payments");
-    let said = place.said(&["rollover", AUTHORITY, "--watch", "--reason", "a Tuesday"]);
+    let machine = Machine::with(&["payments", "storefront"]);
+    let old = machine.roots("payments");
+    let said = machine.succeeds(&["rollover", AUTHORITY, "--watch", "--reason", "a Tuesday"]);
     assert!(said.contains("Steady"), "{said}");
-    let new = place.roots("payments");
-    assert_eq!((new.len(), place.roots("storefront")), (1, new.clone()));
+    let new = machine.roots("payments");
+    assert_eq!((new.len(), machine.roots("storefront")), (1, new.clone()));
     assert_ne!(new, old);
-    let history = place.json(&["history", AUTHORITY]);
+    let history = machine.json(&["history", AUTHORITY]);
     assert_eq!(history["rollovers"][0]["why"], "asked for: a Tuesday", "{history:#}");
     // A leaf under the root that is gone is no more to be had.
-    let refused = place.refused(&["rollback", "shop/mtls-local-payments"]);
+    let refused = machine.refused(&["rollback", "shop/mtls-local-payments"]);
     assert!(refused.contains("today's trust rejects"), "{refused}");
 }
 
 #[test]
 fn a_rollover_holds_at_a_pod_that_hangs_names_it_and_goes_on_when_it_is_back() {
-    let place = Place::with(&["payments", "storefront"]);
-    let old = place.roots("payments");
-    place.service("payments").agent.signal(Signal::STOP);
-    let held = place.refused(&["rollover", AUTHORITY, "--watch", "--timeout", "12s"]);
+    let machine = Machine::with(&["payments", "storefront"]);
+    let old = machine.roots("payments");
+    machine.service("payments").agent.signal(Signal::STOP);
+    let held = machine.refused(&["rollover", AUTHORITY, "--watch", "--timeout", "12s"]);
     assert!(held.contains("Distributing: waits for shop/payments"), "{held}");
-    let status = place.json(&["status"]);
+    let status = machine.json(&["status"]);
     assert_eq!(status["authorities"][0]["status"]["phase"], "Distributing");
-    assert!(place.roots("storefront").contains(&old[0]), "nothing was taken away");
-    let trouble = place.refused(&["check"]);
+    assert!(machine.roots("storefront").contains(&old[0]), "nothing was taken away");
+    let trouble = machine.refused(&["check"]);
     assert!(trouble.contains("waits for shop/payments"), "{trouble}");
 
-    place.service("payments").agent.signal(Signal::CONT);
-    // It goes on by itself: whoever looks does the work.
-    place.said(&["rollover", AUTHORITY, "--watch", "--reverse", "--reason", "second thoughts"]);
-    assert_eq!((place.roots("payments"), place.roots("storefront")), (old.clone(), old));
-    assert_eq!(place.json(&["history", AUTHORITY])["rollovers"].as_array().unwrap().len(), 1);
+    machine.service("payments").agent.signal(Signal::CONT);
+    // It goes on by itself: the next command on the directory does the work.
+    machine.succeeds(&["rollover", AUTHORITY, "--watch", "--reverse", "--reason", "second thoughts"]);
+    assert_eq!((machine.roots("payments"), machine.roots("storefront")), (old.clone(), old));
+    assert_eq!(machine.json(&["history", AUTHORITY])["rollovers"].as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn a_pod_is_left_behind_by_name_and_for_a_reason_only() {
-    let place = Place::with(&["payments", "storefront"]);
-    place.service("payments").agent.signal(Signal::STOP);
-    place.refused(&["rollover", AUTHORITY, "--watch", "--timeout", "12s"]);
-    let nameless = place.run(&["rollover", AUTHORITY, "--override", "shop/payments"]);
+    let machine = Machine::with(&["payments", "storefront"]);
+    machine.service("payments").agent.signal(Signal::STOP);
+    machine.refused(&["rollover", AUTHORITY, "--watch", "--timeout", "12s"]);
+    let nameless = machine.run(&["rollover", AUTHORITY, "--override", "shop/payments"]);
     assert!(!nameless.status.success() && both(&nameless).contains("--reason"), "{}", both(&nameless));
-    let stranger = place.refused(&["rollover", AUTHORITY, "--override", "shop/nobody", "--reason", "gone"]);
+    let stranger = machine.refused(&["rollover", AUTHORITY, "--override", "shop/nobody", "--reason", "gone"]);
     assert!(stranger.contains("no pod of that name holds the step"), "{stranger}");
     let done =
         ["rollover", AUTHORITY, "--watch", "--override", "shop/payments", "--reason", "it is being replaced"];
-    place.said(&done);
-    let history = place.json(&["history", AUTHORITY]);
+    machine.succeeds(&done);
+    let history = machine.json(&["history", AUTHORITY]);
     let exempt = history["rollovers"][0]["exempt"][0].as_str().unwrap();
     assert!(exempt.contains("shop/payments") && exempt.contains("it is being replaced"), "{exempt}");
 }
 
 #[test]
 fn a_compromised_root_goes_at_once_and_its_cost_is_said_before() {
-    let place = Place::with(&["payments", "storefront"]);
-    let old = place.roots("payments").remove(0);
+    let machine = Machine::with(&["payments", "storefront"]);
+    let old = machine.roots("payments").remove(0);
     let remove = ["rollover", AUTHORITY, "--remove-root", &old[..16], "--reason", "its key leaked"];
-    let cost = place.said(&remove);
+    let cost = machine.succeeds(&remove);
     assert!(cost.contains("2 certificates") && cost.contains("Nothing was done"), "{cost}");
-    assert!(place.roots("payments").contains(&old));
-    place.said(&[&remove[..], &["--yes", "--watch"]].concat());
+    assert!(machine.roots("payments").contains(&old));
+    machine.succeeds(&[&remove[..], &["--yes", "--watch"]].concat());
     for name in ["payments", "storefront"] {
-        assert!(!place.roots(name).contains(&old), "{name} trusts it still");
+        assert!(!machine.roots(name).contains(&old), "{name} trusts it still");
     }
 }
 
 #[test]
 fn a_drill_counts_what_the_agents_lost() {
-    let place = Place::with(&["payments"]);
-    let report = place.json(&["drill", "shop/mtls-local-payments"]);
+    let machine = Machine::with(&["payments"]);
+    let report = machine.json(&["drill", "shop/mtls-local-payments"]);
     assert_eq!((&report["pods"], &report["serving"]), (&1.into(), &1.into()), "{report:#}");
     assert!(report["publishedToServedSeconds"].as_f64().unwrap() < 20.0, "{report:#}");
     assert_eq!((&report["lost"], &report["unread"]), (&serde_json::json!({}), &serde_json::json!([])));
-    // Whom nobody can ask is not passed over in silence.
-    place.register("payments", place.service("payments").agent.address("proof"), None);
-    let unread = place.refused(&["drill", "shop/mtls-local-payments"]);
+    // A pod that cannot be asked is not passed over in silence.
+    machine.register("payments", machine.service("payments").agent.address("proof"), None);
+    let unread = machine.refused(&["drill", "shop/mtls-local-payments"]);
     assert!(unread.contains("admin"), "{unread}");
 }
 
 #[test]
 fn what_is_asked_for_in_vain_says_what_to_do() {
-    let place = Place::with(&["payments"]);
-    place.said(&["check"]);
+    let machine = Machine::with(&["payments"]);
+    machine.succeeds(&["check"]);
     for (args, said) in [
         (&["rotate", "shop/mtls-local-nobody"][..], "there is no certificate shop/mtls-local-nobody"),
         (&["rollover", "root-local-nobody"], "there is no authority root-local-nobody"),
@@ -129,7 +129,7 @@ fn what_is_asked_for_in_vain_says_what_to_do() {
         (&["issue", "shop/mtls-local-y", "--authority", "root-local-none"], "--create-authority makes it"),
         (&["rollover", AUTHORITY, "--reverse"], "no rollover is under way"),
     ] {
-        let refused = place.refused(args);
+        let refused = machine.refused(args);
         assert!(refused.contains(said), "{said:?} in {refused}");
     }
 }

@@ -102,7 +102,7 @@ impl Cluster {
     }
 
     #[track_caller]
-    fn said(&self, args: &[&str]) -> String {
+    fn succeeds(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "hotcert {args:?}: {}", both(&output));
         String::from_utf8(output.stdout).unwrap()
@@ -110,7 +110,7 @@ impl Cluster {
 
     #[track_caller]
     fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.said(&[args, &["--json"]].concat())).unwrap()
+        serde_json::from_str(&self.succeeds(&[args, &["--json"]].concat())).unwrap()
     }
 
     fn authority(&self) -> Value {
@@ -154,7 +154,7 @@ fn certificates_are_published_rotated_rolled_back_and_restored() {
     assert_eq!(rotated["status"]["served"]["serving"], 1, "{rotated:#}");
     let second = serial(rotated["status"]["serial"].as_str().unwrap());
     assert_eq!(cluster.shown(&payments), second);
-    cluster.said(&["rollback", "shop/mtls-demo-payments"]);
+    cluster.succeeds(&["rollback", "shop/mtls-demo-payments"]);
     let first = cluster.shown(&payments);
     assert_ne!(first, second);
     let history = cluster.json(&["history", "shop/mtls-demo-payments"]);
@@ -162,7 +162,7 @@ fn certificates_are_published_rotated_rolled_back_and_restored() {
     assert_eq!((versions.len(), &versions[2]["copyOf"]), (3, &json!(1)), "{history:#}");
     assert_eq!(serial(versions[1]["serial"].as_str().unwrap()), second);
 
-    // What somebody deletes or edits comes back, and the agent serves on.
+    // A Secret that is deleted or edited by hand comes back, and the agent serves on.
     let secrets = cluster.server.api::<Secret>("shop");
     cluster.server.run(secrets.delete("payments-tls", &DeleteParams::default())).unwrap();
     cluster.wait_published("payments");
@@ -188,7 +188,7 @@ fn certificates_are_published_rotated_rolled_back_and_restored() {
     );
     let events = both(&cluster.server.kubectl(&["get", "events", "-n", "shop"], ""));
     assert!(events.contains("RolledBack"), "{events}");
-    // Its key is nobody's but the control plane's.
+    // Its key belongs to the control plane alone.
     let key = ["auth", "can-i", "get", &format!("secrets/hotcert-ca-{AUTHORITY}"), "-n", SYSTEM];
     let agent = ["--as", "system:serviceaccount:shop:payments"];
     assert!(!cluster.server.kubectl(&[&key[..], &agent].concat(), "").status.success());
@@ -204,7 +204,7 @@ fn a_rollover_survives_its_leader_and_waits_for_a_pod_that_hangs() {
     within(TAKEOVER, "both served", || cluster.run(&["check"]).status.success().then_some(()));
 
     payments.agent.signal(Signal::STOP);
-    cluster.said(&["rollover", AUTHORITY, "--reason", "a Tuesday"]);
+    cluster.succeeds(&["rollover", AUTHORITY, "--reason", "a Tuesday"]);
     within(TAKEOVER, "the pod that holds the step to be named", || {
         let waiting = cluster.authority()["rollover"]["waiting"].as_array().cloned().unwrap_or_default();
         (waiting.len() == 1 && waiting[0].as_str().unwrap().contains("shop/payments")).then_some(())
@@ -233,7 +233,7 @@ fn a_pod_without_an_agent_holds_a_rollover_until_a_person_says_otherwise() {
     cluster.pod("storefront", address(), json!([{"name": "app", "image": "app"}]));
     let held = cluster.run(&["rollover", AUTHORITY, "--watch", "--timeout", "15s"]);
     assert!(!held.status.success() && both(&held).contains("without an agent"), "{}", both(&held));
-    cluster.said(&[
+    cluster.succeeds(&[
         "rollover",
         AUTHORITY,
         "--watch",
@@ -293,7 +293,7 @@ fn an_announcement_from_outside_rotates_and_what_became_of_it_is_announced() {
     assert_eq!(answer.json()["requested"], json!(["shop/mtls-demo-payments"]), "{}", answer.text());
     within(TAKEOVER, "another leaf served", || (cluster.shown(&payments) != first).then_some(()));
     assert!(send().json()["outcome"] == "replay");
-    // Nobody hears of it, and that is said: in the log now, in the status and an event after a minute.
+    // The notification is not delivered, which is reported: in the log now, in the status and an event after a minute.
     let refused = "which is no public address";
     within(TAKEOVER, "the subscription to be refused", || {
         (replicas[leader].logged(refused) > 0).then_some(())
@@ -329,14 +329,14 @@ fn what_a_manager_keeps_is_fetched_into_the_cluster_and_what_is_signed_in_it_is_
     let launch = Launch::controller(&cluster.account.kubeconfig).args(["--namespace", SYSTEM]);
     let _controller = launch.args(["--notifications".as_ref(), settings.as_path()]).start();
 
-    cluster.said(&["issue", "shop/mtls-demo-orders", "--manager", "demo/orders"]);
+    cluster.succeeds(&["issue", "shop/mtls-demo-orders", "--manager", "demo/orders"]);
     let orders = cluster.service("orders");
     let first = cluster.shown(&orders);
     let curl = Curl::new(&format!("{url}/demo/secrets/orders/rotate")).args(["--ipv4", "-X", "POST"]);
     let curl = curl.args(["-H", "authorization: Bearer an-api-key", "--cacert"]).args([ca]);
     assert_eq!(curl.run().answer.status, 201);
-    // It returns when the pod was seen to serve it, by somebody whom the pod does not let in.
-    cluster.said(&["rotate", "shop/mtls-demo-orders"]);
+    // It returns when the pod was seen to serve it, by a client that the pod does not admit.
+    cluster.succeeds(&["rotate", "shop/mtls-demo-orders"]);
     assert_ne!(cluster.shown(&orders), first);
     let status = |name: &str| {
         let fleet = cluster.json(&["status"]);
@@ -356,7 +356,7 @@ fn what_a_manager_keeps_is_fetched_into_the_cluster_and_what_is_signed_in_it_is_
     assert_eq!(brought["sha256"], status("mtls-demo-payments")["sha256"]);
     let there = std::fs::read(home.join("manager/secrets/payments/1/tls.crt")).unwrap();
     assert_eq!(brought["sha256"], hotcert::planner::observed::Leaf::read(&there).unwrap().sha256);
-    // One that nobody would sign and nobody keeps is refused where it is written.
+    // A certificate with neither an authority nor a manager is refused where it is written.
     let nothing = json!({
         "apiVersion": "hotcert.dev/v1alpha1", "kind": "ServiceCertificate",
         "metadata": {"name": "mtls-demo-x"}, "spec": {"history": 3},

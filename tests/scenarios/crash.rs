@@ -1,5 +1,5 @@
 //! The control plane is killed at every single write, before it and just after it: nothing is ever half
-//! published, and whoever comes next brings everything to its end, with the same versions and no more.
+//! published, and the next process brings everything to its end, with the same versions and no more.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use hotcert::store::kubernetes::KubernetesStore;
 use hotcert::store::{Editor, ObjectRef, Store};
 use k8s_openapi::api::core::v1::Secret;
 use kit::DEADLINE;
-use kit::dying::{Death, Dying};
+use kit::crashing_store::{CrashPoint, CrashingStore};
 use kit::kube::{ApiServer, SYSTEM};
 use kit::store::ByHand;
 use kube::api::{Api, DeleteParams};
@@ -29,7 +29,7 @@ const NAMESPACE: &str = "shop";
 const REQUESTS: [&str; 3] = ["rotate", "rollback", "rollover"];
 
 /// Where a control plane works, and what a person and an agent do there.
-trait Place {
+trait Deployment {
     type Store: Store;
     type Hand: Editor;
 
@@ -76,10 +76,10 @@ impl Cast {
         }
     }
 
-    /// Each Secret, whenever anybody looks: an agent would serve it, all of it.
-    async fn assert_whole(&self, place: &impl Place) {
+    /// At any moment, each Secret that exists is one that an agent would serve whole.
+    async fn assert_whole(&self, deployment: &impl Deployment) {
         for service in &self.services {
-            if let Some([leaf, key, bundle]) = place.files(&format!("{service}-tls")).await {
+            if let Some([leaf, key, bundle]) = deployment.files(&format!("{service}-tls")).await {
                 let (leaf, key, bundle) = (leaf.as_bytes(), key.as_bytes(), bundle.as_bytes());
                 let judged = preflight::judge(leaf, key, bundle, true, SystemTime::now());
                 assert!(judged.is_ok(), "{service} is half published: {:?}", judged.err());
@@ -112,7 +112,7 @@ impl Cast {
 }
 
 /// Round by round until there is nothing to do, or the writer is dead.
-async fn work<S: Store>(store: &Arc<Dying<S>>) {
+async fn work<S: Store>(store: &Arc<CrashingStore<S>>) {
     let mut reconciler = Reconciler::new(Arc::clone(store), Prober::new(PROBER), true, Counts::default());
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -146,43 +146,48 @@ async fn hear(store: &impl Store, about: &ObjectRef, verb: &str) {
 }
 
 /// Everything that is asked for, by writers of which the first dies; says whether it did.
-async fn live_through(place: &impl Place, cast: &Cast, last: usize, death: Death) -> bool {
-    cast.create(place.hand()).await;
-    let mut store = place.open().await;
-    let mut writer = Arc::new(Dying::at(&store, last, death));
+async fn run_until_crash(
+    deployment: &impl Deployment,
+    cast: &Cast,
+    last: usize,
+    crash_point: CrashPoint,
+) -> bool {
+    cast.create(deployment.hand()).await;
+    let mut store = deployment.open().await;
+    let mut writer = Arc::new(CrashingStore::at(&store, last, crash_point));
     let mut died = false;
     for request in [None].into_iter().chain(REQUESTS.map(Some)) {
         if let Some(verb) = request {
             let about = cast.about(verb);
-            place.hand().ask(&about, verb, &format!("{verb}-1")).await.unwrap();
+            deployment.hand().ask(&about, verb, &format!("{verb}-1")).await.unwrap();
             hear(&*store, &about, verb).await;
         }
         work(&writer).await;
-        cast.assert_whole(place).await;
+        cast.assert_whole(deployment).await;
         if writer.is_dead() {
             died = true;
-            store = place.open().await;
-            writer = Arc::new(Dying::never(&store));
+            store = deployment.open().await;
+            writer = Arc::new(CrashingStore::never(&store));
             work(&writer).await;
-            cast.assert_whole(place).await;
+            cast.assert_whole(deployment).await;
         }
     }
     cast.assert_done(&*store).await;
     died
 }
 
-/// A life for each write, until one has fewer; `after` it, its place is tidied.
-fn killed_at_each_write<P: Place>(
+/// A life for each write, until one has fewer; `after` it, its deployment is tidied.
+fn killed_at_each_write<P: Deployment>(
     runtime: &Runtime,
-    mut place: impl FnMut() -> P,
+    mut deployment: impl FnMut() -> P,
     mut after: impl FnMut(&Cast),
 ) {
     let begin = Instant::now();
     let mut kills = 0;
-    for death in [Death::Before, Death::After] {
+    for crash_point in [CrashPoint::Before, CrashPoint::After] {
         for last in 0.. {
             let cast = Cast::of(kills);
-            let died = runtime.block_on(live_through(&place(), &cast, last, death));
+            let died = runtime.block_on(run_until_crash(&deployment(), &cast, last, crash_point));
             after(&cast);
             kills += 1;
             if !died {
@@ -199,7 +204,7 @@ struct Directory {
     home: TempDir,
 }
 
-impl Place for Directory {
+impl Deployment for Directory {
     type Store = DirectoryStore;
     type Hand = DirectoryStore;
 
@@ -225,7 +230,7 @@ struct Cluster<'a> {
     hand: ByHand,
 }
 
-impl Place for Cluster<'_> {
+impl Deployment for Cluster<'_> {
     type Store = KubernetesStore;
     type Hand = ByHand;
 
@@ -248,18 +253,18 @@ impl Place for Cluster<'_> {
 #[test]
 fn killed_at_any_write_to_a_directory_it_leaves_nothing_half_done_and_the_next_one_finishes() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let place = || {
+    let deployment = || {
         let home = TempDir::new().unwrap();
         Directory { store: DirectoryStore::open(home.path()).unwrap(), home }
     };
-    killed_at_each_write(&runtime, place, |_| ());
+    killed_at_each_write(&runtime, deployment, |_| ());
 }
 
 #[test]
 fn killed_at_any_write_to_a_cluster_it_leaves_nothing_half_done_and_the_next_one_finishes() {
     let (server, account) = ApiServer::with_hotcert(&[NAMESPACE]);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let place = || Cluster {
+    let deployment = || Cluster {
         server: &server,
         controller: server.client(&account.kubeconfig),
         hand: ByHand { admin: server.admin(), system: SYSTEM.into() },
@@ -273,5 +278,5 @@ fn killed_at_any_write_to_a_cluster_it_leaves_nothing_half_done_and_the_next_one
             server.run(certificates.delete(&name, &DeleteParams::default())).unwrap();
         }
     };
-    killed_at_each_write(&runtime, place, after);
+    killed_at_each_write(&runtime, deployment, after);
 }

@@ -116,7 +116,7 @@ fn what_was_written_survives_a_crash_and_a_restart() {
     let address = cluster.server.address;
     for end in [ApiServer::kill, ApiServer::stop] {
         end(&mut cluster.server);
-        assert!(std::net::TcpStream::connect(address).is_err(), "somebody still listens");
+        assert!(std::net::TcpStream::connect(address).is_err(), "the API server still listens");
         cluster.server.start_again();
         assert_eq!(cluster.server.address, address);
         assert_eq!(cluster.get(&cluster.server.admin(), SECRET).unwrap(), secret);

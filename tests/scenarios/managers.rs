@@ -11,14 +11,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use kit::agent::{Agent, Launch, program};
 use kit::app::App;
 use kit::client::{Answer, Curl, python, python_files};
+use kit::machine::{AUTHORITY, Machine, Service, certificate};
 use kit::pipe::Pipe;
 use kit::pki::write;
-use kit::place::{AUTHORITY, Place, Service, certificate};
 use kit::{until, within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::notifications::place;
+use crate::notifications::machine;
 
 const INSTANCE: &str = "crn:v1:bluemix:public:cloudcerts:demo:a/hotcert:1::";
 const API_KEY: &str = "an-api-key-of-some-length";
@@ -28,33 +28,33 @@ const LOCAL: &str = "allowNetworks: [127.0.0.0/8, '::1']";
 /// The manager as a program.
 pub struct Manager {
     child: Child,
-    said: Arc<Mutex<Vec<Value>>>,
+    lines: Arc<Mutex<Vec<Value>>>,
 }
 
 /// A directory with its controller and the manager outside; each may be killed and comes again.
 struct Stage {
-    place: Place,
+    machine: Machine,
     controller: Option<Agent>,
     manager: Option<Manager>,
     /// Of the manager and of the receiver.
     ports: (u16, u16),
 }
 
-/// One that nobody has now.
+/// A port that is free now.
 fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Stage {
     fn start() -> Self {
-        let place = place();
-        let files = place.home.path().join("settings");
+        let machine = machine();
+        let files = machine.home.path().join("settings");
         std::fs::create_dir(&files).unwrap();
         write(&files.join("api.key"), API_KEY);
         write(&files.join("bearer"), format!("Bearer {API_KEY}"));
         write(&files.join("token"), TOKEN);
-        std::fs::copy(place.credentials("receiver").ca, files.join("ca.crt")).unwrap();
-        let mut stage = Self { place, controller: None, manager: None, ports: (port(), port()) };
+        std::fs::copy(machine.credentials("receiver").ca, files.join("ca.crt")).unwrap();
+        let mut stage = Self { machine, controller: None, manager: None, ports: (port(), port()) };
         stage.settings("['kept', 'orders', 'plain']");
         stage.start_controller();
         stage.start_manager();
@@ -63,7 +63,7 @@ impl Stage {
 
     /// `ids`: what the namespace may have.
     fn settings(&self, ids: &str) {
-        let home = self.place.home.path().join("settings");
+        let home = self.machine.home.path().join("settings");
         let manager = format!("https://localhost:{}", self.ports.0);
         let key =
             format!("{manager}/api/v1/instances/{}/notifications/publicKey?keyFormat=pem", escaped(INSTANCE));
@@ -84,19 +84,23 @@ impl Stage {
     }
 
     fn start_controller(&mut self) {
-        let settings = self.place.home.path().join("settings/settings.yaml");
-        let (listen, identity) = (format!("127.0.0.1:{}", self.ports.1), self.place.secret("receiver"));
+        let settings = self.machine.home.path().join("settings/settings.yaml");
+        let (listen, identity) = (format!("127.0.0.1:{}", self.ports.1), self.machine.secret("receiver"));
         let (settings, identity) = (settings.to_str().unwrap(), identity.to_str().unwrap());
         let args =
             ["--notifications", settings, "--receiver-listen", &listen, "--receiver-identity", identity];
-        self.controller = Some(self.place.controller(2, &args));
+        self.controller = Some(self.machine.controller(2, &args));
     }
 
     fn start_manager(&mut self) {
-        let (home, settings) = (self.place.home.path(), self.place.home.path().join("settings"));
+        let (home, settings) = (self.machine.home.path(), self.machine.home.path().join("settings"));
         let receiver = format!("https://localhost:{}/notifications", self.ports.1);
         let mut manager = Command::new(program("demo-manager"));
-        manager.arg("--state").arg(home.join("manager")).arg("--identity").arg(self.place.secret("receiver"));
+        manager
+            .arg("--state")
+            .arg(home.join("manager"))
+            .arg("--identity")
+            .arg(self.machine.secret("receiver"));
         manager.args(["--listen", &format!("127.0.0.1:{}", self.ports.0), "--instance", INSTANCE]);
         manager.args([
             "--keep",
@@ -129,13 +133,13 @@ impl Stage {
     /// As a person with the API key.
     fn call(&self, method: &str, path: &str) -> Answer {
         let url = format!("https://localhost:{}{path}", self.ports.0);
-        let ca = self.place.credentials("receiver").ca;
+        let ca = self.machine.credentials("receiver").ca;
         let curl = Curl::new(&url).args(["--ipv4", "-X", method, "--cacert"]).args([ca]);
         curl.args(["-H", &format!("authorization: Bearer {API_KEY}")]).run().answer
     }
 
     fn versions(&self, id: &str) -> Vec<String> {
-        let directory = self.place.home.path().join("manager/secrets").join(id);
+        let directory = self.machine.home.path().join("manager/secrets").join(id);
         let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
         let mut numbers: Vec<(u64, String)> = names
             .filter_map(|path| {
@@ -149,15 +153,15 @@ impl Stage {
 
     /// A certificate, and an agent behind it.
     fn service(&mut self, name: &'static str, args: &[&str]) {
-        self.place.said(&[&["issue", &certificate(name)], args].concat());
+        self.machine.succeeds(&[&["issue", &certificate(name)], args].concat());
         let app = App::default();
-        let agent = Launch::new(&self.place.secret(name)).inbound("", app.address).ready();
-        self.place.register(name, agent.address("proof"), Some(agent.address("admin")));
-        self.place.services.push(Service { name, agent, app });
+        let agent = Launch::new(&self.machine.secret(name)).inbound("", app.address).ready();
+        self.machine.register(name, agent.address("proof"), Some(agent.address("admin")));
+        self.machine.services.push(Service { name, agent, app });
     }
 
     fn status(&self, name: &str) -> Value {
-        let fleet = self.place.json(&["status"]);
+        let fleet = self.machine.json(&["status"]);
         let certificates = fleet["certificates"].as_array().unwrap();
         let name = format!("mtls-local-{name}");
         certificates.iter().find(|one| one["name"] == name.as_str()).unwrap()["status"].clone()
@@ -165,14 +169,14 @@ impl Stage {
 
     /// Digest of the leaf that the agent shows.
     fn shown(&self, name: &str) -> String {
-        let health = self.place.service(name).agent.health();
+        let health = self.machine.service(name).agent.health();
         health["served"]["sha256"].as_str().unwrap_or_default().to_owned()
     }
 
     fn load(&self, name: &str) -> Pipe {
         let mut load = python("load.py");
-        load.arg(self.place.service(name).agent.address("inbound").to_string());
-        load.args(python_files(&self.place.credentials(name)))
+        load.arg(self.machine.service(name).agent.address("inbound").to_string());
+        load.args(python_files(&self.machine.credentials(name)))
             .args(["--server", &format!("{name}.shop.svc")]);
         let mut load = Pipe::program(load);
         assert_eq!(load.line()["running"], true);
@@ -189,15 +193,15 @@ impl Manager {
     /// `demo-manager` with its arguments.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let said: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let says = Arc::clone(&said);
+        let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let read = Arc::clone(&lines);
         std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                says.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            for line in stdout.map_while(Result::ok) {
+                read.lock().unwrap().push(serde_json::from_str(&line).unwrap());
             }
         });
-        let manager = Self { child, said };
+        let manager = Self { child, lines };
         manager.port();
         manager
     }
@@ -205,19 +209,19 @@ impl Manager {
     /// Waits until it listens.
     pub fn port(&self) -> u16 {
         let address = until("the manager listens", || {
-            self.said().iter().find_map(|line| line["listening"].as_str()?.parse::<SocketAddr>().ok())
+            self.output().iter().find_map(|line| line["listening"].as_str()?.parse::<SocketAddr>().ok())
         });
         address.port()
     }
 
-    fn said(&self) -> Vec<Value> {
-        self.said.lock().unwrap().clone()
+    fn output(&self) -> Vec<Value> {
+        self.lines.lock().unwrap().clone()
     }
 
     /// When this was sent last.
     fn sent(&self, kind: &str, id: &str) -> Option<SystemTime> {
-        let said = self.said();
-        let line = said.iter().rev().find(|line| line["sent"] == kind && line["of"] == id)?;
+        let output = self.output();
+        let line = output.iter().rev().find(|line| line["sent"] == kind && line["of"] == id)?;
         Some(UNIX_EPOCH + Duration::from_millis(line["at"].as_u64()?))
     }
 }
@@ -274,7 +278,7 @@ fn an_expiring_certificate_is_renewed_and_brought_back_to_its_manager() {
     );
 
     // The previous one is at hand, here and there.
-    stage.place.said(&["rollback", &certificate("kept")]);
+    stage.machine.succeeds(&["rollback", &certificate("kept")]);
     assert_eq!(stage.shown("kept"), first);
     let all = [first.clone(), second, first];
     until("it brought back again", || (stage.versions("kept") == all).then_some(()));
@@ -313,7 +317,7 @@ fn a_secret_that_was_rotated_in_its_manager_is_fetched_and_served() {
         );
     }
     // What is announced a second time changes nothing.
-    let told = stage.place.home.path().join("manager/secrets/orders/told.json");
+    let told = stage.machine.home.path().join("manager/secrets/orders/told.json");
     let mut heard = until("it written down that all was heard", || {
         let heard: Value = serde_json::from_slice(&std::fs::read(&told).ok()?).ok()?;
         Some(heard).filter(|heard| heard["rotated"] == 6)
@@ -324,7 +328,7 @@ fn a_secret_that_was_rotated_in_its_manager_is_fetched_and_served() {
     std::fs::rename(new, &told).unwrap();
     stage.start_manager();
     let again = until("it announced again", || {
-        let said = stage.manager().said();
+        let said = stage.manager().output();
         said.into_iter().find(|line| line["sent"] == "secret_rotated" && line["of"] == "orders")
     });
     assert_eq!((&again["status"], &again["answer"]["outcome"]), (&200.into(), &"replay".into()));
@@ -332,9 +336,9 @@ fn a_secret_that_was_rotated_in_its_manager_is_fetched_and_served() {
 
     // The previous one is at hand, and stays although the manager has another.
     let versions = stage.versions("orders");
-    stage.place.said(&["rollback", &certificate("orders")]);
+    stage.machine.succeeds(&["rollback", &certificate("orders")]);
     assert_eq!(stage.shown("orders"), versions[4]);
-    stage.place.said(&["rotate", &certificate("orders")]);
+    stage.machine.succeeds(&["rotate", &certificate("orders")]);
     assert_eq!(stage.shown("orders"), versions[4], "to look there again finds nothing new");
     assert_eq!(stage.status("orders")["version"], 7);
 }
@@ -348,7 +352,7 @@ fn whoever_is_killed_at_any_time_nothing_is_lost_and_nothing_rotated_twice() {
     for round in 1..=8_u64 {
         // One that was made for an announcement is not replaced for the next before long: another spec is
         // another leaf.
-        let file = stage.place.home.path().join("certificates/shop/mtls-local-kept.yaml");
+        let file = stage.machine.home.path().join("certificates/shop/mtls-local-kept.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
         let lines = text.lines().filter(|line| !line.contains("lifetime"));
         let text: String = lines.map(|line| format!("{line}\n")).collect();
@@ -382,7 +386,7 @@ fn whoever_is_killed_at_any_time_nothing_is_lost_and_nothing_rotated_twice() {
     // Whatever is said again by now has been said.
     until("all announced", || {
         let told = |id: &str| {
-            let told = stage.place.home.path().join(format!("manager/secrets/{id}/told.json"));
+            let told = stage.machine.home.path().join(format!("manager/secrets/{id}/told.json"));
             serde_json::from_slice::<Value>(&std::fs::read(told).ok()?).ok()
         };
         let (kept, orders) = (told("kept")?, told("orders")?);
@@ -404,7 +408,7 @@ fn what_is_not_allowed_or_cannot_be_used_changes_nothing() {
             stage.status("orders").to_string().contains(what).then_some(())
         });
         assert_eq!(stage.shown("orders"), first);
-        assert!(String::from_utf8(stage.place.run(&["check"]).stdout).unwrap().contains("NotFetched"));
+        assert!(String::from_utf8(stage.machine.run(&["check"]).stdout).unwrap().contains("NotFetched"));
     };
     let rotate = || assert_eq!(stage.call("POST", "/demo/secrets/orders/rotate").status, 201);
 
@@ -413,14 +417,14 @@ fn what_is_not_allowed_or_cannot_be_used_changes_nothing() {
     until("the settings taken", || (loaded() == 1).then_some(()));
     rotate();
     says("do not let the namespace shop have orders");
-    let key = stage.place.home.path().join("settings/api.key");
+    let key = stage.machine.home.path().join("settings/api.key");
     write(&key, "another-key-of-some-length");
     stage.settings("['*']");
     says("answers 400 Bad Request: look at the key");
     // A key that belongs to another certificate.
-    let newest = stage.place.home.path().join("manager/secrets/orders/2");
+    let newest = stage.machine.home.path().join("manager/secrets/orders/2");
     let good = std::fs::read(newest.join("tls.key")).unwrap();
-    let other = stage.place.home.path().join("manager/secrets/plain/1/tls.key");
+    let other = stage.machine.home.path().join("manager/secrets/plain/1/tls.key");
     std::fs::copy(other, newest.join("tls.key")).unwrap();
     write(&key, API_KEY);
     says("would be refused by an agent");
@@ -431,9 +435,9 @@ fn what_is_not_allowed_or_cannot_be_used_changes_nothing() {
     });
     until("it said", || (stage.status("orders")["version"] == 2).then_some(()));
 
-    // A manager that nobody wrote down.
+    // A manager that the settings do not name.
     let strays = certificate("strays");
-    stage.place.refused(&["issue", &strays, "--manager", "nobody/orders", "--timeout", "1s"]);
+    stage.machine.refused(&["issue", &strays, "--manager", "nobody/orders", "--timeout", "1s"]);
     within(Duration::from_secs(30), "it said that there is no such manager", || {
         let status = stage.status("strays").to_string();
         status.contains("name no manager nobody").then_some(())

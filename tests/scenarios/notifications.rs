@@ -1,5 +1,5 @@
 //! Notifications between separate processes over HTTPS: what goes out is judged by Python and OpenSSL, what
-//! comes in is signed by OpenSSL and sent by curl; and whoever sends or receives may be killed at any time.
+//! comes in is signed by OpenSSL and sent by curl; and sender or receiver may be killed at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kit::agent::Agent;
 use kit::client::{Curl, Fetched, both, command, python};
+use kit::machine::{AUTHORITY, Machine};
 use kit::pki::write;
-use kit::place::{AUTHORITY, Place};
 use kit::{until, within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -32,10 +32,10 @@ struct Hook {
 }
 
 impl Hook {
-    fn start(place: &Place) -> Self {
-        let answer = place.home.path().join("answer");
+    fn start(machine: &Machine) -> Self {
+        let answer = machine.home.path().join("answer");
         write(&answer, "200");
-        let identity = place.credentials("receiver");
+        let identity = machine.credentials("receiver");
         let mut hook = python("hook.py");
         hook.arg("--cert").arg(&identity.cert).arg("--key").arg(&identity.key);
         hook.args(["--secret", SECRET, "--answer"]).arg(&answer);
@@ -83,22 +83,22 @@ impl Drop for Hook {
     }
 }
 
-/// A directory with a certificate for a service and one for whoever takes notifications, `localhost`.
-pub fn place() -> Place {
-    let place = Place::with(&["payments"]);
-    let spec = place.home.path().join("authorities").join(format!("{AUTHORITY}.yaml"));
+/// A directory with a certificate for a service and one for the receiver of notifications, `localhost`.
+pub fn machine() -> Machine {
+    let machine = Machine::with(&["payments"]);
+    let spec = machine.home.path().join("authorities").join(format!("{AUTHORITY}.yaml"));
     let text = std::fs::read_to_string(&spec).unwrap();
     write(&spec, text.replace("spec:\n", "spec:\n  anyName: true\n"));
     let receiver = ["issue", "shop/mtls-local-receiver", "--authority", AUTHORITY, "--dns-name", "localhost"];
-    place.said(&receiver);
-    place
+    machine.succeeds(&receiver);
+    machine
 }
 
-fn settings(place: &Place, text: &str) -> PathBuf {
-    let directory = place.home.path().join("notifications");
+fn settings(machine: &Machine, text: &str) -> PathBuf {
+    let directory = machine.home.path().join("notifications");
     std::fs::create_dir_all(&directory).unwrap();
     write(&directory.join("hook.key"), SECRET);
-    let _ = std::fs::copy(place.credentials("receiver").ca, directory.join("ca.crt"));
+    let _ = std::fs::copy(machine.credentials("receiver").ca, directory.join("ca.crt"));
     let new = write(&directory.join("new.yaml"), text);
     let path = directory.join("notifications.yaml");
     std::fs::rename(new, &path).unwrap();
@@ -116,34 +116,34 @@ fn topic(hook: &Hook, allow: &str) -> String {
 
 const ALLOW: &str = ", allowNetworks: [127.0.0.0/8, '::1']";
 
-fn controller(place: &Place, settings: &Path) -> Agent {
-    place.controller(1, &["--notifications", settings.to_str().unwrap()])
+fn controller(machine: &Machine, settings: &Path) -> Agent {
+    machine.controller(1, &["--notifications", settings.to_str().unwrap()])
 }
 
 #[test]
 fn every_version_is_announced_in_order_whenever_the_controller_is_killed() {
-    let place = place();
-    let hook = Hook::start(&place);
-    let key = place.home.path().join("ed25519.pem");
+    let machine = machine();
+    let hook = Hook::start(&machine);
+    let key = machine.home.path().join("ed25519.pem");
     let made =
         command("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&key).output().unwrap();
     assert!(made.status.success(), "{}", both(&made));
     let text = topic(&hook, ALLOW).replace("[hook.key]", "[hook.key, ../ed25519.pem]");
-    let path = settings(&place, &text);
-    let mut running = controller(&place, &path);
+    let path = settings(&machine, &text);
+    let mut running = controller(&machine, &path);
     until("the subscription is known", || {
-        let status = place.json(&["status"]).to_string();
+        let status = machine.json(&["status"]).to_string();
         status.contains("all/hook").then_some(())
     });
     // Killed in the middle of whatever it does, a little later each time.
     for number in 2..=6_u64 {
-        place.said(&["rotate", NAME]);
+        machine.succeeds(&["rotate", NAME]);
         let begin = Instant::now();
         let pause = Duration::from_millis(7 * number);
         until("the time to die", || (begin.elapsed() > pause).then_some(()));
         running.signal(Signal::KILL);
         drop(running);
-        running = controller(&place, &path);
+        running = controller(&machine, &path);
     }
     until("all versions announced", || (hook.versions("rotated").last()?.0 == 6).then_some(()));
     let mut firsts = Vec::new();
@@ -165,7 +165,7 @@ fn every_version_is_announced_in_order_whenever_the_controller_is_killed() {
 
     // OpenSSL about the other signature.
     let line = &heard[0];
-    let home = place.home.path();
+    let home = machine.home.path();
     let part = |name: &str| line["headers"][name].as_str().unwrap().to_owned();
     let body = STANDARD.decode(line["body"].as_str().unwrap()).unwrap();
     let message =
@@ -183,15 +183,15 @@ fn every_version_is_announced_in_order_whenever_the_controller_is_killed() {
 
 #[test]
 fn a_subscriber_that_fails_is_asked_again_and_one_that_is_gone_is_left_alone() {
-    let place = place();
-    let hook = Hook::start(&place);
+    let machine = machine();
+    let hook = Hook::start(&machine);
     hook.answers("503 1");
-    let path = settings(&place, &topic(&hook, ALLOW));
-    let controller = controller(&place, &path);
+    let path = settings(&machine, &topic(&hook, ALLOW));
+    let controller = controller(&machine, &path);
     until("the subscription is known", || {
-        place.json(&["status"]).to_string().contains("all/hook").then_some(())
+        machine.json(&["status"]).to_string().contains("all/hook").then_some(())
     });
-    place.said(&["rotate", NAME]);
+    machine.succeeds(&["rotate", NAME]);
     let tries = || hook.versions("rotated");
     until("it to try again", || (tries().len() >= 2).then_some(()));
     let labels = [("subscription", "all/hook"), ("outcome", "failed")];
@@ -207,15 +207,15 @@ fn a_subscriber_that_fails_is_asked_again_and_one_that_is_gone_is_left_alone() {
     });
     assert_eq!(tries().into_iter().collect::<BTreeSet<_>>().len(), 1, "under one id");
     hook.answers("410");
-    place.said(&["rotate", NAME]);
+    machine.succeeds(&["rotate", NAME]);
     until("it hears that nobody is there", || {
         (controller.logged("it is told nothing more") == 1).then_some(())
     });
     let count = tries().len();
-    place.said(&["rotate", NAME]);
+    machine.succeeds(&["rotate", NAME]);
     // A change of the settings is a new beginning.
     hook.answers("200");
-    settings(&place, &topic(&hook, &format!("{ALLOW}, headers: {{ x-extra: hook.key }}")));
+    settings(&machine, &topic(&hook, &format!("{ALLOW}, headers: {{ x-extra: hook.key }}")));
     within(Duration::from_secs(30), "all told", || (tries().last()?.0 == 4).then_some(()));
     assert!(tries()[count..].iter().map(|(version, _)| *version).eq([3, 4]), "{:?}", tries());
     assert_eq!(hook.heard().last().unwrap()["headers"]["x-extra"], SECRET);
@@ -223,46 +223,46 @@ fn a_subscriber_that_fails_is_asked_again_and_one_that_is_gone_is_left_alone() {
 
 #[test]
 fn an_address_within_is_not_called_unless_it_was_allowed() {
-    let place = place();
-    let hook = Hook::start(&place);
-    let path = settings(&place, &topic(&hook, ""));
-    let controller = controller(&place, &path);
+    let machine = machine();
+    let hook = Hook::start(&machine);
+    let path = settings(&machine, &topic(&hook, ""));
+    let controller = controller(&machine, &path);
     until("the subscription is known", || {
-        place.json(&["status"]).to_string().contains("all/hook").then_some(())
+        machine.json(&["status"]).to_string().contains("all/hook").then_some(())
     });
-    place.said(&["rotate", NAME]);
+    machine.succeeds(&["rotate", NAME]);
     until("it to be refused", || (controller.logged("which is no public address") > 0).then_some(()));
     assert!(hook.heard().is_empty());
-    settings(&place, "topics: what");
+    settings(&machine, "topics: what");
     until("a mistake in the settings to be said", || {
         (controller.logged("the settings of notifications are left as they were") > 0).then_some(())
     });
-    settings(&place, &topic(&hook, ALLOW));
+    settings(&machine, &topic(&hook, ALLOW));
     within(Duration::from_secs(30), "it delivered", || (hook.versions("rotated").len() == 1).then_some(()));
 }
 
 /// A controller that takes notifications, and who sends them.
 struct Inbox {
-    place: Place,
+    machine: Machine,
     settings: PathBuf,
     controller: Agent,
 }
 
 impl Inbox {
     fn start() -> Self {
-        let place = place();
+        let machine = machine();
         let text = format!(
             "senders:\n- {{ name: standard, form: standard, instance: '{SOURCE}', keys: [hook.key] }}\n\
              - {{ name: secrets, form: ibm-secrets-manager, instance: 'crn:1', header: {{ name: x-token, file: hook.key }} }}\n"
         );
-        let settings = settings(&place, &text);
-        let controller = Self::listen(&place, &settings);
-        Self { place, settings, controller }
+        let settings = settings(&machine, &text);
+        let controller = Self::listen(&machine, &settings);
+        Self { machine, settings, controller }
     }
 
-    fn listen(place: &Place, settings: &Path) -> Agent {
-        let identity = place.secret("receiver");
-        place.controller(
+    fn listen(machine: &Machine, settings: &Path) -> Agent {
+        let identity = machine.secret("receiver");
+        machine.controller(
             2,
             &[
                 "--notifications",
@@ -281,11 +281,11 @@ impl Inbox {
 
     fn curl(&self, path: &str) -> Curl {
         let url = format!("https://localhost:{}{path}", self.address().port());
-        Curl::new(&url).args(["--ipv4", "--cacert"]).args([self.place.credentials("receiver").ca])
+        Curl::new(&url).args(["--ipv4", "--cacert"]).args([self.machine.credentials("receiver").ca])
     }
 
     fn send(&self, sender: &str, headers: &[String], body: &[u8]) -> Fetched {
-        let file = write(&self.place.home.path().join("body"), body);
+        let file = write(&self.machine.home.path().join("body"), body);
         let headers = headers.iter().flat_map(|header| ["-H", header]);
         let curl = self.curl(&format!("/notifications/{sender}")).args(headers);
         curl.args(["--data-binary".to_owned(), format!("@{}", file.display())]).run()
@@ -313,7 +313,7 @@ impl Inbox {
     }
 
     fn status(&self) -> Value {
-        let fleet = self.place.json(&["status"]);
+        let fleet = self.machine.json(&["status"]);
         let certificates = fleet["certificates"].as_array().unwrap();
         certificates.iter().find(|one| one["name"] == NAME.trim_start_matches("shop/")).unwrap()["status"]
             .clone()
@@ -337,7 +337,7 @@ fn hmac(message: &str) -> String {
 #[test]
 fn an_announcement_rotates_what_the_agent_serves_and_only_once() {
     let inbox = Inbox::start();
-    let before = inbox.place.shown("payments");
+    let before = inbox.machine.shown("payments");
     let event = inbox.expiring("e1");
     let begin = Instant::now();
     let answer = inbox.standard(&event).answer;
@@ -345,14 +345,14 @@ fn an_announcement_rotates_what_the_agent_serves_and_only_once() {
     assert_eq!((answer.status, &answer.json()["requested"]), (200, &json!([NAME])), "{}", answer.text());
     // Killed as soon as it has answered: what was accepted is not lost.
     inbox.controller.signal(Signal::KILL);
-    let controller = Inbox::listen(&inbox.place, &inbox.settings);
+    let controller = Inbox::listen(&inbox.machine, &inbox.settings);
     let inbox = Inbox { controller, ..inbox };
     let after = until("the agent serves another", || {
-        let shown = inbox.place.shown("payments");
+        let shown = inbox.machine.shown("payments");
         (shown != before).then_some(shown)
     });
     println!("announced, answered after {answered:?}, and served after {:?} with a kill", begin.elapsed());
-    // To whoever did not hear the answer, and sends it again: to this one, and to one that has forgotten.
+    // A sender that missed the answer sends the event again: to this controller, and to one without its memory.
     assert_eq!(inbox.standard(&event).answer.status, 200);
     assert_eq!(inbox.standard(&event).answer.json()["outcome"], "replay");
     let begin = Instant::now();
@@ -362,9 +362,9 @@ fn an_announcement_rotates_what_the_agent_serves_and_only_once() {
     revoked["type"] = "dev.hotcert.revoked".into();
     let answer = inbox.standard(&revoked).answer;
     assert_eq!(answer.json()["outcome"], "accepted", "{}", answer.text());
-    until("another one served", || (inbox.place.shown("payments") != after).then_some(()));
+    until("another one served", || (inbox.machine.shown("payments") != after).then_some(()));
     println!("announced to served: {:?}", begin.elapsed());
-    let history = inbox.place.json(&["history", NAME]);
+    let history = inbox.machine.json(&["history", NAME]);
     assert_eq!(
         history["versions"].as_array().unwrap().len(),
         3,
@@ -410,11 +410,11 @@ fn what_is_not_to_be_believed_changes_nothing() {
     assert_eq!(inbox.curl("/elsewhere").run().answer.status, 404);
     assert_eq!(inbox.curl("/notifications/standard").run().answer.status, 405);
     assert_eq!(inbox.curl("/notifications/keys").run().answer.json(), json!({"keys": []}));
-    // A body that comes so slowly that nobody waits for it.
+    // A body that comes too slowly to be waited for.
     let mut slow = inbox.curl("/notifications/standard").args(["--limit-rate", "100"]);
     slow = slow
-        .args(["--data-binary".to_owned(), format!("@{}", inbox.place.home.path().join("slow").display())]);
-    write(&inbox.place.home.path().join("slow"), vec![b' '; 128 << 10]);
+        .args(["--data-binary".to_owned(), format!("@{}", inbox.machine.home.path().join("slow").display())]);
+    write(&inbox.machine.home.path().join("slow"), vec![b' '; 128 << 10]);
     let slow = slow.run();
     assert!(slow.answer.status == 408 || slow.exit != 0, "{slow:?}");
     for reason in [
@@ -431,6 +431,6 @@ fn what_is_not_to_be_believed_changes_nothing() {
         assert!(inbox.received("standard", reason) >= 1.0, "{reason} is counted");
         assert!(inbox.controller.logged(&format!("\"reason\":\"{reason}\"")) >= 1, "{reason} is logged");
     }
-    let history = inbox.place.json(&["history", NAME]);
+    let history = inbox.machine.json(&["history", NAME]);
     assert_eq!(history["versions"].as_array().unwrap().len(), 1);
 }

@@ -1,6 +1,6 @@
 //! The store that is a cluster, before a real API server and with the rights that the manifests give and
 //! no others: what any store promises, what its Secrets are like, and that a namespace without the right
-//! holds up nobody but itself.
+//! holds up nothing but itself.
 
 use std::time::{Duration, SystemTime};
 

@@ -178,7 +178,7 @@ fn sighup_finds_what_no_event_told() {
     let pki = Pki::default();
     let echo = Echo::default();
     let first = pki.leaf(SERVER);
-    // The files are links into a directory that nobody watches.
+    // The files are links into a directory that is not watched.
     let hidden = PlainDirectory::create(pki.path("hidden"), &first, pki.roots());
     let shown = pki.path("shown");
     fs::create_dir(&shown).unwrap();

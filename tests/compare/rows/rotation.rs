@@ -1,6 +1,6 @@
 //! New certificates under load, by each terminator's own best way: requests that fail, from the swap to the
 //! first handshake that shows the new leaf, and the latency of requests meanwhile against that without swaps.
-//! Beside the requests somebody shakes hands without a pause, in both.
+//! Beside the requests a second client shakes hands without a pause, in both.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

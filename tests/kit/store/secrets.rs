@@ -1,4 +1,4 @@
-//! Publications: what is written is what is seen, and what is somebody else's stays so.
+//! Publications: what is written is what is seen, and what belongs to something else stays untouched.
 
 use super::*;
 
@@ -20,7 +20,7 @@ pub async fn publication_is_seen_as_it_was_written(store: &impl Store, hand: &im
         assert_eq!(seen.roots, x509_facts::roots(contents.bundle.as_bytes()));
         assert_eq!(seen.leaf_sha256, leaf.sha256());
         assert_eq!(seen.written_at, contents.written_at);
-        // Nobody wrote in between.
+        // There was no write in between.
         assert_eq!(seen_publication(store, &name, |_| true).await, seen);
         assert_ne!(last.as_ref().map(|last| &last.stamp), Some(&seen.stamp));
         for (file, expected) in
@@ -110,7 +110,7 @@ pub async fn secret_of_somebody_else_is_not_touched(store: &impl Store, hand: &i
     assert_eq!(hand.read_secret(&secret, "tls.crt").await, theirs.certificate_pem);
 }
 
-/// Two certificates that name one Secret: whoever has it keeps it.
+/// Two certificates that name one Secret: the first owner keeps it.
 pub async fn secret_of_another_certificate_is_not_touched(store: &impl Store, hand: &impl Hand) {
     let name = certificate(store, hand, "neighbour").await;
     let secret = secret(&name);

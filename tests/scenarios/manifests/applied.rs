@@ -29,7 +29,7 @@ fn an_api_server_takes_the_manifests_and_takes_them_again() {
     for name in ["base", "demo"] {
         apply(&server, name);
     }
-    // What the controller writes is not undone by whoever applies the base again.
+    // What the controller writes is not undone when the base is applied again.
     let webhook = "mutatingwebhookconfiguration/hotcert";
     let bundle = "jsonpath={.webhooks[0].clientConfig.caBundle}";
     let patch = r#"[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "ROOT"}]"#;

@@ -1,4 +1,4 @@
-//! Whoever comes to a pod comes to its agent: Services, network policies and probes name the ports that the
+//! All traffic to a pod goes to its agent: Services, network policies and probes name the ports that the
 //! programs listen on, and none of the app's.
 
 use std::collections::BTreeSet;

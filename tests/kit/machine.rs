@@ -16,7 +16,7 @@ use crate::pki::{Credentials, serial, write};
 pub const AUTHORITY: &str = "root-local-shop";
 
 /// A directory with an authority and a certificate for each of these services, each behind an agent.
-pub struct Place {
+pub struct Machine {
     pub home: TempDir,
     pub services: Vec<Service>,
 }
@@ -27,17 +27,17 @@ pub struct Service {
     pub app: App,
 }
 
-impl Place {
+impl Machine {
     pub fn with(names: &[&'static str]) -> Self {
-        let mut place = Self { home: TempDir::new().unwrap(), services: Vec::new() };
+        let mut machine = Self { home: TempDir::new().unwrap(), services: Vec::new() };
         for name in names {
-            place.said(&["issue", &certificate(name), "--authority", AUTHORITY, "--create-authority"]);
+            machine.succeeds(&["issue", &certificate(name), "--authority", AUTHORITY, "--create-authority"]);
             let app = App::default();
-            let agent = Launch::new(&place.secret(name)).inbound("", app.address).ready();
-            place.register(name, agent.address("proof"), Some(agent.address("admin")));
-            place.services.push(Service { name, agent, app });
+            let agent = Launch::new(&machine.secret(name)).inbound("", app.address).ready();
+            machine.register(name, agent.address("proof"), Some(agent.address("admin")));
+            machine.services.push(Service { name, agent, app });
         }
-        place
+        machine
     }
 
     /// As README says: a file names an agent.
@@ -60,7 +60,7 @@ impl Place {
 
     /// What it prints, which must not fail.
     #[track_caller]
-    pub fn said(&self, args: &[&str]) -> String {
+    pub fn succeeds(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "hotcert {args:?}: {}", both(&output));
         String::from_utf8(output.stdout).unwrap()
@@ -68,7 +68,7 @@ impl Place {
 
     #[track_caller]
     pub fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.said(&[args, &["--json"]].concat())).unwrap()
+        serde_json::from_str(&self.succeeds(&[args, &["--json"]].concat())).unwrap()
     }
 
     /// What it says when it fails, which it must.
@@ -89,7 +89,7 @@ impl Place {
             .expect("OpenSSL is let in")
     }
 
-    /// Who somebody with the service's own identity is.
+    /// The files of a client that has the service's own identity.
     pub fn credentials(&self, name: &str) -> Credentials {
         let files = self.secret(name);
         Credentials { cert: files.join("tls.crt"), key: files.join("tls.key"), ca: files.join("ca.crt") }

@@ -1,5 +1,5 @@
-//! A store whose writer dies: at the write that was chosen, before it or just after it, and from then on
-//! nothing is answered. What is left behind is what a killed process leaves.
+//! A store that crashes at a chosen write, before it or just after it, and answers nothing from then on. It leaves
+//! behind what a killed process leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -11,25 +11,25 @@ use hotcert::pki::keyring::Keyring;
 use hotcert::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
 use hotcert::store::{Contents, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 
-pub struct Dying<S> {
+pub struct CrashingStore<S> {
     store: Arc<S>,
     writes: AtomicUsize,
     /// Which write is the last one; none for a healthy writer.
     last: Option<usize>,
-    at: Death,
+    at: CrashPoint,
     dead: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death {
+pub enum CrashPoint {
     /// The write is never made.
     Before,
-    /// The write is made, and nobody hears of it.
+    /// The write is made, and its answer is lost.
     After,
 }
 
-impl<S: Store> Dying<S> {
-    pub fn at(store: &Arc<S>, last: usize, at: Death) -> Self {
+impl<S: Store> CrashingStore<S> {
+    pub fn at(store: &Arc<S>, last: usize, at: CrashPoint) -> Self {
         Self {
             store: Arc::clone(store),
             writes: AtomicUsize::new(0),
@@ -40,7 +40,7 @@ impl<S: Store> Dying<S> {
     }
 
     pub fn never(store: &Arc<S>) -> Self {
-        Self { last: None, ..Self::at(store, 0, Death::Before) }
+        Self { last: None, ..Self::at(store, 0, CrashPoint::Before) }
     }
 
     pub fn is_dead(&self) -> bool {
@@ -60,7 +60,7 @@ impl<S: Store> Dying<S> {
             return write.await;
         }
         self.dead.store(true, Ordering::SeqCst);
-        if self.at == Death::After {
+        if self.at == CrashPoint::After {
             let _ = write.await;
         }
         Err(dead())
@@ -71,7 +71,7 @@ fn dead() -> StoreError {
     StoreError::Failed { what: "everything".into(), cause: "the writer is dead".into() }
 }
 
-impl<S: Store> Store for Dying<S> {
+impl<S: Store> Store for CrashingStore<S> {
     async fn observe(&self) -> Result<Observed, StoreError> {
         self.alive(self.store.observe()).await
     }
