@@ -13,7 +13,7 @@ use crate::api::date;
 
 /// All that the plan knows of topics. Empty: nothing is owed to anybody.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Telling {
+pub struct NotificationRules {
     /// Who speaks, a URI: `source` of every event.
     pub source: String,
     /// Time left at which an expiry is announced, the longest first.
@@ -27,7 +27,7 @@ pub struct Telling {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topic {
     pub name: String,
-    pub events: BTreeSet<Kind>,
+    pub events: BTreeSet<EventKind>,
     pub names: Vec<Pattern>,
     /// At least.
     pub severity: Severity,
@@ -37,7 +37,7 @@ pub struct Topic {
 
 /// What happened, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum EventKind {
     /// A first certificate.
     Issued,
     /// Another one, because of its age, its root or its spec.
@@ -73,7 +73,7 @@ pub struct Pattern(String);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     pub id: String,
-    pub kind: Kind,
+    pub kind: EventKind,
     pub severity: Severity,
     /// NAMESPACE/NAME of a certificate, NAME of an authority.
     pub subject: String,
@@ -81,17 +81,17 @@ pub struct Event {
     pub data: Map<String, Value>,
 }
 
-const KINDS: [(Kind, &str); 10] = [
-    (Kind::Issued, "issued"),
-    (Kind::Renewed, "renewed"),
-    (Kind::Rotated, "rotated"),
-    (Kind::RolledBack, "rolled_back"),
-    (Kind::Expiring, "expiring"),
-    (Kind::Expired, "expired"),
-    (Kind::RotationFailed, "rotation_failed"),
-    (Kind::Rollover, "rollover"),
-    (Kind::RolloverEnded, "rollover_ended"),
-    (Kind::RolloverStuck, "rollover_stuck"),
+const KINDS: [(EventKind, &str); 10] = [
+    (EventKind::Issued, "issued"),
+    (EventKind::Renewed, "renewed"),
+    (EventKind::Rotated, "rotated"),
+    (EventKind::RolledBack, "rolled_back"),
+    (EventKind::Expiring, "expiring"),
+    (EventKind::Expired, "expired"),
+    (EventKind::RotationFailed, "rotation_failed"),
+    (EventKind::Rollover, "rollover"),
+    (EventKind::RolloverEnded, "rollover_ended"),
+    (EventKind::RolloverStuck, "rollover_stuck"),
 ];
 const SEVERITIES: [(Severity, &str); 3] =
     [(Severity::Info, "info"), (Severity::Warning, "warning"), (Severity::Critical, "critical")];
@@ -99,7 +99,7 @@ const SEVERITIES: [(Severity, &str); 3] =
 const TYPE: &str = "dev.hotcert.";
 const LONGEST_PATTERN: usize = 512;
 
-impl Kind {
+impl EventKind {
     pub fn all() -> impl Iterator<Item = Self> {
         KINDS.iter().map(|(kind, _)| *kind)
     }
@@ -153,7 +153,7 @@ fn find<T: Copy>(words: &[(T, &'static str)], given: &str) -> Result<T, UnknownW
     })
 }
 
-impl FromStr for Kind {
+impl FromStr for EventKind {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
@@ -169,15 +169,15 @@ impl FromStr for Severity {
     }
 }
 
-impl Telling {
+impl NotificationRules {
     /// Who is to hear of it.
-    pub fn subscribers<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a str> {
+    pub fn subscriptions_for<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a str> {
         let topics = self.topics.iter().filter(|topic| topic.selects(event));
         topics.flat_map(|topic| topic.subscriptions.iter().map(String::as_str))
     }
 
     /// Who may ever hear of this subject.
-    pub fn concerned<'a>(&'a self, subject: &'a str) -> impl Iterator<Item = &'a str> {
+    pub fn subscriptions_about<'a>(&'a self, subject: &'a str) -> impl Iterator<Item = &'a str> {
         let topics = self.topics.iter().filter(|topic| topic.is_about(subject));
         topics.flat_map(|topic| topic.subscriptions.iter().map(String::as_str))
     }
@@ -255,7 +255,7 @@ impl FromStr for Pattern {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -293,32 +293,32 @@ mod tests {
     fn a_topic_selects_by_event_name_and_severity() {
         let topic = Topic {
             name: "on-call".into(),
-            events: BTreeSet::from([Kind::Expiring, Kind::Expired]),
+            events: BTreeSet::from([EventKind::Expiring, EventKind::Expired]),
             names: vec!["shop/*".parse().unwrap()],
             severity: Severity::Warning,
             subscriptions: vec!["on-call/pager".into(), "on-call/chat".into()],
         };
-        let telling = Telling { topics: vec![topic], ..Telling::default() };
+        let rules = NotificationRules { topics: vec![topic], ..NotificationRules::default() };
         let event = Event {
             id: "1".into(),
-            kind: Kind::Expiring,
+            kind: EventKind::Expiring,
             severity: Severity::Critical,
             subject: "shop/mtls-prod-payments".into(),
             at: UNIX_EPOCH,
             data: Map::new(),
         };
-        let count = |event: Event| telling.subscribers(&event).count();
+        let count = |event: Event| rules.subscriptions_for(&event).count();
         assert_eq!(count(event.clone()), 2);
         assert_eq!(count(Event { severity: Severity::Info, ..event.clone() }), 0);
-        assert_eq!(count(Event { kind: Kind::Issued, ..event.clone() }), 0);
+        assert_eq!(count(Event { kind: EventKind::Issued, ..event.clone() }), 0);
         assert_eq!(count(Event { subject: "bank/mtls-prod-payments".into(), ..event }), 0);
     }
 
     #[test]
     fn words_come_back_and_unknown_ones_are_named() {
-        for kind in Kind::all() {
+        for kind in EventKind::all() {
             assert_eq!(kind.as_str().parse(), Ok(kind));
-            assert_eq!(Kind::of_type(&kind.event_type()), Some(kind));
+            assert_eq!(EventKind::of_type(&kind.event_type()), Some(kind));
         }
         let error = "loud".parse::<Severity>().unwrap_err().to_string();
         assert_eq!(error, "\"loud\" is none of info, warning, critical");
@@ -326,25 +326,25 @@ mod tests {
 
     #[test]
     fn an_event_is_a_cloud_event_and_the_same_each_time() {
-        let telling = Telling { source: "urn:hotcert:prod".into(), ..Telling::default() };
-        let id = telling.id("uid", "version", "7");
-        assert_eq!((id.len(), &id), (32, &telling.id("uid", "version", "7")));
-        assert_ne!(id, telling.id("uid", "versio", "n7"));
+        let rules = NotificationRules { source: "urn:hotcert:prod".into(), ..NotificationRules::default() };
+        let id = rules.id("uid", "version", "7");
+        assert_eq!((id.len(), &id), (32, &rules.id("uid", "version", "7")));
+        assert_ne!(id, rules.id("uid", "versio", "n7"));
         let event = Event {
             id,
-            kind: Kind::Renewed,
+            kind: EventKind::Renewed,
             severity: Severity::Info,
             subject: "shop/mtls-prod-payments".into(),
             at: UNIX_EPOCH + Duration::from_millis(1500),
             data: Map::from_iter([("version".to_owned(), json!(7))]),
         };
-        let body: Value = serde_json::from_slice(&telling.body(&event)).unwrap();
+        let body: Value = serde_json::from_slice(&rules.body(&event)).unwrap();
         assert_eq!(body["type"], "dev.hotcert.renewed");
         assert_eq!(
             (&body["source"], &body["time"]),
             (&json!("urn:hotcert:prod"), &json!("1970-01-01T00:00:01.500Z"))
         );
         assert_eq!(body["data"], json!({"version": 7, "severity": "info"}));
-        assert_eq!(telling.body(&event), telling.body(&event));
+        assert_eq!(rules.body(&event), rules.body(&event));
     }
 }

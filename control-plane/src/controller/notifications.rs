@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use super::args::Settings;
 use super::https::{Https, Limits};
 use crate::external::sync::{self, ExternalSync};
-use crate::notify::config::{self, Notifications};
+use crate::notify::config::{self, NotifyConfig};
 use crate::notify::dispatcher::{self, Dispatcher};
 use crate::notify::receiver::{self, Message, Receiver, Refusal};
 use crate::store::Store;
@@ -69,7 +69,7 @@ struct Counts {
 }
 
 pub struct Notifying {
-    settings: watch::Receiver<Arc<Notifications>>,
+    settings: watch::Receiver<Arc<NotifyConfig>>,
     inbox: Option<(ReceiverConfig, Bound)>,
     counts: Counts,
 }

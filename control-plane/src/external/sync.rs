@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::api::resource::Naming;
 use crate::external::manager::{Manager, ManagerError, Version};
-use crate::notify::config::Notifications;
+use crate::notify::config::NotifyConfig;
 use crate::pki::authority::Usage;
 use crate::pki::keyring::RootId;
 use crate::pki::preflight::{self, Validated};
@@ -31,9 +31,9 @@ use crate::store::{Store, StoreError, StoredVersion};
 const AT_ONCE: usize = 32;
 
 pub struct ExternalSync {
-    settings: watch::Receiver<Arc<Notifications>>,
+    settings: watch::Receiver<Arc<NotifyConfig>>,
     /// Others know the managers, and are left to it.
-    idle: bool,
+    disabled: bool,
     known: Arc<BTreeSet<String>>,
     managers: BTreeMap<String, Arc<Manager>>,
     outbox: Outbox<SyncTask>,
@@ -119,10 +119,10 @@ impl FetchCache {
 }
 
 impl ExternalSync {
-    pub fn new(settings: watch::Receiver<Arc<Notifications>>, counts: Counts) -> Self {
+    pub fn new(settings: watch::Receiver<Arc<NotifyConfig>>, counts: Counts) -> Self {
         Self {
             settings,
-            idle: false,
+            disabled: false,
             known: Arc::default(),
             managers: BTreeMap::new(),
             outbox: Outbox::default(),
@@ -135,8 +135,8 @@ impl ExternalSync {
     }
 
     /// Who leaves that to others.
-    pub fn idle() -> Self {
-        Self { idle: true, ..Self::new(watch::channel(Arc::default()).1, Counts::default()) }
+    pub fn disabled() -> Self {
+        Self { disabled: true, ..Self::new(watch::channel(Arc::default()).1, Counts::default()) }
     }
 
     pub fn fetch_cache(&self) -> FetchCache {
@@ -144,7 +144,7 @@ impl ExternalSync {
     }
 
     /// What is known of the managers now, as the settings are now.
-    pub fn look(&mut self) -> ExternalState {
+    pub fn observe(&mut self) -> ExternalState {
         let settings = Arc::clone(&self.settings.borrow_and_update());
         if !self.managers.keys().eq(settings.managers.keys())
             || !self.managers.values().zip(settings.managers.values()).all(|(old, new)| Arc::ptr_eq(old, new))
@@ -165,7 +165,7 @@ impl ExternalSync {
             self.record(done);
         }
         ExternalState {
-            managers: (!self.idle).then(|| Arc::clone(&self.known)),
+            managers: (!self.disabled).then(|| Arc::clone(&self.known)),
             fetched: Arc::clone(&self.fetched),
             done: self.outbox.delivered(),
             failing: self.outbox.failing(),
@@ -173,7 +173,7 @@ impl ExternalSync {
     }
 
     /// What the plan wants now, which was made of this look.
-    pub fn want(&mut self, plan: &Plan, observed: &Observed) {
+    pub fn set_desired(&mut self, plan: &Plan, observed: &Observed) {
         let busy = &self.busy;
         let sync_tasks = plan.sync_tasks.iter().map(|task| (task.key(), task));
         self.outbox.want(
@@ -224,7 +224,7 @@ impl ExternalSync {
     }
 
     /// Waits for a task to end, well or not: what came of it is to be planned on.
-    pub async fn stirs(&mut self) {
+    pub async fn wait(&mut self) {
         // Never: one of the senders is ours.
         let Some(done) = self.results.1.recv().await else { return std::future::pending().await };
         self.record(done);

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::api::events::Telling;
+use crate::api::events::NotificationRules;
 use crate::external::http_client::Endpoint;
 use crate::external::manager::Manager;
 use crate::inject::yaml;
@@ -32,8 +32,8 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// All that the file says.
 #[derive(Debug, Default)]
-pub struct Notifications {
-    pub telling: Arc<Telling>,
+pub struct NotifyConfig {
+    pub rules: Arc<NotificationRules>,
     /// By TOPIC/NAME.
     pub subscriptions: BTreeMap<String, Arc<Subscription>>,
     /// By name.
@@ -114,7 +114,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(bytes)
 }
 
-impl Notifications {
+impl NotifyConfig {
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         Self::read_with(path).0
     }
@@ -165,16 +165,16 @@ impl Counts {
 
 /// The settings as they are, and as they become. Wrong at the start, they say nothing: certificates are
 /// issued all the same. Needs a runtime.
-pub fn follow(path: PathBuf, counts: Counts) -> watch::Receiver<Arc<Notifications>> {
+pub fn follow(path: PathBuf, counts: Counts) -> watch::Receiver<Arc<NotifyConfig>> {
     follow_every(LOOK, path, counts)
 }
 
-fn follow_every(pause: Duration, path: PathBuf, counts: Counts) -> watch::Receiver<Arc<Notifications>> {
-    let (first, mut seen) = Notifications::read_with(&path);
+fn follow_every(pause: Duration, path: PathBuf, counts: Counts) -> watch::Receiver<Arc<NotifyConfig>> {
+    let (first, mut seen) = NotifyConfig::read_with(&path);
     counts.refused.set(first.is_err().into());
     let first = first.unwrap_or_else(|error| {
         warn!("nobody is told anything, nobody listened to and no manager known until the settings are right: {error}");
-        Notifications::default()
+        NotifyConfig::default()
     });
     info!(settings = %path.display(), subscriptions = first.subscriptions.len(), "notifications");
     let (send, receive) = watch::channel(Arc::new(first));
@@ -186,7 +186,7 @@ fn follow_every(pause: Duration, path: PathBuf, counts: Counts) -> watch::Receiv
                 _ = tick.tick() => {}
             }
             let of = path.clone();
-            let looked = tokio::task::spawn_blocking(move || Notifications::read_with(&of)).await;
+            let looked = tokio::task::spawn_blocking(move || NotifyConfig::read_with(&of)).await;
             let Ok((settings, digest)) = looked else { continue };
             if digest == seen {
                 continue;

@@ -14,9 +14,9 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use crate::api::events::{Event, Telling};
+use crate::api::events::{Event, NotificationRules};
 use crate::external::http_client::{HttpRequest, WebError};
-use crate::notify::config::{Notifications, Subscription};
+use crate::notify::config::{NotifyConfig, Subscription};
 use crate::planner::PendingNotification;
 use crate::planner::outbox::{Key, Outbox, Outcome};
 
@@ -27,12 +27,12 @@ const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 const AT_ONCE: usize = 32;
 
 pub struct Dispatcher {
-    settings: watch::Receiver<Arc<Notifications>>,
+    settings: watch::Receiver<Arc<NotifyConfig>>,
     /// They are others than those that are in force here.
     stale: bool,
     /// Nobody changes them any more.
     last: bool,
-    telling: Arc<Telling>,
+    rules: Arc<NotificationRules>,
     subscriptions: BTreeMap<String, Arc<Subscription>>,
     outbox: Outbox<Event>,
     results: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
@@ -44,11 +44,11 @@ type Done = (Key, Outcome, Arc<Subscription>);
 
 /// What a dispatcher may be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stir {
+pub enum WaitOutcome {
     /// Something did, or it is clear that it never will.
-    Arrived,
+    Delivered,
     Failed,
-    Settings,
+    ConfigChanged,
 }
 
 /// By subscription, of which there are as many as a person wrote down.
@@ -89,12 +89,12 @@ impl Counts {
 }
 
 impl Dispatcher {
-    pub fn new(settings: watch::Receiver<Arc<Notifications>>, counts: Counts) -> Self {
+    pub fn new(settings: watch::Receiver<Arc<NotifyConfig>>, counts: Counts) -> Self {
         let mut dispatcher = Self {
             settings,
             stale: true,
             last: false,
-            telling: Arc::default(),
+            rules: Arc::default(),
             subscriptions: BTreeMap::new(),
             outbox: Outbox::default(),
             results: mpsc::channel(AT_ONCE),
@@ -105,14 +105,14 @@ impl Dispatcher {
     }
 
     /// Who has nobody to tell anything.
-    pub fn silent() -> Self {
+    pub fn disabled() -> Self {
         Self::new(watch::channel(Arc::default()).1, Counts::default())
     }
 
     /// As the settings are now.
-    pub fn telling(&mut self) -> Arc<Telling> {
+    pub fn rules(&mut self) -> Arc<NotificationRules> {
         self.reload();
-        Arc::clone(&self.telling)
+        Arc::clone(&self.rules)
     }
 
     fn reload(&mut self) {
@@ -120,7 +120,7 @@ impl Dispatcher {
             return;
         }
         let settings = Arc::clone(&self.settings.borrow_and_update());
-        self.telling = Arc::clone(&settings.telling);
+        self.rules = Arc::clone(&settings.rules);
         self.counts.waiting.clear();
         // One that was written anew is tried anew.
         self.outbox.forget(|id| {
@@ -140,7 +140,7 @@ impl Dispatcher {
     }
 
     /// What the plan wants now.
-    pub fn want(&mut self, deliveries: &[PendingNotification]) {
+    pub fn set_desired(&mut self, deliveries: &[PendingNotification]) {
         self.outbox.want(deliveries.iter().map(|PendingNotification { subscription, event }| {
             ((subscription.clone(), event.id.clone()), event)
         }));
@@ -167,7 +167,7 @@ impl Dispatcher {
                 self.outbox.record(&key, &Outcome::Failed { why, after: None, of_all: true }, now);
                 continue;
             };
-            let body = self.telling.body(&event);
+            let body = self.rules.body(&event);
             tokio::spawn(async move {
                 let outcome = deliver(&subscription, &event, body).await;
                 let _ = results.send((key, outcome, subscription)).await;
@@ -177,18 +177,18 @@ impl Dispatcher {
 
     /// Waits for a delivery to end, well or not; or for the settings to change, after which all is to be
     /// planned anew.
-    pub async fn stirs(&mut self) -> Stir {
+    pub async fn wait(&mut self) -> WaitOutcome {
         loop {
             tokio::select! {
                 Some(done) = self.results.1.recv() => {
                     let arrived = self.record(done);
-                    return if self.catch_up() || arrived { Stir::Arrived } else { Stir::Failed };
+                    return if self.collect_results() || arrived { WaitOutcome::Delivered } else { WaitOutcome::Failed };
                 }
                 changed = self.settings.changed(), if !self.last => {
                     self.last = changed.is_err();
                     self.stale = !self.last;
                     if self.stale {
-                        return Stir::Settings;
+                        return WaitOutcome::ConfigChanged;
                     }
                 }
             }
@@ -196,7 +196,7 @@ impl Dispatcher {
     }
 
     /// Takes down what has ended by now: whether something of it is worth to be written down.
-    pub fn catch_up(&mut self) -> bool {
+    pub fn collect_results(&mut self) -> bool {
         let mut arrived = false;
         while let Ok(done) = self.results.1.try_recv() {
             arrived |= self.record(done);

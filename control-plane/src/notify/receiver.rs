@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::notify::config::Notifications;
+use crate::notify::config::NotifyConfig;
 use crate::notify::signature::SignatureError;
 use crate::store::{Store, StoreError};
 use guard::Guard;
@@ -244,17 +244,17 @@ impl Counts {
 
 pub struct Receiver<S> {
     store: Arc<S>,
-    settings: watch::Receiver<Arc<Notifications>>,
+    settings: watch::Receiver<Arc<NotifyConfig>>,
     guard: Guard,
     counts: Counts,
 }
 
 impl<S: Store> Receiver<S> {
-    pub fn new(store: Arc<S>, settings: watch::Receiver<Arc<Notifications>>, counts: Counts) -> Self {
+    pub fn new(store: Arc<S>, settings: watch::Receiver<Arc<NotifyConfig>>, counts: Counts) -> Self {
         Self { store, settings, guard: Guard::default(), counts }
     }
 
-    pub fn settings(&self) -> Arc<Notifications> {
+    pub fn settings(&self) -> Arc<NotifyConfig> {
         Arc::clone(&self.settings.borrow())
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::Plan;
 use super::rollover::AuthorityPlan;
 use crate::api::date;
-use crate::api::events::{Event, Kind, Severity, Telling};
+use crate::api::events::{Event, EventKind, NotificationRules, Severity};
 use crate::api::resource::{Condition, Told, UNDELIVERED};
 use crate::pki::keyring::{Rollover, RolloverRecord};
 use crate::planner::observed::{Certificate, Foreign, Leaf, ObjectName, Observed, Version};
@@ -46,7 +46,7 @@ pub struct PendingNotification {
 
 /// What is said of all events of one object.
 struct Subject<'a> {
-    telling: &'a Telling,
+    rules: &'a NotificationRules,
     uid: &'a str,
     subject: String,
     facts: Map<String, Value>,
@@ -55,7 +55,7 @@ struct Subject<'a> {
 /// An announcement: how far who hears it has been told.
 struct Mark<'a> {
     mark: String,
-    kind: Kind,
+    kind: EventKind,
     severity: Severity,
     at: SystemTime,
     data: Vec<(&'a str, Value)>,
@@ -82,8 +82,8 @@ pub fn certificate(
     now: SystemTime,
     plan: &mut Plan,
 ) -> AllTold {
-    let telling = observed.telling.as_ref();
-    if telling.topics.is_empty() || certificate.deleting {
+    let rules = observed.notification_rules.as_ref();
+    if rules.topics.is_empty() || certificate.deleting {
         // Whoever has no settings, as a command has none, does not forget for those who have.
         return certificate.status.told.clone();
     }
@@ -98,14 +98,14 @@ pub fn certificate(
     if let Some(manager) = manager {
         facts.insert("manager".to_owned(), json!(manager));
     }
-    let about = Subject { telling, uid: &certificate.uid, subject: name.to_string(), facts };
+    let about = Subject { rules, uid: &certificate.uid, subject: name.to_string(), facts };
     let published = certificate.published_version();
     let leaf = published.map(|(_, version)| version);
     let channels = [
-        versions(certificate, telling.concerned(&about.subject)),
+        versions(certificate, rules.subscriptions_about(&about.subject)),
         Channel::now(
             EXPIRY,
-            leaf.and_then(|version| expiry(telling, &version.leaf, version.created_at, now, plan)),
+            leaf.and_then(|version| expiry(rules, &version.leaf, version.created_at, now, plan)),
         ),
         Channel::now(TROUBLE, trouble(conditions, leaf.map(|version| &version.leaf), now, plan)),
     ];
@@ -120,20 +120,20 @@ pub fn authority(
     now: SystemTime,
     plan: &mut Plan,
 ) -> AllTold {
-    let telling = observed.telling.as_ref();
-    if telling.topics.is_empty() || authority_plan.authority.deleting {
+    let rules = observed.notification_rules.as_ref();
+    if rules.topics.is_empty() || authority_plan.authority.deleting {
         return authority_plan.authority.status.told.clone();
     }
     let facts = Map::from_iter([("authority".to_owned(), json!(name))]);
-    let about = Subject { telling, uid: &authority_plan.authority.uid, subject: name.to_owned(), facts };
+    let about = Subject { rules, uid: &authority_plan.authority.uid, subject: name.to_owned(), facts };
     let root = authority_plan.ring.and_then(|ring| {
         let id = ring.state.signing();
         Some(ring.roots.get(id)?.leaf(id))
     });
-    let expiry = root.as_ref().and_then(|root| expiry(telling, root, root.not_before, now, plan));
+    let expiry = root.as_ref().and_then(|root| expiry(rules, root, root.not_before, now, plan));
     let channels = [
         rollovers(authority_plan),
-        Channel::now(STUCK, stuck(telling, authority_plan, now, plan)),
+        Channel::now(STUCK, stuck(rules, authority_plan, now, plan)),
         Channel::now(EXPIRY, expiry),
         Channel::now(TROUBLE, trouble(conditions, root.as_ref(), now, plan)),
     ];
@@ -142,8 +142,8 @@ pub fn authority(
 
 /// There is nothing of ours to write into: after a restart it is said once more, under the same id.
 pub fn foreign(observed: &Observed, name: &ObjectName, foreign: &Foreign, now: SystemTime, plan: &mut Plan) {
-    let telling = observed.telling.as_ref();
-    let Some(leaf) = foreign.leaf.as_ref().filter(|_| !telling.topics.is_empty() && !foreign.orphan) else {
+    let rules = observed.notification_rules.as_ref();
+    let Some(leaf) = foreign.leaf.as_ref().filter(|_| !rules.topics.is_empty() && !foreign.orphan) else {
         return;
     };
     let facts = Map::from_iter([
@@ -151,8 +151,8 @@ pub fn foreign(observed: &Observed, name: &ObjectName, foreign: &Foreign, now: S
         ("secret".to_owned(), json!(name.name)),
     ]);
     // Of one that is replaced the leaf is another, so is the mark.
-    let about = Subject { telling, uid: &leaf.sha256, subject: name.to_string(), facts };
-    let channel = Channel::now(EXPIRY, expiry(telling, leaf, leaf.not_before, now, plan));
+    let about = Subject { rules, uid: &leaf.sha256, subject: name.to_string(), facts };
+    let channel = Channel::now(EXPIRY, expiry(rules, leaf, leaf.not_before, now, plan));
     about.owed(&AllTold::new(), &[channel], observed, plan);
 }
 
@@ -165,7 +165,7 @@ impl Subject<'_> {
         plan: &mut Plan,
     ) -> AllTold {
         let mut all = AllTold::new();
-        for subscription in self.telling.concerned(&self.subject) {
+        for subscription in self.rules.subscriptions_about(&self.subject) {
             let before = before.get(subscription);
             let mut told = Told::new();
             for channel in channels {
@@ -178,7 +178,7 @@ impl Subject<'_> {
                 let owed: Vec<_> = owed.collect();
                 for mark in owed {
                     let event = self.event(channel.name, mark);
-                    if !self.telling.subscribers(&event).any(|to| to == subscription) {
+                    if !self.rules.subscriptions_for(&event).any(|to| to == subscription) {
                         // What comes in order does not come back.
                         if channel.start.is_some() {
                             said = Some(mark.mark.clone());
@@ -213,7 +213,7 @@ impl Subject<'_> {
         let mut data = self.facts.clone();
         data.extend(mark.data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         Event {
-            id: self.telling.id(self.uid, channel, &mark.mark),
+            id: self.rules.id(self.uid, channel, &mark.mark),
             kind: mark.kind,
             severity: mark.severity,
             subject: self.subject.clone(),
@@ -244,10 +244,10 @@ fn versions<'a>(certificate: &Certificate, subscriptions: impl Iterator<Item = &
     let versions = certificate.versions.range(..=published).filter(|(number, _)| **number > least);
     let marks = versions.map(|(number, version)| {
         let (kind, severity) = match version.as_ref() {
-            Version { copy_of: Some(_), .. } => (Kind::RolledBack, Severity::Warning),
-            Version { request: Some(_), .. } => (Kind::Rotated, Severity::Info),
-            _ if *number == 1 => (Kind::Issued, Severity::Info),
-            _ => (Kind::Renewed, Severity::Info),
+            Version { copy_of: Some(_), .. } => (EventKind::RolledBack, Severity::Warning),
+            Version { request: Some(_), .. } => (EventKind::Rotated, Severity::Info),
+            _ if *number == 1 => (EventKind::Issued, Severity::Info),
+            _ => (EventKind::Renewed, Severity::Info),
         };
         let mut data = of_leaf(&version.leaf);
         data.extend([("version", json!(number)), ("root", json!(version.root.0))]);
@@ -268,7 +268,7 @@ fn versions<'a>(certificate: &Certificate, subscriptions: impl Iterator<Item = &
 
 /// The shortest threshold that was reached. Of those before it nobody needs to hear any more.
 fn expiry<'a>(
-    telling: &Telling,
+    rules: &NotificationRules,
     leaf: &Leaf,
     since: SystemTime,
     now: SystemTime,
@@ -285,7 +285,7 @@ fn expiry<'a>(
         data.push(("days_past", json!(days)));
         return Some(Mark {
             mark: format!("{short}/expired/{days}"),
-            kind: Kind::Expired,
+            kind: EventKind::Expired,
             severity: Severity::Critical,
             at: of_day(days).unwrap_or(now),
             data,
@@ -295,7 +295,7 @@ fn expiry<'a>(
     let left = leaf.not_after.duration_since(now).unwrap_or_default();
     let mut reached = None;
     // The longest first.
-    for threshold in telling.thresholds.iter().filter(|threshold| life >= **threshold * LIVES) {
+    for threshold in rules.thresholds.iter().filter(|threshold| life >= **threshold * LIVES) {
         if left > *threshold {
             plan.wake(leaf.not_after - *threshold);
             break;
@@ -311,7 +311,7 @@ fn expiry<'a>(
     data.push(("threshold_seconds", json!(threshold.as_secs())));
     Some(Mark {
         mark: format!("{short}/{text}"),
-        kind: Kind::Expiring,
+        kind: EventKind::Expiring,
         severity: Severity::of_time_left(threshold),
         at: leaf.not_after - threshold,
         data,
@@ -340,7 +340,7 @@ fn trouble<'a>(
     data.extend([("reason", json!(condition.reason)), ("message", json!(condition.message))]);
     Some(Mark {
         mark: format!("{}/{}", condition.last_transition_time, condition.r#type),
-        kind: Kind::RotationFailed,
+        kind: EventKind::RotationFailed,
         severity: if is_valid { Severity::Warning } else { Severity::Critical },
         at: since,
         data,
@@ -353,11 +353,11 @@ fn rollovers<'a>(authority_plan: &AuthorityPlan<'_>) -> Channel<'a> {
     if let Some(ring) = authority_plan.ring {
         for RolloverRecord { rollover, ended } in &ring.state.past {
             let severity = if rollover.forced { Severity::Warning } else { Severity::Info };
-            marks.push(phase(rollover, "ended", Kind::RolloverEnded, severity, *ended));
+            marks.push(phase(rollover, "ended", EventKind::RolloverEnded, severity, *ended));
         }
         if let Some(rollover) = ring.state.rollover() {
             let since = rollover.since;
-            marks.push(phase(rollover, rollover.phase.as_str(), Kind::Rollover, Severity::Info, since));
+            marks.push(phase(rollover, rollover.phase.as_str(), EventKind::Rollover, Severity::Info, since));
         }
     }
     let start = match authority_plan.authority.status.observed_generation {
@@ -369,7 +369,13 @@ fn rollovers<'a>(authority_plan: &AuthorityPlan<'_>) -> Channel<'a> {
     Channel { name: ROLLOVER, marks, start: Some(start), is_after: |mark, told| mark > told }
 }
 
-fn phase<'a>(rollover: &Rollover, name: &str, kind: Kind, severity: Severity, at: SystemTime) -> Mark<'a> {
+fn phase<'a>(
+    rollover: &Rollover,
+    name: &str,
+    kind: EventKind,
+    severity: Severity,
+    at: SystemTime,
+) -> Mark<'a> {
     let data = vec![
         ("phase", json!(name)),
         ("from", json!(rollover.from.0)),
@@ -382,18 +388,18 @@ fn phase<'a>(rollover: &Rollover, name: &str, kind: Kind, severity: Severity, at
 }
 
 fn stuck<'a>(
-    telling: &Telling,
+    rules: &NotificationRules,
     authority_plan: &AuthorityPlan<'_>,
     now: SystemTime,
     plan: &mut Plan,
 ) -> Option<Mark<'a>> {
     let rollover = authority_plan.rollover().filter(|_| !authority_plan.holds.is_empty())?;
-    let at = rollover.since.checked_add(telling.stuck_after)?;
+    let at = rollover.since.checked_add(rules.stuck_after)?;
     if now < at {
         plan.wake(at);
         return None;
     }
-    let mut mark = phase(rollover, rollover.phase.as_str(), Kind::RolloverStuck, Severity::Warning, at);
+    let mut mark = phase(rollover, rollover.phase.as_str(), EventKind::RolloverStuck, Severity::Warning, at);
     let waiting: Vec<_> =
         authority_plan.holds.iter().take(NAMED).map(|hold| format!("{}: {}", hold.who, hold.why)).collect();
     mark.data.extend([("waiting", json!(waiting)), ("waiting_total", json!(authority_plan.holds.len()))]);

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::api::events::Telling;
+use crate::api::events::NotificationRules;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ManagerRef, ServiceCertificateSpec,
 };
@@ -38,7 +38,7 @@ pub struct Observed {
     /// [`Action::about`]: crate::planner::Action::about
     pub failing: BTreeMap<String, String>,
     /// Whom to tell what.
-    pub telling: Arc<Telling>,
+    pub notification_rules: Arc<NotificationRules>,
     /// Of what is owed, by subscription and the event's id: what arrived already.
     pub delivered: BTreeSet<(String, String)>,
     /// And what does not arrive for a while now, and why.

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::external::sync::ExternalSync;
-use crate::notify::dispatcher::{Dispatcher, Stir};
+use crate::notify::dispatcher::{Dispatcher, WaitOutcome};
 use crate::pki::keyring::Keyring;
 use crate::planner::observed::{Observed, PodList, Proof};
 use crate::planner::{Action, Plan, Prove, plan};
@@ -97,9 +97,9 @@ pub struct Round {
 impl<S: Store> Reconciler<S> {
     /// `nudge`: whether pods may be told to look at their volumes.
     pub fn new(store: Arc<S>, prober: Prober, nudge: bool, counts: Counts) -> Self {
-        let external_sync = ExternalSync::idle();
+        let external_sync = ExternalSync::disabled();
         Self {
-            dispatcher: Dispatcher::silent(),
+            dispatcher: Dispatcher::disabled(),
             applier: Arc::new(Applier::new(Arc::clone(&store), external_sync.fetch_cache())),
             external_sync,
             store,
@@ -165,7 +165,7 @@ impl<S: Store> Reconciler<S> {
         while let Ok((uid, proof)) = self.results.1.try_recv() {
             self.book.record(&uid, proof, SystemTime::now());
         }
-        self.dispatcher.catch_up();
+        self.dispatcher.collect_results();
         self.blind = 0;
         self.look_at_pods().await;
         // As a whole, so that nothing is lost of a namespace that was not listed now.
@@ -182,8 +182,8 @@ impl<S: Store> Reconciler<S> {
             .collect();
         // After everything was seen: what seems to be of the future is a clock that was set.
         let now = SystemTime::now();
-        observed.telling = self.dispatcher.telling();
-        observed.outside = self.external_sync.look();
+        observed.notification_rules = self.dispatcher.rules();
+        observed.outside = self.external_sync.observe();
         (observed.delivered, observed.undelivered) =
             (self.dispatcher.delivered(), self.dispatcher.undelivered(now));
         let plan = plan(&observed, now);
@@ -191,9 +191,9 @@ impl<S: Store> Reconciler<S> {
         let mut round = Round { wake_at: plan.wake_at, ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
         self.prove(&plan.prove, &observed, now).await;
-        self.dispatcher.want(&plan.deliver);
+        self.dispatcher.set_desired(&plan.deliver);
         self.dispatcher.send(now);
-        self.external_sync.want(&plan, &observed);
+        self.external_sync.set_desired(&plan, &observed);
         self.external_sync.send(&self.store, now);
         round.settled = plan.actions.is_empty()
             && plan.look.is_empty()
@@ -420,13 +420,13 @@ impl<S: Store> Reconciler<S> {
             tokio::select! {
                 () = self.store.changed(), if now >= least => return,
                 () = tokio::time::sleep_until(next.into()) => {}
-                stir = self.dispatcher.stirs() => {
-                    arrived |= stir == Stir::Arrived;
-                    if stir == Stir::Settings {
+                outcome = self.dispatcher.wait() => {
+                    arrived |= outcome == WaitOutcome::Delivered;
+                    if outcome == WaitOutcome::ConfigChanged {
                         return;
                     }
                 }
-                () = self.external_sync.stirs() => fetched = true,
+                () = self.external_sync.wait() => fetched = true,
                 Some((uid, proof)) = self.results.1.recv() => {
                     self.book.record(&uid, proof, clock);
                     while let Ok((uid, proof)) = self.results.1.try_recv() {

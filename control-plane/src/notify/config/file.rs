@@ -12,8 +12,8 @@ use hotcert_agent::tls::hex::sha256_hex;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Files, Headers, Notifications, Subscription};
-use crate::api::events::{Kind, Pattern, Severity, Telling, Topic};
+use super::{Files, Headers, NotifyConfig, Subscription};
+use crate::api::events::{EventKind, NotificationRules, Pattern, Severity, Topic};
 use crate::external::http_client::{AddressPolicy, Endpoint, Network};
 use crate::notify::receiver::{Credential, EventSource, Keys, Provider, What};
 use crate::notify::signature::{Signer, Verifier};
@@ -124,7 +124,7 @@ impl<'f> Validator<'f> {
     }
 
     /// Of use only if nothing is wrong.
-    pub fn all(&mut self, file: &File) -> Notifications {
+    pub fn all(&mut self, file: &File) -> NotifyConfig {
         let thresholds = match &file.thresholds {
             Some(given) => given.iter().map(String::as_str).collect(),
             None => THRESHOLDS.to_vec(),
@@ -150,8 +150,8 @@ impl<'f> Validator<'f> {
         public_keys.sort();
         public_keys.dedup();
         let stuck_after = stuck_after.unwrap_or(STUCK_AFTER);
-        let telling = Arc::new(Telling { source, thresholds, stuck_after, topics });
-        Notifications { telling, subscriptions, senders, managers, public_keys }
+        let rules = Arc::new(NotificationRules { source, thresholds, stuck_after, topics });
+        NotifyConfig { rules, subscriptions, senders, managers, public_keys }
     }
 
     fn topics(
@@ -163,9 +163,9 @@ impl<'f> Validator<'f> {
         let mut names = BTreeSet::new();
         for (at, file) in self.each("topics", files) {
             self.name(&at, &file.name, &mut names);
-            let events: Vec<Kind> = match &file.events {
+            let events: Vec<EventKind> = match &file.events {
                 Some(given) => self.words(&format!("{at}.events"), given),
-                None => Kind::all().collect(),
+                None => EventKind::all().collect(),
             };
             let patterns = match &file.names {
                 Some(given) => self.words(&format!("{at}.names"), given),

@@ -7,13 +7,13 @@ use crate::api::events::Severity;
 
 const HMAC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
-fn settings(text: &str) -> (TempDir, Result<Notifications, SettingsError>) {
+fn settings(text: &str) -> (TempDir, Result<NotifyConfig, SettingsError>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notifications.yaml");
     fs::write(&path, text).unwrap();
     fs::write(directory.path().join("hook.key"), HMAC).unwrap();
     fs::write(directory.path().join("token"), "0123456789abcdef\n").unwrap();
-    let read = Notifications::read(&path);
+    let read = NotifyConfig::read(&path);
     (directory, read)
 }
 
@@ -53,13 +53,10 @@ senders:
 fn a_whole_file_is_what_it_says() {
     let (_directory, read) = settings(WHOLE);
     let read = read.unwrap();
-    let telling = &read.telling;
-    assert_eq!(telling.thresholds, [30, 1].map(|days| Duration::from_secs(days * 86_400)));
-    assert_eq!(
-        (telling.stuck_after, telling.topics[0].severity),
-        (Duration::from_secs(600), Severity::Warning)
-    );
-    assert_eq!(telling.topics[0].subscriptions, ["on-call/pager", "on-call/local"]);
+    let rules = &read.rules;
+    assert_eq!(rules.thresholds, [30, 1].map(|days| Duration::from_secs(days * 86_400)));
+    assert_eq!((rules.stuck_after, rules.topics[0].severity), (Duration::from_secs(600), Severity::Warning));
+    assert_eq!(rules.topics[0].subscriptions, ["on-call/pager", "on-call/local"]);
     let pager = &read.subscriptions["on-call/pager"];
     assert_eq!(pager.headers[0].1.as_str(), "0123456789abcdef");
     assert_eq!(read.senders["ibm"].certificates["some-id"], "shop/mtls-prod-payments");
@@ -71,8 +68,8 @@ fn a_whole_file_is_what_it_says() {
 fn nothing_has_defaults() {
     let (_directory, read) = settings("{}");
     let read = read.unwrap();
-    assert_eq!(read.telling.source, "urn:hotcert");
-    assert_eq!(read.telling.thresholds.len(), 8);
+    assert_eq!(read.rules.source, "urn:hotcert");
+    assert_eq!(read.rules.thresholds.len(), 8);
     assert!(read.subscriptions.is_empty() && read.senders.is_empty());
 }
 
@@ -155,8 +152,7 @@ async fn a_change_is_taken_and_a_mistake_changes_nothing() {
     let counts = Counts::default();
     let often = Duration::from_millis(5);
     let mut followed = follow_every(often, path.clone(), counts.clone());
-    let subscriptions =
-        |settings: &watch::Receiver<Arc<Notifications>>| settings.borrow().subscriptions.len();
+    let subscriptions = |settings: &watch::Receiver<Arc<NotifyConfig>>| settings.borrow().subscriptions.len();
     assert_eq!(subscriptions(&followed), 2);
     let wait = Duration::from_secs(60);
     replace(&path, "topics: 7");
@@ -204,7 +200,7 @@ fn managers_are_what_the_file_says() {
     assert_eq!(managers.keys().collect::<Vec<_>>(), ["ibm", "other"]);
     assert!(!format!("{managers:?}").contains("0123456789"), "no key is shown");
     // A key that was changed is a change of the manager that it is of.
-    let again = || Notifications::read(&directory.path().join("notifications.yaml")).unwrap().managers;
+    let again = || NotifyConfig::read(&directory.path().join("notifications.yaml")).unwrap().managers;
     assert!(managers["ibm"].is_like(&again()["ibm"]));
     fs::write(directory.path().join("token"), "fedcba9876543210\n").unwrap();
     assert!(!managers["ibm"].is_like(&again()["ibm"]));

@@ -15,7 +15,7 @@ use crate::store;
 /// A message that was proved.
 #[derive(Debug, PartialEq)]
 pub struct Said {
-    /// Of the message, for telling a replay.
+    /// Of the message, for rules a replay.
     pub id: String,
     pub what: What,
     pub about: Vec<Remote>,

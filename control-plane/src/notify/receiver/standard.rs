@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Message, Refusal};
 use crate::api::date;
-use crate::api::events::Kind;
+use crate::api::events::EventKind;
 use crate::notify::receiver::incoming_event::{Remote, Said, What, shown};
 use crate::notify::signature::Verifier;
 use crate::planner::renewal_hint::RenewalHint;
@@ -39,8 +39,10 @@ pub fn read(verifier: &Verifier, message: &Message<'_>, now: SystemTime) -> Resu
     }
     let word = event.r#type.rsplit('.').next().unwrap_or_default();
     let what = match (word.parse(), word) {
-        (Ok(Kind::Expiring | Kind::Expired), _) => What::Expiring,
-        (Ok(Kind::Issued | Kind::Renewed | Kind::Rotated | Kind::RolledBack), _) => What::Changed,
+        (Ok(EventKind::Expiring | EventKind::Expired), _) => What::Expiring,
+        (Ok(EventKind::Issued | EventKind::Renewed | EventKind::Rotated | EventKind::RolledBack), _) => {
+            What::Changed
+        }
         (Ok(_), _) => What::Other,
         (Err(_), "revoked") => What::Revoked,
         (Err(_), "test") => What::Test,

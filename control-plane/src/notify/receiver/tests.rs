@@ -36,7 +36,7 @@ struct Scene {
     receiver: Receiver<DirectoryStore>,
     key: KeyPair,
     /// Keeps the settings.
-    _settings: watch::Sender<Arc<Notifications>>,
+    _settings: watch::Sender<Arc<NotifyConfig>>,
     counts: Counts,
 }
 
@@ -77,7 +77,7 @@ impl Scene {
         let allow = BTreeMap::from([("*".to_owned(), ids)]);
         let manager = Manager { kind, allow, trust: None, digest: String::new() };
         let managers = BTreeMap::from([("ibm".to_owned(), Arc::new(manager))]);
-        let settings = Notifications { senders, managers, ..Notifications::default() };
+        let settings = NotifyConfig { senders, managers, ..NotifyConfig::default() };
         let (keep, settings) = watch::channel(Arc::new(settings));
         let counts = Counts::default();
         let receiver = Receiver::new(Arc::clone(&store), settings, counts.clone());
@@ -427,7 +427,7 @@ async fn what_a_sender_is_not_listened_to_for_changes_nothing() {
         let mut sender = sender(Provider::Standard(Verifier::parse([SECRET]).unwrap()), "urn:hotcert:other");
         change(&mut sender);
         let senders = BTreeMap::from([("standard".to_owned(), sender)]);
-        scene._settings.send_replace(Arc::new(Notifications { senders, ..Notifications::default() }));
+        scene._settings.send_replace(Arc::new(NotifyConfig { senders, ..NotifyConfig::default() }));
     };
     let now = SystemTime::now();
     narrow(&|sender| sender.events = vec![What::Changed]);

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use super::scene::{NEW, OLD, Scene};
 use super::*;
-use crate::api::events::{Kind, Pattern, Severity, Telling, Topic};
+use crate::api::events::{EventKind, NotificationRules, Pattern, Severity, Topic};
 use crate::pki::keyring::Phase;
 use crate::planner::observed::Published;
 
 const SUBSCRIPTION: &str = "all/one";
 
-fn telling(topics: Vec<Topic>) -> Arc<Telling> {
+fn rules(topics: Vec<Topic>) -> Arc<NotificationRules> {
     let thresholds = [10 * DAY, DAY, HOUR].to_vec();
-    Arc::new(Telling { source: "urn:test".into(), thresholds, stuck_after: HOUR, topics })
+    Arc::new(NotificationRules { source: "urn:test".into(), thresholds, stuck_after: HOUR, topics })
 }
 
 fn topic(name: &str) -> Topic {
     Topic {
         name: name.into(),
-        events: Kind::all().collect(),
+        events: EventKind::all().collect(),
         names: vec![Pattern::any()],
         severity: Severity::Info,
         subscriptions: vec![format!("{name}/one")],
@@ -26,12 +26,12 @@ fn topic(name: &str) -> Topic {
 }
 
 fn told(mut scene: Scene) -> Scene {
-    scene.observed.telling = telling(vec![topic("all")]);
+    scene.observed.notification_rules = rules(vec![topic("all")]);
     scene
 }
 
 impl Scene {
-    /// Kind, subject, and what tells it apart, of everything that is on its way.
+    /// EventKind, subject, and what tells it apart, of everything that is on its way.
     fn owes(&self) -> Vec<String> {
         let plan = self.plan();
         let open = plan.deliver.iter().filter(|delivery| {
@@ -119,11 +119,11 @@ fn who_subscribes_later_hears_of_what_comes() {
     scene.version(2, OLD);
     scene.publish(2);
     assert_eq!(scene.owes(), ["renewed shop/mtls-prod-payments 2"]);
-    scene.observed.telling = telling(vec![topic("all"), topic("other")]);
+    scene.observed.notification_rules = rules(vec![topic("all"), topic("other")]);
     assert_eq!(scene.owes(), ["renewed shop/mtls-prod-payments 2"], "the other is new");
     scene.write_down();
     assert_eq!(scene.certificate().status.told["other/one"]["version"], "2");
-    scene.observed.telling = telling(vec![topic("other")]);
+    scene.observed.notification_rules = rules(vec![topic("other")]);
     scene.write_down();
     assert!(!scene.certificate().status.told.contains_key(SUBSCRIPTION), "who is gone is forgotten");
 }
@@ -245,8 +245,8 @@ fn what_does_not_arrive_is_in_the_status() {
 fn a_topic_that_does_not_select_it_does_not_stand_in_the_way() {
     let mut scene = Scene::settled();
     scene.write_down();
-    let only_rollbacks = Topic { events: BTreeSet::from([Kind::RolledBack]), ..topic("all") };
-    scene.observed.telling = telling(vec![only_rollbacks]);
+    let only_rollbacks = Topic { events: BTreeSet::from([EventKind::RolledBack]), ..topic("all") };
+    scene.observed.notification_rules = rules(vec![only_rollbacks]);
     scene.write_down();
     for number in 2..=3 {
         scene.version(number, OLD);
@@ -255,7 +255,7 @@ fn a_topic_that_does_not_select_it_does_not_stand_in_the_way() {
     scene.publish(3);
     assert_eq!(scene.owes(), ["rolled_back shop/mtls-prod-payments 3"]);
     let elsewhere = Topic { names: vec!["bank/*".parse().unwrap()], ..topic("all") };
-    scene.observed.telling = telling(vec![elsewhere]);
+    scene.observed.notification_rules = rules(vec![elsewhere]);
     assert!(scene.owes().is_empty() && scene.status().told.is_empty());
 }
 
@@ -263,13 +263,13 @@ fn a_topic_that_does_not_select_it_does_not_stand_in_the_way() {
 fn a_topic_that_is_widened_does_not_tell_of_what_is_long_past() {
     let mut scene = Scene::settled();
     scene.write_down();
-    let narrow = Topic { events: BTreeSet::from([Kind::Expiring]), ..topic("all") };
-    scene.observed.telling = telling(vec![narrow]);
+    let narrow = Topic { events: BTreeSet::from([EventKind::Expiring]), ..topic("all") };
+    scene.observed.notification_rules = rules(vec![narrow]);
     scene.version(2, OLD);
     scene.publish(2);
     scene.write_down();
     assert_eq!(scene.certificate().status.told[SUBSCRIPTION]["version"], "2");
-    scene.observed.telling = telling(vec![topic("all")]);
+    scene.observed.notification_rules = rules(vec![topic("all")]);
     assert!(scene.owes().is_empty());
 }
 
