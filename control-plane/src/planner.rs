@@ -5,7 +5,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`lifecycle`] | of one certificate: issue, renew, roll back, publish, keep, prune |
-//! | [`outside`] | of one that a manager keeps: fetch it, or bring it there |
+//! | [`outside`] | of one that a manager keeps: fetch it, or push it there |
 //! | [`rollover`] | of one authority: make, replace, reverse, remove a root; which pods hold a step |
 //! | [`served`] | which pods to nudge and to look at, and what was seen |
 //! | [`owed`] | who is still to be told of what |
@@ -239,7 +239,7 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
         }
         if let Some(Ok(settings)) = settings.get(name) {
             let step = Step { name, certificate, now };
-            sync::brought(&observed.outside, &step, settings, &mut certificate_plan, &mut plan);
+            sync::pushed(&observed.outside, &step, settings, &mut certificate_plan, &mut plan);
         }
         if let Some(why) = observed.failing.get(&name.to_string()) {
             certificate_plan.problem.get_or_insert_with(|| ("Failing", why.clone()));

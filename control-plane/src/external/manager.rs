@@ -116,7 +116,7 @@ impl Manager {
 
     /// Makes this the version that counts there, unless it is already: a crash between the writing there and
     /// the writing down here must not make another.
-    pub async fn bring(&self, namespace: &str, id: &str, version: &Version) -> Result<(), ManagerError> {
+    pub async fn push(&self, namespace: &str, id: &str, version: &Version) -> Result<(), ManagerError> {
         self.allows(namespace, id)?;
         let there = match self.kind.certificate(id).await {
             Err(ManagerError::Refused { status: StatusCode::NOT_FOUND, .. }) => None,
@@ -129,8 +129,8 @@ impl Manager {
             return Ok(());
         }
         match &self.kind {
-            Kind::Ibm(ibm) => ibm.bring(id, version).await,
-            Kind::Https(https) => https.bring(id, version).await,
+            Kind::Ibm(ibm) => ibm.push(id, version).await,
+            Kind::Https(https) => https.push(id, version).await,
         }
     }
 

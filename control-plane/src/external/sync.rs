@@ -92,8 +92,8 @@ struct Labels {
 impl Counts {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
-            "manager_errands",
-            "Certificates fetched from managers outside and brought there, by what came of it",
+            "external_sync",
+            "Certificates fetched from and pushed to external managers, by manager, task and outcome",
             self.0.clone(),
         );
     }
@@ -288,12 +288,12 @@ async fn run(task: &SyncTask, manager: &Manager, store: &impl Store) -> Result<O
             let serves = kind.is_none_or(|usage| usage != Usage::ClientOnly);
             judge(version, bundle, serves, SystemTime::now()).map(Some)
         }
-        SyncAction::Bring { version, sha256 } => {
+        SyncAction::Push { version, sha256 } => {
             let StoredVersion { certificate, key, .. } = store.kept(certificate, *version).await?;
             if Leaf::read(certificate.as_bytes()).is_none_or(|leaf| leaf.sha256 != *sha256) {
                 return Err(SyncError::Replaced(*version));
             }
-            manager.bring(namespace, id, &Version { certificate, key, roots: None }).await?;
+            manager.push(namespace, id, &Version { certificate, key, roots: None }).await?;
             Ok(None)
         }
     }

@@ -156,8 +156,8 @@ pub struct Counts {
 impl Counts {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
-            "notifications_settings_refused",
-            "1 if the settings of notifications are wrong, and those before them are in force",
+            "notifications_config_rejected",
+            "1 while the settings file is invalid and the last valid settings stay in force",
             self.refused.clone(),
         );
     }

@@ -73,12 +73,12 @@ impl Counts {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "notifications_sent",
-            "Notifications that were sent, by what came of it",
+            "Notifications sent, by subscription and outcome",
             self.sent.clone(),
         );
         registry.register(
             "notifications_waiting",
-            "Notifications that are owed and were not delivered yet",
+            "Notifications waiting to be delivered, by subscription",
             self.waiting.clone(),
         );
     }

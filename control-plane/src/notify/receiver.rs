@@ -232,7 +232,7 @@ impl Counts {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "notifications_received",
-            "Notifications that came in, by what came of them",
+            "Notifications received, by sender and outcome",
             self.0.clone(),
         );
     }

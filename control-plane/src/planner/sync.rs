@@ -1,5 +1,5 @@
 //! Certificates that a manager outside keeps as well. One that names an authority is signed here, and what is
-//! published is brought to the manager afterwards, so that a failed publishing changes nothing there. One that
+//! published is pushed to the manager afterwards, so that a failed publishing changes nothing there. One that
 //! names none is made by the manager: it is looked at now and then, and whenever somebody says that it changed,
 //! and what is new there is kept as a version and published like any other.
 
@@ -31,7 +31,7 @@ pub enum SyncAction {
     /// For this request, or this hour.
     Fetch { occasion: Trigger },
     /// The version with this leaf.
-    Bring { version: u64, sha256: String },
+    Push { version: u64, sha256: String },
 }
 
 impl SyncTask {
@@ -42,7 +42,7 @@ impl SyncTask {
             SyncAction::Fetch { occasion: Trigger::Asked(id) } => id,
             // One that is not done within its hour is the same in the next.
             SyncAction::Fetch { occasion: Trigger::Hour(_) } => "now and then",
-            SyncAction::Bring { sha256, .. } => sha256,
+            SyncAction::Push { sha256, .. } => sha256,
         };
         (with.name.clone(), format!("{} {certificate} {} {what}", task.as_str(), with.id))
     }
@@ -62,7 +62,7 @@ impl SyncAction {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Fetch { .. } => "fetch",
-            Self::Bring { .. } => "bring",
+            Self::Push { .. } => "push",
         }
     }
 }
@@ -214,7 +214,7 @@ fn publish(
 }
 
 /// One that is signed here: what is published is owed to its manager.
-pub fn brought(
+pub fn pushed(
     outside: &ExternalState,
     step: &Step<'_>,
     settings: &CertificateSettings,
@@ -235,7 +235,7 @@ pub fn brought(
     {
         return;
     }
-    let task = SyncAction::Bring { version: number, sha256: sha256.clone() };
+    let task = SyncAction::Push { version: number, sha256: sha256.clone() };
     let task = SyncTask { certificate: name.clone(), with: with.clone(), task };
     let key = task.key();
     // Also what is done: it is remembered until it is written down.
@@ -249,7 +249,7 @@ pub fn brought(
             at: date::seconds(now),
         });
     } else if let Some(why) = outside.failing.get(&key) {
-        certificate_plan.problem.get_or_insert_with(|| ("NotImported", why.clone()));
+        certificate_plan.problem.get_or_insert_with(|| ("NotPushed", why.clone()));
     }
 }
 
@@ -269,7 +269,7 @@ fn is_known(
         // Whoever does know managers says how it stands.
         None => {
             let said = certificate.status.conditions.iter().find(|condition| condition.r#type == "Failing");
-            let reason = ["NoManager", "NotFetched", "NotImported"]
+            let reason = ["NoManager", "NotFetched", "NotPushed"]
                 .into_iter()
                 .find(|reason| said.is_some_and(|said| said.reason == *reason));
             match (said, reason) {

@@ -74,7 +74,7 @@ impl Https {
         })
     }
 
-    pub async fn bring(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
+    pub async fn push(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
         let put = self.put.as_ref().ok_or(ManagerError::NoWayIn)?;
         let Pointers { certificate, key, chain, .. } = &self.pointers;
         let mut body = json!({});

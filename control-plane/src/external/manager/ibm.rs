@@ -92,7 +92,7 @@ impl Ibm {
         })
     }
 
-    pub async fn bring(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
+    pub async fn push(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
         let (leaf, chain) = parted(&version.certificate);
         let mut body = json!({ "certificate": leaf, "private_key": version.key.as_str() });
         if !chain.is_empty() {

@@ -144,7 +144,7 @@ async fn a_version_is_brought_once() {
     // There is the secret, and nothing in it.
     there.answers("GET /api/v2/secrets/payments", 200, json!({"id": "payments"}));
     there.answers("POST /api/v2/secrets/payments/versions", 201, json!({}));
-    ibm.bring("shop", "payments", &version).await.unwrap();
+    ibm.push("shop", "payments", &version).await.unwrap();
     let (method, path, _, body) = there.asked().pop().unwrap();
     assert_eq!((method, path.as_str()), (Method::POST, "/api/v2/secrets/payments/versions"));
     assert_eq!(body["certificate"].as_str().unwrap().trim(), made.leaf.trim());
@@ -154,15 +154,15 @@ async fn a_version_is_brought_once() {
     );
     let known = json!({"certificate": made.leaf, "private_key": made.key});
     there.answers("GET /api/v2/secrets/payments", 200, known);
-    ibm.bring("shop", "payments", &version).await.unwrap();
+    ibm.push("shop", "payments", &version).await.unwrap();
     assert!(there.asked().iter().all(|(method, ..)| *method == Method::GET), "it is there already");
     // A manager that keeps the key to itself is none the less known to have it.
     there.answers("GET /api/v2/secrets/payments", 200, json!({"certificate": made.leaf}));
-    ibm.bring("shop", "payments", &version).await.unwrap();
+    ibm.push("shop", "payments", &version).await.unwrap();
     assert!(there.asked().iter().all(|(method, ..)| *method == Method::GET), "it is there already");
     // Whether it is there cannot be known now: nothing is done twice on a guess.
     there.answers("GET /api/v2/secrets/payments", 503, Value::Null);
-    assert!(ibm.bring("shop", "payments", &version).await.unwrap_err().is_of_all());
+    assert!(ibm.push("shop", "payments", &version).await.unwrap_err().is_of_all());
     assert!(there.asked().iter().all(|(method, ..)| *method == Method::GET));
 }
 
@@ -194,7 +194,7 @@ async fn another_manager_is_read_and_written_by_pointers() {
     assert_eq!(there.asked()[0].2, "secret");
     there.answers("GET /get/payments", 404, Value::Null);
     there.answers("PUT /put/payments", 204, Value::Null);
-    manager.bring("shop", "payments", &version).await.unwrap();
+    manager.push("shop", "payments", &version).await.unwrap();
     let (.., body) = there.asked().pop().unwrap();
     let trimmed = |pointer: &str| body.pointer(pointer).unwrap().as_str().unwrap().trim().to_owned();
     assert_eq!(trimmed("/data/cert"), made.leaf.trim());

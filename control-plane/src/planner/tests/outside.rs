@@ -15,7 +15,7 @@ fn manager() -> ManagerRef {
 impl Scene {
     /// Signed by nobody here; the manager has version 1, which is published.
     fn fetched() -> Self {
-        let mut scene = Self::brought();
+        let mut scene = Self::pushed();
         scene.certificate().spec.authority = String::new();
         let digest = FetchedSettings::judge(&name().name, &scene.certificate().spec).unwrap().digest();
         let version = scene.version_mut(1);
@@ -25,7 +25,7 @@ impl Scene {
     }
 
     /// Signed here, and known to a manager.
-    fn brought() -> Self {
+    fn pushed() -> Self {
         let mut scene = Self::settled();
         scene.certificate().spec.manager = Some(manager());
         scene.observed.outside.managers = Some(Arc::new(BTreeSet::from(["ibm".to_owned()])));
@@ -197,7 +197,7 @@ fn a_manager_that_fails_is_said_and_leaves_what_is_published() {
 
 #[test]
 fn who_knows_no_managers_leaves_them_to_the_controller() {
-    for scene in [Scene::fetched(), Scene::brought()] {
+    for scene in [Scene::fetched(), Scene::pushed()] {
         let mut scene = scene;
         scene.observed.outside.managers = None;
         assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]));
@@ -225,10 +225,10 @@ fn what_is_decided_elsewhere_is_not_asked_for() {
 
 #[test]
 fn what_is_published_is_owed_to_the_manager_until_it_is_there() {
-    let mut scene = Scene::brought();
+    let mut scene = Scene::pushed();
     let task = scene.task();
-    assert_eq!(task.task, SyncAction::Bring { version: 1, sha256: sha256(1) });
-    assert_eq!(scene.failing(task.key()).condition("Failing").unwrap().1, "NotImported");
+    assert_eq!(task.task, SyncAction::Push { version: 1, sha256: sha256(1) });
+    assert_eq!(scene.failing(task.key()).condition("Failing").unwrap().1, "NotPushed");
     scene.observed.outside.done.insert(task.key());
     let imported = scene.status().imported.unwrap();
     assert_eq!((imported.version, imported.sha256.as_str()), (1, sha256(1).as_str()));
@@ -237,11 +237,11 @@ fn what_is_published_is_owed_to_the_manager_until_it_is_there() {
     scene.observed.outside.done.clear();
     assert_eq!(scene.sync_tasks(), []);
 
-    // What is not published yet is not brought.
+    // What is not published yet is not pushed.
     scene.version(2, OLD);
     assert_eq!((scene.does(), scene.sync_tasks()), (vec!["publish 2 over 101 of old".to_owned()], vec![]));
     scene.publish(2);
-    assert_eq!(scene.task().task, SyncAction::Bring { version: 2, sha256: sha256(2) });
+    assert_eq!(scene.task().task, SyncAction::Push { version: 2, sha256: sha256(2) });
     // To another place it is owed again.
     scene.certificate().spec.manager = Some(ManagerRef { name: "ibm".into(), id: "other".into() });
     assert_eq!(scene.task().with.id, "other");
