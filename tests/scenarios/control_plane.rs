@@ -260,7 +260,7 @@ fn an_announcement_from_outside_rotates_and_what_became_of_it_is_announced() {
             "name": "nobody", "url": "https://127.0.0.1:1/", "keys": ["hook.key"],
         }]}],
         "senders": [{
-            "name": "ibm", "form": "ibm-secrets-manager", "instance": "crn:1",
+            "name": "ibm", "provider": "ibm-secrets-manager", "instance": "crn:1",
             "header": {"name": "x-token", "file": "hook.key"},
         }],
     });

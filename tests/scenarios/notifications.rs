@@ -252,8 +252,8 @@ impl Inbox {
     fn start() -> Self {
         let machine = machine();
         let text = format!(
-            "senders:\n- {{ name: standard, form: standard, instance: '{SOURCE}', keys: [hook.key] }}\n\
-             - {{ name: secrets, form: ibm-secrets-manager, instance: 'crn:1', header: {{ name: x-token, file: hook.key }} }}\n"
+            "senders:\n- {{ name: standard, provider: standard, instance: '{SOURCE}', keys: [hook.key] }}\n\
+             - {{ name: secrets, provider: ibm-secrets-manager, instance: 'crn:1', header: {{ name: x-token, file: hook.key }} }}\n"
         );
         let settings = settings(&machine, &text);
         let controller = Self::listen(&machine, &settings);

@@ -146,7 +146,7 @@ pub enum Refusal {
     Instance(String),
     #[error("it cannot be read: {0}")]
     Malformed(String),
-    #[error("it says {0:?}, which is no event of this form")]
+    #[error("it says {0:?}, which is not an event of this provider")]
     UnknownEvent(String),
     #[error("nothing here is called {}", .0.join(" or "))]
     UnknownCertificate(Vec<String>),

@@ -75,7 +75,7 @@ struct SubscriptionFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SenderFile {
     name: String,
-    form: FormName,
+    provider: ProviderName,
     /// CRN of the instance, or source of the CloudEvents.
     instance: String,
     /// Files with keys that it signs with.
@@ -100,7 +100,7 @@ struct SenderFile {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum FormName {
+enum ProviderName {
     Standard,
     IbmCertificateManager,
     IbmSecretsManager,
@@ -250,11 +250,11 @@ impl<'f> Validator<'f> {
 
     /// How a sender is known. What its form has no use for is a mistake.
     fn form(&mut self, at: &str, file: &SenderFile) -> Option<Provider> {
-        let is_signed = file.form != FormName::IbmSecretsManager;
+        let is_signed = file.provider != ProviderName::IbmSecretsManager;
         if is_signed && (file.header.is_some() || !file.clients.is_empty()) {
-            self.add(at, "this form is signed: header and clients are for ibm-secrets-manager");
+            self.add(at, "this provider signs its messages: header and clients are for ibm-secrets-manager");
         }
-        if file.form != FormName::IbmCertificateManager && file.key_url.is_some() {
+        if file.provider != ProviderName::IbmCertificateManager && file.key_url.is_some() {
             self.add(at, "keyUrl is for ibm-certificate-manager");
         }
         let keys: Vec<_> =
@@ -264,16 +264,16 @@ impl<'f> Validator<'f> {
         }
         let pems = keys.iter().map(|key| key.as_slice());
         let wrong = |judge: &mut Self, error: String| judge.add(&format!("{at}.keys"), error);
-        match file.form {
-            FormName::Standard if keys.is_empty() => {
+        match file.provider {
+            ProviderName::Standard if keys.is_empty() => {
                 wrong(self, "name a file with a key: whsec_…, or the sender's whpk_…".into());
                 None
             }
-            FormName::Standard => {
+            ProviderName::Standard => {
                 let verifier = Verifier::parse(pems).map_err(|error| wrong(self, error.to_string()));
                 verifier.ok().map(Provider::Standard)
             }
-            FormName::IbmCertificateManager => match (&file.key_url, keys.is_empty()) {
+            ProviderName::IbmCertificateManager => match (&file.key_url, keys.is_empty()) {
                 (None, false) => {
                     Keys::of(pems).map_err(|error| wrong(self, error)).ok().map(Provider::CertificateManager)
                 }
@@ -286,7 +286,7 @@ impl<'f> Validator<'f> {
                     None
                 }
             },
-            FormName::IbmSecretsManager => match (&file.header, file.clients.is_empty()) {
+            ProviderName::IbmSecretsManager => match (&file.header, file.clients.is_empty()) {
                 (Some(header), true) if keys.is_empty() => {
                     let value = self.text(&format!("{at}.header"), &header.file)?;
                     if value.len() < SHORTEST_SECRET {
@@ -302,7 +302,7 @@ impl<'f> Validator<'f> {
                     Some(Provider::SecretsManager(Credential::Client(clients)))
                 }
                 _ => {
-                    self.add(at, "nobody signs this form: give either header, a secret, or clients (mTLS), and no keys");
+                    self.add(at, "messages of this provider are not signed: give either header, a secret, or clients (mTLS), and no keys");
                     None
                 }
             },

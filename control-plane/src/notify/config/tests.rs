@@ -40,9 +40,9 @@ topics:
         headers: { authorization: token }
       - { name: local, url: "http://127.0.0.1:9000/", keys: [hook.key], allowNetworks: [127.0.0.0/8] }
 senders:
-  - { name: other, form: standard, instance: "urn:hotcert:test", keys: [hook.key] }
+  - { name: other, provider: standard, instance: "urn:hotcert:test", keys: [hook.key] }
   - name: ibm
-    form: ibm-secrets-manager
+    provider: ibm-secrets-manager
     instance: "crn:v1:x"
     header: { name: X-Token, file: token }
     events: [expiring]
@@ -91,11 +91,11 @@ topics:
       - { name: d, url: "https://me:secret@hooks.example/", keys: [token] }
   - { name: empty }
 senders:
-  - { name: s1, form: standard, instance: i }
-  - { name: s2, form: ibm-secrets-manager, instance: i }
-  - { name: s3, form: ibm-certificate-manager, instance: i, keys: [hook.key], keyUrl: "https://x.example/" }
-  - { name: s4, form: ibm-secrets-manager, instance: "", header: { name: x, file: missing } }
-  - { name: s5, form: standard, instance: i, keys: [hook.key], clients: ["spiffe://a/b"] }
+  - { name: s1, provider: standard, instance: i }
+  - { name: s2, provider: ibm-secrets-manager, instance: i }
+  - { name: s3, provider: ibm-certificate-manager, instance: i, keys: [hook.key], keyUrl: "https://x.example/" }
+  - { name: s4, provider: ibm-secrets-manager, instance: "", header: { name: x, file: missing } }
+  - { name: s5, provider: standard, instance: i, keys: [hook.key], clients: ["spiffe://a/b"] }
 "#;
     let (_directory, read) = settings(text);
     let wrong = read.unwrap_err().wrong;
