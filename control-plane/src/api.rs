@@ -1,5 +1,6 @@
 //! api
 
+pub mod condition;
 pub(crate) mod date;
 pub mod events;
 pub mod resource;

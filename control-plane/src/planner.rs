@@ -32,6 +32,7 @@ pub use rollover::Blocker;
 use rollover::Member;
 pub use sync::{SyncAction, SyncTask, Trigger};
 
+use crate::api::condition::Reason;
 use crate::api::resource::{AuthorityStatus, CertificateStatus};
 use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
 use crate::pki::keyring::{Phase, RootId};
@@ -242,7 +243,7 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
             sync::pushed(&observed.outside, &step, settings, &mut certificate_plan, &mut plan);
         }
         if let Some(why) = observed.failing.get(&name.to_string()) {
-            certificate_plan.problem.get_or_insert_with(|| ("Failing", why.clone()));
+            certificate_plan.problem.get_or_insert_with(|| (Reason::Failing, why.clone()));
         }
         let served = serving::plan(&users, name, certificate, &certificate_plan, now, &mut plan);
         status::certificate(observed, (name, certificate), &certificate_plan, served, now, &mut plan);

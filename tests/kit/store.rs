@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use by_hand::ByHand;
+use hotcert::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use hotcert::api::resource::{
-    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, Condition, ImportSource,
-    ServiceCertificateSpec,
+    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ImportSource, ServiceCertificateSpec,
 };
 use hotcert::pki::authority::{Authority, Leaf};
 use hotcert::pki::keyring::{Keyring, RootId, State};

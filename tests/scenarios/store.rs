@@ -5,9 +5,8 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
-use hotcert::api::resource::{
-    AuthorityStatus, CertificateAuthority, CertificateStatus, Condition, RolloverStatus,
-};
+use hotcert::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use hotcert::api::resource::{AuthorityStatus, CertificateAuthority, CertificateStatus, RolloverStatus};
 use hotcert::pki::authority::{Authority, AuthorityRequest, LeafRequest};
 use hotcert::pki::keyring::{Keyring, RootId};
 use hotcert::planner::observed::{
@@ -193,11 +192,11 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
     });
     cluster.apply(certificate("shop", "mtls-prod-full", full));
 
-    let conditions = |ready: &str| {
+    let conditions = |ready: ConditionStatus| {
         vec![Condition {
-            r#type: "Ready".into(),
-            status: ready.into(),
-            reason: "Why".into(),
+            r#type: ConditionType::Ready,
+            status: ready,
+            reason: Reason::NoRoot,
             ..Default::default()
         }]
     };
@@ -206,7 +205,7 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
         phase: Some("Distributing".into()),
         certificates: Some(2),
         rollover: Some(rollover),
-        conditions: conditions("True"),
+        conditions: conditions(ConditionStatus::True),
         ..Default::default()
     };
     cluster.server.run(cluster.store.report_authority("root-prod-shop", &status)).unwrap();
@@ -225,13 +224,13 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
         secret_name: Some("payments-tls".into()),
         version: Some(4),
         not_after: Some("2999-01-01T00:00:00Z".into()),
-        conditions: conditions("False"),
+        conditions: conditions(ConditionStatus::False),
         ..Default::default()
     };
     cluster.server.run(cluster.store.report_certificate(&payments(), &status)).unwrap();
     assert_eq!(cluster.certificate().status, status);
     let shown = kubectl(&cluster.server, &["get", "hcert", "-n", "shop"], "");
-    for word in ["READY", "SERVED", "False", "payments-tls", "4", "Why"] {
+    for word in ["READY", "SERVED", "False", "payments-tls", "4", "NoRoot"] {
         assert!(shown.contains(word), "{word} in\n{shown}");
     }
     let missing = cluster.server.run(cluster.store.report_authority("nobody", &AuthorityStatus::default()));

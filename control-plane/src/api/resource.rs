@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use definition::{DefinitionError, definitions};
 pub use names::{Kind, Naming, NamingError};
 
+use crate::api::condition::Condition;
 use crate::pki::authority::Algorithm;
 
 /// What people ask of an object in passing stands in its annotations: a verb and an id, so that it is
@@ -292,20 +293,6 @@ pub struct CertificateStatus {
     pub told: BTreeMap<String, Told>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-}
-
-/// As everywhere in Kubernetes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Condition {
-    pub r#type: String,
-    /// True, False or Unknown.
-    pub status: String,
-    /// One word in CamelCase.
-    pub reason: String,
-    pub message: String,
-    /// Since when `status` is what it is, RFC 3339.
-    pub last_transition_time: String,
 }
 
 /// Which pods were seen to serve what was published.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
+use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::resource::{
-    AuthorityStatus, CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, Condition,
-    ManagerRef, ServiceCertificate, ServiceCertificateSpec,
+    AuthorityStatus, CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ManagerRef,
+    ServiceCertificate, ServiceCertificateSpec,
 };
 use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
 use crate::cli::backend::{Backend, BackendError};
@@ -123,10 +124,10 @@ pub(super) async fn issue<D: Backend>(
     session.backend.create_certificate(&object).await?;
     say(session, &format!("created the certificate {}", args.name));
     let status = follow(session, &args.name, args.patience.timeout, |status| {
-        let ready = status.conditions.iter().find(|condition| condition.r#type == "Ready");
+        let ready = Condition::find(&status.conditions, ConditionType::Ready);
         match ready {
-            Some(ready) if ready.status == "True" => served(status),
-            Some(ready) if ready.reason == "InvalidSpec" || ready.reason == "ForeignSecret" => {
+            Some(ready) if ready.status == ConditionStatus::True => served(status),
+            Some(ready) if matches!(ready.reason, Reason::InvalidSpec | Reason::ForeignSecret) => {
                 Progress::Refused(ready.message.clone())
             }
             Some(ready) => Progress::Waits(format!("{}: {}", ready.reason, ready.message)),
@@ -196,7 +197,7 @@ pub(super) async fn rotate_and_wait<D: Backend>(
     session.backend.ask(&ObjectRef::Certificate(name.clone()), "rotate", &id, "").await?;
     follow(session, name, timeout, |status| {
         let answered = status.answered.as_ref().and_then(|answered| answered.rotate.as_ref()) == Some(&id);
-        let failing = status.conditions.iter().find(|condition| condition.r#type == "Failing");
+        let failing = Condition::find(&status.conditions, ConditionType::Failing);
         match failing {
             _ if answered => served(status),
             Some(failing) => Progress::Waits(format!("{}: {}", failing.reason, failing.message)),
@@ -216,7 +217,7 @@ pub(super) async fn rollback<D: Backend>(
     session.backend.ask(&ObjectRef::Certificate(args.name.clone()), "rollback", &id, &words).await?;
     let status = follow(session, &args.name, args.patience.timeout, |status| {
         let answered = status.answered.as_ref().and_then(|answered| answered.rollback.as_ref()) == Some(&id);
-        let refused = status.conditions.iter().find(|condition| condition.r#type == "RollbackRefused");
+        let refused = Condition::find(&status.conditions, ConditionType::RollbackRefused);
         match (answered, refused) {
             (false, _) => Progress::Waits("an answer".into()),
             (true, Some(refused)) => Progress::Refused(refused.message.clone()),
@@ -274,7 +275,7 @@ pub(super) async fn rollover<D: Backend>(
                 report(session, args, &status);
                 return Ok(());
             }
-        } else if let Some(queued) = status.conditions.iter().find(|condition| condition.r#type == "Queued")
+        } else if let Some(queued) = Condition::find(&status.conditions, ConditionType::Queued)
             && !args.watch
         {
             say(session, &format!("{}: {}", args.authority, queued.message));
@@ -372,9 +373,9 @@ enum Progress {
 
 fn served(status: &CertificateStatus) -> Progress {
     let current = status.served.as_ref().filter(|served| Some(served.revision) >= status.revision);
-    let condition = status.conditions.iter().find(|condition| condition.r#type == "Served");
+    let condition = Condition::find(&status.conditions, ConditionType::Served);
     match (current, condition) {
-        (Some(_), Some(condition)) if condition.status != "Unknown" => Progress::Done,
+        (Some(_), Some(condition)) if condition.status != ConditionStatus::Unknown => Progress::Done,
         (_, Some(condition)) => Progress::Waits(condition.message.clone()),
         _ => Progress::Waits("the Secret to be written".into()),
     }
@@ -425,8 +426,9 @@ fn conclude<D>(
     name: &ObjectName,
     status: &CertificateStatus,
 ) -> Result<(), CommandError> {
-    let is_late = |condition: &Condition| condition.r#type == "Served" && condition.status == "False";
-    let done = if status.conditions.iter().any(is_late) { Err(CommandError::Trouble) } else { Ok(()) };
+    let served = Condition::find(&status.conditions, ConditionType::Served);
+    let is_late = served.is_some_and(|served| served.status == ConditionStatus::False);
+    let done = if is_late { Err(CommandError::Trouble) } else { Ok(()) };
     if session.json {
         println!("{:#}", json!({"certificate": name.to_string(), "status": status}));
         return done;

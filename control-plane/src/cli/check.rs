@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::status::Fleet;
 use super::table::moment;
-use crate::api::resource::Condition;
+use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session, duration};
 
@@ -64,7 +64,7 @@ fn troubles(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
             troubles.push(format!("{name}: nobody has looked at it: is the controller running?"));
             continue;
         };
-        troubles.extend(bad(&status.conditions, "Usable").map(|said| format!("{name}: {said}")));
+        troubles.extend(bad(&status.conditions, Reason::Usable).map(|said| format!("{name}: {said}")));
         if soon(status.root.as_ref().map(|root| root.not_after.as_str())) {
             troubles.push(format!("{name}: its root ends within {}", humantime::format_duration(within)));
         }
@@ -83,7 +83,7 @@ fn troubles(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
             troubles.push(format!("{name}: nobody has looked at it: is the controller running?"));
             continue;
         };
-        troubles.extend(bad(&status.conditions, "Published").map(|said| format!("{name}: {said}")));
+        troubles.extend(bad(&status.conditions, Reason::Published).map(|said| format!("{name}: {said}")));
         let end = moment(status.not_after.as_deref());
         let due = moment(status.renew_at.as_deref());
         let overdue = due.is_some_and(|due| due + OVERDUE < now);
@@ -94,9 +94,8 @@ fn troubles(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
             troubles
                 .push(format!("{name}: it should have been renewed at {due}: is the controller running?"));
         }
-        let is_bad =
-            |c: &&Condition| c.r#type == "Served" && (c.status == "False" || c.reason == "CannotLook");
-        if let Some(served) = status.conditions.iter().find(is_bad) {
+        let is_bad = |c: &&Condition| c.status == ConditionStatus::False || c.reason == Reason::CannotLook;
+        if let Some(served) = Condition::find(&status.conditions, ConditionType::Served).filter(is_bad) {
             troubles.push(format!("{name}: {}", served.message));
             let pods = status.served.iter().flat_map(|served| &served.by_pod);
             troubles.extend(
@@ -108,9 +107,9 @@ fn troubles(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
 }
 
 /// A Ready condition that is not as it should be.
-fn bad(conditions: &[Condition], good: &str) -> Option<String> {
-    match conditions.iter().find(|condition| condition.r#type == "Ready") {
-        Some(ready) if ready.status == "True" && ready.reason == good => None,
+fn bad(conditions: &[Condition], good: Reason) -> Option<String> {
+    match Condition::find(conditions, ConditionType::Ready) {
+        Some(ready) if ready.status == ConditionStatus::True && ready.reason == good => None,
         Some(ready) => Some(format!("{}: {}", ready.reason, ready.message)),
         None => Some("nobody has looked at it: is the controller running?".into()),
     }

@@ -6,7 +6,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::table::{Table, moment, span};
-use crate::api::resource::{CertificateAuthority, Condition, PodServed, ServiceCertificate};
+use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use crate::api::resource::{CertificateAuthority, PodServed, ServiceCertificate};
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
 
@@ -98,7 +99,7 @@ impl Fleet {
                 status.certificates.unwrap_or(0).to_string(),
                 root.serial.get(..12).unwrap_or("-").to_owned(),
                 moment(Some(&root.not_after)).map_or_else(|| "-".into(), |end| span(now, end)),
-                said(&status.conditions, "Ready"),
+                said(&status.conditions, ConditionType::Ready),
             ]);
             if let Some(rollover) = status.rollover {
                 waiting.push(format!("{name}: {} (since {})", rollover.why, rollover.since));
@@ -142,7 +143,7 @@ fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
         certificate.metadata.namespace.as_deref().unwrap_or_default(),
         certificate.metadata.name.as_deref().unwrap_or_default()
     );
-    let ready = said(&status.conditions, "Ready");
+    let ready = said(&status.conditions, ConditionType::Ready);
     let published = status.serial.as_deref().and_then(|serial| serial.get(..12)).unwrap_or("-").to_owned();
     // Nobody was seen to serve it.
     let unseen = if status.serial.is_some() { format!("({published})") } else { "-".to_owned() };
@@ -181,14 +182,15 @@ fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
 }
 
 /// `yes`, or the reason and what is said.
-pub(super) fn said(conditions: &[Condition], kind: &str) -> String {
-    match conditions.iter().find(|condition| condition.r#type == kind) {
+pub(super) fn said(conditions: &[Condition], kind: ConditionType) -> String {
+    match Condition::find(conditions, kind) {
         Some(condition)
-            if condition.status == "True" && matches!(condition.reason.as_str(), "Published" | "Usable") =>
+            if condition.status == ConditionStatus::True
+                && matches!(condition.reason, Reason::Published | Reason::Usable) =>
         {
             "yes".into()
         }
-        Some(condition) if condition.status == "True" => {
+        Some(condition) if condition.status == ConditionStatus::True => {
             format!("yes, {}: {}", condition.reason, condition.message)
         }
         Some(condition) => format!("no, {}: {}", condition.reason, condition.message),

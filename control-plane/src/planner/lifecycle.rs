@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::rollover::AuthorityPlan;
 use super::{Action, Plan, Why};
+use crate::api::condition::Reason;
 use crate::api::resource::ImportedStatus;
 use crate::api::settings::CertificateSettings;
 use crate::pki::keyring::{Rollover, RootId};
@@ -29,7 +30,7 @@ pub struct CertificatePlan<'a> {
     pub settled: bool,
     pub renew_at: Option<SystemTime>,
     /// Why it is not ready, or not quite: a word and a sentence.
-    pub problem: Option<(&'static str, String)>,
+    pub problem: Option<(Reason, String)>,
     /// A rollback that was refused: its id and why.
     pub refused: Option<(String, String)>,
     /// Requests of which nothing follows, by verb: their ids.
@@ -62,15 +63,15 @@ pub fn plan<'a>(
     let Some(authority_plan) = authority_plan else {
         let authority = &certificate.spec.authority;
         certificate_plan.problem =
-            Some(("NoAuthority", format!("there is no CertificateAuthority {authority:?}")));
+            Some((Reason::NoAuthority, format!("there is no CertificateAuthority {authority:?}")));
         return certificate_plan;
     };
     if let Some(Err(wrong)) = settings {
-        certificate_plan.problem = Some(("InvalidSpec", wrong.join("; ")));
+        certificate_plan.problem = Some((Reason::InvalidSpec, wrong.join("; ")));
     } else if let Err(wrong) = &authority_plan.settings {
         let authority = &certificate.spec.authority;
         let said = format!("the spec of the authority {authority} is invalid: {}", wrong.join("; "));
-        certificate_plan.problem = Some(("InvalidAuthority", said));
+        certificate_plan.problem = Some((Reason::InvalidAuthority, said));
     }
     let Some(ring) = authority_plan.ring else {
         if authority_plan.creating {
@@ -78,7 +79,7 @@ pub fn plan<'a>(
             return certificate_plan;
         }
         let said = format!("the authority {} has no root yet", certificate.spec.authority);
-        certificate_plan.problem.get_or_insert(("NoRoot", said));
+        certificate_plan.problem.get_or_insert((Reason::NoRoot, said));
         return certificate_plan;
     };
     let signing = ring.state.signing();
@@ -112,7 +113,7 @@ pub fn plan<'a>(
         }
     } else if !alive {
         certificate_plan.problem.get_or_insert((
-            "RootExpired",
+            Reason::RootExpired,
             "the authority's root is not valid at this time: roll it over, or look at the clock".into(),
         ));
     }
@@ -128,17 +129,17 @@ pub fn plan<'a>(
 }
 
 /// What keeps anything from being done about it.
-pub(super) fn obstacle(certificate: &Certificate) -> Option<(&'static str, String)> {
+pub(super) fn obstacle(certificate: &Certificate) -> Option<(Reason, String)> {
     if certificate.deleting {
-        return Some(("Deleting", "it is being deleted; its Secret stays".into()));
+        return Some((Reason::Deleting, "it is being deleted; its Secret stays".into()));
     }
     match &certificate.published {
         Published::Foreign(whose) => {
             let said =
                 format!("its Secret exists and {whose}: name another secretName, or delete that Secret");
-            Some(("ForeignSecret", said))
+            Some((Reason::ForeignSecret, said))
         }
-        Published::Closed(why) => Some(("NoAccess", why.clone())),
+        Published::Closed(why) => Some((Reason::NoAccess, why.clone())),
         Published::Absent | Published::Ours(_) => None,
     }
 }
@@ -293,7 +294,7 @@ impl Under<'_> {
         // in an expired leaf, and whose pods cannot prove anything any more would wait for ever.
         let (number, version) = if let Some((number, served)) = meanwhile {
             certificate_plan.problem.get_or_insert((
-                "WaitingForTrust",
+                Reason::WaitingForTrust,
                 "its new leaf waits until every pod is known to trust the new root".into(),
             ));
             if before.is_some_and(|before| before.fingerprint == served.fingerprint && before.roots == wanted)

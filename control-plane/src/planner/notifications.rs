@@ -12,9 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::Plan;
 use super::rollover::AuthorityPlan;
+use crate::api::condition::{Condition, ConditionStatus, ConditionType};
 use crate::api::date;
 use crate::api::events::{Event, EventKind, NotificationRules, Severity};
-use crate::api::resource::{Condition, Told, UNDELIVERED};
+use crate::api::resource::{Told, UNDELIVERED};
 use crate::pki::keyring::{Rollover, RolloverRecord};
 use crate::planner::observed::{Certificate, Foreign, Leaf, ObjectName, Observed, Version};
 
@@ -325,8 +326,10 @@ fn trouble<'a>(
     now: SystemTime,
     plan: &mut Plan,
 ) -> Option<Mark<'a>> {
-    let is_late = |condition: &&Condition| {
-        condition.r#type == "Failing" || (condition.r#type == "Served" && condition.status == "False")
+    let is_late = |condition: &&Condition| match condition.r#type {
+        ConditionType::Failing => true,
+        ConditionType::Served => condition.status == ConditionStatus::False,
+        _ => false,
     };
     let condition = conditions.iter().find(is_late)?;
     let since = date::parse(&condition.last_transition_time)?;

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 use super::lifecycle::{CertificatePlan, answers};
 use super::rollover::AuthorityPlan;
 use super::{Action, Plan, notifications};
+use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::date;
 use crate::api::resource::{
-    AnswerStatus, Answered, AuthorityStatus, CertificateStatus, Condition, RolloverRecordStatus,
-    RolloverStatus, RootStatus,
+    AnswerStatus, Answered, AuthorityStatus, CertificateStatus, RolloverRecordStatus, RolloverStatus,
+    RootStatus,
 };
 use crate::pki::keyring::{Answer, Rollover, RolloverRecord};
 use crate::planner::observed::{Certificate, KeyringView, ObjectName, Observed, Published};
@@ -19,7 +20,7 @@ use crate::planner::serving::Served;
 /// most are seen within this, and all is said at once.
 const MEANWHILE: Duration = Duration::from_secs(2);
 /// Reasons that are part of how things go.
-const PASSING: [&str; 3] = ["WaitingForTrust", "WaitingForManager", "Deleting"];
+const PASSING: [Reason; 3] = [Reason::WaitingForTrust, Reason::WaitingForManager, Reason::Deleting];
 /// How many of those who hold a step the status names.
 const NAMED: usize = 20;
 
@@ -58,24 +59,28 @@ pub fn certificate(
     }
     let is_valid = valid.is_some_and(|end| now < end);
     let (ready, reason, message) = match (&certificate_plan.problem, is_valid) {
-        (None, true) => ("True", "Published", "a valid certificate is published".to_owned()),
-        (Some((reason, message)), true) => ("True", *reason, message.clone()),
-        (Some((reason, message)), false) => ("False", *reason, message.clone()),
-        (None, false) if valid.is_some() => ("False", "Expired", "what is published has expired".into()),
-        (None, false) => ("False", "Issuing", "nothing is published yet".into()),
+        (None, true) => {
+            (ConditionStatus::True, Reason::Published, "a valid certificate is published".to_owned())
+        }
+        (Some((reason, message)), true) => (ConditionStatus::True, *reason, message.clone()),
+        (Some((reason, message)), false) => (ConditionStatus::False, *reason, message.clone()),
+        (None, false) if valid.is_some() => {
+            (ConditionStatus::False, Reason::Expired, "what is published has expired".into())
+        }
+        (None, false) => (ConditionStatus::False, Reason::Issuing, "nothing is published yet".into()),
     };
-    let mut conditions = vec![condition(&before.conditions, "Ready", ready, reason, message, now)];
+    let mut conditions =
+        vec![condition(&before.conditions, ConditionType::Ready, ready, reason, message, now)];
     if let Some((_, why)) = &certificate_plan.refused {
         conditions.push(condition(
             &before.conditions,
-            "RollbackRefused",
-            "True",
-            "Refused",
+            ConditionType::RollbackRefused,
+            ConditionStatus::True,
+            Reason::Refused,
             why.clone(),
             now,
         ));
-    } else if let Some(refused) =
-        before.conditions.iter().find(|condition| condition.r#type == "RollbackRefused")
+    } else if let Some(refused) = Condition::find(&before.conditions, ConditionType::RollbackRefused)
         && certificate.requests.get("rollback").is_some_and(|request| {
             let answered = status.answered.as_ref().and_then(|answered| answered.rollback.as_ref());
             let done = certificate.versions.values().any(|version| answers(version, "rollback", &request.id));
@@ -89,13 +94,13 @@ pub fn certificate(
         let counted = format!("{} of {} pods serve what is published", seen.serving, seen.pods);
         let blind = problem.is_some();
         let (state, reason) = match (complete, late) {
-            _ if blind => ("Unknown", "CannotLook"),
-            (true, _) if seen.pods == 0 => ("True", "NoPods"),
-            (true, _) => ("True", "Served"),
-            (false, true) => ("False", "Late"),
-            (false, false) => ("Unknown", "Looking"),
+            _ if blind => (ConditionStatus::Unknown, Reason::CannotLook),
+            (true, _) if seen.pods == 0 => (ConditionStatus::True, Reason::NoPods),
+            (true, _) => (ConditionStatus::True, Reason::Served),
+            (false, true) => (ConditionStatus::False, Reason::Late),
+            (false, false) => (ConditionStatus::Unknown, Reason::Looking),
         };
-        conditions.push(condition(&before.conditions, "Served", state, reason, counted, now));
+        conditions.push(condition(&before.conditions, ConditionType::Served, state, reason, counted, now));
         // While pods are still on their way it is not written down again for each of them.
         let settled = (complete || late) && !blind;
         looking = !settled && !blind;
@@ -104,7 +109,7 @@ pub fn certificate(
             let looking = || "looking whether every pod serves what is published".into();
             served.message = problem.map_or_else(looking, |why| format!("its pods cannot be listed: {why}"));
         }
-    } else if let Some(served) = before.conditions.iter().find(|condition| condition.r#type == "Served") {
+    } else if let Some(served) = Condition::find(&before.conditions, ConditionType::Served) {
         conditions.push(served.clone());
         status.served = before.served.clone();
     }
@@ -201,29 +206,34 @@ pub fn authority(
         });
     }
     let (ready, reason, message) = match (&authority_plan.settings, &authority_plan.problem, end) {
-        (Err(wrong), ..) => ("False", "InvalidSpec", wrong.join("; ")),
-        (_, Some(problem), Some(end)) if now < end => ("True", "NeedsAttention", problem.clone()),
-        (_, Some(problem), _) => ("False", "NotUsable", problem.clone()),
-        (_, None, None) => ("False", "Creating", "it has no root yet".into()),
-        (_, None, Some(end)) if now >= end => ("False", "Expired", "its root has expired".into()),
-        (_, None, Some(_)) => ("True", "Usable", "its root signs".into()),
+        (Err(wrong), ..) => (ConditionStatus::False, Reason::InvalidSpec, wrong.join("; ")),
+        (_, Some(problem), Some(end)) if now < end => {
+            (ConditionStatus::True, Reason::NeedsAttention, problem.clone())
+        }
+        (_, Some(problem), _) => (ConditionStatus::False, Reason::NotUsable, problem.clone()),
+        (_, None, None) => (ConditionStatus::False, Reason::Creating, "it has no root yet".into()),
+        (_, None, Some(end)) if now >= end => {
+            (ConditionStatus::False, Reason::Expired, "its root has expired".into())
+        }
+        (_, None, Some(_)) => (ConditionStatus::True, Reason::Usable, "its root signs".into()),
     };
-    status.conditions = vec![condition(&before.conditions, "Ready", ready, reason, message, now)];
+    status.conditions =
+        vec![condition(&before.conditions, ConditionType::Ready, ready, reason, message, now)];
     if authority_plan.queued {
         let said = "another rollover was asked for: it begins when this one has ended".to_owned();
         status.conditions.push(condition(
             &before.conditions,
-            "Queued",
-            "True",
-            "RolloverUnderWay",
+            ConditionType::Queued,
+            ConditionStatus::True,
+            Reason::RolloverUnderWay,
             said,
             now,
         ));
     }
     let wrong = authority_plan.settings.as_ref().err().map(|wrong| wrong.join("; "));
     let problem = match (&wrong, &authority_plan.problem) {
-        (Some(wrong), _) => Some(("InvalidSpec", wrong.as_str())),
-        (None, Some(problem)) => Some(("NeedsAttention", problem.as_str())),
+        (Some(wrong), _) => Some((Reason::InvalidSpec, wrong.as_str())),
+        (None, Some(problem)) => Some((Reason::NeedsAttention, problem.as_str())),
         (None, None) => None,
     };
     status.conditions.extend(failing(&before.conditions, problem, now));
@@ -257,24 +267,24 @@ fn exempt(rollover: &Rollover) -> Vec<String> {
 }
 
 /// What holds up an object, and since when: there is such a condition while something does.
-fn failing(before: &[Condition], problem: Option<(&str, &str)>, now: SystemTime) -> Option<Condition> {
+fn failing(before: &[Condition], problem: Option<(Reason, &str)>, now: SystemTime) -> Option<Condition> {
     let (reason, message) = problem.filter(|(reason, _)| !PASSING.contains(reason))?;
-    Some(condition(before, "Failing", "True", reason, message.to_owned(), now))
+    Some(condition(before, ConditionType::Failing, ConditionStatus::True, reason, message.to_owned(), now))
 }
 
 fn condition(
     before: &[Condition],
-    kind: &str,
-    status: &str,
-    reason: &str,
+    r#type: ConditionType,
+    status: ConditionStatus,
+    reason: Reason,
     message: String,
     now: SystemTime,
 ) -> Condition {
-    let same = before.iter().find(|condition| condition.r#type == kind && condition.status == status);
+    let same = Condition::find(before, r#type).filter(|condition| condition.status == status);
     Condition {
-        r#type: kind.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
+        r#type,
+        status,
+        reason,
         message,
         last_transition_time: same
             .map_or_else(|| date::seconds(now), |same| same.last_transition_time.clone()),

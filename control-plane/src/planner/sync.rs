@@ -9,6 +9,7 @@ use hotcert_agent::tls::hex::sha256_hex;
 
 use super::lifecycle::{CertificatePlan, Step, obstacle};
 use super::{Action, Plan};
+use crate::api::condition::{Condition, ConditionType, Reason};
 use crate::api::date;
 use crate::api::resource::{ImportedStatus, ManagerRef};
 use crate::api::settings::{CertificateSettings, FetchedSettings};
@@ -81,7 +82,7 @@ pub fn fetched<'a>(
     let settings = match settings {
         Ok(settings) => settings,
         Err(wrong) => {
-            certificate_plan.problem.get_or_insert_with(|| ("InvalidSpec", wrong.join("; ")));
+            certificate_plan.problem.get_or_insert_with(|| (Reason::InvalidSpec, wrong.join("; ")));
             return certificate_plan;
         }
     };
@@ -122,7 +123,7 @@ fn look(
     if !is_known(outside, from, step.certificate, certificate_plan) {
         if step.certificate.versions.is_empty() {
             let said = "the controller fetches it: one has to run, with this manager in its --notifications";
-            certificate_plan.problem.get_or_insert(("WaitingForManager", said.into()));
+            certificate_plan.problem.get_or_insert((Reason::WaitingForManager, said.into()));
         }
         return None;
     }
@@ -139,7 +140,7 @@ fn look(
             task: SyncAction::Fetch { occasion },
         };
         if let Some(why) = outside.failing.get(&task.key()) {
-            certificate_plan.problem = Some(("NotFetched", why.clone()));
+            certificate_plan.problem = Some((Reason::NotFetched, why.clone()));
         }
         plan.sync_tasks.push(task);
     }
@@ -249,7 +250,7 @@ pub fn pushed(
             at: date::seconds(now),
         });
     } else if let Some(why) = outside.failing.get(&key) {
-        certificate_plan.problem.get_or_insert_with(|| ("NotPushed", why.clone()));
+        certificate_plan.problem.get_or_insert_with(|| (Reason::NotPushed, why.clone()));
     }
 }
 
@@ -263,17 +264,17 @@ fn is_known(
     let name = &manager.name;
     let problem = match &outside.managers {
         Some(known) if known.contains(name) => return true,
-        Some(_) => {
-            ("NoManager", format!("the settings of the controller (--notifications) name no manager {name}"))
-        }
+        Some(_) => (
+            Reason::NoManager,
+            format!("the settings of the controller (--notifications) name no manager {name}"),
+        ),
         // Whoever does know managers says how it stands.
         None => {
-            let said = certificate.status.conditions.iter().find(|condition| condition.r#type == "Failing");
-            let reason = ["NoManager", "NotFetched", "NotPushed"]
-                .into_iter()
-                .find(|reason| said.is_some_and(|said| said.reason == *reason));
-            match (said, reason) {
-                (Some(said), Some(reason)) => (reason, said.message.clone()),
+            let of_manager = [Reason::NoManager, Reason::NotFetched, Reason::NotPushed];
+            match Condition::find(&certificate.status.conditions, ConditionType::Failing) {
+                Some(Condition { reason, message, .. }) if of_manager.contains(reason) => {
+                    (*reason, message.clone())
+                }
                 _ => return false,
             }
         }

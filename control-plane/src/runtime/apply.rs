@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use tracing::info;
 
+use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 use crate::api::resource::{CertificateStatus, Told, UNDELIVERED};
 use crate::api::settings::CertificateSettings;
 use crate::external::sync::FetchCache;
@@ -250,9 +251,9 @@ impl<S: Store> Applier<S> {
     ) {
         let before = observed.certificates.get(certificate).map(|certificate| &certificate.status.conditions);
         for condition in &status.conditions {
-            let bad = match condition.r#type.as_str() {
-                "Ready" | "Served" => condition.status == "False",
-                _ => condition.status == "True",
+            let bad = match condition.r#type {
+                ConditionType::Ready | ConditionType::Served => condition.status == ConditionStatus::False,
+                _ => condition.status == ConditionStatus::True,
             };
             let known = before.is_some_and(|before| {
                 before.iter().any(|known| {
@@ -262,8 +263,8 @@ impl<S: Store> Applier<S> {
                 })
             });
             // What waits for its first leaf is no trouble.
-            if bad && !known && condition.reason != "Issuing" {
-                let reason = if condition.r#type == "Served" { "NotServed" } else { "Trouble" };
+            if bad && !known && condition.reason != Reason::Issuing {
+                let reason = if condition.r#type == ConditionType::Served { "NotServed" } else { "Trouble" };
                 let message = format!("{}: {}", condition.reason, condition.message);
                 self.tell(ObjectRef::Certificate(certificate.clone()), true, reason, message).await;
             }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::api::condition::{Condition, ConditionStatus, ConditionType};
 use crate::planner::Action;
 use crate::planner::observed::{KeyringState, Observed};
 use crate::runtime::apply::ApplyError;
@@ -190,12 +191,8 @@ impl Counts {
         let mut count = std::collections::BTreeMap::new();
         for certificate in observed.certificates.values() {
             let authority = certificate.spec.authority.as_str();
-            let ready = certificate.status.conditions.iter().find(|condition| condition.r#type == "Ready");
-            let ready = match ready.map(|ready| ready.status.as_str()) {
-                Some("True") => "True",
-                Some("False") => "False",
-                _ => "Unknown",
-            };
+            let ready = Condition::find(&certificate.status.conditions, ConditionType::Ready);
+            let ready = ready.map_or(ConditionStatus::Unknown, |ready| ready.status).as_str();
             *count.entry((authority, ready)).or_insert(0_i64) += 1;
             if let Some((_, version)) = certificate.published_version() {
                 let end = earliest.entry(authority).or_insert(version.leaf.not_after);

@@ -4,9 +4,9 @@ use super::*;
 
 pub async fn statuses_come_back(store: &impl Store, hand: &impl Hand) {
     let conditions = vec![Condition {
-        r#type: "Ready".into(),
-        status: "False".into(),
-        reason: "Waiting".into(),
+        r#type: ConditionType::Ready,
+        status: ConditionStatus::False,
+        reason: Reason::WaitingForTrust,
         message: "it waits".into(),
         last_transition_time: "2026-01-31T09:15:00Z".into(),
     }];

@@ -2,6 +2,7 @@
 
 use super::scene::{NEW, OLD, Scene};
 use super::*;
+use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 use crate::planner::observed::{Foreign, KeyringState, Proof, Published};
 
 const PHASES: [Phase; 3] = [Phase::Distributing, Phase::Reissuing, Phase::Retiring];
@@ -46,7 +47,7 @@ fn the_first_root_is_made_or_imported() {
     scene.authority().import = None;
     scene.authority().spec.namespaces.clear();
     does(&scene, &[]);
-    assert_eq!(scene.authority_status().conditions[0].reason, "InvalidSpec");
+    assert_eq!(scene.authority_status().conditions[0].reason, Reason::InvalidSpec);
 }
 
 #[test]
@@ -99,7 +100,9 @@ fn a_request_begins_one_rollover_and_a_second_waits_for_its_end() {
     scene.pod("late");
     scene.ask_authority("rollover", "again");
     held(&scene, "shop/late");
-    assert!(scene.authority_status().conditions.iter().any(|condition| condition.r#type == "Queued"));
+    assert!(
+        scene.authority_status().conditions.iter().any(|condition| condition.r#type == ConditionType::Queued)
+    );
 }
 
 #[test]
@@ -353,7 +356,7 @@ fn a_lost_keyring_is_not_replaced_by_another_root() {
     scene.authority().keyring = KeyringState::None;
     does(&scene, &[]);
     let status = scene.authority_status();
-    assert_eq!((status.conditions[0].status.as_str(), status.root.is_some()), ("False", true));
+    assert_eq!((status.conditions[0].status, status.root.is_some()), (ConditionStatus::False, true));
     assert!(status.conditions[0].message.contains("backup"), "{status:?}");
     // And not at the next look either.
     scene.authority().status = status;

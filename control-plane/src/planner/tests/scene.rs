@@ -230,8 +230,8 @@ impl Scene {
 
     /// Status, reason and message of a condition.
     pub fn condition(&self, kind: &str) -> Option<(String, String, String)> {
-        let found = self.status().conditions.into_iter().find(|condition| condition.r#type == kind);
-        found.map(|condition| (condition.status, condition.reason, condition.message))
+        let found = self.status().conditions.into_iter().find(|condition| condition.r#type.as_str() == kind);
+        found.map(|condition| (condition.status.to_string(), condition.reason.to_string(), condition.message))
     }
 }
 

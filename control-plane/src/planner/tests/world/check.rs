@@ -2,6 +2,7 @@
 
 use super::rounds::Fate;
 use super::*;
+use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 
 /// So long may it take until all is settled: longer than the clock was ever set back, and than
 /// connections are waited for.
@@ -123,7 +124,9 @@ impl Cert {
             return false;
         };
         let ready = self.status.conditions.iter().any(|condition| {
-            condition.r#type == "Ready" && condition.status == "True" && condition.reason == "Published"
+            condition.r#type == ConditionType::Ready
+                && condition.status == ConditionStatus::True
+                && condition.reason == Reason::Published
         });
         ready && secret.fingerprint == newest.fingerprint && secret.roots == trusted
     }

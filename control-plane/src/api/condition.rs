@@ -1,0 +1,185 @@
+//! Conditions of the objects' status: which types there are, and the reasons each may have. Every type and
+//! every reason that is written or compared anywhere is a variant here.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An enum whose variants are written as they are named.
+macro_rules! words {
+    ($(#[$attribute:meta])* $name:ident { $($(#[$of_variant:meta])* $variant:ident,)+ }) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$of_variant])* $variant,)+
+        }
+
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($variant),)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    ConditionType {
+        /// A valid certificate is published; a valid root signs.
+        Ready,
+        /// Every pod that mounts the Secret serves what is published.
+        Served,
+        /// Something that is due cannot be done. The condition exists only while that is so.
+        Failing,
+        /// The last rollback that was asked for was refused; the message says why.
+        RollbackRefused,
+        /// Another rollover was asked for, and begins when the current one has ended.
+        Queued,
+        /// Written by another version of hotcert.
+        #[default]
+        #[serde(other)]
+        Other,
+    }
+}
+
+words! {
+    ConditionStatus {
+        True,
+        False,
+        #[default]
+        #[serde(other)]
+        Unknown,
+    }
+}
+
+words! {
+    /// Why a condition has its status. What each means, and what to do about it.
+    Reason {
+        /// Ready certificate: a valid certificate is published. Nothing to do.
+        Published,
+        /// Ready certificate: the first certificate has not been published yet. Wait.
+        Issuing,
+        /// What is published, or the root, has expired. Other conditions and the controller's log say what kept
+        /// it from being renewed.
+        Expired,
+        /// The spec is invalid, and the message lists every fault. Correct the spec.
+        InvalidSpec,
+        /// The authority that the certificate names does not exist. Create it, or name another.
+        NoAuthority,
+        /// The spec of the certificate's authority is invalid. Correct the authority.
+        InvalidAuthority,
+        /// The certificate's authority has no root yet, or its keyring cannot be read. See the authority's
+        /// conditions.
+        NoRoot,
+        /// The certificate's authority has no root that is valid now. Start a rollover, or correct the clock.
+        RootExpired,
+        /// The certificate is being deleted. Its Secret stays.
+        Deleting,
+        /// The target Secret exists and belongs to something else. Choose another `secretName`, or delete the
+        /// Secret.
+        ForeignSecret,
+        /// The target Secret cannot be read or written. The message says what access is missing.
+        NoAccess,
+        /// The new leaf waits until every pod trusts the new root. It is published when the rollover has come so
+        /// far.
+        WaitingForTrust,
+        /// The first certificate has not been fetched from its manager. A controller that knows the manager has
+        /// to run.
+        WaitingForManager,
+        /// The controller's settings do not name this manager. Add it to them, or correct `manager.name`.
+        NoManager,
+        /// The certificate could not be fetched from its manager. It is tried again; the message has the cause.
+        NotFetched,
+        /// The certificate could not be pushed to its manager. It is tried again; the message has the cause.
+        NotPushed,
+        /// An action failed. It is tried again; the message has the action and the cause.
+        Failing,
+        /// Served: every pod serves what is published.
+        Served,
+        /// Served: no pod mounts the Secret.
+        NoPods,
+        /// Served: pods do not serve what is published although they had the time. `status.served.byPod` has the
+        /// cause for each.
+        Late,
+        /// Served: pods are being probed.
+        Looking,
+        /// Served: the namespace's pods cannot be listed. The message has the cause.
+        CannotLook,
+        /// The rollback was refused. The message has the cause.
+        Refused,
+        /// Ready authority: its root signs.
+        Usable,
+        /// Ready authority: it has no root yet. Wait.
+        Creating,
+        /// The authority signs, and something about it needs a person. The message says what.
+        NeedsAttention,
+        /// The authority cannot sign. The message has the cause.
+        NotUsable,
+        /// Queued: a rollover is in progress.
+        RolloverUnderWay,
+        /// Written by another version of hotcert.
+        #[default]
+        #[serde(other)]
+        Other,
+    }
+}
+
+/// A condition as everywhere in Kubernetes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    #[schemars(with = "String")]
+    pub r#type: ConditionType,
+    /// True, False or Unknown.
+    #[schemars(with = "String")]
+    pub status: ConditionStatus,
+    /// One word in CamelCase.
+    #[schemars(with = "String")]
+    pub reason: Reason,
+    pub message: String,
+    /// Since when `status` is what it is, RFC 3339.
+    pub last_transition_time: String,
+}
+
+impl Condition {
+    /// The condition of this type among those of an object.
+    pub fn find(conditions: &[Self], of_type: ConditionType) -> Option<&Self> {
+        conditions.iter().find(|condition| condition.r#type == of_type)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reasons_are_written_as_they_are_named() {
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), json!(reason.as_str()));
+            assert_eq!(serde_json::from_value::<Reason>(json!(reason.as_str())).unwrap(), *reason);
+        }
+    }
+
+    #[test]
+    fn a_condition_of_another_version_is_read() {
+        let condition: Condition =
+            serde_json::from_value(json!({ "type": "Polished", "status": "Perhaps", "reason": "Shines" }))
+                .unwrap();
+        assert_eq!(
+            (condition.r#type, condition.status, condition.reason),
+            (ConditionType::Other, ConditionStatus::Unknown, Reason::Other)
+        );
+    }
+}
