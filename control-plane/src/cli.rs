@@ -5,6 +5,7 @@ mod backend;
 mod check;
 mod drill;
 mod history;
+mod inject;
 pub mod session;
 mod status;
 mod table;
@@ -15,10 +16,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::backend::{Backend, Cluster, Directory};
+use self::inject::InjectArgs;
 use self::session::{At, BackendArgs, CommandError, Session};
 
 use crate::controller::{self, ControllerArgs};
-use crate::inject::{self, InjectArgs};
 
 /// Certificates that rotate while services serve: the control plane and its commands.
 #[derive(Debug, Parser)]
@@ -48,7 +49,7 @@ where
 {
     match hotcert_agent::cli::parse(args).map(|cli: Cli| cli.command) {
         Ok(Command::Person(command)) => run_person(&command),
-        Ok(Command::Inject(args)) => inject::main(&args),
+        Ok(Command::Inject(args)) => inject::run(&args),
         Ok(Command::Controller(args)) => controller::main(&args),
         Ok(Command::Crds) => crds(),
         Err(code) => code,

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::inject::pod::{Context, Outcome, inject};
+use crate::inject::pod::{Context, Injection, inject};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 
@@ -83,8 +83,8 @@ impl Request {
         let mut response = json!({ "uid": self.uid, "allowed": true });
         let mut refusal = None;
         let outcome = match inject(&self.object, context) {
-            Ok(Outcome::Untouched) => "untouched",
-            Ok(Outcome::Injected { pod, warnings }) => {
+            Ok(Injection::NotRequested) => "untouched",
+            Ok(Injection::Injected { pod, warnings }) => {
                 let patch = json_patch::diff(&self.object, &pod);
                 // Of a pod that has its agent already there is nothing to change.
                 let outcome = if patch.0.is_empty() { "unchanged" } else { "injected" };

@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tracing::info;
 
-use crate::inject::pod::SidecarKind;
+use crate::inject::sidecar_kind::SidecarKind;
 
 /// Kubernetes knows native sidecars, without a feature gate, from this version on.
 const NATIVE_SINCE: Version = Version { major: 1, minor: 29 };

@@ -24,7 +24,8 @@ use super::https::{BodyError, Https, Limits};
 use super::metrics::Counts;
 use super::sidecar::Decision;
 use crate::controller::admission_review;
-use crate::inject::pod::{Context, SidecarKind};
+use crate::inject::pod::Context;
+use crate::inject::sidecar_kind::SidecarKind;
 
 const LIMITS: Limits = Limits {
     http2: true,
@@ -146,7 +147,7 @@ impl Webhook {
             namespace_label: entry.namespace_label(),
             agent_image: &self.agent_image,
             sidecar,
-            job: false,
+            is_job: false,
         });
         match &answered.refusal {
             Some(refusal) => {

@@ -1,30 +1,30 @@
-//! The agent's container and the volumes that it alone mounts.
+//! The agent's container, and the volumes that only this container mounts.
 
 use hotcert_agent::config::ports::{ADMIN, PROOF};
 use hotcert_agent::tls::config::ClientAuth;
 use serde_json::{Value, json};
 
-use super::pod::SidecarKind;
-use super::probes::PROBES;
-use super::settings::Settings;
+use super::pod_spec::PROBES;
+use super::settings::PodSettings;
+use super::sidecar_kind::SidecarKind;
 
-pub const AGENT: &str = "hotcert-agent";
-pub const VOLUMES: [&str; 2] = [IDENTITY, TOKEN];
-const IDENTITY: &str = "hotcert-identity";
-pub const TOKEN: &str = "hotcert-token";
+pub const AGENT_CONTAINER: &str = "hotcert-agent";
+pub const VOLUMES: [&str; 2] = [IDENTITY_VOLUME, TOKEN_VOLUME];
+const IDENTITY_VOLUME: &str = "hotcert-identity";
+pub const TOKEN_VOLUME: &str = "hotcert-token";
 const IDENTITY_DIRECTORY: &str = "/run/hotcert/identity";
 const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The API server renews bound tokens of exactly this age without a warning in its audit log.
 const TOKEN_SECONDS: u32 = 3607;
 
-/// What kubelet waits before it kills, and what the agent's own defaults are made for.
-const USUAL_GRACE: i64 = 30;
-/// Left to kubelet and the log between the agent's end and the kill, at most.
-const SPARE_MILLIS: i64 = 5000;
+/// Kubernetes' default for `terminationGracePeriodSeconds`, for which the agent's own defaults are made.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
+/// Kept free between the agent's end and SIGKILL, at most.
+const GRACE_MARGIN_MILLIS: i64 = 5000;
 /// The agent's default for `--shutdown-delay`.
-const USUAL_DELAY_MILLIS: i64 = 5000;
+const DEFAULT_DELAY_MILLIS: i64 = 5000;
 
-pub fn agent(spec: &Value, settings: &Settings, image: &str, probed: &[String]) -> Value {
+pub fn agent(spec: &Value, settings: &PodSettings, image: &str, probe_targets: &[String]) -> Value {
     let probe = |path: &str| json!({ "httpGet": { "path": path, "port": ADMIN } });
     let mut startup = probe("/readyz");
     startup["periodSeconds"] = json!(1);
@@ -34,10 +34,10 @@ pub fn agent(spec: &Value, settings: &Settings, image: &str, probed: &[String]) 
     let mut liveness = probe("/livez");
     liveness["periodSeconds"] = json!(10);
     let mut agent = json!({
-        "name": AGENT,
+        "name": AGENT_CONTAINER,
         "image": image,
         "args": ["run"],
-        "env": environment(spec, settings, probed),
+        "env": environment(spec, settings, probe_targets),
         "ports": ports(settings),
         "startupProbe": startup,
         "readinessProbe": readiness,
@@ -60,45 +60,45 @@ pub fn agent(spec: &Value, settings: &Settings, image: &str, probed: &[String]) 
     agent
 }
 
-/// Leaves to the agent's container what others gave its predecessor: an API server its defaults,
-/// LimitRanger its limits, AlwaysPullImages its policy. They demand it again once the pod is
-/// complete, and do not write it again.
-pub fn keep(agent: &mut Value, mut former: Value) {
-    if let Some(former) = former.as_object_mut() {
-        // Ours, and only a native sidecar's.
-        former.remove("restartPolicy");
-        // A probe of another kind is no default.
-        former.retain(|key, value| !PROBES.contains(&key.as_str()) || value["httpGet"].is_object());
+/// Keeps what admission has added to the agent's container since an earlier injection: defaults of the API
+/// server, limits of LimitRanger, the policy of AlwaysPullImages. They validate the complete pod again but do
+/// not add it again.
+pub fn keep_admission_defaults(agent: &mut Value, mut previous: Value) {
+    if let Some(previous) = previous.as_object_mut() {
+        // Set by the injection, and only on a native sidecar.
+        previous.remove("restartPolicy");
+        // A probe of another kind is not a default.
+        previous.retain(|key, value| !PROBES.contains(&key.as_str()) || value["httpGet"].is_object());
     }
     for field in PROBES.into_iter().chain(["resources"]) {
-        fill(&mut agent[field], former[field].take(), true);
+        fill_missing(&mut agent[field], previous[field].take(), true);
     }
-    fill(agent, former, false);
+    fill_missing(agent, previous, false);
 }
 
-/// Adds what is missing.
-fn fill(ours: &mut Value, theirs: Value, deep: bool) {
+/// Adds the fields of `theirs` that `ours` does not have.
+fn fill_missing(ours: &mut Value, theirs: Value, deep: bool) {
     let (Value::Object(ours), Value::Object(theirs)) = (ours, theirs) else {
         return;
     };
     for (key, value) in theirs {
         match ours.get_mut(&key) {
-            Some(known) if deep => fill(known, value, deep),
+            Some(known) if deep => fill_missing(known, value, deep),
             Some(_) => {}
             None => drop(ours.insert(key, value)),
         }
     }
 }
 
-/// Whoever mounts a Secret with mode 0444 can read it without being in a group of its own; and the
-/// pod starts without the Secret, unready, rather than not at all.
-pub fn volumes(settings: &Settings) -> Vec<Value> {
+/// With mode 0444 the agent can read the Secret without an `fsGroup`; with `optional` the pod starts unready
+/// while the Secret is missing, instead of not at all.
+pub fn volumes(settings: &PodSettings) -> Vec<Value> {
     let identity = json!({
-        "name": IDENTITY,
+        "name": IDENTITY_VOLUME,
         "secret": { "secretName": settings.secret, "defaultMode": 0o444, "optional": true },
     });
     let token = json!({
-        "name": TOKEN,
+        "name": TOKEN_VOLUME,
         "projected": { "defaultMode": 0o444, "sources": [
             { "serviceAccountToken": { "path": "token", "expirationSeconds": TOKEN_SECONDS } },
             { "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
@@ -110,16 +110,16 @@ pub fn volumes(settings: &Settings) -> Vec<Value> {
     if settings.api { vec![identity, token] } else { vec![identity] }
 }
 
-fn mounts(settings: &Settings) -> Vec<Value> {
+fn mounts(settings: &PodSettings) -> Vec<Value> {
     let mount = |name: &str, path: &str| json!({ "name": name, "mountPath": path, "readOnly": true });
-    let mut mounts = vec![mount(IDENTITY, IDENTITY_DIRECTORY)];
+    let mut mounts = vec![mount(IDENTITY_VOLUME, IDENTITY_DIRECTORY)];
     if settings.api {
-        mounts.push(mount(TOKEN, TOKEN_DIRECTORY));
+        mounts.push(mount(TOKEN_VOLUME, TOKEN_DIRECTORY));
     }
     mounts
 }
 
-fn ports(settings: &Settings) -> Vec<Value> {
+fn ports(settings: &PodSettings) -> Vec<Value> {
     let port =
         |name: String, number: u16| json!({ "name": name, "containerPort": number, "protocol": "TCP" });
     let mut ports = vec![port("hotcert-admin".into(), ADMIN), port("hotcert-proof".into(), PROOF)];
@@ -132,11 +132,11 @@ fn ports(settings: &Settings) -> Vec<Value> {
     ports
 }
 
-fn environment(spec: &Value, settings: &Settings, probed: &[String]) -> Vec<Value> {
-    let Settings { secret, inbound, outbound, http_proxy, allow, expect_name, .. } = settings;
+fn environment(spec: &Value, settings: &PodSettings, probe_targets: &[String]) -> Vec<Value> {
+    let PodSettings { secret, inbound, outbound, http_proxy, allow, expect_name, .. } = settings;
     let mut variables = vec![("HOTCERT_IDENTITY", IDENTITY_DIRECTORY.to_owned())];
     if settings.api {
-        // Without a namespace: the token says which, and a manifest does not know yet.
+        // Without a namespace: the token names it, and a manifest may not know it yet.
         variables.push(("HOTCERT_SECRET", secret.clone()));
     }
     let lists = [
@@ -145,7 +145,7 @@ fn environment(spec: &Value, settings: &Settings, probed: &[String]) -> Vec<Valu
         ("HOTCERT_HTTP_PROXY", joined(http_proxy.as_slice())),
         ("HOTCERT_ALLOW", joined(allow)),
         ("HOTCERT_EXPECT_NAME", joined(expect_name)),
-        ("HOTCERT_PROBE", joined(probed)),
+        ("HOTCERT_PROBE", joined(probe_targets)),
     ];
     variables.extend(lists.into_iter().filter(|(_, value)| !value.is_empty()));
     if settings.client_auth == ClientAuth::None {
@@ -157,16 +157,16 @@ fn environment(spec: &Value, settings: &Settings, probed: &[String]) -> Vec<Valu
     variables.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
-/// The agent must be through before kubelet kills it, and have time for what it carries when new
-/// connections have ended.
+/// The agent must finish draining before kubelet kills it, and have time for open connections after it has
+/// stopped accepting new ones.
 fn shutdown(spec: &Value) -> Vec<(&'static str, String)> {
-    let kill = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(USUAL_GRACE);
-    if kill == USUAL_GRACE {
+    let kill_after = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(DEFAULT_GRACE_SECONDS);
+    if kill_after == DEFAULT_GRACE_SECONDS {
         return Vec::new();
     }
-    let kill = kill.max(1).saturating_mul(1000);
-    let grace = kill - SPARE_MILLIS.min(kill / 5);
-    let delay = USUAL_DELAY_MILLIS.min(grace / 2);
+    let kill_after = kill_after.max(1).saturating_mul(1000);
+    let grace = kill_after - GRACE_MARGIN_MILLIS.min(kill_after / 5);
+    let delay = DEFAULT_DELAY_MILLIS.min(grace / 2);
     vec![("HOTCERT_SHUTDOWN_GRACE", duration(grace)), ("HOTCERT_SHUTDOWN_DELAY", duration(delay))]
 }
 

@@ -1,27 +1,27 @@
-//! A YAML stream taken apart into its documents, by bytes: put together again, it is the same.
+//! Splits a YAML stream into its documents without losing a byte: joined, they are the stream again.
 //!
-//! A line that starts with `---` or `...` ends a document wherever it stands, even in a block
-//! scalar or in quotes, so that lines are all that has to be looked at.
+//! A line that starts with `---` or `...` ends a document wherever it occurs, even in a block scalar or in
+//! quotes, so the split needs to consider lines only.
 
 use std::str::Utf8Error;
 
-/// A kubectl that sends more than a few megabytes is a mistake.
-pub const MOST_BYTES: usize = 64 << 20;
-pub const MOST_DOCUMENTS: usize = 10_000;
+/// Far more than any API server accepts.
+pub const MAX_BYTES: usize = 64 << 20;
+pub const MAX_DOCUMENTS: usize = 10_000;
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentsError {
-    #[error("more than {} MiB of YAML: give it in several runs", MOST_BYTES >> 20)]
+    #[error("more than {} MiB of YAML: give it in several runs", MAX_BYTES >> 20)]
     TooLarge,
-    #[error("more than {MOST_DOCUMENTS} documents: give them in several runs")]
+    #[error("more than {MAX_DOCUMENTS} documents: give them in several runs")]
     TooMany,
     #[error("not UTF-8 ({0}): YAML for Kubernetes is UTF-8")]
     NotUtf8(#[from] Utf8Error),
 }
 
-/// One document as it stands in the stream.
+/// One document, as written in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Document<'a> {
     /// The separator, and the comments and empty lines that follow it.
@@ -30,7 +30,7 @@ pub struct Document<'a> {
 }
 
 pub fn split(bytes: &[u8]) -> Result<Vec<Document<'_>>, DocumentsError> {
-    if bytes.len() > MOST_BYTES {
+    if bytes.len() > MAX_BYTES {
         return Err(DocumentsError::TooLarge);
     }
     let text = std::str::from_utf8(bytes)?;
@@ -42,7 +42,7 @@ pub fn split(bytes: &[u8]) -> Result<Vec<Document<'_>>, DocumentsError> {
             start = at;
         }
         at += line.len();
-        if documents.len() >= MOST_DOCUMENTS {
+        if documents.len() >= MAX_DOCUMENTS {
             return Err(DocumentsError::TooMany);
         }
     }
@@ -52,7 +52,7 @@ pub fn split(bytes: &[u8]) -> Result<Vec<Document<'_>>, DocumentsError> {
     Ok(documents)
 }
 
-/// `---` or `...`, alone or before a blank.
+/// `---` or `...`, alone or followed by whitespace.
 fn is_separator(line: &str) -> bool {
     let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
@@ -68,7 +68,7 @@ fn document(text: &str) -> Document<'_> {
                 head += line.len() - line_or_mark.len() + 3;
                 break;
             }
-        } else if !is_idle(line_or_mark) {
+        } else if !has_no_content(line_or_mark) {
             head += line.len() - line_or_mark.len();
             break;
         }
@@ -78,8 +78,8 @@ fn document(text: &str) -> Document<'_> {
     Document { head, body }
 }
 
-/// Nothing, a comment or a directive.
-fn is_idle(line: &str) -> bool {
+/// Empty, a comment or a directive.
+fn has_no_content(line: &str) -> bool {
     let line = line.trim_end();
     line.is_empty() || line.starts_with('%') || line.trim_start().starts_with('#')
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_the_sum_of_its_documents() {
+    fn documents_joined_are_the_stream() {
         for text in [
             "",
             "\n",
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn separators_stand_at_the_start_of_a_line_and_before_a_blank() {
+    fn a_separator_starts_a_line_and_is_followed_by_whitespace() {
         assert_eq!(bodies("a: 1\n---\nb: 2\n"), ["a: 1\n", "b: 2\n"]);
         assert_eq!(bodies("a: |\n  ---\n  x\n----\n"), ["a: |\n  ---\n  x\n----\n"]);
         assert_eq!(bodies("---a\n"), ["---a\n"]);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_a_document_is_its_head() {
+    fn comments_and_separators_before_a_document_are_its_head() {
         let text = "\u{feff}# licence\n---\n# Source: a.yaml\n\na: 1 # b\n# c\n";
         let documents = split(text.as_bytes()).unwrap();
         assert_eq!(documents[0], Document { head: "\u{feff}# licence\n", body: "" });
@@ -132,9 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn too_much_is_refused() {
-        assert_eq!(split(&vec![b'#'; MOST_BYTES + 1]), Err(DocumentsError::TooLarge));
-        assert_eq!(split("a: 1\n---\n".repeat(MOST_DOCUMENTS + 1).as_bytes()), Err(DocumentsError::TooMany));
+    fn an_oversized_stream_is_rejected() {
+        assert_eq!(split(&vec![b'#'; MAX_BYTES + 1]), Err(DocumentsError::TooLarge));
+        assert_eq!(split("a: 1\n---\n".repeat(MAX_DOCUMENTS + 1).as_bytes()), Err(DocumentsError::TooMany));
         assert!(matches!(split(&[0xff, 0xfe, b'a', 0]), Err(DocumentsError::NotUtf8(_))));
     }
 }

@@ -1,6 +1,6 @@
-//! The known word that a mistyped one most likely stands for.
+//! The suggestion for a mistyped name: the known one with the smallest edit distance.
 
-/// The one of `known` with the fewest letters to add, drop or change; the first of equals.
+/// The one of `known` with the fewest characters to insert, delete or replace; the first of equals.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> &'a str {
     known.iter().copied().min_by_key(|candidate| distance(word, candidate)).unwrap_or_default()
 }
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typo_leads_to_what_was_meant() {
+    fn the_nearest_name_is_suggested() {
         let known = ["secret", "inbound", "outbound", "memory-limit"];
         for (typo, meant) in [
             ("secrets", "secret"),

@@ -1,74 +1,57 @@
-//! Who listens where in the pod: every container shares one network, so a port is one listener's.
+//! Port conflicts in the pod: its containers share one network namespace, so each port has one listener.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hotcert_agent::config::ports::{ADMIN, PROOF};
 use serde_json::Value;
 
-use super::pod::{Problems, containers, items};
-use super::settings::{Settings, target};
+use super::annotations;
+use super::pod_spec::declared_ports;
+use super::problem::Problems;
+use super::settings::{PodSettings, app_address};
 
-/// Refuses ports that two would listen on: one of the two would not start.
-pub fn check(pod: &Value, settings: &Settings, problems: &mut Problems) {
+/// Reports ports with two listeners: one of the two would not start.
+pub fn check(pod: &Value, settings: &PodSettings, problems: &mut Problems) {
     let listeners = listeners(settings);
-    for (index, (place, listen)) in listeners.iter().enumerate() {
+    for (index, (location, listen)) in listeners.iter().enumerate() {
         if let Some((other, _)) = listeners[..index].iter().find(|(_, other)| overlap(*listen, *other)) {
             problems.add(
-                place.clone(),
+                location.clone(),
                 format!("port {} is taken by the agent already ({other}): use another", listen.port()),
             );
         }
     }
-    for app in settings.inbound.iter().filter_map(target) {
-        if let Some((place, _)) =
+    for app in settings.inbound.iter().filter_map(app_address) {
+        if let Some((location, _)) =
             listeners.iter().find(|(_, listen)| app.ip().is_loopback() && overlap(app, *listen))
         {
             problems.add(
-                format!("annotation {}inbound", super::settings::PREFIX),
-                format!("the app at {app} would be on a port of the agent's own ({place}): let the app listen on another, such as {}", free_port(&listeners)),
+                annotations::location("inbound"),
+                format!("the app at {app} would be on a port of the agent's own ({location}): let the app listen on another, such as {}", free_port(&listeners)),
             );
         }
     }
-    for (container, port) in declared(pod) {
+    for (container, port) in declared_ports(pod) {
         let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        if let Some((place, _)) = listeners.iter().find(|(_, listen)| overlap(everywhere, *listen)) {
+        if let Some((location, _)) = listeners.iter().find(|(_, listen)| overlap(everywhere, *listen)) {
             problems.add(
                 format!("container {container}"),
-                format!("containerPort {port} is a port of the agent's ({place}): let the app listen on another port of 127.0.0.1, such as {}, and take the containerPort out", free_port(&listeners)),
+                format!("containerPort {port} is a port of the agent's ({location}): let the app listen on another port of 127.0.0.1, such as {}, and take the containerPort out", free_port(&listeners)),
             );
         }
     }
 }
 
-/// What each container says it listens on over TCP, with the container's name.
-pub fn declared(pod: &Value) -> impl Iterator<Item = (&str, u16)> {
-    containers(pod).flat_map(|container| {
-        let name = container["name"].as_str().unwrap_or_default();
-        tcp_ports(container).map(move |(_, port)| (name, port))
-    })
-}
-
-/// A container's TCP ports with their names, which may be empty.
-pub fn tcp_ports(container: &Value) -> impl Iterator<Item = (&str, u16)> {
-    items(&container["ports"])
-        .filter(|port| matches!(port["protocol"].as_str(), None | Some("TCP")))
-        .filter_map(|port| {
-            let number = port["containerPort"].as_u64().and_then(|number| u16::try_from(number).ok())?;
-            Some((port["name"].as_str().unwrap_or_default(), number))
-        })
-}
-
-/// Every listener of the agent and where it comes from.
-fn listeners(settings: &Settings) -> Vec<(String, SocketAddr)> {
-    let annotation = |name: &str| format!("annotation {}{name}", super::settings::PREFIX);
+/// Every listener of the agent, and what configures it.
+fn listeners(settings: &PodSettings) -> Vec<(String, SocketAddr)> {
     let everywhere = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let mut listeners = vec![
         ("its health and metrics".to_owned(), everywhere(ADMIN)),
         ("its proof of what is served".to_owned(), everywhere(PROOF)),
     ];
-    listeners.extend(settings.inbound.iter().map(|route| (annotation("inbound"), route.listen)));
-    listeners.extend(settings.outbound.iter().map(|route| (annotation("outbound"), route.listen)));
-    listeners.extend(settings.http_proxy.map(|listen| (annotation("http-proxy"), listen)));
+    listeners.extend(settings.inbound.iter().map(|route| (annotations::location("inbound"), route.listen)));
+    listeners.extend(settings.outbound.iter().map(|route| (annotations::location("outbound"), route.listen)));
+    listeners.extend(settings.http_proxy.map(|listen| (annotations::location("http-proxy"), listen)));
     listeners
 }
 
@@ -85,7 +68,9 @@ fn free_port(listeners: &[(String, SocketAddr)]) -> u16 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::inject::pod::{Context, Refusal, SidecarKind, inject};
+    use crate::inject::pod::{Context, inject};
+    use crate::inject::problem::InvalidPod;
+    use crate::inject::sidecar_kind::SidecarKind;
     use serde_json::json;
 
     fn problems(annotations: &[(&str, &str)], ports: Value) -> Vec<String> {
@@ -101,18 +86,18 @@ mod tests {
             namespace_label: Some("enabled"),
             agent_image: "agent:1",
             sidecar: SidecarKind::Native,
-            job: false,
+            is_job: false,
         };
         match inject(&pod, &context) {
             Ok(_) => Vec::new(),
-            Err(Refusal(problems)) => problems.iter().map(ToString::to_string).collect(),
+            Err(InvalidPod(problems)) => problems.iter().map(ToString::to_string).collect(),
         }
     }
 
     #[test]
-    fn a_port_has_one_listener() {
+    fn a_port_with_two_listeners_is_rejected() {
         let routes = [("inbound", "8443=8080"), ("outbound", "9001=a:1"), ("http-proxy", "9000")];
-        for (place, annotations) in [
+        for (location, annotations) in [
             ("inbound", &[("inbound", "9640=8080")] as &[_]),
             ("inbound", &[("inbound", "9643=8080")]),
             ("inbound", &[("inbound", "8443=8080,8443=8081")]),
@@ -126,7 +111,7 @@ mod tests {
         ] {
             let found = problems(annotations, json!([]));
             assert_eq!(found.len(), 1, "{annotations:?}: {found:?}");
-            assert!(found[0].starts_with(&format!("annotation hotcert.dev/{place}: ")), "{found:?}");
+            assert!(found[0].starts_with(&format!("annotation hotcert.dev/{location}: ")), "{found:?}");
         }
         for port in [9640, 9643, 8443, 9001, 9000] {
             let found = problems(&routes, json!([{ "containerPort": port }]));
@@ -145,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_that_is_proposed_is_free() {
+    fn the_suggested_port_is_free() {
         let found = problems(&[("inbound", "8080=8080")], json!([]));
         assert!(found[0].contains("such as 8081"), "{found:?}");
     }

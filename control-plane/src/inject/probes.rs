@@ -1,5 +1,5 @@
-//! Probes of an app that listens on loopback: kubelet cannot reach it there, the agent can, so
-//! kubelet asks the agent's admin port and the agent asks the app.
+//! Probes of an app that listens on loopback. Kubelet cannot reach it there but the agent can, so kubelet
+//! probes the agent's admin port and the agent forwards the request to the app.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -8,33 +8,33 @@ use hotcert_agent::admin::probe::{Probe, ProbeError};
 use hotcert_agent::config::ports::ADMIN;
 use serde_json::{Value, json};
 
-use super::pod::{containers_mut, items};
-use super::settings::Settings;
+use super::pod_spec::{PROBES, containers_mut, resolve_port};
+use super::settings::PodSettings;
 
-pub const PROBES: [&str; 3] = ["startupProbe", "readinessProbe", "livenessProbe"];
-const RELAY: &str = "/probe/";
+/// The agent's admin path for probes of the app: `/probe/PORT/PATH`.
+const RELAY_PATH: &str = "/probe/";
 
-/// Points HTTP probes of loopback ports at the agent; says what it will be asked for, as
-/// `PORT/PATH`.
-pub fn rewrite(pod: &mut Value, settings: &Settings) -> Vec<String> {
-    let mut probed = BTreeSet::new();
+/// Points HTTP probes of loopback ports at the agent. Returns the targets that the agent will be asked
+/// for, as `PORT/PATH`.
+pub fn rewrite(pod: &mut Value, settings: &PodSettings) -> Vec<String> {
+    let mut targets = BTreeSet::new();
     for container in containers_mut(pod) {
         for probe in PROBES {
-            let Some(Ok(asked)) = relayed(container, &container[probe], settings) else {
+            let Some(Ok(target)) = relay_target(container, &container[probe], settings) else {
                 continue;
             };
             let Some(get) = container[probe].get_mut("httpGet") else {
                 continue;
             };
-            get["path"] = json!(format!("{RELAY}{asked}"));
+            get["path"] = json!(format!("{RELAY_PATH}{target}"));
             get["port"] = json!(ADMIN);
-            probed.insert(listed(&asked));
+            targets.insert(as_list_item(&target));
         }
     }
-    probed.into_iter().collect()
+    targets.into_iter().collect()
 }
 
-/// Undoes [`rewrite`], but for a port's name, which is a number now, and a path left out.
+/// Undoes [`rewrite`], except that a port's name has become its number and an omitted path is `/`.
 pub fn restore(pod: &mut Value) {
     for container in containers_mut(pod) {
         for probe in PROBES {
@@ -42,7 +42,7 @@ pub fn restore(pod: &mut Value) {
                 continue;
             };
             let relayed = (get["port"] == ADMIN).then(|| get["path"].as_str()).flatten();
-            let app = relayed.and_then(|path| path.strip_prefix(RELAY)?.split_once('/'));
+            let app = relayed.and_then(|path| path.strip_prefix(RELAY_PATH)?.split_once('/'));
             if let Some((port, path)) =
                 app.and_then(|(port, path)| Some((port.parse::<u16>().ok()?, format!("/{path}"))))
             {
@@ -53,37 +53,31 @@ pub fn restore(pod: &mut Value) {
     }
 }
 
-/// What the agent is to ask of the app, as `PORT/PATH`, for a probe of a loopback port; an error if
-/// it cannot.
-pub fn relayed(container: &Value, probe: &Value, settings: &Settings) -> Option<Result<String, ProbeError>> {
+/// For a probe of a loopback port, what the agent requests from the app, as `PORT/PATH`; an error if the
+/// agent cannot carry it. `None` if the probe is not for the agent to relay.
+pub fn relay_target(
+    container: &Value,
+    probe: &Value,
+    settings: &PodSettings,
+) -> Option<Result<String, ProbeError>> {
     let get = &probe["httpGet"];
     let plain = matches!(get["scheme"].as_str(), None | Some("HTTP"))
         && get["host"].as_str().is_none_or(str::is_empty);
-    let port = port(container, &get["port"])?;
-    let relayed =
-        settings.targets().any(|target| target.ip() == Ipv4Addr::LOCALHOST && target.port() == port);
-    if !plain || !relayed {
+    let port = resolve_port(container, &get["port"])?;
+    let on_loopback =
+        settings.app_addresses().any(|app| app.ip() == Ipv4Addr::LOCALHOST && app.port() == port);
+    if !plain || !on_loopback {
         return None;
     }
     let path = get["path"].as_str().unwrap_or_default();
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let asked = format!("{port}{slash}{path}");
-    Some(listed(&asked).parse::<Probe>().map(|_| asked))
+    let target = format!("{port}{slash}{path}");
+    Some(as_list_item(&target).parse::<Probe>().map(|_| target))
 }
 
-/// As an item of a list.
-fn listed(asked: &str) -> String {
-    asked.replace(',', "%2C")
-}
-
-/// The port that a number, or a name of one of the container's own ports, stands for.
-pub fn port(container: &Value, port: &Value) -> Option<u16> {
-    if let Some(name) = port.as_str() {
-        let named =
-            items(&container["ports"]).find(|port| port["name"] == name).map(|port| &port["containerPort"]);
-        return named.map_or_else(|| name.parse().ok(), |number| u16::try_from(number.as_u64()?).ok());
-    }
-    u16::try_from(port.as_u64()?).ok()
+/// Escaped for the agent's comma-separated list.
+fn as_list_item(target: &str) -> String {
+    target.replace(',', "%2C")
 }
 
 #[cfg(test)]

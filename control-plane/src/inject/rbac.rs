@@ -1,24 +1,25 @@
-//! The permission an agent needs to read its Secret through the API: that one Secret, nothing else.
+//! The RBAC objects that let an agent read its Secret through the API: that one Secret and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::container::TOKEN;
-use super::pod::{Problems, SidecarKind, items};
-use super::settings::Settings;
-use super::stream::Placed;
-use super::workload;
+use super::container::TOKEN_VOLUME;
+use super::pod_spec::items;
+use super::problem::Problems;
+use super::settings::PodSettings;
+use super::sidecar_kind::SidecarKind;
+use super::workload::{self, InjectedPod};
 
-/// A Role for each Secret, and a RoleBinding for each service account that reads it: of its own, so that
-/// workloads that are applied one after the other do not take each other's right away.
-pub fn objects(placed: &[Placed]) -> Vec<Value> {
+/// A Role for each Secret, and a RoleBinding of its own for each service account that reads it, so that
+/// applying one workload does not revoke the permission of another.
+pub fn objects(pods: &[InjectedPod]) -> Vec<Value> {
     let mut readers: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
-    for Placed { namespace, pod, .. } in placed {
+    for InjectedPod { namespace, pod, .. } in pods {
         if reads_secret(pod) {
-            // It was judged when the agent was put in.
-            let settings = Settings::of(pod, SidecarKind::Native, &mut Problems::default());
-            readers.entry((namespace, settings.secret)).or_default().insert(account(pod));
+            // They were validated by the injection.
+            let settings = PodSettings::parse(pod, SidecarKind::Native, &mut Problems::default());
+            readers.entry((namespace, settings.secret)).or_default().insert(service_account(pod));
         }
     }
     readers
@@ -30,17 +31,17 @@ pub fn objects(placed: &[Placed]) -> Vec<Value> {
         .collect()
 }
 
-/// Whether its agent reads the Secret through the API.
+/// Whether the pod's agent reads the Secret through the API.
 pub fn reads_secret(pod: &Value) -> bool {
-    items(&pod["spec"]["volumes"]).any(|volume| volume["name"] == TOKEN)
+    items(&pod["spec"]["volumes"]).any(|volume| volume["name"] == TOKEN_VOLUME)
 }
 
-fn account(pod: &Value) -> &str {
+fn service_account(pod: &Value) -> &str {
     pod["spec"]["serviceAccountName"].as_str().filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
-/// One line for each way in which others than the agent may read a Secret by these permissions.
-pub fn warnings(values: &[Value], placed: &[Placed], default_namespace: &str) -> Vec<String> {
+/// One line for each way in which these permissions let something other than the agent read a Secret.
+pub fn warnings(values: &[Value], pods: &[InjectedPod], default_namespace: &str) -> Vec<String> {
     let accounts = values.iter().flat_map(workload::objects).map(|(_, object)| object);
     let without_token: BTreeSet<(&str, &str)> = accounts
         .filter(|object| object["kind"] == "ServiceAccount" && object["apiVersion"] == "v1")
@@ -51,16 +52,16 @@ pub fn warnings(values: &[Value], placed: &[Placed], default_namespace: &str) ->
         })
         .collect();
     let mut warnings = Vec::new();
-    for Placed { workload, namespace, pod } in placed.iter().filter(|placed| reads_secret(&placed.pod)) {
-        let account = account(pod);
+    for InjectedPod { workload, namespace, pod } in pods.iter().filter(|pod| reads_secret(&pod.pod)) {
+        let account = service_account(pod);
         if account == "default" {
             warnings.push(format!("{workload} runs as ServiceAccount default: every pod of namespace {namespace} that names no other may then read its Secret, the private key included; give it a serviceAccountName of its own"));
         }
-        let mounts = match pod["spec"]["automountServiceAccountToken"].as_bool() {
+        let mounts_token = match pod["spec"]["automountServiceAccountToken"].as_bool() {
             Some(mounts) => mounts,
             None => !without_token.contains(&(namespace, account)),
         };
-        if mounts {
+        if mounts_token {
             warnings.push(format!("{workload}: its own containers have a token of ServiceAccount {account} too, which may then read its Secret, the private key included; set automountServiceAccountToken: false in its pod's spec or on the ServiceAccount (the agent has a token of its own)"));
         }
     }
@@ -86,7 +87,7 @@ fn binding(namespace: &str, secret: &str, account: &str) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        // A colon is in neither name, so no two pairs are written alike.
+        // Neither name can contain a colon, so different pairs have different names.
         "metadata": { "name": format!("{name}:{account}"), "namespace": namespace },
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
         "subjects": [{ "kind": "ServiceAccount", "name": account, "namespace": namespace }],

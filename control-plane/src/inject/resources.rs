@@ -1,8 +1,8 @@
-//! What the agent's container asks of its node: Kubernetes quantities from annotations.
+//! Resource requests and limits of the agent's container: Kubernetes quantities from annotations.
 
 use serde_json::{Map, Value, json};
 
-use super::settings::Annotations;
+use super::annotations::Annotations;
 
 /// Quantities as they were written.
 #[derive(Clone, Debug)]
@@ -14,23 +14,24 @@ pub struct Resources {
 }
 
 impl Resources {
-    pub fn of(annotations: &mut Annotations<'_>) -> Self {
-        let mut given = |name| annotations.one(name, |text| amount(text).map(|_| text.to_owned()));
+    pub fn parse(annotations: &mut Annotations<'_>) -> Self {
+        let mut quantity =
+            |name| annotations.parse(name, |text| parse_quantity(text).map(|_| text.to_owned()));
         let resources = Self {
-            cpu_request: given("cpu-request").unwrap_or_else(|| "10m".into()),
-            memory_request: given("memory-request").unwrap_or_else(|| "32Mi".into()),
-            cpu_limit: given("cpu-limit"),
-            memory_limit: given("memory-limit").unwrap_or_else(|| "256Mi".into()),
+            cpu_request: quantity("cpu-request").unwrap_or_else(|| "10m".into()),
+            memory_request: quantity("memory-request").unwrap_or_else(|| "32Mi".into()),
+            cpu_limit: quantity("cpu-limit"),
+            memory_limit: quantity("memory-limit").unwrap_or_else(|| "256Mi".into()),
         };
         let cpu_limit = resources.cpu_limit.as_ref().unwrap_or(&resources.cpu_request);
-        for (what, request, limit) in [
+        for (resource, request, limit) in [
             ("cpu", &resources.cpu_request, cpu_limit),
             ("memory", &resources.memory_request, &resources.memory_limit),
         ] {
-            if amount(request) > amount(limit) {
-                annotations.refuse(
-                    &format!("{what}-limit"),
-                    format!("a limit of {limit} is less than the request of {request}: set hotcert.dev/{what}-request and hotcert.dev/{what}-limit together"),
+            if parse_quantity(request) > parse_quantity(limit) {
+                annotations.reject(
+                    &format!("{resource}-limit"),
+                    format!("a limit of {limit} is less than the request of {request}: set hotcert.dev/{resource}-request and hotcert.dev/{resource}-limit together"),
                 );
             }
         }
@@ -51,8 +52,8 @@ impl Resources {
     }
 }
 
-/// The number that a quantity stands for, above nothing.
-fn amount(text: &str) -> Result<f64, String> {
+/// The value of a quantity above 0.
+fn parse_quantity(text: &str) -> Result<f64, String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let unit = match suffix {
@@ -60,8 +61,8 @@ fn amount(text: &str) -> Result<f64, String> {
         "n" => Some(1e-9),
         "u" => Some(1e-6),
         "m" => Some(1e-3),
-        _ => prefixed(suffix, 1024.0, &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
-            .or_else(|| prefixed(suffix, 1000.0, &["k", "M", "G", "T", "P", "E"]))
+        _ => unit_with_prefix(suffix, 1024.0, &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
+            .or_else(|| unit_with_prefix(suffix, 1000.0, &["k", "M", "G", "T", "P", "E"]))
             .or_else(|| exponent(suffix)),
     };
     match (number.parse::<f64>(), unit) {
@@ -70,7 +71,7 @@ fn amount(text: &str) -> Result<f64, String> {
     }
 }
 
-fn prefixed(suffix: &str, base: f64, prefixes: &[&str]) -> Option<f64> {
+fn unit_with_prefix(suffix: &str, base: f64, prefixes: &[&str]) -> Option<f64> {
     let power = prefixes.iter().zip(1..).find(|(prefix, _)| **prefix == suffix)?.1;
     Some(base.powi(power))
 }
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_are_read_as_kubernetes_reads_them() {
+    fn quantities_have_the_values_of_kubernetes() {
         for (text, expected) in [
             ("100m", 0.1),
             ("0.5", 0.5),
@@ -100,15 +101,15 @@ mod tests {
             ("5E", 5e18),
             ("12E-1", 1.2),
         ] {
-            let found = amount(text).unwrap();
+            let found = parse_quantity(text).unwrap();
             assert!((found - expected).abs() < expected * 1e-9, "{text}: {found}");
         }
     }
 
     #[test]
-    fn what_is_no_quantity_is_refused() {
+    fn malformed_quantities_are_rejected() {
         for bad in ["", "0", "-1", "64MB", "64mi", "1 Gi", "Mi", "1e", "1e999", "1.2.3", "lots", "0x10"] {
-            assert!(amount(bad).is_err(), "{bad}");
+            assert!(parse_quantity(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,27 +1,26 @@
-//! Services that lead around the agent: to the port where the app listens on loopback.
+//! Services that bypass the agent, because they target the port where the app listens on loopback.
 
 use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::container::AGENT;
-use super::pod::{Problems, SidecarKind, containers, items};
-use super::probes;
-use super::settings::{Settings, target};
-use super::stream::Placed;
-use super::workload::objects;
+use super::container::AGENT_CONTAINER;
+use super::pod_spec::{containers, items, resolve_port};
+use super::problem::Problems;
+use super::settings::{PodSettings, app_address};
+use super::sidecar_kind::SidecarKind;
+use super::workload::{InjectedPod, objects};
 
 /// One line for each port of a Service that only an app behind its agent listens on.
-pub fn warnings(values: &[Value], placed: &[Placed], default_namespace: &str) -> Vec<String> {
+pub fn warnings(values: &[Value], pods: &[InjectedPod], default_namespace: &str) -> Vec<String> {
     let services = values.iter().flat_map(objects).map(|(_, object)| object);
     let services = services.filter(|object| object["kind"] == "Service" && object["apiVersion"] == "v1");
     services
         .flat_map(|service| {
             let namespace = service["metadata"]["namespace"].as_str().unwrap_or(default_namespace);
-            let selected = placed
-                .iter()
-                .filter(move |placed| placed.namespace == namespace && selects(service, &placed.pod));
-            selected.flat_map(|placed| past_the_agent(service, placed))
+            let selected =
+                pods.iter().filter(move |pod| pod.namespace == namespace && selects(service, &pod.pod));
+            selected.flat_map(|pod| bypassed_by(service, pod))
         })
         .collect()
 }
@@ -34,32 +33,33 @@ fn selects(service: &Value, pod: &Value) -> bool {
     selector.iter().all(|(key, value)| pod["metadata"]["labels"].get(key) == Some(value))
 }
 
-fn past_the_agent(service: &Value, placed: &Placed) -> Vec<String> {
+fn bypassed_by(service: &Value, injected: &InjectedPod) -> Vec<String> {
     let name = service["metadata"]["name"].as_str().unwrap_or_default();
-    // It was judged when the agent was put in.
-    let settings = Settings::of(&placed.pod, SidecarKind::Native, &mut Problems::default());
+    // They were validated by the injection.
+    let settings = PodSettings::parse(&injected.pod, SidecarKind::Native, &mut Problems::default());
     let mut warnings = Vec::new();
     for port in items(&service["spec"]["ports"]) {
-        let aim = if port["targetPort"].is_null() { &port["port"] } else { &port["targetPort"] };
-        let Some(number) = resolve(aim, &placed.pod) else {
+        let target = if port["targetPort"].is_null() { &port["port"] } else { &port["targetPort"] };
+        let Some(number) = resolve_target(target, &injected.pod) else {
             continue;
         };
         let to_app = |address: &SocketAddr| address.ip().is_loopback() && address.port() == number;
-        let Some(route) = settings.inbound.iter().find(|route| target(route).as_ref().is_some_and(to_app))
+        let Some(route) =
+            settings.inbound.iter().find(|route| app_address(route).as_ref().is_some_and(to_app))
         else {
             continue;
         };
         let listen = route.listen.port();
-        warnings.push(format!("Service {}/{name} leads to port {number} of {}, where the app listens on loopback: connections would be refused, or go around the agent; set its targetPort to {listen}", placed.namespace, placed.workload));
+        warnings.push(format!("Service {}/{name} leads to port {number} of {}, where the app listens on loopback: connections would be refused, or go around the agent; set its targetPort to {listen}", injected.namespace, injected.workload));
     }
     warnings
 }
 
-/// The number of a port that may be named by a container.
-fn resolve(port: &Value, pod: &Value) -> Option<u16> {
+/// The number of a target port that a container may name.
+fn resolve_target(port: &Value, pod: &Value) -> Option<u16> {
     if port.is_number() {
         return u16::try_from(port.as_u64()?).ok();
     }
-    let apps = containers(pod).filter(|container| container["name"] != AGENT);
-    apps.filter_map(|container| probes::port(container, port)).next()
+    let apps = containers(pod).filter(|container| container["name"] != AGENT_CONTAINER);
+    apps.filter_map(|container| resolve_port(container, port)).next()
 }

@@ -1,26 +1,27 @@
-//! `hotcert inject` without its ends: a stream of YAML in, the same with agents in it out.
+//! From a YAML stream to the same stream with agents: what `hotcert inject` does between its input and output.
 //!
-//! A document in which nothing changes goes through **byte for byte**; one that is refused stops
-//! the whole stream.
+//! A document in which nothing changes passes through **byte for byte**. One invalid document rejects the
+//! whole stream.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::annotations::{INJECT_LABEL, PREFIX};
 use super::documents::{Document, DocumentsError, split};
-use super::pod::{Context, LABEL, Outcome, Refusal, SidecarKind, inject};
+use super::pod::{Context, Injection, inject};
+use super::problem::InvalidPod;
 use super::rbac;
 use super::services;
-use super::settings::PREFIX;
-use super::workload::{Workload, objects};
-use super::yaml;
+use super::sidecar_kind::SidecarKind;
+use super::workload::{InjectedPod, Workload, objects};
+use crate::api::yaml;
 
-/// What the command line says.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub agent_image: String,
     pub sidecar: SidecarKind,
-    /// Of documents that name none; without it, wherever they are applied.
+    /// For documents that name none; without it, they are assumed to go to `default`.
     pub namespace: Option<String>,
     pub rbac: Rbac,
 }
@@ -42,10 +43,10 @@ pub enum Rbac {
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Injected {
+pub struct InjectedStream {
     pub yaml: String,
-    /// For a person, one line each.
-    pub notes: Vec<String>,
+    /// One line each.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,59 +55,56 @@ pub enum StreamError {
     Documents(#[from] DocumentsError),
     #[error("document {number} is not YAML that kubectl would read: {cause}")]
     Yaml { number: usize, cause: serde_saphyr::Error },
-    #[error("document {number} ({workload}):{}", .refusal.0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
-    Refused { number: usize, workload: String, refusal: Refusal },
+    #[error("document {number} ({workload}):{}", .invalid.0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
+    InvalidPod { number: usize, workload: String, invalid: InvalidPod },
     #[error(
         "document {number} ({workload}) names no namespace: give --namespace, for the Role that lets its agent read the Secret"
     )]
     NoNamespace { number: usize, workload: String },
 }
 
-/// A pod with an agent, and where it is going to run.
-pub struct Placed {
-    pub workload: String,
-    pub namespace: String,
-    pub pod: Value,
-}
-
-/// All that is wrong, or the whole new stream.
-pub fn run(bytes: &[u8], options: &Options) -> Result<Injected, Vec<StreamError>> {
+/// The whole new stream, or every error.
+pub fn inject_stream(bytes: &[u8], options: &Options) -> Result<InjectedStream, Vec<StreamError>> {
     let documents = split(bytes).map_err(|error| vec![error.into()])?;
-    let values = gather(documents.iter().enumerate().map(|(index, document)| {
-        yaml::look(document.body).map_err(|cause| StreamError::Yaml { number: index + 1, cause })
+    let values = collect_all(documents.iter().enumerate().map(|(index, document)| {
+        yaml::read_lossy(document.body).map_err(|cause| StreamError::Yaml { number: index + 1, cause })
     }))?;
-    let mut stream =
-        Stream { options, namespaces: namespaces(&values), placed: Vec::new(), notes: Vec::new() };
-    let texts = gather(
+    let mut stream = Stream {
+        options,
+        namespace_labels: namespace_labels(&values),
+        pods: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let texts = collect_all(
         documents
             .iter()
             .zip(&values)
             .enumerate()
             .map(|(index, (document, value))| stream.document(index + 1, document, value)),
     );
-    let Stream { placed, mut notes, .. } = stream;
+    let Stream { pods, mut warnings, .. } = stream;
     let mut yaml = texts?.concat();
-    if placed.is_empty() && options.rbac == Rbac::Only {
-        notes.push(format!("no pod of this stream asks for the agent: no permission was printed. The label of a namespace in the cluster cannot be seen from here: set the label {LABEL}: enabled on the pod template too (spec.template.metadata.labels)"));
-    } else if placed.is_empty() {
-        notes.push(format!("no pod asks for the agent: nothing was changed. Set the label {LABEL}: enabled on a pod template (spec.template.metadata.labels) or, in the same stream, on its Namespace"));
+    if pods.is_empty() && options.rbac == Rbac::Only {
+        warnings.push(format!("no pod of this stream asks for the agent: no permission was printed. The label of a namespace in the cluster cannot be seen from here: set the label {INJECT_LABEL}: enabled on the pod template too (spec.template.metadata.labels)"));
+    } else if pods.is_empty() {
+        warnings.push(format!("no pod asks for the agent: nothing was changed. Set the label {INJECT_LABEL}: enabled on a pod template (spec.template.metadata.labels) or, in the same stream, on its Namespace"));
     }
-    notes.extend(services::warnings(&values, &placed, options.namespace()));
+    warnings.extend(services::warnings(&values, &pods, options.namespace()));
     if options.rbac == Rbac::Only {
         yaml.clear();
     }
     if options.rbac != Rbac::Without {
-        notes.extend(rbac::warnings(&values, &placed, options.namespace()));
+        warnings.extend(rbac::warnings(&values, &pods, options.namespace()));
         if !yaml.is_empty() && !yaml.ends_with('\n') {
             yaml.push('\n');
         }
-        yaml.extend(rbac::objects(&placed).iter().map(|object| format!("---\n{}", yaml::write(object))));
+        yaml.extend(rbac::objects(&pods).iter().map(|object| format!("---\n{}", yaml::write(object))));
     }
-    Ok(Injected { yaml, notes })
+    Ok(InjectedStream { yaml, warnings })
 }
 
 /// Every value, or every error.
-fn gather<T>(results: impl Iterator<Item = Result<T, StreamError>>) -> Result<Vec<T>, Vec<StreamError>> {
+fn collect_all<T>(results: impl Iterator<Item = Result<T, StreamError>>) -> Result<Vec<T>, Vec<StreamError>> {
     let (mut values, mut errors) = (Vec::new(), Vec::new());
     for result in results {
         match result {
@@ -117,27 +115,30 @@ fn gather<T>(results: impl Iterator<Item = Result<T, StreamError>>) -> Result<Ve
     if errors.is_empty() { Ok(values) } else { Err(errors) }
 }
 
-/// What the stream's own Namespaces say.
-fn namespaces(values: &[Value]) -> BTreeMap<String, String> {
+/// The injection labels of the Namespaces in the stream.
+fn namespace_labels(values: &[Value]) -> BTreeMap<String, String> {
     let objects = values.iter().flat_map(objects).map(|(_, object)| object);
     objects
         .filter(|object| object["kind"] == "Namespace" && object["apiVersion"] == "v1")
         .filter_map(|object| {
             let metadata = &object["metadata"];
-            Some((metadata["name"].as_str()?.to_owned(), metadata["labels"][LABEL].as_str()?.to_owned()))
+            Some((
+                metadata["name"].as_str()?.to_owned(),
+                metadata["labels"][INJECT_LABEL].as_str()?.to_owned(),
+            ))
         })
         .collect()
 }
 
 struct Stream<'a> {
     options: &'a Options,
-    namespaces: BTreeMap<String, String>,
-    placed: Vec<Placed>,
-    notes: Vec<String>,
+    namespace_labels: BTreeMap<String, String>,
+    pods: Vec<InjectedPod>,
+    warnings: Vec<String>,
 }
 
 impl Stream<'_> {
-    /// The document's text, changed or as it was.
+    /// The document's text, injected or unchanged.
     fn document(
         &mut self,
         number: usize,
@@ -146,8 +147,8 @@ impl Stream<'_> {
     ) -> Result<String, StreamError> {
         let Document { head, body } = *document;
         let mut changed = Vec::new();
-        for (at, object) in objects(value) {
-            let Some(workload) = Workload::of(&at, object) else {
+        for (pointer, object) in objects(value) {
+            let Some(workload) = Workload::of(&pointer, object) else {
                 continue;
             };
             let pod = value.pointer(&workload.pod).unwrap_or(&Value::Null);
@@ -161,8 +162,8 @@ impl Stream<'_> {
             return Ok(format!("{head}{body}"));
         }
         let mut whole = yaml::read(body).map_err(|cause| StreamError::Yaml { number, cause })?;
-        for (at, injected) in changed {
-            if let Some(pod) = whole.pointer_mut(&at) {
+        for (pointer, injected) in changed {
+            if let Some(pod) = whole.pointer_mut(&pointer) {
                 *pod = injected;
             }
         }
@@ -178,41 +179,41 @@ impl Stream<'_> {
         pod: &Value,
     ) -> Result<Option<Value>, StreamError> {
         let namespace = workload.namespace.as_deref().unwrap_or(self.options.namespace());
-        let who = format!("{} {namespace}/{}", workload.kind, workload.name);
+        let name = format!("{} {namespace}/{}", workload.kind, workload.name);
         let context = Context {
             namespace,
-            namespace_label: self.namespaces.get(namespace).map(String::as_str),
+            namespace_label: self.namespace_labels.get(namespace).map(String::as_str),
             agent_image: &self.options.agent_image,
             sidecar: self.options.sidecar,
-            job: workload.job,
+            is_job: workload.is_job,
         };
-        let outcome = inject(pod, &context).map_err(|refusal| StreamError::Refused {
+        let injection = inject(pod, &context).map_err(|invalid| StreamError::InvalidPod {
             number,
-            workload: who.clone(),
-            refusal,
+            workload: name.clone(),
+            invalid,
         })?;
-        if workload.pod != workload.object && speaks(object) {
-            let note = "its own metadata has hotcert.dev/ labels or annotations, which count on its pod template alone (spec.template.metadata)";
-            self.notes.push(format!("document {number} ({who}): {note}"));
+        if workload.pod != workload.object && has_hotcert_metadata(object) {
+            let warning = "its own metadata has hotcert.dev/ labels or annotations, which count on its pod template alone (spec.template.metadata)";
+            self.warnings.push(format!("document {number} ({name}): {warning}"));
         }
-        let Outcome::Injected { pod, warnings } = outcome else {
+        let Injection::Injected { pod, warnings } = injection else {
             return Ok(None);
         };
-        let placed = workload.namespace.is_some() || self.options.namespace.is_some();
-        if !placed && self.options.rbac != Rbac::Without && rbac::reads_secret(&pod) {
+        let has_namespace = workload.namespace.is_some() || self.options.namespace.is_some();
+        if !has_namespace && self.options.rbac != Rbac::Without && rbac::reads_secret(&pod) {
             let workload = format!("{} {}", workload.kind, workload.name);
             return Err(StreamError::NoNamespace { number, workload });
         }
-        self.notes.extend(warnings.iter().map(|warning| format!("document {number} ({who}): {warning}")));
-        self.placed.push(Placed { workload: who, namespace: namespace.to_owned(), pod: pod.clone() });
+        self.warnings.extend(warnings.iter().map(|warning| format!("document {number} ({name}): {warning}")));
+        self.pods.push(InjectedPod { workload: name, namespace: namespace.to_owned(), pod: pod.clone() });
         Ok(Some(pod))
     }
 }
 
-/// Whether an object's own metadata asks for something of ours.
-fn speaks(object: &Value) -> bool {
-    ["labels", "annotations"].iter().any(|place| {
-        let entries = object["metadata"][place].as_object().into_iter().flatten();
+/// Whether labels or annotations of hotcert's are in an object's own metadata.
+fn has_hotcert_metadata(object: &Value) -> bool {
+    ["labels", "annotations"].iter().any(|field| {
+        let entries = object["metadata"][field].as_object().into_iter().flatten();
         entries.map(|(key, _)| key).any(|key| key.starts_with(PREFIX))
     })
 }

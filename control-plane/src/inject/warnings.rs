@@ -1,26 +1,27 @@
-//! What goes around the agent and cannot be mended by the injection: said, not refused.
+//! Warnings about a pod: ways around the agent that the injection cannot close, and settings without effect.
 
 use serde_json::Value;
 
-use super::pod::{SidecarKind, containers, items, shortened};
-use super::ports::declared;
-use super::probes::{self, PROBES};
-use super::settings::Settings;
+use super::pod_spec::{PROBES, containers, declared_ports, items, resolve_port};
+use super::probes;
+use super::problem::truncate_middle;
+use super::settings::PodSettings;
+use super::sidecar_kind::SidecarKind;
 
 /// Lowest port that a process without privileges may listen on.
-const UNPRIVILEGED: u16 = 1024;
-/// Letters of a probe's path that are said back.
-const MOST_OF_PATH: usize = 40;
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+/// Characters of a probe's path that a warning quotes.
+const MAX_QUOTED_PATH: usize = 40;
 
-/// One line each, about a pod that the agent is not in yet.
-pub fn of(pod: &Value, settings: &Settings, job: bool) -> Vec<String> {
+/// One line for each, about a pod before the injection.
+pub fn for_pod(pod: &Value, settings: &PodSettings, is_job: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     for container in containers(pod) {
-        warnings.extend(identity_in(container, pod, &settings.secret));
+        warnings.extend(identity_exposed_to(container, pod, &settings.secret));
         warnings.extend(unreachable_probes(container, settings));
     }
-    for (container, port) in declared(pod) {
-        if settings.targets().any(|target| target.port() == port) {
+    for (container, port) in declared_ports(pod) {
+        if settings.app_addresses().any(|app| app.port() == port) {
             warnings.push(format!("container {container} declares containerPort {port}: if the app listens on the pod's address, whoever reaches the pod goes around the agent; let it listen on 127.0.0.1:{port} alone and take the containerPort out"));
         }
     }
@@ -30,7 +31,7 @@ pub fn of(pod: &Value, settings: &Settings, job: bool) -> Vec<String> {
     if pod["spec"]["hostPID"] == true {
         warnings.push("spec.hostPID is true: the pod's containers see all processes of the node and may read the agent's memory and files, the private key among them; set it to false".into());
     }
-    if settings.sidecar == SidecarKind::Container && job {
+    if settings.sidecar == SidecarKind::Container && is_job {
         warnings.push("the pod is a Job's and the agent a plain container, which does not end when the app does: the Job will not complete; use hotcert.dev/sidecar: native (Kubernetes 1.29 or newer), or label the pod hotcert.dev/inject: disabled".into());
     }
     if settings.inbound.is_empty() && settings.outbound.is_empty() && settings.http_proxy.is_none() {
@@ -40,18 +41,18 @@ pub fn of(pod: &Value, settings: &Settings, job: bool) -> Vec<String> {
     warnings
 }
 
-/// Where a container gets at the identity Secret itself.
-fn identity_in(container: &Value, pod: &Value, secret: &str) -> Vec<String> {
+/// How an app's container gets at the identity Secret itself.
+fn identity_exposed_to(container: &Value, pod: &Value, secret: &str) -> Vec<String> {
     let name = container["name"].as_str().unwrap_or_default();
-    let volumes = items(&pod["spec"]["volumes"]).filter(|volume| shows(volume, secret));
+    let volumes = items(&pod["spec"]["volumes"]).filter(|volume| has_secret(volume, secret));
     let volumes: Vec<&Value> = volumes.map(|volume| &volume["name"]).collect();
     let mut warnings = Vec::new();
     for mount in items(&container["volumeMounts"]).filter(|mount| volumes.contains(&&mount["name"])) {
         let path = mount["mountPath"].as_str().unwrap_or_default();
-        let part = ["subPath", "subPathExpr"]
+        let by_sub_path = ["subPath", "subPathExpr"]
             .iter()
-            .any(|key| mount[key].as_str().is_some_and(|part| !part.is_empty()));
-        warnings.push(match part {
+            .any(|key| mount[key].as_str().is_some_and(|path| !path.is_empty()));
+        warnings.push(match by_sub_path {
             true => format!("container {name} mounts Secret {secret} by subPath at {path}: Kubernetes never updates such a mount, it goes on showing the certificate of the pod's start; take the mount out, the agent has its own"),
             false => format!("container {name} mounts Secret {secret} at {path}: the private key is needed in the agent's container alone; take the mount out"),
         });
@@ -64,32 +65,33 @@ fn identity_in(container: &Value, pod: &Value, secret: &str) -> Vec<String> {
     warnings
 }
 
-fn shows(volume: &Value, secret: &str) -> bool {
+fn has_secret(volume: &Value, secret: &str) -> bool {
     volume["secret"]["secretName"] == secret
         || items(&volume["projected"]["sources"]).any(|source| source["secret"]["name"] == secret)
 }
 
-/// What kubelet would ask of the app at a port where only the pod's own containers reach it.
-fn unreachable_probes(container: &Value, settings: &Settings) -> Vec<String> {
+/// Probes and hooks at a port that only the pod's own containers can reach, and not kubelet.
+fn unreachable_probes(container: &Value, settings: &PodSettings) -> Vec<String> {
     let name = container["name"].as_str().unwrap_or_default();
-    let (mut warnings, mut uncarried) = (Vec::new(), Vec::new());
-    let mut warn = |place: &str, action: &Value, kinds: &[&str]| {
+    let (mut warnings, mut not_relayed) = (Vec::new(), Vec::new());
+    let mut warn = |field: &str, action: &Value, kinds: &[&str]| {
         for kind in kinds {
-            let asked = probes::port(container, &action[kind]["port"]);
-            if let Some(port) = asked.filter(|port| settings.targets().any(|target| target.port() == *port)) {
-                warnings.push(format!("container {name}: {place} with {kind} at port {port} does not reach an app that listens on loopback; use httpGet with scheme HTTP in a probe, which the agent carries, or exec"));
+            let port = resolve_port(container, &action[kind]["port"]);
+            if let Some(port) = port.filter(|port| settings.app_addresses().any(|app| app.port() == *port)) {
+                warnings.push(format!("container {name}: {field} with {kind} at port {port} does not reach an app that listens on loopback; use httpGet with scheme HTTP in a probe, which the agent carries, or exec"));
             }
         }
     };
     for probe in PROBES {
         let action = &container[probe];
-        uncarried.extend(unanswered(name, probe, container, settings));
+        not_relayed.extend(unanswerable_probe(name, probe, container, settings));
         warn(probe, action, &["tcpSocket", "grpc"]);
-        match probes::relayed(container, action, settings) {
+        match probes::relay_target(container, action, settings) {
             Some(Ok(_)) => {}
             Some(Err(_)) => {
-                let path = shortened(action["httpGet"]["path"].as_str().unwrap_or_default(), MOST_OF_PATH);
-                uncarried.push(format!("container {name}: {probe} does not reach an app that listens on loopback, and the agent cannot carry its path {path:?}: write it as in a URL, with %20 for a blank and without #"));
+                let path =
+                    truncate_middle(action["httpGet"]["path"].as_str().unwrap_or_default(), MAX_QUOTED_PATH);
+                not_relayed.push(format!("container {name}: {probe} does not reach an app that listens on loopback, and the agent cannot carry its path {path:?}: write it as in a URL, with %20 for a blank and without #"));
             }
             None if action["httpGet"]["host"].as_str().is_none_or(str::is_empty) => {
                 warn(probe, action, &["httpGet"]);
@@ -100,16 +102,16 @@ fn unreachable_probes(container: &Value, settings: &Settings) -> Vec<String> {
     for hook in ["postStart", "preStop"] {
         warn(&format!("lifecycle.{hook}"), &container["lifecycle"][hook], &["httpGet", "tcpSocket"]);
     }
-    warnings.extend(uncarried);
+    warnings.extend(not_relayed);
     warnings
 }
 
-/// A probe that nobody can answer, at a port that is nobody's or the agent's.
-fn unanswered(name: &str, probe: &str, container: &Value, settings: &Settings) -> Option<String> {
+/// A probe that cannot succeed: its port has no listener, or one that requires a client certificate.
+fn unanswerable_probe(name: &str, probe: &str, container: &Value, settings: &PodSettings) -> Option<String> {
     let port = &container[probe]["httpGet"]["port"];
-    match (probes::port(container, port), port.as_str()) {
+    match (resolve_port(container, port), port.as_str()) {
         (None, Some(named)) => {
-            let named = shortened(named, MOST_OF_PATH);
+            let named = truncate_middle(named, MAX_QUOTED_PATH);
             Some(format!(
                 "container {name}: {probe} asks port {named:?}, which is the name of none of its ports; write the number"
             ))
@@ -121,15 +123,15 @@ fn unanswered(name: &str, probe: &str, container: &Value, settings: &Settings) -
     }
 }
 
-/// The agent runs without privileges; most container runtimes let it take any port nevertheless.
-fn privileged_ports(pod: &Value, settings: &Settings) -> Option<String> {
+/// The agent runs without privileges. Most container runtimes allow any port nevertheless, but not all.
+fn privileged_ports(pod: &Value, settings: &PodSettings) -> Option<String> {
     let listens = settings.inbound.iter().map(|route| route.listen);
     let listens =
         listens.chain(settings.outbound.iter().map(|route| route.listen)).chain(settings.http_proxy);
-    let port = listens.map(|listen| listen.port()).find(|port| *port < UNPRIVILEGED)?;
+    let port = listens.map(|listen| listen.port()).find(|port| *port < FIRST_UNPRIVILEGED_PORT)?;
     let sysctl = "net.ipv4.ip_unprivileged_port_start";
     let allowed = items(&pod["spec"]["securityContext"]["sysctls"]).any(|set| set["name"] == sysctl);
-    (!allowed).then(|| format!("port {port} is below {UNPRIVILEGED} and the agent has no privileges: use a higher one (a Service may still show {port}), or set the pod's sysctl {sysctl} to 0"))
+    (!allowed).then(|| format!("port {port} is below {FIRST_UNPRIVILEGED_PORT} and the agent has no privileges: use a higher one (a Service may still show {port}), or set the pod's sysctl {sysctl} to 0"))
 }
 
 #[cfg(test)]

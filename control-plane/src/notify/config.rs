@@ -18,9 +18,9 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::api::events::NotificationRules;
+use crate::api::yaml;
 use crate::external::http_client::Endpoint;
 use crate::external::manager::Manager;
-use crate::inject::yaml;
 use crate::notify::receiver::EventSource;
 use crate::notify::signature::Signer;
 use file::{File, Validator};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::inject::pod::SidecarKind;
+use crate::inject::sidecar_kind::SidecarKind;
 
 fn context() -> Context<'static> {
     Context {
@@ -7,7 +7,7 @@ fn context() -> Context<'static> {
         namespace_label: None,
         agent_image: "hotcert-agent:test",
         sidecar: SidecarKind::Native,
-        job: false,
+        is_job: false,
     }
 }
 
@@ -50,7 +50,7 @@ fn a_pod_that_asks_gets_a_patch_that_makes_the_injected_pod() {
     let patch = STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
     let mut pod = review["request"]["object"].clone();
     json_patch::patch(&mut pod, &serde_json::from_slice::<json_patch::Patch>(&patch).unwrap()).unwrap();
-    let Outcome::Injected { pod: injected, .. } = inject(&review["request"]["object"], &context()).unwrap()
+    let Injection::Injected { pod: injected, .. } = inject(&review["request"]["object"], &context()).unwrap()
     else {
         panic!("not injected")
     };

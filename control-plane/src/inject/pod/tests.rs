@@ -6,9 +6,10 @@ mod refused;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::inject::pod_spec::{PROBES, tcp_ports};
 
 pub fn context(sidecar: SidecarKind) -> Context<'static> {
-    Context { namespace: "shop", namespace_label: None, agent_image: "agent:1", sidecar, job: false }
+    Context { namespace: "shop", namespace_label: None, agent_image: "agent:1", sidecar, is_job: false }
 }
 
 /// A pod that asks for the agent, with these annotations beside its Secret's name.
@@ -40,7 +41,7 @@ fn with(mut pod: Value, pointer: &str, value: Value) -> Value {
 
 fn injected(pod: &Value, sidecar: SidecarKind) -> (Value, Vec<String>) {
     match inject(pod, &context(sidecar)) {
-        Ok(Outcome::Injected { pod, warnings }) => (pod, warnings),
+        Ok(Injection::Injected { pod, warnings }) => (pod, warnings),
         other => panic!("not injected: {other:?}"),
     }
 }
@@ -51,7 +52,7 @@ fn native(pod: &Value) -> Value {
 
 /// The agent's environment as `NAME=value`.
 fn environment(pod: &Value) -> Vec<String> {
-    let agent = containers(pod).find(|container| container["name"] == AGENT).unwrap();
+    let agent = containers(pod).find(|container| container["name"] == AGENT_CONTAINER).unwrap();
     items(&agent["env"])
         .map(|variable| {
             format!("{}={}", variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap())
@@ -75,9 +76,9 @@ fn a_label_asks_and_disabled_wins() {
     ];
     for (label, namespace_label, expected) in table {
         let mut pod = asking(&[]);
-        pod["metadata"]["labels"] = label.map_or(json!({}), |label| json!({ LABEL: label }));
+        pod["metadata"]["labels"] = label.map_or(json!({}), |label| json!({ INJECT_LABEL: label }));
         let outcome = inject(&pod, &Context { namespace_label, ..context(SidecarKind::Native) });
-        let found = outcome.as_ref().ok().map(|outcome| *outcome != Outcome::Untouched);
+        let found = outcome.as_ref().ok().map(|outcome| *outcome != Injection::NotRequested);
         assert_eq!(found, expected, "{label:?} {namespace_label:?}: {outcome:?}");
         if let Err(refusal) = outcome {
             assert!(refusal.to_string().starts_with("label hotcert.dev/inject"), "{refusal}");
@@ -234,7 +235,7 @@ fn the_agents_container_shows_its_ports() {
         ("inbound", "8443=8080,10.1.2.3:8444=8081,127.0.0.1:8445=8082"),
         ("outbound", "9001=a:1"),
     ]));
-    let ports: Vec<_> = ports::tcp_ports(&pod["spec"]["initContainers"][0]).collect();
+    let ports: Vec<_> = tcp_ports(&pod["spec"]["initContainers"][0]).collect();
     assert_eq!(
         ports,
         [("hotcert-admin", 9640), ("hotcert-proof", 9643), ("hotcert-8443", 8443), ("hotcert-8444", 8444)]

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::inject::pod::{Context, Outcome, SidecarKind, inject};
+use crate::inject::pod::{Context, Injection, inject};
+use crate::inject::pod_spec::items;
+use crate::inject::sidecar_kind::SidecarKind;
 
-/// The app's container after injection, and what the agent is told to ask.
+/// The app's container after injection, and the value of HOTCERT_PROBE.
 fn injected(app: Value) -> (Value, Option<String>) {
     let pod = json!({
         "metadata": { "annotations": {
@@ -17,9 +19,9 @@ fn injected(app: Value) -> (Value, Option<String>) {
         namespace_label: Some("enabled"),
         agent_image: "agent:1",
         sidecar: SidecarKind::Native,
-        job: false,
+        is_job: false,
     };
-    let Ok(Outcome::Injected { pod, .. }) = inject(&pod, &context) else { panic!("not injected") };
+    let Ok(Injection::Injected { pod, .. }) = inject(&pod, &context) else { panic!("not injected") };
     let variable =
         items(&pod["spec"]["initContainers"][0]["env"]).find(|variable| variable["name"] == "HOTCERT_PROBE");
     (
@@ -56,7 +58,7 @@ fn http_probes_of_a_loopback_port_go_through_the_agent() {
 }
 
 #[test]
-fn what_else_a_probe_says_is_kept() {
+fn other_fields_of_a_probe_are_kept() {
     let headers = json!([{ "name": "Host", "value": "shop" }]);
     let (container, _) = injected(app(json!({ "port": 8080, "scheme": "HTTP", "httpHeaders": headers })));
     let get = &container["readinessProbe"]["httpGet"];
@@ -64,7 +66,7 @@ fn what_else_a_probe_says_is_kept() {
 }
 
 #[test]
-fn probes_that_the_agent_cannot_carry_stay() {
+fn probes_that_the_agent_cannot_relay_stay_unchanged() {
     for get in [
         json!({ "port": 9090, "path": "/healthz" }),
         json!({ "port": "unknown", "path": "/healthz" }),
@@ -82,7 +84,7 @@ fn probes_that_the_agent_cannot_carry_stay() {
 }
 
 #[test]
-fn every_kind_of_probe_is_carried_and_each_path_asked_once() {
+fn every_kind_of_probe_is_relayed_and_each_path_listed_once() {
     let get = |path: &str| json!({ "httpGet": { "port": 8080, "path": path } });
     let (container, probed) = injected(json!({
         "name": "app",

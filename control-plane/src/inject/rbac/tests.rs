@@ -3,22 +3,22 @@
 use serde_json::{Value, json};
 
 use crate::inject::stream::tests::{deployment, injected, options, stream, values};
-use crate::inject::stream::{Injected, Options, Rbac, run};
+use crate::inject::stream::{InjectedStream, Options, Rbac, inject_stream};
 
-fn with_rbac(text: &str, rbac: Rbac) -> Injected {
-    run(text.as_bytes(), &Options { rbac, namespace: Some("default".into()), ..options() }).unwrap()
+fn with_rbac(text: &str, rbac: Rbac) -> InjectedStream {
+    inject_stream(text.as_bytes(), &Options { rbac, namespace: Some("default".into()), ..options() }).unwrap()
 }
 
-/// What is said about others who may read the Secret of a deployment, changed so.
-fn said(rbac: Rbac, change: impl FnOnce(&mut Value), beside: &[Value]) -> Vec<String> {
+/// The warnings about other readers of the Secret of a deployment that was changed so.
+fn secret_warnings(rbac: Rbac, change: impl FnOnce(&mut Value), beside: &[Value]) -> Vec<String> {
     let mut deployment = deployment();
     change(&mut deployment["spec"]["template"]);
-    let notes = with_rbac(&stream(&[&[deployment], beside].concat()), rbac).notes;
-    notes.into_iter().filter(|note| note.contains("private key included")).collect()
+    let warnings = with_rbac(&stream(&[&[deployment], beside].concat()), rbac).warnings;
+    warnings.into_iter().filter(|warning| warning.contains("private key included")).collect()
 }
 
 #[test]
-fn a_secret_that_others_may_read_is_pointed_out() {
+fn a_secret_with_other_readers_is_warned_about() {
     let account = |name: &str, namespace: Option<&str>| {
         json!({
             "apiVersion": "v1", "kind": "ServiceAccount", "automountServiceAccountToken": false,
@@ -26,13 +26,17 @@ fn a_secret_that_others_may_read_is_pointed_out() {
         })
     };
     for rbac in [Rbac::With, Rbac::Only] {
-        let found = said(rbac, |_| {}, &[]);
+        let found = secret_warnings(rbac, |_| {}, &[]);
         assert!(found.len() == 2 && found[0].contains("serviceAccountName of its own"), "{found:?}");
         assert!(found[1].contains("automountServiceAccountToken: false"), "{found:?}");
     }
-    assert_eq!(said(Rbac::Without, |_| {}, &[]), [""; 0]);
+    assert_eq!(secret_warnings(Rbac::Without, |_| {}, &[]), [""; 0]);
     assert_eq!(
-        said(Rbac::With, |pod| pod["metadata"]["annotations"]["hotcert.dev/api"] = json!("disabled"), &[]),
+        secret_warnings(
+            Rbac::With,
+            |pod| pod["metadata"]["annotations"]["hotcert.dev/api"] = json!("disabled"),
+            &[]
+        ),
         [""; 0]
     );
     let own = |automount: Value| {
@@ -42,42 +46,49 @@ fn a_secret_that_others_may_read_is_pointed_out() {
         }
     };
     let none = Value::Null;
-    assert_eq!(said(Rbac::With, own(json!(false)), &[]), [""; 0]);
-    assert_eq!(said(Rbac::With, own(none.clone()), &[account("payments", None)]), [""; 0]);
-    assert_eq!(said(Rbac::With, own(none.clone()), &[account("payments", Some("default"))]), [""; 0]);
+    assert_eq!(secret_warnings(Rbac::With, own(json!(false)), &[]), [""; 0]);
+    assert_eq!(secret_warnings(Rbac::With, own(none.clone()), &[account("payments", None)]), [""; 0]);
+    assert_eq!(
+        secret_warnings(Rbac::With, own(none.clone()), &[account("payments", Some("default"))]),
+        [""; 0]
+    );
     for (automount, beside) in [
         (none.clone(), account("other", None)),
         (none, account("payments", Some("shop"))),
         (json!(true), account("payments", None)),
     ] {
-        let found = said(Rbac::With, own(automount), &[beside]);
+        let found = secret_warnings(Rbac::With, own(automount), &[beside]);
         assert!(found.len() == 1 && found[0].contains("token of ServiceAccount payments"), "{found:?}");
     }
 }
 
 #[test]
-fn a_role_needs_a_namespace_that_is_said() {
-    let run = |object: &Value, rbac| run(object.to_string().as_bytes(), &Options { rbac, ..options() });
+fn a_role_needs_an_explicit_namespace() {
+    let inject =
+        |object: &Value, rbac| inject_stream(object.to_string().as_bytes(), &Options { rbac, ..options() });
     let mut deployment = deployment();
     for rbac in [Rbac::With, Rbac::Only] {
-        let errors = run(&deployment, rbac).unwrap_err();
+        let errors = inject(&deployment, rbac).unwrap_err();
         let error = errors[0].to_string();
         assert!(
             error.starts_with("document 1 (Deployment payments) names no namespace: give --namespace"),
             "{error}"
         );
     }
-    assert!(run(&deployment, Rbac::Without).is_ok());
+    assert!(inject(&deployment, Rbac::Without).is_ok());
     deployment["spec"]["template"]["metadata"]["annotations"]["hotcert.dev/api"] = json!("disabled");
-    assert!(run(&deployment, Rbac::With).is_ok());
+    assert!(inject(&deployment, Rbac::With).is_ok());
 }
 
 #[test]
 fn without_a_pod_that_asks_the_label_that_cannot_be_seen_is_pointed_out() {
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
-    let Injected { yaml, notes } = with_rbac(&namespace.to_string(), Rbac::Only);
-    assert!(yaml.is_empty() && notes.len() == 1, "{yaml} {notes:?}");
-    assert!(notes[0].contains("cannot be seen from here") && notes[0].contains("pod template"), "{notes:?}");
+    let InjectedStream { yaml, warnings } = with_rbac(&namespace.to_string(), Rbac::Only);
+    assert!(yaml.is_empty() && warnings.len() == 1, "{yaml} {warnings:?}");
+    assert!(
+        warnings[0].contains("cannot be seen from here") && warnings[0].contains("pod template"),
+        "{warnings:?}"
+    );
 }
 
 #[test]

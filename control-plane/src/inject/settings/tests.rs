@@ -3,17 +3,18 @@
 use serde_json::json;
 
 use super::*;
-use crate::inject::pod::{Context, Outcome, Problem, Refusal, inject};
+use crate::inject::pod::{Context, Injection, inject};
+use crate::inject::problem::{InvalidPod, Problem};
 
 const CONTEXT: Context<'static> = Context {
     namespace: "shop",
     namespace_label: Some("enabled"),
     agent_image: "agent:1",
     sidecar: SidecarKind::Native,
-    job: false,
+    is_job: false,
 };
 
-fn judged(annotations: &[(&str, &str)]) -> Result<Outcome, Refusal> {
+fn inject_with(annotations: &[(&str, &str)]) -> Result<Injection, InvalidPod> {
     let mut all = json!({ "hotcert.dev/secret": "payments-tls" });
     for (name, value) in annotations {
         all[format!("hotcert.dev/{name}")] = json!(value);
@@ -22,7 +23,7 @@ fn judged(annotations: &[(&str, &str)]) -> Result<Outcome, Refusal> {
 }
 
 #[test]
-fn a_bad_value_is_refused_with_its_annotation_and_the_fix() {
+fn an_invalid_value_is_rejected_with_its_annotation_and_the_fix() {
     let long = "x".repeat(254);
     for (name, value, fix) in [
         ("secret", "", "give a value"),
@@ -59,28 +60,28 @@ fn a_bad_value_is_refused_with_its_annotation_and_the_fix() {
         ("memory-limit", "0", "above 0"),
         ("log", "trace", "error, warn, info, debug"),
     ] {
-        let Err(Refusal(problems)) = judged(&[(name, value)]) else {
-            panic!("{name}: {value:?} was taken");
+        let Err(InvalidPod(problems)) = inject_with(&[(name, value)]) else {
+            panic!("{name}: {value:?} was accepted");
         };
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert_eq!(problems[0].place, format!("annotation hotcert.dev/{name}"), "{value:?}");
-        assert!(problems[0].cause.contains(fix), "{name}: {value:?}: {}", problems[0]);
+        assert_eq!(problems[0].location, format!("annotation hotcert.dev/{name}"), "{value:?}");
+        assert!(problems[0].message.contains(fix), "{name}: {value:?}: {}", problems[0]);
     }
 }
 
 #[test]
-fn a_value_that_yaml_made_a_number_is_refused_with_the_quotes_it_lacks() {
+fn a_value_that_yaml_parsed_as_a_number_is_rejected_with_a_hint_to_quote_it() {
     let pod = json!({
         "metadata": { "annotations": { "hotcert.dev/secret": "a", "hotcert.dev/http-proxy": 9000 } },
         "spec": { "containers": [] },
     });
-    let Err(Refusal(problems)) = inject(&pod, &CONTEXT) else { panic!("taken") };
-    assert!(problems[0].cause.contains("quotes"), "{problems:?}");
+    let Err(InvalidPod(problems)) = inject(&pod, &CONTEXT) else { panic!("accepted") };
+    assert!(problems[0].message.contains("quotes"), "{problems:?}");
 }
 
-/// Megabytes are refused before anybody works on them, and not said back.
+/// Megabytes are rejected before they are parsed, and not quoted in full.
 #[test]
-fn what_is_too_large_is_refused_in_few_words() {
+fn oversized_values_are_rejected_in_a_short_message() {
     let many = |item: &str, count: usize| vec![item; count].join(",");
     for (name, value, fix) in [
         ("inbound", ",".repeat(3 << 20), "3145728 bytes are more than 4096"),
@@ -92,63 +93,67 @@ fn what_is_too_large_is_refused_in_few_words() {
         ("log", "\u{1}".repeat(4096), "is none of error, warn, info, debug"),
         (&"x".repeat(3 << 20), "1".into(), "it is not known: take it out"),
     ] {
-        let Err(refusal) = judged(&[(name, &value)]) else { panic!("{name} was taken") };
-        assert_eq!(refusal.0.len(), 1);
-        assert!(refusal.0[0].cause.contains(fix), "{refusal}");
-        assert!(refusal.to_string().len() < 1024, "{refusal}");
+        let Err(invalid) = inject_with(&[(name, &value)]) else { panic!("{name} was accepted") };
+        assert_eq!(invalid.0.len(), 1);
+        assert!(invalid.0[0].message.contains(fix), "{invalid}");
+        assert!(invalid.to_string().len() < 1024, "{invalid}");
     }
-    assert!(judged(&[("allow", &many("dns:a", 64))]).is_ok());
+    assert!(inject_with(&[("allow", &many("dns:a", 64))]).is_ok());
     let wrong: String = (0..64).map(|port| format!("{port}=x,")).collect();
-    let Err(Refusal(problems)) = judged(&[("inbound", wrong.trim_end_matches(','))]) else { panic!("taken") };
+    let Err(InvalidPod(problems)) = inject_with(&[("inbound", wrong.trim_end_matches(','))]) else {
+        panic!("accepted")
+    };
     assert_eq!(problems.len(), 17);
     assert_eq!(problems[16].to_string(), "and 48 more: mend these first");
 }
 
 #[test]
-fn a_missing_secret_is_named() {
+fn a_missing_secret_is_reported() {
     let pod = json!({ "metadata": {}, "spec": { "containers": [] } });
-    let Err(Refusal(problems)) = inject(&pod, &CONTEXT) else { panic!("taken") };
+    let Err(InvalidPod(problems)) = inject(&pod, &CONTEXT) else { panic!("accepted") };
     assert_eq!(problems.len(), 1);
-    assert_eq!(problems[0].place, "annotation hotcert.dev/secret");
-    assert!(problems[0].cause.contains("missing"));
+    assert_eq!(problems[0].location, "annotation hotcert.dev/secret");
+    assert!(problems[0].message.contains("missing"));
 }
 
 #[test]
-fn unknown_annotations_are_refused_with_what_was_meant() {
+fn unknown_annotations_are_rejected_with_the_nearest_name() {
     for (name, meant) in [
         ("inbuond", "hotcert.dev/inbound"),
         ("memory-limits", "hotcert.dev/memory-limit"),
         ("inject", "labels"),
     ] {
-        let Err(Refusal(problems)) = judged(&[(name, "x")]) else { panic!("{name} was taken") };
-        let Problem { place, cause } = &problems[0];
-        assert_eq!(place, &format!("annotation hotcert.dev/{name}"));
-        assert!(cause.contains(meant), "{cause}");
+        let Err(InvalidPod(problems)) = inject_with(&[(name, "x")]) else { panic!("{name} was accepted") };
+        let Problem { location, message } = &problems[0];
+        assert_eq!(location, &format!("annotation hotcert.dev/{name}"));
+        assert!(message.contains(meant), "{message}");
     }
 }
 
 #[test]
-fn an_allow_list_without_client_certificates_is_refused() {
-    let Err(Refusal(problems)) =
-        judged(&[("inbound", "8443=8080"), ("allow", "dns:a"), ("client-auth", "none")])
+fn an_allow_list_without_client_certificates_is_rejected() {
+    let Err(InvalidPod(problems)) =
+        inject_with(&[("inbound", "8443=8080"), ("allow", "dns:a"), ("client-auth", "none")])
     else {
-        panic!("taken")
+        panic!("accepted")
     };
-    assert_eq!(problems[0].place, "annotation hotcert.dev/allow");
+    assert_eq!(problems[0].location, "annotation hotcert.dev/allow");
 }
 
 #[test]
-fn a_limit_below_its_request_is_refused_even_when_one_is_the_default() {
+fn a_limit_below_its_request_is_rejected_even_when_one_is_the_default() {
     for annotations in [
         &[("memory-limit", "16Mi")] as &[_],
         &[("memory-request", "1Gi")],
         &[("memory-request", "2Gi"), ("memory-limit", "1Gi")],
     ] {
-        let Err(Refusal(problems)) = judged(annotations) else { panic!("{annotations:?} was taken") };
-        assert_eq!(problems[0].place, "annotation hotcert.dev/memory-limit");
+        let Err(InvalidPod(problems)) = inject_with(annotations) else {
+            panic!("{annotations:?} was accepted")
+        };
+        assert_eq!(problems[0].location, "annotation hotcert.dev/memory-limit");
     }
-    assert!(matches!(judged(&[("cpu-limit", "5m")]), Err(Refusal(_))));
-    assert!(matches!(judged(&[("cpu-request", "5")]), Ok(Outcome::Injected { .. })));
+    assert!(matches!(inject_with(&[("cpu-limit", "5m")]), Err(InvalidPod(_))));
+    assert!(matches!(inject_with(&[("cpu-request", "5")]), Ok(Injection::Injected { .. })));
 }
 
 #[test]
@@ -159,8 +164,8 @@ fn ports_alone_become_addresses_and_full_forms_stay() {
         ("[::]:8443=8080", "[::]:8443=127.0.0.1:8080"),
         ("8443=[::1]:8080", "0.0.0.0:8443=[::1]:8080"),
     ] {
-        assert_eq!(inbound(text).unwrap().to_string(), long);
+        assert_eq!(parse_inbound(text).unwrap().to_string(), long);
     }
-    assert_eq!(outbound("9001=a:1").unwrap().to_string(), "127.0.0.1:9001=a:1#a");
-    assert_eq!(http_proxy("127.0.0.1:9000"), http_proxy("9000"));
+    assert_eq!(parse_outbound("9001=a:1").unwrap().to_string(), "127.0.0.1:9001=a:1#a");
+    assert_eq!(parse_http_proxy("127.0.0.1:9000"), parse_http_proxy("9000"));
 }

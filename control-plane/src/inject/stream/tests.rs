@@ -13,11 +13,11 @@ pub fn options() -> Options {
     }
 }
 
-pub fn injected(text: &str) -> Injected {
-    run(text.as_bytes(), &options()).unwrap_or_else(|errors| panic!("{errors:?}"))
+pub fn injected(text: &str) -> InjectedStream {
+    inject_stream(text.as_bytes(), &options()).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-/// The documents of a stream that say anything.
+/// The documents of a stream that are not empty.
 pub fn values(yaml: &str) -> Vec<Value> {
     let documents = split(yaml.as_bytes()).unwrap();
     documents
@@ -59,7 +59,7 @@ pub fn stream(objects: &[Value]) -> String {
 }
 
 #[test]
-fn what_asks_for_nothing_goes_through_byte_for_byte() {
+fn documents_without_injection_pass_byte_for_byte() {
     for text in [
         "",
         "\n\n",
@@ -71,9 +71,12 @@ fn what_asks_for_nothing_goes_through_byte_for_byte() {
         "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {metadata: {labels: {hotcert.dev/inject: disabled}}}}\n",
         "apiVersion: example.com/v1\nkind: Deployment\nspec:\n  template: &t {metadata: {labels: {hotcert.dev/inject: enabled}}}\n",
     ] {
-        let Injected { yaml, notes } = injected(text);
+        let InjectedStream { yaml, warnings } = injected(text);
         assert_eq!(yaml, text);
-        assert!(notes.iter().any(|note| note.contains("hotcert.dev/inject: enabled")), "{text:?}: {notes:?}");
+        assert!(
+            warnings.iter().any(|warning| warning.contains("hotcert.dev/inject: enabled")),
+            "{text:?}: {warnings:?}"
+        );
     }
 }
 
@@ -89,7 +92,7 @@ fn documents_around_an_injected_one_stay_byte_for_byte() {
 }
 
 #[test]
-fn every_kind_of_workload_gets_the_agent_in_its_pods_both_ways() {
+fn every_workload_kind_is_injected_with_either_sidecar() {
     for (version, kind, spec) in [
         ("v1", "Pod", "/spec"),
         ("apps/v1", "Deployment", "/spec/template/spec"),
@@ -104,7 +107,8 @@ fn every_kind_of_workload_gets_the_agent_in_its_pods_both_ways() {
             [(SidecarKind::Native, "initContainers"), (SidecarKind::Container, "containers")]
         {
             let object = workload(version, kind);
-            let found = run(object.to_string().as_bytes(), &Options { sidecar, ..options() }).unwrap();
+            let found =
+                inject_stream(object.to_string().as_bytes(), &Options { sidecar, ..options() }).unwrap();
             let value = values(&found.yaml).remove(0);
             let agent = &value.pointer(spec).unwrap()[list][0];
             assert_eq!(
@@ -112,7 +116,7 @@ fn every_kind_of_workload_gets_the_agent_in_its_pods_both_ways() {
                 (&json!("hotcert-agent"), &json!("agent:1")),
                 "{kind}"
             );
-            let never_ends = found.notes.iter().any(|note| note.contains("will not complete"));
+            let never_ends = found.warnings.iter().any(|warning| warning.contains("will not complete"));
             assert_eq!(
                 never_ends,
                 version.starts_with("batch") && sidecar == SidecarKind::Container,
@@ -123,7 +127,7 @@ fn every_kind_of_workload_gets_the_agent_in_its_pods_both_ways() {
 }
 
 #[test]
-fn the_items_of_a_list_get_it_too() {
+fn the_items_of_a_list_are_injected() {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
         { "apiVersion": "v1", "kind": "ConfigMap", "data": { "a": "0644" } }, deployment(), workload("v1", "Pod"),
     ] });
@@ -148,8 +152,8 @@ fn injecting_the_output_changes_no_byte_of_it() {
 }
 
 #[test]
-fn a_namespace_of_the_stream_asks_for_its_workloads_alone() {
-    let namespace = |label: &str| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop", "labels": { LABEL: label } } });
+fn a_namespace_in_the_stream_applies_to_its_own_workloads() {
+    let namespace = |label: &str| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop", "labels": { INJECT_LABEL: label } } });
     let mut inside = deployment();
     inside["metadata"]["namespace"] = json!("shop");
     inside["spec"]["template"]["metadata"]["labels"] = json!({ "app": "payments" });
@@ -163,7 +167,8 @@ fn a_namespace_of_the_stream_asks_for_its_workloads_alone() {
 
     inside["metadata"].as_object_mut().unwrap().remove("namespace");
     let text = stream(&[inside, outside, namespace("enabled")]);
-    let found = run(text.as_bytes(), &Options { namespace: Some("shop".into()), ..options() }).unwrap();
+    let found =
+        inject_stream(text.as_bytes(), &Options { namespace: Some("shop".into()), ..options() }).unwrap();
     assert!(has_agent(&values(&found.yaml)[0]));
 
     let mut asking = deployment();
@@ -173,13 +178,13 @@ fn a_namespace_of_the_stream_asks_for_its_workloads_alone() {
 }
 
 #[test]
-fn every_refusal_of_the_stream_is_said_with_document_and_name() {
+fn every_invalid_document_is_reported_with_its_number_and_workload() {
     let mut bad = deployment();
     bad["spec"]["template"]["metadata"]["annotations"]["hotcert.dev/inbound"] = json!("x");
     bad["metadata"]["namespace"] = json!("shop");
     let mut worse = workload("batch/v1", "Job");
     worse["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
-    let errors = run(stream(&[deployment(), bad, worse]).as_bytes(), &options()).unwrap_err();
+    let errors = inject_stream(stream(&[deployment(), bad, worse]).as_bytes(), &options()).unwrap_err();
     let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors.len(), 2, "{errors:?}");
     assert!(
@@ -190,45 +195,48 @@ fn every_refusal_of_the_stream_is_said_with_document_and_name() {
 }
 
 #[test]
-fn what_is_no_yaml_is_refused() {
-    let errors = run(b"a: 1\n---\na: [\n", &options()).unwrap_err();
+fn malformed_yaml_is_rejected() {
+    let errors = inject_stream(b"a: 1\n---\na: [\n", &options()).unwrap_err();
     assert!(matches!(errors[..], [StreamError::Yaml { number: 2, .. }]), "{errors:?}");
-    let errors = run(&[0xff, 0xfe, b'a', 0], &options()).unwrap_err();
+    let errors = inject_stream(&[0xff, 0xfe, b'a', 0], &options()).unwrap_err();
     assert!(matches!(errors[..], [StreamError::Documents(DocumentsError::NotUtf8(_))]), "{errors:?}");
-    // It would come out as another number.
+    // It would be written as another number.
     let mut deployment = deployment();
     deployment["x"] = json!("X");
-    let errors = run(deployment.to_string().replace("\"X\"", "1e400").as_bytes(), &options()).unwrap_err();
+    let errors =
+        inject_stream(deployment.to_string().replace("\"X\"", "1e400").as_bytes(), &options()).unwrap_err();
     assert!(matches!(errors[..], [StreamError::Yaml { number: 1, .. }]), "{errors:?}");
 }
 
 #[test]
-fn labels_beside_the_template_are_pointed_out() {
+fn labels_beside_the_template_are_warned_about() {
     let mut object = deployment();
     object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].take();
-    let Injected { notes, .. } = injected(&object.to_string());
-    assert!(notes[0].contains("spec.template.metadata"), "{notes:?}");
-    assert!(!injected(&deployment().to_string()).notes.iter().any(|note| note.contains("own metadata")));
+    let InjectedStream { warnings, .. } = injected(&object.to_string());
+    assert!(warnings[0].contains("spec.template.metadata"), "{warnings:?}");
+    assert!(
+        !injected(&deployment().to_string()).warnings.iter().any(|warning| warning.contains("own metadata"))
+    );
 }
 
 #[test]
-fn services_that_lead_around_the_agent_are_pointed_out() {
+fn services_that_bypass_the_agent_are_warned_about() {
     let service = |port: Value, selector: Value| {
         let service = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": { "name": "payments" },
             "spec": { "selector": selector, "ports": [port] },
         });
-        let notes = injected(&stream(&[service, deployment()])).notes;
-        notes.into_iter().find(|note| note.starts_with("Service")).unwrap_or_default()
+        let warnings = injected(&stream(&[service, deployment()])).warnings;
+        warnings.into_iter().find(|warning| warning.starts_with("Service")).unwrap_or_default()
     };
     let app = json!({ "app": "payments" });
-    for past in [
+    for bypass in [
         json!({ "port": 80, "targetPort": 8080 }),
         json!({ "port": 80, "targetPort": "http" }),
         json!({ "port": 8080 }),
     ] {
-        let note = service(past.clone(), app.clone());
-        assert!(note.contains("set its targetPort to 8443"), "{past}: {note:?}");
+        let warning = service(bypass.clone(), app.clone());
+        assert!(warning.contains("set its targetPort to 8443"), "{bypass}: {warning:?}");
     }
     for fine in [
         json!({ "port": 8443 }),

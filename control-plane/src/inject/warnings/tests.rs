@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::inject::pod::{Context, Outcome, SidecarKind, inject};
+use crate::inject::pod::{Context, Injection, inject};
 
 use super::*;
 
-/// What is said about a pod with one route to 127.0.0.1:8080, changed so.
+/// The warnings about a pod with one route to 127.0.0.1:8080, changed so.
 fn warnings(sidecar: SidecarKind, change: impl FnOnce(&mut Value)) -> Vec<String> {
     let mut pod = json!({
         "metadata": { "annotations": { "hotcert.dev/secret": "payments-tls", "hotcert.dev/inbound": "8443=8080" } },
@@ -18,14 +18,14 @@ fn warnings(sidecar: SidecarKind, change: impl FnOnce(&mut Value)) -> Vec<String
         namespace_label: Some("enabled"),
         agent_image: "agent:1",
         sidecar,
-        job: false,
+        is_job: false,
     };
-    let Ok(Outcome::Injected { warnings, .. }) = inject(&pod, &context) else { panic!("not injected") };
+    let Ok(Injection::Injected { warnings, .. }) = inject(&pod, &context) else { panic!("not injected") };
     warnings
 }
 
-/// The one warning about an app's container with these fields.
-fn about(fields: Value) -> String {
+/// The only warning about an app's container with these fields.
+fn warning_for(fields: Value) -> String {
     let found = warnings(SidecarKind::Native, |pod| {
         pod["spec"]["volumes"] = json!([
             { "name": "identity", "secret": { "secretName": "payments-tls" } },
@@ -42,17 +42,17 @@ fn about(fields: Value) -> String {
 }
 
 #[test]
-fn a_pod_that_does_everything_right_is_not_warned_about() {
+fn a_correct_pod_has_no_warnings() {
     assert_eq!(warnings(SidecarKind::Native, |_| {}), [""; 0]);
     assert_eq!(warnings(SidecarKind::Container, |_| {}), [""; 0]);
 }
 
 #[test]
-fn an_app_that_has_the_identity_too_is_warned_about() {
+fn an_app_with_access_to_the_identity_is_warned_about() {
     let mount = |volume: &str, more: Value| {
         let mut mount = json!({ "name": volume, "mountPath": "/tls" });
         mount.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        about(json!({ "volumeMounts": [mount] }))
+        warning_for(json!({ "volumeMounts": [mount] }))
     };
     assert!(mount("identity", json!({ "subPath": "tls.crt" })).contains("never updates"));
     assert!(mount("mixed", json!({ "subPathExpr": "$(A)" })).contains("never updates"));
@@ -60,34 +60,36 @@ fn an_app_that_has_the_identity_too_is_warned_about() {
     assert!(mount("mixed", json!({})).contains("agent's container alone"));
     assert_eq!(mount("other", json!({ "subPath": "tls.crt" })), "");
     let reference = json!({ "name": "payments-tls", "key": "tls.crt" });
-    let variable = about(json!({ "env": [{ "name": "A", "valueFrom": { "secretKeyRef": reference } }] }));
+    let variable =
+        warning_for(json!({ "env": [{ "name": "A", "valueFrom": { "secretKeyRef": reference } }] }));
     assert!(variable.contains("environment"), "{variable}");
     assert!(
-        about(json!({ "envFrom": [{ "secretRef": { "name": "payments-tls" } }] })).contains("environment")
+        warning_for(json!({ "envFrom": [{ "secretRef": { "name": "payments-tls" } }] }))
+            .contains("environment")
     );
-    assert_eq!(about(json!({ "envFrom": [{ "secretRef": { "name": "other" } }] })), "");
+    assert_eq!(warning_for(json!({ "envFrom": [{ "secretRef": { "name": "other" } }] })), "");
 }
 
 #[test]
-fn ways_around_the_agent_are_warned_about() {
-    let declared = about(json!({ "ports": [{ "containerPort": 8080 }] }));
+fn ports_that_bypass_the_agent_are_warned_about() {
+    let declared = warning_for(json!({ "ports": [{ "containerPort": 8080 }] }));
     assert!(declared.contains("127.0.0.1:8080 alone"), "{declared}");
-    assert_eq!(about(json!({ "ports": [{ "containerPort": 9090 }] })), "");
+    assert_eq!(warning_for(json!({ "ports": [{ "containerPort": 9090 }] })), "");
 }
 
 #[test]
-fn what_kubelet_cannot_reach_is_warned_about() {
+fn probes_that_cannot_reach_the_app_are_warned_about() {
     for (place, action) in [
         ("livenessProbe", json!({ "tcpSocket": { "port": 8080 } })),
         ("readinessProbe", json!({ "grpc": { "port": 8080 } })),
         ("startupProbe", json!({ "httpGet": { "port": 8080, "scheme": "HTTPS" } })),
     ] {
-        let found = about(json!({ place: action }));
+        let found = warning_for(json!({ place: action }));
         assert!(found.contains(place) && found.contains("8080"), "{found}");
     }
-    let blank = about(json!({ "livenessProbe": { "httpGet": { "port": 8080, "path": "/a b" } } }));
+    let blank = warning_for(json!({ "livenessProbe": { "httpGet": { "port": 8080, "path": "/a b" } } }));
     assert!(blank.contains("livenessProbe") && blank.contains("%20"), "{blank}");
-    let hook = about(json!({ "lifecycle": { "preStop": { "httpGet": { "port": 8080 } } } }));
+    let hook = warning_for(json!({ "lifecycle": { "preStop": { "httpGet": { "port": 8080 } } } }));
     assert!(hook.contains("lifecycle.preStop"), "{hook}");
     for fine in [
         json!({ "livenessProbe": { "httpGet": { "port": 8080 } } }),
@@ -95,12 +97,12 @@ fn what_kubelet_cannot_reach_is_warned_about() {
         json!({ "livenessProbe": { "exec": { "command": ["true"] } } }),
         json!({ "livenessProbe": { "httpGet": { "port": 8080, "host": "10.0.0.9" } } }),
     ] {
-        assert_eq!(about(fine.clone()), "", "{fine}");
+        assert_eq!(warning_for(fine.clone()), "", "{fine}");
     }
 }
 
 #[test]
-fn pods_whose_agent_would_not_do_what_is_expected_are_warned_about() {
+fn settings_with_surprising_effects_are_warned_about() {
     let one = |sidecar, change: fn(&mut Value), what: &str| {
         let found = warnings(sidecar, change);
         assert!(found.len() == 1 && found[0].contains(what), "{what}: {found:?}");
@@ -122,9 +124,9 @@ fn pods_whose_agent_would_not_do_what_is_expected_are_warned_about() {
     assert_eq!(allowed, [""; 0]);
 }
 
-/// The API server cuts warnings at 256 characters.
+/// The API server truncates warnings to 256 characters.
 #[test]
-fn warnings_fit_an_admission_answer() {
+fn warnings_fit_an_admission_response() {
     let found = warnings(SidecarKind::Container, |pod| {
         pod["metadata"]["ownerReferences"] = json!([{ "kind": "Job" }]);
         pod["metadata"]["annotations"]["hotcert.dev/inbound"] = json!("443=8080");
@@ -150,9 +152,9 @@ fn warnings_fit_an_admission_answer() {
 }
 
 #[test]
-fn a_probe_that_nobody_can_answer_is_noticed() {
-    for (port, said) in [(json!(8443), "client certificate"), (json!("http"), "the name of none")] {
-        let warning = about(json!({ "livenessProbe": { "httpGet": { "port": port } } }));
-        assert!(warning.contains(said) && warning.len() <= 256, "{port}: {warning:?}");
+fn a_probe_that_cannot_succeed_is_warned_about() {
+    for (port, expected) in [(json!(8443), "client certificate"), (json!("http"), "the name of none")] {
+        let warning = warning_for(json!({ "livenessProbe": { "httpGet": { "port": port } } }));
+        assert!(warning.contains(expected) && warning.len() <= 256, "{port}: {warning:?}");
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::tree::Tree;
-use crate::inject::yaml;
+use crate::api::yaml;
 use crate::planner::observed::Request;
 use crate::store::directory::files;
 use crate::store::{ObjectRef, StoreError};

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::tree::{Tree, is_name};
-use crate::inject::yaml;
+use crate::api::yaml;
 use crate::planner::observed::{Pod, PodAgent, PodList};
 use crate::store::StoreError;
 use crate::store::directory::files;

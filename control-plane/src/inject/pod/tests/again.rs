@@ -51,7 +51,7 @@ fn admitted(mut pod: Value, list: &str) -> Value {
     agent["terminationMessagePath"] = json!("/dev/termination-log");
     agent["resources"]["limits"]["cpu"] = json!("200m");
     agent["resources"]["requests"]["ephemeral-storage"] = json!("1Gi");
-    for probe in probes::PROBES {
+    for probe in PROBES {
         agent[probe]["timeoutSeconds"] = json!(1);
         agent[probe]["httpGet"]["scheme"] = json!("HTTP");
     }

@@ -4,7 +4,7 @@ use super::*;
 
 fn refusal(pod: &Value) -> Vec<Problem> {
     match inject(pod, &context(SidecarKind::Native)) {
-        Err(Refusal(problems)) => problems,
+        Err(InvalidPod(problems)) => problems,
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -14,7 +14,7 @@ fn everything_wrong_is_said_at_once() {
     let mut pod = asking(&[("inbound", "x,8443=8080,8443=8081"), ("inbuond", "y")]);
     pod["metadata"]["annotations"].as_object_mut().unwrap().remove("hotcert.dev/secret");
     pod["spec"]["hostNetwork"] = json!(true);
-    let places: Vec<String> = refusal(&pod).into_iter().map(|problem| problem.place).collect();
+    let places: Vec<String> = refusal(&pod).into_iter().map(|problem| problem.location).collect();
     assert_eq!(
         places,
         [
@@ -38,7 +38,7 @@ fn a_malformed_pod_is_refused_and_not_mangled() {
         ("/spec/volumes", json!([1]), "spec.volumes"),
     ] {
         let problems = refusal(&with(asking(&[]), pointer, value));
-        assert_eq!(problems[0].place, place, "{problems:?}");
+        assert_eq!(problems[0].location, place, "{problems:?}");
     }
 }
 
@@ -48,13 +48,13 @@ fn more_containers_than_a_pod_has_are_refused() {
         let pod = with(asking(&[]), "/spec/initContainers", json!([{ "name": "init" }]));
         with(pod, "/spec/containers", json!(vec![json!({ "name": "app" }); count]))
     };
-    assert_eq!(refusal(&containers(256))[0].place, "spec.containers");
+    assert_eq!(refusal(&containers(256))[0].location, "spec.containers");
     native(&containers(255));
 }
 
 #[test]
 fn a_refusal_does_not_say_back_all_that_was_given() {
-    let pod = with(asking(&[]), "/metadata/labels", json!({ LABEL: "ü".repeat(1 << 20) }));
+    let pod = with(asking(&[]), "/metadata/labels", json!({ INJECT_LABEL: "ü".repeat(1 << 20) }));
     let problems = refusal(&pod);
     assert!(problems[0].to_string().ends_with("ü\" is neither \"enabled\" nor \"disabled\""));
     assert!(problems[0].to_string().chars().count() < 600, "{problems:?}");
@@ -62,21 +62,21 @@ fn a_refusal_does_not_say_back_all_that_was_given() {
     let pod = with(asking(&[]), "/spec/containers", json!([{ "name": "n".repeat(1000), "ports": ports }]));
     let problems = refusal(&pod);
     assert_eq!(problems.len(), 17);
-    assert_eq!(problems[16].place, "and 984 more");
-    assert!(problems.iter().all(|problem| problem.place.chars().count() <= 128), "{problems:?}");
+    assert_eq!(problems[16].location, "and 984 more");
+    assert!(problems.iter().all(|problem| problem.location.chars().count() <= 128), "{problems:?}");
 }
 
 #[test]
 fn names_of_the_agents_that_are_not_its_own_are_refused() {
     let pod =
         with(asking(&[]), "/spec/initContainers", json!([{ "name": "hotcert-agent", "image": "other" }]));
-    assert_eq!(refusal(&pod)[0].place, "container hotcert-agent");
+    assert_eq!(refusal(&pod)[0].location, "container hotcert-agent");
     let pod = with(asking(&[]), "/spec/volumes", json!([{ "name": "hotcert-token", "emptyDir": {} }]));
-    assert_eq!(refusal(&pod)[0].place, "volume hotcert-token");
+    assert_eq!(refusal(&pod)[0].location, "volume hotcert-token");
     for name in ["hotcert-identity", "hotcert-token"] {
         let mount = json!([{ "name": name, "mountPath": "/key" }]);
         let pod = with(asking(&[]), "/spec/containers/0/volumeMounts", mount);
-        assert_eq!(refusal(&pod)[0].place, "container app");
-        assert!(refusal(&pod)[0].cause.contains(name));
+        assert_eq!(refusal(&pod)[0].location, "container app");
+        assert!(refusal(&pod)[0].message.contains(name));
     }
 }

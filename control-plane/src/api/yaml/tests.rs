@@ -192,7 +192,7 @@ fn documents_are_read_as_kubectl_reads_them() {
 fn a_number_that_json_cannot_say_is_not_written_again_as_another() {
     assert!(read("a: .inf\n").is_err());
     assert!(read("a: 1e400\n").is_err());
-    assert!(look("a: 1e400\n").is_ok());
+    assert!(read_lossy("a: 1e400\n").is_ok());
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn aliases_do_not_explode() {
         let inner = vec![format!("*a{}", level - 1); 9].join(", ");
         text.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
     }
-    assert!(look(&text).is_err());
+    assert!(read_lossy(&text).is_err());
     let often = format!("a: &a {{b: 1}}\nc:\n{}", "- *a\n".repeat(1000));
     assert_eq!(read(&often).unwrap()["c"].as_array().unwrap().len(), 1000);
 }

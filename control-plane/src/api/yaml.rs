@@ -1,21 +1,21 @@
-//! YAML as kubectl reads it, which is version 1.1 with its words and numbers: `yes` is true and
-//! 0644 is 420. What is written here is read the same by 1.1 and 1.2.
+//! YAML as kubectl reads it, which is version 1.1 with its booleans and numbers: `yes` is true and 0644 is
+//! 420. The output means the same in versions 1.1 and 1.2.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
-/// Plain words that some reader takes for something else than a string, in lower case.
-const WORDS: [&str; 9] = ["y", "yes", "on", "true", "n", "no", "off", "false", "null"];
+/// Unquoted words, in lower case, that some parser does not take for a string.
+const RESERVED_WORDS: [&str; 9] = ["y", "yes", "on", "true", "n", "no", "off", "false", "null"];
 
-/// One document. Numbers beyond what JSON can say are an error.
+/// One document. Numbers that JSON cannot represent are an error.
 pub fn read(text: &str) -> Result<Value, serde_saphyr::Error> {
     read_with(text, NonFiniteFloatPolicy::Reject)
 }
 
-/// One document that will not be written again: what JSON cannot say may be lost.
-pub fn look(text: &str) -> Result<Value, serde_saphyr::Error> {
+/// One document that will not be written again: values that JSON cannot represent may be lost.
+pub fn read_lossy(text: &str) -> Result<Value, serde_saphyr::Error> {
     read_with(text, NonFiniteFloatPolicy::AsString)
 }
 
@@ -25,7 +25,7 @@ fn read_with(text: &str, non_finite: NonFiniteFloatPolicy) -> Result<Value, serd
             max_depth: 200,
             max_nodes: 2_000_000,
             max_events: 8_000_000,
-            // One anchor may well be used a thousand times; what they come to is bounded all the same.
+            // An anchor may be used thousands of times; the expanded size is bounded by the other limits.
             enforce_alias_anchor_ratio: false,
         },
         duplicate_keys: DuplicateKeyPolicy::LastWins,
@@ -47,18 +47,18 @@ pub fn write(value: &Value) -> String {
     out
 }
 
-/// A map or list that is not empty. `inline`: its first line was begun, behind a list's dash.
+/// A map or list that is not empty. `inline`: its first line is started already, after a list's dash.
 fn block(out: &mut String, value: &Value, indent: usize, inline: bool) {
-    let mut begun = inline;
-    let mut begin = |out: &mut String| {
-        if !std::mem::take(&mut begun) {
+    let mut started = inline;
+    let mut start_line = |out: &mut String| {
+        if !std::mem::take(&mut started) {
             out.extend(std::iter::repeat_n(' ', indent));
         }
     };
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                begin(out);
+                start_line(out);
                 out.push_str(&flow(key));
                 out.push(':');
                 match value {
@@ -79,7 +79,7 @@ fn block(out: &mut String, value: &Value, indent: usize, inline: bool) {
         }
         Value::Array(items) => {
             for item in items {
-                begin(out);
+                start_line(out);
                 out.push_str("- ");
                 match item {
                     Value::Object(map) if !map.is_empty() => block(out, item, indent + 2, true),
@@ -92,7 +92,7 @@ fn block(out: &mut String, value: &Value, indent: usize, inline: bool) {
     }
 }
 
-/// What fits behind a key or a dash, with its line's end.
+/// A value after a key or a dash, with the end of its line.
 fn scalar(out: &mut String, value: &Value, indent: usize) {
     match value {
         Value::String(text) if is_literal(text) => return literal(out, text, indent),
@@ -103,7 +103,7 @@ fn scalar(out: &mut String, value: &Value, indent: usize) {
     out.push('\n');
 }
 
-/// 1.1 wants a point and a sign: `1e21` is `1.0e+21`.
+/// 1.1 requires a point and a sign: `1e21` is `1.0e+21`.
 fn float(text: String) -> String {
     let Some((mantissa, exponent)) = text.split_once('e') else {
         return text;
@@ -113,7 +113,7 @@ fn float(text: String) -> String {
     format!("{mantissa}{point}e{sign}{exponent}")
 }
 
-/// A string on one line, in quotes unless every reader takes it for a string without.
+/// A string on one line, quoted unless every parser takes it for a string without quotes.
 fn flow(text: &str) -> String {
     if is_plain(text) {
         return text.to_owned();
@@ -135,16 +135,16 @@ fn flow(text: &str) -> String {
     quoted
 }
 
-/// Starts with a letter, is none of the words, and has nothing in it that means something.
+/// Starts with a letter, is not a reserved word, and contains no syntax.
 fn is_plain(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || " -_./:=@+%$(){}[]*~".contains(c))
         && !text.contains(": ")
         && !text.ends_with([':', ' '])
-        && !WORDS.contains(&text.to_ascii_lowercase().as_str())
+        && !RESERVED_WORDS.contains(&text.to_ascii_lowercase().as_str())
 }
 
-/// Lines that can stand as they are below a `|`.
+/// Whether the text can be written as a block scalar.
 fn is_literal(text: &str) -> bool {
     let body = text.strip_suffix('\n').unwrap_or(text);
     text.contains('\n')
@@ -166,7 +166,7 @@ fn literal(out: &mut String, text: &str, indent: usize) {
     }
 }
 
-/// No control character, no line break of 1.1's own, no byte order mark.
+/// Not a control character, a line break specific to 1.1, or a byte order mark.
 fn is_printable(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }

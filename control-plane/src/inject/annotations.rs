@@ -1,0 +1,128 @@
+//! The `hotcert.dev/` label and annotations of a pod, and the reader that collects every mistake in them.
+
+use std::fmt::Display;
+
+use serde_json::Value;
+
+use super::nearest::nearest;
+use super::problem::Problems;
+
+pub const PREFIX: &str = "hotcert.dev/";
+/// On a pod (or pod template) or a namespace: `enabled` or `disabled`, which wins.
+pub const INJECT_LABEL: &str = "hotcert.dev/inject";
+/// Set by the injection: which kind of sidecar the agent is.
+pub const INJECTED: &str = "hotcert.dev/injected";
+
+const KNOWN: [&str; 15] = [
+    "secret",
+    "inbound",
+    "outbound",
+    "http-proxy",
+    "allow",
+    "expect-name",
+    "client-auth",
+    "api",
+    "sidecar",
+    "cpu-request",
+    "memory-request",
+    "cpu-limit",
+    "memory-limit",
+    "log",
+    "injected",
+];
+/// Bytes of an annotation's value. The API server checks sizes only when the pod is complete.
+const MAX_BYTES: usize = 4 << 10;
+const MAX_ITEMS: usize = 64;
+/// Characters of an annotation's name after its prefix, as in Kubernetes.
+const MAX_NAME: usize = 63;
+
+/// Where a problem with this annotation is reported.
+pub fn location(name: &str) -> String {
+    format!("annotation {PREFIX}{name}")
+}
+
+/// Reports values that are too large to be meant, before they are parsed.
+pub fn check_sizes(pod: &Value, problems: &mut Problems) {
+    for (key, value) in pod["metadata"]["annotations"].as_object().into_iter().flatten() {
+        let bytes = value.as_str().map_or(0, str::len);
+        if key.starts_with(PREFIX) && bytes > MAX_BYTES {
+            problems.add(
+                format!("annotation {key}"),
+                format!("{bytes} bytes are more than {MAX_BYTES}: say it with less"),
+            );
+        }
+    }
+}
+
+/// The `hotcert.dev/` annotations of one pod, by their names without the prefix.
+pub struct Annotations<'a> {
+    values: &'a Value,
+    problems: &'a mut Problems,
+}
+
+impl<'a> Annotations<'a> {
+    pub fn of(pod: &'a Value, problems: &'a mut Problems) -> Self {
+        Self { values: &pod["metadata"]["annotations"], problems }
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.values.get(format!("{PREFIX}{name}")).is_some()
+    }
+
+    pub fn reject(&mut self, name: &str, message: impl AsRef<str>) {
+        self.problems.add(location(name), message);
+    }
+
+    /// `None` if it is missing or invalid, which is reported.
+    pub fn parse<T, E: Display>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+        let text = self.text(name)?;
+        parse(&text).map_err(|error| self.reject(name, error.to_string())).ok()
+    }
+
+    /// The valid items of a comma-separated list; the others are reported.
+    pub fn parse_list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let Some(text) = self.text(name) else {
+            return Vec::new();
+        };
+        let count = text.split(',').count();
+        if count > MAX_ITEMS {
+            self.reject(name, format!("{count} items are more than {MAX_ITEMS}: say it with fewer"));
+            return Vec::new();
+        }
+        let mut values = Vec::new();
+        for item in text.split(',').map(str::trim) {
+            match parse(item) {
+                _ if item.is_empty() => self.reject(
+                    name,
+                    "there is nothing between two commas, or after the last: take the comma out",
+                ),
+                Ok(value) => values.push(value),
+                Err(error) => self.reject(name, error),
+            }
+        }
+        values
+    }
+
+    pub fn reject_unknown(&mut self) {
+        let unknown =
+            self.values.as_object().into_iter().flatten().filter_map(|(key, _)| key.strip_prefix(PREFIX));
+        for name in unknown.filter(|name| !KNOWN.contains(name)) {
+            let hint = match format!("{PREFIX}{name}") == INJECT_LABEL {
+                true => "it is a label: write it under labels".to_owned(),
+                false if name.len() > MAX_NAME => "it is not known: take it out".to_owned(),
+                false => format!("it is not known: did you mean {PREFIX}{}?", nearest(name, &KNOWN)),
+            };
+            self.problems.add(location(name), hint);
+        }
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        let value = self.values.get(format!("{PREFIX}{name}"))?;
+        match value.as_str().map(str::trim) {
+            None => self.reject(name, format!("{value} is no string: put it in quotes")),
+            Some("") => self.reject(name, "it is empty: give a value or take it out"),
+            Some(text) => return Some(text.to_owned()),
+        }
+        None
+    }
+}
