@@ -236,14 +236,14 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
         };
         if certificate.spec.manager.is_some() {
             // Also while nothing can be done: what is known of it is not forgotten.
-            certificate_plan.imported.clone_from(&certificate.status.imported);
+            certificate_plan.imported.clone_from(&certificate.status.external_sync);
         }
         if let Some(Ok(settings)) = settings.get(name) {
             let step = Step { name, certificate, now };
             sync::pushed(&observed.outside, &step, settings, &mut certificate_plan, &mut plan);
         }
         if let Some(why) = observed.failing.get(&name.to_string()) {
-            certificate_plan.problem.get_or_insert_with(|| (Reason::Failing, why.clone()));
+            certificate_plan.problem.get_or_insert_with(|| (Reason::ActionFailed, why.clone()));
         }
         let served = serving::plan(&users, name, certificate, &certificate_plan, now, &mut plan);
         status::certificate(observed, (name, certificate), &certificate_plan, served, now, &mut plan);

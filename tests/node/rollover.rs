@@ -36,7 +36,7 @@ pub fn held_by_a_pod_that_does_not_answer(demo: &Demo) {
     hotcert(&["rollover", AUTHORITY, "--reason", "one pod hangs"]);
     let held = within(DEADLINE, "the rollover to name the pod that holds it", || {
         let status = status();
-        let waiting = status["rollover"]["waiting"].as_array().cloned().unwrap_or_default();
+        let waiting = status["rollover"]["waitingFor"].as_array().cloned().unwrap_or_default();
         let named: Vec<_> = waiting.iter().filter_map(Value::as_str).map(str::to_owned).collect();
         // The others have answered by then, and it alone is left.
         (named.len() == 1 && named[0].contains(&format!("shop/{}", payments.name))).then_some(named)

@@ -206,7 +206,7 @@ fn a_rollover_survives_its_leader_and_waits_for_a_pod_that_hangs() {
     payments.agent.signal(Signal::STOP);
     cluster.succeeds(&["rollover", AUTHORITY, "--reason", "a Tuesday"]);
     within(TAKEOVER, "the pod that holds the step to be named", || {
-        let waiting = cluster.authority()["rollover"]["waiting"].as_array().cloned().unwrap_or_default();
+        let waiting = cluster.authority()["rollover"]["waitingFor"].as_array().cloned().unwrap_or_default();
         (waiting.len() == 1 && waiting[0].as_str().unwrap().contains("shop/payments")).then_some(())
     });
     assert_eq!(cluster.authority()["phase"], "Distributing");
@@ -243,7 +243,7 @@ fn a_pod_without_an_agent_holds_a_rollover_until_a_person_says_otherwise() {
         "it reads no certificate",
     ]);
     let history = cluster.json(&["history", AUTHORITY]);
-    assert!(history["rollovers"][0]["exempt"][0].as_str().unwrap().contains("it reads no certificate"));
+    assert!(history["rollovers"][0]["overrides"][0].as_str().unwrap().contains("it reads no certificate"));
 }
 
 /// What is accepted is left with the object by whichever replica hears it, with the rights of the overlay.
@@ -299,7 +299,7 @@ fn an_announcement_from_outside_rotates_and_what_became_of_it_is_announced() {
         (replicas[leader].logged(refused) > 0).then_some(())
     });
     let status = cluster.json(&["status"]).to_string();
-    assert!(status.contains("\"told\"") && status.contains("all/nobody"), "{status}");
+    assert!(status.contains("\"lastNotified\"") && status.contains("all/nobody"), "{status}");
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn what_a_manager_keeps_is_fetched_into_the_cluster_and_what_is_signed_in_it_is_
     let how = PatchParams::default();
     cluster.server.run(certificates.patch("mtls-demo-payments", &how, &change)).unwrap();
     let brought = until("the leaf brought", || {
-        Some(status("mtls-demo-payments")["imported"].clone()).filter(|imported| !imported.is_null())
+        Some(status("mtls-demo-payments")["externalSync"].clone()).filter(|imported| !imported.is_null())
     });
     assert_eq!(brought["sha256"], status("mtls-demo-payments")["sha256"]);
     let there = std::fs::read(home.join("manager/secrets/payments/1/tls.crt")).unwrap();

@@ -94,7 +94,7 @@ impl Cast {
         };
         assert!(ring.state.rollover().is_none(), "{:?}", ring.state);
         assert_eq!(
-            (ring.roots.len(), ring.state.past.len()),
+            (ring.roots.len(), ring.state.rollover_history.len()),
             (1, 1),
             "one rollover, and the old key is gone"
         );

@@ -270,7 +270,7 @@ fn an_expiring_certificate_is_renewed_and_brought_back_to_its_manager() {
     // What it says of that changes nothing.
     until("it announced", || stage.manager().sent("cert_reimported", "kept"));
     let imported = until("it written down", || {
-        Some(stage.status("kept")["imported"].clone()).filter(|imported| imported["version"] == 2)
+        Some(stage.status("kept")["externalSync"].clone()).filter(|imported| imported["version"] == 2)
     });
     assert_eq!(
         (&imported["manager"], &imported["sha256"]),
@@ -362,7 +362,7 @@ fn whoever_is_killed_at_any_time_nothing_is_lost_and_nothing_rotated_twice() {
         );
         std::fs::rename(new, &file).unwrap();
         until("what was changed brought", || {
-            (stage.status("kept")["imported"]["version"] == 2 * round).then_some(())
+            (stage.status("kept")["externalSync"]["version"] == 2 * round).then_some(())
         });
         let (kept, orders) = (stage.shown("kept"), stage.versions("orders").pop().unwrap());
         assert_eq!(stage.call("POST", "/demo/secrets/kept/expire").status, 202);

@@ -196,11 +196,11 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
         vec![Condition {
             r#type: ConditionType::Ready,
             status: ready,
-            reason: Reason::NoRoot,
+            reason: Reason::RootNotReady,
             ..Default::default()
         }]
     };
-    let rollover = RolloverStatus { waiting: vec!["shop/payments-0".into()], ..Default::default() };
+    let rollover = RolloverStatus { waiting_for: vec!["shop/payments-0".into()], ..Default::default() };
     let mut status = AuthorityStatus {
         phase: Some("Distributing".into()),
         certificates: Some(2),
@@ -230,7 +230,7 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
     cluster.server.run(cluster.store.report_certificate(&payments(), &status)).unwrap();
     assert_eq!(cluster.certificate().status, status);
     let shown = kubectl(&cluster.server, &["get", "hcert", "-n", "shop"], "");
-    for word in ["READY", "SERVED", "False", "payments-tls", "4", "NoRoot"] {
+    for word in ["READY", "SERVED", "False", "payments-tls", "4", "RootNotReady"] {
         assert!(shown.contains(word), "{word} in\n{shown}");
     }
     let missing = cluster.server.run(cluster.store.report_authority("nobody", &AuthorityStatus::default()));
@@ -242,7 +242,12 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
         (ObjectRef::Authority("root-prod-shop".into()), "default", "certificateauthority"),
     ];
     for (about, namespace, kind) in about {
-        let news = EventRecord { about, warning: true, reason: "Late", message: "nobody serves it".into() };
+        let news = EventRecord {
+            about,
+            warning: true,
+            reason: "NotServedInTime",
+            message: "nobody serves it".into(),
+        };
         until("the event", || {
             cluster.server.run(cluster.store.tell(&news));
             let shown = kubectl(&cluster.server, &["get", "events", "-n", namespace], "");

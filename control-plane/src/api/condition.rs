@@ -40,7 +40,7 @@ words! {
         /// Every pod that mounts the Secret serves what is published.
         Served,
         /// Something that is due cannot be done. The condition exists only while that is so.
-        Failing,
+        Degraded,
         /// The last rollback that was asked for was refused; the message says why.
         RollbackRefused,
         /// Another rollover was asked for, and begins when the current one has ended.
@@ -75,12 +75,12 @@ words! {
         /// The spec is invalid, and the message lists every fault. Correct the spec.
         InvalidSpec,
         /// The authority that the certificate names does not exist. Create it, or name another.
-        NoAuthority,
+        AuthorityNotFound,
         /// The spec of the certificate's authority is invalid. Correct the authority.
         InvalidAuthority,
         /// The certificate's authority has no root yet, or its keyring cannot be read. See the authority's
         /// conditions.
-        NoRoot,
+        RootNotReady,
         /// The certificate's authority has no root that is valid now. Start a rollover, or correct the clock.
         RootExpired,
         /// The certificate is being deleted. Its Secret stays.
@@ -97,24 +97,24 @@ words! {
         /// to run.
         WaitingForManager,
         /// The controller's settings do not name this manager. Add it to them, or correct `manager.name`.
-        NoManager,
+        UnknownManager,
         /// The certificate could not be fetched from its manager. It is tried again; the message has the cause.
         NotFetched,
         /// The certificate could not be pushed to its manager. It is tried again; the message has the cause.
         NotPushed,
         /// An action failed. It is tried again; the message has the action and the cause.
-        Failing,
+        ActionFailed,
         /// Served: every pod serves what is published.
         Served,
         /// Served: no pod mounts the Secret.
         NoPods,
         /// Served: pods do not serve what is published although they had the time. `status.served.byPod` has the
         /// cause for each.
-        Late,
+        NotServedInTime,
         /// Served: pods are being probed.
-        Looking,
+        Probing,
         /// Served: the namespace's pods cannot be listed. The message has the cause.
-        CannotLook,
+        PodsNotListed,
         /// The rollback was refused. The message has the cause.
         Refused,
         /// Ready authority: its root signs.
@@ -126,7 +126,7 @@ words! {
         /// The authority cannot sign. The message has the cause.
         NotUsable,
         /// Queued: a rollover is in progress.
-        RolloverUnderWay,
+        RolloverInProgress,
         /// Written by another version of hotcert.
         #[default]
         #[serde(other)]
@@ -134,20 +134,22 @@ words! {
     }
 }
 
-/// A condition as everywhere in Kubernetes.
+/// A condition as in every Kubernetes object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
+    /// What the condition is about: Ready, Served, Degraded, RollbackRefused or Queued.
     #[schemars(with = "String")]
     pub r#type: ConditionType,
     /// True, False or Unknown.
     #[schemars(with = "String")]
     pub status: ConditionStatus,
-    /// One word in CamelCase.
+    /// Why the condition has this status, one word in CamelCase.
     #[schemars(with = "String")]
     pub reason: Reason,
+    /// Details for a person.
     pub message: String,
-    /// Since when `status` is what it is, RFC 3339.
+    /// When the status changed last, RFC 3339.
     pub last_transition_time: String,
 }
 

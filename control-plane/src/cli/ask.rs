@@ -196,8 +196,9 @@ pub(super) async fn rotate_and_wait<D: Backend>(
     let id = request_id()?;
     session.backend.ask(&ObjectRef::Certificate(name.clone()), "rotate", &id, "").await?;
     follow(session, name, timeout, |status| {
-        let answered = status.answered.as_ref().and_then(|answered| answered.rotate.as_ref()) == Some(&id);
-        let failing = Condition::find(&status.conditions, ConditionType::Failing);
+        let answered =
+            status.handled_requests.as_ref().and_then(|answered| answered.rotate.as_ref()) == Some(&id);
+        let failing = Condition::find(&status.conditions, ConditionType::Degraded);
         match failing {
             _ if answered => served(status),
             Some(failing) => Progress::Waits(format!("{}: {}", failing.reason, failing.message)),
@@ -216,7 +217,8 @@ pub(super) async fn rollback<D: Backend>(
     let words = args.to.map(|to| format!("to={to}")).unwrap_or_default();
     session.backend.ask(&ObjectRef::Certificate(args.name.clone()), "rollback", &id, &words).await?;
     let status = follow(session, &args.name, args.patience.timeout, |status| {
-        let answered = status.answered.as_ref().and_then(|answered| answered.rollback.as_ref()) == Some(&id);
+        let answered =
+            status.handled_requests.as_ref().and_then(|answered| answered.rollback.as_ref()) == Some(&id);
         let refused = Condition::find(&status.conditions, ConditionType::RollbackRefused);
         match (answered, refused) {
             (false, _) => Progress::Waits("an answer".into()),
@@ -266,7 +268,7 @@ pub(super) async fn rollover<D: Backend>(
     let mut said = String::new();
     loop {
         let status = session.backend.authority(&args.authority).await?.status.unwrap_or_default();
-        let answer = status.answered.get(verb).filter(|answer| answer.id == id);
+        let answer = status.handled_requests.get(verb).filter(|answer| answer.id == id);
         if let Some(answer) = answer {
             if answer.outcome.starts_with("refused") {
                 return Err(CommandError::Wrong(format!("{verb}: {}", answer.outcome)));
@@ -295,9 +297,9 @@ fn describe(status: &AuthorityStatus, answered: bool) -> String {
     match &status.rollover {
         Some(rollover) => {
             let phase = status.phase.as_deref().unwrap_or_default();
-            match rollover.waiting.first() {
-                Some(first) if rollover.waiting_total > 1 => {
-                    format!("{phase}: waits for {first} (and for {} more)", rollover.waiting_total - 1)
+            match rollover.waiting_for.first() {
+                Some(first) if rollover.waiting_for_total > 1 => {
+                    format!("{phase}: waits for {first} (and for {} more)", rollover.waiting_for_total - 1)
                 }
                 Some(first) => format!("{phase}: waits for {first}"),
                 None => format!("{phase}: every pod has proved it"),

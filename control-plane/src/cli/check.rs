@@ -69,8 +69,9 @@ fn troubles(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
             troubles.push(format!("{name}: its root ends within {}", humantime::format_duration(within)));
         }
         if let Some(rollover) = &status.rollover {
-            troubles
-                .extend(rollover.waiting.iter().map(|hold| format!("{name}: its rollover waits for {hold}")));
+            troubles.extend(
+                rollover.waiting_for.iter().map(|hold| format!("{name}: its rollover waits for {hold}")),
+            );
         }
     }
     for certificate in &fleet.certificates {
@@ -94,7 +95,7 @@ fn troubles(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
             troubles
                 .push(format!("{name}: it should have been renewed at {due}: is the controller running?"));
         }
-        let is_bad = |c: &&Condition| c.status == ConditionStatus::False || c.reason == Reason::CannotLook;
+        let is_bad = |c: &&Condition| c.status == ConditionStatus::False || c.reason == Reason::PodsNotListed;
         if let Some(served) = Condition::find(&status.conditions, ConditionType::Served).filter(is_bad) {
             troubles.push(format!("{name}: {}", served.message));
             let pods = status.served.iter().flat_map(|served| &served.by_pod);

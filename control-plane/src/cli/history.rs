@@ -64,25 +64,34 @@ async fn rollovers<D: Backend>(session: &Session<D>, name: &str) -> Result<(), C
     let authority = session.backend.authority(name).await?;
     let status = authority.status.unwrap_or_default();
     if session.json {
-        println!("{:#}", json!({"authority": name, "rollovers": status.past, "answered": status.answered}));
+        println!(
+            "{:#}",
+            json!({"authority": name, "rollovers": status.rollover_history, "handledRequests": status.handled_requests})
+        );
         return Ok(());
     }
     let mut table = Table::new(&["BEGAN", "ENDED", "FROM", "TO", "WHY"]);
-    for past in &status.past {
+    for past in &status.rollover_history {
         let short = |root: &str| root.get(..12).unwrap_or(root).to_owned();
-        let mut why = past.why.clone();
-        for exempt in &past.exempt {
+        let mut why = past.reason.clone();
+        for exempt in &past.overrides {
             why.push_str(&format!("; without {exempt}"));
         }
-        table.row(vec![past.began.clone(), past.ended.clone(), short(&past.from), short(&past.to), why]);
+        table.row(vec![
+            past.started_at.clone(),
+            past.ended_at.clone(),
+            short(&past.from),
+            short(&past.to),
+            why,
+        ]);
     }
     if table.is_empty() {
         println!("{name} has had no rollover yet");
     } else {
         println!("{table}");
     }
-    for (verb, answer) in &status.answered {
-        println!("{verb} (asked for at {}): {}", answer.at, answer.outcome);
+    for (verb, answer) in &status.handled_requests {
+        println!("{verb} (asked for at {}): {}", answer.handled_at, answer.outcome);
     }
     Ok(())
 }

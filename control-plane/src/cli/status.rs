@@ -102,13 +102,14 @@ impl Fleet {
                 said(&status.conditions, ConditionType::Ready),
             ]);
             if let Some(rollover) = status.rollover {
-                waiting.push(format!("{name}: {} (since {})", rollover.why, rollover.since));
-                waiting.extend(rollover.waiting.iter().map(|hold| format!("  waits for {hold}")));
-                let more = rollover.waiting_total - i64::try_from(rollover.waiting.len()).unwrap_or(0);
+                waiting.push(format!("{name}: {} (since {})", rollover.reason, rollover.phase_started_at));
+                waiting.extend(rollover.waiting_for.iter().map(|hold| format!("  waits for {hold}")));
+                let more =
+                    rollover.waiting_for_total - i64::try_from(rollover.waiting_for.len()).unwrap_or(0);
                 if more > 0 {
                     waiting.push(format!("  and for {more} more"));
                 }
-                waiting.extend(rollover.exempt.iter().map(|pod| format!("  goes on without {pod}")));
+                waiting.extend(rollover.overrides.iter().map(|pod| format!("  goes on without {pod}")));
             }
         }
         let mut pods =

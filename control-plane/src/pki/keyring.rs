@@ -33,10 +33,10 @@ pub struct State {
     pub stage: Stage,
     /// The last request of each verb that was answered, so that none is taken twice.
     #[serde(default)]
-    pub answered: BTreeMap<String, Answer>,
+    pub handled_requests: BTreeMap<String, HandledRequest>,
     /// The newest last.
     #[serde(default)]
-    pub past: Vec<RolloverRecord>,
+    pub rollover_history: Vec<RolloverRecord>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,11 +53,11 @@ pub struct Rollover {
     pub to: RootId,
     pub phase: Phase,
     #[serde(with = "humantime_serde")]
-    pub began: SystemTime,
+    pub started_at: SystemTime,
     /// When this phase was entered.
     #[serde(with = "humantime_serde")]
-    pub since: SystemTime,
-    pub why: String,
+    pub phase_started_at: SystemTime,
+    pub reason: String,
     /// `from` is compromised: it goes at once, whoever is cut off by that.
     #[serde(default)]
     pub forced: bool,
@@ -66,9 +66,9 @@ pub struct Rollover {
     pub reversed: bool,
     /// `to` had begun to go: a pod that is seen to trust it may be about to take a bundle without it.
     #[serde(default)]
-    pub again: bool,
+    pub redistributing: bool,
     #[serde(default)]
-    pub exempt: Vec<Override>,
+    pub overrides: Vec<Override>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,11 +91,11 @@ pub struct Override {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct HandledRequest {
     pub id: String,
     pub outcome: String,
     #[serde(with = "humantime_serde")]
-    pub at: SystemTime,
+    pub handled_at: SystemTime,
 }
 
 /// A rollover that has ended.
@@ -104,20 +104,20 @@ pub struct Answer {
 pub struct RolloverRecord {
     pub rollover: Rollover,
     #[serde(with = "humantime_serde")]
-    pub ended: SystemTime,
+    pub ended_at: SystemTime,
 }
 
 /// How many are remembered.
-const PAST: usize = 10;
+const MAX_ROLLOVER_HISTORY: usize = 10;
 
 impl State {
     pub fn steady(root: RootId) -> Self {
-        Self { stage: Stage::Steady(root), answered: BTreeMap::new(), past: Vec::new() }
+        Self { stage: Stage::Steady(root), handled_requests: BTreeMap::new(), rollover_history: Vec::new() }
     }
 
     /// Its root came of a rollover, or is about to go in one.
     pub fn has_rolled_over(&self) -> bool {
-        self.rollover().is_some() || !self.past.is_empty()
+        self.rollover().is_some() || !self.rollover_history.is_empty()
     }
 
     /// The root that signs.
@@ -152,29 +152,38 @@ impl State {
         }
     }
 
-    pub fn is_answered(&self, verb: &str, id: &str) -> bool {
-        self.answered.get(verb).is_some_and(|answer| answer.id == id)
+    pub fn is_handled(&self, verb: &str, id: &str) -> bool {
+        self.handled_requests.get(verb).is_some_and(|request| request.id == id)
     }
 
-    pub fn answer(&mut self, verb: &str, id: &str, outcome: impl Into<String>, at: SystemTime) {
-        self.answered.insert(verb.to_owned(), Answer { id: id.to_owned(), outcome: outcome.into(), at });
+    pub fn record_handled(
+        &mut self,
+        verb: &str,
+        id: &str,
+        outcome: impl Into<String>,
+        handled_at: SystemTime,
+    ) {
+        self.handled_requests.insert(
+            verb.to_owned(),
+            HandledRequest { id: id.to_owned(), outcome: outcome.into(), handled_at },
+        );
     }
 
     /// Steady → Distributing. `false`, and nothing done, in a rollover.
-    pub fn begin(&mut self, to: RootId, why: String, now: SystemTime) -> bool {
+    pub fn begin(&mut self, to: RootId, reason: String, now: SystemTime) -> bool {
         let Stage::Steady(from) = &self.stage else { return false };
         let from = from.clone();
         self.stage = Stage::Rolling(Rollover {
             from,
             to,
             phase: Phase::Distributing,
-            began: now,
-            since: now,
-            why,
+            started_at: now,
+            phase_started_at: now,
+            reason,
             forced: false,
             reversed: false,
-            again: false,
-            exempt: Vec::new(),
+            redistributing: false,
+            overrides: Vec::new(),
         });
         true
     }
@@ -185,16 +194,16 @@ impl State {
         if rollover.phase != out_of {
             return false;
         }
-        rollover.since = now;
+        rollover.phase_started_at = now;
         match out_of {
             Phase::Distributing => rollover.phase = Phase::Reissuing,
             Phase::Reissuing => rollover.phase = Phase::Retiring,
             Phase::Retiring => {
-                let ended = RolloverRecord { rollover: rollover.clone(), ended: now };
+                let ended = RolloverRecord { rollover: rollover.clone(), ended_at: now };
                 self.stage = Stage::Steady(ended.rollover.to.clone());
-                self.past.push(ended);
-                let many = self.past.len().saturating_sub(PAST);
-                self.past.drain(..many);
+                self.rollover_history.push(ended);
+                let many = self.rollover_history.len().saturating_sub(MAX_ROLLOVER_HISTORY);
+                self.rollover_history.drain(..many);
             }
         }
         true
@@ -203,7 +212,7 @@ impl State {
     /// Back to the old root. Before the new one signs, only trust in that has to go; while both are
     /// trusted, the old one's leaves come back at once; once the old one has begun to go, it is first made
     /// known again. So whoever is in [`Phase::Reissuing`] has been known to trust both.
-    pub fn reverse(&mut self, why: String, now: SystemTime) -> bool {
+    pub fn reverse(&mut self, reason: String, now: SystemTime) -> bool {
         let Stage::Rolling(rollover) = &mut self.stage else { return false };
         if rollover.forced {
             return false;
@@ -215,19 +224,19 @@ impl State {
             Phase::Retiring => Phase::Distributing,
         };
         rollover.reversed = !rollover.reversed;
-        rollover.again = rollover.phase == Phase::Distributing;
+        rollover.redistributing = rollover.phase == Phase::Distributing;
         // Later than what was made and seen before, also by a clock that was set back.
-        let began = now.max(rollover.since);
-        (rollover.began, rollover.since, rollover.why) = (began, began, why);
+        let started_at = now.max(rollover.phase_started_at);
+        (rollover.started_at, rollover.phase_started_at, rollover.reason) = (started_at, started_at, reason);
         true
     }
 
     /// Lets the rollover go on without these pods.
-    pub fn exempt(&mut self, pods: impl IntoIterator<Item = Override>) -> bool {
+    pub fn add_overrides(&mut self, pods: impl IntoIterator<Item = Override>) -> bool {
         let Stage::Rolling(rollover) = &mut self.stage else { return false };
         for pod in pods {
-            if !rollover.is_exempt(&pod.uid) {
-                rollover.exempt.push(pod);
+            if !rollover.is_overridden(&pod.uid) {
+                rollover.overrides.push(pod);
             }
         }
         true
@@ -245,24 +254,24 @@ impl State {
     }
 
     /// Takes `root` out at once. What is left signs: its [`State::survivor`], or else `new`.
-    pub fn remove(&mut self, root: &RootId, new: Option<RootId>, why: String, now: SystemTime) -> bool {
+    pub fn remove(&mut self, root: &RootId, new: Option<RootId>, reason: String, now: SystemTime) -> bool {
         if !self.needed().contains(&root) {
             return false;
         }
-        let exempt = self.rollover().map_or_else(Vec::new, |rollover| rollover.exempt.clone());
+        let overrides = self.rollover().map_or_else(Vec::new, |rollover| rollover.overrides.clone());
         let to = self.survivor(root).cloned().or(new);
         let Some(to) = to else { return false };
         self.stage = Stage::Rolling(Rollover {
             from: root.clone(),
             to,
             phase: Phase::Retiring,
-            began: now,
-            since: now,
-            why,
+            started_at: now,
+            phase_started_at: now,
+            reason,
             forced: true,
             reversed: false,
-            again: false,
-            exempt,
+            redistributing: false,
+            overrides,
         });
         true
     }
@@ -276,12 +285,12 @@ impl Rollover {
         }
     }
 
-    pub fn makes_known_again(&self) -> bool {
-        self.again && self.phase == Phase::Distributing
+    pub fn is_redistributing(&self) -> bool {
+        self.redistributing && self.phase == Phase::Distributing
     }
 
-    pub fn is_exempt(&self, uid: &str) -> bool {
-        self.exempt.iter().any(|exempt| exempt.uid == uid)
+    pub fn is_overridden(&self, uid: &str) -> bool {
+        self.overrides.iter().any(|pod| pod.uid == uid)
     }
 }
 

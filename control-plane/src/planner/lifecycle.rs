@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::rollover::AuthorityPlan;
 use super::{Action, Plan, Why};
 use crate::api::condition::Reason;
-use crate::api::resource::ImportedStatus;
+use crate::api::resource::ExternalSyncStatus;
 use crate::api::settings::CertificateSettings;
 use crate::pki::keyring::{Rollover, RootId};
 use crate::planner::notifications::VERSION;
@@ -36,7 +36,7 @@ pub struct CertificatePlan<'a> {
     /// Requests of which nothing follows, by verb: their ids.
     pub obsolete: Vec<(&'static str, String)>,
     /// What its manager is known to have.
-    pub imported: Option<ImportedStatus>,
+    pub imported: Option<ExternalSyncStatus>,
     /// Something is done about it now, after which there is more to say.
     pub acting: bool,
 }
@@ -63,7 +63,7 @@ pub fn plan<'a>(
     let Some(authority_plan) = authority_plan else {
         let authority = &certificate.spec.authority;
         certificate_plan.problem =
-            Some((Reason::NoAuthority, format!("there is no CertificateAuthority {authority:?}")));
+            Some((Reason::AuthorityNotFound, format!("there is no CertificateAuthority {authority:?}")));
         return certificate_plan;
     };
     if let Some(Err(wrong)) = settings {
@@ -79,7 +79,7 @@ pub fn plan<'a>(
             return certificate_plan;
         }
         let said = format!("the authority {} has no root yet", certificate.spec.authority);
-        certificate_plan.problem.get_or_insert((Reason::NoRoot, said));
+        certificate_plan.problem.get_or_insert((Reason::RootNotReady, said));
         return certificate_plan;
     };
     let signing = ring.state.signing();
@@ -87,16 +87,16 @@ pub fn plan<'a>(
     let alive = root.is_some_and(|root| root.not_before <= now && now < root.not_after);
 
     let root_end = root.map_or(now, |root| root.not_after);
-    let again = ring.state.rollover().filter(|rollover| rollover.makes_known_again());
+    let again = ring.state.rollover().filter(|rollover| rollover.is_redistributing());
     let step = Step { name, certificate, now };
     let under = Under { step: &step, signing, root_end, again };
-    if let (Some(notice), Some((_, newest))) = (step.open("notice"), certificate.newest()) {
+    if let (Some(notice), Some((_, newest))) = (step.open("renewal-hint"), certificate.newest()) {
         let hint = RenewalHint::parse(&notice.words);
         // A leaf that ends with its root gains nothing by being made anew.
         let is_last = newest.leaf.not_after >= root_end;
         let asked = newest.request.is_some();
         if is_last || hint.obsolete(&newest.leaf, newest.created_at, asked, now).is_some() {
-            certificate_plan.obsolete.push(("notice", notice.id.clone()));
+            certificate_plan.obsolete.push(("renewal-hint", notice.id.clone()));
         }
     }
     if let (Some(settings), true) = (valid, alive) {
@@ -171,10 +171,10 @@ impl Step<'_> {
     /// The request, if a version answers to it no more than the status does.
     pub fn open(&self, verb: &str) -> Option<&Request> {
         let request = self.certificate.requests.get(verb)?;
-        let answered = self.certificate.status.answered.as_ref();
+        let answered = self.certificate.status.handled_requests.as_ref();
         let answered = answered.and_then(|answered| match verb {
             "rotate" => answered.rotate.as_deref(),
-            "notice" => answered.notice.as_deref(),
+            "renewal-hint" => answered.renewal_hint.as_deref(),
             _ => answered.rollback.as_deref(),
         });
         let done = || self.certificate.versions.values().any(|version| answers(version, verb, &request.id));
@@ -196,8 +196,13 @@ impl Step<'_> {
         let versions = &self.certificate.versions;
         let many = versions.len().saturating_sub(history);
         // What somebody is still to be told of is kept for a while longer.
-        let told =
-            self.certificate.status.told.values().filter_map(|told| told.get(VERSION)?.parse().ok()).min();
+        let told = self
+            .certificate
+            .status
+            .last_notified
+            .values()
+            .filter_map(|told| told.get(VERSION)?.parse().ok())
+            .min();
         let is_told = |number: u64| told.is_none_or(|told: u64| number <= told);
         // What a rollback went back to is kept as long as it is served: its copy says so.
         plan.actions.extend(
@@ -230,12 +235,12 @@ impl Under<'_> {
     /// While a root is made known again, what pods show has to be told apart from what they showed before
     /// it began to go: by a leaf that was made since.
     fn is_to_be_told_apart(&self, newest: &Version) -> bool {
-        self.again.is_some_and(|rollover| !rollover.is_since(newest) && self.step.now >= rollover.began)
+        self.again.is_some_and(|rollover| !rollover.is_since(newest) && self.step.now >= rollover.started_at)
     }
 
     fn issue(&self, settings: &CertificateSettings, is_obsolete: bool) -> Option<Action> {
         let rotate = self.step.open("rotate");
-        let notice = self.step.open("notice").filter(|_| !is_obsolete);
+        let notice = self.step.open("renewal-hint").filter(|_| !is_obsolete);
         let why = match self.step.certificate.newest() {
             None => Why::First,
             Some((_, version)) if version.root != *self.signing => Why::Root,

@@ -15,7 +15,7 @@ use super::rollover::AuthorityPlan;
 use crate::api::condition::{Condition, ConditionStatus, ConditionType};
 use crate::api::date;
 use crate::api::events::{Event, EventKind, NotificationRules, Severity};
-use crate::api::resource::{Told, UNDELIVERED};
+use crate::api::resource::{NotifiedMarks, UNDELIVERED};
 use crate::pki::keyring::{Rollover, RolloverRecord};
 use crate::planner::observed::{Certificate, Foreign, Leaf, ObjectName, Observed, Version};
 
@@ -72,7 +72,7 @@ struct Channel<'a> {
 }
 
 /// By subscription.
-pub type AllTold = BTreeMap<String, Told>;
+pub type AllTold = BTreeMap<String, NotifiedMarks>;
 
 /// `conditions` are those of the status that is about to be written.
 pub fn certificate(
@@ -86,7 +86,7 @@ pub fn certificate(
     let rules = observed.notification_rules.as_ref();
     if rules.topics.is_empty() || certificate.deleting {
         // Whoever has no settings, as a command has none, does not forget for those who have.
-        return certificate.status.told.clone();
+        return certificate.status.last_notified.clone();
     }
     let mut facts = Map::from_iter([
         ("namespace".to_owned(), json!(name.namespace)),
@@ -110,7 +110,7 @@ pub fn certificate(
         ),
         Channel::now(TROUBLE, trouble(conditions, leaf.map(|version| &version.leaf), now, plan)),
     ];
-    about.owed(&certificate.status.told, &channels, observed, plan)
+    about.owed(&certificate.status.last_notified, &channels, observed, plan)
 }
 
 pub fn authority(
@@ -123,7 +123,7 @@ pub fn authority(
 ) -> AllTold {
     let rules = observed.notification_rules.as_ref();
     if rules.topics.is_empty() || authority_plan.authority.deleting {
-        return authority_plan.authority.status.told.clone();
+        return authority_plan.authority.status.last_notified.clone();
     }
     let facts = Map::from_iter([("authority".to_owned(), json!(name))]);
     let about = Subject { rules, uid: &authority_plan.authority.uid, subject: name.to_owned(), facts };
@@ -138,7 +138,7 @@ pub fn authority(
         Channel::now(EXPIRY, expiry),
         Channel::now(TROUBLE, trouble(conditions, root.as_ref(), now, plan)),
     ];
-    about.owed(&authority_plan.authority.status.told, &channels, observed, plan)
+    about.owed(&authority_plan.authority.status.last_notified, &channels, observed, plan)
 }
 
 /// There is nothing of ours to write into: after a restart it is said once more, under the same id.
@@ -168,7 +168,7 @@ impl Subject<'_> {
         let mut all = AllTold::new();
         for subscription in self.rules.subscriptions_about(&self.subject) {
             let before = before.get(subscription);
-            let mut told = Told::new();
+            let mut told = NotifiedMarks::new();
             for channel in channels {
                 let said = before.and_then(|told| told.get(channel.name)).or(channel.start.as_ref());
                 let mut said = said.cloned();
@@ -238,8 +238,9 @@ fn versions<'a>(certificate: &Certificate, subscriptions: impl Iterator<Item = &
     let published = certificate.published_version().map_or(0, |(number, _)| number);
     let start = if certificate.status.observed_generation.is_none() { 0 } else { newest };
     let number = |text: &String| text.parse::<u64>().unwrap_or(0);
-    let told =
-        |of: &str| certificate.status.told.get(of).and_then(|told| told.get(VERSION)).map_or(start, number);
+    let told = |of: &str| {
+        certificate.status.last_notified.get(of).and_then(|told| told.get(VERSION)).map_or(start, number)
+    };
     // What everybody was told is not made again at every look.
     let least = subscriptions.map(told).min().unwrap_or(published);
     let versions = certificate.versions.range(..=published).filter(|(number, _)| **number > least);
@@ -327,7 +328,7 @@ fn trouble<'a>(
     plan: &mut Plan,
 ) -> Option<Mark<'a>> {
     let is_late = |condition: &&Condition| match condition.r#type {
-        ConditionType::Failing => true,
+        ConditionType::Degraded => true,
         ConditionType::Served => condition.status == ConditionStatus::False,
         _ => false,
     };
@@ -354,12 +355,12 @@ fn trouble<'a>(
 fn rollovers<'a>(authority_plan: &AuthorityPlan<'_>) -> Channel<'a> {
     let mut marks = Vec::new();
     if let Some(ring) = authority_plan.ring {
-        for RolloverRecord { rollover, ended } in &ring.state.past {
+        for RolloverRecord { rollover, ended_at } in &ring.state.rollover_history {
             let severity = if rollover.forced { Severity::Warning } else { Severity::Info };
-            marks.push(phase(rollover, "ended", EventKind::RolloverEnded, severity, *ended));
+            marks.push(phase(rollover, "ended", EventKind::RolloverEnded, severity, *ended_at));
         }
         if let Some(rollover) = ring.state.rollover() {
-            let since = rollover.since;
+            let since = rollover.phase_started_at;
             marks.push(phase(rollover, rollover.phase.as_str(), EventKind::Rollover, Severity::Info, since));
         }
     }
@@ -383,7 +384,7 @@ fn phase<'a>(
         ("phase", json!(name)),
         ("from", json!(rollover.from.0)),
         ("to", json!(rollover.to.0)),
-        ("why", json!(rollover.why)),
+        ("why", json!(rollover.reason)),
         ("forced", json!(rollover.forced)),
         ("reversed", json!(rollover.reversed)),
     ];
@@ -397,7 +398,7 @@ fn stuck<'a>(
     plan: &mut Plan,
 ) -> Option<Mark<'a>> {
     let rollover = authority_plan.rollover().filter(|_| !authority_plan.holds.is_empty())?;
-    let at = rollover.since.checked_add(rules.stuck_after)?;
+    let at = rollover.phase_started_at.checked_add(rules.stuck_after)?;
     if now < at {
         plan.wake(at);
         return None;

@@ -162,7 +162,7 @@ fn next(
         // What is under way is brought to its end all the same.
         return authority_plan.rollover().filter(|_| authority_plan.holds.is_empty()).map(advance);
     };
-    let noticed = requests.open("notice").cloned();
+    let noticed = requests.open("renewal-hint").cloned();
     if let Some(rollover) = authority_plan.rollover() {
         let transition = authority_plan.holds.is_empty().then(|| advance(rollover));
         if let Some(Request { id, .. }) = asked.as_ref().filter(|_| rollover.reversed) {
@@ -173,7 +173,7 @@ fn next(
         authority_plan.queued = asked.is_some();
         let nothing_to_do = |Request { id, .. }: Request| {
             let outcome = "nothing to do: the root is being replaced".to_owned();
-            Transition::Answer { verb: "notice".to_owned(), request: id, outcome }
+            Transition::Answer { verb: "renewal-hint".to_owned(), request: id, outcome }
         };
         return transition.or_else(|| noticed.map(nothing_to_do));
     }
@@ -190,7 +190,7 @@ fn next(
         return Some(Transition::Answer { verb, request: id, outcome });
     }
     if let Some(Request { id, words }) = noticed {
-        let verb = "notice".to_owned();
+        let verb = "renewal-hint".to_owned();
         let root = ring.roots.get(ring.state.signing());
         let obsolete = root.and_then(|root| {
             let asked = ring.state.has_rolled_over();
@@ -204,7 +204,7 @@ fn next(
         return Some(Transition::Answer { verb, request: id, outcome });
     }
     // One that was left before comes back when somebody asks for it, not by itself.
-    let left = |root: &RootId| ring.state.past.iter().any(|past| past.rollover.from == *root);
+    let left = |root: &RootId| ring.state.rollover_history.iter().any(|past| past.rollover.from == *root);
     if is_new && imported.is_some_and(|root| root.as_ref().is_ok_and(|root| !left(root))) {
         return begin("another root is there to be imported".into(), None);
     }
@@ -236,7 +236,7 @@ const STUCK: &str = "the root is imported: put its successor into the Secret tha
 /// Whether there is another root to be had. One that was taken out by force is none.
 fn successor(authority: &Authority, ring: &KeyringView) -> bool {
     let removed = |root: &RootId| {
-        let mut past = ring.state.past.iter();
+        let mut past = ring.state.rollover_history.iter();
         past.any(|past| past.rollover.forced && past.rollover.from == *root)
     };
     match &authority.import {

@@ -9,10 +9,10 @@ use super::{Action, Plan, notifications};
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::date;
 use crate::api::resource::{
-    AnswerStatus, Answered, AuthorityStatus, CertificateStatus, RolloverRecordStatus, RolloverStatus,
-    RootStatus,
+    AuthorityStatus, CertificateStatus, HandledRequestStatus, HandledRequests, RolloverRecordStatus,
+    RolloverStatus, RootStatus,
 };
-use crate::pki::keyring::{Answer, Rollover, RolloverRecord};
+use crate::pki::keyring::{HandledRequest, Rollover, RolloverRecord};
 use crate::planner::observed::{Certificate, KeyringView, ObjectName, Observed, Published};
 use crate::planner::serving::Served;
 
@@ -39,8 +39,8 @@ pub fn certificate(
         // Of what is published, or was: numbers go on from there.
         version: before.version,
         revision: before.revision,
-        answered: answered(certificate, certificate_plan),
-        imported: certificate_plan.imported.clone(),
+        handled_requests: handled_requests(certificate, certificate_plan),
+        external_sync: certificate_plan.imported.clone(),
         ..CertificateStatus::default()
     };
     let published = certificate.published_version();
@@ -82,7 +82,7 @@ pub fn certificate(
         ));
     } else if let Some(refused) = Condition::find(&before.conditions, ConditionType::RollbackRefused)
         && certificate.requests.get("rollback").is_some_and(|request| {
-            let answered = status.answered.as_ref().and_then(|answered| answered.rollback.as_ref());
+            let answered = status.handled_requests.as_ref().and_then(|answered| answered.rollback.as_ref());
             let done = certificate.versions.values().any(|version| answers(version, "rollback", &request.id));
             answered == Some(&request.id) && !done
         })
@@ -94,11 +94,11 @@ pub fn certificate(
         let counted = format!("{} of {} pods serve what is published", seen.serving, seen.pods);
         let blind = problem.is_some();
         let (state, reason) = match (complete, late) {
-            _ if blind => (ConditionStatus::Unknown, Reason::CannotLook),
+            _ if blind => (ConditionStatus::Unknown, Reason::PodsNotListed),
             (true, _) if seen.pods == 0 => (ConditionStatus::True, Reason::NoPods),
             (true, _) => (ConditionStatus::True, Reason::Served),
-            (false, true) => (ConditionStatus::False, Reason::Late),
-            (false, false) => (ConditionStatus::Unknown, Reason::Looking),
+            (false, true) => (ConditionStatus::False, Reason::NotServedInTime),
+            (false, false) => (ConditionStatus::Unknown, Reason::Probing),
         };
         conditions.push(condition(&before.conditions, ConditionType::Served, state, reason, counted, now));
         // While pods are still on their way it is not written down again for each of them.
@@ -115,7 +115,7 @@ pub fn certificate(
     }
     let problem = certificate_plan.problem.as_ref().map(|(reason, message)| (*reason, message.as_str()));
     conditions.extend(failing(&before.conditions, problem, now));
-    status.told = notifications::certificate(observed, name, certificate, &conditions, now, plan);
+    status.last_notified = notifications::certificate(observed, name, certificate, &conditions, now, plan);
     status.conditions = conditions;
     if certificate_plan.acting && certificate_plan.problem.is_none() {
         return;
@@ -134,8 +134,11 @@ pub fn certificate(
 }
 
 /// Requests that a version answers to, once it or a later one is published, and those that were refused.
-fn answered(certificate: &Certificate, certificate_plan: &CertificatePlan<'_>) -> Option<Answered> {
-    let mut answered = certificate.status.answered.clone().unwrap_or_default();
+fn handled_requests(
+    certificate: &Certificate,
+    certificate_plan: &CertificatePlan<'_>,
+) -> Option<HandledRequests> {
+    let mut answered = certificate.status.handled_requests.clone().unwrap_or_default();
     let published = certificate.published_version().map(|(number, _)| number);
     let done = |verb: &str| {
         let id = &certificate.requests.get(verb)?.id;
@@ -144,15 +147,15 @@ fn answered(certificate: &Certificate, certificate_plan: &CertificatePlan<'_>) -
     };
     answered.rotate = done("rotate").or(answered.rotate);
     answered.rollback = done("rollback").or(answered.rollback);
-    answered.notice = done("notice").or(answered.notice);
+    answered.renewal_hint = done("renewal-hint").or(answered.renewal_hint);
     if let Some((id, _)) = &certificate_plan.refused {
         answered.rollback = Some(id.clone());
     }
     for (verb, id) in &certificate_plan.obsolete {
-        let answer = if *verb == "rotate" { &mut answered.rotate } else { &mut answered.notice };
+        let answer = if *verb == "rotate" { &mut answered.rotate } else { &mut answered.renewal_hint };
         *answer = Some(id.clone());
     }
-    (answered != Answered::default()).then_some(answered)
+    (answered != HandledRequests::default()).then_some(answered)
 }
 
 pub fn authority(
@@ -172,7 +175,8 @@ pub fn authority(
     if authority_plan.ring.is_none() {
         // That there was a root is what keeps another one from being made in its place.
         (status.phase, status.root) = (before.phase.clone(), before.root.clone());
-        (status.answered, status.past) = (before.answered.clone(), before.past.clone());
+        (status.handled_requests, status.rollover_history) =
+            (before.handled_requests.clone(), before.rollover_history.clone());
     }
     let mut end = None;
     if let Some(ring) = authority_plan.ring {
@@ -192,17 +196,17 @@ pub fn authority(
         status.rollover = ring.state.rollover().map(|rollover| RolloverStatus {
             from: rollover.from.0.clone(),
             to: rollover.to.0.clone(),
-            why: rollover.why.clone(),
-            began: date::seconds(rollover.began),
-            since: date::seconds(rollover.since),
-            waiting: authority_plan
+            reason: rollover.reason.clone(),
+            started_at: date::seconds(rollover.started_at),
+            phase_started_at: date::seconds(rollover.phase_started_at),
+            waiting_for: authority_plan
                 .holds
                 .iter()
                 .take(NAMED)
                 .map(|hold| format!("{}: {}", hold.who, hold.why))
                 .collect(),
-            waiting_total: i64::try_from(authority_plan.holds.len()).unwrap_or(i64::MAX),
-            exempt: exempt(rollover),
+            waiting_for_total: i64::try_from(authority_plan.holds.len()).unwrap_or(i64::MAX),
+            overrides: overrides(rollover),
         });
     }
     let (ready, reason, message) = match (&authority_plan.settings, &authority_plan.problem, end) {
@@ -225,7 +229,7 @@ pub fn authority(
             &before.conditions,
             ConditionType::Queued,
             ConditionStatus::True,
-            Reason::RolloverUnderWay,
+            Reason::RolloverInProgress,
             said,
             now,
         ));
@@ -237,7 +241,8 @@ pub fn authority(
         (None, None) => None,
     };
     status.conditions.extend(failing(&before.conditions, problem, now));
-    status.told = notifications::authority(observed, name, authority_plan, &status.conditions, now, plan);
+    status.last_notified =
+        notifications::authority(observed, name, authority_plan, &status.conditions, now, plan);
     if status != *before {
         plan.actions.push(Action::ReportAuthority { authority: name.to_owned(), status: Box::new(status) });
     }
@@ -245,31 +250,34 @@ pub fn authority(
 
 /// What was asked for and what became of it, and the rollovers that have ended.
 fn remember(status: &mut AuthorityStatus, ring: &KeyringView) {
-    let answers = ring.state.answered.iter().map(|(verb, answer)| {
-        let Answer { id, outcome, at } = answer;
-        (verb.clone(), AnswerStatus { id: id.clone(), outcome: outcome.clone(), at: date::seconds(*at) })
+    let handled =
+        ring.state.handled_requests.iter().map(|(verb, HandledRequest { id, outcome, handled_at })| {
+            let (id, outcome, handled_at) = (id.clone(), outcome.clone(), date::seconds(*handled_at));
+            (verb.clone(), HandledRequestStatus { id, outcome, handled_at })
+        });
+    status.handled_requests = handled.collect();
+    let history = ring.state.rollover_history.iter().map(|RolloverRecord { rollover, ended_at }| {
+        RolloverRecordStatus {
+            from: rollover.from.0.clone(),
+            to: rollover.to.0.clone(),
+            reason: rollover.reason.clone(),
+            started_at: date::seconds(rollover.started_at),
+            ended_at: date::seconds(*ended_at),
+            forced: rollover.forced,
+            overrides: overrides(rollover),
+        }
     });
-    status.answered = answers.collect();
-    let past = ring.state.past.iter().map(|RolloverRecord { rollover, ended }| RolloverRecordStatus {
-        from: rollover.from.0.clone(),
-        to: rollover.to.0.clone(),
-        why: rollover.why.clone(),
-        began: date::seconds(rollover.began),
-        ended: date::seconds(*ended),
-        forced: rollover.forced,
-        exempt: exempt(rollover),
-    });
-    status.past = past.collect();
+    status.rollover_history = history.collect();
 }
 
-fn exempt(rollover: &Rollover) -> Vec<String> {
-    rollover.exempt.iter().map(|pod| format!("{}: {}", pod.pod, pod.reason)).collect()
+fn overrides(rollover: &Rollover) -> Vec<String> {
+    rollover.overrides.iter().map(|pod| format!("{}: {}", pod.pod, pod.reason)).collect()
 }
 
 /// What holds up an object, and since when: there is such a condition while something does.
 fn failing(before: &[Condition], problem: Option<(Reason, &str)>, now: SystemTime) -> Option<Condition> {
     let (reason, message) = problem.filter(|(reason, _)| !PASSING.contains(reason))?;
-    Some(condition(before, ConditionType::Failing, ConditionStatus::True, reason, message.to_owned(), now))
+    Some(condition(before, ConditionType::Degraded, ConditionStatus::True, reason, message.to_owned(), now))
 }
 
 fn condition(

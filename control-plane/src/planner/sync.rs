@@ -11,7 +11,7 @@ use super::lifecycle::{CertificatePlan, Step, obstacle};
 use super::{Action, Plan};
 use crate::api::condition::{Condition, ConditionType, Reason};
 use crate::api::date;
-use crate::api::resource::{ImportedStatus, ManagerRef};
+use crate::api::resource::{ExternalSyncStatus, ManagerRef};
 use crate::api::settings::{CertificateSettings, FetchedSettings};
 use crate::planner::observed::{Certificate, ExternalState, ObjectName, Published, Version};
 use crate::planner::outbox::Key;
@@ -127,7 +127,8 @@ fn look(
         }
         return None;
     }
-    let asked = ["rotate", "notice"].into_iter().find_map(|verb| Some((verb, step.open(verb)?.id.clone())));
+    let asked =
+        ["rotate", "renewal-hint"].into_iter().find_map(|verb| Some((verb, step.open(verb)?.id.clone())));
     let (hour, next) = hour(step.name, step.now);
     plan.wake(next);
     let occasion = asked.as_ref().map_or(Trigger::Hour(hour), |(_, id)| Trigger::Asked(id.clone()));
@@ -228,7 +229,7 @@ pub fn pushed(
         return;
     };
     let sha256 = &version.leaf.sha256;
-    let is_there = |imported: &ImportedStatus| {
+    let is_there = |imported: &ExternalSyncStatus| {
         imported.manager == with.name && imported.id == with.id && imported.sha256 == *sha256
     };
     if certificate_plan.imported.as_ref().is_some_and(is_there)
@@ -242,12 +243,12 @@ pub fn pushed(
     // Also what is done: it is remembered until it is written down.
     plan.sync_tasks.push(task);
     if outside.done.contains(&key) {
-        certificate_plan.imported = Some(ImportedStatus {
+        certificate_plan.imported = Some(ExternalSyncStatus {
             manager: with.name.clone(),
             id: with.id.clone(),
             version: i64::try_from(number).unwrap_or(i64::MAX),
             sha256: sha256.clone(),
-            at: date::seconds(now),
+            synced_at: date::seconds(now),
         });
     } else if let Some(why) = outside.failing.get(&key) {
         certificate_plan.problem.get_or_insert_with(|| (Reason::NotPushed, why.clone()));
@@ -265,13 +266,13 @@ fn is_known(
     let problem = match &outside.managers {
         Some(known) if known.contains(name) => return true,
         Some(_) => (
-            Reason::NoManager,
+            Reason::UnknownManager,
             format!("the settings of the controller (--notifications) name no manager {name}"),
         ),
         // Whoever does know managers says how it stands.
         None => {
-            let of_manager = [Reason::NoManager, Reason::NotFetched, Reason::NotPushed];
-            match Condition::find(&certificate.status.conditions, ConditionType::Failing) {
+            let of_manager = [Reason::UnknownManager, Reason::NotFetched, Reason::NotPushed];
+            match Condition::find(&certificate.status.conditions, ConditionType::Degraded) {
                 Some(Condition { reason, message, .. }) if of_manager.contains(reason) => {
                     (*reason, message.clone())
                 }

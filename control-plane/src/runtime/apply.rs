@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use tracing::info;
 
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
-use crate::api::resource::{CertificateStatus, Told, UNDELIVERED};
+use crate::api::resource::{CertificateStatus, NotifiedMarks, UNDELIVERED};
 use crate::api::settings::CertificateSettings;
 use crate::external::sync::FetchCache;
 use crate::pki::authority::AuthorityError;
@@ -129,16 +129,25 @@ impl<S: Store> Applier<S> {
             Action::Nudge { pod, revision } => Ok(self.store.nudge(pod, *revision).await?),
             Action::ReportAuthority { authority, status } => {
                 self.store.report_authority(authority, status).await?;
-                let before = observed.authorities.get(authority).map(|authority| &authority.status.told);
-                self.tell_of_silence(ObjectRef::Authority(authority.clone()), before, &status.told).await;
+                let before =
+                    observed.authorities.get(authority).map(|authority| &authority.status.last_notified);
+                self.tell_of_silence(ObjectRef::Authority(authority.clone()), before, &status.last_notified)
+                    .await;
                 Ok(())
             }
             Action::ReportCertificate { certificate, status } => {
                 self.store.report_certificate(certificate, status).await?;
                 self.tell_of_trouble(certificate, status, observed).await;
-                let before =
-                    observed.certificates.get(certificate).map(|certificate| &certificate.status.told);
-                self.tell_of_silence(ObjectRef::Certificate(certificate.clone()), before, &status.told).await;
+                let before = observed
+                    .certificates
+                    .get(certificate)
+                    .map(|certificate| &certificate.status.last_notified);
+                self.tell_of_silence(
+                    ObjectRef::Certificate(certificate.clone()),
+                    before,
+                    &status.last_notified,
+                )
+                .await;
                 Ok(())
             }
         }
@@ -275,8 +284,8 @@ impl<S: Store> Applier<S> {
     async fn tell_of_silence(
         &self,
         about: ObjectRef,
-        before: Option<&BTreeMap<String, Told>>,
-        told: &BTreeMap<String, Told>,
+        before: Option<&BTreeMap<String, NotifiedMarks>>,
+        told: &BTreeMap<String, NotifiedMarks>,
     ) {
         for (subscription, told) in told {
             let known = before.and_then(|before| before.get(subscription)).and_then(undelivered);
@@ -292,7 +301,7 @@ impl<S: Store> Applier<S> {
     }
 }
 
-fn undelivered(told: &Told) -> Option<&String> {
+fn undelivered(told: &NotifiedMarks) -> Option<&String> {
     told.get(UNDELIVERED)
 }
 

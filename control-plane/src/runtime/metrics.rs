@@ -169,7 +169,7 @@ impl Counts {
                     self.root.get_or_create(&of).set(seconds(root.not_after));
                 }
             }
-            let waiting = authority.status.rollover.as_ref().map_or(0, |rollover| rollover.waiting_total);
+            let waiting = authority.status.rollover.as_ref().map_or(0, |rollover| rollover.waiting_for_total);
             self.waiting.get_or_create(&of).set(waiting);
         }
         self.watched.clear();

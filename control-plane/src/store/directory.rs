@@ -246,7 +246,7 @@ impl Store for DirectoryStore {
     }
 
     async fn notice(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
-        self.ask(about, "notice", text).await
+        self.ask(about, "renewal-hint", text).await
     }
 
     /// There is nobody to tell but those who read the log.

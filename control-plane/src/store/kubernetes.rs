@@ -293,7 +293,7 @@ impl Store for KubernetesStore {
     }
 
     async fn notice(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {(annotation::NOTICE): text}}}));
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {(annotation::RENEWAL_HINT): text}}}));
         let params = PatchParams::default();
         match about {
             ObjectRef::Authority(name) => {

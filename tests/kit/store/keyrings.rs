@@ -10,7 +10,7 @@ pub async fn keyring_comes_back_and_signs_the_same(store: &impl Store, hand: &im
     let mut keyring = Keyring::new(pki::authority("first"));
     let second = keyring.add(pki::authority("second"));
     assert!(keyring.state.begin(second.clone(), "a test".into(), moment()));
-    keyring.state.answer("rollover", "r1", "begun", moment());
+    keyring.state.record_handled("rollover", "r1", "begun", moment());
     store.put_keyring(&name, &keyring, None).await.unwrap();
 
     let (came, stamp) = store.keyring(&name).await.unwrap().unwrap();
@@ -32,11 +32,11 @@ pub async fn keyring_over_an_old_stamp_is_overtaken(store: &impl Store, hand: &i
     let mut keyring = Keyring::new(pki::authority("root"));
     store.put_keyring(&name, &keyring, None).await.unwrap();
     let (_, first) = store.keyring(&name).await.unwrap().unwrap();
-    keyring.state.answer("rollover", "r1", "no", moment());
+    keyring.state.record_handled("rollover", "r1", "no", moment());
     store.put_keyring(&name, &keyring, Some(&first)).await.unwrap();
 
     let mut late = Keyring::new(pki::authority("late"));
-    late.state.answer("rollover", "r2", "no", moment());
+    late.state.record_handled("rollover", "r2", "no", moment());
     overtaken(store.put_keyring(&name, &late, Some(&first)).await);
     let (came, second) = store.keyring(&name).await.unwrap().unwrap();
     assert_eq!(came.state, keyring.state);

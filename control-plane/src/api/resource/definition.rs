@@ -4,7 +4,8 @@
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
-use super::{CertificateAuthority, ServiceCertificate};
+use super::authority::CertificateAuthority;
+use super::certificate::ServiceCertificate;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {

@@ -415,7 +415,10 @@ async fn a_root_that_expires_is_rolled_over() {
     let KeyringState::KeyringView(ring) = &observed.authorities["root-prod-shop"].keyring else {
         panic!("no ring")
     };
-    assert!(ring.state.past.len() == 1 && ring.state.past[0].rollover.why.starts_with("noticed"));
+    assert!(
+        ring.state.rollover_history.len() == 1
+            && ring.state.rollover_history[0].rollover.reason.starts_with("noticed")
+    );
     assert_eq!(scene.versions().await, 2, "its leaves are under the new root");
 }
 

@@ -32,13 +32,13 @@ fn a_rollover_goes_from_one_root_to_the_other() {
     let later = NOW + Duration::from_secs(1);
     assert!(state.advance(Phase::Distributing, later));
     assert_eq!((trusted(&state), state.signing()), (vec!["a", "b"], &root("b")));
-    assert_eq!(state.rollover().unwrap().since, later);
+    assert_eq!(state.rollover().unwrap().phase_started_at, later);
     assert!(state.advance(Phase::Reissuing, later));
     assert_eq!((trusted(&state), state.signing()), (vec!["b"], &root("b")));
     assert_eq!(state.needed().len(), 2, "the old root proves that it is refused");
     assert!(state.advance(Phase::Retiring, later));
     assert_eq!(state.stage, Stage::Steady(root("b")));
-    assert_eq!(state.past.len(), 1);
+    assert_eq!(state.rollover_history.len(), 1);
 }
 
 #[test]
@@ -94,8 +94,8 @@ fn a_root_that_was_removed_does_not_come_back_when_its_successor_is_removed_too(
 #[test]
 fn a_state_is_read_as_it_was_written() {
     let mut state = rolling(Phase::Reissuing);
-    state.answer("rollover", "1", "begun", NOW);
-    state.exempt([Override { pod: "shop/x".into(), uid: "u".into(), reason: "gone".into(), at: NOW }]);
+    state.record_handled("rollover", "1", "begun", NOW);
+    state.add_overrides([Override { pod: "shop/x".into(), uid: "u".into(), reason: "gone".into(), at: NOW }]);
     let text = serde_json::to_string(&state).unwrap();
     assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
 }

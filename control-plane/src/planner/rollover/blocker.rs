@@ -36,7 +36,7 @@ pub(super) const NAMESPACE: &str = "namespace ";
 impl Rollover {
     /// Whether a leaf was made since it began, so that whoever shows it has what was published since.
     pub(in crate::planner) fn is_since(&self, version: &Version) -> bool {
-        version.created_at >= self.began && version.copy_of.is_none()
+        version.created_at >= self.started_at && version.copy_of.is_none()
     }
 }
 
@@ -100,7 +100,7 @@ impl Step<'_> {
                 Published::Ours(publication) => Some(publication.written_at),
                 _ => None,
             });
-            let since = written.max().unwrap_or(self.rollover.began).max(self.rollover.began);
+            let since = written.max().unwrap_or(self.rollover.started_at).max(self.rollover.started_at);
             let fresh = since..=self.now;
             match self.observed.pods.get(namespace) {
                 Some(look) if look.problem.is_none() && fresh.contains(&look.at) => {}
@@ -141,7 +141,12 @@ impl Step<'_> {
     fn left(&self, namespace: &str, pod: &Pod, secret: &str) -> Option<Blocker> {
         let why = format!("it mounts {secret}, which no certificate publishes any more");
         let who = format!("{namespace}/{}", pod.name);
-        (!self.rollover.is_exempt(&pod.uid)).then(|| Blocker { who, uid: pod.uid.clone(), why, trust: true })
+        (!self.rollover.is_overridden(&pod.uid)).then(|| Blocker {
+            who,
+            uid: pod.uid.clone(),
+            why,
+            trust: true,
+        })
     }
 
     /// While one pod still showed its old leaf it may have opened connections to others, which they had
@@ -151,13 +156,13 @@ impl Step<'_> {
         by_secret: &BTreeMap<(&str, &str), &Member<'_>>,
         plan: &mut Plan,
     ) -> Vec<Blocker> {
-        let Rollover { to, since, .. } = self.rollover;
-        if since.checked_add(self.drain).is_some_and(|deadline| self.now >= deadline) {
+        let Rollover { to, phase_started_at, .. } = self.rollover;
+        if phase_started_at.checked_add(self.drain).is_some_and(|deadline| self.now >= deadline) {
             return Vec::new();
         }
         let mut asked = Vec::new();
         for (namespace, look) in &self.observed.pods {
-            for pod in look.pods.iter().filter(|pod| !self.rollover.is_exempt(&pod.uid)) {
+            for pod in look.pods.iter().filter(|pod| !self.rollover.is_overridden(&pod.uid)) {
                 let ours = |secret: &String| by_secret.contains_key(&(namespace.as_str(), secret.as_str()));
                 let address = pod.agent.as_ref().and_then(|agent| agent.address);
                 if let (Some(proof), Some(address), true) = (&pod.proof, address, pod.mounts.iter().any(ours))
@@ -210,7 +215,7 @@ impl Step<'_> {
             Phase::Distributing if !publication.roots.contains(to) => {
                 "its Secret has not been written with the new root yet"
             }
-            Phase::Distributing if self.rollover.again && !made_since() => {
+            Phase::Distributing if self.rollover.redistributing && !made_since() => {
                 "its Secret has no leaf that was made since the rollover was turned around"
             }
             Phase::Reissuing | Phase::Retiring if !under_new() => {
@@ -226,8 +231,8 @@ impl Step<'_> {
     }
 
     fn pod(&self, namespace: &str, pod: &Pod, member: &Member<'_>, plan: &mut Plan) -> Option<Blocker> {
-        let Rollover { to, from, phase, began, .. } = self.rollover;
-        if self.rollover.is_exempt(&pod.uid) {
+        let Rollover { to, from, phase, started_at, .. } = self.rollover;
+        if self.rollover.is_overridden(&pod.uid) {
             return None;
         }
         let hold = |why: String, trust: bool| {
@@ -246,7 +251,7 @@ impl Step<'_> {
             return hold("it has no address yet".into(), true);
         };
         // What was seen before says nothing, nor does what a clock that was set back calls later.
-        let proof = pod.proof.as_ref().filter(|proof| *began <= proof.at && proof.at <= self.now);
+        let proof = pod.proof.as_ref().filter(|proof| *started_at <= proof.at && proof.at <= self.now);
         let held = match proof.map(|proof| &proof.shown) {
             None => hold("it has not been asked yet".into(), true),
             Some(Err(why)) => hold(why.clone(), true),
@@ -271,7 +276,7 @@ impl Step<'_> {
 
     /// Why what a pod showed does not do, and whether that is for want of trust in the new root.
     fn shown(&self, member: &Member<'_>, shown: &Shown, plan: &mut Plan) -> Option<(String, bool)> {
-        let Rollover { to, from, phase, since, .. } = self.rollover;
+        let Rollover { to, from, phase, phase_started_at, .. } = self.rollover;
         if shown.lets_in.get(to) != Some(&true) {
             return Some(("it does not let in clients under the new root yet".into(), true));
         }
@@ -290,7 +295,7 @@ impl Step<'_> {
             return (!refused).then(|| ("it still lets in clients under the old root".into(), false));
         }
         let open = shown.connections_under.get(from).copied().unwrap_or(0);
-        let deadline = since.checked_add(self.drain);
+        let deadline = phase_started_at.checked_add(self.drain);
         if open > 0 && deadline.is_none_or(|deadline| self.now < deadline) {
             if let Some(deadline) = deadline {
                 plan.wake(deadline);

@@ -15,7 +15,7 @@ impl Requests<'_, '_> {
     /// A request that was not answered yet.
     pub fn open(&self, verb: &str) -> Option<&Request> {
         let request = self.authority_plan.authority.requests.get(verb)?;
-        (!self.ring.state.is_answered(verb, &request.id)).then_some(request)
+        (!self.ring.state.is_handled(verb, &request.id)).then_some(request)
     }
 
     pub fn remove(&self) -> Option<Transition> {

@@ -33,7 +33,7 @@ fn a_first_leaf_is_issued_and_then_published() {
     let mut scene = follows(none, &["issue 1 for first"]);
     assert_eq!(scene.condition("Ready"), None, "there is more to say in a moment");
     scene.observed.failing.insert(super::scene::name().to_string(), "issue: no room".into());
-    ready(&scene, "False", "Failing");
+    ready(&scene, "False", "ActionFailed");
     follows(|scene| scene.certificate().published = Published::Absent, &["publish 1 over nothing of old"]);
 }
 
@@ -87,7 +87,7 @@ fn a_changed_spec_and_a_request_each_make_one_leaf() {
         scene.version_mut(1).request = Some("r1".into());
     };
     let scene = follows(answered, &[]);
-    assert_eq!(scene.status().answered.unwrap().rotate.as_deref(), Some("r1"));
+    assert_eq!(scene.status().handled_requests.unwrap().rotate.as_deref(), Some("r1"));
     // A rollback of the same id is another request.
     let both = |scene: &mut Scene| {
         scene.version(2, OLD);
@@ -166,8 +166,8 @@ fn a_rollback_to_what_would_not_be_accepted_is_refused_and_said() {
         let (_, _, message) = scene.condition("RollbackRefused").unwrap();
         assert!(message.contains(why), "{message}");
         let status = scene.status();
-        assert_eq!(status.answered.clone().unwrap().rollback.as_deref(), Some("r1"));
-        // Answered once, and still said.
+        assert_eq!(status.handled_requests.clone().unwrap().rollback.as_deref(), Some("r1"));
+        // HandledRequests once, and still said.
         scene.certificate().status = status;
         assert!(scene.condition("RollbackRefused").is_some(), "{why}");
     }
@@ -214,9 +214,9 @@ fn what_may_not_be_touched_is_left_alone_and_said() {
         ),
         (|scene| scene.certificate().published = Published::Closed("no right".into()), "False", "NoAccess"),
         (|scene| scene.certificate().deleting = true, "True", "Deleting"),
-        (|scene| scene.observed.authorities.clear(), "True", "NoAuthority"),
+        (|scene| scene.observed.authorities.clear(), "True", "AuthorityNotFound"),
         (|scene| scene.authority().spec.namespaces = vec!["bank".into()], "True", "InvalidSpec"),
-        (|scene| scene.authority().keyring = KeyringState::Unreadable("torn".into()), "True", "NoRoot"),
+        (|scene| scene.authority().keyring = KeyringState::Unreadable("torn".into()), "True", "RootNotReady"),
     ];
     for (change, status, reason) in rows {
         ready(&follows(change, &[]), status, reason);
@@ -279,18 +279,20 @@ fn what_is_due_and_cannot_be_done_keeps_nobody_awake() {
 #[test]
 fn a_notice_about_the_leaf_that_is_served_replaces_it_once() {
     let end = crate::api::date::seconds(start() + LEAF_LIFE);
-    let mut scene =
-        follows(|scene| scene.ask("notice", &format!("until={end} from=ibm")), &["issue 2 for noticed"]);
+    let mut scene = follows(
+        |scene| scene.ask("renewal-hint", &format!("until={end} from=ibm")),
+        &["issue 2 for noticed"],
+    );
     // It is the newest now, and is answered with its publication.
     scene.version(2, OLD);
     scene.version_mut(2).request = Some("r1".into());
     assert_eq!(scene.does(), ["publish 2 over 101 of old"]);
     scene.publish(2);
     assert!(scene.does().is_empty());
-    assert_eq!(scene.status().answered.unwrap().notice.as_deref(), Some("r1"));
+    assert_eq!(scene.status().handled_requests.unwrap().renewal_hint.as_deref(), Some("r1"));
     // Said again under another id, it is about a leaf that is gone.
-    scene.certificate().status.answered = None;
+    scene.certificate().status.handled_requests = None;
     scene.version_mut(2).request = None;
     assert!(scene.does().is_empty());
-    assert_eq!(scene.status().answered.unwrap().notice.as_deref(), Some("r1"));
+    assert_eq!(scene.status().handled_requests.unwrap().renewal_hint.as_deref(), Some("r1"));
 }

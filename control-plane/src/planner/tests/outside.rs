@@ -75,7 +75,7 @@ fn what_the_manager_has_is_looked_at_once_an_hour_and_kept_once() {
 
 #[test]
 fn a_request_has_it_looked_at_and_is_answered_whatever_is_found() {
-    for verb in ["rotate", "notice"] {
+    for verb in ["rotate", "renewal-hint"] {
         let mut scene = Scene::fetched();
         scene.find(1);
         scene.ask(verb, "");
@@ -83,8 +83,11 @@ fn a_request_has_it_looked_at_and_is_answered_whatever_is_found() {
         assert_eq!(task.task, SyncAction::Fetch { occasion: Trigger::Asked("r1".into()) });
         scene.find(1);
         assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]));
-        let answered = scene.status().answered.unwrap();
-        assert_eq!([answered.rotate, answered.notice].into_iter().flatten().collect::<Vec<_>>(), ["r1"]);
+        let answered = scene.status().handled_requests.unwrap();
+        assert_eq!(
+            [answered.rotate, answered.renewal_hint].into_iter().flatten().collect::<Vec<_>>(),
+            ["r1"]
+        );
 
         let mut scene = Scene::fetched();
         scene.ask(verb, "");
@@ -97,7 +100,7 @@ fn a_request_has_it_looked_at_and_is_answered_whatever_is_found() {
 fn what_was_fetched_before_a_request_is_no_answer_to_it() {
     let mut scene = Scene::fetched();
     scene.find(2);
-    scene.ask("notice", "");
+    scene.ask("renewal-hint", "");
     assert_eq!(scene.does(), ["keep 2"], "it is new all the same");
     assert_eq!(scene.task().task, SyncAction::Fetch { occasion: Trigger::Asked("r1".into()) });
 }
@@ -188,11 +191,14 @@ fn a_manager_that_fails_is_said_and_leaves_what_is_published() {
     assert_eq!((status.as_str(), reason.as_str(), message.as_str()), ("True", "NotFetched", "it is down"));
     // The next hour is the same task: how it fares is not forgotten.
     let later = Scene { observed: failing.observed, now: failing.now + HOUR };
-    assert_eq!(later.condition("Failing").unwrap().1, "NotFetched");
+    assert_eq!(later.condition("Degraded").unwrap().1, "NotFetched");
 
     let mut unknown = Scene::fetched();
     unknown.observed.outside.managers = Some(Arc::default());
-    assert_eq!((unknown.condition("Ready").unwrap().1, unknown.sync_tasks()), ("NoManager".into(), vec![]));
+    assert_eq!(
+        (unknown.condition("Ready").unwrap().1, unknown.sync_tasks()),
+        ("UnknownManager".into(), vec![])
+    );
 }
 
 #[test]
@@ -201,7 +207,7 @@ fn who_knows_no_managers_leaves_them_to_the_controller() {
         let mut scene = scene;
         scene.observed.outside.managers = None;
         assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]));
-        assert!(scene.condition("Failing").is_none());
+        assert!(scene.condition("Degraded").is_none());
     }
     let mut new = Scene::fetched();
     new.observed.outside.managers = None;
@@ -228,12 +234,12 @@ fn what_is_published_is_owed_to_the_manager_until_it_is_there() {
     let mut scene = Scene::pushed();
     let task = scene.task();
     assert_eq!(task.task, SyncAction::Push { version: 1, sha256: sha256(1) });
-    assert_eq!(scene.failing(task.key()).condition("Failing").unwrap().1, "NotPushed");
+    assert_eq!(scene.failing(task.key()).condition("Degraded").unwrap().1, "NotPushed");
     scene.observed.outside.done.insert(task.key());
-    let imported = scene.status().imported.unwrap();
+    let imported = scene.status().external_sync.unwrap();
     assert_eq!((imported.version, imported.sha256.as_str()), (1, sha256(1).as_str()));
     assert_eq!(scene.sync_tasks().len(), 1, "it is remembered until it is written down");
-    scene.certificate().status.imported = Some(imported);
+    scene.certificate().status.external_sync = Some(imported);
     scene.observed.outside.done.clear();
     assert_eq!(scene.sync_tasks(), []);
 

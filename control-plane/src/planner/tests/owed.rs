@@ -65,7 +65,7 @@ impl Scene {
 #[test]
 fn nothing_is_owed_to_nobody() {
     let scene = Scene::settled();
-    assert!(scene.owes().is_empty() && scene.status().told.is_empty());
+    assert!(scene.owes().is_empty() && scene.status().last_notified.is_empty());
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn what_is_owed_is_owed_until_it_is_written_down_and_never_again() {
     scene.observed.delivered.clear();
     assert_eq!((scene.owes(), &scene.plan().deliver[0].event.id), (vec![owed[0].to_owned()], &id));
     scene.deliver();
-    assert_eq!(scene.status().told[SUBSCRIPTION]["version"], "1");
+    assert_eq!(scene.status().last_notified[SUBSCRIPTION]["version"], "1");
     scene.write_down();
     assert!(scene.owes().is_empty() && scene.plan().deliver.is_empty());
     assert_eq!(scene.status(), scene.certificate().status, "nothing more to write");
@@ -106,7 +106,7 @@ fn versions_are_told_in_order_one_after_the_other() {
     assert_eq!(scene.owes(), ["rolled_back shop/mtls-prod-payments 4"]);
     scene.deliver();
     scene.write_down();
-    assert_eq!(scene.certificate().status.told[SUBSCRIPTION]["version"], "4");
+    assert_eq!(scene.certificate().status.last_notified[SUBSCRIPTION]["version"], "4");
 }
 
 #[test]
@@ -122,10 +122,10 @@ fn who_subscribes_later_hears_of_what_comes() {
     scene.observed.notification_rules = rules(vec![topic("all"), topic("other")]);
     assert_eq!(scene.owes(), ["renewed shop/mtls-prod-payments 2"], "the other is new");
     scene.write_down();
-    assert_eq!(scene.certificate().status.told["other/one"]["version"], "2");
+    assert_eq!(scene.certificate().status.last_notified["other/one"]["version"], "2");
     scene.observed.notification_rules = rules(vec![topic("other")]);
     scene.write_down();
-    assert!(!scene.certificate().status.told.contains_key(SUBSCRIPTION), "who is gone is forgotten");
+    assert!(!scene.certificate().status.last_notified.contains_key(SUBSCRIPTION), "who is gone is forgotten");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_trouble_that_lasts_is_told_once_and_another_one_again() {
     assert!(scene.owes().is_empty());
     scene.publish(1);
     scene.write_down();
-    assert_eq!(scene.condition("Failing"), None);
+    assert_eq!(scene.condition("Degraded"), None);
     scene.certificate().published = Published::Closed("no rights".into());
     scene.write_down();
     scene.now += MINUTE;
@@ -234,11 +234,11 @@ fn what_does_not_arrive_is_in_the_status() {
     let mut scene = told(Scene::settled());
     let id = scene.plan().deliver[0].event.id.clone();
     scene.observed.undelivered.insert((SUBSCRIPTION.to_owned(), id), "it answers 503".into());
-    assert_eq!(scene.status().told[SUBSCRIPTION]["undelivered"], "issued: it answers 503");
+    assert_eq!(scene.status().last_notified[SUBSCRIPTION]["undelivered"], "issued: it answers 503");
     scene.write_down();
     scene.observed.undelivered.clear();
     scene.deliver();
-    assert!(!scene.status().told[SUBSCRIPTION].contains_key("undelivered"));
+    assert!(!scene.status().last_notified[SUBSCRIPTION].contains_key("undelivered"));
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_topic_that_does_not_select_it_does_not_stand_in_the_way() {
     assert_eq!(scene.owes(), ["rolled_back shop/mtls-prod-payments 3"]);
     let elsewhere = Topic { names: vec!["bank/*".parse().unwrap()], ..topic("all") };
     scene.observed.notification_rules = rules(vec![elsewhere]);
-    assert!(scene.owes().is_empty() && scene.status().told.is_empty());
+    assert!(scene.owes().is_empty() && scene.status().last_notified.is_empty());
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_topic_that_is_widened_does_not_tell_of_what_is_long_past() {
     scene.version(2, OLD);
     scene.publish(2);
     scene.write_down();
-    assert_eq!(scene.certificate().status.told[SUBSCRIPTION]["version"], "2");
+    assert_eq!(scene.certificate().status.last_notified[SUBSCRIPTION]["version"], "2");
     scene.observed.notification_rules = rules(vec![topic("all")]);
     assert!(scene.owes().is_empty());
 }

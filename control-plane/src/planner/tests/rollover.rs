@@ -94,7 +94,7 @@ fn a_request_begins_one_rollover_and_a_second_waits_for_its_end() {
     scene.ask_authority("rollover", "audit");
     does(&scene, &["begin: asked for: audit"]);
     let now = scene.now;
-    scene.ring().state.answer("rollover", "r1", "begun", now);
+    scene.ring().state.record_handled("rollover", "r1", "begun", now);
     does(&scene, &[]);
     let mut scene = Scene::rolling(Phase::Distributing);
     scene.pod("late");
@@ -206,7 +206,7 @@ fn connections_under_the_old_root_are_waited_for_until_the_drain_deadline() {
     let proof = scene.look().pods[0].proof.as_mut().unwrap();
     proof.shown.as_mut().unwrap().connections_under.insert(root_id(OLD), 3);
     held(&scene, "shop/good: 3 of its connections");
-    let deadline = scene.ring().state.rollover().unwrap().since + HOUR;
+    let deadline = scene.ring().state.rollover().unwrap().phase_started_at + HOUR;
     assert_eq!(scene.plan().wake_at, Some(deadline));
     scene.now = deadline;
     does(&scene, &["advance out of Reissuing"]);
@@ -280,9 +280,9 @@ fn a_pod_is_let_go_by_name_and_reason_only() {
     let mut scene = Scene::rolling(Phase::Distributing);
     scene.pod("late");
     let (pod, uid, reason, at) = ("shop/late".into(), "uid-late".into(), "dead".into(), scene.now);
-    scene.ring().state.exempt([crate::pki::keyring::Override { pod, uid, reason, at }]);
+    scene.ring().state.add_overrides([crate::pki::keyring::Override { pod, uid, reason, at }]);
     does(&scene, &["advance out of Distributing"]);
-    assert_eq!(scene.authority_status().rollover.unwrap().exempt, ["shop/late: dead"]);
+    assert_eq!(scene.authority_status().rollover.unwrap().overrides, ["shop/late: dead"]);
 }
 
 #[test]
@@ -403,7 +403,10 @@ fn what_cannot_be_done_is_said_by_the_object_that_it_is_about() {
     scene.observed.failing.insert(super::scene::name().to_string(), "publish: no room".into());
     scene.observed.failing.insert(AUTHORITY.into(), "begin_rollover: no room".into());
     let (ready, reason, message) = scene.condition("Ready").unwrap();
-    assert_eq!((ready.as_str(), reason.as_str(), message.as_str()), ("True", "Failing", "publish: no room"));
+    assert_eq!(
+        (ready.as_str(), reason.as_str(), message.as_str()),
+        ("True", "ActionFailed", "publish: no room")
+    );
     assert!(scene.authority_status().conditions[0].message.contains("no room"));
     scene.observed.failing.clear();
     scene.authority().spec.namespaces.clear();
@@ -415,16 +418,16 @@ fn what_cannot_be_done_is_said_by_the_object_that_it_is_about() {
 fn a_notice_about_the_root_begins_one_rollover() {
     let end = crate::api::date::seconds(start() + ROOT_LIFE);
     let mut scene = Scene::settled();
-    scene.ask_authority("notice", "until=2026-01-02T00:00:00Z");
+    scene.ask_authority("renewal-hint", "until=2026-01-02T00:00:00Z");
     assert!(
-        scene.does()[0].starts_with("answer notice: nothing to do: it is valid until"),
+        scene.does()[0].starts_with("answer renewal-hint: nothing to do: it is valid until"),
         "{:?}",
         scene.does()
     );
-    scene.ask_authority("notice", &format!("until={end}"));
+    scene.ask_authority("renewal-hint", &format!("until={end}"));
     does(&scene, &[&format!("begin: noticed: until={end}")]);
     let mut rolling = Scene::rolling(Phase::Distributing);
     rolling.proven("late", 1, &[OLD]);
-    rolling.ask_authority("notice", &format!("until={end}"));
-    does(&rolling, &["answer notice: nothing to do: the root is being replaced"]);
+    rolling.ask_authority("renewal-hint", &format!("until={end}"));
+    does(&rolling, &["answer renewal-hint: nothing to do: the root is being replaced"]);
 }

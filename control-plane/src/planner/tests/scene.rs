@@ -207,7 +207,7 @@ impl Scene {
 
     /// Whom the status names as holding the step.
     pub fn waiting(&self) -> Vec<String> {
-        self.authority_status().rollover.map(|rollover| rollover.waiting).unwrap_or_default()
+        self.authority_status().rollover.map(|rollover| rollover.waiting_for).unwrap_or_default()
     }
 
     pub fn authority_status(&self) -> AuthorityStatus {

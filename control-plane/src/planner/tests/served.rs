@@ -32,7 +32,7 @@ fn pods_are_listed_nudged_and_asked_until_they_serve_what_is_published() {
     assert!(plan.look.contains("shop"));
     assert_eq!(plan.prove.iter().map(|prove| prove.roots.clone()).collect::<Vec<_>>(), [[root_id(OLD)]]);
     assert_eq!(nudged(&scene), 1);
-    assert_eq!(scene.condition("Served").unwrap().1, "Looking");
+    assert_eq!(scene.condition("Served").unwrap().1, "Probing");
     serve(&mut scene);
     assert_eq!(scene.condition("Served").unwrap().1, "Served");
     assert!(scene.plan().prove.is_empty());
@@ -76,10 +76,10 @@ fn what_was_seen_before_the_writing_does_not_count() {
     let mut scene = fresh();
     serve(&mut scene);
     scene.look().pods[0].proof.as_mut().unwrap().at = start();
-    assert_eq!(scene.condition("Served").unwrap().1, "Looking");
+    assert_eq!(scene.condition("Served").unwrap().1, "Probing");
     let mut scene = fresh();
     scene.proven("two", NEW, &[OLD]);
-    assert_eq!(scene.condition("Served").unwrap().1, "Looking");
+    assert_eq!(scene.condition("Served").unwrap().1, "Probing");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn who_is_late_is_named_and_who_has_no_agent_as_well() {
     scene.pod("bare").agent = None;
     scene.now += 6 * MINUTE;
     let (status, reason, message) = scene.condition("Served").unwrap();
-    assert_eq!((status.as_str(), reason.as_str()), ("False", "Late"));
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NotServedInTime"));
     assert_eq!(message, "0 of 2 pods serve what is published");
     let named: Vec<_> =
         scene.status().served.unwrap().by_pod.into_iter().map(|pod| pod.problem.unwrap()).collect();
@@ -102,7 +102,7 @@ fn without_pods_it_is_said_that_there_are_none_and_without_a_secret_nothing() {
     assert_eq!(scene.condition("Served").unwrap().1, "NoPods");
     scene.look().problem = Some("forbidden".into());
     let (status, reason, message) = scene.condition("Served").unwrap();
-    assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "CannotLook"));
+    assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "PodsNotListed"));
     assert!(message.contains("forbidden"), "{message}");
     scene.certificate().published = Published::Absent;
     assert_eq!(scene.condition("Served"), None);

@@ -60,18 +60,18 @@ impl<S: Store> Applier<S> {
             Transition::Begin { settings, why, request } => {
                 let to = self.successor(keyring, settings, now).await?;
                 if let Some((verb, id)) = request {
-                    keyring.state.answer(verb, id, "begun", now);
+                    keyring.state.record_handled(verb, id, "begun", now);
                 }
                 keyring.state.begin(to, why.clone(), now)
             }
             Transition::Advance { out_of } => keyring.state.advance(*out_of, now),
             Transition::Reverse { why, request } => {
-                keyring.state.answer("reverse", request, "reversed", now);
+                keyring.state.record_handled("reverse", request, "reversed", now);
                 keyring.state.reverse(why.clone(), now)
             }
             Transition::Exempt { pods, reason, request } => {
-                keyring.state.answer("override", request, "the rollover goes on without them", now);
-                keyring.state.exempt(pods.iter().map(|(pod, uid)| Override {
+                keyring.state.record_handled("override", request, "the rollover goes on without them", now);
+                keyring.state.add_overrides(pods.iter().map(|(pod, uid)| Override {
                     pod: pod.clone(),
                     uid: uid.clone(),
                     reason: reason.clone(),
@@ -83,11 +83,11 @@ impl<S: Store> Applier<S> {
                     None => Some(self.successor(keyring, settings, now).await?),
                     Some(_) => None,
                 };
-                keyring.state.answer("remove-root", request, "removed", now);
+                keyring.state.record_handled("remove-root", request, "removed", now);
                 keyring.state.remove(root, new, why.clone(), now)
             }
             Transition::Answer { verb, request, outcome } => {
-                keyring.state.answer(verb, request, outcome.clone(), now);
+                keyring.state.record_handled(verb, request, outcome.clone(), now);
                 true
             }
         })
@@ -139,7 +139,7 @@ fn distinct(common_name: &str) -> Result<String, AuthorityError> {
 
 /// What it was done on.
 fn by(rollover: &Rollover) -> String {
-    match (rollover.forced, rollover.exempt.len()) {
+    match (rollover.forced, rollover.overrides.len()) {
         (true, _) => "by force: pods were not waited for".into(),
         (false, 0) => "on proof from every pod".into(),
         (false, many) => format!("on proof from every pod but {many} that a person has let go"),
@@ -164,7 +164,8 @@ fn said(transition: &Transition, keyring: &Keyring) -> (bool, &'static str, Stri
                 (false, "RolloverAdvanced", message)
             }
             None => {
-                let by = keyring.state.past.last().map(|past| by(&past.rollover)).unwrap_or_default();
+                let by =
+                    keyring.state.rollover_history.last().map(|past| by(&past.rollover)).unwrap_or_default();
                 (false, "RolloverEnded", format!("{signing} is the only root, {by}"))
             }
         },

@@ -23,7 +23,7 @@ const VERBS: [&str; 7] = [
     annotation::REVERSE,
     annotation::OVERRIDE,
     annotation::REMOVE_ROOT,
-    annotation::NOTICE,
+    annotation::RENEWAL_HINT,
 ];
 
 /// A `CertificateAuthority` or `ServiceCertificate` as it stands.

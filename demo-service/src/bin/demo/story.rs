@@ -182,7 +182,7 @@ impl Story {
         let request = self.control.ask(&ObjectRef::Authority(AUTHORITY.to_owned()), "rollover").await?;
         self.until("roll the root over", |look| {
             witness::ring(look).is_some_and(|ring| {
-                ring.state.is_answered("rollover", &request) && ring.state.rollover().is_none()
+                ring.state.is_handled("rollover", &request) && ring.state.rollover().is_none()
             })
         })
         .await?;

@@ -203,7 +203,7 @@ fn phase(look: &Observed) -> &'static str {
         Some(Phase::Distributing) => "distributing: old and new root trusted",
         Some(Phase::Reissuing) => "reissuing: new leaves under the new root",
         Some(Phase::Retiring) => "retiring: only the new root trusted",
-        None if state.is_some_and(|state| !state.past.is_empty()) => "steady, under the new root",
+        None if state.is_some_and(|state| !state.rollover_history.is_empty()) => "steady, under the new root",
         None => "steady",
     }
 }

@@ -1,7 +1,7 @@
 //! Writing, as a store has to do it: over what was seen, or not at all. What is written is checked here.
 
 use super::*;
-use crate::pki::keyring::{Answer, Override};
+use crate::pki::keyring::{HandledRequest, Override};
 
 impl World {
     /// `false`: refused, since it is not written over what was seen.
@@ -152,7 +152,7 @@ impl World {
             return true;
         };
         let before = state.clone();
-        let answer = |verb: &str, id: &str, state: &mut State| state.answer(verb, id, "done", now);
+        let answer = |verb: &str, id: &str, state: &mut State| state.record_handled(verb, id, "done", now);
         match transition {
             Transition::Create { .. } => panic!("a second first root"),
             Transition::Begin { why, request, .. } => {
@@ -175,7 +175,7 @@ impl World {
                     reason: reason.clone(),
                     at: now,
                 };
-                assert!(state.exempt(pods.iter().map(exempt)));
+                assert!(state.add_overrides(pods.iter().map(exempt)));
                 answer("override", request, &mut state);
             }
             Transition::Remove { root: removed, why, request, .. } => {
@@ -185,8 +185,9 @@ impl World {
                 self.forced = true;
             }
             Transition::Answer { verb, request, outcome } => {
-                let answer = Answer { id: request.clone(), outcome: outcome.clone(), at: now };
-                state.answered.insert(verb.clone(), answer);
+                let answer =
+                    HandledRequest { id: request.clone(), outcome: outcome.clone(), handled_at: now };
+                state.handled_requests.insert(verb.clone(), answer);
             }
         }
         assert_ne!(state, before, "{transition:?} did nothing");

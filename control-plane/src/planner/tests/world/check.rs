@@ -105,7 +105,7 @@ impl World {
     /// It is not settled: then the status says for whom it waits.
     fn check_why(&self, cut_off: Option<String>) {
         let stage = self.state().map(|state| &state.stage);
-        let waiting = self.ca.status.rollover.as_ref().map(|rollover| &rollover.waiting);
+        let waiting = self.ca.status.rollover.as_ref().map(|rollover| &rollover.waiting_for);
         let cut_off = self.pods.iter().find(|pod| cut_off.as_ref() == Some(&pod.uid));
         let Some(cut_off) = cut_off else {
             let held: Vec<_> = self.certificates.iter().map(|(name, held)| (name, &held.status)).collect();

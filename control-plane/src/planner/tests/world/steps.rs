@@ -181,7 +181,7 @@ impl World {
     /// Names whom the status names.
     fn exempt(&mut self, everybody: bool) {
         let Some(rollover) = &self.ca.status.rollover else { return };
-        let named = rollover.waiting.iter().filter_map(|line| line.split_once(": "));
+        let named = rollover.waiting_for.iter().filter_map(|line| line.split_once(": "));
         let named: Vec<_> = named.map(|(who, _)| who).filter(|who| who.contains("/pod")).collect();
         let many = if everybody { named.len() } else { 1 };
         let named = named.into_iter().take(many).collect::<Vec<_>>().join(",");

@@ -36,7 +36,7 @@ async fn of_two_keyrings_the_newer_counts_and_the_older_goes() {
     fs::write(parent.join("1/state.json"), "{").unwrap();
     let (came, stamp) = scene.keyring().await;
     assert_eq!(came.state, keyring.state);
-    keyring.state.answer("rollover", "r1", "no", SystemTime::UNIX_EPOCH);
+    keyring.state.record_handled("rollover", "r1", "no", SystemTime::UNIX_EPOCH);
     scene.store.put_keyring("root-prod-main", &keyring, Some(&stamp)).await.unwrap();
     assert_eq!(names(&parent), ["3"]);
 }

@@ -88,7 +88,7 @@ async fn of_many_writers_at_once_one_writes_and_the_others_are_overtaken() {
             let (store, stamp) = (DirectoryStore::open(scene.store.root()).unwrap(), stamp.clone());
             tokio::spawn(async move {
                 let (mut keyring, _) = store.keyring("root-prod-main").await.unwrap().unwrap();
-                keyring.state.answer("rollover", &id.to_string(), "no", SystemTime::UNIX_EPOCH);
+                keyring.state.record_handled("rollover", &id.to_string(), "no", SystemTime::UNIX_EPOCH);
                 (id, store.put_keyring("root-prod-main", &keyring, Some(&stamp)).await)
             })
         })
@@ -102,7 +102,7 @@ async fn of_many_writers_at_once_one_writes_and_the_others_are_overtaken() {
         }
     }
     let (came, _) = scene.keyring().await;
-    assert_eq!(won, [came.state.answered["rollover"].id.clone()]);
+    assert_eq!(won, [came.state.handled_requests["rollover"].id.clone()]);
 }
 
 #[tokio::test]
