@@ -18,8 +18,9 @@ use hyper_util::rt::TokioIo;
 
 use super::text;
 use crate::proxy::app_endpoint::Target;
-use crate::proxy::http::{MAX_HEAD_BYTES, remove_hop_headers, with_causes};
+use crate::proxy::http::{MAX_HEAD_BYTES, remove_hop_headers};
 use crate::proxy::inbound::identity_header;
+use crate::tls::error_chain::with_causes;
 
 /// The prefix of the path under which probes are relayed.
 pub const PREFIX: &str = "/probe/";

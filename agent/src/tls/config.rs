@@ -2,9 +2,7 @@
 //! resumption in either direction (a stored session would outlive the trust it was made under),
 //! and no verifier that can be swapped beneath a handshake.
 
-pub(crate) mod provider;
 mod server_verifier;
-mod signature_cache;
 
 use std::sync::Arc;
 
@@ -20,7 +18,7 @@ use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, Suppor
 
 pub use server_verifier::{ExpectedServer, ExpectedServerError};
 
-use crate::tls::config::provider::{provider, quick_provider};
+use crate::tls::crypto::{provider, quick_provider};
 use crate::tls::identity::trust::Root;
 use crate::tls::identity::{Identity, Leaf};
 

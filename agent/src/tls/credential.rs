@@ -1,7 +1,6 @@
 //! Credential: the raw bytes of one candidate, read in one consistent look, before anything is
 //! believed about them. Sources make it; `identity` judges it.
 
-pub mod names;
 pub(crate) mod pem;
 
 use std::fmt;

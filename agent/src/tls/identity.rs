@@ -18,8 +18,8 @@ pub use leaf::Leaf;
 pub use rejection::Rejection;
 pub use trust::Trust;
 
-use crate::proxy::authorization::Pattern;
 use crate::tls::credential::Credential;
+use crate::tls::san_pattern::SanPattern;
 
 /// What this agent needs an identity for; decides which shortcomings matter.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ pub struct Policy {
     /// There are inbound listeners, so the leaf must do as a server certificate.
     pub serves: bool,
     /// Names of which the leaf must carry each.
-    pub expected_names: Vec<Pattern>,
+    pub expected_names: Vec<SanPattern>,
 }
 
 /// The one current identity: a leaf with its key, and the roots that peers are judged by.

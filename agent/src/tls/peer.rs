@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::tls::credential::names::Names;
 use crate::tls::hex::sha256_hex;
+use crate::tls::names::Names;
 
 /// Bounds the memory an endless stream of new certificates can take.
 const MAX_REMEMBERED: usize = 1024;

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use hotcert_agent::proxy::authorization::Pattern;
 use hotcert_agent::proxy::inbound::InboundRoute;
 use hotcert_agent::proxy::outbound::OutboundRoute;
 use hotcert_agent::tls::config::ClientAuth;
+use hotcert_agent::tls::san_pattern::SanPattern;
 use serde_json::Value;
 
 use super::annotations::Annotations;
@@ -25,8 +25,8 @@ pub struct PodSettings {
     pub inbound: Vec<InboundRoute>,
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
-    pub allow: Vec<Pattern>,
-    pub expect_name: Vec<Pattern>,
+    pub allow: Vec<SanPattern>,
+    pub expect_name: Vec<SanPattern>,
     pub client_auth: ClientAuth,
     /// The Secret is read through the API as well, with a token of the agent's own.
     pub api: bool,
@@ -134,8 +134,8 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn parse_pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::from_str(text).map_err(|error| error.to_string())
+fn parse_pattern(text: &str) -> Result<SanPattern, String> {
+    SanPattern::from_str(text).map_err(|error| error.to_string())
 }
 
 fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
-use hotcert_agent::tls::credential::names::Names;
 use hotcert_agent::tls::hex::sha256_hex;
+use hotcert_agent::tls::names::Names;
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -71,7 +71,7 @@ pub enum Credential {
     /// The SHA-256 of a header's value.
     Header { name: String, sha256: String },
     /// Names of the client's certificate, which the listener has verified.
-    Client(Vec<hotcert_agent::proxy::authorization::Pattern>),
+    Client(Vec<hotcert_agent::tls::san_pattern::SanPattern>),
 }
 
 impl EventSource {

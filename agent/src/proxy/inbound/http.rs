@@ -18,9 +18,10 @@ use tracing::warn;
 use super::{Inbound, identity_header};
 use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
 use crate::proxy::http::{
-    MAX_HEAD_BYTES, NotifyOnEnd, ProxyBody, answer, drive, frame_body, remove_hop_headers, with_causes,
+    MAX_HEAD_BYTES, NotifyOnEnd, ProxyBody, answer, drive, frame_body, remove_hop_headers,
 };
 use crate::proxy::inbound::app_pool::{AppPool, PooledConnection};
+use crate::tls::error_chain::with_causes;
 
 /// Requests one HTTP/2 connection may have in flight.
 const MAX_STREAMS: u32 = 100;

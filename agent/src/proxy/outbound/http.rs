@@ -23,7 +23,8 @@ use super::pool::{Outgoing, Pool, PooledClient};
 use super::route::Upstream;
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::http::{MAX_HEAD_BYTES, ProxyBody, answer, frame_body, remove_hop_headers, with_causes};
+use crate::proxy::http::{MAX_HEAD_BYTES, ProxyBody, answer, frame_body, remove_hop_headers};
+use crate::tls::error_chain::with_causes;
 
 /// Passes requests on to servers over mTLS.
 pub struct Forwarding {

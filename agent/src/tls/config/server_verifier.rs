@@ -13,10 +13,10 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::proxy::authorization::Pattern;
-use crate::tls::config::provider::provider;
-use crate::tls::credential::names::Names;
+use crate::tls::crypto::provider;
 use crate::tls::identity::Leaf;
+use crate::tls::names::Names;
+use crate::tls::san_pattern::SanPattern;
 
 /// The name a server must show in its certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ impl FromStr for ExpectedServer {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = || ExpectedServerError(text.to_owned());
         if text.starts_with("spiffe://") {
-            let plain = text.parse::<Pattern>().is_ok() && !text.contains('*');
+            let plain = text.parse::<SanPattern>().is_ok() && !text.contains('*');
             return if plain { Ok(Self::Spiffe(text.to_owned())) } else { Err(refuse()) };
         }
         ServerName::try_from(text.to_owned()).map(Self::Name).map_err(|_| refuse())

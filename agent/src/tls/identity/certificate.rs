@@ -8,8 +8,8 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
 use super::Rejection;
-use crate::tls::credential::names::Names;
 use crate::tls::hex::hex;
+use crate::tls::names::Names;
 
 /// How rejections call the leaf.
 pub(super) const WHAT: &str = "the leaf";

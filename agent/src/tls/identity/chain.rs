@@ -8,7 +8,7 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use super::certificate::{Certificate, WHAT, parse_certificate};
 use super::{Policy, Rejection, Trust};
-use crate::tls::config::provider::provider;
+use crate::tls::crypto::provider;
 
 /// What peers would accept the leaf for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

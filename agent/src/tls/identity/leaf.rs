@@ -14,9 +14,9 @@ use super::certificate::{Certificate, WHAT, parse_certificate};
 use super::chain::{Chain, Roles, check_chain};
 use super::{Policy, Rejection, Trust};
 use crate::tls::credential::LeafParts;
-use crate::tls::credential::names::Names;
 use crate::tls::credential::pem::{self, Section};
 use crate::tls::hex::sha256_hex;
+use crate::tls::names::Names;
 
 /// A leaf certificate with its key and intermediates that was usable when it was parsed.
 pub struct Leaf {

@@ -10,8 +10,8 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection};
 
 use crate::tls::config::{self, ClientAuth, Configs, ExpectedServer};
-use crate::tls::credential::names::Names;
 use crate::tls::identity::{Identity, Rejection};
+use crate::tls::names::Names;
 
 /// More flights than any handshake takes.
 const MAX_FLIGHTS: usize = 16;

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hotcert_agent::tls::credential::names::Names;
 use hotcert_agent::tls::hex::sha256_hex;
 use hotcert_agent::tls::identity::Leaf;
+use hotcert_agent::tls::names::Names;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;

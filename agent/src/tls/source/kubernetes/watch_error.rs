@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::config::{InClusterError, KubeconfigError};
 use kube::core::Status;
 
-use crate::proxy::http::with_causes;
+use crate::tls::error_chain::with_causes;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchError {

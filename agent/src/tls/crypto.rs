@@ -1,5 +1,7 @@
 //! The one cryptography provider.
 
+mod signature_cache;
+
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::CryptoProvider;
@@ -9,7 +11,7 @@ pub fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         let provider = aws_lc_rs::default_provider();
         let signature_verification_algorithms =
-            super::signature_cache::remembering(provider.signature_verification_algorithms);
+            signature_cache::remembering(provider.signature_verification_algorithms);
         Arc::new(CryptoProvider { signature_verification_algorithms, ..provider })
     });
     &PROVIDER
