@@ -1,5 +1,6 @@
 //! config
 
 pub(crate) mod args;
+pub mod client_auth;
 pub mod ports;
 pub mod settings;

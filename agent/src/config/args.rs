@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::client_auth::client_auth;
 use crate::config::ports::{ADMIN, PROOF};
 use crate::runtime::log::LogFormat;
 use crate::tls::config::ClientAuth;
@@ -75,6 +76,7 @@ pub struct IdentityArgs {
     /// `none` serves plain HTTPS with a public certificate, whose root need not be in the bundle
     #[arg(
         long,
+        value_parser = client_auth(),
         env = "HOTCERT_CLIENT_AUTH",
         default_value = "require",
         value_name = "WHEN",

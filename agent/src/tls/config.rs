@@ -2,6 +2,7 @@
 //! resumption in either direction (a stored session would outlive the trust it was made under),
 //! and no verifier that can be swapped beneath a handshake.
 
+mod client_auth;
 mod server_verifier;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+pub use client_auth::{ClientAuth, ClientAuthError};
 pub use server_verifier::{ExpectedServer, ExpectedServerError};
 
 use crate::tls::crypto::{provider, quick_provider};
@@ -24,15 +26,6 @@ use crate::tls::identity::{Identity, Leaf};
 
 /// ALPN of the agent's dial of its own listener, so that it is served without troubling the app.
 pub const SELF_CHECK_ALPN: &[u8] = b"hotcert-self-check";
-
-/// Whether inbound clients must show a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ClientAuth {
-    /// mTLS: no certificate that the trust bundle verifies, no connection.
-    Require,
-    /// Plain HTTPS, for a public server certificate.
-    None,
-}
 
 /// Everything a connection needs of one identity. What the identity cannot do is `None`.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use hotcert_agent::config::client_auth::client_auth;
 use hotcert_agent::config::ports::ADMIN;
 use hotcert_agent::runtime::log::LogFormat;
 use hotcert_agent::tls::config::ClientAuth;
@@ -54,7 +55,7 @@ pub struct ControllerArgs {
     #[arg(long, env = "HOTCERT_RECEIVER_IDENTITY", value_name = "DIR")]
     pub receiver_identity: Option<PathBuf>,
     /// Whether whoever sends there must show a certificate
-    #[arg(long, env = "HOTCERT_RECEIVER_CLIENT_AUTH", default_value = "none", value_name = "KIND")]
+    #[arg(long, value_parser = client_auth(), env = "HOTCERT_RECEIVER_CLIENT_AUTH", default_value = "none", value_name = "KIND")]
     pub receiver_client_auth: ClientAuth,
     /// Name of the MutatingWebhookConfiguration
     #[arg(long, env = "HOTCERT_WEBHOOK_NAME", default_value = "hotcert", value_name = "NAME")]

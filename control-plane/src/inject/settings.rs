@@ -47,7 +47,9 @@ impl PodSettings {
             http_proxy: annotations.parse("http-proxy", parse_http_proxy),
             allow: annotations.parse_list("allow", parse_pattern),
             expect_name: annotations.parse_list("expect-name", parse_pattern),
-            client_auth: annotations.parse("client-auth", parse_variant).unwrap_or(ClientAuth::Require),
+            client_auth: annotations
+                .parse("client-auth", |text| text.parse::<ClientAuth>())
+                .unwrap_or(ClientAuth::Require),
             api: annotations.parse("api", |text| one_of(text, &["enabled", "disabled"]))
                 != Some("disabled".into()),
             sidecar: annotations.parse("sidecar", parse_variant).unwrap_or(sidecar),

@@ -1,0 +1,14 @@
+//! The client authentication of the library as the value of an argument, with help for each choice.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+use crate::tls::config::ClientAuth;
+
+pub fn client_auth() -> impl TypedValueParser<Value = ClientAuth> {
+    let choices = [
+        PossibleValue::new(ClientAuth::Require.as_str())
+            .help("mTLS: no certificate that the trust bundle verifies, no connection"),
+        PossibleValue::new(ClientAuth::None.as_str()).help("Plain HTTPS, for a public server certificate"),
+    ];
+    PossibleValuesParser::new(choices).try_map(|name| name.parse())
+}
