@@ -9,7 +9,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use hotcert_agent::tls::config::{ClientAuth, Configs};
 use hotcert_agent::tls::credential::{Credential, LeafParts};
 use hotcert_agent::tls::identity::{Identity, Policy};
-use hotcert_agent::tls::reload::handshake_test::handshake_test;
+use hotcert_agent::tls::reload::trial_handshake::trial_handshake;
 use hotcert_agent::tls::snapshot::{self, Delivery};
 use hotcert_agent::tls::source::SourceKind;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
@@ -26,7 +26,7 @@ fn credential() -> Credential {
     let leaf = leaf.signed_by(&key, &root).unwrap();
     let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
     Credential {
-        credential: LeafParts::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
+        leaf: LeafParts::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
         trust: part(root.pem()),
         revision: None,
         changed_at: None,
@@ -44,9 +44,9 @@ fn rotation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rotation");
     group.bench_function("fingerprint", |bencher| bencher.iter(|| credential.fingerprint()));
     group.bench_function("parse and validate", |bencher| bencher.iter(parse));
-    group.bench_function("build the configurations", |bencher| bencher.iter(build));
-    group.bench_function("handshake_test a handshake", |bencher| {
-        bencher.iter(|| handshake_test(&identity, &configs, now).unwrap())
+    group.bench_function("build configs", |bencher| bencher.iter(build));
+    group.bench_function("trial handshake", |bencher| {
+        bencher.iter(|| trial_handshake(&identity, &configs, now).unwrap())
     });
     group.finish();
 }

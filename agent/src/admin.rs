@@ -5,6 +5,8 @@ pub(crate) mod metrics;
 mod page;
 pub mod probe;
 pub mod proof;
+pub mod reload_counters;
+pub mod status;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

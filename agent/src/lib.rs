@@ -6,7 +6,7 @@
 //!                                                                ╚══► Status ──► health, admin, metrics
 //! ```
 //!
-//! A certificate enters in [`volume`], is judged in [`identity`], tried out in [`handshake_test`], made
+//! A certificate enters in [`volume`], is judged in [`identity`], tried out in [`trial_handshake`], made
 //! current by [`reload`] through [`snapshot`], and used in [`handshake`] (inbound, proof) and
 //! [`outbound`]. Connections that outlive the identity they were made under are in the [`tracker`].
 //! [`reload`] and the proxies do not know each other.

@@ -33,6 +33,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hotcert_agent::admin::status::AgentStatus;
 use hotcert_agent::connection::listener::{BindError, Bound};
 use hotcert_agent::connection::tracker::{ConnectionTracker, Limits};
 use hotcert_agent::runtime::self_check::{self, SelfCheckTarget};
@@ -40,7 +41,7 @@ use hotcert_agent::runtime::shutdown::{Signals, Stopper, stop};
 use hotcert_agent::tls::config::ClientAuth;
 use hotcert_agent::tls::credential::Layout;
 use hotcert_agent::tls::identity::Policy;
-use hotcert_agent::tls::reload::status::Status as ReloadStatus;
+use hotcert_agent::tls::reload::status::ReloadStatus;
 use hotcert_agent::tls::reload::{self, Reload};
 use hotcert_agent::tls::snapshot::{self, Publisher};
 use hotcert_agent::tls::source::kubernetes::{SecretRef, SecretWatcher};
@@ -120,7 +121,8 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
 
     let (publisher, mut current) = snapshot::channel();
     let (decide, mut sidecar) = watch::channel(None);
-    let (status, reload_status, counts) = (Status::default(), ReloadStatus::new(), Counts::default());
+    let (status, reload_status, counts) = (Status::default(), ReloadStatus::default(), Counts::default());
+    let agent_status = AgentStatus::new();
     let certificate = Certificate {
         client: client.clone(),
         namespace: namespace.clone(),
@@ -175,6 +177,7 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
         current: current.clone(),
         status: status.clone(),
         reload: reload_status.clone(),
+        self_check: agent_status.clone(),
         sidecar: sidecar.clone(),
         leading,
         counts: counts.clone(),
@@ -203,7 +206,7 @@ async fn run(settings: Settings) -> Result<(), ControllerError> {
     let serving = Arc::clone(&webhook);
     listen(webhook_listener)?
         .serve(&here, &open, move |socket, from| Arc::clone(&serving).connection(socket, from));
-    tokio::spawn(self_check::run(unseen, dial, reload_status, unused_tracker()));
+    tokio::spawn(self_check::run(unseen, dial, agent_status, unused_tracker()));
 
     tokio::select! {
         () = signals.next() => {}

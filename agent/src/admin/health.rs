@@ -7,33 +7,46 @@ use std::time::{Duration, SystemTime};
 use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
+use crate::admin::status::{AgentReport, AgentStatus, SelfCheck};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
-use crate::tls::reload::status::{Proof, Refusal, Report, Source, Status};
+use crate::tls::reload::status::{CurrentRejection, ReloadReport, ReloadStatus, SourceReport};
 use crate::tls::snapshot::Snapshot;
 use crate::tls::source::kubernetes::{ApiState, WatchError};
 
 #[derive(Clone)]
 pub struct Health {
     pub context: Arc<ProxyContext>,
-    pub status: Status,
+    pub status: AgentStatus,
+    pub reload: ReloadStatus,
 }
 
 impl Health {
     /// Why the pod is not ready; `None` if it is.
     pub fn unready(&self, now: SystemTime) -> Option<String> {
-        self.unready_by(&self.status.report(), self.context.current.load().as_deref(), now)
+        self.unready_by(
+            &self.status.report(),
+            &self.reload.report(),
+            self.context.current.load().as_deref(),
+            now,
+        )
     }
 
-    fn unready_by(&self, report: &Report, snapshot: Option<&Snapshot>, now: SystemTime) -> Option<String> {
+    fn unready_by(
+        &self,
+        report: &AgentReport,
+        reload: &ReloadReport,
+        snapshot: Option<&Snapshot>,
+        now: SystemTime,
+    ) -> Option<String> {
         if report.draining {
             return Some("draining: the agent was told to stop".into());
         }
         let Some(snapshot) = snapshot else {
-            let why = report.last_attempt.as_ref().and_then(|attempt| attempt.refusal.as_ref());
+            let why = reload.last_attempt.as_ref().and_then(|attempt| attempt.rejection.as_ref());
             return Some(match why {
                 Some(rejection) => format!("no identity: {rejection}"),
-                None => match &report.source.authority {
+                None => match &reload.source.authority {
                     Some(authority) => format!("no identity yet: {}", authority.why),
                     None => "no identity yet".into(),
                 },
@@ -46,9 +59,9 @@ impl Health {
                 format_rfc3339_seconds(until)
             ));
         }
-        match &report.proof {
+        match &report.self_check {
             None => Some("the listener has not been seen to serve the identity yet".into()),
-            Some(Proof { result: Err(cause), .. }) => {
+            Some(SelfCheck { result: Err(cause), .. }) => {
                 Some(format!("the listener does not serve the identity: {cause}"))
             }
             Some(_) => None,
@@ -56,27 +69,27 @@ impl Health {
     }
 
     pub fn json(&self, now: SystemTime) -> Value {
-        let report = self.status.report();
+        let (report, reload) = (self.status.report(), self.reload.report());
         let snapshot = self.context.current.load();
-        let reason = self.unready_by(&report, snapshot.as_deref(), now);
+        let reason = self.unready_by(&report, &reload, snapshot.as_deref(), now);
         json!({
             "ready": reason.is_none(),
             "reason": reason,
             "draining": report.draining,
             "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
-            "source": source(&report.source),
+            "source": source(&reload.source),
             "served": snapshot.as_ref().map(|snapshot| served(snapshot, &report, now)),
-            "last_attempt": report.last_attempt.as_ref().map(|attempt| json!({
+            "last_attempt": reload.last_attempt.as_ref().map(|attempt| json!({
                 "at": date(attempt.at),
                 "outcome": attempt.outcome.as_str(),
-                "reason": attempt.refusal.as_ref().map(|rejection| rejection.reason()),
-                "detail": attempt.refusal.as_ref().map(ToString::to_string),
+                "reason": attempt.rejection.as_ref().map(|rejection| rejection.reason().as_str()),
+                "detail": attempt.rejection.as_ref().map(ToString::to_string),
             })),
             "refused": {
-                "leaf": report.refused_leaf.as_ref().map(refusal),
-                "trust": report.refused_trust.as_ref().map(refusal),
+                "leaf": reload.rejected_leaf.as_ref().map(rejection),
+                "trust": reload.rejected_trust.as_ref().map(rejection),
             },
-            "held": report.held.as_ref().map(|held| json!({
+            "held": reload.held.as_ref().map(|held| json!({
                 "not_before": date(held.not_before),
                 "serial": held.serial,
             })),
@@ -106,10 +119,10 @@ impl Health {
     }
 }
 
-fn source(source: &Source) -> Value {
+fn source(source: &SourceReport) -> Value {
     let authority = source.authority.as_ref();
     json!({
-        "kind": authority.map(|authority| authority.origin.as_str()),
+        "kind": authority.map(|authority| authority.kind.as_str()),
         "why": authority.map(|authority| &authority.why),
         "since": authority.map(|authority| date(authority.since)),
         "directory": source.directory,
@@ -119,8 +132,8 @@ fn source(source: &Source) -> Value {
         "api": source.api.as_ref().map(|api| json!({
             "secret": api.secret,
             "state": api.state.as_str(),
-            "reason": trouble(&api.state).map(|trouble| trouble.reason),
-            "detail": trouble(&api.state).map(|trouble| &trouble.detail),
+            "reason": watch_error(&api.state).map(|error| error.reason.as_str()),
+            "detail": watch_error(&api.state).map(|error| &error.detail),
             "since": date(api.since),
             "resource_version": api.resource_version,
             "revision": api.revision,
@@ -128,14 +141,14 @@ fn source(source: &Source) -> Value {
     })
 }
 
-fn trouble(state: &ApiState) -> Option<&WatchError> {
+fn watch_error(state: &ApiState) -> Option<&WatchError> {
     match state {
-        ApiState::Lost(trouble) => Some(trouble),
+        ApiState::Lost(error) => Some(error),
         _ => None,
     }
 }
 
-fn served(snapshot: &Snapshot, report: &Report, now: SystemTime) -> Value {
+fn served(snapshot: &Snapshot, report: &AgentReport, now: SystemTime) -> Value {
     let leaf = &snapshot.identity.leaf;
     let trust = snapshot.identity.trust.as_ref();
     json!({
@@ -160,32 +173,32 @@ fn served(snapshot: &Snapshot, report: &Report, now: SystemTime) -> Value {
         "delivered_by": snapshot.delivery.from.as_str(),
         "written_at": snapshot.delivery.written_at.map(date),
         "written_to_published_seconds": written_to_published(snapshot),
-        "proof": proof(snapshot, report.proof.as_ref()),
+        "proof": self_check(snapshot, report.self_check.as_ref()),
     })
 }
 
-fn proof(snapshot: &Snapshot, proof: Option<&Proof>) -> Value {
-    let Some(proof) = proof.filter(|proof| proof.generation == snapshot.generation) else {
+fn self_check(snapshot: &Snapshot, check: Option<&SelfCheck>) -> Value {
+    let Some(check) = check.filter(|check| check.generation == snapshot.generation) else {
         return json!({ "outcome": "pending" });
     };
-    match &proof.result {
-        Ok(None) => json!({ "outcome": "not_serving", "at": date(proof.at) }),
+    match &check.result {
+        Ok(None) => json!({ "outcome": "not_serving", "at": date(check.at) }),
         Ok(Some(served)) => json!({
             "outcome": "served",
-            "leaf_sha256": served.leaf_sha256,
-            "at": date(proof.at),
+            "leaf_sha256": served.sha256,
+            "at": date(check.at),
             "swap_to_served_seconds": served.swap_to_served_seconds,
             "detail": null,
         }),
-        Err(cause) => json!({ "outcome": "failed", "at": date(proof.at), "detail": cause }),
+        Err(cause) => json!({ "outcome": "failed", "at": date(check.at), "detail": cause }),
     }
 }
 
-fn refusal(refusal: &Refusal) -> Value {
+fn rejection(current: &CurrentRejection) -> Value {
     json!({
-        "reason": refusal.rejection.reason(),
-        "detail": refusal.rejection.to_string(),
-        "since": date(refusal.since),
+        "reason": current.rejection.reason().as_str(),
+        "detail": current.rejection.to_string(),
+        "since": date(current.since),
     })
 }
 

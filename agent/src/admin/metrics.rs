@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::admin::health::Health;
+use crate::admin::reload_counters::ReloadCounters;
 use crate::connection::buffered_stream::ByteCounters;
 use crate::connection::tracker::Side;
 use crate::proxy::context::{ByteLabels, ProxyContext};
@@ -123,11 +124,12 @@ impl Metrics {
             "Start of validity of each trusted root, by the start of its SHA-256",
             metrics.root_not_before.clone(),
         );
-        r.register(
+        let reload = &metrics.health.reload;
+        r.register_collector(ReloadCounters::candidates(
             "reloads",
             "Candidates by outcome, and why they were not taken",
-            metrics.health.status.reloads.clone(),
-        );
+            reload,
+        ));
         r.register(
             "swap_to_served_seconds",
             "From the change of the source to a handshake that shows the new leaf",
@@ -138,11 +140,11 @@ impl Metrics {
             "1 while the Secret is being watched through the Kubernetes API",
             metrics.api_watch.clone(),
         );
-        r.register(
+        r.register_collector(ReloadCounters::api_failures(
             "api_failures",
             "Times the watch on the Secret was lost or could not begin, by reason",
-            metrics.health.status.api_failures.clone(),
-        );
+            reload,
+        ));
         r.register("handshakes", "TLS handshakes by side and result", context.handshakes.0.clone());
         r.register(
             "connections_open",
@@ -197,10 +199,9 @@ impl Metrics {
                 self.connections.get_or_create(&labels).set(count as i64);
             }
         }
-        let report = self.health.status.report();
-        self.app_exposed.set(report.exposed.len() as i64);
+        self.app_exposed.set(self.health.status.report().exposed.len() as i64);
         self.api_watch.clear();
-        if let Some(api) = report.source.api {
+        if let Some(api) = self.health.reload.report().source.api {
             self.api_watch.get_or_create(&NoLabels {}).set((api.state == ApiState::Watching).into());
         }
         let leaf = snapshot.as_ref().map(|snapshot| &snapshot.identity.leaf);

@@ -162,11 +162,11 @@ impl Settings {
 }
 
 pub fn layout(args: &IdentityArgs) -> Layout {
-    let credential = match given(&args.bundle_file) {
+    let leaf = match given(&args.bundle_file) {
         Some(file) => LeafFiles::Bundle { file: file.to_owned() },
         None => LeafFiles::Pair { certificate: args.cert_file.clone(), key: args.key_file.clone() },
     };
-    Layout { credential, trust: args.ca_file.clone() }
+    Layout { leaf, trust: args.ca_file.clone() }
 }
 
 fn policy(args: &IdentityArgs, errors: &mut Errors) -> Policy {

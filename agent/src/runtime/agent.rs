@@ -13,6 +13,7 @@ use crate::admin::Admin;
 use crate::admin::health::Health;
 use crate::admin::metrics::{self, Metrics};
 use crate::admin::proof::ProofListener;
+use crate::admin::status::AgentStatus;
 use crate::config::settings::Settings;
 use crate::connection::handshake::Handshakes;
 use crate::connection::limiter::Limiter;
@@ -27,7 +28,7 @@ use crate::runtime::self_check;
 use crate::runtime::shutdown::{Signals, stop};
 use crate::runtime::workers::Workers;
 use crate::tls::peer::Peers;
-use crate::tls::reload::status::Status;
+use crate::tls::reload::status::ReloadStatus;
 use crate::tls::reload::{self, Reload};
 use crate::tls::snapshot;
 use crate::tls::source::directory::Volume;
@@ -62,7 +63,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
     let workers = Workers::start(settings.workers)?;
 
     let (publisher, mut current) = snapshot::channel();
-    let status = Status::new();
+    let (status, reload_status) = (AgentStatus::new(), ReloadStatus::default());
     let (bytes, inbound_bytes, outbound_bytes) = metrics::traffic();
     let context = Arc::new(ProxyContext {
         current: current.clone(),
@@ -79,7 +80,8 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
         outbound_apps: OpenApps::default(),
         log_limiter: LogLimiter::default(),
     });
-    let health = Health { context: Arc::clone(&context), status: status.clone() };
+    let health =
+        Health { context: Arc::clone(&context), status: status.clone(), reload: reload_status.clone() };
     let runtimes = workers.handles().cloned().chain([Handle::current()]).collect();
     let metrics = Metrics::new(health.clone(), &context, bytes, runtimes);
 
@@ -93,7 +95,7 @@ async fn run_parts(settings: Settings) -> Result<ExitCode, AgentError> {
         client_auth: settings.client_auth,
         poll: settings.poll,
         publisher,
-        status: status.clone(),
+        status: reload_status,
     }));
     // Without either of them the agent would go on serving and never notice a change.
     let broken = async move {

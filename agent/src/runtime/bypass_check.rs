@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use crate::admin::status::AgentStatus;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::inbound::InboundRoute;
-use crate::tls::reload::status::Status;
 
 /// Apps come up after the agent, and rarely change their minds.
 const EVERY: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 1 << 20;
 const LISTENING: &str = "0A";
 
 /// Looks now and then, for as long as it runs. Ends at once where no app is behind a TCP port.
-pub async fn watch(routes: &[InboundRoute], status: Status) {
+pub async fn watch(routes: &[InboundRoute], status: AgentStatus) {
     let ports: Vec<u16> = routes
         .iter()
         .filter_map(|route| match route.target {

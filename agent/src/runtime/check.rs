@@ -12,13 +12,13 @@ use crate::config::args::IdentityArgs;
 use crate::config::settings::layout;
 use crate::tls::config::Configs;
 use crate::tls::identity::{Identity, Policy, Rejection, Trust, Validation};
-use crate::tls::reload::handshake_test::handshake_test;
+use crate::tls::reload::trial_handshake::trial_handshake;
 use crate::tls::source::directory::Volume;
 
 /// Prints the judgement; the exit code says whether it would be served.
 pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool) -> ExitCode {
     let now = SystemTime::now();
-    let credential = Volume::new(directory, layout(args)).look();
+    let credential = Volume::new(directory, layout(args)).read();
     let mut validation = Identity::parse(&credential, policy, None, now);
     if let Some(identity) = validation.merge(None)
         && let Err(rejection) = try_out(&identity, args, now)
@@ -39,7 +39,7 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
 fn try_out(identity: &Identity, args: &IdentityArgs, now: SystemTime) -> Result<(), Rejection> {
     let configs = Configs::build(identity, args.client_auth)
         .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
-    handshake_test(identity, &configs, now)
+    trial_handshake(identity, &configs, now)
 }
 
 fn report(directory: &Path, validation: &Validation, notice: Option<&str>, served: bool) -> Value {
@@ -78,7 +78,7 @@ fn report(directory: &Path, validation: &Validation, notice: Option<&str>, serve
 }
 
 fn refused(rejection: &Rejection) -> Value {
-    json!({ "accepted": false, "reason": rejection.reason(), "detail": rejection.to_string() })
+    json!({ "accepted": false, "reason": rejection.reason().as_str(), "detail": rejection.to_string() })
 }
 
 fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served: bool) {
@@ -94,7 +94,7 @@ fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served
         Err(_) if validation.leaf.as_ref().err() == validation.trust.as_ref().err() => {
             println!("  leaf    not judged: there is no trust bundle to judge it by");
         }
-        Err(rejection) => println!("  leaf    refused ({}): {rejection}", rejection.reason()),
+        Err(rejection) => println!("  leaf    refused ({}): {rejection}", rejection.reason().as_str()),
     }
     match &validation.trust {
         Ok(None) => println!("  trust   none: no mTLS, neither inbound nor outbound"),
@@ -103,7 +103,7 @@ fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served
                 println!("  root    {}, until {}", root.subject, date(root.not_after));
             }
         }
-        Err(rejection) => println!("  trust   refused ({}): {rejection}", rejection.reason()),
+        Err(rejection) => println!("  trust   refused ({}): {rejection}", rejection.reason().as_str()),
     }
     if validation.trust.is_ok() && validation.leaf.is_err() {
         println!(

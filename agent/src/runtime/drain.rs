@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use crate::admin::status::AgentStatus;
 use crate::config::settings::Settings;
 use crate::connection::tracker::{CloseStage, Side};
 use crate::proxy::context::ProxyContext;
 use crate::runtime::shutdown::Stopper;
-use crate::tls::reload::status::Status;
 
 /// How often a draining agent looks whether it is done.
 const TICK: Duration = Duration::from_millis(50);
@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(50);
 pub async fn drain(
     settings: &Settings,
     context: &ProxyContext,
-    status: &Status,
+    status: &AgentStatus,
     close_inbound: &Stopper,
     close_outbound: &Stopper,
 ) {

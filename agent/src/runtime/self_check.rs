@@ -10,11 +10,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tracing::{error, info};
 
+use crate::admin::status::{AgentStatus, SelfCheck, ServedLeaf};
 use crate::connection::handshake::chain_of;
 use crate::connection::tracker::ConnectionTracker;
 use crate::tls::config;
 use crate::tls::hex::sha256_hex;
-use crate::tls::reload::status::{Proof, Served, Status};
 use crate::tls::snapshot::{Current, Snapshot};
 
 const WITHIN: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub enum SelfCheckTarget {
 pub async fn run(
     mut current: Current,
     listener: SelfCheckTarget,
-    status: Status,
+    status: AgentStatus,
     tracker: ConnectionTracker,
 ) {
     while let Some(mut snapshot) = current.changed().await {
@@ -80,7 +80,7 @@ async fn check(snapshot: &Snapshot, listener: SelfCheckTarget) -> Result<Option<
     }
 }
 
-fn record(snapshot: &Arc<Snapshot>, result: Result<Option<String>, String>, status: &Status) {
+fn record(snapshot: &Arc<Snapshot>, result: Result<Option<String>, String>, status: &AgentStatus) {
     let at = SystemTime::now();
     let took = snapshot
         .delivery
@@ -100,6 +100,7 @@ fn record(snapshot: &Arc<Snapshot>, result: Result<Option<String>, String>, stat
         }
     }
     let result =
-        result.map(|sha256| sha256.map(|leaf_sha256| Served { leaf_sha256, swap_to_served_seconds: took }));
-    status.update(|report| report.proof = Some(Proof { generation: snapshot.generation, at, result }));
+        result.map(|sha256| sha256.map(|sha256| ServedLeaf { sha256, swap_to_served_seconds: took }));
+    status
+        .update(|report| report.self_check = Some(SelfCheck { generation: snapshot.generation, at, result }));
 }

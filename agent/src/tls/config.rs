@@ -84,7 +84,7 @@ impl Configs {
     }
 
     /// As [`Configs::outbound`], for a handshake in memory.
-    pub fn handshake_test(&self, expected: &ExpectedServer) -> Option<Arc<ClientConfig>> {
+    pub fn trial_client(&self, expected: &ExpectedServer) -> Option<Arc<ClientConfig>> {
         let Outbound { leaf, roots } = self.outbound.as_ref()?;
         let verifier = server_verifier::verifier(expected.clone(), Arc::clone(roots));
         client_config_of(quick_provider(), &[&TLS13], verifier, Some(leaf), &[]).ok()

@@ -15,7 +15,7 @@ pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// Which file of a directory (or which key of a Secret) holds what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    pub credential: LeafFiles,
+    pub leaf: LeafFiles,
     /// PEM certificates of the trusted roots, in any order.
     pub trust: String,
 }
@@ -34,7 +34,7 @@ pub enum LeafFiles {
 impl Default for Layout {
     fn default() -> Self {
         Self {
-            credential: LeafFiles::Pair { certificate: "tls.crt".into(), key: "tls.key".into() },
+            leaf: LeafFiles::Pair { certificate: "tls.crt".into(), key: "tls.key".into() },
             trust: "ca.crt".into(),
         }
     }
@@ -47,8 +47,8 @@ pub type Part = Result<Zeroizing<Vec<u8>>, PartError>;
 pub enum PartError {
     #[error("{file} is missing")]
     Missing { file: String },
-    #[error("{directory} {what}: give the directory that the identity is mounted at")]
-    NoDirectory { directory: String, what: &'static str },
+    #[error("{directory} {problem}: give the directory that the identity is mounted at")]
+    NoDirectory { directory: String, problem: &'static str },
     #[error("{file} cannot be read: {cause}")]
     Unreadable { file: String, cause: String },
     #[error("{file} is larger than {MAX_FILE_BYTES} bytes")]
@@ -57,7 +57,7 @@ pub enum PartError {
 
 /// Raw bytes of one candidate. Never printed: `Debug` shows lengths.
 pub struct Credential {
-    pub credential: LeafParts,
+    pub leaf: LeafParts,
     pub trust: Part,
     /// Which of two contents is newer; `None` where the publisher does not record.
     pub revision: Option<u64>,
@@ -81,7 +81,7 @@ impl Credential {
         atomic: bool,
         read: impl Fn(&str) -> Part,
     ) -> Self {
-        let credential = match &layout.credential {
+        let leaf = match &layout.leaf {
             LeafFiles::Pair { certificate, key } => {
                 LeafParts::Pair { certificate: read(certificate), key: read(key) }
             }
@@ -89,7 +89,7 @@ impl Credential {
         };
         let revision = |bytes: &[u8]| str::from_utf8(bytes).ok()?.trim().parse().ok();
         Self {
-            credential,
+            leaf,
             trust: read(&layout.trust),
             revision: read(REVISION).ok().and_then(|bytes| revision(&bytes)),
             changed_at,
@@ -111,7 +111,7 @@ impl Credential {
                 hash.update(error.to_string());
             }
         };
-        match &self.credential {
+        match &self.leaf {
             LeafParts::Pair { certificate, key } => {
                 add(certificate);
                 add(key);
@@ -137,7 +137,7 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let length = |part: &Part| part.as_ref().map(|bytes| bytes.len()).map_err(Clone::clone);
         let mut out = f.debug_struct("Credential");
-        match &self.credential {
+        match &self.leaf {
             LeafParts::Pair { certificate, key } => {
                 out.field("certificate_bytes", &length(certificate)).field("key_bytes", &length(key))
             }

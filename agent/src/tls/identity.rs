@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 pub use chain::Roles;
 pub use leaf::Leaf;
-pub use rejection::Rejection;
+pub use rejection::{Rejection, RejectionReason};
 pub use trust::Trust;
 
 use crate::tls::credential::Credential;
@@ -66,7 +66,7 @@ impl Identity {
         };
         let leaf = match (&trust, judged_by) {
             (Err(rejection), None) => Err(rejection.clone()),
-            _ => Leaf::parse(&credential.credential, judged_by.map(AsRef::as_ref), policy, now).map(Arc::new),
+            _ => Leaf::parse(&credential.leaf, judged_by.map(AsRef::as_ref), policy, now).map(Arc::new),
         };
         Validation { leaf, trust }
     }

@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use hotcert_agent::tls::reload::status::{Proof, Report as ReloadReport, Status as ReloadStatus};
+use hotcert_agent::admin::status::{AgentReport, AgentStatus, SelfCheck};
+use hotcert_agent::tls::reload::status::ReloadStatus;
 use hotcert_agent::tls::snapshot::{Current, Snapshot};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -49,6 +50,7 @@ pub struct Health {
     pub current: Current,
     pub status: Status,
     pub reload: ReloadStatus,
+    pub self_check: AgentStatus,
     pub sidecar: watch::Receiver<Option<Decision>>,
     /// Whether this replica issues.
     pub leading: watch::Receiver<bool>,
@@ -58,13 +60,13 @@ pub struct Health {
 impl Health {
     /// Why this pod is not to be called; `None` if it is.
     pub fn unready(&self, now: SystemTime) -> Option<String> {
-        unready(&self.status.report(), &self.reload.report(), self.current.load().as_deref(), now)
+        unready(&self.status.report(), &self.self_check.report(), self.current.load().as_deref(), now)
     }
 
     pub fn json(&self, now: SystemTime) -> Value {
         let (report, reload) = (self.status.report(), self.reload.report());
         let snapshot = self.current.load();
-        let reason = unready(&report, &reload, snapshot.as_deref(), now);
+        let reason = unready(&report, &self.self_check.report(), snapshot.as_deref(), now);
         let count = |outcome| self.counts.outcome(outcome);
         let sidecar = self.sidecar.borrow().clone();
         json!({
@@ -79,7 +81,7 @@ impl Health {
             "trusted_roots": report.certificate.trusted,
             "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
             "served": snapshot.as_deref().map(|snapshot| served(snapshot, now)),
-            "refused": reload.refused_leaf.as_ref().map(|refusal| refusal.rejection.to_string()),
+            "refused": reload.rejected_leaf.as_ref().map(|current| current.rejection.to_string()),
             "sidecar": sidecar.map(|decision| json!({
                 "kind": decision.kind.to_string(),
                 "why": decision.why,
@@ -97,7 +99,7 @@ impl Health {
 
 fn unready(
     report: &Report,
-    reload: &ReloadReport,
+    agent: &AgentReport,
     snapshot: Option<&Snapshot>,
     now: SystemTime,
 ) -> Option<String> {
@@ -118,9 +120,9 @@ fn unready(
             "the caBundle of the webhook configuration does not have the served certificate's root".into(),
         );
     }
-    match &reload.proof {
+    match &agent.self_check {
         None => Some("the webhook has not been seen to serve its certificate yet".into()),
-        Some(Proof { result: Err(cause), .. }) => {
+        Some(SelfCheck { result: Err(cause), .. }) => {
             Some(format!("the webhook does not serve its certificate: {cause}"))
         }
         Some(_) => None,

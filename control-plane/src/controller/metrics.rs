@@ -4,7 +4,8 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hotcert_agent::tls::reload::status::Status as ReloadStatus;
+use hotcert_agent::admin::reload_counters::ReloadCounters;
+use hotcert_agent::tls::reload::status::ReloadStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -107,11 +108,11 @@ impl Metrics {
             "1 for the phase that the webhook's certificate is in",
             metrics.phase.clone(),
         );
-        r.register(
+        r.register_collector(ReloadCounters::candidates(
             "webhook_reloads",
             "Candidates for the webhook's certificate by outcome, and why they were not taken",
-            reload.reloads.clone(),
-        );
+            reload,
+        ));
         Self { registry, ..metrics }
     }
 

@@ -14,7 +14,7 @@ use hotcert_agent::tls::config::ClientAuth;
 use hotcert_agent::tls::credential::Layout;
 use hotcert_agent::tls::identity::Policy;
 use hotcert_agent::tls::peer::Peer;
-use hotcert_agent::tls::reload::status::Status as ReloadStatus;
+use hotcert_agent::tls::reload::status::ReloadStatus;
 use hotcert_agent::tls::reload::{self, Reload};
 use hotcert_agent::tls::snapshot;
 use hotcert_agent::tls::source::directory::Volume;
@@ -132,7 +132,7 @@ impl Notifying {
             client_auth: inbox.client_auth,
             poll: LOOK,
             publisher,
-            status: ReloadStatus::new(),
+            status: ReloadStatus::default(),
         };
         match reload::run(reload).await {
             Ok(()) => "following the receiver's certificate ended".to_owned(),

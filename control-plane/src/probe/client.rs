@@ -105,10 +105,7 @@ impl Clients {
         let bundle: String = keyring.roots.values().map(Authority::certificate_pem).collect();
         let part = |text: &str| Ok(Zeroizing::new(text.as_bytes().to_vec()));
         let credential = Credential {
-            credential: LeafParts::Pair {
-                certificate: part(&leaf.certificate_pem),
-                key: part(&leaf.key_pem),
-            },
+            leaf: LeafParts::Pair { certificate: part(&leaf.certificate_pem), key: part(&leaf.key_pem) },
             trust: part(&bundle),
             revision: None,
             changed_at: None,

@@ -33,7 +33,7 @@ fn identity(issuer: &Root, roots: &[&Root]) -> Identity {
     let bundle: String = roots.iter().map(|root| root.pem()).collect();
     let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
     let credential = Credential {
-        credential: LeafParts::Pair { certificate: part(certificate.pem()), key: part(key.serialize_pem()) },
+        leaf: LeafParts::Pair { certificate: part(certificate.pem()), key: part(key.serialize_pem()) },
         trust: part(bundle),
         revision: None,
         changed_at: None,

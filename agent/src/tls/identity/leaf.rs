@@ -36,12 +36,12 @@ pub struct Leaf {
 
 impl Leaf {
     pub(super) fn parse(
-        credential: &LeafParts,
+        parts: &LeafParts,
         trust: Option<&Trust>,
         policy: &Policy,
         now: SystemTime,
     ) -> Result<Self, Rejection> {
-        let (chain, key) = split(credential)?;
+        let (chain, key) = split(parts)?;
         let [end_entity, intermediates @ ..] = chain.as_slice() else {
             return Err(Rejection::MalformedPem {
                 what: "the certificate file",
@@ -101,14 +101,14 @@ impl fmt::Debug for Leaf {
 }
 
 /// Certificates in order and the one private key.
-fn split(credential: &LeafParts) -> Result<(Vec<CertificateDer<'static>>, Section), Rejection> {
+fn split(parts: &LeafParts) -> Result<(Vec<CertificateDer<'static>>, Section), Rejection> {
     let mut sections = Vec::new();
     let mut read = |part: &crate::tls::credential::Part, what| -> Result<(), Rejection> {
         let bytes = part.as_ref().map_err(|error| Rejection::from(error.clone()))?;
         sections.extend(pem::sections(bytes).map_err(|error| Rejection::from_pem(what, error))?);
         Ok(())
     };
-    match credential {
+    match parts {
         LeafParts::Pair { certificate, key } => {
             read(certificate, "the certificate file")?;
             read(key, "the key file")?;

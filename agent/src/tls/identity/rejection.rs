@@ -59,26 +59,69 @@ pub enum Rejection {
     HandshakeFailed { cause: String },
 }
 
-impl Rejection {
-    /// The stable word for this reason: metric label, health and log.
-    pub fn reason(&self) -> &'static str {
+/// The kind of a rejection, as metric labels, health and logs name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RejectionReason {
+    MissingFile,
+    Unreadable,
+    TooLarge,
+    MalformedPem,
+    MalformedCertificate,
+    MalformedKey,
+    UnsupportedKey,
+    KeyMismatch,
+    Expired,
+    NotYetValid,
+    ChainBroken,
+    UntrustedByOwnBundle,
+    NameMissing,
+    UsageMissing,
+    EmptyBundle,
+    HandshakeFailed,
+}
+
+impl RejectionReason {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::MissingFile { .. } | Self::MissingDirectory(_) => "missing_file",
-            Self::Unreadable(_) => "unreadable",
-            Self::TooLarge(_) => "too_large",
-            Self::MalformedPem { .. } => "malformed_pem",
-            Self::MalformedCertificate { .. } => "malformed_certificate",
+            Self::MissingFile => "missing_file",
+            Self::Unreadable => "unreadable",
+            Self::TooLarge => "too_large",
+            Self::MalformedPem => "malformed_pem",
+            Self::MalformedCertificate => "malformed_certificate",
             Self::MalformedKey => "malformed_key",
-            Self::UnsupportedKey { .. } | Self::EncryptedKey => "unsupported_key",
+            Self::UnsupportedKey => "unsupported_key",
             Self::KeyMismatch => "key_mismatch",
-            Self::Expired { .. } => "expired",
-            Self::NotYetValid { .. } => "not_yet_valid",
-            Self::ChainBroken { .. } => "chain_broken",
-            Self::UntrustedByOwnBundle { .. } => "untrusted_by_own_bundle",
-            Self::NameMissing { .. } => "name_missing",
-            Self::UsageMissing { .. } | Self::KeyUsageMissing => "usage_missing",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::ChainBroken => "chain_broken",
+            Self::UntrustedByOwnBundle => "untrusted_by_own_bundle",
+            Self::NameMissing => "name_missing",
+            Self::UsageMissing => "usage_missing",
             Self::EmptyBundle => "empty_bundle",
-            Self::HandshakeFailed { .. } => "handshake_failed",
+            Self::HandshakeFailed => "handshake_failed",
+        }
+    }
+}
+
+impl Rejection {
+    pub fn reason(&self) -> RejectionReason {
+        match self {
+            Self::MissingFile { .. } | Self::MissingDirectory(_) => RejectionReason::MissingFile,
+            Self::Unreadable(_) => RejectionReason::Unreadable,
+            Self::TooLarge(_) => RejectionReason::TooLarge,
+            Self::MalformedPem { .. } => RejectionReason::MalformedPem,
+            Self::MalformedCertificate { .. } => RejectionReason::MalformedCertificate,
+            Self::MalformedKey => RejectionReason::MalformedKey,
+            Self::UnsupportedKey { .. } | Self::EncryptedKey => RejectionReason::UnsupportedKey,
+            Self::KeyMismatch => RejectionReason::KeyMismatch,
+            Self::Expired { .. } => RejectionReason::Expired,
+            Self::NotYetValid { .. } => RejectionReason::NotYetValid,
+            Self::ChainBroken { .. } => RejectionReason::ChainBroken,
+            Self::UntrustedByOwnBundle { .. } => RejectionReason::UntrustedByOwnBundle,
+            Self::NameMissing { .. } => RejectionReason::NameMissing,
+            Self::UsageMissing { .. } | Self::KeyUsageMissing => RejectionReason::UsageMissing,
+            Self::EmptyBundle => RejectionReason::EmptyBundle,
+            Self::HandshakeFailed { .. } => RejectionReason::HandshakeFailed,
         }
     }
 

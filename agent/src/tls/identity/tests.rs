@@ -64,7 +64,7 @@ fn part(text: &str) -> Part {
 
 fn credential(certificate: &str, key: &str, trust: &str) -> Credential {
     Credential {
-        credential: LeafParts::Pair { certificate: part(certificate), key: part(key) },
+        leaf: LeafParts::Pair { certificate: part(certificate), key: part(key) },
         trust: part(trust),
         revision: None,
         changed_at: None,
@@ -77,7 +77,7 @@ fn judge(credential: &Credential) -> Validation {
 }
 
 fn leaf_reason(validation: &Validation) -> &'static str {
-    validation.leaf.as_ref().err().map_or("accepted", Rejection::reason)
+    validation.leaf.as_ref().err().map_or("accepted", |rejection| rejection.reason().as_str())
 }
 
 #[test]
@@ -177,7 +177,10 @@ fn leaf_in_the_bundle_cannot_become_a_root() {
     let issued = issue(&root, |_| {});
     let bundle = format!("{}{}", root.pem(), issued.certificate);
     let validation = judge(&credential(&issued.certificate, &issued.key, &bundle));
-    assert_eq!(validation.trust.as_ref().err().map(Rejection::reason), Some("malformed_certificate"));
+    assert_eq!(
+        validation.trust.as_ref().err().map(Rejection::reason),
+        Some(RejectionReason::MalformedCertificate)
+    );
 }
 
 #[test]
@@ -250,9 +253,9 @@ fn bad_bundle_keeps_the_old_trust_and_judges_the_leaf_by_it() {
     let served = judge(&credential(&first.certificate, &first.key, &root.pem())).merge(None).unwrap();
     let second = issue(&root, |_| {});
     for (bundle, reason) in [
-        ("", "empty_bundle"),
-        ("hello", "malformed_pem"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA", "malformed_pem"),
+        ("", RejectionReason::EmptyBundle),
+        ("hello", RejectionReason::MalformedPem),
+        ("-----BEGIN CERTIFICATE-----\nAAAA", RejectionReason::MalformedPem),
     ] {
         let candidate = credential(&second.certificate, &second.key, bundle);
         let validation = Identity::parse(&candidate, &Policy::default(), served.trust.as_ref(), now());
@@ -295,7 +298,7 @@ fn credential_bundle_is_read_key_first() {
     let root = root("root");
     let issued = issue(&root, |_| {});
     let bundle = Credential {
-        credential: LeafParts::Bundle(part(&format!("{}{}", issued.key, issued.certificate))),
+        leaf: LeafParts::Bundle(part(&format!("{}{}", issued.key, issued.certificate))),
         trust: part(&root.pem()),
         revision: None,
         changed_at: None,

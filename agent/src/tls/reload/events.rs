@@ -1,20 +1,27 @@
-//! What the reload loop says: to the log and the counters once, to the status every time.
+//! What the reload loop tells: each event once to the log and the counters, the state every time to the
+//! status.
 
 use std::time::SystemTime;
 
 use tracing::{info, warn};
 
+use super::status::{ApiReport, Attempt, Authority, CurrentRejection, HeldCandidate, Outcome, ReloadStatus};
 use crate::tls::identity::{Identity, Rejection};
-use crate::tls::reload::status::{ApiReport, Attempt, Authority, Held, Outcome, Refusal, Status};
 use crate::tls::snapshot::Snapshot;
 use crate::tls::source::kubernetes::WatchState;
 use crate::tls::source::{Decision, SourceKind};
 
-/// Which source is believed: to the log when it changes, and how the API is.
-pub fn authority(status: &Status, decision: &Decision<'_>, api: Option<&WatchState>, secret: Option<&str>) {
+/// The authority, logged when it changes, and the state of the watch.
+pub(super) fn report_sources(
+    status: &ReloadStatus,
+    decision: &Decision<'_>,
+    api: Option<&WatchState>,
+    secret: Option<&str>,
+    now: SystemTime,
+) {
     let before = status.report().source.authority;
-    let changed = before.as_ref().is_none_or(|before| before.origin != decision.authority);
-    let since = before.filter(|_| !changed).map_or_else(SystemTime::now, |before| before.since);
+    let changed = before.as_ref().is_none_or(|before| before.kind != decision.authority);
+    let since = before.filter(|_| !changed).map_or(now, |before| before.since);
     if changed && api.is_some() {
         match decision.authority {
             SourceKind::Api => info!(why = decision.why, "the Kubernetes API is the authority"),
@@ -23,19 +30,20 @@ pub fn authority(status: &Status, decision: &Decision<'_>, api: Option<&WatchSta
     }
     status.update(|report| {
         report.source.authority =
-            Some(Authority { origin: decision.authority, why: decision.why.clone(), since });
+            Some(Authority { kind: decision.authority, why: decision.why.clone(), since });
         report.source.api = api.zip(secret).map(|(api, secret)| ApiReport {
             secret: secret.to_owned(),
             state: api.state.clone(),
             since: api.since,
             resource_version: api.last.as_ref().map(|last| last.resource_version.clone()),
             revision: api.last.as_ref().and_then(|last| last.credential.revision),
+            failures: api.failures.clone(),
         });
     });
 }
 
 /// A new identity is current.
-pub fn published(snapshot: &Snapshot) {
+pub(super) fn published(snapshot: &Snapshot) {
     let Identity { leaf, trust } = &snapshot.identity;
     info!(
         generation = snapshot.generation,
@@ -56,9 +64,9 @@ pub fn published(snapshot: &Snapshot) {
     }
 }
 
-/// Once per content and reason: the log and the counter.
-pub fn refused(
-    status: &Status,
+/// Logs and counts a rejection. Called once for the same content and reasons.
+pub(super) fn rejected(
+    status: &ReloadStatus,
     served: Option<&Snapshot>,
     leaf: Option<&Rejection>,
     trust: Option<&Rejection>,
@@ -67,44 +75,51 @@ pub fn refused(
         Some(snapshot) => format!("generation {} goes on being served", snapshot.generation),
         None => "nothing is served yet".into(),
     };
-    let mut said = None;
+    // A rejected bundle can be the reason that the leaf is rejected with it: one event, not two.
+    let leaf = leaf.filter(|leaf| trust != Some(leaf));
     for (part, rejection) in [("trust", trust), ("leaf", leaf)] {
         let Some(rejection) = rejection else { continue };
-        // A bundle that is refused can refuse the leaf with it: record so once.
-        if said.replace(rejection) == Some(rejection) {
-            continue;
-        }
         let reason = rejection.reason();
         if let Rejection::NotYetValid { .. } = rejection {
-            info!(part, reason, detail = %rejection, serving, "candidate held");
-            status.count(Outcome::Held, reason);
+            info!(part, reason = reason.as_str(), detail = %rejection, serving, "candidate held");
+            status.count(Outcome::Held, Some(reason));
         } else {
-            warn!(part, reason, detail = %rejection, serving, "candidate refused");
-            status.count(Outcome::Refused, reason);
+            warn!(part, reason = reason.as_str(), detail = %rejection, serving, "candidate refused");
+            status.count(Outcome::Refused, Some(reason));
         }
     }
 }
 
-/// Every time: what health shows.
-pub fn report(status: &Status, leaf: Option<&Rejection>, trust: Option<&Rejection>, now: SystemTime) {
+/// What health shows of a candidate that is not served as a whole.
+pub(super) fn report_rejections(
+    status: &ReloadStatus,
+    leaf: Option<&Rejection>,
+    trust: Option<&Rejection>,
+    now: SystemTime,
+) {
     status.update(|report| {
-        let keep = |before: &Option<Refusal>, rejection: Option<&Rejection>| {
-            let rejection = rejection?.clone();
-            let since = before
-                .as_ref()
-                .filter(|before| before.rejection == rejection)
-                .map_or(now, |before| before.since);
-            Some(Refusal { rejection, since })
-        };
         report.held = match leaf {
             Some(Rejection::NotYetValid { not_before, serial, .. }) => {
-                Some(Held { not_before: *not_before, serial: serial.clone() })
+                Some(HeldCandidate { not_before: *not_before, serial: serial.clone() })
             }
             _ => None,
         };
-        report.refused_leaf = keep(&report.refused_leaf, leaf.filter(|_| report.held.is_none()));
-        report.refused_trust = keep(&report.refused_trust, trust);
-        let outcome = if report.held.is_some() && trust.is_none() { Outcome::Held } else { Outcome::Refused };
-        report.last_attempt = Some(Attempt { at: now, outcome, refusal: leaf.or(trust).cloned() });
+        let is_held = report.held.is_some();
+        report.rejected_leaf = since(&report.rejected_leaf, leaf.filter(|_| !is_held), now);
+        report.rejected_trust = since(&report.rejected_trust, trust, now);
+        let outcome = if is_held && trust.is_none() { Outcome::Held } else { Outcome::Refused };
+        report.last_attempt = Some(Attempt { at: now, outcome, rejection: leaf.or(trust).cloned() });
     });
+}
+
+/// The rejection, with the time at which it was first seen.
+fn since(
+    before: &Option<CurrentRejection>,
+    rejection: Option<&Rejection>,
+    now: SystemTime,
+) -> Option<CurrentRejection> {
+    let rejection = rejection?.clone();
+    let since =
+        before.as_ref().filter(|before| before.rejection == rejection).map_or(now, |before| before.since);
+    Some(CurrentRejection { rejection, since })
 }

@@ -1,76 +1,53 @@
-//! Status: what the reload loop and the self-check have to report, for `admin` and `metrics` to
-//! read. What is served is not repeated here: that is the `Snapshot`.
+//! What the reload loop reports, for health and metrics to read. What is served is not repeated here:
+//! that is the `Snapshot`.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-
-use crate::tls::identity::Rejection;
+use crate::tls::identity::{Rejection, RejectionReason};
 use crate::tls::source::SourceKind;
-use crate::tls::source::kubernetes::ApiState;
+use crate::tls::source::kubernetes::{ApiState, WatchErrorReason};
 
-/// Shared between the parts that report and those that show.
-#[derive(Clone)]
-pub struct Status {
-    report: Arc<Mutex<Report>>,
-    pub reloads: Family<ReloadLabels, Counter>,
-    pub swap_to_served: Histogram,
-    pub api_failures: Family<ApiLabels, Counter>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ApiLabels {
-    pub reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReloadLabels {
-    pub outcome: &'static str,
-    pub reason: &'static str,
-}
+/// Shared between the loop, which writes, and those that show it.
+#[derive(Clone, Default)]
+pub struct ReloadStatus(Arc<Mutex<ReloadReport>>);
 
 #[derive(Clone, Debug, Default)]
-pub struct Report {
-    pub source: Source,
+pub struct ReloadReport {
+    pub source: SourceReport,
     pub last_attempt: Option<Attempt>,
-    pub refused_leaf: Option<Refusal>,
-    pub refused_trust: Option<Refusal>,
-    pub held: Option<Held>,
-    pub proof: Option<Proof>,
-    /// Where the app listens beyond loopback.
-    pub exposed: Vec<SocketAddr>,
-    /// Set on SIGTERM, never taken back.
-    pub draining: bool,
+    pub rejected_leaf: Option<CurrentRejection>,
+    pub rejected_trust: Option<CurrentRejection>,
+    pub held: Option<HeldCandidate>,
+    /// How many candidates had each outcome since start.
+    pub candidates: BTreeMap<(Outcome, Option<RejectionReason>), u64>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Source {
-    /// Which source is believed; `None` until the first look.
+pub struct SourceReport {
+    /// `None` until the first read.
     pub authority: Option<Authority>,
-    /// `None` where there is no volume to follow.
+    /// `None` if no directory is read.
     pub directory: Option<String>,
     /// The directory swaps all files at once (`..data`).
     pub atomic: bool,
-    /// Events are to be expected; otherwise only the poll notices a change.
+    /// Events are expected; otherwise changes are noticed by polling only.
     pub watching: bool,
     pub notices: Vec<String>,
-    /// `None` where no Secret is followed.
+    /// `None` if no Secret is watched.
     pub api: Option<ApiReport>,
 }
 
+/// Which source decides what is served.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    pub origin: SourceKind,
+    pub kind: SourceKind,
     pub why: String,
     pub since: SystemTime,
 }
 
-/// How the watch on the Secret is.
+/// The state of the watch on the Secret.
 #[derive(Clone, Debug)]
 pub struct ApiReport {
     pub secret: String,
@@ -78,16 +55,19 @@ pub struct ApiReport {
     pub since: SystemTime,
     pub resource_version: Option<String>,
     pub revision: Option<u64>,
+    /// How often the watch was lost or could not begin, by reason.
+    pub failures: BTreeMap<WatchErrorReason, u64>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub at: SystemTime,
     pub outcome: Outcome,
-    pub refusal: Option<Rejection>,
+    pub rejection: Option<Rejection>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     Published,
     Unchanged,
@@ -106,65 +86,35 @@ impl Outcome {
     }
 }
 
+/// Why the candidate that is there now is not served.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct CurrentRejection {
     pub rejection: Rejection,
     pub since: SystemTime,
 }
 
-/// A candidate that will be taken when its time comes.
+/// A candidate that is published once it is valid.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct HeldCandidate {
     pub not_before: SystemTime,
     pub serial: String,
 }
 
-/// What the agent's dial of its own listener brought back.
-#[derive(Clone, Debug)]
-pub struct Proof {
-    pub generation: u64,
-    pub at: SystemTime,
-    /// `Ok(None)`: the identity is not one to serve with, so nobody was dialled.
-    pub result: Result<Option<Served>, String>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Served {
-    pub leaf_sha256: String,
-    /// From the source's change to this proof. `None` for what was there at start.
-    pub swap_to_served_seconds: Option<f64>,
-}
-
-impl Status {
-    pub fn new() -> Self {
-        Self {
-            report: Arc::default(),
-            reloads: Family::default(),
-            swap_to_served: Histogram::new(exponential_buckets(0.0005, 2.0, 18)),
-            api_failures: Family::default(),
-        }
-    }
-
-    pub fn report(&self) -> Report {
+impl ReloadStatus {
+    pub fn report(&self) -> ReloadReport {
         self.lock().clone()
     }
 
-    pub fn update(&self, change: impl FnOnce(&mut Report)) {
+    pub(super) fn update(&self, change: impl FnOnce(&mut ReloadReport)) {
         change(&mut self.lock());
     }
 
-    pub fn count(&self, outcome: Outcome, reason: &'static str) {
-        self.reloads.get_or_create(&ReloadLabels { outcome: outcome.as_str(), reason }).inc();
+    pub(super) fn count(&self, outcome: Outcome, reason: Option<RejectionReason>) {
+        *self.lock().candidates.entry((outcome, reason)).or_default() += 1;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Report> {
-        // A panic while reporting leaves a report that is still a report.
-        self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Default for Status {
-    fn default() -> Self {
-        Self::new()
+    fn lock(&self) -> MutexGuard<'_, ReloadReport> {
+        // A panic in between leaves a report that can still be read.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

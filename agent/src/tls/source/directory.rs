@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::tls::credential::{Credential, Layout, LeafFiles, MAX_FILE_BYTES, Part, PartError};
 
-/// kubelet removes the old directory right after the swap; a look that straddles one starts over.
+/// kubelet removes the old directory right after the swap; a read that straddles one starts over.
 const ATTEMPTS: usize = 4;
 
 #[derive(Clone, Debug)]
@@ -31,19 +31,19 @@ impl Volume {
         &self.directory
     }
 
-    /// Whether it is in memory, where kubelet keeps Secrets, so that a look never has to wait. Blocks on the
-    /// file system.
+    /// Whether it is in memory, where kubelet keeps Secrets, so that a read never has to wait.
+    /// Blocks on the file system.
     pub fn is_in_memory(&self) -> bool {
         const TMPFS: u64 = 0x0102_1994;
         rustix::fs::statfs(&self.directory).is_ok_and(|system| system.f_type as u64 == TMPFS)
     }
 
-    /// One consistent look. Blocks on the file system; never fails as a whole, since what is
-    /// missing or unreadable is part of what was seen.
-    pub fn look(&self) -> Credential {
+    /// Reads all files of one version. Blocks on the file system; never fails as a whole: a missing or
+    /// unreadable file is part of the result.
+    pub fn read(&self) -> Credential {
         for attempt in 1.. {
             let data = std::fs::read_link(self.directory.join("..data")).ok();
-            let credential = self.read(data.as_deref());
+            let credential = self.read_version(data.as_deref());
             let swapped = data.is_some() && std::fs::read_link(self.directory.join("..data")).ok() != data;
             if !swapped || attempt == ATTEMPTS {
                 return credential;
@@ -52,41 +52,41 @@ impl Volume {
         unreachable!("the loop returns by its last attempt")
     }
 
-    fn read(&self, data: Option<&Path>) -> Credential {
-        let root = data.map_or_else(|| self.directory.clone(), |target| self.directory.join(target));
+    fn read_version(&self, data: Option<&Path>) -> Credential {
+        let version = data.map_or_else(|| self.directory.clone(), |target| self.directory.join(target));
         let absent = self.absent();
         let read = |file: &str| match &absent {
             Some(error) => Err(error.clone()),
-            None => read_file(&root, file),
+            None => read_file(&version, file),
         };
-        Credential::gather(&self.layout, self.changed_at(data.is_some(), &root), data.is_some(), read)
+        Credential::gather(&self.layout, self.changed_at(data.is_some(), &version), data.is_some(), read)
     }
 
-    /// Says that there is no directory at all, which is another mistake than a missing file.
+    /// The error of a directory that is missing as a whole, which is another mistake than a missing file.
     fn absent(&self) -> Option<PartError> {
-        let what = match std::fs::metadata(&self.directory) {
+        let problem = match std::fs::metadata(&self.directory) {
             Ok(meta) if meta.is_dir() => return None,
             Ok(_) => "is not a directory",
             Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist",
-            // Why it cannot be looked at is said of each file.
+            // The error is reported for each file.
             Err(_) => return None,
         };
-        Some(PartError::NoDirectory { directory: self.directory.display().to_string(), what })
+        Some(PartError::NoDirectory { directory: self.directory.display().to_string(), problem })
     }
 
     /// With `..data`, the moment of its rename; without, the latest change of a file.
-    fn changed_at(&self, atomic: bool, root: &Path) -> Option<SystemTime> {
+    fn changed_at(&self, atomic: bool, version: &Path) -> Option<SystemTime> {
         if atomic {
             return std::fs::symlink_metadata(self.directory.join("..data"))
                 .ok()
                 .and_then(|meta| changed(&meta));
         }
         let mut names = vec![&self.layout.trust];
-        match &self.layout.credential {
+        match &self.layout.leaf {
             LeafFiles::Pair { certificate, key } => names.extend([certificate, key]),
             LeafFiles::Bundle { file } => names.push(file),
         }
-        names.iter().filter_map(|name| changed(&std::fs::metadata(root.join(name)).ok()?)).max()
+        names.iter().filter_map(|name| changed(&std::fs::metadata(version.join(name)).ok()?)).max()
     }
 }
 
@@ -105,7 +105,7 @@ fn read_file(root: &Path, name: &str) -> Part {
         },
         _ => PartError::Unreadable { file: name.into(), cause: error.to_string() },
     };
-    // Non-blocking, so that a pipe of that name cannot hold the agent up.
+    // Non-blocking, so that a pipe of that name cannot block the read.
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file =
         OpenOptions::new().read(true).custom_flags(nonblock).open(root.join(name)).map_err(unreadable)?;
@@ -124,7 +124,7 @@ fn read_file(root: &Path, name: &str) -> Part {
 /// Reads into one buffer of the file's size, so that no unwiped copy is left by growing. `None` if
 /// the file outgrew it meanwhile beyond the limit.
 fn read_bounded(mut file: &File, size: usize) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    // Room for a file that grew a little between the two calls: it will be looked at again.
+    // Room for a file that grew a little between the two calls: its change causes another read.
     let mut bytes = Zeroizing::new(vec![0; size + 4096]);
     let mut filled = 0;
     while filled < bytes.len() {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_told_from_what_may_hang() {
+    fn only_a_memory_file_system_counts_as_in_memory() {
         let is_in_memory = |directory: &str| Volume::new(directory, Layout::default()).is_in_memory();
         assert!(is_in_memory("/dev/shm"));
         assert!(!is_in_memory("/proc") && !is_in_memory("/nowhere"));

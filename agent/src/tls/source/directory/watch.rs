@@ -1,5 +1,5 @@
-//! Hints that the directory may have changed. An event means "look again" and nothing else; the
-//! poll of `reload` is the floor under events that are lost or never come.
+//! Events from the identity directory. An event means "read again" and nothing else; the poll of the
+//! reload loop covers events that are lost or never come.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,66 +13,67 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 /// A watch on one directory that survives the directory's absence and replacement.
-pub struct Watch {
+pub struct DirectoryWatch {
     directory: PathBuf,
-    hint: Arc<Notify>,
+    changed: Arc<Notify>,
     armed: Option<Armed>,
 }
 
 struct Armed {
     /// Held for its effect: dropping it ends the watch.
     _watcher: RecommendedWatcher,
-    directory: (u64, u64),
-    /// Set when the directory itself went away: a new one may come back under the same inode.
+    /// Device and inode of the watched directory.
+    inode: (u64, u64),
+    /// Set when the directory itself was removed: a new one may reuse its inode.
     gone: Arc<AtomicBool>,
 }
 
-impl Watch {
-    pub fn new(directory: impl Into<PathBuf>, hint: Arc<Notify>) -> Self {
+impl DirectoryWatch {
+    pub fn new(directory: impl Into<PathBuf>, changed: Arc<Notify>) -> Self {
         // Events name absolute paths.
         let directory = directory.into();
         let directory = std::path::absolute(&directory).unwrap_or(directory);
-        Self { directory, hint, armed: None }
+        Self { directory, changed, armed: None }
     }
 
-    /// Arms the watch if it is not on the directory that is there now. Returns whether events are
-    /// to be expected. Called before every look, so that nothing falls between the two.
+    /// Watches the directory that exists now, if it is not watched already. Returns whether events are
+    /// expected. Called before every read, so that no change falls between the two.
     pub fn arm(&mut self) -> Result<bool, notify::Error> {
-        let Some(there) = inode(&self.directory) else {
+        let Some(inode) = inode(&self.directory) else {
             self.armed = None;
             return Ok(false);
         };
-        if self.armed.as_ref().is_some_and(|armed| armed.directory == there && !armed.gone.load(Relaxed)) {
+        if self.armed.as_ref().is_some_and(|armed| armed.inode == inode && !armed.gone.load(Relaxed)) {
             return Ok(true);
         }
         self.armed = None;
-        let hint = Arc::clone(&self.hint);
+        let changed = Arc::clone(&self.changed);
         let gone = Arc::new(AtomicBool::new(false));
-        let (tell_gone, watched) = (Arc::clone(&gone), self.directory.clone());
+        let (set_gone, watched) = (Arc::clone(&gone), self.directory.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Our own reading shows up as access; everything else, errors and overflow included,
-            // is a reason to look.
+            // Our own reads are reported as access; everything else, errors and overflow included, may be
+            // a change.
             if let Ok(event) = &event {
-                if matches!(event.kind, EventKind::Access(_)) || is_of_a_writer_only(event) {
+                if matches!(event.kind, EventKind::Access(_)) || is_preparation(event) {
                     return;
                 }
-                let ends =
+                let removed =
                     matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
-                if ends && event.paths.contains(&watched) {
-                    tell_gone.store(true, Relaxed);
+                if removed && event.paths.contains(&watched) {
+                    set_gone.store(true, Relaxed);
                 }
             }
-            hint.notify_one();
+            changed.notify_one();
         })?;
         watcher.watch(&self.directory, RecursiveMode::NonRecursive)?;
-        self.armed = Some(Armed { _watcher: watcher, directory: there, gone });
+        self.armed = Some(Armed { _watcher: watcher, inode, gone });
         Ok(true)
     }
 }
 
-/// What a writer has beside the names that are read: the directory of the next version, the link before it is
-/// renamed. All that they become is seen by the rename to `..data`.
-fn is_of_a_writer_only(event: &notify::Event) -> bool {
+/// Whether it is about files that a writer prepares only: the directory of the next version, the link before
+/// it is renamed. They take effect with the rename to `..data`, which is an event of its own.
+fn is_preparation(event: &notify::Event) -> bool {
     let hidden = |path: &PathBuf| {
         let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
         name.starts_with(b"..") && name != b"..data"
@@ -90,17 +91,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_writer_prepares_is_no_reason_to_look() {
+    fn files_that_a_writer_prepares_are_ignored() {
         let event = |names: &[&str]| {
             let paths = names.iter().map(|name| PathBuf::from("/etc/tls").join(name)).collect();
             notify::Event { paths, ..notify::Event::new(EventKind::Any) }
         };
         for prepared in [&["..2026_11_23_10_00_00.1"][..], &["..data_tmp"]] {
-            assert!(is_of_a_writer_only(&event(prepared)), "{prepared:?}");
+            assert!(is_preparation(&event(prepared)), "{prepared:?}");
         }
         // The last is an overflow, which names nothing.
         for seen in [&["..data"][..], &["..data_tmp", "..data"], &["tls.crt"], &[""], &[]] {
-            assert!(!is_of_a_writer_only(&event(seen)), "{seen:?}");
+            assert!(!is_preparation(&event(seen)), "{seen:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The Secret as it comes over the wire: decoded values are wiped when dropped, nothing of it is
-//! shown, and it is read so that no value makes the answer fail as a whole.
+//! The Secret as the API server sends it. Decoded values are wiped when dropped and never shown, and a
+//! value that is not base64 does not fail the whole response.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use zeroize::Zeroizing;
 
-use super::SecretVersion;
+use super::watch_state::SecretVersion;
 use crate::tls::credential::{Credential, Layout, MAX_FILE_BYTES, PartError};
 
 #[derive(Clone, Deserialize)]
@@ -27,12 +27,12 @@ pub struct SecretObject {
     data: Data,
 }
 
-/// Values by key. Shared rather than copied where the library clones the object.
+/// Values by key. Shared, since kube clones the object.
 #[derive(Clone, Default)]
 struct Data(Arc<BTreeMap<String, Option<Zeroizing<Vec<u8>>>>>);
 
 impl SecretObject {
-    pub fn said(self, layout: &Layout) -> SecretVersion {
+    pub(super) fn into_version(self, layout: &Layout) -> SecretVersion {
         let received_at = SystemTime::now();
         let credential =
             Credential::gather(layout, Some(received_at), true, |key| match self.data.0.get(key) {
@@ -45,7 +45,7 @@ impl SecretObject {
             });
         SecretVersion {
             number: 0,
-            again: false,
+            is_rollback: false,
             fingerprint: credential.fingerprint(),
             credential,
             resource_version: self.metadata.resource_version.clone().unwrap_or_default(),
@@ -55,7 +55,7 @@ impl SecretObject {
     }
 }
 
-/// The latest write that anybody owned up to.
+/// The latest write that is recorded.
 fn written_at(metadata: &ObjectMeta) -> Option<SystemTime> {
     let writes = metadata.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
     writes.chain(&metadata.creation_timestamp).map(|time| SystemTime::from(time.0)).max()
@@ -90,7 +90,7 @@ impl Resource for SecretObject {
     }
 }
 
-/// Not the annotations: kubectl leaves a copy of the whole Secret there.
+/// Without the annotations: kubectl leaves a copy of the whole Secret there.
 impl fmt::Debug for SecretObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<_> = self.data.0.keys().collect();
@@ -130,7 +130,7 @@ impl<'de> Deserialize<'de> for Data {
     }
 }
 
-/// `None` where it is anything but base64.
+/// `None` if it is not base64.
 struct Value(Option<Zeroizing<Vec<u8>>>);
 
 impl<'de> Deserialize<'de> for Value {
@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-                // Made at its full size, so that growing leaves no copy behind.
+                // Allocated at its full size, so that growing leaves no unwiped copy behind.
                 let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
                 Ok(Value(STANDARD.decode_slice(text, &mut bytes).ok().map(|length| {
                     bytes.truncate(length);
@@ -190,31 +190,31 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_becomes_material() {
+    fn a_secret_becomes_a_credential() {
         let object = read(json!({"tls.crt": "Y3J0", "tls.key": "{", "ca.crt": "", "revision": "MTI="}));
-        let said = object.said(&Layout::default());
-        assert_eq!(said.credential.revision, Some(12));
-        assert_eq!(said.resource_version, "7");
+        let version = object.into_version(&Layout::default());
+        assert_eq!(version.credential.revision, Some(12));
+        assert_eq!(version.resource_version, "7");
         let written = humantime::parse_rfc3339("2026-01-02T00:00:00Z").unwrap();
-        assert_eq!(said.written_at, Some(written));
-        let crate::tls::credential::LeafParts::Pair { certificate, key } = &said.credential.credential else {
-            panic!("{:?}", said.credential);
+        assert_eq!(version.written_at, Some(written));
+        let crate::tls::credential::LeafParts::Pair { certificate, key } = &version.credential.leaf else {
+            panic!("{:?}", version.credential);
         };
         assert_eq!(certificate.as_ref().unwrap().as_slice(), b"crt");
         assert_eq!(key, &Err(PartError::Unreadable { file: "tls.key".into(), cause: "not base64".into() }));
-        assert_eq!(said.credential.trust.as_ref().unwrap().as_slice(), b"");
+        assert_eq!(version.credential.trust.as_ref().unwrap().as_slice(), b"");
     }
 
     #[test]
-    fn nothing_in_it_is_an_empty_secret() {
+    fn a_secret_without_data_has_no_files() {
         for data in [json!(null), json!({})] {
-            let said = read(data).said(&Layout::default());
-            assert_eq!(said.credential.trust, Err(PartError::Missing { file: "ca.crt".into() }));
+            let version = read(data).into_version(&Layout::default());
+            assert_eq!(version.credential.trust, Err(PartError::Missing { file: "ca.crt".into() }));
         }
     }
 
     #[test]
-    fn values_are_not_shown() {
+    fn debug_output_shows_keys_without_values() {
         let object = read(json!({"tls.key": "aHVudGVyMg=="}));
         let shown = format!("{object:?}");
         assert!(

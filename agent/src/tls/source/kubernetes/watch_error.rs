@@ -1,4 +1,4 @@
-//! Why the Secret cannot be followed, with what to do about it.
+//! Why the Secret cannot be watched, with what to do about it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,64 +10,110 @@ use crate::tls::error_chain::with_causes;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchError {
-    /// One of a few words: a metric label.
-    pub reason: &'static str,
+    pub reason: WatchErrorReason,
     pub detail: String,
 }
 
+/// The kind of a watch error, as metric labels, health and logs name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WatchErrorReason {
+    /// The API server ended the watch as soon as it had begun.
+    Ended,
+    /// Nothing came from the API server in time.
+    Silent,
+    NoServiceAccount,
+    Kubeconfig,
+    /// The API server answered with something unexpected.
+    Answer,
+    Unreachable,
+    Unauthorized,
+    Forbidden,
+    /// The resource version that the watch would continue from is gone.
+    Expired,
+}
+
+impl WatchErrorReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Silent => "silent",
+            Self::NoServiceAccount => "no_service_account",
+            Self::Kubeconfig => "kubeconfig",
+            Self::Answer => "answer",
+            Self::Unreachable => "unreachable",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 impl WatchError {
-    pub fn ended() -> Self {
-        Self { reason: "ended", detail: "the API server ended the watch as soon as it had begun".into() }
+    fn new(reason: WatchErrorReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
     }
 
-    pub fn silent(within: Duration) -> Self {
-        Self { reason: "silent", detail: format!("nothing came from the API server for {within:?}") }
+    pub(super) fn ended() -> Self {
+        Self::new(WatchErrorReason::Ended, "the API server ended the watch as soon as it had begun")
     }
 
-    pub fn no_service_account(error: &InClusterError) -> Self {
+    pub(super) fn silent(within: Duration) -> Self {
+        let within = humantime::format_duration(within);
+        Self::new(WatchErrorReason::Silent, format!("nothing came from the API server for {within}"))
+    }
+
+    pub(super) fn no_service_account(error: &InClusterError) -> Self {
         let detail = format!(
             "there is no service account in this pod ({}): project a token into the agent's container, or leave out --secret",
             with_causes(error)
         );
-        Self { reason: "no_service_account", detail }
+        Self::new(WatchErrorReason::NoServiceAccount, detail)
     }
 
-    pub fn kubeconfig(path: &Path, error: &KubeconfigError) -> Self {
+    pub(super) fn kubeconfig(path: &Path, error: &KubeconfigError) -> Self {
         let detail = format!("kubeconfig {}: {}", path.display(), with_causes(error));
-        Self { reason: "kubeconfig", detail }
+        Self::new(WatchErrorReason::Kubeconfig, detail)
     }
 
-    pub fn of(error: &kube::Error) -> Self {
+    pub(super) fn of(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::of_status(status),
-            // What was received is not repeated: it may be a key.
+            // The response is not quoted: it may hold a key.
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
-                Self { reason: "answer", detail: "the API server's answer cannot be read".into() }
+                Self::new(WatchErrorReason::Answer, "the API server's answer cannot be read")
             }
-            error => Self { reason: "unreachable", detail: with_causes(error) },
+            error => Self::new(WatchErrorReason::Unreachable, with_causes(error)),
         }
     }
 
-    pub fn of_status(Status { code, message, .. }: &Status) -> Self {
+    pub(super) fn of_status(Status { code, message, .. }: &Status) -> Self {
         let (reason, detail) = match code {
-            401 => ("unauthorized", format!("the API server does not take the pod's token (401): {message}")),
+            401 => (
+                WatchErrorReason::Unauthorized,
+                format!("the API server does not accept the pod's token (401): {message}"),
+            ),
             403 => (
-                "forbidden",
+                WatchErrorReason::Forbidden,
                 format!(
                     "not allowed to get, list and watch it (403); `hotcert inject --rbac` prints the Role: {message}"
                 ),
             ),
             410 => (
-                "expired",
-                format!("the API server has forgotten what the watch would go on from (410): {message}"),
+                WatchErrorReason::Expired,
+                format!(
+                    "the API server no longer has the version that the watch would continue from (410): {message}"
+                ),
             ),
-            _ => ("answer", format!("the API server answered {code}: {message}")),
+            _ => (WatchErrorReason::Answer, format!("the API server answered {code}: {message}")),
         };
         Self { reason, detail }
     }
 
-    /// It will be the same until somebody changes something.
-    pub fn needs_a_person(&self) -> bool {
-        matches!(self.reason, "forbidden" | "no_service_account" | "kubeconfig")
+    /// The error stays until an operator changes something.
+    pub(super) fn needs_intervention(&self) -> bool {
+        matches!(
+            self.reason,
+            WatchErrorReason::Forbidden | WatchErrorReason::NoServiceAccount | WatchErrorReason::Kubeconfig
+        )
     }
 }

@@ -1,47 +1,49 @@
-//! What the API has said of the Secret so far, as the reload loop sees it.
+//! What the watch has seen of the Secret so far, as the reload loop reads it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::WatchError;
+use super::watch_error::{WatchError, WatchErrorReason};
 use crate::tls::credential::{Credential, Fingerprint};
 
-/// Contents that were replaced, remembered so that a volume that lags cannot bring one back.
-const REMEMBERED: usize = 64;
+/// Replaced contents that are remembered, so that a lagging volume cannot bring one back.
+const MAX_SUPERSEDED: usize = 64;
 
 #[derive(Clone)]
 pub struct WatchState {
     pub state: ApiState,
     /// Since when it is in that state.
     pub since: SystemTime,
-    /// The last content, whatever became of the watch since.
+    /// The last version, whatever has happened to the watch since.
     pub last: Option<Arc<SecretVersion>>,
+    /// How often the watch was lost or could not begin, by reason.
+    pub failures: BTreeMap<WatchErrorReason, u64>,
     superseded: VecDeque<Fingerprint>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiState {
-    /// Nothing was heard yet.
+    /// The API server has not answered yet.
     Connecting,
     Watching,
-    /// The watch is well, and there is no such Secret.
+    /// The watch is healthy, and the Secret does not exist.
     Absent,
     Lost(WatchError),
 }
 
-/// One content of the Secret.
+/// One version of the Secret's content.
 pub struct SecretVersion {
     /// Counts the contents from 1.
     pub number: u64,
-    /// It had been there before and was replaced: a rollback.
-    pub again: bool,
+    /// The same content had been there before and was replaced.
+    pub is_rollback: bool,
     pub credential: Credential,
     pub fingerprint: Fingerprint,
     pub resource_version: String,
     /// When it was written last, by the API server's clock, to the second.
     pub written_at: Option<SystemTime>,
-    /// When it was first heard, by this machine's clock.
+    /// When it was first received, by this machine's clock.
     pub received_at: SystemTime,
 }
 
@@ -62,6 +64,7 @@ impl Default for WatchState {
             state: ApiState::Connecting,
             since: SystemTime::now(),
             last: None,
+            failures: BTreeMap::new(),
             superseded: VecDeque::new(),
         }
     }
@@ -75,25 +78,31 @@ impl WatchState {
         self.state = state;
     }
 
-    pub fn record(&mut self, mut said: SecretVersion) {
-        said.number = 1;
+    pub fn record_failure(&mut self, error: WatchError, now: SystemTime) {
+        *self.failures.entry(error.reason).or_default() += 1;
+        self.set_state(ApiState::Lost(error), now);
+    }
+
+    pub fn record(&mut self, mut version: SecretVersion) {
+        version.number = 1;
         if let Some(last) = &self.last {
-            if last.fingerprint == said.fingerprint {
-                (said.number, said.again, said.received_at) = (last.number, last.again, last.received_at);
+            if last.fingerprint == version.fingerprint {
+                (version.number, version.is_rollback, version.received_at) =
+                    (last.number, last.is_rollback, last.received_at);
             } else {
-                said.number = last.number + 1;
-                said.again = self.superseded(said.fingerprint);
-                self.superseded.retain(|old| *old != said.fingerprint && *old != last.fingerprint);
+                version.number = last.number + 1;
+                version.is_rollback = self.superseded(version.fingerprint);
+                self.superseded.retain(|old| *old != version.fingerprint && *old != last.fingerprint);
                 self.superseded.push_back(last.fingerprint);
-                if self.superseded.len() > REMEMBERED {
+                if self.superseded.len() > MAX_SUPERSEDED {
                     self.superseded.pop_front();
                 }
             }
         }
-        self.last = Some(Arc::new(said));
+        self.last = Some(Arc::new(version));
     }
 
-    /// The API showed this content and replaced it.
+    /// Whether the API delivered this content and has replaced it since.
     pub fn superseded(&self, content: Fingerprint) -> bool {
         self.superseded.contains(&content)
     }

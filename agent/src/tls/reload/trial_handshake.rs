@@ -1,6 +1,6 @@
-//! The handshake_test: before a candidate is published it shakes hands with itself in memory, through
-//! the very configs that would be published, and a byte goes each way. (In TLS 1.3 a client is
-//! done before the server has judged it, so a finished handshake alone proves half.)
+//! The trial handshake: before a candidate is published it completes a handshake with itself in memory,
+//! through the very configs that would be published, and a byte goes each way. (In TLS 1.3 a client is
+//! done before the server has verified it, so a finished handshake alone proves half.)
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::tls::names::Names;
 /// More flights than any handshake takes.
 const MAX_FLIGHTS: usize = 16;
 
-pub fn handshake_test(identity: &Identity, configs: &Configs, now: SystemTime) -> Result<(), Rejection> {
+pub fn trial_handshake(identity: &Identity, configs: &Configs, now: SystemTime) -> Result<(), Rejection> {
     let failed = |cause: String| Rejection::HandshakeFailed { cause };
     let Some(server) = &configs.inbound else {
-        // A pure client: whom it will dial is not here to be asked.
+        // A client only: the servers that it will dial are not known here.
         return Ok(());
     };
     let leaf = &identity.leaf;
-    let client = own_name(&leaf.names).and_then(|name| configs.handshake_test(&name));
-    let as_peers = client.map(|client| shake_hands(client, Arc::clone(server)));
+    let client = own_name(&leaf.names).and_then(|name| configs.trial_client(&name));
+    let mutual = client.map(|client| shake_hands(client, Arc::clone(server)));
     let at = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    match as_peers {
+    match mutual {
         Some(Ok(())) => return Ok(()),
         Some(Err(cause)) if configs.trusts_client(&leaf.certified.cert, at) => return Err(failed(cause)),
         _ => {}
@@ -46,25 +46,25 @@ fn own_name(names: &Names) -> Option<ExpectedServer> {
 }
 
 fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), String> {
-    let name = ServerName::try_from("handshake_test.hotcert.internal").map_err(|error| error.to_string())?;
+    let name = ServerName::try_from("trial-handshake.hotcert.internal").map_err(|error| error.to_string())?;
     let mut client = ClientConnection::new(client, name).map_err(|error| error.to_string())?;
     let mut server = ServerConnection::new(server).map_err(|error| error.to_string())?;
     client.writer().write_all(b"?").map_err(|error| error.to_string())?;
     server.writer().write_all(b"!").map_err(|error| error.to_string())?;
-    let (mut heard_by_server, mut heard_by_client) = (false, false);
+    let (mut server_received, mut client_received) = (false, false);
     for _ in 0..MAX_FLIGHTS {
-        carry(&mut client, &mut server).map_err(|error| format!("the server side refused it: {error}"))?;
-        carry(&mut server, &mut client).map_err(|error| format!("the client side refused it: {error}"))?;
-        heard_by_server |= received(&mut server) == Some(b'?');
-        heard_by_client |= received(&mut client) == Some(b'!');
-        if heard_by_server && heard_by_client {
+        transfer(&mut client, &mut server).map_err(|error| format!("the server side refused it: {error}"))?;
+        transfer(&mut server, &mut client).map_err(|error| format!("the client side refused it: {error}"))?;
+        server_received |= read_byte(&mut server) == Some(b'?');
+        client_received |= read_byte(&mut client) == Some(b'!');
+        if server_received && client_received {
             return Ok(());
         }
     }
     Err("it did not finish".into())
 }
 
-fn carry<A, B>(from: &mut ConnectionCommon<A>, to: &mut ConnectionCommon<B>) -> Result<(), rustls::Error> {
+fn transfer<A, B>(from: &mut ConnectionCommon<A>, to: &mut ConnectionCommon<B>) -> Result<(), rustls::Error> {
     let mut flight = Vec::new();
     while from.wants_write() {
         if from.write_tls(&mut flight).is_err() {
@@ -81,7 +81,7 @@ fn carry<A, B>(from: &mut ConnectionCommon<A>, to: &mut ConnectionCommon<B>) -> 
     Ok(())
 }
 
-fn received<S>(connection: &mut ConnectionCommon<S>) -> Option<u8> {
+fn read_byte<S>(connection: &mut ConnectionCommon<S>) -> Option<u8> {
     let mut byte = [0];
     connection.reader().read_exact(&mut byte).ok().map(|()| byte[0])
 }
@@ -101,7 +101,7 @@ mod tests {
         let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, root).unwrap();
         let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
         let credential = Credential {
-            credential: LeafParts::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
+            leaf: LeafParts::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
             trust: part(root.pem()),
             revision: None,
             changed_at: None,
@@ -118,8 +118,8 @@ mod tests {
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let (ours, other) = (identity(&root, "ours.test"), identity(&root, "other.test"));
         let configs = |identity| Configs::build(identity, ClientAuth::Require).unwrap();
-        let handshake_test = |configs| handshake_test(&ours, &configs, SystemTime::now());
-        assert_eq!(handshake_test(configs(&ours)), Ok(()));
-        assert!(matches!(handshake_test(configs(&other)), Err(Rejection::HandshakeFailed { .. })));
+        let run = |configs| trial_handshake(&ours, &configs, SystemTime::now());
+        assert_eq!(run(configs(&ours)), Ok(()));
+        assert!(matches!(run(configs(&other)), Err(Rejection::HandshakeFailed { .. })));
     }
 }

@@ -1,15 +1,17 @@
+//! Which source decides, case by case.
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::tls::credential::{Layout, PartError};
-use crate::tls::source::kubernetes::WatchError;
+use crate::tls::source::kubernetes::{WatchError, WatchErrorReason};
 
-/// A source's history on one clock, in seconds.
+/// What both sources have shown, on one clock, in seconds.
 struct Case {
-    sources: SourceSelector,
-    view: WatchState,
+    selector: SourceSelector,
+    watched: WatchState,
     volume: Option<Credential>,
 }
 
@@ -29,46 +31,48 @@ fn credential(content: &str, revision: Option<u64>, second: u64) -> Credential {
 
 impl Case {
     fn new() -> Self {
-        Self { sources: SourceSelector::default(), view: WatchState::default(), volume: None }
+        Self { selector: SourceSelector::default(), watched: WatchState::default(), volume: None }
     }
 
     fn api(mut self, second: u64, content: &str, revision: Option<u64>) -> Self {
         let credential = credential(content, revision, second);
-        self.view.set_state(ApiState::Watching, at(second));
-        self.view.record(SecretVersion {
+        self.watched.set_state(ApiState::Watching, at(second));
+        self.watched.record(SecretVersion {
             number: 0,
-            again: false,
+            is_rollback: false,
             fingerprint: credential.fingerprint(),
             credential,
             resource_version: String::new(),
             written_at: None,
             received_at: at(second),
         });
-        self.look();
+        self.decide();
         self
     }
 
     fn volume(mut self, second: u64, content: &str, revision: Option<u64>) -> Self {
         self.volume = Some(credential(content, revision, second));
-        self.look();
+        self.decide();
         self
     }
 
     fn lost(mut self) -> Self {
-        self.view
-            .set_state(ApiState::Lost(WatchError { reason: "unreachable", detail: "gone".into() }), at(0));
-        self.look();
+        self.watched.set_state(
+            ApiState::Lost(WatchError { reason: WatchErrorReason::Unreachable, detail: "gone".into() }),
+            at(0),
+        );
+        self.decide();
         self
     }
 
     fn absent(mut self) -> Self {
-        self.view.set_state(ApiState::Absent, at(0));
-        self.look();
+        self.watched.set_state(ApiState::Absent, at(0));
+        self.decide();
         self
     }
 
-    fn look(&mut self) -> (SourceKind, Option<String>) {
-        let decision = self.sources.decide(Some(&self.view), self.volume.as_ref());
+    fn decide(&mut self) -> (SourceKind, Option<String>) {
+        let decision = self.selector.decide(Some(&self.watched), self.volume.as_ref());
         let content = decision.candidate.map(|candidate| {
             let trust = candidate.credential.trust.as_ref().unwrap();
             String::from_utf8(trust.to_vec()).unwrap().replace("ca.crt ", "")
@@ -78,7 +82,7 @@ impl Case {
 
     #[track_caller]
     fn serves(mut self, authority: SourceKind, content: &str) -> Self {
-        assert_eq!(self.look(), (authority, Some(content.to_owned())));
+        assert_eq!(self.decide(), (authority, Some(content.to_owned())));
         self
     }
 }
@@ -86,7 +90,7 @@ impl Case {
 use SourceKind::{Api, Volume};
 
 #[test]
-fn a_volume_alone_is_believed() {
+fn a_volume_alone_is_the_authority() {
     let volume = credential("A", None, 1);
     let decision = SourceSelector::default().decide(None, Some(&volume));
     assert_eq!(decision.authority, Volume);
@@ -94,13 +98,13 @@ fn a_volume_alone_is_believed() {
 }
 
 #[test]
-fn nothing_heard_is_nothing_to_serve() {
-    assert_eq!(Case::new().look(), (Api, None));
-    assert_eq!(Case::new().lost().look(), (Api, None));
+fn there_is_no_candidate_before_a_source_delivers() {
+    assert_eq!(Case::new().decide(), (Api, None));
+    assert_eq!(Case::new().lost().decide(), (Api, None));
 }
 
 #[test]
-fn the_api_alone_goes_on_when_it_is_lost() {
+fn the_last_version_of_an_api_alone_outlives_its_watch() {
     Case::new().api(1, "A", None).lost().serves(Api, "A").absent().serves(Api, "A");
 }
 
@@ -110,7 +114,7 @@ fn the_volume_is_what_the_agent_starts_from() {
 }
 
 #[test]
-fn a_watch_that_is_well_is_believed_whatever_the_volume_shows() {
+fn a_healthy_watch_decides_whatever_the_volume_shows() {
     let case = Case::new().volume(1, "A", None).api(2, "B", None).serves(Api, "B");
     case.volume(3, "C", None).serves(Api, "B");
 }
@@ -118,7 +122,7 @@ fn a_watch_that_is_well_is_believed_whatever_the_volume_shows() {
 #[test]
 fn a_rollback_of_the_secret_is_taken_even_to_a_lower_revision() {
     let case = Case::new().api(1, "A", Some(1)).api(2, "B", Some(2)).api(3, "A", Some(1)).serves(Api, "A");
-    // And what was rolled back does not come back from a volume that had it.
+    // What was rolled back does not come back from a volume that still has it.
     case.volume(3, "B", Some(2)).lost().serves(Volume, "A");
 }
 
@@ -129,7 +133,7 @@ fn a_volume_that_caught_up_may_go_back_to_a_lower_revision() {
 }
 
 #[test]
-fn a_lagging_volume_does_not_bring_back_what_was_there_before_the_api_spoke() {
+fn a_lagging_volume_does_not_bring_back_what_preceded_the_api() {
     Case::new().volume(1, "A", None).api(2, "B", None).lost().serves(Volume, "B");
 }
 
@@ -142,14 +146,14 @@ fn a_lagging_volume_does_not_bring_back_what_the_api_replaced_however_late_it_sw
 }
 
 #[test]
-fn a_volume_that_caught_up_is_believed_from_then_on() {
+fn a_volume_that_caught_up_decides_from_then_on() {
     let case = Case::new().api(1, "A", None).api(2, "B", None).volume(3, "B", None).lost();
     let case = case.volume(4, "C", None).serves(Volume, "C");
     case.volume(5, "A", None).serves(Volume, "A");
 }
 
 #[test]
-fn having_caught_up_ends_with_the_next_word_of_the_api() {
+fn the_next_version_of_the_api_ends_having_caught_up() {
     let case = Case::new().api(1, "A", None).volume(1, "A", None).api(2, "B", None).api(3, "A", None);
     case.volume(2, "B", None).lost().serves(Volume, "A");
 }
@@ -164,7 +168,7 @@ fn a_new_content_is_taken_from_the_volume_while_the_api_is_lost() {
 fn revisions_decide_where_both_have_one() {
     let case = Case::new().api(5, "B", Some(2)).lost();
     let case = case.volume(9, "A", Some(1)).serves(Volume, "B");
-    // Newer by number, though swapped in before the API was heard.
+    // Newer by revision, though swapped in before the API delivered.
     case.volume(4, "C", Some(3)).serves(Volume, "C");
 }
 
@@ -175,7 +179,7 @@ fn a_deleted_secret_falls_back_to_the_volume_by_the_same_rules() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded() {
+fn superseded_contents_are_bounded() {
     let mut case = Case::new();
     for second in 1..1000 {
         case = case.api(second, &second.to_string(), None);

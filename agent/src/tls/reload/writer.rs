@@ -1,0 +1,225 @@
+//! The one writer of the snapshot. A candidate is compared with what is served, validated, tried in a
+//! handshake, and published; a rejected one changes nothing that is served. The result depends on content
+//! and time: content that was rejected, or that holds an expired root, is validated again.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::events;
+use super::status::{Attempt, Outcome, ReloadStatus};
+use super::trial_handshake::trial_handshake;
+use crate::tls::config::{ClientAuth, Configs};
+use crate::tls::credential::Fingerprint;
+use crate::tls::identity::{Identity, Policy, Rejection, RejectionReason, Validation};
+use crate::tls::snapshot::{Delivery, Publisher, Snapshot};
+use crate::tls::source::Candidate;
+
+/// Where files are not swapped at once, a rejection counts only when nothing has changed for this long.
+const SETTLE: Duration = Duration::from_millis(250);
+/// First retry after content that may be half written; doubles up to the poll interval.
+const RETRY: Duration = Duration::from_millis(20);
+/// The poll interval while no events are expected.
+const UNWATCHED_POLL: Duration = Duration::from_millis(250);
+
+pub(super) struct Writer {
+    pub policy: Policy,
+    pub client_auth: ClientAuth,
+    pub poll: Duration,
+    pub publisher: Publisher,
+    pub status: ReloadStatus,
+    pub progress: Progress,
+}
+
+/// What the writer remembers between candidates.
+#[derive(Default)]
+pub(super) struct Progress {
+    served: Option<Arc<Snapshot>>,
+    /// The content of which both leaf and trust are served.
+    served_content: Option<Fingerprint>,
+    pending: Option<PendingContent>,
+    retry: Option<Duration>,
+    /// The generation whose expiry was logged.
+    logged_expired: Option<u64>,
+}
+
+/// Content that is not served as a whole.
+struct PendingContent {
+    content: Fingerprint,
+    first_seen: Instant,
+    /// Reasons that were logged and counted, so that each is once.
+    announced: Option<Reasons>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Reasons {
+    leaf: Option<RejectionReason>,
+    trust: Option<RejectionReason>,
+}
+
+impl Writer {
+    pub(super) fn consider(&mut self, candidate: Candidate<'_>, now: SystemTime) {
+        let credential = candidate.credential;
+        let content = credential.fingerprint();
+        if self.progress.served_content == Some(content) && !self.root_expired(now) {
+            self.report_served(Outcome::Unchanged, now);
+            return;
+        }
+        let settled = credential.atomic || self.has_settled(content);
+        let served = self.progress.served.as_ref().map(|snapshot| snapshot.identity.clone());
+        let served_trust = served.as_ref().and_then(|identity| identity.trust.as_ref());
+        let mut validation = Identity::parse(credential, &self.policy, served_trust, now);
+        if !settled && may_be_half_written(&validation, served.as_ref()) {
+            self.progress.retry = Some(RETRY);
+            return;
+        }
+        let outcome = self.publish(&validation, served.as_ref(), candidate, now).or_else(|rejection| {
+            // Each part is valid and the whole does not work: keep the leaf that does.
+            validation.leaf = Err(rejection);
+            self.publish(&validation, served.as_ref(), candidate, now)
+        });
+        if let Err(rejection) = &outcome {
+            validation.trust = Err(rejection.clone());
+        }
+        self.report(content, &validation, outcome.unwrap_or(Outcome::Refused), now);
+    }
+
+    /// Publishes what the validation leaves to be served, if that differs from what is.
+    fn publish(
+        &mut self,
+        validation: &Validation,
+        served: Option<&Identity>,
+        candidate: Candidate<'_>,
+        now: SystemTime,
+    ) -> Result<Outcome, Rejection> {
+        let Some(identity) = validation.merge(served) else {
+            return Ok(Outcome::Refused);
+        };
+        if served.is_some_and(|served| served.same_as(&identity)) {
+            return Ok(Outcome::Unchanged);
+        }
+        let configs = Configs::build(&identity, self.client_auth)
+            .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
+        trial_handshake(&identity, &configs, now)?;
+        // A first identity is not a swap, and the time that a candidate was held is not a delay.
+        let is_swap = self.progress.served.is_some() && self.status.report().held.is_none();
+        let delivery = Delivery {
+            from: candidate.from,
+            changed_at: candidate.credential.changed_at.filter(|_| is_swap),
+            written_at: candidate.written_at,
+        };
+        let snapshot = self.publisher.publish(identity, configs, delivery);
+        events::published(&snapshot);
+        self.status.count(Outcome::Published, None);
+        self.progress.served = Some(snapshot);
+        Ok(Outcome::Published)
+    }
+
+    fn report(&mut self, content: Fingerprint, validation: &Validation, outcome: Outcome, now: SystemTime) {
+        let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
+        if leaf.is_none() && trust.is_none() {
+            self.progress.served_content = Some(content);
+            self.report_served(outcome, now);
+            return;
+        }
+        self.progress.served_content = None;
+        self.has_settled(content);
+        let reasons = Reasons { leaf: leaf.map(Rejection::reason), trust: trust.map(Rejection::reason) };
+        let torn = [leaf, trust].into_iter().flatten().any(Rejection::may_be_torn);
+        if let Some(pending) = &mut self.progress.pending
+            && pending.announced != Some(reasons)
+        {
+            pending.announced = Some(reasons);
+            self.progress.retry = torn.then_some(RETRY);
+            events::rejected(&self.status, self.progress.served.as_deref(), leaf, trust);
+        }
+        events::report_rejections(&self.status, leaf, trust, now);
+    }
+
+    /// The content of the source is what is served.
+    fn report_served(&mut self, outcome: Outcome, now: SystemTime) {
+        if self.progress.pending.take().is_some_and(|pending| pending.announced.is_some()) {
+            info!(outcome = outcome.as_str(), "the source's content is served: nothing is refused any more");
+        }
+        self.progress.retry = None;
+        self.status.update(|report| {
+            report.rejected_leaf = None;
+            report.rejected_trust = None;
+            report.held = None;
+            report.last_attempt = Some(Attempt { at: now, outcome, rejection: None });
+        });
+    }
+
+    /// A served root has expired: the same bytes now mean fewer roots.
+    fn root_expired(&self, now: SystemTime) -> bool {
+        self.trust_expiry().is_some_and(|expiry| now >= expiry)
+    }
+
+    fn trust_expiry(&self) -> Option<SystemTime> {
+        self.progress.served.as_ref()?.identity.trust.as_ref()?.first_expiry()
+    }
+
+    /// Whether this content has been there for a while.
+    fn has_settled(&mut self, content: Fingerprint) -> bool {
+        match &self.progress.pending {
+            Some(pending) if pending.content == content => pending.first_seen.elapsed() >= SETTLE,
+            _ => {
+                let first_seen = Instant::now();
+                self.progress.pending = Some(PendingContent { content, first_seen, announced: None });
+                false
+            }
+        }
+    }
+
+    /// How long to wait for an event: the poll interval, or less if something is due before.
+    pub(super) fn next_wait(&mut self, watching: bool, now: SystemTime) -> Duration {
+        let mut wait = if watching { self.poll } else { self.poll.min(UNWATCHED_POLL) };
+        if let Some(retry) = self.progress.retry {
+            wait = wait.min(retry);
+            self.progress.retry = (retry < self.poll).then_some(retry * 2);
+        }
+        if let Some(held) = self.status.report().held {
+            wait = wait.min(held.not_before.duration_since(now).unwrap_or(RETRY));
+        }
+        if let Some(left) = self.trust_expiry().and_then(|expiry| expiry.duration_since(now).ok()) {
+            wait = wait.min(left);
+        }
+        if let Some(left) = self.leaf_lifetime_left(now) {
+            wait = wait.min(left);
+        }
+        wait.max(Duration::from_millis(1))
+    }
+
+    /// `None` once the served leaf has expired, which is logged once.
+    fn leaf_lifetime_left(&mut self, now: SystemTime) -> Option<Duration> {
+        let served = self.progress.served.as_ref()?;
+        let leaf = &served.identity.leaf;
+        let left = leaf.usable_until.duration_since(now).ok();
+        if left.is_none()
+            && self.progress.logged_expired.replace(served.generation) != Some(served.generation)
+        {
+            error!(
+                serial = leaf.serial,
+                not_after = %humantime::format_rfc3339_seconds(leaf.usable_until),
+                "the served certificate or its chain has expired and no newer one has arrived: this pod is unready"
+            );
+        }
+        left
+    }
+}
+
+/// Something is wrong with it, or it removes a root: a writer may have replaced some of the files only.
+fn may_be_half_written(validation: &Validation, served: Option<&Identity>) -> bool {
+    let torn = |rejection: Option<&Rejection>| rejection.is_some_and(Rejection::may_be_torn);
+    if torn(validation.leaf.as_ref().err()) || torn(validation.trust.as_ref().err()) {
+        return true;
+    }
+    let before = served.and_then(|identity| identity.trust.as_ref());
+    match (&validation.trust, before) {
+        (Ok(Some(after)), Some(before)) => after.lost_a_root_of(before),
+        (Ok(None), Some(_)) => true,
+        _ => false,
+    }
+}
