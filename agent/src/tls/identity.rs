@@ -1,12 +1,13 @@
-//! Identity: what `Credential` is once it has been judged. A value of these types is usable; what
-//! is not usable is a `Rejection`. No I/O, and the time is an argument.
+//! The identity that a credential holds, parsed and validated: a value of these types is usable, and what is
+//! not usable is a `Rejection`. No I/O, and the time is an argument.
 //!
-//! Leaf and trust are judged apart: a removed root must go even when the leaf beside the new
-//! bundle is no good.
+//! Leaf and trust are validated apart: a removed root must go even when the leaf beside the new bundle is
+//! rejected.
 
 mod certificate;
 mod chain;
 pub mod leaf;
+mod policy;
 mod rejection;
 pub mod trust;
 
@@ -15,25 +16,13 @@ use std::time::SystemTime;
 
 pub use chain::Roles;
 pub use leaf::Leaf;
+pub use policy::Policy;
 pub use rejection::{Rejection, RejectionReason};
 pub use trust::Trust;
 
 use crate::tls::credential::Credential;
-use crate::tls::san_pattern::SanPattern;
 
-/// What this agent needs an identity for; decides which shortcomings matter.
-#[derive(Clone, Debug, Default)]
-pub struct Policy {
-    /// The leaf is a public server certificate (`--client-auth none`): its root need not be in the
-    /// bundle, and a bundle need not exist.
-    pub public_server: bool,
-    /// There are inbound listeners, so the leaf must do as a server certificate.
-    pub serves: bool,
-    /// Names of which the leaf must carry each.
-    pub expected_names: Vec<SanPattern>,
-}
-
-/// The one current identity: a leaf with its key, and the roots that peers are judged by.
+/// The one current identity: a leaf with its key, and the roots that peers are verified by.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub leaf: Arc<Leaf>,
@@ -41,40 +30,40 @@ pub struct Identity {
     pub trust: Option<Arc<Trust>>,
 }
 
-/// The judgement of one candidate, part by part.
+/// The result of validating one candidate, part by part.
 #[derive(Debug)]
 pub struct Validation {
     pub leaf: Result<Arc<Leaf>, Rejection>,
-    /// `Ok(None)` where a bundle is neither there nor needed.
+    /// `Ok(None)` if there is no bundle and none is needed.
     pub trust: Result<Option<Arc<Trust>>, Rejection>,
 }
 
 impl Identity {
-    /// Judges a candidate the way a peer would at `now`. The leaf is verified against the bundle
-    /// beside it; if that bundle is refused, against `in_force`, the trust served today.
+    /// Validates a candidate the way a peer would at `now`. The leaf is verified against the bundle beside
+    /// it; if that bundle is rejected, against `served_trust`.
     pub fn parse(
         credential: &Credential,
         policy: &Policy,
-        in_force: Option<&Arc<Trust>>,
+        served_trust: Option<&Arc<Trust>>,
         now: SystemTime,
     ) -> Validation {
         let trust =
             Trust::parse(&credential.trust, policy.public_server, now).map(|trust| trust.map(Arc::new));
-        let judged_by = match &trust {
+        let leaf_trust = match &trust {
             Ok(trust) => trust.as_ref(),
-            Err(_) => in_force,
+            Err(_) => served_trust,
         };
-        let leaf = match (&trust, judged_by) {
+        let leaf = match (&trust, leaf_trust) {
             (Err(rejection), None) => Err(rejection.clone()),
-            _ => Leaf::parse(&credential.leaf, judged_by.map(AsRef::as_ref), policy, now).map(Arc::new),
+            _ => Leaf::parse(&credential.leaf, leaf_trust.map(AsRef::as_ref), policy, now).map(Arc::new),
         };
         Validation { leaf, trust }
     }
 }
 
 impl Validation {
-    /// What to serve from now on: each part that is good, each other part as it was served before.
-    /// `None` when there is nothing to serve at all.
+    /// The identity to serve from now on: each valid part, and each other part as it is served already.
+    /// `None` if a part is missing from both.
     pub fn merge(&self, served: Option<&Identity>) -> Option<Identity> {
         let leaf = match (&self.leaf, served) {
             (Ok(leaf), _) => Arc::clone(leaf),

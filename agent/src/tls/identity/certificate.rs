@@ -1,4 +1,4 @@
-//! What is read off a certificate before it is trusted with anything.
+//! The fields of one certificate, leaf or root, parsed before anything is verified.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,14 +7,13 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
-use super::Rejection;
+use super::rejection::Rejection;
 use crate::tls::hex::hex;
 use crate::tls::names::Names;
 
-/// How rejections call the leaf.
-pub(super) const WHAT: &str = "the leaf";
+/// The name of the leaf in rejections.
+pub(super) const LEAF: &str = "the leaf";
 
-/// What is read off a certificate, leaf or root.
 pub(super) struct Certificate {
     pub serial: String,
     pub subject: String,
@@ -23,30 +22,30 @@ pub(super) struct Certificate {
     pub not_before: SystemTime,
     pub not_after: SystemTime,
     pub usage: Usage,
-    /// It is a CA certificate, or so old in form (v1) that it cannot record.
+    /// It is a CA certificate, or of X.509 v1, which has no field for that.
     pub may_issue: bool,
-    /// What is wrong with the public key, if it is not of a kind that is served.
-    pub odd_key: Option<String>,
+    /// The kind of the public key, if it is not supported.
+    pub unsupported_key: Option<String>,
 }
 
-/// What the certificate says its key may be used for. Silence allows everything.
+/// What the key may be used for. An absent extension allows everything.
 pub(super) struct Usage {
     /// The extended key usage allows a server.
-    pub says_server: bool,
-    /// The key usage does for a server, by OpenSSL's rule.
-    pub key_serves: bool,
-    /// The key usage does for a client.
-    pub key_signs: bool,
+    pub eku_server: bool,
+    /// The key usage allows a server, by OpenSSL's rule.
+    pub key_usage_server: bool,
+    /// The key usage allows a client.
+    pub key_usage_client: bool,
 }
 
 impl Usage {
     fn of(certificate: &X509Certificate<'_>) -> Self {
-        let says_server = match certificate.extended_key_usage() {
+        let eku_server = match certificate.extended_key_usage() {
             Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
             Ok(None) => true,
             Err(_) => false,
         };
-        let (key_serves, key_signs) = match certificate.key_usage() {
+        let (key_usage_server, key_usage_client) = match certificate.key_usage() {
             Ok(Some(usage)) => {
                 let signs = usage.value.digital_signature() || usage.value.key_agreement();
                 (signs || usage.value.key_encipherment(), signs)
@@ -54,7 +53,7 @@ impl Usage {
             Ok(None) => (true, true),
             Err(_) => (false, false),
         };
-        Self { says_server, key_serves, key_signs }
+        Self { eku_server, key_usage_server, key_usage_client }
     }
 }
 
@@ -75,7 +74,7 @@ pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<
         not_after: system_time(validity.not_after.timestamp()),
         usage: Usage::of(&certificate),
         may_issue: certificate.is_ca() || certificate.version() == X509Version::V1,
-        odd_key: odd_key(&certificate),
+        unsupported_key: unsupported_key(&certificate),
     })
 }
 
@@ -86,14 +85,14 @@ fn system_time(seconds: i64) -> SystemTime {
     }
 }
 
-fn odd_key(certificate: &X509Certificate<'_>) -> Option<String> {
+fn unsupported_key(certificate: &X509Certificate<'_>) -> Option<String> {
     match certificate.public_key().parsed() {
         Ok(PublicKey::RSA(key)) if (2048..=4096).contains(&key.key_size()) => None,
         Ok(PublicKey::RSA(key)) => Some(format!("RSA of {} bits", key.key_size())),
         Ok(PublicKey::EC(point)) if matches!(point.key_size(), 256 | 384) => None,
         Ok(PublicKey::EC(point)) => Some(format!("on a curve of {} bits", point.key_size())),
         Ok(PublicKey::DSA(_)) => Some("DSA".into()),
-        // Ed25519 is among the unknown; what cannot be signed with is found out with the key.
+        // Ed25519 is not known to the parser; whether it can sign is found out with the private key.
         _ => None,
     }
 }

@@ -1,13 +1,15 @@
-//! The chain: from the leaf to a root of the bundle, verified for each role the way a peer's TLS
-//! library would, with what went wrong told apart.
+//! The chain from the leaf to a root of the bundle, verified for each role the way a peer's TLS library does,
+//! with a rejection for each way it can fail.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::certificate::{Certificate, WHAT, parse_certificate};
-use super::{Policy, Rejection, Trust};
+use super::certificate::{Certificate, LEAF, parse_certificate};
+use super::policy::Policy;
+use super::rejection::Rejection;
+use super::trust::Trust;
 use crate::tls::crypto::provider;
 
 /// What peers would accept the leaf for.
@@ -31,8 +33,8 @@ pub(super) struct Chain {
     pub verified_until: SystemTime,
 }
 
-/// Verifies the chain once per role. A role whose usage the chain lacks is left out; both lacking,
-/// or anything else wrong, is a rejection.
+/// Verifies the chain once per role. A role whose usage the chain lacks is left out; a chain that lacks both, or
+/// fails otherwise, is rejected.
 pub(super) fn check_chain(
     end_entity: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'static>],
@@ -43,24 +45,27 @@ pub(super) fn check_chain(
 ) -> Result<Chain, Rejection> {
     let verify = |usage: KeyUsage| verify_chain(end_entity, intermediates, trust, usage, now);
     let mut verified_until = facts.not_after;
-    let mut judge = |result: Result<Option<SystemTime>, webpki::Error>| match result {
+    let mut allows = |result: Result<Option<SystemTime>, webpki::Error>| match result {
         Ok(until) => {
             verified_until = until.map_or(verified_until, |until| verified_until.min(until));
             Ok(true)
         }
         Err(webpki::Error::RequiredEkuNotFoundContext(_)) => Ok(false),
-        // A public certificate's root is not ours to know, and no peer of ours will judge it.
-        Err(webpki::Error::UnknownIssuer) if policy.public_server => Ok(facts.usage.says_server),
+        // The root of a public certificate is not in the bundle, and no peer verifies with the bundle.
+        Err(webpki::Error::UnknownIssuer) if policy.public_server => Ok(facts.usage.eku_server),
         Err(error) => Err(explain(error, intermediates, facts)),
     };
-    let server = judge(verify(KeyUsage::server_auth()))?;
-    // As a client the leaf is always judged by the bundle: without a trusted chain there is no mTLS.
+    let server = allows(verify(KeyUsage::server_auth()))?;
+    // As a client the leaf is always verified by the bundle: without a trusted chain there is no mTLS.
     let client = match verify(KeyUsage::client_auth()) {
         Err(webpki::Error::UnknownIssuer) if policy.public_server => false,
-        result => judge(result)?,
+        result => allows(result)?,
     };
-    // webpki does not look at the key usage; OpenSSL does.
-    let roles = Roles { server: server && facts.usage.key_serves, client: client && facts.usage.key_signs };
+    // webpki ignores the key usage; OpenSSL does not.
+    let roles = Roles {
+        server: server && facts.usage.key_usage_server,
+        client: client && facts.usage.key_usage_client,
+    };
     match (roles.server || roles.client, server || client) {
         (true, _) => Ok(Chain { roles, verified_until }),
         (false, true) => Err(Rejection::KeyUsageMissing),
@@ -71,7 +76,7 @@ pub(super) fn check_chain(
     }
 }
 
-/// Until when the chain is good, if it is now.
+/// Until when the chain is valid, if it is now. `None` if only the leaf's own dates count.
 fn verify_chain(
     end_entity: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'static>],
@@ -92,10 +97,10 @@ fn verify_chain(
         None,
     )?;
     let root = trust.and_then(|trust| trust.anchored_until(path.anchor()));
-    let between = path.intermediate_certificates().filter_map(|certificate| {
+    let intermediates = path.intermediate_certificates().filter_map(|certificate| {
         parse_certificate(&certificate.der(), "an intermediate").ok().map(|certificate| certificate.not_after)
     });
-    Ok(between.chain(root).min())
+    Ok(intermediates.chain(root).min())
 }
 
 fn unix_time(time: SystemTime) -> UnixTime {
@@ -120,7 +125,7 @@ fn explain(
             serial: facts.serial.clone(),
         },
         E::CaUsedAsEndEntity => {
-            Rejection::MalformedCertificate { what: WHAT.into(), cause: "it is a CA certificate".into() }
+            Rejection::MalformedCertificate { what: LEAF.into(), cause: "it is a CA certificate".into() }
         }
         E::UnknownIssuer if issuer_is_absent(intermediates, facts) => Rejection::ChainBroken {
             cause: format!("none of the {} intermediates is {}", intermediates.len(), facts.issuer),
@@ -142,13 +147,13 @@ fn explain(
         | E::UnsupportedCertVersion
         | E::UnsupportedCriticalExtension
         | E::InvalidCertValidity => {
-            Rejection::MalformedCertificate { what: WHAT.into(), cause: error.to_string() }
+            Rejection::MalformedCertificate { what: LEAF.into(), cause: error.to_string() }
         }
         error => untrusted(error.to_string()),
     }
 }
 
-/// There are intermediates, but the leaf's issuer is not one of them.
+/// There are intermediates, and the leaf's issuer is not one of them.
 fn issuer_is_absent(intermediates: &[CertificateDer<'static>], facts: &Certificate) -> bool {
     let is_issuer = |der: &CertificateDer<'static>| {
         parse_certificate(der, "an intermediate").is_ok_and(|certificate| certificate.subject == facts.issuer)

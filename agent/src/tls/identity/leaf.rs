@@ -1,4 +1,4 @@
-//! The leaf: certificate chain and private key, judged the way a peer would judge them.
+//! The leaf: certificate chain and private key, validated the way a peer would.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use rustls::pki_types::{
 };
 use rustls::sign::CertifiedKey;
 
-use super::certificate::{Certificate, WHAT, parse_certificate};
+use super::certificate::{Certificate, LEAF, parse_certificate};
 use super::chain::{Chain, Roles, check_chain};
-use super::{Policy, Rejection, Trust};
+use super::policy::Policy;
+use super::rejection::Rejection;
+use super::trust::Trust;
 use crate::tls::credential::LeafParts;
 use crate::tls::credential::pem::{self, Section};
 use crate::tls::hex::sha256_hex;
@@ -48,17 +50,17 @@ impl Leaf {
                 cause: "it holds no certificate".into(),
             });
         };
-        let facts = parse_certificate(end_entity, WHAT)?;
-        if let Some(found) = &facts.odd_key {
+        let facts = parse_certificate(end_entity, LEAF)?;
+        if let Some(found) = &facts.unsupported_key {
             return Err(Rejection::UnsupportedKey { found: found.clone() });
         }
         let signing = any_supported_type(&private_key(&key)?).map_err(|_| Rejection::MalformedKey)?;
         let certified = CertifiedKey::new(chain.clone(), signing);
         certified.keys_match().map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => Rejection::KeyMismatch,
-            error => Rejection::MalformedCertificate { what: WHAT.into(), cause: error.to_string() },
+            error => Rejection::MalformedCertificate { what: LEAF.into(), cause: error.to_string() },
         })?;
-        check_dates(WHAT, facts.not_before, facts.not_after, &facts.serial, now)?;
+        check_dates(LEAF, facts.not_before, facts.not_after, &facts.serial, now)?;
         check_names(&facts.names, policy)?;
         let Chain { roles, verified_until } =
             check_chain(end_entity, intermediates, &facts, trust, policy, now)?;

@@ -19,7 +19,7 @@ pub enum Rejection {
     TooLarge(PartError),
     #[error("{what}: {cause}; write the whole PEM file again")]
     MalformedPem { what: &'static str, cause: String },
-    #[error("{what} is not an X.509 certificate a peer would take: {cause}; issue it again")]
+    #[error("{what} is not an X.509 certificate that a peer accepts: {cause}; issue it again")]
     MalformedCertificate { what: String, cause: String },
     #[error("the private key cannot be read as PKCS#8, PKCS#1 or SEC1 of a supported kind; publish it again")]
     MalformedKey,
@@ -46,7 +46,7 @@ pub enum Rejection {
     )]
     UsageMissing { wanted: &'static str, allowed: String },
     #[error(
-        "the leaf's key usage has no digitalSignature, without which its key does not do for TLS: issue it with that usage"
+        "the leaf's key usage has no digitalSignature, without which its key cannot be used for TLS: issue it with that usage"
     )]
     KeyUsageMissing,
     #[error(
@@ -125,8 +125,8 @@ impl Rejection {
         }
     }
 
-    /// Whether a writer who is only half done could have caused it, so that looking again shortly
-    /// is worth while.
+    /// Whether a writer that has replaced some of the files only could have caused it, so that reading again
+    /// shortly is worth while.
     pub fn may_be_torn(&self) -> bool {
         matches!(
             self,

@@ -1,5 +1,5 @@
-//! Trust: the roots that peers are judged by. Never empty: an empty bundle is a `Rejection`, so
-//! that a publisher's mistake cannot allow into a service that trusts nobody, or everybody.
+//! Trust: the roots that peers are verified by. Never empty: an empty bundle is a `Rejection`, so that a
+//! publisher's mistake cannot become a service that trusts no peer, or every peer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
-use super::Rejection;
 use super::certificate::{Certificate, parse_certificate};
+use super::rejection::Rejection;
 use crate::tls::credential::pem;
 use crate::tls::credential::{Part, PartError};
 use crate::tls::hex::sha256_hex;
@@ -17,7 +17,7 @@ use crate::tls::hex::sha256_hex;
 #[derive(Clone)]
 pub struct Trust {
     pub store: Arc<RootCertStore>,
-    /// Sorted by digest, without doubles: the order in the file means nothing.
+    /// Sorted by digest, without duplicates: the order in the file has no meaning.
     pub roots: Vec<Root>,
     /// Hex SHA-256 over the sorted digests of the roots: equal for equal sets of roots.
     pub sha256: String,
@@ -30,14 +30,13 @@ pub struct Root {
     pub subject: String,
     pub not_before: SystemTime,
     pub not_after: SystemTime,
-    /// What verifiers know of it. Two certificates of one root may have the same.
+    /// What verifiers use of it. Two certificates of one root may have the same.
     pub anchor: TrustAnchor<'static>,
 }
 
 impl Trust {
-    /// Reads every certificate of the bundle; sections that are no certificate are passed over, one
-    /// malformed certificate refuses the whole. A root that has expired is as good as removed.
-    /// `optional`: a missing bundle is none.
+    /// Parses every certificate of the bundle. Other sections are ignored, one malformed certificate rejects
+    /// the whole, and an expired root counts as removed. `optional`: a missing file is no error.
     pub(super) fn parse(part: &Part, optional: bool, now: SystemTime) -> Result<Option<Self>, Rejection> {
         let bytes = match part {
             Err(PartError::Missing { .. }) if optional => return Ok(None),
@@ -55,7 +54,7 @@ impl Trust {
             let Certificate { subject, not_before, not_after, may_issue, .. } =
                 parse_certificate(&der, &what)?;
             if !may_issue {
-                // As a trust anchor it could issue all the same.
+                // A trust anchor could issue whatever its certificate says.
                 let cause = "it is not a CA certificate, which a root must be".into();
                 return Err(Rejection::MalformedCertificate { what, cause });
             }
@@ -85,21 +84,21 @@ impl Trust {
         Ok(Some(Self { store: Arc::new(store), roots, sha256 }))
     }
 
-    /// Until when a chain that ended in `anchor` has a root: the same key may be in several.
+    /// Until when a chain that ends in `anchor` has a root: several certificates may have the same key.
     pub(super) fn anchored_until(&self, anchor: &TrustAnchor<'_>) -> Option<SystemTime> {
-        let is_it = |root: &&Root| {
+        let is_anchor = |root: &&Root| {
             root.anchor.subject.as_ref() == anchor.subject.as_ref()
                 && root.anchor.subject_public_key_info.as_ref() == anchor.subject_public_key_info.as_ref()
         };
-        self.roots.iter().filter(is_it).map(|root| root.not_after).max()
+        self.roots.iter().filter(is_anchor).map(|root| root.not_after).max()
     }
 
-    /// When the first of the roots expires, and so is to be left out.
+    /// When the first of the roots expires.
     pub fn first_expiry(&self) -> Option<SystemTime> {
         self.roots.iter().map(|root| root.not_after).min()
     }
 
-    /// Whether some root of `before` is no longer among these.
+    /// Whether a root of `before` is missing here.
     pub fn lost_a_root_of(&self, before: &Self) -> bool {
         before.roots.iter().any(|root| !self.roots.iter().any(|other| other.sha256 == root.sha256))
     }
