@@ -1,8 +1,11 @@
-//! api
+//! The objects that people write, what they mean, and the words in which their state is reported. Plain values:
+//! no I/O, and no key.
 
+pub mod algorithm;
 pub mod condition;
 pub(crate) mod date;
 pub mod events;
+pub mod leaf_request;
 pub mod resource;
 pub mod settings;
 pub(crate) mod yaml;

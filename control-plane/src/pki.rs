@@ -1,6 +1,7 @@
-//! pki
+//! Authorities, their keyrings and the certificates they sign. Knows nothing of objects or stores.
 
 pub mod authority;
 pub mod keyring;
+pub mod pem;
 pub mod preflight;
 pub mod x509_facts;

@@ -36,7 +36,8 @@ use crate::api::condition::Reason;
 use crate::api::resource::{AuthorityStatus, CertificateStatus};
 use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
 use crate::pki::keyring::{Phase, RootId};
-use crate::planner::observed::{Fingerprint, ObjectName, Observed, ResourceVersion};
+use crate::pki::x509_facts::Fingerprint;
+use crate::planner::observed::{ObjectName, Observed, ResourceVersion};
 use serving::Users;
 
 /// All that follows from a look.
@@ -195,7 +196,7 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
     let authorities: BTreeMap<_, _> = observed
         .authorities
         .iter()
-        .map(|(name, authority)| (name.as_str(), AuthoritySettings::judge(name, &authority.spec)))
+        .map(|(name, authority)| (name.as_str(), AuthoritySettings::validate(name, &authority.spec)))
         .collect();
     let settings: BTreeMap<_, _> = observed
         .certificates
@@ -203,14 +204,14 @@ pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
         .filter_map(|(name, certificate)| {
             let authority = authorities.get(certificate.spec.authority.as_str())?.as_ref().ok()?;
             let ObjectName { namespace, name: own } = name;
-            Some((name, CertificateSettings::judge(namespace, own, &certificate.spec, authority)))
+            Some((name, CertificateSettings::validate(namespace, own, &certificate.spec, authority)))
         })
         .collect();
     let fetched: BTreeMap<_, _> = observed
         .certificates
         .iter()
         .filter(|(_, certificate)| certificate.spec.authority.is_empty())
-        .map(|(name, certificate)| (name, FetchedSettings::judge(&name.name, &certificate.spec)))
+        .map(|(name, certificate)| (name, FetchedSettings::validate(&name.name, &certificate.spec)))
         .collect();
     let mut members: BTreeMap<&str, Vec<Member<'_>>> = BTreeMap::new();
     for (name, certificate) in &observed.certificates {

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use hotcert::pki::authority::{Algorithm, Authority, AuthorityRequest, LeafRequest};
+use hotcert::api::algorithm::Algorithm;
+use hotcert::api::leaf_request::LeafRequest;
+use hotcert::pki::authority::{Authority, AuthorityRequest};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use x509_parser::pem::Pem;

@@ -22,9 +22,10 @@ use hotcert::api::resource::{
 use hotcert::pki::authority::{Authority, Leaf};
 use hotcert::pki::keyring::{Keyring, RootId, State};
 use hotcert::pki::x509_facts;
+use hotcert::pki::x509_facts::Fingerprint;
 use hotcert::planner::observed::{
-    self, Certificate, Fingerprint, KeyringState, KeyringView, ObjectName, Observed, Publication, Published,
-    Request, ResourceVersion,
+    self, Certificate, KeyringState, KeyringView, ObjectName, Observed, Publication, Published, Request,
+    ResourceVersion,
 };
 use hotcert::store::{Contents, Editor, ObjectRef, Store, StoreError, StoredVersion};
 pub use keyrings::*;

@@ -70,7 +70,8 @@ impl Agents {
         };
         let read = |key: &str| data.get(key).map_or(&[][..], |bytes| &bytes.0);
         let now = std::time::SystemTime::now();
-        let Ok(judged) = preflight::judge(read("tls.crt"), read("tls.key"), read("ca.crt"), true, now) else {
+        let Ok(judged) = preflight::validate(read("tls.crt"), read("tls.key"), read("ca.crt"), true, now)
+        else {
             return;
         };
         let identity = Identity { leaf: judged.leaf, trust: judged.trust };

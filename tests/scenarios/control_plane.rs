@@ -355,7 +355,7 @@ fn what_a_manager_keeps_is_fetched_into_the_cluster_and_what_is_signed_in_it_is_
     });
     assert_eq!(brought["sha256"], status("mtls-demo-payments")["sha256"]);
     let there = std::fs::read(home.join("manager/secrets/payments/1/tls.crt")).unwrap();
-    assert_eq!(brought["sha256"], hotcert::planner::observed::Leaf::read(&there).unwrap().sha256);
+    assert_eq!(brought["sha256"], hotcert::pki::x509_facts::Leaf::read(&there).unwrap().sha256);
     // A certificate with neither an authority nor a manager is refused where it is written.
     let nothing = json!({
         "apiVersion": "hotcert.dev/v1alpha1", "kind": "ServiceCertificate",

@@ -81,7 +81,7 @@ impl Cast {
         for service in &self.services {
             if let Some([leaf, key, bundle]) = deployment.files(&format!("{service}-tls")).await {
                 let (leaf, key, bundle) = (leaf.as_bytes(), key.as_bytes(), bundle.as_bytes());
-                let judged = preflight::judge(leaf, key, bundle, true, SystemTime::now());
+                let judged = preflight::validate(leaf, key, bundle, true, SystemTime::now());
                 assert!(judged.is_ok(), "{service} is half published: {:?}", judged.err());
             }
         }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use hotcert::pki::authority::{Algorithm, LeafRequest, Usage};
+use hotcert::api::algorithm::Algorithm;
+use hotcert::api::leaf_request::{LeafRequest, Usage};
 use kit::agent::Launch;
 use kit::client::{Curl, SERVER, accepted, both, command, openssl, served};
 use kit::echo::Echo;

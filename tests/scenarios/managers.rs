@@ -240,7 +240,7 @@ fn escaped(crn: &str) -> String {
 /// Digest of the leaf in this directory.
 fn leaf(directory: &std::path::Path) -> String {
     let pem = std::fs::read(directory.join("tls.crt")).unwrap();
-    hotcert::planner::observed::Leaf::read(&pem).unwrap().sha256
+    hotcert::pki::x509_facts::Leaf::read(&pem).unwrap().sha256
 }
 
 fn ended(mut load: Pipe) -> u64 {

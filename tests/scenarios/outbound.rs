@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use hotcert::pki::authority::LeafRequest;
+use hotcert::api::leaf_request::LeafRequest;
 use kit::agent::{Agent, Launch};
 use kit::app::pattern;
 use kit::client::{Answer, Curl, SERVER, python, python_files};

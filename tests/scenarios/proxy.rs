@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use hotcert::pki::authority::LeafRequest;
+use hotcert::api::leaf_request::LeafRequest;
 use kit::agent::{Agent, Launch};
 use kit::client::{Curl, Fetched, SERVER, ask};
 use kit::pki::{Pki, dns, hex, issue, request, spiffe, write};

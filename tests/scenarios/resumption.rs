@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hotcert::pki::authority::LeafRequest;
+use hotcert::api::leaf_request::LeafRequest;
 use kit::agent::Launch;
 use kit::client::{SERVER, accepted, openssl, python, python_files};
 use kit::echo::Echo;

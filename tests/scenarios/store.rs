@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use hotcert::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use hotcert::api::leaf_request::LeafRequest;
 use hotcert::api::resource::{AuthorityStatus, CertificateAuthority, CertificateStatus, RolloverStatus};
-use hotcert::pki::authority::{Authority, AuthorityRequest, LeafRequest};
+use hotcert::pki::authority::{Authority, AuthorityRequest};
 use hotcert::pki::keyring::{Keyring, RootId};
 use hotcert::planner::observed::{
     Certificate, KeyringState, ObjectName, Observed, Publication, Published, ResourceVersion,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use hotcert_agent::tls::hex::sha256_hex;
 
+use crate::api::algorithm::Algorithm;
+use crate::api::leaf_request::{LeafRequest, Usage};
 use crate::api::resource::{CertificateAuthoritySpec, Kind, ManagerRef, Naming, ServiceCertificateSpec};
-use crate::pki::authority::{Algorithm, LeafRequest, Usage};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const ROOT_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
@@ -63,7 +64,7 @@ pub struct FetchedSettings {
 
 impl AuthoritySettings {
     /// What is wrong is said all at once, each with its field.
-    pub fn judge(name: &str, spec: &CertificateAuthoritySpec) -> Result<Self, Vec<String>> {
+    pub fn validate(name: &str, spec: &CertificateAuthoritySpec) -> Result<Self, Vec<String>> {
         let mut wrong = Vec::new();
         let naming = naming(name, &mut wrong, |kind| kind == Kind::Root, "root-CLUSTER-NAME");
         let lifetime = duration("lifetime", spec.lifetime.as_deref(), ROOT_LIFETIME, &mut wrong);
@@ -118,7 +119,7 @@ impl CertificateSettings {
     }
 
     /// Of the certificate `namespace`/`name` under this authority.
-    pub fn judge(
+    pub fn validate(
         namespace: &str,
         name: &str,
         spec: &ServiceCertificateSpec,
@@ -181,7 +182,7 @@ impl CertificateSettings {
             lifetime,
             usage,
         };
-        if let Err(error) = leaf.check() {
+        if let Err(error) = leaf.validate() {
             wrong.push(error.to_string());
         }
         let secret_name = Self::secret_name(name, spec);
@@ -193,7 +194,7 @@ impl CertificateSettings {
 
 impl FetchedSettings {
     /// Of the certificate `name`, which names no authority.
-    pub fn judge(name: &str, spec: &ServiceCertificateSpec) -> Result<Self, Vec<String>> {
+    pub fn validate(name: &str, spec: &ServiceCertificateSpec) -> Result<Self, Vec<String>> {
         let mut wrong = Vec::new();
         naming(name, &mut wrong, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
         length(name, &mut wrong);

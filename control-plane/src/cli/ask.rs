@@ -160,7 +160,7 @@ async fn judge<D: Backend>(
     let wrong = |wrong: Vec<String>| CommandError::Wrong(wrong.join("; "));
     let ObjectName { namespace, name } = &args.name;
     let Some(asked) = &args.authority else {
-        FetchedSettings::judge(name, spec).map_err(wrong)?;
+        FetchedSettings::validate(name, spec).map_err(wrong)?;
         return Ok(());
     };
     let authority = match session.backend.authority(asked).await {
@@ -173,8 +173,8 @@ async fn judge<D: Backend>(
         // Whoever may not look at it may still create a certificate: then the controller judges.
         Err(_) => return Ok(()),
     };
-    let authority = AuthoritySettings::judge(asked, &authority).map_err(wrong)?;
-    CertificateSettings::judge(namespace, name, spec, &authority).map_err(wrong)?;
+    let authority = AuthoritySettings::validate(asked, &authority).map_err(wrong)?;
+    CertificateSettings::validate(namespace, name, spec, &authority).map_err(wrong)?;
     Ok(())
 }
 

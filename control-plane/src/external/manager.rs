@@ -17,7 +17,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::api::events::Pattern;
 use crate::external::http_client::{Endpoint, HttpResponse, WebError};
-use crate::planner::observed::Leaf;
+use crate::pki::x509_facts::Leaf;
 use https::Https;
 use ibm::Ibm;
 

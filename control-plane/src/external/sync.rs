@@ -15,14 +15,15 @@ use rustls_pki_types::UnixTime;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
+use crate::api::leaf_request::Usage;
 use crate::api::resource::Naming;
 use crate::external::manager::{Manager, ManagerError, Version};
 use crate::notify::config::NotifyConfig;
-use crate::pki::authority::Usage;
 use crate::pki::keyring::RootId;
 use crate::pki::preflight::{self, Validated};
 use crate::pki::x509_facts;
-use crate::planner::observed::{ExternalState, Fetched, Fingerprint, Leaf, ObjectName, Observed};
+use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::planner::observed::{ExternalState, Fetched, ObjectName, Observed};
 use crate::planner::outbox::{Key, Outbox, Outcome};
 use crate::planner::{Action, Plan, SyncAction, SyncTask};
 use crate::store::{Store, StoreError, StoredVersion};
@@ -302,7 +303,7 @@ async fn run(task: &SyncTask, manager: &Manager, store: &impl Store) -> Result<O
 /// As an agent would, before anything is kept of it.
 fn judge(version: Version, bundle: String, serves: bool, now: SystemTime) -> Result<Found, SyncError> {
     let Version { certificate, key, .. } = version;
-    let judged = preflight::judge(certificate.as_bytes(), key.as_bytes(), bundle.as_bytes(), serves, now);
+    let judged = preflight::validate(certificate.as_bytes(), key.as_bytes(), bundle.as_bytes(), serves, now);
     let judged = judged.map_err(|rejection| SyncError::Refused(rejection.to_string()))?;
     let root = root_of(&judged, now)
         .ok_or_else(|| SyncError::Refused("none of the roots that came with it verifies it".to_owned()))?;

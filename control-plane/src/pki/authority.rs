@@ -1,29 +1,29 @@
 //! A certificate authority: one root that signs leaves directly.
 //!
-//! A request goes in, is judged whole ([`names`] and the dates) and comes out as a certificate with
-//! a key of its own. Every certificate made here is X.509 version 3, has a random serial, UTC dates
+//! A request is validated whole, names and dates, and answered with a certificate and a key of its own. Every certificate made here is X.509 version 3, has a random serial, UTC dates
 //! in whole seconds, and **lies within the dates of the root that signed it**. Private keys are
 //! wiped when dropped and appear neither in `Debug` nor in an error.
 
+mod error;
 mod import;
 mod key;
-mod names;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use hotcert_agent::tls::hex::{hex, sha256_hex};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SerialNumber,
+    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-pub use import::certificate_pem;
-pub use key::Algorithm;
+pub use error::AuthorityError;
+
+use crate::api::algorithm::Algorithm;
+use crate::api::leaf_request::{LeafRequest, NameError, Usage, validate_common_name};
 
 /// How far before the moment of issue a certificate's not-before lies, so that a peer whose clock
 /// runs behind accepts it at once.
@@ -37,32 +37,6 @@ pub struct AuthorityRequest {
     pub algorithm: Algorithm,
     /// From `now` to the not-after, at least a second.
     pub lifetime: Duration,
-}
-
-/// What a leaf may be used for: its extended key usages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Usage {
-    #[default]
-    ServerAndClient,
-    ServerOnly,
-    ClientOnly,
-}
-
-/// What a leaf is made from. It needs at least one name: a DNS name, an address or a SPIFFE ID.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeafRequest {
-    /// The subject's common name, 1 to 64 characters; no peer checks it.
-    pub common_name: String,
-    /// Host names, the leftmost label may be `*`. No addresses, no trailing dot.
-    pub dns_names: Vec<String>,
-    /// For servers that clients know by address alone.
-    pub ip_addresses: Vec<IpAddr>,
-    /// `spiffe://trust-domain/path`.
-    pub spiffe_id: Option<String>,
-    pub algorithm: Algorithm,
-    /// From `now` to the not-after, at least a second; cut at the authority's own not-after.
-    pub lifetime: Duration,
-    pub usage: Usage,
 }
 
 /// A leaf and its private key.
@@ -88,45 +62,6 @@ pub struct Authority {
     not_after: OffsetDateTime,
 }
 
-/// Why nothing was issued, and what to change.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {
-    #[error("common name {name:?}: {problem}")]
-    InvalidCommonName { name: String, problem: &'static str },
-    #[error(
-        "a leaf without a name: give at least one DNS name, address or SPIFFE ID, peers check nothing else"
-    )]
-    NoNames,
-    #[error("DNS name {name:?}: {problem}")]
-    InvalidDnsName { name: String, problem: &'static str },
-    #[error("SPIFFE ID {id:?}: {problem}")]
-    InvalidSpiffeId { id: String, problem: &'static str },
-    #[error("algorithm {0:?} is not known: use p256, p384, ed25519, rsa2048, rsa3072 or rsa4096")]
-    UnknownAlgorithm(String),
-    #[error("a lifetime of {0:?} is too short: certificates count in whole seconds, give at least one")]
-    LifetimeTooShort(Duration),
-    #[error("dates do not fit a certificate (years 1970 to 9999): check the clock and the lifetime")]
-    DateOutOfRange,
-    #[error("the authority is not valid before {not_before}: check this machine's clock")]
-    AuthorityNotYetValid { not_before: OffsetDateTime },
-    #[error("the authority expired at {not_after}: replace it, nothing it signs would be accepted")]
-    AuthorityExpired { not_after: OffsetDateTime },
-    #[error("the system's random number generator failed: nothing can be issued on this machine")]
-    NoRandomness,
-    #[error("this root cannot be imported: {0}")]
-    NotImported(String),
-    #[error("{algorithm} key could not be made or used: {source}")]
-    Key { algorithm: Algorithm, source: rcgen::Error },
-}
-
-impl LeafRequest {
-    /// What is wrong with the names, before there is an authority to sign.
-    pub fn check(&self) -> Result<(), AuthorityError> {
-        names::common_name(&self.common_name)?;
-        names::subject_alt_names(self).map(drop)
-    }
-}
-
 impl Authority {
     /// Makes a key and a self-signed root that may sign leaves, but no further authority.
     pub fn create(request: &AuthorityRequest, now: SystemTime) -> Result<Self, AuthorityError> {
@@ -136,7 +71,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
 
-        let key = request.algorithm.generate()?;
+        let key = key::generate(request.algorithm)?;
         let certificate = params
             .self_signed(&*key)
             .map_err(|source| AuthorityError::Key { algorithm: request.algorithm, source })?;
@@ -150,11 +85,6 @@ impl Authority {
         })
     }
 
-    /// A root that exists already, as PEM: its certificate and its key (unencrypted; PKCS#8, PKCS#1 or SEC1).
-    pub fn import(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, AuthorityError> {
-        import::root(certificate_pem, key_pem).map_err(AuthorityError::NotImported)
-    }
-
     /// Signs a new leaf with a new key.
     ///
     /// Its not-before is [`BACKDATE`] before `now`, its not-after `lifetime` after; both are cut to
@@ -162,7 +92,8 @@ impl Authority {
     /// [`Leaf::not_after`]. Outside the authority's dates nothing is issued at all.
     pub fn issue(&self, request: &LeafRequest, now: SystemTime) -> Result<Leaf, AuthorityError> {
         let mut params = params(&request.common_name)?;
-        params.subject_alt_names = names::subject_alt_names(request)?;
+        request.validate()?;
+        params.subject_alt_names = subject_alt_names(request)?;
         let moment = date(Some(now))?;
         if moment < self.not_before {
             return Err(AuthorityError::AuthorityNotYetValid { not_before: self.not_before });
@@ -173,7 +104,7 @@ impl Authority {
         params.not_before = date(now.checked_sub(BACKDATE))?.max(self.not_before);
         params.not_after = not_after(now, request.lifetime)?.min(self.not_after);
         params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = request.algorithm.leaf_key_usages();
+        params.key_usages = key::leaf_key_usages(request.algorithm);
         params.extended_key_usages = match request.usage {
             Usage::ServerAndClient => {
                 vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
@@ -182,7 +113,7 @@ impl Authority {
             Usage::ClientOnly => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
 
-        let key = request.algorithm.generate()?;
+        let key = key::generate(request.algorithm)?;
         let certificate = Issuer::from_ca_cert_der(&self.certificate_der, &*self.key)
             .and_then(|issuer| params.signed_by(&*key, &issuer))
             .map_err(|source| AuthorityError::Key { algorithm: request.algorithm, source })?;
@@ -258,10 +189,26 @@ impl fmt::Debug for Leaf {
 fn params(common_name: &str) -> Result<CertificateParams, AuthorityError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, names::common_name(common_name)?);
+    validate_common_name(common_name)?;
+    params.distinguished_name.push(DnType::CommonName, common_name);
     params.serial_number = Some(random_serial()?);
     params.use_authority_key_identifier_extension = true;
     Ok(params)
+}
+
+/// The names of a request that was validated, as rcgen takes them.
+fn subject_alt_names(request: &LeafRequest) -> Result<Vec<SanType>, NameError> {
+    const NOT_ASCII: &str = "is not ASCII: write it as punycode";
+    let mut names: Vec<SanType> = request.ip_addresses.iter().copied().map(SanType::IpAddress).collect();
+    for name in &request.dns_names {
+        let invalid = |_| NameError::DnsName { name: name.clone(), problem: NOT_ASCII };
+        names.push(SanType::DnsName(name.as_str().try_into().map_err(invalid)?));
+    }
+    if let Some(id) = &request.spiffe_id {
+        let invalid = |_| NameError::SpiffeId { id: id.clone(), problem: "is not ASCII" };
+        names.push(SanType::URI(id.as_str().try_into().map_err(invalid)?));
+    }
+    Ok(names)
 }
 
 fn serial(params: &CertificateParams) -> String {
@@ -279,7 +226,7 @@ fn random_serial() -> Result<SerialNumber, AuthorityError> {
 
 fn not_after(now: SystemTime, lifetime: Duration) -> Result<OffsetDateTime, AuthorityError> {
     if lifetime < Duration::from_secs(1) {
-        return Err(AuthorityError::LifetimeTooShort(lifetime));
+        return Err(AuthorityError::LifetimeTooShort);
     }
     date(now.checked_add(lifetime))
 }

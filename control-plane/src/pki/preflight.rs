@@ -15,7 +15,7 @@ pub struct Validated {
 }
 
 /// `serves`: it must do for a server.
-pub fn judge(
+pub fn validate(
     certificate: &[u8],
     key: &[u8],
     bundle: &[u8],

@@ -1,6 +1,7 @@
-//! Facts of certificates: what a look keeps of PEM, so that no key has to be kept with it.
+//! Facts of certificates: what is kept of PEM that was read, so that no key has to be kept with it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::SystemTime;
 
 use hotcert_agent::tls::hex::{hex, sha256_hex};
@@ -10,8 +11,29 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::pki::authority::Authority;
-use crate::pki::keyring::{Keyring, RootId};
-use crate::planner::observed::{Fingerprint, KeyringView, Leaf, ResourceVersion, Root};
+use crate::pki::keyring::RootId;
+
+/// A certificate that is not a root.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leaf {
+    /// Hex, of the DER.
+    pub sha256: String,
+    pub serial: String,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+}
+
+/// A root certificate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Root {
+    pub serial: String,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+}
+
+/// A digest over a private key among other things: told apart from others, never shown, never stored.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fingerprint(pub [u8; 32]);
 
 impl Leaf {
     /// Of the first certificate in this PEM; `None` if there is none that can be read.
@@ -39,15 +61,19 @@ impl Fingerprint {
     }
 }
 
-impl KeyringView {
-    pub fn of(keyring: &Keyring, stamp: ResourceVersion) -> Self {
-        let facts = |authority: &Authority| Root {
-            serial: authority.serial().to_owned(),
-            not_before: authority.not_before(),
-            not_after: authority.not_after(),
-        };
-        let roots = keyring.roots.iter().map(|(id, authority)| (id.clone(), facts(authority))).collect();
-        Self { stamp, state: keyring.state.clone(), roots }
+impl Root {
+    pub fn of(root: &Authority) -> Self {
+        Self { serial: root.serial().to_owned(), not_before: root.not_before(), not_after: root.not_after() }
+    }
+
+    /// As a certificate like others.
+    pub fn leaf(&self, id: &RootId) -> Leaf {
+        Leaf {
+            sha256: id.0.clone(),
+            serial: self.serial.clone(),
+            not_before: self.not_before,
+            not_after: self.not_after,
+        }
     }
 }
 
@@ -55,4 +81,11 @@ impl KeyringView {
 pub fn roots(bundle: &[u8]) -> BTreeSet<RootId> {
     let certificates = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok);
     certificates.map(|der| RootId(sha256_hex(&der))).collect()
+}
+
+/// It covers a key: not even the digest is shown.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
 }

@@ -17,7 +17,8 @@ use crate::api::date;
 use crate::api::events::{Event, EventKind, NotificationRules, Severity};
 use crate::api::resource::{NotifiedMarks, UNDELIVERED};
 use crate::pki::keyring::{Rollover, RolloverRecord};
-use crate::planner::observed::{Certificate, Foreign, Leaf, ObjectName, Observed, Version};
+use crate::pki::x509_facts::Leaf;
+use crate::planner::observed::{Certificate, Foreign, ObjectName, Observed, Version};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A threshold counts for lives of at least this many times its length: a leaf that is renewed in time

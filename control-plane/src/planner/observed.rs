@@ -12,7 +12,8 @@ use crate::api::events::NotificationRules;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ManagerRef, ServiceCertificateSpec,
 };
-use crate::pki::keyring::{RootId, State};
+use crate::pki::keyring::{Keyring, RootId, State};
+use crate::pki::x509_facts::{Fingerprint, Leaf, Root};
 use crate::planner::Trigger;
 use crate::planner::outbox::Key;
 
@@ -106,13 +107,6 @@ pub struct KeyringView {
     pub roots: BTreeMap<RootId, Root>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Root {
-    pub serial: String,
-    pub not_before: SystemTime,
-    pub not_after: SystemTime,
-}
-
 #[derive(Clone, Debug)]
 pub struct Certificate {
     pub uid: String,
@@ -145,15 +139,6 @@ pub struct Version {
     pub fingerprint: Fingerprint,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Leaf {
-    /// Hex, of the DER.
-    pub sha256: String,
-    pub serial: String,
-    pub not_before: SystemTime,
-    pub not_after: SystemTime,
-}
-
 /// What is in the target Secret.
 #[derive(Clone, Debug)]
 pub enum Published {
@@ -180,10 +165,6 @@ pub struct Publication {
 /// Which writing of a thing was seen; a change that was planned on another one is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceVersion(pub String);
-
-/// A digest over a private key among other things: told apart from others, never shown, never stored.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Fingerprint(pub [u8; 32]);
 
 /// The pods of a namespace that mount a Secret of ours.
 #[derive(Clone, Debug)]
@@ -252,6 +233,13 @@ pub struct Foreign {
     pub orphan: bool,
 }
 
+impl KeyringView {
+    pub fn of(keyring: &Keyring, stamp: ResourceVersion) -> Self {
+        let roots = keyring.roots.iter().map(|(id, root)| (id.clone(), Root::of(root))).collect();
+        Self { stamp, state: keyring.state.clone(), roots }
+    }
+}
+
 impl Fetched {
     /// It is what was made last, so it is nothing new. While an earlier version is served again, only another
     /// leaf is: what was gone back from must not come back with a bundle that was edited.
@@ -260,18 +248,6 @@ impl Fetched {
         certificate.latest_made().is_some_and(|(_, latest)| {
             latest.fingerprint == self.fingerprint && (is_back || latest.roots.as_ref() == Some(&self.roots))
         })
-    }
-}
-
-impl Root {
-    /// As a certificate like others.
-    pub fn leaf(&self, id: &RootId) -> Leaf {
-        Leaf {
-            sha256: id.0.clone(),
-            serial: self.serial.clone(),
-            not_before: self.not_before,
-            not_after: self.not_after,
-        }
     }
 }
 
@@ -363,12 +339,5 @@ impl FromStr for ObjectName {
             }
             _ => Err(ObjectNameError(text.to_owned())),
         }
-    }
-}
-
-/// It covers a key: not even the digest is shown.
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fingerprint(..)")
     }
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::api::date;
-use crate::planner::observed::Leaf;
+use crate::pki::x509_facts::Leaf;
 
 /// Dates are told in seconds, and rounded one way or the other.
 const ROUNDING: Duration = Duration::from_secs(1);

@@ -16,7 +16,8 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
 use crate::pki::keyring::State;
-use crate::planner::observed::{Fingerprint, Leaf, Root, Version};
+use crate::pki::x509_facts::{Fingerprint, Leaf, Root};
+use crate::planner::observed::Version;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -47,8 +48,8 @@ fn certificate_spec() -> ServiceCertificateSpec {
 }
 
 fn digest(name: &ObjectName, spec: &ServiceCertificateSpec) -> String {
-    let authority = AuthoritySettings::judge(AUTHORITY, &authority_spec()).unwrap();
-    CertificateSettings::judge(&name.namespace, &name.name, spec, &authority)
+    let authority = AuthoritySettings::validate(AUTHORITY, &authority_spec()).unwrap();
+    CertificateSettings::validate(&name.namespace, &name.name, spec, &authority)
         .map_or_else(|wrong| panic!("{name}: {wrong:?}"), |settings| settings.digest())
 }
 

@@ -15,7 +15,9 @@ use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;
 
 use super::ProveError;
-use crate::pki::authority::{Algorithm, Authority, LeafRequest, Usage};
+use crate::api::algorithm::Algorithm;
+use crate::api::leaf_request::{LeafRequest, Usage};
+use crate::pki::authority::Authority;
 use crate::pki::keyring::{Keyring, RootId};
 
 /// Its own name in the certificate, which nobody checks.

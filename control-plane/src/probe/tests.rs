@@ -1,7 +1,8 @@
 //! What can be said before there is a pod to ask.
 
 use super::*;
-use crate::pki::authority::{Algorithm, Authority, AuthorityRequest};
+use crate::api::algorithm::Algorithm;
+use crate::pki::authority::{Authority, AuthorityRequest};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -16,7 +16,8 @@ use crate::external::sync::FetchCache;
 use crate::pki::authority::AuthorityError;
 use crate::pki::keyring::{Keyring, RootId};
 use crate::pki::preflight;
-use crate::planner::observed::{KeyringState, Leaf, ObjectName, Observed, ResourceVersion};
+use crate::pki::x509_facts::Leaf;
+use crate::planner::observed::{KeyringState, ObjectName, Observed, ResourceVersion};
 use crate::planner::{Action, Why};
 use crate::store::{Contents, EventRecord, ObjectRef, Store, StoreError, StoredVersion};
 
@@ -108,7 +109,7 @@ impl<S: Store> Applier<S> {
                     None => bundle(self.keyring_of(certificate, observed).await?.as_ref(), roots)?,
                 };
                 if let Err(rejection) =
-                    preflight::judge(chain.as_bytes(), key.as_bytes(), bundle.as_bytes(), false, now)
+                    preflight::validate(chain.as_bytes(), key.as_bytes(), bundle.as_bytes(), false, now)
                 {
                     let cause = rejection.to_string();
                     return Err(ApplyError::Refused {

@@ -24,7 +24,7 @@ pub async fn version_is_kept_once_and_comes_back(store: &impl Store, hand: &impl
     }
     let seen = seen_certificate(store, &name, |certificate| certificate.versions.len() == 2).await;
     let version = &seen.versions[&1];
-    assert_eq!(version.leaf, observed::Leaf::read(first.certificate.as_bytes()).unwrap());
+    assert_eq!(version.leaf, x509_facts::Leaf::read(first.certificate.as_bytes()).unwrap());
     assert_eq!(version.fingerprint, Fingerprint::of(first.certificate.as_bytes(), first.key.as_bytes()));
     assert_eq!((&version.root, &version.made_for), (&first.root, &first.made_for));
     assert_eq!((version.created_at, version.request.as_deref()), (first.created_at, Some("r1")));

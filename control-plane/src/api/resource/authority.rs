@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::shared::{DURATION, NotifiedMarks};
+use crate::api::algorithm::Algorithm;
 use crate::api::condition::Condition;
-use crate::pki::authority::Algorithm;
 
 /// A root that signs the leaves of services.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

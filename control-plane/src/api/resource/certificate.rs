@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::shared::{DURATION, NotifiedMarks};
+use crate::api::algorithm::Algorithm;
 use crate::api::condition::Condition;
-use crate::pki::authority::Algorithm;
 
 /// A leaf for one service, signed by an authority or fetched from a manager; named TYPE-CLUSTER-MICROSERVICE; TYPE is mtls, server or client.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::pki::authority::Usage;
+use crate::api::leaf_request::Usage;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {

@@ -3,7 +3,7 @@ use super::*;
 fn authority(change: impl FnOnce(&mut CertificateAuthoritySpec)) -> Result<AuthoritySettings, Vec<String>> {
     let mut spec = CertificateAuthoritySpec { namespaces: vec!["shop".into()], ..Default::default() };
     change(&mut spec);
-    AuthoritySettings::judge("root-prod-shop", &spec)
+    AuthoritySettings::validate("root-prod-shop", &spec)
 }
 
 fn certificate(
@@ -13,7 +13,7 @@ fn certificate(
 ) -> Result<CertificateSettings, Vec<String>> {
     let mut spec = ServiceCertificateSpec { authority: "root-prod-shop".into(), ..Default::default() };
     change(&mut spec);
-    CertificateSettings::judge(namespace, name, &spec, &authority(|_| {}).unwrap())
+    CertificateSettings::validate(namespace, name, &spec, &authority(|_| {}).unwrap())
 }
 
 #[track_caller]
@@ -63,7 +63,7 @@ fn a_namespace_speaks_for_itself_alone() {
     refused(certificate("shop", "mtls-stage-payments", |_| {}), "is for the cluster \"stage\"");
     let any = authority(|spec| spec.any_name = Some(true)).unwrap();
     let spec = ServiceCertificateSpec { dns_names: Some(vec!["example.com".into()]), ..Default::default() };
-    assert!(CertificateSettings::judge("shop", "mtls-prod-x", &spec, &any).is_ok());
+    assert!(CertificateSettings::validate("shop", "mtls-prod-x", &spec, &any).is_ok());
 }
 
 #[test]

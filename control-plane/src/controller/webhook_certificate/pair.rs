@@ -13,9 +13,9 @@ use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use super::plan::Validity;
-use crate::pki::authority::{
-    Authority, AuthorityError, AuthorityRequest, LeafRequest, Usage, certificate_pem,
-};
+use crate::api::leaf_request::{LeafRequest, Usage};
+use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
+use crate::pki::pem::certificate_pem;
 use crate::pki::preflight::{self, Validated};
 
 /// What API servers may ask for.
@@ -78,7 +78,7 @@ impl Pair {
 
     /// Read with the eyes of a peer that trusts this root alone.
     pub fn judge(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Result<Self, PairError> {
-        let Validated { leaf, trust } = preflight::judge(certificate, key, root, true, now)
+        let Validated { leaf, trust } = preflight::validate(certificate, key, root, true, now)
             .map_err(|rejection| PairError::Unusable(rejection.to_string()))?;
         let subject = trust.iter().flat_map(|trust| &trust.roots).map(|root| root.subject.clone()).next();
         Ok(Self {

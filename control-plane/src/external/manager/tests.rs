@@ -12,9 +12,10 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::api::leaf_request::LeafRequest;
 use crate::external::http_client::AddressPolicy;
 use crate::external::manager::https::Pointers;
-use crate::pki::authority::{Authority, AuthorityRequest, LeafRequest};
+use crate::pki::authority::{Authority, AuthorityRequest};
 
 /// Answers by path, and everything that it was asked: method, path, authorization, body.
 #[derive(Clone, Default)]

@@ -1,84 +1,38 @@
-//! Key pairs: which kinds there are, how they are made and written. Every copy of a private key
-//! made here is wiped when it is dropped.
-
-use std::fmt;
-use std::str::FromStr;
+//! Key pairs: how they are made and written. Every copy of a private key made here is wiped when it is
+//! dropped.
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, KeyUsagePurpose, RsaKeySize};
 use rustls_pki_types::PrivatePkcs8KeyDer;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::AuthorityError;
+use super::error::AuthorityError;
+use crate::api::algorithm::Algorithm;
 
-/// Kinds of keys. What a root signs with: SHA-384 for P-384, SHA-256 for P-256 and RSA.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    #[default]
-    P256,
-    P384,
-    Ed25519,
-    Rsa2048,
-    Rsa3072,
-    Rsa4096,
+/// Makes a key pair.
+pub(super) fn generate(algorithm: Algorithm) -> Result<Zeroizing<KeyPair>, AuthorityError> {
+    let rsa = |size| KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size);
+    match algorithm {
+        Algorithm::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+        Algorithm::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+        Algorithm::Ed25519 => ed25519(),
+        Algorithm::Rsa2048 => rsa(RsaKeySize::_2048),
+        Algorithm::Rsa3072 => rsa(RsaKeySize::_3072),
+        Algorithm::Rsa4096 => rsa(RsaKeySize::_4096),
+    }
+    .map(Zeroizing::new)
+    .map_err(|source| AuthorityError::Key { algorithm, source })
 }
 
-impl Algorithm {
-    /// Every algorithm, in the order in which help and errors name them.
-    pub const ALL: [Self; 6] =
-        [Self::P256, Self::P384, Self::Ed25519, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
-
-    pub(super) fn generate(self) -> Result<Zeroizing<KeyPair>, AuthorityError> {
-        let rsa = |size| KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size);
-        match self {
-            Self::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
-            Self::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
-            Self::Ed25519 => ed25519(),
-            Self::Rsa2048 => rsa(RsaKeySize::_2048),
-            Self::Rsa3072 => rsa(RsaKeySize::_3072),
-            Self::Rsa4096 => rsa(RsaKeySize::_4096),
+/// An RSA key may also be used to encrypt a session key, as TLS 1.2 clients without (EC)DHE do.
+pub(super) fn leaf_key_usages(algorithm: Algorithm) -> Vec<KeyUsagePurpose> {
+    match algorithm {
+        Algorithm::P256 | Algorithm::P384 | Algorithm::Ed25519 => vec![KeyUsagePurpose::DigitalSignature],
+        Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096 => {
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment]
         }
-        .map(Zeroizing::new)
-        .map_err(|source| AuthorityError::Key { algorithm: self, source })
-    }
-
-    /// An RSA key may also be used to encrypt a session key, as TLS 1.2 clients without (EC)DHE do.
-    pub(super) fn leaf_key_usages(self) -> Vec<KeyUsagePurpose> {
-        match self {
-            Self::P256 | Self::P384 | Self::Ed25519 => vec![KeyUsagePurpose::DigitalSignature],
-            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => {
-                vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment]
-            }
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::P256 => "p256",
-            Self::P384 => "p384",
-            Self::Ed25519 => "ed25519",
-            Self::Rsa2048 => "rsa2048",
-            Self::Rsa3072 => "rsa3072",
-            Self::Rsa4096 => "rsa4096",
-        })
-    }
-}
-
-impl FromStr for Algorithm {
-    type Err = AuthorityError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.to_string() == name)
-            .ok_or_else(|| AuthorityError::UnknownAlgorithm(name.to_owned()))
     }
 }
 

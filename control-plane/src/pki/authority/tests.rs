@@ -256,12 +256,12 @@ fn bad_common_names_are_refused() {
     let root = authority();
     for name in ["", "  ", "line\nbreak", &"x".repeat(65)] {
         let refused = root.issue(&LeafRequest { common_name: name.to_owned(), ..request() }, now());
-        assert!(matches!(refused, Err(AuthorityError::InvalidCommonName { .. })), "{name:?}");
+        assert!(matches!(refused, Err(AuthorityError::Name(NameError::CommonName { .. }))), "{name:?}");
         let refused = Authority::create(
             &AuthorityRequest { common_name: name.to_owned(), ..AuthorityRequest::default() },
             now(),
         );
-        assert!(matches!(refused, Err(AuthorityError::InvalidCommonName { .. })), "{name:?}");
+        assert!(matches!(refused, Err(AuthorityError::Name(NameError::CommonName { .. }))), "{name:?}");
     }
 }
 
@@ -269,7 +269,7 @@ fn bad_common_names_are_refused() {
 fn leaf_without_any_name_is_refused() {
     let nameless = LeafRequest { dns_names: Vec::new(), spiffe_id: None, ..request() };
     let refused = authority().issue(&nameless, now());
-    assert!(matches!(refused, Err(AuthorityError::NoNames)), "{refused:?}");
+    assert!(matches!(refused, Err(AuthorityError::Name(NameError::NoNames))), "{refused:?}");
 }
 
 #[test]
@@ -298,7 +298,10 @@ fn bad_dns_names_are_refused() {
     ] {
         let bad = LeafRequest { dns_names: vec![name.to_owned()], ..request() };
         let refused = root.issue(&bad, now());
-        assert!(matches!(refused, Err(AuthorityError::InvalidDnsName { .. })), "{name:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(AuthorityError::Name(NameError::DnsName { .. }))),
+            "{name:?}: {refused:?}"
+        );
     }
 }
 
@@ -329,7 +332,10 @@ fn bad_spiffe_ids_are_refused() {
     ] {
         let bad = LeafRequest { spiffe_id: Some(id.to_owned()), ..request() };
         let refused = root.issue(&bad, now());
-        assert!(matches!(refused, Err(AuthorityError::InvalidSpiffeId { .. })), "{id:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(AuthorityError::Name(NameError::SpiffeId { .. }))),
+            "{id:?}: {refused:?}"
+        );
     }
 }
 
@@ -338,20 +344,11 @@ fn impossible_dates_are_refused() {
     let root = authority();
     let of = |lifetime| root.issue(&LeafRequest { lifetime, ..request() }, now());
     let short = of(Duration::from_millis(999));
-    assert!(matches!(short, Err(AuthorityError::LifetimeTooShort(_))), "{short:?}");
+    assert!(matches!(short, Err(AuthorityError::LifetimeTooShort)), "{short:?}");
     for lifetime in [Duration::MAX, 9000 * 366 * DAY] {
         let long = of(lifetime);
         assert!(matches!(long, Err(AuthorityError::DateOutOfRange)), "{long:?}");
     }
     let before_1970 = root.issue(&request(), UNIX_EPOCH - DAY);
     assert!(matches!(before_1970, Err(AuthorityError::DateOutOfRange)), "{before_1970:?}");
-}
-
-#[test]
-fn algorithms_are_read_as_they_are_written() {
-    for algorithm in Algorithm::ALL {
-        assert_eq!(algorithm.to_string().parse::<Algorithm>().unwrap(), algorithm);
-    }
-    let unknown = "P-256".parse::<Algorithm>();
-    assert!(matches!(unknown, Err(AuthorityError::UnknownAlgorithm(_))), "{unknown:?}");
 }

@@ -17,7 +17,7 @@ impl Scene {
     fn fetched() -> Self {
         let mut scene = Self::pushed();
         scene.certificate().spec.authority = String::new();
-        let digest = FetchedSettings::judge(&name().name, &scene.certificate().spec).unwrap().digest();
+        let digest = FetchedSettings::validate(&name().name, &scene.certificate().spec).unwrap().digest();
         let version = scene.version_mut(1);
         version.roots = Some(BTreeSet::from([root_id(OLD)]));
         version.made_for = digest;

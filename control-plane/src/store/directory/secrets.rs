@@ -15,9 +15,8 @@ use zeroize::Zeroizing;
 
 use super::tree::{Tree, is_name};
 use crate::pki::x509_facts;
-use crate::planner::observed::{
-    Fingerprint, Foreign, Leaf, ObjectName, Publication, Published, ResourceVersion,
-};
+use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::planner::observed::{Foreign, ObjectName, Publication, Published, ResourceVersion};
 use crate::store::directory::atomic_volume::SecretVolume;
 use crate::store::directory::files;
 use crate::store::{Contents, StoreError};

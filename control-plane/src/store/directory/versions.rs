@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::tree::Tree;
 use crate::pki::keyring::RootId;
-use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Version};
+use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::planner::observed::{ObjectName, Version};
 use crate::store::directory::files;
 use crate::store::{StoreError, StoredVersion};
 

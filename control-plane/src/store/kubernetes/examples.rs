@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::pki::authority::{Authority, AuthorityRequest, LeafRequest};
+use crate::api::leaf_request::LeafRequest;
+use crate::pki::authority::{Authority, AuthorityRequest};
 use crate::pki::keyring::RootId;
 use crate::planner::observed::ObjectName;
 use crate::store::{Contents, StoredVersion};

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::label::{self, CERTIFICATE, HOTCERT, MANAGED_BY, PUBLISHED_AT, VERSION};
 use super::secret::{SecretObject, TLS};
 use crate::pki::x509_facts;
-use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Publication, ResourceVersion};
+use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::planner::observed::{ObjectName, Publication, ResourceVersion};
 use crate::store::Contents;
 
 /// kubectl's copy of a Secret that somebody once applied: with its key.

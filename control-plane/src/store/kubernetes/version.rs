@@ -17,7 +17,8 @@ use super::secret::{SecretObject, TLS};
 use crate::api::resource::ServiceCertificate;
 use crate::pki::keyring::RootId;
 use crate::pki::x509_facts;
-use crate::planner::observed::{Fingerprint, Leaf, ObjectName, Version};
+use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::planner::observed::{ObjectName, Version};
 use crate::store::StoredVersion;
 
 pub fn name(certificate: &str, version: u64) -> String {

@@ -243,7 +243,7 @@ fn date(at: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hotcert::planner::observed::Leaf;
+    use hotcert::pki::x509_facts::Leaf;
 
     use super::*;
 

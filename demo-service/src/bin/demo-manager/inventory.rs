@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use hotcert::pki::authority::{Authority, AuthorityRequest, LeafRequest};
-use hotcert::planner::observed::Leaf;
+use hotcert::api::leaf_request::LeafRequest;
+use hotcert::pki::authority::{Authority, AuthorityRequest};
+use hotcert::pki::x509_facts::Leaf;
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hotcert::pki::authority::LeafRequest;
+use hotcert::api::leaf_request::LeafRequest;
 use hotcert::planner::observed::ObjectName;
 
 use crate::fleet::Fleet;

@@ -1,10 +1,12 @@
-//! The names in a certificate. What passes here is what peers, Kubernetes and SPIFFE accept; what
-//! does not is refused with the rule it broke, because a name that no peer accepts is an outage.
+//! What a leaf is made from, and the rules for its names. What passes here is what peers, Kubernetes and
+//! SPIFFE accept; a name that no peer accepts would be an outage, so it is refused with the rule it breaks.
 
-use rcgen::SanType;
+use std::net::IpAddr;
+use std::time::Duration;
+
 use rustls_pki_types::DnsName;
 
-use super::{AuthorityError, LeafRequest};
+use crate::api::algorithm::Algorithm;
 
 /// X.520's upper bound.
 const COMMON_NAME_MAX: usize = 64;
@@ -12,7 +14,68 @@ const COMMON_NAME_MAX: usize = 64;
 const SPIFFE_ID_MAX: usize = 2048;
 const TRUST_DOMAIN_MAX: usize = 255;
 
-pub(super) fn common_name(name: &str) -> Result<&str, AuthorityError> {
+/// What a leaf may be used for: its extended key usages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Usage {
+    #[default]
+    ServerAndClient,
+    ServerOnly,
+    ClientOnly,
+}
+
+/// What a leaf is made from; it needs at least one name: a DNS name, an address or a SPIFFE ID.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeafRequest {
+    /// The subject's common name, 1 to 64 characters; no peer checks it.
+    pub common_name: String,
+    /// Host names, the leftmost label may be `*`. No addresses, no trailing dot.
+    pub dns_names: Vec<String>,
+    /// For servers that clients know by address alone.
+    pub ip_addresses: Vec<IpAddr>,
+    /// `spiffe://trust-domain/path`.
+    pub spiffe_id: Option<String>,
+    pub algorithm: Algorithm,
+    /// From `now` to the not-after, at least a second; cut at the authority's own not-after.
+    pub lifetime: Duration,
+    pub usage: Usage,
+}
+
+/// Which name of a certificate is invalid, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    #[error("common name {name:?}: {problem}")]
+    CommonName { name: String, problem: &'static str },
+    #[error(
+        "the leaf has no name: give at least one DNS name, address or SPIFFE ID, peers check nothing else"
+    )]
+    NoNames,
+    #[error("DNS name {name:?}: {problem}")]
+    DnsName { name: String, problem: &'static str },
+    #[error("SPIFFE ID {id:?}: {problem}")]
+    SpiffeId { id: String, problem: &'static str },
+}
+
+impl LeafRequest {
+    /// Checks the names.
+    pub fn validate(&self) -> Result<(), NameError> {
+        validate_common_name(&self.common_name)?;
+        for name in &self.dns_names {
+            if let Some(problem) = dns_problem(name) {
+                return Err(NameError::DnsName { name: name.clone(), problem });
+            }
+        }
+        if let Some(id) = &self.spiffe_id
+            && let Some(problem) = spiffe_problem(id)
+        {
+            return Err(NameError::SpiffeId { id: id.clone(), problem });
+        }
+        let has_name =
+            !self.dns_names.is_empty() || !self.ip_addresses.is_empty() || self.spiffe_id.is_some();
+        if has_name { Ok(()) } else { Err(NameError::NoNames) }
+    }
+}
+
+pub fn validate_common_name(name: &str) -> Result<(), NameError> {
     let problem = if name.trim().is_empty() {
         "is empty: name the service or the authority"
     } else if name.chars().count() > COMMON_NAME_MAX {
@@ -20,26 +83,9 @@ pub(super) fn common_name(name: &str) -> Result<&str, AuthorityError> {
     } else if name.chars().any(char::is_control) {
         "has control characters: remove them"
     } else {
-        return Ok(name);
+        return Ok(());
     };
-    Err(AuthorityError::InvalidCommonName { name: name.to_owned(), problem })
-}
-
-pub(super) fn subject_alt_names(request: &LeafRequest) -> Result<Vec<SanType>, AuthorityError> {
-    let mut names: Vec<SanType> = request.ip_addresses.iter().copied().map(SanType::IpAddress).collect();
-    for name in &request.dns_names {
-        let invalid = |problem| AuthorityError::InvalidDnsName { name: name.clone(), problem };
-        dns_problem(name).map_or(Ok(()), |problem| Err(invalid(problem)))?;
-        names.push(SanType::DnsName(
-            name.as_str().try_into().map_err(|_| invalid("is not ASCII: write it as punycode"))?,
-        ));
-    }
-    if let Some(id) = &request.spiffe_id {
-        let invalid = |problem| AuthorityError::InvalidSpiffeId { id: id.clone(), problem };
-        spiffe_problem(id).map_or(Ok(()), |problem| Err(invalid(problem)))?;
-        names.push(SanType::URI(id.as_str().try_into().map_err(|_| invalid("is not ASCII"))?));
-    }
-    if names.is_empty() { Err(AuthorityError::NoNames) } else { Ok(names) }
+    Err(NameError::CommonName { name: name.to_owned(), problem })
 }
 
 fn dns_problem(name: &str) -> Option<&'static str> {
