@@ -16,25 +16,25 @@ use tokio::net::TcpStream;
 use super::health::Health;
 use super::metrics::Metrics;
 
-/// Probes and scrapers are few; more than this is somebody else.
+/// Enough for kubelet's probes and a few scrapers.
 const MAX_CONNECTIONS: usize = 64;
 
 pub struct Admin {
     health: Health,
     metrics: Metrics,
-    places: Limiter,
+    connections: Limiter,
 }
 
 impl Admin {
     pub fn new(health: Health, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { health, metrics, places: Limiter::new(MAX_CONNECTIONS) })
+        Arc::new(Self { health, metrics, connections: Limiter::new(MAX_CONNECTIONS) })
     }
 
-    pub async fn connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
-        self.places.hold(serve_http(socket, |request| ready(self.answer(&request)))).await;
+    pub async fn serve_connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
+        self.connections.hold(serve_http(socket, |request| ready(self.respond(&request)))).await;
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let now = SystemTime::now();
         if request.method() != Method::GET {
             return only_get();

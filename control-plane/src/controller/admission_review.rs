@@ -1,5 +1,5 @@
-//! AdmissionReview v1: what the API server asks and what it is answered. Read with plain structs and
-//! the object as it came, so that fields no version of ours knows pass through untouched.
+//! AdmissionReview v1, request and response. The pod stays plain JSON, so that fields unknown to this version
+//! pass through unchanged.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,11 +15,11 @@ const API_VERSION: &str = "admission.k8s.io/v1";
 struct Review {
     api_version: String,
     kind: String,
-    request: Option<Request>,
+    request: Option<AdmissionRequest>,
 }
 
 #[derive(Debug, Deserialize)]
-pub struct Request {
+pub struct AdmissionRequest {
     uid: String,
     kind: Kind,
     #[serde(default)]
@@ -34,7 +34,7 @@ struct Kind {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Malformed {
+pub enum ReviewError {
     #[error("the body is no AdmissionReview: {0}")]
     Json(#[from] serde_json::Error),
     #[error(
@@ -47,24 +47,54 @@ pub enum Malformed {
     NotAPod(String),
 }
 
-/// A question that was answered.
-#[derive(Debug)]
-pub struct Answered {
-    pub review: Value,
-    pub outcome: &'static str,
-    /// Why the pod was refused.
-    pub refusal: Option<String>,
+/// What became of an admission request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdmissionOutcome {
+    /// The agent was added.
+    Injected,
+    /// The pod had its agent already.
+    Unchanged,
+    /// Neither the pod nor its namespace asks for the agent.
+    Skipped,
+    /// The pod asks for the agent in an invalid way.
+    Denied,
+    /// Not an AdmissionReview of a pod.
+    Malformed,
 }
 
-impl Request {
-    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+impl AdmissionOutcome {
+    pub const ALL: [Self; 5] =
+        [Self::Injected, Self::Unchanged, Self::Skipped, Self::Denied, Self::Malformed];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Unchanged => "unchanged",
+            Self::Skipped => "untouched",
+            Self::Denied => "refused",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct AdmissionResponse {
+    /// The AdmissionReview to send.
+    pub review: Value,
+    pub outcome: AdmissionOutcome,
+    /// Why the pod was denied.
+    pub denial: Option<String>,
+}
+
+impl AdmissionRequest {
+    pub fn parse(body: &[u8]) -> Result<Self, ReviewError> {
         let Review { api_version, kind, request } = serde_json::from_slice(body)?;
         if api_version != API_VERSION || kind != "AdmissionReview" {
-            return Err(Malformed::Version { kind, api_version });
+            return Err(ReviewError::Version { kind, api_version });
         }
-        let request = request.filter(|request| !request.uid.is_empty()).ok_or(Malformed::NoRequest)?;
+        let request = request.filter(|request| !request.uid.is_empty()).ok_or(ReviewError::NoRequest)?;
         if request.kind.kind != "Pod" || !request.object.is_object() {
-            return Err(Malformed::NotAPod(request.kind.kind));
+            return Err(ReviewError::NotAPod(request.kind.kind));
         }
         Ok(request)
     }
@@ -73,40 +103,39 @@ impl Request {
         &self.namespace
     }
 
-    /// For the log: a pod of a controller has no name yet, only the beginning of one.
+    /// For the log: a pod of a workload has no name yet, only a prefix of one.
     pub fn name(&self) -> &str {
         let metadata = &self.object["metadata"];
         metadata["name"].as_str().or(metadata["generateName"].as_str()).unwrap_or_default()
     }
 
-    pub fn answer(&self, context: &Context<'_>) -> Answered {
+    pub fn respond(&self, context: &Context<'_>) -> AdmissionResponse {
         let mut response = json!({ "uid": self.uid, "allowed": true });
-        let mut refusal = None;
+        let mut denial = None;
         let outcome = match inject(&self.object, context) {
-            Ok(Injection::NotRequested) => "untouched",
+            Ok(Injection::NotRequested) => AdmissionOutcome::Skipped,
             Ok(Injection::Injected { pod, warnings }) => {
                 let patch = json_patch::diff(&self.object, &pod);
-                // Of a pod that has its agent already there is nothing to change.
-                let outcome = if patch.0.is_empty() { "unchanged" } else { "injected" };
-                if !patch.0.is_empty() {
+                let unchanged = patch.0.is_empty();
+                if !unchanged {
                     response["patchType"] = "JSONPatch".into();
                     response["patch"] = STANDARD.encode(json!(patch).to_string()).into();
                 }
                 if !warnings.is_empty() {
                     response["warnings"] = warnings.into();
                 }
-                outcome
+                if unchanged { AdmissionOutcome::Unchanged } else { AdmissionOutcome::Injected }
             }
             Err(error) => {
                 let message = format!("hotcert: {error}");
                 response["allowed"] = false.into();
                 response["status"] = json!({ "code": 403, "reason": "Forbidden", "message": message });
-                refusal = Some(message);
-                "refused"
+                denial = Some(message);
+                AdmissionOutcome::Denied
             }
         };
         let review = json!({ "apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response });
-        Answered { review, outcome, refusal }
+        AdmissionResponse { review, outcome, denial }
     }
 }
 

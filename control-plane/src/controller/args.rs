@@ -1,4 +1,4 @@
-//! The arguments of `hotcert controller`, and the settings they make when nothing is wrong with any.
+//! The arguments of `hotcert controller`, and the settings that valid arguments become.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -11,13 +11,13 @@ use hotcert_agent::config::ports::ADMIN;
 use hotcert_agent::runtime::log::LogFormat;
 use hotcert_agent::tls::config::ClientAuth;
 
-use super::sidecar::Choice;
-use crate::controller::notifications::ReceiverConfig;
-use crate::controller::webhook_certificate::plan::Timing;
+use super::sidecar::SidecarMode;
+use super::webhook_certificate::plan::Timing;
 use crate::inject::AGENT_IMAGE;
 
-/// Within a third of a life the next certificate must be known, be served, and the old one forgotten.
-const OVERLAPS_IN_A_LIFE: u32 = 4;
+/// In the last third of a certificate's lifetime the next one must be distributed and promoted, and the old root
+/// retired, which takes two overlaps.
+const OVERLAPS_PER_LIFETIME: u32 = 4;
 
 #[derive(Clone, Debug, Args)]
 pub struct ControllerArgs {
@@ -35,7 +35,7 @@ pub struct ControllerArgs {
     pub agent_image: String,
     /// How the agent is put into pods that do not say
     #[arg(long, env = "HOTCERT_SIDECAR", default_value = "auto", value_name = "KIND")]
-    pub sidecar: Choice,
+    pub sidecar: SidecarMode,
     /// How to reach the cluster [default: as a pod in it, or else $KUBECONFIG or ~/.kube/config]
     #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -83,21 +83,30 @@ pub struct Settings {
     pub admin: SocketAddr,
     pub namespace: Option<String>,
     pub agent_image: String,
-    pub sidecar: Choice,
+    pub sidecar: SidecarMode,
     pub kubeconfig: Option<PathBuf>,
     /// Instead of a cluster.
     pub dir: Option<PathBuf>,
     pub nudge: bool,
     pub notifications: Option<PathBuf>,
-    pub inbox: Option<ReceiverConfig>,
+    pub receiver: Option<ReceiverSettings>,
     pub webhook_name: String,
     pub webhook_service: String,
     pub timing: Timing,
     pub shutdown_delay: Duration,
 }
 
+/// Where notifications are received.
+#[derive(Clone, Debug)]
+pub struct ReceiverSettings {
+    pub listen: SocketAddr,
+    /// Directory of the server certificate.
+    pub identity: PathBuf,
+    pub client_auth: ClientAuth,
+}
+
 impl Settings {
-    /// All that is wrong with the arguments, or settings that can be run with.
+    /// The settings, or everything that is invalid.
     pub fn from_args(args: &ControllerArgs) -> Result<Self, Vec<String>> {
         let mut errors = Errors::default();
         let webhook_listen = errors.listen("--webhook-listen", &args.webhook_listen);
@@ -105,7 +114,7 @@ impl Settings {
         let lifetime = errors.duration("--webhook-lifetime", &args.webhook_lifetime);
         let overlap = errors.duration("--webhook-overlap", &args.webhook_overlap);
         let shutdown_delay = errors.duration("--shutdown-delay", &args.shutdown_delay);
-        let namespace = given(args.namespace.as_ref());
+        let namespace = non_empty(args.namespace.as_ref());
         errors.name("--webhook-name", &args.webhook_name);
         errors.name("--webhook-service", &args.webhook_service);
         if let Some(namespace) = &namespace {
@@ -118,22 +127,22 @@ impl Settings {
             );
         }
         if let (Some(lifetime), Some(overlap)) = (lifetime, overlap)
-            && (lifetime < overlap.saturating_mul(OVERLAPS_IN_A_LIFE) || lifetime.is_zero())
+            && (lifetime < overlap.saturating_mul(OVERLAPS_PER_LIFETIME) || lifetime.is_zero())
         {
             errors
                 .add("--webhook-lifetime", "make it at least four times --webhook-overlap, and not nothing");
         }
-        let notifications = path(args.notifications.as_ref());
-        let listen = given(args.receiver_listen.as_ref());
+        let notifications = non_empty_path(args.notifications.as_ref());
+        let listen = non_empty(args.receiver_listen.as_ref());
         let listen = listen.and_then(|listen| errors.listen("--receiver-listen", &listen));
-        let identity = path(args.receiver_identity.as_ref());
+        let identity = non_empty_path(args.receiver_identity.as_ref());
         if identity.is_some() && args.receiver_listen.is_none() {
             errors.add("--receiver-identity", "say with --receiver-listen where to listen");
         }
-        let inbox = match (listen, identity, &notifications) {
+        let receiver = match (listen, identity, &notifications) {
             (None, ..) => None,
             (Some(listen), Some(identity), Some(_)) => {
-                Some(ReceiverConfig { listen, identity, client_auth: args.receiver_client_auth })
+                Some(ReceiverSettings { listen, identity, client_auth: args.receiver_client_auth })
             }
             (Some(_), None, _) => {
                 errors.add("--receiver-identity", "name the directory with the certificate to be shown");
@@ -154,11 +163,11 @@ impl Settings {
                     namespace,
                     agent_image: args.agent_image.clone(),
                     sidecar: args.sidecar,
-                    kubeconfig: path(args.kubeconfig.as_ref()),
-                    dir: path(args.dir.as_ref()),
+                    kubeconfig: non_empty_path(args.kubeconfig.as_ref()),
+                    dir: non_empty_path(args.dir.as_ref()),
                     nudge: args.nudge,
                     notifications,
-                    inbox,
+                    receiver,
                     webhook_name: args.webhook_name.clone(),
                     webhook_service: args.webhook_service.clone(),
                     timing: Timing { lifetime, overlap },
@@ -170,12 +179,12 @@ impl Settings {
     }
 }
 
-fn path(value: Option<&PathBuf>) -> Option<PathBuf> {
+fn non_empty_path(value: Option<&PathBuf>) -> Option<PathBuf> {
     value.filter(|path| !path.as_os_str().is_empty()).cloned()
 }
 
-/// An empty value is none: that is how a manifest leaves an environment variable out.
-fn given(value: Option<&String>) -> Option<String> {
+/// An empty value is a missing one: manifests leave environment variables out that way.
+fn non_empty(value: Option<&String>) -> Option<String> {
     value.filter(|value| !value.is_empty()).cloned()
 }
 
@@ -206,10 +215,10 @@ impl Errors {
         }
     }
 
-    /// As Kubernetes names its objects (RFC 1123).
+    /// The rule of Kubernetes for names (RFC 1123).
     fn name(&mut self, flag: &str, text: &str) {
-        let is_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-        if text.is_empty() || text.len() > 253 || !text.chars().all(is_ok) {
+        let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        if text.is_empty() || text.len() > 253 || !text.chars().all(is_allowed) {
             self.add(flag, format!("{text:?} is no name: lower-case letters, digits, hyphens and dots"));
         }
     }
@@ -233,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_said_at_once_and_names_its_flag() {
+    fn every_invalid_argument_is_reported_at_once_with_its_flag() {
         let wrong = [
             ("--webhook-listen", "localhost:9443"),
             ("--admin", "9640"),
@@ -254,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_has_room_for_its_renewal() {
+    fn a_lifetime_must_leave_time_for_its_renewal() {
         assert!(settings(&["--webhook-lifetime", "12s", "--webhook-overlap", "2s"]).is_ok());
         for (lifetime, overlap) in [("12s", "4s"), ("0s", "0s"), ("1m", "5m")] {
             let errors =
@@ -264,17 +273,17 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_needs_a_certificate_and_somebody_to_listen_to() {
+    fn a_receiver_needs_a_certificate_and_senders() {
         let with = |flags: &[&str]| settings(&[&["--receiver-listen", "127.0.0.1:0"], flags].concat());
         assert!(with(&[]).unwrap_err()[0].starts_with("--receiver-identity"));
         assert!(with(&["--receiver-identity", "tls"]).unwrap_err()[0].starts_with("--notifications"));
-        let whole = with(&["--receiver-identity", "tls", "--notifications", "n.yaml"]).unwrap();
-        assert_eq!(whole.inbox.unwrap().client_auth, ClientAuth::None);
+        let complete = with(&["--receiver-identity", "tls", "--notifications", "n.yaml"]).unwrap();
+        assert_eq!(complete.receiver.unwrap().client_auth, ClientAuth::None);
         assert!(settings(&["--receiver-identity", "tls"]).is_err());
     }
 
     #[test]
-    fn defaults_do() {
+    fn the_defaults_are_valid() {
         let settings = settings(&[]).unwrap();
         assert_eq!(settings.timing.lifetime, Duration::from_secs(90 * 24 * 3600));
         assert_eq!(settings.agent_image, concat!("hotcert-agent:", env!("CARGO_PKG_VERSION")));

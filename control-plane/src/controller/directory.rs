@@ -1,4 +1,4 @@
-//! `hotcert controller --dir`: the loop over a directory on one machine, and the admin port.
+//! `hotcert controller --dir`: the reconcile loop over a directory on one machine, and the admin listener.
 
 use std::future::ready;
 use std::path::Path;
@@ -17,35 +17,35 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::args::Settings;
-use super::{ControllerError, listen};
-use crate::controller::notifications::Notifying;
+use super::error::ControllerError;
+use super::notifications::NotificationServices;
 use crate::probe::{PROBER, Prober};
 use crate::runtime::reconcile::{Counts, Reconciler};
 use crate::store::directory::DirectoryStore;
 
-/// Scrapers are few; more than this is somebody else.
+/// Enough for a few scrapers.
 const MAX_CONNECTIONS: usize = 64;
 
 pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> {
     let mut signals = Signals::new()?;
-    let admin = Bound::bind("admin", settings.admin).map_err(|error| ControllerError::Bind(vec![error]))?;
+    let admin = Bound::bind("admin", settings.admin)?;
     let store = Arc::new(DirectoryStore::open(dir)?);
     let counts = Counts::default();
-    let notifying = Notifying::start(&settings).map_err(|error| ControllerError::Bind(vec![error]))?;
+    let notifications = NotificationServices::start(&settings)?;
     let mut registry = Registry::with_prefix("hotcert_controller");
     counts.register(&mut registry);
-    notifying.register(&mut registry);
+    notifications.register(&mut registry);
     counts.leads(true);
     info!(version = env!("CARGO_PKG_VERSION"), dir = %dir.display(), "starting");
 
-    let (registry, places) = (Arc::new(registry), Arc::new(Limiter::new(MAX_CONNECTIONS)));
+    let (registry, connections) = (Arc::new(registry), Arc::new(Limiter::new(MAX_CONNECTIONS)));
     let directory: Arc<str> = Arc::from(dir.display().to_string());
-    let (_never, always) = stop();
-    listen(admin)?.serve(&[Handle::current()], &always, move |socket, _from| {
-        let (registry, places) = (Arc::clone(&registry), Arc::clone(&places));
+    let (_stopper, never_stopped) = stop();
+    admin.listen()?.serve(&[Handle::current()], &never_stopped, move |socket, _from| {
+        let (registry, connections) = (Arc::clone(&registry), Arc::clone(&connections));
         let directory = Arc::clone(&directory);
         async move {
-            let answer = |request: &hyper::Request<_>| match (request.method(), request.uri().path()) {
+            let respond = |request: &hyper::Request<_>| match (request.method(), request.uri().path()) {
                 (&Method::GET, "/livez" | "/readyz") => text(StatusCode::OK, "alive\n".into()),
                 (&Method::GET, "/healthz") => {
                     let health = json!({ "ready": true, "leading": true, "directory": &*directory });
@@ -66,15 +66,15 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
                 ),
                 _ => only_get(),
             };
-            places.hold(serve_http(socket, |request| ready(answer(&request)))).await;
+            connections.hold(serve_http(socket, |request| ready(respond(&request)))).await;
         }
     });
     let (_leads, leading) = watch::channel(true);
     let reconciler = Reconciler::new(Arc::clone(&store), Prober::new(PROBER), settings.nudge, counts);
-    let reconciler = reconciler.with(notifying.dispatcher(), notifying.external_sync());
+    let reconciler = reconciler.with(notifications.dispatcher(), notifications.external_sync());
     tokio::select! {
         () = signals.next() => info!("told to stop"),
-        end = notifying.receive(store) => return Err(ControllerError::Broken(end)),
+        end = notifications.run_receiver(store) => return Err(ControllerError::TaskEnded(end)),
         () = reconciler.run(leading) => {}
     }
     Ok(())

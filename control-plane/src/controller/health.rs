@@ -1,7 +1,7 @@
-//! Health: what the webhook serves, whether API servers trust it, and if this pod is not ready, why.
-//! Holds no secrets.
+//! Health: what the webhook serves, whether API servers trust it, and why this pod is not ready. Contains no
+//! secrets.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
 use std::time::SystemTime;
 
 use hotcert_agent::admin::status::{AgentReport, AgentStatus, SelfCheck};
@@ -10,40 +10,12 @@ use hotcert_agent::tls::snapshot::{Current, Snapshot};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::metrics::Counts;
-use super::sidecar::Decision;
+use super::admission_review::AdmissionOutcome;
+use super::counters::WebhookCounters;
+use super::sidecar::SidecarDecision;
+use super::status::{Report, Status};
+use super::webhook_certificate::plan::Phase;
 use crate::api::date;
-use crate::controller::webhook_certificate::Found;
-
-/// Shared between the parts that report and those that show.
-#[derive(Clone, Default)]
-pub struct Status(Arc<Mutex<Report>>);
-
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    pub certificate: Found,
-    /// Set on SIGTERM, never taken back.
-    pub draining: bool,
-}
-
-impl Status {
-    pub fn report(&self) -> Report {
-        self.lock().clone()
-    }
-
-    pub fn update(&self, change: impl FnOnce(&mut Report)) {
-        change(&mut self.lock());
-    }
-
-    /// Whether it is another problem than the one that is known, and so is to be said.
-    pub fn is_new_problem(&self, problem: &str) -> bool {
-        self.lock().certificate.problem.as_deref() != Some(problem)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Report> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 #[derive(Clone)]
 pub struct Health {
@@ -51,15 +23,15 @@ pub struct Health {
     pub status: Status,
     pub reload: ReloadStatus,
     pub self_check: AgentStatus,
-    pub sidecar: watch::Receiver<Option<Decision>>,
-    /// Whether this replica issues.
+    pub sidecar: watch::Receiver<Option<SidecarDecision>>,
+    /// Whether this replica leads.
     pub leading: watch::Receiver<bool>,
-    pub counts: Counts,
+    pub counters: WebhookCounters,
 }
 
 impl Health {
-    /// Why this pod is not to be called; `None` if it is.
-    pub fn unready(&self, now: SystemTime) -> Option<String> {
+    /// `None` if this pod is ready.
+    pub fn unready(&self, now: SystemTime) -> Option<Unready> {
         unready(&self.status.report(), &self.self_check.report(), self.current.load().as_deref(), now)
     }
 
@@ -67,33 +39,62 @@ impl Health {
         let (report, reload) = (self.status.report(), self.reload.report());
         let snapshot = self.current.load();
         let reason = unready(&report, &self.self_check.report(), snapshot.as_deref(), now);
-        let count = |outcome| self.counts.outcome(outcome);
+        let pods: serde_json::Map<_, _> = AdmissionOutcome::ALL
+            .into_iter()
+            .map(|outcome| (outcome.as_str().to_owned(), self.counters.admissions(outcome).into()))
+            .collect();
         let sidecar = self.sidecar.borrow().clone();
         json!({
             "ready": reason.is_none(),
-            "reason": reason,
+            "reason": reason.map(|reason| reason.to_string()),
             "draining": report.draining,
             "leading": *self.leading.borrow(),
-            "phase": report.certificate.phase,
+            "phase": report.certificate.phase.map(Phase::as_str),
             "revision": report.certificate.revision,
             "renew_at": report.certificate.renew_at.map(date::seconds),
             "problem": report.certificate.problem,
             "trusted_roots": report.certificate.trusted,
             "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
             "served": snapshot.as_deref().map(|snapshot| served(snapshot, now)),
-            "refused": reload.rejected_leaf.as_ref().map(|current| current.rejection.to_string()),
+            "refused": reload.rejected_leaf.as_ref().map(|rejected| rejected.rejection.to_string()),
             "sidecar": sidecar.map(|decision| json!({
                 "kind": decision.kind.to_string(),
-                "why": decision.why,
+                "why": decision.reason,
             })),
-            "pods": {
-                "injected": count("injected"),
-                "unchanged": count("unchanged"),
-                "untouched": count("untouched"),
-                "refused": count("refused"),
-                "malformed": count("malformed"),
-            },
+            "pods": pods,
         })
+    }
+}
+
+/// Why this pod must not receive requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unready {
+    Draining,
+    /// With the problem that prevents it from being issued.
+    NoCertificate(Option<String>),
+    Expired(SystemTime),
+    /// The served certificate's root is not in the `caBundle`.
+    NotTrusted,
+    /// The self-check has not completed yet.
+    NotVerified,
+    SelfCheckFailed(String),
+}
+
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Draining => f.write_str("draining: the controller was told to stop"),
+            Self::NoCertificate(problem) => {
+                let problem = problem.as_deref().unwrap_or("none was issued yet");
+                write!(f, "no certificate for the webhook: {problem}")
+            }
+            Self::Expired(end) => write!(f, "the webhook's certificate expired at {}", date::seconds(*end)),
+            Self::NotTrusted => f.write_str(
+                "the caBundle of the webhook configuration does not have the served certificate's root",
+            ),
+            Self::NotVerified => f.write_str("the webhook has not been seen to serve its certificate yet"),
+            Self::SelfCheckFailed(cause) => write!(f, "the webhook does not serve its certificate: {cause}"),
+        }
     }
 }
 
@@ -102,29 +103,23 @@ fn unready(
     agent: &AgentReport,
     snapshot: Option<&Snapshot>,
     now: SystemTime,
-) -> Option<String> {
+) -> Option<Unready> {
     if report.draining {
-        return Some("draining: the controller was told to stop".into());
+        return Some(Unready::Draining);
     }
     let Some(Snapshot { identity, .. }) = snapshot else {
-        let problem = report.certificate.problem.as_deref().unwrap_or("none was issued yet");
-        return Some(format!("no certificate for the webhook: {problem}"));
+        return Some(Unready::NoCertificate(report.certificate.problem.clone()));
     };
     let leaf = &identity.leaf;
     if now >= leaf.usable_until {
-        let end = date::seconds(leaf.usable_until);
-        return Some(format!("the webhook's certificate expired at {end}"));
+        return Some(Unready::Expired(leaf.usable_until));
     }
     if !report.certificate.trusted.contains(&leaf.issuer) {
-        return Some(
-            "the caBundle of the webhook configuration does not have the served certificate's root".into(),
-        );
+        return Some(Unready::NotTrusted);
     }
     match &agent.self_check {
-        None => Some("the webhook has not been seen to serve its certificate yet".into()),
-        Some(SelfCheck { result: Err(cause), .. }) => {
-            Some(format!("the webhook does not serve its certificate: {cause}"))
-        }
+        None => Some(Unready::NotVerified),
+        Some(SelfCheck { result: Err(cause), .. }) => Some(Unready::SelfCheckFailed(cause.to_string())),
         Some(_) => None,
     }
 }

@@ -1,4 +1,4 @@
-//! LeaderLoop, publishing and rolling over: the loop over the cluster, run by whichever replica leads.
+//! The reconcile loop over the cluster, on whichever replica leads.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::runtime::lease::{Candidate, identity};
 use crate::runtime::reconcile::{Counts, Reconciler};
 use crate::store::kubernetes::KubernetesStore;
 
-/// The parts of it, to be spawned.
-pub struct LeaderLoop {
+/// Competes for the lease, and reconciles while it is held.
+pub struct LeaderReconciler {
     candidate: Candidate,
     reconciler: Reconciler<KubernetesStore>,
     /// Whether this replica leads.
@@ -21,7 +21,7 @@ pub struct LeaderLoop {
     counts: Counts,
 }
 
-impl LeaderLoop {
+impl LeaderReconciler {
     pub fn new(
         client: Client,
         namespace: &str,
@@ -36,24 +36,24 @@ impl LeaderLoop {
         Self { candidate, reconciler, leading, counts }
     }
 
-    /// Runs until `stop` is set, and gives the lease back then.
+    /// Runs until `stop` is set, and then releases the lease.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let Self { candidate, reconciler, leading, counts } = self;
-        let mut shown = leading.clone();
-        let show = async move {
+        let mut counted = leading.clone();
+        let count_leadership = async move {
             loop {
-                counts.leads(*shown.borrow_and_update());
-                if shown.changed().await.is_err() {
+                counts.leads(*counted.borrow_and_update());
+                if counted.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
             }
         };
-        // The loop stops before the lease is given back. A round that it leaves in the middle is one more
-        // crash: whoever comes next looks for itself.
+        // The loop stops before the lease is released. An interrupted round is like a crash: the next leader
+        // observes everything anew.
         tokio::select! {
             () = candidate.run(stop) => {}
             () = reconciler.run(leading) => {}
-            () = show => {}
+            () = count_leadership => {}
         }
     }
 }

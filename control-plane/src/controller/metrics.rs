@@ -1,5 +1,5 @@
-//! Prometheus metrics. Counters are kept where things happen; what follows from the state of now is
-//! worked out when asked for.
+//! Prometheus metrics of the controller. Counters are updated where things happen; gauges are computed from
+//! the current state at each scrape.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,32 +8,15 @@ use hotcert_agent::admin::reload_counters::ReloadCounters;
 use hotcert_agent::tls::reload::status::ReloadStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::counters::WebhookCounters;
 use super::health::Health;
-use crate::runtime::reconcile::Counts as IssuingCounts;
-
-/// Admission requests by entry of the webhook configuration and outcome; connections by result.
-#[derive(Clone, Default)]
-pub struct Counts {
-    admissions: Family<AdmissionLabels, Counter>,
-    connections: Family<ConnectionLabels, Counter>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AdmissionLabels {
-    webhook: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionLabels {
-    result: &'static str,
-}
+use super::webhook_certificate::plan::Phase;
+use crate::runtime::reconcile::Counts as ReconcileCounts;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PhaseLabels {
@@ -42,24 +25,6 @@ struct PhaseLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NoLabels {}
-
-impl Counts {
-    pub fn admission(&self, webhook: &'static str, outcome: &'static str) {
-        self.admissions.get_or_create(&AdmissionLabels { webhook, outcome }).inc();
-    }
-
-    pub fn connection(&self, result: &'static str) {
-        self.connections.get_or_create(&ConnectionLabels { result }).inc();
-    }
-
-    /// How many pods came to which end.
-    pub fn outcome(&self, outcome: &'static str) -> u64 {
-        let of = |webhook| {
-            self.admissions.get(&AdmissionLabels { webhook, outcome }).map_or(0, |count| count.get())
-        };
-        of("pods") + of("namespaces")
-    }
-}
 
 pub struct Metrics {
     registry: Registry,
@@ -70,7 +35,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new(counts: &Counts, issuing: &IssuingCounts, reload: &ReloadStatus) -> Self {
+    pub fn new(webhook: &WebhookCounters, reconcile: &ReconcileCounts, reload: &ReloadStatus) -> Self {
         let mut registry = Registry::with_prefix("hotcert_controller");
         let metrics = Self {
             ready: Gauge::default(),
@@ -80,19 +45,14 @@ impl Metrics {
             registry: Registry::default(),
         };
         let r = &mut registry;
-        issuing.register(r);
+        reconcile.register(r);
         r.register(
             "build",
             "Version of this controller",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
+        webhook.register(r);
         r.register("ready", "1 if /readyz answers 200", metrics.ready.clone());
-        r.register(
-            "admission_requests",
-            "Pods the webhook was asked about, by what came of it",
-            counts.admissions.clone(),
-        );
-        r.register("connections", "TLS connections to the webhook, by result", counts.connections.clone());
         r.register(
             "webhook_generation",
             "Webhook certificates served since start",
@@ -116,25 +76,26 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// Of other parts.
+    /// Registers metrics of other modules.
     pub fn register(&mut self, add: impl FnOnce(&mut Registry)) {
         add(&mut self.registry);
     }
 
-    /// The state of now in the Prometheus (OpenMetrics) text format.
+    /// The current state in the Prometheus (OpenMetrics) text format.
     pub fn render(&self, health: &Health, now: SystemTime) -> String {
         self.ready.set(health.unready(now).is_none().into());
         let snapshot = health.current.load();
         self.generation.set(snapshot.as_ref().map_or(0, |snapshot| snapshot.generation as i64));
-        // Left out while there is none, so that no alert fires on a zero.
+        // Absent while there is no certificate, so that no alert fires on a zero.
         self.not_after.clear();
         if let Some(snapshot) = snapshot {
             let end = snapshot.identity.leaf.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
             self.not_after.get_or_create(&NoLabels {}).set(end.as_secs_f64());
         }
-        let now_in = health.status.report().certificate.phase;
-        for phase in crate::controller::webhook_certificate::plan::PHASES {
-            self.phase.get_or_create(&PhaseLabels { phase }).set((now_in == Some(phase)).into());
+        let current = health.status.report().certificate.phase;
+        for phase in Phase::ALL {
+            let labels = PhaseLabels { phase: phase.as_str() };
+            self.phase.get_or_create(&labels).set((current == Some(phase)).into());
         }
         let mut text = String::new();
         match encode(&mut text, &self.registry) {

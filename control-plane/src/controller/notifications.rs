@@ -1,64 +1,33 @@
-//! Notifications, as the controller has them: the settings that are followed, who brings what is owed, and
-//! the listener for what comes in, which every replica has.
+//! The notification services of the controller: the watched configuration, the dispatcher and the external sync
+//! that the leader runs, and the receiver that every replica runs.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::Bytes;
-use hotcert_agent::admin::{only_get, text, typed};
 use hotcert_agent::connection::listener::{BindError, Bound};
 use hotcert_agent::runtime::shutdown::{Stop, stop};
 use hotcert_agent::tls::config::ClientAuth;
 use hotcert_agent::tls::credential::Layout;
 use hotcert_agent::tls::identity::Policy;
-use hotcert_agent::tls::peer::Peer;
 use hotcert_agent::tls::reload::status::ReloadStatus;
 use hotcert_agent::tls::reload::{self, Reload};
 use hotcert_agent::tls::snapshot;
 use hotcert_agent::tls::source::directory::Volume;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
 use prometheus_client::registry::Registry;
-use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
-use super::args::Settings;
-use super::https::{Https, Limits};
+use super::args::{ReceiverSettings, Settings};
+use super::https_server::HttpsServer;
+use super::receiver::{LIMITS, ReceiverHandler};
 use crate::external::sync::{self, ExternalSync};
 use crate::notify::config::{self, NotifyConfig};
 use crate::notify::dispatcher::{self, Dispatcher};
-use crate::notify::receiver::{self, Message, Receiver, Refusal};
+use crate::notify::receiver::{self, Receiver};
 use crate::store::Store;
 
-const LIMITS: Limits = Limits {
-    // Of a connection of HTTP/2 that says nothing nobody knows for how long.
-    http2: false,
-    idle: Duration::from_secs(30),
-    request: Duration::from_secs(5),
-    head: 16 << 10,
-    // A hundred certificates, and as much again.
-    body: 256 << 10,
-    bodies: 16 << 20,
-};
-/// Senders wait longer than this. What is not recorded by then, they send again.
-const WITHIN: Duration = Duration::from_secs(1);
-const PATH: &str = "/notifications/";
-const KEYS: &str = "/notifications/keys";
-
-/// Where notifications come in.
-#[derive(Clone, Debug)]
-pub struct ReceiverConfig {
-    pub listen: SocketAddr,
-    /// A directory with the certificate that is shown.
-    pub identity: PathBuf,
-    pub client_auth: ClientAuth,
-}
+/// How often the receiver's certificate is read without an event.
+const POLL: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Default)]
 struct Counts {
@@ -68,25 +37,25 @@ struct Counts {
     receiver: receiver::Counts,
 }
 
-pub struct Notifying {
-    settings: watch::Receiver<Arc<NotifyConfig>>,
-    inbox: Option<(ReceiverConfig, Bound)>,
+pub struct NotificationServices {
+    config: watch::Receiver<Arc<NotifyConfig>>,
+    receiver: Option<(ReceiverSettings, Bound)>,
     counts: Counts,
 }
 
-impl Notifying {
-    /// Without settings nobody is told anything, and nobody listened to.
+impl NotificationServices {
+    /// Without a configuration file, nothing is sent and nothing is received.
     pub fn start(settings: &Settings) -> Result<Self, BindError> {
         let counts = Counts::default();
-        let inbox = match &settings.inbox {
-            Some(inbox) => Some((inbox.clone(), Bound::bind("receiver", inbox.listen)?)),
+        let receiver = match &settings.receiver {
+            Some(receiver) => Some((receiver.clone(), Bound::bind("receiver", receiver.listen)?)),
             None => None,
         };
-        let settings = match &settings.notifications {
+        let config = match &settings.notifications {
             Some(path) => config::follow(path.clone(), counts.settings.clone()),
             None => watch::channel(Arc::default()).1,
         };
-        Ok(Self { settings, inbox, counts })
+        Ok(Self { config, receiver, counts })
     }
 
     pub fn register(&self, registry: &mut Registry) {
@@ -97,40 +66,41 @@ impl Notifying {
     }
 
     pub fn dispatcher(&self) -> Dispatcher {
-        Dispatcher::new(self.settings.clone(), self.counts.dispatcher.clone())
+        Dispatcher::new(self.config.clone(), self.counts.dispatcher.clone())
     }
 
     pub fn external_sync(&self) -> ExternalSync {
-        ExternalSync::new(self.settings.clone(), self.counts.external_sync.clone())
+        ExternalSync::new(self.config.clone(), self.counts.external_sync.clone())
     }
 
-    /// Listens, if that was asked for, and ends with an error only.
-    pub async fn receive(self, store: Arc<impl Store>) -> String {
-        let Some((inbox, bound)) = self.inbox else { return std::future::pending().await };
+    /// Serves the receiver if one is configured. Returns only when it fails, with the cause.
+    pub async fn run_receiver(self, store: Arc<impl Store>) -> String {
+        let Some((settings, bound)) = self.receiver else { return std::future::pending().await };
         let (publisher, current) = snapshot::channel();
-        let (_never, not_ended) = stop();
-        let receiver = Receiver::new(store, self.settings, self.counts.receiver);
-        let serving = Arc::new(Serving { https: Arc::new(Https::new(current, LIMITS, not_ended)), receiver });
-        let (_open, always): (_, Stop) = stop();
+        let (_stopper, not_ended) = stop();
+        let receiver = Receiver::new(store, self.config, self.counts.receiver);
+        let https = Arc::new(HttpsServer::new(current, LIMITS, not_ended));
+        let handler = Arc::new(ReceiverHandler { https, receiver });
+        let (_stopper, never_stopped): (_, Stop) = stop();
         let listening = match bound.listen() {
             Ok(listening) => listening,
             Err(error) => return error.to_string(),
         };
-        listening.serve(&[Handle::current()], &always, move |socket, from| {
-            let (https, serving) = (Arc::clone(&serving.https), Arc::clone(&serving));
-            let answer = move |request, peer| {
-                let serving = Arc::clone(&serving);
-                async move { serving.answer(request, peer).await }
+        listening.serve(&[Handle::current()], &never_stopped, move |socket, from| {
+            let (https, handler) = (Arc::clone(&handler.https), Arc::clone(&handler));
+            let handle = move |request, peer| {
+                let handler = Arc::clone(&handler);
+                async move { handler.handle(request, peer).await }
             };
-            https.connection(socket, from, |_| {}, answer)
+            https.serve_connection(socket, from, |_| {}, handle)
         });
-        let is_public = inbox.client_auth == ClientAuth::None;
+        let is_public = settings.client_auth == ClientAuth::None;
         let reload = Reload {
-            volume: Some(Volume::new(inbox.identity, Layout::default())),
+            volume: Some(Volume::new(settings.identity, Layout::default())),
             secret: None,
             policy: Policy { public_server: is_public, serves: true, ..Policy::default() },
-            client_auth: inbox.client_auth,
-            poll: LOOK,
+            client_auth: settings.client_auth,
+            poll: POLL,
             publisher,
             status: ReloadStatus::default(),
         };
@@ -139,78 +109,4 @@ impl Notifying {
             Err(error) => format!("following the receiver's certificate: {error}"),
         }
     }
-}
-
-/// In case that no event tells of a new certificate.
-const LOOK: Duration = Duration::from_secs(5);
-
-struct Serving<S> {
-    https: Arc<Https>,
-    receiver: Receiver<S>,
-}
-
-impl<S: Store> Serving<S> {
-    async fn answer(&self, request: Request<Incoming>, peer: Option<Arc<Peer>>) -> Response<Full<Bytes>> {
-        let (request, body) = request.into_parts();
-        let body = self.https.read(body).await;
-        let path = request.uri.path();
-        if path == KEYS {
-            return if request.method == Method::GET { self.keys() } else { only_get() };
-        }
-        let Some(sender) = path.strip_prefix(PATH) else {
-            return text(StatusCode::NOT_FOUND, format!("not here; notifications go to {PATH}SENDER\n"));
-        };
-        if request.method != Method::POST {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n".into());
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-            return response;
-        }
-        let body = match body {
-            Ok(body) => body,
-            Err(error) => {
-                self.receiver.unreadable(sender, error.reason(), &error, SystemTime::now());
-                return refused(error.status(), error.reason(), &error.to_string());
-            }
-        };
-        let client = peer.as_ref().map(|peer| &peer.names);
-        let message = Message { headers: &request.headers, body: &body, client };
-        let received = self.receiver.receive(sender, message, SystemTime::now());
-        match timeout(WITHIN, received).await {
-            Ok(Ok(accepted)) => typed(StatusCode::OK, "application/json", format!("{}\n", accepted.json())),
-            Ok(Err(refusal)) => answer_to(&refusal),
-            Err(_) => {
-                let why = format!("it could not be recorded within {WITHIN:?}");
-                self.receiver.unreadable(sender, "slow", &why, SystemTime::now());
-                refused(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "slow",
-                    "it could not be recorded in time: send it again",
-                )
-            }
-        }
-    }
-
-    fn keys(&self) -> Response<Full<Bytes>> {
-        let keys = json!({ "keys": self.receiver.settings().public_keys });
-        typed(StatusCode::OK, "application/json", format!("{keys}\n"))
-    }
-}
-
-/// To somebody who may be anybody: what was wrong, and nothing of what is here.
-fn answer_to(refusal: &Refusal) -> Response<Full<Bytes>> {
-    let said = match refusal {
-        Refusal::Store(_) | Refusal::NoKeys(_) => "it could not be recorded: send it again".to_owned(),
-        Refusal::Instance(_) | Refusal::Token(_) => "it is not believed".to_owned(),
-        other => other.to_string(),
-    };
-    let mut response = refused(refusal.status(), refusal.reason(), &said);
-    if refusal.status() == StatusCode::TOO_MANY_REQUESTS {
-        response.headers_mut().insert(hyper::header::RETRY_AFTER, HeaderValue::from_static("10"));
-    }
-    response
-}
-
-fn refused(status: StatusCode, reason: &str, said: &str) -> Response<Full<Bytes>> {
-    let body = json!({ "outcome": "refused", "reason": reason, "message": said });
-    typed(status, "application/json", format!("{body}\n"))
 }

@@ -1,6 +1,6 @@
-//! Which kind of sidecar the cluster takes. A native one (an init container that goes on running) on
-//! a node that does not know it is an init container that never ends, and the pod never starts; so
-//! it is chosen only where it is known that the API server and every node know it.
+//! Which kind of sidecar the cluster supports. On a node without native sidecars, one is an init container that
+//! never completes, and the pod never starts. So native is chosen only when the API server and every node are
+//! known to support it.
 
 use std::time::Duration;
 
@@ -13,24 +13,36 @@ use tracing::info;
 
 use crate::inject::sidecar_kind::SidecarKind;
 
-/// Kubernetes knows native sidecars, without a feature gate, from this version on.
+/// The first version with native sidecars enabled by default.
 const NATIVE_SINCE: Version = Version { major: 1, minor: 29 };
-const LOOK_EVERY: Duration = Duration::from_secs(600);
-const LOOK_WITHIN: Duration = Duration::from_secs(30);
+const DETECT_INTERVAL: Duration = Duration::from_secs(600);
+const DETECT_TIMEOUT: Duration = Duration::from_secs(30);
 const PAGE: u32 = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Choice {
+pub enum SidecarMode {
     /// Native where the API server and every node are of version 1.29 or newer
     Auto,
+    /// Always native
     Native,
+    /// Always a plain container
     Container,
 }
 
+impl SidecarMode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Container => "container",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct SidecarDecision {
     pub kind: SidecarKind,
-    pub why: String,
+    pub reason: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,28 +51,28 @@ struct Version {
     minor: u32,
 }
 
-/// What the cluster says of itself, or why it does not. Versions as they are told: `v1.29.3-eks-1`.
+/// The cluster's versions as reported (`v1.29.3-eks-1`), or why they are unknown.
 pub struct Versions {
     pub server: Result<String, String>,
     pub kubelets: Result<Vec<String>, String>,
 }
 
-pub fn decide(versions: &Versions) -> Decision {
-    let container = |why: String| Decision { kind: SidecarKind::Container, why };
+pub fn decide(versions: &Versions) -> SidecarDecision {
+    let container = |reason: String| SidecarDecision { kind: SidecarKind::Container, reason };
     let (server, kubelets) = match (&versions.server, &versions.kubelets) {
         (Err(cause), _) => return container(format!("the API server's version is unknown: {cause}")),
         (_, Err(cause)) => return container(format!("the nodes' versions are unknown: {cause}")),
         (Ok(server), Ok(kubelets)) => (server, kubelets),
     };
-    if !knows_native(server) {
+    if !supports_native(server) {
         return container(format!("the API server is {server}, native sidecars need 1.29"));
     }
-    let old: Vec<_> = kubelets.iter().filter(|kubelet| !knows_native(kubelet)).collect();
+    let old: Vec<_> = kubelets.iter().filter(|kubelet| !supports_native(kubelet)).collect();
     match (old.first(), kubelets.len()) {
         (_, 0) => container("no node is known yet, and the first may be an old one".into()),
-        (None, count) => Decision {
+        (None, count) => SidecarDecision {
             kind: SidecarKind::Native,
-            why: format!("the API server is {server}, and {count} of {count} nodes are 1.29 or newer"),
+            reason: format!("the API server is {server}, and {count} of {count} nodes are 1.29 or newer"),
         },
         (Some(first), count) => container(format!(
             "{} of {count} nodes are older than 1.29, or of unknown version (such as {first:?})",
@@ -69,12 +81,12 @@ pub fn decide(versions: &Versions) -> Decision {
     }
 }
 
-fn knows_native(version: &str) -> bool {
+fn supports_native(version: &str) -> bool {
     Version::parse(version).is_some_and(|version| version >= NATIVE_SINCE)
 }
 
 impl Version {
-    /// Providers write `v1.29.3-gke.1`, and `29+` for a minor version.
+    /// Providers report `v1.29.3-gke.1`, and `29+` as a minor version.
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim_start_matches('v').split('.');
         let major = parts.next()?.parse().ok()?;
@@ -84,40 +96,40 @@ impl Version {
     }
 }
 
-/// Keeps the decision up to date; ends at once where it was made by a person.
-pub async fn follow(choice: Choice, client: Client, decision: watch::Sender<Option<Decision>>) {
-    let made = |kind| Decision { kind, why: "set by --sidecar".into() };
-    match choice {
-        Choice::Native => drop(decision.send_replace(Some(made(SidecarKind::Native)))),
-        Choice::Container => drop(decision.send_replace(Some(made(SidecarKind::Container)))),
-        Choice::Auto => loop {
-            let latest = decide(&look(&client).await);
-            // Said once, and again only when it changes.
+/// Keeps the decision up to date; returns at once if the mode fixes it.
+pub async fn run(mode: SidecarMode, client: Client, decision: watch::Sender<Option<SidecarDecision>>) {
+    let fixed = |kind| SidecarDecision { kind, reason: "set by --sidecar".into() };
+    match mode {
+        SidecarMode::Native => drop(decision.send_replace(Some(fixed(SidecarKind::Native)))),
+        SidecarMode::Container => drop(decision.send_replace(Some(fixed(SidecarKind::Container)))),
+        SidecarMode::Auto => loop {
+            let latest = decide(&read_versions(&client).await);
+            // Logged once, and again only when it changes.
             if decision.borrow().as_ref() != Some(&latest) {
-                info!(sidecar = %latest.kind, why = latest.why, "sidecar kind decided");
+                info!(sidecar = %latest.kind, reason = latest.reason, "sidecar kind decided");
                 decision.send_replace(Some(latest));
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(DETECT_INTERVAL).await;
         },
     }
 }
 
-async fn look(client: &Client) -> Versions {
-    let within = |cause| format!("no answer within {LOOK_WITHIN:?}: {cause}");
-    let server = tokio::time::timeout(LOOK_WITHIN, client.apiserver_version()).await;
-    let kubelets = tokio::time::timeout(LOOK_WITHIN, kubelets(client)).await;
+async fn read_versions(client: &Client) -> Versions {
+    let timed_out = |cause| format!("no answer within {DETECT_TIMEOUT:?}: {cause}");
+    let server = tokio::time::timeout(DETECT_TIMEOUT, client.apiserver_version()).await;
+    let kubelets = tokio::time::timeout(DETECT_TIMEOUT, kubelets(client)).await;
     Versions {
         server: server
-            .map_err(|late| within(late.to_string()))
-            .and_then(|answer| answer.map_err(|error| error.to_string()))
+            .map_err(|elapsed| timed_out(elapsed.to_string()))
+            .and_then(|response| response.map_err(|error| error.to_string()))
             .map(|info| format!("{}.{}", info.major, info.minor)),
         kubelets: kubelets
-            .map_err(|late| within(late.to_string()))
-            .and_then(|answer| answer.map_err(|error| error.to_string())),
+            .map_err(|elapsed| timed_out(elapsed.to_string()))
+            .and_then(|response| response.map_err(|error| error.to_string())),
     }
 }
 
-/// Page by page: nodes are large and may be thousands.
+/// In pages: nodes are large objects, and there may be thousands.
 async fn kubelets(client: &Client) -> Result<Vec<String>, kube::Error> {
     let nodes = Api::<Node>::all(client.clone());
     let mut versions = Vec::new();
@@ -140,13 +152,13 @@ async fn kubelets(client: &Client) -> Result<Vec<String>, kube::Error> {
 mod tests {
     use super::*;
 
-    fn decided(server: &str, kubelets: &[&str]) -> SidecarKind {
+    fn decided_kind(server: &str, kubelets: &[&str]) -> SidecarKind {
         let kubelets = kubelets.iter().map(|version| (*version).to_owned()).collect();
         decide(&Versions { server: Ok(server.into()), kubelets: Ok(kubelets) }).kind
     }
 
     #[test]
-    fn native_only_where_everything_is_known_to_take_it() {
+    fn native_only_where_everything_is_known_to_support_it() {
         use SidecarKind::{Container, Native};
         let table: &[(&str, &[&str], SidecarKind)] = &[
             ("1.29", &["v1.29.0"], Native),
@@ -163,12 +175,12 @@ mod tests {
             ("1.x", &["v1.30.0"], Container),
         ];
         for (server, kubelets, kind) in table {
-            assert_eq!(decided(server, kubelets), *kind, "{server} {kubelets:?}");
+            assert_eq!(decided_kind(server, kubelets), *kind, "{server} {kubelets:?}");
         }
     }
 
     #[test]
-    fn what_is_not_known_is_taken_for_old_and_the_reason_is_told() {
+    fn an_unknown_version_is_taken_for_an_old_one_with_the_reason() {
         fn no<T>() -> Result<T, String> {
             Err("forbidden".into())
         }
@@ -178,7 +190,11 @@ mod tests {
         ] {
             let decision = decide(&versions);
             assert_eq!(decision.kind, SidecarKind::Container);
-            assert!(decision.why.contains(part) && decision.why.contains("forbidden"), "{}", decision.why);
+            assert!(
+                decision.reason.contains(part) && decision.reason.contains("forbidden"),
+                "{}",
+                decision.reason
+            );
         }
     }
 }

@@ -1,12 +1,11 @@
-//! The webhook's own certificate. It lives in a Secret and in the `caBundle` of the webhook
-//! configuration; every replica looks at both, and whoever sees a step that is due takes it. Each
-//! write is refused by the API server if somebody else wrote since the look, so replicas need not
-//! know of each other: the loser looks again.
+//! The webhook's own certificate. It is stored in a Secret, and its root in the `caBundle` of the webhook
+//! configuration. Every replica reconciles both: the API server rejects a write based on an outdated read, so
+//! replicas need no coordination, and the one that was second reads again.
 
-mod ca_bundle;
+mod configuration;
 mod pair;
 pub mod plan;
-mod state;
+mod secret;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,52 +20,40 @@ use kube::{Api, Client};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use ca_bundle::{ENTRIES, WebhookConfiguration};
+use configuration::{ENTRIES, WebhookConfiguration};
 use pair::PairError;
-use plan::{Seen, Step, Timing, plan};
-use state::State;
+use plan::{Observed, Step, Timing, plan};
+use secret::SecretState;
 
-use super::health::Status;
+use super::status::{CertificateReport, Status};
 
-pub const SECRET: &str = "hotcert-webhook";
+pub const SECRET_NAME: &str = "hotcert-webhook";
 
-/// How often to look without being told of a change.
-const POLL: Duration = Duration::from_secs(60);
-const LOOK_WITHIN: Duration = Duration::from_secs(15);
-/// Between steps; doubles, so that two who disagree do not keep the API server busy.
-const PACE: Duration = Duration::from_millis(10);
-const MOST_DOUBLINGS: u32 = 9;
+/// How often to reconcile without an event.
+const RESYNC: Duration = Duration::from_secs(60);
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between steps; doubles each time, so that replicas in conflict do not overload the API server.
+const BACKOFF: Duration = Duration::from_millis(10);
+const MAX_DOUBLINGS: u32 = 9;
 
-pub struct Certificate {
+pub struct WebhookCertificate {
     pub client: Client,
     pub namespace: String,
-    /// By which API servers reach the webhook.
+    /// The Service through which API servers reach the webhook.
     pub service: String,
-    /// Of the MutatingWebhookConfiguration.
+    /// Name of the MutatingWebhookConfiguration.
     pub webhook: String,
     pub timing: Timing,
     pub status: Status,
 }
 
-/// What was found out about the certificate, for `health`.
-#[derive(Clone, Debug, Default)]
-pub struct Found {
-    pub phase: Option<&'static str>,
-    pub revision: u64,
-    /// Subjects of the roots that API servers trust.
-    pub trusted: Vec<String>,
-    pub renew_at: Option<SystemTime>,
-    /// Why the last look did not come to its end.
-    pub problem: Option<String>,
-}
-
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+enum ReconcileError {
     #[error("somebody else wrote {0} first")]
     Conflict(&'static str),
     #[error("{what} failed: {cause}{}", hint(.cause))]
     Api { what: &'static str, cause: Box<kube::Error> },
-    #[error("the API server did not answer within {LOOK_WITHIN:?}")]
+    #[error("the API server did not answer within {RECONCILE_TIMEOUT:?}")]
     TimedOut,
     #[error(transparent)]
     Pair(#[from] PairError),
@@ -81,112 +68,120 @@ fn hint(cause: &kube::Error) -> &'static str {
     }
 }
 
-impl Certificate {
+impl WebhookCertificate {
     /// Runs until dropped.
     pub async fn run(self) {
         let changed = Arc::new(Notify::new());
-        let secrets = watch_object(self.secrets(), SECRET).default_backoff();
+        let secrets = watch_object(self.secrets(), SECRET_NAME).default_backoff();
         let webhooks = watch_object(self.webhooks(), &self.webhook).default_backoff();
         tokio::select! {
-            () = tell(secrets, &changed) => {}
-            () = tell(webhooks, &changed) => {}
-            () = self.look_again_and_again(&changed) => {}
+            () = notify_on_events(secrets, &changed) => {}
+            () = notify_on_events(webhooks, &changed) => {}
+            () = self.reconcile_loop(&changed) => {}
         }
     }
 
-    async fn look_again_and_again(&self, changed: &Notify) {
+    async fn reconcile_loop(&self, changed: &Notify) {
         let mut steps = 0;
         loop {
             let now = SystemTime::now();
-            let looked = tokio::time::timeout(LOOK_WITHIN, self.look(now)).await;
-            let pace = PACE * 2_u32.pow(steps);
-            match looked.unwrap_or(Err(LookError::TimedOut)) {
+            let result = tokio::time::timeout(RECONCILE_TIMEOUT, self.reconcile(now)).await;
+            let backoff = BACKOFF * 2_u32.pow(steps);
+            match result.unwrap_or(Err(ReconcileError::TimedOut)) {
                 Ok(Step::Wait(until)) => {
                     steps = 0;
                     let due = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
                     tokio::select! {
                         () = changed.notified() => {}
-                        () = tokio::time::sleep(due.unwrap_or(POLL).min(POLL)) => {}
+                        () = tokio::time::sleep(due.unwrap_or(RESYNC).min(RESYNC)) => {}
                     }
                 }
-                Ok(_) | Err(LookError::Conflict(_)) => {
-                    steps = (steps + 1).min(MOST_DOUBLINGS);
-                    tokio::time::sleep(pace).await;
+                Ok(_) | Err(ReconcileError::Conflict(_)) => {
+                    steps = (steps + 1).min(MAX_DOUBLINGS);
+                    tokio::time::sleep(backoff).await;
                 }
                 Err(error) => {
-                    steps = (steps + 1).min(MOST_DOUBLINGS);
-                    self.complain(&error);
-                    tokio::time::sleep(pace.max(PACE * 16)).await;
+                    steps = (steps + 1).min(MAX_DOUBLINGS);
+                    self.report_error(&error);
+                    tokio::time::sleep(backoff.max(BACKOFF * 16)).await;
                 }
             }
         }
     }
 
-    /// Looks at both objects and takes the one step that is due.
-    async fn look(&self, now: SystemTime) -> Result<Step, LookError> {
-        let secret = self.secrets().get_opt(SECRET).await.map_err(api("reading the Secret"))?;
+    /// Reads both objects and takes the next step.
+    async fn reconcile(&self, now: SystemTime) -> Result<Step, ReconcileError> {
+        let secret = self.secrets().get_opt(SECRET_NAME).await.map_err(api("reading the Secret"))?;
         let webhook = self.webhooks().get_opt(&self.webhook).await;
         let webhook = webhook.map_err(api("reading the MutatingWebhookConfiguration"))?;
-        let trusting = webhook.as_ref().and_then(WebhookConfiguration::read);
-        let wanted = WebhookConfiguration::wanted(trusting.as_ref(), &self.service, &self.namespace);
-        let mut state = State::read(secret.as_ref(), &wanted, now);
-        let seen = state.seen(&wanted, trusting.as_ref(), now);
-        let trusted = trusting.as_ref().map(|trusting| trusting.roots(now)).unwrap_or_default();
-        self.report(&seen, &state, trusted.iter().map(|root| root.subject.clone()).collect());
+        let configuration = webhook.as_ref().and_then(WebhookConfiguration::read);
+        let names =
+            WebhookConfiguration::server_names(configuration.as_ref(), &self.service, &self.namespace);
+        let mut state = SecretState::read(secret.as_ref(), &names, now);
+        let observed = state.observe(&names, configuration.as_ref(), now);
+        let trusted =
+            configuration.as_ref().map(|configuration| configuration.roots(now)).unwrap_or_default();
+        self.report(&observed, &state, trusted.iter().map(|root| root.subject.clone()).collect());
 
-        let step = plan(&seen, now, self.timing);
+        let step = plan(&observed, now, self.timing);
         match step {
             Step::Wait(_) => return Ok(step),
             Step::Trust => {
-                if let Some(trusting) = &trusting {
-                    let patch = Patch::Strategic(trusting.patch(&state.bundle()));
+                if let Some(configuration) = &configuration {
+                    let patch = Patch::Strategic(configuration.patch(&state.bundle()));
                     let patched = self.webhooks().patch(&self.webhook, &PatchParams::default(), &patch).await;
                     patched.map_err(api("writing the caBundle"))?;
                 }
             }
             _ => {
-                state.take(step, &wanted, trusted, self.timing.lifetime, now)?;
+                state.apply(step, &names, trusted, self.timing.lifetime, now)?;
                 self.write(&state, secret).await?;
             }
         }
-        info!(step = ?step, phase = seen.phase(), revision = state.revision, "webhook certificate");
+        info!(
+            step = step.as_str(),
+            phase = observed.phase().as_str(),
+            revision = state.revision,
+            "webhook certificate"
+        );
         Ok(step)
     }
 
-    async fn write(&self, state: &State, read: Option<Secret>) -> Result<(), LookError> {
+    async fn write(&self, state: &SecretState, read: Option<Secret>) -> Result<(), ReconcileError> {
         let is_new = read.is_none();
-        let secret = state.write(read, SECRET);
+        let secret = state.write(read, SECRET_NAME);
         let post = PostParams::default();
         let written = match is_new {
             true => self.secrets().create(&post, &secret).await,
-            false => self.secrets().replace(SECRET, &post, &secret).await,
+            false => self.secrets().replace(SECRET_NAME, &post, &secret).await,
         };
         written.map(drop).map_err(api("writing the Secret"))
     }
 
-    fn report(&self, seen: &Seen, state: &State, trusted: Vec<String>) {
-        let problem = seen.trust.is_none().then(|| {
+    fn report(&self, observed: &Observed, state: &SecretState, trusted: Vec<String>) {
+        let problem = observed.trust.is_none().then(|| {
             format!(
                 "there is no MutatingWebhookConfiguration {} with an entry {}: apply the manifests",
                 self.webhook,
                 ENTRIES.join(" or ")
             )
         });
-        let found = Found {
-            phase: Some(seen.phase()),
+        let certificate = CertificateReport {
+            phase: Some(observed.phase()),
             revision: state.revision,
             trusted,
-            renew_at: seen.current.map(|current| current.renew_at(self.timing.lifetime)),
+            renew_at: observed.current.map(|current| current.renew_at(self.timing.lifetime)),
             problem,
         };
-        if let Some(problem) = found.problem.as_deref().filter(|problem| self.status.is_new_problem(problem))
+        if let Some(problem) =
+            certificate.problem.as_deref().filter(|problem| self.status.is_new_problem(problem))
         {
             warn!("{problem}");
         }
-        self.status.update(|report| report.certificate = found);
+        self.status.update(|report| report.certificate = certificate);
     }
 
-    fn complain(&self, error: &LookError) {
+    fn report_error(&self, error: &ReconcileError) {
         let problem = error.to_string();
         if self.status.is_new_problem(&problem) {
             warn!("webhook certificate: {problem}; trying again");
@@ -203,20 +198,20 @@ impl Certificate {
     }
 }
 
-/// An event says no more than "look again", and so does an error: what happened meanwhile is unknown.
-async fn tell<T>(events: impl Stream<Item = T>, changed: &Notify) {
+/// Events only trigger a reconciliation, and so do watch errors: what was missed meanwhile is unknown.
+async fn notify_on_events<T>(events: impl Stream<Item = T>, changed: &Notify) {
     let mut events = std::pin::pin!(events);
     while events.next().await.is_some() {
         changed.notify_one();
     }
 }
 
-fn api(what: &'static str) -> impl FnOnce(kube::Error) -> LookError {
+fn api(what: &'static str) -> impl FnOnce(kube::Error) -> ReconcileError {
     move |cause| match &cause {
         kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
-            LookError::Conflict(what)
+            ReconcileError::Conflict(what)
         }
-        _ => LookError::Api { what, cause: Box::new(cause) },
+        _ => ReconcileError::Api { what, cause: Box::new(cause) },
     }
 }
 

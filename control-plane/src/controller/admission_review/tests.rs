@@ -30,20 +30,20 @@ fn review(labels: Value, annotations: Value) -> Value {
     })
 }
 
-fn asking() -> Value {
+fn labelled() -> Value {
     review(json!({"hotcert.dev/inject": "enabled"}), json!({"hotcert.dev/secret": "payments-tls"}))
 }
 
-fn answer(review: &Value) -> Answered {
-    Request::parse(review.to_string().as_bytes()).unwrap().answer(&context())
+fn respond(review: &Value) -> AdmissionResponse {
+    AdmissionRequest::parse(review.to_string().as_bytes()).unwrap().respond(&context())
 }
 
 #[test]
-fn a_pod_that_asks_gets_a_patch_that_makes_the_injected_pod() {
-    let review = asking();
-    let answered = answer(&review);
+fn a_pod_with_the_label_is_patched_into_the_injected_pod() {
+    let review = labelled();
+    let answered = respond(&review);
     let response = &answered.review["response"];
-    assert_eq!(answered.outcome, "injected");
+    assert_eq!(answered.outcome, AdmissionOutcome::Injected);
     assert_eq!(answered.review["apiVersion"], "admission.k8s.io/v1");
     assert_eq!(response["uid"], review["request"]["uid"]);
     assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
@@ -59,15 +59,15 @@ fn a_pod_that_asks_gets_a_patch_that_makes_the_injected_pod() {
 
     let mut again = review.clone();
     again["request"]["object"] = pod;
-    let answered = answer(&again);
-    assert_eq!(answered.outcome, "unchanged");
+    let answered = respond(&again);
+    assert_eq!(answered.outcome, AdmissionOutcome::Unchanged);
     assert!(answered.review["response"].get("patch").is_none());
 }
 
 #[test]
-fn a_pod_that_does_not_ask_is_let_through_untouched() {
-    let answered = answer(&review(json!({}), json!({})));
-    assert_eq!(answered.outcome, "untouched");
+fn a_pod_without_the_label_is_allowed_without_a_patch() {
+    let answered = respond(&review(json!({}), json!({})));
+    assert_eq!(answered.outcome, AdmissionOutcome::Skipped);
     assert_eq!(
         answered.review["response"],
         json!({"uid": "0df28fbd-5f5f-11e8-bc74-36e6bb280816", "allowed": true})
@@ -75,39 +75,39 @@ fn a_pod_that_does_not_ask_is_let_through_untouched() {
 }
 
 #[test]
-fn a_pod_that_asks_wrongly_is_refused_with_the_reason() {
+fn an_invalid_pod_is_denied_with_the_reason() {
     let answered =
-        answer(&review(json!({"hotcert.dev/inject": "enabled"}), json!({"hotcert.dev/sekret": "x"})));
+        respond(&review(json!({"hotcert.dev/inject": "enabled"}), json!({"hotcert.dev/sekret": "x"})));
     let response = &answered.review["response"];
-    assert_eq!((answered.outcome, &response["allowed"]), ("refused", &json!(false)));
+    assert_eq!((answered.outcome, &response["allowed"]), (AdmissionOutcome::Denied, &json!(false)));
     assert_eq!(response["status"]["code"], 403);
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.contains("hotcert.dev/sekret") && message.contains("hotcert.dev/secret"), "{message}");
-    assert_eq!(answered.refusal.as_deref(), Some(message));
+    assert_eq!(answered.denial.as_deref(), Some(message));
 }
 
 #[test]
-fn what_is_not_about_a_pod_is_malformed() {
+fn a_request_about_another_kind_is_malformed() {
     let change = |path: &str, value: Value| {
-        let mut review = asking();
+        let mut review = labelled();
         *review.pointer_mut(path).unwrap() = value;
-        Request::parse(review.to_string().as_bytes()).unwrap_err()
+        AdmissionRequest::parse(review.to_string().as_bytes()).unwrap_err()
     };
-    assert!(matches!(change("/apiVersion", json!("admission.k8s.io/v1beta1")), Malformed::Version { .. }));
-    assert!(matches!(change("/kind", json!("Pod")), Malformed::Version { .. }));
-    assert!(matches!(change("/request", Value::Null), Malformed::NoRequest));
-    assert!(matches!(change("/request/uid", json!("")), Malformed::NoRequest));
-    assert!(matches!(change("/request/uid", json!(7)), Malformed::Json(_)));
-    assert!(matches!(change("/request/kind/kind", json!("Deployment")), Malformed::NotAPod(_)));
-    assert!(matches!(change("/request/object", Value::Null), Malformed::NotAPod(_)));
+    assert!(matches!(change("/apiVersion", json!("admission.k8s.io/v1beta1")), ReviewError::Version { .. }));
+    assert!(matches!(change("/kind", json!("Pod")), ReviewError::Version { .. }));
+    assert!(matches!(change("/request", Value::Null), ReviewError::NoRequest));
+    assert!(matches!(change("/request/uid", json!("")), ReviewError::NoRequest));
+    assert!(matches!(change("/request/uid", json!(7)), ReviewError::Json(_)));
+    assert!(matches!(change("/request/kind/kind", json!("Deployment")), ReviewError::NotAPod(_)));
+    assert!(matches!(change("/request/object", Value::Null), ReviewError::NotAPod(_)));
 }
 
-/// Every beginning of a review, every review with a byte changed, and pods of any shape.
+/// Every prefix of a review, every review with one byte changed, and pods of any shape.
 #[test]
-fn garbage_is_answered_and_never_panics() {
-    let text = asking().to_string().into_bytes();
+fn garbage_never_panics() {
+    let text = labelled().to_string().into_bytes();
     for end in 0..text.len() {
-        assert!(Request::parse(&text[..end]).is_err());
+        assert!(AdmissionRequest::parse(&text[..end]).is_err());
     }
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     for at in 0..text.len() {
@@ -115,21 +115,21 @@ fn garbage_is_answered_and_never_panics() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let mut garbled = text.clone();
             garbled[at] = (seed >> 56) as u8;
-            if let Ok(request) = Request::parse(&garbled) {
-                request.answer(&context());
+            if let Ok(request) = AdmissionRequest::parse(&garbled) {
+                request.respond(&context());
             }
         }
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     for body in ["", "{}", "[]", "null", "\u{0}", "{\"apiVersion\": 1}", deep.as_str()] {
-        assert!(Request::parse(body.as_bytes()).is_err());
+        assert!(AdmissionRequest::parse(body.as_bytes()).is_err());
     }
     let shapes = [json!(null), json!(1), json!("x"), json!([]), json!({}), json!([null]), json!({"a": []})];
     for path in ["/metadata", "/metadata/labels", "/metadata/annotations", "/spec", "/spec/containers"] {
         for shape in &shapes {
-            let mut review = asking();
+            let mut review = labelled();
             *review["request"]["object"].pointer_mut(path).unwrap() = shape.clone();
-            answer(&review);
+            respond(&review);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A leaf with its key and the root it was signed by. The root's key signs once and is gone: nothing
-//! that is stored could sign a second leaf.
+//! A leaf with its key and the root that signed it. The root's key signs once and is dropped: nothing that is
+//! stored could sign a second leaf.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
 use crate::pki::pem::certificate_pem;
 use crate::pki::preflight::{self, Validated};
 
-/// What API servers may ask for.
+/// The names that the webhook's certificate must carry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ServerNames {
     /// Lower case.
     pub dns: Vec<String>,
     pub ips: Vec<IpAddr>,
 }
 
-/// A usable pair.
+/// A leaf and its root, validated.
 #[derive(Clone)]
 pub struct Pair {
     pub certificate: Vec<u8>,
@@ -35,7 +35,7 @@ pub struct Pair {
     pub leaf: Arc<Leaf>,
 }
 
-/// A root certificate that was fit to be one when it was read.
+/// A root certificate that was valid when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
     pub pem: String,
@@ -51,33 +51,33 @@ pub enum PairError {
     Unusable(String),
 }
 
-impl Wanted {
-    pub fn are_in(&self, names: &Names) -> bool {
+impl ServerNames {
+    pub fn are_covered_by(&self, names: &Names) -> bool {
         self.dns.iter().all(|name| names.dns.contains(name))
             && self.ips.iter().all(|ip| names.ips.contains(ip))
     }
 }
 
 impl Pair {
-    pub fn make(wanted: &Wanted, lifetime: Duration, now: SystemTime) -> Result<Self, PairError> {
-        let common_name = format!("hotcert-webhook {}", serial_of(now));
+    pub fn issue(names: &ServerNames, lifetime: Duration, now: SystemTime) -> Result<Self, PairError> {
+        let common_name = format!("hotcert-webhook {}", unique_suffix(now));
         let authority =
             Authority::create(&AuthorityRequest { common_name, lifetime, ..Default::default() }, now)?;
         let request = LeafRequest {
             common_name: "hotcert-webhook".into(),
-            dns_names: wanted.dns.clone(),
-            ip_addresses: wanted.ips.clone(),
+            dns_names: names.dns.clone(),
+            ip_addresses: names.ips.clone(),
             usage: Usage::ServerOnly,
             lifetime,
             ..LeafRequest::default()
         };
         let leaf = authority.issue(&request, now)?;
         let root = authority.certificate_pem().as_bytes();
-        Self::judge(leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes(), root, now)
+        Self::validate(leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes(), root, now)
     }
 
-    /// Read with the eyes of a peer that trusts this root alone.
-    pub fn judge(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Result<Self, PairError> {
+    /// Validates as a peer that trusts only this root.
+    pub fn validate(certificate: &[u8], key: &[u8], root: &[u8], now: SystemTime) -> Result<Self, PairError> {
         let Validated { leaf, trust } = preflight::validate(certificate, key, root, true, now)
             .map_err(|rejection| PairError::Unusable(rejection.to_string()))?;
         let subject = trust.iter().flat_map(|trust| &trust.roots).map(|root| root.subject.clone()).next();
@@ -92,15 +92,16 @@ impl Pair {
         })
     }
 
-    pub fn validity(&self, wanted: &Wanted) -> Validity {
-        let Leaf { not_before, not_after, names, .. } = &*self.leaf;
-        Validity { not_before: *not_before, not_after: *not_after, names: wanted.are_in(names) }
+    pub fn validity(&self, names: &ServerNames) -> Validity {
+        let Leaf { not_before, not_after, names: own, .. } = &*self.leaf;
+        let names_match = names.are_covered_by(own);
+        Validity { not_before: *not_before, not_after: *not_after, names_match }
     }
 }
 
 impl Root {
-    /// The roots of a bundle in its order, each once; what is none is passed over.
-    pub fn all(bundle: &[u8], now: SystemTime) -> Vec<Self> {
+    /// The roots of a bundle in its order, without duplicates; anything else in it is skipped.
+    pub fn parse_bundle(bundle: &[u8], now: SystemTime) -> Vec<Self> {
         let mut roots: Vec<Self> = Vec::new();
         for der in CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok) {
             let pem = certificate_pem(&der);
@@ -115,10 +116,10 @@ impl Root {
     }
 }
 
-/// Tells the roots apart for whoever reads them.
-fn serial_of(now: SystemTime) -> String {
+/// Distinguishes the roots by their subjects.
+fn unique_suffix(now: SystemTime) -> String {
     let mut random = [0; 8];
-    // Without it two roots of one second have one name, which is a pity and no more.
+    // Without it, two roots of the same second have the same subject, which is harmless.
     let _ = aws_lc_rs::rand::fill(&mut random);
     format!("{} {}", crate::api::date::seconds(now), &sha256_hex(&random)[..8])
 }

@@ -1,17 +1,17 @@
-//! What the webhook's certificate needs next, as a function of what is there and the time. One step
-//! a look: whoever takes it looks again, so that any state, also one that somebody made by hand,
-//! leads back to the steady one.
+//! The next step for the webhook's certificate, as a pure function of the observed state and the time. Each
+//! reconciliation takes one step and observes again, so that every state, including one edited by hand, leads
+//! back to the steady one.
 //!
-//! A certificate comes in under a root of its own, and no API server may meet a leaf whose root it
-//! does not know: *prepare* (the pair waits, its root joins the bundle), *trust* (the bundle goes
-//! into the webhook configuration), *promote* after the overlap, *retire* the old root after another.
+//! Each certificate has a root of its own, and no API server may see a leaf whose root it does not trust:
+//! *prepare* (issue the next pair and add its root to the bundle), *trust* (write the bundle to the webhook
+//! configuration), *promote* after the overlap, *retire* the old root after another.
 
 use std::time::{Duration, SystemTime};
 
 use crate::pki::authority::BACKDATE;
 
-/// How long API servers have to hear of a new root when no leaf is usable, and so every moment counts.
-const IN_NEED: Duration = Duration::from_secs(1);
+/// The overlap when no usable leaf is served: there is nothing to protect, and admission is down meanwhile.
+const URGENT_OVERLAP: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -20,19 +20,19 @@ pub struct Timing {
     pub overlap: Duration,
 }
 
-/// What counts of the Secret and the webhook configuration. Pairs that are not usable are none.
+/// What the plan needs to know of the Secret and the webhook configuration. Invalid pairs are `None`.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Observed {
     pub current: Option<Validity>,
     pub next: Option<Validity>,
-    /// The bundle holds roots of neither.
-    pub retired: bool,
-    /// The bundle in the Secret is not as it is written.
-    pub mangled: bool,
-    /// When the next root was first seen in the webhook configuration.
+    /// The bundle contains roots of neither pair.
+    pub has_old_roots: bool,
+    /// The bundle in the Secret differs from the one that hotcert would write.
+    pub bundle_modified: bool,
+    /// When the next root was first observed in the webhook configuration.
     pub trusted_at: Option<SystemTime>,
     pub promoted_at: Option<SystemTime>,
-    /// `None`: there is no webhook configuration.
+    /// `None` without a webhook configuration.
     pub trust: Option<Trust>,
 }
 
@@ -40,73 +40,74 @@ pub struct Seen {
 pub struct Validity {
     pub not_before: SystemTime,
     pub not_after: SystemTime,
-    /// It carries every name that API servers ask for.
-    pub names: bool,
+    /// It carries every name under which API servers call the webhook.
+    pub names_match: bool,
 }
 
-/// How the webhook configuration's `caBundle` (in every entry) compares to the bundle.
+/// How the `caBundle` of the webhook configuration's entries compares with the Secret's bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     Same,
-    /// Another one, in which the next pair's root is.
+    /// Different, but it has the next pair's root.
     HasNext,
     Other,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Make a pair that waits.
+    /// Issue the next pair.
     Prepare,
     /// Write the Secret as it should be.
-    Mend,
+    Repair,
     /// Write the bundle into the webhook configuration.
     Trust,
-    /// Write down since when the next root is trusted.
-    NoteTrusted(Option<SystemTime>),
-    /// The pair that waits is the one to be served.
+    /// Record since when the next root is trusted.
+    RecordTrusted(Option<SystemTime>),
+    /// Serve the next pair.
     Promote,
-    /// Write down when the pair came to be served, which got lost.
-    NotePromoted,
-    /// Take the roots that nobody serves under out of the bundle.
+    /// Record when the pair was promoted, which was lost.
+    RecordPromoted,
+    /// Remove the old roots from the bundle.
     Retire,
-    /// Nothing until then, or until something changes.
+    /// Nothing until this time, or until something changes.
     Wait(Option<SystemTime>),
 }
 
-pub fn plan(seen: &Seen, now: SystemTime, timing: Timing) -> Step {
-    if seen.current.is_none() && seen.next.is_none() {
+pub fn plan(observed: &Observed, now: SystemTime, timing: Timing) -> Step {
+    if observed.current.is_none() && observed.next.is_none() {
         return Step::Prepare;
     }
-    if seen.mangled {
-        return Step::Mend;
+    if observed.bundle_modified {
+        return Step::Repair;
     }
-    match seen.trust {
+    match observed.trust {
         None => return Step::Wait(None),
-        // The API servers forgot the root: the overlap begins anew.
-        Some(Trust::Other) if seen.trusted_at.is_some() => return Step::NoteTrusted(None),
+        // API servers have lost the root again: the overlap starts over.
+        Some(Trust::Other) if observed.trusted_at.is_some() => return Step::RecordTrusted(None),
         Some(Trust::Other | Trust::HasNext) => return Step::Trust,
         Some(Trust::Same) => {}
     }
     let mut due = Vec::new();
-    if seen.next.is_some() {
-        let overlap = if seen.current.is_some() { timing.overlap } else { timing.overlap.min(IN_NEED) };
-        match passed(seen.trusted_at, now).map(|at| at + overlap) {
-            None => return Step::NoteTrusted(Some(now)),
+    if observed.next.is_some() {
+        let overlap =
+            if observed.current.is_some() { timing.overlap } else { timing.overlap.min(URGENT_OVERLAP) };
+        match in_the_past(observed.trusted_at, now).map(|at| at + overlap) {
+            None => return Step::RecordTrusted(Some(now)),
             Some(at) if at <= now => return Step::Promote,
             Some(at) => due.push(at),
         }
     }
-    if let Some(current) = &seen.current {
-        if seen.retired {
-            match passed(seen.promoted_at, now).map(|at| at + timing.overlap) {
-                None => return Step::NotePromoted,
+    if let Some(current) = &observed.current {
+        if observed.has_old_roots {
+            match in_the_past(observed.promoted_at, now).map(|at| at + timing.overlap) {
+                None => return Step::RecordPromoted,
                 Some(at) if at <= now => return Step::Retire,
                 Some(at) => due.push(at),
             }
         }
-        if seen.next.is_none() {
+        if observed.next.is_none() {
             match current.renew_at(timing.lifetime) {
-                at if at <= now || !current.names => return Step::Prepare,
+                at if at <= now || !current.names_match => return Step::Prepare,
                 at => due.push(at),
             }
         }
@@ -114,32 +115,73 @@ pub fn plan(seen: &Seen, now: SystemTime, timing: Timing) -> Step {
     Step::Wait(due.into_iter().min())
 }
 
-/// A moment that was written down, unless it is one that has not been: a clock was wrong.
-fn passed(noted: Option<SystemTime>, now: SystemTime) -> Option<SystemTime> {
-    noted.filter(|at| *at <= now)
+/// A recorded time, unless it is in the future because a clock was wrong.
+fn in_the_past(recorded: Option<SystemTime>, now: SystemTime) -> Option<SystemTime> {
+    recorded.filter(|at| *at <= now)
 }
 
 impl Validity {
-    /// At two thirds of the life it has, or of the life it would be given today if that is shorter.
+    /// At two thirds of its lifetime, or of the configured one if that is shorter.
     pub fn renew_at(&self, lifetime: Duration) -> SystemTime {
         let issued = (self.not_before + BACKDATE).min(self.not_after);
-        let life = self.not_after.duration_since(issued).unwrap_or_default();
-        issued + life.min(lifetime) * 2 / 3
+        let own = self.not_after.duration_since(issued).unwrap_or_default();
+        issued + own.min(lifetime) * 2 / 3
     }
 }
 
-/// Every phase there is.
-pub const PHASES: [&str; 5] = ["creating", "distributing", "retiring", "mending", "steady"];
+/// How far the webhook's certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No usable pair is served yet.
+    Creating,
+    /// The next root is being distributed to API servers.
+    Distributing,
+    /// The old roots are still trusted.
+    Retiring,
+    /// The Secret or the webhook configuration is not as it should be.
+    Repairing,
+    Steady,
+}
 
-impl Seen {
-    pub fn phase(&self) -> &'static str {
+impl Phase {
+    pub const ALL: [Self; 5] =
+        [Self::Creating, Self::Distributing, Self::Retiring, Self::Repairing, Self::Steady];
+
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self { current: None, .. } => "creating",
-            Self { next: Some(_), .. } => "distributing",
-            Self { retired: true, .. } => "retiring",
-            Self { mangled: false, trust: Some(Trust::Same), .. } => "steady",
-            // The webhook configuration, or the Secret, is not what it is to be.
-            _ => "mending",
+            Self::Creating => "creating",
+            Self::Distributing => "distributing",
+            Self::Retiring => "retiring",
+            Self::Repairing => "mending",
+            Self::Steady => "steady",
+        }
+    }
+}
+
+impl Observed {
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self { current: None, .. } => Phase::Creating,
+            Self { next: Some(_), .. } => Phase::Distributing,
+            Self { has_old_roots: true, .. } => Phase::Retiring,
+            Self { bundle_modified: false, trust: Some(Trust::Same), .. } => Phase::Steady,
+            _ => Phase::Repairing,
+        }
+    }
+}
+
+impl Step {
+    /// For the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Repair => "repair",
+            Self::Trust => "trust",
+            Self::RecordTrusted(_) => "record_trusted",
+            Self::Promote => "promote",
+            Self::RecordPromoted => "record_promoted",
+            Self::Retire => "retire",
+            Self::Wait(_) => "wait",
         }
     }
 }

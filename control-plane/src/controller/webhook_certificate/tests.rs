@@ -1,11 +1,11 @@
-//! A small world: a Secret, a webhook configuration, a clock, and whoever takes the step that is due.
+//! Simulates a Secret, a webhook configuration, a clock, and a replica that takes each step as it falls due.
 
 use std::time::UNIX_EPOCH;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, WebhookClientConfig};
 
-use super::pair::{Pair, Root, Wanted};
+use super::pair::{Pair, Root, ServerNames};
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -16,7 +16,7 @@ struct World {
     now: SystemTime,
     secret: Option<Secret>,
     webhook: MutatingWebhookConfiguration,
-    /// What was served and what was trusted, since when, the latest last.
+    /// What was served and what was trusted, with the time it began, the latest last.
     served: Vec<(SystemTime, String)>,
     trusted: Vec<(SystemTime, Vec<String>)>,
     steps: usize,
@@ -40,40 +40,40 @@ impl World {
     /// A certificate has been served for an hour.
     fn steady() -> Self {
         let mut world = Self::new();
-        world.live(HOUR);
+        world.advance(HOUR);
         assert_eq!(world.phase(), "steady");
         world
     }
 
-    fn wanted(&self) -> Wanted {
-        WebhookConfiguration::wanted(
+    fn names(&self) -> ServerNames {
+        WebhookConfiguration::server_names(
             WebhookConfiguration::read(&self.webhook).as_ref(),
             "hotcert-webhook",
             "hotcert-system",
         )
     }
 
-    fn state(&self) -> State {
-        State::read(self.secret.as_ref(), &self.wanted(), self.now)
+    fn state(&self) -> SecretState {
+        SecretState::read(self.secret.as_ref(), &self.names(), self.now)
     }
 
-    fn seen(&self) -> Seen {
-        self.state().seen(&self.wanted(), WebhookConfiguration::read(&self.webhook).as_ref(), self.now)
+    fn observe(&self) -> Observed {
+        self.state().observe(&self.names(), WebhookConfiguration::read(&self.webhook).as_ref(), self.now)
     }
 
     fn phase(&self) -> &'static str {
-        self.seen().phase()
+        self.observe().phase().as_str()
     }
 
-    /// Takes the one step that is due, as `Certificate::look` does.
+    /// Takes the next step, as `WebhookCertificate::reconcile` does.
     fn step(&mut self) -> Step {
-        let (wanted, mut state) = (self.wanted(), self.state());
-        let trusting = WebhookConfiguration::read(&self.webhook);
-        let step = plan(&self.seen(), self.now, TIMING);
+        let (names, mut state) = (self.names(), self.state());
+        let configuration = WebhookConfiguration::read(&self.webhook);
+        let step = plan(&self.observe(), self.now, TIMING);
         match step {
             Step::Wait(_) => {}
             Step::Trust => {
-                let patch = trusting.unwrap().patch(&state.bundle());
+                let patch = configuration.unwrap().patch(&state.bundle());
                 for (entry, patch) in
                     self.webhook.webhooks.iter_mut().flatten().zip(patch["webhooks"].as_array().unwrap())
                 {
@@ -82,17 +82,18 @@ impl World {
                 }
             }
             _ => {
-                let trusted = trusting.map(|trusting| trusting.roots(self.now)).unwrap_or_default();
-                state.take(step, &wanted, trusted, TIMING.lifetime, self.now).unwrap();
-                self.secret = Some(state.write(self.secret.take(), SECRET));
+                let trusted =
+                    configuration.map(|configuration| configuration.roots(self.now)).unwrap_or_default();
+                state.apply(step, &names, trusted, TIMING.lifetime, self.now).unwrap();
+                self.secret = Some(state.write(self.secret.take(), SECRET_NAME));
             }
         }
-        self.note();
+        self.record();
         step
     }
 
-    /// Replicas go on serving the last good pair.
-    fn note(&mut self) {
+    /// Replicas keep serving the last good pair.
+    fn record(&mut self) {
         if let Some(current) = self.state().current {
             let issuer = current.leaf.issuer.clone();
             if self.served.last().is_none_or(|(_, last)| *last != issuer) {
@@ -106,43 +107,47 @@ impl World {
     }
 
     fn trusted(&self) -> Vec<String> {
-        let roots = WebhookConfiguration::read(&self.webhook).map(|trusting| trusting.roots(self.now));
+        let roots =
+            WebhookConfiguration::read(&self.webhook).map(|configuration| configuration.roots(self.now));
         roots.into_iter().flatten().map(|root| root.subject).collect()
     }
 
-    /// Takes steps until nothing is due.
-    fn settle(&mut self) -> Option<SystemTime> {
+    /// Takes steps until none is due.
+    fn reconcile_until_idle(&mut self) -> Option<SystemTime> {
         for _ in 0..20 {
             self.steps += 1;
             if let Step::Wait(until) = self.step() {
                 return until;
             }
         }
-        panic!("no end of steps: {:?}", self.seen());
+        panic!("steps without end: {:?}", self.observe());
     }
 
-    /// Lets time pass from one moment at which something is due to the next.
-    fn live(&mut self, span: Duration) {
+    /// Advances the clock, from one due step to the next.
+    fn advance(&mut self, span: Duration) {
         let end = self.now + span;
-        while let Some(due) = self.settle().filter(|due| *due <= end) {
-            assert!(due > self.now, "waiting for the past");
+        while let Some(due) = self.reconcile_until_idle().filter(|due| *due <= end) {
+            assert!(due > self.now, "waiting for a time in the past");
             self.now = due;
         }
         self.now = end;
     }
 
-    /// Whoever hears of a change late by up to the overlap, API server or replica, knows the root of
-    /// what he is shown by whoever heard of another change late.
+    /// An API server or a replica may learn of any change late, by up to the overlap. Whatever the
+    /// combination, the API server must trust the root of the leaf that the replica serves.
     #[track_caller]
-    fn assert_no_leaf_met_an_api_server_that_did_not_know_its_root(&self) {
+    fn assert_every_served_leaf_was_trusted(&self) {
         for (index, (since, issuer)) in self.served.iter().enumerate().skip(1) {
             let until = self.served.get(index + 1).map_or(self.now, |(at, _)| *at) + OVERLAP;
             // An API server that is behind by nearly the overlap.
             let stale = |at: &SystemTime| *at + OVERLAP - Duration::from_millis(1);
             for (index, (from, trusted)) in self.trusted.iter().enumerate() {
                 let to = self.trusted.get(index + 1).map_or(self.now + OVERLAP, |(at, _)| stale(at));
-                let meets = to >= *since && *from < until;
-                assert!(!meets || trusted.contains(issuer), "{issuer} met {trusted:?} of {from:?}");
+                let overlaps = to >= *since && *from < until;
+                assert!(
+                    !overlaps || trusted.contains(issuer),
+                    "{issuer} was served to an API server that trusted {trusted:?} since {from:?}"
+                );
             }
         }
     }
@@ -163,50 +168,50 @@ impl World {
     #[track_caller]
     fn assert_steady(&self, what: &str) {
         let state = self.state();
-        assert_eq!(self.phase(), "steady", "{what}: {:?}", self.seen());
+        assert_eq!(self.phase(), "steady", "{what}: {:?}", self.observe());
         assert_eq!(self.trusted(), [state.current.unwrap().leaf.issuer.clone()], "{what}");
     }
 }
 
 #[test]
-fn the_first_certificate_comes_within_moments() {
+fn the_first_certificate_is_served_within_a_second() {
     let mut world = World::new();
-    world.live(Duration::from_secs(1));
+    world.advance(Duration::from_secs(1));
     assert!(world.state().current.is_some());
     world.assert_steady("after a second");
 }
 
 #[test]
-fn renewals_never_show_a_leaf_whose_root_is_not_known_yet_or_no_more() {
+fn renewals_never_serve_a_leaf_whose_root_is_not_trusted() {
     let mut world = World::new();
-    world.live(TIMING.lifetime * 4);
+    world.advance(TIMING.lifetime * 4);
     assert!(world.served.len() >= 6, "{:?}", world.served);
     assert!(world.steps < 60, "{} steps", world.steps);
-    world.assert_no_leaf_met_an_api_server_that_did_not_know_its_root();
+    world.assert_every_served_leaf_was_trusted();
 }
 
 #[test]
-fn no_key_that_could_sign_is_stored() {
+fn no_signing_key_is_stored() {
     let mut world = World::steady();
     let names: Vec<_> = world.data().keys().cloned().collect();
     assert_eq!(names, ["ca.crt", "revision", "tls.crt", "tls.key"]);
     let state = world.state();
     let current = state.current.as_ref().unwrap();
     let (leaf, key, root) = (&current.certificate, &current.key, current.root.pem.as_bytes());
-    assert!(Pair::judge(leaf, key, root, world.now).is_ok());
+    assert!(Pair::validate(leaf, key, root, world.now).is_ok());
     // The key is the leaf's, not the root's.
-    assert!(Pair::judge(root, key, root, world.now).is_err());
+    assert!(Pair::validate(root, key, root, world.now).is_err());
 }
 
 #[test]
-fn whatever_is_lost_or_edited_comes_back() {
+fn every_lost_or_edited_field_is_repaired() {
     type Edit = fn(&mut World);
     let edits: &[(&str, Edit)] = &[
         ("Secret deleted", |world| world.secret = None),
         ("Secret emptied", |world| world.data().clear()),
         ("key deleted", |world| drop(world.data().remove("tls.key"))),
         ("key of another", |world| {
-            let other = Pair::make(&world.wanted(), HOUR, world.now).unwrap();
+            let other = Pair::issue(&world.names(), HOUR, world.now).unwrap();
             world.set("tls.key", &String::from_utf8_lossy(&other.key));
         }),
         ("leaf garbled", |world| world.set("tls.crt", "-----BEGIN CERTIFICATE-----\nAA")),
@@ -223,7 +228,7 @@ fn whatever_is_lost_or_edited_comes_back() {
         ("one caBundle emptied", |world| world.set_bundle(1, "")),
         ("one caBundle garbled", |world| world.set_bundle(0, "no PEM at all")),
         ("both caBundles of another", |world| {
-            let other = Pair::make(&world.wanted(), HOUR, world.now).unwrap().root.pem;
+            let other = Pair::issue(&world.names(), HOUR, world.now).unwrap().root.pem;
             world.set_bundle(0, &other);
             world.set_bundle(1, &other);
         }),
@@ -238,41 +243,41 @@ fn whatever_is_lost_or_edited_comes_back() {
     for (phase, age) in phases {
         for (what, edit) in edits {
             let mut world = World::steady();
-            world.live(age);
+            world.advance(age);
             assert_eq!(world.phase(), phase);
             edit(&mut world);
-            world.live(OVERLAP * 4);
+            world.advance(OVERLAP * 4);
             world.assert_steady(&format!("{what} while {phase}"));
         }
     }
 }
 
 #[test]
-fn what_replicas_serve_of_a_lost_secret_stays_trusted_meanwhile() {
+fn the_leaf_of_a_deleted_secret_stays_trusted_while_replicas_serve_it() {
     let mut world = World::steady();
     let before = world.trusted();
     world.secret = None;
-    world.live(Duration::from_secs(1));
+    world.advance(Duration::from_secs(1));
     assert!(world.state().current.is_some());
     assert!(world.trusted().contains(&before[0]) && world.trusted().len() == 2);
-    world.live(OVERLAP);
+    world.advance(OVERLAP);
     world.assert_steady("after the overlap");
 }
 
 #[test]
-fn the_overlap_begins_anew_when_the_root_was_taken_out() {
+fn the_overlap_starts_over_when_the_root_was_removed() {
     let mut world = World::steady();
-    world.live(TIMING.lifetime * 2 / 3 - HOUR);
-    world.settle();
+    world.advance(TIMING.lifetime * 2 / 3 - HOUR);
+    world.reconcile_until_idle();
     let (old, waiting) = (world.state().roots[1].pem.clone(), world.state().roots[0].subject.clone());
     world.now += OVERLAP - Duration::from_secs(1);
     world.set_bundle(0, &old);
-    world.settle();
+    world.reconcile_until_idle();
     world.now += Duration::from_secs(2);
-    world.settle();
+    world.reconcile_until_idle();
     assert_eq!(world.phase(), "distributing");
     assert!(world.trusted().contains(&waiting));
-    world.live(OVERLAP);
+    world.advance(OVERLAP);
     assert_eq!(world.state().current.unwrap().root.subject, waiting);
 }
 
@@ -286,14 +291,14 @@ fn names_follow_the_webhook_configuration() {
     for (entry, url) in world.webhook.webhooks.as_mut().unwrap().iter_mut().zip(urls) {
         entry.client_config.url = Some(url.into());
     }
-    world.live(OVERLAP * 3);
+    world.advance(OVERLAP * 3);
     world.assert_steady("after a change of names");
     let names = world.state().current.unwrap().leaf.names.labels();
     assert!(names.contains(&"ip:127.0.0.1".into()) && names.contains(&"ip:::1".into()), "{names:?}");
 }
 
 #[test]
-fn entries_of_others_are_left_alone() {
+fn foreign_entries_are_left_alone() {
     let mut world = World::new();
     world.webhook.webhooks.as_mut().unwrap()[1].name = "pods.example.com".into();
     world.webhook.metadata.resource_version = Some("17".into());
@@ -305,24 +310,24 @@ fn entries_of_others_are_left_alone() {
 }
 
 #[test]
-fn what_else_is_in_the_secret_stays_and_the_revision_grows() {
+fn other_fields_of_the_secret_stay_and_the_revision_increases() {
     let mut world = World::steady();
     let before = world.state().revision;
     world.set("note", "mine");
     world.secret.as_mut().unwrap().metadata.labels = Some([("team".into(), "a".into())].into());
-    world.live(TIMING.lifetime);
+    world.advance(TIMING.lifetime);
     assert!(world.state().revision > before);
     assert!(world.data().contains_key("note"));
     assert!(world.secret.unwrap().metadata.labels.unwrap().contains_key("team"));
 }
 
 #[test]
-fn a_bundle_is_read_root_by_root() {
+fn a_bundle_is_parsed_root_by_root() {
     let world = World::new();
-    let [a, b] = [1, 2].map(|_| Pair::make(&world.wanted(), HOUR, world.now).unwrap());
+    let [a, b] = [1, 2].map(|_| Pair::issue(&world.names(), HOUR, world.now).unwrap());
     let leaf = String::from_utf8(a.certificate.clone()).unwrap();
     let bundle = format!("{}junk\n{leaf}{}{}", a.root.pem, b.root.pem, a.root.pem);
-    assert_eq!(Root::all(bundle.as_bytes(), world.now), [a.root.clone(), b.root]);
-    assert_eq!(Root::all(a.root.pem.as_bytes(), world.now + 2 * HOUR), []);
+    assert_eq!(Root::parse_bundle(bundle.as_bytes(), world.now), [a.root.clone(), b.root]);
+    assert_eq!(Root::parse_bundle(a.root.pem.as_bytes(), world.now + 2 * HOUR), []);
     assert_ne!(a.root.subject, "");
 }

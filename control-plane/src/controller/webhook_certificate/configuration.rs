@@ -1,5 +1,5 @@
-//! The MutatingWebhookConfiguration: which roots API servers trust, and by what name they ask for
-//! the webhook. Nothing in it is ever written but the `caBundle` of our own entries.
+//! The MutatingWebhookConfiguration: which roots API servers trust, and under which names they call the
+//! webhook. Only the `caBundle` of hotcert's own entries is ever written.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -9,15 +9,15 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use serde_json::{Value, json};
 
-use super::pair::{Root, Wanted};
+use super::pair::{Root, ServerNames};
 
-/// Our entries; others beside them are not ours to touch.
+/// hotcert's own entries; others beside them are left alone.
 pub const ENTRIES: [&str; 2] = ["pods.hotcert.dev", "namespaces.hotcert.dev"];
 
 #[derive(Clone, Debug)]
 pub struct WebhookConfiguration {
     resource_version: String,
-    /// At least one.
+    /// Never empty.
     entries: Vec<Entry>,
 }
 
@@ -29,7 +29,7 @@ struct Entry {
 }
 
 impl WebhookConfiguration {
-    /// `None` when there is no entry of ours.
+    /// `None` if it has none of hotcert's entries.
     pub fn read(configuration: &MutatingWebhookConfiguration) -> Option<Self> {
         let entries: Vec<_> = configuration
             .webhooks
@@ -46,13 +46,13 @@ impl WebhookConfiguration {
         (!entries.is_empty()).then_some(Self { resource_version, entries })
     }
 
-    pub fn is_exactly(&self, bundle: &str) -> bool {
+    pub fn has_exactly(&self, bundle: &str) -> bool {
         self.entries.iter().all(|entry| entry.bundle == bundle.as_bytes())
     }
 
     /// The roots that every entry trusts.
     pub fn roots(&self, now: SystemTime) -> Vec<Root> {
-        let mut entries = self.entries.iter().map(|entry| Root::all(&entry.bundle, now));
+        let mut entries = self.entries.iter().map(|entry| Root::parse_bundle(&entry.bundle, now));
         let mut roots = entries.next().unwrap_or_default();
         for other in entries {
             roots.retain(|root| other.contains(root));
@@ -60,8 +60,8 @@ impl WebhookConfiguration {
         roots
     }
 
-    /// A strategic merge patch, by which entries are merged by name. Refused by the API server if
-    /// anyone has changed the configuration since it was read.
+    /// A strategic merge patch, by which entries are merged by name. The API server rejects
+    /// it if the configuration has changed since it was read.
     pub fn patch(&self, bundle: &str) -> Value {
         let ca_bundle = STANDARD.encode(bundle);
         let webhooks: Vec<_> = self
@@ -72,19 +72,20 @@ impl WebhookConfiguration {
         json!({ "metadata": { "resourceVersion": self.resource_version }, "webhooks": webhooks })
     }
 
-    /// The names by which API servers ask: the Service's, and the hosts of entries with a URL.
-    pub fn wanted(trusting: Option<&Self>, service: &str, namespace: &str) -> Wanted {
+    /// The names under which API servers call the webhook: the Service's, and the hosts of entries with a URL.
+    pub fn server_names(configuration: Option<&Self>, service: &str, namespace: &str) -> ServerNames {
         let name = format!("{service}.{namespace}.svc").to_ascii_lowercase();
-        let mut wanted = Wanted { dns: vec![name.clone(), format!("{name}.cluster.local")], ips: Vec::new() };
-        let entries = trusting.iter().flat_map(|trusting| &trusting.entries);
+        let mut names =
+            ServerNames { dns: vec![name.clone(), format!("{name}.cluster.local")], ips: Vec::new() };
+        let entries = configuration.iter().flat_map(|configuration| &configuration.entries);
         for host in entries.filter_map(|entry| host(entry.url.as_deref()?)) {
             match host.parse::<IpAddr>() {
-                Ok(ip) if !wanted.ips.contains(&ip) => wanted.ips.push(ip),
-                Err(_) if !wanted.dns.contains(&host) => wanted.dns.push(host),
+                Ok(ip) if !names.ips.contains(&ip) => names.ips.push(ip),
+                Err(_) if !names.dns.contains(&host) => names.dns.push(host),
                 _ => {}
             }
         }
-        wanted
+        names
     }
 }
 

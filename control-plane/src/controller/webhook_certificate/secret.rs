@@ -1,5 +1,5 @@
-//! The Secret `hotcert-webhook`, read and written: the pair that is served, the one that waits, and
-//! the bundle of all roots that API servers have to trust meanwhile.
+//! The Secret `hotcert-webhook`: the pair that is served, the next one, and the bundle of all roots that API
+//! servers must trust meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -8,47 +8,47 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 
-use super::pair::{Pair, PairError, Root, Wanted};
-use super::plan::{Seen, Step, Trust};
-use crate::controller::webhook_certificate::ca_bundle::WebhookConfiguration;
+use super::configuration::WebhookConfiguration;
+use super::pair::{Pair, PairError, Root, ServerNames};
+use super::plan::{Observed, Step, Trust};
 
 const TRUSTED_AT: &str = "hotcert.dev/next-trusted-at";
 const PROMOTED_AT: &str = "hotcert.dev/promoted-at";
 
 #[derive(Clone, Default)]
-pub struct State {
+pub struct SecretState {
     pub current: Option<Pair>,
     pub next: Option<Pair>,
-    /// Of the pairs, and such as are on their way out. The newest first.
+    /// Of both pairs, and old ones until they are retired. The newest first.
     pub roots: Vec<Root>,
     pub trusted_at: Option<SystemTime>,
     pub promoted_at: Option<SystemTime>,
-    /// Grows with every writing.
+    /// Incremented by every write.
     pub revision: u64,
-    mangled: bool,
+    bundle_modified: bool,
 }
 
-impl State {
-    pub fn read(secret: Option<&Secret>, wanted: &Wanted, now: SystemTime) -> Self {
+impl SecretState {
+    pub fn read(secret: Option<&Secret>, names: &ServerNames, now: SystemTime) -> Self {
         let Some(secret) = secret else {
             return Self::default();
         };
         let none = BTreeMap::new();
         let data = secret.data.as_ref().unwrap_or(&none);
         let get = |name: &str| data.get(name).map_or(&[][..], |bytes| &bytes.0);
-        let moment = |name: &str| {
+        let time = |name: &str| {
             let text = secret.metadata.annotations.as_ref()?.get(name)?;
             humantime::parse_rfc3339(text).ok()
         };
-        let mut roots = Root::all(get("ca.crt"), now);
+        let mut roots = Root::parse_bundle(get("ca.crt"), now);
         let (certificate, key) = (get("tls.crt"), get("tls.key"));
         let current =
-            roots.iter().find_map(|root| Pair::judge(certificate, key, root.pem.as_bytes(), now).ok());
-        // One that waits under other names than are asked for now waits in vain.
-        let next = Root::all(get("next-ca.crt"), now)
+            roots.iter().find_map(|root| Pair::validate(certificate, key, root.pem.as_bytes(), now).ok());
+        // A next pair without the current names would have to be replaced at once.
+        let next = Root::parse_bundle(get("next-ca.crt"), now)
             .first()
-            .and_then(|root| Pair::judge(get("next.crt"), get("next.key"), root.pem.as_bytes(), now).ok())
-            .filter(|next| wanted.are_in(&next.leaf.names));
+            .and_then(|root| Pair::validate(get("next.crt"), get("next.key"), root.pem.as_bytes(), now).ok())
+            .filter(|next| names.are_covered_by(&next.leaf.names));
         if let Some(next) = next.iter().find(|next| !roots.contains(&next.root)) {
             roots.insert(0, next.root.clone());
         }
@@ -56,16 +56,16 @@ impl State {
             current,
             next,
             roots,
-            trusted_at: moment(TRUSTED_AT),
-            promoted_at: moment(PROMOTED_AT),
+            trusted_at: time(TRUSTED_AT),
+            promoted_at: time(PROMOTED_AT),
             revision: String::from_utf8_lossy(get("revision")).trim().parse().unwrap_or(0),
-            mangled: false,
+            bundle_modified: false,
         };
-        state.mangled = get("ca.crt") != state.bundle().as_bytes();
+        state.bundle_modified = get("ca.crt") != state.bundle().as_bytes();
         state
     }
 
-    /// What is to be written in place of what was read; all that is not ours stays as it is.
+    /// The Secret to write in place of the one that was read; fields that are not hotcert's stay as they are.
     pub fn write(&self, read: Option<Secret>, name: &str) -> Secret {
         let mut secret = read.unwrap_or_else(|| Secret {
             metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
@@ -87,9 +87,9 @@ impl State {
         put("ca.crt", Some(self.bundle().as_bytes()));
         put("revision", Some((self.revision + 1).to_string().as_bytes()));
         let annotations = secret.metadata.annotations.get_or_insert_default();
-        for (name, moment) in [(TRUSTED_AT, self.trusted_at), (PROMOTED_AT, self.promoted_at)] {
-            match moment {
-                // To the millisecond: an overlap may be short.
+        for (name, time) in [(TRUSTED_AT, self.trusted_at), (PROMOTED_AT, self.promoted_at)] {
+            match time {
+                // In milliseconds, because an overlap may be short.
                 Some(at) => annotations.insert(name.into(), crate::api::date::millis(at)),
                 None => annotations.remove(name),
             };
@@ -97,23 +97,22 @@ impl State {
         secret
     }
 
-    /// Changes what is to be written, as far as a step is about that. `trusted` are the roots in the
-    /// webhook configuration.
-    pub fn take(
+    /// Applies a step, as far as it concerns the Secret. `trusted` are the roots in the webhook configuration.
+    pub fn apply(
         &mut self,
         step: Step,
-        wanted: &Wanted,
+        names: &ServerNames,
         trusted: Vec<Root>,
         lifetime: Duration,
         now: SystemTime,
     ) -> Result<(), PairError> {
         match step {
             Step::Prepare => {
-                let next = Pair::make(wanted, lifetime, now)?;
+                let next = Pair::issue(names, lifetime, now)?;
                 let mut roots = vec![next.root.clone()];
                 roots.append(&mut self.roots);
                 if self.current.is_none() {
-                    // Somebody may serve still what is lost here: he is not to be locked out as well.
+                    // Replicas may still serve the pair that was lost here: their root stays trusted.
                     roots.extend(trusted);
                 }
                 for root in roots {
@@ -124,46 +123,51 @@ impl State {
                 self.next = Some(next);
                 self.trusted_at = None;
             }
-            Step::NoteTrusted(at) => self.trusted_at = at,
+            Step::RecordTrusted(at) => self.trusted_at = at,
             Step::Promote => {
                 self.current = self.next.take();
                 self.trusted_at = None;
                 self.promoted_at = Some(now);
             }
-            Step::NotePromoted => self.promoted_at = Some(now),
-            Step::Retire => self.roots = self.split().0,
-            Step::Mend | Step::Trust | Step::Wait(_) => {}
+            Step::RecordPromoted => self.promoted_at = Some(now),
+            Step::Retire => self.roots = self.split_roots().0,
+            Step::Repair | Step::Trust | Step::Wait(_) => {}
         }
         Ok(())
     }
 
-    /// PEM, as it stands in `ca.crt` and in `caBundle`.
+    /// PEM, as in `ca.crt` and in `caBundle`.
     pub fn bundle(&self) -> String {
         self.roots.iter().map(|root| root.pem.as_str()).collect()
     }
 
-    pub fn seen(&self, wanted: &Wanted, trusting: Option<&WebhookConfiguration>, now: SystemTime) -> Seen {
-        let trust = trusting.map(|trusting| {
+    pub fn observe(
+        &self,
+        names: &ServerNames,
+        configuration: Option<&WebhookConfiguration>,
+        now: SystemTime,
+    ) -> Observed {
+        let trust = configuration.map(|configuration| {
             let next = self.next.as_ref().map(|next| &next.root);
             match next {
-                _ if trusting.is_exactly(&self.bundle()) => Trust::Same,
-                Some(next) if trusting.roots(now).contains(next) => Trust::HasNext,
+                _ if configuration.has_exactly(&self.bundle()) => Trust::Same,
+                Some(next) if configuration.roots(now).contains(next) => Trust::HasNext,
                 _ => Trust::Other,
             }
         });
-        Seen {
-            current: self.current.as_ref().map(|pair| pair.validity(wanted)),
-            next: self.next.as_ref().map(|pair| pair.validity(wanted)),
-            retired: !self.split().1.is_empty(),
-            mangled: self.mangled,
+        Observed {
+            current: self.current.as_ref().map(|pair| pair.validity(names)),
+            next: self.next.as_ref().map(|pair| pair.validity(names)),
+            has_old_roots: !self.split_roots().1.is_empty(),
+            bundle_modified: self.bundle_modified,
             trusted_at: self.trusted_at,
             promoted_at: self.promoted_at,
             trust,
         }
     }
 
-    /// The roots of the pairs, and the others.
-    fn split(&self) -> (Vec<Root>, Vec<Root>) {
+    /// The roots of the pairs, and the old ones.
+    fn split_roots(&self) -> (Vec<Root>, Vec<Root>) {
         let pairs = || self.current.iter().chain(&self.next);
         self.roots.iter().cloned().partition(|root| pairs().any(|pair| pair.root == *root))
     }

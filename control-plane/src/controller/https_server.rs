@@ -1,5 +1,5 @@
-//! HTTPS as the controller serves it, for API servers and for senders of notifications. Each connection takes
-//! the certificate that is current at its hello; what comes in is read within limits.
+//! The HTTPS server of the controller, for API servers and for senders of notifications. Each connection uses
+//! the certificate that is current at its ClientHello; request bodies are read within limits.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -28,74 +28,76 @@ use tokio::time::timeout;
 use tracing::debug;
 
 const MAX_CONNECTIONS: u32 = 1024;
-const MAX_HANDSHAKING: usize = 128;
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+const MAX_HANDSHAKES: usize = 128;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_STREAMS: u32 = 100;
 
-/// What differs from one listener to the other.
+/// What differs between the listeners.
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub http2: bool,
-    /// Of one connection without a request.
+    /// How long a connection may stay without a request.
     pub idle: Duration,
-    /// For a request to arrive whole.
+    /// How long a request may take to arrive.
     pub request: Duration,
+    /// Bytes of a request head.
     pub head: usize,
+    /// Bytes of a request body.
     pub body: usize,
-    /// Of all requests together.
+    /// Bytes of all request bodies together.
     pub bodies: usize,
 }
 
-pub struct Https {
+pub struct HttpsServer {
     current: Current,
     limits: Limits,
     peers: Peers,
-    handshaking: Limiter,
+    handshakes: Limiter,
     connections: Arc<Semaphore>,
     bodies: Semaphore,
-    /// Connections end with their next response.
+    /// Set: connections end with their next response.
     closing: AtomicBool,
-    /// Connections end now, those with a request in flight after it.
+    /// Set: connections end now, or after the request in flight.
     end: Stop,
 }
 
-/// Why there is no body.
+/// Why a request body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
     #[error("the body did not arrive whole: {0}")]
-    Broken(#[from] hyper::Error),
+    Incomplete(#[from] hyper::Error),
     #[error("the request took longer than {0:?} to arrive")]
-    Late(Duration),
+    Timeout(Duration),
 }
 
 impl BodyError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Late(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Broken(_) => StatusCode::BAD_REQUEST,
+            Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Incomplete(_) => StatusCode::BAD_REQUEST,
         }
     }
 
-    /// The word for it in metrics.
+    /// As a metric label.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "too_large",
-            Self::Late(_) => "late",
-            Self::Broken(_) => "broken",
+            Self::Timeout(_) => "late",
+            Self::Incomplete(_) => "broken",
         }
     }
 }
 
-impl Https {
+impl HttpsServer {
     pub fn new(current: Current, limits: Limits, end: Stop) -> Self {
         Self {
             current,
             limits,
             peers: Peers::default(),
-            handshaking: Limiter::new(MAX_HANDSHAKING),
+            handshakes: Limiter::new(MAX_HANDSHAKES),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)),
             bodies: Semaphore::new(limits.bodies),
             closing: AtomicBool::new(false),
@@ -107,32 +109,32 @@ impl Https {
         self.closing.store(true, Relaxed);
     }
 
-    /// Waits until no connection is left.
-    pub async fn ended(&self) {
+    /// Waits until every connection has ended.
+    pub async fn drained(&self) {
         let _ = self.connections.acquire_many(MAX_CONNECTIONS).await;
     }
 
-    /// `count` hears what became of the handshake; `answer` is given each request, and whose certificate
-    /// its client has shown.
-    pub async fn connection<A, F>(
+    /// Calls `count` with the result of the handshake, and `handle` with each request and the client's
+    /// certificate, if it has presented one.
+    pub async fn serve_connection<A, F>(
         self: Arc<Self>,
         socket: TcpStream,
         from: SocketAddr,
         count: impl Fn(&'static str),
-        answer: A,
+        handle: A,
     ) where
         A: Fn(Request<Incoming>, Option<Arc<Peer>>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        let Ok(_place) = Arc::clone(&self.connections).try_acquire_owned() else {
+        let Ok(_permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             return count("no_room");
         };
-        let choose: SelectConfig = match self.limits.http2 {
+        let select: SelectConfig = match self.limits.http2 {
             true => |configs| configs.inbound_http.as_ref(),
             false => |configs| configs.inbound.as_ref(),
         };
-        let accepting = handshake::accept(socket, &self.current, choose, &self.peers, HANDSHAKE_WITHIN);
-        let accepted = match self.handshaking.hold(accepting).await {
+        let handshake = handshake::accept(socket, &self.current, select, &self.peers, HANDSHAKE_TIMEOUT);
+        let accepted = match self.handshakes.hold(handshake).await {
             Some(Ok(accepted)) if accepted.self_check => return,
             Some(Ok(accepted)) => accepted,
             Some(Err(error)) => {
@@ -149,9 +151,9 @@ impl Https {
         let https = Arc::clone(&self);
         let service = service_fn(move |request: Request<Incoming>| {
             let (https, version) = (Arc::clone(&https), request.version());
-            let answer = answer(request, peer.clone());
+            let response = handle(request, peer.clone());
             async move {
-                let mut response = answer.await;
+                let mut response = response.await;
                 if version < Version::HTTP_2 && https.closing.load(Relaxed) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -177,31 +179,31 @@ impl Https {
         }
     }
 
-    /// All of the body; what is held of all bodies is bounded. One that is too large is heard to its end all
-    /// the same: a client that is still sending would not hear the answer.
+    /// The whole body; the memory of all bodies is bounded. One that is too large is still read to its end,
+    /// because a client that is still sending would not receive the response.
     pub async fn read(&self, body: Incoming) -> Result<Vec<u8>, BodyError> {
-        let late = Err(BodyError::Late(self.limits.request));
-        timeout(self.limits.request, self.read_whole(body)).await.unwrap_or(late)
+        let timed_out = Err(BodyError::Timeout(self.limits.request));
+        timeout(self.limits.request, self.read_whole(body)).await.unwrap_or(timed_out)
     }
 
     async fn read_whole(&self, mut body: Incoming) -> Result<Vec<u8>, BodyError> {
-        let (mut read, mut room, mut length) = (Vec::new(), Vec::new(), 0);
+        let (mut read, mut permits, mut length) = (Vec::new(), Vec::new(), 0);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
             length += data.len();
             if length > self.limits.body {
-                (read, room) = (Vec::new(), Vec::new());
+                (read, permits) = (Vec::new(), Vec::new());
                 continue;
             }
-            // It is never closed; to be late here is to be late.
-            room.extend(self.bodies.acquire_many(data.len() as u32).await.ok());
+            // The semaphore is never closed, and waiting for it counts towards the request's timeout.
+            permits.extend(self.bodies.acquire_many(data.len() as u32).await.ok());
             read.extend_from_slice(&data);
         }
         if length > self.limits.body { Err(BodyError::TooLarge(self.limits.body)) } else { Ok(read) }
     }
 }
 
-/// To its own end, or to that of the request in flight when all is to end.
+/// Until the connection ends by itself, or gracefully once `end` is set.
 async fn drive<C: Future>(connection: C, end: Stop, finish: fn(Pin<&mut C>)) {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

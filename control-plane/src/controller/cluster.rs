@@ -1,0 +1,286 @@
+//! `hotcert controller` in a cluster: binds, starts every task, serves, and drains on SIGTERM.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hotcert_agent::admin::status::AgentStatus;
+use hotcert_agent::connection::listener::Bound;
+use hotcert_agent::connection::tracker::{ConnectionTracker, Limits};
+use hotcert_agent::runtime::self_check::{self, SelfCheckTarget};
+use hotcert_agent::runtime::shutdown::{Signals, Stopper, stop};
+use hotcert_agent::tls::config::ClientAuth;
+use hotcert_agent::tls::credential::Layout;
+use hotcert_agent::tls::identity::Policy;
+use hotcert_agent::tls::reload::status::ReloadStatus;
+use hotcert_agent::tls::reload::{self, Reload};
+use hotcert_agent::tls::snapshot::{self, Publisher};
+use hotcert_agent::tls::source::kubernetes::{SecretRef, SecretWatcher};
+use kube::Client;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::admin::Admin;
+use super::args::Settings;
+use super::counters::WebhookCounters;
+use super::error::ControllerError;
+use super::health::Health;
+use super::leader::LeaderReconciler;
+use super::metrics::Metrics;
+use super::notifications::NotificationServices;
+use super::sidecar::{self, SidecarDecision};
+use super::status::Status;
+use super::webhook::Webhook;
+use super::webhook_certificate::{SECRET_NAME, WebhookCertificate};
+use crate::api::date::span;
+use crate::runtime::reconcile;
+use crate::store::kubernetes::client;
+use crate::store::kubernetes::{KubernetesStore, RECHECK};
+
+/// How long requests in flight may take after the shutdown delay; the longest webhook timeout of an API server.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often the Secret is read without a watch.
+const POLL: Duration = Duration::from_secs(5);
+/// API servers send a bookmark about once a minute even if nothing changes.
+const WATCH_SILENCE: Duration = Duration::from_secs(90);
+
+pub async fn run(settings: Settings) -> Result<(), ControllerError> {
+    let mut signals = Signals::new()?;
+    let (webhook_listener, admin_listener) = bind(&settings)?;
+    let notifications = NotificationServices::start(&settings)?;
+    let kubeconfig = settings.kubeconfig.clone().or_else(client::kubeconfig_outside_a_cluster);
+    let client = client::client(kubeconfig.as_deref()).await?;
+    let namespace = settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    log_settings(&settings, &namespace);
+
+    let (publisher, mut current) = snapshot::channel();
+    let (decide_sidecar, mut sidecar) = watch::channel(None);
+    let (status, reload_status) = (Status::default(), ReloadStatus::default());
+    let agent_status = AgentStatus::new();
+    let counters = WebhookCounters::default();
+    let reconcile_counts = reconcile::Counts::default();
+    let store = Arc::new(KubernetesStore::start(client.clone(), namespace.clone(), settings.nudge, RECHECK));
+    let outbound = (notifications.dispatcher(), notifications.external_sync());
+    let leader = LeaderReconciler::new(
+        client.clone(),
+        &namespace,
+        Arc::clone(&store),
+        outbound,
+        settings.nudge,
+        reconcile_counts.clone(),
+    );
+    let mut metrics = Metrics::new(&counters, &reconcile_counts, &reload_status);
+    metrics.register(|registry| notifications.register(registry));
+    let health = Health {
+        current: current.clone(),
+        status: status.clone(),
+        reload: reload_status.clone(),
+        self_check: agent_status.clone(),
+        sidecar: sidecar.clone(),
+        leading: leader.leading.clone(),
+        counters: counters.clone(),
+    };
+
+    let (resign, resigned) = watch::channel(false);
+    let (release, mut released) = watch::channel(false);
+    let tasks = vec![
+        spawn_certificate(&settings, &client, &namespace, &status),
+        spawn_reload(reload(namespace, kubeconfig, publisher, reload_status)),
+        tokio::spawn(notifications.run_receiver(store)),
+        spawn_sidecar_detection(&settings, client, decide_sidecar),
+        spawn_leader(leader, resigned, release),
+    ];
+    let task_ended = async move {
+        let (end, ..) = futures_util::future::select_all(tasks).await;
+        ControllerError::TaskEnded(end.unwrap_or_else(|error| error.to_string()))
+    };
+    tokio::pin!(task_ended);
+
+    let runtime = [Handle::current()];
+    let (_stopper, never_stopped) = stop();
+    let admin = Admin::new(health, metrics);
+    admin_listener.listen()?.serve(&runtime, &never_stopped, move |socket, from| {
+        Arc::clone(&admin).serve_connection(socket, from)
+    });
+
+    // The webhook does not listen without a certificate, and injects nothing before the sidecar kind is known.
+    let served = current.clone();
+    let started = tokio::select! {
+        started = async { current.first().await.is_some() && sidecar.wait_for(Option::is_some).await.is_ok() } => started,
+        () = signals.next() => false,
+        error = &mut task_ended => return Err(error),
+    };
+    if !started {
+        info!("stopped before there was a certificate");
+        return Ok(());
+    }
+    let (stop_accepting, accepting) = stop();
+    let (end_connections, not_ended) = stop();
+    let webhook = Webhook::new(current, settings.agent_image.clone(), sidecar, counters, not_ended);
+    let self_check_target = SelfCheckTarget::Inbound(webhook_listener.dial_address());
+    let serving = Arc::clone(&webhook);
+    webhook_listener
+        .listen()?
+        .serve(&runtime, &accepting, move |socket, from| Arc::clone(&serving).serve_connection(socket, from));
+    tokio::spawn(self_check::run(served, self_check_target, agent_status, unlimited_tracker()));
+
+    tokio::select! {
+        () = signals.next() => {}
+        error = &mut task_ended => return Err(error),
+    }
+    // The next leader need not wait for the lease to expire.
+    resign.send_replace(true);
+    let shutdown = async {
+        drain(&settings, &status, &webhook, &stop_accepting, &end_connections).await;
+        let _ = released.wait_for(|released| *released).await;
+    };
+    tokio::select! {
+        () = shutdown => Ok(()),
+        () = signals.next() => {
+            warn!("told to stop twice: ending at once");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Both addresses, or every error.
+fn bind(settings: &Settings) -> Result<(Bound, Bound), ControllerError> {
+    let webhook = Bound::bind("webhook", settings.webhook_listen);
+    let admin = Bound::bind("admin", settings.admin);
+    match (webhook, admin) {
+        (Ok(webhook), Ok(admin)) => Ok((webhook, admin)),
+        (webhook, admin) => {
+            Err(ControllerError::Bind(webhook.err().into_iter().chain(admin.err()).collect()))
+        }
+    }
+}
+
+fn spawn_certificate(
+    settings: &Settings,
+    client: &Client,
+    namespace: &str,
+    status: &Status,
+) -> JoinHandle<String> {
+    let certificate = WebhookCertificate {
+        client: client.clone(),
+        namespace: namespace.to_owned(),
+        service: settings.webhook_service.clone(),
+        webhook: settings.webhook_name.clone(),
+        timing: settings.timing,
+        status: status.clone(),
+    };
+    tokio::spawn(async move {
+        certificate.run().await;
+        "renewing the certificate ended".to_owned()
+    })
+}
+
+fn spawn_reload(reload: Reload) -> JoinHandle<String> {
+    tokio::spawn(async move {
+        match reload::run(reload).await {
+            Ok(()) => "following the certificate ended".to_owned(),
+            Err(error) => format!("following the certificate ended: {error}"),
+        }
+    })
+}
+
+/// Never ends: the detection may, if the sidecar kind is fixed.
+fn spawn_sidecar_detection(
+    settings: &Settings,
+    client: Client,
+    decision: watch::Sender<Option<SidecarDecision>>,
+) -> JoinHandle<String> {
+    let mode = settings.sidecar;
+    tokio::spawn(async move {
+        sidecar::run(mode, client, decision).await;
+        std::future::pending().await
+    })
+}
+
+/// Ends only if the leader ends without having been told to resign.
+fn spawn_leader(
+    leader: LeaderReconciler,
+    resigned: watch::Receiver<bool>,
+    release: watch::Sender<bool>,
+) -> JoinHandle<String> {
+    tokio::spawn(async move {
+        leader.run(resigned.clone()).await;
+        release.send_replace(true);
+        if *resigned.borrow() {
+            std::future::pending::<()>().await;
+        }
+        "issuing ended".to_owned()
+    })
+}
+
+/// The reload of the webhook's certificate from its Secret. API servers present no certificate, and verify the
+/// webhook's by the `caBundle`.
+fn reload(
+    namespace: String,
+    kubeconfig: Option<PathBuf>,
+    publisher: Publisher,
+    status: ReloadStatus,
+) -> Reload {
+    let secret = SecretRef { namespace: Some(namespace), name: SECRET_NAME.into() };
+    Reload {
+        volume: None,
+        secret: Some(SecretWatcher { secret, layout: Layout::default(), kubeconfig, silence: WATCH_SILENCE }),
+        policy: Policy { public_server: true, serves: true, ..Policy::default() },
+        client_auth: ClientAuth::None,
+        poll: POLL,
+        publisher,
+        status,
+    }
+}
+
+/// The self-check needs a tracker; the webhook limits its own connections.
+fn unlimited_tracker() -> ConnectionTracker {
+    let never = Duration::MAX;
+    ConnectionTracker::new(Limits {
+        max_connections: usize::MAX,
+        idle: never,
+        max_age: never,
+        request_head: never,
+        drain_after: never,
+        root_drain: never,
+    })
+}
+
+/// Unready at once; still accepting during the delay, until every API server has dropped this pod from its
+/// endpoints; then only the requests in flight.
+async fn drain(
+    settings: &Settings,
+    status: &Status,
+    webhook: &Webhook,
+    stop_accepting: &Stopper,
+    end_connections: &Stopper,
+) {
+    status.update(|report| report.draining = true);
+    webhook.close_after_next_response();
+    info!(delay = %span(settings.shutdown_delay), "draining: unready, new connections still taken");
+    tokio::time::sleep(settings.shutdown_delay).await;
+    stop_accepting.stop();
+    end_connections.stop();
+    match tokio::time::timeout(GRACE, webhook.drained()).await {
+        Ok(()) => info!("drained"),
+        Err(_) => warn!(grace = %span(GRACE), "the grace period is over: cutting what is still open"),
+    }
+}
+
+fn log_settings(settings: &Settings, namespace: &str) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespace,
+        agent_image = settings.agent_image,
+        sidecar = settings.sidecar.as_str(),
+        webhook = settings.webhook_name,
+        service = settings.webhook_service,
+        nudge = settings.nudge,
+        lifetime = %span(settings.timing.lifetime),
+        overlap = %span(settings.timing.overlap),
+        shutdown_delay = %span(settings.shutdown_delay),
+        "starting"
+    );
+}

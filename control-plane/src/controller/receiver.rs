@@ -1,0 +1,105 @@
+//! The HTTP side of incoming notifications: `POST /notifications/SENDER`, and the public keys that verify
+//! outgoing ones.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hotcert_agent::admin::{only_get, text, typed};
+use hotcert_agent::tls::peer::Peer;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::https_server::{HttpsServer, Limits};
+use crate::notify::receiver::{Message, Receiver, Refusal};
+use crate::store::Store;
+
+pub const LIMITS: Limits = Limits {
+    // An HTTP/2 connection without streams has no idle timeout.
+    http2: false,
+    idle: Duration::from_secs(30),
+    request: Duration::from_secs(5),
+    head: 16 << 10,
+    // Events about a hundred certificates, twice over.
+    body: 256 << 10,
+    bodies: 16 << 20,
+};
+/// Less than the timeout of senders, which retry what was not recorded by then.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
+const PATH: &str = "/notifications/";
+const KEYS_PATH: &str = "/notifications/keys";
+
+pub struct ReceiverHandler<S> {
+    pub https: Arc<HttpsServer>,
+    pub receiver: Receiver<S>,
+}
+
+impl<S: Store> ReceiverHandler<S> {
+    pub async fn handle(&self, request: Request<Incoming>, peer: Option<Arc<Peer>>) -> Response<Full<Bytes>> {
+        let (request, body) = request.into_parts();
+        let body = self.https.read(body).await;
+        let path = request.uri.path();
+        if path == KEYS_PATH {
+            return if request.method == Method::GET { self.keys() } else { only_get() };
+        }
+        let Some(sender) = path.strip_prefix(PATH) else {
+            return text(StatusCode::NOT_FOUND, format!("not here; notifications go to {PATH}SENDER\n"));
+        };
+        if request.method != Method::POST {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n".into());
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            return response;
+        }
+        let body = match body {
+            Ok(body) => body,
+            Err(error) => {
+                self.receiver.unreadable(sender, error.reason(), &error, SystemTime::now());
+                return rejection(error.status(), error.reason(), &error.to_string());
+            }
+        };
+        let client = peer.as_ref().map(|peer| &peer.names);
+        let message = Message { headers: &request.headers, body: &body, client };
+        let received = self.receiver.receive(sender, message, SystemTime::now());
+        match timeout(RECORD_TIMEOUT, received).await {
+            Ok(Ok(accepted)) => typed(StatusCode::OK, "application/json", format!("{}\n", accepted.json())),
+            Ok(Err(refusal)) => refusal_response(&refusal),
+            Err(_) => {
+                let cause = format!("it could not be recorded within {RECORD_TIMEOUT:?}");
+                self.receiver.unreadable(sender, "slow", &cause, SystemTime::now());
+                rejection(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "slow",
+                    "it could not be recorded in time: send it again",
+                )
+            }
+        }
+    }
+
+    fn keys(&self) -> Response<Full<Bytes>> {
+        let keys = json!({ "keys": self.receiver.settings().public_keys });
+        typed(StatusCode::OK, "application/json", format!("{keys}\n"))
+    }
+}
+
+/// The sender is not authenticated: the response says what was wrong, and nothing about this controller.
+fn refusal_response(refusal: &Refusal) -> Response<Full<Bytes>> {
+    let message = match refusal {
+        Refusal::Store(_) | Refusal::NoKeys(_) => "it could not be recorded: send it again".to_owned(),
+        Refusal::Instance(_) | Refusal::Token(_) => "it is not believed".to_owned(),
+        other => other.to_string(),
+    };
+    let mut response = rejection(refusal.status(), refusal.reason(), &message);
+    if refusal.status() == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(hyper::header::RETRY_AFTER, HeaderValue::from_static("10"));
+    }
+    response
+}
+
+fn rejection(status: StatusCode, reason: &str, message: &str) -> Response<Full<Bytes>> {
+    let body = json!({ "outcome": "refused", "reason": reason, "message": message });
+    typed(status, "application/json", format!("{body}\n"))
+}
