@@ -10,7 +10,7 @@ use crate::config::settings::Settings;
 use crate::runtime::{check, log};
 use crate::tls::identity::Policy;
 
-/// Runs the program with `args`, its name first, to its exit code.
+/// Runs the program with `args`, of which the first is its name.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
@@ -22,7 +22,7 @@ where
     }
 }
 
-/// The arguments, or what a program ends with that has said why there are none.
+/// The parsed arguments, or the exit code after help or an error was printed.
 pub fn parse<P: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<P, ExitCode> {
     P::try_parse_from(args).map_err(|error| {
         let _ = error.print();
@@ -55,7 +55,7 @@ fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// Says all that is wrong with the arguments.
+/// Prints everything that is wrong with the arguments.
 pub fn refuse(errors: &[String]) -> ExitCode {
     for error in errors {
         eprintln!("error: {error}");

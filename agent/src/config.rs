@@ -1,4 +1,6 @@
-//! config
+//! Configuration: arguments as they are written ([`args`]), and settings that can be run with.
+//!
+//! Every value of every flag is parsed in [`settings`], which collects all errors.
 
 pub(crate) mod args;
 pub mod client_auth;

@@ -1,8 +1,14 @@
-//! connection
+//! Connections, below any protocol: how they are accepted, handshaken, bounded, tracked and ended.
+//!
+//! [`listener`] accepts, [`limiter`] bounds what has not proved itself yet, [`handshake`] turns a socket
+//! into a verified peer, [`tracker`] keeps a record of each for as long as it is open, and the reaper asks
+//! those that are due to close. Nothing here knows a route, a request or an app.
 
 pub(crate) mod buffered_stream;
 pub mod handshake;
 pub mod limiter;
 pub mod listener;
 mod reaper;
+pub mod stop;
+pub(crate) mod tracked_stream;
 pub mod tracker;

@@ -1,15 +1,27 @@
-//! The hotcert agent: every pod's TLS identity rotates while it serves.
+//! The hotcert agent: the TLS identity of a pod rotates while it serves.
 //!
 //! ```text
-//! secret bytes ──► Credential ──► Identity ──► TLS configs ──► Snapshot ═══► each connection loads it once
-//! volume           credential     identity     tls             snapshot          inbound · outbound
-//!                                                                ╚══► Status ──► health, admin, metrics
+//!                            tls                                          connection, proxy
+//! Secret bytes ─► Credential ─► Identity ─► Configs ─► Snapshot ═══► each connection loads it once
+//! volume · API     source       identity    config     reload        handshake ─► inbound · outbound
+//!                                                         ╚═► Status ─► admin: health, metrics, proof
 //! ```
 //!
-//! A certificate enters in [`volume`], is judged in [`identity`], tried out in [`trial_handshake`], made
-//! current by [`reload`] through [`snapshot`], and used in [`handshake`] (inbound, proof) and
-//! [`outbound`]. Connections that outlive the identity they were made under are in the [`tracker`].
-//! [`reload`] and the proxies do not know each other.
+//! The modules are layers, from the program down to the library; none imports one above it:
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`cli`] | from arguments to an exit code |
+//! | [`runtime`] | the agent as a whole: listeners, workers, shutdown, self-check, log |
+//! | [`config`] | arguments, and the settings they amount to |
+//! | [`admin`] | health, metrics, probes of the app, proof of what is served |
+//! | [`proxy`] | inbound and outbound traffic, by bytes and by HTTP requests |
+//! | [`connection`] | accepting, the inbound handshake, the tracker of open connections and its reaper |
+//! | [`tls`] | the identity that rotates: source, validation, reload, snapshot, TLS configurations |
+//!
+//! [`tls::reload`] is the only writer of the snapshot, and does not know the proxies; the proxies read the
+//! snapshot, and do not know the reload. Connections that outlive the identity under which they were made
+//! are found in the [`connection::tracker`] and asked to close.
 
 pub mod admin;
 pub mod cli;
@@ -18,3 +30,6 @@ pub mod connection;
 pub mod proxy;
 pub mod runtime;
 pub mod tls;
+
+#[cfg(test)]
+mod fixture;

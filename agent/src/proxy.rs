@@ -1,5 +1,10 @@
-//! proxy
+//! The data path: plain traffic of the app on one side, mTLS on the other.
+//!
+//! [`inbound`] carries clients to the app, [`outbound`] the app to servers; each by bytes (`relay`) or by
+//! HTTP requests. What both share is in [`context`]. A connection loads the current snapshot once; nothing
+//! here knows how it came to be.
 
+pub(crate) mod address;
 pub(crate) mod app_endpoint;
 pub mod authorization;
 pub(crate) mod context;
@@ -8,3 +13,4 @@ pub mod inbound;
 pub(crate) mod log_limiter;
 pub mod outbound;
 pub mod relay;
+pub(crate) mod request_error;

@@ -1,4 +1,5 @@
-//! runtime
+//! The agent as a process: [`agent`] binds, starts and ends its parts in order; the other modules are those
+//! parts that belong to no single connection.
 
 pub mod agent;
 mod bypass_check;

@@ -1,5 +1,5 @@
-//! Health: what is served, whether the pod is ready, and if not why; worked out from the snapshot,
-//! the status and the tracker when asked for. Holds no secrets.
+//! Health: what is served, whether the pod is ready, and if not, why. Computed from the snapshot, the status
+//! and the tracker on each request. It contains no secrets.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -40,7 +40,7 @@ impl Health {
         now: SystemTime,
     ) -> Option<String> {
         if report.draining {
-            return Some("draining: the agent was told to stop".into());
+            return Some("draining: the agent is shutting down".into());
         }
         let Some(snapshot) = snapshot else {
             let why = reload.last_attempt.as_ref().and_then(|attempt| attempt.rejection.as_ref());
@@ -60,7 +60,7 @@ impl Health {
             ));
         }
         match &report.self_check {
-            None => Some("the listener has not been seen to serve the identity yet".into()),
+            None => Some("the self-check of the listener is not complete yet".into()),
             Some(SelfCheck { result: Err(cause), .. }) => {
                 Some(format!("the listener does not serve the identity: {cause}"))
             }
@@ -98,7 +98,8 @@ impl Health {
         })
     }
 
-    /// What the proof listener tells: what is served, and what still runs under what was.
+    /// The response of the proof listener: what is served, and which connections are still open under older
+    /// identities and removed roots.
     pub fn proof_json(&self) -> Value {
         let snapshot = self.context.current.load();
         let trust = snapshot.as_ref().and_then(|snapshot| snapshot.identity.trust.as_ref());
@@ -206,7 +207,7 @@ fn date(time: SystemTime) -> String {
     format_rfc3339_seconds(time).to_string()
 }
 
-/// By two clocks, and one of them to the second. `None` for what was there at start.
+/// Measured by two clocks, one of them to the second. `None` for what was present at start.
 fn written_to_published(snapshot: &Snapshot) -> Option<i64> {
     snapshot.delivery.changed_at?;
     Some(seconds_between(snapshot.delivery.written_at?, snapshot.published_at))

@@ -1,5 +1,5 @@
-//! Prometheus metrics. Counters are kept where things happen; everything that follows from the
-//! current state is worked out when asked for, so that it cannot go stale.
+//! Prometheus metrics. Counters are incremented where things happen; everything that follows from the
+//! current state is computed when the metrics are scraped, so that it cannot become stale.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,12 +12,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 
 use crate::admin::health::Health;
 use crate::admin::reload_counters::ReloadCounters;
-use crate::connection::buffered_stream::ByteCounters;
-use crate::connection::tracker::Side;
+use crate::connection::tracked_stream::ByteCounters;
+use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::context::{ByteLabels, ProxyContext};
+use crate::tls::identity::{Leaf, Trust};
 use crate::tls::source::kubernetes::ApiState;
 
 /// Roots that get a series each; a bundle with more is a mistake, not a reason for more series.
@@ -32,24 +34,16 @@ type FloatGauge = Gauge<f64, AtomicU64>;
 pub struct Metrics {
     registry: Registry,
     health: Health,
+    runtimes: Vec<Handle>,
+    leaf: LeafGauges,
+    roots: RootGauges,
+    connections: Family<ConnectionLabels, Gauge>,
     ready: Gauge,
     generation: Gauge,
-    leaf_not_after: Family<NoLabels, FloatGauge>,
-    leaf_not_before: Family<NoLabels, FloatGauge>,
-    leaf_age: Family<NoLabels, FloatGauge>,
-    root_not_after: Family<RootLabels, FloatGauge>,
-    root_not_before: Family<RootLabels, FloatGauge>,
-    connections: Family<ConnectionLabels, Gauge>,
     peer_not_after: Family<NoLabels, FloatGauge>,
     api_watch: Family<NoLabels, Gauge>,
     app_exposed: Gauge,
     tasks: Gauge,
-    runtimes: Vec<tokio::runtime::Handle>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RootLabels {
-    root: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,9 +52,11 @@ struct ConnectionLabels {
     generation: &'static str,
 }
 
-/// Bytes of both sides, to be registered and to be counted into.
-pub fn traffic() -> (Family<ByteLabels, Counter>, ByteCounters, ByteCounters) {
-    let family: Family<ByteLabels, Counter> = Family::default();
+pub type ByteFamily = Family<ByteLabels, Counter>;
+
+/// The family to register, and the counters of both sides.
+pub fn byte_counters() -> (ByteFamily, ByteCounters, ByteCounters) {
+    let family = ByteFamily::default();
     let of = |side: Side| {
         let counter =
             |direction| family.get_or_create(&ByteLabels { side: side.as_str(), direction }).clone();
@@ -74,105 +70,53 @@ impl Metrics {
     pub fn new(
         health: Health,
         context: &Arc<ProxyContext>,
-        bytes: Family<ByteLabels, Counter>,
-        runtimes: Vec<tokio::runtime::Handle>,
+        bytes: ByteFamily,
+        runtimes: Vec<Handle>,
     ) -> Self {
         let mut registry = Registry::with_prefix("hotcert");
-        let metrics = Self {
-            ready: Gauge::default(),
-            generation: Gauge::default(),
-            leaf_not_after: Family::default(),
-            leaf_not_before: Family::default(),
-            leaf_age: Family::default(),
-            root_not_after: Family::default(),
-            root_not_before: Family::default(),
-            connections: Family::default(),
-            peer_not_after: Family::default(),
-            api_watch: Family::default(),
-            app_exposed: Gauge::default(),
-            tasks: Gauge::default(),
-            registry: Registry::default(),
-            health,
-            runtimes,
-        };
         let r = &mut registry;
         r.register("build", "Version of this agent", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        r.register("ready", "1 if /readyz answers 200", metrics.ready.clone());
-        r.register("generation", "Identities published since start", metrics.generation.clone());
-        r.register(
-            "leaf_not_after_timestamp_seconds",
-            "End of validity of the served leaf",
-            metrics.leaf_not_after.clone(),
-        );
-        r.register(
-            "leaf_not_before_timestamp_seconds",
-            "Start of validity of the served leaf",
-            metrics.leaf_not_before.clone(),
-        );
-        r.register(
-            "leaf_age_seconds",
-            "Time since the not-before of the served leaf",
-            metrics.leaf_age.clone(),
-        );
-        r.register(
-            "root_not_after_timestamp_seconds",
-            "End of validity of each trusted root, by the start of its SHA-256",
-            metrics.root_not_after.clone(),
-        );
-        r.register(
-            "root_not_before_timestamp_seconds",
-            "Start of validity of each trusted root, by the start of its SHA-256",
-            metrics.root_not_before.clone(),
-        );
-        let reload = &metrics.health.reload;
-        r.register_collector(ReloadCounters::candidates(
-            "reloads",
-            "Candidates by outcome, and why they were not taken",
-            reload,
-        ));
-        r.register(
-            "swap_to_served_seconds",
-            "From the change of the source to a handshake that shows the new leaf",
-            metrics.health.status.swap_to_served.clone(),
-        );
-        r.register(
-            "api_watch",
-            "1 while the Secret is being watched through the Kubernetes API",
-            metrics.api_watch.clone(),
-        );
-        r.register_collector(ReloadCounters::api_failures(
-            "api_failures",
-            "Times the watch on the Secret was lost or could not begin, by reason",
-            reload,
-        ));
-        r.register("handshakes", "TLS handshakes by side and result", context.handshakes.0.clone());
-        r.register(
+        let ready = registered(r, "ready", "1 if /readyz answers 200");
+        let generation = registered(r, "generation", "Identities published since start");
+        let leaf = LeafGauges::register(r);
+        let roots = RootGauges::register(r);
+        register_reloads(r, &health);
+        let api_watch =
+            registered(r, "api_watch", "1 while the Secret is being watched through the Kubernetes API");
+        let connections = registered(
+            r,
             "connections_open",
             "Open TLS connections by side and the generation they were made under",
-            metrics.connections.clone(),
         );
-        r.register("connections_closed", "Ended connections, and why", context.tracker.closed().clone());
-        r.register("bytes", "Bytes carried over TLS connections, without TLS itself", bytes);
-        r.register(
-            "proxied_requests",
-            "HTTP requests by side and class of status code",
-            context.requests.family.clone(),
-        );
-        r.register(
+        register_data_path(r, context, bytes);
+        let peer_not_after = registered(
+            r,
             "peer_earliest_not_after_timestamp_seconds",
             "The earliest end of validity among peers' leaves",
-            metrics.peer_not_after.clone(),
         );
-        r.register(
+        let app_exposed = registered(
+            r,
             "app_exposed",
-            "Addresses beyond loopback that the app listens on, where it is reached around the agent",
-            metrics.app_exposed.clone(),
+            "Addresses beyond loopback that the app listens on, where clients can bypass the agent",
         );
-        r.register("tasks", "Tasks alive in the agent", metrics.tasks.clone());
-        Self { registry, ..metrics }
+        let tasks = registered(r, "tasks", "Tasks alive in the agent");
+        Self {
+            registry,
+            health,
+            runtimes,
+            leaf,
+            roots,
+            connections,
+            ready,
+            generation,
+            peer_not_after,
+            api_watch,
+            app_exposed,
+            tasks,
+        }
     }
 
-    /// The state of now in the Prometheus (OpenMetrics) text format.
+    /// The current state in the OpenMetrics text format.
     pub fn render(&self, now: SystemTime) -> String {
         self.refresh(now);
         let mut text = String::new();
@@ -185,13 +129,24 @@ impl Metrics {
     fn refresh(&self, now: SystemTime) {
         let context = &self.health.context;
         let snapshot = context.current.load();
-        self.ready.set(self.health.unready(now).is_none().into());
-        self.tasks.set(self.runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks() as i64).sum());
-        set_or_leave_out(&self.peer_not_after, context.peers.earliest_not_after().map(seconds));
         let generation = snapshot.as_ref().map_or(0, |snapshot| snapshot.generation);
+        self.ready.set(self.health.unready(now).is_none().into());
         self.generation.set(generation as i64);
+        self.leaf.refresh(snapshot.as_ref().map(|snapshot| &*snapshot.identity.leaf), now);
+        self.roots.refresh(snapshot.as_ref().and_then(|snapshot| snapshot.identity.trust.as_deref()));
+        self.refresh_connections(&context.tracker, generation);
+        set_or_remove(&self.peer_not_after, context.peers.earliest_not_after().map(seconds));
+        self.tasks.set(self.runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks() as i64).sum());
+        self.app_exposed.set(self.health.status.report().exposed.len() as i64);
+        self.api_watch.clear();
+        if let Some(api) = self.health.reload.report().source.api {
+            self.api_watch.get_or_create(&NoLabels {}).set((api.state == ApiState::Watching).into());
+        }
+    }
+
+    fn refresh_connections(&self, tracker: &ConnectionTracker, generation: u64) {
         for side in [Side::Inbound, Side::Outbound] {
-            let count = context.tracker.count(side, generation);
+            let count = tracker.count(side, generation);
             for (generation, count) in
                 [("current", count.current), ("previous", count.previous), ("older", count.older)]
             {
@@ -199,28 +154,118 @@ impl Metrics {
                 self.connections.get_or_create(&labels).set(count as i64);
             }
         }
-        self.app_exposed.set(self.health.status.report().exposed.len() as i64);
-        self.api_watch.clear();
-        if let Some(api) = self.health.reload.report().source.api {
-            self.api_watch.get_or_create(&NoLabels {}).set((api.state == ApiState::Watching).into());
+    }
+}
+
+fn register_reloads(registry: &mut Registry, health: &Health) {
+    registry.register_collector(ReloadCounters::candidates(
+        "reloads",
+        "Candidates by outcome, and why they were not taken",
+        &health.reload,
+    ));
+    registry.register_collector(ReloadCounters::api_failures(
+        "api_failures",
+        "Times the watch on the Secret was lost or could not begin, by reason",
+        &health.reload,
+    ));
+    registry.register(
+        "swap_to_served_seconds",
+        "From the change of the source to a handshake that presents the new leaf",
+        health.status.swap_to_served.clone(),
+    );
+}
+
+fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: ByteFamily) {
+    registry.register("handshakes", "TLS handshakes by side and result", context.handshakes.0.clone());
+    registry.register("connections_closed", "Ended connections by reason", context.tracker.closed().clone());
+    registry.register("bytes", "Application bytes carried over TLS connections", bytes);
+    registry.register(
+        "proxied_requests",
+        "HTTP requests by side and class of status code",
+        context.requests.family.clone(),
+    );
+}
+
+/// The served leaf; absent while there is none.
+struct LeafGauges {
+    not_after: Family<NoLabels, FloatGauge>,
+    not_before: Family<NoLabels, FloatGauge>,
+    age: Family<NoLabels, FloatGauge>,
+}
+
+impl LeafGauges {
+    fn register(registry: &mut Registry) -> Self {
+        Self {
+            not_after: registered(
+                registry,
+                "leaf_not_after_timestamp_seconds",
+                "End of validity of the served leaf",
+            ),
+            not_before: registered(
+                registry,
+                "leaf_not_before_timestamp_seconds",
+                "Start of validity of the served leaf",
+            ),
+            age: registered(registry, "leaf_age_seconds", "Time since the not-before of the served leaf"),
         }
-        let leaf = snapshot.as_ref().map(|snapshot| &snapshot.identity.leaf);
-        set_or_leave_out(&self.leaf_not_after, leaf.map(|leaf| seconds(leaf.not_after)));
-        set_or_leave_out(&self.leaf_not_before, leaf.map(|leaf| seconds(leaf.not_before)));
-        set_or_leave_out(&self.leaf_age, leaf.map(|leaf| seconds(now) - seconds(leaf.not_before)));
-        self.root_not_after.clear();
-        self.root_not_before.clear();
-        let trust = snapshot.iter().filter_map(|snapshot| snapshot.identity.trust.as_ref());
-        for root in trust.flat_map(|trust| &trust.roots).take(MAX_ROOTS) {
+    }
+
+    fn refresh(&self, leaf: Option<&Leaf>, now: SystemTime) {
+        set_or_remove(&self.not_after, leaf.map(|leaf| seconds(leaf.not_after)));
+        set_or_remove(&self.not_before, leaf.map(|leaf| seconds(leaf.not_before)));
+        set_or_remove(&self.age, leaf.map(|leaf| seconds(now) - seconds(leaf.not_before)));
+    }
+}
+
+/// The trusted roots.
+struct RootGauges {
+    not_after: Family<RootLabels, FloatGauge>,
+    not_before: Family<RootLabels, FloatGauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RootLabels {
+    root: String,
+}
+
+impl RootGauges {
+    fn register(registry: &mut Registry) -> Self {
+        Self {
+            not_after: registered(
+                registry,
+                "root_not_after_timestamp_seconds",
+                "End of validity of each trusted root, by the start of its SHA-256",
+            ),
+            not_before: registered(
+                registry,
+                "root_not_before_timestamp_seconds",
+                "Start of validity of each trusted root, by the start of its SHA-256",
+            ),
+        }
+    }
+
+    fn refresh(&self, trust: Option<&Trust>) {
+        self.not_after.clear();
+        self.not_before.clear();
+        for root in trust.into_iter().flat_map(|trust| &trust.roots).take(MAX_ROOTS) {
             let labels = RootLabels { root: root.sha256[..16].to_owned() };
-            self.root_not_after.get_or_create(&labels).set(seconds(root.not_after));
-            self.root_not_before.get_or_create(&labels).set(seconds(root.not_before));
+            self.not_after.get_or_create(&labels).set(seconds(root.not_after));
+            self.not_before.get_or_create(&labels).set(seconds(root.not_before));
         }
     }
 }
 
-/// A series that is there only while there is something to tell, so that no alert fires on a zero.
-fn set_or_leave_out(family: &Family<NoLabels, FloatGauge>, value: Option<f64>) {
+fn registered<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: prometheus_client::registry::Metric + Clone + Default,
+{
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// The series exists only while there is a value, so that no alert fires on a zero.
+fn set_or_remove(family: &Family<NoLabels, FloatGauge>, value: Option<f64>) {
     match value {
         Some(value) => {
             family.get_or_create(&NoLabels {}).set(value);

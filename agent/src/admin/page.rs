@@ -1,4 +1,4 @@
-//! `/`: the health report for a person, one small page without scripts.
+//! `/`: the health report as one small HTML page without scripts.
 
 use std::fmt::Write as _;
 
@@ -15,8 +15,27 @@ td:first-child{color:#98a1b3}.ok{color:#5ecb8b}.bad{color:#ff8a80}}";
 pub fn render(health: &Value) -> String {
     let mut page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
-         <title>hotcert-agent</title><style>{STYLE}</style><h1>hotcert-agent: "
+         <title>hotcert-agent</title><style>{STYLE}</style>"
     );
+    headline(&mut page, health);
+    page.push_str("<table>");
+    if health["served"].is_object() {
+        served(&mut page, &health["served"]);
+    }
+    row(&mut page, "Generation", &shown(&health["generation"]));
+    candidate(&mut page, health);
+    let open = &health["connections"];
+    let connections =
+        ["current", "previous", "older"].map(|generation| format!("{} {generation}", open[generation]));
+    row(&mut page, "Connections", &connections.join(", "));
+    source(&mut page, &health["source"]);
+    notices(&mut page, health);
+    page.push_str("</table><p><a href=healthz>healthz</a> · <a href=metrics>metrics</a> · <a href=readyz>readyz</a></p></html>\n");
+    page
+}
+
+fn headline(page: &mut String, health: &Value) {
+    page.push_str("<h1>hotcert-agent: ");
     match health["reason"].as_str() {
         None => page.push_str("<span class=ok>ready</span></h1>"),
         Some(reason) => {
@@ -24,73 +43,59 @@ pub fn render(health: &Value) -> String {
         }
     }
     if ["leaf", "trust"].iter().any(|part| health["refused"][part].is_object()) {
-        page.push_str(
-            "<p class=bad>A newer candidate is refused; the last good one goes on being served.</p>",
-        );
+        page.push_str("<p class=bad>A newer candidate is refused; the last good one is still served.</p>");
     }
-    page.push_str("<table>");
-    let served = &health["served"];
-    if served.is_object() {
-        let expires = served["expires_in_seconds"].as_i64().unwrap_or_default();
-        row(&mut page, "Names", &join(&served["names"]));
-        row(&mut page, "Serial", &shown(&served["serial"]));
-        row(&mut page, "SHA-256", &shown(&served["sha256"]));
-        row(&mut page, "Issuer", &shown(&served["issuer"]));
-        row(&mut page, "Age", &span(served["age_seconds"].as_i64().unwrap_or_default()));
-        row(&mut page, "Expires", &format!("{} ({})", shown(&served["not_after"]), in_or_ago(expires)));
-        row(&mut page, "Roles", &join(&served["roles"]));
-        for root in served["roots"].as_array().into_iter().flatten() {
-            row(
-                &mut page,
-                "Root",
-                &format!("{}, until {}", shown(&root["subject"]), shown(&root["not_after"])),
-            );
-        }
-        row(&mut page, "Own handshake", &shown(&served["proof"]["outcome"]));
+}
+
+fn served(page: &mut String, served: &Value) {
+    let seconds = |field: &str| served[field].as_i64().unwrap_or_default();
+    row(page, "Names", &join(&served["names"]));
+    row(page, "Serial", &shown(&served["serial"]));
+    row(page, "SHA-256", &shown(&served["sha256"]));
+    row(page, "Issuer", &shown(&served["issuer"]));
+    row(page, "Age", &span(seconds("age_seconds")));
+    let expires = in_or_ago(seconds("expires_in_seconds"));
+    row(page, "Expires", &format!("{} ({expires})", shown(&served["not_after"])));
+    row(page, "Roles", &join(&served["roles"]));
+    for root in served["roots"].as_array().into_iter().flatten() {
+        row(page, "Root", &format!("{}, until {}", shown(&root["subject"]), shown(&root["not_after"])));
     }
-    row(&mut page, "Generation", &shown(&health["generation"]));
+    row(page, "Self-check", &shown(&served["proof"]["outcome"]));
+}
+
+/// The last reload, and a candidate that is refused or held.
+fn candidate(page: &mut String, health: &Value) {
     let attempt = &health["last_attempt"];
-    row(&mut page, "Last look", &format!("{}: {}", shown(&attempt["at"]), shown(&attempt["outcome"])));
+    row(page, "Last reload", &format!("{}: {}", shown(&attempt["at"]), shown(&attempt["outcome"])));
     for part in ["leaf", "trust"] {
         let refused = &health["refused"][part];
         if refused.is_object() {
-            row(
-                &mut page,
-                &format!("Refused {part}"),
-                &format!("{} (since {})", shown(&refused["detail"]), shown(&refused["since"])),
-            );
+            let text = format!("{} (since {})", shown(&refused["detail"]), shown(&refused["since"]));
+            row(page, &format!("Refused {part}"), &text);
         }
     }
-    if health["held"].is_object() {
-        row(
-            &mut page,
-            "Held",
-            &format!(
-                "serial {} until {}",
-                shown(&health["held"]["serial"]),
-                shown(&health["held"]["not_before"])
-            ),
-        );
+    let held = &health["held"];
+    if held.is_object() {
+        row(page, "Held", &format!("serial {} until {}", shown(&held["serial"]), shown(&held["not_before"])));
     }
-    let open = &health["connections"];
-    let connections =
-        ["current", "previous", "older"].map(|generation| format!("{} {generation}", open[generation]));
-    row(&mut page, "Connections", &connections.join(", "));
-    let source = &health["source"];
-    row(&mut page, "Source", &format!("{}: {}", shown(&source["kind"]), shown(&source["why"])));
-    for (name, place) in [("Volume", &source["directory"]), ("Secret", &source["api"]["secret"])] {
-        if place.is_string() {
-            row(&mut page, name, &shown(place));
+}
+
+fn source(page: &mut String, source: &Value) {
+    row(page, "Source", &format!("{}: {}", shown(&source["kind"]), shown(&source["why"])));
+    for (name, value) in [("Volume", &source["directory"]), ("Secret", &source["api"]["secret"])] {
+        if value.is_string() {
+            row(page, name, &shown(value));
         }
     }
+}
+
+fn notices(page: &mut String, health: &Value) {
     for address in health["exposed"].as_array().into_iter().flatten() {
-        row(&mut page, "Notice", &format!("the app can be reached around the agent, at {}", shown(address)));
+        row(page, "Notice", &format!("clients can bypass the agent: the app listens on {}", shown(address)));
     }
     for notice in health["source"]["notices"].as_array().into_iter().flatten() {
-        row(&mut page, "Notice", &shown(notice));
+        row(page, "Notice", &shown(notice));
     }
-    page.push_str("</table><p><a href=healthz>healthz</a> · <a href=metrics>metrics</a> · <a href=readyz>readyz</a></p></html>\n");
-    page
 }
 
 fn row(page: &mut String, name: &str, value: &str) {
@@ -117,7 +122,7 @@ fn span(seconds: i64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(seconds.unsigned_abs())).to_string()
 }
 
-/// Names come from certificates, and so from outside.
+/// Names come from certificates, which are untrusted input.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -129,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_bring_markup_in() {
+    fn markup_in_names_is_escaped() {
         let page = render(&json!({"reason": "<b>", "served": {"names": ["dns:<script>"]}}));
         assert!(!page.contains("<script>") && !page.contains("<b>"));
         assert!(page.contains("dns:&lt;script&gt;"));

@@ -1,6 +1,6 @@
-//! Probes of an app that listens on loopback, where kubelet cannot reach it: `GET /probe/8080/healthz`
-//! on the admin port asks `http://127.0.0.1:8080/healthz`. Only what was listed at start, and only the
-//! status comes back, so that this is no way around the agent.
+//! Probes of an app that listens on loopback, where kubelet cannot reach it: `GET /probe/8080/healthz` on the
+//! admin port requests `http://127.0.0.1:8080/healthz`. Only listed probes are relayed, and only the status is
+//! returned, so that this does not bypass the agent.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Empty, Full};
+use humantime::format_duration;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-use super::text;
+use crate::admin::http::text;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::http::{MAX_HEAD_BYTES, remove_hop_headers};
 use crate::proxy::inbound::identity_header;
@@ -24,8 +25,8 @@ use crate::tls::error_chain::with_causes;
 
 /// The prefix of the path under which probes are relayed.
 pub const PREFIX: &str = "/probe/";
-/// kubelet decides how long it waits; this only ends what it has long given up.
-const WITHIN: Duration = Duration::from_secs(30);
+/// kubelet has a timeout of its own; this one only ends what it gave up long ago.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One path of the app on its loopback port, written `8080/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,19 +36,19 @@ pub struct Probe {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no PORT/PATH of the app, such as 8080/healthz")]
+#[error("\"{0}\" is not PORT/PATH of the app; write it like 8080/healthz")]
 pub struct ProbeError(String);
 
 impl Probe {
-    /// Whether it is what was asked for under `PREFIX`.
-    pub fn is(&self, asked: &str) -> bool {
-        asked.strip_prefix(PREFIX).is_some_and(|asked| spelled(asked) == self.to_string())
+    /// Whether `path`, which begins with `PREFIX`, requests this probe.
+    pub fn is(&self, path: &str) -> bool {
+        path.strip_prefix(PREFIX).is_some_and(|path| with_commas(path) == self.to_string())
     }
 
     pub async fn relay(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let asked = tokio::time::timeout(WITHIN, self.ask(request.headers().clone())).await;
-        match asked.unwrap_or_else(|_| Err(format!("no answer within {WITHIN:?}"))) {
-            // kubelet would follow one within the app; it cannot from here, and takes it for a success.
+        let status = tokio::time::timeout(TIMEOUT, self.request(request.headers().clone())).await;
+        match status.unwrap_or_else(|_| Err(format!("no answer within {}", format_duration(TIMEOUT)))) {
+            // kubelet would follow a redirect within the app; from here it cannot, and counts it as a success.
             Ok(status) if status.is_success() || status.is_redirection() => {
                 text(StatusCode::OK, format!("the app answered {}\n", status.as_u16()))
             }
@@ -58,19 +59,19 @@ impl Probe {
         }
     }
 
-    async fn ask(&self, mut headers: HeaderMap) -> Result<StatusCode, String> {
+    async fn request(&self, mut headers: HeaderMap) -> Result<StatusCode, String> {
         remove_hop_headers(&mut headers);
-        // No body goes with it, and nobody is vouched for.
-        identity_header::remove_claims(&mut headers);
+        // The request has no body, and kubelet has no verified identity.
+        identity_header::remove_forged(&mut headers);
         headers.remove(CONTENT_LENGTH);
         headers.remove(EXPECT);
         if let Some(host) = headers.get(HOST).and_then(|host| self.host_of_app(host)) {
             headers.insert(HOST, host);
         }
         let app = Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)));
-        let stream = app.connect(WITHIN).await.map_err(|error| error.to_string())?;
+        let stream = app.connect(TIMEOUT).await.map_err(|error| error.to_string())?;
         let failed =
-            |error: hyper::Error| format!("the app at {app} gave no proper answer: {}", with_causes(&error));
+            |error: hyper::Error| format!("the app at {app} gave no valid response: {}", with_causes(&error));
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(failed)?;
         let mut request = Request::new(Empty::<Bytes>::new());
@@ -80,14 +81,14 @@ impl Probe {
         let mut status = pin!(status);
         tokio::select! {
             status = &mut status => status.map_err(failed),
-            // An app that answers and closes may have done both by now.
+            // The app may have answered and closed already.
             end = connection => status.await.map_err(|_| {
-                end.err().map_or_else(|| format!("the app at {app} closed"), failed)
+                end.err().map_or_else(|| format!("the app at {app} closed the connection"), failed)
             }),
         }
     }
 
-    /// kubelet names the address that it dialled, unless the probe names a host of its own.
+    /// kubelet sets the address that it dialled as the host, unless the probe sets a host of its own.
     fn host_of_app(&self, host: &HeaderValue) -> Option<HeaderValue> {
         let dialled: SocketAddr = host.to_str().ok()?.parse().ok()?;
         HeaderValue::from_str(&SocketAddr::new(dialled.ip(), self.port).to_string()).ok()
@@ -95,7 +96,7 @@ impl Probe {
 }
 
 /// A comma separates probes in a list, and is written %2C there.
-fn spelled(text: &str) -> String {
+fn with_commas(text: &str) -> String {
     text.replace("%2C", ",")
 }
 
@@ -103,12 +104,12 @@ impl FromStr for Probe {
     type Err = ProbeError;
 
     fn from_str(given: &str) -> Result<Self, ProbeError> {
-        let text = spelled(given);
+        let text = with_commas(given);
         let probe = || {
             let slash = text.find('/')?;
             let port = text[..slash].parse().ok().filter(|port| *port > 0)?;
             let path_and_query: hyper::http::uri::PathAndQuery = text[slash..].parse().ok()?;
-            // What the URI would drop or change could not be matched again.
+            // What parsing drops or changes could not be matched again.
             (path_and_query.as_str() == &text[slash..])
                 .then(|| Self { port, path_and_query: text[slash..].into() })
         };

@@ -1,5 +1,5 @@
-//! The proof listener: mTLS from the same snapshot as everything else, on its own port, so that the
-//! control context can shake hands with the pod itself and see what it serves and whom it trusts.
+//! The proof listener: mTLS from the same snapshot as everything else, on a port of its own, so that the
+//! control plane can make a handshake with the pod itself and verify what it serves and whom it trusts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +11,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use super::{MAX_CONNECTIONS, only_get, serve_http, text, typed};
 use crate::admin::health::Health;
-use crate::connection::handshake;
+use crate::admin::http::{only_get, serve_http, text, typed};
+use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
+use crate::connection::handshake::{self, SelectConfig};
 use crate::connection::limiter::Limiter;
+
+const MAX_CONNECTIONS: usize = 256;
 
 pub struct ProofListener {
     health: Health,
@@ -26,39 +29,46 @@ impl ProofListener {
         Arc::new(Self { health, limiter: Limiter::new(MAX_CONNECTIONS) })
     }
 
-    pub async fn connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
-        self.limiter.hold(Box::pin(self.serve(socket, from))).await;
+    /// Serves one connection to its end.
+    pub async fn serve(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
+        self.limiter.run(Box::pin(self.serve_connection(socket, from))).await;
     }
 
-    async fn serve(&self, socket: TcpStream, from: SocketAddr) {
+    async fn serve_connection(&self, socket: TcpStream, from: SocketAddr) {
         let context = &self.health.context;
-        let choose: handshake::SelectConfig = |configs| configs.proof.as_ref();
-        match handshake::accept(socket, &context.current, choose, &context.peers, context.timeouts.handshake)
+        let select: SelectConfig = |configs| configs.proof.as_ref();
+        match handshake::accept(socket, &context.current, select, &context.peers, context.timeouts.handshake)
             .await
         {
-            Ok(accepted) if accepted.self_check => context.handshakes.count("proof", "self_check"),
+            Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
             Ok(accepted) => {
-                context.handshakes.count("proof", "ok");
+                self.count(HandshakeResult::Ok);
                 serve_http(accepted.stream, |request| self.answer(request)).await;
             }
             Err(error) => {
-                context.handshakes.count("proof", error.result());
+                self.count(error.outcome());
                 debug!(%from, %error, "proof handshake failed");
             }
         }
     }
 
+    fn count(&self, result: HandshakeResult) {
+        self.health.context.handshakes.count(HandshakeSide::Proof, result);
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/proof") => {
-                // The first time under a bundle, every peer's chain is verified.
+                // Blocking: the first time under a bundle, the chain of every peer is verified.
                 let health = self.health.clone();
                 match tokio::task::spawn_blocking(move || health.proof_json()).await {
                     Ok(proof) => typed(StatusCode::OK, "application/json", format!("{proof:#}\n")),
-                    Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "no answer; see the log\n".into()),
+                    Err(_) => {
+                        text(StatusCode::INTERNAL_SERVER_ERROR, "the proof failed; see the log\n".into())
+                    }
                 }
             }
-            (&Method::GET, _) => text(StatusCode::NOT_FOUND, "not here; try /proof\n".into()),
+            (&Method::GET, _) => text(StatusCode::NOT_FOUND, "not found; try /proof\n".into()),
             _ => only_get(),
         }
     }

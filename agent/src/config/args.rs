@@ -1,21 +1,23 @@
-//! The arguments: what a person or a manifest writes. Values are taken as text and judged together
-//! in `settings`, so that all that is wrong is said at once.
+//! Arguments as they are written on the command line or in the environment. Values are text, parsed
+//! together in `settings`, so that all errors are reported at once.
 
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::client_auth::client_auth;
 use crate::config::ports::{ADMIN, PROOF};
-use crate::runtime::log::LogFormat;
 use crate::tls::config::ClientAuth;
 
-/// Keeps one TLS identity current while serving with it: no restart, no dropped request.
+/// Rotates the TLS identity of a pod while it serves: no restart, no dropped request.
 ///
-/// Watches a directory (a mounted Kubernetes Secret) for a certificate, its key and the trusted
-/// roots; terminates inbound mTLS for the app; originates outbound mTLS for it; and says on its
-/// admin port what it serves.
+/// Watches a directory (a mounted Kubernetes Secret), the Kubernetes API, or both for a certificate, its
+/// key and the trusted roots; terminates inbound mTLS for the app; originates outbound mTLS for it; and
+/// reports on its admin port what it serves.
+///
+/// A DURATION is written like 500ms, 30s, 10m or 24h. Every flag can be set by the environment variable
+/// that is named with it; an empty variable counts as unset.
 #[derive(Debug, Parser)]
 #[command(name = "hotcert-agent", version, max_term_width = 100)]
 pub struct Cli {
@@ -25,16 +27,31 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve: load the identity, follow its changes, and carry traffic
+    /// Load the identity, follow its changes, and carry traffic
+    ///
+    /// Runs until SIGTERM or SIGINT, then drains; a second signal ends it at once. Exits with 2 if the
+    /// arguments are invalid. A DURATION is written like 500ms, 30s, 10m or 24h.
     Run(Box<RunArgs>),
-    /// Say what the agent would do with an identity directory, and why
+    /// Validate an identity directory as `run` would, without serving it
+    ///
+    /// Parses and verifies the certificate, its key and the trust bundle, and makes a TLS handshake with
+    /// them in memory. Exits with 0 if the identity would be served, with 1 if not, and with 2 if the
+    /// arguments are invalid.
     Check(CheckArgs),
 }
 
-/// Which files make the identity, and what it must be good for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// One line for a person
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The files of an identity, and its requirements.
 #[derive(Clone, Debug, Args)]
 pub struct IdentityArgs {
-    /// File with the leaf certificate, followed by its intermediates
+    /// File in the identity directory with the leaf certificate, followed by its intermediates, in PEM
     #[arg(
         long,
         env = "HOTCERT_CERT_FILE",
@@ -43,7 +60,7 @@ pub struct IdentityArgs {
         help_heading = "Identity"
     )]
     pub cert_file: String,
-    /// File with the private key (PKCS#8, PKCS#1 or SEC1)
+    /// File in the identity directory with the leaf's private key, in PEM (PKCS#8, PKCS#1 or SEC1)
     #[arg(
         long,
         env = "HOTCERT_KEY_FILE",
@@ -52,7 +69,7 @@ pub struct IdentityArgs {
         help_heading = "Identity"
     )]
     pub key_file: String,
-    /// File with the trusted roots
+    /// File in the identity directory with the trust bundle: one or more root certificates, in PEM
     #[arg(
         long,
         env = "HOTCERT_CA_FILE",
@@ -61,10 +78,11 @@ pub struct IdentityArgs {
         help_heading = "Identity"
     )]
     pub ca_file: String,
-    /// One file with key, leaf and intermediates, in place of --cert-file and --key-file
+    /// One file with key, leaf and intermediates, instead of --cert-file and --key-file
     #[arg(long, env = "HOTCERT_BUNDLE_FILE", value_name = "NAME", help_heading = "Identity")]
     pub bundle_file: Option<String>,
-    /// A name the leaf must carry: spiffe://… or dns:… (may be repeated)
+    /// Name that the leaf must have: spiffe://DOMAIN/PATH or dns:NAME; a leaf without it is refused.
+    /// Separate several with commas, or repeat the flag [default: any name]
     #[arg(
         long,
         env = "HOTCERT_EXPECT_NAME",
@@ -73,7 +91,8 @@ pub struct IdentityArgs {
         help_heading = "Identity"
     )]
     pub expect_name: Vec<String>,
-    /// `none` serves plain HTTPS with a public certificate, whose root need not be in the bundle
+    /// Whether clients must present a certificate that the trust bundle verifies. With none, the agent
+    /// serves plain HTTPS, and the leaf may come from a public root that is not in the bundle
     #[arg(
         long,
         value_parser = client_auth(),
@@ -87,14 +106,16 @@ pub struct IdentityArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Directory with the identity, usually a mounted Secret
+    /// Directory with the identity, usually a mounted Secret. This, --secret, or both are required
     #[arg(long, env = "HOTCERT_IDENTITY", value_name = "DIR", help_heading = "Identity")]
     pub identity: Option<PathBuf>,
-    /// SecretWatcher this Secret through the Kubernetes API, which is faster than the volume; needs get, list
-    /// and watch on it. While that works it is believed; --identity is then the start and the fallback
+    /// Secret with the identity, watched through the Kubernetes API, which is faster than a volume and
+    /// needs the verbs get, list and watch on the Secret. While the watch works it takes precedence;
+    /// --identity is used at start and if the watch fails
     #[arg(long, env = "HOTCERT_SECRET", value_name = "[NAMESPACE/]NAME", help_heading = "Identity")]
     pub secret: Option<String>,
-    /// How long the watch on the Secret may be silent; API servers say once a minute that all is well
+    /// Time without a message from the API server after which the watch on the Secret counts as lost.
+    /// API servers send a bookmark about once a minute
     #[arg(
         long,
         env = "HOTCERT_API_SILENCE",
@@ -103,12 +124,12 @@ pub struct RunArgs {
         help_heading = "Identity"
     )]
     pub api_silence: String,
-    /// For --secret, in place of the pod's service account
+    /// Kubeconfig for --secret [default: the service account of the pod]
     #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE", help_heading = "Identity")]
     pub kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     pub files: IdentityArgs,
-    /// How often to look without being told of a change
+    /// Interval at which the directory is read even without a file system event
     #[arg(
         long,
         env = "HOTCERT_POLL_INTERVAL",
@@ -118,75 +139,82 @@ pub struct RunArgs {
     )]
     pub poll_interval: String,
 
-    /// [http:]LISTEN=TARGET: serve TLS on LISTEN for the app at TARGET, an ADDRESS:PORT or
-    /// unix:/PATH. With http: the app is told who calls in X-Forwarded-Client-Cert (may be repeated)
+    /// Serve TLS on LISTEN (ADDRESS:PORT) for the app at TARGET (ADDRESS:PORT or unix:/PATH). With
+    /// http: the agent parses HTTP/1.1 and HTTP/2, and passes the client's identity to the app in
+    /// X-Forwarded-Client-Cert. Separate several with commas, or repeat the flag
     #[arg(
         long,
         env = "HOTCERT_INBOUND",
         value_delimiter = ',',
-        value_name = "ROUTE",
-        help_heading = "ByteCounters"
+        value_name = "[http:]LISTEN=TARGET",
+        help_heading = "Traffic"
     )]
     pub inbound: Vec<String>,
-    /// Let in only peers with such a name: spiffe://DOMAIN/PATH or dns:NAME (may be repeated;
-    /// without it, whoever the trust bundle verifies)
+    /// Admit only clients whose certificate has such a name: spiffe://DOMAIN/PATH, where * matches one
+    /// path segment and a final ** any rest, or dns:NAME, where a first label * matches one label.
+    /// Separate several with commas, or repeat the flag [default: every client that the trust bundle
+    /// verifies]
     #[arg(
         long,
         env = "HOTCERT_ALLOW",
         value_delimiter = ',',
         value_name = "PATTERN",
-        help_heading = "ByteCounters"
+        help_heading = "Traffic"
     )]
     pub allow: Vec<String>,
-    /// [http:]LISTEN=HOST:PORT[#SAN]: carry what the app sends to LISTEN over mTLS to HOST, which
-    /// must show SAN, a DNS name or spiffe://… (may be repeated)
+    /// Carry what the app sends to LISTEN (a loopback ADDRESS:PORT) to HOST over mTLS. The server must
+    /// present SAN, a DNS name or SPIFFE ID [default: HOST]. With http: connections are reused and
+    /// errors are HTTP responses. Separate several with commas, or repeat the flag
     #[arg(
         long,
         env = "HOTCERT_OUTBOUND",
         value_delimiter = ',',
-        value_name = "ROUTE",
-        help_heading = "ByteCounters"
+        value_name = "[http:]LISTEN=HOST:PORT[#SAN]",
+        help_heading = "Traffic"
     )]
     pub outbound: Vec<String>,
-    /// An HTTP proxy for the app that turns http://HOST:PORT/… into mTLS
-    #[arg(long, env = "HOTCERT_HTTP_PROXY", value_name = "LISTEN", help_heading = "ByteCounters")]
+    /// HTTP proxy for the app on LISTEN (a loopback ADDRESS:PORT): http://HOST:PORT/… is requested from
+    /// HOST over mTLS
+    #[arg(long, env = "HOTCERT_HTTP_PROXY", value_name = "LISTEN", help_heading = "Traffic")]
     pub http_proxy: Option<String>,
-    /// Where /livez, /readyz, /healthz and /metrics are served, without TLS
+    /// Threads that carry traffic [default: half of the available CPUs, at least 1 and at most 4]
+    #[arg(long, env = "HOTCERT_WORKERS", value_name = "N", help_heading = "Traffic")]
+    pub workers: Option<String>,
+
+    /// Address (ADDRESS:PORT) of /livez, /readyz, /healthz and /metrics: plain HTTP, without secrets
     #[arg(
         long,
         env = "HOTCERT_ADMIN",
         default_value_t = format!("0.0.0.0:{ADMIN}"),
         value_name = "LISTEN",
-        help_heading = "ByteCounters"
+        help_heading = "Administration"
     )]
     pub admin: String,
-    /// PORT/PATH of the app on loopback: kubelet, which cannot reach it, asks the admin port for
-    /// /probe/PORT/PATH instead (may be repeated)
-    #[arg(
-        long,
-        env = "HOTCERT_PROBE",
-        value_delimiter = ',',
-        value_name = "PORT/PATH",
-        help_heading = "ByteCounters"
-    )]
-    pub probe: Vec<String>,
-    /// Where the control context may see for itself what is served, with mTLS
+    /// Address (ADDRESS:PORT) of /proof, where the control plane verifies over mTLS what is served
     #[arg(
         long,
         env = "HOTCERT_PROOF",
         default_value_t = format!("0.0.0.0:{PROOF}"),
         value_name = "LISTEN",
-        help_heading = "ByteCounters"
+        help_heading = "Administration"
     )]
     pub proof: String,
-    /// Threads that carry traffic [default: half the CPUs it may use, 1 to 4]
-    #[arg(long, env = "HOTCERT_WORKERS", value_name = "N", help_heading = "ByteCounters")]
-    pub workers: Option<String>,
+    /// HTTP probe of an app that listens on loopback, where kubelet cannot reach it: kubelet requests
+    /// /probe/PORT/PATH on the admin port instead. Separate several with commas, or repeat the flag
+    #[arg(
+        long,
+        env = "HOTCERT_PROBE",
+        value_delimiter = ',',
+        value_name = "PORT/PATH",
+        help_heading = "Administration"
+    )]
+    pub probe: Vec<String>,
 
-    /// TLS connections open at once [default: what the descriptor limit allows]
+    /// TLS connections open at once; more are closed at once [default: half of the file descriptor
+    /// limit, at most 100000]
     #[arg(long, env = "HOTCERT_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<String>,
-    /// For a TLS handshake
+    /// Time for a TLS handshake, from the first byte to the last
     #[arg(
         long,
         env = "HOTCERT_HANDSHAKE_TIMEOUT",
@@ -195,7 +223,7 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub handshake_timeout: String,
-    /// For connecting to the app or to a server
+    /// Time for connecting to the app or to a server
     #[arg(
         long,
         env = "HOTCERT_CONNECT_TIMEOUT",
@@ -204,7 +232,7 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub connect_timeout: String,
-    /// From the first byte of an HTTP/1 request to the end of its head
+    /// Time from the first byte of an HTTP/1 request to the end of its head
     #[arg(
         long,
         env = "HOTCERT_REQUEST_TIMEOUT",
@@ -213,7 +241,7 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub request_timeout: String,
-    /// For a connection on which nothing moves
+    /// Time after which a connection that transfers no bytes is closed
     #[arg(
         long,
         env = "HOTCERT_IDLE_TIMEOUT",
@@ -222,7 +250,7 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub idle_timeout: String,
-    /// For any connection
+    /// Time after which any connection is closed; HTTP connections between requests
     #[arg(
         long,
         env = "HOTCERT_MAX_AGE",
@@ -232,8 +260,8 @@ pub struct RunArgs {
     )]
     pub max_age: String,
 
-    /// After a new leaf, HTTP connections made under an older one are asked to close after this,
-    /// spread out, and in any case before that leaf expires
+    /// After a new leaf: time after which HTTP connections made under an older leaf are asked to close,
+    /// spread over half of it again, and in any case before that leaf expires
     #[arg(
         long,
         env = "HOTCERT_DRAIN_AFTER",
@@ -242,7 +270,8 @@ pub struct RunArgs {
         help_heading = "Draining"
     )]
     pub drain_after: String,
-    /// After a root was removed, what HTTP requests of its clients have left (TCP has nothing left)
+    /// After the removal of a root: time that HTTP connections of its clients have to finish their
+    /// requests. TCP connections are cut at once
     #[arg(
         long,
         env = "HOTCERT_ROOT_DRAIN",
@@ -251,7 +280,8 @@ pub struct RunArgs {
         help_heading = "Draining"
     )]
     pub root_drain: String,
-    /// After SIGTERM, how long new connections are taken while the pod leaves its endpoints
+    /// After SIGTERM: time for which new connections are still accepted while the pod is removed from
+    /// its endpoints; at most --shutdown-grace
     #[arg(
         long,
         env = "HOTCERT_SHUTDOWN_DELAY",
@@ -260,7 +290,7 @@ pub struct RunArgs {
         help_heading = "Draining"
     )]
     pub shutdown_delay: String,
-    /// After SIGTERM, when everything must be over
+    /// After SIGTERM: time after which all remaining connections are cut and the agent exits
     #[arg(
         long,
         env = "HOTCERT_SHUTDOWN_GRACE",
@@ -269,7 +299,8 @@ pub struct RunArgs {
         help_heading = "Draining"
     )]
     pub shutdown_grace: String,
-    /// After inbound has drained, how long outbound must have been quiet before the agent ends
+    /// After inbound connections are drained: time without any outbound connection after which the agent
+    /// exits
     #[arg(
         long,
         env = "HOTCERT_OUTBOUND_LINGER",
@@ -279,21 +310,28 @@ pub struct RunArgs {
     )]
     pub outbound_linger: String,
 
-    /// Form of the log on standard error; HOTCERT_LOG=debug shows more of it
-    #[arg(long, env = "HOTCERT_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    /// Format of the log on standard error. HOTCERT_LOG sets its level (error, warn, info, debug or
+    /// trace), or a filter in the syntax of tracing-subscriber's EnvFilter
+    #[arg(
+        long,
+        env = "HOTCERT_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT",
+        help_heading = "Logging"
+    )]
     pub log_format: LogFormat,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// Directory to look at
+    /// Directory with the identity, usually a mounted Secret
     pub dir: PathBuf,
     #[command(flatten)]
     pub files: IdentityArgs,
-    /// The identity is for outbound connections only: it need not do for a server
-    #[arg(long, env = "HOTCERT_CLIENT_ONLY", value_parser = FalseyValueParser::new())]
+    /// Validate for outbound connections only: the certificate need not be valid as a server certificate
+    #[arg(long, env = "HOTCERT_CLIENT_ONLY", value_parser = FalseyValueParser::new(), help_heading = "Identity")]
     pub client_only: bool,
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "HOTCERT_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 }

@@ -1,8 +1,8 @@
-//! Settings: the command line, judged. A value that exists can be run with; every mistake on the
-//! way is collected, so that a person fixes them in one go.
+//! Settings: the validated command line. A value that exists can be run with. All errors are collected and
+//! reported together.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::admin::probe::Probe;
 use crate::config::args::{IdentityArgs, RunArgs};
 use crate::connection::tracker::Limits;
+use crate::proxy::address;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::Timeouts;
 use crate::proxy::inbound::InboundRoute;
@@ -19,10 +20,10 @@ use crate::tls::credential::{Layout, LeafFiles};
 use crate::tls::identity::Policy;
 use crate::tls::source::kubernetes::{SecretRef, SecretWatcher};
 
-/// Descriptors kept for what is not a proxied connection.
+/// File descriptors reserved for everything but proxied connections.
 const SPARE_DESCRIPTORS: u64 = 128;
-const MOST_CONNECTIONS: u64 = 100_000;
-const MOST_WORKERS: usize = 4;
+const MAX_CONNECTIONS: u64 = 100_000;
+const MAX_WORKERS: usize = 4;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -53,100 +54,38 @@ pub struct ShutdownTimes {
 }
 
 impl Settings {
-    /// All that is wrong with the arguments, or settings that can be run with.
+    /// Settings that can be run with, or everything that is wrong with the arguments.
     pub fn from_args(args: &RunArgs) -> Result<Self, Vec<String>> {
         let mut errors = Errors::default();
+        let listeners = Listeners::from_args(args, &mut errors);
         let mut policy = policy(&args.files, &mut errors);
-        let silence = errors.some_duration("--api-silence", &args.api_silence);
-        let secret = given(&args.secret)
-            .and_then(|text| errors.one("--secret", text.parse::<SecretRef>()))
-            .map(|secret| SecretWatcher {
-                secret,
-                layout: layout(&args.files),
-                kubeconfig: args.kubeconfig.clone(),
-                silence,
-            });
-        if args.identity.is_none() && given(&args.secret).is_none() {
-            errors.add("--identity", "give a directory, or a Secret with --secret, or both");
-        }
-        let inbound: Vec<InboundRoute> = errors.all("--inbound", &args.inbound);
-        let outbound: Vec<OutboundRoute> = errors.all("--outbound", &args.outbound);
-        let allow = AllowList(errors.all("--allow", &args.allow));
-        let http_proxy: Option<SocketAddr> =
-            given(&args.http_proxy).and_then(|text| errors.listen("--http-proxy", text));
-        if let Some(listen) = http_proxy.filter(|listen| !listen.ip().is_loopback()) {
-            errors.add("--http-proxy", format!("{listen} is not a loopback address: whoever reached it would speak with this pod's identity"));
-        }
-        if args.files.client_auth == ClientAuth::None && !allow.0.is_empty() {
-            errors.add("--allow", "with --client-auth none nobody shows a name to be allowed by");
-        }
-        let admin = errors.listen("--admin", &args.admin);
-        let probes = errors.all("--probe", &args.probe);
-        let proof = errors.listen("--proof", &args.proof);
-        let workers = match given(&args.workers) {
-            Some(text) => errors.positive("--workers", text),
-            None => half_the_cpus(),
+        policy.serves = !listeners.inbound.is_empty();
+        let settings = Self {
+            identity: args.identity.clone(),
+            secret: secret(args, &mut errors),
+            layout: layout(&args.files),
+            policy,
+            client_auth: args.files.client_auth,
+            poll: errors.positive_duration("--poll-interval", &args.poll_interval),
+            allow: allow(args, &mut errors),
+            probes: errors.parse_all("--probe", &args.probe),
+            workers: match given(&args.workers) {
+                Some(text) => errors.positive_number("--workers", text),
+                None => half_of_cpus(),
+            },
+            limits: limits(args, &mut errors),
+            timeouts: Timeouts {
+                handshake: errors.positive_duration("--handshake-timeout", &args.handshake_timeout),
+                connect: errors.positive_duration("--connect-timeout", &args.connect_timeout),
+            },
+            shutdown: shutdown(args, &mut errors),
+            inbound: listeners.inbound,
+            outbound: listeners.outbound,
+            http_proxy: listeners.http_proxy,
+            admin: listeners.admin,
+            proof: listeners.proof,
         };
-        let max_connections = match given(&args.max_connections) {
-            Some(text) => errors.positive("--max-connections", text),
-            None => connections_by_descriptors(),
-        };
-        let limits = Limits {
-            max_connections,
-            idle: errors.some_duration("--idle-timeout", &args.idle_timeout),
-            max_age: errors.some_duration("--max-age", &args.max_age),
-            request_head: errors.some_duration("--request-timeout", &args.request_timeout),
-            drain_after: errors.duration("--drain-after", &args.drain_after),
-            root_drain: errors.duration("--root-drain", &args.root_drain),
-        };
-        let timeouts = Timeouts {
-            handshake: errors.some_duration("--handshake-timeout", &args.handshake_timeout),
-            connect: errors.some_duration("--connect-timeout", &args.connect_timeout),
-        };
-        let shutdown = ShutdownTimes {
-            delay: errors.duration("--shutdown-delay", &args.shutdown_delay),
-            grace: errors.duration("--shutdown-grace", &args.shutdown_grace),
-            outbound_linger: errors.duration("--outbound-linger", &args.outbound_linger),
-        };
-        let poll = errors.some_duration("--poll-interval", &args.poll_interval);
-        if shutdown.delay > shutdown.grace {
-            errors
-                .add("--shutdown-delay", "it is longer than --shutdown-grace, when everything must be over");
-        }
-        let listens =
-            inbound.iter().map(|route| route.listen).chain(outbound.iter().map(|route| route.listen));
-        let listens: Vec<_> = listens.chain(http_proxy).chain(admin).chain(proof).collect();
-        for (index, listen) in listens.iter().enumerate() {
-            if listen.port() != 0 && listens[..index].contains(listen) {
-                errors.add("LISTEN", format!("{listen} is given twice"));
-            }
-        }
-        if args.allow.iter().any(String::is_empty) {
-            errors.add("--allow", "it is empty; leave it out to let in whoever the trust bundle verifies");
-        }
-        policy.serves = !inbound.is_empty();
-        match (admin, proof) {
-            (Some(admin), Some(proof)) if errors.0.is_empty() => Ok(Self {
-                identity: args.identity.clone(),
-                secret,
-                layout: layout(&args.files),
-                policy,
-                client_auth: args.files.client_auth,
-                poll,
-                inbound,
-                allow,
-                outbound,
-                http_proxy,
-                admin,
-                probes,
-                proof,
-                workers,
-                limits,
-                timeouts,
-                shutdown,
-            }),
-            _ => Err(errors.0),
-        }
+        if errors.0.is_empty() { Ok(settings) } else { Err(errors.0) }
     }
 
     pub fn has_no_outbound(&self) -> bool {
@@ -159,6 +98,102 @@ impl Settings {
         let policy = policy(args, &mut errors);
         if errors.0.is_empty() { Ok(policy) } else { Err(errors.0) }
     }
+}
+
+/// Everything that listens. After an error, an address may be a placeholder.
+struct Listeners {
+    inbound: Vec<InboundRoute>,
+    outbound: Vec<OutboundRoute>,
+    http_proxy: Option<SocketAddr>,
+    admin: SocketAddr,
+    proof: SocketAddr,
+}
+
+impl Listeners {
+    fn from_args(args: &RunArgs, errors: &mut Errors) -> Self {
+        let (any, loopback) = (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into());
+        let inbound: Vec<InboundRoute> = errors.parse_all("--inbound", &args.inbound);
+        let outbound: Vec<OutboundRoute> = errors.parse_all("--outbound", &args.outbound);
+        let http_proxy =
+            given(&args.http_proxy).and_then(|text| errors.listen("--http-proxy", text, loopback));
+        if let Some(listen) = http_proxy.filter(|listen| !listen.ip().is_loopback()) {
+            errors.add("--http-proxy", format!("{listen} is not a loopback address: other pods could use this pod's identity through it; use 127.0.0.1 or [::1]"));
+        }
+        let admin = errors.listen("--admin", &args.admin, any);
+        let proof = errors.listen("--proof", &args.proof, any);
+        let listens: Vec<(&str, SocketAddr)> = inbound
+            .iter()
+            .map(|route| ("--inbound", route.listen))
+            .chain(outbound.iter().map(|route| ("--outbound", route.listen)))
+            .chain(http_proxy.map(|listen| ("--http-proxy", listen)))
+            .chain(admin.map(|listen| ("--admin", listen)))
+            .chain(proof.map(|listen| ("--proof", listen)))
+            .collect();
+        for (index, (flag, listen)) in listens.iter().enumerate().filter(|(_, (_, l))| l.port() != 0) {
+            if let Some((other, _)) = listens[..index].iter().find(|(_, earlier)| earlier == listen) {
+                errors.add(flag, format!("{listen} is used by {other} already; choose another port"));
+            }
+        }
+        let placeholder = SocketAddr::new(any, 0);
+        Self {
+            inbound,
+            outbound,
+            http_proxy,
+            admin: admin.unwrap_or(placeholder),
+            proof: proof.unwrap_or(placeholder),
+        }
+    }
+}
+
+fn secret(args: &RunArgs, errors: &mut Errors) -> Option<SecretWatcher> {
+    let silence = errors.positive_duration("--api-silence", &args.api_silence);
+    if args.identity.is_none() && given(&args.secret).is_none() {
+        errors.add("--identity", "give a directory, or a Secret with --secret, or both");
+    }
+    let secret = errors.keep("--secret", given(&args.secret)?.parse::<SecretRef>())?;
+    let kubeconfig = args.kubeconfig.clone();
+    Some(SecretWatcher { secret, layout: layout(&args.files), kubeconfig, silence })
+}
+
+fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
+    let allow = AllowList(errors.parse_all("--allow", &args.allow));
+    if args.files.client_auth == ClientAuth::None && !allow.0.is_empty() {
+        errors
+            .add("--allow", "clients present no certificate with --client-auth none; remove one of the two");
+    }
+    if args.allow.iter().any(String::is_empty) {
+        errors.add(
+            "--allow",
+            "the value is empty; omit it to admit every client that the trust bundle verifies",
+        );
+    }
+    allow
+}
+
+fn limits(args: &RunArgs, errors: &mut Errors) -> Limits {
+    Limits {
+        max_connections: match given(&args.max_connections) {
+            Some(text) => errors.positive_number("--max-connections", text),
+            None => connections_by_descriptors(),
+        },
+        idle: errors.positive_duration("--idle-timeout", &args.idle_timeout),
+        max_age: errors.positive_duration("--max-age", &args.max_age),
+        request_head: errors.positive_duration("--request-timeout", &args.request_timeout),
+        drain_after: errors.duration("--drain-after", &args.drain_after),
+        root_drain: errors.duration("--root-drain", &args.root_drain),
+    }
+}
+
+fn shutdown(args: &RunArgs, errors: &mut Errors) -> ShutdownTimes {
+    let times = ShutdownTimes {
+        delay: errors.duration("--shutdown-delay", &args.shutdown_delay),
+        grace: errors.duration("--shutdown-grace", &args.shutdown_grace),
+        outbound_linger: errors.duration("--outbound-linger", &args.outbound_linger),
+    };
+    if times.delay > times.grace {
+        errors.add("--shutdown-delay", "it is longer than --shutdown-grace, after which the agent exits");
+    }
+    times
 }
 
 pub fn layout(args: &IdentityArgs) -> Layout {
@@ -183,11 +218,11 @@ fn policy(args: &IdentityArgs, errors: &mut Errors) -> Policy {
     Policy {
         public_server: args.client_auth == ClientAuth::None,
         serves: false,
-        expected_names: errors.all("--expect-name", &args.expect_name),
+        expected_names: errors.parse_all("--expect-name", &args.expect_name),
     }
 }
 
-/// An empty value is none: that is how a manifest leaves an environment variable out.
+/// An empty value counts as unset, because a manifest cannot omit an environment variable conditionally.
 fn given(value: &Option<String>) -> Option<&str> {
     value.as_deref().filter(|value| !value.is_empty())
 }
@@ -200,58 +235,54 @@ impl Errors {
         self.0.push(format!("{flag}: {error}"));
     }
 
-    fn all<T: FromStr<Err: Display>>(&mut self, flag: &str, texts: &[String]) -> Vec<T> {
-        texts.iter().filter(|text| !text.is_empty()).filter_map(|text| self.one(flag, text.parse())).collect()
+    fn parse_all<T: FromStr<Err: Display>>(&mut self, flag: &str, texts: &[String]) -> Vec<T> {
+        let given = texts.iter().filter(|text| !text.is_empty());
+        given.filter_map(|text| self.keep(flag, text.parse())).collect()
     }
 
-    fn one<T, E: Display>(&mut self, flag: &str, result: Result<T, E>) -> Option<T> {
+    /// The value, or `None` with its error recorded.
+    fn keep<T, E: Display>(&mut self, flag: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.add(flag, error)).ok()
     }
 
-    fn listen(&mut self, flag: &str, text: &str) -> Option<SocketAddr> {
-        self.one(
-            flag,
-            text.parse().map_err(|_| {
-                format!(
-                    "{text:?} is no ADDRESS:PORT, such as 127.0.0.1:9640 (an IP address, not a host name)"
-                )
-            }),
-        )
+    fn listen(&mut self, flag: &str, text: &str, default: IpAddr) -> Option<SocketAddr> {
+        self.keep(flag, address::parse(text, default))
     }
 
     fn duration(&mut self, flag: &str, text: &str) -> Duration {
-        let parsed = humantime::parse_duration(text)
-            .map_err(|error| format!("{text:?}: {error}; write it like 500ms, 30s or 24h"));
-        self.one(flag, parsed).unwrap_or_default()
+        let parsed = humantime::parse_duration(text).map_err(|error| {
+            format!("\"{text}\" is not a duration: {error}; write it like 500ms, 30s or 24h")
+        });
+        self.keep(flag, parsed).unwrap_or_default()
     }
 
-    /// One that cannot be nothing.
-    fn some_duration(&mut self, flag: &str, text: &str) -> Duration {
+    /// A duration above zero.
+    fn positive_duration(&mut self, flag: &str, text: &str) -> Duration {
         let before = self.0.len();
         let duration = self.duration(flag, text);
         if duration.is_zero() && self.0.len() == before {
-            self.add(flag, "it must be longer than nothing");
+            self.add(flag, "it must be longer than 0s");
         }
         duration
     }
 
-    fn positive(&mut self, flag: &str, text: &str) -> usize {
+    fn positive_number(&mut self, flag: &str, text: &str) -> usize {
         let parsed = text
             .parse()
             .ok()
             .filter(|count| *count > 0)
-            .ok_or_else(|| format!("{text:?} is no number above 0"));
-        self.one(flag, parsed).unwrap_or(1)
+            .ok_or_else(|| format!("\"{text}\" is not a number above 0"));
+        self.keep(flag, parsed).unwrap_or(1)
     }
 }
 
-/// The other half is the app's. More workers than needed cost: each wakes for fewer connections.
-fn half_the_cpus() -> usize {
+/// The other half is left to the app. Unneeded workers are a cost: each wakes for fewer connections.
+fn half_of_cpus() -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    (cpus / 2).clamp(1, MOST_WORKERS)
+    (cpus / 2).clamp(1, MAX_WORKERS)
 }
 
-/// A proxied connection takes two descriptors. Raises the limit as far as it may be raised.
+/// Two descriptors per proxied connection. Raises the soft limit to the hard limit.
 fn connections_by_descriptors() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -261,5 +292,5 @@ fn connections_by_descriptors() -> usize {
         Err(_) => limit.current,
     };
     let connections = descriptors.unwrap_or(u64::MAX).saturating_sub(SPARE_DESCRIPTORS) / 2;
-    usize::try_from(connections.clamp(64, MOST_CONNECTIONS)).unwrap_or(64)
+    usize::try_from(connections.clamp(64, MAX_CONNECTIONS)).unwrap_or(64)
 }

@@ -1,6 +1,6 @@
-//! Limiter: a bounded number of those who have not shown yet what they are good for. A newcomer who
-//! finds none takes the place of whoever has held one longest: an honest client is done in
-//! milliseconds, and one that holds on to its place to keep others out is the first to lose it.
+//! Limiter: bounds how many unproven tasks run at once, such as handshakes. At the limit a new task
+//! evicts the one that has run longest: an honest client is done in milliseconds, and one that stays on to
+//! keep others out is the first to be evicted.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -10,65 +10,66 @@ use tokio::sync::oneshot;
 
 pub struct Limiter {
     limit: usize,
-    taken: Mutex<Taken>,
+    permits: Mutex<Permits>,
 }
 
 #[derive(Default)]
-struct Taken {
-    next: u64,
-    /// Oldest first. Dropping the sender puts its holder out.
-    holders: VecDeque<(u64, oneshot::Sender<()>)>,
+struct Permits {
+    next_id: u64,
+    /// Oldest first. Dropping the sender evicts the task that has the permit.
+    granted: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
 impl Limiter {
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), taken: Mutex::default() }
+        Self { limit: limit.max(1), permits: Mutex::default() }
     }
 
-    /// Runs `work` in a place. `None` if the place was lost before it was done.
-    pub async fn hold<F: Future>(&self, work: F) -> Option<F::Output> {
-        let (place, lost) = self.take();
+    /// Runs `task` under a permit. `None` if it was evicted before it was done.
+    pub async fn run<F: Future>(&self, task: F) -> Option<F::Output> {
+        let (permit, evicted) = self.grant();
         tokio::select! {
             biased;
-            done = work => {
-                drop(place);
-                Some(done)
+            output = task => {
+                drop(permit);
+                Some(output)
             }
-            _ = lost => None,
+            _ = evicted => None,
         }
     }
 
-    pub fn taken(&self) -> usize {
-        self.lock().holders.len()
+    /// Tasks that run now.
+    pub fn active(&self) -> usize {
+        self.lock().granted.len()
     }
 
-    fn take(&self) -> (Slot<'_>, oneshot::Receiver<()>) {
-        let (sender, lost) = oneshot::channel();
-        let mut taken = self.lock();
-        if taken.holders.len() >= self.limit {
-            taken.holders.pop_front();
+    fn grant(&self) -> (Permit<'_>, oneshot::Receiver<()>) {
+        let (sender, evicted) = oneshot::channel();
+        let mut permits = self.lock();
+        if permits.granted.len() >= self.limit {
+            permits.granted.pop_front();
         }
-        let number = taken.next;
-        taken.next += 1;
-        taken.holders.push_back((number, sender));
-        (Slot { limiter: self, number }, lost)
+        let id = permits.next_id;
+        permits.next_id += 1;
+        permits.granted.push_back((id, sender));
+        (Permit { limiter: self, id }, evicted)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Permits> {
+        self.permits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Slot<'a> {
+struct Permit<'a> {
     limiter: &'a Limiter,
-    number: u64,
+    id: u64,
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let holders = &mut self.limiter.lock().holders;
-        if let Ok(index) = holders.binary_search_by_key(&self.number, |(number, _)| *number) {
-            holders.remove(index);
+        let granted = &mut self.limiter.lock().granted;
+        if let Ok(index) = granted.binary_search_by_key(&self.id, |(id, _)| *id) {
+            granted.remove(index);
         }
     }
 }
@@ -80,16 +81,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn newcomer_takes_the_place_of_the_one_who_holds_on_longest() {
+    async fn new_task_at_the_limit_evicts_the_longest_running_one() {
         let limiter = Limiter::new(2);
-        let (first, second) = (limiter.hold(pending::<()>()), limiter.hold(pending::<()>()));
+        let (first, second) = (limiter.run(pending::<()>()), limiter.run(pending::<()>()));
         tokio::pin!(first, second);
         assert!(
             futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending()
         );
-        assert_eq!(limiter.hold(async { 7 }).await, Some(7));
+        assert_eq!(limiter.run(async { 7 }).await, Some(7));
         assert_eq!(first.await, None);
         assert!(futures_util::poll!(&mut second).is_pending());
-        assert_eq!(limiter.taken(), 1);
+        assert_eq!(limiter.active(), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! Listeners: bound when the agent starts, so that a bad address is an error then; listening only
-//! from the first identity on, so that nothing answers as if there were one.
+//! Listeners: bound when the agent starts, so that a bad address is an error at once; listening only from
+//! the first identity on, so that nothing accepts a client that could not be served.
 
 use std::future::Future;
 use std::io;
@@ -10,9 +10,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-use crate::runtime::shutdown::Stop;
+use crate::connection::stop::Stop;
 
 const BACKLOG: u32 = 4096;
+/// Between attempts while `accept` fails, for example for lack of file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for {role}: {cause}; choose another address or stop what uses it")]
@@ -22,7 +24,7 @@ pub struct BindError {
     cause: io::Error,
 }
 
-/// An address that is ours, on which nobody is answered yet.
+/// An address that is reserved, on which nothing is accepted yet.
 pub struct Bound {
     socket: TcpSocket,
     role: &'static str,
@@ -39,14 +41,14 @@ impl Bound {
         .map_err(failed)?;
         socket.set_reuseaddr(true).map_err(failed)?;
         socket.bind(configured).map_err(failed)?;
-        // Until it listens the address is kept from others only so.
+        // Before `listen`, only this keeps other processes from binding the address.
         socket.set_reuseaddr(false).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         info!(role, configured = %configured, %address, "bound");
         Ok(Self { socket, role, address })
     }
 
-    /// Where the agent itself reaches this listener.
+    /// The address at which the agent itself reaches this listener.
     pub fn dial_address(&self) -> SocketAddr {
         dial_address(self.address)
     }
@@ -78,9 +80,9 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Has every runtime accept from the one queue, so that a connection goes to one that has time;
-    /// `connection` runs on the runtime that accepted it. Ends with `until`.
-    pub fn serve<C, F>(self, runtimes: &[Handle], until: &Stop, connection: C)
+    /// Accepts on every runtime from one queue, so that a connection goes to a runtime that is not
+    /// busy; `serve_connection` runs on the runtime that accepted it. Ends with `stop`.
+    pub fn serve<C, F>(self, runtimes: &[Handle], stop: &Stop, serve_connection: C)
     where
         C: Fn(TcpStream, SocketAddr) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
@@ -93,12 +95,12 @@ impl Listening {
                     continue;
                 }
             };
-            let (connection, until, role) = (connection.clone(), until.clone(), self.role);
+            let (serve_connection, stop, role) = (serve_connection.clone(), stop.clone(), self.role);
             runtime.spawn(async move {
                 match TcpListener::from_std(listener) {
                     Ok(listener) => tokio::select! {
-                        () = accept(listener, role, connection) => {}
-                        () = until.wait() => {}
+                        () = accept_loop(listener, role, serve_connection) => {}
+                        () = stop.wait() => {}
                     },
                     Err(error) => warn!(role, %error, "a worker cannot use the listener"),
                 }
@@ -107,7 +109,7 @@ impl Listening {
     }
 }
 
-async fn accept<C, F>(listener: TcpListener, role: &'static str, connection: C)
+async fn accept_loop<C, F>(listener: TcpListener, role: &'static str, serve_connection: C)
 where
     C: Fn(TcpStream, SocketAddr) -> F,
     F: Future<Output = ()> + Send + 'static,
@@ -117,23 +119,23 @@ where
         match listener.accept().await {
             Ok((stream, from)) => {
                 failing = false;
-                // Without it small writes wait for acknowledgements.
+                // With Nagle's algorithm small writes would wait for acknowledgements.
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(connection(stream, from));
+                tokio::spawn(serve_connection(stream, from));
             }
-            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 if !failing {
                     failing = true;
                     warn!(role, %error, "cannot accept connections; trying again");
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
 }
 
-fn is_about_one_connection(error: &io::Error) -> bool {
+fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted

@@ -1,42 +1,28 @@
-//! The tracker of open connections, and the one sweeper that asks those due to close: connections
-//! that came in under a removed root, under an older leaf, too old, too long idle, or too slow to
-//! say what they want. Connections have no timers of their own.
+//! The tracker of open connections. The reaper asks those of them to close that are due: accepted under a
+//! removed root, under an older leaf, too old, idle for too long, or too slow to send a request.
+//! Connections have no timers of their own.
 
-pub(super) mod connection;
+mod connection;
+pub(super) mod entry;
 mod roots;
+pub(super) mod state;
 
-use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use slab::Slab;
-use tokio::sync::Notify;
 
-pub use connection::{CloseStage, Connection, InFlight, Protocol, Side};
-use connection::{Entry, Reason};
+pub use connection::{Connection, InFlight};
+use entry::{CloseReason, Entry};
+pub use entry::{CloseStage, Protocol, Side};
+pub use state::{ClosedLabels, Limits};
+use state::{LeafState, Shared, TrackerState};
 
+use crate::tls::identity::Trust;
 use crate::tls::peer::Peer;
 use crate::tls::snapshot::Snapshot;
-
-/// How long connections may live, and how they end.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    pub max_connections: usize,
-    /// No byte in either direction.
-    pub idle: Duration,
-    pub max_age: Duration,
-    /// From the first byte of an HTTP/1 request to the end of its head.
-    pub request_head: Duration,
-    /// After a change of leaf, HTTP connections of an older one are asked to close.
-    pub drain_after: Duration,
-    /// After a root was removed, what an HTTP request in flight under it has left.
-    pub root_drain: Duration,
-}
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -44,40 +30,7 @@ pub struct ConnectionTracker {
     pub(super) shared: Arc<Shared>,
 }
 
-pub(super) struct Shared {
-    pub(super) limits: Limits,
-    pub(super) started: Instant,
-    /// Milliseconds since `started`, moved on by the sweeper while there are connections: reading it costs nothing.
-    pub(super) clock: AtomicU64,
-    pub(super) state: Mutex<TrackerState>,
-    /// The first connection after there was none.
-    pub(super) opened: Notify,
-    closed: Family<ClosedLabels, Counter>,
-    anchored: Mutex<roots::Anchored>,
-}
-
-#[derive(Default)]
-pub(super) struct TrackerState {
-    pub(super) entries: Slab<Arc<Entry>>,
-    /// The snapshot that the entries were last judged by.
-    pub(super) judged_by: Option<Arc<Snapshot>>,
-    /// Of generations that still have connections.
-    pub(super) leaves: HashMap<u64, LeafState>,
-}
-
-/// What became of the leaf of a generation.
-pub(super) struct LeafState {
-    pub(super) not_after: SystemTime,
-    /// When another leaf was published, in tracker milliseconds.
-    pub(super) superseded: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ClosedLabels {
-    pub reason: &'static str,
-}
-
-/// Open connections by the generation they were made under.
+/// Open connections by the generation under which they were made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ByGeneration {
     pub current: usize,
@@ -93,58 +46,50 @@ impl ByGeneration {
 
 impl ConnectionTracker {
     pub fn new(limits: Limits) -> Self {
-        let shared = Shared {
-            limits,
-            started: Instant::now(),
-            clock: AtomicU64::new(0),
-            state: Mutex::default(),
-            opened: Notify::new(),
-            closed: Family::default(),
-            anchored: Mutex::default(),
-        };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(Shared::new(limits)) }
     }
 
-    /// Enters a connection that has shaken hands under `snapshot`. `None` when the tracker is full.
+    /// Adds a connection whose handshake was made under `snapshot`. `None` when the tracker is full.
     pub fn open(
         &self,
         side: Side,
-        kind: Protocol,
+        protocol: Protocol,
         snapshot: &Snapshot,
         peer: Option<Arc<Peer>>,
     ) -> Option<Connection> {
+        let shared = &self.shared;
         let mut state = self.state();
-        if state.entries.len() >= self.shared.limits.max_connections {
+        if state.entries.len() >= shared.limits.max_connections {
             drop(state);
-            self.refuse();
+            self.count_rejected();
             return None;
         }
         if state.entries.is_empty() {
-            self.catch_up();
-            self.shared.opened.notify_one();
+            shared.catch_up();
+            shared.first_opened.notify_one();
         }
-        let entry = Arc::new(Entry::new(side, kind, snapshot.generation, peer, self.now()));
+        let entry = Arc::new(Entry::new(side, protocol, snapshot.generation, peer, shared.now()));
         let key = state.entries.insert(Arc::clone(&entry));
         // Leaf and trust may have changed between the handshake and here.
-        let newer = state.judged_by.clone().filter(|latest| latest.generation > snapshot.generation);
+        let newer = state.applied.clone().filter(|latest| latest.generation > snapshot.generation);
         let same_leaf = |latest: &Arc<Snapshot>| latest.identity.leaf.same_as(&snapshot.identity.leaf);
-        let superseded = newer.as_ref().is_some_and(|latest| !same_leaf(latest)).then(|| self.now());
+        let superseded_at = newer.as_ref().is_some_and(|latest| !same_leaf(latest)).then(|| shared.now());
         state
             .leaves
             .entry(snapshot.generation)
-            .or_insert(LeafState { not_after: snapshot.identity.leaf.usable_until, superseded });
+            .or_insert(LeafState { not_after: snapshot.identity.leaf.usable_until, superseded_at });
         drop(state);
         if let Some(latest) = newer
-            && !entry.trusted_under(&latest)
+            && !entry.is_trusted_under(&latest)
         {
-            self.end_untrusted(&entry);
+            self.close_untrusted(&entry);
         }
-        Some(Connection { tracker: self.clone(), entry, key })
+        Some(Connection { shared: Arc::clone(shared), entry, key })
     }
 
     /// Counts a connection that is turned away because the tracker is full.
-    pub fn refuse(&self) {
-        self.count_closed("limit");
+    pub fn count_rejected(&self) {
+        self.shared.count_closed(CloseReason::Limit);
     }
 
     pub fn max_connections(&self) -> usize {
@@ -159,6 +104,7 @@ impl ConnectionTracker {
         self.state().entries.is_empty()
     }
 
+    /// Open connections of one side; `current` is the current generation.
     pub fn count(&self, side: Side, current: u64) -> ByGeneration {
         let mut count = ByGeneration::default();
         for (_, entry) in self.state().entries.iter().filter(|(_, entry)| entry.side == side) {
@@ -171,60 +117,41 @@ impl ConnectionTracker {
         count
     }
 
-    /// Connections whose peer today's trust would refuse; being closed, but not gone yet.
+    /// Connections whose peer the current trust bundle would refuse: asked to close, but still open.
     pub fn under_removed_roots(&self) -> usize {
-        self.state().entries.iter().filter(|(_, entry)| entry.untrusted()).count()
+        self.state().entries.iter().filter(|(_, entry)| entry.is_untrusted()).count()
     }
 
-    /// Asks every connection of one side, because the agent is to stop.
+    /// By the SHA-256 of each root of `trust`: open connections, inbound and outbound, whose peer it alone
+    /// verifies. Peers without a certificate depend on no root; with one root, all others depend on it.
+    pub fn under_each_root(&self, trust: &Trust) -> BTreeMap<String, usize> {
+        let open = roots::by_peer(&self.state().entries);
+        self.shared.root_usage.lock().unwrap_or_else(PoisonError::into_inner).count(open, trust)
+    }
+
+    /// Asks every connection of one side to close, because the agent shuts down.
     pub fn close_all(&self, side: Side, stage: CloseStage) {
         for (_, entry) in self.state().entries.iter().filter(|(_, entry)| entry.side == side) {
-            entry.close(stage, Reason::Shutdown);
+            entry.close(stage, CloseReason::Shutdown);
         }
     }
 
-    pub(super) fn catch_up(&self) {
-        self.advance(self.shared.started.elapsed());
+    pub(super) fn close_untrusted(&self, entry: &Entry) {
+        entry.untrusted_since.store(self.shared.now() + 1, Relaxed);
+        // An HTTP connection that is closed while it seems idle may lose a request that is on its way, so
+        // its next response is the last, and it is cut when the deadline is over.
+        let stage = if entry.protocol == Protocol::Tcp { CloseStage::Cut } else { CloseStage::LastRequest };
+        entry.close(stage, CloseReason::RootRemoved);
     }
 
-    pub(super) fn advance(&self, since_start: Duration) {
-        self.shared.clock.fetch_max(millis(since_start), Relaxed);
-    }
-
-    pub(super) fn end_untrusted(&self, entry: &Entry) {
-        entry.untrusted_since.store(self.now() + 1, Relaxed);
-        // An HTTP connection closed while it seems idle may lose a request that is on its way, so it
-        // is told to go with its next answer, and cut when the deadline is over.
-        let stage = if entry.kind == Protocol::Tcp { CloseStage::Cut } else { CloseStage::LastRequest };
-        entry.close(stage, Reason::RootRemoved);
-    }
-
+    /// Ended connections by reason.
     pub fn closed(&self) -> &Family<ClosedLabels, Counter> {
         &self.shared.closed
     }
 
-    fn close(&self, key: usize) {
-        let mut state = self.state();
-        let entry = state.entries.remove(key);
-        drop(state);
-        self.count_closed(entry.reason());
-    }
-
-    fn count_closed(&self, reason: &'static str) {
-        self.shared.closed.get_or_create(&ClosedLabels { reason }).inc();
-    }
-
-    pub(super) fn now(&self) -> u64 {
-        self.shared.clock.load(Relaxed)
-    }
-
     pub(super) fn state(&self) -> MutexGuard<'_, TrackerState> {
-        self.shared.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.shared.lock()
     }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4)
 }
 
 #[cfg(test)]

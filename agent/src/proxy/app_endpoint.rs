@@ -1,16 +1,19 @@
-//! Where the app listens: an address of the pod's loopback, or a Unix socket.
+//! The app's endpoint: an address on the pod's loopback, or a Unix socket.
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use humantime::format_duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::proxy::address::{self, AddressError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -19,8 +22,12 @@ pub enum Target {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no target: write ADDRESS:PORT (such as 127.0.0.1:8080) or unix:/PATH")]
-pub struct TargetError(String);
+pub enum TargetError {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("\"{0}\" is not an absolute path; write unix:/PATH")]
+    RelativePath(String),
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("the app at {target} cannot be reached: {cause}")]
@@ -43,7 +50,10 @@ impl Target {
         };
         let result = match tokio::time::timeout(within, connect).await {
             Ok(result) => result,
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {within:?}"))),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {}", format_duration(within)),
+            )),
         };
         result.map_err(|cause| AppUnreachable { target: self.clone(), cause })
     }
@@ -55,7 +65,8 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            _ => text.parse().map(Self::Tcp).map_err(|_| TargetError(text.into())),
+            Some(path) => Err(TargetError::RelativePath(path.into())),
+            None => Ok(Self::Tcp(address::parse(text, Ipv4Addr::LOCALHOST.into())?)),
         }
     }
 }
@@ -75,8 +86,8 @@ pub enum AppStream {
 }
 
 impl AppStream {
-    /// Closes with a reset instead of an orderly end, so that the app does not take a stream that
-    /// was cut short for a whole one.
+    /// Closes with a reset instead of an orderly end, so that the app does not mistake a truncated stream
+    /// for a complete one.
     pub fn abort(self) {
         if let Self::Tcp(stream) = self {
             reset(stream);

@@ -3,7 +3,7 @@
 use crate::tls::names::Names;
 use crate::tls::san_pattern::SanPattern;
 
-/// Who is let in by a listener. Without patterns, whoever the trust bundle verifies.
+/// The peers that a listener admits. Without patterns, every peer that the trust bundle verifies.
 #[derive(Clone, Debug, Default)]
 pub struct AllowList(pub Vec<SanPattern>);
 

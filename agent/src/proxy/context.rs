@@ -1,4 +1,4 @@
-//! What every data path shares: the current identity, the tracker, and what is counted.
+//! What every data path shares: the current identity, the tracker, limits and counters.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -9,9 +9,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use crate::connection::buffered_stream::ByteCounters;
-use crate::connection::handshake::Handshakes;
+use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::limiter::Limiter;
+use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::log_limiter::LogLimiter;
 use crate::tls::peer::Peers;
@@ -21,14 +21,15 @@ pub struct ProxyContext {
     pub current: Current,
     pub tracker: ConnectionTracker,
     pub peers: Peers,
-    pub handshakes: Handshakes,
-    pub requests: Requests,
+    pub handshakes: HandshakeCounters,
+    pub requests: RequestCounters,
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,
-    /// Inbound clients that have not finished their handshake.
-    pub shaking_hands: Limiter,
-    pub outbound_apps: OpenApps,
+    /// Inbound clients whose handshake is not complete.
+    pub handshake_limiter: Limiter,
+    /// The app's connections to outbound listeners.
+    pub outbound_connections: OpenConnections,
     pub log_limiter: LogLimiter,
 }
 
@@ -47,7 +48,7 @@ pub struct ByteLabels {
 
 /// Proxied HTTP requests by side and class of status code.
 #[derive(Clone)]
-pub struct Requests {
+pub struct RequestCounters {
     inbound: [Counter; 5],
     outbound: [Counter; 5],
     pub family: Family<RequestLabels, Counter>,
@@ -59,7 +60,7 @@ pub struct RequestLabels {
     pub code: &'static str,
 }
 
-impl Requests {
+impl RequestCounters {
     pub fn new() -> Self {
         let family: Family<RequestLabels, Counter> = Family::default();
         let classes = |side: Side| {
@@ -78,20 +79,21 @@ impl Requests {
     }
 }
 
-impl Default for Requests {
+impl Default for RequestCounters {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// The app's open connections to outbound listeners.
+/// A number of open connections.
 #[derive(Clone, Default)]
-pub struct OpenApps(Arc<AtomicUsize>);
+pub struct OpenConnections(Arc<AtomicUsize>);
 
-impl OpenApps {
-    pub fn enter(&self) -> OpenApp {
+impl OpenConnections {
+    /// Counts a connection until the returned guard is dropped.
+    pub fn open(&self) -> OpenConnection {
         self.0.fetch_add(1, Relaxed);
-        OpenApp(Arc::clone(&self.0))
+        OpenConnection(Arc::clone(&self.0))
     }
 
     pub fn count(&self) -> usize {
@@ -99,9 +101,9 @@ impl OpenApps {
     }
 }
 
-pub struct OpenApp(Arc<AtomicUsize>);
+pub struct OpenConnection(Arc<AtomicUsize>);
 
-impl Drop for OpenApp {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }

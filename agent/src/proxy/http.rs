@@ -1,5 +1,5 @@
-//! What both HTTP paths have in common: which headers end at a proxy, bodies, plain answers, and
-//! driving a server connection that obeys the tracker.
+//! What inbound and outbound HTTP share: hop-by-hop headers, bodies, error responses, and serving a
+//! connection that closes when the tracker asks it to.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,29 +8,30 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
+use hyper::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{Response, StatusCode};
 
 use crate::connection::tracker::{CloseStage, Connection};
+use crate::proxy::request_error::RequestError;
 
-/// Heads beyond this are refused, and no more is held for an HTTP peer that does not read.
+/// Longer request heads are refused, and no more is buffered for an HTTP peer that does not read.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// Says, beside the body, why the agent itself answered.
+/// Names the reason of an error response of the agent's own, as its body does.
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-hotcert-error");
 
-/// A body that is passed on, or one of our own.
+/// A body that is passed on, or one of the agent's own.
 pub type ProxyBody<B> = Either<B, Full<Bytes>>;
 
-/// An answer of the agent's own, in one line of text.
-pub fn answer<B>(status: StatusCode, text: &str) -> Response<ProxyBody<B>> {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+/// The agent's own response, in one line of text.
+pub fn error_response<B>(error: &RequestError) -> Response<ProxyBody<B>> {
+    let line: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut response = Response::new(Either::Right(Full::from(format!("hotcert-agent: {line}\n"))));
-    *response.status_mut() = status;
+    *response.status_mut() = error.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     if let Ok(value) = HeaderValue::from_str(&line) {
@@ -39,7 +40,7 @@ pub fn answer<B>(status: StatusCode, text: &str) -> Response<ProxyBody<B>> {
     response
 }
 
-/// Takes out the headers that are about one hop, and those that the sender declares to be.
+/// Removes the hop-by-hop headers, and those that the sender lists in `Connection`.
 pub fn remove_hop_headers(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
@@ -48,7 +49,7 @@ pub fn remove_hop_headers(headers: &mut HeaderMap) {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .filter_map(|name| name.trim().parse().ok())
-            .filter(|name| !is_of_the_message(name))
+            .filter(|name| !is_end_to_end(name))
             .collect();
         for name in named {
             headers.remove(name);
@@ -60,42 +61,42 @@ pub fn remove_hop_headers(headers: &mut HeaderMap) {
     }
 }
 
-/// Has a body of unknown length sent in chunks, whatever the method: the HTTP/1 client would leave
-/// out that of a GET.
+/// Sends a body of unknown length in chunks, whatever the method: the HTTP/1 client would omit the body
+/// of a GET.
 pub fn frame_body(headers: &mut HeaderMap, has_body: bool) {
     if has_body && !headers.contains_key(CONTENT_LENGTH) {
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
-/// Named in Connection or not, these say where a message goes and where it ends.
-fn is_of_the_message(name: &HeaderName) -> bool {
+/// Listed in `Connection` or not, these define where a message goes and where it ends.
+fn is_end_to_end(name: &HeaderName) -> bool {
     *name == HOST || *name == CONTENT_LENGTH
 }
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Holds `guard` until the body has gone through, or is given up.
+/// A body that holds `guard` until it has ended or is dropped.
 pub struct NotifyOnEnd<G> {
     body: Incoming,
     guard: Option<G>,
-    /// Called with the guard when the body came to its proper end.
-    at_end: fn(G),
+    /// Called with the guard when the body ends properly.
+    on_end: fn(G),
 }
 
 impl<G> NotifyOnEnd<G> {
-    pub fn new(body: Incoming, guard: G, at_end: fn(G)) -> Self {
-        let mut this = Self { body, guard: Some(guard), at_end };
-        this.end_if_done();
+    pub fn new(body: Incoming, guard: G, on_end: fn(G)) -> Self {
+        let mut this = Self { body, guard: Some(guard), on_end };
+        this.notify_if_ended();
         this
     }
 
-    fn end_if_done(&mut self) {
+    fn notify_if_ended(&mut self) {
         if self.body.is_end_stream()
             && let Some(guard) = self.guard.take()
         {
-            (self.at_end)(guard);
+            (self.on_end)(guard);
         }
     }
 }
@@ -113,10 +114,10 @@ impl<G: Unpin> Body for NotifyOnEnd<G> {
         match &frame {
             Poll::Ready(None) => {
                 if let Some(guard) = this.guard.take() {
-                    (this.at_end)(guard);
+                    (this.on_end)(guard);
                 }
             }
-            Poll::Ready(Some(Ok(_))) => this.end_if_done(),
+            Poll::Ready(Some(Ok(_))) => this.notify_if_ended(),
             _ => {}
         }
         frame
@@ -131,14 +132,17 @@ impl<G: Unpin> Body for NotifyOnEnd<G> {
     }
 }
 
-/// Drives a server connection to its end, asking it to finish when the tracker says so.
-pub async fn drive<C: Drivable>(mut connection: Pin<Box<C>>, tracker: Arc<Connection>) {
-    let mut asked = false;
+/// Serves a connection to its end, and shuts it down gracefully when the tracker asks for it.
+pub async fn serve_until_closed<C: GracefulConnection>(
+    mut connection: Pin<Box<C>>,
+    tracked: Arc<Connection>,
+) {
+    let mut shutting_down = false;
     std::future::poll_fn(|cx| {
-        tracker.wake_on_close(cx.waker());
-        if !asked && tracker.close_stage() >= C::FINISH_AT {
-            asked = true;
-            connection.as_mut().finish();
+        tracked.wake_on_close(cx.waker());
+        if !shutting_down && tracked.close_stage() >= C::SHUTDOWN_AT {
+            shutting_down = true;
+            connection.as_mut().shut_down();
         }
         connection.as_mut().poll(cx).map(|_| ())
     })
@@ -146,15 +150,15 @@ pub async fn drive<C: Drivable>(mut connection: Pin<Box<C>>, tracker: Arc<Connec
 }
 
 /// A hyper server connection.
-pub trait Drivable: Future {
-    /// The order at which it is asked to finish: HTTP/2 can say "no new requests" without a race
-    /// and is asked early; HTTP/1 says it in its next response, and is asked when that does not come.
-    const FINISH_AT: CloseStage;
+pub trait GracefulConnection: Future {
+    /// The stage at which it shuts down. HTTP/2 can announce "no new requests" without a race, and does so
+    /// early; HTTP/1 announces it in its next response, and shuts down if none comes.
+    const SHUTDOWN_AT: CloseStage;
 
-    fn finish(self: Pin<&mut Self>);
+    fn shut_down(self: Pin<&mut Self>);
 }
 
-impl<I, B, S> Drivable for hyper::server::conn::http1::Connection<I, S>
+impl<I, B, S> GracefulConnection for hyper::server::conn::http1::Connection<I, S>
 where
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -162,14 +166,14 @@ where
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    const FINISH_AT: CloseStage = CloseStage::Finish;
+    const SHUTDOWN_AT: CloseStage = CloseStage::Finish;
 
-    fn finish(self: Pin<&mut Self>) {
+    fn shut_down(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
-impl<I, B, S, E> Drivable for hyper::server::conn::http2::Connection<I, S, E>
+impl<I, B, S, E> GracefulConnection for hyper::server::conn::http2::Connection<I, S, E>
 where
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -178,9 +182,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
-    const FINISH_AT: CloseStage = CloseStage::LastRequest;
+    const SHUTDOWN_AT: CloseStage = CloseStage::LastRequest;
 
-    fn finish(self: Pin<&mut Self>) {
+    fn shut_down(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
@@ -190,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_of_one_hop_end_here_whoever_declares_them() {
+    fn hop_by_hop_headers_are_removed_however_they_are_declared() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "close, X-Mine"),

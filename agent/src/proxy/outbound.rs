@@ -1,5 +1,5 @@
-//! Outbound: from the app's plain loopback connection to a server's mTLS, by bytes or by HTTP
-//! requests. The server must show the name the route asks for, or nothing is sent.
+//! Outbound: from the app's plain loopback connection to a server over mTLS, by bytes or by HTTP requests.
+//! The server must present the name that the route requires, or nothing is sent.
 
 mod dial;
 mod http;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
-pub use http::Forwarding;
+pub use http::HttpForwarder;
 pub use route::{OutboundRoute, OutboundRouteError, Upstream};
 
 use crate::connection::tracker::Protocol;
@@ -21,16 +21,16 @@ use crate::proxy::context::ProxyContext;
 use crate::proxy::relay::relay;
 use dial::dial;
 
-/// A fixed route for any protocol.
+/// A fixed route, for any protocol: bytes both ways.
 pub struct Tunnel {
     pub context: Arc<ProxyContext>,
     pub upstream: Upstream,
 }
 
 impl Tunnel {
-    pub async fn connection(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
+    pub async fn serve(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
         let context = &self.context;
-        let _open = context.outbound_apps.enter();
+        let _open = context.outbound_connections.open();
         let Some(snapshot) = context.current.load() else {
             return;
         };

@@ -1,6 +1,6 @@
-//! The relay: bytes between two streams, both ways, any protocol. A direction that is idle holds
-//! no buffer; one that moves borrows the thread's, and keeps it only while the receiving side is
-//! slower than the sending one. Nothing is allocated per chunk.
+//! The relay: bytes between two streams, both ways, any protocol. An idle direction holds no buffer; a
+//! busy one borrows one from the thread, and keeps it only while the receiver is slower than the sender.
+//! Nothing is allocated per chunk.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::connection::buffered_stream::{PLAIN_BYTES, Pending, borrow_buffer};
+use crate::connection::buffered_stream::{BufferedBytes, PLAIN_BYTES, borrow_buffer};
 
-/// Chunks a direction may move before the other tasks of the thread get their allow.
-const TURNS: usize = 8;
+/// Chunks that a direction moves before it yields to the other tasks of the thread.
+const MAX_CHUNKS_PER_POLL: usize = 8;
 
-/// Relays until both directions have ended, each by passing the end of the stream on, or until one
-/// fails: then what had arrived before is passed on, and no more.
+/// Relays until both directions have ended, each by passing the end of the stream on, or until one fails.
+/// Bytes that arrived before a failure are passed on.
 pub async fn relay<A, B>(a: &mut A, b: &mut B) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
@@ -23,9 +23,9 @@ where
 {
     let (mut a_to_b, mut b_to_a) = (Direction::default(), Direction::default());
     poll_fn(|cx| {
-        let there = a_to_b.poll(cx, a, b)?;
-        let back = b_to_a.poll(cx, b, a)?;
-        match there.is_ready() && back.is_ready() {
+        let forward = a_to_b.poll(cx, a, b)?;
+        let backward = b_to_a.poll(cx, b, a)?;
+        match forward.is_ready() && backward.is_ready() {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }
@@ -35,7 +35,7 @@ where
 
 #[derive(Default)]
 struct Direction {
-    pending: Pending,
+    pending: BufferedBytes,
     unflushed: bool,
     stage: Stage,
 }
@@ -44,9 +44,9 @@ struct Direction {
 enum Stage {
     #[default]
     Open,
-    /// The sender has ended; what is pending goes out first.
+    /// The sender has ended; pending bytes are written first.
     Ended,
-    /// The sender has failed; what is pending goes out first.
+    /// The sender has failed; pending bytes are written first.
     Failed(io::Error),
     Done,
 }
@@ -57,7 +57,7 @@ impl Direction {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        for _ in 0..TURNS {
+        for _ in 0..MAX_CHUNKS_PER_POLL {
             while !self.pending.is_empty() {
                 let count = ready!(Pin::new(&mut *to).poll_write(cx, self.pending.bytes()))?;
                 if count == 0 {
@@ -82,7 +82,7 @@ impl Direction {
             }
             if self.fill(cx, from).is_pending() {
                 if self.unflushed {
-                    // A stream that encrypts may hold the last of it back.
+                    // A stream that encrypts may have buffered the last bytes.
                     ready!(Pin::new(&mut *to).poll_flush(cx))?;
                     self.unflushed = false;
                 }
@@ -93,7 +93,7 @@ impl Direction {
         Poll::Pending
     }
 
-    /// Reads what there is, up to a buffer full. Ready if there was something, an end included.
+    /// Reads what is available, up to a full buffer. Ready if there was anything, including an end.
     fn fill<R: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, from: &mut R) -> Poll<()> {
         let mut buffer = borrow_buffer();
         let mut read = ReadBuf::new(&mut buffer[..PLAIN_BYTES]);
@@ -103,7 +103,7 @@ impl Direction {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) if read.filled().len() > before => continue,
                 Poll::Ready(Ok(())) => Stage::Ended,
-                // TLS without a close_notify: too many clients end so to call it a failure.
+                // TLS without close_notify: too many clients end like this to treat it as a failure.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Stage::Ended,
                 Poll::Ready(Err(error)) => Stage::Failed(error),
             };
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_that_came_before_a_failure_are_passed_on() {
+    async fn bytes_before_a_failure_are_passed_on() {
         let (mut far, mut app) = tokio::io::duplex(1000);
         let error = relay(&mut Failing(b"the last words"), &mut far).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);

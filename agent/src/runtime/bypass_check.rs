@@ -1,5 +1,6 @@
-//! Exposure: an app that listens on more than loopback can be reached around the agent, in the clear
-//! and without being asked who calls. Nobody but the pod itself can see that, so the agent looks.
+//! The bypass check: an app that listens beyond loopback can be reached without the agent, in plain text and
+//! by unauthenticated clients. Only the pod itself can see that, so the agent reads the kernel's table of
+//! listening sockets.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -12,14 +13,14 @@ use crate::admin::status::AgentStatus;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::inbound::InboundRoute;
 
-/// Apps come up after the agent, and rarely change their minds.
-const EVERY: Duration = Duration::from_secs(10);
-/// Of each kernel table; listening sockets are at its head.
+/// Apps start after the agent, and rarely change their address.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Read of each kernel table; listening sockets come first in it.
 const MAX_BYTES: u64 = 1 << 20;
 const LISTENING: &str = "0A";
 
-/// Looks now and then, for as long as it runs. Ends at once where no app is behind a TCP port.
-pub async fn watch(routes: &[InboundRoute], status: AgentStatus) {
+/// Runs until dropped. Ends at once if no route leads to a TCP port on loopback.
+pub async fn run(routes: &[InboundRoute], status: AgentStatus) {
     let ports: Vec<u16> = routes
         .iter()
         .filter_map(|route| match route.target {
@@ -30,10 +31,10 @@ pub async fn watch(routes: &[InboundRoute], status: AgentStatus) {
     if ports.is_empty() {
         return;
     }
-    let mut tick = tokio::time::interval(EVERY);
+    let mut tick = tokio::time::interval(INTERVAL);
     loop {
         tick.tick().await;
-        // Off this thread: the kernel walks all its connections for it.
+        // Blocking: the kernel iterates over all its connections.
         let Ok(listening) = tokio::task::spawn_blocking(listening).await else { return };
         let exposed: Vec<SocketAddr> =
             listening.into_iter().filter(|at| !at.ip().is_loopback() && ports.contains(&at.port())).collect();
@@ -42,13 +43,13 @@ pub async fn watch(routes: &[InboundRoute], status: AgentStatus) {
             continue;
         }
         if exposed.is_empty() {
-            info!("nobody listens beyond loopback any more where the app is to be");
+            info!("the app no longer listens beyond loopback");
         }
         for at in exposed.iter().filter(|at| !before.contains(at)) {
             warn!(
                 address = %at,
-                "the app listens beyond loopback: whoever reaches this pod can go around the agent, without \
-                 TLS; have it listen on 127.0.0.1:{}",
+                "the app listens beyond loopback: clients can bypass the agent and reach it without TLS; \
+                 configure it to listen on 127.0.0.1:{}",
                 at.port()
             );
         }
@@ -56,7 +57,7 @@ pub async fn watch(routes: &[InboundRoute], status: AgentStatus) {
     }
 }
 
-/// Addresses that somebody in this network namespace listens on.
+/// Listening addresses in this network namespace.
 fn listening() -> Vec<SocketAddr> {
     let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
     // Without IPv6 there is no second table.
@@ -71,12 +72,12 @@ fn read(table: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(parse(lines.map_while(Result::ok)))
 }
 
-/// Lines such as `0: 0100007F:1F90 00000000:0000 0A …`: those that listen come first.
+/// Lines such as `0: 0100007F:1F90 00000000:0000 0A …`; listening sockets come first.
 fn parse(lines: impl Iterator<Item = String>) -> Vec<SocketAddr> {
     lines
         .map_while(|line| {
-            let mut words = line.split_whitespace();
-            let (local, state) = (words.nth(1)?, words.nth(1)?);
+            let mut columns = line.split_whitespace();
+            let (local, state) = (columns.nth(1)?, columns.nth(1)?);
             (state == LISTENING).then(|| address(local))
         })
         .flatten()
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn established_connections_end_the_look() {
+    fn established_connections_end_the_listing() {
         let lines = [
             "   0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0",
             "   1: 0100007F:1F91 0100007F:0001 01 00000000:00000000 00:00000000 00000000     0",

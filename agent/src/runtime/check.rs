@@ -1,5 +1,5 @@
-//! `hotcert-agent check DIR`: the reload path up to the point of publishing, for a person or a
-//! pipeline to ask before a pod does.
+//! `hotcert-agent check DIR`: the reload path up to the point of publishing, to validate an identity before a
+//! pod uses it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,18 +15,19 @@ use crate::tls::identity::{Identity, Policy, Rejection, Trust, Validation};
 use crate::tls::reload::trial_handshake::trial_handshake;
 use crate::tls::source::directory::Volume;
 
-/// Prints the judgement; the exit code says whether it would be served.
+/// Prints the result; the exit code tells whether the identity would be served.
 pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool) -> ExitCode {
     let now = SystemTime::now();
     let credential = Volume::new(directory, layout(args)).read();
     let mut validation = Identity::parse(&credential, policy, None, now);
     if let Some(identity) = validation.merge(None)
-        && let Err(rejection) = try_out(&identity, args, now)
+        && let Err(rejection) = test_handshake(&identity, args, now)
     {
         validation.leaf = Err(rejection);
     }
-    let notice = (!credential.atomic && directory.is_dir())
-        .then_some("no ..data in it: if this is a subPath mount of a Secret, Kubernetes never updates it");
+    let notice = (!credential.atomic && directory.is_dir()).then_some(
+        "there is no ..data in it; if this is a subPath mount of a Secret, Kubernetes never updates it",
+    );
     let served = validation.leaf.is_ok() && validation.trust.is_ok();
     if as_json {
         println!("{:#}", report(directory, &validation, notice, served));
@@ -36,7 +37,7 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
     if served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn try_out(identity: &Identity, args: &IdentityArgs, now: SystemTime) -> Result<(), Rejection> {
+fn test_handshake(identity: &Identity, args: &IdentityArgs, now: SystemTime) -> Result<(), Rejection> {
     let configs = Configs::build(identity, args.client_auth)
         .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
     trial_handshake(identity, &configs, now)
@@ -82,17 +83,17 @@ fn refused(rejection: &Rejection) -> Value {
 }
 
 fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served: bool) {
-    let word = if served { "would be served" } else { "would not be served" };
-    println!("{}: {word}", directory.display());
+    let result = if served { "would be served" } else { "would not be served" };
+    println!("{}: {result}", directory.display());
     match &validation.leaf {
         Ok(leaf) => {
             println!("  leaf    {}", leaf.names);
             println!("          serial {}, issued by {}", leaf.serial, leaf.issuer);
             println!("          valid from {} to {}", date(leaf.not_before), date(leaf.not_after));
-            println!("          good as {}", leaf.roles.labels().join(" and "));
+            println!("          valid as {}", leaf.roles.labels().join(" and "));
         }
         Err(_) if validation.leaf.as_ref().err() == validation.trust.as_ref().err() => {
-            println!("  leaf    not judged: there is no trust bundle to judge it by");
+            println!("  leaf    not validated, because there is no trust bundle");
         }
         Err(rejection) => println!("  leaf    refused ({}): {rejection}", rejection.reason().as_str()),
     }
@@ -106,9 +107,7 @@ fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served
         Err(rejection) => println!("  trust   refused ({}): {rejection}", rejection.reason().as_str()),
     }
     if validation.trust.is_ok() && validation.leaf.is_err() {
-        println!(
-            "  An agent already running would take this trust bundle and go on with its last good leaf."
-        );
+        println!("  A running agent would use this trust bundle and continue with its last valid leaf.");
     }
     if let Some(notice) = notice {
         println!("  notice  {notice}");

@@ -1,38 +1,35 @@
-//! The log on standard error: its form, and how much of it.
+//! The log on standard error: its format and level.
 
 use std::io::IsTerminal as _;
 
-use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
+pub use crate::config::args::LogFormat;
 
-/// The Kubernetes client logs whole answers that it cannot parse, and ours hold private keys; what goes
-/// wrong with it is said by those who use it. What the watcher of files finds worth telling is that a
-/// directory went that was being watched, as at every swap.
-const SILENT: [&str; 3] = ["kube_client=off", "kube_runtime=off", "notify=warn"];
+/// The Kubernetes client logs whole responses that it cannot parse, which may contain private keys; its
+/// errors are logged where they are handled. The file watcher logs every removed directory, which happens
+/// at every swap.
+const QUIET_LIBRARIES: [&str; 3] = ["kube_client=off", "kube_runtime=off", "notify=warn"];
 
-/// Starts the log. `HOTCERT_LOG` says how much: a bare level is about `program`, the name of its
-/// crate, since what its libraries say at that level would drown it.
+/// Starts the log. `HOTCERT_LOG` is a level or a filter. A bare level applies to `program`, the name of its
+/// crate, and not to its libraries, whose messages would drown those of the program.
 pub fn start(format: LogFormat, program: &str) {
-    let wanted = std::env::var("HOTCERT_LOG").unwrap_or_default();
-    let filter = match wanted.parse::<LevelFilter>() {
-        Ok(level) if !wanted.is_empty() => EnvFilter::new(format!("warn,{program}={level}")),
-        _ => EnvFilter::try_new(&wanted)
+    let directives = std::env::var("HOTCERT_LOG").unwrap_or_default();
+    let filter = match directives.parse::<LevelFilter>() {
+        Ok(level) if !directives.is_empty() => EnvFilter::new(format!("warn,{program}={level}")),
+        _ => EnvFilter::try_new(&directives)
             .ok()
-            .filter(|_| !wanted.is_empty())
+            .filter(|_| !directives.is_empty())
             .unwrap_or_else(|| EnvFilter::new("info")),
     };
-    let filter =
-        SILENT.iter().filter_map(|silent| silent.parse().ok()).fold(filter, EnvFilter::add_directive);
+    let filter = QUIET_LIBRARIES
+        .iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive);
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // A second call in one process keeps the first log.
+    // A second call in one process has no effect.
     let _ = match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => {

@@ -1,26 +1,28 @@
-//! The self-check: after every swap the agent dials its own listener, as a client would, and
-//! records the leaf that came back. "Served" means that, not "loaded".
+//! The self-check: after every swap the agent connects to its own listener, as a client would, and records
+//! the leaf that is presented. "Served" means that, not "loaded".
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use humantime::format_duration;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tracing::{error, info};
 
 use crate::admin::status::{AgentStatus, SelfCheck, ServedLeaf};
-use crate::connection::handshake::chain_of;
+use crate::connection::handshake::failure::{Remote, describe};
+use crate::connection::handshake::peer_chain;
 use crate::connection::tracker::ConnectionTracker;
 use crate::tls::config;
 use crate::tls::hex::sha256_hex;
 use crate::tls::snapshot::{Current, Snapshot};
 
-const WITHIN: Duration = Duration::from_secs(5);
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Where this agent answers with its identity.
+/// The listener that presents the identity.
 #[derive(Clone, Copy)]
 pub enum SelfCheckTarget {
     Inbound(SocketAddr),
@@ -39,17 +41,17 @@ pub async fn run(
         loop {
             let result = check(&snapshot, listener).await;
             let failed = result.is_err();
-            let overtaken = current.load().is_some_and(|latest| latest.generation > snapshot.generation);
-            // A newer leaf came back, or nothing for lack of room: neither says that it is not served.
-            if !(failed && (overtaken || tracker.is_full())) {
+            let superseded = current.load().is_some_and(|latest| latest.generation > snapshot.generation);
+            // A newer leaf was presented, or the tracker was full: neither means that the leaf is not served.
+            if !(failed && (superseded || tracker.is_full())) {
                 record(&snapshot, result, &status);
             }
             if !failed {
                 break;
             }
-            // Until it is seen to serve, or there is something newer to look for.
+            // Until the leaf is served, or a newer one is published.
             tokio::select! {
-                () = tokio::time::sleep(TRY_AGAIN_AFTER) => {}
+                () = tokio::time::sleep(RETRY_AFTER) => {}
                 newer = current.changed() => match newer {
                     Some(newer) => snapshot = newer,
                     None => return,
@@ -64,7 +66,7 @@ async fn check(snapshot: &Snapshot, listener: SelfCheckTarget) -> Result<Option<
     let listener = match listener {
         SelfCheckTarget::Inbound(address) if snapshot.configs.inbound.is_some() => address,
         SelfCheckTarget::Proof(address) if snapshot.configs.proof.is_some() => address,
-        // The identity is not one to serve with.
+        // The identity cannot be served.
         _ => return Ok(None),
     };
     let client = config::self_check(leaf).map_err(|error| error.to_string())?;
@@ -73,10 +75,12 @@ async fn check(snapshot: &Snapshot, listener: SelfCheckTarget) -> Result<Option<
         let name = ServerName::try_from("self-check.hotcert.internal").map_err(std::io::Error::other)?;
         TlsConnector::from(client).connect(name, socket).await
     };
-    match tokio::time::timeout(WITHIN, dial).await {
-        Ok(Ok(stream)) => Ok(chain_of(stream.get_ref().1).first().map(|leaf| sha256_hex(leaf))),
-        Ok(Err(error)) => Err(format!("dialling {listener}: {error}")),
-        Err(_) => Err(format!("dialling {listener}: no handshake within {WITHIN:?}")),
+    match tokio::time::timeout(TIMEOUT, dial).await {
+        Ok(Ok(stream)) => Ok(peer_chain(stream.get_ref().1).first().map(|leaf| sha256_hex(leaf))),
+        Ok(Err(error)) => {
+            Err(format!("handshake with {listener} failed: {}", describe(&error, Remote::Server)))
+        }
+        Err(_) => Err(format!("no handshake with {listener} within {}", format_duration(TIMEOUT))),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Workers: the threads that carry traffic, each with a runtime of its own, so that a connection
-//! stays on one thread. Reloading, admin and sweeping run elsewhere and never wait for them.
+//! stays on one thread. Reload, admin and reaper run elsewhere and never wait for them.
 
 use std::io;
 
@@ -34,7 +34,7 @@ impl Worker {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            // An error is the sender's being dropped, which is the signal.
+            // An error means that the sender was dropped, which is the signal.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
         })?;

@@ -31,7 +31,7 @@ impl Admin {
     }
 
     pub async fn serve_connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
-        self.connections.hold(serve_http(socket, |request| ready(self.respond(&request)))).await;
+        self.connections.run(serve_http(socket, |request| ready(self.respond(&request)))).await;
     }
 
     fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

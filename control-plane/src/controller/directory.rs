@@ -66,7 +66,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
                 ),
                 _ => only_get(),
             };
-            connections.hold(serve_http(socket, |request| ready(respond(&request)))).await;
+            connections.run(serve_http(socket, |request| ready(respond(&request)))).await;
         }
     });
     let (_leads, leading) = watch::channel(true);

@@ -134,7 +134,7 @@ impl HttpsServer {
             false => |configs| configs.inbound.as_ref(),
         };
         let handshake = handshake::accept(socket, &self.current, select, &self.peers, HANDSHAKE_TIMEOUT);
-        let accepted = match self.handshakes.hold(handshake).await {
+        let accepted = match self.handshakes.run(handshake).await {
             Some(Ok(accepted)) if accepted.self_check => return,
             Some(Ok(accepted)) => accepted,
             Some(Err(error)) => {

@@ -1,5 +1,5 @@
-//! The app's side of an HTTP connection: connections to it that one client connection keeps for
-//! its own requests, so that no two clients ever share one.
+//! Pooled HTTP connections to the app. Each client connection has a pool of its own, so that no two clients
+//! ever share a connection to the app.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Release};
@@ -15,26 +15,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
 use crate::proxy::http::MAX_HEAD_BYTES;
 
-/// A connection idle for longer is not trusted to be open still: apps close theirs after a few
-/// seconds, and a request that crosses the close would be lost.
+/// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a
+/// request that crosses the close would be lost.
 const REUSE_WITHIN: Duration = Duration::from_millis(1000);
 
-/// A connection that was given back is ready again at once, or is not waited for.
+/// A released connection that is not ready for the next request within this is closed.
 const READY_WITHIN: Duration = Duration::from_millis(10);
 
-/// The app as all client connections of a listener see it.
+/// The pools of all client connections of a listener, and the bound on their connections together.
 pub struct AppPools {
     target: Target,
     connect_within: Duration,
     permits: Arc<Semaphore>,
-    /// Those that may hold idle connections.
-    resting: Mutex<Vec<Weak<AppPool>>>,
+    /// Pools that may hold idle connections.
+    with_idle: Mutex<Vec<Weak<AppPool>>>,
 }
 
-/// The app as one client connection sees it.
+/// The pool of one client connection.
 pub struct AppPool {
-    apps: Arc<AppPools>,
+    pools: Arc<AppPools>,
     idle: Mutex<Vec<(AppConnection, Instant)>>,
+    /// It is in `AppPools::with_idle`.
     listed: AtomicBool,
 }
 
@@ -42,63 +43,63 @@ pub struct AppPool {
 pub enum AppError {
     #[error(transparent)]
     Unreachable(#[from] AppUnreachable),
-    #[error("the app at {0} has as many connections as this agent may open")]
+    #[error("the app at {0} has as many connections as this agent may open (--max-connections)")]
     Busy(Target),
-    #[error("the app at {0} gave no proper answer: {1}")]
-    NoAnswer(Target, #[source] hyper::Error),
+    #[error("no valid response from the app at {0}: {1}")]
+    InvalidResponse(Target, #[source] hyper::Error),
 }
 
-/// The app connection that answered; give it back once the answer's body is through.
+/// The connection that a response comes on; release it once the body has ended.
 pub struct PooledConnection {
-    app: Arc<AppPool>,
-    sender: AppConnection,
+    pool: Arc<AppPool>,
+    connection: AppConnection,
 }
 
 struct AppConnection {
     sender: SendRequest<Incoming>,
-    /// One of the connections the app may have.
+    /// One of the connections that the app may have.
     _permit: OwnedSemaphorePermit,
 }
 
 impl PooledConnection {
-    pub fn give_back(self) {
-        let app = self.app;
-        lock(&app.idle).push((self.sender, Instant::now()));
-        if !app.listed.swap(true, AcqRel) {
-            lock(&app.apps.resting).push(Arc::downgrade(&app));
+    /// Returns it to the pool for the next request.
+    pub fn release(self) {
+        let pool = self.pool;
+        lock(&pool.idle).push((self.connection, Instant::now()));
+        if !pool.listed.swap(true, AcqRel) {
+            lock(&pool.pools.with_idle).push(Arc::downgrade(&pool));
         }
     }
 }
 
 impl AppPools {
-    /// `most`: connections to the app at once. A request beyond waits for one to be free.
-    pub fn new(target: Target, connect_within: Duration, most: usize) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(most));
-        Arc::new(Self { target, connect_within, permits, resting: Mutex::default() })
+    /// At most `max_connections` to the app at once; further requests wait for one to be free.
+    pub fn new(target: Target, connect_within: Duration, max_connections: usize) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(max_connections));
+        Arc::new(Self { target, connect_within, permits, with_idle: Mutex::default() })
     }
 
     /// For a new client connection.
-    pub fn app(self: &Arc<Self>) -> AppPool {
-        AppPool { apps: Arc::clone(self), idle: Mutex::default(), listed: AtomicBool::new(false) }
+    pub fn pool(self: &Arc<Self>) -> AppPool {
+        AppPool { pools: Arc::clone(self), idle: Mutex::default(), listed: AtomicBool::new(false) }
     }
 
-    /// Closes connections to the app that are too old to be used again, so that an idle client
+    /// Closes connections to the app that were idle for too long to be reused, so that an idle client
     /// costs the app nothing. Runs until dropped.
     pub async fn reap_idle(self: Arc<Self>) {
         let mut tick = tokio::time::interval(REUSE_WITHIN);
         loop {
             tick.tick().await;
-            let listed = std::mem::take(&mut *lock(&self.resting));
-            let resting: Vec<_> =
-                listed.into_iter().filter(|app| app.upgrade().is_some_and(|app| app.has_idle())).collect();
-            lock(&self.resting).extend(resting);
+            let mut pools = std::mem::take(&mut *lock(&self.with_idle));
+            pools.retain(|pool| pool.upgrade().is_some_and(|pool| pool.reap_and_has_idle()));
+            lock(&self.with_idle).extend(pools);
         }
     }
 }
 
 impl AppPool {
-    /// Drops what is too old; whether anything is left.
-    fn has_idle(&self) -> bool {
+    /// Closes what was idle for too long; whether anything is left.
+    fn reap_and_has_idle(&self) -> bool {
         let mut idle = lock(&self.idle);
         idle.retain(is_fresh);
         if idle.is_empty() {
@@ -111,51 +112,53 @@ impl AppPool {
         self: &Arc<Self>,
         mut request: Request<Incoming>,
     ) -> Result<(Response<Incoming>, PooledConnection), AppError> {
-        while let Some(mut sender) = self.reuse() {
+        while let Some(mut connection) = self.take_idle() {
             // Closed, or still busy with an upload that the app has answered already.
-            if !matches!(tokio::time::timeout(READY_WITHIN, sender.sender.ready()).await, Ok(Ok(()))) {
+            if !matches!(tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
-            match sender.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, self.lease(sender))),
-                // Closed before it was sent: it comes back whole and goes out again.
+            match connection.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, self.pooled(connection))),
+                // Closed before it was sent: the request is returned whole and sent again.
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(AppError::NoAnswer(self.apps.target.clone(), error.into_error())),
+                    None => {
+                        return Err(AppError::InvalidResponse(self.pools.target.clone(), error.into_error()));
+                    }
                 },
             }
         }
-        let mut sender = self.connect().await?;
-        match sender.sender.send_request(request).await {
-            Ok(response) => Ok((response, self.lease(sender))),
-            Err(error) => Err(AppError::NoAnswer(self.apps.target.clone(), error)),
+        let mut connection = self.connect().await?;
+        match connection.sender.send_request(request).await {
+            Ok(response) => Ok((response, self.pooled(connection))),
+            Err(error) => Err(AppError::InvalidResponse(self.pools.target.clone(), error)),
         }
     }
 
-    fn reuse(&self) -> Option<AppConnection> {
+    fn take_idle(&self) -> Option<AppConnection> {
         let mut idle = lock(&self.idle);
         idle.retain(is_fresh);
-        idle.pop().map(|(sender, _)| sender)
+        idle.pop().map(|(connection, _)| connection)
     }
 
     async fn connect(&self) -> Result<AppConnection, AppError> {
-        let permit = Arc::clone(&self.apps.permits).acquire_owned();
-        let permit = match tokio::time::timeout(self.apps.connect_within, permit).await {
+        let permit = Arc::clone(&self.pools.permits).acquire_owned();
+        let permit = match tokio::time::timeout(self.pools.connect_within, permit).await {
             Ok(Ok(permit)) => permit,
-            _ => return Err(AppError::Busy(self.apps.target.clone())),
+            _ => return Err(AppError::Busy(self.pools.target.clone())),
         };
-        let stream = self.apps.target.connect(self.apps.connect_within).await?;
+        let stream = self.pools.target.connect(self.pools.connect_within).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| AppError::NoAnswer(self.apps.target.clone(), error))?;
+            .map_err(|error| AppError::InvalidResponse(self.pools.target.clone(), error))?;
         tokio::spawn(connection);
         Ok(AppConnection { sender, _permit: permit })
     }
 
-    fn lease(self: &Arc<Self>, sender: AppConnection) -> PooledConnection {
-        PooledConnection { app: Arc::clone(self), sender }
+    fn pooled(self: &Arc<Self>, connection: AppConnection) -> PooledConnection {
+        PooledConnection { pool: Arc::clone(self), connection }
     }
 }
 

@@ -1,5 +1,5 @@
-//! `X-Forwarded-Client-Cert`: the verified client's identity, told to the app. Whatever the client
-//! sent under that name is removed first, in every spelling an app might fold into it.
+//! `X-Forwarded-Client-Cert`: the verified client's identity, for the app. What the client itself sent under
+//! that name is removed first, in every spelling that an app might treat as the same.
 
 use std::fmt::Write as _;
 
@@ -10,8 +10,9 @@ use crate::tls::peer::Peer;
 
 pub const NAME: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
-/// `By=<our SPIFFE ID>;Hash=<SHA-256 of the client's leaf>;Subject="…";URI=…;DNS=…`, the form that
-/// Envoy made common. What is not visible ASCII is percent-encoded, so that there always is one.
+/// `By=<our SPIFFE ID>;Hash=<SHA-256 of the client's leaf>;Subject="…";URI=…;DNS=…`, the form
+/// that Envoy made common. Bytes that are not visible ASCII are percent-encoded, so that every name has a
+/// value.
 pub fn value(own: &Leaf, peer: &Peer) -> Option<HeaderValue> {
     let mut parts = Vec::new();
     if let Some(id) = own.names.spiffe_id() {
@@ -24,7 +25,7 @@ pub fn value(own: &Leaf, peer: &Peer) -> Option<HeaderValue> {
     HeaderValue::from_str(&parts.join(";")).ok()
 }
 
-/// Plain where it can be; in quotes where a separator would be misread.
+/// In quotes if it contains a separator.
 fn quoted(text: &str) -> String {
     match text.contains([',', ';', '=', '"', '\\', ' ']) {
         true => format!("\"{}\"", escaped(text)),
@@ -46,12 +47,12 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// CGI and its heirs do not tell `-` from `_`.
-pub fn remove_claims(headers: &mut HeaderMap) {
-    let spells_it = |name: &HeaderName| name.as_str().replace('_', "-") == NAME.as_str();
-    if headers.keys().any(spells_it) {
-        let claims: Vec<_> = headers.keys().filter(|name| spells_it(name)).cloned().collect();
-        for name in claims {
+/// Removes the header as the client sent it. CGI and its successors do not distinguish `-` from `_`.
+pub fn remove_forged(headers: &mut HeaderMap) {
+    let is_spelling = |name: &HeaderName| name.as_str().replace('_', "-") == NAME.as_str();
+    if headers.keys().any(is_spelling) {
+        let forged: Vec<_> = headers.keys().filter(|name| is_spelling(name)).cloned().collect();
+        for name in forged {
             headers.remove(name);
         }
     }
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_a_claim_is_removed() {
+    fn every_spelling_of_a_forged_header_is_removed() {
         let mut headers = HeaderMap::new();
         for name in [
             "x-forwarded-client-cert",
@@ -72,7 +73,7 @@ mod tests {
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("URI=spiffe://evil"));
         }
-        remove_claims(&mut headers);
+        remove_forged(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-forwarded-for"]);
     }
 

@@ -4,39 +4,45 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use humantime::format_duration;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::route::Upstream;
-use crate::connection::buffered_stream::{Metered, ReadAhead};
-use crate::connection::handshake::{chain_of, classify, explain_server};
+use crate::connection::buffered_stream::BufferedStream;
+use crate::connection::handshake::failure::{Remote, classify, describe};
+use crate::connection::handshake::peer_chain;
+use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
+use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Protocol, Side};
 use crate::proxy::context::ProxyContext;
 use crate::tls::config::ExpectedServer;
 use crate::tls::snapshot::Snapshot;
 
-pub type ServerStream = Metered<TlsStream<ReadAhead>>;
+pub type ServerStream = TrackedStream<TlsStream<BufferedStream>>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    #[error("this pod's identity cannot be used as a client: it lacks clientAuth or a trust bundle")]
+    #[error(
+        "this pod's certificate cannot be used as a client certificate: it lacks the extended key usage clientAuth, or there is no trust bundle"
+    )]
     NoClientIdentity,
     #[error("{upstream} cannot be reached: {cause}")]
     Unreachable { upstream: Upstream, cause: io::Error },
-    #[error("{upstream} did not answer within {after:?}")]
+    #[error("{upstream} did not answer within {}", format_duration(*after))]
     TimedOut { upstream: Upstream, after: Duration },
-    #[error("no TLS with {upstream}: {cause}")]
+    #[error("TLS handshake with {upstream} failed: {cause}")]
     Handshake { upstream: Upstream, cause: String },
     #[error("{0}")]
     BadAddress(String),
-    #[error("this agent has as many connections open as it may")]
+    #[error("this agent has as many open connections as --max-connections allows")]
     Full,
 }
 
 impl DialError {
-    /// One word for the kind of failure.
+    /// The kind of failure, by which log messages are limited.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NoClientIdentity => "no_client_identity",
@@ -53,12 +59,12 @@ pub async fn dial(
     context: &ProxyContext,
     snapshot: &Snapshot,
     upstream: &Upstream,
-    kind: Protocol,
+    protocol: Protocol,
 ) -> Result<ServerStream, DialError> {
-    let alpn: &[&[u8]] = if kind == Protocol::Tcp { &[] } else { &[b"http/1.1"] };
+    let alpn: &[&[u8]] = if protocol == Protocol::Tcp { &[] } else { &[b"http/1.1"] };
     let config = snapshot.configs.outbound(&upstream.expected, alpn).ok_or(DialError::NoClientIdentity)?;
     if context.tracker.is_full() {
-        context.tracker.refuse();
+        context.tracker.count_rejected();
         return Err(DialError::Full);
     }
     let after = context.timeouts.connect;
@@ -69,29 +75,30 @@ pub async fn dial(
     };
     let _ = socket.set_nodelay(true);
     let after = context.timeouts.handshake;
-    let handshake = TlsConnector::from(config).connect(server_name(upstream), ReadAhead::new(socket));
+    let handshake = TlsConnector::from(config).connect(server_name(upstream), BufferedStream::new(socket));
     let stream = match tokio::time::timeout(after, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            context.handshakes.count("outbound", classify(&error));
-            return Err(DialError::Handshake { upstream: upstream.clone(), cause: explain_server(&error) });
+            context.handshakes.count(HandshakeSide::Outbound, classify(&error));
+            let cause = describe(&error, Remote::Server);
+            return Err(DialError::Handshake { upstream: upstream.clone(), cause });
         }
         Err(_) => {
-            context.handshakes.count("outbound", "timeout");
+            context.handshakes.count(HandshakeSide::Outbound, HandshakeResult::Timeout);
             return Err(DialError::TimedOut { upstream: upstream.clone(), after });
         }
     };
-    context.handshakes.count("outbound", "ok");
-    let peer = context.peers.intern(chain_of(stream.get_ref().1)).ok_or_else(|| DialError::Handshake {
+    context.handshakes.count(HandshakeSide::Outbound, HandshakeResult::Ok);
+    let peer = context.peers.intern(peer_chain(stream.get_ref().1)).ok_or_else(|| DialError::Handshake {
         upstream: upstream.clone(),
-        cause: "its certificate cannot be parsed".into(),
+        cause: "the server's certificate cannot be parsed".into(),
     })?;
     let connection =
-        context.tracker.open(Side::Outbound, kind, snapshot, Some(peer)).ok_or(DialError::Full)?;
-    Ok(Metered::new(stream, Arc::new(connection), context.outbound_bytes.clone()))
+        context.tracker.open(Side::Outbound, protocol, snapshot, Some(peer)).ok_or(DialError::Full)?;
+    Ok(TrackedStream::new(stream, Arc::new(connection), context.outbound_bytes.clone()))
 }
 
-/// What goes into the SNI: the name it is reached by.
+/// The SNI: the name by which the server is reached.
 fn server_name(upstream: &Upstream) -> ServerName<'static> {
     ServerName::try_from(upstream.host.clone()).unwrap_or_else(|_| match &upstream.expected {
         ExpectedServer::Name(name) => name.clone(),

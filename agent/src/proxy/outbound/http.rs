@@ -1,5 +1,5 @@
-//! Outbound HTTP: a forward proxy that turns `http://payments.shop.svc:8443/…` into mTLS, or a
-//! fixed route that speaks HTTP. What cannot be reached or trusted is a 502 that says why.
+//! Outbound HTTP: a forward proxy that turns `http://payments.shop.svc:8443/…` into mTLS, or a fixed HTTP
+//! route. A server that cannot be reached or trusted is a 502 that names the reason.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -12,7 +12,7 @@ use hyper::header::{EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
 use hyper::http::request;
 use hyper::http::uri::{Authority, Scheme};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::{Method, Request, Response, Uri, Version};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -23,29 +23,30 @@ use super::pool::{Outgoing, Pool, PooledClient};
 use super::route::Upstream;
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::http::{MAX_HEAD_BYTES, ProxyBody, answer, frame_body, remove_hop_headers};
+use crate::proxy::http::{MAX_HEAD_BYTES, ProxyBody, error_response, frame_body, remove_hop_headers};
+use crate::proxy::request_error::RequestError;
 use crate::tls::error_chain::with_causes;
 
-/// Passes requests on to servers over mTLS.
-pub struct Forwarding {
+/// Forwards the app's requests to servers over mTLS.
+pub struct HttpForwarder {
     context: Arc<ProxyContext>,
     pool: Pool,
 }
 
-impl Forwarding {
-    /// To `upstream`, or without one to whichever server a request names.
+impl HttpForwarder {
+    /// To `upstream`, or without one to the server that each request names.
     pub fn new(context: Arc<ProxyContext>, upstream: Option<Upstream>) -> Self {
         Self { pool: Pool::new(Arc::clone(&context), upstream), context }
     }
 
-    pub async fn connection(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
-        let _open = self.context.outbound_apps.enter();
+    pub async fn serve(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
+        let _open = self.context.outbound_connections.open();
         let service = service_fn(move |request| Arc::clone(&self).request(request));
         let serving = hyper::server::conn::http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(app), service);
-        // An error is the app's hanging up.
+        // An error means that the app closed its connection.
         let _ = serving.await;
     }
 
@@ -53,80 +54,63 @@ impl Forwarding {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<ProxyBody<Incoming>>, Infallible> {
-        let response = self.forward(request).await.unwrap_or_else(|refusal| {
-            if refusal.status == StatusCode::BAD_GATEWAY
-                && let Some(left_out) = self.context.log_limiter.allow(&refusal.reason)
+        let response = self.forward(request).await.unwrap_or_else(|error| {
+            if let RequestError::BadGateway(reason) = &error
+                && let Some(left_out) = self.context.log_limiter.allow(reason)
             {
-                warn!(left_out, reason = refusal.reason, "outbound request answered with 502");
+                warn!(left_out, reason, "outbound request answered with 502");
             }
-            answer(refusal.status, &refusal.reason)
+            error_response(&error)
         });
         self.context.requests.count(Side::Outbound, response.status());
         Ok(response)
     }
 
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<ProxyBody<Incoming>>, Refusal> {
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<ProxyBody<Incoming>>, RequestError> {
         let (mut head, body) = request.into_parts();
         self.rewrite_request(&mut head)?;
         frame_body(&mut head.headers, !body.is_end_stream());
-        let client = self.pool.client().ok_or_else(|| Refusal {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            reason: "there is no identity to speak with yet".into(),
-        })?;
+        let client = self.pool.client().ok_or(RequestError::NoIdentity)?;
         let server = head.uri.authority().map(ToString::to_string).unwrap_or_default();
         let mut response = send(&client, head, body)
             .await
-            .map_err(|error| Refusal { status: StatusCode::BAD_GATEWAY, reason: explain(&server, &error) })?;
+            .map_err(|error| RequestError::BadGateway(describe(&server, &error)))?;
         remove_hop_headers(response.headers_mut());
         response.headers_mut().remove(PROXY_AUTHENTICATE);
         Ok(response.map(Either::Left))
     }
 
-    /// From the app's request to the server's.
-    fn rewrite_request(&self, head: &mut request::Parts) -> Result<(), Refusal> {
-        let refuse = |status, reason: &str| Err(Refusal { status, reason: reason.into() });
+    /// Turns the app's request into the server's.
+    fn rewrite_request(&self, head: &mut request::Parts) -> Result<(), RequestError> {
         if head.method == Method::CONNECT {
-            return refuse(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "CONNECT is not served: ask for http://HOST:PORT/…, and the agent makes it mTLS",
-            );
+            return Err(RequestError::ConnectThroughProxy);
         }
         let authority = match self.pool.fixed() {
             Some(upstream) => upstream.authority().parse::<Authority>().ok(),
             None if head.uri.scheme() == Some(&Scheme::HTTP) => head.uri.authority().cloned(),
             None => None,
         };
-        let Some(authority) = authority else {
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "this is an HTTP proxy: ask for http://HOST:PORT/…, for example with http_proxy set to this address",
-            );
-        };
+        let authority = authority.ok_or(RequestError::NotForProxy)?;
         if authority.as_str().contains('@') {
-            return refuse(StatusCode::BAD_REQUEST, "user information in the URL is not passed on");
+            return Err(RequestError::UserInformation);
         }
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path).build();
-        head.uri = uri.or_else(|_| {
-            refuse(StatusCode::BAD_REQUEST, "the URL cannot be passed on").map(|()| Uri::default())
-        })?;
+        head.uri = uri.map_err(|_| RequestError::InvalidUrl)?;
         head.version = Version::HTTP_11;
         remove_hop_headers(&mut head.headers);
         for name in [HOST, EXPECT, PROXY_AUTHORIZATION] {
-            // The host is set from the URL; 100-continue is answered by this proxy.
+            // The client sets Host from the URL; this proxy answers 100-continue.
             head.headers.remove(name);
         }
         Ok(())
     }
 }
 
-struct Refusal {
-    status: StatusCode,
-    reason: String,
-}
-
-/// Sends; a request that can be repeated is, once, if the connection it went out on was closed
-/// under it.
+/// Sends a request. One that can be repeated is sent once more if its connection was closed under it.
 async fn send(
     client: &PooledClient,
     head: request::Parts,
@@ -142,8 +126,8 @@ async fn send(
     }
 }
 
-/// Our own words where the failure is ours to explain, the library's where it is not.
-fn explain(server: &str, error: &legacy::Error) -> String {
+/// The error of the dial, or that of the HTTP client.
+fn describe(server: &str, error: &legacy::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<DialError>() {
@@ -151,7 +135,7 @@ fn explain(server: &str, error: &legacy::Error) -> String {
         }
         cause = error.source();
     }
-    format!("{server} gave no proper answer: {}", with_causes(error))
+    format!("no valid response from {server}: {}", with_causes(error))
 }
 
 fn was_closed(error: &legacy::Error) -> bool {

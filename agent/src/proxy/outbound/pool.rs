@@ -1,5 +1,5 @@
-//! Pooled connections to servers. A pool belongs to one generation: when the identity changes, new
-//! requests get new connections, and the old pool ends with the last request in it.
+//! Pooled HTTP connections to servers. A pool belongs to one generation: when the identity changes, new
+//! requests use new connections, and the old pool ends with its last request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,22 +17,22 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::dial::{DialError, ServerStream, dial};
 use super::route::{DEFAULT_PORT, Upstream};
-use crate::connection::buffered_stream::Metered;
+use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::Protocol;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::MAX_HEAD_BYTES;
 use crate::tls::snapshot::Snapshot;
 
 /// Below the idle time after which servers commonly close.
-const KEEP_IDLE: Duration = Duration::from_secs(30);
-const IDLE_PER_SERVER: usize = 64;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_IDLE_PER_SERVER: usize = 64;
 
 pub type Outgoing = Either<Incoming, Empty<Bytes>>;
 pub type PooledClient = Client<Connector, Outgoing>;
 
 pub struct Pool {
     context: Arc<ProxyContext>,
-    /// A fixed route's server; without, each request's own.
+    /// The server of a fixed route. `None`: the server that each request names.
     fixed: Option<Upstream>,
     client: Mutex<Option<(u64, PooledClient)>>,
 }
@@ -49,9 +49,9 @@ impl Pool {
     /// The client of the current generation. `None` while there is no identity.
     pub fn client(&self) -> Option<PooledClient> {
         let snapshot = self.context.current.load()?;
-        let mut held = self.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match &*held {
-            // A task that loaded before a swap and comes after must not bring the old pool back.
+        let mut pooled = self.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match &*pooled {
+            // A task that loaded the snapshot before a swap must not bring the old pool back after it.
             Some((generation, client)) if *generation >= snapshot.generation => Some(client.clone()),
             _ => {
                 let generation = snapshot.generation;
@@ -59,18 +59,18 @@ impl Pool {
                     Connector { context: Arc::clone(&self.context), snapshot, fixed: self.fixed.clone() };
                 let client = Client::builder(TokioExecutor::new())
                     .pool_timer(TokioTimer::new())
-                    .pool_idle_timeout(KEEP_IDLE)
-                    .pool_max_idle_per_host(IDLE_PER_SERVER)
+                    .pool_idle_timeout(IDLE_TIMEOUT)
+                    .pool_max_idle_per_host(MAX_IDLE_PER_SERVER)
                     .http1_max_buf_size(MAX_HEAD_BYTES)
                     .build(connector);
-                *held = Some((generation, client.clone()));
+                *pooled = Some((generation, client.clone()));
                 Some(client)
             }
         }
     }
 }
 
-/// Dials for a pool, under the snapshot the pool belongs to.
+/// Dials servers for a pool, under the snapshot that the pool belongs to.
 #[derive(Clone)]
 pub struct Connector {
     context: Arc<ProxyContext>,
@@ -104,7 +104,7 @@ fn upstream_of(uri: &Uri) -> Result<Upstream, DialError> {
     named.map_err(|error| DialError::BadAddress(error.to_string()))
 }
 
-impl<S> Connection for Metered<S> {
+impl<S> Connection for TrackedStream<S> {
     fn connected(&self) -> Connected {
         Connected::new()
     }

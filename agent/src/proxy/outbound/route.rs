@@ -1,15 +1,16 @@
-//! Where an outbound listener leads, as written on the command line.
+//! An outbound route as written on the command line: where the app connects, and which server that is.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+use crate::proxy::address;
 use crate::tls::config::{ExpectedServer, ExpectedServerError};
 
-/// The port of `http://host/…`: the other end speaks TLS.
+/// The port of `http://host/…`, since the server speaks TLS.
 pub const DEFAULT_PORT: u16 = 443;
 
-/// A server and the name it must show.
+/// A server and the name that it must present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// DNS name or IP address, without brackets.
@@ -19,7 +20,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The server that shows the very name it is reached by.
+    /// The server that presents the name by which it is reached.
     pub fn named(host: &str, port: u16) -> Result<Self, OutboundRouteError> {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let expected = host.parse().map_err(|error: ExpectedServerError| OutboundRouteError {
@@ -29,7 +30,7 @@ impl Upstream {
         Ok(Self { host, port, expected })
     }
 
-    /// `host:port` as it stands in a URI.
+    /// `host:port` as in a URI.
     pub fn authority(&self) -> String {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
@@ -53,7 +54,7 @@ pub struct OutboundRoute {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{route:?}: {cause}; write [http:]127.0.0.1:PORT=HOST:PORT[#SAN]")]
+#[error("\"{route}\": {cause}")]
 pub struct OutboundRouteError {
     route: String,
     cause: String,
@@ -65,19 +66,23 @@ impl FromStr for OutboundRoute {
     fn from_str(text: &str) -> Result<Self, OutboundRouteError> {
         let refuse = |cause: String| OutboundRouteError { route: text.into(), cause };
         let (http, rest) = text.strip_prefix("http:").map_or((false, text), |rest| (true, rest));
-        let (listen, to) = rest.split_once('=').ok_or_else(|| refuse("there is no `=`".into()))?;
-        let listen: SocketAddr = listen
-            .parse()
-            .map_err(|_| refuse(format!("{listen:?} is no ADDRESS:PORT (an IP address, not a host name)")))?;
+        let (listen, to) = rest
+            .split_once('=')
+            .ok_or_else(|| refuse("`=` is missing; write [http:]127.0.0.1:PORT=HOST:PORT[#SAN]".into()))?;
+        let listen =
+            address::parse(listen, Ipv4Addr::LOCALHOST.into()).map_err(|error| refuse(error.to_string()))?;
         if !listen.ip().is_loopback() {
             return Err(refuse(format!(
-                "{listen} is not a loopback address: whoever reached it would speak with this pod's identity"
+                "{listen} is not a loopback address: other pods could use this pod's identity through it; use 127.0.0.1 or [::1]"
             )));
         }
         let (address, name) = to.split_once('#').map_or((to, None), |(address, name)| (address, Some(name)));
-        let (host, port) =
-            address.rsplit_once(':').ok_or_else(|| refuse(format!("{address:?} has no port")))?;
-        let port = port.parse().map_err(|_| refuse(format!("{port:?} is no port")))?;
+        let (host, port) = address
+            .rsplit_once(':')
+            .ok_or_else(|| refuse(format!("the server \"{address}\" has no port; write HOST:PORT")))?;
+        let port = port
+            .parse()
+            .map_err(|_| refuse(format!("the server's port \"{port}\" is not a number up to 65535")))?;
         let mut upstream = match name {
             None => Upstream::named(host, port).map_err(|error| refuse(error.cause))?,
             Some(name) => Upstream {
@@ -87,7 +92,7 @@ impl FromStr for OutboundRoute {
             },
         };
         if upstream.host.is_empty() {
-            return Err(refuse("the host is empty".into()));
+            return Err(refuse("the server's host is empty; write HOST:PORT".into()));
         }
         upstream.host.make_ascii_lowercase();
         Ok(Self { http, listen, upstream })
@@ -107,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_to_show_is_the_host_unless_said_otherwise() {
+    fn expected_name_is_the_host_unless_given() {
         let route: OutboundRoute = "127.0.0.1:9001=payments.shop.svc:8443".parse().unwrap();
         assert_eq!(route.to_string(), "127.0.0.1:9001=payments.shop.svc:8443#payments.shop.svc");
         let route: OutboundRoute =

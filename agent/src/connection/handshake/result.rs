@@ -1,0 +1,103 @@
+//! How a handshake ended: the metric label, and its counter.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeResult {
+    Ok,
+    /// The agent's own check of its listener.
+    SelfCheck,
+    /// Evicted by a newer handshake while too many were in progress.
+    Evicted,
+    /// Verified, but not on the allow list.
+    NotAllowed,
+    Timeout,
+    NoIdentity,
+    /// The connection ended before the handshake was complete.
+    Closed,
+    NoCertificate,
+    Expired,
+    /// Not signed by a trusted root.
+    Untrusted,
+    /// The server presents another name than the route requires.
+    WrongName,
+    BadCertificate,
+    /// The peer refused our certificate, or wants one.
+    RefusedByPeer,
+    Alert,
+    /// No TLS version, cipher suite or signature scheme in common.
+    Incompatible,
+    Malformed,
+}
+
+impl HandshakeResult {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::SelfCheck => "self_check",
+            Self::Evicted => "crowded_out",
+            Self::NotAllowed => "not_allowed",
+            Self::Timeout => "timeout",
+            Self::NoIdentity => "no_identity",
+            Self::Closed => "closed",
+            Self::NoCertificate => "no_certificate",
+            Self::Expired => "expired",
+            Self::Untrusted => "untrusted",
+            Self::WrongName => "wrong_name",
+            Self::BadCertificate => "bad_certificate",
+            Self::RefusedByPeer => "refused_by_peer",
+            Self::Alert => "alert",
+            Self::Incompatible => "incompatible",
+            Self::Malformed => "malformed",
+        }
+    }
+
+    /// One side refused the other for its certificate or its TLS parameters.
+    pub fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::NoCertificate
+                | Self::Expired
+                | Self::Untrusted
+                | Self::BadCertificate
+                | Self::Incompatible
+                | Self::RefusedByPeer
+        )
+    }
+}
+
+/// Which of the agent's listeners, or outbound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeSide {
+    Inbound,
+    Outbound,
+    Proof,
+}
+
+impl HandshakeSide {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+            Self::Proof => "proof",
+        }
+    }
+}
+
+/// Handshakes by side and result.
+#[derive(Clone, Default)]
+pub struct HandshakeCounters(pub Family<HandshakeLabels, Counter>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HandshakeLabels {
+    pub side: &'static str,
+    pub result: &'static str,
+}
+
+impl HandshakeCounters {
+    pub fn count(&self, side: HandshakeSide, result: HandshakeResult) {
+        self.0.get_or_create(&HandshakeLabels { side: side.as_str(), result: result.as_str() }).inc();
+    }
+}

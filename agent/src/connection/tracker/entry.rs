@@ -1,0 +1,191 @@
+//! The tracker's record of one open connection: what the reaper must know of it, and how it is asked to
+//! close.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+
+use futures_util::task::AtomicWaker;
+
+use crate::tls::peer::Peer;
+use crate::tls::snapshot::Snapshot;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Inbound,
+    Outbound,
+}
+
+impl Side {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Tcp,
+    Http1,
+    Http2,
+}
+
+/// What a connection is asked to do; each stage includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum CloseStage {
+    None,
+    /// HTTP: make the next response the last. TCP has no such stage.
+    LastRequest,
+    /// HTTP: close as soon as no request is in flight.
+    Finish,
+    /// Close now.
+    Cut,
+}
+
+/// Why a connection was asked to close, and the metric label under which its end is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(in crate::connection) enum CloseReason {
+    /// It was not asked: the peers ended it.
+    Done,
+    LeafChanged,
+    RootRemoved,
+    MaxAge,
+    Idle,
+    SlowRequest,
+    Shutdown,
+    NotAllowed,
+    /// Turned away, because the tracker is full.
+    Limit,
+}
+
+impl CloseReason {
+    const ALL: [Self; 9] = [
+        Self::Done,
+        Self::LeafChanged,
+        Self::RootRemoved,
+        Self::MaxAge,
+        Self::Idle,
+        Self::SlowRequest,
+        Self::Shutdown,
+        Self::NotAllowed,
+        Self::Limit,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::LeafChanged => "drained",
+            Self::RootRemoved => "root_removed",
+            Self::MaxAge => "max_age",
+            Self::Idle => "idle",
+            Self::SlowRequest => "slow_request",
+            Self::Shutdown => "shutdown",
+            Self::NotAllowed => "not_allowed",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+/// Equal for connections of one peer on one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::connection) struct PeerKey {
+    inbound: bool,
+    /// The address of the interned peer.
+    peer: usize,
+}
+
+/// Times are milliseconds of the tracker's clock.
+pub(in crate::connection) struct Entry {
+    pub side: Side,
+    pub protocol: Protocol,
+    pub generation: u64,
+    pub opened_at: u64,
+    /// 0..=255, fixed per connection: spreads what would be due at once.
+    pub jitter: u8,
+    pub peer: Option<Arc<Peer>>,
+    pub last_activity: AtomicU64,
+    /// HTTP/1: when the first byte of a request came whose head is not complete; 0 when none.
+    pub head_since: AtomicU64,
+    pub in_flight: AtomicU32,
+    close_stage: AtomicU8,
+    close_reason: AtomicU8,
+    /// When its peer was found untrusted, +1; 0 if it is trusted.
+    pub untrusted_since: AtomicU64,
+    pub waker: AtomicWaker,
+}
+
+impl Entry {
+    pub fn new(
+        side: Side,
+        protocol: Protocol,
+        generation: u64,
+        peer: Option<Arc<Peer>>,
+        opened_at: u64,
+    ) -> Self {
+        // Any spread will do. The address of a fresh allocation would repeat; a counter does not.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let jitter = (NEXT.fetch_add(1, Relaxed).wrapping_mul(2_654_435_761) >> 24) as u8;
+        Self {
+            side,
+            protocol,
+            generation,
+            opened_at,
+            jitter,
+            peer,
+            last_activity: AtomicU64::new(opened_at),
+            head_since: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            close_stage: AtomicU8::new(CloseStage::None as u8),
+            close_reason: AtomicU8::new(CloseReason::Done as u8),
+            untrusted_since: AtomicU64::new(0),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// Asks the connection to close. A stage that was reached already stays, with its reason.
+    pub fn close(&self, stage: CloseStage, reason: CloseReason) {
+        if self.close_stage.fetch_max(stage as u8, AcqRel) < stage as u8 {
+            self.close_reason.store(reason as u8, Relaxed);
+            self.waker.wake();
+        }
+    }
+
+    pub fn close_stage(&self) -> CloseStage {
+        match self.close_stage.load(Acquire) {
+            0 => CloseStage::None,
+            1 => CloseStage::LastRequest,
+            2 => CloseStage::Finish,
+            _ => CloseStage::Cut,
+        }
+    }
+
+    pub fn close_reason(&self) -> CloseReason {
+        let reason = usize::from(self.close_reason.load(Relaxed));
+        CloseReason::ALL.get(reason).copied().unwrap_or(CloseReason::Done)
+    }
+
+    pub fn is_untrusted(&self) -> bool {
+        self.untrusted_since.load(Relaxed) > 0
+    }
+
+    /// Whether its peer would be accepted, or dialled, under `snapshot`. A peer that presented no
+    /// certificate cannot lose trust.
+    pub fn is_trusted_under(&self, snapshot: &Snapshot) -> bool {
+        let Some(peer) = &self.peer else {
+            return true;
+        };
+        match self.side {
+            Side::Inbound => snapshot.configs.trusts_client(&peer.chain, peer.verified_at),
+            Side::Outbound => snapshot.configs.trusts_server(&peer.chain, peer.verified_at),
+        }
+    }
+
+    pub fn peer_key(&self) -> PeerKey {
+        let peer = self.peer.as_ref().map_or(0, |peer| Arc::as_ptr(peer) as usize);
+        PeerKey { inbound: self.side == Side::Inbound, peer }
+    }
+}

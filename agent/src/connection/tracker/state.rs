@@ -1,0 +1,104 @@
+//! What the tracker, the reaper and every open connection share: the entries, the clock, the counters.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use slab::Slab;
+use tokio::sync::Notify;
+
+use super::entry::{CloseReason, Entry};
+use super::roots::RootUsage;
+use crate::tls::snapshot::Snapshot;
+
+/// How long connections may live, and how they end.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub max_connections: usize,
+    /// No byte in either direction.
+    pub idle: Duration,
+    pub max_age: Duration,
+    /// From the first byte of an HTTP/1 request to the end of its head.
+    pub request_head: Duration,
+    /// From a change of leaf to the request that HTTP connections of an older one close.
+    pub drain_after: Duration,
+    /// From the removal of a root to the cut of HTTP connections whose peer it verified.
+    pub root_drain: Duration,
+}
+
+pub(in crate::connection) struct Shared {
+    pub limits: Limits,
+    pub started: Instant,
+    /// Milliseconds since `started`, advanced by the reaper while there are connections, so that
+    /// reading it costs nothing.
+    pub clock: AtomicU64,
+    state: Mutex<TrackerState>,
+    /// Notified when a connection opens and there was none.
+    pub first_opened: Notify,
+    pub closed: Family<ClosedLabels, Counter>,
+    pub root_usage: Mutex<RootUsage>,
+}
+
+#[derive(Default)]
+pub(in crate::connection) struct TrackerState {
+    pub entries: Slab<Arc<Entry>>,
+    /// The snapshot that was last applied to the entries.
+    pub applied: Option<Arc<Snapshot>>,
+    /// The leaf of each generation that still has connections.
+    pub leaves: HashMap<u64, LeafState>,
+}
+
+pub(in crate::connection) struct LeafState {
+    pub not_after: SystemTime,
+    /// When another leaf was published, by the tracker's clock.
+    pub superseded_at: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClosedLabels {
+    pub reason: &'static str,
+}
+
+impl Shared {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            started: Instant::now(),
+            clock: AtomicU64::new(0),
+            state: Mutex::default(),
+            first_opened: Notify::new(),
+            closed: Family::default(),
+            root_usage: Mutex::default(),
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, TrackerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn now(&self) -> u64 {
+        self.clock.load(Relaxed)
+    }
+
+    /// Sets the clock to the time that has passed since the start.
+    pub fn catch_up(&self) {
+        self.advance(self.started.elapsed());
+    }
+
+    pub fn advance(&self, since_start: Duration) {
+        self.clock.fetch_max(millis(since_start), Relaxed);
+    }
+
+    pub fn count_closed(&self, reason: CloseReason) {
+        self.closed.get_or_create(&ClosedLabels { reason: reason.as_str() }).inc();
+    }
+}
+
+pub(in crate::connection) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4)
+}

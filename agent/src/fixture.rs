@@ -1,0 +1,138 @@
+//! Parts for unit tests: roots, identities, a published snapshot, and a proxy context around it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use zeroize::Zeroizing;
+
+use crate::admin::metrics;
+use crate::connection::handshake::result::HandshakeCounters;
+use crate::connection::limiter::Limiter;
+use crate::connection::tracker::{ConnectionTracker, Limits};
+use crate::proxy::context::{OpenConnections, ProxyContext, RequestCounters, Timeouts};
+use crate::proxy::log_limiter::LogLimiter;
+use crate::tls::config::{ClientAuth, Configs};
+use crate::tls::credential::{Credential, LeafParts};
+use crate::tls::identity::{Identity, Policy};
+use crate::tls::peer::Peers;
+use crate::tls::snapshot::{self, Delivery, Publisher, Snapshot};
+use crate::tls::source::SourceKind;
+
+/// No test waits longer for anything.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The name in every leaf.
+pub const NAME: &str = "a.test";
+
+pub type Root = CertifiedIssuer<'static, KeyPair>;
+
+pub fn root(name: &str) -> Root {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A leaf of `issuer` with its key.
+fn leaf(issuer: &Root) -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    (params.signed_by(&key, issuer).unwrap(), key)
+}
+
+/// An identity under `issuer` that trusts `roots`.
+pub fn identity(issuer: &Root, roots: &[&Root]) -> Identity {
+    let (certificate, key) = leaf(issuer);
+    let bundle: String = roots.iter().map(|root| root.pem()).collect();
+    let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
+    let credential = Credential {
+        leaf: LeafParts::Pair { certificate: part(certificate.pem()), key: part(key.serialize_pem()) },
+        trust: part(bundle),
+        revision: None,
+        changed_at: None,
+        atomic: true,
+    };
+    Identity::parse(&credential, &Policy::default(), None, SystemTime::now()).merge(None).unwrap()
+}
+
+pub fn publish(publisher: &mut Publisher, identity: &Identity) -> Arc<Snapshot> {
+    let configs = Configs::build(identity, ClientAuth::Require).unwrap();
+    let delivery = Delivery { from: SourceKind::Volume, changed_at: None, written_at: None };
+    publisher.publish(identity.clone(), configs, delivery)
+}
+
+pub fn limits() -> Limits {
+    Limits {
+        max_connections: 100,
+        idle: DEADLINE,
+        max_age: DEADLINE,
+        request_head: DEADLINE,
+        drain_after: DEADLINE,
+        root_drain: DEADLINE,
+    }
+}
+
+/// A context without an identity, and its publisher.
+pub fn context() -> (Publisher, Arc<ProxyContext>) {
+    let (publisher, current) = snapshot::channel();
+    let (_, inbound_bytes, outbound_bytes) = metrics::byte_counters();
+    let context = ProxyContext {
+        current,
+        tracker: ConnectionTracker::new(limits()),
+        peers: Peers::default(),
+        handshakes: HandshakeCounters::default(),
+        requests: RequestCounters::new(),
+        inbound_bytes,
+        outbound_bytes,
+        timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
+        handshake_limiter: Limiter::new(100),
+        outbound_connections: OpenConnections::default(),
+        log_limiter: LogLimiter::default(),
+    };
+    (publisher, Arc::new(context))
+}
+
+/// Two ends of one TCP connection: the one that connected, and the one that was accepted.
+pub async fn socket_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connected = TcpStream::connect(listener.local_addr().unwrap());
+    let (connected, accepted) = tokio::join!(connected, listener.accept());
+    (connected.unwrap(), accepted.unwrap().0)
+}
+
+/// A TLS client that trusts `root`, with a certificate of `issuer`.
+pub fn client_config(root: &Root, issuer: &Root) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    let (certificate, key) = leaf(issuer);
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![CertificateDer::from(certificate)], key)
+        .unwrap()
+}
+
+pub async fn connect(config: ClientConfig, socket: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(NAME).unwrap(), socket).await
+}
+
+/// Waits until `condition` holds.
+pub async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("the condition holds before the deadline");
+}

@@ -1,0 +1,86 @@
+//! An inbound route as written on the command line: where clients connect, and where the app listens.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use crate::proxy::address::{self, AddressError};
+use crate::proxy::app_endpoint::{Target, TargetError};
+
+/// `[http:]LISTEN=TARGET`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundRoute {
+    pub http: bool,
+    pub listen: SocketAddr,
+    pub target: Target,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{route}\": {cause}")]
+pub struct InboundRouteError {
+    route: String,
+    cause: InboundRouteCause,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum InboundRouteCause {
+    #[error("`=` is missing; write [http:]ADDRESS:PORT=ADDRESS:PORT or [http:]ADDRESS:PORT=unix:/PATH")]
+    NoTarget,
+    #[error("{0}")]
+    Listen(#[from] AddressError),
+    #[error("the app's address: {0}")]
+    Target(#[from] TargetError),
+}
+
+impl FromStr for InboundRoute {
+    type Err = InboundRouteError;
+
+    fn from_str(text: &str) -> Result<Self, InboundRouteError> {
+        parse(text).map_err(|cause| InboundRouteError { route: text.into(), cause })
+    }
+}
+
+fn parse(text: &str) -> Result<InboundRoute, InboundRouteCause> {
+    let (http, rest) = text.strip_prefix("http:").map_or((false, text), |rest| (true, rest));
+    let (listen, target) = rest.split_once('=').ok_or(InboundRouteCause::NoTarget)?;
+    let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into())?;
+    Ok(InboundRoute { http, listen, target: target.parse()? })
+}
+
+impl fmt::Display for InboundRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.http { "http:" } else { "" };
+        write!(f, "{mode}{}={}", self.listen, self.target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn routes_are_displayed_as_they_are_parsed() {
+        for text in ["0.0.0.0:8443=127.0.0.1:8080", "http:[::]:8443=unix:/run/app.sock"] {
+            assert_eq!(text.parse::<InboundRoute>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn malformed_routes_are_refused_with_what_to_write() {
+        for (text, expected) in [
+            ("8443=127.0.0.1:80", "did you mean 0.0.0.0:8443?"),
+            ("0.0.0.0:8443", "`=` is missing; write [http:]ADDRESS:PORT=ADDRESS:PORT"),
+            ("0.0.0.0:8443=app", "the app's address: \"app\" is not ADDRESS:PORT; write it like 127.0.0.1:"),
+            (
+                "0.0.0.0:8443=8080",
+                "the app's address: \"8080\" is not ADDRESS:PORT; did you mean 127.0.0.1:8080?",
+            ),
+            ("https:0.0.0.0:1=127.0.0.1:1", "unknown prefix https:; the only prefix is http:"),
+            ("0.0.0.0:1=unix:app", "the app's address: \"app\" is not an absolute path; write unix:/PATH"),
+        ] {
+            let error = text.parse::<InboundRoute>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
