@@ -62,7 +62,7 @@ impl Health {
         match &report.self_check {
             None => Some("the self-check of the listener is not complete yet".into()),
             Some(SelfCheck { result: Err(cause), .. }) => {
-                Some(format!("the listener does not serve the identity: {cause}"))
+                Some(format!("the self-check of the listener failed: {cause}"))
             }
             Some(_) => None,
         }

@@ -133,8 +133,8 @@ impl Inbound {
                 }
             }
             Err(error) => {
-                if let Some(left_out) = self.context.log_limiter.allow("app") {
-                    warn!(left_out, %from, %error, "inbound connection closed");
+                if let Some(suppressed) = self.context.log_limiter.allow("app") {
+                    warn!(suppressed, %from, %error, "inbound connection closed");
                 }
             }
         }
@@ -146,16 +146,16 @@ impl Inbound {
 
     fn log_failed_handshake(&self, from: SocketAddr, error: &HandshakeError) {
         match error.is_refusal().then(|| self.context.log_limiter.allow(error.result())).flatten() {
-            Some(left_out) => warn!(left_out, %from, %error, "client refused"),
+            Some(suppressed) => warn!(suppressed, %from, %error, "client refused"),
             None => debug!(%from, %error, "inbound handshake failed"),
         }
     }
 
     fn log_not_allowed(&self, from: SocketAddr, peer: Option<&Peer>) {
         let subject = peer.map_or("", |peer| &peer.sha256);
-        if let Some(left_out) = self.context.log_limiter.allow(subject) {
+        if let Some(suppressed) = self.context.log_limiter.allow(subject) {
             let names = peer.map_or_else(|| "no certificate".into(), |peer| peer.names.to_string());
-            warn!(left_out, %from, names, "a verified peer is not on the allow list");
+            warn!(suppressed, %from, names, "client refused: its certificate is verified, but not on the allow list");
         }
     }
 }

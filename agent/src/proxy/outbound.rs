@@ -46,10 +46,10 @@ impl Tunnel {
             }
             Err(error) => {
                 reset(app);
-                if let Some(left_out) =
+                if let Some(suppressed) =
                     context.log_limiter.allow(&format!("{} {}", self.upstream, error.kind()))
                 {
-                    warn!(left_out, upstream = %self.upstream, %error, "outbound connection closed");
+                    warn!(suppressed, upstream = %self.upstream, %error, "outbound connection closed");
                 }
             }
         }

@@ -43,7 +43,7 @@ impl Drain {
             _ => warn!(
                 connections = cut,
                 grace = %format_duration(self.times.grace),
-                "the grace period is over: cutting what is still open"
+                "the grace period is over: cutting the remaining connections"
             ),
         }
     }
@@ -51,7 +51,7 @@ impl Drain {
     /// The pod stays in its endpoints for a while after it became unready.
     async fn accept_during_delay(&self) {
         let delay = self.times.delay.min(self.times.grace);
-        info!(delay = %format_duration(delay), "draining: unready, new connections still taken");
+        info!(delay = %format_duration(delay), "draining: unready, still accepting new connections");
         let until = Instant::now() + delay;
         while Instant::now() < until {
             self.close_inbound(CloseStage::LastRequest);

@@ -100,7 +100,7 @@ fn record(snapshot: &Arc<Snapshot>, result: Result<Option<String>, String>, stat
         }
         Ok(None) => {}
         Err(cause) => {
-            error!(generation = snapshot.generation, cause, "the listener does not serve the identity")
+            error!(generation = snapshot.generation, cause, "the self-check of the listener failed")
         }
     }
     let result =

@@ -37,7 +37,7 @@ impl HandshakeResult {
         match self {
             Self::Ok => "ok",
             Self::SelfCheck => "self_check",
-            Self::Evicted => "crowded_out",
+            Self::Evicted => "evicted",
             Self::NotAllowed => "not_allowed",
             Self::Timeout => "timeout",
             Self::NoIdentity => "no_identity",

@@ -118,8 +118,8 @@ impl Client {
         self.rewrite_request(&mut request);
         self.app.send(request).await.map_err(|error| {
             let reason = with_causes(&error);
-            if let Some(left_out) = self.context.log_limiter.allow(&reason) {
-                warn!(left_out, reason, "inbound request answered with 502");
+            if let Some(suppressed) = self.context.log_limiter.allow(&reason) {
+                warn!(suppressed, reason, "inbound request answered with 502");
             }
             RequestError::BadGateway(reason)
         })

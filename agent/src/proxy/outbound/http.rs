@@ -56,9 +56,9 @@ impl HttpForwarder {
     ) -> Result<Response<ProxyBody<Incoming>>, Infallible> {
         let response = self.forward(request).await.unwrap_or_else(|error| {
             if let RequestError::BadGateway(reason) = &error
-                && let Some(left_out) = self.context.log_limiter.allow(reason)
+                && let Some(suppressed) = self.context.log_limiter.allow(reason)
             {
-                warn!(left_out, reason, "outbound request answered with 502");
+                warn!(suppressed, reason, "outbound request answered with 502");
             }
             error_response(&error)
         });
