@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod http;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +31,7 @@ use crate::tls::source::SourceKind;
 /// No test waits longer for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The name in every leaf.
+/// The DNS name in every leaf, beside 127.0.0.1.
 pub const NAME: &str = "a.test";
 
 pub type Root = CertifiedIssuer<'static, KeyPair>;
@@ -45,7 +47,7 @@ pub fn root(name: &str) -> Root {
 /// A leaf of `issuer` with its key.
 fn leaf(issuer: &Root) -> (rcgen::Certificate, KeyPair) {
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    let params = CertificateParams::new(vec![NAME.to_owned(), "127.0.0.1".to_owned()]).unwrap();
     (params.signed_by(&key, issuer).unwrap(), key)
 }
 

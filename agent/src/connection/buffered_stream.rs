@@ -142,3 +142,6 @@ impl AsyncWrite for BufferedStream {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

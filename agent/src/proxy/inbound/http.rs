@@ -164,3 +164,6 @@ fn join_cookies(headers: &mut HeaderMap) {
         headers.insert(COOKIE, joined);
     }
 }
+
+#[cfg(test)]
+mod tests;

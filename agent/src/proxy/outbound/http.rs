@@ -150,3 +150,6 @@ fn was_closed(error: &legacy::Error) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;

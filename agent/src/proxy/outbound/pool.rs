@@ -34,12 +34,21 @@ pub struct Pool {
     context: Arc<ProxyContext>,
     /// The server of a fixed route. `None`: the server that each request names.
     fixed: Option<Upstream>,
+    idle_timeout: Duration,
     client: Mutex<Option<(u64, PooledClient)>>,
 }
 
 impl Pool {
     pub fn new(context: Arc<ProxyContext>, fixed: Option<Upstream>) -> Self {
-        Self { context, fixed, client: Mutex::default() }
+        Self::with_idle_timeout(context, fixed, IDLE_TIMEOUT)
+    }
+
+    pub(super) fn with_idle_timeout(
+        context: Arc<ProxyContext>,
+        fixed: Option<Upstream>,
+        idle_timeout: Duration,
+    ) -> Self {
+        Self { context, fixed, idle_timeout, client: Mutex::default() }
     }
 
     pub fn fixed(&self) -> Option<&Upstream> {
@@ -59,7 +68,7 @@ impl Pool {
                     Connector { context: Arc::clone(&self.context), snapshot, fixed: self.fixed.clone() };
                 let client = Client::builder(TokioExecutor::new())
                     .pool_timer(TokioTimer::new())
-                    .pool_idle_timeout(IDLE_TIMEOUT)
+                    .pool_idle_timeout(self.idle_timeout)
                     .pool_max_idle_per_host(MAX_IDLE_PER_SERVER)
                     .http1_max_buf_size(MAX_HEAD_BYTES)
                     .build(connector);

@@ -1,0 +1,161 @@
+//! Outbound HTTP, from a plain app through the agent to a TLS server, and its connection pool.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::fixture::http::{HttpServer, exchange};
+use crate::fixture::{NAME, Root, context, identity, publish, root, socket_pair, until};
+use crate::tls::snapshot::Publisher;
+
+const GET: &str = "GET /path HTTP/1.1\r\nhost: app.test\r\nconnection: x-private\r\nx-private: 1\r\n\
+    proxy-authorization: basic x\r\nx-kept: 1\r\n\r\n";
+
+struct Agent {
+    root: Root,
+    publisher: Publisher,
+    context: Arc<ProxyContext>,
+    server: HttpServer,
+}
+
+impl Agent {
+    /// An agent, and a server that requires its certificate.
+    async fn new() -> Self {
+        let root = root("root");
+        let (mut publisher, context) = context();
+        let snapshot = publish(&mut publisher, &identity(&root, &[&root]));
+        let server = HttpServer::tls(Arc::clone(snapshot.configs.inbound.as_ref().unwrap())).await;
+        Self { root, publisher, context, server }
+    }
+
+    fn upstream(&self, expected: &str) -> Upstream {
+        let expected = expected.parse().unwrap();
+        Upstream { host: "127.0.0.1".into(), port: self.server.address.port(), expected }
+    }
+
+    async fn app(&self, upstream: Option<Upstream>) -> TcpStream {
+        app_of(Arc::new(HttpForwarder::new(Arc::clone(&self.context), upstream))).await
+    }
+}
+
+/// The app's connection to `forwarder`.
+async fn app_of(forwarder: Arc<HttpForwarder>) -> TcpStream {
+    let (app, accepted) = socket_pair().await;
+    let from = accepted.peer_addr().unwrap();
+    tokio::spawn(forwarder.serve(accepted, from));
+    app
+}
+
+#[tokio::test]
+async fn fixed_route_sends_the_path_to_its_server_without_hop_headers() {
+    let agent = Agent::new().await;
+    let mut app = agent.app(Some(agent.upstream(NAME))).await;
+    let response = exchange(&mut app, GET).await;
+    assert!(response.starts_with("http/1.1 200") && response.ends_with("ok"), "{response}");
+    assert!(response.contains("x-end: 1") && !response.contains("x-hop"), "{response}");
+    let head = agent.server.last_head();
+    assert!(head.starts_with("get /path http/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("host: {}\r\n", agent.server.address)), "{head}");
+    assert!(head.contains("x-kept: 1"), "{head}");
+    for hop in ["x-private", "proxy-authorization", "app.test"] {
+        assert!(!head.contains(hop), "{hop} in {head}");
+    }
+}
+
+#[tokio::test]
+async fn proxy_sends_to_the_server_that_the_request_names() {
+    let agent = Agent::new().await;
+    let mut app = agent.app(None).await;
+    let request = format!("GET http://{}/a?b=c HTTP/1.1\r\nhost: other.test\r\n\r\n", agent.server.address);
+    assert!(exchange(&mut app, &request).await.starts_with("http/1.1 200"));
+    let head = agent.server.last_head();
+    assert!(head.starts_with("get /a?b=c http/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("host: {}\r\n", agent.server.address)), "{head}");
+}
+
+#[tokio::test]
+async fn requests_that_are_not_for_a_proxy_are_refused_with_what_to_do() {
+    let agent = Agent::new().await;
+    for (request, status, reason) in [
+        (GET, 400, "this is an http proxy; request http://host:port/"),
+        ("CONNECT a.test:443 HTTP/1.1\r\nhost: a.test\r\n\r\n", 405, "connect is not supported"),
+        ("GET http://user:word@a.test/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "user information"),
+    ] {
+        let response = exchange(&mut agent.app(None).await, request).await.to_lowercase();
+        assert!(response.starts_with(&format!("http/1.1 {status}")), "{response}");
+        assert!(
+            response.contains(&format!("hotcert-agent: {reason}")) || response.contains(reason),
+            "{response}"
+        );
+    }
+    assert_eq!(agent.server.accepted(), 0);
+}
+
+#[tokio::test]
+async fn failures_are_responses_that_name_the_server_and_the_cause() {
+    let agent = Agent::new().await;
+    let wrong_name = exchange(&mut agent.app(Some(agent.upstream("other.test"))).await, GET).await;
+    assert!(wrong_name.starts_with("http/1.1 502"), "{wrong_name}");
+    for part in ["tls handshake with 127.0.0.1:", "failed: ", "other.test", NAME] {
+        assert!(wrong_name.contains(part), "{part} is not in {wrong_name}");
+    }
+    assert_eq!(agent.server.requests(), 0, "nothing is sent to a server with another name");
+
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let upstream =
+        Upstream { host: "127.0.0.1".into(), port: closed.port(), expected: NAME.parse().unwrap() };
+    let unreachable = exchange(&mut agent.app(Some(upstream)).await, GET).await;
+    assert!(unreachable.starts_with("http/1.1 502"), "{unreachable}");
+    assert!(unreachable.contains(&format!("{closed}#{NAME} cannot be reached: ")), "{unreachable}");
+
+    let hung_up = exchange(
+        &mut agent.app(Some(agent.upstream(NAME))).await,
+        &GET.replace("GET /path", "POST /hang-up"),
+    )
+    .await;
+    assert!(hung_up.starts_with("http/1.1 502"), "{hung_up}");
+    assert!(hung_up.contains(&format!("no valid response from {}: ", agent.server.address)), "{hung_up}");
+}
+
+#[tokio::test]
+async fn without_an_identity_the_response_is_a_503() {
+    let (_publisher, context) = context();
+    let upstream = Upstream { host: "127.0.0.1".into(), port: 1, expected: NAME.parse().unwrap() };
+    let mut app = app_of(Arc::new(HttpForwarder::new(context, Some(upstream)))).await;
+    let response = exchange(&mut app, GET).await;
+    assert!(response.starts_with("http/1.1 503") && response.contains("no identity"), "{response}");
+}
+
+#[tokio::test]
+async fn connections_are_reused_until_the_identity_changes() {
+    let mut agent = Agent::new().await;
+    let mut app = agent.app(Some(agent.upstream(NAME))).await;
+    for _ in 0..3 {
+        exchange(&mut app, GET).await;
+    }
+    assert_eq!((agent.server.requests(), agent.server.accepted()), (3, 1));
+    publish(&mut agent.publisher, &identity(&agent.root, &[&agent.root]));
+    exchange(&mut app, GET).await;
+    assert_eq!(agent.server.accepted(), 2, "a new identity gets a new connection");
+    until(|| agent.server.open() == 1).await;
+    exchange(&mut app, GET).await;
+    assert_eq!(agent.server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed() {
+    let agent = Agent::new().await;
+    let idle_timeout = Duration::from_millis(200);
+    let context = Arc::clone(&agent.context);
+    let pool = Pool::with_idle_timeout(Arc::clone(&context), Some(agent.upstream(NAME)), idle_timeout);
+    let mut app = app_of(Arc::new(HttpForwarder { context, pool })).await;
+    exchange(&mut app, GET).await;
+    assert_eq!(agent.server.open(), 1);
+    until(|| agent.server.open() == 0).await;
+    until(|| agent.context.tracker.count(Side::Outbound, 0).total() == 0).await;
+    exchange(&mut app, GET).await;
+    assert_eq!(agent.server.accepted(), 2);
+}
