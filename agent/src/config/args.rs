@@ -16,8 +16,7 @@ use crate::tls::config::ClientAuth;
 /// key and the trusted roots; terminates inbound mTLS for the app; originates outbound mTLS for it; and
 /// reports on its admin port what it serves.
 ///
-/// A DURATION is written like 500ms, 30s, 10m or 24h. Every flag can be set by the environment variable
-/// that is named with it; an empty variable counts as unset.
+/// Every flag can be set by the environment variable that is named with it; the flag takes precedence.
 #[derive(Debug, Parser)]
 #[command(name = "hotcert-agent", version, max_term_width = 100)]
 pub struct Cli {
@@ -210,11 +209,11 @@ pub struct RunArgs {
     )]
     pub probe: Vec<String>,
 
-    /// TLS connections open at once; more are closed at once [default: half of the file descriptor
-    /// limit, at most 100000]
+    /// TLS connections that may be open; further ones are closed on arrival [default: half of the limit of
+    /// file descriptors, at most 100000]
     #[arg(long, env = "HOTCERT_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<String>,
-    /// Time for a TLS handshake, from the first byte to the last
+    /// Time for a TLS handshake, from the accepted connection to its end
     #[arg(
         long,
         env = "HOTCERT_HANDSHAKE_TIMEOUT",

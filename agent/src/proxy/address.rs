@@ -25,11 +25,11 @@ pub fn parse(text: &str, default: IpAddr) -> Result<SocketAddr, AddressError> {
     }
     let suggest = |port: u16| SocketAddr::new(default, port).to_string();
     let text = text.to_owned();
-    if let Ok(port) = text.trim_start_matches(':').parse() {
-        return Err(AddressError::NoAddress { suggestion: suggest(port), text });
-    }
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Err(AddressError::NoPort { suggestion: SocketAddr::new(ip, 8443).to_string(), text });
+    }
+    if let Ok(port) = text.trim_start_matches(':').parse() {
+        return Err(AddressError::NoAddress { suggestion: suggest(port), text });
     }
     if let Some((prefix, rest)) = text.split_once(':')
         && rest.parse::<SocketAddr>().is_ok()

@@ -15,6 +15,9 @@ use crate::tls::identity::{Identity, Policy, Rejection, Trust, Validation};
 use crate::tls::reload::trial_handshake::trial_handshake;
 use crate::tls::source::directory::Volume;
 
+const SUB_PATH_NOTICE: &str =
+    "the directory has no ..data; if it is a subPath mount of a Secret, Kubernetes never updates it";
+
 /// Prints the result; the exit code tells whether the identity would be served.
 pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool) -> ExitCode {
     let now = SystemTime::now();
@@ -25,9 +28,7 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
     {
         validation.leaf = Err(rejection);
     }
-    let notice = (!credential.atomic && directory.is_dir()).then_some(
-        "there is no ..data in it; if this is a subPath mount of a Secret, Kubernetes never updates it",
-    );
+    let notice = (!credential.atomic && directory.is_dir()).then_some(SUB_PATH_NOTICE);
     let served = validation.leaf.is_ok() && validation.trust.is_ok();
     if as_json {
         println!("{:#}", report(directory, &validation, notice, served));
