@@ -108,3 +108,6 @@ fn record(snapshot: &Arc<Snapshot>, result: Result<Option<String>, String>, stat
     status
         .update(|report| report.self_check = Some(SelfCheck { generation: snapshot.generation, at, result }));
 }
+
+#[cfg(test)]
+mod tests;

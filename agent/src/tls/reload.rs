@@ -19,7 +19,7 @@ use crate::tls::config::ClientAuth;
 use crate::tls::identity::Policy;
 use crate::tls::reload::directory_reader::DirectoryReader;
 use crate::tls::reload::status::ReloadStatus;
-use crate::tls::reload::writer::{Progress, Writer};
+use crate::tls::reload::writer::{Moment, Progress, Writer};
 use crate::tls::snapshot::Publisher;
 use crate::tls::source::SourceSelector;
 use crate::tls::source::directory::Volume;
@@ -48,10 +48,6 @@ pub enum ReloadError {
 
 /// Runs until dropped, or until it cannot go on.
 pub async fn run(reload: Reload) -> Result<(), ReloadError> {
-    run_by_clock(reload, SystemTime::now).await
-}
-
-async fn run_by_clock(reload: Reload, now: impl Fn() -> SystemTime) -> Result<(), ReloadError> {
     let Reload { volume, secret, policy, client_auth, poll, publisher, status } = reload;
     let changed = Arc::new(Notify::new());
     let directory_name = volume.as_ref().map(|volume| volume.directory().display().to_string());
@@ -74,11 +70,17 @@ async fn run_by_clock(reload: Reload, now: impl Fn() -> SystemTime) -> Result<()
         }
         let watched = api.as_mut().map(|api| api.borrow_and_update().clone());
         let decision = selector.decide(watched.as_ref(), read.as_ref().map(|read| &read.credential));
-        events::report_sources(&writer.status, &decision, watched.as_ref(), secret_name.as_deref(), now());
+        events::report_sources(
+            &writer.status,
+            &decision,
+            watched.as_ref(),
+            secret_name.as_deref(),
+            SystemTime::now(),
+        );
         if let Some(candidate) = decision.candidate {
-            writer.consider(candidate, now());
+            writer.consider(candidate, Moment::now());
         }
-        let wait = writer.next_wait(watching, now());
+        let wait = writer.next_wait(watching, SystemTime::now());
         tokio::select! {
             () = changed.notified() => {}
             _ = hangup.recv() => info!("reading again on SIGHUP"),
@@ -94,3 +96,6 @@ async fn api_changed(api: &mut Option<watch::Receiver<WatchState>>) -> Result<()
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

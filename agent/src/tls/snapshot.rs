@@ -82,3 +82,6 @@ impl Current {
         self.load()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,8 @@
 //! and time: content that was rejected, or that holds an expired root, is validated again.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::events;
@@ -23,6 +22,14 @@ const SETTLE: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_millis(20);
 /// The poll interval while no events are expected.
 const UNWATCHED_POLL: Duration = Duration::from_millis(250);
+
+/// A point in time by both clocks: the wall clock decides what is valid, the monotonic one how long content
+/// has been there.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub wall: SystemTime,
+    pub monotonic: Instant,
+}
 
 pub(super) struct Writer {
     pub policy: Policy,
@@ -59,15 +66,22 @@ struct Reasons {
     trust: Option<RejectionReason>,
 }
 
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { wall: SystemTime::now(), monotonic: Instant::now() }
+    }
+}
+
 impl Writer {
-    pub(super) fn consider(&mut self, candidate: Candidate<'_>, now: SystemTime) {
+    pub(super) fn consider(&mut self, candidate: Candidate<'_>, at: Moment) {
+        let now = at.wall;
         let credential = candidate.credential;
         let content = credential.fingerprint();
         if self.progress.served_content == Some(content) && !self.root_expired(now) {
             self.report_served(Outcome::Unchanged, now);
             return;
         }
-        let settled = credential.atomic || self.has_settled(content);
+        let settled = credential.atomic || self.has_settled(content, at.monotonic);
         let served = self.progress.served.as_ref().map(|snapshot| snapshot.identity.clone());
         let served_trust = served.as_ref().and_then(|identity| identity.trust.as_ref());
         let mut validation = Identity::parse(credential, &self.policy, served_trust, now);
@@ -83,7 +97,7 @@ impl Writer {
         if let Err(rejection) = &outcome {
             validation.trust = Err(rejection.clone());
         }
-        self.report(content, &validation, outcome.unwrap_or(Outcome::Refused), now);
+        self.report(content, &validation, outcome.unwrap_or(Outcome::Refused), at);
     }
 
     /// Publishes what the validation leaves to be served, if that differs from what is.
@@ -117,15 +131,15 @@ impl Writer {
         Ok(Outcome::Published)
     }
 
-    fn report(&mut self, content: Fingerprint, validation: &Validation, outcome: Outcome, now: SystemTime) {
+    fn report(&mut self, content: Fingerprint, validation: &Validation, outcome: Outcome, at: Moment) {
         let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
         if leaf.is_none() && trust.is_none() {
             self.progress.served_content = Some(content);
-            self.report_served(outcome, now);
+            self.report_served(outcome, at.wall);
             return;
         }
         self.progress.served_content = None;
-        self.has_settled(content);
+        self.has_settled(content, at.monotonic);
         let reasons = Reasons { leaf: leaf.map(Rejection::reason), trust: trust.map(Rejection::reason) };
         let torn = [leaf, trust].into_iter().flatten().any(Rejection::may_be_torn);
         if let Some(pending) = &mut self.progress.pending
@@ -135,7 +149,7 @@ impl Writer {
             self.progress.retry = torn.then_some(RETRY);
             events::rejected(&self.status, self.progress.served.as_deref(), leaf, trust);
         }
-        events::report_rejections(&self.status, leaf, trust, now);
+        events::report_rejections(&self.status, leaf, trust, at.wall);
     }
 
     /// The content of the source is what is served.
@@ -162,12 +176,11 @@ impl Writer {
     }
 
     /// Whether this content has been there for a while.
-    fn has_settled(&mut self, content: Fingerprint) -> bool {
+    fn has_settled(&mut self, content: Fingerprint, now: Instant) -> bool {
         match &self.progress.pending {
-            Some(pending) if pending.content == content => pending.first_seen.elapsed() >= SETTLE,
+            Some(pending) if pending.content == content => now.duration_since(pending.first_seen) >= SETTLE,
             _ => {
-                let first_seen = Instant::now();
-                self.progress.pending = Some(PendingContent { content, first_seen, announced: None });
+                self.progress.pending = Some(PendingContent { content, first_seen: now, announced: None });
                 false
             }
         }
@@ -223,3 +236,6 @@ fn may_be_half_written(validation: &Validation, served: Option<&Identity>) -> bo
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
