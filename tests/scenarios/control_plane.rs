@@ -294,7 +294,7 @@ fn an_announcement_from_outside_rotates_and_what_became_of_it_is_announced() {
     within(TAKEOVER, "another leaf served", || (cluster.shown(&payments) != first).then_some(()));
     assert!(send().json()["outcome"] == "replay");
     // The notification is not delivered, which is reported: in the log now, in the status and an event after a minute.
-    let refused = "which is no public address";
+    let refused = "which is not a public address";
     within(TAKEOVER, "the subscription to be refused", || {
         (replicas[leader].logged(refused) > 0).then_some(())
     });

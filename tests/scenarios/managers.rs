@@ -413,21 +413,21 @@ fn what_is_not_allowed_or_cannot_be_used_changes_nothing() {
     let rotate = || assert_eq!(stage.call("POST", "/demo/secrets/orders/rotate").status, 201);
 
     stage.settings("['other']");
-    let loaded = || stage.controller.as_ref().unwrap().logged("settings of notifications changed");
+    let loaded = || stage.controller.as_ref().unwrap().logged("notification settings changed");
     until("the settings taken", || (loaded() == 1).then_some(()));
     rotate();
-    says("do not let the namespace shop have orders");
+    says("do not allow the namespace shop to use orders");
     let key = stage.machine.home.path().join("settings/api.key");
     write(&key, "another-key-of-some-length");
     stage.settings("['*']");
-    says("answers 400 Bad Request: look at the key");
+    says("answered 400 Bad Request: check the key");
     // A key that belongs to another certificate.
     let newest = stage.machine.home.path().join("manager/secrets/orders/2");
     let good = std::fs::read(newest.join("tls.key")).unwrap();
     let other = stage.machine.home.path().join("manager/secrets/plain/1/tls.key");
     std::fs::copy(other, newest.join("tls.key")).unwrap();
     write(&key, API_KEY);
-    says("would be refused by an agent");
+    says("agents would reject it");
     write(&newest.join("tls.key"), good);
     let newest = leaf(&newest);
     within(Duration::from_secs(90), "what can be used again is served", || {

@@ -209,7 +209,7 @@ fn a_subscriber_that_fails_is_asked_again_and_one_that_is_gone_is_left_alone() {
     hook.answers("410");
     machine.succeeds(&["rotate", NAME]);
     until("it hears that nobody is there", || {
-        (controller.logged("it is told nothing more") == 1).then_some(())
+        (controller.logged("nothing more is sent to it") == 1).then_some(())
     });
     let count = tries().len();
     machine.succeeds(&["rotate", NAME]);
@@ -231,11 +231,11 @@ fn an_address_within_is_not_called_unless_it_was_allowed() {
         machine.json(&["status"]).to_string().contains("all/hook").then_some(())
     });
     machine.succeeds(&["rotate", NAME]);
-    until("it to be refused", || (controller.logged("which is no public address") > 0).then_some(()));
+    until("it to be refused", || (controller.logged("which is not a public address") > 0).then_some(()));
     assert!(hook.heard().is_empty());
     settings(&machine, "topics: what");
     until("a mistake in the settings to be said", || {
-        (controller.logged("the settings of notifications are left as they were") > 0).then_some(())
+        (controller.logged("notification settings are invalid and stay as they were") > 0).then_some(())
     });
     settings(&machine, &topic(&hook, ALLOW));
     within(Duration::from_secs(30), "it delivered", || (hook.versions("rotated").len() == 1).then_some(()));

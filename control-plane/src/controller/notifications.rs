@@ -15,13 +15,12 @@ use hotcert_agent::tls::snapshot;
 use hotcert_agent::tls::source::directory::Volume;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use super::args::{ReceiverSettings, Settings};
 use super::https_server::HttpsServer;
 use super::receiver::{LIMITS, ReceiverHandler};
 use crate::external::sync::{self, ExternalSync};
-use crate::notify::config::{self, NotifyConfig};
+use crate::notify::config::{self, ConfigWatch};
 use crate::notify::dispatcher::{self, Dispatcher};
 use crate::notify::receiver::{self, Receiver};
 use crate::store::Store;
@@ -31,14 +30,14 @@ const POLL: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Default)]
 struct Counts {
-    settings: config::Counts,
-    dispatcher: dispatcher::Counts,
-    external_sync: sync::Counts,
-    receiver: receiver::Counts,
+    settings: config::Metrics,
+    dispatcher: dispatcher::Metrics,
+    external_sync: sync::Metrics,
+    receiver: receiver::Metrics,
 }
 
 pub struct NotificationServices {
-    config: watch::Receiver<Arc<NotifyConfig>>,
+    config: ConfigWatch,
     receiver: Option<(ReceiverSettings, Bound)>,
     counts: Counts,
 }
@@ -52,8 +51,8 @@ impl NotificationServices {
             None => None,
         };
         let config = match &settings.notifications {
-            Some(path) => config::follow(path.clone(), counts.settings.clone()),
-            None => watch::channel(Arc::default()).1,
+            Some(path) => ConfigWatch::start(path.clone(), counts.settings.clone()),
+            None => ConfigWatch::empty(),
         };
         Ok(Self { config, receiver, counts })
     }
@@ -66,11 +65,11 @@ impl NotificationServices {
     }
 
     pub fn dispatcher(&self) -> Dispatcher {
-        Dispatcher::new(self.config.clone(), self.counts.dispatcher.clone())
+        Dispatcher::new(self.config.config.clone(), self.counts.dispatcher.clone())
     }
 
     pub fn external_sync(&self) -> ExternalSync {
-        ExternalSync::new(self.config.clone(), self.counts.external_sync.clone())
+        ExternalSync::new(self.config.managers.clone(), self.counts.external_sync.clone())
     }
 
     /// Serves the receiver if one is configured. Returns only when it fails, with the cause.
@@ -78,7 +77,7 @@ impl NotificationServices {
         let Some((settings, bound)) = self.receiver else { return std::future::pending().await };
         let (publisher, current) = snapshot::channel();
         let (_stopper, not_ended) = stop();
-        let receiver = Receiver::new(store, self.config, self.counts.receiver);
+        let receiver = Receiver::new(store, self.config.config, self.counts.receiver);
         let https = Arc::new(HttpsServer::new(current, LIMITS, not_ended));
         let handler = Arc::new(ReceiverHandler { https, receiver });
         let (_stopper, never_stopped): (_, Stop) = stop();

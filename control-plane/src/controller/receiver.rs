@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::https_server::{HttpsServer, Limits};
-use crate::notify::receiver::{Message, Receiver, Refusal};
+use crate::notify::receiver::{Message, Receiver, Rejection};
 use crate::store::Store;
 
 pub const LIMITS: Limits = Limits {
@@ -57,8 +57,8 @@ impl<S: Store> ReceiverHandler<S> {
         let body = match body {
             Ok(body) => body,
             Err(error) => {
-                self.receiver.unreadable(sender, error.reason(), &error, SystemTime::now());
-                return rejection(error.status(), error.reason(), &error.to_string());
+                self.receiver.reject(sender, error.reason(), &error, SystemTime::now());
+                return rejected(error.status(), error.reason(), &error.to_string());
             }
         };
         let client = peer.as_ref().map(|peer| &peer.names);
@@ -66,40 +66,38 @@ impl<S: Store> ReceiverHandler<S> {
         let received = self.receiver.receive(sender, message, SystemTime::now());
         match timeout(RECORD_TIMEOUT, received).await {
             Ok(Ok(accepted)) => typed(StatusCode::OK, "application/json", format!("{}\n", accepted.json())),
-            Ok(Err(refusal)) => refusal_response(&refusal),
+            Ok(Err(rejection)) => rejection_response(&rejection),
             Err(_) => {
-                let cause = format!("it could not be recorded within {RECORD_TIMEOUT:?}");
-                self.receiver.unreadable(sender, "slow", &cause, SystemTime::now());
-                rejection(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "slow",
-                    "it could not be recorded in time: send it again",
-                )
+                let rejection = Rejection::Timeout(RECORD_TIMEOUT);
+                self.receiver.reject(sender, rejection.reason(), &rejection, SystemTime::now());
+                rejection_response(&rejection)
             }
         }
     }
 
     fn keys(&self) -> Response<Full<Bytes>> {
-        let keys = json!({ "keys": self.receiver.settings().public_keys });
+        let keys = json!({ "keys": self.receiver.config().public_keys });
         typed(StatusCode::OK, "application/json", format!("{keys}\n"))
     }
 }
 
 /// The sender is not authenticated: the response says what was wrong, and nothing about this controller.
-fn refusal_response(refusal: &Refusal) -> Response<Full<Bytes>> {
-    let message = match refusal {
-        Refusal::Store(_) | Refusal::NoKeys(_) => "it could not be recorded: send it again".to_owned(),
-        Refusal::Instance(_) | Refusal::Token(_) => "it is not believed".to_owned(),
+fn rejection_response(rejection: &Rejection) -> Response<Full<Bytes>> {
+    let message = match rejection {
+        Rejection::Store(_) | Rejection::NoKeys(_) | Rejection::Timeout(_) => {
+            "the request could not be recorded: send it again".to_owned()
+        }
+        Rejection::Instance(_) | Rejection::Token(_) => "the message could not be verified".to_owned(),
         other => other.to_string(),
     };
-    let mut response = rejection(refusal.status(), refusal.reason(), &message);
-    if refusal.status() == StatusCode::TOO_MANY_REQUESTS {
+    let mut response = rejected(rejection.status(), rejection.reason(), &message);
+    if rejection.status() == StatusCode::TOO_MANY_REQUESTS {
         response.headers_mut().insert(hyper::header::RETRY_AFTER, HeaderValue::from_static("10"));
     }
     response
 }
 
-fn rejection(status: StatusCode, reason: &str, message: &str) -> Response<Full<Bytes>> {
+fn rejected(status: StatusCode, reason: &str, message: &str) -> Response<Full<Bytes>> {
     let body = json!({ "outcome": "refused", "reason": reason, "message": message });
     typed(status, "application/json", format!("{body}\n"))
 }

@@ -1,109 +1,111 @@
-//! Any manager that answers JSON over HTTPS: an address to get a certificate from and one to bring it to, and
-//! where in the JSON its parts are.
+//! Any manager that answers JSON over HTTPS: a URL to get a certificate from, one to put it to, and JSON pointers
+//! to its parts.
 
 use std::fmt;
+use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{
-    MAX_ANSWER, ManagerError, Version, WITHIN, Wiped, accepted, parted, place, tidy, tidy_key, wiped,
-};
-use crate::external::http_client::{Endpoint, HttpRequest, HttpResponse};
-use crate::notify::config::Headers;
+use super::error::{ManagerError, check_status};
+use super::json::{MAX_MESSAGE, SecretJson, position};
+use super::version::{Version, normalize_key, normalize_pem, split_leaf};
+use crate::external::http_client::{Endpoint, Headers, HttpRequest, HttpResponse};
 
-/// In the path of an address, what the certificate's id is put for.
+/// The placeholder in a URL's path that the certificate's id replaces.
 pub const ID: &str = "{id}";
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Https {
-    pub get: Request,
-    /// `None`: nothing is brought there.
-    pub put: Option<Request>,
+    pub get: RequestTemplate,
+    /// `None`: certificates cannot be pushed.
+    pub put: Option<RequestTemplate>,
     pub pointers: Pointers,
 }
 
-pub struct Request {
+pub struct RequestTemplate {
     pub endpoint: Endpoint,
-    /// With [`ID`] in it.
+    /// Contains [`ID`].
     pub path: String,
     pub method: Method,
     pub headers: Headers,
 }
 
-/// Where in the answer each part is, PEM. The same places are used to bring a new version.
+/// JSON pointers to each part, PEM; the same in a response and in the body of a push.
 #[derive(Clone, Debug)]
 pub struct Pointers {
     pub certificate: String,
     pub key: String,
-    /// Intermediates, if they are not with the certificate.
+    /// Intermediates, unless they follow the certificate.
     pub chain: Option<String>,
-    /// Roots to be trusted, if they come from there as well.
+    /// Roots to trust, if the manager sends them.
     pub roots: Option<String>,
 }
 
 impl Https {
     pub async fn fetch(&self, id: &str) -> Result<Version, ManagerError> {
-        let value = self.value(id).await?;
-        let text = |pointer: &str| value.text(pointer);
-        let needed = |pointer: &str| {
-            let cause = format!("there is no text at {pointer}");
+        let json = self.get_json(id).await?;
+        let text = |pointer: &str| json.text(pointer);
+        let required = |pointer: &str| {
+            let cause = format!("no string at {pointer}");
             text(pointer)
-                .ok_or_else(|| ManagerError::Malformed { endpoint: self.get.endpoint.shown(), cause })
+                .ok_or_else(|| ManagerError::Malformed { endpoint: self.get.endpoint.origin(), cause })
         };
         let Pointers { certificate, key, chain, roots } = &self.pointers;
-        let key = Zeroizing::new(needed(key)?);
-        let mut certificate = tidy(&needed(certificate)?);
+        let key = Zeroizing::new(required(key)?);
+        let mut certificate = normalize_pem(&required(certificate)?);
         if let Some(chain) = chain.as_deref().and_then(text) {
-            certificate.push_str(&tidy(&chain));
+            certificate.push_str(&normalize_pem(&chain));
         }
-        let roots = roots.as_deref().and_then(text).map(|roots| tidy(&roots));
-        Ok(Version { certificate, key: tidy_key(&key), roots })
+        let roots = roots.as_deref().and_then(text).map(|roots| normalize_pem(&roots));
+        Ok(Version { certificate, key: normalize_key(&key), roots })
     }
 
     pub async fn certificate(&self, id: &str) -> Result<Option<String>, ManagerError> {
-        Ok(self.value(id).await?.text(&self.pointers.certificate))
-    }
-
-    async fn value(&self, id: &str) -> Result<Wiped, ManagerError> {
-        let answer = self.get.send(id, Zeroizing::default()).await?;
-        let value = serde_json::from_slice(&answer.body);
-        value.map(Wiped).map_err(|error| ManagerError::Malformed {
-            endpoint: self.get.endpoint.shown(),
-            cause: place(&error),
-        })
+        Ok(self.get_json(id).await?.text(&self.pointers.certificate))
     }
 
     pub async fn push(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
-        let put = self.put.as_ref().ok_or(ManagerError::NoWayIn)?;
+        let put = self.put.as_ref().ok_or(ManagerError::NoPutAddress)?;
         let Pointers { certificate, key, chain, .. } = &self.pointers;
-        let mut body = json!({});
-        let (leaf, rest) = parted(&version.certificate);
+        let mut body = SecretJson(json!({}));
+        let (leaf, rest) = split_leaf(&version.certificate);
         match chain {
             Some(chain) => {
-                place_at(&mut body, certificate, leaf);
-                place_at(&mut body, chain, rest);
+                insert_at(&mut body.0, certificate, leaf);
+                insert_at(&mut body.0, chain, rest);
             }
-            None => place_at(&mut body, certificate, &version.certificate),
+            None => insert_at(&mut body.0, certificate, &version.certificate),
         }
-        place_at(&mut body, key, &version.key);
-        put.send(id, wiped(body)).await.map(drop)
+        insert_at(&mut body.0, key, &version.key);
+        put.send(id, body.into_bytes()).await.map(drop)
+    }
+
+    async fn get_json(&self, id: &str) -> Result<SecretJson, ManagerError> {
+        let response = self.get.send(id, Zeroizing::default()).await?;
+        let json = serde_json::from_slice(&response.body);
+        json.map(SecretJson).map_err(|error| ManagerError::Malformed {
+            endpoint: self.get.endpoint.origin(),
+            cause: position(&error),
+        })
     }
 }
 
-impl Request {
+impl RequestTemplate {
     async fn send(&self, id: &str, body: Zeroizing<Vec<u8>>) -> Result<HttpResponse, ManagerError> {
-        let mut call = HttpRequest::new(self.method.clone()).at(self.path.replace(ID, id));
-        call = call.header("accept", "application/json")?.header("content-type", "application/json")?;
+        let mut request = HttpRequest::new(self.method.clone()).path(self.path.replace(ID, id));
+        request = request.header("accept", "application/json")?.header("content-type", "application/json")?;
         for (name, value) in &self.headers {
-            call = call.header(name, value)?;
+            request = request.header(name, value)?;
         }
-        accepted(&self.endpoint, self.endpoint.send(call.body(body), WITHIN, MAX_ANSWER).await?)
+        let response = self.endpoint.send(request.body(body), TIMEOUT, MAX_MESSAGE).await?;
+        check_status(&self.endpoint, response)
     }
 }
 
-/// Makes the objects that the pointer names.
-fn place_at(body: &mut Value, pointer: &str, text: &str) {
+/// Writes the text where the pointer leads, and makes the objects on the way.
+fn insert_at(body: &mut Value, pointer: &str, text: &str) {
     let mut at = body;
     for part in pointer.split('/').skip(1) {
         let part = part.replace("~1", "/").replace("~0", "~");

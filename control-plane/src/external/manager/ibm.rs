@@ -1,5 +1,5 @@
-//! IBM Secrets Manager, API v2: a secret's current version, and a new version of it. A token is had from IAM
-//! for an API key.
+//! IBM Secrets Manager, API v2: reads a secret's current version and creates a new one. Requests carry a token that
+//! IAM issues for an API key; it is cached until shortly before it expires.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,16 +13,19 @@ use serde_json::json;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::{MAX_ANSWER, ManagerError, Version, WITHIN, accepted, parted, place, tidy, tidy_key, wiped};
+use super::error::{ManagerError, check_status};
+use super::json::{MAX_MESSAGE, SecretJson, position};
+use super::version::{Version, normalize_key, normalize_pem, split_leaf};
 use crate::external::http_client::{Endpoint, HttpRequest, HttpResponse};
 
-/// Where tokens are had, unless the settings say otherwise.
+/// Where IAM issues tokens, unless the settings name another address.
 pub const IAM: &str = "https://iam.cloud.ibm.com/identity/token";
-/// Before the end of a token there is another.
-const MARGIN: Duration = Duration::from_secs(60);
+/// A token is replaced this long before it expires.
+const TOKEN_MARGIN: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Ibm {
-    /// Of the instance.
+    /// The Secrets Manager instance.
     endpoint: Endpoint,
     iam: Endpoint,
     api_key: Zeroizing<String>,
@@ -31,10 +34,10 @@ pub struct Ibm {
 
 struct Token {
     text: Zeroizing<String>,
-    until: Instant,
+    expires: Instant,
 }
 
-/// As IBM Secrets Manager tells of a secret of the kinds imported_cert, public_cert and private_cert.
+/// A secret of type imported_cert, public_cert or private_cert as IBM Secrets Manager returns it.
 #[derive(Deserialize)]
 struct IbmSecret {
     certificate: Option<String>,
@@ -46,7 +49,7 @@ struct IbmSecret {
 }
 
 #[derive(Deserialize)]
-struct IamAnswer {
+struct IamResponse {
     access_token: String,
     expires_in: u64,
 }
@@ -58,24 +61,27 @@ impl Ibm {
 
     pub async fn fetch(&self, id: &str) -> Result<Version, ManagerError> {
         let mut secret = self.secret(id).await?;
-        let malformed = |cause: String| ManagerError::Malformed { endpoint: self.endpoint.shown(), cause };
+        let malformed = |cause: String| ManagerError::Malformed { endpoint: self.endpoint.origin(), cause };
         let key = Zeroizing::new(secret.private_key.take().unwrap_or_default());
-        let missing = |what: &str| malformed(format!("the secret {id} has no {what}: is it a certificate?"));
+        let missing =
+            |what: &str| malformed(format!("the secret {id} has no {what}; check that it is a certificate"));
         let leaf = secret.certificate.take().ok_or_else(|| missing("certificate"))?;
         if key.is_empty() {
             return Err(missing("private key"));
         }
-        let above: Vec<_> = secret.ca_chain.iter().chain(&secret.issuing_ca).map(|pem| tidy(pem)).collect();
-        let (mut roots, between): (Vec<_>, Vec<_>) = above.into_iter().partition(|pem| is_root(pem));
-        let mut certificate = tidy(&leaf);
-        for pem in secret.intermediate.iter().map(|pem| tidy(pem)).chain(between) {
+        let issuers: Vec<_> =
+            secret.ca_chain.iter().chain(&secret.issuing_ca).map(|pem| normalize_pem(pem)).collect();
+        let (mut roots, intermediates): (Vec<_>, Vec<_>) =
+            issuers.into_iter().partition(|pem| is_self_issued(pem));
+        let mut certificate = normalize_pem(&leaf);
+        for pem in secret.intermediate.iter().map(|pem| normalize_pem(pem)).chain(intermediates) {
             if !certificate.contains(pem.trim()) {
                 certificate.push_str(&pem);
             }
         }
         roots.dedup();
         let roots = (!roots.is_empty()).then(|| roots.concat());
-        Ok(Version { certificate, key: tidy_key(&key), roots })
+        Ok(Version { certificate, key: normalize_key(&key), roots })
     }
 
     pub async fn certificate(&self, id: &str) -> Result<Option<String>, ManagerError> {
@@ -85,21 +91,21 @@ impl Ibm {
     }
 
     async fn secret(&self, id: &str) -> Result<IbmSecret, ManagerError> {
-        let answer = self.call(Method::GET, format!("/api/v2/secrets/{id}"), Zeroizing::default()).await?;
-        serde_json::from_slice(&answer.body).map_err(|error| ManagerError::Malformed {
-            endpoint: self.endpoint.shown(),
-            cause: place(&error),
+        let response = self.call(Method::GET, format!("/api/v2/secrets/{id}"), Zeroizing::default()).await?;
+        serde_json::from_slice(&response.body).map_err(|error| ManagerError::Malformed {
+            endpoint: self.endpoint.origin(),
+            cause: position(&error),
         })
     }
 
     pub async fn push(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
-        let (leaf, chain) = parted(&version.certificate);
-        let mut body = json!({ "certificate": leaf, "private_key": version.key.as_str() });
+        let (leaf, chain) = split_leaf(&version.certificate);
+        let mut body = SecretJson(json!({ "certificate": leaf, "private_key": version.key.as_str() }));
         if !chain.is_empty() {
-            body["intermediate"] = chain.into();
+            body.0["intermediate"] = chain.into();
         }
-        let body = wiped(body);
-        self.call(Method::POST, format!("/api/v2/secrets/{id}/versions"), body).await.map(drop)
+        let path = format!("/api/v2/secrets/{id}/versions");
+        self.call(Method::POST, path, body.into_bytes()).await.map(drop)
     }
 
     async fn call(
@@ -108,18 +114,18 @@ impl Ibm {
         path: String,
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, ManagerError> {
-        let (token, is_kept) = self.token().await?;
-        let answer = self.call_with(&token, method.clone(), &path, body.clone()).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
-            return accepted(&self.endpoint, answer);
+        let (token, is_cached) = self.token().await?;
+        let response = self.call_with(&token, method.clone(), &path, body.clone()).await?;
+        if response.status != StatusCode::UNAUTHORIZED {
+            return check_status(&self.endpoint, response);
         }
-        // One that was kept may have been taken back.
+        // A cached token may have been revoked.
         *self.lock() = None;
-        if !is_kept {
-            return accepted(&self.endpoint, answer);
+        if !is_cached {
+            return check_status(&self.endpoint, response);
         }
         let (token, _) = self.token().await?;
-        accepted(&self.endpoint, self.call_with(&token, method, &path, body).await?)
+        check_status(&self.endpoint, self.call_with(&token, method, &path, body).await?)
     }
 
     async fn call_with(
@@ -129,50 +135,51 @@ impl Ibm {
         path: &str,
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, ManagerError> {
-        let call = HttpRequest::new(method).at(path).header("accept", "application/json")?;
-        let call = call.header("content-type", "application/json")?;
-        let call = call.header("authorization", &Zeroizing::new(format!("Bearer {token}")))?;
-        Ok(self.endpoint.send(call.body(body), WITHIN, MAX_ANSWER).await?)
+        let request = HttpRequest::new(method).path(path).header("accept", "application/json")?;
+        let request = request.header("content-type", "application/json")?;
+        let request = request.header("authorization", &Zeroizing::new(format!("Bearer {token}")))?;
+        Ok(self.endpoint.send(request.body(body), TIMEOUT, MAX_MESSAGE).await?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Token>> {
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// And whether it is one that was kept.
+    /// A valid token, and whether it was cached.
     async fn token(&self) -> Result<(Zeroizing<String>, bool), ManagerError> {
         let now = Instant::now();
-        if let Some(token) = self.lock().as_ref().filter(|token| now < token.until) {
+        if let Some(token) = self.lock().as_ref().filter(|token| now < token.expires) {
             return Ok((token.text.clone(), true));
         }
-        let given = self.new_token().await.map_err(|error| ManagerError::NoToken(Box::new(error)))?;
-        let text = Zeroizing::new(given.access_token);
-        let life = Duration::from_secs(given.expires_in.min(24 * 60 * 60)).saturating_sub(MARGIN);
-        let token = Token { text: text.clone(), until: now + life };
+        let issued = self.request_token().await.map_err(|error| ManagerError::NoToken(Box::new(error)))?;
+        let text = Zeroizing::new(issued.access_token);
+        let lifetime = Duration::from_secs(issued.expires_in.min(24 * 60 * 60)).saturating_sub(TOKEN_MARGIN);
+        let token = Token { text: text.clone(), expires: now + lifetime };
         *self.lock() = Some(token);
         Ok((text, false))
     }
 
-    async fn new_token(&self) -> Result<IamAnswer, ManagerError> {
-        let call =
-            HttpRequest::new(Method::POST).header("content-type", "application/x-www-form-urlencoded")?;
-        let call = call.header("accept", "application/json")?.body(token_request(&self.api_key));
-        let answer = accepted(&self.iam, self.iam.send(call, WITHIN, MAX_ANSWER).await?)?;
-        serde_json::from_slice(&answer.body)
-            .map_err(|error| ManagerError::Malformed { endpoint: self.iam.shown(), cause: place(&error) })
+    async fn request_token(&self) -> Result<IamResponse, ManagerError> {
+        let request = HttpRequest::new(Method::POST)
+            .header("content-type", "application/x-www-form-urlencoded")?
+            .header("accept", "application/json")?
+            .body(token_request(&self.api_key));
+        let response = check_status(&self.iam, self.iam.send(request, TIMEOUT, MAX_MESSAGE).await?)?;
+        serde_json::from_slice(&response.body)
+            .map_err(|error| ManagerError::Malformed { endpoint: self.iam.origin(), cause: position(&error) })
     }
 }
 
 fn token_request(api_key: &str) -> Zeroizing<Vec<u8>> {
-    // Room for a key in which every character has to be escaped.
+    // Enough capacity for a key in which every character is escaped: a String that reallocates leaves copies behind.
     let mut form = form_urlencoded::Serializer::new(String::with_capacity(128 + 3 * api_key.len()));
     form.append_pair("grant_type", "urn:ibm:params:oauth:grant-type:apikey");
     form.append_pair("apikey", api_key);
     Zeroizing::new(form.finish().into_bytes())
 }
 
-/// It stands for itself; whether it signs what it came with is judged before anything is kept.
-fn is_root(pem: &str) -> bool {
+/// Subject and issuer are the same. Whether it verifies the leaf is validated before anything is stored.
+fn is_self_issued(pem: &str) -> bool {
     CertificateDer::from_pem_slice(pem.as_bytes()).is_ok_and(|der| {
         X509Certificate::from_der(&der)
             .is_ok_and(|(_, certificate)| certificate.subject() == certificate.issuer())

@@ -1,13 +1,17 @@
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::*;
 use crate::api::events::Severity;
 
 const HMAC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
-fn settings(text: &str) -> (TempDir, Result<NotifyConfig, SettingsError>) {
+fn settings(text: &str) -> (TempDir, Result<NotifyConfig, ConfigError>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notifications.yaml");
     fs::write(&path, text).unwrap();
@@ -17,14 +21,14 @@ fn settings(text: &str) -> (TempDir, Result<NotifyConfig, SettingsError>) {
     (directory, read)
 }
 
-/// By one rename: half a file is not what this is about.
+/// By one rename: partial writes are not what is tested here.
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();
     fs::rename(new, path).unwrap();
 }
 
-const WHOLE: &str = r#"
+const COMPLETE: &str = r#"
 source: urn:hotcert:prod
 thresholds: [1d, 30d]
 stuckAfter: 10m
@@ -50,8 +54,8 @@ senders:
 "#;
 
 #[test]
-fn a_whole_file_is_what_it_says() {
-    let (_directory, read) = settings(WHOLE);
+fn a_complete_file_is_parsed() {
+    let (_directory, read) = settings(COMPLETE);
     let read = read.unwrap();
     let rules = &read.rules;
     assert_eq!(rules.thresholds, [30, 1].map(|days| Duration::from_secs(days * 86_400)));
@@ -65,7 +69,7 @@ fn a_whole_file_is_what_it_says() {
 }
 
 #[test]
-fn nothing_has_defaults() {
+fn an_empty_file_has_defaults() {
     let (_directory, read) = settings("{}");
     let read = read.unwrap();
     assert_eq!(read.rules.source, "urn:hotcert");
@@ -74,12 +78,12 @@ fn nothing_has_defaults() {
 }
 
 #[test]
-fn everything_wrong_is_said_at_once_with_its_place() {
+fn every_error_is_reported_at_once_with_its_position() {
     let text = r#"
 source: ""
 thresholds: [soon]
 topics:
-  - name: On HttpRequest
+  - name: On Call
     events: [loud]
     names: [""]
     severity: huge
@@ -98,8 +102,8 @@ senders:
   - { name: s5, provider: standard, instance: i, keys: [hook.key], clients: ["spiffe://a/b"] }
 "#;
     let (_directory, read) = settings(text);
-    let wrong = read.unwrap_err().wrong;
-    for place in [
+    let errors = read.unwrap_err().errors;
+    for position in [
         "source:",
         "thresholds:",
         "topics[0].name:",
@@ -121,59 +125,59 @@ senders:
         "senders[3].header:",
         "senders[4]:",
     ] {
-        assert!(wrong.iter().any(|wrong| wrong.starts_with(place)), "{place} in {wrong:#?}");
+        assert!(errors.iter().any(|error| error.starts_with(position)), "{position} in {errors:#?}");
     }
-    let shown = format!("{wrong:?}");
+    let shown = format!("{errors:?}");
     assert!(
         !shown.contains("secret@") && !shown.contains("hooks.example"),
         "an address may be a secret: {shown}"
     );
     for broken in ["topics: 7", "tpoics: []", "- a", "a: [", "topics: [{name: a, url: b}]"] {
-        assert_eq!(settings(broken).1.unwrap_err().wrong.len(), 1, "{broken}");
+        assert_eq!(settings(broken).1.unwrap_err().errors.len(), 1, "{broken}");
     }
 }
 
 #[tokio::test]
-async fn a_mistake_at_the_start_stops_nobody() {
+async fn invalid_settings_at_the_start_are_empty_until_corrected() {
     let (directory, _) = settings("topics: 7");
     let path = directory.path().join("notifications.yaml");
-    let counts = Counts::default();
-    let mut followed = follow_every(Duration::from_millis(5), path.clone(), counts.clone());
-    assert_eq!((followed.borrow().subscriptions.len(), counts.refused.get()), (0, 1));
-    replace(&path, WHOLE);
-    tokio::time::timeout(Duration::from_secs(60), followed.changed()).await.unwrap().unwrap();
-    assert_eq!((followed.borrow().subscriptions.len(), counts.refused.get()), (2, 0));
+    let metrics = Metrics::default();
+    let mut config = ConfigWatch::start_every(Duration::from_millis(5), path.clone(), metrics.clone()).config;
+    assert_eq!((config.borrow().subscriptions.len(), metrics.rejected.get()), (0, 1));
+    replace(&path, COMPLETE);
+    tokio::time::timeout(Duration::from_secs(60), config.changed()).await.unwrap().unwrap();
+    assert_eq!((config.borrow().subscriptions.len(), metrics.rejected.get()), (2, 0));
 }
 
 #[tokio::test]
-async fn a_change_is_taken_and_a_mistake_changes_nothing() {
-    let (directory, _) = settings(WHOLE);
+async fn a_change_is_published_and_an_invalid_one_is_not() {
+    let (directory, _) = settings(COMPLETE);
     let path = directory.path().join("notifications.yaml");
-    let counts = Counts::default();
-    let often = Duration::from_millis(5);
-    let mut followed = follow_every(often, path.clone(), counts.clone());
+    let metrics = Metrics::default();
+    let interval = Duration::from_millis(5);
+    let mut config = ConfigWatch::start_every(interval, path.clone(), metrics.clone()).config;
     let subscriptions = |settings: &watch::Receiver<Arc<NotifyConfig>>| settings.borrow().subscriptions.len();
-    assert_eq!(subscriptions(&followed), 2);
+    assert_eq!(subscriptions(&config), 2);
     let wait = Duration::from_secs(60);
     replace(&path, "topics: 7");
-    let refused = async {
-        while counts.refused.get() == 0 {
-            tokio::time::sleep(often).await;
+    let rejected = async {
+        while metrics.rejected.get() == 0 {
+            tokio::time::sleep(interval).await;
         }
     };
-    tokio::time::timeout(wait, refused).await.unwrap();
-    assert_eq!((subscriptions(&followed), followed.has_changed().unwrap()), (2, false));
+    tokio::time::timeout(wait, rejected).await.unwrap();
+    assert_eq!((subscriptions(&config), config.has_changed().unwrap()), (2, false));
     replace(&path, "{}");
-    tokio::time::timeout(wait, followed.changed()).await.unwrap().unwrap();
-    assert_eq!((subscriptions(&followed), counts.refused.get()), (0, 0));
-    replace(&path, WHOLE);
-    tokio::time::timeout(wait, followed.changed()).await.unwrap().unwrap();
-    let before = Arc::clone(&followed.borrow().subscriptions["on-call/pager"]);
-    // What is in another file is part of it.
+    tokio::time::timeout(wait, config.changed()).await.unwrap().unwrap();
+    assert_eq!((subscriptions(&config), metrics.rejected.get()), (0, 0));
+    replace(&path, COMPLETE);
+    tokio::time::timeout(wait, config.changed()).await.unwrap().unwrap();
+    let before = Arc::clone(&config.borrow().subscriptions["on-call/pager"]);
+    // The files that the settings name are part of them.
     replace(&directory.path().join("token"), "another-token-of-16");
-    tokio::time::timeout(wait, followed.changed()).await.unwrap().unwrap();
-    let after = Arc::clone(&followed.borrow().subscriptions["on-call/pager"]);
-    assert!(!before.is_like(&after));
+    tokio::time::timeout(wait, config.changed()).await.unwrap().unwrap();
+    let after = Arc::clone(&config.borrow().subscriptions["on-call/pager"]);
+    assert!(!before.is_same(&after));
 }
 
 const MANAGERS: &str = r#"
@@ -194,39 +198,39 @@ managers:
 "#;
 
 #[test]
-fn managers_are_what_the_file_says() {
+fn managers_are_parsed() {
     let (directory, read) = settings(MANAGERS);
     let managers = read.unwrap().managers;
     assert_eq!(managers.keys().collect::<Vec<_>>(), ["ibm", "other"]);
-    assert!(!format!("{managers:?}").contains("0123456789"), "no key is shown");
-    // A key that was changed is a change of the manager that it is of.
+    assert!(!format!("{managers:?}").contains("0123456789"), "keys are not in debug output");
+    // A new key makes it a different manager.
     let again = || NotifyConfig::read(&directory.path().join("notifications.yaml")).unwrap().managers;
-    assert!(managers["ibm"].is_like(&again()["ibm"]));
+    assert!(managers["ibm"].is_same(&again()["ibm"]));
     fs::write(directory.path().join("token"), "fedcba9876543210\n").unwrap();
-    assert!(!managers["ibm"].is_like(&again()["ibm"]));
+    assert!(!managers["ibm"].is_same(&again()["ibm"]));
 }
 
 #[test]
-fn what_is_wrong_with_a_manager_is_said() {
-    for (from, to, said) in [
+fn errors_of_a_manager_are_reported() {
+    for (from, to, message) in [
         ("    url: https://1-2", "    get: https://1-2", "managers[0]: give url"),
         ("apiKey: token", "apiKey: missing", "missing"),
         ("    allow: { shop: [\"3f2*\"] }\n", "", "managers[0].allow: name the namespaces"),
         ("[\"3f2*\"]", "[\"3f2 *\"]", "managers[0].allow: a pattern is"),
-        ("certs/{id}?", "certs?", "managers[1].get: the path of the address needs {id}"),
+        ("certs/{id}?", "certs?", "managers[1].get: the path of the URL must contain {id}"),
         ("https://vault.example/v1/certs/{id}\n", "https://{id}.example/v1\n", "managers[1].put: "),
-        ("/data/cert,", "data.cert,", "managers[1].pointers: \"data.cert\" is no JSON pointer"),
-        ("https://vault", "http://vault", "managers[1].get: only https is spoken"),
-        ("name: other", "name: ibm", "managers[1].name: there is another ibm"),
+        ("/data/cert,", "data.cert,", "managers[1].pointers: \"data.cert\" is not a JSON pointer"),
+        ("https://vault", "http://vault", "managers[1].get: only https is supported"),
+        ("name: other", "name: ibm", "managers[1].name: the name ibm is used twice"),
         ("kind: https", "kind: vault", "unknown variant `vault`"),
         (
             "    apiKey: token",
             "    trust: token\n    apiKey: token",
-            "managers[0].trust: there is no certificate",
+            "managers[0].trust: token contains no certificate",
         ),
     ] {
         assert!(MANAGERS.contains(from), "{from}");
         let error = settings(&MANAGERS.replacen(from, to, 1)).1.unwrap_err().to_string();
-        assert!(error.contains(said), "{from:?} to {to:?}: {error}");
+        assert!(error.contains(message), "{from:?} to {to:?}: {error}");
     }
 }

@@ -1,6 +1,6 @@
-//! IBM Certificate Manager's callback: `{"data": JWT}`, signed with RS256 by the key of one instance. There
-//! is neither an id nor a time in it, so a message is known again by what it says, and an old one by the
-//! certificates that it speaks of. Payloads of version 1 to 4.
+//! Callbacks of IBM Certificate Manager: `{"data": JWT}`, signed with RS256 by the key of one instance; payload
+//! versions 1 to 4. A payload has neither an id nor a time: a replay is recognised by its content, and an old message
+//! by the certificates it names.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,11 @@ use jsonwebtoken::{Algorithm, Validation, decode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::keys::Keys;
-use super::{Message, Refusal};
+use super::message::Message;
+use super::rejection::Rejection;
 use crate::api::date;
-use crate::notify::receiver::incoming_event::{Remote, Said, What, shown};
+use crate::notify::incoming_event::{IncomingEvent, IncomingKind, RemoteCertificate, sanitize};
+use crate::notify::verification_keys::VerificationKeys;
 use crate::planner::renewal_hint::RenewalHint;
 
 #[derive(Deserialize)]
@@ -23,9 +24,9 @@ struct Envelope {
 #[derive(Deserialize)]
 struct Payload {
     instance_crn: String,
-    /// From version 2 on.
+    /// Since version 2.
     event_type: Option<String>,
-    /// Version 1.
+    /// Version 1 only.
     #[serde(default)]
     expiring_certificates: Vec<Certificate>,
     #[serde(default)]
@@ -36,90 +37,95 @@ struct Payload {
 struct Certificate {
     cert_crn: Option<String>,
     name: Option<String>,
-    /// From version 3 on: milliseconds, or a date.
+    /// Since version 3: milliseconds, or a date.
     expires_on: Option<Value>,
 }
 
-/// A message is about no more than this.
-const MOST: usize = 1000;
+/// Certificates in one message.
+const MAX_CERTIFICATES: usize = 1000;
 
-/// The instance that it is of, and what it says.
-pub async fn read(keys: &Keys, message: &Message<'_>) -> Result<(String, Said), Refusal> {
+/// The instance it comes from, and the event.
+pub async fn read(
+    keys: &VerificationKeys,
+    message: &Message<'_>,
+) -> Result<(String, IncomingEvent), Rejection> {
     let envelope: Envelope =
-        serde_json::from_slice(message.body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        serde_json::from_slice(message.body).map_err(|error| Rejection::Malformed(error.to_string()))?;
     let token = envelope.data.as_str();
-    let payload = match verify(&keys.known().await.map_err(Refusal::NoKeys)?, token) {
+    let payload = match verify(&keys.current().await.map_err(Rejection::NoKeys)?, token) {
         Ok(payload) => payload,
-        // It may have been signed by a key that is newer than what is known here.
-        Err(refusal) => match keys.renewed().await {
+        // The token may have been signed with a key that is newer than the cached ones.
+        Err(rejection) => match keys.refetch().await {
             Ok(Some(newer)) => verify(&newer, token)?,
-            _ => return Err(refusal),
+            _ => return Err(rejection),
         },
     };
     let id = sha256_hex(payload.to_string().as_bytes());
     let payload: Payload =
-        serde_json::from_value(payload).map_err(|error| Refusal::Malformed(error.to_string()))?;
-    let what = match payload.event_type.as_deref() {
-        None => What::Expiring,
-        Some(event) => what(event)?,
+        serde_json::from_value(payload).map_err(|error| Rejection::Malformed(error.to_string()))?;
+    let kind = match payload.event_type.as_deref() {
+        None => IncomingKind::Expiring,
+        Some(event) => kind(event)?,
     };
     let certificates: Vec<_> =
         payload.certificates.into_iter().chain(payload.expiring_certificates).collect();
-    if certificates.len() > MOST {
-        return Err(Refusal::Malformed(format!("it is about more than {MOST} certificates")));
+    if certificates.len() > MAX_CERTIFICATES {
+        return Err(Rejection::Malformed(format!(
+            "the message is about more than {MAX_CERTIFICATES} certificates"
+        )));
     }
-    let about = certificates.into_iter().map(Certificate::remote).collect::<Result<_, _>>()?;
-    Ok((payload.instance_crn, Said { id, what, about }))
+    let certificates = certificates.into_iter().map(Certificate::remote).collect::<Result<_, _>>()?;
+    Ok((payload.instance_crn, IncomingEvent { id, kind, certificates }))
 }
 
-/// By one algorithm, whatever the token says of itself.
-fn verify(keys: &[jsonwebtoken::DecodingKey], token: &str) -> Result<Value, Refusal> {
+/// With one algorithm, whatever the token claims.
+fn verify(keys: &[jsonwebtoken::DecodingKey], token: &str) -> Result<Value, Rejection> {
     let mut validation = Validation::new(Algorithm::RS256);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_aud = false;
-    let mut refused = Refusal::Token("there is no key".into());
+    let mut rejection = Rejection::Token("the sender has no key".into());
     for key in keys {
         match decode::<Value>(token, key, &validation) {
             Ok(decoded) => return Ok(decoded.claims),
-            Err(error) => refused = Refusal::Token(error.to_string()),
+            Err(error) => rejection = Rejection::Token(error.to_string()),
         }
     }
-    Err(refused)
+    Err(rejection)
 }
 
-fn what(event: &str) -> Result<What, Refusal> {
+fn kind(event: &str) -> Result<IncomingKind, Rejection> {
     Ok(match event {
         "cert_about_to_expire_reimport_required"
         | "cert_about_to_expire_renew_required"
         | "cert_expired_reimport_required"
-        | "cert_expired_renew_required" => What::Expiring,
-        "cert_reimported" | "cert_issued" | "cert_renewed" => What::Changed,
-        "cert_order_failed" | "cert_renew_failed" => What::Other,
-        "test_notification_channel" => What::Test,
-        other => return Err(Refusal::UnknownEvent(shown(other))),
+        | "cert_expired_renew_required" => IncomingKind::Expiring,
+        "cert_reimported" | "cert_issued" | "cert_renewed" => IncomingKind::Changed,
+        "cert_order_failed" | "cert_renew_failed" => IncomingKind::Other,
+        "test_notification_channel" => IncomingKind::Test,
+        other => return Err(Rejection::UnknownEvent(sanitize(other))),
     })
 }
 
 impl Certificate {
-    fn remote(self) -> Result<Remote, Refusal> {
-        let until = self.expires_on.as_ref().map(moment).transpose()?;
+    fn remote(self) -> Result<RemoteCertificate, Rejection> {
+        let until = self.expires_on.as_ref().map(parse_time).transpose()?;
         let names = self.cert_crn.into_iter().chain(self.name).collect();
-        Ok(Remote { names, notice: RenewalHint::new(until, None) })
+        Ok(RemoteCertificate { names, hint: RenewalHint::new(until, None) })
     }
 }
 
-/// Milliseconds since 1970, as a number or in digits, or a date as ISO 8601 has it.
-pub fn moment(value: &Value) -> Result<SystemTime, Refusal> {
+/// Milliseconds since 1970, as a number or as digits, or an ISO 8601 date.
+pub fn parse_time(value: &Value) -> Result<SystemTime, Rejection> {
     let millis = match value {
         Value::Number(number) => number.as_u64().or_else(|| number.as_f64().map(|number| number as u64)),
         Value::String(text) => text.parse().ok(),
         _ => None,
     };
-    let of_text = || value.as_str().and_then(date::parse);
-    let of_millis = |millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+    let from_text = || value.as_str().and_then(date::parse);
+    let from_millis = |millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis));
     millis
-        .and_then(of_millis)
-        .or_else(of_text)
-        .ok_or_else(|| Refusal::Malformed(format!("{} is no date", shown(&value.to_string()))))
+        .and_then(from_millis)
+        .or_else(from_text)
+        .ok_or_else(|| Rejection::Malformed(format!("{} is not a date", sanitize(&value.to_string()))))
 }

@@ -1,17 +1,18 @@
-//! Events of IBM Secrets Manager as Event Notifications delivers them: CloudEvents in JSON that nobody
-//! signed. So who sends them is known by a header that is a secret, or by the client's certificate.
+//! Events of IBM Secrets Manager as Event Notifications delivers them: CloudEvents in JSON, not signed. The sender is
+//! proved by a secret header or its client certificate, before this is called.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::certificate_manager::moment;
-use super::{Message, Refusal};
-use crate::notify::receiver::incoming_event::{Remote, Said, What, shown};
+use super::certificate_manager::parse_time;
+use super::message::Message;
+use super::rejection::Rejection;
+use crate::notify::incoming_event::{IncomingEvent, IncomingKind, RemoteCertificate, sanitize};
 use crate::planner::renewal_hint::RenewalHint;
 
 const TYPE: &str = "com.ibm.cloud.secrets-manager.";
-/// As many as the sender puts into one.
-const MOST: usize = 100;
+/// Secrets in one event; the sender puts no more into it.
+const MAX_SECRETS: usize = 100;
 
 #[derive(Deserialize)]
 struct Event {
@@ -37,37 +38,38 @@ struct Secret {
     serial_number: Option<String>,
 }
 
-/// The instance that it is of, and what it says.
-pub fn read(message: &Message<'_>) -> Result<(String, Said), Refusal> {
+/// The instance it comes from, and the event.
+pub fn read(message: &Message<'_>) -> Result<(String, IncomingEvent), Rejection> {
     let event: Event =
-        serde_json::from_slice(message.body).map_err(|error| Refusal::Malformed(error.to_string()))?;
-    let named = event.data.event_type.as_deref().unwrap_or(&event.r#type);
-    // NAME:SUBTYPE, and NAME with what it begins with or without.
-    let name = named.split(':').next().unwrap_or_default();
-    let what = match name.strip_prefix(TYPE).unwrap_or(name) {
-        "secret_about_to_expire" | "secret_expired" => What::Expiring,
-        "secret_revoked" => What::Revoked,
-        "secret_rotated" | "secret_created" => What::Changed,
-        "secret_rotation_failed" | "secret_deleted" => What::Other,
-        "test_event" => What::Test,
-        _ => return Err(Refusal::UnknownEvent(shown(named))),
+        serde_json::from_slice(message.body).map_err(|error| Rejection::Malformed(error.to_string()))?;
+    let event_type = event.data.event_type.as_deref().unwrap_or(&event.r#type);
+    // NAME:SUBTYPE; NAME with or without the prefix.
+    let name = event_type.split(':').next().unwrap_or_default();
+    let kind = match name.strip_prefix(TYPE).unwrap_or(name) {
+        "secret_about_to_expire" | "secret_expired" => IncomingKind::Expiring,
+        "secret_revoked" => IncomingKind::Revoked,
+        "secret_rotated" | "secret_created" => IncomingKind::Changed,
+        "secret_rotation_failed" | "secret_deleted" => IncomingKind::Other,
+        "test_event" => IncomingKind::Test,
+        _ => return Err(Rejection::UnknownEvent(sanitize(event_type))),
     };
-    if event.data.secrets.len() > MOST {
-        return Err(Refusal::Malformed(format!("it is about more than {MOST} secrets")));
+    if event.data.secrets.len() > MAX_SECRETS {
+        return Err(Rejection::Malformed(format!("the event is about more than {MAX_SECRETS} secrets")));
     }
-    let about = event.data.secrets.into_iter().map(Secret::remote).collect::<Result<_, _>>()?;
+    let certificates = event.data.secrets.into_iter().map(Secret::certificate).collect::<Result<_, _>>()?;
     let instance = event.data.source_instance_crn.unwrap_or_else(|| event.source.clone());
     if instance != event.source && event.source.starts_with("crn:") {
-        return Err(Refusal::Malformed("source and data.source_instance_crn are not the same".into()));
+        return Err(Rejection::Malformed("source and data.source_instance_crn differ".into()));
     }
-    Ok((instance, Said { id: format!("{} {}", event.source, event.id), what, about }))
+    let id = format!("{} {}", event.source, event.id);
+    Ok((instance, IncomingEvent { id, kind, certificates }))
 }
 
 impl Secret {
-    fn remote(self) -> Result<Remote, Refusal> {
+    fn certificate(self) -> Result<RemoteCertificate, Rejection> {
         let until =
-            self.secret_expiration.as_ref().filter(|value| !value.is_null()).map(moment).transpose()?;
+            self.secret_expiration.as_ref().filter(|value| !value.is_null()).map(parse_time).transpose()?;
         let names = self.secret_id.into_iter().chain(self.secret_name).collect();
-        Ok(Remote { names, notice: RenewalHint::new(until, self.serial_number.as_deref()) })
+        Ok(RemoteCertificate { names, hint: RenewalHint::new(until, self.serial_number.as_deref()) })
     }
 }

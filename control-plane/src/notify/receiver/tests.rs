@@ -1,14 +1,18 @@
-//! What is believed, what is not and why, and what each form says. The store is a directory, with a root and
-//! a leaf of their own.
+//! Which messages are accepted, which are rejected and why, and what each provider's messages mean. The store is a
+//! directory with one root and leaves of its own.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hotcert_agent::tls::names::Names;
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use proptest::prelude::*;
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -18,7 +22,9 @@ use crate::api::resource::{CertificateAuthoritySpec, ManagerRef, ServiceCertific
 use crate::external::http_client::{AddressPolicy, Endpoint};
 use crate::external::manager::ibm::Ibm;
 use crate::external::manager::{Kind, Manager};
+use crate::notify::event_source::{Credential, Provider};
 use crate::notify::signature::{Signer, Verifier};
+use crate::notify::verification_keys::VerificationKeys;
 use crate::planner::observed::{KeyringState, ObjectName};
 use crate::probe::{PROBER, Prober};
 use crate::runtime::reconcile::{Counts as IssuingCounts, Reconciler};
@@ -30,27 +36,27 @@ const SECRET: &[u8] = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TOKEN: &str = "0123456789abcdef";
 const NAME: &str = "shop/mtls-prod-payments";
 
-struct Scene {
+struct TestReceiver {
     _home: TempDir,
     store: Arc<DirectoryStore>,
     receiver: Receiver<DirectoryStore>,
     key: KeyPair,
-    /// Keeps the settings.
-    _settings: watch::Sender<Arc<NotifyConfig>>,
-    counts: Counts,
+    /// Keeps the channel open.
+    _config: watch::Sender<Arc<NotifyConfig>>,
+    metrics: Metrics,
 }
 
-fn sender(form: Provider, instance: &str) -> EventSource {
+fn sender(provider: Provider, instance: &str) -> EventSource {
     EventSource {
-        form,
+        provider,
         instance: instance.into(),
-        events: What::all(),
+        events: IncomingKind::all(),
         names: vec![Pattern::any()],
         certificates: BTreeMap::from([("crn:cert:1".to_owned(), NAME.to_owned())]),
     }
 }
 
-impl Scene {
+impl TestReceiver {
     async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let store = Arc::new(DirectoryStore::open(home.path().join("pki")).unwrap());
@@ -66,7 +72,13 @@ impl Scene {
         let clients = Credential::Client(vec!["spiffe://ibm/sender".parse().unwrap()]);
         let senders = [
             ("standard", sender(Provider::Standard(Verifier::parse([SECRET]).unwrap()), "urn:hotcert:other")),
-            ("ibm", sender(Provider::CertificateManager(Keys::of([pem.as_bytes()]).unwrap()), INSTANCE)),
+            (
+                "ibm",
+                sender(
+                    Provider::CertificateManager(VerificationKeys::fixed([pem.as_bytes()]).unwrap()),
+                    INSTANCE,
+                ),
+            ),
             ("secrets", sender(Provider::SecretsManager(header), INSTANCE)),
             ("mtls", sender(Provider::SecretsManager(clients), INSTANCE)),
         ];
@@ -77,29 +89,29 @@ impl Scene {
         let allow = BTreeMap::from([("*".to_owned(), ids)]);
         let manager = Manager { kind, allow, trust: None, digest: String::new() };
         let managers = BTreeMap::from([("ibm".to_owned(), Arc::new(manager))]);
-        let settings = NotifyConfig { senders, managers, ..NotifyConfig::default() };
-        let (keep, settings) = watch::channel(Arc::new(settings));
-        let counts = Counts::default();
-        let receiver = Receiver::new(Arc::clone(&store), settings, counts.clone());
-        let scene = Self { _home: home, store, receiver, key, _settings: keep, counts };
-        scene.settle().await;
-        scene
+        let initial = NotifyConfig { senders, managers: Arc::new(managers), ..NotifyConfig::default() };
+        let (config, receiver_config) = watch::channel(Arc::new(initial));
+        let metrics = Metrics::default();
+        let receiver = Receiver::new(Arc::clone(&store), receiver_config, metrics.clone());
+        let test = Self { _home: home, store, receiver, key, _config: config, metrics };
+        test.reconcile().await;
+        test
     }
 
-    /// Until nothing is left to be done.
-    async fn settle(&self) {
+    /// Reconciles until nothing is left to do.
+    async fn reconcile(&self) {
         let counts = IssuingCounts::default();
         let mut reconciler = Reconciler::new(Arc::clone(&self.store), Prober::new(PROBER), false, counts);
         while !reconciler.round().await.unwrap().settled {}
     }
 
-    async fn send(&self, sender: &str, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Refusal> {
+    async fn send(&self, sender: &str, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Rejection> {
         let message = Message { headers, body, client: None };
         self.receiver.receive(sender, message, SystemTime::now()).await
     }
 
-    /// Of Certificate Manager's callback, signed as it is.
-    async fn callback(&self, payload: Value) -> Result<Accepted, Refusal> {
+    /// A signed callback of Certificate Manager.
+    async fn callback(&self, payload: Value) -> Result<Accepted, Rejection> {
         let key = EncodingKey::from_rsa_pem(self.key.serialize_pem().as_bytes()).unwrap();
         let mut header = Header::new(jsonwebtoken::Algorithm::RS256);
         header.typ = None;
@@ -107,14 +119,14 @@ impl Scene {
         self.send("ibm", &HeaderMap::new(), body.to_string().as_bytes()).await
     }
 
-    async fn standard(&self, event: Value, at: SystemTime) -> Result<Accepted, Refusal> {
+    async fn standard(&self, event: Value, at: SystemTime) -> Result<Accepted, Rejection> {
         let body = event.to_string();
         let id = event["id"].as_str().unwrap_or("id");
         let headers = Signer::parse([SECRET]).unwrap().headers(id, body.as_bytes(), at);
         self.send("standard", &headers_of(&headers), body.as_bytes()).await
     }
 
-    async fn secrets(&self, event: Value) -> Result<Accepted, Refusal> {
+    async fn secrets(&self, event: Value) -> Result<Accepted, Rejection> {
         let headers = headers_of(&[("x-token", TOKEN.to_owned())]);
         self.send("secrets", &headers, event.to_string().as_bytes()).await
     }
@@ -124,15 +136,15 @@ impl Scene {
         observed.certificates[&NAME.parse().unwrap()].versions.len()
     }
 
-    /// When the leaf that is served ends.
-    async fn end(&self) -> SystemTime {
+    /// The end of the published leaf.
+    async fn not_after(&self) -> SystemTime {
         let observed = self.store.observe().await.unwrap();
         observed.certificates[&NAME.parse().unwrap()].newest().unwrap().1.leaf.not_after
     }
 
     fn count(&self, sender: &str, outcome: &'static str) -> u64 {
         let labels = Labels { sender: Arc::from(sender), outcome };
-        self.counts.0.get(&labels).map_or(0, |count| count.get())
+        self.metrics.0.get(&labels).map_or(0, |count| count.get())
     }
 }
 
@@ -173,40 +185,40 @@ fn secret_event(id: &str, event: &str, secret: Value) -> Value {
 }
 
 #[tokio::test]
-async fn an_expiry_rotates_the_certificate_once_however_often_it_is_announced() {
-    let scene = Scene::new().await;
-    let payload = about_to_expire(scene.end().await);
-    let accepted = scene.callback(payload.clone()).await.unwrap();
+async fn an_expiry_rotates_the_certificate_once_however_often_it_is_sent() {
+    let test = TestReceiver::new().await;
+    let payload = about_to_expire(test.not_after().await);
+    let accepted = test.callback(payload.clone()).await.unwrap();
     assert_eq!(accepted.requested, [NAME]);
-    // Again, before anything was done about it; and by a replica that has not heard it.
-    assert!(scene.callback(payload.clone()).await.unwrap().replay);
-    let other = Receiver::new(Arc::clone(&scene.store), scene.receiver.settings.clone(), Counts::default());
+    // Again, before the request was handled; and to a replica that has not received it.
+    assert!(test.callback(payload.clone()).await.unwrap().replay);
+    let other = Receiver::new(Arc::clone(&test.store), test.receiver.config.clone(), Metrics::default());
     let headers = HeaderMap::new();
-    let key = EncodingKey::from_rsa_pem(scene.key.serialize_pem().as_bytes()).unwrap();
+    let key = EncodingKey::from_rsa_pem(test.key.serialize_pem().as_bytes()).unwrap();
     let token = encode(&Header::new(jsonwebtoken::Algorithm::RS256), &payload, &key).unwrap();
     let body = json!({"data": token}).to_string();
     let again = || Message { headers: &headers, body: body.as_bytes(), client: None };
     other.receive("ibm", again(), SystemTime::now()).await.unwrap();
-    scene.settle().await;
-    assert_eq!(scene.versions().await, 2);
-    // After all was done and a restart that forgot it.
-    let later = Receiver::new(Arc::clone(&scene.store), scene.receiver.settings.clone(), Counts::default());
+    test.reconcile().await;
+    assert_eq!(test.versions().await, 2);
+    // After the request was handled and a restart forgot the message.
+    let later = Receiver::new(Arc::clone(&test.store), test.receiver.config.clone(), Metrics::default());
     later.receive("ibm", again(), SystemTime::now()).await.unwrap();
-    scene.settle().await;
-    assert_eq!(scene.versions().await, 2);
-    assert_eq!((scene.count("ibm", "accepted"), scene.count("ibm", "replay")), (1, 1));
+    test.reconcile().await;
+    assert_eq!(test.versions().await, 2);
+    assert_eq!((test.count("ibm", "accepted"), test.count("ibm", "replay")), (1, 1));
 }
 
 #[tokio::test]
-async fn every_version_of_the_callback_is_understood() {
-    let scene = Scene::new().await;
-    let end = scene.end().await;
+async fn every_version_of_the_callback_is_parsed() {
+    let test = TestReceiver::new().await;
+    let end = test.not_after().await;
     let with = |change: &dyn Fn(&mut Value)| {
         let mut payload = about_to_expire(end);
         change(&mut payload);
         payload
     };
-    // Each says something else, so that none is a replay of another.
+    // Each has other content, so that none is a replay of another.
     let iso = crate::api::date::millis(end);
     for (version, payload) in [
         ("4", with(&|_| {})),
@@ -216,19 +228,19 @@ async fn every_version_of_the_callback_is_understood() {
         ("4, by name", with(&|p| p["certificates"] = json!([{"name": NAME, "expires_on": millis(end)}]))),
         ("4, expired", with(&|p| p["event_type"] = "cert_expired_renew_required".into())),
     ] {
-        let accepted = scene.callback(payload).await;
+        let accepted = test.callback(payload).await;
         assert_eq!(accepted.unwrap().requested, [NAME], "{version}");
     }
     let undated = |payload: &mut Value| {
         payload["certificates"][0].as_object_mut().unwrap().remove("expires_on");
     };
-    let v2 = scene.callback(with(&undated)).await.unwrap();
+    let v2 = test.callback(with(&undated)).await.unwrap();
     let v1 = json!({
         "instance_crn": INSTANCE, "certificate_manager_url": "x", "version": 1,
         "expiring_certificates": [{"cert_crn": "crn:cert:1", "name": "payments", "domains": "payments.shop.svc"}],
     });
-    let v1 = scene.callback(v1).await.unwrap();
-    // Which one is meant they do not say, and ours is young.
+    let v1 = test.callback(v1).await.unwrap();
+    // They do not say which version they mean, and ours is young.
     for old in [v1, v2] {
         assert!(old.unchanged[NAME].contains("first half of its life"), "{old:?}");
     }
@@ -241,14 +253,14 @@ async fn every_version_of_the_callback_is_understood() {
         ("test_notification_channel", "test"),
     ] {
         let payload = with(&|payload| payload["event_type"] = event.into());
-        assert_eq!(scene.callback(payload).await.unwrap().outcome(), outcome, "{event}");
+        assert_eq!(test.callback(payload).await.unwrap().outcome().as_str(), outcome, "{event}");
     }
 }
 
 #[tokio::test]
-async fn events_of_the_secrets_manager_are_understood() {
-    let scene = Scene::new().await;
-    let end = crate::api::date::seconds(scene.end().await);
+async fn events_of_secrets_manager_are_parsed() {
+    let test = TestReceiver::new().await;
+    let end = crate::api::date::seconds(test.not_after().await);
     let secret = json!({
         "secret_id": "crn:cert:1", "secret_name": "payments", "secret_expiration": end, "domains": "x",
         "secret_group_id": "default", "event_time": "2026-01-01T00:00:00Z", "event_triggered_by": "user",
@@ -265,24 +277,24 @@ async fn events_of_the_secrets_manager_are_understood() {
     .into_iter()
     .enumerate()
     {
-        let accepted = scene.secrets(secret_event(&number.to_string(), event, secret.clone())).await;
-        assert_eq!(accepted.unwrap().outcome(), outcome, "{event}");
+        let accepted = test.secrets(secret_event(&number.to_string(), event, secret.clone())).await;
+        assert_eq!(accepted.unwrap().outcome().as_str(), outcome, "{event}");
     }
     let event = "com.ibm.cloud.secrets-manager.secret_expired";
     let other_serial = json!({"secret_id": "crn:cert:1", "serial_number": "00:01"});
-    let accepted = scene.secrets(secret_event("s", event, other_serial)).await.unwrap();
+    let accepted = test.secrets(secret_event("s", event, other_serial)).await.unwrap();
     assert!(accepted.unchanged[NAME].contains("another one"), "{accepted:?}");
-    assert!(scene.secrets(secret_event("s", event, secret)).await.unwrap().replay, "by source and id");
+    assert!(test.secrets(secret_event("s", event, secret)).await.unwrap().replay, "by source and id");
 }
 
 #[tokio::test]
-async fn what_is_not_proved_changes_nothing_and_is_counted() {
-    let scene = Scene::new().await;
-    let end = scene.end().await;
+async fn unverified_messages_change_nothing_and_are_counted() {
+    let test = TestReceiver::new().await;
+    let end = test.not_after().await;
     let now = SystemTime::now();
     let body = |token: String| json!({"data": token}).to_string();
     let claims = about_to_expire(end);
-    let public = scene.key.public_key_pem();
+    let public = test.key.public_key_pem();
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let unsigned = format!("{}.{}.", part(json!({"alg": "none"})), part(claims.clone()));
     // Signed with the public key as if it were a secret.
@@ -291,10 +303,10 @@ async fn what_is_not_proved_changes_nothing_and_is_counted() {
         &claims,
         &EncodingKey::from_secret(public.as_bytes()),
     );
-    let stranger = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap().serialize_pem();
-    let strange = EncodingKey::from_rsa_pem(stranger.as_bytes()).unwrap();
-    let wrong_key = encode(&Header::new(jsonwebtoken::Algorithm::RS256), &claims, &strange).unwrap();
-    let own = EncodingKey::from_rsa_pem(scene.key.serialize_pem().as_bytes()).unwrap();
+    let other = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap().serialize_pem();
+    let other = EncodingKey::from_rsa_pem(other.as_bytes()).unwrap();
+    let wrong_key = encode(&Header::new(jsonwebtoken::Algorithm::RS256), &claims, &other).unwrap();
+    let own = EncodingKey::from_rsa_pem(test.key.serialize_pem().as_bytes()).unwrap();
     let other_algorithm = encode(&Header::new(jsonwebtoken::Algorithm::RS512), &claims, &own).unwrap();
     for (token, what) in [
         (unsigned, "alg: none"),
@@ -303,30 +315,34 @@ async fn what_is_not_proved_changes_nothing_and_is_counted() {
         (other_algorithm, "another algorithm"),
         ("a.b.c".into(), "no token"),
     ] {
-        let refusal = scene.send("ibm", &HeaderMap::new(), body(token).as_bytes()).await.unwrap_err();
-        assert_eq!((refusal.reason(), refusal.status()), ("signature", StatusCode::UNAUTHORIZED), "{what}");
+        let rejection = test.send("ibm", &HeaderMap::new(), body(token).as_bytes()).await.unwrap_err();
+        assert_eq!(
+            (rejection.reason(), rejection.status()),
+            ("signature", StatusCode::UNAUTHORIZED),
+            "{what}"
+        );
     }
     let mut elsewhere = claims.clone();
     elsewhere["instance_crn"] = "crn:v1:evil".into();
     elsewhere["certificate_manager_url"] = "https://evil.example/".into();
-    let refused = |result: Result<Accepted, Refusal>| result.unwrap_err().reason();
-    assert_eq!(refused(scene.callback(elsewhere).await), "instance");
+    let refused = |result: Result<Accepted, Rejection>| result.unwrap_err().reason();
+    assert_eq!(refused(test.callback(elsewhere).await), "instance");
 
     let event = expiring("1", NAME, end);
     for (at, reason) in [(now - Duration::from_secs(301), "stale"), (now + Duration::from_secs(310), "stale")]
     {
-        assert_eq!(refused(scene.standard(event.clone(), at).await), reason);
+        assert_eq!(refused(test.standard(event.clone(), at).await), reason);
     }
     let mut other_source = event.clone();
     other_source["source"] = "urn:hotcert:evil".into();
-    assert_eq!(refused(scene.standard(other_source, now).await), "instance");
+    assert_eq!(refused(test.standard(other_source, now).await), "instance");
     let text = event.to_string();
     let other_key = Signer::parse([&b"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"[..]]).unwrap();
     let forged = headers_of(&other_key.headers("1", text.as_bytes(), now));
-    assert_eq!(refused(scene.send("standard", &forged, text.as_bytes()).await), "signature");
-    assert_eq!(refused(scene.send("standard", &HeaderMap::new(), text.as_bytes()).await), "unsigned");
+    assert_eq!(refused(test.send("standard", &forged, text.as_bytes()).await), "signature");
+    assert_eq!(refused(test.send("standard", &HeaderMap::new(), text.as_bytes()).await), "unsigned");
     let signed = Signer::parse([SECRET]).unwrap().headers("2", text.as_bytes(), now);
-    let swapped = scene.send("standard", &headers_of(&signed), text.as_bytes()).await;
+    let swapped = test.send("standard", &headers_of(&signed), text.as_bytes()).await;
     assert_eq!(refused(swapped), "malformed", "the id that is signed is the event's");
 
     let event =
@@ -338,121 +354,121 @@ async fn what_is_not_proved_changes_nothing_and_is_counted() {
         headers
     };
     for headers in [HeaderMap::new(), headers_of(&[("x-token", "0123456789abcdeg".to_owned())]), twice] {
-        assert_eq!(refused(scene.send("secrets", &headers, event.as_bytes()).await), "credential");
+        assert_eq!(refused(test.send("secrets", &headers, event.as_bytes()).await), "credential");
     }
     let names = |uri: &str| Names { uris: vec![uri.to_owned()], ..Names::default() };
     for (client, expected) in
         [(Some(names("spiffe://ibm/other")), true), (None, true), (Some(names("spiffe://ibm/sender")), false)]
     {
         let message = Message { headers: &HeaderMap::new(), body: event.as_bytes(), client: client.as_ref() };
-        let result = scene.receiver.receive("mtls", message, now).await;
+        let result = test.receiver.receive("mtls", message, now).await;
         assert_eq!(result.is_err(), expected, "{client:?}");
     }
-    assert_eq!(refused(scene.send("nobody", &HeaderMap::new(), b"{}").await), "unknown_sender");
-    scene.settle().await;
-    assert_eq!(scene.versions().await, 1);
-    assert_eq!((scene.count("ibm", "signature"), scene.count("", "unknown_sender")), (5, 1));
+    assert_eq!(refused(test.send("unknown", &HeaderMap::new(), b"{}").await), "unknown_sender");
+    test.reconcile().await;
+    assert_eq!(test.versions().await, 1);
+    assert_eq!((test.count("ibm", "signature"), test.count("", "unknown_sender")), (5, 1));
 }
 
 #[tokio::test]
-async fn what_is_not_understood_changes_nothing_and_is_said() {
-    let scene = Scene::new().await;
-    let end = scene.end().await;
+async fn malformed_and_unknown_events_change_nothing_and_are_reported() {
+    let test = TestReceiver::new().await;
+    let end = test.not_after().await;
     let now = SystemTime::now();
-    let refused = |result: Result<Accepted, Refusal>| {
-        let refusal = result.unwrap_err();
-        (refusal.reason(), refusal.to_string())
+    let refused = |result: Result<Accepted, Rejection>| {
+        let rejection = result.unwrap_err();
+        (rejection.reason(), rejection.to_string())
     };
     let mut unknown = about_to_expire(end);
     unknown["event_type"] = "cert_sold\u{1b}[2J".into();
-    let (reason, said) = refused(scene.callback(unknown).await);
-    assert!(reason == "unknown_event" && said.contains("cert_sold?[2J"), "{said}");
-    let mut stranger = about_to_expire(end);
-    stranger["certificates"] = json!([{"cert_crn": "crn:other", "name": "other"}]);
-    let (reason, said) = refused(scene.callback(stranger.clone()).await);
-    assert!(reason == "unknown_certificate" && said.contains("crn:other or other"), "{said}");
-    // Beside one that is ours it is no reason to do nothing.
+    let (reason, message) = refused(test.callback(unknown).await);
+    assert!(reason == "unknown_event" && message.contains("cert_sold?[2J"), "{message}");
+    let mut unknown = about_to_expire(end);
+    unknown["certificates"] = json!([{"cert_crn": "crn:other", "name": "other"}]);
+    let (reason, message) = refused(test.callback(unknown.clone()).await);
+    assert!(reason == "unknown_certificate" && message.contains("crn:other or other"), "{message}");
+    // Beside one of ours it does not keep the request from being stored.
     let both = json!([{"cert_crn": "crn:other"}, {"cert_crn": "crn:cert:1", "expires_on": millis(end)}]);
-    stranger["certificates"] = both;
-    let accepted = scene.callback(stranger).await.unwrap();
+    unknown["certificates"] = both;
+    let accepted = test.callback(unknown).await.unwrap();
     assert_eq!((accepted.requested, accepted.unchanged.len()), (vec![NAME.to_owned()], 1));
     for odd in [
         json!({"instance_crn": INSTANCE, "certificates": {}}),
         json!({"instance_crn": INSTANCE, "event_type": "cert_issued", "certificates": [{"expires_on": "soon"}]}),
         json!({"certificates": []}),
     ] {
-        assert_eq!(refused(scene.callback(odd.clone()).await).0, "malformed", "{odd}");
+        assert_eq!(refused(test.callback(odd.clone()).await).0, "malformed", "{odd}");
     }
     for odd in [json!({"id": "1"}), json!([]), json!({"id": "1", "source": "urn:hotcert:other", "type": 7})] {
-        assert_eq!(refused(scene.standard(odd.clone(), now).await).0, "malformed", "{odd}");
+        assert_eq!(refused(test.standard(odd.clone(), now).await).0, "malformed", "{odd}");
     }
     let mut event = expiring("3", NAME, end);
     event["type"] = "com.example.sold".into();
-    assert_eq!(refused(scene.standard(event, now).await).0, "unknown_event");
-    assert_eq!(refused(scene.standard(expiring("4", "shop/other", end), now).await).0, "unknown_certificate");
-    // By its name alone, as long as there is one of it.
-    let accepted = scene.standard(expiring("5", "mtls-prod-ledger", end), now).await.unwrap();
+    assert_eq!(refused(test.standard(event, now).await).0, "unknown_event");
+    assert_eq!(refused(test.standard(expiring("4", "shop/other", end), now).await).0, "unknown_certificate");
+    // By its name alone, as long as one namespace has it.
+    let accepted = test.standard(expiring("5", "mtls-prod-ledger", end), now).await.unwrap();
     assert_eq!(accepted.requested, ["shop/mtls-prod-ledger"]);
 }
 
 #[tokio::test]
 async fn a_root_that_expires_is_rolled_over() {
-    let scene = Scene::new().await;
+    let test = TestReceiver::new().await;
     let root = {
-        let observed = scene.store.observe().await.unwrap();
+        let observed = test.store.observe().await.unwrap();
         let KeyringState::KeyringView(ring) = &observed.authorities["root-prod-shop"].keyring else {
-            panic!("no ring")
+            panic!("no keyring")
         };
         ring.roots[ring.state.signing()].not_after
     };
     let now = SystemTime::now();
     let early = expiring("1", "root-prod-shop", root - Duration::from_secs(3600));
-    assert_eq!(scene.standard(early, now).await.unwrap().outcome(), "unchanged");
-    let accepted = scene.standard(expiring("2", "root-prod-shop", root), now).await.unwrap();
+    assert_eq!(test.standard(early, now).await.unwrap().outcome().as_str(), "unchanged");
+    let accepted = test.standard(expiring("2", "root-prod-shop", root), now).await.unwrap();
     assert_eq!(accepted.requested, ["root-prod-shop"]);
-    scene.settle().await;
-    let observed = scene.store.observe().await.unwrap();
+    test.reconcile().await;
+    let observed = test.store.observe().await.unwrap();
     let KeyringState::KeyringView(ring) = &observed.authorities["root-prod-shop"].keyring else {
-        panic!("no ring")
+        panic!("no keyring")
     };
     assert!(
         ring.state.rollover_history.len() == 1
             && ring.state.rollover_history[0].rollover.reason.starts_with("noticed")
     );
-    assert_eq!(scene.versions().await, 2, "its leaves are under the new root");
+    assert_eq!(test.versions().await, 2, "its leaves are under the new root");
 }
 
 #[tokio::test]
-async fn what_a_sender_is_not_listened_to_for_changes_nothing() {
-    let scene = Scene::new().await;
-    let end = scene.end().await;
+async fn events_that_the_settings_do_not_accept_change_nothing() {
+    let test = TestReceiver::new().await;
+    let end = test.not_after().await;
     let narrow = |change: &dyn Fn(&mut EventSource)| {
         let mut sender = sender(Provider::Standard(Verifier::parse([SECRET]).unwrap()), "urn:hotcert:other");
         change(&mut sender);
         let senders = BTreeMap::from([("standard".to_owned(), sender)]);
-        scene._settings.send_replace(Arc::new(NotifyConfig { senders, ..NotifyConfig::default() }));
+        test._config.send_replace(Arc::new(NotifyConfig { senders, ..NotifyConfig::default() }));
     };
     let now = SystemTime::now();
-    narrow(&|sender| sender.events = vec![What::Changed]);
-    let accepted = scene.standard(expiring("1", NAME, end), now).await.unwrap();
-    assert!(accepted.unchanged[NAME].contains("expiring is nothing"), "{accepted:?}");
+    narrow(&|sender| sender.events = vec![IncomingKind::Changed]);
+    let accepted = test.standard(expiring("1", NAME, end), now).await.unwrap();
+    assert!(accepted.unchanged[NAME].contains("do not accept the event expiring"), "{accepted:?}");
     narrow(&|sender| sender.names = vec!["bank/*".parse().unwrap()]);
-    assert_eq!(scene.standard(expiring("2", NAME, end), now).await.unwrap().outcome(), "unchanged");
+    assert_eq!(test.standard(expiring("2", NAME, end), now).await.unwrap().outcome().as_str(), "unchanged");
     narrow(&|_| {});
-    let mut passed = 0;
+    let mut accepted = 0;
     let limited = loop {
-        passed += 1;
-        if let Err(refusal) = scene.standard(expiring(&format!("r{passed}"), NAME, end), now).await {
-            break refusal;
+        accepted += 1;
+        if let Err(rejection) = test.standard(expiring(&format!("r{accepted}"), NAME, end), now).await {
+            break rejection;
         }
     };
     assert_eq!((limited.reason(), limited.status()), ("rate", StatusCode::TOO_MANY_REQUESTS));
-    assert!(passed >= 98, "{passed}");
+    assert!(accepted >= 98, "{accepted}");
 }
 
 #[tokio::test]
-async fn what_a_manager_says_is_about_those_that_it_keeps() {
-    let scene = Scene::new().await;
+async fn events_of_a_manager_concern_the_certificates_it_keeps() {
+    let test = TestReceiver::new().await;
     let manager = |id: &str| Some(ManagerRef { name: "ibm".into(), id: id.into() });
     let fetched = ServiceCertificateSpec { manager: manager("3f2a"), ..Default::default() };
     let signed = ServiceCertificateSpec {
@@ -465,21 +481,21 @@ async fn what_a_manager_says_is_about_those_that_it_keeps() {
         ("bank/mtls-prod-fetched", &fetched),
         ("shop/mtls-prod-signed", &signed),
     ] {
-        scene.store.create_certificate(&name.parse().unwrap(), spec).await.unwrap();
+        test.store.create_certificate(&name.parse().unwrap(), spec).await.unwrap();
     }
-    // Another one's, that nobody let this namespace have.
-    let stranger = ServiceCertificateSpec { manager: manager("mtls-prod-payments"), ..Default::default() };
-    scene.store.create_certificate(&"bank/mtls-prod-stranger".parse().unwrap(), &stranger).await.unwrap();
-    let until = millis(scene.end().await);
+    // The id of a certificate that this namespace is not allowed to use.
+    let other = ServiceCertificateSpec { manager: manager("mtls-prod-payments"), ..Default::default() };
+    test.store.create_certificate(&"bank/mtls-prod-other".parse().unwrap(), &other).await.unwrap();
+    let until = millis(test.not_after().await);
     let about = json!({"secret_id": "mtls-prod-payments", "secret_expiration": until});
-    let accepted = scene.secrets(secret_event("s", "secret_about_to_expire", about)).await.unwrap();
+    let accepted = test.secrets(secret_event("s", "secret_about_to_expire", about)).await.unwrap();
     assert_eq!(accepted.requested, [NAME]);
     for (number, (id, event, requested)) in [
         ("3f2a", "secret_rotated", &["bank/mtls-prod-fetched", "shop/mtls-prod-fetched"][..]),
         ("3f2a", "secret_revoked", &["bank/mtls-prod-fetched", "shop/mtls-prod-fetched"]),
-        // It renews it itself, and says so then.
+        // The manager renews it itself, and sends another event then.
         ("3f2a", "secret_about_to_expire", &[]),
-        // What was brought there comes back as an announcement.
+        // A push comes back as an event.
         ("77b1", "secret_rotated", &[]),
         ("77b1", "secret_expired", &["shop/mtls-prod-signed"]),
     ]
@@ -487,11 +503,11 @@ async fn what_a_manager_says_is_about_those_that_it_keeps() {
     .enumerate()
     {
         let event = secret_event(&number.to_string(), event, json!({"secret_id": id}));
-        assert_eq!(scene.secrets(event).await.unwrap().requested, requested, "{number}");
+        assert_eq!(test.secrets(event).await.unwrap().requested, requested, "{number}");
     }
 }
 
-/// JSON of any shape, with the words that are looked for among others.
+/// JSON of any shape, with the strings that the parsers look for among others.
 fn anything() -> impl Strategy<Value = Value> {
     let word = prop_oneof![
         Just("secret_expired".to_owned()),
@@ -537,11 +553,11 @@ fn anything() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn whatever_comes_is_read_or_refused() {
+fn arbitrary_messages_are_parsed_or_rejected() {
     let verifier = Verifier::parse([SECRET]).unwrap();
     let signer = Signer::parse([SECRET]).unwrap();
     let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
-    let keys = Keys::of([key.public_key_pem().as_bytes()]).unwrap();
+    let keys = VerificationKeys::fixed([key.public_key_pem().as_bytes()]).unwrap();
     let signing = EncodingKey::from_rsa_pem(key.serialize_pem().as_bytes()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let now = SystemTime::now();

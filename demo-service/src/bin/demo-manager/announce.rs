@@ -171,7 +171,7 @@ async fn send(site: &Endpoint, call: HttpRequest, body: &Value, kind: &str, id: 
     crate::say(&json!({"sent": kind, "of": id, "at": at, "status": answer.status.as_u16(),
         "answer": serde_json::from_slice::<Value>(&answer.body).ok()}));
     if !answer.status.is_success() {
-        bail!("{} answers {} to {kind} of {id}", site.shown(), answer.status);
+        bail!("{} answers {} to {kind} of {id}", site.origin(), answer.status);
     }
     Ok(())
 }

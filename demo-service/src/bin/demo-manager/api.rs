@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand;
 use bytes::Bytes;
-use hotcert::external::manager::parted;
+use hotcert::external::manager::split_leaf;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -191,7 +191,7 @@ impl Api {
         let kind = if makes { "private_cert" } else { "imported_cert" };
         let mut secret = json!({"id": id, "name": id, "secret_type": kind, "versions_total": self.inventory.numbers(id)?.len()});
         if let Some(version) = self.inventory.newest(id)? {
-            let (leaf, chain) = parted(&version.certificate);
+            let (leaf, chain) = split_leaf(&version.certificate);
             secret["certificate"] = leaf.into();
             if !chain.is_empty() {
                 secret["intermediate"] = chain.into();
@@ -217,7 +217,7 @@ impl Api {
 
     fn plain(&self, id: &str) -> anyhow::Result<Value> {
         let Some(version) = self.inventory.newest(id)? else { return Ok(json!({"data": {}})) };
-        let (leaf, chain) = parted(&version.certificate);
+        let (leaf, chain) = split_leaf(&version.certificate);
         let mut data = json!({"certificate": leaf, "key": version.key.as_str()});
         if !chain.is_empty() {
             data["chain"] = chain.into();

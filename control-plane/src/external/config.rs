@@ -1,0 +1,199 @@
+//! The settings file, as far as both rooms that share it need it: the files it consists of ([`ConfigFiles`]), their
+//! validation ([`Validator`]), and its section `managers`. Topics and senders are parsed in
+//! [`crate::notify::config`].
+
+mod files;
+mod validator;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hyper::Method;
+use serde::Deserialize;
+
+use crate::api::events::Pattern;
+use crate::external::http_client::Endpoint;
+use crate::external::manager::https::{Https, ID, Pointers, RequestTemplate};
+use crate::external::manager::ibm::{IAM, Ibm};
+use crate::external::manager::{Kind, Manager, Managers};
+use crate::pki::x509_facts;
+
+pub use files::ConfigFiles;
+pub use validator::Validator;
+
+/// One item of `managers`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ManagerItem {
+    name: String,
+    kind: KindName,
+    /// By namespace, or "*": the ids that its certificates may use.
+    #[serde(default)]
+    allow: BTreeMap<String, Vec<String>>,
+    /// A file with the roots to trust, whatever the manager sends.
+    trust: Option<String>,
+    /// A file with the roots of the manager's own certificate.
+    ca: Option<String>,
+    #[serde(default)]
+    allow_networks: Vec<String>,
+    /// ibm-secrets-manager: the URL of the instance.
+    url: Option<String>,
+    /// ibm-secrets-manager: where IAM issues tokens.
+    iam_url: Option<String>,
+    /// ibm-secrets-manager: a file with the API key.
+    api_key: Option<String>,
+    /// https: URLs with {id} in their paths.
+    get: Option<String>,
+    put: Option<String>,
+    put_method: Option<PutMethod>,
+    /// https: by the name of a header, a file with its value.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    pointers: Option<PointersItem>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KindName {
+    IbmSecretsManager,
+    Https,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum PutMethod {
+    #[serde(rename = "POST")]
+    Post,
+    #[serde(rename = "PUT")]
+    Put,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PointersItem {
+    certificate: String,
+    key: String,
+    chain: Option<String>,
+    roots: Option<String>,
+}
+
+pub fn managers(validator: &mut Validator<'_>, items: &[ManagerItem]) -> Managers {
+    let mut managers = Managers::new();
+    let mut names = BTreeSet::new();
+    for (at, item) in validator.items("managers", items) {
+        validator.name(&at, &item.name, &mut names);
+        let since = validator.files_read();
+        let allow = allow(validator, &format!("{at}.allow"), &item.allow);
+        let trust = item.trust.as_ref().and_then(|file| trust(validator, &format!("{at}.trust"), file));
+        if let Some(kind) = kind(validator, &at, item) {
+            let digest = validator.digest(item, since);
+            managers.insert(item.name.clone(), Arc::new(Manager { kind, allow, trust, digest }));
+        }
+    }
+    managers
+}
+
+fn allow(
+    validator: &mut Validator<'_>,
+    at: &str,
+    allow: &BTreeMap<String, Vec<String>>,
+) -> BTreeMap<String, Vec<Pattern>> {
+    if allow.is_empty() {
+        validator.error(at, "name the namespaces that may use this manager, and the ids: { shop: ['*'] }");
+    }
+    allow.iter().map(|(namespace, ids)| (namespace.clone(), validator.parse_all(at, ids))).collect()
+}
+
+fn trust(validator: &mut Validator<'_>, at: &str, file: &str) -> Option<String> {
+    let text = validator.text(at, file)?;
+    if x509_facts::roots(text.as_bytes()).is_empty() {
+        validator.error(at, format!("{file} contains no certificate"));
+    }
+    Some(format!("{}\n", text.as_str()))
+}
+
+/// A key that the kind has no use for is an error.
+fn kind(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Kind> {
+    let has_ibm_keys = item.url.is_some() || item.iam_url.is_some() || item.api_key.is_some();
+    let has_https_keys = item.get.is_some()
+        || item.put.is_some()
+        || item.put_method.is_some()
+        || item.pointers.is_some()
+        || !item.headers.is_empty();
+    let is_misplaced = match item.kind {
+        KindName::IbmSecretsManager => has_https_keys,
+        KindName::Https => has_ibm_keys,
+    };
+    if is_misplaced {
+        validator.error(
+            at,
+            "url, iamUrl and apiKey are for ibm-secrets-manager; \
+            get, put, putMethod, headers and pointers for https",
+        );
+    }
+    match item.kind {
+        KindName::IbmSecretsManager => ibm(validator, at, item).map(Kind::Ibm),
+        KindName::Https => https(validator, at, item).map(Kind::Https),
+    }
+}
+
+fn ibm(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Ibm> {
+    let (Some(url), Some(key)) = (&item.url, &item.api_key) else {
+        validator.error(at, "give url, the URL of the instance, and apiKey, a file with an API key");
+        return None;
+    };
+    let instance = endpoint(validator, &format!("{at}.url"), item, url)?;
+    let iam = item.iam_url.as_deref().unwrap_or(IAM);
+    let iam = endpoint(validator, &format!("{at}.iamUrl"), item, iam)?;
+    Some(Ibm::new(instance, iam, validator.text(&format!("{at}.apiKey"), key)?))
+}
+
+fn https(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Https> {
+    let (Some(get), Some(pointers)) = (&item.get, &item.pointers) else {
+        validator.error(at, "give get, a URL with {id} in its path, and pointers to certificate and key");
+        return None;
+    };
+    let get = request(validator, &format!("{at}.get"), item, Method::GET, get);
+    let put_method = match item.put_method.unwrap_or(PutMethod::Post) {
+        PutMethod::Post => Method::POST,
+        PutMethod::Put => Method::PUT,
+    };
+    let put = match &item.put {
+        Some(put) => Some(request(validator, &format!("{at}.put"), item, put_method, put)?),
+        None => None,
+    };
+    let pointers = json_pointers(validator, &format!("{at}.pointers"), pointers);
+    Some(Https { get: get?, put, pointers })
+}
+
+fn endpoint(validator: &mut Validator<'_>, at: &str, item: &ManagerItem, url: &str) -> Option<Endpoint> {
+    validator.endpoint(at, url, item.ca.as_deref(), &item.allow_networks)
+}
+
+fn request(
+    validator: &mut Validator<'_>,
+    at: &str,
+    item: &ManagerItem,
+    method: Method,
+    url: &str,
+) -> Option<RequestTemplate> {
+    let (before, after) = url.split_once(ID).unwrap_or((url, ""));
+    let is_in_path = before.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+    if !url.contains(ID) || !is_in_path {
+        validator.error(at, "the path of the URL must contain {id}, which the certificate's id replaces");
+    }
+    // Braces are not allowed in a URL, so the endpoint is validated with an id in their place.
+    let endpoint = endpoint(validator, at, item, &format!("{before}id{after}"))?;
+    let path = url.split_once("://").and_then(|(_, rest)| Some(&rest[rest.find('/')?..]));
+    let headers = validator.headers(&format!("{at}.headers"), &item.headers);
+    Some(RequestTemplate { endpoint, path: path.unwrap_or("/").to_owned(), method, headers })
+}
+
+fn json_pointers(validator: &mut Validator<'_>, at: &str, item: &PointersItem) -> Pointers {
+    let PointersItem { certificate, key, chain, roots } = item.clone();
+    for pointer in [Some(&certificate), Some(&key), chain.as_ref(), roots.as_ref()].into_iter().flatten() {
+        if !pointer.starts_with('/') || pointer.len() > 512 {
+            validator.error(at, format!("{pointer:?} is not a JSON pointer, such as /data/certificate"));
+        }
+    }
+    Pointers { certificate, key, chain, roots }
+}

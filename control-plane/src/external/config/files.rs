@@ -1,0 +1,55 @@
+//! Reads the settings file and the files it names, as they are mounted from a Secret or lie in a directory. The
+//! digests of what was read tell whether anything changed since.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use hotcert_agent::tls::hex::sha256_hex;
+use zeroize::Zeroizing;
+
+/// Upper bound of each file, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+pub struct ConfigFiles {
+    directory: PathBuf,
+    /// Name and digest of each file that was read, in order.
+    digests: Vec<(String, String)>,
+}
+
+impl ConfigFiles {
+    /// `directory`: of the settings file; all names are relative to it.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory, digests: Vec::new() }
+    }
+
+    pub fn read(&mut self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+        let path = self.directory.join(name);
+        let bytes = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.digests.push((name.to_owned(), sha256_hex(&bytes)));
+        Ok(bytes)
+    }
+
+    /// Name and digest of each file that was read, in order.
+    pub fn digests(&self) -> &[(String, String)] {
+        &self.digests
+    }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let too_large = || format!("larger than {MAX_FILE} bytes");
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("not a regular file".into());
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(too_large());
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(too_large());
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,75 @@
+//! Why a manager could not be used. No variant repeats what was sent or received: either may hold a key.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use crate::external::http_client::{Endpoint, HttpError, HttpResponse};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerError {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error("{endpoint} answered {status}: {hint}")]
+    Status { endpoint: String, status: StatusCode, hint: &'static str, retry_after: Option<Duration> },
+    #[error("cannot parse the response of {endpoint}: {cause}")]
+    Malformed { endpoint: String, cause: String },
+    #[error(
+        "the settings of this manager do not allow the namespace {namespace} to use {id}: \
+        add it to the manager's allow"
+    )]
+    NotAllowed { namespace: String, id: String },
+    #[error("cannot push to this manager: its settings have no address to push to (put)")]
+    NoPutAddress,
+    #[error("could not get a token from IAM: {0}")]
+    NoToken(Box<ManagerError>),
+    #[error("the manager sends no root to trust: name a file with the roots (trust) in its settings")]
+    NoRoots,
+}
+
+impl ManagerError {
+    /// Whether the same would happen with every other certificate of this manager.
+    pub fn is_for_all(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::NoToken(_) => true,
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || status.is_redirection()
+                    || matches!(*status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
+            }
+            _ => false,
+        }
+    }
+
+    /// How long the manager asks not to be called again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::NoToken(cause) => cause.retry_after(),
+            _ => None,
+        }
+    }
+}
+
+/// An error for every status but success, with what to do about it. The body is not repeated.
+pub(super) fn check_status(
+    endpoint: &Endpoint,
+    response: HttpResponse,
+) -> Result<HttpResponse, ManagerError> {
+    let HttpResponse { status, retry_after, .. } = response;
+    if status.is_success() {
+        return Ok(response);
+    }
+    let hint = match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "check the key or token of this manager and its permissions"
+        }
+        StatusCode::NOT_FOUND => "check the id and the instance",
+        StatusCode::TOO_MANY_REQUESTS => "the manager limits the rate of requests",
+        status if status.is_redirection() => {
+            "redirects are not followed: write the address it redirects to into the settings"
+        }
+        _ => "the request will be retried",
+    };
+    Err(ManagerError::Status { endpoint: endpoint.origin(), status, hint, retry_after })
+}

@@ -1,0 +1,101 @@
+//! Runs one [`SyncTask`]: fetches the current version of a certificate and validates it as an agent would, or pushes
+//! a published version.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use hotcert_agent::tls::config::SingleRootVerifier;
+use rustls_pki_types::UnixTime;
+
+use crate::api::leaf_request::Usage;
+use crate::api::resource::Naming;
+use crate::external::manager::{Manager, ManagerError, Version};
+use crate::pki::keyring::RootId;
+use crate::pki::preflight::{self, Validated};
+use crate::pki::x509_facts;
+use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::planner::{SyncAction, SyncTask};
+use crate::store::{Store, StoreError, StoredVersion};
+
+pub(super) struct FetchedVersion {
+    pub fingerprint: Fingerprint,
+    pub roots: BTreeSet<RootId>,
+    pub version: StoredVersion,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SyncError {
+    #[error(transparent)]
+    Manager(#[from] ManagerError),
+    #[error("the fetched certificate is not stored, as agents would reject it: {0}")]
+    Rejected(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("version {0} was replaced since it was published")]
+    Replaced(u64),
+}
+
+/// `None` for a push.
+pub(super) async fn run(
+    task: &SyncTask,
+    manager: &Manager,
+    store: &impl Store,
+) -> Result<Option<FetchedVersion>, SyncError> {
+    let SyncTask { certificate, with, task } = task;
+    let (namespace, id) = (certificate.namespace.as_str(), with.id.as_str());
+    match task {
+        SyncAction::Fetch { .. } => {
+            let (version, bundle) = manager.fetch(namespace, id).await?;
+            let kind = certificate.name.parse::<Naming>().ok().and_then(|naming| naming.kind.usage());
+            let serves = kind.is_none_or(|usage| usage != Usage::ClientOnly);
+            validate(version, bundle, serves, SystemTime::now()).map(Some)
+        }
+        SyncAction::Push { version, sha256 } => {
+            let StoredVersion { certificate, key, .. } = store.kept(certificate, *version).await?;
+            if Leaf::read(certificate.as_bytes()).is_none_or(|leaf| leaf.sha256 != *sha256) {
+                return Err(SyncError::Replaced(*version));
+            }
+            manager.push(namespace, id, &Version { certificate, key, roots: None }).await?;
+            Ok(None)
+        }
+    }
+}
+
+fn validate(
+    version: Version,
+    bundle: String,
+    serves: bool,
+    now: SystemTime,
+) -> Result<FetchedVersion, SyncError> {
+    let Version { certificate, key, .. } = version;
+    let validated =
+        preflight::validate(certificate.as_bytes(), key.as_bytes(), bundle.as_bytes(), serves, now);
+    let validated = validated.map_err(|rejection| SyncError::Rejected(rejection.to_string()))?;
+    let root = root_of(&validated, now)
+        .ok_or_else(|| SyncError::Rejected("none of the roots that came with it verifies it".to_owned()))?;
+    let fingerprint = Fingerprint::of(certificate.as_bytes(), key.as_bytes());
+    let roots = x509_facts::roots(bundle.as_bytes());
+    let version = StoredVersion {
+        certificate,
+        key,
+        root,
+        bundle: Some(bundle),
+        made_for: String::new(),
+        created_at: now,
+        request: None,
+        copy_of: None,
+    };
+    Ok(FetchedVersion { fingerprint, roots, version })
+}
+
+/// The root of the bundle that verifies the leaf.
+fn root_of(validated: &Validated, now: SystemTime) -> Option<RootId> {
+    let at = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO));
+    let chain = &validated.leaf.certified.cert;
+    let verifies = |verifier: &SingleRootVerifier| {
+        verifier.trusts_server(chain, at) || verifier.trusts_client(chain, at)
+    };
+    let mut roots = validated.trust.iter().flat_map(|trust| &trust.roots);
+    let root = roots.find(|root| SingleRootVerifier::new(root).is_ok_and(|verifier| verifies(&verifier)))?;
+    Some(RootId(root.sha256.clone()))
+}

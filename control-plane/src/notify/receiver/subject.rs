@@ -1,0 +1,131 @@
+//! Which of our objects an event is about, and why nothing follows from it for one of them.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::external::manager::Managers;
+use crate::notify::event_source::EventSource;
+use crate::notify::incoming_event::{IncomingKind, RemoteCertificate, sanitize};
+use crate::planner::observed::{KeyringState, ObjectName, Observed};
+use crate::store::ObjectRef;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Certificate(ObjectName),
+    Authority(String),
+}
+
+/// The certificates that a manager keeps under this id and is allowed to, and the object that the settings or its
+/// own name identify. `Err`: the sender's names, if there is none.
+pub fn resolve(
+    source: &EventSource,
+    remote: &RemoteCertificate,
+    observed: &Observed,
+    managers: &Managers,
+) -> Result<Vec<Subject>, Vec<String>> {
+    let is_kept = |name: &ObjectName| {
+        let reference = observed.certificates.get(name)?.spec.manager.as_ref()?;
+        let manager = managers.get(&reference.name).filter(|_| remote.names.contains(&reference.id))?;
+        manager.check_allowed(&name.namespace, &reference.id).ok()
+    };
+    let kept = observed.certificates.keys().filter(|name| is_kept(name).is_some());
+    let mut subjects: Vec<_> = kept.map(|name| Subject::Certificate(name.clone())).collect();
+    match by_name(source, remote, observed) {
+        Some(subject) if !subjects.contains(&subject) => subjects.push(subject),
+        None if subjects.is_empty() => return Err(remote.names.iter().map(|name| sanitize(name)).collect()),
+        Some(_) | None => {}
+    }
+    Ok(subjects)
+}
+
+/// By the settings' `certificates`; by NAMESPACE/NAME; or by a NAME that exists in one namespace only.
+fn by_name(source: &EventSource, remote: &RemoteCertificate, observed: &Observed) -> Option<Subject> {
+    let configured = remote.names.iter().filter_map(|name| source.certificates.get(name));
+    for name in configured.chain(&remote.names) {
+        if observed.authorities.contains_key(name) {
+            return Some(Subject::Authority(name.clone()));
+        }
+        if let Ok(full) = name.parse::<ObjectName>() {
+            if observed.certificates.contains_key(&full) {
+                return Some(Subject::Certificate(full));
+            }
+            continue;
+        }
+        let mut namesakes = observed.certificates.keys().filter(|certificate| certificate.name == *name);
+        if let (Some(only), None) = (namesakes.next(), namesakes.next()) {
+            return Some(Subject::Certificate(only.clone()));
+        }
+    }
+    None
+}
+
+impl Subject {
+    pub fn object_ref(&self) -> ObjectRef {
+        match self {
+            Self::Certificate(name) => ObjectRef::Certificate(name.clone()),
+            Self::Authority(name) => ObjectRef::Authority(name.clone()),
+        }
+    }
+
+    /// Why nothing follows from the event for this object.
+    pub fn no_effect(
+        &self,
+        kind: IncomingKind,
+        remote: &RemoteCertificate,
+        observed: &Observed,
+        now: SystemTime,
+    ) -> Option<String> {
+        match kind {
+            // The current version of the manager is fetched, whatever it is.
+            IncomingKind::Changed | IncomingKind::Revoked if self.is_fetched(observed) => return None,
+            IncomingKind::Expiring if self.is_fetched(observed) => {
+                return Some(
+                    "its manager renews it, and it is fetched once the manager has changed it".into(),
+                );
+            }
+            IncomingKind::Expiring | IncomingKind::Revoked => {}
+            IncomingKind::Changed => {
+                return Some("it is issued here, so a change at the sender does not affect it".into());
+            }
+            IncomingKind::Other | IncomingKind::Test => {
+                return Some("nothing follows from an event of this kind".into());
+            }
+        }
+        match self {
+            Self::Certificate(name) => {
+                let certificate = observed.certificates.get(name)?;
+                let (_, version) = certificate.newest()?;
+                let was_requested = version.request.is_some();
+                remote.hint.obsolete(&version.leaf, version.created_at, was_requested, now)
+            }
+            Self::Authority(name) => {
+                let KeyringState::KeyringView(keyring) = &observed.authorities.get(name)?.keyring else {
+                    return None;
+                };
+                let signing = keyring.state.signing();
+                let root = keyring.roots.get(signing)?.leaf(signing);
+                remote.hint.obsolete(&root, root.not_before, keyring.state.has_rolled_over(), now)
+            }
+        }
+    }
+
+    /// Whether it is a certificate that a manager issues, and that is fetched from there.
+    fn is_fetched(&self, observed: &Observed) -> bool {
+        match self {
+            Self::Certificate(name) => {
+                let certificate = observed.certificates.get(name);
+                certificate.is_some_and(|certificate| certificate.spec.authority.is_empty())
+            }
+            Self::Authority(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(name) => name.fmt(f),
+            Self::Authority(name) => f.write_str(name),
+        }
+    }
+}
