@@ -1,5 +1,5 @@
-//! What there is to tell, and whom it concerns: the kinds of events, how grave each is, and the topics that
-//! select among them. Values only: what is owed is decided by `plan`, and sent by [`crate::notify::dispatcher`].
+//! Events and the topics that select them: the kinds of events, their severities, and which subscriptions receive
+//! which. Values only: the planner decides which events are due, and [`crate::notify::dispatcher`] delivers them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,47 +11,47 @@ use serde_json::{Map, Value, json};
 
 use crate::api::date;
 
-/// All that the plan knows of topics. Empty: nothing is owed to anybody.
+/// When events are due, and who receives them. Without topics no event is due.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NotificationRules {
-    /// Who speaks, a URI: `source` of every event.
+    /// A URI: `source` of every event.
     pub source: String,
-    /// Time left at which an expiry is announced, the longest first.
+    /// Times before the end of a certificate at which it is reported as expiring, the longest first.
     pub thresholds: Vec<Duration>,
-    /// A rollover that waits for longer than this in one phase is stuck.
+    /// A rollover that stays in one phase for longer is stuck.
     pub stuck_after: Duration,
     pub topics: Vec<Topic>,
 }
 
-/// Selects events for those who subscribed.
+/// Selects events for its subscriptions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topic {
     pub name: String,
     pub events: BTreeSet<EventKind>,
     pub names: Vec<Pattern>,
-    /// At least.
+    /// The lowest severity that is selected.
     pub severity: Severity,
-    /// TOPIC/NAME of each.
+    /// Each as TOPIC/NAME.
     pub subscriptions: Vec<String>,
 }
 
-/// What happened, or is about to.
+/// What happened, or will happen soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
-    /// A first certificate.
+    /// The first certificate.
     Issued,
-    /// Another one, because of its age, its root or its spec.
+    /// Replaced because of its age, its root or its spec.
     Renewed,
-    /// Another one, because somebody asked.
+    /// Replaced on request.
     Rotated,
     RolledBack,
     /// A threshold was reached.
     Expiring,
-    /// Told once a day.
+    /// Repeated once a day.
     Expired,
-    /// What was due could not be done, or was done and is not served.
+    /// A rotation failed, or its result is not served.
     RotationFailed,
-    /// A root entered the phase that the event names.
+    /// A rollover entered the phase that the event names.
     Rollover,
     RolloverEnded,
     RolloverStuck,
@@ -65,11 +65,11 @@ pub enum Severity {
     Critical,
 }
 
-/// A name, with `*` for any characters.
+/// A name with wildcards: `*` matches any characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 
-/// One event, the same whenever it is made from the same state.
+/// An event. The same state always yields the same event, id included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     pub id: String,
@@ -95,9 +95,9 @@ const KINDS: [(EventKind, &str); 10] = [
 ];
 const SEVERITIES: [(Severity, &str); 3] =
     [(Severity::Info, "info"), (Severity::Warning, "warning"), (Severity::Critical, "critical")];
-/// `type` of every event is this and its kind.
-const TYPE: &str = "dev.hotcert.";
-const LONGEST_PATTERN: usize = 512;
+/// The prefix of every event's `type`.
+const TYPE_PREFIX: &str = "dev.hotcert.";
+const MAX_PATTERN: usize = 512;
 
 impl EventKind {
     pub fn all() -> impl Iterator<Item = Self> {
@@ -105,27 +105,27 @@ impl EventKind {
     }
 
     pub fn as_str(self) -> &'static str {
-        word(&KINDS, self)
+        name_of(&KINDS, self)
     }
 
-    /// `type` of a CloudEvent.
+    /// The `type` of the CloudEvent.
     pub fn event_type(self) -> String {
-        format!("{TYPE}{}", self.as_str())
+        format!("{TYPE_PREFIX}{}", self.as_str())
     }
 
-    /// Of the `type` of a CloudEvent.
-    pub fn of_type(event_type: &str) -> Option<Self> {
-        event_type.strip_prefix(TYPE)?.parse().ok()
+    /// The inverse of [`Self::event_type`].
+    pub fn from_type(event_type: &str) -> Option<Self> {
+        event_type.strip_prefix(TYPE_PREFIX)?.parse().ok()
     }
 }
 
 impl Severity {
     pub fn as_str(self) -> &'static str {
-        word(&SEVERITIES, self)
+        name_of(&SEVERITIES, self)
     }
 
-    /// By what is left when an expiry is announced.
-    pub fn of_time_left(left: Duration) -> Self {
+    /// The severity of an expiry that is reported this long before the end.
+    pub fn from_time_left(left: Duration) -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         match left {
             left if left > 30 * DAY => Self::Info,
@@ -135,62 +135,61 @@ impl Severity {
     }
 }
 
-fn word<T: Copy + PartialEq>(words: &[(T, &'static str)], of: T) -> &'static str {
-    words.iter().find(|(value, _)| *value == of).map_or("", |(_, word)| word)
+fn name_of<T: Copy + PartialEq>(names: &[(T, &'static str)], value: T) -> &'static str {
+    names.iter().find(|(named, _)| *named == value).map_or("", |(_, name)| name)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is none of {}", .known.join(", "))]
-pub struct UnknownWord {
+#[error("{given:?} is not one of {}", .known.join(", "))]
+pub struct UnknownName {
     given: String,
     known: Vec<&'static str>,
 }
 
-fn find<T: Copy>(words: &[(T, &'static str)], given: &str) -> Result<T, UnknownWord> {
-    words.iter().find(|(_, word)| *word == given).map(|(value, _)| *value).ok_or_else(|| UnknownWord {
+fn by_name<T: Copy>(names: &[(T, &'static str)], given: &str) -> Result<T, UnknownName> {
+    names.iter().find(|(_, name)| *name == given).map(|(value, _)| *value).ok_or_else(|| UnknownName {
         given: given.chars().take(80).collect(),
-        known: words.iter().map(|(_, word)| *word).collect(),
+        known: names.iter().map(|(_, name)| *name).collect(),
     })
 }
 
 impl FromStr for EventKind {
-    type Err = UnknownWord;
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        find(&KINDS, text)
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        by_name(&KINDS, text)
     }
 }
 
 impl FromStr for Severity {
-    type Err = UnknownWord;
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        find(&SEVERITIES, text)
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        by_name(&SEVERITIES, text)
     }
 }
 
 impl NotificationRules {
-    /// Who is to hear of it.
+    /// The subscriptions that receive this event.
     pub fn subscriptions_for<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a str> {
         let topics = self.topics.iter().filter(|topic| topic.selects(event));
         topics.flat_map(|topic| topic.subscriptions.iter().map(String::as_str))
     }
 
-    /// Who may ever hear of this subject.
+    /// The subscriptions that may receive an event about this subject.
     pub fn subscriptions_about<'a>(&'a self, subject: &'a str) -> impl Iterator<Item = &'a str> {
-        let topics = self.topics.iter().filter(|topic| topic.is_about(subject));
+        let topics = self.topics.iter().filter(|topic| topic.matches(subject));
         topics.flat_map(|topic| topic.subscriptions.iter().map(String::as_str))
     }
 
-    /// The id of what has been said when this mark of this object was announced: the same after a crash,
-    /// and of nothing else.
-    pub fn id(&self, uid: &str, channel: &str, mark: &str) -> String {
+    /// The id of the event for this mark of this object: the same after a crash, and of no other event.
+    pub fn event_id(&self, uid: &str, channel: &str, mark: &str) -> String {
         let text = format!("{:?} {uid:?} {channel:?} {mark:?}", self.source);
         sha256_hex(text.as_bytes())[..32].to_owned()
     }
 
-    /// The event as it is sent: a CloudEvent 1.0 in JSON, structured, so that the signature covers it all.
-    pub fn body(&self, event: &Event) -> Vec<u8> {
+    /// The event as a CloudEvent 1.0 in JSON, in structured mode, so that the signature covers all of it.
+    pub fn cloud_event(&self, event: &Event) -> Vec<u8> {
         let mut data = event.data.clone();
         data.insert("severity".into(), event.severity.as_str().into());
         let body = json!({
@@ -208,12 +207,12 @@ impl NotificationRules {
 }
 
 impl Topic {
-    fn is_about(&self, subject: &str) -> bool {
+    fn matches(&self, subject: &str) -> bool {
         self.names.iter().any(|pattern| pattern.matches(subject))
     }
 
     fn selects(&self, event: &Event) -> bool {
-        self.events.contains(&event.kind) && event.severity >= self.severity && self.is_about(&event.subject)
+        self.events.contains(&event.kind) && event.severity >= self.severity && self.matches(&event.subject)
     }
 }
 
@@ -230,7 +229,7 @@ impl Pattern {
         if parts.peek().is_none() {
             return rest.is_empty();
         }
-        // Each part as early as it goes; the last at the end.
+        // Each part matches as early as possible, the last one at the end.
         while let Some(part) = parts.next() {
             if parts.peek().is_none() {
                 return rest.ends_with(part);
@@ -243,15 +242,15 @@ impl Pattern {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a pattern is a name of up to {LONGEST_PATTERN} characters, with * for any of them, such as shop/*")]
+#[error("a pattern is a name of up to {MAX_PATTERN} characters, with * for any of them, such as shop/*")]
 pub struct PatternError;
 
 impl FromStr for Pattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let is_ok = !text.is_empty() && text.len() <= LONGEST_PATTERN && !text.contains(char::is_whitespace);
-        is_ok.then(|| Self(text.to_owned())).ok_or(PatternError)
+        let is_valid = !text.is_empty() && text.len() <= MAX_PATTERN && !text.contains(char::is_whitespace);
+        is_valid.then(|| Self(text.to_owned())).ok_or(PatternError)
     }
 }
 
@@ -284,8 +283,8 @@ mod tests {
         ] {
             assert_eq!(pattern.parse::<Pattern>().unwrap().matches(name), expected, "{pattern} {name}");
         }
-        for wrong in ["", "a b", &"x".repeat(513)] {
-            assert_eq!(wrong.parse::<Pattern>(), Err(PatternError));
+        for invalid in ["", "a b", &"x".repeat(513)] {
+            assert_eq!(invalid.parse::<Pattern>(), Err(PatternError));
         }
     }
 
@@ -315,21 +314,21 @@ mod tests {
     }
 
     #[test]
-    fn words_come_back_and_unknown_ones_are_named() {
+    fn names_are_parsed_back_and_unknown_ones_reported() {
         for kind in EventKind::all() {
             assert_eq!(kind.as_str().parse(), Ok(kind));
-            assert_eq!(EventKind::of_type(&kind.event_type()), Some(kind));
+            assert_eq!(EventKind::from_type(&kind.event_type()), Some(kind));
         }
         let error = "loud".parse::<Severity>().unwrap_err().to_string();
-        assert_eq!(error, "\"loud\" is none of info, warning, critical");
+        assert_eq!(error, "\"loud\" is not one of info, warning, critical");
     }
 
     #[test]
-    fn an_event_is_a_cloud_event_and_the_same_each_time() {
+    fn an_event_is_the_same_cloud_event_each_time() {
         let rules = NotificationRules { source: "urn:hotcert:prod".into(), ..NotificationRules::default() };
-        let id = rules.id("uid", "version", "7");
-        assert_eq!((id.len(), &id), (32, &rules.id("uid", "version", "7")));
-        assert_ne!(id, rules.id("uid", "versio", "n7"));
+        let id = rules.event_id("uid", "version", "7");
+        assert_eq!((id.len(), &id), (32, &rules.event_id("uid", "version", "7")));
+        assert_ne!(id, rules.event_id("uid", "versio", "n7"));
         let event = Event {
             id,
             kind: EventKind::Renewed,
@@ -338,13 +337,13 @@ mod tests {
             at: UNIX_EPOCH + Duration::from_millis(1500),
             data: Map::from_iter([("version".to_owned(), json!(7))]),
         };
-        let body: Value = serde_json::from_slice(&rules.body(&event)).unwrap();
+        let body: Value = serde_json::from_slice(&rules.cloud_event(&event)).unwrap();
         assert_eq!(body["type"], "dev.hotcert.renewed");
         assert_eq!(
             (&body["source"], &body["time"]),
             (&json!("urn:hotcert:prod"), &json!("1970-01-01T00:00:01.500Z"))
         );
         assert_eq!(body["data"], json!({"version": 7, "severity": "info"}));
-        assert_eq!(rules.body(&event), rules.body(&event));
+        assert_eq!(rules.cloud_event(&event), rules.cloud_event(&event));
     }
 }

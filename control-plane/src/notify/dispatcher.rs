@@ -166,7 +166,7 @@ impl Dispatcher {
                 self.outbox.record(&key, &Outcome::Failed { why, after: None, of_all: true }, now);
                 continue;
             };
-            let body = self.rules.body(&event);
+            let body = self.rules.cloud_event(&event);
             tokio::spawn(async move {
                 let outcome = deliver(&subscription, &event, body).await;
                 let _ = results.send((key, outcome, subscription)).await;

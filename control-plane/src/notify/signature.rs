@@ -1,6 +1,6 @@
-//! Signatures of notifications as Standard Webhooks has them, both ways: over `ID.TIMESTAMP.BODY`, by
-//! HMAC-SHA256 (`v1`, a secret that both know) or Ed25519 (`v1a`, a key that the sender alone has). Several
-//! signatures in one header are for keys that are being replaced: one that fits is enough.
+//! Signatures as Standard Webhooks defines them, in both directions: over `ID.TIMESTAMP.BODY`, with HMAC-SHA256 (`v1`,
+//! a shared secret) or Ed25519 (`v1a`, a key that only the sender has). A header with several signatures is for keys
+//! that are being replaced: one valid signature is enough.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,15 +18,15 @@ pub const ID: &str = "webhook-id";
 pub const TIMESTAMP: &str = "webhook-timestamp";
 pub const SIGNATURE: &str = "webhook-signature";
 
-/// How far a sender's clock, and the way from there, may be off.
+/// Allowed difference between a timestamp and the local clock, the transport included.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
-/// Of one header: more keys than anybody replaces at a time.
-const MOST_SIGNATURES: usize = 4;
-const LONGEST_ID: usize = 256;
-/// Of a secret: between what can be guessed and what is a mistake (24 to 64 bytes is what the standard says).
-const SECRET: std::ops::RangeInclusive<usize> = 24..=64;
+/// Signatures of one header that are checked; the others are ignored.
+const MAX_SIGNATURES: usize = 4;
+const MAX_ID: usize = 256;
+/// Bytes of a secret, as the standard requires.
+const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// Signs with each of these.
+/// Signs with each of its keys.
 pub struct Signer(Vec<SigningKey>);
 
 enum SigningKey {
@@ -34,7 +34,7 @@ enum SigningKey {
     Ed25519(Box<Ed25519KeyPair>),
 }
 
-/// Believes what any of these signed.
+/// Accepts a signature of any of its keys.
 pub struct Verifier(Vec<VerifyingKey>);
 
 enum VerifyingKey {
@@ -44,31 +44,31 @@ enum VerifyingKey {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    #[error("it is no key: write whsec_ and the base64 of a secret of 24 to 64 bytes")]
+    #[error("not a key: write whsec_ and the base64 of a secret of 24 to 64 bytes")]
     Secret,
     #[error(
-        "it is no Ed25519 key: put a PEM there (openssl genpkey -algorithm ed25519), or whsk_ and the base64 of the key"
+        "not an Ed25519 key: use PEM (openssl genpkey -algorithm ed25519), or whsk_ and the base64 of the key"
     )]
     Private,
-    #[error("it is no Ed25519 public key: write whpk_ and its base64, as the sender serves it")]
+    #[error("not an Ed25519 public key: write whpk_ and its base64, as the sender serves it")]
     Public,
 }
 
-/// Why a message is not believed.
+/// Why a signature is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    #[error("the header {0} is missing, or is none")]
+    #[error("the header {0} is missing or malformed")]
     Missing(&'static str),
-    #[error("it was signed more than {TOLERANCE:?} ago")]
+    #[error("the message was signed more than {} ago", humantime::format_duration(TOLERANCE))]
     Old,
-    #[error("it was signed in the future: compare the clocks")]
+    #[error("the message was signed in the future: compare the clocks")]
     Early,
-    #[error("none of its signatures is of a key that is known here")]
+    #[error("no signature is valid for a key of this sender")]
     Wrong,
 }
 
 impl SignatureError {
-    /// The word for it in metrics.
+    /// The value of the label `outcome`.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Missing(_) => "unsigned",
@@ -79,20 +79,20 @@ impl SignatureError {
 }
 
 impl Signer {
-    /// `whsec_…`, `whsk_…` or an Ed25519 key in PEM, each by itself.
+    /// Each key is `whsec_…`, `whsk_…` or an Ed25519 key in PEM.
     pub fn parse<'a>(keys: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, KeyError> {
         keys.into_iter().map(SigningKey::parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The three headers that go with the body.
+    /// The three headers that are sent with the body.
     pub fn headers(&self, id: &str, body: &[u8], now: SystemTime) -> [(&'static str, String); 3] {
         let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
-        let signed = signed(id, &timestamp, body);
-        let signatures: Vec<_> = self.0.iter().map(|key| key.sign(&signed)).collect();
+        let content = signed_content(id, &timestamp, body);
+        let signatures: Vec<_> = self.0.iter().map(|key| key.sign(&content)).collect();
         [(ID, id.to_owned()), (TIMESTAMP, timestamp), (SIGNATURE, signatures.join(" "))]
     }
 
-    /// `whpk_…` of each key that has a public half.
+    /// `whpk_…` of each asymmetric key.
     pub fn public_keys(&self) -> Vec<String> {
         let public = |key: &SigningKey| match key {
             SigningKey::Hmac(_) => None,
@@ -113,14 +113,14 @@ impl SigningKey {
             return pair.map(Box::new).map(Self::Ed25519).map_err(|_| KeyError::Private);
         }
         match prefixed(text) {
-            Some(("whsec", secret)) if SECRET.contains(&secret.len()) => {
+            Some(("whsec", secret)) if SECRET_LENGTH.contains(&secret.len()) => {
                 Ok(Self::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &secret))))
             }
-            // The seed, or the seed and the public key after it.
+            // The seed, or the seed followed by the public key.
             Some(("whsk", key)) if matches!(key.len(), 32 | 64) => {
                 let pair = Ed25519KeyPair::from_seed_unchecked(&key[..32]).map_err(|_| KeyError::Private)?;
-                let is_whole = key.len() == 32 || pair.public_key().as_ref() == &key[32..];
-                if is_whole { Ok(Self::Ed25519(Box::new(pair))) } else { Err(KeyError::Private) }
+                let is_consistent = key.len() == 32 || pair.public_key().as_ref() == &key[32..];
+                if is_consistent { Ok(Self::Ed25519(Box::new(pair))) } else { Err(KeyError::Private) }
             }
             Some(("whsk", _)) => Err(KeyError::Private),
             _ => Err(KeyError::Secret),
@@ -136,10 +136,10 @@ impl SigningKey {
 }
 
 impl Verifier {
-    /// `whsec_…` or `whpk_…`, each by itself.
+    /// Each key is `whsec_…` or `whpk_…`.
     pub fn parse<'a>(keys: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, KeyError> {
         let parse = |text: &[u8]| match prefixed(text) {
-            Some(("whsec", secret)) if SECRET.contains(&secret.len()) => {
+            Some(("whsec", secret)) if SECRET_LENGTH.contains(&secret.len()) => {
                 Ok(VerifyingKey::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &secret))))
             }
             Some(("whpk", key)) => {
@@ -150,7 +150,7 @@ impl Verifier {
         keys.into_iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The message's id.
+    /// Returns the message's id.
     pub fn verify<'a>(
         &self,
         headers: &'a HeaderMap,
@@ -162,18 +162,18 @@ impl Verifier {
             value.filter(|value| !value.is_empty()).ok_or(SignatureError::Missing(name))
         };
         let id = text(ID)?;
-        if id.len() > LONGEST_ID {
+        if id.len() > MAX_ID {
             return Err(SignatureError::Missing(ID));
         }
         let timestamp = text(TIMESTAMP)?;
         let seconds: u64 = timestamp.parse().map_err(|_| SignatureError::Missing(TIMESTAMP))?;
         let signatures = text(SIGNATURE)?;
-        let signed = signed(id, timestamp, body);
-        let mut given = signatures.split_ascii_whitespace().take(MOST_SIGNATURES);
-        if !given.any(|signature| self.0.iter().any(|key| key.fits(signature, &signed))) {
+        let content = signed_content(id, timestamp, body);
+        let mut signatures = signatures.split_ascii_whitespace().take(MAX_SIGNATURES);
+        if !signatures.any(|signature| self.0.iter().any(|key| key.verifies(signature, &content))) {
             return Err(SignatureError::Wrong);
         }
-        // After the signature: whether a forgery is old tells nobody anything.
+        // After the signature: the age of a forgery is of no interest.
         let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
         let at = at.ok_or(SignatureError::Missing(TIMESTAMP))?;
         match (now.duration_since(at), at.duration_since(now)) {
@@ -185,8 +185,8 @@ impl Verifier {
 }
 
 impl VerifyingKey {
-    /// A key is asked about signatures of its own kind and no other.
-    fn fits(&self, signature: &str, message: &[u8]) -> bool {
+    /// False for a signature of another algorithm.
+    fn verifies(&self, signature: &str, message: &[u8]) -> bool {
         let Some((version, text)) = signature.split_once(',') else { return false };
         let Ok(bytes) = STANDARD.decode(text) else { return false };
         match (self, version) {
@@ -199,11 +199,11 @@ impl VerifyingKey {
     }
 }
 
-fn signed(id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
+fn signed_content(id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
     [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat()
 }
 
-/// What is before the underscore, and what the base64 after it says.
+/// The prefix before the underscore, and the decoded base64 after it.
 fn prefixed(text: &[u8]) -> Option<(&str, Zeroizing<Vec<u8>>)> {
     let (prefix, key) = str::from_utf8(text).ok()?.trim().split_once('_')?;
     Some((prefix, Zeroizing::new(STANDARD.decode(key).ok()?)))

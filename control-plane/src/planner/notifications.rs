@@ -215,7 +215,7 @@ impl Subject<'_> {
         let mut data = self.facts.clone();
         data.extend(mark.data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         Event {
-            id: self.rules.id(self.uid, channel, &mark.mark),
+            id: self.rules.event_id(self.uid, channel, &mark.mark),
             kind: mark.kind,
             severity: mark.severity,
             subject: self.subject.clone(),
@@ -315,7 +315,7 @@ fn expiry<'a>(
     Some(Mark {
         mark: format!("{short}/{text}"),
         kind: EventKind::Expiring,
-        severity: Severity::of_time_left(threshold),
+        severity: Severity::from_time_left(threshold),
         at: leaf.not_after - threshold,
         data,
     })

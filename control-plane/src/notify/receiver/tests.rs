@@ -63,7 +63,7 @@ impl TestReceiver {
         let spec = CertificateAuthoritySpec { namespaces: vec!["shop".into()], ..Default::default() };
         store.create_authority("root-prod-shop", &spec).await.unwrap();
         let spec = ServiceCertificateSpec { authority: "root-prod-shop".into(), ..Default::default() };
-        for name in ["mtls-prod-payments", "mtls-prod-ledger"] {
+        for name in ["mtls-prod-payments", "mtls-prod-orders"] {
             store.create_certificate(&ObjectName::new("shop", name), &spec).await.unwrap();
         }
         let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
@@ -407,8 +407,8 @@ async fn malformed_and_unknown_events_change_nothing_and_are_reported() {
     assert_eq!(refused(test.standard(event, now).await).0, "unknown_event");
     assert_eq!(refused(test.standard(expiring("4", "shop/other", end), now).await).0, "unknown_certificate");
     // By its name alone, as long as one namespace has it.
-    let accepted = test.standard(expiring("5", "mtls-prod-ledger", end), now).await.unwrap();
-    assert_eq!(accepted.requested, ["shop/mtls-prod-ledger"]);
+    let accepted = test.standard(expiring("5", "mtls-prod-orders", end), now).await.unwrap();
+    assert_eq!(accepted.requested, ["shop/mtls-prod-orders"]);
 }
 
 #[tokio::test]
