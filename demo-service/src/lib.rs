@@ -1,6 +1,6 @@
-//! A microservice as a user of hotcert writes it: plain HTTP, and no idea that there is TLS.
+//! A microservice as a user of hotcert writes it: plain HTTP, without any knowledge of TLS.
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
 //! | [`service`] | the HTTP server and its calls to an upstream |
 

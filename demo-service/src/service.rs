@@ -1,5 +1,5 @@
-//! The service: answers plain HTTP and, for `GET /`, asks its upstream first. It never invents an
-//! answer: what goes wrong upstream is passed on as a 502 with the reason.
+//! Serves plain HTTP. `GET /` calls the upstream first; an error of the upstream becomes a 502 with the reason, never a
+//! made-up response.
 
 mod upstream;
 
@@ -23,20 +23,20 @@ use tokio::net::TcpListener;
 
 use upstream::Upstream;
 
-/// How long requests in flight may take after the shutdown began.
+/// Time for requests in flight after the shutdown began.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
-/// How long to leave the listener alone when the system is out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Pause after a failed accept, such as for want of file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
-    /// Name given in answers
+    /// Name of the service in its responses
     #[arg(long, env = "DEMO_NAME", default_value = "payments")]
     pub name: String,
-    /// URL that each GET / asks before it answers, such as http://payments.shop.svc:8443/
+    /// URL that each GET / calls before it responds, such as http://payments.shop.svc:8443/
     #[arg(long, env = "DEMO_UPSTREAM", value_name = "URL", value_parser = http_url)]
     pub upstream: Option<Uri>,
-    /// HTTP forward proxy through which the upstream is asked, such as http://127.0.0.1:3128
+    /// HTTP forward proxy for the upstream, such as http://127.0.0.1:3128
     #[arg(long, env = "DEMO_PROXY", value_name = "URL", value_parser = http_url, requires = "upstream")]
     pub proxy: Option<Uri>,
 }
@@ -65,46 +65,49 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: impl Future<
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     eprintln!("cannot accept a connection: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
                     continue;
                 }
             },
         };
-        // Answers are small: waiting to fill a packet only delays them.
+        // Responses are small: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
         let service = service.clone();
         let connection = http.serve_connection(
             TokioIo::new(stream),
-            service_fn(move |request| answer(service.clone(), request)),
+            service_fn(move |request| respond(service.clone(), request)),
         );
         let connection = connections.watch(connection);
-        // A client that goes away in the middle is its own business.
+        // An error here concerns this client only.
         tokio::spawn(async move { drop(connection.await) });
     }
     drop(listener);
     if tokio::time::timeout(SHUTDOWN_GRACE, connections.shutdown()).await.is_err() {
-        eprintln!("requests were still in flight after {SHUTDOWN_GRACE:?}: cut");
+        eprintln!(
+            "requests were still in flight after {} s; closing their connections",
+            SHUTDOWN_GRACE.as_secs()
+        );
     }
 }
 
-async fn answer(service: Arc<Service>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn respond(service: Arc<Service>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     Ok(match (request.method(), request.uri().path()) {
-        (&Method::GET, "/") => service.answer_root().await,
+        (&Method::GET, "/") => service.respond_root().await,
         (&Method::GET, "/healthz") => text(StatusCode::OK, "ok"),
         (&Method::POST, "/echo") => echo(request),
         (_, "/" | "/healthz" | "/echo") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "GET /, GET /healthz or POST /echo")
         }
-        (_, path) => text(StatusCode::NOT_FOUND, &format!("nothing at {path}")),
+        (_, path) => text(StatusCode::NOT_FOUND, &format!("unknown path {path}")),
     })
 }
 
 impl Service {
-    async fn answer_root(&self) -> Response<Body> {
+    async fn respond_root(&self) -> Response<Body> {
         let upstream = match &self.upstream {
             None => Value::Null,
-            Some(upstream) => match upstream.ask().await {
-                Ok(answer) => answer,
+            Some(upstream) => match upstream.call().await {
+                Ok(body) => body,
                 Err(error) => return text(StatusCode::BAD_GATEWAY, &error.to_string()),
             },
         };
@@ -138,7 +141,7 @@ fn http_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
     match (url.scheme_str(), url.host()) {
         (Some("http"), Some(_)) => Ok(url),
-        _ => Err("give it as http://HOST:PORT/".to_owned()),
+        _ => Err("write it like http://HOST:PORT/".to_owned()),
     }
 }
 

@@ -221,7 +221,7 @@ impl Manager {
     /// When this was sent last.
     fn sent(&self, kind: &str, id: &str) -> Option<SystemTime> {
         let output = self.output();
-        let line = output.iter().rev().find(|line| line["sent"] == kind && line["of"] == id)?;
+        let line = output.iter().rev().find(|line| line["sent"] == kind && line["secret"] == id)?;
         Some(UNIX_EPOCH + Duration::from_millis(line["at"].as_u64()?))
     }
 }
@@ -317,7 +317,7 @@ fn a_secret_that_was_rotated_in_its_manager_is_fetched_and_served() {
         );
     }
     // What is announced a second time changes nothing.
-    let told = stage.machine.home.path().join("manager/secrets/orders/told.json");
+    let told = stage.machine.home.path().join("manager/secrets/orders/delivery.json");
     let mut heard = until("it written down that all was heard", || {
         let heard: Value = serde_json::from_slice(&std::fs::read(&told).ok()?).ok()?;
         Some(heard).filter(|heard| heard["rotated"] == 6)
@@ -329,9 +329,9 @@ fn a_secret_that_was_rotated_in_its_manager_is_fetched_and_served() {
     stage.start_manager();
     let again = until("it announced again", || {
         let said = stage.manager().output();
-        said.into_iter().find(|line| line["sent"] == "secret_rotated" && line["of"] == "orders")
+        said.into_iter().find(|line| line["sent"] == "secret_rotated" && line["secret"] == "orders")
     });
-    assert_eq!((&again["status"], &again["answer"]["outcome"]), (&200.into(), &"replay".into()));
+    assert_eq!((&again["status"], &again["response"]["outcome"]), (&200.into(), &"replay".into()));
     assert_eq!(stage.status("orders")["version"], 6);
 
     // The previous one is at hand, and stays although the manager has another.
@@ -386,7 +386,7 @@ fn whoever_is_killed_at_any_time_nothing_is_lost_and_nothing_rotated_twice() {
     // Whatever is said again by now has been said.
     until("all announced", || {
         let told = |id: &str| {
-            let told = stage.machine.home.path().join(format!("manager/secrets/{id}/told.json"));
+            let told = stage.machine.home.path().join(format!("manager/secrets/{id}/delivery.json"));
             serde_json::from_slice::<Value>(&std::fs::read(told).ok()?).ok()
         };
         let (kept, orders) = (told("kept")?, told("orders")?);

@@ -1,4 +1,4 @@
-//! The microservice as a program: flags in, plain HTTP out, gone on SIGTERM.
+//! The microservice as a program: serves plain HTTP until SIGTERM.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// A microservice that speaks plain HTTP and knows nothing of TLS
 ///
-/// GET / answers JSON with its name and its upstream's answer; a failure of the upstream is a 502
-/// with the reason. GET /healthz answers ok. POST /echo answers with the body it was sent.
+/// GET / returns JSON with its name and its upstream's response, or 502 with the reason if the upstream fails.
+/// GET /healthz returns ok. POST /echo returns the body it was sent.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

@@ -43,7 +43,7 @@ async fn get(url: &str) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// Answers every connection with `head` and gives the request line that it was sent.
+/// Answers one connection with `answer` and returns the request line it received.
 async fn canned(answer: &'static str) -> (SocketAddr, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -70,8 +70,8 @@ async fn answer_contains_the_upstreams_answer() {
 
 #[tokio::test]
 async fn upstream_failure_is_passed_on_with_its_reason() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let service = start("storefront", Some(format!("http://{nobody}/")), None).await;
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let service = start("storefront", Some(format!("http://{unused}/")), None).await;
     let (status, body) = get(&service.url()).await;
     assert_eq!(status, StatusCode::BAD_GATEWAY);
     assert!(body.contains("refused"), "{body}");

@@ -1,5 +1,4 @@
-//! Calls to the upstream: over pooled keep-alive connections, straight or through an HTTP forward
-//! proxy.
+//! Calls to the upstream over pooled keep-alive connections, directly or through an HTTP forward proxy.
 
 use std::future::Future;
 use std::io;
@@ -18,7 +17,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-/// For the whole answer.
+/// For the whole response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Upstream {
@@ -26,17 +25,17 @@ pub(super) struct Upstream {
     client: Client<Connector, Empty<Bytes>>,
 }
 
-/// Why the upstream gave no answer.
+/// Why there is no response of the upstream.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UpstreamError {
-    #[error("upstream {url} could not be asked: {reason}")]
+    #[error("cannot reach upstream {url}: {reason}")]
     Unreachable { url: Uri, reason: String },
     #[error("upstream {url} answered {status}: {body}")]
     Refused { url: Uri, status: StatusCode, body: String },
-    #[error("upstream {url} broke off its answer: {source}")]
+    #[error("upstream {url} ended its response early: {source}")]
     Broken { url: Uri, source: hyper::Error },
-    #[error("upstream {url} did not answer within {TIMEOUT:?}")]
-    Slow { url: Uri },
+    #[error("upstream {url} did not answer within {} s", TIMEOUT.as_secs())]
+    Timeout { url: Uri },
 }
 
 impl Upstream {
@@ -47,12 +46,12 @@ impl Upstream {
         Self { url, client }
     }
 
-    /// The upstream's answer: its JSON, or its text as a string.
-    pub(super) async fn ask(&self) -> Result<Value, UpstreamError> {
+    /// The body of the upstream's response: its JSON, or its text as a string.
+    pub(super) async fn call(&self) -> Result<Value, UpstreamError> {
         let url = || self.url.clone();
         tokio::time::timeout(TIMEOUT, self.exchange())
             .await
-            .unwrap_or_else(|_| Err(UpstreamError::Slow { url: url() }))
+            .unwrap_or_else(|_| Err(UpstreamError::Timeout { url: url() }))
     }
 
     async fn exchange(&self) -> Result<Value, UpstreamError> {
@@ -61,7 +60,7 @@ impl Upstream {
             .client
             .get(url())
             .await
-            .map_err(|error| UpstreamError::Unreachable { url: url(), reason: causes(&error) })?;
+            .map_err(|error| UpstreamError::Unreachable { url: url(), reason: with_causes(&error) })?;
         let status = response.status();
         let body = response
             .into_body()
@@ -77,8 +76,8 @@ impl Upstream {
     }
 }
 
-/// The client's errors say nothing themselves, only their sources do.
-fn causes(error: &ClientError) -> String {
+/// The error with its sources: the client's own messages do not include them.
+fn with_causes(error: &ClientError) -> String {
     let mut line = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -88,7 +87,7 @@ fn causes(error: &ClientError) -> String {
     line
 }
 
-/// Dials the proxy where there is one and the URL's own host where there is none.
+/// Connects to the proxy, or to the URL's host if there is none.
 #[derive(Clone)]
 struct Connector {
     tcp: HttpConnector,
@@ -111,8 +110,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A connection that knows whether a proxy is at its other end, for requests to a proxy name the
-/// whole URL.
+/// A connection that reports whether its peer is a proxy: requests to a proxy contain the whole URL.
 struct Stream {
     tcp: TokioIo<TcpStream>,
     proxied: bool,

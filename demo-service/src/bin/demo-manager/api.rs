@@ -1,5 +1,5 @@
-//! What the manager answers: the parts of IBM's APIs that a certificate is fetched from and brought to, the
-//! same by plain JSON, and what a person has it do.
+//! The HTTP API: the parts of IBM's APIs that versions are fetched from and pushed to, the same as plain JSON, and the
+//! requests that control the demo.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,11 +24,12 @@ use zeroize::Zeroizing;
 
 use crate::inventory::{Inventory, Version};
 
-const WITHIN: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 1 << 20;
-const TOKENS: usize = 100;
-const HOUR: u64 = 3600;
-const KEY: &str = "notifications/publicKey";
+const MAX_TOKENS: usize = 100;
+/// Seconds.
+const TOKEN_LIFETIME: u64 = 3600;
+const PUBLIC_KEY: &str = "notifications/publicKey";
 
 pub struct Api {
     inventory: Arc<Inventory>,
@@ -38,17 +39,17 @@ pub struct Api {
     changed: watch::Sender<()>,
 }
 
-type Answer = (StatusCode, Value);
+type Reply = (StatusCode, Value);
 
 #[derive(Deserialize)]
-struct Brought {
+struct IbmVersion {
     certificate: String,
     private_key: String,
     intermediate: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Plain {
+struct PlainVersion {
     data: PlainData,
 }
 
@@ -65,52 +66,46 @@ impl Api {
     }
 
     pub async fn serve(self: Arc<Self>, acceptor: TlsAcceptor, socket: TcpStream) {
-        let Ok(Ok(stream)) = timeout(WITHIN, acceptor.accept(socket)).await else { return };
+        let Ok(Ok(stream)) = timeout(TIMEOUT, acceptor.accept(socket)).await else { return };
         let service = service_fn(move |request| {
             let api = Arc::clone(&self);
             async move { Ok::<_, std::convert::Infallible>(api.respond(request).await) }
         });
         let http = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(WITHIN)
+            .header_read_timeout(TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
         let _ = http.await;
     }
 
     async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
-        let read = timeout(WITHIN, Limited::new(body, MAX_BODY).collect()).await;
-        let (status, answer) = match read {
+        let read = timeout(TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+        let (status, body) = match read {
             Ok(Ok(body)) => {
-                let sent = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-                let bearer = sent.and_then(|value| value.strip_prefix("Bearer "));
-                self.answer(&head.method, head.uri.path(), bearer, &body.to_bytes())
+                let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+                let bearer = header.and_then(|value| value.strip_prefix("Bearer "));
+                self.route(&head.method, head.uri.path(), bearer, &body.to_bytes())
                     .unwrap_or_else(|error| problem(StatusCode::BAD_REQUEST, &format!("{error:#}")))
             }
-            _ => problem(StatusCode::BAD_REQUEST, "the body is too long, or took too long"),
+            _ => problem(StatusCode::BAD_REQUEST, "the body is too long or too slow"),
         };
-        let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
+        let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
 
-    fn answer(
-        &self,
-        method: &Method,
-        path: &str,
-        bearer: Option<&str>,
-        body: &[u8],
-    ) -> anyhow::Result<Answer> {
+    fn route(&self, method: &Method, path: &str, bearer: Option<&str>, body: &[u8]) -> anyhow::Result<Reply> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let is_get = method == Method::GET;
         match parts.as_slice() {
             ["identity", "token"] if method == Method::POST => return self.token(body),
-            ["api", "v1", "instances", crn, _, _] if is_get && path.ends_with(KEY) => {
+            ["api", "v1", "instances", crn, _, _] if is_get && path.ends_with(PUBLIC_KEY) => {
                 let crn = crn.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/").replace("%2f", "/");
                 return Ok(match crn == self.inventory.instance {
                     true => (StatusCode::OK, json!({"publicKey": self.inventory.public_key()})),
-                    false => problem(StatusCode::NOT_FOUND, "there is no such instance"),
+                    false => problem(StatusCode::NOT_FOUND, "unknown instance"),
                 });
             }
             _ => {}
@@ -119,67 +114,67 @@ impl Api {
         let has_key = bearer == Some(self.api_key.as_str());
         let is_plain = matches!(parts.first(), Some(&("plain" | "demo")));
         if !(has_token || is_plain && has_key) {
-            return Ok(problem(StatusCode::UNAUTHORIZED, "a token is needed, or the API key"));
+            return Ok(problem(StatusCode::UNAUTHORIZED, "send a token or the API key as a bearer token"));
         }
         let id = match parts.as_slice() {
             ["api", "v2", "secrets", id, ..] | ["demo", "secrets", id, _] | ["plain", id] => *id,
-            _ => return Ok(problem(StatusCode::NOT_FOUND, "not here")),
+            _ => return Ok(problem(StatusCode::NOT_FOUND, "unknown path")),
         };
         if !self.inventory.has(id) {
-            return Ok(problem(StatusCode::NOT_FOUND, "there is no such secret"));
+            return Ok(problem(StatusCode::NOT_FOUND, "unknown secret"));
         }
-        let answer = match (method.as_str(), &parts[..]) {
+        let reply = match (method.as_str(), &parts[..]) {
             ("GET", ["api", "v2", "secrets", _]) => (StatusCode::OK, self.secret(id)?),
             ("GET", ["api", "v2", "secrets", _, "versions"]) => (StatusCode::OK, self.versions(id)?),
             ("POST", ["api", "v2", "secrets", _, "versions"]) => {
-                let Brought { certificate, private_key, intermediate } = serde_json::from_slice(body)?;
-                let chain = joined(&certificate, intermediate.as_deref());
+                let IbmVersion { certificate, private_key, intermediate } = serde_json::from_slice(body)?;
+                let chain = join_chain(&certificate, intermediate.as_deref());
                 let key = Zeroizing::new(private_key);
-                (StatusCode::CREATED, metadata(&self.inventory.bring(id, &chain, &key)?))
+                (StatusCode::CREATED, metadata(&self.inventory.push(id, &chain, &key)?))
             }
             ("GET", ["plain", _]) => (StatusCode::OK, self.plain(id)?),
             ("POST", ["plain", _]) => {
-                let Plain { data: PlainData { certificate, key, chain } } = serde_json::from_slice(body)?;
-                let (chain, key) = (joined(&certificate, chain.as_deref()), Zeroizing::new(key));
-                (StatusCode::CREATED, metadata(&self.inventory.bring(id, &chain, &key)?))
+                let PlainVersion { data: PlainData { certificate, key, chain } } =
+                    serde_json::from_slice(body)?;
+                let (chain, key) = (join_chain(&certificate, chain.as_deref()), Zeroizing::new(key));
+                (StatusCode::CREATED, metadata(&self.inventory.push(id, &chain, &key)?))
             }
-            ("POST", ["demo", _, _, "rotate"]) => (StatusCode::CREATED, metadata(&self.inventory.make(id)?)),
+            ("POST", ["demo", _, _, "rotate"]) => (StatusCode::CREATED, metadata(&self.inventory.issue(id)?)),
             ("POST", ["demo", _, _, "expire"]) => {
                 let Some(newest) = self.inventory.numbers(id)?.last().copied() else {
-                    return Ok(problem(StatusCode::CONFLICT, "there is no version yet"));
+                    return Ok(problem(StatusCode::CONFLICT, "the secret has no version"));
                 };
-                self.inventory.tell(id, |told| told.wanted = Some(newest))?;
+                self.inventory.update_delivery(id, |delivery| delivery.requested_expiry = Some(newest))?;
                 (StatusCode::ACCEPTED, json!({"version": newest}))
             }
-            _ => return Ok(problem(StatusCode::METHOD_NOT_ALLOWED, "that is not done here")),
+            _ => return Ok(problem(StatusCode::METHOD_NOT_ALLOWED, "unsupported method or path")),
         };
         if method == Method::POST {
             self.changed.send_replace(());
         }
-        Ok(answer)
+        Ok(reply)
     }
 
-    /// IAM: a token for the API key.
-    fn token(&self, form: &[u8]) -> anyhow::Result<Answer> {
-        let is_it =
+    /// IAM: issues a token for the API key.
+    fn token(&self, form: &[u8]) -> anyhow::Result<Reply> {
+        let is_valid =
             form_urlencoded::parse(form).any(|(name, value)| name == "apikey" && value == *self.api_key);
-        if !is_it {
-            let refused =
+        if !is_valid {
+            let error =
                 json!({"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."});
-            return Ok((StatusCode::BAD_REQUEST, refused));
+            return Ok((StatusCode::BAD_REQUEST, error));
         }
         let mut bytes = [0; 32];
         rand::fill(&mut bytes)?;
         let token = hotcert_agent::tls::hex::hex(&bytes);
         let mut tokens = self.tokens();
         tokens.push(token.clone());
-        if tokens.len() > TOKENS {
+        if tokens.len() > MAX_TOKENS {
             tokens.remove(0);
         }
-        let end = UNIX_EPOCH.elapsed()?.as_secs() + HOUR;
-        let given =
-            json!({"access_token": token, "token_type": "Bearer", "expires_in": HOUR, "expiration": end});
-        Ok((StatusCode::OK, given))
+        let end = UNIX_EPOCH.elapsed()?.as_secs() + TOKEN_LIFETIME;
+        let issued = json!({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME, "expiration": end});
+        Ok((StatusCode::OK, issued))
     }
 
     fn tokens(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
@@ -187,8 +182,8 @@ impl Api {
     }
 
     fn secret(&self, id: &str) -> anyhow::Result<Value> {
-        let makes = self.inventory.makes(id);
-        let kind = if makes { "private_cert" } else { "imported_cert" };
+        let is_issued_here = self.inventory.issues(id);
+        let kind = if is_issued_here { "private_cert" } else { "imported_cert" };
         let mut secret = json!({"id": id, "name": id, "secret_type": kind, "versions_total": self.inventory.numbers(id)?.len()});
         if let Some(version) = self.inventory.newest(id)? {
             let (leaf, chain) = split_leaf(&version.certificate);
@@ -199,7 +194,7 @@ impl Api {
             secret["private_key"] = version.key.as_str().into();
             secret["serial_number"] = version.leaf.serial.clone().into();
             secret["expiration_date"] = date(version.leaf.not_after).into();
-            if makes {
+            if is_issued_here {
                 secret["issuing_ca"] = self.inventory.root().into();
                 secret["ca_chain"] = json!([self.inventory.root()]);
             }
@@ -222,7 +217,7 @@ impl Api {
         if !chain.is_empty() {
             data["chain"] = chain.into();
         }
-        if self.inventory.makes(id) {
+        if self.inventory.issues(id) {
             data["roots"] = self.inventory.root().into();
         }
         Ok(json!({ "data": data }))
@@ -244,11 +239,11 @@ fn date(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
-fn problem(status: StatusCode, said: &str) -> Answer {
-    (status, json!({"errors": [{"message": said}]}))
+fn problem(status: StatusCode, message: &str) -> Reply {
+    (status, json!({"errors": [{"message": message}]}))
 }
 
-fn joined(first: &str, rest: Option<&str>) -> String {
+fn join_chain(first: &str, rest: Option<&str>) -> String {
     let rest = rest.map(|rest| format!("{}\n", rest.trim())).unwrap_or_default();
     format!("{}\n{rest}", first.trim())
 }

@@ -1,5 +1,5 @@
-//! What the manager keeps: a root, a key that signs callbacks, and certificates in versions. All of it is in
-//! files that are written whole or not at all, so that nothing is lost with the process.
+//! The state of the manager: a root, the key that signs callbacks, and certificates in versions. It lives in files that
+//! are written atomically, so a crash loses nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,11 +29,11 @@ pub struct Inventory {
     state: PathBuf,
     root: Authority,
     signing: KeyPair,
-    /// By id: the name in what is made here; `None` for what is brought.
+    /// By id: the DNS name of a certificate that is issued here; `None` for one that is pushed.
     secrets: BTreeMap<String, Option<String>>,
     lifetime: Duration,
-    /// Versions get their numbers one after the other.
-    writing: Mutex<()>,
+    /// Held while the number of a new version is chosen, and while delivery state changes.
+    write_lock: Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -46,44 +46,44 @@ pub struct Version {
     pub leaf: Leaf,
 }
 
-/// How far others were told of a certificate.
+/// Which notifications about a certificate were delivered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Told {
-    /// The version, in an event.
+pub struct DeliveryState {
+    /// The last version that was reported as rotated, in an event.
     pub rotated: u64,
-    /// The version, in a callback.
+    /// The last version that was reported as reimported, in a callback.
     pub reimported: u64,
-    /// The version, and what was reached.
+    /// The version and the threshold that were reported last, in a callback.
     pub expiry: Option<(u64, String)>,
-    /// A version that somebody wants to be announced as about to expire, until it was.
-    pub wanted: Option<u64>,
+    /// A version whose expiry is to be reported on request, until it was.
+    pub requested_expiry: Option<u64>,
 }
 
 impl Inventory {
     pub fn open(
         state: &Path,
         instance: &str,
-        kept: &[String],
-        made: &[(String, String)],
+        pushed: &[String],
+        issued: &[(String, String)],
         lifetime: Duration,
     ) -> Result<Self> {
-        let secrets = kept.iter().map(|id| (id.clone(), None));
+        let secrets = pushed.iter().map(|id| (id.clone(), None));
         let secrets: BTreeMap<_, _> =
-            secrets.chain(made.iter().map(|(id, name)| (id.clone(), Some(name.clone())))).collect();
+            secrets.chain(issued.iter().map(|(id, name)| (id.clone(), Some(name.clone())))).collect();
         for id in secrets.keys() {
             if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-                bail!("{id:?} is no id: letters, digits and hyphens");
+                bail!("{id:?} is not an id: use letters, digits and hyphens");
             }
             fs::create_dir_all(state.join("secrets").join(id))
-                .with_context(|| format!("making {}", state.display()))?;
+                .with_context(|| format!("cannot create {}", state.display()))?;
         }
-        // What another process did not finish: keys may be in it.
-        let half = state.join("half");
-        if half.exists() {
-            fs::remove_dir_all(&half).with_context(|| format!("emptying {}", half.display()))?;
+        // Files that a crashed process did not finish; there may be keys among them.
+        let staging = state.join("staging");
+        if staging.exists() {
+            fs::remove_dir_all(&staging).with_context(|| format!("cannot remove {}", staging.display()))?;
         }
-        fs::create_dir_all(&half).with_context(|| format!("making {}", half.display()))?;
+        fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
         let directory = state.join("root");
         if !directory.exists() {
             let request = AuthorityRequest {
@@ -92,21 +92,26 @@ impl Inventory {
                 ..AuthorityRequest::default()
             };
             let root = Authority::create(&request, SystemTime::now())?;
-            place(&half, &directory, &[("tls.crt", root.certificate_pem()), ("tls.key", &root.key_pem())])?;
+            write_directory(
+                &staging,
+                &directory,
+                &[("tls.crt", root.certificate_pem()), ("tls.key", &root.key_pem())],
+            )?;
         }
         let root = Authority::import(&read(&directory, "tls.crt")?, &read(&directory, "tls.key")?)?;
         let directory = state.join("instance");
         if !directory.exists() {
             let key = Zeroizing::new(KeyPair::generate_for(&PKCS_RSA_SHA256)?.serialize_pem());
-            place(&half, &directory, &[("key.pem", &key)])?;
+            write_directory(&staging, &directory, &[("key.pem", &key)])?;
         }
         let key = read(&directory, "key.pem")?;
         let signing = KeyPair::from_pem(str::from_utf8(&key)?)?;
         let (state, instance) = (state.to_owned(), instance.to_owned());
-        let inventory = Self { instance, state, root, signing, secrets, lifetime, writing: Mutex::default() };
+        let inventory =
+            Self { instance, state, root, signing, secrets, lifetime, write_lock: Mutex::default() };
         for (id, _) in inventory.secrets.iter().filter(|(_, name)| name.is_some()) {
             if inventory.newest(id)?.is_none() {
-                inventory.make(id)?;
+                inventory.issue(id)?;
             }
         }
         Ok(inventory)
@@ -120,7 +125,7 @@ impl Inventory {
         self.secrets.contains_key(id)
     }
 
-    pub fn makes(&self, id: &str) -> bool {
+    pub fn issues(&self, id: &str) -> bool {
         self.secrets.get(id).is_some_and(Option::is_some)
     }
 
@@ -128,7 +133,7 @@ impl Inventory {
         self.root.certificate_pem()
     }
 
-    /// Signs callbacks.
+    /// The key that signs callbacks, in PEM.
     pub fn signing_key(&self) -> Zeroizing<String> {
         Zeroizing::new(self.signing.serialize_pem())
     }
@@ -141,9 +146,9 @@ impl Inventory {
         self.state.join("secrets").join(id)
     }
 
-    /// For what is being written.
-    fn half(&self) -> PathBuf {
-        self.state.join("half")
+    /// Where files are written before they are renamed into place.
+    fn staging(&self) -> PathBuf {
+        self.state.join("staging")
     }
 
     pub fn numbers(&self, id: &str) -> Result<Vec<u64>> {
@@ -160,7 +165,7 @@ impl Inventory {
         let certificate = String::from_utf8(read(&directory, "tls.crt")?.to_vec())?;
         let key = read(&directory, "tls.key")?;
         let key = Zeroizing::new(str::from_utf8(&key)?.to_owned());
-        let leaf = Leaf::read(certificate.as_bytes()).context("it holds no certificate")?;
+        let leaf = Leaf::read(certificate.as_bytes()).context("the PEM contains no certificate")?;
         let created = fs::metadata(directory.join("tls.crt"))?.modified()?;
         Ok(Version { number, created, certificate, key, leaf })
     }
@@ -169,9 +174,11 @@ impl Inventory {
         self.numbers(id)?.last().map(|number| self.version(id, *number)).transpose()
     }
 
-    /// One more of those that are made here.
-    pub fn make(&self, id: &str) -> Result<Version> {
-        let Some(Some(name)) = self.secrets.get(id) else { bail!("{id} is not made here, but brought") };
+    /// A new version of a certificate that is issued here.
+    pub fn issue(&self, id: &str) -> Result<Version> {
+        let Some(Some(name)) = self.secrets.get(id) else {
+            bail!("{id} is not issued here: push a version instead")
+        };
         let request = LeafRequest {
             common_name: id.chars().take(64).collect(),
             dns_names: vec![name.clone()],
@@ -182,49 +189,49 @@ impl Inventory {
         self.add(id, &leaf.certificate_pem, &leaf.key_pem)
     }
 
-    /// One that somebody brings: its key must fit and it must not be over, as a manager would see to.
-    pub fn bring(&self, id: &str, certificate: &str, key: &str) -> Result<Version> {
+    /// Stores a version that is pushed. Its key must match and it must not have expired.
+    pub fn push(&self, id: &str, certificate: &str, key: &str) -> Result<Version> {
         let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-        let private = PrivateKeyDer::from_pem_slice(key.as_bytes()).context("the key cannot be read")?;
+        let private = PrivateKeyDer::from_pem_slice(key.as_bytes()).context("cannot parse the key")?;
         CertifiedKey::from_der(chain, private, &provider())
-            .context("the key does not fit the certificate")?;
-        let leaf = Leaf::read(certificate.as_bytes()).context("it holds no certificate")?;
+            .context("the key does not match the certificate")?;
+        let leaf = Leaf::read(certificate.as_bytes()).context("the PEM contains no certificate")?;
         if leaf.not_after <= SystemTime::now() {
-            bail!("it expired at {}", humantime::format_rfc3339_seconds(leaf.not_after));
+            bail!("the certificate expired at {}", humantime::format_rfc3339_seconds(leaf.not_after));
         }
         self.add(id, certificate, key)
     }
 
     fn add(&self, id: &str, certificate: &str, key: &str) -> Result<Version> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.numbers(id)?.last().map_or(1, |last| last + 1);
         let directory = self.directory(id).join(number.to_string());
-        place(&self.half(), &directory, &[("tls.crt", certificate), ("tls.key", key)])?;
+        write_directory(&self.staging(), &directory, &[("tls.crt", certificate), ("tls.key", key)])?;
         let version = self.version(id, number)?;
-        crate::say(
-            &json!({"version": number, "of": id, "serial": version.leaf.serial, "sha256": version.leaf.sha256}),
+        crate::log(
+            &json!({"version": number, "secret": id, "serial": version.leaf.serial, "sha256": version.leaf.sha256}),
         );
         Ok(version)
     }
 
-    pub fn told(&self, id: &str) -> Result<Told> {
-        let path = self.directory(id).join("told.json");
+    pub fn delivery(&self, id: &str) -> Result<DeliveryState> {
+        let path = self.directory(id).join("delivery.json");
         if !path.exists() {
-            return Ok(Told::default());
+            return Ok(DeliveryState::default());
         }
         Ok(serde_json::from_slice(&fs::read(path)?)?)
     }
 
-    /// Changes what stands there, at once.
-    pub fn tell(&self, id: &str, change: impl FnOnce(&mut Told)) -> Result<()> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut told = self.told(id)?;
-        change(&mut told);
+    /// Changes the delivery state atomically.
+    pub fn update_delivery(&self, id: &str, change: impl FnOnce(&mut DeliveryState)) -> Result<()> {
+        let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut delivery = self.delivery(id)?;
+        change(&mut delivery);
         let directory = self.directory(id);
-        let mut file = tempfile::NamedTempFile::new_in(self.half())?;
-        file.write_all(&serde_json::to_vec(&told)?)?;
+        let mut file = tempfile::NamedTempFile::new_in(self.staging())?;
+        file.write_all(&serde_json::to_vec(&delivery)?)?;
         file.as_file().sync_all()?;
-        file.persist(directory.join("told.json"))?;
+        file.persist(directory.join("delivery.json"))?;
         Ok(())
     }
 }
@@ -235,22 +242,22 @@ pub fn provider() -> Arc<CryptoProvider> {
 
 fn read(directory: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>> {
     let path = directory.join(name);
-    Ok(Zeroizing::new(fs::read(&path).with_context(|| format!("reading {}", path.display()))?))
+    Ok(Zeroizing::new(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?))
 }
 
-/// A directory of files that nobody else may read, whole or not at all; `half` is where it is written.
-fn place(half: &Path, directory: &Path, files: &[(&str, &str)]) -> Result<()> {
-    let parent = directory.parent().context("it has no place")?;
-    fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    let half = tempfile::tempdir_in(half)?;
+/// Writes a directory of private files atomically, by way of `staging`.
+fn write_directory(staging: &Path, directory: &Path, files: &[(&str, &str)]) -> Result<()> {
+    let parent = directory.parent().context("the directory has no parent")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    let temporary = tempfile::tempdir_in(staging)?;
     for (name, text) in files {
         let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(half.path().join(name))?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(temporary.path().join(name))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
     }
-    fs::File::open(half.path())?.sync_all()?;
-    fs::rename(half.keep(), directory)?;
+    fs::File::open(temporary.path())?.sync_all()?;
+    fs::rename(temporary.keep(), directory)?;
     fs::File::open(parent)?.sync_all()?;
     Ok(())
 }
@@ -260,38 +267,41 @@ mod tests {
     use super::*;
 
     fn open(state: &Path) -> Inventory {
-        let made = [("orders".to_owned(), "orders.shop.svc".to_owned())];
-        Inventory::open(state, "crn:v1:x::", &["payments".to_owned()], &made, YEAR).unwrap()
+        let issued = [("orders".to_owned(), "orders.shop.svc".to_owned())];
+        Inventory::open(state, "crn:v1:x::", &["payments".to_owned()], &issued, YEAR).unwrap()
     }
 
     #[test]
-    fn what_is_kept_is_there_again_and_what_was_not_finished_is_gone() {
+    fn state_survives_and_unfinished_files_are_removed() {
         let home = tempfile::tempdir().unwrap();
         let first = open(home.path());
-        first.make("orders").unwrap();
-        first.tell("orders", |told| told.wanted = Some(2)).unwrap();
-        fs::create_dir(first.half().join("killed")).unwrap();
-        fs::write(first.half().join("killed/tls.key"), "a key").unwrap();
+        first.issue("orders").unwrap();
+        first.update_delivery("orders", |delivery| delivery.requested_expiry = Some(2)).unwrap();
+        fs::create_dir(first.staging().join("killed")).unwrap();
+        fs::write(first.staging().join("killed/tls.key"), "a key").unwrap();
 
         let again = open(home.path());
         assert_eq!((first.root(), first.public_key()), (again.root(), again.public_key()));
         assert_eq!(again.numbers("orders").unwrap(), [1, 2]);
-        assert_eq!(again.told("orders").unwrap(), Told { wanted: Some(2), ..Told::default() });
-        assert_eq!(fs::read_dir(again.half()).unwrap().count(), 0);
+        assert_eq!(
+            again.delivery("orders").unwrap(),
+            DeliveryState { requested_expiry: Some(2), ..DeliveryState::default() }
+        );
+        assert_eq!(fs::read_dir(again.staging()).unwrap().count(), 0);
     }
 
     #[test]
-    fn only_what_can_be_used_is_kept() {
+    fn unusable_versions_are_rejected() {
         let home = tempfile::tempdir().unwrap();
         let inventory = open(home.path());
-        let (one, other) = (inventory.make("orders").unwrap(), inventory.make("orders").unwrap());
+        let (one, other) = (inventory.issue("orders").unwrap(), inventory.issue("orders").unwrap());
         for (certificate, key, why) in [
-            (one.certificate.as_str(), other.key.as_str(), "does not fit"),
-            ("", one.key.as_str(), "does not fit"),
-            (one.certificate.as_str(), "", "cannot be read"),
+            (one.certificate.as_str(), other.key.as_str(), "does not match"),
+            ("", one.key.as_str(), "does not match"),
+            (one.certificate.as_str(), "", "cannot parse the key"),
         ] {
-            let refused = inventory.bring("payments", certificate, key).map(drop).unwrap_err();
-            assert!(refused.to_string().contains(why), "{refused:#}");
+            let rejected = inventory.push("payments", certificate, key).map(drop).unwrap_err();
+            assert!(rejected.to_string().contains(why), "{rejected:#}");
         }
         let request = LeafRequest {
             common_name: "payments".into(),
@@ -306,9 +316,9 @@ mod tests {
             ..AuthorityRequest::default()
         };
         let old = Authority::create(&root, past).unwrap().issue(&request, past).unwrap();
-        let refused = inventory.bring("payments", &old.certificate_pem, &old.key_pem).map(drop).unwrap_err();
-        assert!(refused.to_string().contains("it expired at"), "{refused:#}");
+        let rejected = inventory.push("payments", &old.certificate_pem, &old.key_pem).map(drop).unwrap_err();
+        assert!(rejected.to_string().contains("expired at"), "{rejected:#}");
         assert!(inventory.numbers("payments").unwrap().is_empty());
-        assert_eq!(inventory.bring("payments", &one.certificate, &one.key).unwrap().number, 1);
+        assert_eq!(inventory.push("payments", &one.certificate, &one.key).unwrap().number, 1);
     }
 }

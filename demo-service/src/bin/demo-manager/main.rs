@@ -1,8 +1,8 @@
-//! The manager as a program: state and addresses in, HTTPS out, a line of JSON for everything that happens.
+//! The program: flags in, an HTTPS server out. Logs a line of JSON to stdout for everything that happens.
 
-mod announce;
 mod api;
 mod inventory;
+mod notifier;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,59 +23,59 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use zeroize::Zeroizing;
 
-use announce::Announcer;
 use api::Api;
 use inventory::Inventory;
+use notifier::Notifier;
 
-/// A manager of certificates outside the cluster, for one machine
+/// An external certificate manager for one machine
 ///
-/// Plays IBM Certificate Manager and IBM Secrets Manager, so that everything that goes on between hotcert and
-/// them can be seen without an account: it keeps certificates and their versions, says in a signed callback
-/// that one is about to expire and in an event that one was rotated, and answers the API that a version is
-/// fetched from and brought to. What it keeps outlives it, also when it is killed.
+/// Emulates IBM Certificate Manager and IBM Secrets Manager, so that hotcert can be tried with them without an
+/// account. It keeps certificates in versions, reports in a signed callback that one is about to expire and in an
+/// event that one was rotated, and serves the API that versions are fetched from and pushed to. Its state survives
+/// a crash.
 ///
-/// Somebody with the API key may have it do things: POST /demo/secrets/ID/rotate makes a new version of a
-/// certificate that it makes itself, POST /demo/secrets/ID/expire has one announced as about to expire.
+/// Two requests with the API key control it: POST /demo/secrets/ID/rotate creates a new version of a certificate
+/// that it issues itself, and POST /demo/secrets/ID/expire reports a certificate as about to expire.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// Directory with all that it keeps; made if there is none
+    /// Directory for its state; created if missing
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// Directory with tls.crt and tls.key, which it shows as a server
+    /// Directory with tls.crt and tls.key, its server certificate
     #[arg(long, value_name = "DIR")]
     identity: PathBuf,
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8444")]
     listen: SocketAddr,
-    /// File with the API key that whoever asks must have
+    /// File with the API key that clients must send
     #[arg(long, value_name = "FILE")]
     api_key: PathBuf,
-    /// Certificate that is brought to it, by its id; once or more
+    /// Id of a certificate that is pushed to it; may be repeated
     #[arg(long, value_name = "ID")]
     keep: Vec<String>,
-    /// Certificate that it makes itself, under a root of its own; once or more
+    /// Certificate that it issues itself, under its own root; may be repeated
     #[arg(long, value_name = "ID=DNS-NAME")]
     make: Vec<String>,
-    /// Life of what it makes
+    /// Lifetime of the certificates it issues
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = humantime::parse_duration)]
     lifetime: Duration,
-    /// CRN of the instance that it plays
+    /// CRN of the instance that it emulates
     #[arg(long, value_name = "CRN", default_value = "crn:v1:bluemix:public:cloudcerts:demo:a/hotcert:1::")]
     instance: String,
-    /// Where it says that a certificate expires, as Certificate Manager does
+    /// Where to send expiry callbacks, as Certificate Manager does
     #[arg(long, value_name = "URL")]
     callback: Option<String>,
-    /// Where it says that one was rotated, as Secrets Manager does through Event Notifications
+    /// Where to send rotation events, as Secrets Manager does through Event Notifications
     #[arg(long, value_name = "URL", requires = "events_token")]
     events: Option<String>,
-    /// File with what it sends as x-token with events: nobody signs them
+    /// File with the secret for the header x-token of events, which are not signed
     #[arg(long, value_name = "FILE")]
     events_token: Option<PathBuf>,
-    /// File with the roots of those addresses [default: the roots that browsers know]
+    /// File with the roots of the --callback and --events servers [default: the public web PKI]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// How long before its end an expiry is announced
+    /// Times before the end of a certificate at which it is reported as about to expire
     #[arg(long, value_name = "DURATIONS", value_delimiter = ',', default_value = "90d,60d,30d,10d,1d",
         value_parser = humantime::parse_duration)]
     thresholds: Vec<Duration>,
@@ -94,28 +94,29 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut made = Vec::new();
+    let mut issued = Vec::new();
     for text in &cli.make {
         match text.split_once('=') {
-            Some((id, name)) => made.push((id.to_owned(), name.to_owned())),
-            None => bail!("--make {text}: write it like orders=orders.shop.svc"),
+            Some((id, name)) => issued.push((id.to_owned(), name.to_owned())),
+            None => bail!("--make {text} has no DNS name: write it like orders=orders.shop.svc"),
         }
     }
-    let inventory = Inventory::open(&cli.state, &cli.instance, &cli.keep, &made, cli.lifetime)?;
+    let inventory = Inventory::open(&cli.state, &cli.instance, &cli.keep, &issued, cli.lifetime)?;
     let inventory = Arc::new(inventory);
     let ca = cli.ca.as_deref().map(read).transpose()?;
-    let site = |url: &Option<String>| {
-        let reach = AddressPolicy {
+    let endpoint = |url: &Option<String>| {
+        let policy = AddressPolicy {
             allowed: ["127.0.0.0/8", "::1"].iter().filter_map(|net| net.parse().ok()).collect(),
         };
-        let site = url.as_ref().map(|url| Endpoint::new(url, reach, ca.as_ref().map(|ca| ca.as_slice())));
-        site.transpose()
+        let endpoint =
+            url.as_ref().map(|url| Endpoint::new(url, policy, ca.as_ref().map(|ca| ca.as_slice())));
+        endpoint.transpose()
     };
     let (change, changed) = watch::channel(());
-    let announcer = Announcer {
+    let notifier = Notifier {
         inventory: Arc::clone(&inventory),
-        callback: site(&cli.callback).context("--callback")?,
-        events: site(&cli.events).context("--events")?,
+        callback: endpoint(&cli.callback).context("--callback")?,
+        events: endpoint(&cli.events).context("--events")?,
         token: cli.events_token.as_deref().map(secret).transpose()?,
         thresholds: cli.thresholds,
         changed,
@@ -123,13 +124,13 @@ async fn run(cli: Cli) -> Result<()> {
     let api = Arc::new(Api::new(inventory, secret(&cli.api_key)?, change));
     let acceptor = acceptor(&cli.identity)?;
     let listener =
-        TcpListener::bind(cli.listen).await.with_context(|| format!("listening on {}", cli.listen))?;
-    say(&json!({"listening": listener.local_addr()?.to_string()}));
-    announcer.start();
+        TcpListener::bind(cli.listen).await.with_context(|| format!("cannot listen on {}", cli.listen))?;
+    log(&json!({"listening": listener.local_addr()?.to_string()}));
+    notifier.start();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // Whoever went away again is no reason to end.
+                // A failed accept concerns one client only.
                 if let Ok((socket, _)) = accepted {
                     tokio::spawn(Arc::clone(&api).serve(acceptor.clone(), socket));
                 }
@@ -151,17 +152,18 @@ fn acceptor(identity: &Path) -> Result<TlsAcceptor> {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Zeroizing::new(bytes))
 }
 
-/// Without the line that editors like to leave.
+/// The content of a file without the line end that editors like to leave.
 fn secret(path: &Path) -> Result<Zeroizing<String>> {
     let bytes = read(path)?;
-    let text = str::from_utf8(&bytes).with_context(|| format!("reading {}", path.display()))?;
+    let text = str::from_utf8(&bytes).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
-fn say(what: &Value) {
-    println!("{what}");
+/// One line of JSON on stdout.
+fn log(event: &Value) {
+    println!("{event}");
 }

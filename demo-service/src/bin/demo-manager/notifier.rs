@@ -1,5 +1,5 @@
-//! Says what there is to say until it is heard: what that is follows from what is kept and from how far others
-//! were told, so that a manager that is killed goes on where it was.
+//! Sends callbacks and events about the certificates, and retries until they are acknowledged. What is due follows from
+//! the inventory and the recorded delivery state, so a manager that crashed continues where it was.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,92 +12,92 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::inventory::{Inventory, Told, Version};
+use crate::inventory::{DeliveryState, Inventory, Version};
 
-const LOOK: Duration = Duration::from_secs(1);
-const WITHIN: Duration = Duration::from_secs(10);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub struct Announcer {
+pub struct Notifier {
     pub inventory: Arc<Inventory>,
     pub callback: Option<Endpoint>,
     pub events: Option<Endpoint>,
     pub token: Option<Zeroizing<String>>,
     pub thresholds: Vec<Duration>,
-    /// Something else is kept now, or wanted.
+    /// The inventory or its delivery state changed.
     pub changed: watch::Receiver<()>,
 }
 
-/// Where something is said.
+/// Where a notification is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
+enum Channel {
     Events,
     Callback,
 }
 
-/// What is to be said of one certificate.
+/// A notification about one certificate.
 #[derive(Debug, PartialEq)]
-enum News {
+enum Notification {
     Rotated,
-    /// Of what was brought.
+    /// A new version was pushed.
     Reimported,
-    /// What was reached, unless it is only that somebody wants it; and the type of the event.
+    /// The threshold that was reached, `None` if only a request made it due; and the type of the callback.
     Expiry(Option<String>, &'static str),
 }
 
-impl News {
-    fn way(&self) -> Way {
+impl Notification {
+    fn channel(&self) -> Channel {
         match self {
-            Self::Rotated => Way::Events,
-            Self::Reimported | Self::Expiry(..) => Way::Callback,
+            Self::Rotated => Channel::Events,
+            Self::Reimported | Self::Expiry(..) => Channel::Callback,
         }
     }
 
-    /// Changes what stands there once it was heard.
-    fn heard(self, version: u64, told: &mut Told) {
+    /// Records that it was delivered.
+    fn record(self, version: u64, delivery: &mut DeliveryState) {
         match self {
-            Self::Rotated => told.rotated = version,
-            Self::Reimported => told.reimported = version,
+            Self::Rotated => delivery.rotated = version,
+            Self::Reimported => delivery.reimported = version,
             Self::Expiry(reached, _) => {
                 if let Some(reached) = reached {
-                    told.expiry = Some((version, reached));
+                    delivery.expiry = Some((version, reached));
                 }
-                if told.wanted == Some(version) {
-                    told.wanted = None;
+                if delivery.requested_expiry == Some(version) {
+                    delivery.requested_expiry = None;
                 }
             }
         }
     }
 }
 
-impl Announcer {
-    /// Each certificate and each way by itself: whoever does not answer holds up nothing else.
+impl Notifier {
+    /// A task for each certificate and channel: a receiver that does not answer delays nothing else.
     pub fn start(self) {
         let ids: Vec<_> = self.inventory.ids().map(str::to_owned).collect();
-        let announcer = Arc::new(self);
+        let notifier = Arc::new(self);
         for id in ids {
-            for way in [Way::Events, Way::Callback] {
-                tokio::spawn(Arc::clone(&announcer).follow(id.clone(), way));
+            for channel in [Channel::Events, Channel::Callback] {
+                tokio::spawn(Arc::clone(&notifier).run(id.clone(), channel));
             }
         }
     }
 
-    async fn follow(self: Arc<Self>, id: String, way: Way) {
+    async fn run(self: Arc<Self>, id: String, channel: Channel) {
         let mut changed = self.changed.clone();
         let mut failed: u32 = 0;
         loop {
-            // What changes from here on wakes it below.
+            // Changes from here on end the wait below.
             changed.mark_unchanged();
-            if let Err(error) = self.round(&id, way).await {
-                crate::say(&json!({"failed": format!("{error:#}"), "of": id}));
-                // What is new does not make those answer who did not.
-                tokio::time::sleep(pause(failed)).await;
+            if let Err(error) = self.round(&id, channel).await {
+                crate::log(&json!({"failed": format!("{error:#}"), "secret": id}));
+                // A change does not end the backoff: it does not make the receiver answer.
+                tokio::time::sleep(backoff(failed)).await;
                 failed += 1;
             } else {
                 failed = 0;
-                let _ = tokio::time::timeout(LOOK, async {
+                let _ = tokio::time::timeout(POLL_INTERVAL, async {
                     if changed.changed().await.is_err() {
                         std::future::pending().await
                     }
@@ -107,24 +107,24 @@ impl Announcer {
         }
     }
 
-    async fn round(&self, id: &str, way: Way) -> Result<()> {
+    async fn round(&self, id: &str, channel: Channel) -> Result<()> {
         let Some(version) = self.inventory.newest(id)? else { return Ok(()) };
-        let (told, is_made) = (self.inventory.told(id)?, self.inventory.makes(id));
-        let news = news(&version, is_made, &told, &self.thresholds, SystemTime::now());
-        for news in news.into_iter().filter(|news| news.way() == way) {
-            match &news {
-                News::Rotated => self.event(id, &version).await?,
-                News::Reimported => self.callback(id, &version, "cert_reimported").await?,
-                News::Expiry(_, kind) => self.callback(id, &version, kind).await?,
+        let (delivery, is_issued_here) = (self.inventory.delivery(id)?, self.inventory.issues(id));
+        let due = due(&version, is_issued_here, &delivery, &self.thresholds, SystemTime::now());
+        for notification in due.into_iter().filter(|notification| notification.channel() == channel) {
+            match &notification {
+                Notification::Rotated => self.event(id, &version).await?,
+                Notification::Reimported => self.callback(id, &version, "cert_reimported").await?,
+                Notification::Expiry(_, kind) => self.callback(id, &version, kind).await?,
             }
-            self.inventory.tell(id, |told| news.heard(version.number, told))?;
+            self.inventory.update_delivery(id, |delivery| notification.record(version.number, delivery))?;
         }
         Ok(())
     }
 
-    /// As Secrets Manager's come through Event Notifications. The same to the letter when it is sent again.
+    /// An event of Secrets Manager as Event Notifications delivers it. A retry sends the same bytes.
     async fn event(&self, id: &str, version: &Version) -> Result<()> {
-        let (Some(site), Some(token)) = (&self.events, &self.token) else { return Ok(()) };
+        let (Some(endpoint), Some(token)) = (&self.events, &self.token) else { return Ok(()) };
         let instance = &self.inventory.instance;
         let body = json!({
             "specversion": "1.0",
@@ -136,7 +136,7 @@ impl Announcer {
             "data": {
                 "event_type": "com.ibm.cloud.secrets-manager.secret_rotated",
                 "event_sub_type": "automatic",
-                "secret_type": if self.inventory.makes(id) { "private_cert" } else { "imported_cert" },
+                "secret_type": if self.inventory.issues(id) { "private_cert" } else { "imported_cert" },
                 "source_instance_crn": instance,
                 "secrets": [{
                     "secret_id": id,
@@ -148,30 +148,31 @@ impl Announcer {
                 }],
             },
         });
-        let call = HttpRequest::new(Method::POST).header("content-type", "application/cloudevents+json")?;
-        send(site, call.header("x-token", token)?, &body, "secret_rotated", id).await
+        let request =
+            HttpRequest::new(Method::POST).header("content-type", "application/cloudevents+json")?;
+        send(endpoint, request.header("x-token", token)?, &body, "secret_rotated", id).await
     }
 
-    /// As Certificate Manager's are: `{"data": JWT}`, version 4.
+    /// A callback of Certificate Manager: `{"data": JWT}`, version 4.
     async fn callback(&self, id: &str, version: &Version, kind: &str) -> Result<()> {
-        let Some(site) = &self.callback else { return Ok(()) };
+        let Some(endpoint) = &self.callback else { return Ok(()) };
         let payload = payload(&self.inventory.instance, id, version, kind);
         let mut header = Header::new(Algorithm::RS256);
         header.typ = None;
         let key = EncodingKey::from_rsa_pem(self.inventory.signing_key().as_bytes())?;
         let body = json!({ "data": encode(&header, &payload, &key)? });
-        let call = HttpRequest::new(Method::POST).header("content-type", "application/json")?;
-        send(site, call, &body, kind, id).await
+        let request = HttpRequest::new(Method::POST).header("content-type", "application/json")?;
+        send(endpoint, request, &body, kind, id).await
     }
 }
 
-async fn send(site: &Endpoint, call: HttpRequest, body: &Value, kind: &str, id: &str) -> Result<()> {
+async fn send(endpoint: &Endpoint, request: HttpRequest, body: &Value, kind: &str, id: &str) -> Result<()> {
     let at = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
-    let answer = site.send(call.body(body.to_string().into_bytes()), WITHIN, 64 << 10).await?;
-    crate::say(&json!({"sent": kind, "of": id, "at": at, "status": answer.status.as_u16(),
-        "answer": serde_json::from_slice::<Value>(&answer.body).ok()}));
-    if !answer.status.is_success() {
-        bail!("{} answers {} to {kind} of {id}", site.origin(), answer.status);
+    let response = endpoint.send(request.body(body.to_string().into_bytes()), TIMEOUT, 64 << 10).await?;
+    crate::log(&json!({"sent": kind, "secret": id, "at": at, "status": response.status.as_u16(),
+        "response": serde_json::from_slice::<Value>(&response.body).ok()}));
+    if !response.status.is_success() {
+        bail!("{} answered {} to {kind} of {id}", endpoint.origin(), response.status);
     }
     Ok(())
 }
@@ -199,25 +200,25 @@ fn payload(instance: &str, id: &str, version: &Version, kind: &str) -> Value {
     payload
 }
 
-/// After so many failures before this one.
-fn pause(failed: u32) -> Duration {
-    SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(failed)).min(LONGEST_PAUSE)
+/// After this many failures before the last one.
+fn backoff(failed: u32) -> Duration {
+    MIN_BACKOFF.saturating_mul(2_u32.saturating_pow(failed)).min(MAX_BACKOFF)
 }
 
-/// In the order in which it is said.
-fn news(
+/// The notifications that are due, in the order in which they are sent.
+fn due(
     version: &Version,
-    is_made: bool,
-    told: &Told,
+    is_issued_here: bool,
+    delivery: &DeliveryState,
     thresholds: &[Duration],
     now: SystemTime,
-) -> Vec<News> {
-    let mut news = Vec::new();
-    if told.rotated < version.number {
-        news.push(News::Rotated);
+) -> Vec<Notification> {
+    let mut due = Vec::new();
+    if delivery.rotated < version.number {
+        due.push(Notification::Rotated);
     }
-    if !is_made && told.reimported < version.number {
-        news.push(News::Reimported);
+    if !is_issued_here && delivery.reimported < version.number {
+        due.push(Notification::Reimported);
     }
     let (reached, kind) = if let Ok(past) = now.duration_since(version.leaf.not_after) {
         (Some(format!("expired {}", past.as_secs() / DAY.as_secs())), "cert_expired_reimport_required")
@@ -227,14 +228,17 @@ fn news(
         let reached = reached.map(|threshold| format!("{}s", threshold.as_secs()));
         (reached, "cert_about_to_expire_reimport_required")
     };
-    let was_told = |reached: &String| {
-        told.expiry.as_ref().is_some_and(|(number, told)| *number == version.number && told == reached)
+    let was_reported = |reached: &String| {
+        delivery
+            .expiry
+            .as_ref()
+            .is_some_and(|(number, threshold)| *number == version.number && threshold == reached)
     };
-    let new = reached.filter(|reached| !was_told(reached));
-    if new.is_some() || told.wanted == Some(version.number) {
-        news.push(News::Expiry(new, kind));
+    let new = reached.filter(|reached| !was_reported(reached));
+    if new.is_some() || delivery.requested_expiry == Some(version.number) {
+        due.push(Notification::Expiry(new, kind));
     }
-    news
+    due
 }
 
 fn date(at: SystemTime) -> String {
@@ -259,74 +263,83 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_is_said_once_and_again_until_it_was_heard() {
+    fn each_notification_is_due_until_it_was_delivered() {
         let thresholds = [90, 30, 1].map(|days| DAY * days);
-        let heard = Told { rotated: 3, reimported: 3, ..Told::default() };
-        let expiry = |reached: &str| Told { expiry: Some((3, reached.into())), ..heard.clone() };
-        for (day, told, said) in [
-            (5, Told::default(), vec![News::Rotated, News::Reimported]),
-            (5, Told { rotated: 3, ..Told::default() }, vec![News::Reimported]),
-            (5, Told { reimported: 3, ..Told::default() }, vec![News::Rotated]),
-            (5, heard.clone(), vec![]),
-            (10, heard.clone(), vec![expiring(Some("7776000s"))]),
+        let delivered = DeliveryState { rotated: 3, reimported: 3, ..DeliveryState::default() };
+        let expiry = |reached: &str| DeliveryState { expiry: Some((3, reached.into())), ..delivered.clone() };
+        for (day, delivery, expected) in [
+            (5, DeliveryState::default(), vec![Notification::Rotated, Notification::Reimported]),
+            (5, DeliveryState { rotated: 3, ..DeliveryState::default() }, vec![Notification::Reimported]),
+            (5, DeliveryState { reimported: 3, ..DeliveryState::default() }, vec![Notification::Rotated]),
+            (5, delivered.clone(), vec![]),
+            (10, delivered.clone(), vec![expiring(Some("7776000s"))]),
             (
                 10,
-                Told { expiry: Some((2, "7776000s".into())), ..heard.clone() },
+                DeliveryState { expiry: Some((2, "7776000s".into())), ..delivered.clone() },
                 vec![expiring(Some("7776000s"))],
             ),
             (10, expiry("7776000s"), vec![]),
             (70, expiry("7776000s"), vec![expiring(Some("2592000s"))]),
-            (99, Told::default(), vec![News::Rotated, News::Reimported, expiring(Some("86400s"))]),
+            (
+                99,
+                DeliveryState::default(),
+                vec![Notification::Rotated, Notification::Reimported, expiring(Some("86400s"))],
+            ),
             (102, expiry("86400s"), vec![expired("expired 2")]),
             (102, expiry("expired 2"), vec![]),
         ] {
-            check(day, told, &thresholds, said);
+            check(day, delivery, &thresholds, expected);
         }
     }
 
     #[test]
-    fn what_somebody_wants_is_said_whatever_was_said_before() {
+    fn a_requested_expiry_is_due_whatever_was_delivered() {
         let thresholds = [DAY * 90];
-        let heard = Told { rotated: 3, reimported: 3, wanted: Some(3), ..Told::default() };
-        let reached = Told { expiry: Some((3, "7776000s".into())), ..heard.clone() };
-        check(5, heard.clone(), &thresholds, vec![expiring(None)]);
-        check(10, heard.clone(), &thresholds, vec![expiring(Some("7776000s"))]);
+        let delivered = DeliveryState {
+            rotated: 3,
+            reimported: 3,
+            requested_expiry: Some(3),
+            ..DeliveryState::default()
+        };
+        let reached = DeliveryState { expiry: Some((3, "7776000s".into())), ..delivered.clone() };
+        check(5, delivered.clone(), &thresholds, vec![expiring(None)]);
+        check(10, delivered.clone(), &thresholds, vec![expiring(Some("7776000s"))]);
         check(10, reached, &thresholds, vec![expiring(None)]);
-        check(5, Told { wanted: Some(2), ..heard }, &thresholds, vec![]);
+        check(5, DeliveryState { requested_expiry: Some(2), ..delivered }, &thresholds, vec![]);
     }
 
-    /// What is said at that time; and that nothing is, once that was heard.
+    /// That these are due at that time, and none once they were delivered.
     #[track_caller]
-    fn check(day: u32, mut told: Told, thresholds: &[Duration], expected: Vec<News>) {
+    fn check(day: u32, mut delivery: DeliveryState, thresholds: &[Duration], expected: Vec<Notification>) {
         let now = UNIX_EPOCH + DAY * day + Duration::from_secs(1);
-        let said = news(&version(), false, &told, thresholds, now);
-        assert_eq!(said, expected, "day {day}, told {told:?}");
-        said.into_iter().for_each(|news| news.heard(3, &mut told));
-        assert_eq!(news(&version(), false, &told, thresholds, now), [], "day {day}, told {told:?}");
+        let due = super::due(&version(), false, &delivery, thresholds, now);
+        assert_eq!(due, expected, "day {day}, {delivery:?}");
+        due.into_iter().for_each(|notification| notification.record(3, &mut delivery));
+        assert_eq!(super::due(&version(), false, &delivery, thresholds, now), [], "day {day}, {delivery:?}");
     }
 
     #[test]
-    fn what_is_made_here_was_not_brought() {
+    fn a_certificate_that_is_issued_here_is_not_reimported() {
         let now = UNIX_EPOCH + DAY;
-        assert_eq!(news(&version(), true, &Told::default(), &[], now), [News::Rotated]);
+        assert_eq!(due(&version(), true, &DeliveryState::default(), &[], now), [Notification::Rotated]);
     }
 
     #[test]
-    fn pauses_grow_to_their_longest() {
-        let pauses = [0, 1, 2, 5, 6, 1000].map(|failed| pause(failed).as_millis());
-        assert_eq!(pauses, [250, 500, 1000, 8000, 10_000, 10_000]);
+    fn backoff_grows_to_its_maximum() {
+        let backoffs = [0, 1, 2, 5, 6, 1000].map(|failed| backoff(failed).as_millis());
+        assert_eq!(backoffs, [250, 500, 1000, 8000, 10_000, 10_000]);
     }
 
-    fn expiring(reached: Option<&str>) -> News {
-        News::Expiry(reached.map(str::to_owned), "cert_about_to_expire_reimport_required")
+    fn expiring(reached: Option<&str>) -> Notification {
+        Notification::Expiry(reached.map(str::to_owned), "cert_about_to_expire_reimport_required")
     }
 
-    fn expired(reached: &str) -> News {
-        News::Expiry(Some(reached.to_owned()), "cert_expired_reimport_required")
+    fn expired(reached: &str) -> Notification {
+        Notification::Expiry(Some(reached.to_owned()), "cert_expired_reimport_required")
     }
 
     #[test]
-    fn a_callback_says_what_version_4_does() {
+    fn a_callback_has_the_fields_of_version_4() {
         let payload = payload("crn:v1:x::", "payments", &version(), "cert_about_to_expire_reimport_required");
         assert_eq!(payload["certificates"][0]["expires_on"], 8_640_000_000_u64);
         assert_eq!(payload["certificates"][0]["cert_crn"], "crn:v1:x:certificate:payments");

@@ -1,4 +1,4 @@
-//! Broken candidates: what a volume holds when a renewal went wrong. None may ever be served.
+//! Broken candidates: the content of a volume after a failed renewal. None may ever be served.
 
 use std::io;
 use std::path::Path;
@@ -9,30 +9,30 @@ use hotcert::store::directory::atomic_volume::{SecretVolume, VolumeError};
 use zeroize::Zeroizing;
 
 use crate::identity::leaf_request;
-use crate::sightings::{Fingerprint, fingerprint};
+use crate::leaf_tracker::{Fingerprint, fingerprint};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    /// A certificate beside the key of another.
+pub enum Defect {
+    /// A certificate with the key of another one.
     Mismatched,
-    /// A certificate file that ends in the middle.
+    /// A truncated certificate file.
     HalfWritten,
-    /// A pair that was good minutes ago.
+    /// A pair that expired minutes ago.
     Expired,
 }
 
-impl Kind {
+impl Defect {
     pub const ALL: [Self; 3] = [Self::Mismatched, Self::HalfWritten, Self::Expired];
 }
 
 pub struct Candidate {
     certificate: String,
     key: Zeroizing<String>,
-    /// What a peer would see if it were served.
+    /// The leaf that a peer would be shown if it were served.
     pub leaf: Fingerprint,
 }
 
@@ -42,17 +42,17 @@ pub enum CandidateError {
     Authority(#[from] AuthorityError),
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    #[error("cannot read the volume that a broken candidate is for: {0}")]
+    #[error("cannot read the volume for a broken candidate: {0}")]
     Read(#[from] io::Error),
 }
 
 impl Candidate {
-    pub fn broken(kind: Kind, authority: &Authority, service: &str) -> Result<Self, AuthorityError> {
+    pub fn broken(defect: Defect, authority: &Authority, service: &str) -> Result<Self, AuthorityError> {
         let now = SystemTime::now();
-        let leaf = match kind {
-            Kind::Mismatched | Kind::HalfWritten => authority.issue(&leaf_request(service, DAY), now)?,
-            Kind::Expired => {
-                // Roots are backdated by minutes: there was time for a leaf to be born and to die.
+        let leaf = match defect {
+            Defect::Mismatched | Defect::HalfWritten => authority.issue(&leaf_request(service, DAY), now)?,
+            Defect::Expired => {
+                // Roots are backdated by minutes, so a leaf issued at their start has expired by now.
                 let request = leaf_request(service, Duration::from_secs(1));
                 authority.issue(&request, authority.not_before())?
             }
@@ -62,16 +62,16 @@ impl Candidate {
             certificate: leaf.certificate_pem,
             key: leaf.key_pem,
         };
-        match kind {
-            Kind::Mismatched => candidate.key = authority.issue(&leaf_request(service, DAY), now)?.key_pem,
-            Kind::HalfWritten => candidate.certificate.truncate(candidate.certificate.len() / 2),
-            Kind::Expired => {}
+        match defect {
+            Defect::Mismatched => candidate.key = authority.issue(&leaf_request(service, DAY), now)?.key_pem,
+            Defect::HalfWritten => candidate.certificate.truncate(candidate.certificate.len() / 2),
+            Defect::Expired => {}
         }
         Ok(candidate)
     }
 
-    /// Behind the control plane's back, and beside whatever else it wrote there.
-    pub fn slip_into(&self, volume: &Path) -> Result<(), CandidateError> {
+    /// Replaces certificate and key in the volume, without the control plane, and keeps the other files.
+    pub fn write_to(&self, volume: &Path) -> Result<(), CandidateError> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(volume.join("..data"))? {
             let entry = entry?;

@@ -1,7 +1,5 @@
-//! One child process: this executable again, with a subcommand that is not in its help.
-//!
-//! The two ends meet here: [`spawn`] starts a child, [`service`] is what one of them runs (the other
-//! kind, an agent, is `hotcert-agent` itself).
+//! A child process: this executable again, with a hidden subcommand. [`spawn`] starts one; [`service`] is what a service
+//! runs (an agent is `hotcert-agent` itself).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,15 +17,15 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// What the agent of this service is called, in messages and as a log.
+/// The name of this service's agent in messages and of its log.
 pub fn agent_of(service: &str) -> String {
     format!("{service}-agent")
 }
 
-/// The addresses that a child said it has bound, by role.
+/// The addresses that a child has logged as bound, by role.
 #[derive(Clone, Debug, Default)]
 pub struct BoundPorts {
-    wanted: Vec<&'static str>,
+    expected: Vec<&'static str>,
     bound: HashMap<String, SocketAddr>,
 }
 
@@ -37,16 +35,16 @@ impl BoundPorts {
     }
 
     pub fn complete(&self) -> bool {
-        self.wanted.iter().all(|role| self.bound.contains_key(*role))
+        self.expected.iter().all(|role| self.bound.contains_key(*role))
     }
 }
 
-/// Starts a child whose stderr goes to `log`, and follows there which ports it binds.
+/// Starts a child whose stderr goes to `log`, and reads from it which ports the child binds.
 pub fn spawn(
     arguments: &[&str],
     stdin: Stdio,
     log: &Path,
-    wanted: &[&'static str],
+    expected: &[&'static str],
 ) -> io::Result<(Child, watch::Receiver<BoundPorts>)> {
     let log = File::create(log)?;
     let mut child = Command::new(std::env::current_exe()?)
@@ -56,15 +54,15 @@ pub fn spawn(
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let ports = BoundPorts { wanted: wanted.to_vec(), bound: HashMap::new() };
+    let ports = BoundPorts { expected: expected.to_vec(), bound: HashMap::new() };
     let (sender, receiver) = watch::channel(ports);
     if let Some(stderr) = child.stderr.take() {
-        tokio::spawn(follow(stderr, log, sender));
+        tokio::spawn(copy_log(stderr, log, sender));
     }
     Ok((child, receiver))
 }
 
-async fn follow(stderr: ChildStderr, mut log: File, ports: watch::Sender<BoundPorts>) {
+async fn copy_log(stderr: ChildStderr, mut log: File, ports: watch::Sender<BoundPorts>) {
     #[derive(Deserialize)]
     struct Line {
         message: String,
@@ -73,7 +71,7 @@ async fn follow(stderr: ChildStderr, mut log: File, ports: watch::Sender<BoundPo
     }
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(text)) = lines.next_line().await {
-        // A log that cannot be written costs the explanation of a failure, not the demonstration.
+        // Without its log a failure is harder to explain, but the demo goes on.
         let _ = writeln!(log, "{text}");
         match serde_json::from_str::<Line>(&text) {
             Ok(line) if line.message == "bound" => {
@@ -88,11 +86,11 @@ async fn follow(stderr: ChildStderr, mut log: File, ports: watch::Sender<BoundPo
 
 /// Has the kernel kill this process when its parent dies.
 pub fn die_with_parent() {
-    // Where that is not possible the parent still kills its children when it ends in good order.
+    // If it is not supported, the parent still kills its children when it exits normally.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
 }
 
-/// A service on the listener that is its stdin.
+/// Runs a service on the listener that is its stdin.
 pub fn service(config: Config) -> io::Result<()> {
     let listener = std::net::TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.set_nonblocking(true)?;

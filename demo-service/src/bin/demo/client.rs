@@ -1,9 +1,8 @@
-//! The client outside: a peer of the services with an identity of its own from the same authority. It
-//! reads it where the control plane publishes it.
+//! The load client: a peer of the services with its own identity from the same authority, read from where the control
+//! plane publishes it.
 //!
-//! Everything that the demo measures goes through a handshake made here, by a TLS stack that shares
-//! no state with the agents. A leaf is recorded as soon as it is shown, before it is judged, so one
-//! that this client refuses is seen all the same.
+//! Everything that the demo measures goes through a handshake made here, by a TLS stack that shares no state with the
+//! agents. A server's leaf is recorded before it is verified, so a leaf that this client rejects is recorded too.
 
 use std::fmt;
 use std::io;
@@ -25,58 +24,58 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use zeroize::Zeroizing;
 
-use crate::sightings::{Fingerprint, Sightings, fingerprint};
+use crate::leaf_tracker::{Fingerprint, LeafTracker, fingerprint};
 
 /// For a TCP connection and the handshake on it.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a service is reached from outside: its agent's inbound port.
+/// The address of a service for clients: its agent's inbound port.
 #[derive(Clone, Debug)]
-pub struct Front {
+pub struct ServiceAddress {
     pub address: SocketAddr,
     pub name: String,
 }
 
 /// A finished handshake.
-pub struct Dialled {
+pub struct Handshake {
     pub stream: TlsStream<TcpStream>,
     pub leaf: Fingerprint,
     /// When the handshake was done.
     pub at: Instant,
 }
 
-/// An identity and the roots it trusts.
+/// A TLS identity and the roots it trusts.
 #[derive(Clone)]
-pub struct Passport {
+pub struct Credentials {
     tls: Arc<ClientConfig>,
 }
 
-/// The passport in use, replaced as certificates rotate.
-pub struct Outside {
-    current: RwLock<Passport>,
+/// Dials with the current credentials, which are replaced as certificates rotate.
+pub struct Client {
+    current: RwLock<Credentials>,
 }
 
-/// Why a passport could not be made; a fault of the demo itself.
+/// Why the client has no credentials; an error of the demo itself.
 #[derive(Debug, thiserror::Error)]
-pub enum PassportError {
-    #[error("cannot read {}: {source}; was it published?", path.display())]
+pub enum CredentialsError {
+    #[error("cannot read {}: {source}; check that it was published", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("the outside client's own certificate is unusable: {0}")]
+    #[error("the client's own certificate is unusable: {0}")]
     Tls(#[from] Error),
-    #[error("what is published for the outside client is no PEM: {0}")]
+    #[error("the credentials published for the client are not PEM: {0}")]
     Pem(#[from] rustls_pki_types::pem::Error),
-    #[error("the outside client cannot trust the roots: {0}")]
+    #[error("the client cannot use the published roots: {0}")]
     Roots(#[from] tokio_rustls::rustls::client::VerifierBuilderError),
 }
 
-impl Passport {
-    /// What is published in this directory.
-    pub fn read(volume: &Path, sightings: &Arc<Sightings>) -> Result<Self, PassportError> {
+impl Credentials {
+    /// Reads the credentials that are published in this directory.
+    pub fn read(volume: &Path, leaf_tracker: &Arc<LeafTracker>) -> Result<Self, CredentialsError> {
         let read = |name: &str| {
             let path = volume.join(name);
-            std::fs::read(&path).map(Zeroizing::new).map_err(|source| PassportError::Read { path, source })
+            std::fs::read(&path).map(Zeroizing::new).map_err(|source| CredentialsError::Read { path, source })
         };
-        Self::new(&read("tls.crt")?, &read("tls.key")?, &read("ca.crt")?, sightings)
+        Self::new(&read("tls.crt")?, &read("tls.key")?, &read("ca.crt")?, leaf_tracker)
     }
 
     /// All PEM.
@@ -84,8 +83,8 @@ impl Passport {
         certificate: &[u8],
         key: &[u8],
         bundle: &[u8],
-        sightings: &Arc<Sightings>,
-    ) -> Result<Self, PassportError> {
+        leaf_tracker: &Arc<LeafTracker>,
+    ) -> Result<Self, CredentialsError> {
         let provider = Arc::new(default_provider());
         let mut store = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(bundle) {
@@ -96,54 +95,57 @@ impl Passport {
         let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Recorder { inner, sightings: sightings.clone() }))
+            .with_custom_certificate_verifier(Arc::new(Recorder {
+                inner,
+                leaf_tracker: leaf_tracker.clone(),
+            }))
             .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?;
         // A resumed session would show no certificate.
         tls.resumption = Resumption::disabled();
         Ok(Self { tls: Arc::new(tls) })
     }
 
-    /// Connects and shakes hands, offering these protocols (ALPN).
-    pub async fn dial(&self, front: &Front, protocols: &[&[u8]]) -> io::Result<Dialled> {
+    /// Connects and completes a TLS handshake, offering these protocols (ALPN).
+    pub async fn dial(&self, service_address: &ServiceAddress, protocols: &[&[u8]]) -> io::Result<Handshake> {
         let mut tls = ClientConfig::clone(&self.tls);
         tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let name = ServerName::try_from(front.name.clone()).map_err(io::Error::other)?;
+        let name = ServerName::try_from(service_address.name.clone()).map_err(io::Error::other)?;
         let connect = async {
-            let tcp = TcpStream::connect(front.address).await?;
+            let tcp = TcpStream::connect(service_address.address).await?;
             tcp.set_nodelay(true)?;
             TlsConnector::from(Arc::new(tls)).connect(name, tcp).await
         };
         let stream = timeout(DIAL_TIMEOUT, connect)
             .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no handshake within 10 s"))??;
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake within 10 s"))??;
         let at = Instant::now();
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let leaf = leaf.map(|leaf| fingerprint(leaf)).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Dialled { stream, leaf, at })
+        Ok(Handshake { stream, leaf, at })
     }
 }
 
-impl Outside {
-    pub fn new(passport: Passport) -> Self {
-        Self { current: RwLock::new(passport) }
+impl Client {
+    pub fn new(credentials: Credentials) -> Self {
+        Self { current: RwLock::new(credentials) }
     }
 
-    /// From here on new connections use this passport; returns when no handshake with an earlier
-    /// one is under way.
-    pub async fn replace(&self, passport: Passport) {
-        *self.current.write().await = passport;
+    /// New connections use these credentials from here on. Returns when no handshake with the earlier ones is in
+    /// progress.
+    pub async fn replace(&self, credentials: Credentials) {
+        *self.current.write().await = credentials;
     }
 
-    pub async fn dial(&self, front: &Front, protocols: &[&[u8]]) -> io::Result<Dialled> {
-        let passport = self.current.read().await;
-        passport.dial(front, protocols).await
+    pub async fn dial(&self, service_address: &ServiceAddress, protocols: &[&[u8]]) -> io::Result<Handshake> {
+        let credentials = self.current.read().await;
+        credentials.dial(service_address, protocols).await
     }
 }
 
-/// Judges as rustls does, and records first.
+/// Records the leaf, then verifies it as rustls does.
 struct Recorder {
     inner: Arc<WebPkiServerVerifier>,
-    sightings: Arc<Sightings>,
+    leaf_tracker: Arc<LeafTracker>,
 }
 
 impl fmt::Debug for Recorder {
@@ -161,7 +163,7 @@ impl ServerCertVerifier for Recorder {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.sightings.saw(fingerprint(end_entity));
+        self.leaf_tracker.record(fingerprint(end_entity));
         self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 

@@ -1,7 +1,9 @@
 //! One connection of the load, HTTP/1.1 or HTTP/2, and one request on it at a time.
 //!
-//! The point of interest is how a request dies: before any byte of an answer, or after.
+//! It distinguishes how a request fails: before the first byte of a response, or after it.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,16 +23,25 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use crate::outside::{Front, Outside};
-use crate::sightings::Fingerprint;
+use crate::client::{Client, ServiceAddress};
+use crate::leaf_tracker::Fingerprint;
 
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a connection offers in its handshake (ALPN).
-#[derive(Clone, Copy, Debug)]
+/// The protocol that a connection offers (ALPN).
+#[derive(Clone, Copy)]
 pub enum Protocol {
     Http1,
     Http2,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        })
+    }
 }
 
 pub struct Connection {
@@ -47,36 +58,51 @@ enum Sender {
     Http2(http2::SendRequest<Empty<Bytes>>),
 }
 
-/// Why a request was not answered rightly.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// A reused connection ended before a byte of the answer: perhaps it was idle to the server.
-    #[error("closed while the request was being sent: {0:?}")]
+    /// A reused connection ended before the first byte of the response: the server may have closed it as idle.
+    #[error("closed while the request was being sent: {}", with_causes(.0))]
     ClosedIdle(hyper::Error),
-    #[error("cut off: {0:?}")]
+    #[error("connection cut: {}", with_causes(.0))]
     Cut(#[from] hyper::Error),
-    #[error("answered {status}: {body}")]
+    #[error("response {status}: {body}")]
     Status { status: StatusCode, body: String },
-    #[error("an answer that payments did not give: {0}")]
+    #[error("unexpected response: {0}")]
     Content(String),
-    #[error("no answer within {ANSWER_TIMEOUT:?}")]
-    Slow,
+    #[error("no response within {}", humantime::format_duration(RESPONSE_TIMEOUT))]
+    Timeout,
+}
+
+/// The error with its sources: hyper's own message does not include them.
+fn with_causes(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 impl Connection {
-    pub async fn open(outside: &Outside, front: &Front, protocol: Protocol) -> io::Result<Self> {
+    pub async fn open(
+        client: &Client,
+        service_address: &ServiceAddress,
+        protocol: Protocol,
+    ) -> io::Result<Self> {
         let offered: &[&[u8]] = match protocol {
             Protocol::Http1 => &[b"http/1.1"],
             Protocol::Http2 => &[b"h2", b"http/1.1"],
         };
-        let dialled = outside.dial(front, offered).await?;
-        let negotiated_h2 = dialled.stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let handshake = client.dial(service_address, offered).await?;
+        let negotiated_h2 = handshake.stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let received = Arc::new(AtomicU64::new(0));
-        let stream = TokioIo::new(Counted { stream: dialled.stream, received: received.clone() });
+        let stream = TokioIo::new(Counted { stream: handshake.stream, received: received.clone() });
         let sender = if negotiated_h2 {
             let (sender, driver) =
                 http2::handshake(TokioExecutor::new(), stream).await.map_err(io::Error::other)?;
-            // How it ends is seen by the requests on it.
+            // Its error reaches the requests on it as well.
             tokio::spawn(async move { drop(driver.await) });
             Sender::Http2(sender)
         } else {
@@ -84,8 +110,8 @@ impl Connection {
             tokio::spawn(async move { drop(driver.await) });
             Sender::Http1(sender)
         };
-        let host = front.name.clone();
-        Ok(Self { sender, received, host, used: false, leaf: dialled.leaf })
+        let host = service_address.name.clone();
+        Ok(Self { sender, received, host, used: false, leaf: handshake.leaf })
     }
 
     /// Whether another request may be sent: the server has not asked to close.
@@ -96,19 +122,19 @@ impl Connection {
                 Sender::Http2(sender) => sender.ready().await,
             }
         };
-        matches!(timeout(ANSWER_TIMEOUT, ready).await, Ok(Ok(())))
+        matches!(timeout(RESPONSE_TIMEOUT, ready).await, Ok(Ok(())))
     }
 
-    /// `GET /`, answered in full by storefront and, through it, by payments.
+    /// `GET /`; the response must be complete and come from storefront and, through it, from payments.
     pub async fn get(&mut self) -> Result<(), RequestError> {
-        timeout(ANSWER_TIMEOUT, self.exchange()).await.unwrap_or(Err(RequestError::Slow))
+        timeout(RESPONSE_TIMEOUT, self.exchange()).await.unwrap_or(Err(RequestError::Timeout))
     }
 
     async fn exchange(&mut self) -> Result<(), RequestError> {
         let received = self.received.load(Relaxed);
         let reused = std::mem::replace(&mut self.used, true);
         let response = self.send().await.map_err(|error| {
-            // Control frames come at any time on HTTP/2; without a head there was no answer.
+            // HTTP/2 control frames arrive at any time; without a head there was no response.
             let silent = self.received.load(Relaxed) == received || matches!(self.sender, Sender::Http2(_));
             if reused && silent { RequestError::ClosedIdle(error) } else { RequestError::Cut(error) }
         })?;

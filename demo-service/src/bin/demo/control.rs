@@ -1,9 +1,8 @@
-//! The control plane: the same that `hotcert controller --dir` runs, over a directory in the workplace.
-//! Every leaf and bundle that the agents are meant to serve comes from it, and every step of a rollover
-//! is its decision.
+//! The control plane as `hotcert controller --dir` runs it, on a directory in the workspace. It publishes every leaf and
+//! bundle that the agents should serve, and decides every step of a rollover.
 //!
-//! It goes round by round, on the task that tells the story. Between two rounds nothing is written, so
-//! what the next one will publish is known before it does.
+//! It runs round by round on the scenario's task. Nothing is written between two rounds, so what the next round will
+//! publish is known in advance.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,64 +15,64 @@ use hotcert::runtime::reconcile::{Counts, Reconciler, Round};
 use hotcert::store::directory::DirectoryStore;
 use hotcert::store::{Editor as _, ObjectRef, Store as _, StoreError};
 
-use crate::identity::{AUTHORITY, EVERYBODY, NAMESPACE, TRUST_DOMAIN, certificate};
+use crate::identity::{AUTHORITY, IDENTITIES, NAMESPACE, TRUST_DOMAIN, certificate};
 
 pub struct ControlPlane {
     store: Arc<DirectoryStore>,
     reconciler: Reconciler<DirectoryStore>,
     round: Round,
-    asked: u64,
+    requests: u64,
 }
 
 impl ControlPlane {
-    /// Takes the directory over and writes into it what a person would: an authority, and a certificate
-    /// each for the services and the client outside.
-    pub async fn found(directory: &Path) -> Result<Self, StoreError> {
+    /// Opens the directory and creates the objects in it: an authority, and a certificate for each service and the
+    /// client.
+    pub async fn create(directory: &Path) -> Result<Self, StoreError> {
         let store = Arc::new(DirectoryStore::open(directory)?);
         let authority = CertificateAuthoritySpec {
             namespaces: vec![NAMESPACE.to_owned()],
             trust_domain: Some(TRUST_DOMAIN.to_owned()),
-            // The load never lets go of its connections; agents close them between requests.
+            // The load keeps its connections; agents close them between requests.
             drain_deadline: Some("0s".to_owned()),
             ..CertificateAuthoritySpec::default()
         };
         store.create_authority(AUTHORITY, &authority).await?;
-        for who in EVERYBODY {
+        for name in IDENTITIES {
             let spec = ServiceCertificateSpec {
                 authority: AUTHORITY.to_owned(),
                 ..ServiceCertificateSpec::default()
             };
-            store.create_certificate(&certificate(who), &spec).await?;
+            store.create_certificate(&certificate(name), &spec).await?;
         }
         let reconciler = Reconciler::new(Arc::clone(&store), Prober::new(PROBER), true, Counts::default());
-        Ok(Self { store, reconciler, round: Round::default(), asked: 0 })
+        Ok(Self { store, reconciler, round: Round::default(), requests: 0 })
     }
 
-    /// As `hotcert rotate` and `hotcert rollover` do. Returns the id of the request.
-    pub async fn ask(&mut self, about: &ObjectRef, verb: &str) -> Result<String, StoreError> {
-        self.asked += 1;
-        let id = format!("demo-{}", self.asked);
+    /// Stores a request as `hotcert rotate` and `hotcert rollover` do, and returns its id.
+    pub async fn request(&mut self, about: &ObjectRef, verb: &str) -> Result<String, StoreError> {
+        self.requests += 1;
+        let id = format!("demo-{}", self.requests);
         self.store.ask(about, verb, &id).await?;
         Ok(id)
     }
 
-    /// One round. Returns what there is after it.
+    /// Runs one round and returns the state after it.
     pub async fn round(&mut self) -> Result<Observed, StoreError> {
         self.round = self.reconciler.round().await?;
         self.store.observe().await
     }
 
-    /// Waits until another round has something to do.
-    pub async fn rest(&mut self) {
+    /// Waits until the next round has something to do.
+    pub async fn wait(&mut self) {
         self.reconciler.until_next(&self.round).await;
     }
 
-    /// What the last round could not do.
-    pub fn trouble(&self) -> String {
-        if self.round.failed.is_empty() { "nothing failed".to_owned() } else { self.round.failed.join("; ") }
+    /// The errors of the last round.
+    pub fn last_errors(&self) -> String {
+        if self.round.failed.is_empty() { "no step failed".to_owned() } else { self.round.failed.join("; ") }
     }
 
-    /// With its keys, for an intruder who has got hold of them.
+    /// The keyring with its keys, to sign broken candidates.
     pub async fn keyring(&self) -> Result<Keyring, StoreError> {
         let keyring = self.store.keyring(AUTHORITY).await?;
         keyring

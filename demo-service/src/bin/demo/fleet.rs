@@ -1,9 +1,9 @@
 //! The fleet: two services, each behind its own agent, as four child processes of this program.
 //!
-//! Children are this executable again. They end with it, however it ends: killed when the fleet is
-//! dropped, and by the kernel when this process dies. What they write to stderr goes to a log file
-//! each, which outlives a failure; private keys do not. Once both agents are ready they are registered
-//! with the control plane, as agents of a machine without a cluster are.
+//! Children are this executable again. They end with it, however it ends: they are killed when the fleet is dropped, and
+//! by the kernel when this process dies. Their stderr goes to a log file each, which is kept after a failure; private
+//! keys are not. Once both agents are ready they are registered with the control plane, as on any machine without a
+//! cluster.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -42,9 +42,8 @@ struct AgentPorts {
     proof: SocketAddr,
 }
 
-/// The directory that holds the control plane's store and the logs. Removed when dropped, unless told to
-/// keep the logs.
-pub struct Workplace(TempDir);
+/// The directory with the control plane's store and the logs. Removed when dropped, unless the logs are kept.
+pub struct Workspace(TempDir);
 
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -54,11 +53,14 @@ pub enum FleetError {
     Start { program: String, source: io::Error },
     #[error("{program} ended ({status}); its log says why")]
     Ended { program: String, status: ExitStatus },
-    #[error("{program} was not {state} within {START_DEADLINE:?}; its log says why")]
+    #[error(
+        "{program} was not {state} within {}; its log says why",
+        humantime::format_duration(START_DEADLINE)
+    )]
     Late { program: String, state: &'static str },
 }
 
-impl Workplace {
+impl Workspace {
     pub fn new() -> io::Result<Self> {
         tempfile::Builder::new().prefix("hotcert-demo-").tempdir().map(Self)
     }
@@ -68,28 +70,27 @@ impl Workplace {
         self.0.path().join("store")
     }
 
-    /// Where the certificate, key and bundle of a service or of the client outside are published.
-    pub fn identity(&self, who: &str) -> PathBuf {
-        self.store().join("secrets").join(NAMESPACE).join(secret(who))
+    /// Where the certificate, key and bundle of a service or of the client are published.
+    pub fn identity(&self, name: &str) -> PathBuf {
+        self.store().join("secrets").join(NAMESPACE).join(secret(name))
     }
 
     fn log(&self, program: &str) -> PathBuf {
         self.0.path().join(format!("{program}.log"))
     }
 
-    /// Leaves the logs, and nothing but the logs, in the directory that is returned.
+    /// Returns the directory, which keeps only the logs.
     pub fn keep_logs(self) -> PathBuf {
-        // A key that cannot be removed is one that nobody trusts: its peers are gone already.
+        // A key that cannot be removed does no harm: no process that trusts it is left.
         let _ = std::fs::remove_dir_all(self.store());
         self.0.keep()
     }
 }
 
 impl Fleet {
-    /// Starts everything and returns when both agents are ready. The identities must be
-    /// published.
-    pub async fn start(workplace: &Workplace, payments_name: &str) -> Result<Self, FleetError> {
-        let mut fleet = Starting { workplace, children: Vec::new() };
+    /// Starts everything and returns when both agents are ready. The identities must have been published.
+    pub async fn start(workspace: &Workspace, payments_name: &str) -> Result<Self, FleetError> {
+        let mut fleet = Starting { workspace, children: Vec::new() };
         let (payments_app, payments_address) = listener()?;
         let (storefront_app, storefront_address) = listener()?;
 
@@ -109,7 +110,7 @@ impl Fleet {
         fleet.wait_until_ready().await?;
         for service in [PAYMENTS, STOREFRONT] {
             fleet
-                .register(service, workplace)
+                .register(service, workspace)
                 .map_err(|source| FleetError::Prepare { what: "the registration of an agent", source })?;
         }
         Ok(fleet)
@@ -119,7 +120,7 @@ impl Fleet {
         self.ports(service).inbound
     }
 
-    /// What the agent of this service says on its admin port's /healthz; nothing if it is silent.
+    /// The response of the agent's /healthz; `None` if it does not answer.
     pub async fn health(&self, service: &str) -> Option<Value> {
         self.get(service, "/healthz").await.and_then(|(_, body)| serde_json::from_slice(&body).ok())
     }
@@ -148,9 +149,9 @@ impl Fleet {
         Ok(())
     }
 
-    /// Tells the control plane where to shake hands with the agent of this service.
-    fn register(&self, service: &str, workplace: &Workplace) -> io::Result<()> {
-        let pods = workplace.store().join("pods").join(NAMESPACE);
+    /// Registers the proof and admin ports of this service's agent with the control plane.
+    fn register(&self, service: &str, workspace: &Workspace) -> io::Result<()> {
+        let pods = workspace.store().join("pods").join(NAMESPACE);
         std::fs::create_dir_all(&pods)?;
         let AgentPorts { proof, admin, .. } = self.ports(service);
         let registration = format!("secret: {}\nproof: {proof}\nadmin: {admin}\n", secret(service));
@@ -169,13 +170,13 @@ impl Fleet {
     }
 }
 
-/// A fleet that is not complete yet.
+/// A fleet that is being started.
 struct Starting<'a> {
-    workplace: &'a Workplace,
+    workspace: &'a Workspace,
     children: Vec<(String, Child)>,
 }
 
-/// The ports of an agent that has bound them all.
+/// An agent that has bound its ports.
 struct Bound {
     program: String,
     ports: BoundPorts,
@@ -196,7 +197,7 @@ impl Bound {
 }
 
 impl Starting<'_> {
-    /// A service is given its listener as stdin: the port is known and bound before it starts.
+    /// A service gets its listener as stdin, so its port is bound and known before it starts.
     fn service(&mut self, name: &str, listener: TcpListener, arguments: &[&str]) -> Result<(), FleetError> {
         let mut all = vec!["service", "--name", name];
         all.extend(arguments);
@@ -209,7 +210,7 @@ impl Starting<'_> {
         target: SocketAddr,
         arguments: &[&str],
     ) -> Result<Bound, FleetError> {
-        let identity = self.workplace.identity(service);
+        let identity = self.workspace.identity(service);
         let inbound = format!("http:127.0.0.1:0={target}");
         let identity = path_text(&identity)?;
         let mut all = vec!["agent", "run", "--identity", identity, "--inbound", &inbound];
@@ -236,14 +237,14 @@ impl Starting<'_> {
         stdin: Stdio,
         roles: &[&'static str],
     ) -> Result<tokio::sync::watch::Receiver<BoundPorts>, FleetError> {
-        let log = self.workplace.log(&program);
+        let log = self.workspace.log(&program);
         let (child, ports) = child::spawn(arguments, stdin, &log, roles)
             .map_err(|source| FleetError::Start { program: program.clone(), source })?;
         self.children.push((program, child));
         Ok(ports)
     }
 
-    /// Its stderr is closed, so it has ended or is about to.
+    /// Its stderr was closed, so it has ended or will end soon.
     async fn ended(&mut self, program: String) -> FleetError {
         let child = self.children.iter_mut().find(|(name, _)| *name == program);
         match child {

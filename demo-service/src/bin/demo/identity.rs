@@ -1,41 +1,41 @@
-//! Who is who: the names of the services and the client outside, and what the control plane calls them.
+//! The names of the two services and of the load client, and of their objects in the control plane.
 
 use std::time::Duration;
 
 use hotcert::api::leaf_request::LeafRequest;
 use hotcert::planner::observed::ObjectName;
 
+use crate::client::ServiceAddress;
 use crate::fleet::Fleet;
-use crate::outside::Front;
 
 pub const STOREFRONT: &str = "storefront";
 pub const PAYMENTS: &str = "payments";
-pub const OUTSIDE: &str = "outside";
-pub const EVERYBODY: [&str; 3] = [STOREFRONT, PAYMENTS, OUTSIDE];
+pub const CLIENT: &str = "loadgen";
+pub const IDENTITIES: [&str; 3] = [STOREFRONT, PAYMENTS, CLIENT];
 
 pub const AUTHORITY: &str = "root-demo-shop";
 pub const NAMESPACE: &str = "shop";
 pub const TRUST_DOMAIN: &str = "demo.hotcert.dev";
 
-/// The ServiceCertificate of one of them. Names and Secret follow from what it is called.
-pub fn certificate(who: &str) -> ObjectName {
-    let kind = if who == OUTSIDE { "client" } else { "mtls" };
-    ObjectName::new(NAMESPACE, format!("{kind}-demo-{who}"))
+/// The ServiceCertificate of a service or the client. The leaf's names and the Secret follow from its name.
+pub fn certificate(name: &str) -> ObjectName {
+    let kind = if name == CLIENT { "client" } else { "mtls" };
+    ObjectName::new(NAMESPACE, format!("{kind}-demo-{name}"))
 }
 
-pub fn secret(who: &str) -> String {
-    format!("{who}-tls")
+pub fn secret(name: &str) -> String {
+    format!("{name}-tls")
 }
 
-pub fn spiffe_id(who: &str) -> String {
-    format!("spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/{who}")
+pub fn spiffe_id(name: &str) -> String {
+    format!("spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/{name}")
 }
 
-pub fn front(fleet: &Fleet, service: &str) -> Front {
-    Front { address: fleet.inbound(service), name: dns_name(service) }
+pub fn service_address(fleet: &Fleet, service: &str) -> ServiceAddress {
+    ServiceAddress { address: fleet.inbound(service), name: dns_name(service) }
 }
 
-/// For a leaf with the names of this service.
+/// A request for a leaf with the names of this service.
 pub fn leaf_request(service: &str, lifetime: Duration) -> LeafRequest {
     LeafRequest {
         common_name: service.to_owned(),

@@ -1,8 +1,7 @@
-//! Which leaves exist, and which of them were seen.
+//! Which leaves exist, and which of them were served.
 //!
-//! Every leaf is entered here before any agent can read it, as good or as broken; every handshake
-//! made from outside reports the leaf it was shown. What was never entered, or entered as broken,
-//! must never be seen.
+//! Every leaf is registered here before any agent can read it, as good or as broken; every handshake of the client
+//! records the leaf it was shown. A leaf that was never registered, or registered as broken, must never be served.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,20 +25,20 @@ pub fn parse(hex: &str) -> Option<Fingerprint> {
 }
 
 #[derive(Default)]
-pub struct Sightings {
+pub struct LeafTracker {
     leaves: Mutex<HashMap<Fingerprint, Leaf>>,
 }
 
 enum Leaf {
-    /// With its place in the order of publication.
+    /// With its number in the order of publication.
     Good(u64),
     Broken {
-        seen: bool,
+        served: bool,
     },
     Unknown,
 }
 
-impl Sightings {
+impl LeafTracker {
     pub fn expect(&self, leaf: Fingerprint) {
         let mut leaves = self.leaves();
         let number = leaves.len() as u64;
@@ -47,17 +46,17 @@ impl Sightings {
     }
 
     pub fn forbid(&self, leaf: Fingerprint) {
-        self.leaves().insert(leaf, Leaf::Broken { seen: false });
+        self.leaves().insert(leaf, Leaf::Broken { served: false });
     }
 
-    pub fn saw(&self, leaf: Fingerprint) {
+    pub fn record(&self, leaf: Fingerprint) {
         match self.leaves().entry(leaf).or_insert(Leaf::Unknown) {
-            Leaf::Broken { seen } => *seen = true,
+            Leaf::Broken { served } => *served = true,
             Leaf::Good(_) | Leaf::Unknown => {}
         }
     }
 
-    /// A good leaf's place in the order of publication.
+    /// A good leaf's number in the order of publication.
     pub fn number(&self, leaf: &Fingerprint) -> Option<u64> {
         match self.leaves().get(leaf) {
             Some(Leaf::Good(number)) => Some(*number),
@@ -65,9 +64,9 @@ impl Sightings {
         }
     }
 
-    /// How many leaves were seen that should not have been: broken ones and strangers.
+    /// How many leaves were served that should not have been: broken and unknown ones.
     pub fn wrongly_served(&self) -> u64 {
-        let wrong = |leaf: &&Leaf| matches!(leaf, Leaf::Broken { seen: true } | Leaf::Unknown);
+        let wrong = |leaf: &&Leaf| matches!(leaf, Leaf::Broken { served: true } | Leaf::Unknown);
         self.leaves().values().filter(wrong).count() as u64
     }
 
@@ -81,21 +80,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_broken_and_unknown_leaves_are_wrong_and_each_counts_once() {
-        let sightings = Sightings::default();
-        sightings.expect([1; 32]);
-        sightings.forbid([2; 32]);
-        sightings.forbid([3; 32]);
-        sightings.saw([1; 32]);
-        assert_eq!(sightings.wrongly_served(), 0);
-        sightings.saw([2; 32]);
-        sightings.saw([2; 32]);
-        sightings.saw([4; 32]);
-        assert_eq!(sightings.wrongly_served(), 2);
+    fn broken_and_unknown_leaves_are_counted_once_each() {
+        let leaf_tracker = LeafTracker::default();
+        leaf_tracker.expect([1; 32]);
+        leaf_tracker.forbid([2; 32]);
+        leaf_tracker.forbid([3; 32]);
+        leaf_tracker.record([1; 32]);
+        assert_eq!(leaf_tracker.wrongly_served(), 0);
+        leaf_tracker.record([2; 32]);
+        leaf_tracker.record([2; 32]);
+        leaf_tracker.record([4; 32]);
+        assert_eq!(leaf_tracker.wrongly_served(), 2);
     }
 
     #[test]
-    fn fingerprints_are_read_as_the_control_plane_writes_them() {
+    fn fingerprints_are_parsed_as_the_control_plane_writes_them() {
         let hex = "00ff".repeat(16);
         assert_eq!(parse(&hex).map(|read| (read[0], read[31])), Some((0, 255)));
         for wrong in [&hex[2..], &format!("{hex}00"), &hex.replace('f', "g"), ""] {
@@ -105,11 +104,11 @@ mod tests {
 
     #[test]
     fn good_leaves_are_numbered_in_order() {
-        let sightings = Sightings::default();
-        sightings.expect([1; 32]);
-        sightings.forbid([2; 32]);
-        sightings.expect([3; 32]);
-        assert!(sightings.number(&[1; 32]) < sightings.number(&[3; 32]));
-        assert_eq!(sightings.number(&[2; 32]), None);
+        let leaf_tracker = LeafTracker::default();
+        leaf_tracker.expect([1; 32]);
+        leaf_tracker.forbid([2; 32]);
+        leaf_tracker.expect([3; 32]);
+        assert!(leaf_tracker.number(&[1; 32]) < leaf_tracker.number(&[3; 32]));
+        assert_eq!(leaf_tracker.number(&[2; 32]), None);
     }
 }

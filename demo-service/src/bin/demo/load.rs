@@ -1,7 +1,7 @@
-//! The load: keep-alive connections and a connection a request, from outside, all the time.
+//! The load: workers that keep their connection, and workers that open one for each request.
 //!
-//! Each worker waits for its answer before it asks again, and no faster than its pace, so the load
-//! is the same on a slow machine and on a fast one, and never outruns either.
+//! Each worker waits for a response before it sends the next request, and sends no faster than its pace, so the load is
+//! the same on a slow machine and on a fast one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
+use crate::client::{Client, ServiceAddress};
 use crate::connection::{Connection, Protocol, RequestError};
-use crate::outside::{Front, Outside};
-use crate::sightings::Sightings;
-use crate::tally::Tally;
+use crate::leaf_tracker::LeafTracker;
+use crate::load_stats::LoadStats;
 
-/// Workers that keep their connection: each 40 requests a second at most.
-const KEEPING: [Protocol; 8] = {
+/// Workers that keep their connection: at most 40 requests a second each.
+const KEEP_ALIVE: [Protocol; 8] = {
     use Protocol::{Http1, Http2};
     [Http1, Http1, Http1, Http1, Http1, Http1, Http2, Http2]
 };
-const KEEPING_PACE: Duration = Duration::from_millis(25);
-/// Workers that open a connection a request: each 20 a second at most.
-const OPENING: usize = 3;
-const OPENING_PACE: Duration = Duration::from_millis(50);
+const KEEP_ALIVE_PACE: Duration = Duration::from_millis(25);
+/// Workers that open a connection for each request: at most 20 a second each.
+const CONNECTING: usize = 3;
+const CONNECTING_PACE: Duration = Duration::from_millis(50);
 
 pub struct Load {
     workers: JoinSet<()>,
@@ -33,23 +33,23 @@ pub struct Load {
 /// What the workers share.
 #[derive(Clone)]
 pub struct Target {
-    pub front: Front,
-    pub outside: Arc<Outside>,
-    pub sightings: Arc<Sightings>,
-    pub tally: Arc<Tally>,
+    pub service_address: ServiceAddress,
+    pub client: Arc<Client>,
+    pub leaf_tracker: Arc<LeafTracker>,
+    pub load_stats: Arc<LoadStats>,
 }
 
 impl Load {
     pub fn start(target: &Target) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut workers = JoinSet::new();
-        for (number, protocol) in KEEPING.into_iter().enumerate() {
-            let pace = pace(KEEPING_PACE, number, KEEPING.len());
-            workers.spawn(keep(target.clone(), protocol, pace, stopped.clone()));
+        for (number, protocol) in KEEP_ALIVE.into_iter().enumerate() {
+            let pace = pace(KEEP_ALIVE_PACE, number, KEEP_ALIVE.len());
+            workers.spawn(keep_alive(target.clone(), protocol, pace, stopped.clone()));
         }
-        for number in 0..OPENING {
-            let pace = pace(OPENING_PACE, number, OPENING);
-            workers.spawn(open_each(target.clone(), pace, stopped.clone()));
+        for number in 0..CONNECTING {
+            let pace = pace(CONNECTING_PACE, number, CONNECTING);
+            workers.spawn(connect_each(target.clone(), pace, stopped.clone()));
         }
         Self { workers, stop }
     }
@@ -61,14 +61,14 @@ impl Load {
     }
 }
 
-/// One worker's pace, so that they do not all ask at the same moment.
+/// One worker's pace, offset so that the workers do not all send at the same moment.
 fn pace(every: Duration, worker: usize, of: usize) -> Interval {
     let mut pace = interval_at(tokio::time::Instant::now() + every * worker as u32 / of as u32, every);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pace
 }
 
-async fn keep(target: Target, protocol: Protocol, mut pace: Interval, stopped: watch::Receiver<bool>) {
+async fn keep_alive(target: Target, protocol: Protocol, mut pace: Interval, stopped: watch::Receiver<bool>) {
     let mut connection = None;
     let mut kept = false;
     loop {
@@ -86,40 +86,40 @@ async fn keep(target: Target, protocol: Protocol, mut pace: Interval, stopped: w
             kept = false;
         }
         let Some(open) = &mut connection else { continue };
-        let leaf = target.sightings.number(&open.leaf);
-        let superseded = leaf.is_some_and(|leaf| leaf < target.tally.latest_served());
+        let leaf = target.leaf_tracker.number(&open.leaf);
+        let superseded = leaf.is_some_and(|leaf| leaf < target.load_stats.latest_served());
         let begun = Instant::now();
         match open.get().await {
             Ok(()) => {
-                target.tally.answered(begun);
+                target.load_stats.answered(begun);
                 if superseded && !std::mem::replace(&mut kept, true) {
-                    target.tally.kept();
+                    target.load_stats.kept();
                 }
             }
             Err(error @ RequestError::ClosedIdle(_)) => {
-                target.tally.retried(format!("{protocol:?} connection {error}"));
+                target.load_stats.retried(format!("{protocol} connection {error}"));
                 connection = target.open(protocol).await;
                 kept = false;
                 if let Some(open) = &mut connection {
-                    target.ask(open).await;
+                    target.request(open).await;
                 }
             }
             Err(error) => {
-                target.tally.failed(format!("{protocol:?} request: {error}"));
+                target.load_stats.failed(format!("{protocol} request: {error}"));
                 connection = None;
             }
         }
     }
 }
 
-async fn open_each(target: Target, mut pace: Interval, stopped: watch::Receiver<bool>) {
+async fn connect_each(target: Target, mut pace: Interval, stopped: watch::Receiver<bool>) {
     loop {
         pace.tick().await;
         if *stopped.borrow() {
             return;
         }
         if let Some(mut connection) = target.open(Protocol::Http1).await {
-            target.ask(&mut connection).await;
+            target.request(&mut connection).await;
         }
     }
 }
@@ -127,23 +127,23 @@ async fn open_each(target: Target, mut pace: Interval, stopped: watch::Receiver<
 impl Target {
     /// A connection that cannot be opened is a failed request.
     async fn open(&self, protocol: Protocol) -> Option<Connection> {
-        match Connection::open(&self.outside, &self.front, protocol).await {
+        match Connection::open(&self.client, &self.service_address, protocol).await {
             Ok(connection) => {
-                self.tally.opened();
+                self.load_stats.opened();
                 Some(connection)
             }
             Err(error) => {
-                self.tally.failed(format!("new connection: {error}"));
+                self.load_stats.failed(format!("new connection: {error}"));
                 None
             }
         }
     }
 
-    async fn ask(&self, connection: &mut Connection) {
+    async fn request(&self, connection: &mut Connection) {
         let begun = Instant::now();
         match connection.get().await {
-            Ok(()) => self.tally.answered(begun),
-            Err(error) => self.tally.failed(format!("request on a new connection: {error}")),
+            Ok(()) => self.load_stats.answered(begun),
+            Err(error) => self.load_stats.failed(format!("request on a new connection: {error}")),
         }
     }
 }

@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Reasons kept for the summary; the others are only counted.
-const REASONS: usize = 5;
+/// Failure reasons kept for the summary; the others are only counted.
+const MAX_REASONS: usize = 5;
 
 #[derive(Default)]
-pub struct Tally {
+pub struct LoadStats {
     requests: AtomicU64,
     failed: AtomicU64,
     retried: AtomicU64,
     opened: AtomicU64,
     kept: AtomicU64,
-    /// Number of the latest storefront leaf that was seen served (see `Sightings::number`).
+    /// Number of the latest storefront leaf that was served (see `LeafTracker::number`).
     served: AtomicU64,
     reasons: Mutex<Vec<String>>,
     /// Why the first retry was needed.
@@ -47,23 +47,23 @@ pub struct Counts {
     pub kept: u64,
 }
 
-impl Tally {
+impl LoadStats {
     pub fn answered(&self, from: Instant) {
         self.requests.fetch_add(1, Relaxed);
         lock(&self.requests_done).push(Span(from, Instant::now()));
     }
 
-    /// A request that was not answered rightly, or a connection that could not be opened.
+    /// A request without the expected response, or a connection that could not be opened.
     pub fn failed(&self, reason: String) {
         self.requests.fetch_add(1, Relaxed);
         self.failed.fetch_add(1, Relaxed);
         let mut reasons = lock(&self.reasons);
-        if reasons.len() < REASONS {
+        if reasons.len() < MAX_REASONS {
             reasons.push(reason);
         }
     }
 
-    /// A request sent while the server was closing the idle connection, asked again on a new one.
+    /// A request that met an idle connection closing, sent again on a new one.
     pub fn retried(&self, reason: String) {
         self.retried.fetch_add(1, Relaxed);
         lock(&self.retry).get_or_insert(reason);
@@ -128,22 +128,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_that_overlap_a_rotation_are_told_apart() {
-        let tally = Tally::default();
+    fn requests_that_overlap_a_rotation_are_separated() {
+        let load_stats = LoadStats::default();
         let begun = Instant::now();
-        tally.answered(begun);
+        load_stats.answered(begun);
         let between = Instant::now();
-        tally.rotated(Span(between + Duration::from_secs(1), between + Duration::from_secs(2)));
-        assert_eq!(tally.durations().1.len(), 0);
-        tally.rotated(Span(begun, begun));
-        assert_eq!((tally.durations().0.len(), tally.durations().1.len()), (1, 1));
+        load_stats.rotated(Span(between + Duration::from_secs(1), between + Duration::from_secs(2)));
+        assert_eq!(load_stats.durations().1.len(), 0);
+        load_stats.rotated(Span(begun, begun));
+        assert_eq!((load_stats.durations().0.len(), load_stats.durations().1.len()), (1, 1));
     }
 
     #[test]
-    fn failures_are_all_counted_and_the_first_explained() {
-        let tally = Tally::default();
-        (0..REASONS + 2).for_each(|number| tally.failed(number.to_string()));
-        assert_eq!(tally.counts().failed, 7);
-        assert_eq!(tally.reasons(), ["0", "1", "2", "3", "4"]);
+    fn all_failures_are_counted_and_the_first_reasons_kept() {
+        let load_stats = LoadStats::default();
+        (0..MAX_REASONS + 2).for_each(|number| load_stats.failed(number.to_string()));
+        assert_eq!(load_stats.counts().failed, 7);
+        assert_eq!(load_stats.reasons(), ["0", "1", "2", "3", "4"]);
     }
 }

@@ -5,26 +5,26 @@
 //!     mTLS                 HTTP          HTTP                  mTLS               HTTP
 //! ```
 //!
-//! [`fleet`] starts the four in the middle as processes ([`child`]), [`story`] has [`control`], the
-//! control plane, rotate their certificates, and breaks them ([`candidate`]); [`witness`] looks at every
-//! round of it. [`load`] and [`prober`] ask from [`outside`], [`sightings`] and [`tally`] write down what
-//! came back, [`progress`] and [`summary`] show it.
+//! [`fleet`] starts the agents and services as processes ([`child`]). [`scenario`] has [`control`], the control plane,
+//! rotate their certificates, and writes broken ones ([`candidate`]); [`observer`] observes every round. [`load`] and
+//! [`prober`] connect with [`client`]; [`leaf_tracker`] and [`load_stats`] record the results, [`progress`] and
+//! [`summary`] show them.
 
 mod candidate;
 mod child;
+mod client;
 mod connection;
 mod control;
 mod fleet;
 mod identity;
+mod leaf_tracker;
 mod load;
-mod outside;
+mod load_stats;
+mod observer;
 mod prober;
 mod progress;
-mod sightings;
-mod story;
+mod scenario;
 mod summary;
-mod tally;
-mod witness;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,24 +36,24 @@ use clap::{Parser, Subcommand};
 use demo_service::service::Config;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::fleet::{Fleet, Workplace};
-use crate::identity::{PAYMENTS, STOREFRONT, front, spiffe_id};
+use crate::fleet::{Fleet, Workspace};
+use crate::identity::{PAYMENTS, STOREFRONT, service_address, spiffe_id};
 use crate::load::{Load, Target};
+use crate::load_stats::LoadStats;
 use crate::progress::{LiveLine, Progress};
-use crate::story::Beginning;
+use crate::scenario::Setup;
 use crate::summary::Summary;
-use crate::tally::Tally;
 
 const INTERRUPTED: u8 = 130;
 
-/// Rotates TLS certificates under load and counts what goes wrong
+/// Rotates TLS certificates under load and counts failures
 ///
-/// Two services that speak plain HTTP, storefront and payments, each behind its own hotcert-agent.
-/// A client outside asks storefront, which asks payments, over connections that are kept and over a
-/// new connection a request. Meanwhile hotcert's control plane, on a directory, gives both services new
-/// leaves every second and, half way through, a new root; now and then a candidate that is broken (key
-/// of another certificate, half a file, expired) is slipped in, and the control plane replaces it. Exits
-/// with 1 if a request failed or a broken candidate was served.
+/// Runs two plain HTTP services, storefront and payments, each behind its own hotcert-agent. A client sends
+/// requests to storefront, which calls payments, over keep-alive connections and over a new connection for each
+/// request. Meanwhile hotcert's control plane, on a directory, issues both services a new leaf every second and,
+/// half way through, rolls over the root. At intervals a broken candidate (key of another certificate, truncated
+/// file, expired) is written to a volume, and the control plane replaces it. Exits with 1 if a request failed or
+/// a broken candidate was served.
 #[derive(Parser)]
 #[command(version, after_long_help = NUMBERS, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -68,20 +68,20 @@ struct Cli {
 }
 
 const NUMBERS: &str = "\
-All numbers are measured by the client outside:
-  failed                a request that was not answered with 200 and both services' names, or
-                        whose connection was cut, or a connection that could not be opened. One
-                        that the server asks to close between requests is reopened: no failure.
-  swap_to_served_ms     from the rename that publishes a leaf, as the file system dates it, to the
+All numbers are measured by the client:
+  failed                requests without a 200 response that names both services, requests whose
+                        connection was cut, and connections that could not be opened. A connection
+                        that the server closes between requests is reopened and not a failure.
+  swap_to_served_ms     from the rename that publishes a leaf, by the file system's clock, to the
                         end of the first handshake that shows it, dialling without a pause
-  broken_served         broken or unknown leaves (SHA-256) that were shown in any handshake
-  old_connections_kept  keep-alive connections that answered a request when the leaf they were
-                        opened under had been replaced and its successor already been served
-  request_ms            from sending a request to the last byte of the answer, without the
-                        handshake; while rotating: those that overlap the time above, or
+  broken_served         broken or unknown leaves (by SHA-256) that were shown in any handshake
+  old_connections_kept  keep-alive connections that served a request after the leaf they were
+                        opened under had been replaced and its successor had been served
+  request_ms            from sending a request to the last byte of the response, without the
+                        handshake; while rotating: requests that overlap the interval above,
                         the root rollover, or the 100 ms after either";
 
-/// What this program runs as its own children.
+/// The hidden subcommands that this program runs as its children.
 #[derive(Subcommand)]
 enum ChildProcess {
     #[command(hide = true, disable_help_flag = true)]
@@ -118,14 +118,14 @@ fn demonstrate(length: Duration, json: bool) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure(format!("cannot start: {error}")),
     };
-    let workplace = match Workplace::new() {
-        Ok(workplace) => workplace,
-        Err(error) => return failure(format!("cannot make a temporary directory: {error}")),
+    let workspace = match Workspace::new() {
+        Ok(workspace) => workspace,
+        Err(error) => return failure(format!("cannot create a temporary directory: {error}")),
     };
     let outcome = runtime.block_on(async {
         tokio::select! {
-            outcome = run(&workplace, length) => Some(outcome),
-            _ = told_to_end() => None,
+            outcome = run(&workspace, length) => Some(outcome),
+            _ = interrupted() => None,
         }
     });
     let Some(outcome) = outcome else { return ExitCode::from(INTERRUPTED) };
@@ -137,15 +137,16 @@ fn demonstrate(length: Duration, json: bool) -> ExitCode {
         Err(error) => failure(format!("{error:#}")),
     };
     if !matches!(&outcome, Ok(summary) if summary.is_success()) {
-        eprintln!("logs of the agents and services: {}", workplace.keep_logs().display());
+        eprintln!("logs of the agents and services: {}", workspace.keep_logs().display());
     }
     exit
 }
 
-async fn told_to_end() -> std::io::Result<()> {
+/// Completes on SIGINT or SIGTERM.
+async fn interrupted() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
+        interrupt = tokio::signal::ctrl_c() => interrupt,
         _ = terminate.recv() => Ok(()),
     }
 }
@@ -154,44 +155,44 @@ fn report(summary: &Summary, json: bool) {
     if json {
         match serde_json::to_string(summary) {
             Ok(line) => println!("{line}"),
-            Err(error) => eprintln!("demo: the summary cannot be written: {error}"),
+            Err(error) => eprintln!("demo: cannot serialize the summary: {error}"),
         }
         return;
     }
     println!("{summary}");
     if summary.is_success() {
-        println!("Every request was answered, and nothing broken was served.");
+        println!("No request failed, and no broken certificate was served.");
     } else {
-        println!("FAILED: requests were lost or something broken was served.");
+        println!("FAILED: requests failed or a broken certificate was served.");
     }
 }
 
-async fn run(workplace: &Workplace, length: Duration) -> anyhow::Result<Summary> {
-    let beginning = Beginning::new(workplace).await?;
-    let fleet = Fleet::start(workplace, &spiffe_id(PAYMENTS)).await?;
-    let (outside, sightings) = (beginning.outside(workplace)?, beginning.sightings().clone());
-    let (tally, progress) = (Arc::new(Tally::default()), Arc::new(Progress::new()));
+async fn run(workspace: &Workspace, length: Duration) -> anyhow::Result<Summary> {
+    let setup = Setup::new(workspace).await?;
+    let fleet = Fleet::start(workspace, &spiffe_id(PAYMENTS)).await?;
+    let (client, leaf_tracker) = (setup.client(workspace)?, setup.leaf_tracker().clone());
+    let (load_stats, progress) = (Arc::new(LoadStats::default()), Arc::new(Progress::new()));
     let target = Target {
-        front: front(&fleet, STOREFRONT),
-        outside: outside.clone(),
-        sightings: sightings.clone(),
-        tally: tally.clone(),
+        service_address: service_address(&fleet, STOREFRONT),
+        client: client.clone(),
+        leaf_tracker: leaf_tracker.clone(),
+        load_stats: load_stats.clone(),
     };
     eprintln!(
-        "storefront and payments run behind an agent each; rotating their certificates under load for {} s",
+        "storefront and payments run, each behind an agent; rotating their certificates under load for {} s",
         length.as_secs()
     );
     let begun = Instant::now();
-    let live = LiveLine::start(progress.clone(), tally.clone(), sightings.clone());
+    let live = LiveLine::start(progress.clone(), load_stats.clone(), leaf_tracker.clone());
     let load = Load::start(&target);
-    let story = beginning.story(workplace, fleet, outside, tally.clone(), progress.clone());
-    let fleet = story.tell(length).await.with_context(|| match tally.reasons().first() {
+    let scenario = setup.scenario(workspace, fleet, client, load_stats.clone(), progress.clone());
+    let fleet = scenario.run(length).await.with_context(|| match load_stats.reasons().first() {
         Some(reason) => {
-            format!("broken off after {} s; first failure seen: {reason}", begun.elapsed().as_secs())
+            format!("aborted after {} s; first failed request: {reason}", begun.elapsed().as_secs())
         }
-        None => format!("broken off after {} s; nothing had failed before", begun.elapsed().as_secs()),
+        None => format!("aborted after {} s; no request had failed", begun.elapsed().as_secs()),
     })?;
     load.stop().await;
     drop((fleet, live));
-    Ok(Summary::new(begun.elapsed(), &tally, &progress, &sightings))
+    Ok(Summary::new(begun.elapsed(), &load_stats, &progress, &leaf_tracker))
 }

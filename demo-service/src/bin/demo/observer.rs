@@ -1,10 +1,8 @@
-//! The witness: looks at what the control plane has done, round by round, and sees to it that nothing
-//! it publishes comes as a surprise.
+//! Observes what the control plane did in each round, before its effect is visible in handshakes.
 //!
-//! A leaf is kept in one round and published in a later one. In between it is entered in [`Sightings`]
-//! and expected by the [`Prober`], so what nobody announced must not be served. The client outside takes
-//! up what is published for it before the next round: it is no pod, so no step of a rollover waits for
-//! it, and it is never a step behind.
+//! A leaf is stored in one round and published in a later one. In between it is registered in the [`LeafTracker`] and
+//! expected by the [`Prober`], so a leaf that is not registered must never be served. The client reads what is published
+//! for it before the next round: it is not a pod, so no step of a rollover waits for it.
 
 use std::future::pending;
 use std::io;
@@ -19,21 +17,21 @@ use hotcert::planner::observed::{
 };
 use tokio::sync::oneshot;
 
-use crate::identity::{AUTHORITY, OUTSIDE, STOREFRONT, certificate};
-use crate::outside::{Outside, Passport, PassportError};
+use crate::client::{Client, Credentials, CredentialsError};
+use crate::identity::{AUTHORITY, CLIENT, STOREFRONT, certificate};
+use crate::leaf_tracker::{Fingerprint, LeafTracker, parse};
+use crate::load_stats::{LoadStats, Span};
 use crate::prober::Prober;
 use crate::progress::Progress;
-use crate::sightings::{Fingerprint, Sightings, parse};
-use crate::tally::{Span, Tally};
 
 /// Requests that begin this soon after a new leaf was served count as made while rotating.
-pub const ECHO: Duration = Duration::from_millis(100);
+pub const ROTATION_MARGIN: Duration = Duration::from_millis(100);
 
-pub struct Witness {
+pub struct Observer {
     pub services: [Service; 2],
-    pub client: Client,
-    pub sightings: Arc<Sightings>,
-    pub tally: Arc<Tally>,
+    pub client: ClientUpdater,
+    pub leaf_tracker: Arc<LeafTracker>,
+    pub load_stats: Arc<LoadStats>,
     pub progress: Arc<Progress>,
 }
 
@@ -41,16 +39,16 @@ pub struct Service {
     pub name: &'static str,
     pub volume: PathBuf,
     prober: Prober,
-    /// The newest that was announced.
+    /// The newest leaf that was registered.
     leaf: Option<Fingerprint>,
     swap: Option<Swap>,
 }
 
-/// The one outside.
-pub struct Client {
+/// Replaces the client's credentials when new ones are published.
+pub struct ClientUpdater {
     volume: PathBuf,
-    outside: Arc<Outside>,
-    /// Of the publication that it goes by.
+    client: Arc<Client>,
+    /// Of the publication whose credentials are in use.
     stamp: Option<ResourceVersion>,
 }
 
@@ -62,33 +60,33 @@ struct Swap {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum WitnessError {
+pub enum ObserverError {
     #[error(transparent)]
-    Passport(#[from] PassportError),
-    #[error("cannot look at a volume that was just published: {0}")]
+    Credentials(#[from] CredentialsError),
+    #[error("cannot read a volume that was just published: {0}")]
     Volume(#[from] io::Error),
 }
 
-impl Witness {
-    /// To be called after every round, before the next. Once a new leaf is published, it returns when
-    /// that was seen served from outside.
-    pub async fn see(&mut self, look: &Observed) -> Result<(), WitnessError> {
-        self.progress.phase(phase(look));
+impl Observer {
+    /// To be called after every round, before the next. Once a new leaf is published, returns when a handshake
+    /// has shown it.
+    pub async fn observe(&mut self, observed: &Observed) -> Result<(), ObserverError> {
+        self.progress.phase(phase(observed));
         for service in &mut self.services {
-            if let Some(certificate) = look.certificates.get(&certificate(service.name)) {
-                service.announce(certificate, &self.sightings);
-                service.note_publication(certificate)?;
+            if let Some(certificate) = observed.certificates.get(&certificate(service.name)) {
+                service.register(certificate, &self.leaf_tracker);
+                service.record_publication(certificate)?;
             }
         }
-        self.client.renew(look, &self.sightings).await?;
+        self.client.renew(observed, &self.leaf_tracker).await?;
         for service in &mut self.services {
-            let Some((leaf, Span(published, served))) = service.swapped().await else { continue };
+            let Some((leaf, Span(published, served))) = service.finished_swap().await else { continue };
             self.progress.leaf_served(served.saturating_duration_since(published));
-            self.tally.rotated(Span(published, served + ECHO));
+            self.load_stats.rotated(Span(published, served + ROTATION_MARGIN));
             if service.name == STOREFRONT
-                && let Some(number) = self.sightings.number(&leaf)
+                && let Some(number) = self.leaf_tracker.number(&leaf)
             {
-                self.tally.serves(number);
+                self.load_stats.serves(number);
             }
         }
         Ok(())
@@ -96,21 +94,21 @@ impl Witness {
 }
 
 impl Service {
-    /// One whose leaf in this look is served already.
-    pub fn new(name: &'static str, volume: PathBuf, prober: Prober, look: &Observed) -> Self {
-        Self { name, volume, prober, leaf: first_leaf(look, name), swap: None }
+    /// `observed`: the state whose leaf is served already.
+    pub fn new(name: &'static str, volume: PathBuf, prober: Prober, observed: &Observed) -> Self {
+        Self { name, volume, prober, leaf: first_leaf(observed, name), swap: None }
     }
 
-    fn announce(&mut self, certificate: &Certificate, sightings: &Sightings) {
+    fn register(&mut self, certificate: &Certificate, leaf_tracker: &LeafTracker) {
         let newest = newest(certificate);
         if let Some(leaf) = newest.filter(|_| newest != self.leaf) {
-            sightings.expect(leaf);
+            leaf_tracker.expect(leaf);
             self.leaf = newest;
             self.swap = Some(Swap { leaf, published: None, served: self.prober.expect(leaf) });
         }
     }
 
-    fn note_publication(&mut self, certificate: &Certificate) -> io::Result<()> {
+    fn record_publication(&mut self, certificate: &Certificate) -> io::Result<()> {
         if let (Some(swap @ Swap { published: None, .. }), Published::Ours(publication)) =
             (&mut self.swap, &certificate.published)
             && parse(&publication.leaf_sha256) == Some(swap.leaf)
@@ -120,85 +118,89 @@ impl Service {
         Ok(())
     }
 
-    async fn swapped(&mut self) -> Option<(Fingerprint, Span)> {
+    async fn finished_swap(&mut self) -> Option<(Fingerprint, Span)> {
         let Some(Swap { leaf, published: Some(published), served }) = &mut self.swap else { return None };
-        let swapped = match served.await {
+        let finished = match served.await {
             Ok(served) => Some((*leaf, Span(*published, served))),
-            // The prober has ended; whoever waits here has a limit to it.
+            // The prober has ended; the caller has a timeout.
             Err(_) => pending().await,
         };
         self.swap = None;
-        swapped
+        finished
     }
 }
 
-impl Client {
-    /// With no passport but the one that it was given already; it takes the next that is there.
-    pub fn new(volume: PathBuf, outside: Arc<Outside>) -> Self {
-        Self { volume, outside, stamp: None }
+impl ClientUpdater {
+    /// The client has its first credentials already.
+    pub fn new(volume: PathBuf, client: Arc<Client>) -> Self {
+        Self { volume, client, stamp: None }
     }
 
-    async fn renew(&mut self, look: &Observed, sightings: &Arc<Sightings>) -> Result<(), PassportError> {
-        let stamp = publication(look, OUTSIDE).map(|publication| publication.stamp.clone());
+    async fn renew(
+        &mut self,
+        observed: &Observed,
+        leaf_tracker: &Arc<LeafTracker>,
+    ) -> Result<(), CredentialsError> {
+        let stamp = publication(observed, CLIENT).map(|publication| publication.stamp.clone());
         if stamp.is_some() && stamp != self.stamp {
-            self.outside.replace(Passport::read(&self.volume, sightings)?).await;
+            self.client.replace(Credentials::read(&self.volume, leaf_tracker)?).await;
             self.stamp = stamp;
         }
         Ok(())
     }
 }
 
-pub fn first_leaf(look: &Observed, service: &str) -> Option<Fingerprint> {
-    look.certificates.get(&certificate(service)).and_then(|certificate| newest(certificate))
+pub fn first_leaf(observed: &Observed, service: &str) -> Option<Fingerprint> {
+    observed.certificates.get(&certificate(service)).and_then(|certificate| newest(certificate))
 }
 
 fn newest(certificate: &Certificate) -> Option<Fingerprint> {
     certificate.newest().and_then(|(_, version)| parse(&version.leaf.sha256))
 }
 
-fn publication<'a>(look: &'a Observed, who: &str) -> Option<&'a Publication> {
-    match &look.certificates.get(&certificate(who))?.published {
+fn publication<'a>(observed: &'a Observed, name: &str) -> Option<&'a Publication> {
+    match &observed.certificates.get(&certificate(name))?.published {
         Published::Ours(publication) => Some(publication),
         _ => None,
     }
 }
 
 /// Whether the newest version is what is published.
-pub fn is_published(look: &Observed, who: &str) -> bool {
-    let newest = look.certificates.get(&certificate(who)).and_then(|certificate| certificate.newest());
-    let published = publication(look, who);
+pub fn is_published(observed: &Observed, name: &str) -> bool {
+    let newest = observed.certificates.get(&certificate(name)).and_then(|certificate| certificate.newest());
+    let published = publication(observed, name);
     newest.is_some_and(|(_, version)| {
         published.is_some_and(|publication| publication.fingerprint == version.fingerprint)
     })
 }
 
-/// Whether it is published and the control plane saw it served, by handshake.
-pub fn is_served(look: &Observed, who: &str) -> bool {
-    let served = look.certificates.get(&certificate(who)).and_then(|found| found.status.served.as_ref());
-    let complete = served.zip(publication(look, who)).is_some_and(|(served, publication)| {
+/// Whether it is published and handshakes of the control plane have proved that every pod serves it.
+pub fn is_served(observed: &Observed, name: &str) -> bool {
+    let served = observed.certificates.get(&certificate(name)).and_then(|found| found.status.served.as_ref());
+    let complete = served.zip(publication(observed, name)).is_some_and(|(served, publication)| {
         i64::try_from(publication.revision) == Ok(served.revision)
             && served.pods > 0
             && served.serving == served.pods
     });
-    complete && is_published(look, who)
+    complete && is_published(observed, name)
 }
 
-/// The version that answers to this request is the newest.
-pub fn is_answered(look: &Observed, who: &str, request: &str) -> bool {
-    let newest = look.certificates.get(&certificate(who)).and_then(|certificate| certificate.newest());
+/// Whether the newest version was made for this request.
+pub fn is_handled(observed: &Observed, name: &str, request: &str) -> bool {
+    let newest = observed.certificates.get(&certificate(name)).and_then(|certificate| certificate.newest());
     newest.is_some_and(|(_, version)| version.request.as_deref() == Some(request))
 }
 
-/// Of the authority; nothing before it has a root.
-pub fn ring(look: &Observed) -> Option<&KeyringView> {
-    match &look.authorities.get(AUTHORITY)?.keyring {
-        KeyringState::KeyringView(ring) => Some(ring),
+/// The keyring of the authority; `None` before it has a root.
+pub fn keyring(observed: &Observed) -> Option<&KeyringView> {
+    match &observed.authorities.get(AUTHORITY)?.keyring {
+        KeyringState::KeyringView(keyring) => Some(keyring),
         KeyringState::None | KeyringState::Unreadable(_) => None,
     }
 }
 
-fn phase(look: &Observed) -> &'static str {
-    let state = ring(look).map(|ring| &ring.state);
+fn phase(observed: &Observed) -> &'static str {
+    let state = keyring(observed).map(|keyring| &keyring.state);
     match state.and_then(|state| state.rollover()).map(|rollover| rollover.phase) {
         Some(Phase::Distributing) => "distributing: old and new root trusted",
         Some(Phase::Reissuing) => "reissuing: new leaves under the new root",
@@ -208,7 +210,7 @@ fn phase(look: &Observed) -> &'static str {
     }
 }
 
-/// When the volume was swapped last, as the file system dates it: by a clock tick too early at most.
+/// When the volume was swapped last, by the file system's clock: at most one clock tick too early.
 fn renamed_at(volume: &Path) -> io::Result<Instant> {
     let link = std::fs::symlink_metadata(volume.join("..data"))?;
     let seconds = Duration::from_secs(link.ctime().try_into().unwrap_or(0));

@@ -1,7 +1,7 @@
-//! The prober: dials one agent again and again, from outside, and says when a leaf was first served.
+//! Dials one agent repeatedly and reports when a leaf was first served.
 //!
-//! While a leaf is expected it dials without a pause between handshakes; otherwise now and then, so
-//! that a broken leaf served for a moment is seen too.
+//! While a leaf is expected it dials without a pause between handshakes, otherwise at an interval, so that a broken leaf
+//! that is served only for a moment is recorded too.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, yield_now};
 use tokio::time::timeout;
 
-use crate::outside::{Front, Outside};
-use crate::sightings::Fingerprint;
-use crate::tally::Tally;
+use crate::client::{Client, ServiceAddress};
+use crate::leaf_tracker::Fingerprint;
+use crate::load_stats::LoadStats;
 
 const IDLE_PAUSE: Duration = Duration::from_millis(25);
 
@@ -29,16 +29,16 @@ pub struct Prober {
 }
 
 impl Prober {
-    pub fn start(front: Front, outside: Arc<Outside>, tally: Arc<Tally>) -> Self {
+    pub fn start(service_address: ServiceAddress, client: Arc<Client>, load_stats: Arc<LoadStats>) -> Self {
         let (expectations, receiver) = mpsc::unbounded_channel();
-        let task = tokio::spawn(probe(front, outside, tally, receiver)).abort_handle();
+        let task = tokio::spawn(probe(service_address, client, load_stats, receiver)).abort_handle();
         Self { expectations, task }
     }
 
-    /// When the first handshake that showed this leaf was done. Ask before publishing it.
+    /// Receives when the first handshake that showed this leaf completed. To be called before it is published.
     pub fn expect(&self, leaf: Fingerprint) -> oneshot::Receiver<Instant> {
         let (served, receiver) = oneshot::channel();
-        // If the task is gone, so is the sender, and the receiver says so.
+        // If the task has ended, the sender is dropped and the receiver returns an error.
         let _ = self.expectations.send(Expectation { leaf, served });
         receiver
     }
@@ -51,9 +51,9 @@ impl Drop for Prober {
 }
 
 async fn probe(
-    front: Front,
-    outside: Arc<Outside>,
-    tally: Arc<Tally>,
+    service_address: ServiceAddress,
+    client: Arc<Client>,
+    load_stats: Arc<LoadStats>,
     mut expectations: mpsc::UnboundedReceiver<Expectation>,
 ) {
     let mut expected: Option<Expectation> = None;
@@ -63,16 +63,16 @@ async fn probe(
             None => timeout(IDLE_PAUSE, expectations.recv()).await.ok().flatten(),
         };
         expected = next.or(expected);
-        match outside.dial(&front, &[b"http/1.1"]).await {
-            Ok(mut dialled) => {
+        match client.dial(&service_address, &[b"http/1.1"]).await {
+            Ok(mut handshake) => {
                 if let Some(Expectation { served, .. }) =
-                    expected.take_if(|expected| expected.leaf == dialled.leaf)
+                    expected.take_if(|expected| expected.leaf == handshake.leaf)
                 {
-                    let _ = served.send(dialled.at);
+                    let _ = served.send(handshake.at);
                 }
-                let _ = dialled.stream.shutdown().await;
+                let _ = handshake.stream.shutdown().await;
             }
-            Err(error) => tally.failed(format!("prober at {}: {error}", front.address)),
+            Err(error) => load_stats.failed(format!("prober at {}: {error}", service_address.address)),
         }
         yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! How far the story is: counted as it goes, shown in one line while it runs.
+//! The progress of the scenario: counters, shown in one line while it runs.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 use tokio::time::interval;
 
-use crate::sightings::Sightings;
-use crate::tally::Tally;
+use crate::leaf_tracker::LeafTracker;
+use crate::load_stats::LoadStats;
 
 const REDRAW: Duration = Duration::from_millis(250);
 
@@ -32,7 +32,7 @@ impl Progress {
         }
     }
 
-    /// A leaf was served so long after the rename that published it.
+    /// A leaf was served this long after the rename that published it.
     pub fn leaf_served(&self, after: Duration) {
         lock(&self.swaps).push(after);
     }
@@ -41,7 +41,7 @@ impl Progress {
         self.broken.fetch_add(1, Relaxed);
     }
 
-    /// What a broken candidate had replaced was published again, and the agent has nothing to refuse.
+    /// A broken candidate was replaced, and the agent rejects nothing any more.
     pub fn restored(&self) {
         self.restored.fetch_add(1, Relaxed);
     }
@@ -72,19 +72,23 @@ impl Progress {
     }
 }
 
-/// One line on stderr that is redrawn in place; erased when dropped. Nothing off a terminal.
+/// One line on stderr that is redrawn in place and erased when dropped. Only on a terminal.
 pub struct LiveLine {
     task: Option<AbortHandle>,
 }
 
 impl LiveLine {
-    pub fn start(progress: Arc<Progress>, tally: Arc<Tally>, sightings: Arc<Sightings>) -> Self {
+    pub fn start(
+        progress: Arc<Progress>,
+        load_stats: Arc<LoadStats>,
+        leaf_tracker: Arc<LeafTracker>,
+    ) -> Self {
         let draw = async move {
             let (begun, mut ticks) = (Instant::now(), interval(REDRAW));
             let (mut last, mut last_at) = (0, begun);
             loop {
                 ticks.tick().await;
-                let counts = tally.counts();
+                let counts = load_stats.counts();
                 let rate = (counts.requests - last) as f64 / last_at.elapsed().as_secs_f64();
                 (last, last_at) = (counts.requests, Instant::now());
                 eprint!(
@@ -94,7 +98,7 @@ impl LiveLine {
                     counts.failed,
                     lock(&progress.swaps).len(),
                     progress.broken(),
-                    sightings.wrongly_served(),
+                    leaf_tracker.wrongly_served(),
                     lock(&progress.phase),
                 );
                 let _ = std::io::stderr().flush();

@@ -1,8 +1,8 @@
-//! The story: what happens to the certificates while the load goes on.
+//! The scenario: what happens to the certificates under load.
 //!
-//! Every beat both services are given a new leaf; now and then one of them finds a broken candidate in
-//! its place; half way through, the root is rolled over. The story asks, and the control plane does it:
-//! no step is taken before the control plane saw, by handshake with every agent, what it needs.
+//! At every tick both services get a new leaf; every fourth tick a broken candidate is written to one of their volumes;
+//! half way through, the root is rolled over. The scenario only requests this. The control plane does it, and takes each
+//! step after handshakes with every agent have proved that it may.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +12,29 @@ use hotcert::planner::observed::Observed;
 use hotcert::store::{ObjectRef, StoreError};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::candidate::{Candidate, CandidateError, Kind};
+use crate::candidate::{Candidate, CandidateError, Defect};
+use crate::client::{Client, Credentials, CredentialsError};
 use crate::control::ControlPlane;
-use crate::fleet::{Fleet, FleetError, Workplace};
-use crate::identity::{AUTHORITY, EVERYBODY, OUTSIDE, PAYMENTS, STOREFRONT, certificate, front};
-use crate::outside::{Outside, Passport, PassportError};
+use crate::fleet::{Fleet, FleetError, Workspace};
+use crate::identity::{AUTHORITY, CLIENT, IDENTITIES, PAYMENTS, STOREFRONT, certificate, service_address};
+use crate::leaf_tracker::LeafTracker;
+use crate::load_stats::{LoadStats, Span};
+use crate::observer::{
+    self, ClientUpdater, Observer, ObserverError, ROTATION_MARGIN, Service, is_handled, is_published,
+    is_served,
+};
 use crate::prober::Prober;
 use crate::progress::Progress;
-use crate::sightings::Sightings;
-use crate::tally::{Span, Tally};
-use crate::witness::{
-    self, Client, ECHO, Service, Witness, WitnessError, is_answered, is_published, is_served,
-};
 
-/// How long anything may take before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// For each step of the scenario; the demo fails when one takes longer.
+const TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(5);
-/// Beats between broken candidates.
+/// Ticks between broken candidates.
 const BROKEN_EVERY: u32 = 4;
-const BEATS_AT_LEAST: u32 = 8;
+const MIN_TICKS: u32 = 8;
 
 #[derive(Debug, thiserror::Error)]
-pub enum StoryError {
+pub enum ScenarioError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -41,96 +42,108 @@ pub enum StoryError {
     #[error(transparent)]
     Candidate(#[from] CandidateError),
     #[error(transparent)]
-    Passport(#[from] PassportError),
+    Credentials(#[from] CredentialsError),
     #[error(transparent)]
-    Witness(#[from] WitnessError),
+    Observer(#[from] ObserverError),
     #[error(transparent)]
     Fleet(#[from] FleetError),
-    #[error("{service}-agent did not {what} within {PATIENCE:?}; its log says why")]
-    AgentTooLate { service: &'static str, what: &'static str },
-    #[error("the control plane did not {what} within {PATIENCE:?}; in its last round {trouble}")]
-    TooLate { what: &'static str, trouble: String },
+    #[error(
+        "{service}-agent did not {what} within {}; its log says why",
+        humantime::format_duration(TIMEOUT)
+    )]
+    AgentTimeout { service: &'static str, what: &'static str },
+    #[error(
+        "the control plane did not {what} within {}; errors of its last round: {errors}",
+        humantime::format_duration(TIMEOUT)
+    )]
+    Timeout { what: &'static str, errors: String },
 }
 
-/// The identities before anything runs.
-pub struct Beginning {
+/// The control plane and the first identities, before anything else runs.
+pub struct Setup {
     control: ControlPlane,
-    look: Observed,
-    sightings: Arc<Sightings>,
+    observed: Observed,
+    leaf_tracker: Arc<LeafTracker>,
 }
 
-pub struct Story {
+pub struct Scenario {
     control: ControlPlane,
-    witness: Witness,
+    observer: Observer,
     fleet: Fleet,
 }
 
-impl Beginning {
-    /// Has the control plane make a root and publish the first leaves.
-    pub async fn new(workplace: &Workplace) -> Result<Self, StoryError> {
-        let mut control = ControlPlane::found(&workplace.store()).await?;
-        let work = async {
+impl Setup {
+    /// Has the control plane create a root and publish the first leaves.
+    pub async fn new(workspace: &Workspace) -> Result<Self, ScenarioError> {
+        let mut control = ControlPlane::create(&workspace.store()).await?;
+        let rounds = async {
             loop {
-                let look = control.round().await?;
-                if EVERYBODY.iter().all(|who| is_published(&look, who)) {
-                    return Ok::<_, StoreError>(look);
+                let observed = control.round().await?;
+                if IDENTITIES.iter().all(|name| is_published(&observed, name)) {
+                    return Ok::<_, StoreError>(observed);
                 }
-                control.rest().await;
+                control.wait().await;
             }
         };
-        let worked = timeout(PATIENCE, work).await;
-        let look = worked.map_err(|_| late("publish the first leaves", &control))??;
-        let sightings = Arc::new(Sightings::default());
-        for leaf in [STOREFRONT, PAYMENTS].iter().filter_map(|service| witness::first_leaf(&look, service)) {
-            sightings.expect(leaf);
+        let result = timeout(TIMEOUT, rounds).await;
+        let observed = result.map_err(|_| timed_out("publish the first leaves", &control))??;
+        let leaf_tracker = Arc::new(LeafTracker::default());
+        for leaf in
+            [STOREFRONT, PAYMENTS].iter().filter_map(|service| observer::first_leaf(&observed, service))
+        {
+            leaf_tracker.expect(leaf);
         }
-        Ok(Self { control, look, sightings })
+        Ok(Self { control, observed, leaf_tracker })
     }
 
-    pub fn sightings(&self) -> &Arc<Sightings> {
-        &self.sightings
+    pub fn leaf_tracker(&self) -> &Arc<LeafTracker> {
+        &self.leaf_tracker
     }
 
-    pub fn outside(&self, workplace: &Workplace) -> Result<Arc<Outside>, StoryError> {
-        let passport = Passport::read(&workplace.identity(OUTSIDE), &self.sightings)?;
-        Ok(Arc::new(Outside::new(passport)))
+    pub fn client(&self, workspace: &Workspace) -> Result<Arc<Client>, ScenarioError> {
+        let credentials = Credentials::read(&workspace.identity(CLIENT), &self.leaf_tracker)?;
+        Ok(Arc::new(Client::new(credentials)))
     }
 
-    pub fn story(
+    pub fn scenario(
         self,
-        workplace: &Workplace,
+        workspace: &Workspace,
         fleet: Fleet,
-        outside: Arc<Outside>,
-        tally: Arc<Tally>,
+        client: Arc<Client>,
+        load_stats: Arc<LoadStats>,
         progress: Arc<Progress>,
-    ) -> Story {
+    ) -> Scenario {
         let services = [STOREFRONT, PAYMENTS].map(|name| {
-            let prober = Prober::start(front(&fleet, name), outside.clone(), tally.clone());
-            Service::new(name, workplace.identity(name), prober, &self.look)
+            let prober = Prober::start(service_address(&fleet, name), client.clone(), load_stats.clone());
+            Service::new(name, workspace.identity(name), prober, &self.observed)
         });
-        let client = Client::new(workplace.identity(OUTSIDE), outside);
-        let Self { control, sightings, .. } = self;
-        Story { control, witness: Witness { services, client, sightings, tally, progress }, fleet }
+        let client = ClientUpdater::new(workspace.identity(CLIENT), client);
+        let Self { control, leaf_tracker, .. } = self;
+        Scenario {
+            control,
+            observer: Observer { services, client, leaf_tracker, load_stats, progress },
+            fleet,
+        }
     }
 }
 
-impl Story {
-    /// Tells it all, in about this time, and leaves the fleet running.
-    pub async fn tell(mut self, length: Duration) -> Result<Fleet, StoryError> {
+impl Scenario {
+    /// Runs for about this time, and leaves the fleet running.
+    pub async fn run(mut self, length: Duration) -> Result<Fleet, ScenarioError> {
         let begun = Instant::now();
-        let beat = Duration::from_secs(1).min(length / BEATS_AT_LEAST);
-        let beats = (length.as_secs_f64() / beat.as_secs_f64()).round() as u32;
+        let tick = Duration::from_secs(1).min(length / MIN_TICKS);
+        let ticks = (length.as_secs_f64() / tick.as_secs_f64()).round() as u32;
         let mut broken = 0;
-        for number in 1..beats {
-            sleep_until(begun + beat * number).await;
+        for number in 1..ticks {
+            sleep_until(begun + tick * number).await;
             self.fleet.check()?;
-            if number == beats / 2 {
+            if number == ticks / 2 {
                 self.roll_over().await?;
                 continue;
             }
             self.rotate().await?;
             if number % BROKEN_EVERY == 2 {
-                sleep_until(begun + beat * number + beat / 2).await;
+                sleep_until(begun + tick * number + tick / 2).await;
                 self.break_candidate(broken).await?;
                 broken += 1;
             }
@@ -140,98 +153,101 @@ impl Story {
         Ok(self.fleet)
     }
 
-    /// A new leaf for everybody; returns when the services' are served.
-    async fn rotate(&mut self) -> Result<(), StoryError> {
-        let mut asked = Vec::new();
-        for who in EVERYBODY {
-            asked.push((who, self.control.ask(&ObjectRef::Certificate(certificate(who)), "rotate").await?));
+    /// Requests a new leaf for every identity; returns when the services serve theirs.
+    async fn rotate(&mut self) -> Result<(), ScenarioError> {
+        let mut requests = Vec::new();
+        for name in IDENTITIES {
+            requests.push((
+                name,
+                self.control.request(&ObjectRef::Certificate(certificate(name)), "rotate").await?,
+            ));
         }
-        self.until("rotate the leaves", |look| {
-            asked.iter().all(|(who, request)| {
-                let done = if *who == OUTSIDE { is_published } else { is_served };
-                is_answered(look, who, request) && done(look, who)
+        self.until("rotate the leaves", |observed| {
+            requests.iter().all(|(name, request)| {
+                let done = if *name == CLIENT { is_published } else { is_served };
+                is_handled(observed, name, request) && done(observed, name)
             })
         })
         .await
     }
 
-    /// A candidate that must not be served; returns when the agent has refused it and the control plane
-    /// has put in its place what belongs there.
-    async fn break_candidate(&mut self, number: usize) -> Result<(), StoryError> {
-        let Service { name, volume, .. } = &self.witness.services[number % self.witness.services.len()];
+    /// Writes a candidate that must not be served to a volume; returns when the agent has rejected it and the control
+    /// plane has replaced it.
+    async fn break_candidate(&mut self, number: usize) -> Result<(), ScenarioError> {
+        let Service { name, volume, .. } = &self.observer.services[number % self.observer.services.len()];
         let (service, volume) = (*name, volume.clone());
-        let candidate = self.forge(Kind::ALL[number % Kind::ALL.len()], service).await?;
-        self.witness.sightings.forbid(candidate.leaf);
-        candidate.slip_into(&volume)?;
-        self.witness.progress.broken_published();
-        self.agent(service, "refuse a broken candidate", true).await?;
-        self.until("replace a broken candidate", |look| is_served(look, service)).await?;
-        self.agent(service, "find a good leaf in its place", false).await?;
-        self.witness.progress.restored();
+        let candidate = self.broken_candidate(Defect::ALL[number % Defect::ALL.len()], service).await?;
+        self.observer.leaf_tracker.forbid(candidate.leaf);
+        candidate.write_to(&volume)?;
+        self.observer.progress.broken_published();
+        self.wait_for_agent(service, "reject a broken candidate", true).await?;
+        self.until("replace a broken candidate", |observed| is_served(observed, service)).await?;
+        self.wait_for_agent(service, "read the leaf that replaced it", false).await?;
+        self.observer.progress.restored();
         Ok(())
     }
 
-    async fn forge(&self, kind: Kind, service: &str) -> Result<Candidate, StoryError> {
+    async fn broken_candidate(&self, defect: Defect, service: &str) -> Result<Candidate, ScenarioError> {
         let keyring = self.control.keyring().await?;
-        let root = keyring.signing().ok_or_else(|| StoreError::Missing("root that signs".into()))?;
-        Ok(Candidate::broken(kind, root, service)?)
+        let root = keyring.signing().ok_or_else(|| StoreError::Missing("signing root".into()))?;
+        Ok(Candidate::broken(defect, root, service)?)
     }
 
-    async fn roll_over(&mut self) -> Result<(), StoryError> {
+    async fn roll_over(&mut self) -> Result<(), ScenarioError> {
         let begun = std::time::Instant::now();
-        let request = self.control.ask(&ObjectRef::Authority(AUTHORITY.to_owned()), "rollover").await?;
-        self.until("roll the root over", |look| {
-            witness::ring(look).is_some_and(|ring| {
-                ring.state.is_handled("rollover", &request) && ring.state.rollover().is_none()
+        let request = self.control.request(&ObjectRef::Authority(AUTHORITY.to_owned()), "rollover").await?;
+        self.until("roll over the root", |observed| {
+            observer::keyring(observed).is_some_and(|keyring| {
+                keyring.state.is_handled("rollover", &request) && keyring.state.rollover().is_none()
             })
         })
         .await?;
-        self.witness.tally.rotated(Span(begun, std::time::Instant::now() + ECHO));
-        self.witness.progress.rolled_over();
+        self.observer.load_stats.rotated(Span(begun, std::time::Instant::now() + ROTATION_MARGIN));
+        self.observer.progress.rolled_over();
         Ok(())
     }
 
-    /// Has the control plane work until this is so.
+    /// Runs rounds of the control plane until `done`.
     async fn until(
         &mut self,
         what: &'static str,
         done: impl Fn(&Observed) -> bool,
-    ) -> Result<(), StoryError> {
-        let Self { control, witness, .. } = self;
-        let work = async {
+    ) -> Result<(), ScenarioError> {
+        let Self { control, observer, .. } = self;
+        let rounds = async {
             loop {
-                let look = control.round().await?;
-                witness.see(&look).await?;
-                if done(&look) {
+                let observed = control.round().await?;
+                observer.observe(&observed).await?;
+                if done(&observed) {
                     return Ok(());
                 }
-                control.rest().await;
+                control.wait().await;
             }
         };
-        let worked = timeout(PATIENCE, work).await;
-        worked.unwrap_or_else(|_| Err(late(what, &self.control)))
+        let result = timeout(TIMEOUT, rounds).await;
+        result.unwrap_or_else(|_| Err(timed_out(what, &self.control)))
     }
 
-    /// Waits until the agent refuses what is in its volume, or does not.
-    async fn agent(
+    /// Waits until the agent rejects the leaf in its volume, or no longer does.
+    async fn wait_for_agent(
         &self,
         service: &'static str,
         what: &'static str,
-        refuses: bool,
-    ) -> Result<(), StoryError> {
+        rejects: bool,
+    ) -> Result<(), ScenarioError> {
         let poll = async {
             loop {
                 let health = self.fleet.health(service).await;
-                if health.is_some_and(|health| health["refused"]["leaf"].is_null() != refuses) {
+                if health.is_some_and(|health| health["refused"]["leaf"].is_null() != rejects) {
                     return;
                 }
                 sleep(POLL).await;
             }
         };
-        timeout(PATIENCE, poll).await.map_err(|_| StoryError::AgentTooLate { service, what })
+        timeout(TIMEOUT, poll).await.map_err(|_| ScenarioError::AgentTimeout { service, what })
     }
 }
 
-fn late(what: &'static str, control: &ControlPlane) -> StoryError {
-    StoryError::TooLate { what, trouble: control.trouble() }
+fn timed_out(what: &'static str, control: &ControlPlane) -> ScenarioError {
+    ScenarioError::Timeout { what, errors: control.last_errors() }
 }

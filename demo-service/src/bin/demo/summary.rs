@@ -1,15 +1,15 @@
-//! The summary: one object for programs, a few lines for a person, and the verdict.
+//! The summary: a JSON object, a table, and whether the demo succeeded.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::leaf_tracker::LeafTracker;
+use crate::load_stats::LoadStats;
 use crate::progress::Progress;
-use crate::sightings::Sightings;
-use crate::tally::Tally;
 
-/// What `--json` prints, in this order.
+/// Printed by `--json`, in this order.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     seconds: f64,
@@ -48,11 +48,16 @@ struct RequestTimes {
 }
 
 impl Summary {
-    pub fn new(took: Duration, tally: &Tally, progress: &Progress, sightings: &Sightings) -> Self {
-        let counts = tally.counts();
+    pub fn new(
+        took: Duration,
+        load_stats: &LoadStats,
+        progress: &Progress,
+        leaf_tracker: &LeafTracker,
+    ) -> Self {
+        let counts = load_stats.counts();
         let swaps = progress.swaps();
         let (leaf_rotations, swaps) = (swaps.len() as u64, Sorted::new(swaps));
-        let (all, rotating) = tally.durations();
+        let (all, rotating) = load_stats.durations();
         let (all, rotating) = (Sorted::new(all), Sorted::new(rotating));
         Self {
             seconds: rounded(took.as_secs_f64()),
@@ -62,7 +67,7 @@ impl Summary {
             leaf_rotations,
             root_rollovers: progress.rollovers(),
             broken_published: progress.broken(),
-            broken_served: sightings.wrongly_served(),
+            broken_served: leaf_tracker.wrongly_served(),
             swap_to_served_ms: SwapToServed {
                 median: swaps.milliseconds(0.5),
                 p99: swaps.milliseconds(0.99),
@@ -76,12 +81,12 @@ impl Summary {
             },
             restored: progress.restorations(),
             retried: counts.retried,
-            retry: tally.retry(),
-            reasons: tally.reasons(),
+            retry: load_stats.retry(),
+            reasons: load_stats.reasons(),
         }
     }
 
-    /// Every request was answered and nothing but good leaves was served.
+    /// No request failed, and only good leaves were served.
     pub fn is_success(&self) -> bool {
         self.failed == 0 && self.broken_served == 0
     }
@@ -114,8 +119,8 @@ impl fmt::Display for Summary {
             self.broken_published, self.broken_served, self.restored
         )?;
         if let Some(first) = &self.retry {
-            let met = "requests met an idle connection closing and were asked again";
-            writeln!(f, "  retried             {:>7}   {met}; the first:", self.retried)?;
+            let explanation = "requests met an idle connection closing and were sent again";
+            writeln!(f, "  retried             {:>7}   {explanation}; the first:", self.retried)?;
             writeln!(f, "                                {first}")?;
         }
         for reason in &self.reasons {

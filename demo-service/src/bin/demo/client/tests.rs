@@ -10,7 +10,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
 use super::*;
-use crate::identity::{OUTSIDE, PAYMENTS, leaf_request};
+use crate::identity::{CLIENT, PAYMENTS, leaf_request};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -20,14 +20,14 @@ fn root() -> Authority {
     Authority::create(&request, SystemTime::now() - 24 * HOUR).unwrap()
 }
 
-fn passport(issuer: &Authority, trusted: &Authority, sightings: &Arc<Sightings>) -> Passport {
-    let leaf = issuer.issue(&leaf_request(OUTSIDE, HOUR), SystemTime::now()).unwrap();
+fn credentials(issuer: &Authority, trusted: &Authority, leaf_tracker: &Arc<LeafTracker>) -> Credentials {
+    let leaf = issuer.issue(&leaf_request(CLIENT, HOUR), SystemTime::now()).unwrap();
     let (certificate, key) = (leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes());
-    Passport::new(certificate, key, trusted.certificate_pem().as_bytes(), sightings).unwrap()
+    Credentials::new(certificate, key, trusted.certificate_pem().as_bytes(), leaf_tracker).unwrap()
 }
 
-/// Serves this leaf to clients that `roots` vouch for, and answers each.
-async fn serve(leaf: &Leaf, roots: &Authority) -> Front {
+/// Serves this leaf to clients with a certificate under `roots`.
+async fn serve(leaf: &Leaf, roots: &Authority) -> ServiceAddress {
     let provider = Arc::new(default_provider());
     let mut store = RootCertStore::empty();
     store.add(roots.certificate_der().clone()).unwrap();
@@ -53,31 +53,32 @@ async fn serve(leaf: &Leaf, roots: &Authority) -> Front {
             }
         }
     });
-    Front { address, name: "payments.shop.svc".to_owned() }
+    ServiceAddress { address, name: "payments.shop.svc".to_owned() }
 }
 
 #[tokio::test]
-async fn leaf_is_seen_even_if_it_is_refused() {
-    let (root, sightings) = (root(), Arc::new(Sightings::default()));
+async fn rejected_leaf_is_recorded() {
+    let (root, leaf_tracker) = (root(), Arc::new(LeafTracker::default()));
     let expired = root.issue(&leaf_request(PAYMENTS, HOUR), SystemTime::now() - 2 * HOUR).unwrap();
-    sightings.forbid(fingerprint(&expired.certificate_der));
-    let front = serve(&expired, &root).await;
-    assert!(passport(&root, &root, &sightings).dial(&front, &[]).await.is_err());
-    assert_eq!(sightings.wrongly_served(), 1);
+    leaf_tracker.forbid(fingerprint(&expired.certificate_der));
+    let service_address = serve(&expired, &root).await;
+    assert!(credentials(&root, &root, &leaf_tracker).dial(&service_address, &[]).await.is_err());
+    assert_eq!(leaf_tracker.wrongly_served(), 1);
 }
 
 #[tokio::test]
-async fn replaced_passport_is_the_one_that_servers_see() {
-    let sightings = Arc::new(Sightings::default());
+async fn new_credentials_are_shown_to_servers() {
+    let leaf_tracker = Arc::new(LeafTracker::default());
     let (first, second) = (root(), root());
     let leaf = first.issue(&leaf_request(PAYMENTS, HOUR), SystemTime::now()).unwrap();
-    sightings.expect(fingerprint(&leaf.certificate_der));
-    let front = serve(&leaf, &second).await;
-    let outside = Outside::new(passport(&first, &first, &sightings));
-    // In TLS 1.3 a client hears that it is refused after it has finished.
-    let lets_in = async || outside.dial(&front, &[]).await.unwrap().stream.read_u8().await.is_ok();
-    assert!(!lets_in().await);
-    outside.replace(passport(&second, &first, &sightings)).await;
-    assert!(lets_in().await);
-    assert_eq!(sightings.wrongly_served(), 0);
+    leaf_tracker.expect(fingerprint(&leaf.certificate_der));
+    let service_address = serve(&leaf, &second).await;
+    let client = Client::new(credentials(&first, &first, &leaf_tracker));
+    // In TLS 1.3 a client learns that it was rejected after its handshake has completed.
+    let is_accepted =
+        async || client.dial(&service_address, &[]).await.unwrap().stream.read_u8().await.is_ok();
+    assert!(!is_accepted().await);
+    client.replace(credentials(&second, &first, &leaf_tracker)).await;
+    assert!(is_accepted().await);
+    assert_eq!(leaf_tracker.wrongly_served(), 0);
 }
