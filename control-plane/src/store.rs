@@ -5,6 +5,7 @@
 //! since the look, the store refuses it with [`StoreError::Conflict`], and whoever planned it looks
 //! again. So two writers, or one that crashed and came back, do no harm to each other.
 
+mod codec;
 pub mod directory;
 pub mod kubernetes;
 

@@ -46,6 +46,7 @@ macro_rules! every_promise_of_a_store {
             keyring_over_an_old_stamp_is_overtaken
             keyring_is_created_once
             keyring_forgets_roots_that_are_not_needed
+            keyring_with_too_many_roots_is_refused
             version_is_kept_once_and_comes_back
             version_is_pruned_again_and_again
             publication_is_seen_as_it_was_written
@@ -55,6 +56,7 @@ macro_rules! every_promise_of_a_store {
             edited_secret_is_seen_and_written_again
             secret_of_somebody_else_is_not_touched
             secret_of_another_certificate_is_not_touched
+            secret_name_that_leads_elsewhere_is_refused
             statuses_come_back
             requests_appear_until_they_are_replaced
             objects_are_created_once
@@ -157,6 +159,11 @@ fn contents(root: &Authority, leaf: &Leaf, revision: u64) -> Contents {
 #[track_caller]
 fn overtaken(result: Result<(), StoreError>) {
     assert!(matches!(result, Err(StoreError::Conflict(_))), "{result:?}");
+}
+
+#[track_caller]
+fn malformed(result: Result<(), StoreError>) {
+    assert!(matches!(result, Err(StoreError::Malformed { .. })), "{result:?}");
 }
 
 #[track_caller]

@@ -40,6 +40,7 @@ use changes::Changes;
 use lock::{Lock, LockMode};
 use tree::Tree;
 
+use super::codec::{self, Malformed};
 use super::{Contents, Editor, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
@@ -175,7 +176,10 @@ impl Store for DirectoryStore {
         keyring: &Keyring,
         over: Option<&ResourceVersion>,
     ) -> Result<(), StoreError> {
-        let (authority, files, over) = (authority.to_owned(), keyrings::files(keyring)?, over.cloned());
+        let files = codec::keyring::encode(keyring).map_err(|Malformed { part, cause }| {
+            StoreError::Malformed { what: format!("{part} of the keyring of {authority}"), cause }
+        })?;
+        let (authority, over) = (authority.to_owned(), over.cloned());
         self.work(LockMode::Exclusive, move |tree| keyrings::put(tree, &authority, &files, over.as_ref()))
             .await
     }

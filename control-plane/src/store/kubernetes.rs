@@ -39,6 +39,7 @@ use tokio::task::AbortHandle;
 use tracing::debug;
 use zeroize::Zeroizing;
 
+use super::codec::name;
 use super::{Contents, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate, annotation,
@@ -135,7 +136,7 @@ impl Store for KubernetesStore {
         }
         match keys::keyring(&object) {
             Ok(keyring) => Ok(Some((keyring, object.stamp()))),
-            Err(cause) => Err(StoreError::Malformed { what, cause }),
+            Err(error) => Err(StoreError::Malformed { what, cause: error.to_string() }),
         }
     }
 
@@ -157,6 +158,7 @@ impl Store for KubernetesStore {
     }
 
     async fn import(&self, secret: &str) -> Result<ImportedPem, StoreError> {
+        let secret = name::validate(secret)?;
         let what = format!("the Secret {secret} in {}", self.namespace);
         let object = answer(&what, self.secrets(&self.namespace).get(secret)).await?;
         let value = |key: &str| match object.value(key) {
@@ -211,7 +213,10 @@ impl Store for KubernetesStore {
         let name = version::name(&certificate.name, version);
         let object = answer(&what, self.secrets(&certificate.namespace).get(&name)).await?;
         match version::read(&object) {
-            Some(_) => version::kept(&object).map_err(|cause| StoreError::Malformed { what, cause }),
+            Some(_) => version::kept(&object).map_err(|error| StoreError::Malformed {
+                what,
+                cause: format!("{error}; delete the Secret {name}, another version is made"),
+            }),
             None => {
                 let cause = format!("the Secret {name} is not one that hotcert kept");
                 Err(StoreError::Malformed { what, cause })
@@ -240,6 +245,7 @@ impl Store for KubernetesStore {
         contents: &Contents,
         over: Option<&ResourceVersion>,
     ) -> Result<(), StoreError> {
+        let secret = name::validate(secret)?;
         let what = format!("the Secret {secret} of {certificate}");
         let over = self.over(&what, &self.secrets(&certificate.namespace), secret, over).await?;
         if let Some(whose) = over.as_ref().and_then(|over| target::whose(over, &certificate.name)) {

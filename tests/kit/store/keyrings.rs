@@ -70,6 +70,21 @@ pub async fn keyring_forgets_roots_that_are_not_needed(store: &impl Store, hand:
     assert!(came.roots.keys().eq([&second]));
 }
 
+/// It could not be read back.
+pub async fn keyring_with_too_many_roots_is_refused(store: &impl Store, hand: &impl Hand) {
+    let name = authority(store, hand, "too-many").await;
+    let mut keyring = Keyring::new(pki::authority("first"));
+    for number in 1..8 {
+        keyring.add(pki::authority(&number.to_string()));
+    }
+    store.put_keyring(&name, &keyring, None).await.unwrap();
+    let (came, stamp) = store.keyring(&name).await.unwrap().unwrap();
+    assert_eq!(came.roots.len(), 8);
+    keyring.add(pki::authority("ninth"));
+    malformed(store.put_keyring(&name, &keyring, Some(&stamp)).await);
+    assert_eq!(store.keyring(&name).await.unwrap().unwrap().1, stamp);
+}
+
 pub async fn root_to_import_is_seen(store: &impl Store, hand: &impl Hand) {
     let (name, root) = ("root-prod-imported", pki::authority("imported"));
     let spec = CertificateAuthoritySpec {

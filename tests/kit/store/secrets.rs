@@ -126,3 +126,13 @@ pub async fn secret_of_another_certificate_is_not_touched(store: &impl Store, ha
     overtaken(store.publish(&rival, &secret.name, &contents(&other, &another, 1), Some(&stamp)).await);
     assert_eq!(hand.read_secret(&secret, "tls.crt").await, leaf.certificate_pem);
 }
+
+pub async fn secret_name_that_leads_elsewhere_is_refused(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "elsewhere").await;
+    let (root, leaf) = leaf();
+    let contents = contents(&root, &leaf, 1);
+    for secret in ["../payments-tls", "a/b", "Payments", "", "a."] {
+        malformed(store.publish(&name, secret, &contents, None).await);
+        malformed(store.import(secret).await.map(drop));
+    }
+}

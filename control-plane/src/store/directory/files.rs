@@ -3,6 +3,7 @@
 //! there before or what was to be there. Names that begin with a dot are never looked at, and the next
 //! writer of the same thing removes them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::planner::observed::ResourceVersion;
 use crate::store::StoreError;
+use crate::store::codec::{Malformed, Part};
 
 /// As large as a Secret.
 const MAX_FILE: u64 = 1 << 20;
@@ -22,9 +24,6 @@ const MAX_ENTRIES: usize = 10_000;
 /// Of what nobody but the control plane may read.
 pub const PRIVATE: u32 = 0o600;
 pub const PUBLIC: u32 = 0o644;
-
-/// A file of a directory that is written as one.
-pub type NewFile = (String, Zeroizing<Vec<u8>>);
 
 /// The whole file; `None` if there is none.
 pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
@@ -61,16 +60,32 @@ pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
 
 /// A file that has to be there.
 pub fn need(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    read(path)?.ok_or_else(|| malformed(path, "it is missing: put it back from a backup"))
+    read(path)?.ok_or_else(|| malformed(path, "it is missing"))
 }
 
-pub fn need_text(path: &Path) -> Result<String, StoreError> {
-    text(path, &need(path)?)
+/// The files of these names; one that is missing is left out.
+pub fn read_all<'a>(directory: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<Parts, StoreError> {
+    let mut parts = BTreeMap::new();
+    for name in names {
+        if let Some(bytes) = read(&directory.join(name))? {
+            parts.insert(name.to_owned(), bytes);
+        }
+    }
+    Ok(Parts(parts))
 }
 
-pub fn text(path: &Path, bytes: &[u8]) -> Result<String, StoreError> {
-    let text = str::from_utf8(bytes).map_err(|_| malformed(path, "it is no UTF-8"))?;
-    Ok(text.to_owned())
+/// Files of a directory, by name.
+pub struct Parts(BTreeMap<String, Zeroizing<Vec<u8>>>);
+
+impl Parts {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Empty if there is no such file.
+    pub fn value(&self, name: &str) -> &[u8] {
+        self.0.get(name).map_or(&[], |bytes| bytes)
+    }
 }
 
 /// Names, sorted; none if there is no such directory. What begins with a dot is half made, or not ours.
@@ -121,7 +136,7 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), StoreError
 }
 
 /// A directory of files, whole, where there is none yet.
-pub fn place(directory: &Path, files: &[NewFile]) -> Result<(), StoreError> {
+pub fn place(directory: &Path, files: &[Part]) -> Result<(), StoreError> {
     let (parent, _) = split(directory)?;
     make_private(parent)?;
     if fs::symlink_metadata(directory).is_ok() {
@@ -183,6 +198,11 @@ pub fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Sto
         };
         StoreError::Failed { what, cause: format!("{error}{hint}") }
     }
+}
+
+/// Of a file in this directory, which a person can restore.
+pub fn malformed_part(directory: &Path, Malformed { part, cause }: Malformed) -> StoreError {
+    malformed(&directory.join(part), format!("{cause}: restore it from a backup"))
 }
 
 pub fn malformed(path: &Path, cause: impl Into<String>) -> StoreError {

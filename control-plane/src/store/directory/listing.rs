@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::tree::{Tree, is_name};
+use super::tree::Tree;
 use super::{files, imports, keyrings, objects, secrets, versions};
 use crate::api::resource::{
-    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, Naming, ServiceCertificateSpec,
+    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
+use crate::api::settings::CertificateSettings;
 use crate::planner::observed::{
     Authority, Certificate, KeyringState, KeyringView, ObjectName, Observed, Published,
 };
+use crate::store::codec::name;
 use crate::store::{ObjectRef, StoreError};
 
 pub fn look(tree: &Tree) -> Result<Observed, StoreError> {
@@ -61,29 +63,18 @@ fn certificate(
     let about = ObjectRef::Certificate(name.clone());
     let object = objects::look::<ServiceCertificateSpec, CertificateStatus>(tree, &about, problems)?;
     let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
-    let target = target(&name.name, &spec).or_else(|| status.secret_name.clone());
-    let published = match target.map(|secret| ObjectName::new(&name.namespace, secret)) {
-        None => Published::Absent,
-        Some(secret) => {
-            let published = tree.secret(&secret).map(|directory| secrets::look(&directory, name));
-            targets.insert(secret);
-            published.unwrap_or_else(|error| Published::Closed(error.to_string()))
-        }
-    };
+    let secret = ObjectName::new(&name.namespace, CertificateSettings::secret_name(&name.name, &spec));
+    let published = tree.secret(&secret).map(|directory| secrets::look(&directory, name));
+    let published = published.unwrap_or_else(|error| Published::Closed(error.to_string()));
+    targets.insert(secret);
     let versions = versions::look(tree, name, problems)?;
     let uid = name.to_string();
     Ok(Some(Certificate { uid, generation, spec, status, deleting: false, requests, versions, published }))
 }
 
-/// The Secret that a spec means; `None` if it does not say and the name is none that says it.
-fn target(name: &str, spec: &ServiceCertificateSpec) -> Option<String> {
-    let by_name = || Some(format!("{}-tls", name.parse::<Naming>().ok()?.microservice));
-    spec.secret_name.clone().or_else(by_name)
-}
-
 /// The names of the objects in a directory.
 fn files(directory: &Path, problems: &mut Vec<String>) -> Result<Vec<String>, StoreError> {
-    let judge = |file: String| match file.strip_suffix(".yaml").filter(|name| is_name(name)) {
+    let judge = |file: String| match file.strip_suffix(".yaml").filter(|name| name::is_valid(name)) {
         Some(name) => Some(name.to_owned()),
         None => {
             let error =
@@ -97,7 +88,7 @@ fn files(directory: &Path, problems: &mut Vec<String>) -> Result<Vec<String>, St
 
 fn directories(directory: &Path, problems: &mut Vec<String>) -> Result<Vec<String>, StoreError> {
     let judge = |name: &String| {
-        let fits = is_name(name) && directory.join(name).is_dir();
+        let fits = name::is_valid(name) && directory.join(name).is_dir();
         if !fits {
             let cause = "it is no directory named as a namespace: rename it or move it away";
             problems.push(files::malformed(&directory.join(name), cause).to_string());

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 
-use super::tree::{Tree, is_name};
+use super::tree::Tree;
 use crate::api::yaml;
 use crate::planner::observed::{Pod, PodAgent, PodList};
 use crate::store::StoreError;
+use crate::store::codec::name;
 use crate::store::directory::files;
 
 #[derive(Deserialize)]
@@ -65,7 +66,7 @@ fn registrations(
     let mut found = Vec::new();
     for file in files::names(&directory)? {
         let path = directory.join(&file);
-        let registered = match file.strip_suffix(".yaml").filter(|name| is_name(name)) {
+        let registered = match file.strip_suffix(".yaml").filter(|name| name::is_valid(name)) {
             Some(name) => files::need(&path)
                 .and_then(|bytes| parse(&bytes).map_err(|cause| files::malformed(&path, cause)))
                 .map(|registered| (name.to_owned(), registered)),

@@ -13,17 +13,17 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::tree::{Tree, is_name};
-use crate::pki::x509_facts;
-use crate::pki::x509_facts::{Fingerprint, Leaf};
+use super::tree::Tree;
+use crate::pki::x509_facts::Leaf;
 use crate::planner::observed::{Foreign, ObjectName, Publication, Published, ResourceVersion};
+use crate::store::codec::{self, BUNDLE, CERTIFICATE, KEY, REVISION, name};
 use crate::store::directory::atomic_volume::SecretVolume;
 use crate::store::directory::files;
 use crate::store::{Contents, StoreError};
 
 const DATA: &str = "..data";
 const OWNER: &str = "owner.json";
-const FILES: [&str; 5] = ["tls.crt", "tls.key", "ca.crt", "revision", OWNER];
+const FILES: [&str; 5] = [CERTIFICATE, KEY, BUNDLE, REVISION, OWNER];
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -62,15 +62,9 @@ pub fn publish(
     };
     let owner = serde_json::to_vec(&owner)
         .map_err(|error| files::malformed(&directory.join(OWNER), error.to_string()))?;
-    let revision = contents.revision.to_string();
-    let data: [&[u8]; 5] = [
-        contents.certificate.as_bytes(),
-        contents.key.as_bytes(),
-        contents.bundle.as_bytes(),
-        revision.as_bytes(),
-        &owner,
-    ];
-    let files: Vec<_> = FILES.into_iter().zip(data).collect();
+    let parts = codec::target::encode(contents);
+    let parts = parts.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    let files: Vec<_> = parts.chain([(OWNER, owner.as_slice())]).collect();
     if let Some(namespace) = directory.parent() {
         files::make_private(namespace)?;
     }
@@ -107,12 +101,12 @@ pub fn others(
     let mut found = BTreeMap::new();
     for namespace in files::names(&tree.secrets())? {
         // Whatever else is there, such as `lost+found`.
-        if !is_name(&namespace) || !tree.secrets().join(&namespace).is_dir() {
+        if !name::is_valid(&namespace) || !tree.secrets().join(&namespace).is_dir() {
             continue;
         }
         for name in files::names(&tree.secrets().join(&namespace))? {
             let secret = ObjectName::new(&namespace, name);
-            if !is_name(&secret.name) || ours(&secret) {
+            if !name::is_valid(&secret.name) || ours(&secret) {
                 continue;
             }
             match open(&tree.secret(&secret)?) {
@@ -149,17 +143,16 @@ fn open(directory: &Path) -> Result<Option<Volume>, StoreError> {
             _ => files::read(&path).map(Option::unwrap_or_default),
         }
     };
-    let (certificate, key, bundle) = (part("tls.crt")?, part("tls.key")?, part("ca.crt")?);
-    let revision = part("revision")?;
-    let leaf = Leaf::read(&certificate);
-    let publication = Publication {
-        stamp: stamp(&data),
-        fingerprint: Fingerprint::of(&certificate, &key),
-        leaf_sha256: leaf.as_ref().map(|leaf| leaf.sha256.clone()).unwrap_or_default(),
-        roots: x509_facts::roots(&bundle),
-        revision: str::from_utf8(&revision).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0),
-        written_at: owner.as_ref().map_or(SystemTime::UNIX_EPOCH, |owner| owner.written_at),
+    let (certificate, key) = (part(CERTIFICATE)?, part(KEY)?);
+    let (bundle, revision) = (part(BUNDLE)?, part(REVISION)?);
+    let value = |name: &str| match name {
+        CERTIFICATE => certificate.as_slice(),
+        KEY => &key,
+        BUNDLE => &bundle,
+        _ => &revision,
     };
+    let written_at = owner.as_ref().map_or(SystemTime::UNIX_EPOCH, |owner| owner.written_at);
+    let (publication, leaf) = codec::target::decode(value, stamp(&data), written_at);
     Ok(Some(Volume { owner: owner.map(|owner| owner.certificate), publication, leaf }))
 }
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::planner::observed::ObjectName;
+use crate::store::codec::name;
 use crate::store::{ObjectRef, StoreError};
 
 /// DIR itself.
@@ -46,17 +47,18 @@ impl Tree {
     /// The file that a person writes.
     pub fn object(&self, about: &ObjectRef) -> Result<PathBuf, StoreError> {
         Ok(match about {
-            ObjectRef::Authority(name) => self.authorities().join(format!("{}.yaml", checked(name)?)),
-            ObjectRef::Certificate(ObjectName { namespace, name }) => {
-                self.certificates().join(checked(namespace)?).join(format!("{}.yaml", checked(name)?))
-            }
+            ObjectRef::Authority(name) => self.authorities().join(format!("{}.yaml", name::validate(name)?)),
+            ObjectRef::Certificate(ObjectName { namespace, name }) => self
+                .certificates()
+                .join(name::validate(namespace)?)
+                .join(format!("{}.yaml", name::validate(name)?)),
         })
     }
 
     /// What is kept beside that file.
     pub fn kept_of(&self, about: &ObjectRef) -> Result<PathBuf, StoreError> {
         Ok(match about {
-            ObjectRef::Authority(name) => self.state().join("authorities").join(checked(name)?),
+            ObjectRef::Authority(name) => self.state().join("authorities").join(name::validate(name)?),
             ObjectRef::Certificate(name) => below(&self.state().join("certificates"), name)?,
         })
     }
@@ -70,7 +72,7 @@ impl Tree {
     }
 
     pub fn import(&self, name: &str) -> Result<PathBuf, StoreError> {
-        Ok(self.imports().join(checked(name)?))
+        Ok(self.imports().join(name::validate(name)?))
     }
 
     pub fn secret(&self, secret: &ObjectName) -> Result<PathBuf, StoreError> {
@@ -82,34 +84,10 @@ impl Tree {
     }
 
     pub fn pods(&self, namespace: &str) -> Result<PathBuf, StoreError> {
-        Ok(self.all_pods().join(checked(namespace)?))
+        Ok(self.all_pods().join(name::validate(namespace)?))
     }
 }
 
 fn below(directory: &Path, name: &ObjectName) -> Result<PathBuf, StoreError> {
-    Ok(directory.join(checked(&name.namespace)?).join(checked(&name.name)?))
-}
-
-/// As Kubernetes names its objects.
-pub fn is_name(name: &str) -> bool {
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= 253
-        && name.starts_with(edge)
-        && name.ends_with(edge)
-        && name.chars().all(|c| edge(c) || matches!(c, '-' | '.'))
-}
-
-fn checked(name: &str) -> Result<&str, StoreError> {
-    if is_name(name) {
-        return Ok(name);
-    }
-    // It may be anything, so not all of it is repeated.
-    let shown: String = name.chars().take(80).collect();
-    Err(StoreError::Malformed {
-        what: format!("the name {shown:?}"),
-        cause:
-            "a name has up to 253 lower-case letters, digits, hyphens and dots, with a letter or a digit at \
-                both ends"
-                .into(),
-    })
+    Ok(directory.join(name::validate(&name.namespace)?).join(name::validate(&name.name)?))
 }

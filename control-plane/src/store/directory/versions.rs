@@ -3,35 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::files::{self, Parts};
 use super::tree::Tree;
-use crate::pki::keyring::RootId;
-use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::pki::x509_facts::Leaf;
 use crate::planner::observed::{ObjectName, Version};
-use crate::store::directory::files;
+use crate::store::codec::version::Record;
+use crate::store::codec::{self, BUNDLE, CERTIFICATE, KEY};
 use crate::store::{StoreError, StoredVersion};
 
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
-const BUNDLE: &str = "ca.crt";
 const FACTS: &str = "facts.json";
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Facts {
-    root: RootId,
-    made_for: String,
-    #[serde(with = "humantime_serde")]
-    created_at: SystemTime,
-    #[serde(default)]
-    request: Option<String>,
-    #[serde(default)]
-    copy_of: Option<u64>,
-}
 
 pub fn keep(
     tree: &Tree,
@@ -40,22 +23,10 @@ pub fn keep(
     kept: &StoredVersion,
 ) -> Result<(), StoreError> {
     let directory = tree.versions(certificate)?.join(version.to_string());
-    let facts = Facts {
-        root: kept.root.clone(),
-        made_for: kept.made_for.clone(),
-        created_at: kept.created_at,
-        request: kept.request.clone(),
-        copy_of: kept.copy_of,
-    };
-    let facts = serde_json::to_vec_pretty(&facts)
+    let record = serde_json::to_vec_pretty(&Record::of(kept))
         .map_err(|error| files::malformed(&directory.join(FACTS), error.to_string()))?;
-    let own = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
-    let mut files = vec![
-        (CERTIFICATE.to_owned(), own(kept.certificate.as_bytes())),
-        (KEY.to_owned(), own(kept.key.as_bytes())),
-        (FACTS.to_owned(), own(&facts)),
-    ];
-    files.extend(kept.bundle.as_ref().map(|bundle| (BUNDLE.to_owned(), own(bundle.as_bytes()))));
+    let mut files = codec::version::encode(kept);
+    files.push((FACTS.to_owned(), Zeroizing::new(record)));
     if matches!(read(&directory), Err(StoreError::Malformed { .. })) && directory.is_dir() {
         set_aside(&directory)?;
     }
@@ -93,42 +64,40 @@ pub fn look(
     let mut versions = BTreeMap::new();
     for number in files::numbers(&directory)? {
         let own = directory.join(number.to_string());
-        match read(&own).and_then(|kept| facts(&own, kept)) {
+        match facts(&own) {
             Ok(version) => {
                 versions.insert(number, Arc::new(version));
             }
-            Err(error) => problems.push(format!("{error}; move it away, or put it back from a backup")),
+            Err(error) => {
+                problems.push(format!("{error}; move the version away, or restore it from a backup"))
+            }
         }
     }
     Ok(versions)
 }
 
-fn facts(directory: &Path, kept: StoredVersion) -> Result<Version, StoreError> {
-    let leaf = Leaf::read(kept.certificate.as_bytes())
+fn facts(directory: &Path) -> Result<Version, StoreError> {
+    let (record, parts) = parts(directory)?;
+    let leaf = Leaf::read(parts.value(CERTIFICATE))
         .ok_or_else(|| files::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
-    let fingerprint = Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes());
-    let StoredVersion { root, bundle, made_for, created_at, request, copy_of, .. } = kept;
-    let roots = bundle.map(|bundle| crate::pki::x509_facts::roots(bundle.as_bytes()));
-    Ok(Version { leaf, root, roots, made_for, created_at, request, copy_of, fingerprint })
+    // Also what is not looked at here has to be usable.
+    decode(directory, record.clone(), &parts)?;
+    Ok(codec::version::facts(record, leaf, |name| parts.value(name)))
 }
 
 fn read(directory: &Path) -> Result<StoredVersion, StoreError> {
-    let path = directory.join(FACTS);
-    let facts: Facts = serde_json::from_slice(&files::need(&path)?)
-        .map_err(|error| files::malformed(&path, error.to_string()))?;
-    let path = directory.join(KEY);
-    let key = files::need(&path)?;
-    let key = str::from_utf8(&key).map_err(|_| files::malformed(&path, "it is no PEM"))?;
-    let bundle = directory.join(BUNDLE);
-    let bundle = files::read(&bundle)?.map(|bytes| files::text(&bundle, &bytes)).transpose()?;
-    Ok(StoredVersion {
-        certificate: files::need_text(&directory.join(CERTIFICATE))?,
-        key: Zeroizing::new(key.to_owned()),
-        root: facts.root,
-        bundle,
-        made_for: facts.made_for,
-        created_at: facts.created_at,
-        request: facts.request,
-        copy_of: facts.copy_of,
-    })
+    let (record, parts) = parts(directory)?;
+    decode(directory, record, &parts)
+}
+
+fn decode(directory: &Path, record: Record, parts: &Parts) -> Result<StoredVersion, StoreError> {
+    codec::version::decode(record, |name| parts.value(name))
+        .map_err(|error| files::malformed_part(directory, error))
+}
+
+fn parts(directory: &Path) -> Result<(Record, Parts), StoreError> {
+    let parts = files::read_all(directory, [FACTS, CERTIFICATE, KEY, BUNDLE])?;
+    let record = serde_json::from_slice(parts.value(FACTS))
+        .map_err(|error| files::malformed(&directory.join(FACTS), error.to_string()))?;
+    Ok((record, parts))
 }

@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 
 use kube::core::ObjectMeta;
-use zeroize::Zeroizing;
 
 use super::label::{self, CERTIFICATE, HOTCERT, MANAGED_BY, PUBLISHED_AT, VERSION};
 use super::secret::{SecretObject, TLS};
-use crate::pki::x509_facts;
-use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::pki::x509_facts::Leaf;
 use crate::planner::observed::{ObjectName, Publication, ResourceVersion};
-use crate::store::Contents;
+use crate::store::{Contents, codec};
 
 /// kubectl's copy of a Secret that somebody once applied: with its key.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -31,27 +29,18 @@ impl Target {
     /// `None` if it is none.
     pub fn read(object: &SecretObject) -> Option<Self> {
         let certificate = object.label(CERTIFICATE).filter(|_| label::is_ours(object))?.to_owned();
-        let leaf = Leaf::read(object.value("tls.crt"));
+        let written_at = label::date_of(object, PUBLISHED_AT);
+        let (publication, leaf) =
+            codec::target::decode(|name| object.value(name), object.stamp(), written_at);
         let publication = if object.of != TLS {
             Err(format!("is of the type {:?}, not {TLS}, which cannot be changed", object.of))
         } else if object.immutable == Some(true) {
             Err("is immutable, so that nothing can be written over it".into())
         } else {
-            Ok(Publication {
-                stamp: object.stamp(),
-                fingerprint: Fingerprint::of(object.value("tls.crt"), object.value("tls.key")),
-                leaf_sha256: leaf.as_ref().map(|leaf| leaf.sha256.clone()).unwrap_or_default(),
-                roots: x509_facts::roots(object.value("ca.crt")),
-                revision: number(object.value("revision")),
-                written_at: label::date_of(object, PUBLISHED_AT),
-            })
+            Ok(publication)
         };
         Some(Self { certificate, stamp: object.stamp(), publication, leaf })
     }
-}
-
-fn number(text: &[u8]) -> u64 {
-    str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// `over` is the metadata of what it is written over: labels and annotations of others stay.
@@ -78,14 +67,7 @@ pub fn object(
         annotations: Some(annotations),
         ..Default::default()
     };
-    let data = [
-        ("tls.crt", contents.certificate.as_bytes()),
-        ("tls.key", contents.key.as_bytes()),
-        ("ca.crt", contents.bundle.as_bytes()),
-        ("revision", contents.revision.to_string().as_bytes()),
-    ]
-    .map(|(key, value)| (key.to_owned(), Zeroizing::new(value.to_vec())));
-    SecretObject::new(metadata, TLS, data)
+    SecretObject::new(metadata, TLS, codec::target::encode(contents))
 }
 
 /// Whose a Secret is that is not this certificate's. `None`: it is this one's.

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
 use kube::core::ObjectMeta;
-use zeroize::Zeroizing;
 
 use super::label::{
     self, COPY_OF, CREATED_AT, HOTCERT, MADE_FOR, MANAGED_BY, NOT_AFTER, REQUEST, ROOT, SERIAL, VERSION,
@@ -16,10 +15,11 @@ use super::label::{
 use super::secret::{SecretObject, TLS};
 use crate::api::resource::ServiceCertificate;
 use crate::pki::keyring::RootId;
-use crate::pki::x509_facts;
-use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::pki::x509_facts::Leaf;
 use crate::planner::observed::{ObjectName, Version};
 use crate::store::StoredVersion;
+use crate::store::codec::version::Record;
+use crate::store::codec::{self, Malformed};
 
 pub fn name(certificate: &str, version: u64) -> String {
     format!("{certificate}.v{version}")
@@ -35,35 +35,14 @@ pub fn read(object: &SecretObject) -> Option<(String, u64, Version)> {
         not_before: SystemTime::UNIX_EPOCH,
         not_after: SystemTime::UNIX_EPOCH,
     };
-    let version = Version {
-        leaf: Leaf::read(object.value("tls.crt")).unwrap_or_else(unreadable),
-        root: root(object),
-        roots: bundle(object).map(x509_facts::roots),
-        made_for: text(object, MADE_FOR),
-        created_at: label::date_of(object, CREATED_AT),
-        request: object.annotation(REQUEST).map(str::to_owned),
-        copy_of: copy_of(object),
-        fingerprint: Fingerprint::of(object.value("tls.crt"), object.value("tls.key")),
-    };
+    let leaf = Leaf::read(object.value(codec::CERTIFICATE)).unwrap_or_else(unreadable);
+    let version = codec::version::facts(record(object), leaf, |name| object.value(name));
     Some((certificate.to_owned(), number, version))
 }
 
-/// With its key; an error says what is wrong with it.
-pub fn kept(object: &SecretObject) -> Result<StoredVersion, String> {
-    let pem = |key: &str| {
-        let text = str::from_utf8(object.value(key)).ok().filter(|text| !text.is_empty());
-        text.ok_or_else(|| format!("it has no {key} that can be read; delete it, another version is made"))
-    };
-    Ok(StoredVersion {
-        certificate: pem("tls.crt")?.to_owned(),
-        key: Zeroizing::new(pem("tls.key")?.to_owned()),
-        root: root(object),
-        bundle: bundle(object).map(|bundle| String::from_utf8_lossy(bundle).into_owned()),
-        made_for: text(object, MADE_FOR),
-        created_at: label::date_of(object, CREATED_AT),
-        request: object.annotation(REQUEST).map(str::to_owned),
-        copy_of: copy_of(object),
-    })
+/// With its key.
+pub fn kept(object: &SecretObject) -> Result<StoredVersion, Malformed> {
+    codec::version::decode(record(object), |name| object.value(name))
 }
 
 /// `uid` is the certificate's.
@@ -95,35 +74,26 @@ pub fn object(certificate: &ObjectName, uid: &str, version: u64, kept: &StoredVe
         owner_references: Some(vec![owner]),
         ..Default::default()
     };
-    let bundle = kept.bundle.as_ref().map(|bundle| ("ca.crt", bundle.as_bytes()));
-    let data = [("tls.crt", kept.certificate.as_bytes()), ("tls.key", kept.key.as_bytes())]
-        .into_iter()
-        .chain(bundle)
-        .map(|(key, value)| (key.to_owned(), Zeroizing::new(value.to_vec())));
-    let mut object = SecretObject::new(metadata, TLS, data);
+    let mut object = SecretObject::new(metadata, TLS, codec::version::encode(kept));
     object.immutable = Some(true);
     object
 }
 
-fn root(object: &SecretObject) -> RootId {
-    RootId(text(object, ROOT))
-}
-
-fn bundle(object: &SecretObject) -> Option<&[u8]> {
-    Some(object.value("ca.crt")).filter(|bundle| !bundle.is_empty())
-}
-
-fn text(object: &SecretObject, annotation: &str) -> String {
-    object.annotation(annotation).unwrap_or_default().to_owned()
-}
-
-fn copy_of(object: &SecretObject) -> Option<u64> {
-    object.annotation(COPY_OF).and_then(|of| of.parse().ok())
+fn record(object: &SecretObject) -> Record {
+    let text = |annotation: &str| object.annotation(annotation).unwrap_or_default().to_owned();
+    Record {
+        root: RootId(text(ROOT)),
+        made_for: text(MADE_FOR),
+        created_at: label::date_of(object, CREATED_AT),
+        request: object.annotation(REQUEST).map(str::to_owned),
+        copy_of: object.annotation(COPY_OF).and_then(|of| of.parse().ok()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::x509_facts::Fingerprint;
     use crate::store::kubernetes::examples;
 
     #[test]

@@ -37,7 +37,7 @@ impl Known {
         };
         let held = match keys::authority(object).map(|_| keys::keyring(object)) {
             Some(Ok(keyring)) => KeyringState::KeyringView(KeyringView::of(&keyring, object.stamp())),
-            Some(Err(why)) => unreadable(why),
+            Some(Err(error)) => unreadable(error.to_string()),
             None => unreadable(format!("it is of the type {:?}, not {}", object.of, keys::TYPE)),
         };
         let import = match object.value("tls.crt") {

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::*;
 use crate::pki::keyring::RootId;
+use crate::pki::x509_facts::Fingerprint;
 use crate::store::kubernetes::examples;
 
 #[test]
