@@ -1,11 +1,16 @@
 //! The command line: from arguments to an exit code.
 
-mod ask;
+mod arguments;
 mod backend;
 mod check;
 mod drill;
+mod follow;
 mod history;
 mod inject;
+mod issue;
+mod rollback;
+mod rollover;
+mod rotate;
 pub mod session;
 mod status;
 mod table;
@@ -15,9 +20,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::backend::{Backend, Cluster, Directory};
+use self::backend::Backend;
+use self::backend::directory::DirectoryBackend;
+use self::backend::kubernetes::KubernetesBackend;
 use self::inject::InjectArgs;
-use self::session::{At, BackendArgs, CommandError, Session};
+use self::session::{CommandError, GlobalArgs, Session, WithGlobals};
 
 use crate::controller::{self, ControllerArgs};
 
@@ -32,7 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
-    Person(PersonCommand),
+    Client(ClientCommand),
     /// Add the agent to workloads in YAML: standard input to standard output
     Inject(InjectArgs),
     /// Run the control plane in a cluster, or on a directory of this machine with --dir
@@ -48,7 +55,7 @@ where
     I: IntoIterator<Item = OsString>,
 {
     match hotcert_agent::cli::parse(args).map(|cli: Cli| cli.command) {
-        Ok(Command::Person(command)) => run_person(&command),
+        Ok(Command::Client(command)) => run_client_command(&command),
         Ok(Command::Inject(args)) => inject::run(&args),
         Ok(Command::Controller(args)) => controller::main(&args),
         Ok(Command::Crds) => crds(),
@@ -70,44 +77,44 @@ fn crds() -> ExitCode {
 }
 
 #[derive(Debug, Subcommand)]
-enum PersonCommand {
+enum ClientCommand {
     /// Show the fleet: every certificate, which pods serve it, and every rollover
-    Status(At<status::StatusArgs>),
+    Status(WithGlobals<status::StatusArgs>),
     /// Create a certificate (with --create-authority an authority too), and wait until it is published
-    Issue(At<ask::IssueArgs>),
+    Issue(WithGlobals<issue::IssueArgs>),
     /// Replace a certificate now, and wait until every pod serves the new one
-    Rotate(At<ask::RotateArgs>),
+    Rotate(WithGlobals<rotate::RotateArgs>),
     /// Go back to an earlier version of a certificate
-    Rollback(At<ask::RollbackArgs>),
+    Rollback(WithGlobals<rollback::RollbackArgs>),
     /// Replace the root of an authority, step by step on proof; or reverse, override, remove
-    Rollover(At<ask::RolloverArgs>),
+    Rollover(WithGlobals<rollover::RolloverArgs>),
     /// Show the kept versions of a certificate, or the past rollovers of an authority
-    History(At<history::HistoryArgs>),
+    History(WithGlobals<history::HistoryArgs>),
     /// Rotate a certificate and tell what it cost: publish to served, refused and cut connections
-    Drill(At<drill::DrillArgs>),
+    Drill(WithGlobals<drill::DrillArgs>),
     /// Look for trouble: what expires, what is not served, what cannot be reached; exits with 1 if there is some
-    Check(At<check::CheckArgs>),
+    Check(WithGlobals<check::CheckArgs>),
 }
 
-fn run_person(command: &PersonCommand) -> ExitCode {
+fn run_client_command(command: &ClientCommand) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&CommandError::Wrong(format!("cannot start: {error}"))),
+        Err(error) => return failed(&CommandError::Failed(format!("cannot start: {error}"))),
     };
-    let done = runtime.block_on(async {
+    let result = runtime.block_on(async {
         tokio::select! {
-            done = run(command) => done,
-            _ = tokio::signal::ctrl_c() => Err(CommandError::Wrong(interrupted(command).into())),
+            result = run(command) => result,
+            _ = tokio::signal::ctrl_c() => Err(CommandError::Failed(interrupted(command).into())),
         }
     });
     runtime.shutdown_background();
-    done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+    result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
 
-fn interrupted(command: &PersonCommand) -> &'static str {
+fn interrupted(command: &ClientCommand) -> &'static str {
     match command {
-        PersonCommand::Status(_) | PersonCommand::History(_) | PersonCommand::Check(_) => "interrupted",
-        _ if command.place().dir.is_some() => {
+        ClientCommand::Status(_) | ClientCommand::History(_) | ClientCommand::Check(_) => "interrupted",
+        _ if command.global().dir.is_some() => {
             "interrupted: what was asked for stays asked for, and goes on with the next command or controller on \
              this directory; see hotcert status"
         }
@@ -115,51 +122,54 @@ fn interrupted(command: &PersonCommand) -> &'static str {
     }
 }
 
-async fn run(command: &PersonCommand) -> Result<(), CommandError> {
-    let place = command.place();
-    let json = place.json;
-    match &place.dir {
+async fn run(command: &ClientCommand) -> Result<(), CommandError> {
+    let global = command.global();
+    let json = global.json;
+    match &global.dir {
         Some(dir) => {
-            let create = matches!(command, PersonCommand::Issue(_));
-            dispatch(Session { backend: Directory::open(dir, create)?, json }, command).await
+            let create = matches!(command, ClientCommand::Issue(_));
+            dispatch(Session { backend: DirectoryBackend::open(dir, create)?, json }, command).await
         }
         None => {
-            dispatch(Session { backend: Cluster::reach(place.kubeconfig.as_deref()).await?, json }, command)
-                .await
+            dispatch(
+                Session { backend: KubernetesBackend::connect(global.kubeconfig.as_deref()).await?, json },
+                command,
+            )
+            .await
         }
     }
 }
 
-impl PersonCommand {
-    fn place(&self) -> &BackendArgs {
+impl ClientCommand {
+    fn global(&self) -> &GlobalArgs {
         match self {
-            Self::Status(At { place, .. })
-            | Self::Issue(At { place, .. })
-            | Self::Rotate(At { place, .. })
-            | Self::Rollback(At { place, .. })
-            | Self::Rollover(At { place, .. })
-            | Self::History(At { place, .. })
-            | Self::Drill(At { place, .. })
-            | Self::Check(At { place, .. }) => place,
+            Self::Status(WithGlobals { global, .. })
+            | Self::Issue(WithGlobals { global, .. })
+            | Self::Rotate(WithGlobals { global, .. })
+            | Self::Rollback(WithGlobals { global, .. })
+            | Self::Rollover(WithGlobals { global, .. })
+            | Self::History(WithGlobals { global, .. })
+            | Self::Drill(WithGlobals { global, .. })
+            | Self::Check(WithGlobals { global, .. }) => global,
         }
     }
 }
 
-async fn dispatch<D: Backend>(mut session: Session<D>, command: &PersonCommand) -> Result<(), CommandError> {
+async fn dispatch<B: Backend>(mut session: Session<B>, command: &ClientCommand) -> Result<(), CommandError> {
     match command {
-        PersonCommand::Status(At { args, .. }) => status::run(&mut session, args).await,
-        PersonCommand::Issue(At { args, .. }) => ask::issue(&mut session, args).await,
-        PersonCommand::Rotate(At { args, .. }) => ask::rotate(&mut session, args).await,
-        PersonCommand::Rollback(At { args, .. }) => ask::rollback(&mut session, args).await,
-        PersonCommand::Rollover(At { args, .. }) => ask::rollover(&mut session, args).await,
-        PersonCommand::History(At { args, .. }) => history::run(&mut session, args).await,
-        PersonCommand::Drill(At { args, .. }) => drill::run(&mut session, args).await,
-        PersonCommand::Check(At { args, .. }) => check::run(&mut session, args).await,
+        ClientCommand::Status(WithGlobals { args, .. }) => status::run(&mut session, args).await,
+        ClientCommand::Issue(WithGlobals { args, .. }) => issue::run(&mut session, args).await,
+        ClientCommand::Rotate(WithGlobals { args, .. }) => rotate::run(&mut session, args).await,
+        ClientCommand::Rollback(WithGlobals { args, .. }) => rollback::run(&mut session, args).await,
+        ClientCommand::Rollover(WithGlobals { args, .. }) => rollover::run(&mut session, args).await,
+        ClientCommand::History(WithGlobals { args, .. }) => history::run(&mut session, args).await,
+        ClientCommand::Drill(WithGlobals { args, .. }) => drill::run(&mut session, args).await,
+        ClientCommand::Check(WithGlobals { args, .. }) => check::run(&mut session, args).await,
     }
 }
 
 fn failed(error: &CommandError) -> ExitCode {
-    if !matches!(error, CommandError::Trouble) {
+    if !matches!(error, CommandError::Reported) {
         eprintln!("error: {error}");
     }
     ExitCode::FAILURE

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// Thousands of small facts are replaced one by one: this one gives back what the last round needed.
+/// Reconciling allocates and frees thousands of small objects; this allocator returns the memory afterwards.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

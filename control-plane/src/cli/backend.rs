@@ -1,8 +1,8 @@
-//! Where objects are read and requests are left.
+//! Where the commands read objects and write requests: a cluster, or a directory on this machine.
 
-mod directory;
+pub mod directory;
 mod http;
-mod kubernetes;
+pub mod kubernetes;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -10,15 +10,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use directory::Directory;
-pub use kubernetes::Cluster;
-
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::ObjectName;
 use crate::store::ObjectRef;
 
-/// What somebody waits for is looked at again after so long, at most.
-const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// How often the state is read while a command waits for a change.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 pub trait Backend: Send {
     fn authorities(&self) -> impl Future<Output = Result<Vec<CertificateAuthority>, BackendError>> + Send;
@@ -39,24 +36,24 @@ pub trait Backend: Send {
         name: &str,
     ) -> impl Future<Output = Result<CertificateAuthority, BackendError>> + Send;
 
-    /// What is there and cannot be read, each with what to do.
-    fn problems(&self) -> impl Future<Output = Result<Vec<String>, BackendError>> + Send {
+    /// Objects that exist but cannot be read, each with what to do about it.
+    fn read_errors(&self) -> impl Future<Output = Result<Vec<String>, BackendError>> + Send {
         async { Ok(Vec::new()) }
     }
 
-    /// What is kept of a certificate, the oldest first. No keys.
+    /// The stored versions of a certificate, the oldest first. Without keys.
     fn versions(
         &self,
         certificate: &ObjectName,
     ) -> impl Future<Output = Result<Vec<VersionRow>, BackendError>> + Send;
 
-    /// Leaves a request: a verb, its id, and words.
-    fn ask(
+    /// Writes a request for the controller: a verb, the id of the request, and the verb's arguments.
+    fn request(
         &self,
-        about: &ObjectRef,
+        object: &ObjectRef,
         verb: &str,
         id: &str,
-        words: &str,
+        arguments: &str,
     ) -> impl Future<Output = Result<(), BackendError>> + Send;
 
     fn create_authority(
@@ -69,18 +66,18 @@ pub trait Backend: Send {
         object: &ServiceCertificate,
     ) -> impl Future<Output = Result<(), BackendError>> + Send;
 
-    /// Pods that mount this Secret, and how to read their metrics.
+    /// The metrics of the agents that serve this Secret.
     fn metrics(
         &self,
         namespace: &str,
         secret: &str,
     ) -> impl Future<Output = Result<Vec<PodMetrics>, BackendError>> + Send;
 
-    /// Returns when it is worth to look again. On one machine this is where the work is done.
-    fn go_on(&mut self) -> impl Future<Output = Result<(), BackendError>> + Send;
+    /// Returns when the state may have changed. On a directory, this is where requests are processed.
+    fn advance(&mut self) -> impl Future<Output = Result<(), BackendError>> + Send;
 }
 
-/// A kept version.
+/// A stored version.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionRow {
@@ -93,7 +90,7 @@ pub struct VersionRow {
     pub request: Option<String>,
 }
 
-/// What an agent says on /metrics, or why it could not be read.
+/// An agent's /metrics, or why it could not be read.
 #[derive(Clone, Debug)]
 pub struct PodMetrics {
     pub pod: String,

@@ -1,14 +1,15 @@
-//! `hotcert drill`: a rotation for the sake of its numbers. What agents count before and after says what
-//! it cost; whether every pod serves the new leaf, and how soon, the control plane has seen itself.
+//! `hotcert drill`: a rotation with a report. The agents' metrics before and after it show what it cost; the
+//! control plane's own handshakes show whether every pod serves the new leaf, and how soon.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::arguments::{WaitArgs, object_name};
 use crate::cli::backend::{Backend, PodMetrics};
-use crate::cli::session::{CommandError, Session, duration, object_name};
+use crate::cli::rotate::rotate_and_wait;
+use crate::cli::session::{CommandError, Session};
 use crate::planner::observed::ObjectName;
 
 #[derive(Debug, Args)]
@@ -16,14 +17,12 @@ pub struct DrillArgs {
     /// NAMESPACE/NAME
     #[arg(value_parser = object_name)]
     name: ObjectName,
-    /// How long to wait
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
-    timeout: Duration,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
-/// What agents count when a connection or a request goes wrong, and in which label they say how. Those
-/// words are no trouble.
-const LOSSES: [(&str, &str, &[&str]); 3] = [
+/// The agents' counters of failures: the metric, the label with the outcome, and its values that are not failures.
+const FAILURES: [(&str, &str, &[&str]); 3] = [
     ("hotcert_handshakes_total", "result", &["ok", "self_check"]),
     (
         "hotcert_connections_closed_total",
@@ -33,12 +32,12 @@ const LOSSES: [(&str, &str, &[&str]); 3] = [
     ("hotcert_proxied_requests_total", "code", &["1xx", "2xx", "3xx", "4xx"]),
 ];
 
-pub(super) async fn run<D: Backend>(session: &mut Session<D>, args: &DrillArgs) -> Result<(), CommandError> {
+pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) -> Result<(), CommandError> {
     let certificate = session.backend.certificate(&args.name).await?;
     let secret = certificate.status.and_then(|status| status.secret_name);
-    let secret = secret.ok_or_else(|| CommandError::Wrong(format!("{} is not published yet", args.name)))?;
+    let secret = secret.ok_or_else(|| CommandError::Failed(format!("{} is not published yet", args.name)))?;
     let before = session.backend.metrics(&args.name.namespace, &secret).await?;
-    let status = super::ask::rotate_and_wait(session, &args.name, args.timeout).await?;
+    let status = rotate_and_wait(session, &args.name, args.wait.timeout).await?;
     let after = session.backend.metrics(&args.name.namespace, &secret).await?;
     let (lost, unread) = compare(&before, &after);
     let served = status.served.clone().unwrap_or_default();
@@ -81,18 +80,18 @@ pub(super) async fn run<D: Backend>(session: &mut Session<D>, args: &DrillArgs) 
             println!("  not counted: {problem}");
         }
     }
-    if all_serve && lost.is_empty() && unread.is_empty() { Ok(()) } else { Err(CommandError::Trouble) }
+    if all_serve && lost.is_empty() && unread.is_empty() { Ok(()) } else { Err(CommandError::Reported) }
 }
 
-/// What went wrong in between by kind, and whose metrics could not be read twice.
+/// Failures between the two reads by kind, and the agents whose metrics could not be read twice.
 fn compare(before: &[PodMetrics], after: &[PodMetrics]) -> (BTreeMap<String, u64>, Vec<String>) {
     let (mut lost, mut unread) = (BTreeMap::new(), Vec::new());
     for PodMetrics { pod, text } in after {
         let earlier = before.iter().find(|earlier| earlier.pod == *pod).map(|earlier| &earlier.text);
         match (earlier, text) {
             (Some(Ok(earlier)), Ok(text)) => {
-                let earlier = losses(earlier);
-                for (what, count) in losses(text) {
+                let earlier = failures(earlier);
+                for (what, count) in failures(text) {
                     let more = count.saturating_sub(earlier.get(&what).copied().unwrap_or(0));
                     if more > 0 {
                         *lost.entry(what).or_insert(0) += more;
@@ -106,25 +105,25 @@ fn compare(before: &[PodMetrics], after: &[PodMetrics]) -> (BTreeMap<String, u64
     (lost, unread)
 }
 
-/// Counters of what went wrong, by metric and labels.
-fn losses(text: &str) -> BTreeMap<String, u64> {
+/// Counters of failures, by metric and label.
+fn failures(text: &str) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((series, value)) = line.rsplit_once(' ') else { continue };
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        let Some((_, label, fine)) = LOSSES.iter().find(|(metric, ..)| *metric == name) else { continue };
-        let word = labels.split(',').find_map(|pair| {
+        let Some((_, label, ok)) = FAILURES.iter().find(|(metric, ..)| *metric == name) else { continue };
+        let outcome = labels.split(',').find_map(|pair| {
             let (key, value) = pair.trim_end_matches('}').split_once('=')?;
             (key == *label).then(|| value.trim_matches('"'))
         });
-        // The control plane's own looks are nobody's requests.
-        let own = labels.contains(r#"side="proof""#);
-        if let Some(word) = word
-            && !own
-            && !fine.contains(&word)
+        // The control plane's own probes are not traffic.
+        let is_probe = labels.contains(r#"side="proof""#);
+        if let Some(outcome) = outcome
+            && !is_probe
+            && !ok.contains(&outcome)
             && let Ok(count) = value.parse()
         {
-            found.insert(format!("{name} {label}={word}"), count);
+            found.insert(format!("{name} {label}={outcome}"), count);
         }
     }
     found
@@ -135,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_went_wrong_in_between_is_counted() {
+    fn only_failures_between_the_reads_are_counted() {
         let text = |ok: u64, expired: u64| PodMetrics {
             pod: "a".into(),
             text: Ok(format!(

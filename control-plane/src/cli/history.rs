@@ -1,11 +1,11 @@
-//! `hotcert history`: what is kept of a certificate, or what became of an authority's rollovers.
+//! `hotcert history`: the stored versions of a certificate, or the past rollovers of an authority.
 
 use std::time::SystemTime;
 
 use clap::Args;
 use serde_json::json;
 
-use super::table::{Table, moment, span};
+use super::table::{Table, parse_time, rounded_span};
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
 use crate::planner::observed::ObjectName;
@@ -16,8 +16,8 @@ pub struct HistoryArgs {
     name: String,
 }
 
-pub(super) async fn run<D: Backend>(
-    session: &mut Session<D>,
+pub(super) async fn run<B: Backend>(
+    session: &mut Session<B>,
     args: &HistoryArgs,
 ) -> Result<(), CommandError> {
     match args.name.parse::<ObjectName>() {
@@ -26,7 +26,7 @@ pub(super) async fn run<D: Backend>(
     }
 }
 
-async fn versions<D: Backend>(session: &Session<D>, name: &ObjectName) -> Result<(), CommandError> {
+async fn versions<B: Backend>(session: &Session<B>, name: &ObjectName) -> Result<(), CommandError> {
     let certificate = session.backend.certificate(name).await?;
     let published = certificate.status.and_then(|status| status.version);
     let versions = session.backend.versions(name).await?;
@@ -52,7 +52,7 @@ async fn versions<D: Backend>(session: &Session<D>, name: &ObjectName) -> Result
             version.serial.get(..12).unwrap_or(&version.serial).to_owned(),
             version.root.get(..12).unwrap_or(&version.root).to_owned(),
             version.created_at,
-            moment(Some(&version.not_after)).map_or_else(|| "-".into(), |end| span(now, end)),
+            parse_time(Some(&version.not_after)).map_or_else(|| "-".into(), |end| rounded_span(now, end)),
             notes.join(", "),
         ]);
     }
@@ -60,7 +60,7 @@ async fn versions<D: Backend>(session: &Session<D>, name: &ObjectName) -> Result
     Ok(())
 }
 
-async fn rollovers<D: Backend>(session: &Session<D>, name: &str) -> Result<(), CommandError> {
+async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), CommandError> {
     let authority = session.backend.authority(name).await?;
     let status = authority.status.unwrap_or_default();
     if session.json {

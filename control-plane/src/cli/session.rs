@@ -1,19 +1,14 @@
-//! What every command needs: where the objects are, how it fails, and the values that its arguments are made of.
+//! What every command has: the global arguments, the backend and its errors.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::backend::BackendError;
-use crate::planner::observed::ObjectName;
 
-/// What may be waited for, or looked ahead.
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
-
-/// Where the objects are.
+/// The arguments that every command has: where the objects are, and how to print them.
 #[derive(Clone, Debug, Args)]
-pub struct BackendArgs {
+pub struct GlobalArgs {
     /// Directory store on this machine, instead of a cluster
     #[arg(long, env = "HOTCERT_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
     pub(super) dir: Option<PathBuf>,
@@ -25,13 +20,13 @@ pub struct BackendArgs {
     pub(super) json: bool,
 }
 
-/// A command's arguments, and where it is to be done.
+/// The arguments of one command and the global ones.
 #[derive(Debug, Args)]
-pub struct At<A: Args> {
+pub struct WithGlobals<A: Args> {
     #[command(flatten)]
     pub(super) args: A,
     #[command(flatten)]
-    pub(super) place: BackendArgs,
+    pub(super) global: GlobalArgs,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,35 +34,14 @@ pub enum CommandError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error("{0}")]
-    Wrong(String),
-    /// Said already, in the output itself.
-    #[error("")]
-    Trouble,
+    Failed(String),
+    /// The output has reported it; only the exit code is left to set.
+    #[error("reported in the output")]
+    Reported,
 }
 
 /// What a command needs besides its own arguments.
-pub(super) struct Session<D> {
-    pub(super) backend: D,
+pub(super) struct Session<B> {
+    pub(super) backend: B,
     pub(super) json: bool,
-}
-
-/// NAMESPACE/NAME as an argument.
-pub(super) fn object_name(text: &str) -> Result<ObjectName, String> {
-    text.parse().map_err(|error: crate::planner::observed::ObjectNameError| error.to_string())
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration <= LONGEST => Ok(duration),
-        Ok(_) => Err("that is more than ten years".into()),
-        Err(error) => Err(format!("{error}; write it like 30s or 5m")),
-    }
-}
-
-/// Tells a request from every other.
-pub(super) fn request_id() -> Result<String, CommandError> {
-    let mut random = [0; 6];
-    aws_lc_rs::rand::fill(&mut random)
-        .map_err(|_| CommandError::Wrong("the system's random number generator failed".into()))?;
-    Ok(hotcert_agent::tls::hex::hex(&random))
 }

@@ -1,11 +1,11 @@
-//! `hotcert status`: the fleet, a line a pod.
+//! `hotcert status`: the fleet, one line for each pod.
 
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::table::{Table, moment, span};
+use super::table::{Table, parse_time, rounded_span};
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::resource::{CertificateAuthority, PodServed, ServiceCertificate};
 use crate::cli::backend::Backend;
@@ -21,23 +21,23 @@ pub struct StatusArgs {
     watch: bool,
 }
 
-pub(super) async fn run<D: Backend>(session: &mut Session<D>, args: &StatusArgs) -> Result<(), CommandError> {
-    let mut before = String::new();
+pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &StatusArgs) -> Result<(), CommandError> {
+    let mut printed = String::new();
     loop {
         let fleet = Fleet::read(&session.backend, args.namespace.as_deref()).await?;
         let now = SystemTime::now();
-        let shown = if session.json { format!("{:#}", fleet.json()) } else { fleet.text(now) };
-        if shown != before {
-            println!("{shown}");
+        let output = if session.json { format!("{:#}", fleet.json()) } else { fleet.text(now) };
+        if output != printed {
+            println!("{output}");
             if args.watch {
                 println!();
             }
-            before = shown;
+            printed = output;
         }
         if !args.watch {
             return Ok(());
         }
-        session.backend.go_on().await?;
+        session.backend.advance().await?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
@@ -45,24 +45,24 @@ pub(super) async fn run<D: Backend>(session: &mut Session<D>, args: &StatusArgs)
 pub(super) struct Fleet {
     pub authorities: Vec<CertificateAuthority>,
     pub certificates: Vec<ServiceCertificate>,
-    /// What is there and cannot be read.
-    pub problems: Vec<String>,
-    /// The namespace that was asked for.
+    /// Objects that exist but cannot be read.
+    pub read_errors: Vec<String>,
+    /// The namespace that the listing is limited to.
     namespace: Option<String>,
 }
 
 impl Fleet {
-    pub async fn read<D: Backend>(backend: &D, namespace: Option<&str>) -> Result<Self, CommandError> {
+    pub async fn read<B: Backend>(backend: &B, namespace: Option<&str>) -> Result<Self, CommandError> {
         Ok(Self {
             authorities: backend.authorities().await?,
             certificates: backend.certificates(namespace).await?,
-            problems: backend.problems().await?,
+            read_errors: backend.read_errors().await?,
             namespace: namespace.map(str::to_owned),
         })
     }
 
-    /// Who asks for a namespace expects something there.
-    pub fn nothing(&self) -> Option<String> {
+    /// A message if the namespace that was asked for has no certificate.
+    pub fn empty_namespace(&self) -> Option<String> {
         let namespace = self.namespace.as_ref().filter(|_| self.certificates.is_empty())?;
         Some(format!("there is no certificate in the namespace {namespace}"))
     }
@@ -81,7 +81,7 @@ impl Fleet {
         json!({
             "authorities": self.authorities.iter().map(authority).collect::<Vec<_>>(),
             "certificates": self.certificates.iter().map(certificate).collect::<Vec<_>>(),
-            "problems": self.problems,
+            "problems": self.read_errors,
         })
     }
 
@@ -98,8 +98,8 @@ impl Fleet {
                 status.phase.unwrap_or_else(|| "-".into()),
                 status.certificates.unwrap_or(0).to_string(),
                 root.serial.get(..12).unwrap_or("-").to_owned(),
-                moment(Some(&root.not_after)).map_or_else(|| "-".into(), |end| span(now, end)),
-                said(&status.conditions, ConditionType::Ready),
+                parse_time(Some(&root.not_after)).map_or_else(|| "-".into(), |end| rounded_span(now, end)),
+                describe_condition(&status.conditions, ConditionType::Ready),
             ]);
             if let Some(rollover) = status.rollover {
                 waiting.push(format!("{name}: {} (since {})", rollover.reason, rollover.phase_started_at));
@@ -119,13 +119,13 @@ impl Fleet {
                 pods.row(row);
             }
         }
-        let mut parts = self.problems.clone();
+        let mut parts = self.read_errors.clone();
         for table in [authorities, pods] {
             if !table.is_empty() {
                 parts.push(table.to_string());
             }
         }
-        parts.extend(self.nothing());
+        parts.extend(self.empty_namespace());
         if parts.is_empty() {
             parts.push("There is no authority and no certificate yet: see hotcert issue --help".into());
         }
@@ -136,7 +136,7 @@ impl Fleet {
     }
 }
 
-/// A line a pod that was looked at; one without a pod where there is none.
+/// One line for each pod that was probed, or one without a pod.
 fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
     let status = certificate.status.clone().unwrap_or_default();
     let name = format!(
@@ -144,22 +144,24 @@ fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
         certificate.metadata.namespace.as_deref().unwrap_or_default(),
         certificate.metadata.name.as_deref().unwrap_or_default()
     );
-    let ready = said(&status.conditions, ConditionType::Ready);
+    let ready = describe_condition(&status.conditions, ConditionType::Ready);
     let published = status.serial.as_deref().and_then(|serial| serial.get(..12)).unwrap_or("-").to_owned();
-    // Nobody was seen to serve it.
-    let unseen = if status.serial.is_some() { format!("({published})") } else { "-".to_owned() };
-    let age = moment(status.published_at.as_deref()).map_or_else(|| "-".into(), |begin| span(begin, now));
-    let end = moment(status.not_after.as_deref()).map_or_else(|| "-".into(), |end| span(now, end));
+    // Published, but no pod is known to serve it.
+    let not_served = if status.serial.is_some() { format!("({published})") } else { "-".to_owned() };
+    let age = parse_time(status.published_at.as_deref())
+        .map_or_else(|| "-".into(), |begin| rounded_span(begin, now));
+    let end =
+        parse_time(status.not_after.as_deref()).map_or_else(|| "-".into(), |end| rounded_span(now, end));
     let row = |pod: String, serial: String, served: String| {
         vec![name.clone(), pod, serial, age.clone(), end.clone(), served, ready.clone()]
     };
     let current = status.served.as_ref().filter(|served| Some(served.revision) == status.revision);
     let Some(served) = current else {
         let state = if status.serial.is_some() { "looking" } else { "-" };
-        return vec![row("-".into(), unseen, state.into())];
+        return vec![row("-".into(), not_served, state.into())];
     };
     if served.by_pod.is_empty() {
-        return vec![row("-".into(), unseen, "no pods".into())];
+        return vec![row("-".into(), not_served, "no pods".into())];
     }
     let mut rows: Vec<_> = served
         .by_pod
@@ -182,8 +184,8 @@ fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
     rows
 }
 
-/// `yes`, or the reason and what is said.
-pub(super) fn said(conditions: &[Condition], kind: ConditionType) -> String {
+/// `yes`, or the condition's reason and message.
+fn describe_condition(conditions: &[Condition], kind: ConditionType) -> String {
     match Condition::find(conditions, kind) {
         Some(condition)
             if condition.status == ConditionStatus::True

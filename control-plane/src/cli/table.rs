@@ -1,4 +1,4 @@
-//! Rows for people: columns as wide as what is in them.
+//! Text tables with aligned columns, and the short durations in them.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -8,8 +8,8 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn new(heads: &[&str]) -> Self {
-        Self { rows: vec![heads.iter().map(ToString::to_string).collect()] }
+    pub fn new(header: &[&str]) -> Self {
+        Self { rows: vec![header.iter().map(ToString::to_string).collect()] }
     }
 
     pub fn row(&mut self, cells: Vec<String>) {
@@ -43,15 +43,15 @@ impl fmt::Display for Table {
     }
 }
 
-/// `23d`, `5h`, `40s`: as much as a glance needs. Negative spans are those that are over.
-pub fn span(from: SystemTime, to: SystemTime) -> String {
+/// `23d`, `5h`, `40s`: rounded down to one unit. Negative if `to` is in the past.
+pub fn rounded_span(from: SystemTime, to: SystemTime) -> String {
     match to.duration_since(from) {
-        Ok(span) => short(span),
-        Err(error) => format!("-{}", short(error.duration())),
+        Ok(span) => rounded(span),
+        Err(error) => format!("-{}", rounded(error.duration())),
     }
 }
 
-fn short(span: Duration) -> String {
+fn rounded(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..120 => format!("{seconds}s"),
@@ -61,8 +61,8 @@ fn short(span: Duration) -> String {
     }
 }
 
-/// An RFC 3339 date of a status.
-pub fn moment(text: Option<&str>) -> Option<SystemTime> {
+/// An RFC 3339 time of a status.
+pub fn parse_time(text: Option<&str>) -> Option<SystemTime> {
     humantime::parse_rfc3339(text?).ok()
 }
 
@@ -79,11 +79,12 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_short() {
+    fn spans_are_rounded() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        for (seconds, said) in [(5, "5s"), (119, "119s"), (600, "10m"), (86_400, "24h"), (172_800, "2d")] {
-            assert_eq!(span(at(0), at(seconds)), said);
+        for (seconds, expected) in [(5, "5s"), (119, "119s"), (600, "10m"), (86_400, "24h"), (172_800, "2d")]
+        {
+            assert_eq!(rounded_span(at(0), at(seconds)), expected);
         }
-        assert_eq!(span(at(60), at(0)), "-60s");
+        assert_eq!(rounded_span(at(60), at(0)), "-60s");
     }
 }

@@ -1,13 +1,13 @@
-//! A directory on this machine as a backend. Nobody else works there, so the command does: looking again is
-//! a round of the same loop that the controller runs. If a controller runs beside it, both may: whoever
-//! is second to write looks again.
+//! A directory on this machine as a backend. It needs no controller: while a command waits, it runs rounds of
+//! the same reconcile loop itself. A controller may run on the directory at the same time, because a write based
+//! on an outdated read is rejected and repeated.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use kube::api::ObjectMeta;
 
-use super::{Backend, BackendError, LOOK_AGAIN, PodMetrics, VersionRow};
+use super::{Backend, BackendError, POLL_INTERVAL, PodMetrics, VersionRow};
 use crate::api::date;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::{ObjectName, Observed};
@@ -16,13 +16,13 @@ use crate::runtime::reconcile::{Counts, Reconciler};
 use crate::store::directory::DirectoryStore;
 use crate::store::{Editor as _, ObjectRef, Store as _, StoreError};
 
-pub struct Directory {
+pub struct DirectoryBackend {
     store: Arc<DirectoryStore>,
     reconciler: Reconciler<DirectoryStore>,
 }
 
-impl Directory {
-    /// `create` it if it is not there.
+impl DirectoryBackend {
+    /// Creates the directory if `create` is set.
     pub fn open(dir: &Path, create: bool) -> Result<Self, BackendError> {
         let unusable = |cause: String| BackendError::Directory { dir: dir.to_owned(), cause };
         if !create && !dir.join("state").is_dir() {
@@ -34,25 +34,25 @@ impl Directory {
         Ok(Self { store, reconciler })
     }
 
-    async fn look(&self) -> Result<Observed, BackendError> {
+    async fn observe(&self) -> Result<Observed, BackendError> {
         self.store.observe().await.map_err(failed("looking"))
     }
 }
 
-impl Backend for Directory {
+impl Backend for DirectoryBackend {
     async fn authorities(&self) -> Result<Vec<CertificateAuthority>, BackendError> {
-        let look = self.look().await?;
+        let observed = self.observe().await?;
         let object =
             |(name, authority): (&String, &Arc<crate::planner::observed::Authority>)| CertificateAuthority {
                 metadata: metadata(name, None),
                 spec: authority.spec.clone(),
                 status: Some(authority.status.clone()),
             };
-        Ok(look.authorities.iter().map(object).collect())
+        Ok(observed.authorities.iter().map(object).collect())
     }
 
     async fn certificates(&self, namespace: Option<&str>) -> Result<Vec<ServiceCertificate>, BackendError> {
-        let look = self.look().await?;
+        let observed = self.observe().await?;
         let object = |(name, certificate): (&ObjectName, &Arc<crate::planner::observed::Certificate>)| {
             ServiceCertificate {
                 metadata: metadata(&name.name, Some(&name.namespace)),
@@ -60,9 +60,9 @@ impl Backend for Directory {
                 status: Some(certificate.status.clone()),
             }
         };
-        let here =
+        let in_namespace =
             |(name, _): &(&ObjectName, _)| namespace.is_none_or(|namespace| name.namespace == namespace);
-        Ok(look.certificates.iter().filter(here).map(object).collect())
+        Ok(observed.certificates.iter().filter(in_namespace).map(object).collect())
     }
 
     async fn certificate(&self, name: &ObjectName) -> Result<ServiceCertificate, BackendError> {
@@ -77,13 +77,13 @@ impl Backend for Directory {
         found.ok_or_else(|| BackendError::Missing(format!("authority {name}: see hotcert status")))
     }
 
-    async fn problems(&self) -> Result<Vec<String>, BackendError> {
-        Ok(self.look().await?.problems)
+    async fn read_errors(&self) -> Result<Vec<String>, BackendError> {
+        Ok(self.observe().await?.problems)
     }
 
     async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, BackendError> {
-        let look = self.look().await?;
-        let versions = look.certificates.get(certificate).map(|certificate| certificate.versions.clone());
+        let observed = self.observe().await?;
+        let versions = observed.certificates.get(certificate).map(|certificate| certificate.versions.clone());
         let rows = versions.unwrap_or_default().into_iter().map(|(number, version)| VersionRow {
             version: number,
             serial: version.leaf.serial.clone(),
@@ -96,22 +96,28 @@ impl Backend for Directory {
         Ok(rows.collect())
     }
 
-    async fn ask(&self, about: &ObjectRef, verb: &str, id: &str, words: &str) -> Result<(), BackendError> {
-        let text = format!("{id} {words}");
-        self.store.ask(about, verb, text.trim_end()).await.map_err(failed("asking"))
+    async fn request(
+        &self,
+        object: &ObjectRef,
+        verb: &str,
+        id: &str,
+        arguments: &str,
+    ) -> Result<(), BackendError> {
+        let text = format!("{id} {arguments}");
+        self.store.ask(object, verb, text.trim_end()).await.map_err(failed("asking"))
     }
 
     async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
         let name = object.metadata.name.clone().unwrap_or_default();
-        let made = self.store.create_authority(&name, &object.spec).await;
-        made.map_err(created(format!("the authority {name}")))
+        let created = self.store.create_authority(&name, &object.spec).await;
+        created.map_err(creation_failed(format!("the authority {name}")))
     }
 
     async fn create_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
         let ObjectMeta { name, namespace, .. } = object.metadata.clone();
         let name = ObjectName::new(namespace.unwrap_or_default(), name.unwrap_or_default());
-        let made = self.store.create_certificate(&name, &object.spec).await;
-        made.map_err(created(format!("the certificate {name}")))
+        let created = self.store.create_certificate(&name, &object.spec).await;
+        created.map_err(creation_failed(format!("the certificate {name}")))
     }
 
     async fn metrics(&self, namespace: &str, secret: &str) -> Result<Vec<PodMetrics>, BackendError> {
@@ -127,11 +133,11 @@ impl Backend for Directory {
         Ok(found)
     }
 
-    async fn go_on(&mut self) -> Result<(), BackendError> {
+    async fn advance(&mut self) -> Result<(), BackendError> {
         let round = self.reconciler.round().await.map_err(failed("working"))?;
-        // The round may have seen what is waited for, written by a controller after whoever waits looked: then
-        // nothing is going to change any more.
-        let _ = tokio::time::timeout(LOOK_AGAIN, self.reconciler.until_next(&round)).await;
+        // The round may have observed the awaited state already, written by a controller since the command's last
+        // read. Nothing would change any more then, so the wait is bounded.
+        let _ = tokio::time::timeout(POLL_INTERVAL, self.reconciler.until_next(&round)).await;
         Ok(())
     }
 }
@@ -148,7 +154,7 @@ fn failed(what: &'static str) -> impl FnOnce(StoreError) -> BackendError {
     move |error| BackendError::Failed { what: what.into(), cause: error.to_string() }
 }
 
-fn created(what: String) -> impl FnOnce(StoreError) -> BackendError {
+fn creation_failed(what: String) -> impl FnOnce(StoreError) -> BackendError {
     move |error| match error {
         StoreError::Conflict(_) => BackendError::Exists(what),
         error => BackendError::Failed { what: format!("creating {what}"), cause: error.to_string() },
@@ -163,11 +169,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_looked_again_though_nothing_changes() {
-        let place = tempfile::tempdir().unwrap();
-        let mut backend = Directory::open(place.path(), true).unwrap();
+    async fn advance_returns_even_if_nothing_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut backend = DirectoryBackend::open(dir.path(), true).unwrap();
         for _ in 0..3 {
-            tokio::time::timeout(Duration::from_secs(10), backend.go_on()).await.unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(10), backend.advance()).await.unwrap().unwrap();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A cluster as a backend: with the rights of whoever asks. Only the history needs the right to list Secrets.
+//! A cluster as a backend, with the permissions of the user. Only the history needs to list Secrets.
 
 use std::path::Path;
 
@@ -8,20 +8,21 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::{Backend, BackendError, LOOK_AGAIN, PodMetrics, VersionRow};
+use super::{Backend, BackendError, POLL_INTERVAL, PodMetrics, VersionRow};
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::ObjectName;
 use crate::store::ObjectRef;
 use crate::store::kubernetes::client;
 
-/// Objects in one answer.
+/// Objects in one response.
 const PAGE: u32 = 500;
-pub struct Cluster {
+
+pub struct KubernetesBackend {
     client: Client,
 }
 
-impl Cluster {
-    pub async fn reach(kubeconfig: Option<&Path>) -> Result<Self, BackendError> {
+impl KubernetesBackend {
+    pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, BackendError> {
         let found = kubeconfig.map(Path::to_owned).or_else(client::kubeconfig_of_a_person);
         let client = client::client(found.as_deref()).await;
         Ok(Self { client: client.map_err(|error| BackendError::NoCluster(error.to_string()))? })
@@ -36,7 +37,7 @@ impl Cluster {
     }
 }
 
-impl Backend for Cluster {
+impl Backend for KubernetesBackend {
     async fn authorities(&self) -> Result<Vec<CertificateAuthority>, BackendError> {
         let list = self.authorities().list(&ListParams::default()).await;
         Ok(list.map_err(failed("listing the authorities"))?.items)
@@ -73,7 +74,7 @@ impl Backend for Cluster {
     async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, BackendError> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &certificate.namespace);
         let label = format!("hotcert.dev/version-of={}", certificate.name);
-        // Their annotations say enough: no key leaves the API server.
+        // The annotations suffice, so no key leaves the API server.
         let list = secrets.list_metadata(&ListParams::default().labels(&label)).await;
         let list = list.map_err(failed("listing the kept versions"))?;
         let mut rows: Vec<_> = list
@@ -81,15 +82,15 @@ impl Backend for Cluster {
             .into_iter()
             .filter_map(|object| {
                 let annotations = object.metadata.annotations.unwrap_or_default();
-                let said = |name: &str| annotations.get(&format!("hotcert.dev/{name}")).cloned();
+                let annotation = |name: &str| annotations.get(&format!("hotcert.dev/{name}")).cloned();
                 Some(VersionRow {
-                    version: said("version")?.parse().ok()?,
-                    serial: said("serial").unwrap_or_default(),
-                    root: said("root").unwrap_or_default(),
-                    created_at: said("created-at").unwrap_or_default(),
-                    not_after: said("not-after").unwrap_or_default(),
-                    copy_of: said("copy-of").and_then(|number| number.parse().ok()),
-                    request: said("request"),
+                    version: annotation("version")?.parse().ok()?,
+                    serial: annotation("serial").unwrap_or_default(),
+                    root: annotation("root").unwrap_or_default(),
+                    created_at: annotation("created-at").unwrap_or_default(),
+                    not_after: annotation("not-after").unwrap_or_default(),
+                    copy_of: annotation("copy-of").and_then(|number| number.parse().ok()),
+                    request: annotation("request"),
                 })
             })
             .collect();
@@ -97,13 +98,19 @@ impl Backend for Cluster {
         Ok(rows)
     }
 
-    async fn ask(&self, about: &ObjectRef, verb: &str, id: &str, words: &str) -> Result<(), BackendError> {
+    async fn request(
+        &self,
+        object: &ObjectRef,
+        verb: &str,
+        id: &str,
+        arguments: &str,
+    ) -> Result<(), BackendError> {
         let key = format!("hotcert.dev/{verb}");
         let patch =
-            Patch::Merge(json!({"metadata": {"annotations": {key: format!("{id} {words}").trim_end()}}}));
+            Patch::Merge(json!({"metadata": {"annotations": {key: format!("{id} {arguments}").trim_end()}}}));
         let params = PatchParams::default();
         let what = format!("asking for {verb}");
-        match about {
+        match object {
             ObjectRef::Authority(name) => self.authorities().patch(name, &params, &patch).await.map(drop),
             ObjectRef::Certificate(ObjectName { namespace, name }) => {
                 self.certificates(namespace).patch(name, &params, &patch).await.map(drop)
@@ -114,15 +121,15 @@ impl Backend for Cluster {
 
     async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
         let name = object.metadata.name.clone().unwrap_or_default();
-        let made = self.authorities().create(&PostParams::default(), object).await;
-        made.map(drop).map_err(created(&format!("the authority {name}")))
+        let created = self.authorities().create(&PostParams::default(), object).await;
+        created.map(drop).map_err(creation_failed(&format!("the authority {name}")))
     }
 
     async fn create_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
         let (name, namespace) = (object.metadata.name.clone(), object.metadata.namespace.clone());
         let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
-        let made = self.certificates(&namespace).create(&PostParams::default(), object).await;
-        made.map(drop).map_err(created(&format!("the certificate {namespace}/{name}")))
+        let created = self.certificates(&namespace).create(&PostParams::default(), object).await;
+        created.map(drop).map_err(creation_failed(&format!("the certificate {namespace}/{name}")))
     }
 
     async fn metrics(&self, namespace: &str, secret: &str) -> Result<Vec<PodMetrics>, BackendError> {
@@ -135,7 +142,7 @@ impl Backend for Cluster {
             let serves =
                 annotations.and_then(|all| all.get("hotcert.dev/secret")).is_some_and(|own| own == secret);
             if let (true, Some(pod)) = (serves, pod.metadata.name) {
-                // Through the API server: whoever asks need not reach the pod's network.
+                // Through the API server, because the user may not reach the pod network.
                 let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{ADMIN}/proxy/metrics");
                 let text = match hyper::Request::get(path).body(Vec::new()) {
                     Ok(request) => self.client.request_text(request).await.map_err(|error| error.to_string()),
@@ -147,8 +154,8 @@ impl Backend for Cluster {
         Ok(found)
     }
 
-    async fn go_on(&mut self) -> Result<(), BackendError> {
-        tokio::time::sleep(LOOK_AGAIN).await;
+    async fn advance(&mut self) -> Result<(), BackendError> {
+        tokio::time::sleep(POLL_INTERVAL).await;
         Ok(())
     }
 }
@@ -169,7 +176,7 @@ fn failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
     }
 }
 
-fn created(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
+fn creation_failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
     let what = what.to_owned();
     move |error| match &error {
         kube::Error::Api(status) if status.is_already_exists() => BackendError::Exists(what),

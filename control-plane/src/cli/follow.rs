@@ -1,0 +1,112 @@
+//! Following a request until it is done, refused, or the timeout has passed; and printing the result.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::api::condition::{Condition, ConditionStatus, ConditionType};
+use crate::api::resource::CertificateStatus;
+use crate::cli::backend::Backend;
+use crate::cli::session::{CommandError, Session};
+use crate::planner::observed::ObjectName;
+
+pub(super) enum Progress {
+    Done,
+    Waiting(String),
+    Refused(String),
+}
+
+/// Done when every pod serves what is published, or was given enough time to.
+pub(super) fn serving_progress(status: &CertificateStatus) -> Progress {
+    let current = status.served.as_ref().filter(|served| Some(served.revision) >= status.revision);
+    let condition = Condition::find(&status.conditions, ConditionType::Served);
+    match (current, condition) {
+        (Some(_), Some(condition)) if condition.status != ConditionStatus::Unknown => Progress::Done,
+        (_, Some(condition)) => Progress::Waiting(condition.message.clone()),
+        _ => Progress::Waiting("the Secret to be written".into()),
+    }
+}
+
+/// Prints the progress of a certificate until it is done.
+pub(super) async fn follow<B: Backend>(
+    session: &mut Session<B>,
+    name: &ObjectName,
+    timeout: Duration,
+    progress: impl Fn(&CertificateStatus) -> Progress,
+) -> Result<CertificateStatus, CommandError> {
+    let deadline = Instant::now() + timeout;
+    let mut printed = String::new();
+    loop {
+        let status = session.backend.certificate(name).await?.status.unwrap_or_default();
+        match progress(&status) {
+            Progress::Done => return Ok(status),
+            Progress::Refused(why) => return Err(CommandError::Failed(format!("{name}: refused: {why}"))),
+            Progress::Waiting(what) => {
+                if what != printed {
+                    print_progress(session, &format!("{name}: waiting: {what}"));
+                    printed = what;
+                }
+            }
+        }
+        wait_for_change(session, deadline, &printed).await?;
+    }
+}
+
+/// Waits until the backend may have changed. Fails at the deadline.
+pub(super) async fn wait_for_change<B: Backend>(
+    session: &mut Session<B>,
+    deadline: Instant,
+    what: &str,
+) -> Result<(), CommandError> {
+    let rest = deadline.saturating_duration_since(Instant::now());
+    match tokio::time::timeout(rest, session.backend.advance()).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(CommandError::Failed(format!(
+            "gave up waiting ({what}); what was asked for is still open: see hotcert status, or wait longer with --timeout"
+        ))),
+    }
+}
+
+/// Prints what is published. Fails if some pod does not serve it.
+pub(super) fn print_published<B>(
+    session: &Session<B>,
+    name: &ObjectName,
+    status: &CertificateStatus,
+) -> Result<(), CommandError> {
+    let served = Condition::find(&status.conditions, ConditionType::Served);
+    let not_served = served.is_some_and(|served| served.status == ConditionStatus::False);
+    let result = if not_served { Err(CommandError::Reported) } else { Ok(()) };
+    if session.json {
+        println!("{:#}", json!({"certificate": name.to_string(), "status": status}));
+        return result;
+    }
+    let version = status.version.unwrap_or(0);
+    let serial = status.serial.as_deref().unwrap_or("-");
+    let end = status.not_after.as_deref().unwrap_or("-");
+    let served = match &status.served {
+        Some(served) if served.pods > 0 => format!(
+            "served by {} of {} pods{}",
+            served.serving,
+            served.pods,
+            served.seconds.map(|seconds| format!(", the last after {seconds:.2} s")).unwrap_or_default()
+        ),
+        _ => format!("published as the Secret {}", status.secret_name.as_deref().unwrap_or("-")),
+    };
+    println!("{name}: version {version}, serial {serial}, until {end}; {served}");
+    result
+}
+
+/// Progress goes to standard error; standard output has only the result.
+pub(super) fn print_progress<B>(session: &Session<B>, what: &str) {
+    if !session.json {
+        eprintln!("{what}");
+    }
+}
+
+/// Distinguishes a request from every other.
+pub(super) fn request_id() -> Result<String, CommandError> {
+    let mut random = [0; 6];
+    aws_lc_rs::rand::fill(&mut random)
+        .map_err(|_| CommandError::Failed("the system's random number generator failed".into()))?;
+    Ok(hotcert_agent::tls::hex::hex(&random))
+}

@@ -1,0 +1,111 @@
+//! `hotcert issue`: creates a certificate, and its authority on request, and follows it until it is served.
+
+use clap::Args;
+
+use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use crate::api::resource::{
+    CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ManagerRef, ServiceCertificate,
+    ServiceCertificateSpec,
+};
+use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
+use crate::cli::arguments::{WaitArgs, manager_ref, object_name};
+use crate::cli::backend::{Backend, BackendError};
+use crate::cli::follow::{Progress, follow, print_progress, print_published, serving_progress};
+use crate::cli::session::{CommandError, Session};
+use crate::planner::observed::ObjectName;
+
+#[derive(Debug, Args)]
+pub struct IssueArgs {
+    /// NAMESPACE/TYPE-CLUSTER-MICROSERVICE, such as shop/mtls-prod-payments
+    #[arg(value_parser = object_name)]
+    name: ObjectName,
+    /// The authority that signs, such as root-prod-shop
+    #[arg(long, value_name = "NAME", required_unless_present = "manager")]
+    authority: Option<String>,
+    /// Create the authority as well if there is none, for this namespace
+    #[arg(long, requires = "authority")]
+    create_authority: bool,
+    /// A manager outside, and the certificate's id there: each version is brought to it, or, without an
+    /// authority, fetched from it
+    #[arg(long, value_name = "MANAGER/ID", value_parser = manager_ref)]
+    manager: Option<ManagerRef>,
+    /// Secret to publish it as [default: MICROSERVICE-tls]
+    #[arg(long, value_name = "NAME")]
+    secret_name: Option<String>,
+    /// DNS name to carry, once or more [default: MICROSERVICE.NAMESPACE.svc, also with .cluster.local]
+    #[arg(long = "dns-name", value_name = "NAME")]
+    dns_names: Vec<String>,
+    /// Life of each leaf, such as 30d
+    #[arg(long, value_name = "DURATION")]
+    lifetime: Option<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &IssueArgs) -> Result<(), CommandError> {
+    let spec = ServiceCertificateSpec {
+        authority: args.authority.clone().unwrap_or_default(),
+        manager: args.manager.clone(),
+        secret_name: args.secret_name.clone(),
+        dns_names: (!args.dns_names.is_empty()).then(|| args.dns_names.clone()),
+        lifetime: args.lifetime.clone(),
+        ..Default::default()
+    };
+    validate(session, args, &spec).await?;
+    if let (Some(authority), true) = (&args.authority, args.create_authority) {
+        let spec = authority_spec(args);
+        match session.backend.create_authority(&CertificateAuthority::new(authority, spec)).await {
+            Ok(()) => print_progress(session, &format!("created the authority {authority}")),
+            Err(BackendError::Exists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut object = ServiceCertificate::new(&args.name.name, spec);
+    object.metadata.namespace = Some(args.name.namespace.clone());
+    session.backend.create_certificate(&object).await?;
+    print_progress(session, &format!("created the certificate {}", args.name));
+    let status = follow(session, &args.name, args.wait.timeout, issue_progress).await?;
+    print_published(session, &args.name, &status)
+}
+
+fn issue_progress(status: &CertificateStatus) -> Progress {
+    match Condition::find(&status.conditions, ConditionType::Ready) {
+        Some(ready) if ready.status == ConditionStatus::True => serving_progress(status),
+        Some(ready) if matches!(ready.reason, Reason::InvalidSpec | Reason::ForeignSecret) => {
+            Progress::Refused(ready.message.clone())
+        }
+        Some(ready) => Progress::Waiting(format!("{}: {}", ready.reason, ready.message)),
+        None => Progress::Waiting("the controller has not looked at it yet".into()),
+    }
+}
+
+fn authority_spec(args: &IssueArgs) -> CertificateAuthoritySpec {
+    CertificateAuthoritySpec { namespaces: vec![args.name.namespace.clone()], ..Default::default() }
+}
+
+/// Rejects before it is created what the controller would reject afterwards.
+async fn validate<B: Backend>(
+    session: &Session<B>,
+    args: &IssueArgs,
+    spec: &ServiceCertificateSpec,
+) -> Result<(), CommandError> {
+    let invalid = |errors: Vec<String>| CommandError::Failed(errors.join("; "));
+    let ObjectName { namespace, name } = &args.name;
+    let Some(authority_name) = &args.authority else {
+        FetchedSettings::validate(name, spec).map_err(invalid)?;
+        return Ok(());
+    };
+    let authority = match session.backend.authority(authority_name).await {
+        Ok(authority) => authority.spec,
+        Err(BackendError::Missing(_)) if args.create_authority => authority_spec(args),
+        Err(BackendError::Missing(_)) => {
+            let message = format!("there is no authority {authority_name}: --create-authority makes it");
+            return Err(CommandError::Failed(message));
+        }
+        // Without permission to read authorities it is left to the controller to validate.
+        Err(_) => return Ok(()),
+    };
+    let authority = AuthoritySettings::validate(authority_name, &authority).map_err(invalid)?;
+    CertificateSettings::validate(namespace, name, spec, &authority).map_err(invalid)?;
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! `hotcert rollover`: replaces the root of an authority, and follows the rollover on request; or reverses it,
+//! overrides a pod, removes a root.
+
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::api::condition::{Condition, ConditionType};
+use crate::api::resource::{AuthorityStatus, ServiceCertificate};
+use crate::cli::arguments::WaitArgs;
+use crate::cli::backend::Backend;
+use crate::cli::follow::{print_progress, request_id, wait_for_change};
+use crate::cli::session::{CommandError, Session};
+use crate::planner::observed::Request;
+use crate::store::ObjectRef;
+
+#[derive(Debug, Args)]
+pub struct RolloverArgs {
+    /// The authority
+    authority: String,
+    /// Follow it to its end, and say what it waits for
+    #[arg(long)]
+    watch: bool,
+    /// Why; recorded, and needed to override and to remove
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Go back to the old root
+    #[arg(long, conflicts_with_all = ["override_pods", "remove_root"])]
+    reverse: bool,
+    /// Go on without this pod, NAMESPACE/POD, once or more; who is left out may be cut off
+    #[arg(long = "override", value_name = "POD", requires = "reason", conflicts_with = "remove_root")]
+    override_pods: Vec<String>,
+    /// Emergency: take out this root (SHA-256, 8 digits at least) at once; says what that cuts, does it with --yes
+    #[arg(long, value_name = "SHA256", requires = "reason")]
+    remove_root: Option<String>,
+    /// Do what was only described otherwise
+    #[arg(long, requires = "remove_root")]
+    yes: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+pub(super) async fn run<B: Backend>(
+    session: &mut Session<B>,
+    args: &RolloverArgs,
+) -> Result<(), CommandError> {
+    let before = session.backend.authority(&args.authority).await?.status.unwrap_or_default();
+    if let (Some(root), false) = (&args.remove_root, args.yes) {
+        let impact = removal_impact(session, &args.authority, root, &before).await?;
+        if session.json {
+            println!("{:#}", json!({"authority": args.authority, "cost": impact}));
+        } else {
+            println!("{impact}");
+        }
+        return Ok(());
+    }
+    let (verb, arguments) = request_of(args)?;
+    let id = request_id()?;
+    if id.len() + 1 + arguments.len() > Request::LONGEST {
+        let longest = Request::LONGEST;
+        return Err(CommandError::Failed(format!(
+            "that is longer than {longest} bytes: ask for fewer pods at a time"
+        )));
+    }
+    session.backend.request(&ObjectRef::Authority(args.authority.clone()), verb, &id, &arguments).await?;
+    follow_rollover(session, args, verb, &id).await
+}
+
+/// The verb of the request and its arguments.
+fn request_of(args: &RolloverArgs) -> Result<(&'static str, String), CommandError> {
+    if args.reverse {
+        return Ok(("reverse", args.reason.clone()));
+    }
+    if !args.override_pods.is_empty() {
+        if args.reason.is_empty() {
+            return Err(CommandError::Failed("--override needs a --reason: it is recorded".into()));
+        }
+        return Ok(("override", format!("{} {}", args.override_pods.join(","), args.reason)));
+    }
+    Ok(match &args.remove_root {
+        Some(root) => ("remove-root", format!("{root} {}", args.reason)),
+        None => ("rollover", args.reason.clone()),
+    })
+}
+
+/// Until the request is handled, or with `--watch` until the rollover has ended.
+async fn follow_rollover<B: Backend>(
+    session: &mut Session<B>,
+    args: &RolloverArgs,
+    verb: &str,
+    id: &str,
+) -> Result<(), CommandError> {
+    let deadline = Instant::now() + args.wait.timeout;
+    let mut printed = String::new();
+    loop {
+        let status = session.backend.authority(&args.authority).await?.status.unwrap_or_default();
+        let handled = status.handled_requests.get(verb).filter(|handled| handled.id == id);
+        if let Some(handled) = handled {
+            if handled.outcome.starts_with("refused") {
+                return Err(CommandError::Failed(format!("{verb}: {}", handled.outcome)));
+            }
+            if !args.watch || status.rollover.is_none() {
+                print_rollover(session, args, &status);
+                return Ok(());
+            }
+        } else if let Some(queued) = Condition::find(&status.conditions, ConditionType::Queued)
+            && !args.watch
+        {
+            print_progress(session, &format!("{}: {}", args.authority, queued.message));
+            print_rollover(session, args, &status);
+            return Ok(());
+        }
+        let progress = describe(&status, handled.is_some());
+        if progress != printed {
+            print_progress(session, &progress);
+            printed = progress;
+        }
+        wait_for_change(session, deadline, &printed).await?;
+    }
+}
+
+fn describe(status: &AuthorityStatus, handled: bool) -> String {
+    match &status.rollover {
+        Some(rollover) => {
+            let phase = status.phase.as_deref().unwrap_or_default();
+            match rollover.waiting_for.first() {
+                Some(first) if rollover.waiting_for_total > 1 => {
+                    format!("{phase}: waits for {first} (and for {} more)", rollover.waiting_for_total - 1)
+                }
+                Some(first) => format!("{phase}: waits for {first}"),
+                None => format!("{phase}: every pod has proved it"),
+            }
+        }
+        None if handled => "Steady".into(),
+        None => "waits for an answer".into(),
+    }
+}
+
+/// What removing a root at once would disrupt.
+async fn removal_impact<B: Backend>(
+    session: &Session<B>,
+    name: &str,
+    root: &str,
+    status: &AuthorityStatus,
+) -> Result<String, CommandError> {
+    let mut roots: Vec<_> = status.root.iter().map(|root| &root.sha256).collect();
+    roots.extend(status.rollover.iter().flat_map(|rollover| [&rollover.from, &rollover.to]));
+    if root.len() < 8 || !roots.iter().any(|known| known.starts_with(root)) {
+        roots.dedup();
+        let roots: Vec<_> = roots.into_iter().map(String::as_str).collect();
+        return Err(CommandError::Failed(format!(
+            "{name} has no root {root}: give at least 8 digits of a SHA-256, of {}",
+            if roots.is_empty() { "which there is none yet".to_owned() } else { roots.join(" or ") }
+        )));
+    }
+    let certificates: Vec<_> = session.backend.certificates(None).await?;
+    let of = |certificate: &&ServiceCertificate| certificate.spec.authority == name;
+    let members: Vec<_> = certificates.iter().filter(of).collect();
+    let under = members.iter().filter(|certificate| {
+        certificate
+            .status
+            .as_ref()
+            .and_then(|status| status.root.as_ref())
+            .is_some_and(|own| own.starts_with(root))
+    });
+    let under = under.count();
+    let pods: i64 = members
+        .iter()
+        .filter_map(|certificate| certificate.status.as_ref()?.served.as_ref())
+        .map(|served| served.pods)
+        .sum();
+    let signs = status.root.as_ref().is_some_and(|own| own.sha256.starts_with(root));
+    Ok(format!(
+        "Removing the root {root} of {name} at once:\n\
+         - {} certificates are published anew, {under} of which get a new leaf{};\n\
+         - about {pods} pods are affected; until each has the new Secret (a moment through the API, a minute or so\n  \
+         through the volume alone, never without an agent) it and those that have it refuse each other;\n\
+         - connections under the removed root are cut.\n\
+         Nothing was done. Run it again with --yes to do it.",
+        members.len(),
+        if signs { " under a new root" } else { "" },
+    ))
+}
+
+fn print_rollover<B>(session: &Session<B>, args: &RolloverArgs, status: &AuthorityStatus) {
+    if session.json {
+        println!("{:#}", json!({"authority": args.authority, "status": status}));
+    } else if status.rollover.is_some() {
+        println!("{}: {}; follow it with --watch or hotcert status", args.authority, describe(status, true));
+    } else {
+        let root = status.root.clone().unwrap_or_default();
+        println!("{}: Steady under the root {} until {}", args.authority, root.serial, root.not_after);
+    }
+}
