@@ -1,4 +1,4 @@
-//! The commands that the README gives for a cluster, as they stand there.
+//! The commands that the documents give for a cluster, as they stand there.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,22 +6,19 @@ use std::process::Command;
 
 use kit::agent::program;
 
+const PAGE: &str = "docs/getting-started-cluster.md";
+
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The block of commands that puts the demo onto a cluster, without its prompts.
+/// The commands of the page, in order, among them those that put the demo onto a cluster.
 pub fn commands() -> Vec<String> {
-    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
-    let section =
-        readme.split("\n## ").find(|section| section.starts_with("Onto a cluster")).expect("a section");
-    let block = section
-        .split("```console\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .find(|block| block.contains("kubectl apply -k manifests/demo"))
-        .expect("a block that applies the demo");
-    block.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect()
+    let page = std::fs::read_to_string(repository().join(PAGE)).unwrap();
+    let blocks = page.split("```sh cluster\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let commands: Vec<_> = blocks.flat_map(str::lines).map(str::to_owned).collect();
+    assert!(commands.iter().any(|command| command == "kubectl apply -k manifests/demo"), "{commands:?}");
+    commands
 }
 
 /// What `cargo install` would have put there comes first.

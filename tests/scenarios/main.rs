@@ -10,6 +10,7 @@ mod connections;
 mod control_plane;
 mod crash;
 mod directory;
+mod documents;
 mod formats;
 mod hostile;
 mod http;

@@ -1,0 +1,91 @@
+//! Names that the documents mention: commands and flags, metrics, tests. Each is one that exists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use kit::agent::program;
+
+use super::block::{documents, prose, repository};
+
+#[test]
+fn commands_in_the_text_have_flags_that_their_programs_know() {
+    let mut helps = BTreeMap::new();
+    for (page, text) in documents() {
+        for code in codes(&prose(&text)) {
+            let words: Vec<_> = code.split_whitespace().collect();
+            let [name @ ("hotcert" | "hotcert-agent"), subcommand, rest @ ..] = &words[..] else { continue };
+            let help = helps.entry(format!("{name} {subcommand}")).or_insert_with(|| help(name, subcommand));
+            for flag in rest.iter().filter(|word| word.starts_with("--")) {
+                let flag = flag.split('=').next().unwrap();
+                assert!(help.contains(flag), "{page}: {code}: {name} {subcommand} knows no {flag}");
+            }
+        }
+    }
+    assert!(helps.len() > 5, "{:?}", helps.keys());
+}
+
+/// Flags of the whole help.
+fn help(name: &str, subcommand: &str) -> BTreeSet<String> {
+    let output = Command::new(program(name)).args([subcommand, "--help"]).output().unwrap();
+    assert!(output.status.success(), "{name} has no {subcommand}");
+    let help = String::from_utf8(output.stdout).unwrap();
+    let words = help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    words.filter(|word| word.starts_with("--")).map(str::to_owned).collect()
+}
+
+#[test]
+fn metrics_are_registered_by_the_programs() {
+    let sources = sources(&["agent/src", "control-plane/src"]);
+    let mut known = 0;
+    for (page, text) in documents() {
+        for code in codes(&prose(&text)) {
+            let names = code.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            for name in names.filter_map(|word| word.strip_prefix("hotcert_")) {
+                let name = name.strip_prefix("controller_").unwrap_or(name);
+                let name = name.trim_end_matches("_total").trim_end_matches("_bucket");
+                assert!(sources.contains(&format!("\"{name}\"")), "{page}: hotcert has no metric {name}");
+                known += 1;
+            }
+        }
+    }
+    assert!(known > 10, "{known} metrics");
+}
+
+#[test]
+fn tests_that_hold_an_invariant_exist() {
+    let sources = sources(&["agent/src", "control-plane/src", "tests/scenarios", "tests/node"]);
+    let text = std::fs::read_to_string(repository().join("docs/architecture.md")).unwrap();
+    let invariants = text.split("\n## ").find(|section| section.starts_with("Invariants")).unwrap();
+    let rows = invariants.lines().filter_map(|line| line.split(" | ").nth(1)).skip(1);
+    let names: Vec<_> = rows.flat_map(codes).collect();
+    assert!(names.len() > 30, "{names:?}");
+    let missing = |name: &&String| match name.ends_with(".rs") {
+        true => !repository().join(name).exists(),
+        false => !sources.contains(&format!("fn {name}(")),
+    };
+    let missing: Vec<_> = names.iter().filter(missing).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// What stands between backticks.
+fn codes(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn sources(folders: &[&str]) -> String {
+    let mut text = String::new();
+    folders.iter().for_each(|folder| read(&repository().join(folder), &mut text));
+    text
+}
+
+fn read(folder: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read(&path, text);
+        } else if path.extension() == Some("rs".as_ref()) {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
