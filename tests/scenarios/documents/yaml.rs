@@ -127,7 +127,7 @@ fn the_controller_takes_the_settings() {
         let controller =
             Launch::controller_on(home.path(), 1).args(["--notifications".as_ref(), file.as_os_str()]);
         let controller = controller.start();
-        let refused = controller.metrics().one("hotcert_controller_notifications_settings_refused", &[]);
+        let refused = controller.metrics().one("hotcert_controller_notifications_config_rejected", &[]);
         assert_eq!(refused, 0.0, "{}:{}: {}", block.page, block.line, controller.log_text());
     }
 }
