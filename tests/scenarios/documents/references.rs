@@ -55,6 +55,19 @@ fn metrics_are_registered_by_the_programs() {
 }
 
 #[test]
+fn fields_are_those_of_the_objects() {
+    let crds = std::fs::read_to_string(repository().join("manifests/base/crds.yaml")).unwrap();
+    for (page, text) in documents() {
+        for code in codes(&prose(&text)) {
+            let Some(("spec" | "status", fields)) = code.split_once('.') else { continue };
+            for field in fields.split('.') {
+                assert!(crds.contains(&format!(" {field}:\n")), "{page}: the objects have no {code}");
+            }
+        }
+    }
+}
+
+#[test]
 fn tests_that_hold_an_invariant_exist() {
     let sources = sources(&["agent/src", "control-plane/src", "tests/scenarios", "tests/node"]);
     let text = std::fs::read_to_string(repository().join("docs/architecture.md")).unwrap();
