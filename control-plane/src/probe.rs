@@ -27,7 +27,7 @@ pub use schedule::{AT_ONCE, ProofSchedule};
 
 use crate::pki::authority::AuthorityError;
 use crate::pki::keyring::{Keyring, RootId};
-use crate::planner::observed::{Proof, Shown};
+use crate::planner::observed::{HandshakeResult, Proof};
 
 /// Who pods see, when the control plane asks.
 pub const PROBER: &str = "spiffe://hotcert/control-plane";
@@ -35,7 +35,7 @@ pub const PROBER: &str = "spiffe://hotcert/control-plane";
 /// For everything that one proof takes.
 pub const WITHIN: Duration = Duration::from_secs(5);
 
-/// Why a proof could not be had.
+/// IssueReason a proof could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
     #[error("the authority has no such root any more: {}", list(.0))]
@@ -86,7 +86,7 @@ impl Prober {
                 Ok(trial) => trial.run(address).await,
                 Err(error) => Err(error),
             };
-            Proof { at: now, since: now, shown: shown.map_err(|error| error.to_string()) }
+            Proof { taken_at: now, leaf_since: now, result: shown.map_err(|error| error.to_string()) }
         }
     }
 
@@ -94,8 +94,9 @@ impl Prober {
     pub fn glance(&self, address: SocketAddr, now: SystemTime) -> impl Future<Output = Proof> + Send + use<> {
         async move {
             let shown = handshake::glance(address, Instant::now() + WITHIN).await;
-            let shown = shown.map(|leaf_sha256| Shown { leaf_sha256, ..Shown::default() });
-            Proof { at: now, since: now, shown: shown.map_err(|error| error.to_string()) }
+            let shown =
+                shown.map(|leaf_sha256| HandshakeResult { leaf_sha256, ..HandshakeResult::default() });
+            Proof { taken_at: now, leaf_since: now, result: shown.map_err(|error| error.to_string()) }
         }
     }
 
@@ -120,18 +121,20 @@ impl Prober {
 }
 
 impl Trial {
-    async fn run(self, address: SocketAddr) -> Result<Shown, ProveError> {
+    async fn run(self, address: SocketAddr) -> Result<HandshakeResult, ProveError> {
         let deadline = Instant::now() + WITHIN;
-        let mut shown: Option<Shown> = None;
+        let mut shown: Option<HandshakeResult> = None;
         for (root, client) in self.clients {
             let Probe { leaf_sha256, said } = handshake::visit(address, client, deadline).await?;
-            let shown =
-                shown.get_or_insert_with(|| Shown { leaf_sha256: leaf_sha256.clone(), ..Shown::default() });
+            let shown = shown.get_or_insert_with(|| HandshakeResult {
+                leaf_sha256: leaf_sha256.clone(),
+                ..HandshakeResult::default()
+            });
             let agrees = |said: &ProofReport| said.leaf_sha256 == leaf_sha256;
             if shown.leaf_sha256 != leaf_sha256 || !said.as_ref().is_none_or(agrees) {
                 return Err(ProveError::Changed);
             }
-            shown.lets_in.insert(root, said.is_some());
+            shown.accepts.insert(root, said.is_some());
             if let Some(ProofReport { connections_under, .. }) = said {
                 let counts = connections_under.into_iter().map(|(root, count)| (RootId(root), count));
                 shown.connections_under = counts.filter(|(root, _)| self.known.contains(root)).collect();
@@ -139,7 +142,7 @@ impl Trial {
         }
         let mut shown = shown.unwrap_or_default();
         // No leaf outlives its root, so there is none left that anybody would let in.
-        shown.lets_in.extend(self.expired.into_iter().map(|root| (root, false)));
+        shown.accepts.extend(self.expired.into_iter().map(|root| (root, false)));
         Ok(shown)
     }
 }

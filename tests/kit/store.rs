@@ -194,7 +194,7 @@ async fn seen_authority<S: Store>(
 
 async fn seen_ring<S: Store>(store: &S, name: &str, fits: impl Fn(&KeyringView) -> bool) -> KeyringView {
     let ring = |seen: &Observed| match &seen.authorities.get(name)?.keyring {
-        KeyringState::KeyringView(ring) if fits(ring) => Some(ring.clone()),
+        KeyringState::Present(ring) if fits(ring) => Some(ring.clone()),
         _ => None,
     };
     seen(store, name, ring).await

@@ -89,7 +89,7 @@ impl Cast {
 
     async fn assert_done(&self, store: &impl Store) {
         let look = store.observe().await.unwrap();
-        let KeyringState::KeyringView(ring) = &look.authorities[&self.authority].keyring else {
+        let KeyringState::Present(ring) = &look.authorities[&self.authority].keyring else {
             panic!("a keyring")
         };
         assert!(ring.state.rollover().is_none(), "{:?}", ring.state);

@@ -113,7 +113,7 @@ fn agent_serves_what_is_published_in_the_directory() {
         let seen = runtime.block_on(directory.store.observe()).unwrap();
         let over = match &seen.certificates[&name].published {
             Published::Absent => None,
-            Published::Ours(publication) => Some(publication.stamp.clone()),
+            Published::Ours(publication) => Some(publication.resource_version.clone()),
             other => panic!("{other:?}"),
         };
         runtime.block_on(directory.store.publish(&name, "payments-tls", &contents, over.as_ref())).unwrap();

@@ -8,7 +8,7 @@ use std::thread::spawn;
 use std::time::{Duration, Instant, SystemTime};
 
 use hotcert::pki::keyring::{Keyring, RootId};
-use hotcert::planner::observed::{Proof, Shown};
+use hotcert::planner::observed::{HandshakeResult, Proof};
 use hotcert::probe::{Prober, WITHIN};
 use kit::agent::{Agent, Launch};
 use kit::client::{SERVER, python, python_files};
@@ -76,20 +76,20 @@ impl Rollover {
     fn prove(&self, address: SocketAddr, roots: &[RootId]) -> Proof {
         let now = SystemTime::now();
         let proof = self.runtime.block_on(self.prober.prove(&self.keyring, address, roots, now));
-        assert_eq!(proof.at, now);
+        assert_eq!(proof.taken_at, now);
         proof
     }
 
     /// What an agent shows to clients under both roots.
     #[track_caller]
-    fn shown(&self, agent: &Agent) -> Shown {
-        self.prove(agent.address("proof"), &self.both()).shown.unwrap()
+    fn shown(&self, agent: &Agent) -> HandshakeResult {
+        self.prove(agent.address("proof"), &self.both()).result.unwrap()
     }
 
     /// Asks until the agent has swapped. A swap between two handshakes is told as such, not guessed at.
     #[track_caller]
-    fn wait(&self, agent: &Agent, what: &str, holds: impl Fn(&Shown) -> bool) {
-        until(what, || match self.prove(agent.address("proof"), &self.both()).shown {
+    fn wait(&self, agent: &Agent, what: &str, holds: impl Fn(&HandshakeResult) -> bool) {
+        until(what, || match self.prove(agent.address("proof"), &self.both()).result {
             Ok(shown) => holds(&shown).then_some(()),
             Err(why) => {
                 assert!(why.contains("changed its leaf while it was asked"), "{why}");
@@ -99,14 +99,14 @@ impl Rollover {
     }
 
     /// Whether clients of the old and of the new root are let in.
-    fn lets_in(&self, shown: &Shown) -> [bool; 2] {
-        assert_eq!(shown.lets_in.len(), 2);
-        [shown.lets_in[&self.old], shown.lets_in[&self.new]]
+    fn lets_in(&self, shown: &HandshakeResult) -> [bool; 2] {
+        assert_eq!(shown.accepts.len(), 2);
+        [shown.accepts[&self.old], shown.accepts[&self.new]]
     }
 
     #[track_caller]
     fn fails(&self, address: SocketAddr, roots: &[RootId], words: &str) {
-        let error = self.prove(address, roots).shown.unwrap_err();
+        let error = self.prove(address, roots).result.unwrap_err();
         assert!(error.contains(words), "{words} is not in: {error}");
     }
 }
@@ -121,9 +121,9 @@ fn each_phase_of_a_rollover_is_seen() {
         let shown = set.shown(&agent);
         assert_eq!(set.lets_in(&shown), [true, false], "not distributed yet");
         assert_eq!(shown.leaf_sha256, first.sha256);
-        let refused = set.prove(agent.address("proof"), from_ref(&set.new)).shown.unwrap();
+        let refused = set.prove(agent.address("proof"), from_ref(&set.new)).result.unwrap();
         assert_eq!(refused.leaf_sha256, first.sha256, "a refusal shows the leaf too");
-        assert_eq!((refused.lets_in.len(), refused.lets_in[&set.new]), (1, false));
+        assert_eq!((refused.accepts.len(), refused.accepts[&set.new]), (1, false));
 
         set.volume.publish(&first, &set.bundle(&[&set.old, &set.new]));
         set.wait(&agent, "distributed", |shown| set.lets_in(shown) == [true, true]);
@@ -208,7 +208,7 @@ fn who_does_not_answer_is_waited_for_no_longer_than_the_deadline() {
     });
     let took = begin.elapsed();
     assert!((WITHIN..WITHIN + Duration::from_secs(3)).contains(&took), "{took:?}");
-    let (unreached, unanswered) = (unreached.shown.unwrap_err(), unanswered.shown.unwrap_err());
+    let (unreached, unanswered) = (unreached.result.unwrap_err(), unanswered.result.unwrap_err());
     assert!(unreached.contains("NetworkPolicy"), "{unreached}");
     assert!(unanswered.contains("did not finish the TLS handshake"), "{unanswered}");
 }
@@ -282,6 +282,6 @@ fn roots_that_the_keyring_has_no_more_are_passed_over() {
     let agent = Launch::new(&set.volume.path).ready();
     set.fails(agent.address("proof"), &[RootId::of(&stranger)], "no such root");
     let asked = [set.old.clone(), RootId::of(&stranger)];
-    let shown = set.prove(agent.address("proof"), &asked).shown.unwrap();
-    assert_eq!(shown.lets_in.into_iter().collect::<Vec<_>>(), [(set.old.clone(), true)]);
+    let shown = set.prove(agent.address("proof"), &asked).result.unwrap();
+    assert_eq!(shown.accepts.into_iter().collect::<Vec<_>>(), [(set.old.clone(), true)]);
 }

@@ -261,7 +261,7 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
     let request = cluster.until("the request", |observed| {
         observed.certificates[&payments()].requests.get("rollback").cloned()
     });
-    assert_eq!((request.id.as_str(), request.words.as_str()), ("r7", "to=2"));
+    assert_eq!((request.id.as_str(), request.arguments.as_str()), ("r7", "to=2"));
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn a_keyring_is_a_secret_of_its_own_kind_and_is_not_written_over_when_it_is_spoi
     assert!(matches!(malformed, Err(StoreError::Malformed { .. })), "{malformed:?}");
     state(&object.data.unwrap()["state.json"].0);
     cluster.until("the keyring back", |observed| {
-        matches!(held(&observed), KeyringState::KeyringView(_)).then_some(())
+        matches!(held(&observed), KeyringState::Present(_)).then_some(())
     });
 
     let wanted = Patch::Merge(json!({"spec": {"import": {"secretName": "own-root"}}}));
@@ -356,14 +356,14 @@ fn versions_cannot_be_changed_and_a_target_is_mended_but_for_what_others_wrote_b
         }
         _ => None,
     });
-    publish(2, Some(&edited.stamp)).unwrap();
+    publish(2, Some(&edited.resource_version)).unwrap();
     let mended = run.run(secrets.get("payments-tls")).unwrap();
     assert_eq!(mended.metadata.labels.unwrap()["team"], "a", "what others wrote beside it stays");
 
     // The certificate goes, and what pods serve stays.
     kubectl(&cluster.server, &["delete", "hcert", "-n", "shop", "mtls-prod-payments"], "");
     let orphan = cluster.until("an orphan", |observed| {
-        observed.foreign.get(&ObjectName::new("shop", "payments-tls")).cloned()
+        observed.watched_secrets.get(&ObjectName::new("shop", "payments-tls")).cloned()
     });
     assert!(orphan.orphan && orphan.leaf.is_some());
     run.run(secrets.get("payments-tls")).unwrap();
@@ -387,7 +387,7 @@ fn secrets_of_others_are_watched_if_they_ask_and_never_written() {
     };
     theirs("payments-tls", json!({"app.kubernetes.io/managed-by": "Helm"}));
     overtaken(publish());
-    let Published::Foreign(whose) = cluster.certificate().published else { panic!("not foreign") };
+    let Published::OwnedByOther(whose) = cluster.certificate().published else { panic!("not foreign") };
     assert!(whose.contains("Helm"), "{whose}");
     let secrets = run.api::<Secret>("shop");
     assert_eq!(run.run(secrets.get("payments-tls")).unwrap().data.unwrap()["tls.key"].0, b"theirs");
@@ -400,10 +400,10 @@ fn secrets_of_others_are_watched_if_they_ask_and_never_written() {
 
     theirs("from-cert-manager", json!({"hotcert.dev/watch": "true"}));
     let watched = ObjectName::new("shop", "from-cert-manager");
-    let found = cluster.until("it watched", |observed| observed.foreign.get(&watched).cloned());
+    let found = cluster.until("it watched", |observed| observed.watched_secrets.get(&watched).cloned());
     assert!(!found.orphan && found.leaf.is_some());
     run.run(secrets.delete("from-cert-manager", &DeleteParams::default())).unwrap();
-    cluster.until("it gone", |observed| (!observed.foreign.contains_key(&watched)).then_some(()));
+    cluster.until("it gone", |observed| (!observed.watched_secrets.contains_key(&watched)).then_some(()));
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn a_namespace_without_its_role_binding_is_closed_until_it_is_bound_and_others_g
     cluster.apply(certificate("bank", "mtls-prod-ledger", json!({})));
     let why =
         cluster.until("a closed namespace", |observed| match &observed.certificates.get(&name)?.published {
-            Published::Closed(why) => Some(why.clone()),
+            Published::Inaccessible(why) => Some(why.clone()),
             _ => None,
         });
     let (_, command) = why.split_once("kubectl ").expect("what to do about it");
@@ -468,21 +468,21 @@ fn the_pods_that_serve_a_secret_are_listed_and_nudged() {
 
     let namespaces = ["shop", "bank"].map(str::to_owned).into();
     let looks = run.run(store.pods(&namespaces));
-    let problem = looks["bank"].problem.as_deref().unwrap();
+    let problem = looks["bank"].error.as_deref().unwrap();
     assert!(problem.contains("403"), "{problem}");
     let mut pods = looks["shop"].pods.clone();
     pods.sort_by(|a, b| a.name.cmp(&b.name));
     let names: Vec<_> = pods.iter().map(|pod| pod.name.as_str()).collect();
     assert_eq!(names, ["with-agent", "without-agent"]);
     let agent = pods[0].agent.as_ref().unwrap();
-    assert_eq!((agent.follows_api, agent.address), (true, Some("10.1.2.3:9643".parse().unwrap())));
+    assert_eq!((agent.watches_api, agent.address), (true, Some("10.1.2.3:9643".parse().unwrap())));
     assert!(pods[0].serves("payments-tls") && !pods[1].serves("payments-tls"));
-    assert!(pods[1].mounts.contains("payments-tls"));
+    assert!(pods[1].mounted_secrets.contains("payments-tls"));
 
     assert!(cluster.look().nudge);
     run.run(store.nudge(&ObjectName::new("shop", "with-agent"), 9)).unwrap();
     let looks = run.run(store.pods(&namespaces));
-    let nudged: Vec<_> = looks["shop"].pods.iter().filter_map(|pod| pod.nudged).collect();
+    let nudged: Vec<_> = looks["shop"].pods.iter().filter_map(|pod| pod.nudged_revision).collect();
     assert_eq!(nudged, [9]);
     let gone = run.run(store.nudge(&ObjectName::new("shop", "gone"), 9));
     assert!(matches!(gone, Err(StoreError::Missing(_))), "{gone:?}");

@@ -57,8 +57,8 @@ pub(super) async fn run<B: Backend>(
     }
     let (verb, arguments) = request_of(args)?;
     let id = request_id()?;
-    if id.len() + 1 + arguments.len() > Request::LONGEST {
-        let longest = Request::LONGEST;
+    if id.len() + 1 + arguments.len() > Request::MAX_LENGTH {
+        let longest = Request::MAX_LENGTH;
         return Err(CommandError::Failed(format!(
             "that is longer than {longest} bytes: ask for fewer pods at a time"
         )));

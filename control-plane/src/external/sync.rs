@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::external::manager::{Manager, Managers};
 use crate::planner::observed::{ExternalState, Fetched, ObjectName, Observed};
-use crate::planner::outbox::{Key, Outbox, Outcome};
+use crate::planner::outbox::{DeliveryKey, DeliveryOutcome, Outbox};
 use crate::planner::{Action, Plan, SyncAction, SyncTask};
 use crate::store::Store;
 use task::{FetchedVersion, SyncError};
@@ -37,7 +37,7 @@ pub struct ExternalSync {
     managers: Arc<Managers>,
     outbox: Outbox<SyncTask>,
     /// The task in progress of each certificate. There is one at a time: two could overtake each other.
-    in_progress: BTreeMap<ObjectName, Key>,
+    in_progress: BTreeMap<ObjectName, DeliveryKey>,
     fetched: Arc<BTreeMap<ObjectName, Fetched>>,
     fetch_cache: FetchCache,
     results: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
@@ -45,7 +45,7 @@ pub struct ExternalSync {
 }
 
 struct Done {
-    key: Key,
+    key: DeliveryKey,
     task: Arc<SyncTask>,
     /// As it was configured when the task began.
     manager: Arc<Manager>,
@@ -111,7 +111,7 @@ impl ExternalSync {
             managers: (!self.disabled).then(|| Arc::clone(&self.names)),
             fetched: Arc::clone(&self.fetched),
             done: self.outbox.delivered(),
-            failing: self.outbox.failing(),
+            failed: self.outbox.failing(),
         }
     }
 
@@ -138,7 +138,7 @@ impl ExternalSync {
         );
         for action in &plan.actions {
             // The cache lost the version that is to be stored: it has to be fetched again.
-            if let Action::Keep { certificate, fingerprint, .. } = action
+            if let Action::StoreFetched { certificate, fingerprint, .. } = action
                 && self.fetch_cache.get(certificate, *fingerprint).is_none()
             {
                 Arc::make_mut(&mut self.fetched).remove(certificate);
@@ -167,7 +167,7 @@ impl ExternalSync {
         for (key, task) in self.outbox.due(now, MAX_CONCURRENT) {
             let Some(manager) = self.managers.get(&key.0).map(Arc::clone) else {
                 let why = "the manager was removed from the settings".to_owned();
-                self.outbox.record(&key, &Outcome::Failed { why, after: None, of_all: true }, now);
+                self.outbox.record(&key, &DeliveryOutcome::Failed { why, after: None, of_all: true }, now);
                 continue;
             };
             self.in_progress.insert(task.certificate.clone(), key.clone());
@@ -199,41 +199,41 @@ impl ExternalSync {
                 if let Some(fetched) = fetched {
                     self.cache(&task, fetched);
                 }
-                (Outcome::Delivered, "done")
+                (DeliveryOutcome::Delivered, "done")
             }
             Err(error) => {
                 let (of_all, after) = match &error {
                     SyncError::Manager(error) => (error.is_for_all(), error.retry_after()),
                     _ => (false, None),
                 };
-                (Outcome::Failed { why: error.to_string(), after, of_all }, "failed")
+                (DeliveryOutcome::Failed { why: error.to_string(), after, of_all }, "failed")
             }
         };
-        let SyncTask { certificate, with, task } = task.as_ref();
+        let SyncTask { certificate, with, action: task } = task.as_ref();
         let labels = Labels { manager: Arc::from(key.0.as_str()), task: task.as_str(), outcome: label };
         self.metrics.0.get_or_create(&labels).inc();
         self.outbox.record(&key, &outcome, SystemTime::now());
         let (manager, id, action) = (&with.name, &with.id, task.as_str());
         match (&outcome, task) {
-            (Outcome::Delivered, SyncAction::Fetch { .. }) => {
+            (DeliveryOutcome::Delivered, SyncAction::Fetch { .. }) => {
                 debug!(manager, id, %certificate, "certificate fetched from its manager");
                 self.outbox.forget_delivery(&key);
             }
-            (Outcome::Delivered, SyncAction::Push { .. }) => {
+            (DeliveryOutcome::Delivered, SyncAction::Push { .. }) => {
                 info!(manager, id, %certificate, "certificate pushed to its manager");
             }
-            (Outcome::Failed { why, .. }, _) => {
+            (DeliveryOutcome::Failed { why, .. }, _) => {
                 warn!(manager, id, %certificate, action, "sync with the manager failed and will be retried: {why}");
             }
-            (Outcome::Gone, _) => {}
+            (DeliveryOutcome::Gone, _) => {}
         }
     }
 
     fn cache(&mut self, task: &SyncTask, fetched: FetchedVersion) {
-        let SyncTask { certificate, with, task } = task;
-        let SyncAction::Fetch { occasion } = task else { return };
+        let SyncTask { certificate, with, action: task } = task;
+        let SyncAction::Fetch { trigger: occasion } = task else { return };
         let FetchedVersion { fingerprint, roots, version } = fetched;
-        let fetched = Fetched { from: with.clone(), occasion: occasion.clone(), fingerprint, roots };
+        let fetched = Fetched { from: with.clone(), trigger: occasion.clone(), fingerprint, roots };
         Arc::make_mut(&mut self.fetched).insert(certificate.clone(), fetched);
         self.fetch_cache.put(certificate.clone(), fingerprint, version);
     }

@@ -20,7 +20,7 @@ use crate::api::events::{Event, NotificationRules};
 use crate::notify::config::NotifyConfig;
 use crate::notify::subscription::Subscription;
 use crate::planner::PendingNotification;
-use crate::planner::outbox::{Key, Outbox, Outcome};
+use crate::planner::outbox::{DeliveryKey, DeliveryOutcome, Outbox};
 use delivery::deliver;
 
 const MAX_CONCURRENT: usize = 32;
@@ -39,7 +39,7 @@ pub struct Dispatcher {
 }
 
 /// With the subscription as it was configured when the delivery began.
-type Done = (Key, Outcome, Arc<Subscription>);
+type Done = (DeliveryKey, DeliveryOutcome, Arc<Subscription>);
 
 /// What ended [`Dispatcher::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,12 +129,12 @@ impl Dispatcher {
         self.subscriptions = config.subscriptions.clone();
     }
 
-    pub fn delivered(&self) -> BTreeSet<Key> {
+    pub fn delivered(&self) -> BTreeSet<DeliveryKey> {
         self.outbox.delivered()
     }
 
     /// What could not be delivered for a while, and why.
-    pub fn undelivered(&self, now: SystemTime) -> BTreeMap<Key, String> {
+    pub fn undelivered(&self, now: SystemTime) -> BTreeMap<DeliveryKey, String> {
         self.outbox.undelivered(now)
     }
 
@@ -163,7 +163,7 @@ impl Dispatcher {
             let results = self.results.0.clone();
             let Some(subscription) = self.subscriptions.get(&key.0).cloned() else {
                 let why = "the subscription was removed from the settings".to_owned();
-                self.outbox.record(&key, &Outcome::Failed { why, after: None, of_all: true }, now);
+                self.outbox.record(&key, &DeliveryOutcome::Failed { why, after: None, of_all: true }, now);
                 continue;
             };
             let body = self.rules.cloud_event(&event);
@@ -212,20 +212,22 @@ impl Dispatcher {
         let has_changed = self.outbox.record(&key, &outcome, SystemTime::now());
         let (subscription, event) = (&key.0, &key.1);
         match outcome {
-            Outcome::Delivered if has_changed => {
+            DeliveryOutcome::Delivered if has_changed => {
                 info!(subscription, event, "notifications are delivered again")
             }
-            Outcome::Delivered => debug!(subscription, event, "notification delivered"),
-            Outcome::Gone => warn!(
+            DeliveryOutcome::Delivered => debug!(subscription, event, "notification delivered"),
+            DeliveryOutcome::Gone => warn!(
                 subscription,
                 "the receiver answered 410 Gone: nothing more is sent to it \
                 until the subscription changes in the settings"
             ),
-            Outcome::Failed { ref why, .. } if has_changed => {
+            DeliveryOutcome::Failed { ref why, .. } if has_changed => {
                 warn!(subscription, event, "notification could not be delivered and will be retried: {why}")
             }
-            Outcome::Failed { ref why, .. } => debug!(subscription, event, why, "notification not delivered"),
+            DeliveryOutcome::Failed { ref why, .. } => {
+                debug!(subscription, event, why, "notification not delivered")
+            }
         }
-        has_changed || matches!(outcome, Outcome::Delivered)
+        has_changed || matches!(outcome, DeliveryOutcome::Delivered)
     }
 }

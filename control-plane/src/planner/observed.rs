@@ -1,5 +1,6 @@
-//! All that is known in one look: what people wrote, what is kept, what is published, which pods there
-//! are and what they were seen to serve. No keys: a look may be kept, compared and printed.
+//! The observed state that a plan is made from: the objects, the stored versions, what is published, the
+//! pods and what they were seen to serve. It contains no private keys, so that it may be kept, compared and
+//! printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,8 +15,7 @@ use crate::api::resource::{
 };
 use crate::pki::keyring::{Keyring, RootId, State};
 use crate::pki::x509_facts::{Fingerprint, Leaf, Root};
-use crate::planner::Trigger;
-use crate::planner::outbox::Key;
+use crate::planner::outbox::DeliveryKey;
 
 /// NAMESPACE/NAME.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,48 +28,53 @@ pub struct ObjectName {
 pub struct Observed {
     pub authorities: BTreeMap<String, Arc<Authority>>,
     pub certificates: BTreeMap<ObjectName, Arc<Certificate>>,
-    /// By namespace. A namespace that nobody looked into is missing.
+    /// By namespace. A namespace whose pods were not listed is missing.
     pub pods: BTreeMap<String, PodList>,
-    /// Secrets that others issue and that are watched for their expiry.
-    pub foreign: BTreeMap<ObjectName, Foreign>,
+    pub watched_secrets: BTreeMap<ObjectName, WatchedSecret>,
     /// Whether pods may be nudged.
     pub nudge: bool,
-    /// What was tried and failed the last time: why, by object as [`Action::about`] names it.
-    ///
-    /// [`Action::about`]: crate::planner::Action::about
-    pub failing: BTreeMap<String, String>,
-    /// Whom to tell what.
+    /// Why the last action on an object failed, by the name of the object.
+    pub failed_actions: BTreeMap<String, String>,
     pub notification_rules: Arc<NotificationRules>,
-    /// Of what is owed, by subscription and the event's id: what arrived already.
-    pub delivered: BTreeSet<(String, String)>,
-    /// And what does not arrive for a while now, and why.
-    pub undelivered: BTreeMap<(String, String), String>,
-    pub outside: ExternalState,
-    /// What could not be read, each with its place and what to do. The rest is not held up by it.
-    pub problems: Vec<String>,
+    /// Pending notifications that were delivered, by subscription and event id.
+    pub delivered_notifications: BTreeSet<DeliveryKey>,
+    /// Pending notifications whose delivery has failed for a while, and why.
+    pub overdue_notifications: BTreeMap<DeliveryKey, String>,
+    pub external: ExternalState,
+    /// What could not be read, each with its place and what to do. Everything else is still planned.
+    pub read_errors: Vec<String>,
 }
 
-/// What is known of the managers outside.
+/// What is known of external managers.
 #[derive(Clone, Debug, Default)]
 pub struct ExternalState {
-    /// By name. `None`: whoever looks here has none, and leaves that to the controller.
+    /// By name. `None`: this process has no managers, and leaves them to the controller.
     pub managers: Option<Arc<BTreeSet<String>>>,
     /// What was fetched last.
     pub fetched: Arc<BTreeMap<ObjectName, Fetched>>,
-    /// Errands that are done and were not written down yet.
-    pub done: BTreeSet<Key>,
-    /// Those that were tried in vain, and why.
-    pub failing: BTreeMap<Key, String>,
+    /// Tasks that are done and that no status records yet.
+    pub done: BTreeSet<DeliveryKey>,
+    /// Tasks that failed, and why.
+    pub failed: BTreeMap<DeliveryKey, String>,
 }
 
-/// A certificate as a manager has it. An agent would serve it.
+/// A certificate as its manager has it. It was checked that an agent would serve it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fetched {
     pub from: ManagerRef,
-    pub occasion: Trigger,
+    pub trigger: FetchTrigger,
     pub fingerprint: Fingerprint,
     /// Its bundle.
     pub roots: BTreeSet<RootId>,
+}
+
+/// Why a certificate is fetched from its manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchTrigger {
+    /// The id of a request.
+    Request(String),
+    /// Hours since 1970.
+    Hour(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -78,31 +83,29 @@ pub struct Authority {
     pub generation: i64,
     pub spec: CertificateAuthoritySpec,
     pub status: AuthorityStatus,
-    /// It was told to go.
+    /// It has a deletion timestamp.
     pub deleting: bool,
-    /// By annotation, without the prefix: what people ask for.
+    /// By annotation, without the prefix.
     pub requests: BTreeMap<String, Request>,
     pub keyring: KeyringState,
     /// The root to import, where the spec names one.
     pub import: Option<Result<RootId, String>>,
 }
 
-/// What of an authority's keyring there is.
+/// An authority's keyring, as far as it exists.
 // There is one an authority, and authorities are few.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum KeyringState {
-    /// Not yet.
-    None,
-    KeyringView(KeyringView),
-    /// There is one that cannot be read, so nothing is done that might overwrite it.
+    Absent,
+    Present(KeyringView),
+    /// It exists and cannot be read, so nothing is done that might overwrite it.
     Unreadable(String),
 }
 
 #[derive(Clone, Debug)]
 pub struct KeyringView {
-    /// Changes with every writing.
-    pub stamp: ResourceVersion,
+    pub resource_version: ResourceVersion,
     pub state: State,
     pub roots: BTreeMap<RootId, Root>,
 }
@@ -120,20 +123,20 @@ pub struct Certificate {
     pub published: Published,
 }
 
-/// A leaf that was made, kept for good.
+/// A leaf that was issued or fetched, as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Version {
     pub leaf: Leaf,
-    /// What signed it.
+    /// The root that signed it.
     pub root: RootId,
-    /// The bundle that came with it. `None`: its authority's.
-    pub roots: Option<BTreeSet<RootId>>,
-    /// `CertificateSettings::digest` of what it was made for.
-    pub made_for: String,
+    /// The roots of the bundle that was fetched with it. `None`: its authority's bundle counts.
+    pub own_bundle: Option<BTreeSet<RootId>>,
+    /// `CertificateSettings::digest` of the spec that it was made for.
+    pub spec_digest: String,
     pub created_at: SystemTime,
-    /// The request that it answers.
+    /// The request that it was made for.
     pub request: Option<String>,
-    /// In a rollback, the version that was gone back to.
+    /// The version that a rollback copied.
     pub copy_of: Option<u64>,
     /// Over certificate and key.
     pub fingerprint: Fingerprint,
@@ -143,18 +146,18 @@ pub struct Version {
 #[derive(Clone, Debug)]
 pub enum Published {
     Absent,
-    /// It belongs to something else: whose it seems to be.
-    Foreign(String),
+    /// The Secret belongs to something else: to what.
+    OwnedByOther(String),
     Ours(Publication),
     /// It cannot be read or written: why, and what to do.
-    Closed(String),
+    Inaccessible(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
-    pub stamp: ResourceVersion,
+    pub resource_version: ResourceVersion,
     pub fingerprint: Fingerprint,
-    /// Of the leaf, empty if there is none that can be read.
+    /// Of the leaf; empty if it cannot be read.
     pub leaf_sha256: String,
     /// The bundle.
     pub roots: BTreeSet<RootId>,
@@ -162,16 +165,16 @@ pub struct Publication {
     pub written_at: SystemTime,
 }
 
-/// Which writing of a thing was seen; a change that was planned on another one is refused.
+/// Identifies one write of an object. A change that was planned on another one is a conflict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceVersion(pub String);
 
 /// The pods of a namespace that mount a Secret of ours.
 #[derive(Clone, Debug)]
 pub struct PodList {
-    pub at: SystemTime,
+    pub listed_at: SystemTime,
     /// Why the pods could not be listed.
-    pub problem: Option<String>,
+    pub error: Option<String>,
     pub pods: Vec<Pod>,
 }
 
@@ -179,11 +182,11 @@ pub struct PodList {
 pub struct Pod {
     pub name: String,
     pub uid: String,
-    /// Names of the Secrets that it mounts.
-    pub mounts: BTreeSet<String>,
+    /// Names of Secrets.
+    pub mounted_secrets: BTreeSet<String>,
     pub agent: Option<PodAgent>,
-    /// The revision that it was nudged for.
-    pub nudged: Option<u64>,
+    /// The revision that it was nudged for last.
+    pub nudged_revision: Option<u64>,
     pub proof: Option<Proof>,
 }
 
@@ -191,41 +194,42 @@ pub struct Pod {
 pub struct PodAgent {
     /// The Secret that it serves.
     pub secret: String,
-    /// It follows the API, and not the volume alone.
-    pub follows_api: bool,
+    /// It watches the Secret in the API, and not the volume alone.
+    pub watches_api: bool,
     /// Of the proof listener; `None` while the pod has no address.
     pub address: Option<SocketAddr>,
 }
 
-/// What came of a handshake with a pod.
+/// What was seen in handshakes with a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proof {
-    pub at: SystemTime,
-    /// When it was first seen to show this leaf.
-    pub since: SystemTime,
-    pub shown: Result<Shown, String>,
+    /// When the handshakes began.
+    pub taken_at: SystemTime,
+    /// When the pod was first seen to show this leaf.
+    pub leaf_since: SystemTime,
+    pub result: Result<HandshakeResult, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Shown {
+pub struct HandshakeResult {
     /// Hex, of the DER of the leaf that was shown in the handshake.
     pub leaf_sha256: String,
-    /// Roots under which a client was tried: whether it was let in.
-    pub lets_in: BTreeMap<RootId, bool>,
-    /// For each root that it says it trusts: connections that would be cut if that root were gone.
+    /// For each root under which a client certificate was presented: whether it was accepted.
+    pub accepts: BTreeMap<RootId, bool>,
+    /// For each root that the agent reports to trust: the connections that end when that root is removed.
     pub connections_under: BTreeMap<RootId, u64>,
 }
 
-/// What a person asked for: an id, and words.
+/// A request to the controller, in an annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub id: String,
-    pub words: String,
+    pub arguments: String,
 }
 
-/// A Secret that others issue.
+/// A Secret that hotcert does not publish and whose expiry it reports.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Foreign {
+pub struct WatchedSecret {
     pub leaf: Option<Leaf>,
     /// Of its bundle.
     pub roots: BTreeSet<RootId>,
@@ -233,31 +237,32 @@ pub struct Foreign {
     pub orphan: bool,
 }
 
-impl KeyringView {
-    pub fn of(keyring: &Keyring, stamp: ResourceVersion) -> Self {
-        let roots = keyring.roots.iter().map(|(id, root)| (id.clone(), Root::of(root))).collect();
-        Self { stamp, state: keyring.state.clone(), roots }
-    }
-}
-
 impl Fetched {
-    /// It is what was made last, so it is nothing new. While an earlier version is served again, only another
-    /// leaf is: what was gone back from must not come back with a bundle that was edited.
+    /// Whether it equals the latest version. After a rollback only the leaf is compared: the version that was
+    /// rolled back from must not come back because its bundle was edited.
     pub fn is_known(&self, certificate: &Certificate) -> bool {
-        let is_back = certificate.newest().is_some_and(|(_, newest)| newest.copy_of.is_some());
+        let is_rolled_back = certificate.newest().is_some_and(|(_, newest)| newest.copy_of.is_some());
         certificate.latest_made().is_some_and(|(_, latest)| {
-            latest.fingerprint == self.fingerprint && (is_back || latest.roots.as_ref() == Some(&self.roots))
+            latest.fingerprint == self.fingerprint
+                && (is_rolled_back || latest.own_bundle.as_ref() == Some(&self.roots))
         })
     }
 }
 
+impl KeyringView {
+    pub fn of(keyring: &Keyring, resource_version: ResourceVersion) -> Self {
+        let roots = keyring.roots.iter().map(|(id, root)| (id.clone(), Root::of(root))).collect();
+        Self { resource_version, state: keyring.state.clone(), roots }
+    }
+}
+
 impl Proof {
-    /// It follows this one, which may have shown the same leaf already.
+    /// The pod may have shown the same leaf in the proof before this one.
     #[must_use]
     pub fn after(mut self, before: Option<&Self>) -> Self {
-        let leaf = |proof: &Self| proof.shown.as_ref().ok().map(|shown| shown.leaf_sha256.clone());
+        let leaf = |proof: &Self| proof.result.as_ref().ok().map(|handshake| handshake.leaf_sha256.clone());
         if let Some(before) = before.filter(|before| leaf(before).is_some() && leaf(before) == leaf(&self)) {
-            self.since = before.since.min(self.at);
+            self.leaf_since = before.leaf_since.min(self.taken_at);
         }
         self
     }
@@ -265,31 +270,38 @@ impl Proof {
 
 impl Request {
     /// Of an annotation, in bytes.
-    pub const LONGEST: usize = 8 * 1024;
+    pub const MAX_LENGTH: usize = 8 * 1024;
 
     /// The first word is the id.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let (id, words) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        let fits = !id.is_empty() && id.len() <= 64 && text.len() <= Self::LONGEST;
-        fits.then(|| Self { id: id.to_owned(), words: words.trim().to_owned() })
+        let (id, arguments) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let fits = !id.is_empty() && id.len() <= 64 && text.len() <= Self::MAX_LENGTH;
+        fits.then(|| Self { id: id.to_owned(), arguments: arguments.trim().to_owned() })
+    }
+}
+
+impl Version {
+    /// Whether the leaf was issued after `began`, so that a pod that shows it has what was published since.
+    pub fn is_issued_since(&self, began: SystemTime) -> bool {
+        self.created_at >= began && self.copy_of.is_none()
     }
 }
 
 impl Certificate {
-    /// The version that is published, if it is one of the history.
+    /// The version that is published, if it is still in the history.
     pub fn published_version(&self) -> Option<(u64, &Version)> {
         let Published::Ours(publication) = &self.published else { return None };
-        let is_it = |version: &Version| version.fingerprint == publication.fingerprint;
-        // A rollback has the leaf of an older one: the newest counts.
+        let is_published = |version: &Version| version.fingerprint == publication.fingerprint;
+        // A rollback has the leaf of an older version: the newest of them counts.
         self.versions
             .iter()
             .rev()
-            .find(|(_, version)| is_it(version))
+            .find(|(_, version)| is_published(version))
             .map(|(number, version)| (*number, version.as_ref()))
     }
 
-    /// The newest that is no copy of another.
+    /// The newest that is not a copy of another.
     pub fn latest_made(&self) -> Option<(u64, &Version)> {
         let made = self.versions.iter().rev().find(|(_, version)| version.copy_of.is_none());
         made.map(|(number, version)| (*number, version.as_ref()))
@@ -302,7 +314,7 @@ impl Certificate {
 
 impl Observed {
     pub fn pods_of(&self, namespace: &str) -> &[Pod] {
-        self.pods.get(namespace).map_or(&[], |look| &look.pods)
+        self.pods.get(namespace).map_or(&[], |list| &list.pods)
     }
 }
 
@@ -326,7 +338,7 @@ impl fmt::Display for ObjectName {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no NAMESPACE/NAME, such as shop/mtls-prod-payments")]
+#[error("{0:?} is not NAMESPACE/NAME, such as shop/mtls-prod-payments")]
 pub struct ObjectNameError(String);
 
 impl FromStr for ObjectName {

@@ -20,10 +20,10 @@ const TO_ONE: usize = 4;
 const OVERDUE: Duration = Duration::from_secs(60);
 
 /// Destination, and what it is there: a subscription and the event's id, a manager and what is done there.
-pub type Key = (String, String);
+pub type DeliveryKey = (String, String);
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum DeliveryOutcome {
     Delivered,
     /// It wants nothing more.
     Gone,
@@ -38,7 +38,7 @@ pub enum Outcome {
 
 #[derive(Debug)]
 pub struct Outbox<T> {
-    deliveries: BTreeMap<Key, Delivery<T>>,
+    deliveries: BTreeMap<DeliveryKey, Delivery<T>>,
     destinations: BTreeMap<String, Destination>,
 }
 
@@ -65,7 +65,7 @@ struct Destination {
     failing: Option<(SystemTime, String)>,
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     /// The word for it in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ impl<T> Default for Outbox<T> {
 
 impl<T: Clone> Outbox<T> {
     /// All that is wanted now. What is not any more is forgotten, unless it is under way.
-    pub fn want<'t>(&mut self, wanted: impl IntoIterator<Item = (Key, &'t T)>)
+    pub fn want<'t>(&mut self, wanted: impl IntoIterator<Item = (DeliveryKey, &'t T)>)
     where
         T: 't,
     {
@@ -110,7 +110,7 @@ impl<T: Clone> Outbox<T> {
     }
 
     /// What to send now, at most so many at once; it counts as under way until it is recorded.
-    pub fn due(&mut self, now: SystemTime, at_once: usize) -> Vec<(Key, Arc<T>)> {
+    pub fn due(&mut self, now: SystemTime, at_once: usize) -> Vec<(DeliveryKey, Arc<T>)> {
         let mut room =
             at_once.saturating_sub(self.deliveries.values().filter(|delivery| delivery.under_way).count());
         let mut due = Vec::new();
@@ -138,7 +138,7 @@ impl<T: Clone> Outbox<T> {
     }
 
     /// What came of it does not count.
-    pub fn recall(&mut self, key: &Key) {
+    pub fn recall(&mut self, key: &DeliveryKey) {
         if let Some(destination) = self.destinations.get_mut(&key.0) {
             destination.under_way = destination.under_way.saturating_sub(1);
         }
@@ -148,36 +148,36 @@ impl<T: Clone> Outbox<T> {
     }
 
     /// If it is wanted again, it goes again.
-    pub fn forget_delivery(&mut self, key: &Key) {
+    pub fn forget_delivery(&mut self, key: &DeliveryKey) {
         self.deliveries.remove(key);
     }
 
     /// Whether how the destination fares has changed.
-    pub fn record(&mut self, key: &Key, outcome: &Outcome, now: SystemTime) -> bool {
+    pub fn record(&mut self, key: &DeliveryKey, outcome: &DeliveryOutcome, now: SystemTime) -> bool {
         let destination = self.destinations.entry(key.0.clone()).or_default();
         destination.under_way = destination.under_way.saturating_sub(1);
         let was_failing = destination.failing.is_some() || destination.gone;
         match outcome {
-            Outcome::Delivered => {
+            DeliveryOutcome::Delivered => {
                 (destination.tries, destination.again, destination.failing, destination.gone) =
                     (0, UNIX_EPOCH, None, false)
             }
-            Outcome::Gone => destination.gone = true,
-            Outcome::Failed { why, after, of_all: true } => {
+            DeliveryOutcome::Gone => destination.gone = true,
+            DeliveryOutcome::Failed { why, after, of_all: true } => {
                 destination.tries = destination.tries.saturating_add(1);
                 destination.again = now + pause(PAUSE, destination.tries, *after, &key.0);
                 let since = destination.failing.as_ref().map_or(now, |(since, _)| *since);
                 destination.failing = Some((since, why.clone()));
             }
-            Outcome::Failed { .. } => {}
+            DeliveryOutcome::Failed { .. } => {}
         }
         let is_failing = destination.failing.is_some() || destination.gone;
         let Some(delivery) = self.deliveries.get_mut(key) else { return was_failing != is_failing };
         delivery.under_way = false;
         match outcome {
-            Outcome::Delivered => (delivery.delivered, delivery.failing) = (true, None),
-            Outcome::Gone => delivery.fail(now, "it answered that it is gone (410)"),
-            Outcome::Failed { why, after, of_all } => {
+            DeliveryOutcome::Delivered => (delivery.delivered, delivery.failing) = (true, None),
+            DeliveryOutcome::Gone => delivery.fail(now, "it answered that it is gone (410)"),
+            DeliveryOutcome::Failed { why, after, of_all } => {
                 delivery.fail(now, why);
                 delivery.tries = delivery.tries.saturating_add(1);
                 if !of_all {
@@ -188,13 +188,13 @@ impl<T: Clone> Outbox<T> {
         was_failing != is_failing
     }
 
-    pub fn delivered(&self) -> BTreeSet<Key> {
+    pub fn delivered(&self) -> BTreeSet<DeliveryKey> {
         let delivered = self.deliveries.iter().filter(|(_, delivery)| delivery.delivered);
         delivered.map(|(key, _)| key.clone()).collect()
     }
 
     /// Since a while, and why.
-    pub fn undelivered(&self, now: SystemTime) -> BTreeMap<Key, String> {
+    pub fn undelivered(&self, now: SystemTime) -> BTreeMap<DeliveryKey, String> {
         let mut late = BTreeMap::new();
         for (key, delivery) in self.deliveries.iter().filter(|(_, delivery)| !delivery.delivered) {
             // Those behind it in the queue were not tried themselves: of them there is a number.
@@ -210,7 +210,7 @@ impl<T: Clone> Outbox<T> {
     }
 
     /// What was tried and did not arrive, and why.
-    pub fn failing(&self) -> BTreeMap<Key, String> {
+    pub fn failing(&self) -> BTreeMap<DeliveryKey, String> {
         let failing = self.deliveries.iter().filter(|(_, delivery)| !delivery.delivered);
         failing
             .filter_map(|(key, delivery)| Some((key.clone(), delivery.failing.as_ref()?.1.clone())))

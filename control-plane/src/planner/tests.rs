@@ -14,10 +14,12 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
-use crate::pki::keyring::State;
+use crate::api::resource::{
+    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
+};
+use crate::pki::keyring::{Phase, RootId, State};
 use crate::pki::x509_facts::{Fingerprint, Leaf, Root};
-use crate::planner::observed::Version;
+use crate::planner::observed::{ResourceVersion, Version};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

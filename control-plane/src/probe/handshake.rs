@@ -48,7 +48,7 @@ pub struct ProofReport {
     pub connections_under: BTreeMap<String, u64>,
 }
 
-/// Why nothing was seen.
+/// IssueReason nothing was seen.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     #[error("it did not answer within {WITHIN:?}: is port {port} open to the control plane (NetworkPolicy)?")]

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::pki::keyring::RootId;
-use crate::planner::Prove;
-use crate::planner::observed::{ObjectName, PodList, Proof, Shown};
+use crate::planner::ProbeRequest;
+use crate::planner::observed::{HandshakeResult, ObjectName, PodList, Proof};
 
 /// How many pods are asked at the same time.
 pub const AT_ONCE: usize = 64;
@@ -43,7 +43,7 @@ struct Page {
 impl ProofSchedule {
     /// Which of the proofs that were wanted last to ask for now. Those count as under way until they are
     /// recorded.
-    pub fn due(&mut self, now: SystemTime) -> Vec<Prove> {
+    pub fn due(&mut self, now: SystemTime) -> Vec<ProbeRequest> {
         let room = AT_ONCE.saturating_sub(self.under_way.len());
         if room < AT_ONCE / 2 {
             return Vec::new();
@@ -60,7 +60,7 @@ impl ProofSchedule {
         let mut asked = Vec::new();
         for (_, uid) in due {
             if let Some(page) = self.pods.get(&uid) {
-                asked.push(Prove {
+                asked.push(ProbeRequest {
                     pod: page.pod.clone(),
                     uid: uid.clone(),
                     address: page.address,
@@ -100,7 +100,7 @@ impl ProofSchedule {
             listed.insert(pod.uid.clone());
             pod.proof = self.pods.get(&pod.uid).and_then(|page| page.proof.clone());
         }
-        let unclear = |namespace: &str| pods.get(namespace).is_some_and(|look| look.problem.is_some());
+        let unclear = |namespace: &str| pods.get(namespace).is_some_and(|look| look.error.is_some());
         self.pods.retain(|uid, page| listed.contains(uid) || unclear(&page.pod.namespace));
     }
 
@@ -116,11 +116,11 @@ impl ProofSchedule {
 
     /// What the plan wants now. A pod has one agent, which serves one authority's Secret: of two
     /// authorities, the first counts.
-    pub fn want(&mut self, wanted: &[Prove]) {
+    pub fn want(&mut self, wanted: &[ProbeRequest]) {
         for page in self.pods.values_mut() {
             page.wanted = false;
         }
-        let mut by_pod: BTreeMap<&str, &Prove> = BTreeMap::new();
+        let mut by_pod: BTreeMap<&str, &ProbeRequest> = BTreeMap::new();
         for prove in wanted {
             let first = *by_pod.entry(&prove.uid).or_insert(prove);
             if first.authority != prove.authority {
@@ -146,7 +146,7 @@ impl ProofSchedule {
 }
 
 impl Page {
-    fn new(prove: &Prove) -> Self {
+    fn new(prove: &ProbeRequest) -> Self {
         Self {
             pod: prove.pod.clone(),
             address: prove.address,
@@ -173,9 +173,9 @@ impl Page {
 
 /// Connections come and go: they alone are no news.
 fn says_the_same(before: &Proof, after: &Proof) -> bool {
-    match (&before.shown, &after.shown) {
+    match (&before.result, &after.result) {
         (Ok(before), Ok(after)) => {
-            let of = |shown: &Shown| (shown.leaf_sha256.clone(), shown.lets_in.clone());
+            let of = |shown: &HandshakeResult| (shown.leaf_sha256.clone(), shown.accepts.clone());
             of(before) == of(after)
         }
         (Err(before), Err(after)) => before == after,

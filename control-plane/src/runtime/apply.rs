@@ -18,7 +18,7 @@ use crate::pki::keyring::{Keyring, RootId};
 use crate::pki::preflight;
 use crate::pki::x509_facts::Leaf;
 use crate::planner::observed::{KeyringState, ObjectName, Observed, ResourceVersion};
-use crate::planner::{Action, Why};
+use crate::planner::{Action, IssueReason};
 use crate::store::{Contents, EventRecord, ObjectRef, Store, StoreError, StoredVersion};
 
 #[derive(Debug, thiserror::Error)]
@@ -72,31 +72,31 @@ impl<S: Store> Applier<S> {
         now: SystemTime,
     ) -> Result<(), ApplyError> {
         match action {
-            Action::Authority { authority, transition, over } => {
+            Action::Authority { authority, transition, expected: over } => {
                 self.transition(authority, transition, over.as_ref(), now).await
             }
-            Action::Issue { certificate, version, settings, request, why } => {
+            Action::Issue { certificate, version, settings, request, reason: why } => {
                 let issue =
                     Issue { certificate, version: *version, settings, request: request.clone(), why: *why };
                 self.issue(issue, observed, now).await
             }
-            Action::Keep { certificate, version, fingerprint, made_for, request } => {
+            Action::StoreFetched { certificate, version, fingerprint, spec_digest: made_for, request } => {
                 let found = self.fetch_cache.get(certificate, *fingerprint);
                 let found = found.ok_or_else(|| StoreError::Conflict("what was fetched".into()))?;
                 let (made_for, request) = (made_for.clone(), request.clone());
                 let kept = StoredVersion { made_for, request, created_at: now, ..found.as_ref().clone() };
                 self.keep_fetched(certificate, *version, &kept).await
             }
-            Action::Copy { certificate, version, of, bundle_of, request } => {
-                let mut kept = self.store.kept(certificate, *of).await?;
-                if let Some(today) = bundle_of {
-                    kept.bundle = self.store.kept(certificate, *today).await?.bundle;
+            Action::RollBack { certificate, version, to, bundle_from, request } => {
+                let mut kept = self.store.kept(certificate, *to).await?;
+                if let Some(newest) = bundle_from {
+                    kept.bundle = self.store.kept(certificate, *newest).await?.bundle;
                 }
-                let (request, copy_of) = (Some(request.clone()), Some(kept.copy_of.unwrap_or(*of)));
+                let (request, copy_of) = (Some(request.clone()), Some(kept.copy_of.unwrap_or(*to)));
                 let copy = StoredVersion { created_at: now, request, copy_of, ..kept };
-                self.keep_copy(certificate, *version, *of, &copy).await
+                self.keep_copy(certificate, *version, *to, &copy).await
             }
-            Action::Publish { certificate, secret, version, roots, revision, over } => {
+            Action::Publish { certificate, secret, version, roots, revision, expected: over } => {
                 let StoredVersion { certificate: chain, key, bundle: own, .. } =
                     self.store.kept(certificate, *version).await?;
                 // Of one that an authority signs now, its roots are what counts.
@@ -128,7 +128,7 @@ impl<S: Store> Applier<S> {
             }
             Action::Prune { certificate, version } => Ok(self.store.prune(certificate, *version).await?),
             Action::Nudge { pod, revision } => Ok(self.store.nudge(pod, *revision).await?),
-            Action::ReportAuthority { authority, status } => {
+            Action::UpdateAuthorityStatus { authority, status } => {
                 self.store.report_authority(authority, status).await?;
                 let before =
                     observed.authorities.get(authority).map(|authority| &authority.status.last_notified);
@@ -136,7 +136,7 @@ impl<S: Store> Applier<S> {
                     .await;
                 Ok(())
             }
-            Action::ReportCertificate { certificate, status } => {
+            Action::UpdateCertificateStatus { certificate, status } => {
                 self.store.report_certificate(certificate, status).await?;
                 self.tell_of_trouble(certificate, status, observed).await;
                 let before = observed
@@ -178,7 +178,7 @@ impl<S: Store> Applier<S> {
         self.store.keep(certificate, version, &kept).await?;
         info!(%certificate, version, serial = leaf.serial, why = why.as_str(), "issued");
         // Of a new root the authority tells, once for all its certificates.
-        if why != Why::Root {
+        if why != IssueReason::NewRoot {
             let until = crate::api::date::seconds(leaf.not_after);
             let message =
                 format!("version {version}, serial {}, until {until} ({})", leaf.serial, why.as_str());
@@ -229,18 +229,18 @@ impl<S: Store> Applier<S> {
 
     pub async fn keyring(&self, authority: &str, observed: &Observed) -> Result<Arc<Keyring>, StoreError> {
         let missing = || StoreError::Missing(format!("keyring of {authority}"));
-        let Some(KeyringState::KeyringView(ring)) =
+        let Some(KeyringState::Present(ring)) =
             observed.authorities.get(authority).map(|authority| &authority.keyring)
         else {
             return Err(missing());
         };
         if let Some((stamp, keyring)) = self.remembered().get(authority)
-            && *stamp == ring.stamp
+            && *stamp == ring.resource_version
         {
             return Ok(Arc::clone(keyring));
         }
         let (keyring, stamp) = self.store.keyring(authority).await?.ok_or_else(missing)?;
-        if stamp != ring.stamp {
+        if stamp != ring.resource_version {
             return Err(StoreError::Conflict(format!("the keyring of {authority}")));
         }
         let keyring = Arc::new(keyring);
@@ -311,7 +311,7 @@ struct Issue<'a> {
     version: u64,
     settings: &'a CertificateSettings,
     request: Option<String>,
-    why: Why,
+    why: IssueReason,
 }
 
 fn bundle(keyring: &Keyring, roots: &[RootId]) -> Result<String, StoreError> {

@@ -135,7 +135,7 @@ impl Counts {
             Err(error) => error.reason(),
         };
         self.actions.get_or_create(&ActionLabels { action: action.kind(), outcome }).inc();
-        if let (Action::ReportCertificate { status, certificate }, Ok(())) = (action, result)
+        if let (Action::UpdateCertificateStatus { status, certificate }, Ok(())) = (action, result)
             && let Some(served) = &status.served
             && let Some(before) = observed.certificates.get(certificate)
             && before.status.served.as_ref().is_none_or(|before| before.revision != served.revision)
@@ -159,7 +159,7 @@ impl Counts {
         for (name, authority) in &observed.authorities {
             let name: Arc<str> = Arc::from(name.as_str());
             let of = AuthorityLabels { authority: Arc::clone(&name) };
-            if let KeyringState::KeyringView(ring) = &authority.keyring {
+            if let KeyringState::Present(ring) = &authority.keyring {
                 let now_in = ring.state.rollover().map_or(PHASES[0], |rollover| rollover.phase.as_str());
                 for phase in PHASES {
                     let labels = PhaseLabels { authority: Arc::clone(&name), phase };
@@ -174,13 +174,13 @@ impl Counts {
         }
         self.watched.clear();
         self.orphans.clear();
-        for (name, foreign) in &observed.foreign {
+        for (name, foreign) in &observed.watched_secrets {
             let namespace: Arc<str> = Arc::from(name.namespace.as_str());
             if foreign.orphan {
                 self.orphans.get_or_create(&NamespaceLabels { namespace }).inc();
             }
         }
-        let leaves = observed.foreign.iter().filter(|(_, foreign)| !foreign.orphan);
+        let leaves = observed.watched_secrets.iter().filter(|(_, foreign)| !foreign.orphan);
         for (name, leaf) in
             leaves.filter_map(|(name, foreign)| Some((name, foreign.leaf.as_ref()?))).take(WATCHED)
         {

@@ -15,7 +15,7 @@ use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::{Dispatcher, WaitOutcome};
 use crate::pki::keyring::Keyring;
 use crate::planner::observed::{Observed, PodList, Proof};
-use crate::planner::{Action, Plan, Prove, plan};
+use crate::planner::{Action, Plan, ProbeRequest, plan};
 use crate::probe::{Prober, ProofSchedule};
 use crate::runtime::apply::{Applier, ApplyError};
 pub use crate::runtime::metrics::Counts;
@@ -171,10 +171,10 @@ impl<S: Store> Reconciler<S> {
         // As a whole, so that nothing is lost of a namespace that was not listed now.
         observed.pods = std::mem::take(&mut self.looks);
         self.book.attach(&mut observed.pods);
-        for problem in &observed.problems {
+        for problem in &observed.read_errors {
             self.say(problem, problem);
         }
-        observed.failing = self
+        observed.failed_actions = self
             .setbacks
             .iter()
             .filter(|(_, setback)| !setback.why.is_empty())
@@ -183,26 +183,27 @@ impl<S: Store> Reconciler<S> {
         // After everything was seen: what seems to be of the future is a clock that was set.
         let now = SystemTime::now();
         observed.notification_rules = self.dispatcher.rules();
-        observed.outside = self.external_sync.observe();
-        (observed.delivered, observed.undelivered) =
+        observed.external = self.external_sync.observe();
+        (observed.delivered_notifications, observed.overdue_notifications) =
             (self.dispatcher.delivered(), self.dispatcher.undelivered(now));
         let plan = plan(&observed, now);
         self.counts.observe(&observed);
         let mut round = Round { wake_at: plan.wake_at, ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
-        self.prove(&plan.prove, &observed, now).await;
-        self.dispatcher.set_desired(&plan.deliver);
+        self.prove(&plan.probes, &observed, now).await;
+        self.dispatcher.set_desired(&plan.notifications);
         self.dispatcher.send(now);
         self.external_sync.set_desired(&plan, &observed);
         self.external_sync.send(&self.store, now);
         round.settled = plan.actions.is_empty()
-            && plan.look.is_empty()
-            && plan.prove.is_empty()
-            && plan.deliver.is_empty()
+            && plan.list_pods.is_empty()
+            && plan.probes.is_empty()
+            && plan.notifications.is_empty()
             && plan.sync_tasks.is_empty();
-        self.look = plan.look;
+        self.look = plan.list_pods;
         self.looks = std::mem::take(&mut observed.pods);
-        self.looks.retain(|namespace, _| self.look.contains(namespace) || plan.keep.contains(namespace));
+        self.looks
+            .retain(|namespace, _| self.look.contains(namespace) || plan.retain_pods.contains(namespace));
         if self.looks.is_empty() {
             self.book.attach(&mut self.looks);
         }
@@ -214,10 +215,11 @@ impl<S: Store> Reconciler<S> {
     /// nothing was written since.
     async fn look_at_pods(&mut self) {
         let now = SystemTime::now();
-        let age = |look: &PodList| now.duration_since(look.at).unwrap_or(STALE);
+        let age = |look: &PodList| now.duration_since(look.listed_at).unwrap_or(STALE);
         self.looks.retain(|_, look| age(look) < STALE);
         let again = self.look_again(now);
-        let is_fresh = |look: &PodList| look.at > self.wrote && age(look) < again && look.problem.is_none();
+        let is_fresh =
+            |look: &PodList| look.listed_at > self.wrote && age(look) < again && look.error.is_none();
         let wanted = self.look.iter().filter(|namespace| !self.looks.get(*namespace).is_some_and(is_fresh));
         let wanted: BTreeSet<_> = wanted.cloned().collect();
         if !wanted.is_empty() {
@@ -250,7 +252,7 @@ impl<S: Store> Reconciler<S> {
         // What was planned for the state before a step waits for the next look.
         let waits = |action: &Action| match action {
             Action::Issue { certificate, .. }
-            | Action::Copy { certificate, .. }
+            | Action::RollBack { certificate, .. }
             | Action::Publish { certificate, .. } => observed
                 .certificates
                 .get(certificate)
@@ -268,7 +270,7 @@ impl<S: Store> Reconciler<S> {
             })
             .collect();
         // What is done goes before what is said.
-        others.sort_by_key(|action| action.is_report());
+        others.sort_by_key(|action| action.is_status_update());
         if others.len() > AT_ONCE {
             info!(actions = others.len(), "a large plan");
         }
@@ -328,7 +330,7 @@ impl<S: Store> Reconciler<S> {
                 self.set_back(action, &error, OVERTAKEN);
             }
             Err(error) => {
-                let what = format!("{} {}: {error}", action.kind(), action.about());
+                let what = format!("{} {}: {error}", action.kind(), action.object());
                 self.say(&setback_of(action), &what);
                 self.set_back(action, &error, RETRY);
                 round.failed.push(what);
@@ -347,7 +349,7 @@ impl<S: Store> Reconciler<S> {
     }
 
     /// Begins the handshakes that are due.
-    async fn prove(&mut self, wanted: &[Prove], observed: &Observed, now: SystemTime) {
+    async fn prove(&mut self, wanted: &[ProbeRequest], observed: &Observed, now: SystemTime) {
         self.keyrings.clear();
         for authority in wanted.iter().filter_map(|prove| prove.authority.as_deref()).collect::<BTreeSet<_>>()
         {
@@ -373,7 +375,11 @@ impl<S: Store> Reconciler<S> {
                 Some(Ok(keyring)) => keyring,
                 problem => {
                     let why = problem.and_then(|problem| problem.as_ref().err()).cloned().unwrap_or_default();
-                    self.book.record(&prove.uid, Proof { at: now, since: now, shown: Err(why) }, now);
+                    self.book.record(
+                        &prove.uid,
+                        Proof { taken_at: now, leaf_since: now, result: Err(why) },
+                        now,
+                    );
                     continue;
                 }
             };
@@ -463,8 +469,8 @@ impl<S: Store> Reconciler<S> {
 
 /// By what it is left alone: an object, or its status, which is a matter of its own.
 fn setback_of(action: &Action) -> String {
-    let about = action.about();
-    if action.is_report() { format!("the status of {about}") } else { about }
+    let about = action.object();
+    if action.is_status_update() { format!("the status of {about}") } else { about }
 }
 
 struct Pause {

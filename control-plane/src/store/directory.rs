@@ -157,8 +157,8 @@ impl Store for DirectoryStore {
         });
         looks.await.unwrap_or_else(|error| {
             let failed = PodList {
-                at: std::time::SystemTime::now(),
-                problem: Some(error.to_string()),
+                listed_at: std::time::SystemTime::now(),
+                error: Some(error.to_string()),
                 pods: Vec::new(),
             };
             namespaces.iter().map(|namespace| (namespace.clone(), failed.clone())).collect()

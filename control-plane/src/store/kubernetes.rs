@@ -120,7 +120,7 @@ impl Store for KubernetesStore {
                 Ok(pods) => (None, pods),
                 Err(error) => (Some(error.to_string()), Vec::new()),
             };
-            (namespace, PodList { at, problem, pods })
+            (namespace, PodList { listed_at: at, error: problem, pods })
         });
         futures_util::stream::iter(looks).buffer_unordered(AT_A_TIME).collect().await
     }

@@ -5,7 +5,7 @@ use super::*;
 pub async fn keyring_comes_back_and_signs_the_same(store: &impl Store, hand: &impl Hand) {
     let name = authority(store, hand, "comes-back").await;
     assert!(store.keyring(&name).await.unwrap().is_none());
-    assert!(matches!(seen_authority(store, &name, |_| true).await.keyring, KeyringState::None));
+    assert!(matches!(seen_authority(store, &name, |_| true).await.keyring, KeyringState::Absent));
 
     let mut keyring = Keyring::new(pki::authority("first"));
     let second = keyring.add(pki::authority("second"));
@@ -22,7 +22,7 @@ pub async fn keyring_comes_back_and_signs_the_same(store: &impl Store, hand: &im
         assert_eq!(came.roots[id].not_after(), root.not_after());
         came.roots[id].issue(&pki::request("payments"), SystemTime::now()).unwrap();
     }
-    let ring = seen_ring(store, &name, |ring| ring.stamp == stamp).await;
+    let ring = seen_ring(store, &name, |ring| ring.resource_version == stamp).await;
     assert_eq!(ring.state, keyring.state);
     assert_eq!(ring.roots, KeyringView::of(&keyring, stamp).roots);
 }

@@ -37,7 +37,7 @@ pub async fn statuses_come_back(store: &impl Store, hand: &impl Hand) {
 
 pub async fn requests_appear_until_they_are_replaced(store: &impl Store, hand: &impl Hand) {
     let (ca, name) = (authority(store, hand, "asked").await, certificate(store, hand, "asked").await);
-    let request = |id: &str, words: &str| Request { id: id.into(), words: words.into() };
+    let request = |id: &str, words: &str| Request { id: id.into(), arguments: words.into() };
     hand.ask(&ObjectRef::Authority(ca.clone()), "rollover", "r1 it is time").await.unwrap();
     hand.ask(&ObjectRef::Authority(ca.clone()), "override", "o1").await.unwrap();
     let both = BTreeMap::from([

@@ -10,7 +10,7 @@ pub async fn publication_is_seen_as_it_was_written(store: &impl Store, hand: &im
     let mut last: Option<Publication> = None;
     for revision in [7, 8] {
         let contents = contents(&root, &leaf, revision);
-        let over = last.as_ref().map(|last| last.stamp.clone());
+        let over = last.as_ref().map(|last| last.resource_version.clone());
         store.publish(&name, &secret.name, &contents, over.as_ref()).await.unwrap();
         let seen = seen_publication(store, &name, |seen| seen.revision == revision).await;
         assert_eq!(
@@ -22,7 +22,7 @@ pub async fn publication_is_seen_as_it_was_written(store: &impl Store, hand: &im
         assert_eq!(seen.written_at, contents.written_at);
         // There was no write in between.
         assert_eq!(seen_publication(store, &name, |_| true).await, seen);
-        assert_ne!(last.as_ref().map(|last| &last.stamp), Some(&seen.stamp));
+        assert_ne!(last.as_ref().map(|last| &last.resource_version), Some(&seen.resource_version));
         for (file, expected) in
             [("tls.crt", &contents.certificate), ("tls.key", &*contents.key), ("ca.crt", &contents.bundle)]
         {
@@ -49,7 +49,7 @@ pub async fn publication_over_an_old_stamp_is_overtaken(store: &impl Store, hand
     let (root, leaf) = leaf();
     store.publish(&name, &secret, &contents(&root, &leaf, 1), None).await.unwrap();
     overtaken(store.publish(&name, &secret, &contents(&root, &leaf, 2), None).await);
-    let first = seen_publication(store, &name, |_| true).await.stamp;
+    let first = seen_publication(store, &name, |_| true).await.resource_version;
     store.publish(&name, &secret, &contents(&root, &leaf, 2), Some(&first)).await.unwrap();
     overtaken(store.publish(&name, &secret, &contents(&root, &leaf, 3), Some(&first)).await);
     seen_publication(store, &name, |seen| seen.revision == 2).await;
@@ -60,7 +60,7 @@ pub async fn deleted_secret_is_seen_and_written_again(store: &impl Store, hand: 
     let secret = secret(&name);
     let (root, leaf) = leaf();
     store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await.unwrap();
-    let stamp = seen_publication(store, &name, |_| true).await.stamp;
+    let stamp = seen_publication(store, &name, |_| true).await.resource_version;
     hand.delete_secret(&secret).await;
     seen_certificate(store, &name, |seen| matches!(seen.published, Published::Absent)).await;
     overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 2), Some(&stamp)).await);
@@ -83,7 +83,7 @@ pub async fn edited_secret_is_seen_and_written_again(store: &impl Store, hand: &
     ] {
         hand.edit_secret(&secret, file, contents).await;
         let after = seen_publication(store, &name, |seen| seen.fingerprint != before.fingerprint).await;
-        assert_ne!(after.stamp, before.stamp, "{file}");
+        assert_ne!(after.resource_version, before.resource_version, "{file}");
         before = after;
     }
     assert_eq!(before.leaf_sha256, "");
@@ -91,7 +91,7 @@ pub async fn edited_secret_is_seen_and_written_again(store: &impl Store, hand: &
     let other = BTreeSet::from([RootId::of(&other)]);
     let edited = seen_publication(store, &name, |seen| seen.roots == other).await;
 
-    store.publish(&name, &secret.name, &expected, Some(&edited.stamp)).await.unwrap();
+    store.publish(&name, &secret.name, &expected, Some(&edited.resource_version)).await.unwrap();
     let fingerprint = Fingerprint::of(expected.certificate.as_bytes(), expected.key.as_bytes());
     let mended = seen_publication(store, &name, |seen| seen.fingerprint == fingerprint).await;
     assert_eq!(mended.roots, x509_facts::roots(expected.bundle.as_bytes()));
@@ -104,7 +104,7 @@ pub async fn secret_of_somebody_else_is_not_touched(store: &impl Store, hand: &i
     let ((root, leaf), (_, theirs)) = (leaf(), leaf());
     hand.create_secret(&secret, &[("tls.crt", &theirs.certificate_pem), ("tls.key", &theirs.key_pem)]).await;
     overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await);
-    seen_certificate(store, &name, |seen| matches!(seen.published, Published::Foreign(_))).await;
+    seen_certificate(store, &name, |seen| matches!(seen.published, Published::OwnedByOther(_))).await;
     let stamp = ResourceVersion("1".into());
     overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), Some(&stamp)).await);
     assert_eq!(hand.read_secret(&secret, "tls.crt").await, theirs.certificate_pem);
@@ -119,10 +119,10 @@ pub async fn secret_of_another_certificate_is_not_touched(store: &impl Store, ha
     hand.create_certificate(&rival, &spec).await.unwrap();
     let ((root, leaf), (other, another)) = (leaf(), leaf());
     store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await.unwrap();
-    let of_neighbour = |seen: &Certificate| matches!(&seen.published, Published::Foreign(whose) if whose.contains("neighbour"));
+    let of_neighbour = |seen: &Certificate| matches!(&seen.published, Published::OwnedByOther(whose) if whose.contains("neighbour"));
     seen_certificate(store, &rival, of_neighbour).await;
     overtaken(store.publish(&rival, &secret.name, &contents(&other, &another, 1), None).await);
-    let stamp = seen_publication(store, &name, |_| true).await.stamp;
+    let stamp = seen_publication(store, &name, |_| true).await.resource_version;
     overtaken(store.publish(&rival, &secret.name, &contents(&other, &another, 1), Some(&stamp)).await);
     assert_eq!(hand.read_secret(&secret, "tls.crt").await, leaf.certificate_pem);
 }

@@ -26,11 +26,11 @@ pub async fn version_is_kept_once_and_comes_back(store: &impl Store, hand: &impl
     let version = &seen.versions[&1];
     assert_eq!(version.leaf, x509_facts::Leaf::read(first.certificate.as_bytes()).unwrap());
     assert_eq!(version.fingerprint, Fingerprint::of(first.certificate.as_bytes(), first.key.as_bytes()));
-    assert_eq!((&version.root, &version.made_for), (&first.root, &first.made_for));
+    assert_eq!((&version.root, &version.spec_digest), (&first.root, &first.made_for));
     assert_eq!((version.created_at, version.request.as_deref()), (first.created_at, Some("r1")));
     assert_eq!((version.copy_of, seen.versions[&2].copy_of), (None, Some(1)));
     let own = Some([RootId::of(&root)].into());
-    assert_eq!((&version.roots, &seen.versions[&2].roots), (&None, &own));
+    assert_eq!((&version.own_bundle, &seen.versions[&2].own_bundle), (&None, &own));
 }
 
 pub async fn version_is_pruned_again_and_again(store: &impl Store, hand: &impl Hand) {

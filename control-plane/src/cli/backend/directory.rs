@@ -78,7 +78,7 @@ impl Backend for DirectoryBackend {
     }
 
     async fn read_errors(&self) -> Result<Vec<String>, BackendError> {
-        Ok(self.observe().await?.problems)
+        Ok(self.observe().await?.read_errors)
     }
 
     async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, BackendError> {

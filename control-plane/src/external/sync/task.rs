@@ -41,7 +41,7 @@ pub(super) async fn run(
     manager: &Manager,
     store: &impl Store,
 ) -> Result<Option<FetchedVersion>, SyncError> {
-    let SyncTask { certificate, with, task } = task;
+    let SyncTask { certificate, with, action: task } = task;
     let (namespace, id) = (certificate.namespace.as_str(), with.id.as_str());
     match task {
         SyncAction::Fetch { .. } => {

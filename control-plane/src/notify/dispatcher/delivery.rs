@@ -7,21 +7,21 @@ use hyper::{Method, StatusCode};
 use crate::api::events::Event;
 use crate::external::http_client::{HttpError, HttpRequest, HttpResponse};
 use crate::notify::subscription::Subscription;
-use crate::planner::outbox::Outcome;
+use crate::planner::outbox::DeliveryOutcome;
 
 /// Receivers are expected to acknowledge first and work later.
 const TIMEOUT: Duration = Duration::from_secs(15);
 const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 
-pub async fn deliver(subscription: &Subscription, event: &Event, body: Vec<u8>) -> Outcome {
+pub async fn deliver(subscription: &Subscription, event: &Event, body: Vec<u8>) -> DeliveryOutcome {
     match post(subscription, event, body).await {
-        Ok(response) if response.status.is_success() => Outcome::Delivered,
-        Ok(HttpResponse { status: StatusCode::GONE, .. }) => Outcome::Gone,
+        Ok(response) if response.status.is_success() => DeliveryOutcome::Delivered,
+        Ok(HttpResponse { status: StatusCode::GONE, .. }) => DeliveryOutcome::Gone,
         Ok(HttpResponse { status, retry_after, .. }) => {
             let why = format!("{} answered {status}", subscription.endpoint.origin());
-            Outcome::Failed { why, after: retry_after, of_all: is_for_all(status) }
+            DeliveryOutcome::Failed { why, after: retry_after, of_all: is_for_all(status) }
         }
-        Err(error) => Outcome::Failed { why: error.to_string(), after: None, of_all: true },
+        Err(error) => DeliveryOutcome::Failed { why: error.to_string(), after: None, of_all: true },
     }
 }
 

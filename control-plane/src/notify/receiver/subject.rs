@@ -99,7 +99,7 @@ impl Subject {
                 remote.hint.obsolete(&version.leaf, version.created_at, was_requested, now)
             }
             Self::Authority(name) => {
-                let KeyringState::KeyringView(keyring) = &observed.authorities.get(name)?.keyring else {
+                let KeyringState::Present(keyring) = &observed.authorities.get(name)?.keyring else {
                     return None;
                 };
                 let signing = keyring.state.signing();

@@ -416,7 +416,7 @@ async fn a_root_that_expires_is_rolled_over() {
     let test = TestReceiver::new().await;
     let root = {
         let observed = test.store.observe().await.unwrap();
-        let KeyringState::KeyringView(ring) = &observed.authorities["root-prod-shop"].keyring else {
+        let KeyringState::Present(ring) = &observed.authorities["root-prod-shop"].keyring else {
             panic!("no keyring")
         };
         ring.roots[ring.state.signing()].not_after
@@ -428,7 +428,7 @@ async fn a_root_that_expires_is_rolled_over() {
     assert_eq!(accepted.requested, ["root-prod-shop"]);
     test.reconcile().await;
     let observed = test.store.observe().await.unwrap();
-    let KeyringState::KeyringView(ring) = &observed.authorities["root-prod-shop"].keyring else {
+    let KeyringState::Present(ring) = &observed.authorities["root-prod-shop"].keyring else {
         panic!("no keyring")
     };
     assert!(

@@ -4,20 +4,20 @@ fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
 }
 
-fn key(subscription: &str, id: &str) -> Key {
+fn key(subscription: &str, id: &str) -> DeliveryKey {
     (subscription.into(), id.into())
 }
 
-fn want(outbox: &mut Outbox<()>, keys: &[Key]) {
+fn want(outbox: &mut Outbox<()>, keys: &[DeliveryKey]) {
     outbox.want(keys.iter().map(|key| (key.clone(), &())));
 }
 
-fn due(outbox: &mut Outbox<()>, now: u64) -> Vec<Key> {
+fn due(outbox: &mut Outbox<()>, now: u64) -> Vec<DeliveryKey> {
     outbox.due(at(now), 32).into_iter().map(|(key, _)| key).collect()
 }
 
-fn failed(of_all: bool, after: Option<u64>) -> Outcome {
-    Outcome::Failed { why: "503".into(), after: after.map(Duration::from_secs), of_all }
+fn failed(of_all: bool, after: Option<u64>) -> DeliveryOutcome {
+    DeliveryOutcome::Failed { why: "503".into(), after: after.map(Duration::from_secs), of_all }
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn what_was_delivered_is_not_sent_again_and_forgotten_when_it_is_written_down() 
     want(&mut outbox, &[key("a", "1")]);
     assert_eq!(due(&mut outbox, 0), [key("a", "1")]);
     assert_eq!(due(&mut outbox, 0), [], "it is under way");
-    outbox.record(&key("a", "1"), &Outcome::Delivered, at(1));
+    outbox.record(&key("a", "1"), &DeliveryOutcome::Delivered, at(1));
     want(&mut outbox, &[key("a", "1")]);
     assert_eq!(due(&mut outbox, 2), []);
     assert_eq!(outbox.delivered(), BTreeSet::from([key("a", "1")]));
@@ -44,7 +44,7 @@ fn one_that_takes_nothing_is_tried_now_and_then_and_holds_up_nobody() {
     for key in first.iter().filter(|key| key.0 == "down") {
         outbox.record(key, &failed(true, None), at(0));
     }
-    outbox.record(&key("up", "1"), &Outcome::Delivered, at(0));
+    outbox.record(&key("up", "1"), &DeliveryOutcome::Delivered, at(0));
     assert_eq!(due(&mut outbox, 0), []);
     assert!(outbox.next_due(32).unwrap() > at(0));
     // A try each, further and further apart, at most five minutes.
@@ -66,7 +66,7 @@ fn one_that_takes_nothing_is_tried_now_and_then_and_holds_up_nobody() {
             break one.clone();
         }
     };
-    assert!(outbox.record(&one, &Outcome::Delivered, at(now)));
+    assert!(outbox.record(&one, &DeliveryOutcome::Delivered, at(now)));
     assert_eq!(due(&mut outbox, now).len(), TO_ONE);
 }
 
@@ -76,7 +76,7 @@ fn a_letter_that_is_not_liked_does_not_hold_up_the_next() {
     want(&mut outbox, &[key("a", "1"), key("a", "2")]);
     assert_eq!(due(&mut outbox, 0).len(), 2);
     outbox.record(&key("a", "1"), &failed(false, None), at(0));
-    outbox.record(&key("a", "2"), &Outcome::Delivered, at(0));
+    outbox.record(&key("a", "2"), &DeliveryOutcome::Delivered, at(0));
     want(&mut outbox, &[key("a", "1"), key("a", "3")]);
     assert_eq!(due(&mut outbox, 1), [key("a", "3")]);
     assert_eq!(due(&mut outbox, 31), [key("a", "1")]);
@@ -98,8 +98,8 @@ fn who_is_gone_is_left_alone_until_the_settings_change() {
     let mut outbox = Outbox::default();
     want(&mut outbox, &[key("a", "1"), key("a", "2")]);
     due(&mut outbox, 0);
-    assert!(outbox.record(&key("a", "1"), &Outcome::Gone, at(0)));
-    outbox.record(&key("a", "2"), &Outcome::Gone, at(0));
+    assert!(outbox.record(&key("a", "1"), &DeliveryOutcome::Gone, at(0)));
+    outbox.record(&key("a", "2"), &DeliveryOutcome::Gone, at(0));
     want(&mut outbox, &[key("a", "1"), key("a", "2"), key("a", "3")]);
     assert_eq!((due(&mut outbox, 1_000_000), outbox.next_due(32)), (vec![], None));
     assert_eq!(outbox.undelivered(at(61))[&key("a", "1")], "it answered that it is gone (410)");
@@ -125,7 +125,7 @@ fn when_all_hands_are_full_nothing_is_due() {
     want(&mut outbox, &all);
     let first = due(&mut outbox, 0);
     assert_eq!((first.len(), outbox.next_due(32)), (32, None));
-    outbox.record(&first[0], &Outcome::Delivered, at(0));
+    outbox.record(&first[0], &DeliveryOutcome::Delivered, at(0));
     assert!(outbox.next_due(32).is_some());
     outbox.recall(&first[1]);
     assert!(due(&mut outbox, 0).contains(&first[1]), "what does not count is sent again");

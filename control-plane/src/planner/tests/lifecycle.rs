@@ -32,7 +32,7 @@ fn a_first_leaf_is_issued_and_then_published() {
     };
     let mut scene = follows(none, &["issue 1 for first"]);
     assert_eq!(scene.condition("Ready"), None, "there is more to say in a moment");
-    scene.observed.failing.insert(super::scene::name().to_string(), "issue: no room".into());
+    scene.observed.failed_actions.insert(super::scene::name().to_string(), "issue: no room".into());
     ready(&scene, "False", "ActionFailed");
     follows(|scene| scene.certificate().published = Published::Absent, &["publish 1 over nothing of old"]);
 }
@@ -74,7 +74,7 @@ fn what_is_issued_for_a_short_life_is_not_due_at_once() {
     let made_for = digest(&name(), &scene.certificate().spec.clone());
     let version = scene.version_mut(2);
     version.leaf = Leaf { sha256: "f".repeat(64), ..leaf(2, now, 30 * SECOND) };
-    version.made_for = made_for;
+    version.spec_digest = made_for;
     assert_eq!(scene.does(), ["publish 2 over 101 of old"]);
 }
 
@@ -151,7 +151,7 @@ fn a_rollback_to_what_would_not_be_accepted_is_refused_and_said() {
         ("to=2", |scene| scene.version_mut(2).leaf.not_after = start(), "expired at"),
         ("to=2", |scene| scene.version_mut(2).leaf.not_after = start() + 2 * HOUR, "too soon"),
         ("to=2", |scene| scene.version_mut(2).root = root_id(NEW), "today's trust rejects"),
-        ("to=2", |scene| scene.version_mut(2).made_for = "else".into(), "was made for another spec"),
+        ("to=2", |scene| scene.version_mut(2).spec_digest = "else".into(), "was made for another spec"),
         ("", |scene| scene.certificate().versions.retain(|number, _| *number == 3), "no version before"),
     ];
     for (words, change, why) in rows {
@@ -208,11 +208,15 @@ fn what_may_not_be_touched_is_left_alone_and_said() {
     type Change = fn(&mut Scene);
     let rows: [(Change, &str, &str); 6] = [
         (
-            |scene| scene.certificate().published = Published::Foreign("is Helm's".into()),
+            |scene| scene.certificate().published = Published::OwnedByOther("is Helm's".into()),
             "False",
             "ForeignSecret",
         ),
-        (|scene| scene.certificate().published = Published::Closed("no right".into()), "False", "NoAccess"),
+        (
+            |scene| scene.certificate().published = Published::Inaccessible("no right".into()),
+            "False",
+            "NoAccess",
+        ),
         (|scene| scene.certificate().deleting = true, "True", "Deleting"),
         (|scene| scene.observed.authorities.clear(), "True", "AuthorityNotFound"),
         (|scene| scene.authority().spec.namespaces = vec!["bank".into()], "True", "InvalidSpec"),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::scene::{OLD, Scene, name};
 use super::*;
 use crate::api::resource::ManagerRef;
-use crate::planner::observed::{Fetched, Published};
-use crate::planner::outbox::Key;
+use crate::planner::observed::{FetchTrigger, Fetched, Published};
+use crate::planner::outbox::DeliveryKey;
 
 fn manager() -> ManagerRef {
     ManagerRef { name: "ibm".into(), id: "payments".into() }
@@ -19,8 +19,8 @@ impl Scene {
         scene.certificate().spec.authority = String::new();
         let digest = FetchedSettings::validate(&name().name, &scene.certificate().spec).unwrap().digest();
         let version = scene.version_mut(1);
-        version.roots = Some(BTreeSet::from([root_id(OLD)]));
-        version.made_for = digest;
+        version.own_bundle = Some(BTreeSet::from([root_id(OLD)]));
+        version.spec_digest = digest;
         scene
     }
 
@@ -28,16 +28,18 @@ impl Scene {
     fn pushed() -> Self {
         let mut scene = Self::settled();
         scene.certificate().spec.manager = Some(manager());
-        scene.observed.outside.managers = Some(Arc::new(BTreeSet::from(["ibm".to_owned()])));
+        scene.observed.external.managers = Some(Arc::new(BTreeSet::from(["ibm".to_owned()])));
         scene
     }
 
     /// What was found for the task that the plan wants, as if it was done now.
     fn find(&mut self, number: u64) {
-        let SyncAction::Fetch { occasion } = self.task().task else { panic!("nothing is to be fetched") };
+        let SyncAction::Fetch { trigger: occasion } = self.task().action else {
+            panic!("nothing is to be fetched")
+        };
         let roots = BTreeSet::from([root_id(OLD)]);
-        let found = Fetched { from: manager(), occasion, fingerprint: fingerprint(number), roots };
-        Arc::make_mut(&mut self.observed.outside.fetched).insert(name(), found);
+        let found = Fetched { from: manager(), trigger: occasion, fingerprint: fingerprint(number), roots };
+        Arc::make_mut(&mut self.observed.external.fetched).insert(name(), found);
     }
 
     /// The one that is wanted.
@@ -50,9 +52,9 @@ impl Scene {
         plan(&self.observed, self.now).sync_tasks
     }
 
-    fn failing(&self, key: Key) -> Self {
+    fn failing(&self, key: DeliveryKey) -> Self {
         let mut observed = self.observed.clone();
-        observed.outside.failing.insert(key, "it is down".into());
+        observed.external.failed.insert(key, "it is down".into());
         Self { observed, now: self.now }
     }
 }
@@ -80,7 +82,7 @@ fn a_request_has_it_looked_at_and_is_answered_whatever_is_found() {
         scene.find(1);
         scene.ask(verb, "");
         let task = scene.task();
-        assert_eq!(task.task, SyncAction::Fetch { occasion: Trigger::Asked("r1".into()) });
+        assert_eq!(task.action, SyncAction::Fetch { trigger: FetchTrigger::Request("r1".into()) });
         scene.find(1);
         assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]));
         let answered = scene.status().handled_requests.unwrap();
@@ -102,7 +104,7 @@ fn what_was_fetched_before_a_request_is_no_answer_to_it() {
     scene.find(2);
     scene.ask("renewal-hint", "");
     assert_eq!(scene.does(), ["keep 2"], "it is new all the same");
-    assert_eq!(scene.task().task, SyncAction::Fetch { occasion: Trigger::Asked("r1".into()) });
+    assert_eq!(scene.task().action, SyncAction::Fetch { trigger: FetchTrigger::Request("r1".into()) });
 }
 
 #[test]
@@ -135,7 +137,7 @@ fn what_the_manager_had_before_is_new_when_it_has_it_again() {
     scene.find(1);
     assert_eq!(scene.does(), ["keep 3"]);
     // Also after it was signed here in between.
-    let signed = Version { fingerprint: fingerprint(2), roots: None, ..one };
+    let signed = Version { fingerprint: fingerprint(2), own_bundle: None, ..one };
     scene.certificate().versions.insert(2, Arc::new(signed));
     assert_eq!(scene.does(), ["keep 3"]);
 }
@@ -151,7 +153,7 @@ fn what_was_gone_back_from_is_not_forgotten_and_edited_roots_do_not_bring_it_bac
     scene.publish(3);
     scene.find(2);
     assert_eq!(scene.does(), ["prune 1"], "by version 2 it is known what is new");
-    let found = Arc::make_mut(&mut scene.observed.outside.fetched).get_mut(&name()).unwrap();
+    let found = Arc::make_mut(&mut scene.observed.external.fetched).get_mut(&name()).unwrap();
     found.roots.insert(root_id(9));
     assert_eq!(scene.does(), ["prune 1"]);
 }
@@ -160,12 +162,12 @@ fn what_was_gone_back_from_is_not_forgotten_and_edited_roots_do_not_bring_it_bac
 fn a_copy_keeps_its_own_roots_where_the_newest_has_none() {
     let mut scene = Scene::fetched();
     let one = scene.version_mut(1).clone();
-    let signed = Version { fingerprint: fingerprint(2), roots: None, ..one };
+    let signed = Version { fingerprint: fingerprint(2), own_bundle: None, ..one };
     scene.certificate().versions.insert(2, Arc::new(signed));
     scene.ask("rollback", "to=1");
     let plan = scene.plan();
-    let copy = plan.actions.iter().find(|action| matches!(action, Action::Copy { .. }));
-    assert!(matches!(copy, Some(Action::Copy { bundle_of: None, of: 1, .. })), "{copy:?}");
+    let copy = plan.actions.iter().find(|action| matches!(action, Action::RollBack { .. }));
+    assert!(matches!(copy, Some(Action::RollBack { bundle_from: None, to: 1, .. })), "{copy:?}");
 }
 
 #[test]
@@ -173,7 +175,7 @@ fn a_version_that_the_roots_of_today_do_not_verify_is_not_gone_back_to() {
     let mut scene = Scene::fetched();
     let one = scene.version_mut(1).clone();
     let roots = Some(BTreeSet::from([root_id(2)]));
-    let two = Version { fingerprint: fingerprint(2), root: root_id(2), roots, ..one };
+    let two = Version { fingerprint: fingerprint(2), root: root_id(2), own_bundle: roots, ..one };
     scene.certificate().versions.insert(2, Arc::new(two));
     scene.publish(2);
     scene.publication().roots = BTreeSet::from([root_id(2)]);
@@ -194,7 +196,7 @@ fn a_manager_that_fails_is_said_and_leaves_what_is_published() {
     assert_eq!(later.condition("Degraded").unwrap().1, "NotFetched");
 
     let mut unknown = Scene::fetched();
-    unknown.observed.outside.managers = Some(Arc::default());
+    unknown.observed.external.managers = Some(Arc::default());
     assert_eq!(
         (unknown.condition("Ready").unwrap().1, unknown.sync_tasks()),
         ("UnknownManager".into(), vec![])
@@ -205,12 +207,12 @@ fn a_manager_that_fails_is_said_and_leaves_what_is_published() {
 fn who_knows_no_managers_leaves_them_to_the_controller() {
     for scene in [Scene::fetched(), Scene::pushed()] {
         let mut scene = scene;
-        scene.observed.outside.managers = None;
+        scene.observed.external.managers = None;
         assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]));
         assert!(scene.condition("Degraded").is_none());
     }
     let mut new = Scene::fetched();
-    new.observed.outside.managers = None;
+    new.observed.external.managers = None;
     new.certificate().versions.clear();
     new.certificate().published = Published::Absent;
     assert_eq!(new.condition("Ready").unwrap().1, "WaitingForManager");
@@ -233,21 +235,21 @@ fn what_is_decided_elsewhere_is_not_asked_for() {
 fn what_is_published_is_owed_to_the_manager_until_it_is_there() {
     let mut scene = Scene::pushed();
     let task = scene.task();
-    assert_eq!(task.task, SyncAction::Push { version: 1, sha256: sha256(1) });
+    assert_eq!(task.action, SyncAction::Push { version: 1, sha256: sha256(1) });
     assert_eq!(scene.failing(task.key()).condition("Degraded").unwrap().1, "NotPushed");
-    scene.observed.outside.done.insert(task.key());
+    scene.observed.external.done.insert(task.key());
     let imported = scene.status().external_sync.unwrap();
     assert_eq!((imported.version, imported.sha256.as_str()), (1, sha256(1).as_str()));
     assert_eq!(scene.sync_tasks().len(), 1, "it is remembered until it is written down");
     scene.certificate().status.external_sync = Some(imported);
-    scene.observed.outside.done.clear();
+    scene.observed.external.done.clear();
     assert_eq!(scene.sync_tasks(), []);
 
     // What is not published yet is not pushed.
     scene.version(2, OLD);
     assert_eq!((scene.does(), scene.sync_tasks()), (vec!["publish 2 over 101 of old".to_owned()], vec![]));
     scene.publish(2);
-    assert_eq!(scene.task().task, SyncAction::Push { version: 2, sha256: sha256(2) });
+    assert_eq!(scene.task().action, SyncAction::Push { version: 2, sha256: sha256(2) });
     // To another place it is owed again.
     scene.certificate().spec.manager = Some(ManagerRef { name: "ibm".into(), id: "other".into() });
     assert_eq!(scene.task().with.id, "other");

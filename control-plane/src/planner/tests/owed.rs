@@ -34,9 +34,9 @@ impl Scene {
     /// EventKind, subject, and what tells it apart, of everything that is on its way.
     fn owes(&self) -> Vec<String> {
         let plan = self.plan();
-        let open = plan.deliver.iter().filter(|delivery| {
+        let open = plan.notifications.iter().filter(|delivery| {
             let key = (delivery.subscription.clone(), delivery.event.id.clone());
-            !self.observed.delivered.contains(&key)
+            !self.observed.delivered_notifications.contains(&key)
         });
         open.map(|PendingNotification { event, .. }| {
             let data = |key: &str| event.data.get(key).map(|value| format!(" {value}")).unwrap_or_default();
@@ -48,8 +48,8 @@ impl Scene {
 
     /// All of it arrives.
     fn deliver(&mut self) {
-        for PendingNotification { subscription, event } in self.plan().deliver {
-            self.observed.delivered.insert((subscription, event.id));
+        for PendingNotification { subscription, event } in self.plan().notifications {
+            self.observed.delivered_notifications.insert((subscription, event.id));
         }
     }
 
@@ -58,7 +58,7 @@ impl Scene {
         let (certificate, authority) = (self.status(), self.authority_status());
         self.certificate().status = certificate;
         self.authority().status = authority;
-        self.observed.delivered.clear();
+        self.observed.delivered_notifications.clear();
     }
 }
 
@@ -73,16 +73,16 @@ fn what_is_owed_is_owed_until_it_is_written_down_and_never_again() {
     let mut scene = told(Scene::settled());
     let owed = ["issued shop/mtls-prod-payments 1"];
     assert_eq!((scene.owes(), scene.owes()), (vec![owed[0].to_owned()], vec![owed[0].to_owned()]));
-    let id = scene.plan().deliver[0].event.id.clone();
+    let id = scene.plan().notifications[0].event.id.clone();
     // A crash between the delivery and the writing: once more, and under the same id.
     scene.deliver();
     assert!(scene.owes().is_empty());
-    scene.observed.delivered.clear();
-    assert_eq!((scene.owes(), &scene.plan().deliver[0].event.id), (vec![owed[0].to_owned()], &id));
+    scene.observed.delivered_notifications.clear();
+    assert_eq!((scene.owes(), &scene.plan().notifications[0].event.id), (vec![owed[0].to_owned()], &id));
     scene.deliver();
     assert_eq!(scene.status().last_notified[SUBSCRIPTION]["version"], "1");
     scene.write_down();
-    assert!(scene.owes().is_empty() && scene.plan().deliver.is_empty());
+    assert!(scene.owes().is_empty() && scene.plan().notifications.is_empty());
     assert_eq!(scene.status(), scene.certificate().status, "nothing more to write");
 }
 
@@ -148,7 +148,7 @@ fn thresholds_count_for_what_was_not_renewed_in_time() {
     at(2 * DAY, &[]);
     // A controller that was away tells the latest alone.
     at(MINUTE, &["expiring shop/mtls-prod-payments 1h"]);
-    let severity = |scene: &Scene| scene.plan().deliver.last().unwrap().event.severity;
+    let severity = |scene: &Scene| scene.plan().notifications.last().unwrap().event.severity;
     assert_eq!(severity(&scene), Severity::Critical);
     scene.now = end + MINUTE;
     let expired = |days: u64| vec![format!("expired shop/mtls-prod-payments {days}")];
@@ -176,7 +176,7 @@ fn a_trouble_that_lasts_is_told_once_and_another_one_again() {
     let mut scene = told(Scene::settled());
     scene.deliver();
     scene.write_down();
-    scene.certificate().published = Published::Closed("no rights".into());
+    scene.certificate().published = Published::Inaccessible("no rights".into());
     scene.write_down();
     assert!(scene.owes().is_empty(), "it may pass");
     assert!(scene.plan().wake_at.is_some());
@@ -189,7 +189,7 @@ fn a_trouble_that_lasts_is_told_once_and_another_one_again() {
     scene.publish(1);
     scene.write_down();
     assert_eq!(scene.condition("Degraded"), None);
-    scene.certificate().published = Published::Closed("no rights".into());
+    scene.certificate().published = Published::Inaccessible("no rights".into());
     scene.write_down();
     scene.now += MINUTE;
     assert_eq!(scene.owes(), ["rotation_failed shop/mtls-prod-payments NoAccess"]);
@@ -215,7 +215,7 @@ fn the_phases_of_a_rollover_are_told_and_who_holds_one_for_long() {
     scene.look();
     assert_eq!(scene.owes(), [format!("rollover_stuck {AUTHORITY} Distributing")]);
     let plan = scene.plan();
-    let waiting = plan.deliver[0].event.data["waiting"].to_string();
+    let waiting = plan.notifications[0].event.data["waiting"].to_string();
     assert!(waiting.contains("shop/late"), "{waiting}");
     scene.deliver();
     scene.write_down();
@@ -232,11 +232,11 @@ fn the_phases_of_a_rollover_are_told_and_who_holds_one_for_long() {
 #[test]
 fn what_does_not_arrive_is_in_the_status() {
     let mut scene = told(Scene::settled());
-    let id = scene.plan().deliver[0].event.id.clone();
-    scene.observed.undelivered.insert((SUBSCRIPTION.to_owned(), id), "it answers 503".into());
+    let id = scene.plan().notifications[0].event.id.clone();
+    scene.observed.overdue_notifications.insert((SUBSCRIPTION.to_owned(), id), "it answers 503".into());
     assert_eq!(scene.status().last_notified[SUBSCRIPTION]["undelivered"], "issued: it answers 503");
     scene.write_down();
-    scene.observed.undelivered.clear();
+    scene.observed.overdue_notifications.clear();
     scene.deliver();
     assert!(!scene.status().last_notified[SUBSCRIPTION].contains_key("undelivered"));
 }

@@ -3,7 +3,7 @@
 use super::scene::{NEW, OLD, Scene};
 use super::*;
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
-use crate::planner::observed::{Foreign, KeyringState, Proof, Published};
+use crate::planner::observed::{KeyringState, Proof, Published, WatchedSecret};
 
 const PHASES: [Phase; 3] = [Phase::Distributing, Phase::Reissuing, Phase::Retiring];
 
@@ -35,7 +35,7 @@ fn the_first_root_is_made_or_imported() {
     let mut scene = Scene::settled();
     scene.certificate().published = Published::Absent;
     scene.certificate().versions.clear();
-    scene.authority().keyring = KeyringState::None;
+    scene.authority().keyring = KeyringState::Absent;
     does(&scene, &["create"]);
     scene.authority().spec.import = Some(crate::api::resource::ImportSource { secret_name: "own".into() });
     scene.authority().import = Some(Ok(root_id(5)));
@@ -118,24 +118,25 @@ fn a_step_is_taken_when_everybody_has_shown_what_it_needs() {
 fn every_phase_is_held_by_whoever_has_shown_nothing() {
     type Change = fn(&mut Scene);
     let rows: [(&str, Change); 9] = [
-        ("shop/bad: it has not been asked", |scene| scene.pod("bad").nudged = None),
+        ("shop/bad: it has not been asked", |scene| scene.pod("bad").nudged_revision = None),
         ("shop/bad: it mounts", |scene| scene.pod("bad").agent = None),
         ("shop/bad: it has no address", |scene| scene.pod("bad").agent.as_mut().unwrap().address = None),
         ("shop/bad: refused", |scene| {
             let at = scene.now;
-            scene.pod("bad").proof = Some(Proof { at, since: at, shown: Err("refused".into()) });
+            scene.pod("bad").proof =
+                Some(Proof { taken_at: at, leaf_since: at, result: Err("refused".into()) });
         }),
         ("shop/good: it has not been asked", |scene| {
             let long_ago = start();
-            scene.look().pods[0].proof.as_mut().unwrap().at = long_ago;
+            scene.look().pods[0].proof.as_mut().unwrap().taken_at = long_ago;
         }),
         ("shop/good: it has not been asked", |scene| {
             let never = scene.now + HOUR;
-            scene.look().pods[0].proof.as_mut().unwrap().at = never;
+            scene.look().pods[0].proof.as_mut().unwrap().taken_at = never;
         }),
         ("namespace shop: its pods have not", |scene| scene.observed.pods.clear()),
-        ("namespace shop: forbidden", |scene| scene.look().problem = Some("forbidden".into())),
-        ("namespace shop: its pods have not", |scene| scene.look().at = start()),
+        ("namespace shop: forbidden", |scene| scene.look().error = Some("forbidden".into())),
+        ("namespace shop: its pods have not", |scene| scene.look().listed_at = start()),
     ];
     for phase in PHASES {
         for (by, change) in &rows {
@@ -168,10 +169,10 @@ fn every_phase_is_held_by_a_secret_that_is_not_what_it_should_be() {
         scene.certificate().published = Published::Absent;
         held(&scene, "shop/mtls-prod-payments: its Secret has not been written");
         held(&scene, "shop/bad");
-        scene.certificate().published = Published::Closed("no right to read it".into());
+        scene.certificate().published = Published::Inaccessible("no right to read it".into());
         held(&scene, "shop/mtls-prod-payments: no right");
         // It was ours, and what it was may be served still.
-        scene.certificate().published = Published::Foreign("is Helm's".into());
+        scene.certificate().published = Published::OwnedByOther("is Helm's".into());
         held(&scene, "shop/bad");
         scene.certificate().status.revision = None;
         assert_eq!(scene.waiting(), [""; 0], "what never was ours holds nobody");
@@ -192,7 +193,7 @@ fn each_phase_asks_for_its_own_proof() {
         let mut scene = Scene::rolling(phase);
         scene.proven("bad", leaf, lets_in);
         held(&scene, &format!("shop/bad: {why}"));
-        let asked = scene.plan().prove;
+        let asked = scene.plan().probes;
         assert_eq!(asked.len(), 1, "a pod is asked once for all that is wanted of it");
         assert!(asked[0].roots.contains(&root_id(NEW)));
         assert!(phase != Phase::Retiring || asked[0].roots.contains(&root_id(OLD)));
@@ -204,7 +205,7 @@ fn connections_under_the_old_root_are_waited_for_until_the_drain_deadline() {
     let mut scene = Scene::rolling(Phase::Reissuing);
     good(&mut scene, Phase::Reissuing);
     let proof = scene.look().pods[0].proof.as_mut().unwrap();
-    proof.shown.as_mut().unwrap().connections_under.insert(root_id(OLD), 3);
+    proof.result.as_mut().unwrap().connections_under.insert(root_id(OLD), 3);
     held(&scene, "shop/good: 3 of its connections");
     let deadline = scene.ring().state.rollover().unwrap().phase_started_at + HOUR;
     assert_eq!(scene.plan().wake_at, Some(deadline));
@@ -353,7 +354,7 @@ fn a_clock_that_is_set_takes_no_step() {
 fn a_lost_keyring_is_not_replaced_by_another_root() {
     let mut scene = Scene::settled();
     scene.authority().status = scene.authority_status();
-    scene.authority().keyring = KeyringState::None;
+    scene.authority().keyring = KeyringState::Absent;
     does(&scene, &[]);
     let status = scene.authority_status();
     assert_eq!((status.conditions[0].status, status.root.is_some()), (ConditionStatus::False, true));
@@ -369,14 +370,15 @@ fn whoever_mounts_what_no_certificate_publishes_any_more_holds_every_phase() {
         let mut scene = Scene::rolling(phase);
         good(&mut scene, phase);
         let secret = ObjectName::new("shop", "left-tls");
-        let left = |root: u64| Foreign { leaf: None, roots: BTreeSet::from([root_id(root)]), orphan: true };
-        scene.observed.foreign.insert(secret.clone(), left(OLD));
+        let left =
+            |root: u64| WatchedSecret { leaf: None, roots: BTreeSet::from([root_id(root)]), orphan: true };
+        scene.observed.watched_secrets.insert(secret.clone(), left(OLD));
         scene.now += SECOND;
         let advances = scene.does();
-        scene.pod("left").mounts = BTreeSet::from(["left-tls".to_owned()]);
+        scene.pod("left").mounted_secrets = BTreeSet::from(["left-tls".to_owned()]);
         held(&scene, "shop/left: it mounts left-tls");
         // Under another root it is no concern of this authority.
-        scene.observed.foreign.insert(secret, left(9));
+        scene.observed.watched_secrets.insert(secret, left(9));
         assert_eq!(scene.does(), advances);
     }
 }
@@ -389,26 +391,28 @@ fn connections_are_counted_again_after_the_last_pod_has_shown_its_new_leaf() {
     scene.proven("late", 2, &[OLD, NEW]);
     held(&scene, "shop/early: its connections are counted again");
     assert_eq!(scene.waiting().len(), 1, "who showed it last was asked then");
-    assert!(scene.plan().prove.iter().any(|prove| prove.uid == "uid-early" && prove.roots == [root_id(NEW)]));
+    assert!(
+        scene.plan().probes.iter().any(|prove| prove.uid == "uid-early" && prove.roots == [root_id(NEW)])
+    );
     // Asked again it has the same leaf, which it showed first a minute ago.
     let now = scene.now;
     let early = scene.look().pods.iter_mut().find(|pod| pod.name == "early").unwrap();
-    early.proof.as_mut().unwrap().at = now;
+    early.proof.as_mut().unwrap().taken_at = now;
     does(&scene, &["advance out of Reissuing"]);
 }
 
 #[test]
 fn what_cannot_be_done_is_said_by_the_object_that_it_is_about() {
     let mut scene = Scene::settled();
-    scene.observed.failing.insert(super::scene::name().to_string(), "publish: no room".into());
-    scene.observed.failing.insert(AUTHORITY.into(), "begin_rollover: no room".into());
+    scene.observed.failed_actions.insert(super::scene::name().to_string(), "publish: no room".into());
+    scene.observed.failed_actions.insert(AUTHORITY.into(), "begin_rollover: no room".into());
     let (ready, reason, message) = scene.condition("Ready").unwrap();
     assert_eq!(
         (ready.as_str(), reason.as_str(), message.as_str()),
         ("True", "ActionFailed", "publish: no room")
     );
     assert!(scene.authority_status().conditions[0].message.contains("no room"));
-    scene.observed.failing.clear();
+    scene.observed.failed_actions.clear();
     scene.authority().spec.namespaces.clear();
     let (_, reason, _) = scene.condition("Ready").unwrap();
     assert_eq!(reason, "InvalidAuthority");

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::super::plan;
 use super::*;
 use crate::planner::observed::{
-    Authority, Certificate, KeyringState, KeyringView, Pod, PodAgent, PodList, Proof, Publication, Published,
-    Request, Shown,
+    Authority, Certificate, HandshakeResult, KeyringState, KeyringView, Pod, PodAgent, PodList, Proof,
+    Publication, Published, Request,
 };
 
 pub(super) struct Scene {
@@ -28,7 +28,7 @@ impl Scene {
     /// Settled, an hour after it began.
     pub fn settled() -> Self {
         let ring = KeyringView {
-            stamp: stamp(7),
+            resource_version: stamp(7),
             state: State::steady(root_id(OLD)),
             roots: BTreeMap::from([(root_id(OLD), root(start()))]),
         };
@@ -39,7 +39,7 @@ impl Scene {
             status: AuthorityStatus::default(),
             deleting: false,
             requests: BTreeMap::new(),
-            keyring: KeyringState::KeyringView(ring),
+            keyring: KeyringState::Present(ring),
             import: None,
         };
         let certificate = Certificate {
@@ -94,7 +94,7 @@ impl Scene {
 
     pub fn ring(&mut self) -> &mut KeyringView {
         match &mut self.authority().keyring {
-            KeyringState::KeyringView(ring) => ring,
+            KeyringState::Present(ring) => ring,
             other => panic!("no ring: {other:?}"),
         }
     }
@@ -109,8 +109,8 @@ impl Scene {
         let version = Version {
             leaf: leaf(number, now, LEAF_LIFE),
             root: root_id(root),
-            roots: None,
-            made_for: digest(&name(), &certificate_spec()),
+            own_bundle: None,
+            spec_digest: digest(&name(), &certificate_spec()),
             created_at: now,
             request: None,
             copy_of: None,
@@ -130,7 +130,7 @@ impl Scene {
         let certificate = self.certificate();
         let version = &certificate.versions[&number];
         certificate.published = Published::Ours(Publication {
-            stamp: stamp(100 + number),
+            resource_version: stamp(100 + number),
             fingerprint: version.fingerprint,
             leaf_sha256: version.leaf.sha256.clone(),
             roots,
@@ -148,21 +148,21 @@ impl Scene {
     }
 
     pub fn ask(&mut self, verb: &str, words: &str) {
-        let request = Request { id: "r1".into(), words: words.into() };
+        let request = Request { id: "r1".into(), arguments: words.into() };
         self.certificate().requests.insert(verb.into(), request);
     }
 
     pub fn ask_authority(&mut self, verb: &str, words: &str) {
-        let request = Request { id: "r1".into(), words: words.into() };
+        let request = Request { id: "r1".into(), arguments: words.into() };
         self.authority().requests.insert(verb.into(), request);
     }
 
     /// Lists the pods now.
     pub fn look(&mut self) -> &mut PodList {
         let now = self.now;
-        let none = PodList { at: now, problem: None, pods: Vec::new() };
+        let none = PodList { listed_at: now, error: None, pods: Vec::new() };
         let look = self.observed.pods.entry("shop".into()).or_insert(none);
-        look.at = now;
+        look.listed_at = now;
         look
     }
 
@@ -172,9 +172,9 @@ impl Scene {
         let pod = Pod {
             name: name.into(),
             uid: format!("uid-{name}"),
-            mounts: BTreeSet::from(["payments-tls".to_owned()]),
-            agent: Some(PodAgent { secret: "payments-tls".into(), follows_api: false, address }),
-            nudged: None,
+            mounted_secrets: BTreeSet::from(["payments-tls".to_owned()]),
+            agent: Some(PodAgent { secret: "payments-tls".into(), watches_api: false, address }),
+            nudged_revision: None,
             proof: None,
         };
         let look = self.look();
@@ -186,13 +186,13 @@ impl Scene {
     pub fn proven(&mut self, name: &str, leaf: u64, lets_in: &[u64]) -> &mut Pod {
         let at = self.now;
         let lets_in = |number: u64| (root_id(number), lets_in.contains(&number));
-        let shown = Shown {
+        let shown = HandshakeResult {
             leaf_sha256: sha256(leaf),
-            lets_in: [OLD, NEW].into_iter().map(lets_in).collect(),
+            accepts: [OLD, NEW].into_iter().map(lets_in).collect(),
             connections_under: BTreeMap::new(),
         };
         let pod = self.pod(name);
-        pod.proof = Some(Proof { at, since: at, shown: Ok(shown) });
+        pod.proof = Some(Proof { taken_at: at, leaf_since: at, result: Ok(shown) });
         pod
     }
 
@@ -213,7 +213,7 @@ impl Scene {
     pub fn authority_status(&self) -> AuthorityStatus {
         let plan = self.plan();
         let status = plan.actions.iter().find_map(|action| match action {
-            Action::ReportAuthority { status, .. } => Some((**status).clone()),
+            Action::UpdateAuthorityStatus { status, .. } => Some((**status).clone()),
             _ => None,
         });
         status.unwrap_or_else(|| self.observed.authorities[AUTHORITY].status.clone())
@@ -222,7 +222,7 @@ impl Scene {
     pub fn status(&self) -> CertificateStatus {
         let plan = self.plan();
         let status = plan.actions.iter().find_map(|action| match action {
-            Action::ReportCertificate { status, .. } => Some((**status).clone()),
+            Action::UpdateCertificateStatus { status, .. } => Some((**status).clone()),
             _ => None,
         });
         status.unwrap_or_else(|| self.observed.certificates[&name()].status.clone())
@@ -238,13 +238,13 @@ impl Scene {
 /// `publish 2 over 101 of old+new`, `issue 3 for renewal`.
 fn short(action: &Action) -> Option<String> {
     Some(match action {
-        Action::Issue { version, why, .. } => format!("issue {version} for {}", why.as_str()),
-        Action::Keep { version, request, .. } => match request {
+        Action::Issue { version, reason: why, .. } => format!("issue {version} for {}", why.as_str()),
+        Action::StoreFetched { version, request, .. } => match request {
             Some(request) => format!("keep {version} for {request}"),
             None => format!("keep {version}"),
         },
-        Action::Copy { version, of, .. } => format!("copy {of} as {version}"),
-        Action::Publish { version, roots, over, .. } => {
+        Action::RollBack { version, to: of, .. } => format!("copy {of} as {version}"),
+        Action::Publish { version, roots, expected: over, .. } => {
             let over = over.as_ref().map_or("nothing", |over| over.0.as_str());
             let roots: Vec<_> =
                 roots.iter().map(|id| if *id == root_id(OLD) { "old" } else { "new" }).collect();
@@ -252,20 +252,22 @@ fn short(action: &Action) -> Option<String> {
         }
         Action::Prune { version, .. } => format!("prune {version}"),
         Action::Authority { transition, .. } => match transition {
-            Transition::Create { .. } => "create".into(),
-            Transition::Begin { why, .. } => format!("begin: {why}"),
-            Transition::Advance { out_of } => format!("advance out of {}", out_of.as_str()),
-            Transition::Reverse { why, .. } => why.clone(),
-            Transition::Exempt { pods, reason, .. } => {
+            Transition::CreateRoot { .. } => "create".into(),
+            Transition::BeginRollover { why, .. } => format!("begin: {why}"),
+            Transition::AdvanceRollover { out_of } => format!("advance out of {}", out_of.as_str()),
+            Transition::ReverseRollover { why, .. } => why.clone(),
+            Transition::OverrideBlockers { pods, reason, .. } => {
                 let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
                 format!("exempt {}: {reason}", pods.join(","))
             }
-            Transition::Remove { root, .. } => {
+            Transition::RemoveRoot { root, .. } => {
                 format!("remove {}", if *root == root_id(OLD) { "old" } else { "new" })
             }
-            Transition::Answer { verb, outcome, .. } => format!("answer {verb}: {outcome}"),
+            Transition::CloseRequest { verb, outcome, .. } => format!("answer {verb}: {outcome}"),
         },
-        Action::Nudge { .. } | Action::ReportAuthority { .. } | Action::ReportCertificate { .. } => {
+        Action::Nudge { .. }
+        | Action::UpdateAuthorityStatus { .. }
+        | Action::UpdateCertificateStatus { .. } => {
             return None;
         }
     })

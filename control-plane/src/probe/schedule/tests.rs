@@ -7,8 +7,8 @@ fn root(name: &str) -> RootId {
     RootId(name.into())
 }
 
-fn wanted(uid: &str, roots: &[&str]) -> Prove {
-    Prove {
+fn wanted(uid: &str, roots: &[&str]) -> ProbeRequest {
+    ProbeRequest {
         pod: ObjectName::new("shop", format!("pod-{uid}")),
         uid: uid.into(),
         address: "127.0.0.1:9643".parse().unwrap(),
@@ -19,10 +19,18 @@ fn wanted(uid: &str, roots: &[&str]) -> Prove {
 
 fn shown(at: SystemTime, leaf: &str, lets_in: &[(&str, bool)]) -> Proof {
     let lets_in = lets_in.iter().map(|(name, is)| (root(name), *is)).collect();
-    Proof { at, since: at, shown: Ok(Shown { leaf_sha256: leaf.into(), lets_in, ..Shown::default() }) }
+    Proof {
+        taken_at: at,
+        leaf_since: at,
+        result: Ok(HandshakeResult {
+            leaf_sha256: leaf.into(),
+            accepts: lets_in,
+            ..HandshakeResult::default()
+        }),
+    }
 }
 
-fn ask_for(book: &mut ProofSchedule, wanted: &[Prove], now: SystemTime) -> Vec<Prove> {
+fn ask_for(book: &mut ProofSchedule, wanted: &[ProbeRequest], now: SystemTime) -> Vec<ProbeRequest> {
     book.want(wanted);
     book.due(now)
 }
@@ -31,19 +39,19 @@ fn look(pods: &[&str], problem: Option<&str>) -> PodList {
     let pod = |uid: &&str| Pod {
         name: format!("pod-{uid}"),
         uid: (*uid).into(),
-        mounts: BTreeSet::new(),
+        mounted_secrets: BTreeSet::new(),
         agent: None,
-        nudged: None,
+        nudged_revision: None,
         proof: None,
     };
-    PodList { at: UNIX_EPOCH, problem: problem.map(Into::into), pods: pods.iter().map(pod).collect() }
+    PodList { listed_at: UNIX_EPOCH, error: problem.map(Into::into), pods: pods.iter().map(pod).collect() }
 }
 
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_000_000)
 }
 
-fn uids(due: &[Prove]) -> Vec<&str> {
+fn uids(due: &[ProbeRequest]) -> Vec<&str> {
     due.iter().map(|prove| prove.uid.as_str()).collect()
 }
 
@@ -75,7 +83,7 @@ fn same_answer_is_asked_for_ever_less_often_and_another_begins_anew() {
     assert_eq!(pauses(&mut book, &mut now, same, 8), spaced);
     let changed = |at| shown(at, "old", &[("new", true)]);
     assert_eq!(pauses(&mut book, &mut now, changed, 3), [200, 400, 800]);
-    let failed = |at| Proof { at, since: at, shown: Err("it refuses".into()) };
+    let failed = |at| Proof { taken_at: at, leaf_since: at, result: Err("it refuses".into()) };
     assert_eq!(pauses(&mut book, &mut now, failed, 3), [200, 400, 800]);
     book.reset(Some("another"));
     assert_eq!(pauses(&mut book, &mut now, failed, 1), [1600]);
@@ -90,7 +98,7 @@ fn connections_that_come_and_go_are_no_news() {
     let answer = |at| {
         let mut proof = shown(at, "new", &[("new", true)]);
         count.set(count.get() + 1);
-        proof.shown.as_mut().unwrap().connections_under.insert(root("old"), count.get());
+        proof.result.as_mut().unwrap().connections_under.insert(root("old"), count.get());
         proof
     };
     assert_eq!(pauses(&mut book, &mut now, answer, 3), [200, 400, 800]);
@@ -111,7 +119,7 @@ fn pod_is_asked_by_one_at_a_time_and_again_when_something_was_published_meanwhil
 #[test]
 fn wants_of_one_pod_are_one_asking_and_a_new_root_is_asked_about_at_once() {
     let mut book = ProofSchedule::default();
-    let foreign = Prove { authority: Some("other".into()), ..wanted("a", &["foreign"]) };
+    let foreign = ProbeRequest { authority: Some("other".into()), ..wanted("a", &["foreign"]) };
     let both = [wanted("a", &["old"]), wanted("a", &["new"]), foreign];
     let due = ask_for(&mut book, &both, now());
     assert_eq!(due, [wanted("a", &["new", "old"])]);

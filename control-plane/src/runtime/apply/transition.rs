@@ -26,7 +26,7 @@ impl<S: Store> Applier<S> {
     ) -> Result<(), ApplyError> {
         let conflict = || StoreError::Conflict(format!("the keyring of {authority}"));
         let keyring = match transition {
-            Transition::Create { settings } => Keyring::new(self.new_root(settings, now).await?),
+            Transition::CreateRoot { settings } => Keyring::new(self.new_root(settings, now).await?),
             _ => {
                 let (mut keyring, stamp) = self.store.keyring(authority).await?.ok_or_else(conflict)?;
                 if over != Some(&stamp) || !self.take(&mut keyring, transition, now).await? {
@@ -56,20 +56,20 @@ impl<S: Store> Applier<S> {
         now: SystemTime,
     ) -> Result<bool, ApplyError> {
         Ok(match transition {
-            Transition::Create { .. } => false,
-            Transition::Begin { settings, why, request } => {
+            Transition::CreateRoot { .. } => false,
+            Transition::BeginRollover { settings, why, request } => {
                 let to = self.successor(keyring, settings, now).await?;
                 if let Some((verb, id)) = request {
                     keyring.state.record_handled(verb, id, "begun", now);
                 }
                 keyring.state.begin(to, why.clone(), now)
             }
-            Transition::Advance { out_of } => keyring.state.advance(*out_of, now),
-            Transition::Reverse { why, request } => {
+            Transition::AdvanceRollover { out_of } => keyring.state.advance(*out_of, now),
+            Transition::ReverseRollover { why, request } => {
                 keyring.state.record_handled("reverse", request, "reversed", now);
                 keyring.state.reverse(why.clone(), now)
             }
-            Transition::Exempt { pods, reason, request } => {
+            Transition::OverrideBlockers { pods, reason, request } => {
                 keyring.state.record_handled("override", request, "the rollover goes on without them", now);
                 keyring.state.add_overrides(pods.iter().map(|(pod, uid)| Override {
                     pod: pod.clone(),
@@ -78,7 +78,7 @@ impl<S: Store> Applier<S> {
                     at: now,
                 }))
             }
-            Transition::Remove { settings, root, why, request } => {
+            Transition::RemoveRoot { settings, root, why, request } => {
                 let new = match keyring.state.survivor(root) {
                     None => Some(self.successor(keyring, settings, now).await?),
                     Some(_) => None,
@@ -86,7 +86,7 @@ impl<S: Store> Applier<S> {
                 keyring.state.record_handled("remove-root", request, "removed", now);
                 keyring.state.remove(root, new, why.clone(), now)
             }
-            Transition::Answer { verb, request, outcome } => {
+            Transition::CloseRequest { verb, request, outcome } => {
                 keyring.state.record_handled(verb, request, outcome.clone(), now);
                 true
             }
@@ -150,15 +150,15 @@ fn by(rollover: &Rollover) -> String {
 fn said(transition: &Transition, keyring: &Keyring) -> (bool, &'static str, String) {
     let signing = keyring.state.signing();
     match transition {
-        Transition::Create { settings } if settings.import.is_some() => {
+        Transition::CreateRoot { settings } if settings.import.is_some() => {
             (false, "RootImported", format!("the root {signing} was imported"))
         }
-        Transition::Create { .. } => (false, "RootCreated", format!("the root {signing} was made")),
-        Transition::Begin { why, .. } => {
+        Transition::CreateRoot { .. } => (false, "RootCreated", format!("the root {signing} was made")),
+        Transition::BeginRollover { why, .. } => {
             let to = keyring.state.rollover().map(|rollover| rollover.to.to_string()).unwrap_or_default();
             (false, "RolloverBegun", format!("from the root {signing} to {to}: {why}"))
         }
-        Transition::Advance { .. } => match keyring.state.rollover() {
+        Transition::AdvanceRollover { .. } => match keyring.state.rollover() {
             Some(rollover) => {
                 let message = format!("to {}, {}", rollover.phase.as_str(), by(rollover));
                 (false, "RolloverAdvanced", message)
@@ -169,14 +169,16 @@ fn said(transition: &Transition, keyring: &Keyring) -> (bool, &'static str, Stri
                 (false, "RolloverEnded", format!("{signing} is the only root, {by}"))
             }
         },
-        Transition::Reverse { why, .. } => (true, "RolloverReversed", format!("back to {signing}: {why}")),
-        Transition::Exempt { pods, reason, .. } => {
+        Transition::ReverseRollover { why, .. } => {
+            (true, "RolloverReversed", format!("back to {signing}: {why}"))
+        }
+        Transition::OverrideBlockers { pods, reason, .. } => {
             let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
             (true, "Overridden", format!("the rollover goes on without {}: {reason}", pods.join(", ")))
         }
-        Transition::Remove { root, why, .. } => {
+        Transition::RemoveRoot { root, why, .. } => {
             (true, "RootRemoved", format!("{root}: {why}; {signing} signs from now on"))
         }
-        Transition::Answer { verb, outcome, .. } => (true, "Answered", format!("{verb}: {outcome}")),
+        Transition::CloseRequest { verb, outcome, .. } => (true, "Answered", format!("{verb}: {outcome}")),
     }
 }

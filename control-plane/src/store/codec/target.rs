@@ -25,7 +25,7 @@ pub fn decode<'v>(
     let leaf = Leaf::read(value(CERTIFICATE));
     let revision = str::from_utf8(value(REVISION)).ok().and_then(|text| text.trim().parse().ok());
     let publication = Publication {
-        stamp,
+        resource_version: stamp,
         fingerprint: Fingerprint::of(value(CERTIFICATE), value(KEY)),
         leaf_sha256: leaf.as_ref().map(|leaf| leaf.sha256.clone()).unwrap_or_default(),
         roots: x509_facts::roots(value(BUNDLE)),

@@ -71,5 +71,14 @@ pub fn facts<'v>(record: Record, leaf: Leaf, value: impl Fn(&str) -> &'v [u8]) -
     let bundle = Some(value(BUNDLE)).filter(|bundle| !bundle.is_empty());
     let fingerprint = Fingerprint::of(value(CERTIFICATE), value(KEY));
     let roots = bundle.map(x509_facts::roots);
-    Version { leaf, root, roots, made_for, created_at, request, copy_of, fingerprint }
+    Version {
+        leaf,
+        root,
+        own_bundle: roots,
+        spec_digest: made_for,
+        created_at,
+        request,
+        copy_of,
+        fingerprint,
+    }
 }

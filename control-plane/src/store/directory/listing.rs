@@ -37,7 +37,13 @@ pub fn look(tree: &Tree) -> Result<Observed, StoreError> {
         }
     }
     let foreign = secrets::others(tree, |secret| targets.contains(secret), &mut problems)?;
-    Ok(Observed { authorities, certificates, foreign, problems, ..Observed::default() })
+    Ok(Observed {
+        authorities,
+        certificates,
+        watched_secrets: foreign,
+        read_errors: problems,
+        ..Observed::default()
+    })
 }
 
 fn authority(tree: &Tree, name: &str, problems: &mut Vec<String>) -> Result<Option<Authority>, StoreError> {
@@ -45,8 +51,8 @@ fn authority(tree: &Tree, name: &str, problems: &mut Vec<String>) -> Result<Opti
     let object = objects::look::<CertificateAuthoritySpec, AuthorityStatus>(tree, &about, problems)?;
     let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
     let keyring = match keyrings::load(tree, name) {
-        Ok(None) => KeyringState::None,
-        Ok(Some((keyring, stamp))) => KeyringState::KeyringView(KeyringView::of(&keyring, stamp)),
+        Ok(None) => KeyringState::Absent,
+        Ok(Some((keyring, stamp))) => KeyringState::Present(KeyringView::of(&keyring, stamp)),
         Err(error) => KeyringState::Unreadable(error.to_string()),
     };
     let import = spec.import.as_ref().map(|source| imports::root(tree, &source.secret_name));
@@ -65,7 +71,7 @@ fn certificate(
     let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
     let secret = ObjectName::new(&name.namespace, CertificateSettings::secret_name(&name.name, &spec));
     let published = tree.secret(&secret).map(|directory| secrets::look(&directory, name));
-    let published = published.unwrap_or_else(|error| Published::Closed(error.to_string()));
+    let published = published.unwrap_or_else(|error| Published::Inaccessible(error.to_string()));
     targets.insert(secret);
     let versions = versions::look(tree, name, problems)?;
     let uid = name.to_string();

@@ -48,7 +48,7 @@ pub fn look(tree: &Tree, namespace: &str) -> PodList {
         problems.push(error.to_string());
         Vec::new()
     });
-    PodList { at, problem: (!problems.is_empty()).then(|| problems.join("; ")), pods }
+    PodList { listed_at: at, error: (!problems.is_empty()).then(|| problems.join("; ")), pods }
 }
 
 fn read(tree: &Tree, namespace: &str, problems: &mut Vec<String>) -> Result<Vec<Pod>, StoreError> {
@@ -94,16 +94,16 @@ impl Registered {
     fn pod(self, namespace: &str, name: String) -> Pod {
         let agent = self.agent.then(|| PodAgent {
             secret: self.secret.clone(),
-            follows_api: false,
+            watches_api: false,
             address: self.proof,
         });
         Pod {
             uid: self.uid.unwrap_or_else(|| format!("{namespace}/{name}")),
             name,
-            mounts: BTreeSet::from([self.secret]),
+            mounted_secrets: BTreeSet::from([self.secret]),
             agent,
             // It sees the rename by itself: there is nothing to nudge, whatever is published.
-            nudged: Some(u64::MAX),
+            nudged_revision: Some(u64::MAX),
             proof: None,
         }
     }

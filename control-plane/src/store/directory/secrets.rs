@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::tree::Tree;
 use crate::pki::x509_facts::Leaf;
-use crate::planner::observed::{Foreign, ObjectName, Publication, Published, ResourceVersion};
+use crate::planner::observed::{ObjectName, Publication, Published, ResourceVersion, WatchedSecret};
 use crate::store::codec::{self, BUNDLE, CERTIFICATE, KEY, REVISION, name};
 use crate::store::directory::atomic_volume::SecretVolume;
 use crate::store::directory::files;
@@ -45,10 +45,10 @@ pub fn publish(
     let directory = tree.secret(secret)?;
     let there = match look(&directory, certificate) {
         Published::Absent => None,
-        Published::Ours(publication) => Some(publication.stamp),
+        Published::Ours(publication) => Some(publication.resource_version),
         // Whoever planned this saw it absent.
-        Published::Foreign(_) => return Err(conflict(secret)),
-        Published::Closed(cause) => {
+        Published::OwnedByOther(_) => return Err(conflict(secret)),
+        Published::Inaccessible(cause) => {
             return Err(StoreError::Failed { what: format!("publishing {secret}"), cause });
         }
     };
@@ -84,11 +84,11 @@ pub fn look(directory: &Path, certificate: &ObjectName) -> Published {
             Published::Ours(volume.publication)
         }
         Ok(Some(Volume { owner: Some(owner), .. })) => {
-            Published::Foreign(format!("belongs to the ServiceCertificate {owner}"))
+            Published::OwnedByOther(format!("belongs to the ServiceCertificate {owner}"))
         }
-        Ok(Some(_)) => Published::Foreign("holds files that hotcert did not write".into()),
-        Err(StoreError::Failed { what, cause }) => Published::Closed(format!("{what} failed: {cause}")),
-        Err(error) => Published::Closed(error.to_string()),
+        Ok(Some(_)) => Published::OwnedByOther("holds files that hotcert did not write".into()),
+        Err(StoreError::Failed { what, cause }) => Published::Inaccessible(format!("{what} failed: {cause}")),
+        Err(error) => Published::Inaccessible(error.to_string()),
     }
 }
 
@@ -97,7 +97,7 @@ pub fn others(
     tree: &Tree,
     ours: impl Fn(&ObjectName) -> bool,
     problems: &mut Vec<String>,
-) -> Result<BTreeMap<ObjectName, Foreign>, StoreError> {
+) -> Result<BTreeMap<ObjectName, WatchedSecret>, StoreError> {
     let mut found = BTreeMap::new();
     for namespace in files::names(&tree.secrets())? {
         // Whatever else is there, such as `lost+found`.
@@ -113,7 +113,7 @@ pub fn others(
                 Ok(None) => {}
                 Ok(Some(volume)) => {
                     let (leaf, roots) = (volume.leaf, volume.publication.roots);
-                    let foreign = Foreign { leaf, roots, orphan: volume.owner.is_some() };
+                    let foreign = WatchedSecret { leaf, roots, orphan: volume.owner.is_some() };
                     found.insert(secret, foreign);
                 }
                 Err(error) => problems.push(error.to_string()),

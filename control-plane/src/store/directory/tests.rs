@@ -61,7 +61,7 @@ impl Scene {
     }
 
     async fn problems(&self) -> Vec<String> {
-        self.store.observe().await.unwrap().problems
+        self.store.observe().await.unwrap().read_errors
     }
 
     async fn keyring(&self) -> (Keyring, ResourceVersion) {
@@ -132,10 +132,10 @@ fn names(path: &Path) -> Vec<String> {
 async fn files_are_seen_as_the_objects_that_they_are_in_a_cluster() {
     let scene = Scene::create();
     let seen = scene.store.observe().await.unwrap();
-    assert_eq!(seen.problems, Vec::<String>::new());
+    assert_eq!(seen.read_errors, Vec::<String>::new());
     let authority = &seen.authorities["root-prod-main"];
     assert_eq!(authority.spec.namespaces, ["shop"]);
-    assert_eq!(authority.requests["rollover"].words, "it is time");
+    assert_eq!(authority.requests["rollover"].arguments, "it is time");
     let certificate = &seen.certificates[&payments()];
     assert_eq!(certificate.spec.authority, "root-prod-main");
     assert!(matches!(certificate.published, Published::Absent));
@@ -187,7 +187,7 @@ async fn replacing_an_object_keeps_what_was_asked_of_it() {
     let spec = CertificateAuthoritySpec { namespaces: vec!["*".into()], ..Default::default() };
     scene.store.replace_authority("root-prod-main", &spec).await.unwrap();
     let seen = scene.store.observe().await.unwrap();
-    assert_eq!(seen.problems, Vec::<String>::new());
+    assert_eq!(seen.read_errors, Vec::<String>::new());
     assert_eq!(seen.authorities["root-prod-main"].spec, spec);
     assert_eq!(seen.authorities["root-prod-main"].requests["rollover"].id, "r1");
     let spec = ServiceCertificateSpec { authority: "root-prod-other".into(), ..Default::default() };
@@ -227,15 +227,15 @@ async fn registered_agents_are_the_pods() {
     scene.write("pods/shop/b.yaml", "secret: payments-tls\nagent: false\n");
     let namespaces = BTreeSet::from(["shop".to_owned(), "empty".to_owned()]);
     let looks = scene.store.pods(&namespaces).await;
-    assert!(looks["empty"].pods.is_empty() && looks["empty"].problem.is_none());
+    assert!(looks["empty"].pods.is_empty() && looks["empty"].error.is_none());
     let [a, b] = &looks["shop"].pods[..] else { panic!("{looks:?}") };
     assert_eq!((a.name.as_str(), a.uid.as_str()), ("a", "u1"));
-    assert!(a.serves("payments-tls") && a.mounts.contains("payments-tls"));
+    assert!(a.serves("payments-tls") && a.mounted_secrets.contains("payments-tls"));
     assert_eq!(a.agent.as_ref().unwrap().address, Some("127.0.0.1:9643".parse().unwrap()));
-    assert!(b.agent.is_none() && b.mounts.contains("payments-tls"));
+    assert!(b.agent.is_none() && b.mounted_secrets.contains("payments-tls"));
     // Or the loop would nudge them at every round, without a rest, until they answer.
-    assert!([a, b].iter().all(|pod| pod.nudged == Some(u64::MAX)));
-    assert_eq!(looks["shop"].problem, None);
+    assert!([a, b].iter().all(|pod| pod.nudged_revision == Some(u64::MAX)));
+    assert_eq!(looks["shop"].error, None);
     scene.store.nudge(&ObjectName::new("shop", "a"), 1).await.unwrap();
 
     // One that cannot be read may be anybody's.
@@ -243,7 +243,7 @@ async fn registered_agents_are_the_pods() {
         scene.write("pods/shop/c.yaml", wrong);
         let looks = scene.store.pods(&namespaces).await;
         assert_eq!(looks["shop"].pods.len(), 2);
-        assert!(looks["shop"].problem.as_ref().unwrap().contains("c.yaml"), "{looks:?}");
+        assert!(looks["shop"].error.as_ref().unwrap().contains("c.yaml"), "{looks:?}");
     }
 }
 
@@ -258,9 +258,9 @@ async fn secrets_that_no_certificate_has_are_watched() {
     fs::create_dir_all(scene.path("secrets/shop/empty")).unwrap();
     let seen = scene.store.observe().await.unwrap();
     let found: Vec<_> =
-        seen.foreign.iter().map(|(name, foreign)| (name.name.as_str(), foreign.orphan)).collect();
+        seen.watched_secrets.iter().map(|(name, foreign)| (name.name.as_str(), foreign.orphan)).collect();
     assert_eq!(found, [("old-tls", true), ("theirs", false)]);
-    assert!(seen.foreign.values().all(|foreign| foreign.leaf.is_some()));
+    assert!(seen.watched_secrets.values().all(|foreign| foreign.leaf.is_some()));
 }
 
 /// Somebody makes it first, so that the agent's user can enter it.

@@ -111,8 +111,8 @@ impl Cache {
             let of = |name: &String| ObjectName::new(namespace.clone(), name.clone());
             let certificates = place.certificates();
             observed.certificates.extend(certificates.map(|(name, it)| (of(name), Arc::clone(it))));
-            observed.foreign.extend(place.foreign.iter().map(|(name, it)| (of(name), it.clone())));
-            observed.foreign.extend(place.orphans().map(|(name, it)| (of(name), it)));
+            observed.watched_secrets.extend(place.foreign.iter().map(|(name, it)| (of(name), it.clone())));
+            observed.watched_secrets.extend(place.orphans().map(|(name, it)| (of(name), it)));
         }
         observed
     }

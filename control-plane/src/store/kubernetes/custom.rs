@@ -139,7 +139,7 @@ mod tests {
         });
         let written = read(object).unwrap();
         assert_eq!((written.generation, written.stamp.0.as_str()), (3, "9"));
-        let request = Request { id: "r2".into(), words: "to=1".into() };
+        let request = Request { id: "r2".into(), arguments: "to=1".into() };
         assert_eq!(written.requests, BTreeMap::from([("rollback".into(), request)]));
         assert_eq!(written.status, CertificateStatus::default());
     }

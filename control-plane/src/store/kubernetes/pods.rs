@@ -170,9 +170,9 @@ impl PodObject {
         (!mounts.is_empty()).then(|| Pod {
             name: metadata.name,
             uid: metadata.uid,
-            mounts,
+            mounted_secrets: mounts,
             agent,
-            nudged: metadata.annotations.get(NUDGED).and_then(|revision| revision.parse().ok()),
+            nudged_revision: metadata.annotations.get(NUDGED).and_then(|revision| revision.parse().ok()),
             proof: None,
         })
     }
@@ -191,7 +191,7 @@ impl Spec {
         let by_itself = || Some(followed?.rsplit('/').next()?.to_owned());
         Some(PodAgent {
             secret: annotations.get(SECRET).map(|name| name.trim().to_owned()).or_else(by_itself)?,
-            follows_api: followed.is_some() && annotations.get(API).is_none_or(|api| api != "disabled"),
+            watches_api: followed.is_some() && annotations.get(API).is_none_or(|api| api != "disabled"),
             address: ip.map(|ip| SocketAddr::new(ip, PROOF)),
         })
     }

@@ -106,7 +106,7 @@ mod tests {
         assert_eq!((&version.root, version.copy_of), (&root, Some(3)));
         assert_eq!((version.created_at, version.request.as_deref()), (kept.created_at, Some("r1")));
         assert_eq!(version.fingerprint, Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes()));
-        assert_eq!(version.roots, Some([root].into()));
+        assert_eq!(version.own_bundle, Some([root].into()));
         let again = super::kept(&object).unwrap();
         assert_eq!(again.bundle, kept.bundle);
         assert_eq!(

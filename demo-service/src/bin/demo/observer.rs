@@ -141,7 +141,7 @@ impl ClientUpdater {
         observed: &Observed,
         leaf_tracker: &Arc<LeafTracker>,
     ) -> Result<(), CredentialsError> {
-        let stamp = publication(observed, CLIENT).map(|publication| publication.stamp.clone());
+        let stamp = publication(observed, CLIENT).map(|publication| publication.resource_version.clone());
         if stamp.is_some() && stamp != self.stamp {
             self.client.replace(Credentials::read(&self.volume, leaf_tracker)?).await;
             self.stamp = stamp;
@@ -194,8 +194,8 @@ pub fn is_handled(observed: &Observed, name: &str, request: &str) -> bool {
 /// The keyring of the authority; `None` before it has a root.
 pub fn keyring(observed: &Observed) -> Option<&KeyringView> {
     match &observed.authorities.get(AUTHORITY)?.keyring {
-        KeyringState::KeyringView(keyring) => Some(keyring),
-        KeyringState::None | KeyringState::Unreadable(_) => None,
+        KeyringState::Present(keyring) => Some(keyring),
+        KeyringState::Absent | KeyringState::Unreadable(_) => None,
     }
 }
 

@@ -7,13 +7,15 @@ impl World {
     /// `false`: refused, since it is not written over what was seen.
     pub(super) fn apply(&mut self, action: &Action) -> bool {
         match action {
-            Action::Authority { transition, over, .. } => self.transition(transition, over.as_ref()),
+            Action::Authority { transition, expected: over, .. } => {
+                self.transition(transition, over.as_ref())
+            }
             Action::Issue { certificate, version, settings, request, .. } => {
                 self.issue(certificate, *version, settings, request.clone())
             }
             // There is no manager in this world.
-            Action::Keep { .. } => false,
-            Action::Copy { certificate, version, of, request, .. } => {
+            Action::StoreFetched { .. } => false,
+            Action::RollBack { certificate, version, to: of, request, .. } => {
                 let Some(kept) = self.certificates.get(certificate).and_then(|held| held.versions.get(of))
                 else {
                     return false;
@@ -22,7 +24,7 @@ impl World {
                 let kept = Version { created_at, request, copy_of, ..kept.clone() };
                 self.keep(certificate, *version, kept)
             }
-            Action::Publish { certificate, version, roots, revision, over, .. } => {
+            Action::Publish { certificate, version, roots, revision, expected: over, .. } => {
                 self.publish(certificate, *version, roots, *revision, over.as_ref())
             }
             Action::Prune { certificate, version } => {
@@ -37,11 +39,11 @@ impl World {
                 held.nudged = held.nudged.max(Some(*revision));
                 true
             }
-            Action::ReportAuthority { status, .. } => {
+            Action::UpdateAuthorityStatus { status, .. } => {
                 self.ca.status = (**status).clone();
                 true
             }
-            Action::ReportCertificate { certificate, status } => {
+            Action::UpdateCertificateStatus { certificate, status } => {
                 let Some(held) = self.certificates.get_mut(certificate) else { return false };
                 held.status = (**status).clone();
                 true
@@ -72,8 +74,8 @@ impl World {
             Version {
                 leaf,
                 root: signing,
-                roots: None,
-                made_for: settings.digest(),
+                own_bundle: None,
+                spec_digest: settings.digest(),
                 created_at: now,
                 request,
                 copy_of: None,
@@ -146,7 +148,7 @@ impl World {
         let new = root_id(self.count());
         let now = self.now;
         let Some((mut state, mut roots)) = self.ca.ring.take() else {
-            assert!(matches!(transition, Transition::Create { .. }), "{transition:?} of nothing");
+            assert!(matches!(transition, Transition::CreateRoot { .. }), "{transition:?} of nothing");
             self.ca.ring = Some((State::steady(new.clone()), BTreeMap::from([(new, root(now))])));
             self.ca.stamp = self.count();
             return true;
@@ -154,20 +156,20 @@ impl World {
         let before = state.clone();
         let answer = |verb: &str, id: &str, state: &mut State| state.record_handled(verb, id, "done", now);
         match transition {
-            Transition::Create { .. } => panic!("a second first root"),
-            Transition::Begin { why, request, .. } => {
+            Transition::CreateRoot { .. } => panic!("a second first root"),
+            Transition::BeginRollover { why, request, .. } => {
                 roots.insert(new.clone(), root(now));
                 assert!(state.begin(new, why.clone(), now));
                 if let Some((verb, id)) = request {
                     answer(verb, id, &mut state);
                 }
             }
-            Transition::Advance { out_of } => assert!(state.advance(*out_of, now)),
-            Transition::Reverse { why, request } => {
+            Transition::AdvanceRollover { out_of } => assert!(state.advance(*out_of, now)),
+            Transition::ReverseRollover { why, request } => {
                 assert!(state.reverse(why.clone(), now));
                 answer("reverse", request, &mut state);
             }
-            Transition::Exempt { pods, reason, request } => {
+            Transition::OverrideBlockers { pods, reason, request } => {
                 self.exempted.extend(pods.iter().map(|(_, uid)| uid.clone()));
                 let exempt = |(pod, uid): &(String, String)| Override {
                     pod: pod.clone(),
@@ -178,13 +180,13 @@ impl World {
                 assert!(state.add_overrides(pods.iter().map(exempt)));
                 answer("override", request, &mut state);
             }
-            Transition::Remove { root: removed, why, request, .. } => {
+            Transition::RemoveRoot { root: removed, why, request, .. } => {
                 roots.insert(new.clone(), root(now));
                 assert!(state.remove(removed, Some(new), why.clone(), now));
                 answer("remove-root", request, &mut state);
                 self.forced = true;
             }
-            Transition::Answer { verb, request, outcome } => {
+            Transition::CloseRequest { verb, request, outcome } => {
                 let answer =
                     HandledRequest { id: request.clone(), outcome: outcome.clone(), handled_at: now };
                 state.handled_requests.insert(verb.clone(), answer);

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::super::super::plan;
 use super::*;
 use crate::planner::observed::{
-    Authority, Certificate, KeyringState, KeyringView, Observed, Pod, PodAgent, PodList, Publication,
-    Published, Shown,
+    Authority, Certificate, HandshakeResult, KeyringState, KeyringView, Observed, Pod, PodAgent, PodList,
+    Publication, Published,
 };
 
 /// Lost in a restart.
@@ -16,7 +16,7 @@ pub(super) struct Memory {
     /// By uid.
     proofs: BTreeMap<String, Proof>,
     look: BTreeSet<String>,
-    prove: Vec<Prove>,
+    prove: Vec<ProbeRequest>,
     /// Looks of old, for whoever plans on one of them.
     old: Vec<(Observed, SystemTime)>,
 }
@@ -45,8 +45,8 @@ impl World {
         if self.memory.old.len() > 8 {
             self.memory.old.remove(0);
         }
-        self.memory.look = planned.look;
-        self.memory.prove = planned.prove;
+        self.memory.look = planned.list_pods;
+        self.memory.prove = planned.probes;
         let many = match fate {
             Fate::Whole | Fate::Twice => usize::MAX,
             Fate::Crash(many) | Fate::Stop(many) => many,
@@ -84,18 +84,18 @@ impl World {
         self.now += Duration::from_millis(1);
         for prove in std::mem::take(&mut self.memory.prove) {
             if let Some(shown) = self.ask(&prove) {
-                let proof = Proof { at: self.now, since: self.now, shown };
+                let proof = Proof { taken_at: self.now, leaf_since: self.now, result: shown };
                 let proof = proof.after(self.memory.proofs.get(&prove.uid));
                 self.memory.proofs.insert(prove.uid, proof);
             }
         }
         for namespace in std::mem::take(&mut self.memory.look) {
-            let look = PodList { at: self.now, problem: None, pods: self.list(&namespace) };
+            let look = PodList { listed_at: self.now, error: None, pods: self.list(&namespace) };
             self.memory.looks.insert(namespace, look);
         }
     }
 
-    fn ask(&self, prove: &Prove) -> Option<Result<Shown, String>> {
+    fn ask(&self, prove: &ProbeRequest) -> Option<Result<HandshakeResult, String>> {
         let pod = self.pods.iter().find(|pod| pod.uid == prove.uid)?;
         let Some(content) = self.content_of(pod).filter(|_| pod.answers && pod.agent) else {
             return Some(Err("it does not answer".into()));
@@ -106,9 +106,9 @@ impl World {
         let roots = self.ca.ring.as_ref().map(|(_, roots)| roots)?;
         let valid = |root: &RootId| roots.get(root).is_some_and(|root| self.now < root.not_after);
         let lets_in = |root: &RootId| (root.clone(), content.trust.contains(root) && valid(root));
-        Some(Ok(Shown {
+        Some(Ok(HandshakeResult {
             leaf_sha256: content.leaf.sha256.clone(),
-            lets_in: prove.roots.iter().map(lets_in).collect(),
+            accepts: prove.roots.iter().map(lets_in).collect(),
             connections_under: {
                 let open = |root: &RootId| pod.connections.get(root).copied().unwrap_or(0);
                 content.trust.iter().map(|root| (root.clone(), open(root))).collect()
@@ -124,9 +124,9 @@ impl World {
             Pod {
                 name: pod.name.clone(),
                 uid: pod.uid.clone(),
-                mounts: BTreeSet::from([secret.clone()]),
-                agent: pod.agent.then_some(PodAgent { secret, follows_api: false, address }),
-                nudged: pod.nudged,
+                mounted_secrets: BTreeSet::from([secret.clone()]),
+                agent: pod.agent.then_some(PodAgent { secret, watches_api: false, address }),
+                nudged_revision: pod.nudged,
                 proof: None,
             }
         })
@@ -135,8 +135,8 @@ impl World {
 
     pub(super) fn observe(&self) -> Observed {
         let ring = |(state, roots): &(State, BTreeMap<RootId, Root>)| {
-            KeyringState::KeyringView(KeyringView {
-                stamp: stamp(self.ca.stamp),
+            KeyringState::Present(KeyringView {
+                resource_version: stamp(self.ca.stamp),
                 state: state.clone(),
                 roots: roots.clone(),
             })
@@ -148,7 +148,7 @@ impl World {
             status: self.ca.status.clone(),
             deleting: false,
             requests: self.ca.requests.clone(),
-            keyring: self.ca.ring.as_ref().map_or(KeyringState::None, ring),
+            keyring: self.ca.ring.as_ref().map_or(KeyringState::Absent, ring),
             import: None,
         };
         let certificates =
@@ -160,11 +160,11 @@ impl World {
             }
         }
         Observed {
-            failing: BTreeMap::new(),
+            failed_actions: BTreeMap::new(),
             authorities: BTreeMap::from([(AUTHORITY.to_owned(), Arc::new(authority))]),
             certificates: certificates.collect(),
             pods,
-            foreign: BTreeMap::new(),
+            watched_secrets: BTreeMap::new(),
             nudge: true,
             ..Observed::default()
         }
@@ -175,7 +175,7 @@ impl Cert {
     fn observe(&self) -> Certificate {
         let publication = |secret: &Secret| {
             Published::Ours(Publication {
-                stamp: stamp(secret.stamp),
+                resource_version: stamp(secret.stamp),
                 fingerprint: secret.fingerprint,
                 leaf_sha256: secret.leaf_sha256.clone(),
                 roots: secret.roots.clone(),
@@ -201,7 +201,7 @@ fn is_idempotent(action: &Action) -> bool {
         action,
         Action::Prune { .. }
             | Action::Nudge { .. }
-            | Action::ReportAuthority { .. }
-            | Action::ReportCertificate { .. }
+            | Action::UpdateAuthorityStatus { .. }
+            | Action::UpdateCertificateStatus { .. }
     )
 }

@@ -170,12 +170,14 @@ impl World {
 
     fn ask_certificate(&mut self, one: usize, verb: &str, words: String) {
         let id = format!("r{}", self.count());
-        self.certificate(one, |_, held| drop(held.requests.insert(verb.to_owned(), Request { id, words })));
+        self.certificate(one, |_, held| {
+            drop(held.requests.insert(verb.to_owned(), Request { id, arguments: words }))
+        });
     }
 
     pub(super) fn ask_authority(&mut self, verb: &str, words: String) {
         let id = format!("r{}", self.count());
-        self.ca.requests.insert(verb.to_owned(), Request { id, words });
+        self.ca.requests.insert(verb.to_owned(), Request { id, arguments: words });
     }
 
     /// Names whom the status names.

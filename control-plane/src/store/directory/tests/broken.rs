@@ -49,7 +49,7 @@ async fn half_written_version_and_objects_are_not_seen_and_go_with_the_next_writ
     scene.write("certificates/shop/.mtls-prod-orders.yaml.new", "half");
     scene.write("secrets/shop/payments-tls/..2026_01_31_09_15_00.1/tls.crt", "half");
     let seen = scene.store.observe().await.unwrap();
-    assert_eq!(seen.problems, Vec::<String>::new());
+    assert_eq!(seen.read_errors, Vec::<String>::new());
     assert_eq!(seen.certificates.len(), 1);
     assert!(seen.certificates[&payments()].versions.is_empty());
     assert!(matches!(seen.certificates[&payments()].published, Published::Absent));
@@ -81,7 +81,7 @@ async fn secret_without_a_link_is_another_one_until_it_is_published_again() {
     fs::remove_file(scene.path("secrets/shop/payments-tls/tls.crt")).unwrap();
     let torn = look().await;
     assert_ne!(torn.fingerprint, whole.fingerprint);
-    scene.store.publish(&payments(), "payments-tls", &contents, Some(&torn.stamp)).await.unwrap();
+    scene.store.publish(&payments(), "payments-tls", &contents, Some(&torn.resource_version)).await.unwrap();
     assert_eq!(look().await.fingerprint, whole.fingerprint);
 }
 
@@ -93,7 +93,7 @@ async fn file_in_the_place_of_a_link_closes_the_secret_and_says_what_to_do() {
     fs::remove_file(&link).unwrap();
     fs::write(&link, "mine").unwrap();
     let seen = scene.store.observe().await.unwrap();
-    let Published::Closed(why) = &seen.certificates[&payments()].published else { panic!("{seen:?}") };
+    let Published::Inaccessible(why) = &seen.certificates[&payments()].published else { panic!("{seen:?}") };
     assert!(why.contains("tls.crt") && why.contains("remove it"), "{why}");
     assert_eq!(fs::read_to_string(&link).unwrap(), "mine");
 }
@@ -130,9 +130,9 @@ async fn malformed_files_are_named_and_take_nobody_down() {
     let mut expected: Vec<_> = cases.iter().map(|(_, _, expected)| *expected).collect();
     expected.extend(["spec.autority is no field; there are", "larger than 1048576", "no regular file"]);
     for expected in expected {
-        assert!(seen.problems.iter().any(|problem| problem.contains(expected)), "{expected}: {seen:#?}");
+        assert!(seen.read_errors.iter().any(|problem| problem.contains(expected)), "{expected}: {seen:#?}");
     }
-    assert_eq!(seen.problems.len(), cases.len() + 3, "{:#?}", seen.problems);
+    assert_eq!(seen.read_errors.len(), cases.len() + 3, "{:#?}", seen.read_errors);
 }
 
 /// Else a rollover would go on as if its pods were nobody's.
@@ -150,7 +150,7 @@ async fn object_whose_file_breaks_stays_with_its_last_spec() {
         assert_eq!((&now.spec, now.generation), (&then.spec, then.generation));
         assert_eq!(now.status, status);
         assert_eq!(now.requests["rotate"].id, "r1");
-        assert_eq!(seen.problems.len(), 1, "{:#?}", seen.problems);
+        assert_eq!(seen.read_errors.len(), 1, "{:#?}", seen.read_errors);
         // A report on it keeps what there is.
         scene.store.report_certificate(&payments(), &status).await.unwrap();
     }

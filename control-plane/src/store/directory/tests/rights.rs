@@ -56,7 +56,7 @@ async fn names_cannot_lead_out_of_the_directory() {
             refused(scene.store.ask(&ObjectRef::Certificate(name.clone()), "rotate", "r1").await);
         }
         let looks = scene.store.pods(&BTreeSet::from([bad.to_owned()])).await;
-        assert!(looks[bad].problem.is_some());
+        assert!(looks[bad].error.is_some());
     }
     // Nor can those in files.
     scene.write(
@@ -64,7 +64,7 @@ async fn names_cannot_lead_out_of_the_directory() {
         &format!("{CERTIFICATE}  secretName: ../../../outside\n"),
     );
     let seen = scene.store.observe().await.unwrap();
-    assert!(matches!(seen.certificates[&payments()].published, Published::Closed(_)), "{seen:?}");
+    assert!(matches!(seen.certificates[&payments()].published, Published::Inaccessible(_)), "{seen:?}");
     scene.write(
         "authorities/root-prod-main.yaml",
         &AUTHORITY.replace("[shop]", "[shop]\n  import: {secretName: ../state}"),

@@ -10,7 +10,7 @@ use super::listing::Listing;
 use super::{Written, is_older};
 use crate::api::resource::{CertificateStatus, ServiceCertificateSpec};
 use crate::api::settings::CertificateSettings;
-use crate::planner::observed::{Certificate, Foreign, Published, ResourceVersion, Version};
+use crate::planner::observed::{Certificate, Published, ResourceVersion, Version, WatchedSecret};
 use crate::store::kubernetes::secret::SecretObject;
 use crate::store::kubernetes::target::Target;
 use crate::store::kubernetes::version;
@@ -21,7 +21,7 @@ pub struct NamespaceIndex {
     pub watched: Listing,
     certificates: BTreeMap<String, Entry>,
     targets: BTreeMap<String, Target>,
-    pub foreign: BTreeMap<String, Foreign>,
+    pub foreign: BTreeMap<String, WatchedSecret>,
     /// Secrets that are in the way, and whose they are.
     pub strange: BTreeMap<String, String>,
     /// By target Secret: the certificates that are to be published as it.
@@ -75,7 +75,7 @@ impl NamespaceIndex {
     }
 
     /// Target Secrets that no certificate publishes any more.
-    pub fn orphans(&self) -> impl Iterator<Item = (&String, Foreign)> {
+    pub fn orphans(&self) -> impl Iterator<Item = (&String, WatchedSecret)> {
         let is_orphan = |name: &str, target: &Target| match self.certificates.get(&target.certificate) {
             Some(entry) => entry.seen.is_none() || entry.secret != name,
             None => true,
@@ -84,7 +84,7 @@ impl NamespaceIndex {
         orphans.map(|(name, target)| {
             let roots = target.publication.as_ref().map(|publication| publication.roots.clone());
             let (leaf, roots) = (target.leaf.clone(), roots.unwrap_or_default());
-            (name, Foreign { leaf, roots, orphan: true })
+            (name, WatchedSecret { leaf, roots, orphan: true })
         })
     }
 
@@ -277,20 +277,22 @@ impl NamespaceIndex {
 
     fn published(&self, certificate: &str, secret: &str) -> Published {
         match &self.ours {
-            Listing::Closed(why) => return Published::Closed(why.clone()),
+            Listing::Closed(why) => return Published::Inaccessible(why.clone()),
             Listing::Pending { problem, .. } => {
                 let why = problem.as_deref().unwrap_or("no answer yet");
-                return Published::Closed(format!("the Secrets of its namespace are not listed yet: {why}"));
+                return Published::Inaccessible(format!(
+                    "the Secrets of its namespace are not listed yet: {why}"
+                ));
             }
             Listing::Complete => {}
         }
         match (self.targets.get(secret), self.strange.get(secret)) {
             (Some(target), _) if target.certificate != certificate => {
-                Published::Foreign(format!("is the ServiceCertificate {}'s", target.certificate))
+                Published::OwnedByOther(format!("is the ServiceCertificate {}'s", target.certificate))
             }
             (Some(Target { publication: Ok(publication), .. }), _) => Published::Ours(publication.clone()),
-            (Some(Target { publication: Err(why), .. }), _) => Published::Foreign(why.clone()),
-            (None, Some(whose)) => Published::Foreign(whose.clone()),
+            (Some(Target { publication: Err(why), .. }), _) => Published::OwnedByOther(why.clone()),
+            (None, Some(whose)) => Published::OwnedByOther(whose.clone()),
             (None, None) => Published::Absent,
         }
     }

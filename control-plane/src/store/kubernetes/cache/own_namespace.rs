@@ -36,7 +36,7 @@ impl Known {
             ))
         };
         let held = match keys::authority(object).map(|_| keys::keyring(object)) {
-            Some(Ok(keyring)) => KeyringState::KeyringView(KeyringView::of(&keyring, object.stamp())),
+            Some(Ok(keyring)) => KeyringState::Present(KeyringView::of(&keyring, object.stamp())),
             Some(Err(error)) => unreadable(error.to_string()),
             None => unreadable(format!("it is of the type {:?}, not {}", object.of, keys::TYPE)),
         };
@@ -52,7 +52,7 @@ impl Known {
 
 impl Own {
     pub fn held(&self, authority: &str) -> KeyringState {
-        self.secrets.get(&keys::name(authority)).map_or(KeyringState::None, |known| known.held.clone())
+        self.secrets.get(&keys::name(authority)).map_or(KeyringState::Absent, |known| known.held.clone())
     }
 
     pub fn import(&self, secret: &str) -> Result<RootId, String> {

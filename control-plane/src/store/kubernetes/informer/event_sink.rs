@@ -10,7 +10,7 @@ use super::WatchError;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::pki::x509_facts;
 use crate::pki::x509_facts::Leaf;
-use crate::planner::observed::{Foreign, ObjectName, ResourceVersion};
+use crate::planner::observed::{ObjectName, ResourceVersion, WatchedSecret};
 use crate::store::kubernetes::cache::{self, Cache, Known, Listing, NamespaceIndex};
 use crate::store::kubernetes::custom::Custom;
 use crate::store::kubernetes::label;
@@ -190,7 +190,7 @@ impl EventSink<SecretObject> for Watched {
     }
 
     fn put(&self, object: SecretObject) {
-        let foreign = Foreign {
+        let foreign = WatchedSecret {
             leaf: Leaf::read(object.value("tls.crt")),
             roots: x509_facts::roots(object.value("ca.crt")),
             orphan: false,

@@ -26,10 +26,10 @@ fn read(change: impl FnOnce(&mut Value)) -> Option<Pod> {
 #[test]
 fn a_pod_with_an_agent_says_where_it_proves_what() {
     let pod = read(|_| {}).unwrap();
-    assert_eq!((pod.name.as_str(), pod.uid.as_str(), pod.nudged), ("payments-0", "u", Some(7)));
-    assert_eq!(pod.mounts, ["payments-tls".to_owned()].into());
+    assert_eq!((pod.name.as_str(), pod.uid.as_str(), pod.nudged_revision), ("payments-0", "u", Some(7)));
+    assert_eq!(pod.mounted_secrets, ["payments-tls".to_owned()].into());
     let agent = pod.agent.unwrap();
-    assert_eq!((agent.secret.as_str(), agent.follows_api), ("payments-tls", true));
+    assert_eq!((agent.secret.as_str(), agent.watches_api), ("payments-tls", true));
     assert_eq!(agent.address, Some("10.0.0.9:9643".parse().unwrap()));
 }
 
@@ -39,7 +39,7 @@ fn an_agent_that_has_no_secret_from_the_api_depends_on_the_volume() {
         |pod: &mut Value| pod["metadata"]["annotations"]["hotcert.dev/api"] = json!("disabled"),
         |pod: &mut Value| pod["spec"]["initContainers"][0]["env"] = json!([]),
     ] {
-        assert!(!read(change).unwrap().agent.unwrap().follows_api);
+        assert!(!read(change).unwrap().agent.unwrap().watches_api);
     }
     let new = read(|pod| pod["status"] = json!({})).unwrap();
     assert_eq!(new.agent.unwrap().address, None);
@@ -65,7 +65,7 @@ fn every_way_by_which_a_secret_comes_into_a_pod_counts() {
             way(pod);
         });
         let pod = pod.unwrap();
-        assert_eq!((pod.mounts, pod.agent), (["other-tls".to_owned()].into(), None));
+        assert_eq!((pod.mounted_secrets, pod.agent), (["other-tls".to_owned()].into(), None));
     }
 }
 

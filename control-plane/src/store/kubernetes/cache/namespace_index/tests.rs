@@ -48,12 +48,12 @@ fn publication(place: &NamespaceIndex) -> Publication {
 fn a_certificate_is_closed_until_its_namespace_is_listed() {
     let mut place = NamespaceIndex::default();
     place.put_certificate(NAME, written("10", None));
-    assert!(matches!(place.certificate(NAME).unwrap().published, Published::Closed(_)));
+    assert!(matches!(place.certificate(NAME).unwrap().published, Published::Inaccessible(_)));
     put(&mut place, &secret(NAME, "11"), false);
     place.keep(&[SECRET.to_owned()].into(), Instant::now());
     assert_eq!(publication(&place).revision, 5);
     place.close("no right".into());
-    let Published::Closed(why) = &place.certificate(NAME).unwrap().published else { panic!("open") };
+    let Published::Inaccessible(why) = &place.certificate(NAME).unwrap().published else { panic!("open") };
     assert_eq!(why, "no right");
 }
 
@@ -62,11 +62,11 @@ fn news_that_are_older_than_what_is_known_are_ignored() {
     let mut place = place();
     put(&mut place, &secret(NAME, "100"), true);
     put(&mut place, &secret(NAME, "99"), false);
-    assert_eq!(publication(&place).stamp.0, "100");
+    assert_eq!(publication(&place).resource_version.0, "100");
     place.remove(&secret(NAME, "98"));
-    assert_eq!(publication(&place).stamp.0, "100");
+    assert_eq!(publication(&place).resource_version.0, "100");
     place.put_certificate(NAME, written("9", Some("another")));
-    assert_eq!(publication(&place).stamp.0, "100", "an older spec");
+    assert_eq!(publication(&place).resource_version.0, "100", "an older spec");
     place.remove(&secret(NAME, "101"));
     assert!(matches!(place.certificate(NAME).unwrap().published, Published::Absent));
 }
@@ -77,7 +77,7 @@ fn what_was_written_while_a_list_was_under_way_is_not_taken_for_gone() {
     let began = Instant::now();
     put(&mut place, &secret(NAME, "100"), true);
     place.keep(&BTreeSet::new(), began);
-    assert_eq!(publication(&place).stamp.0, "100");
+    assert_eq!(publication(&place).resource_version.0, "100");
     place.keep(&BTreeSet::new(), Instant::now() + std::time::Duration::from_secs(1));
     assert!(matches!(place.certificate(NAME).unwrap().published, Published::Absent));
 }
@@ -86,11 +86,11 @@ fn what_was_written_while_a_list_was_under_way_is_not_taken_for_gone() {
 fn a_secret_of_somebody_else_is_foreign_until_it_is_not_in_the_way() {
     let mut place = place();
     put(&mut place, &secret("mtls-prod-other", "11"), false);
-    let Published::Foreign(whose) = &place.certificate(NAME).unwrap().published else { panic!("ours") };
+    let Published::OwnedByOther(whose) = &place.certificate(NAME).unwrap().published else { panic!("ours") };
     assert!(whose.contains("mtls-prod-other"));
     place.remove(&secret("mtls-prod-other", "12"));
     place.find_strange(SECRET, Some("is not hotcert's".into()));
-    assert!(matches!(place.certificate(NAME).unwrap().published, Published::Foreign(_)));
+    assert!(matches!(place.certificate(NAME).unwrap().published, Published::OwnedByOther(_)));
     place.find_strange(SECRET, None);
     assert!(matches!(place.certificate(NAME).unwrap().published, Published::Absent));
     place.find_strange(SECRET, Some("is not hotcert's".into()));

@@ -1,0 +1,107 @@
+//! One authority as the rest of the planner sees it: what was decided about its keyring, and what blocks
+//! its rollover. Filled by [`rollover`](super::rollover), read by the certificates, the status and the
+//! notifications.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use super::observed::{Authority, Certificate, KeyringView, ObjectName, Published};
+use crate::api::settings::AuthoritySettings;
+use crate::pki::keyring::{Phase, Rollover, RootId};
+
+/// What was decided about an authority.
+#[derive(Debug)]
+pub struct AuthorityPlan<'a> {
+    pub authority: &'a Authority,
+    pub settings: &'a Result<AuthoritySettings, Vec<String>>,
+    pub keyring: Option<&'a KeyringView>,
+    /// How many certificates name it.
+    pub certificates: usize,
+    /// When the root is due to be replaced.
+    pub rollover_due: Option<SystemTime>,
+    /// What blocks the next step of the rollover.
+    pub blockers: Vec<Blocker>,
+    /// Why nothing can be signed, or the root cannot be replaced.
+    pub problem: Option<String>,
+    /// A rollover was requested while another one is under way.
+    pub rollover_queued: bool,
+    /// The first root is created in this round.
+    pub creating_root: bool,
+}
+
+/// A pod, certificate or namespace that blocks the next step of a rollover, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Blocker {
+    /// NAMESPACE/NAME of a pod or a certificate, or `namespace NAME`.
+    pub name: String,
+    /// Of a pod; empty otherwise.
+    pub pod_uid: String,
+    pub reason: String,
+    /// It is not known to trust the new root: no leaf under that root may be published.
+    pub trust_unproven: bool,
+}
+
+/// A certificate that names an authority, and the Secret that it is published as.
+#[derive(Clone, Copy)]
+pub struct DependentCertificate<'a> {
+    pub name: &'a ObjectName,
+    pub certificate: &'a Certificate,
+    pub secret: &'a str,
+    /// Its spec is valid.
+    pub valid: bool,
+}
+
+/// Before the name of a namespace in [`Blocker::name`].
+const NAMESPACE: &str = "namespace ";
+
+impl AuthorityPlan<'_> {
+    /// Whether a leaf under this root may be published now: every pod is known to trust it.
+    pub fn may_publish_under(&self, root: &RootId) -> bool {
+        let Some(keyring) = self.keyring else { return false };
+        match keyring.state.rollover() {
+            Some(rollover) if rollover.phase == Phase::Distributing => *root == rollover.from,
+            Some(rollover) if rollover.phase == Phase::Reissuing && *root == rollover.to => {
+                !self.blockers.iter().any(|blocker| blocker.trust_unproven)
+            }
+            _ => keyring.state.trusted().contains(&root),
+        }
+    }
+
+    pub fn rollover(&self) -> Option<&Rollover> {
+        self.keyring.and_then(|keyring| keyring.state.rollover())
+    }
+}
+
+impl Blocker {
+    /// Its pods were not listed, so any of them may block the step.
+    pub fn namespace(namespace: &str, reason: String) -> Self {
+        let name = format!("{NAMESPACE}{namespace}");
+        Self { name, pod_uid: String::new(), reason, trust_unproven: true }
+    }
+
+    pub fn is_namespace(&self) -> bool {
+        self.name.starts_with(NAMESPACE)
+    }
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.reason)
+    }
+}
+
+impl DependentCertificate<'_> {
+    /// Pods may mount its Secret: it exists, or did before it was lost or became inaccessible.
+    pub fn may_be_mounted(&self) -> bool {
+        match self.certificate.published {
+            Published::Ours(_) => true,
+            Published::Absent | Published::Inaccessible(_) | Published::OwnedByOther(_) => {
+                self.certificate.status.revision.is_some()
+            }
+        }
+    }
+
+    pub fn is_published_soon(&self) -> bool {
+        self.valid && !self.certificate.deleting && !self.certificate.versions.is_empty()
+    }
+}

@@ -1,0 +1,99 @@
+//! Requests about a rollover: to reverse it, to go on without a pod, to remove a root at once. Every
+//! request is answered once, and a refusal says what to do instead.
+
+use super::successor::{NO_SUCCESSOR, has_successor, transition_reason};
+use crate::planner::authority::{AuthorityPlan, Blocker};
+use crate::planner::observed::{KeyringView, Request};
+use crate::planner::plan::Transition;
+
+pub struct Requests<'s, 'a> {
+    pub authority_plan: &'s AuthorityPlan<'a>,
+    pub keyring: &'s KeyringView,
+}
+
+impl Requests<'_, '_> {
+    /// The request, unless it was handled already.
+    pub fn open(&self, verb: &str) -> Option<&Request> {
+        let request = self.authority_plan.authority.requests.get(verb)?;
+        (!self.keyring.state.is_handled(verb, &request.id)).then_some(request)
+    }
+
+    pub fn remove_root(&self) -> Option<Transition> {
+        let Request { id, arguments } = self.open("remove-root")?;
+        let close = |outcome: String| {
+            Some(Transition::CloseRequest { verb: "remove-root".into(), request: id.clone(), outcome })
+        };
+        let (prefix, why) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
+        let found: Vec<_> = self.keyring.roots.keys().filter(|root| root.0.starts_with(prefix)).collect();
+        let settings = match self.authority_plan.settings {
+            Ok(settings) => settings,
+            Err(errors) => return close(format!("refused: the spec is wrong: {}", errors.join("; "))),
+        };
+        let state = &self.keyring.state;
+        match found.as_slice() {
+            _ if prefix.len() < 8 => close("refused: give at least 8 digits of the root's SHA-256".into()),
+            [root] if state.rollover().is_some_and(|other| other.forced && other.from == **root) => {
+                close(format!("refused: the root {root} is being removed already"))
+            }
+            [root]
+                if state.survivor(root).is_none()
+                    && !has_successor(self.authority_plan.authority, self.keyring) =>
+            {
+                close(format!("refused: {NO_SUCCESSOR}"))
+            }
+            [root] if state.needed().contains(root) => Some(Transition::RemoveRoot {
+                settings: Box::new(settings.clone()),
+                root: (*root).clone(),
+                why: transition_reason("removed at once", why),
+                request: id.clone(),
+            }),
+            _ => close(format!("refused: there is no root {prefix}")),
+        }
+    }
+
+    pub fn reverse(&self) -> Option<Transition> {
+        let Request { id, arguments } = self.open("reverse")?;
+        let refusal = match self.keyring.state.rollover() {
+            Some(rollover) if !rollover.forced => {
+                let why = transition_reason("reversed", arguments);
+                return Some(Transition::ReverseRollover { why, request: id.clone() });
+            }
+            Some(_) => "refused: a root that was removed at once does not come back",
+            None => "refused: no rollover is under way",
+        };
+        Some(Transition::CloseRequest {
+            verb: "reverse".into(),
+            request: id.clone(),
+            outcome: refusal.into(),
+        })
+    }
+
+    pub fn override_blockers(&self) -> Option<Transition> {
+        let Request { id, arguments } = self.open("override")?;
+        let (named, why) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
+        let blockers = &self.authority_plan.blockers;
+        let mut pods = Vec::new();
+        let mut unknown = Vec::new();
+        for pod in named.split(',') {
+            match blockers.iter().find(|blocker| blocker.name == pod && !blocker.pod_uid.is_empty()) {
+                Some(blocker) => pods.push((blocker.name.clone(), blocker.pod_uid.clone())),
+                None => unknown.push(pod),
+            }
+        }
+        // A pod in a namespace that was not listed may block the step all the same.
+        if !unknown.is_empty() && blockers.iter().any(Blocker::is_namespace) {
+            return None;
+        }
+        let refusal = if self.keyring.state.rollover().is_none() {
+            "refused: no rollover is under way".to_owned()
+        } else if why.is_empty() {
+            "refused: give a reason, it is recorded".to_owned()
+        } else if !unknown.is_empty() {
+            format!("refused: no pod of that name holds the step: {}", unknown.join(", "))
+        } else {
+            let (reason, request) = (why.trim().to_owned(), id.clone());
+            return Some(Transition::OverrideBlockers { pods, reason, request });
+        };
+        Some(Transition::CloseRequest { verb: "override".into(), request: id.clone(), outcome: refusal })
+    }
+}

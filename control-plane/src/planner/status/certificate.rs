@@ -1,0 +1,183 @@
+//! The status of a certificate.
+
+use std::time::{Duration, SystemTime};
+
+use super::conditions::Conditions;
+use crate::api::condition::{ConditionStatus, ConditionType, Reason};
+use crate::api::date;
+use crate::api::resource::{CertificateStatus, HandledRequests, ServedStatus};
+use crate::planner::certificate::{CertificateContext, CertificatePlan, handles_request};
+use crate::planner::notifications;
+use crate::planner::observed::{Certificate, Observed, Publication, Published, Version};
+use crate::planner::plan::{Action, Plan};
+use crate::planner::serving::Served;
+
+/// How long after a write the status does not mention that its pods are probed: most serve the publication
+/// by then, and the status is written once.
+const SERVED_SOON: Duration = Duration::from_secs(2);
+
+pub fn certificate(
+    observed: &Observed,
+    context: &CertificateContext<'_>,
+    certificate_plan: &CertificatePlan<'_>,
+    served: Option<Served>,
+    plan: &mut Plan,
+) {
+    let CertificateContext { name, certificate, now } = *context;
+    let before = &certificate.status;
+    let mut status = CertificateStatus {
+        observed_generation: Some(certificate.generation),
+        secret_name: certificate_plan.secret_name.map(str::to_owned).or(before.secret_name.clone()),
+        // Of the last publication, even if it is lost: the numbers go on from there.
+        version: before.version,
+        revision: before.revision,
+        handled_requests: handled_requests(certificate, certificate_plan),
+        external_sync: certificate_plan.external_sync.clone(),
+        ..CertificateStatus::default()
+    };
+    let mut not_after = None;
+    if let (Published::Ours(publication), Some((number, version))) =
+        (&certificate.published, certificate.published_version())
+    {
+        set_published(&mut status, publication, number, version);
+        status.renew_at = certificate_plan.renew_at.map(date::seconds);
+        not_after = Some(version.leaf.not_after);
+    }
+    let mut conditions = Conditions::new(&before.conditions, now);
+    set_ready(&mut conditions, certificate_plan, not_after, now);
+    set_rollback_refused(&mut conditions, certificate, certificate_plan, status.handled_requests.as_ref());
+    let is_probing = served.as_ref().is_some_and(is_probing);
+    status.served = set_served(&mut conditions, certificate, served);
+    let problem = certificate_plan.problem.as_ref();
+    conditions.set_degraded(problem.map(|(reason, message)| (*reason, message.as_str())));
+    status.conditions = conditions.into_vec();
+    status.last_notified =
+        notifications::certificate(observed, (name, certificate), &status.conditions, now, plan);
+    if certificate_plan.in_progress && certificate_plan.problem.is_none() {
+        return;
+    }
+    if let (Published::Ours(publication), true) = (&certificate.published, is_probing) {
+        let until = publication.written_at + SERVED_SOON;
+        if (publication.written_at..until).contains(&now) {
+            plan.wake(until);
+            return;
+        }
+    }
+    if status != *before {
+        let status = Box::new(status);
+        plan.actions.push(Action::UpdateCertificateStatus { certificate: name.clone(), status });
+    }
+}
+
+fn set_published(status: &mut CertificateStatus, publication: &Publication, number: u64, version: &Version) {
+    status.version = i64::try_from(number).ok();
+    status.revision = i64::try_from(publication.revision).ok();
+    status.serial = Some(version.leaf.serial.clone());
+    status.sha256 = Some(version.leaf.sha256.clone());
+    status.not_before = Some(date::seconds(version.leaf.not_before));
+    status.not_after = Some(date::seconds(version.leaf.not_after));
+    status.root = Some(version.root.0.clone());
+    status.published_at = Some(date::millis(publication.written_at));
+}
+
+fn set_ready(
+    conditions: &mut Conditions<'_>,
+    certificate_plan: &CertificatePlan<'_>,
+    not_after: Option<SystemTime>,
+    now: SystemTime,
+) {
+    let is_valid = not_after.is_some_and(|not_after| now < not_after);
+    let status = if is_valid { ConditionStatus::True } else { ConditionStatus::False };
+    let (reason, message) = match &certificate_plan.problem {
+        Some((reason, message)) => (*reason, message.clone()),
+        None if is_valid => (Reason::Published, "a valid certificate is published".to_owned()),
+        None if not_after.is_some() => (Reason::Expired, "what is published has expired".to_owned()),
+        None => (Reason::Issuing, "nothing is published yet".to_owned()),
+    };
+    conditions.set(ConditionType::Ready, status, reason, message);
+}
+
+/// Kept until there is another request.
+fn set_rollback_refused(
+    conditions: &mut Conditions<'_>,
+    certificate: &Certificate,
+    certificate_plan: &CertificatePlan<'_>,
+    handled: Option<&HandledRequests>,
+) {
+    if let Some((_, why)) = &certificate_plan.refused_rollback {
+        let (status, reason) = (ConditionStatus::True, Reason::Refused);
+        conditions.set(ConditionType::RollbackRefused, status, reason, why.clone());
+        return;
+    }
+    let is_refused = certificate.requests.get("rollback").is_some_and(|request| {
+        let mut versions = certificate.versions.values();
+        let is_done = versions.any(|version| handles_request(version, "rollback", &request.id));
+        let handled = handled.and_then(|handled| handled.rollback.as_ref());
+        handled == Some(&request.id) && !is_done
+    });
+    if is_refused {
+        conditions.keep(ConditionType::RollbackRefused);
+    }
+}
+
+fn is_probing(served: &Served) -> bool {
+    !served.complete && !served.late && served.error.is_none()
+}
+
+/// Also what the status says of the pods. While they are being probed it is not written for each of them.
+fn set_served(
+    conditions: &mut Conditions<'_>,
+    certificate: &Certificate,
+    served: Option<Served>,
+) -> Option<ServedStatus> {
+    let before = certificate.status.served.clone();
+    let Some(served) = served else {
+        if conditions.before(ConditionType::Served).is_none() {
+            return None;
+        }
+        conditions.keep(ConditionType::Served);
+        return before;
+    };
+    let counted = format!("{} of {} pods serve what is published", served.status.serving, served.status.pods);
+    let (status, reason, message) = match (&served.error, served.complete, served.late) {
+        (Some(why), ..) => {
+            (ConditionStatus::Unknown, Reason::PodsNotListed, format!("its pods cannot be listed: {why}"))
+        }
+        (None, true, _) if served.status.pods == 0 => (ConditionStatus::True, Reason::NoPods, counted),
+        (None, true, _) => (ConditionStatus::True, Reason::Served, counted),
+        (None, false, true) => (ConditionStatus::False, Reason::NotServedInTime, counted),
+        (None, false, false) => {
+            let message = "looking whether every pod serves what is published";
+            (ConditionStatus::Unknown, Reason::Probing, message.to_owned())
+        }
+    };
+    conditions.set(ConditionType::Served, status, reason, message);
+    let is_final = served.error.is_none() && (served.complete || served.late);
+    if is_final { Some(served.status) } else { before }
+}
+
+/// Requests that a version was made for, once it or a later one is published, and those that were refused
+/// or were obsolete.
+fn handled_requests(
+    certificate: &Certificate,
+    certificate_plan: &CertificatePlan<'_>,
+) -> Option<HandledRequests> {
+    let mut handled = certificate.status.handled_requests.clone().unwrap_or_default();
+    let published = certificate.published_version().map(|(number, _)| number);
+    let done = |verb: &str| {
+        let id = &certificate.requests.get(verb)?.id;
+        let made = certificate.versions.iter().find(|(_, version)| handles_request(version, verb, id));
+        made.filter(|(number, _)| Some(**number) <= published).map(|_| id.clone())
+    };
+    handled.rotate = done("rotate").or(handled.rotate);
+    handled.rollback = done("rollback").or(handled.rollback);
+    handled.renewal_hint = done("renewal-hint").or(handled.renewal_hint);
+    if let Some((id, _)) = &certificate_plan.refused_rollback {
+        handled.rollback = Some(id.clone());
+    }
+    for (verb, id) in &certificate_plan.obsolete_requests {
+        let field = if *verb == "rotate" { &mut handled.rotate } else { &mut handled.renewal_hint };
+        *field = Some(id.clone());
+    }
+    (handled != HandledRequests::default()).then_some(handled)
+}
