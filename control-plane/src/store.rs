@@ -1,9 +1,9 @@
-//! Where everything is: the Kubernetes API, or a directory for one machine. A store is looked at
+//! Where everything is kept: in the Kubernetes API, or in a directory for one machine. A store is observed
 //! ([`Store::observe`]) and written to, one object a write; it decides nothing.
 //!
-//! Every write says what it is written over. If that is no longer there, because somebody else wrote
-//! since the look, the store refuses it with [`StoreError::Conflict`], and whoever planned it looks
-//! again. So two writers, or one that crashed and came back, do no harm to each other.
+//! Every write names the resource version that it replaces. If another writer was first, the store refuses it
+//! with [`StoreError::Conflict`], and the caller observes and plans again. So two writers, or one that crashed
+//! and came back, do no harm to each other.
 
 mod codec;
 pub mod directory;
@@ -16,6 +16,7 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
+use crate::api::condition::EventReason;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
@@ -26,8 +27,8 @@ pub trait Store: Send + Sync + 'static {
     /// Everything but the pods (`Observed::pods` is empty).
     fn observe(&self) -> impl Future<Output = Result<Observed, StoreError>> + Send;
 
-    /// The pods of these namespaces that mount Secrets of ours; what fails for one namespace is said in
-    /// its look. Proofs are none of a store's business: `Pod::proof` is `None`.
+    /// The pods of these namespaces that mount target Secrets; an error in one namespace is in its list.
+    /// `Pod::proof` is `None`: a store does not probe.
     fn pods(&self, namespaces: &BTreeSet<String>) -> impl Future<Output = BTreeMap<String, PodList>> + Send;
 
     /// With its keys.
@@ -36,7 +37,7 @@ pub trait Store: Send + Sync + 'static {
         authority: &str,
     ) -> impl Future<Output = Result<Option<(Keyring, ResourceVersion)>, StoreError>> + Send;
 
-    /// Writes the whole keyring over the one with this stamp; `None` creates it.
+    /// Writes the whole keyring over the one with this resource version; `None` creates it.
     fn put_keyring(
         &self,
         authority: &str,
@@ -44,25 +45,25 @@ pub trait Store: Send + Sync + 'static {
         over: Option<&ResourceVersion>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// A root that somebody put there to be imported: certificate and key, PEM.
+    /// The root to import from this Secret: certificate and key, PEM.
     fn import(&self, secret: &str) -> impl Future<Output = Result<ImportedPem, StoreError>> + Send;
 
-    /// Keeps a version for good. Refused as conflict if there is one of this number.
-    fn keep(
+    /// Stores a version, which is never changed. A conflict if there is one of this number.
+    fn create_version(
         &self,
         certificate: &ObjectName,
         version: u64,
-        kept: &StoredVersion,
+        stored: &StoredVersion,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    fn kept(
+    fn load_version(
         &self,
         certificate: &ObjectName,
         version: u64,
     ) -> impl Future<Output = Result<StoredVersion, StoreError>> + Send;
 
-    /// Forgets a version; it is no error if there is none.
-    fn prune(
+    /// Deletes a version; succeeds if there is none.
+    fn delete_version(
         &self,
         certificate: &ObjectName,
         version: u64,
@@ -77,7 +78,7 @@ pub trait Store: Send + Sync + 'static {
         over: Option<&ResourceVersion>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Has the pod look at its volume at once.
+    /// Makes kubelet update the volumes of the pod at once.
     fn nudge(&self, pod: &ObjectName, revision: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     fn report_authority(
@@ -92,20 +93,24 @@ pub trait Store: Send + Sync + 'static {
         status: &CertificateStatus,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Leaves what somebody outside says of an object with it, as the request `notice`: an id and words.
-    fn notice(&self, about: &ObjectRef, text: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Sets the request `renewal-hint` of an object: an id and parameters.
+    fn add_renewal_hint(
+        &self,
+        about: &ObjectRef,
+        text: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Returns when something may be different from the last look, or was when it was called.
+    /// Returns when something may have changed since the last observation.
     fn changed(&self) -> impl Future<Output = ()> + Send;
 
-    /// Tells a person what happened to an object. It may get lost: what matters is in the status.
-    fn tell(&self, news: &EventRecord) -> impl Future<Output = ()> + Send;
+    /// Records an event about an object. It may get lost: what matters is in the status.
+    fn record_event(&self, event: &EventRecord) -> impl Future<Output = ()> + Send;
 }
 
-/// What a person does to the objects by a command.
+/// What commands do to the objects.
 pub trait Editor: Send + Sync + 'static {
-    /// Leaves a request with an object: `verb` as in [`crate::api::resource::annotation`] without the prefix,
-    /// `text` an id and words. It replaces an earlier one of that verb.
+    /// Sets a request of an object: `verb` as in [`crate::api::resource::annotation`] without the prefix,
+    /// `text` an id and parameters. It replaces an earlier one of that verb.
     fn ask(
         &self,
         about: &ObjectRef,
@@ -113,14 +118,14 @@ pub trait Editor: Send + Sync + 'static {
         text: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Refused as conflict if there is one of this name.
+    /// A conflict if there is one of this name.
     fn create_authority(
         &self,
         name: &str,
         spec: &CertificateAuthoritySpec,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Refused as conflict if there is one of this name.
+    /// A conflict if there is one of this name.
     fn create_certificate(
         &self,
         name: &ObjectName,
@@ -166,13 +171,12 @@ pub struct ImportedPem {
     pub key: Zeroizing<Vec<u8>>,
 }
 
-/// Something that a person should know.
+/// An event that a person sees with an object.
 #[derive(Clone, Debug)]
 pub struct EventRecord {
-    pub about: ObjectRef,
+    pub object: ObjectRef,
     pub warning: bool,
-    /// One word in CamelCase.
-    pub reason: &'static str,
+    pub reason: EventReason,
     pub message: String,
 }
 
@@ -182,18 +186,27 @@ pub enum ObjectRef {
     Certificate(ObjectName),
 }
 
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Authority(name) => f.write_str(name),
+            Self::Certificate(name) => name.fmt(f),
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// PodList again.
-    #[error("somebody else wrote {0} first")]
+    /// Observe again, and decide again.
+    #[error("{0} was changed by another writer")]
     Conflict(String),
-    /// What is asked for is not there.
+    /// The object does not exist.
     #[error("there is no {0}")]
     Missing(String),
-    /// It is there, and is not what it should be.
+    /// The object exists and its content is invalid.
     #[error("{what} cannot be used: {cause}")]
     Malformed { what: String, cause: String },
-    /// Rights, reach or disk: what, why, and what to do about it.
+    /// Access, network or disk: what failed, why, and what to do.
     #[error("{what} failed: {cause}")]
     Failed { what: String, cause: String },
 }

@@ -97,21 +97,25 @@ impl<S: Store> Store for CrashingStore<S> {
         self.alive(self.store.import(secret)).await
     }
 
-    async fn keep(
+    async fn create_version(
         &self,
         certificate: &ObjectName,
         version: u64,
-        kept: &StoredVersion,
+        stored: &StoredVersion,
     ) -> Result<(), StoreError> {
-        self.write(self.store.keep(certificate, version, kept)).await
+        self.write(self.store.create_version(certificate, version, stored)).await
     }
 
-    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
-        self.alive(self.store.kept(certificate, version)).await
+    async fn load_version(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+    ) -> Result<StoredVersion, StoreError> {
+        self.alive(self.store.load_version(certificate, version)).await
     }
 
-    async fn prune(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
-        self.write(self.store.prune(certificate, version)).await
+    async fn delete_version(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
+        self.write(self.store.delete_version(certificate, version)).await
     }
 
     async fn publish(
@@ -128,8 +132,8 @@ impl<S: Store> Store for CrashingStore<S> {
         self.write(self.store.nudge(pod, revision)).await
     }
 
-    async fn notice(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
-        self.write(self.store.notice(about, text)).await
+    async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
+        self.write(self.store.add_renewal_hint(about, text)).await
     }
 
     async fn report_authority(&self, authority: &str, status: &AuthorityStatus) -> Result<(), StoreError> {
@@ -148,9 +152,9 @@ impl<S: Store> Store for CrashingStore<S> {
         self.store.changed().await;
     }
 
-    async fn tell(&self, news: &EventRecord) {
+    async fn record_event(&self, event: &EventRecord) {
         if !self.is_dead() {
-            self.store.tell(news).await;
+            self.store.record_event(event).await;
         }
     }
 }

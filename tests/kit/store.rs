@@ -43,7 +43,7 @@ macro_rules! every_promise_of_a_store {
     ($each:ident) => {
         $each! {
             keyring_comes_back_and_signs_the_same
-            keyring_over_an_old_stamp_is_overtaken
+            keyring_over_an_old_version_conflicts
             keyring_is_created_once
             keyring_forgets_roots_that_are_not_needed
             keyring_with_too_many_roots_is_refused
@@ -51,7 +51,7 @@ macro_rules! every_promise_of_a_store {
             version_is_pruned_again_and_again
             publication_is_seen_as_it_was_written
             published_version_is_recognised
-            publication_over_an_old_stamp_is_overtaken
+            publication_over_an_old_version_conflicts
             deleted_secret_is_seen_and_written_again
             edited_secret_is_seen_and_written_again
             secret_of_somebody_else_is_not_touched
@@ -157,7 +157,7 @@ fn contents(root: &Authority, leaf: &Leaf, revision: u64) -> Contents {
 }
 
 #[track_caller]
-fn overtaken(result: Result<(), StoreError>) {
+fn conflicts(result: Result<(), StoreError>) {
     assert!(matches!(result, Err(StoreError::Conflict(_))), "{result:?}");
 }
 

@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
-use hotcert::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use hotcert::api::condition::{Condition, ConditionStatus, ConditionType, EventReason, Reason};
 use hotcert::api::leaf_request::LeafRequest;
 use hotcert::api::resource::{AuthorityStatus, CertificateAuthority, CertificateStatus, RolloverStatus};
 use hotcert::pki::authority::{Authority, AuthorityRequest};
@@ -244,13 +244,13 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
     ];
     for (about, namespace, kind) in about {
         let news = EventRecord {
-            about,
+            object: about,
             warning: true,
-            reason: "NotServedInTime",
+            reason: EventReason::NotServed,
             message: "nobody serves it".into(),
         };
         until("the event", || {
-            cluster.server.run(cluster.store.tell(&news));
+            cluster.server.run(cluster.store.record_event(&news));
             let shown = kubectl(&cluster.server, &["get", "events", "-n", namespace], "");
             (shown.contains("nobody serves it") && shown.contains(kind)).then_some(())
         });
@@ -329,7 +329,7 @@ fn versions_cannot_be_changed_and_a_target_is_mended_but_for_what_others_wrote_b
     let (run, store, name) = (&cluster.server, &cluster.store, payments());
     let root = root();
     let version = kept(&root);
-    run.run(store.keep(&name, 1, &version)).unwrap();
+    run.run(store.create_version(&name, 1, &version)).unwrap();
     let seen = cluster.certificate();
     let secrets = run.api::<Secret>("shop");
     let object = run.run(secrets.get("mtls-prod-payments.v1")).unwrap();
@@ -340,7 +340,7 @@ fn versions_cannot_be_changed_and_a_target_is_mended_but_for_what_others_wrote_b
     let edit = Patch::Merge(json!({"data": {"tls.key": "YQ=="}}));
     let edited = run.run(secrets.patch("mtls-prod-payments.v1", &PatchParams::default(), &edit));
     assert!(edited.unwrap_err().to_string().contains("immutable"));
-    let nobody = run.run(store.keep(&ObjectName::new("shop", "mtls-prod-nobody"), 1, &version));
+    let nobody = run.run(store.create_version(&ObjectName::new("shop", "mtls-prod-nobody"), 1, &version));
     assert!(matches!(nobody, Err(StoreError::Missing(_))), "{nobody:?}");
 
     let publish = |revision: u64, over: Option<&ResourceVersion>| {
@@ -420,7 +420,7 @@ fn a_namespace_without_its_role_binding_is_closed_until_it_is_bound_and_others_g
     assert!(matches!(cluster.certificate().published, Published::Absent), "the other goes on");
     let root = root();
     let version = kept(&root);
-    let keep = || cluster.server.run(cluster.store.keep(&name, 1, &version));
+    let keep = || cluster.server.run(cluster.store.create_version(&name, 1, &version));
     let refused = keep();
     assert!(
         matches!(&refused, Err(StoreError::Failed { cause, .. }) if cause.contains("403")),

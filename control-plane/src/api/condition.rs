@@ -1,5 +1,5 @@
-//! Conditions of the objects' status: which types there are, and the reasons each may have. Every type and
-//! every reason that is written or compared anywhere is a variant here.
+//! Conditions of the objects' status and the events about them: which types there are, and which reasons. Every
+//! one that is written or compared anywhere is a variant here.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! words {
     ($(#[$attribute:meta])* $name:ident { $($(#[$of_variant:meta])* $variant:ident,)+ }) => {
         $(#[$attribute])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum $name {
             $($(#[$of_variant])* $variant,)+
         }
@@ -34,6 +34,7 @@ macro_rules! words {
 }
 
 words! {
+    #[derive(Default)]
     ConditionType {
         /// A valid certificate is published; a valid root signs.
         Ready,
@@ -53,6 +54,7 @@ words! {
 }
 
 words! {
+    #[derive(Default)]
     ConditionStatus {
         True,
         False,
@@ -64,6 +66,7 @@ words! {
 
 words! {
     /// Why a condition has its status. What each means, and what to do about it.
+    #[derive(Default)]
     Reason {
         /// Ready certificate: a valid certificate is published. Nothing to do.
         Published,
@@ -131,6 +134,42 @@ words! {
         #[default]
         #[serde(other)]
         Other,
+    }
+}
+
+words! {
+    /// What an event about an object says.
+    EventReason {
+        /// A new leaf was signed.
+        Issued,
+        /// A new leaf was fetched from the manager.
+        Fetched,
+        /// An earlier version was published again.
+        RolledBack,
+        /// Pods do not serve what is published although they had the time.
+        NotServed,
+        /// A condition says that the certificate needs attention.
+        Degraded,
+        /// A notification could not be delivered for a while.
+        NotificationFailed,
+        /// The root that the spec names was imported.
+        RootImported,
+        /// A root was made.
+        RootCreated,
+        /// A rollover began.
+        RolloverStarted,
+        /// A rollover entered its next phase.
+        RolloverAdvanced,
+        /// A rollover ended.
+        RolloverEnded,
+        /// A rollover was reversed on request.
+        RolloverReversed,
+        /// A rollover goes on without some pods, on request.
+        Overridden,
+        /// A root was removed at once, on request.
+        RootRemoved,
+        /// A request was handled without a change, or refused.
+        RequestHandled,
     }
 }
 

@@ -153,15 +153,17 @@ impl<S: Store> Receiver<S> {
         let observed = self.store.observe().await?;
         let (requests, mut accepted) = requests(&event, source, &config.managers, &observed, now)?;
         // Stored before the message is acknowledged; if that fails, the sender sends it again.
-        let mut stored =
-            futures_util::stream::iter(requests)
-                .map(|(subject, hint)| {
-                    let text = format!("{id} {hint} from={sender}");
-                    async move {
-                        self.store.notice(&subject.object_ref(), &text).await.map(|()| subject.to_string())
-                    }
-                })
-                .buffer_unordered(MAX_CONCURRENT);
+        let mut stored = futures_util::stream::iter(requests)
+            .map(|(subject, hint)| {
+                let text = format!("{id} {hint} from={sender}");
+                async move {
+                    self.store
+                        .add_renewal_hint(&subject.object_ref(), &text)
+                        .await
+                        .map(|()| subject.to_string())
+                }
+            })
+            .buffer_unordered(MAX_CONCURRENT);
         while let Some(name) = stored.try_next().await? {
             accepted.requested.push(name);
         }

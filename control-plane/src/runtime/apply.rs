@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use tracing::info;
 
-use crate::api::condition::{ConditionStatus, ConditionType, Reason};
+use crate::api::condition::{ConditionStatus, ConditionType, EventReason, Reason};
 use crate::api::resource::{CertificateStatus, NotifiedMarks, UNDELIVERED};
 use crate::api::settings::CertificateSettings;
 use crate::external::sync::FetchCache;
@@ -88,9 +88,9 @@ impl<S: Store> Applier<S> {
                 self.keep_fetched(certificate, *version, &kept).await
             }
             Action::RollBack { certificate, version, to, bundle_from, request } => {
-                let mut kept = self.store.kept(certificate, *to).await?;
+                let mut kept = self.store.load_version(certificate, *to).await?;
                 if let Some(newest) = bundle_from {
-                    kept.bundle = self.store.kept(certificate, *newest).await?.bundle;
+                    kept.bundle = self.store.load_version(certificate, *newest).await?.bundle;
                 }
                 let (request, copy_of) = (Some(request.clone()), Some(kept.copy_of.unwrap_or(*to)));
                 let copy = StoredVersion { created_at: now, request, copy_of, ..kept };
@@ -98,7 +98,7 @@ impl<S: Store> Applier<S> {
             }
             Action::Publish { certificate, secret, version, roots, revision, expected: over } => {
                 let StoredVersion { certificate: chain, key, bundle: own, .. } =
-                    self.store.kept(certificate, *version).await?;
+                    self.store.load_version(certificate, *version).await?;
                 // Of one that an authority signs now, its roots are what counts.
                 let is_fetched = observed
                     .certificates
@@ -126,7 +126,9 @@ impl<S: Store> Applier<S> {
                 info!(%certificate, secret, version, revision, roots = roots.len(), "published");
                 Ok(())
             }
-            Action::Prune { certificate, version } => Ok(self.store.prune(certificate, *version).await?),
+            Action::Prune { certificate, version } => {
+                Ok(self.store.delete_version(certificate, *version).await?)
+            }
             Action::Nudge { pod, revision } => Ok(self.store.nudge(pod, *revision).await?),
             Action::UpdateAuthorityStatus { authority, status } => {
                 self.store.report_authority(authority, status).await?;
@@ -175,14 +177,14 @@ impl<S: Store> Applier<S> {
             request,
             copy_of: None,
         };
-        self.store.keep(certificate, version, &kept).await?;
+        self.store.create_version(certificate, version, &kept).await?;
         info!(%certificate, version, serial = leaf.serial, why = why.as_str(), "issued");
         // Of a new root the authority tells, once for all its certificates.
         if why != IssueReason::NewRoot {
             let until = crate::api::date::seconds(leaf.not_after);
             let message =
                 format!("version {version}, serial {}, until {until} ({})", leaf.serial, why.as_str());
-            self.tell(ObjectRef::Certificate(certificate.clone()), false, "Issued", message).await;
+            self.tell(ObjectRef::Certificate(certificate.clone()), false, EventReason::Issued, message).await;
         }
         Ok(())
     }
@@ -193,12 +195,12 @@ impl<S: Store> Applier<S> {
         version: u64,
         kept: &StoredVersion,
     ) -> Result<(), ApplyError> {
-        self.store.keep(certificate, version, kept).await?;
+        self.store.create_version(certificate, version, kept).await?;
         let leaf = Leaf::read(kept.certificate.as_bytes());
         let serial = leaf.as_ref().map_or("", |leaf| &leaf.serial);
         info!(%certificate, version, serial, "fetched");
         let message = format!("version {version}, serial {serial}, as its manager has it");
-        self.tell(ObjectRef::Certificate(certificate.clone()), false, "Fetched", message).await;
+        self.tell(ObjectRef::Certificate(certificate.clone()), false, EventReason::Fetched, message).await;
         Ok(())
     }
 
@@ -209,10 +211,10 @@ impl<S: Store> Applier<S> {
         of: u64,
         copy: &StoredVersion,
     ) -> Result<(), ApplyError> {
-        self.store.keep(certificate, version, copy).await?;
+        self.store.create_version(certificate, version, copy).await?;
         info!(%certificate, version, of, "rolled back");
         let message = format!("version {of} is served again, as version {version}");
-        self.tell(ObjectRef::Certificate(certificate.clone()), false, "RolledBack", message).await;
+        self.tell(ObjectRef::Certificate(certificate.clone()), false, EventReason::RolledBack, message).await;
         Ok(())
     }
 
@@ -234,17 +236,17 @@ impl<S: Store> Applier<S> {
         else {
             return Err(missing());
         };
-        if let Some((stamp, keyring)) = self.remembered().get(authority)
-            && *stamp == ring.resource_version
+        if let Some((resource_version, keyring)) = self.remembered().get(authority)
+            && *resource_version == ring.resource_version
         {
             return Ok(Arc::clone(keyring));
         }
-        let (keyring, stamp) = self.store.keyring(authority).await?.ok_or_else(missing)?;
-        if stamp != ring.resource_version {
+        let (keyring, resource_version) = self.store.keyring(authority).await?.ok_or_else(missing)?;
+        if resource_version != ring.resource_version {
             return Err(StoreError::Conflict(format!("the keyring of {authority}")));
         }
         let keyring = Arc::new(keyring);
-        self.remembered().insert(authority.to_owned(), (stamp, Arc::clone(&keyring)));
+        self.remembered().insert(authority.to_owned(), (resource_version, Arc::clone(&keyring)));
         Ok(keyring)
     }
 
@@ -274,7 +276,11 @@ impl<S: Store> Applier<S> {
             });
             // What waits for its first leaf is no trouble.
             if bad && !known && condition.reason != Reason::Issuing {
-                let reason = if condition.r#type == ConditionType::Served { "NotServed" } else { "Trouble" };
+                let reason = if condition.r#type == ConditionType::Served {
+                    EventReason::NotServed
+                } else {
+                    EventReason::Degraded
+                };
                 let message = format!("{}: {}", condition.reason, condition.message);
                 self.tell(ObjectRef::Certificate(certificate.clone()), true, reason, message).await;
             }
@@ -292,13 +298,13 @@ impl<S: Store> Applier<S> {
             let known = before.and_then(|before| before.get(subscription)).and_then(undelivered);
             if let (Some(what), None) = (undelivered(told), known) {
                 let message = format!("{subscription} could not be told of {what}");
-                self.tell(about.clone(), true, "NotNotified", message).await;
+                self.tell(about.clone(), true, EventReason::NotificationFailed, message).await;
             }
         }
     }
 
-    async fn tell(&self, about: ObjectRef, warning: bool, reason: &'static str, message: String) {
-        self.store.tell(&EventRecord { about, warning, reason, message }).await;
+    async fn tell(&self, about: ObjectRef, warning: bool, reason: EventReason, message: String) {
+        self.store.record_event(&EventRecord { object: about, warning, reason, message }).await;
     }
 }
 

@@ -110,12 +110,12 @@ impl DirectoryStore {
     /// still waits for it.
     async fn work<T: Send + 'static>(
         &self,
-        hold: LockMode,
+        mode: LockMode,
         work: impl FnOnce(&Tree) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let tree = Arc::clone(&self.tree);
         let task = tokio::task::spawn_blocking(move || {
-            let _lock = Lock::take(&tree, hold)?;
+            let _lock = Lock::take(&tree, mode)?;
             work(&tree)
         });
         task.await.unwrap_or_else(|_| {
@@ -142,7 +142,7 @@ impl Store for DirectoryStore {
         let changes = Arc::clone(&self.changes);
         self.work(LockMode::Shared, move |tree| {
             changes.looking(tree);
-            listing::look(tree)
+            listing::observe(tree)
         })
         .await
     }
@@ -189,24 +189,29 @@ impl Store for DirectoryStore {
         self.work(LockMode::Shared, move |tree| imports::read(tree, &secret)).await
     }
 
-    async fn keep(
+    async fn create_version(
         &self,
         certificate: &ObjectName,
         version: u64,
-        kept: &StoredVersion,
+        stored: &StoredVersion,
     ) -> Result<(), StoreError> {
-        let (certificate, kept) = (certificate.clone(), kept.clone());
-        self.work(LockMode::Exclusive, move |tree| versions::keep(tree, &certificate, version, &kept)).await
+        let (certificate, stored) = (certificate.clone(), stored.clone());
+        self.work(LockMode::Exclusive, move |tree| versions::create(tree, &certificate, version, &stored))
+            .await
     }
 
-    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
+    async fn load_version(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+    ) -> Result<StoredVersion, StoreError> {
         let certificate = certificate.clone();
-        self.work(LockMode::Shared, move |tree| versions::kept(tree, &certificate, version)).await
+        self.work(LockMode::Shared, move |tree| versions::load(tree, &certificate, version)).await
     }
 
-    async fn prune(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
+    async fn delete_version(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
         let certificate = certificate.clone();
-        self.work(LockMode::Exclusive, move |tree| versions::prune(tree, &certificate, version)).await
+        self.work(LockMode::Exclusive, move |tree| versions::delete(tree, &certificate, version)).await
     }
 
     async fn publish(
@@ -249,17 +254,18 @@ impl Store for DirectoryStore {
         .await
     }
 
-    async fn notice(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
+    async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
         self.ask(about, "renewal-hint", text).await
     }
 
-    /// There is nobody to tell but those who read the log.
-    async fn tell(&self, news: &EventRecord) {
-        let EventRecord { about, warning, reason, message } = news;
+    /// Written to the log.
+    async fn record_event(&self, event: &EventRecord) {
+        let EventRecord { object, warning, reason, message } = event;
+        let reason = reason.as_str();
         if *warning {
-            tracing::warn!(?about, reason, "{message}");
+            tracing::warn!(%object, reason, "{message}");
         } else {
-            tracing::info!(?about, reason, "{message}");
+            tracing::info!(%object, reason, "{message}");
         }
     }
 }

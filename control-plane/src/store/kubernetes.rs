@@ -47,7 +47,7 @@ use crate::api::resource::{
 use crate::pki::keyring::Keyring;
 use crate::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
 use api_error::answer;
-use cache::{Cache, Known};
+use cache::{Cache, OwnSecret};
 use custom::Custom;
 use informer::Informers;
 use secret::SecretObject;
@@ -101,15 +101,15 @@ impl Store for KubernetesStore {
     }
 
     async fn observe(&self) -> Result<Observed, StoreError> {
-        self.cache.complete().await?;
+        self.cache.wait_until_listed().await?;
         Ok(self.cache.observed(self.nudge))
     }
 
     async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, PodList> {
         let secrets: Vec<_> = {
-            let facts = self.cache.facts();
+            let state = self.cache.state();
             let of = |name: &String| {
-                facts.places.get(name).map(cache::NamespaceIndex::secrets).unwrap_or_default()
+                state.namespaces.get(name).map(cache::NamespaceIndex::secrets).unwrap_or_default()
             };
             namespaces.iter().map(|name| (name.clone(), of(name))).collect()
         };
@@ -135,7 +135,7 @@ impl Store for KubernetesStore {
             return Err(StoreError::Malformed { what, cause });
         }
         match keys::keyring(&object) {
-            Ok(keyring) => Ok(Some((keyring, object.stamp()))),
+            Ok(keyring) => Ok(Some((keyring, object.resource_version()))),
             Err(error) => Err(StoreError::Malformed { what, cause: error.to_string() }),
         }
     }
@@ -148,12 +148,12 @@ impl Store for KubernetesStore {
     ) -> Result<(), StoreError> {
         let name = keys::name(authority);
         let what = format!("the keyring Secret {name}");
-        let over = self.over(&what, &self.secrets(&self.namespace), &name, over).await?;
+        let over = self.metadata_to_replace(&what, &self.secrets(&self.namespace), &name, over).await?;
         let object = keys::object(&self.namespace, authority, keyring, over)
             .map_err(|error| StoreError::Malformed { what: what.clone(), cause: error.to_string() })?;
         let written = self.write(&what, &object).await?;
-        let known = Known::read(&written);
-        self.cache.change(|facts| facts.own.put(&name, known, true));
+        let known = OwnSecret::read(&written);
+        self.cache.change(|state| state.own.put(&name, known, true));
         Ok(())
     }
 
@@ -171,23 +171,23 @@ impl Store for KubernetesStore {
         Ok(ImportedPem { certificate: value("tls.crt")?, key: Zeroizing::new(value("tls.key")?) })
     }
 
-    async fn keep(
+    async fn create_version(
         &self,
         certificate: &ObjectName,
         version: u64,
-        kept: &StoredVersion,
+        stored: &StoredVersion,
     ) -> Result<(), StoreError> {
         let uid = {
-            let facts = self.cache.facts();
-            let place = facts.places.get(&certificate.namespace);
-            let known = place.and_then(|place| place.certificate(&certificate.name));
+            let state = self.cache.state();
+            let index = state.namespaces.get(&certificate.namespace);
+            let known = index.and_then(|index| index.certificate(&certificate.name));
             known.map(|known| known.uid.clone())
         };
         let Some(uid) = uid else {
             return Err(StoreError::Missing(format!("ServiceCertificate {certificate}")));
         };
         let what = format!("version {version} of {certificate}");
-        let object = version::object(certificate, &uid, version, kept);
+        let object = version::object(certificate, &uid, version, stored);
         let written = match self.write(&what, &object).await {
             Err(StoreError::Conflict(what)) => {
                 // It may be that the watch has not said so yet.
@@ -198,22 +198,26 @@ impl Store for KubernetesStore {
                         let cause = format!("the Secret {name} is there and is not hotcert's: delete it");
                         return Err(StoreError::Failed { what, cause });
                     }
-                    self.know(&certificate.namespace, &found);
+                    self.cache_written(&certificate.namespace, &found);
                 }
                 return Err(StoreError::Conflict(what));
             }
             written => written?,
         };
-        self.know(&certificate.namespace, &written);
+        self.cache_written(&certificate.namespace, &written);
         Ok(())
     }
 
-    async fn kept(&self, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
+    async fn load_version(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+    ) -> Result<StoredVersion, StoreError> {
         let what = format!("version {version} of {certificate}");
         let name = version::name(&certificate.name, version);
         let object = answer(&what, self.secrets(&certificate.namespace).get(&name)).await?;
         match version::read(&object) {
-            Some(_) => version::kept(&object).map_err(|error| StoreError::Malformed {
+            Some(_) => version::decode(&object).map_err(|error| StoreError::Malformed {
                 what,
                 cause: format!("{error}; delete the Secret {name}, another version is made"),
             }),
@@ -224,7 +228,7 @@ impl Store for KubernetesStore {
         }
     }
 
-    async fn prune(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
+    async fn delete_version(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
         let what = format!("forgetting version {version} of {certificate}");
         let secrets = self.secrets(&certificate.namespace);
         let name = version::name(&certificate.name, version);
@@ -232,8 +236,10 @@ impl Store for KubernetesStore {
             Ok(_) | Err(StoreError::Missing(_)) => {}
             Err(error) => return Err(error),
         }
-        self.cache.change(|facts| {
-            facts.known(&certificate.namespace, |place| place.remove_version(&certificate.name, version));
+        self.cache.change(|state| {
+            state.update_namespace(&certificate.namespace, |index| {
+                index.remove_version(&certificate.name, version)
+            });
         });
         Ok(())
     }
@@ -247,18 +253,20 @@ impl Store for KubernetesStore {
     ) -> Result<(), StoreError> {
         let secret = name::validate(secret)?;
         let what = format!("the Secret {secret} of {certificate}");
-        let over = self.over(&what, &self.secrets(&certificate.namespace), secret, over).await?;
-        if let Some(whose) = over.as_ref().and_then(|over| target::whose(over, &certificate.name)) {
-            let change = |place: &mut cache::NamespaceIndex| place.find_strange(secret, Some(whose));
-            self.cache.change(|facts| facts.known(&certificate.namespace, change));
+        let over =
+            self.metadata_to_replace(&what, &self.secrets(&certificate.namespace), secret, over).await?;
+        if let Some(whose) = over.as_ref().and_then(|over| target::owner_if_foreign(over, &certificate.name))
+        {
+            let change = |index: &mut cache::NamespaceIndex| index.set_conflicting(secret, Some(whose));
+            self.cache.change(|state| state.update_namespace(&certificate.namespace, change));
             return Err(StoreError::Conflict(what));
         }
         let object = target::object(certificate, secret, contents, over);
         let written = self.write(&what, &object).await;
         if matches!(written, Err(StoreError::Conflict(_))) {
-            self.find_out(certificate, secret).await;
+            self.find_owner(certificate, secret).await;
         }
-        self.know(&certificate.namespace, &written?);
+        self.cache_written(&certificate.namespace, &written?);
         Ok(())
     }
 
@@ -276,7 +284,7 @@ impl Store for KubernetesStore {
         let api = Api::<Custom<CertificateAuthority>>::all(self.client.clone());
         let written = answer(&what, api.patch_status(authority, &PatchParams::default(), &patch)).await?;
         if let Some(written) = written.read() {
-            self.cache.change(|facts| facts.put_authority(authority, written));
+            self.cache.change(|state| state.put_authority(authority, written));
         }
         Ok(())
     }
@@ -292,13 +300,13 @@ impl Store for KubernetesStore {
         let written =
             answer(&what, api.patch_status(&certificate.name, &PatchParams::default(), &patch)).await?;
         if let Some(written) = written.read() {
-            let put = |place: &mut cache::NamespaceIndex| place.put_certificate(&certificate.name, written);
-            self.cache.change(|facts| facts.known(&certificate.namespace, put));
+            let put = |index: &mut cache::NamespaceIndex| index.put_certificate(&certificate.name, written);
+            self.cache.change(|state| state.update_namespace(&certificate.namespace, put));
         }
         Ok(())
     }
 
-    async fn notice(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
+    async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {(annotation::RENEWAL_HINT): text}}}));
         let params = PatchParams::default();
         match about {
@@ -315,21 +323,21 @@ impl Store for KubernetesStore {
         }
     }
 
-    async fn tell(&self, news: &EventRecord) {
+    async fn record_event(&self, event: &EventRecord) {
         let uid = {
-            let facts = self.cache.facts();
-            match &news.about {
-                ObjectRef::Authority(name) => facts.authorities.get(name).map(|known| known.uid.clone()),
+            let state = self.cache.state();
+            match &event.object {
+                ObjectRef::Authority(name) => state.authorities.get(name).map(|known| known.uid.clone()),
                 ObjectRef::Certificate(name) => {
-                    let place = facts.places.get(&name.namespace);
-                    place.and_then(|place| place.certificate(&name.name)).map(|known| known.uid.clone())
+                    let index = state.namespaces.get(&name.namespace);
+                    index.and_then(|index| index.certificate(&name.name)).map(|known| known.uid.clone())
                 }
             }
         };
-        let (namespace, event) = event_recorder::event(news, uid, SystemTime::now());
-        let written = self.api::<Event>(&namespace);
-        if let Err(error) = answer("writing an event", written.create(&PostParams::default(), &event)).await {
-            debug!(reason = news.reason, "{error}");
+        let (namespace, written) = event_recorder::event(event, uid, SystemTime::now());
+        let api = self.api::<Event>(&namespace);
+        if let Err(error) = answer("writing an event", api.create(&PostParams::default(), &written)).await {
+            debug!(reason = event.reason.as_str(), "{error}");
         }
     }
 }

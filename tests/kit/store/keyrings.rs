@@ -13,7 +13,7 @@ pub async fn keyring_comes_back_and_signs_the_same(store: &impl Store, hand: &im
     keyring.state.record_handled("rollover", "r1", "begun", moment());
     store.put_keyring(&name, &keyring, None).await.unwrap();
 
-    let (came, stamp) = store.keyring(&name).await.unwrap().unwrap();
+    let (came, resource_version) = store.keyring(&name).await.unwrap().unwrap();
     assert_eq!(came.state, keyring.state);
     assert_eq!(came.bundle(), keyring.bundle());
     assert!(came.roots.keys().eq(keyring.roots.keys()));
@@ -22,13 +22,13 @@ pub async fn keyring_comes_back_and_signs_the_same(store: &impl Store, hand: &im
         assert_eq!(came.roots[id].not_after(), root.not_after());
         came.roots[id].issue(&pki::request("payments"), SystemTime::now()).unwrap();
     }
-    let ring = seen_ring(store, &name, |ring| ring.resource_version == stamp).await;
+    let ring = seen_ring(store, &name, |ring| ring.resource_version == resource_version).await;
     assert_eq!(ring.state, keyring.state);
-    assert_eq!(ring.roots, KeyringView::of(&keyring, stamp).roots);
+    assert_eq!(ring.roots, KeyringView::of(&keyring, resource_version).roots);
 }
 
-pub async fn keyring_over_an_old_stamp_is_overtaken(store: &impl Store, hand: &impl Hand) {
-    let name = authority(store, hand, "old-stamp").await;
+pub async fn keyring_over_an_old_version_conflicts(store: &impl Store, hand: &impl Hand) {
+    let name = authority(store, hand, "old-version").await;
     let mut keyring = Keyring::new(pki::authority("root"));
     store.put_keyring(&name, &keyring, None).await.unwrap();
     let (_, first) = store.keyring(&name).await.unwrap().unwrap();
@@ -37,13 +37,13 @@ pub async fn keyring_over_an_old_stamp_is_overtaken(store: &impl Store, hand: &i
 
     let mut late = Keyring::new(pki::authority("late"));
     late.state.record_handled("rollover", "r2", "no", moment());
-    overtaken(store.put_keyring(&name, &late, Some(&first)).await);
+    conflicts(store.put_keyring(&name, &late, Some(&first)).await);
     let (came, second) = store.keyring(&name).await.unwrap().unwrap();
     assert_eq!(came.state, keyring.state);
     assert_ne!(second, first);
     // Neither is one over what there never was.
-    let other = authority(store, hand, "no-stamp").await;
-    overtaken(store.put_keyring(&other, &late, Some(&first)).await);
+    let other = authority(store, hand, "no-version").await;
+    conflicts(store.put_keyring(&other, &late, Some(&first)).await);
     assert!(store.keyring(&other).await.unwrap().is_none());
 }
 
@@ -51,7 +51,7 @@ pub async fn keyring_is_created_once(store: &impl Store, hand: &impl Hand) {
     let name = authority(store, hand, "created-once").await;
     let (first, second) = (Keyring::new(pki::authority("first")), Keyring::new(pki::authority("second")));
     store.put_keyring(&name, &first, None).await.unwrap();
-    overtaken(store.put_keyring(&name, &second, None).await);
+    conflicts(store.put_keyring(&name, &second, None).await);
     let (came, _) = store.keyring(&name).await.unwrap().unwrap();
     assert_eq!(came.state, first.state);
 }
@@ -62,10 +62,10 @@ pub async fn keyring_forgets_roots_that_are_not_needed(store: &impl Store, hand:
     let mut keyring = Keyring::new(pki::authority("first"));
     let second = keyring.add(pki::authority("second"));
     store.put_keyring(&name, &keyring, None).await.unwrap();
-    let (_, stamp) = store.keyring(&name).await.unwrap().unwrap();
+    let (_, resource_version) = store.keyring(&name).await.unwrap().unwrap();
     keyring.state = State::steady(second.clone());
     keyring.tidy();
-    store.put_keyring(&name, &keyring, Some(&stamp)).await.unwrap();
+    store.put_keyring(&name, &keyring, Some(&resource_version)).await.unwrap();
     let (came, _) = store.keyring(&name).await.unwrap().unwrap();
     assert!(came.roots.keys().eq([&second]));
 }
@@ -78,11 +78,11 @@ pub async fn keyring_with_too_many_roots_is_refused(store: &impl Store, hand: &i
         keyring.add(pki::authority(&number.to_string()));
     }
     store.put_keyring(&name, &keyring, None).await.unwrap();
-    let (came, stamp) = store.keyring(&name).await.unwrap().unwrap();
+    let (came, resource_version) = store.keyring(&name).await.unwrap().unwrap();
     assert_eq!(came.roots.len(), 8);
     keyring.add(pki::authority("ninth"));
-    malformed(store.put_keyring(&name, &keyring, Some(&stamp)).await);
-    assert_eq!(store.keyring(&name).await.unwrap().unwrap().1, stamp);
+    malformed(store.put_keyring(&name, &keyring, Some(&resource_version)).await);
+    assert_eq!(store.keyring(&name).await.unwrap().unwrap().1, resource_version);
 }
 
 pub async fn root_to_import_is_seen(store: &impl Store, hand: &impl Hand) {

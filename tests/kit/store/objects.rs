@@ -58,9 +58,9 @@ pub async fn requests_appear_until_they_are_replaced(store: &impl Store, hand: &
 pub async fn objects_are_created_once(store: &impl Store, hand: &impl Hand) {
     let (ca, name) = (authority(store, hand, "once").await, certificate(store, hand, "once").await);
     let other = CertificateAuthoritySpec { namespaces: vec!["other".into()], ..Default::default() };
-    overtaken(hand.create_authority(&ca, &other).await);
+    conflicts(hand.create_authority(&ca, &other).await);
     let other = ServiceCertificateSpec { authority: "root-prod-other".into(), ..Default::default() };
-    overtaken(hand.create_certificate(&name, &other).await);
+    conflicts(hand.create_certificate(&name, &other).await);
     assert_eq!(seen_authority(store, &ca, |_| true).await.spec, authority_spec());
     assert_eq!(seen_certificate(store, &name, |_| true).await.spec, spec());
 }
@@ -78,12 +78,12 @@ pub async fn nothing_that_is_shown_has_a_key(store: &impl Store, hand: &impl Han
     let mut show = |what: &dyn Debug| shown.push_str(&format!("{what:?}\n{what:#?}\n"));
     store.put_keyring(&ca, &keyring, None).await.unwrap();
     show(&store.put_keyring(&ca, &keyring, None).await.unwrap_err());
-    store.keep(&name, 1, &kept).await.unwrap();
-    show(&store.keep(&name, 1, &kept).await.unwrap_err());
+    store.create_version(&name, 1, &kept).await.unwrap();
+    show(&store.create_version(&name, 1, &kept).await.unwrap_err());
     store.publish(&name, &secret, &contents, None).await.unwrap();
     show(&store.publish(&name, &secret, &contents, None).await.unwrap_err());
     show(&store.keyring(&ca).await.unwrap());
-    show(&store.kept(&name, 1).await.unwrap());
+    show(&store.load_version(&name, 1).await.unwrap());
     show(&(kept, contents));
     seen_publication(store, &name, |_| true).await;
     show(&store.observe().await.unwrap());

@@ -37,21 +37,21 @@ pub async fn publication_is_seen_as_it_was_written(store: &impl Store, hand: &im
 pub async fn published_version_is_recognised(store: &impl Store, hand: &impl Hand) {
     let name = certificate(store, hand, "recognised").await;
     let (root, leaf) = leaf();
-    store.keep(&name, 3, &kept(&root, &leaf)).await.unwrap();
+    store.create_version(&name, 3, &kept(&root, &leaf)).await.unwrap();
     store.publish(&name, &secret(&name).name, &contents(&root, &leaf, 1), None).await.unwrap();
     let number = |seen: &Certificate| seen.published_version().map(|(number, _)| number);
     seen_certificate(store, &name, |seen| number(seen) == Some(3)).await;
 }
 
-pub async fn publication_over_an_old_stamp_is_overtaken(store: &impl Store, hand: &impl Hand) {
+pub async fn publication_over_an_old_version_conflicts(store: &impl Store, hand: &impl Hand) {
     let name = certificate(store, hand, "overtaken").await;
     let secret = secret(&name).name;
     let (root, leaf) = leaf();
     store.publish(&name, &secret, &contents(&root, &leaf, 1), None).await.unwrap();
-    overtaken(store.publish(&name, &secret, &contents(&root, &leaf, 2), None).await);
+    conflicts(store.publish(&name, &secret, &contents(&root, &leaf, 2), None).await);
     let first = seen_publication(store, &name, |_| true).await.resource_version;
     store.publish(&name, &secret, &contents(&root, &leaf, 2), Some(&first)).await.unwrap();
-    overtaken(store.publish(&name, &secret, &contents(&root, &leaf, 3), Some(&first)).await);
+    conflicts(store.publish(&name, &secret, &contents(&root, &leaf, 3), Some(&first)).await);
     seen_publication(store, &name, |seen| seen.revision == 2).await;
 }
 
@@ -60,10 +60,10 @@ pub async fn deleted_secret_is_seen_and_written_again(store: &impl Store, hand: 
     let secret = secret(&name);
     let (root, leaf) = leaf();
     store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await.unwrap();
-    let stamp = seen_publication(store, &name, |_| true).await.resource_version;
+    let resource_version = seen_publication(store, &name, |_| true).await.resource_version;
     hand.delete_secret(&secret).await;
     seen_certificate(store, &name, |seen| matches!(seen.published, Published::Absent)).await;
-    overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 2), Some(&stamp)).await);
+    conflicts(store.publish(&name, &secret.name, &contents(&root, &leaf, 2), Some(&resource_version)).await);
     store.publish(&name, &secret.name, &contents(&root, &leaf, 2), None).await.unwrap();
     seen_publication(store, &name, |seen| seen.revision == 2).await;
 }
@@ -103,10 +103,10 @@ pub async fn secret_of_somebody_else_is_not_touched(store: &impl Store, hand: &i
     let secret = secret(&name);
     let ((root, leaf), (_, theirs)) = (leaf(), leaf());
     hand.create_secret(&secret, &[("tls.crt", &theirs.certificate_pem), ("tls.key", &theirs.key_pem)]).await;
-    overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await);
+    conflicts(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await);
     seen_certificate(store, &name, |seen| matches!(seen.published, Published::OwnedByOther(_))).await;
-    let stamp = ResourceVersion("1".into());
-    overtaken(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), Some(&stamp)).await);
+    let resource_version = ResourceVersion("1".into());
+    conflicts(store.publish(&name, &secret.name, &contents(&root, &leaf, 1), Some(&resource_version)).await);
     assert_eq!(hand.read_secret(&secret, "tls.crt").await, theirs.certificate_pem);
 }
 
@@ -121,9 +121,11 @@ pub async fn secret_of_another_certificate_is_not_touched(store: &impl Store, ha
     store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await.unwrap();
     let of_neighbour = |seen: &Certificate| matches!(&seen.published, Published::OwnedByOther(whose) if whose.contains("neighbour"));
     seen_certificate(store, &rival, of_neighbour).await;
-    overtaken(store.publish(&rival, &secret.name, &contents(&other, &another, 1), None).await);
-    let stamp = seen_publication(store, &name, |_| true).await.resource_version;
-    overtaken(store.publish(&rival, &secret.name, &contents(&other, &another, 1), Some(&stamp)).await);
+    conflicts(store.publish(&rival, &secret.name, &contents(&other, &another, 1), None).await);
+    let resource_version = seen_publication(store, &name, |_| true).await.resource_version;
+    conflicts(
+        store.publish(&rival, &secret.name, &contents(&other, &another, 1), Some(&resource_version)).await,
+    );
     assert_eq!(hand.read_secret(&secret, "tls.crt").await, leaf.certificate_pem);
 }
 

@@ -8,14 +8,14 @@ pub async fn version_is_kept_once_and_comes_back(store: &impl Store, hand: &impl
     let first = StoredVersion { request: Some("r1".into()), ..kept(&root, &leaf) };
     let bundle = Some(root.certificate_pem().to_owned());
     let copy = StoredVersion { copy_of: Some(1), bundle, ..kept(&root, &leaf) };
-    missing(store.kept(&name, 1).await);
-    store.keep(&name, 1, &first).await.unwrap();
-    store.keep(&name, 2, &copy).await.unwrap();
+    missing(store.load_version(&name, 1).await);
+    store.create_version(&name, 1, &first).await.unwrap();
+    store.create_version(&name, 2, &copy).await.unwrap();
     let (_, another) = self::leaf();
-    overtaken(store.keep(&name, 1, &kept(&root, &another)).await);
+    conflicts(store.create_version(&name, 1, &kept(&root, &another)).await);
 
     for (number, kept) in [(1, &first), (2, &copy)] {
-        let came = store.kept(&name, number).await.unwrap();
+        let came = store.load_version(&name, number).await.unwrap();
         assert_eq!(came.certificate, kept.certificate);
         assert!(came.key == kept.key, "the key of version {number} is another one");
         assert_eq!((&came.root, &came.made_for), (&kept.root, &kept.made_for));
@@ -37,11 +37,11 @@ pub async fn version_is_pruned_again_and_again(store: &impl Store, hand: &impl H
     let name = certificate(store, hand, "pruned").await;
     let (root, leaf) = leaf();
     for number in [9, 10] {
-        store.keep(&name, number, &kept(&root, &leaf)).await.unwrap();
+        store.create_version(&name, number, &kept(&root, &leaf)).await.unwrap();
     }
     for _ in 0..2 {
-        store.prune(&name, 9).await.unwrap();
+        store.delete_version(&name, 9).await.unwrap();
     }
-    missing(store.kept(&name, 9).await);
+    missing(store.load_version(&name, 9).await);
     seen_certificate(store, &name, |certificate| certificate.versions.keys().eq([&10])).await;
 }

@@ -51,7 +51,7 @@ pub(super) async fn run(
             validate(version, bundle, serves, SystemTime::now()).map(Some)
         }
         SyncAction::Push { version, sha256 } => {
-            let StoredVersion { certificate, key, .. } = store.kept(certificate, *version).await?;
+            let StoredVersion { certificate, key, .. } = store.load_version(certificate, *version).await?;
             if Leaf::read(certificate.as_bytes()).is_none_or(|leaf| leaf.sha256 != *sha256) {
                 return Err(SyncError::Replaced(*version));
             }

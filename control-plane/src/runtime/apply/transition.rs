@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use super::{Applier, ApplyError};
+use crate::api::condition::EventReason;
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
 use crate::pki::keyring::{Keyring, Override, Rollover, RootId};
@@ -28,8 +29,9 @@ impl<S: Store> Applier<S> {
         let keyring = match transition {
             Transition::CreateRoot { settings } => Keyring::new(self.new_root(settings, now).await?),
             _ => {
-                let (mut keyring, stamp) = self.store.keyring(authority).await?.ok_or_else(conflict)?;
-                if over != Some(&stamp) || !self.take(&mut keyring, transition, now).await? {
+                let (mut keyring, resource_version) =
+                    self.store.keyring(authority).await?.ok_or_else(conflict)?;
+                if over != Some(&resource_version) || !self.take(&mut keyring, transition, now).await? {
                     return Err(conflict().into());
                 }
                 keyring.tidy();
@@ -40,9 +42,9 @@ impl<S: Store> Applier<S> {
         self.remembered().remove(authority);
         let (warning, reason, message) = said(transition, &keyring);
         if warning {
-            warn!(authority, reason, "{message}");
+            warn!(authority, reason = reason.as_str(), "{message}");
         } else {
-            info!(authority, reason, "{message}");
+            info!(authority, reason = reason.as_str(), "{message}");
         }
         self.tell(ObjectRef::Authority(authority.to_owned()), warning, reason, message).await;
         Ok(())
@@ -147,38 +149,46 @@ fn by(rollover: &Rollover) -> String {
 }
 
 /// For the log and for an Event: whether it is a warning, a word, and a sentence.
-fn said(transition: &Transition, keyring: &Keyring) -> (bool, &'static str, String) {
+fn said(transition: &Transition, keyring: &Keyring) -> (bool, EventReason, String) {
     let signing = keyring.state.signing();
     match transition {
         Transition::CreateRoot { settings } if settings.import.is_some() => {
-            (false, "RootImported", format!("the root {signing} was imported"))
+            (false, EventReason::RootImported, format!("the root {signing} was imported"))
         }
-        Transition::CreateRoot { .. } => (false, "RootCreated", format!("the root {signing} was made")),
+        Transition::CreateRoot { .. } => {
+            (false, EventReason::RootCreated, format!("the root {signing} was made"))
+        }
         Transition::BeginRollover { why, .. } => {
             let to = keyring.state.rollover().map(|rollover| rollover.to.to_string()).unwrap_or_default();
-            (false, "RolloverBegun", format!("from the root {signing} to {to}: {why}"))
+            (false, EventReason::RolloverStarted, format!("from the root {signing} to {to}: {why}"))
         }
         Transition::AdvanceRollover { .. } => match keyring.state.rollover() {
             Some(rollover) => {
                 let message = format!("to {}, {}", rollover.phase.as_str(), by(rollover));
-                (false, "RolloverAdvanced", message)
+                (false, EventReason::RolloverAdvanced, message)
             }
             None => {
                 let by =
                     keyring.state.rollover_history.last().map(|past| by(&past.rollover)).unwrap_or_default();
-                (false, "RolloverEnded", format!("{signing} is the only root, {by}"))
+                (false, EventReason::RolloverEnded, format!("{signing} is the only root, {by}"))
             }
         },
         Transition::ReverseRollover { why, .. } => {
-            (true, "RolloverReversed", format!("back to {signing}: {why}"))
+            (true, EventReason::RolloverReversed, format!("back to {signing}: {why}"))
         }
         Transition::OverrideBlockers { pods, reason, .. } => {
             let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
-            (true, "Overridden", format!("the rollover goes on without {}: {reason}", pods.join(", ")))
+            (
+                true,
+                EventReason::Overridden,
+                format!("the rollover goes on without {}: {reason}", pods.join(", ")),
+            )
         }
         Transition::RemoveRoot { root, why, .. } => {
-            (true, "RootRemoved", format!("{root}: {why}; {signing} signs from now on"))
+            (true, EventReason::RootRemoved, format!("{root}: {why}; {signing} signs from now on"))
         }
-        Transition::CloseRequest { verb, outcome, .. } => (true, "Answered", format!("{verb}: {outcome}")),
+        Transition::CloseRequest { verb, outcome, .. } => {
+            (true, EventReason::RequestHandled, format!("{verb}: {outcome}"))
+        }
     }
 }

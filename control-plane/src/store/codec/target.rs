@@ -19,13 +19,13 @@ pub fn encode(contents: &Contents) -> [Part; 4] {
 /// What is published, and its leaf if it can be read. `value`: of the part of this name; empty if there is none.
 pub fn decode<'v>(
     value: impl Fn(&str) -> &'v [u8],
-    stamp: ResourceVersion,
+    resource_version: ResourceVersion,
     written_at: SystemTime,
 ) -> (Publication, Option<Leaf>) {
     let leaf = Leaf::read(value(CERTIFICATE));
     let revision = str::from_utf8(value(REVISION)).ok().and_then(|text| text.trim().parse().ok());
     let publication = Publication {
-        resource_version: stamp,
+        resource_version,
         fingerprint: Fingerprint::of(value(CERTIFICATE), value(KEY)),
         leaf_sha256: leaf.as_ref().map(|leaf| leaf.sha256.clone()).unwrap_or_default(),
         roots: x509_facts::roots(value(BUNDLE)),

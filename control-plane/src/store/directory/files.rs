@@ -21,13 +21,13 @@ const MAX_FILE: u64 = 1 << 20;
 /// In one directory.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Of what nobody but the control plane may read.
+/// Of what the control plane alone may read.
 pub const PRIVATE: u32 = 0o600;
 pub const PUBLIC: u32 = 0o644;
 
 /// The whole file; `None` if there is none.
 pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-    // Non-blocking, so that a pipe of that name holds nobody up.
+    // Non-blocking, so that a pipe of that name blocks no reader.
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let mut file = match OpenOptions::new().read(true).custom_flags(nonblock).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -35,7 +35,7 @@ pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     };
     let meta = file.metadata().map_err(failed("reading", path))?;
     if !meta.is_file() {
-        return Err(malformed(path, "it is no regular file: put one in its place"));
+        return Err(malformed(path, "it is not a regular file: put one in its place"));
     }
     // Room for all that may be there, since a buffer that grows leaves copies of keys behind.
     let mut bytes = Zeroizing::new(vec![0; meta.len().min(MAX_FILE) as usize + 1]);
@@ -88,7 +88,7 @@ impl Parts {
     }
 }
 
-/// Names, sorted; none if there is no such directory. What begins with a dot is half made, or not ours.
+/// Names, sorted; none if there is no such directory. What begins with a dot is temporary made, or not ours.
 pub fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
     let listed = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -97,7 +97,7 @@ pub fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
     let mut names = Vec::new();
     for entry in listed {
         let name = entry.map_err(failed("listing", directory))?.file_name();
-        // What is no UTF-8 is no name, and is said to be none where it is judged.
+        // A name that is not UTF-8 is refused where names are validated.
         let name = name.to_string_lossy().into_owned();
         if !name.starts_with('.') {
             names.push(name);
@@ -119,7 +119,7 @@ pub fn numbers(directory: &Path) -> Result<Vec<u64>, StoreError> {
     Ok(numbers)
 }
 
-/// A directory for nobody but the control plane, with those above it.
+/// A directory for the control plane alone, with those above it.
 pub fn make_private(directory: &Path) -> Result<(), StoreError> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("creating", directory))
 }
@@ -128,46 +128,46 @@ pub fn make_private(directory: &Path) -> Result<(), StoreError> {
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), StoreError> {
     let (directory, name) = split(path)?;
     make_private(directory)?;
-    let half = directory.join(format!(".{name}.new"));
-    clear(&half)?;
-    write(&half, contents, mode)?;
-    fs::rename(&half, path).map_err(failed("writing", path))?;
+    let temporary = directory.join(format!(".{name}.new"));
+    clear(&temporary)?;
+    write(&temporary, contents, mode)?;
+    fs::rename(&temporary, path).map_err(failed("writing", path))?;
     sync(directory)
 }
 
 /// A directory of files, whole, where there is none yet.
-pub fn place(directory: &Path, files: &[Part]) -> Result<(), StoreError> {
+pub fn create_directory(directory: &Path, files: &[Part]) -> Result<(), StoreError> {
     let (parent, _) = split(directory)?;
     make_private(parent)?;
     if fs::symlink_metadata(directory).is_ok() {
         return Err(StoreError::Conflict(directory.display().to_string()));
     }
-    let half = parent.join(".new");
-    clear(&half)?;
-    make_private(&half)?;
+    let temporary = parent.join(".new");
+    clear(&temporary)?;
+    make_private(&temporary)?;
     for (name, contents) in files {
-        write(&half.join(name), contents, PRIVATE)?;
+        write(&temporary.join(name), contents, PRIVATE)?;
     }
-    sync(&half)?;
-    fs::rename(&half, directory).map_err(failed("creating", directory))?;
+    sync(&temporary)?;
+    fs::rename(&temporary, directory).map_err(failed("creating", directory))?;
     sync(parent)
 }
 
-/// Removes a directory; none is no error. At once for those who look.
+/// Removes a directory; none is no error. It disappears at once.
 pub fn remove(directory: &Path) -> Result<(), StoreError> {
     let (parent, _) = split(directory)?;
-    let half = parent.join(".old");
-    clear(&half)?;
-    match fs::rename(directory, &half) {
+    let temporary = parent.join(".old");
+    clear(&temporary)?;
+    match fs::rename(directory, &temporary) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         renamed => renamed.map_err(failed("removing", directory))?,
     }
-    clear(&half)?;
+    clear(&temporary)?;
     sync(parent)
 }
 
-/// Which writing of these files this is: another one after every change, whoever made it.
-pub fn stamp(directory: &Path, names: &[impl AsRef<str>]) -> ResourceVersion {
+/// Changes with every change of these files, whoever made it.
+pub fn resource_version(directory: &Path, names: &[impl AsRef<str>]) -> ResourceVersion {
     let mut text = String::new();
     for name in names {
         text.push_str(&mark(&directory.join(name.as_ref())));
@@ -224,13 +224,13 @@ fn sync(directory: &Path) -> Result<(), StoreError> {
 }
 
 /// What a crash left.
-fn clear(half: &PathBuf) -> Result<(), StoreError> {
-    let removed = match fs::symlink_metadata(half) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(half),
-        Ok(_) => fs::remove_file(half),
+fn clear(temporary: &PathBuf) -> Result<(), StoreError> {
+    let removed = match fs::symlink_metadata(temporary) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(temporary),
+        Ok(_) => fs::remove_file(temporary),
         Err(_) => return Ok(()),
     };
-    removed.map_err(failed("removing", half))
+    removed.map_err(failed("removing", temporary))
 }
 
 fn split(path: &Path) -> Result<(&Path, &str), StoreError> {

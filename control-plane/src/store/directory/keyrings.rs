@@ -19,10 +19,10 @@ pub fn put(
     let directory = tree.keyring(authority)?;
     let numbers = files::numbers(&directory)?;
     let current = numbers.last().copied();
-    if current.map(|number| stamp(&directory, number)).transpose()?.as_ref() != over {
+    if current.map(|number| resource_version(&directory, number)).transpose()?.as_ref() != over {
         return Err(StoreError::Conflict(format!("the keyring of {authority}")));
     }
-    files::place(&directory.join((current.unwrap_or(0) + 1).to_string()), files)?;
+    files::create_directory(&directory.join((current.unwrap_or(0) + 1).to_string()), files)?;
     for number in numbers {
         files::remove(&directory.join(number.to_string()))?;
     }
@@ -33,7 +33,7 @@ pub fn load(tree: &Tree, authority: &str) -> Result<Option<(Keyring, ResourceVer
     let directory = tree.keyring(authority)?;
     let Some(number) = files::numbers(&directory)?.last().copied() else { return Ok(None) };
     let keyring = read(&directory.join(number.to_string()))?;
-    Ok(Some((keyring, stamp(&directory, number)?)))
+    Ok(Some((keyring, resource_version(&directory, number)?)))
 }
 
 fn read(directory: &Path) -> Result<Keyring, StoreError> {
@@ -44,8 +44,8 @@ fn read(directory: &Path) -> Result<Keyring, StoreError> {
     codec::keyring::decode(parts.names(), |name| parts.value(name)).map_err(malformed)
 }
 
-fn stamp(directory: &Path, number: u64) -> Result<ResourceVersion, StoreError> {
+fn resource_version(directory: &Path, number: u64) -> Result<ResourceVersion, StoreError> {
     let directory = directory.join(number.to_string());
-    let ResourceVersion(files) = files::stamp(&directory, &files::names(&directory)?);
+    let ResourceVersion(files) = files::resource_version(&directory, &files::names(&directory)?);
     Ok(ResourceVersion(format!("{number}-{files}")))
 }

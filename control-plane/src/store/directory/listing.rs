@@ -1,5 +1,5 @@
-//! One look at DIR, under its lock. A thing that cannot be read is named among the problems and holds
-//! up nothing but itself; a directory that cannot be listed fails the look, since what is in it would be
+//! One observation of DIR, under its lock. A thing that cannot be read is named among the problems and holds
+//! up nothing but itself; a directory that cannot be listed fails the observation, since what is in it would be
 //! taken for gone.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use crate::planner::observed::{
 use crate::store::codec::name;
 use crate::store::{ObjectRef, StoreError};
 
-pub fn look(tree: &Tree) -> Result<Observed, StoreError> {
+pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
     let mut problems = Vec::new();
     let mut authorities = BTreeMap::new();
     for name in files(&tree.authorities(), &mut problems)? {
@@ -36,7 +36,7 @@ pub fn look(tree: &Tree) -> Result<Observed, StoreError> {
             }
         }
     }
-    let foreign = secrets::others(tree, |secret| targets.contains(secret), &mut problems)?;
+    let foreign = secrets::list_unowned(tree, |secret| targets.contains(secret), &mut problems)?;
     Ok(Observed {
         authorities,
         certificates,
@@ -48,11 +48,13 @@ pub fn look(tree: &Tree) -> Result<Observed, StoreError> {
 
 fn authority(tree: &Tree, name: &str, problems: &mut Vec<String>) -> Result<Option<Authority>, StoreError> {
     let about = ObjectRef::Authority(name.to_owned());
-    let object = objects::look::<CertificateAuthoritySpec, AuthorityStatus>(tree, &about, problems)?;
+    let object = objects::read_object::<CertificateAuthoritySpec, AuthorityStatus>(tree, &about, problems)?;
     let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
     let keyring = match keyrings::load(tree, name) {
         Ok(None) => KeyringState::Absent,
-        Ok(Some((keyring, stamp))) => KeyringState::Present(KeyringView::of(&keyring, stamp)),
+        Ok(Some((keyring, resource_version))) => {
+            KeyringState::Present(KeyringView::of(&keyring, resource_version))
+        }
         Err(error) => KeyringState::Unreadable(error.to_string()),
     };
     let import = spec.import.as_ref().map(|source| imports::root(tree, &source.secret_name));
@@ -67,39 +69,39 @@ fn certificate(
     problems: &mut Vec<String>,
 ) -> Result<Option<Certificate>, StoreError> {
     let about = ObjectRef::Certificate(name.clone());
-    let object = objects::look::<ServiceCertificateSpec, CertificateStatus>(tree, &about, problems)?;
+    let object = objects::read_object::<ServiceCertificateSpec, CertificateStatus>(tree, &about, problems)?;
     let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
     let secret = ObjectName::new(&name.namespace, CertificateSettings::secret_name(&name.name, &spec));
-    let published = tree.secret(&secret).map(|directory| secrets::look(&directory, name));
+    let published = tree.secret(&secret).map(|directory| secrets::read(&directory, name));
     let published = published.unwrap_or_else(|error| Published::Inaccessible(error.to_string()));
     targets.insert(secret);
-    let versions = versions::look(tree, name, problems)?;
+    let versions = versions::list(tree, name, problems)?;
     let uid = name.to_string();
     Ok(Some(Certificate { uid, generation, spec, status, deleting: false, requests, versions, published }))
 }
 
 /// The names of the objects in a directory.
 fn files(directory: &Path, problems: &mut Vec<String>) -> Result<Vec<String>, StoreError> {
-    let judge = |file: String| match file.strip_suffix(".yaml").filter(|name| name::is_valid(name)) {
+    let accepts = |file: String| match file.strip_suffix(".yaml").filter(|name| name::is_valid(name)) {
         Some(name) => Some(name.to_owned()),
         None => {
             let error =
-                files::malformed(&directory.join(file), "it is no NAME.yaml: rename it or move it away");
+                files::malformed(&directory.join(file), "it is not a NAME.yaml: rename it or move it away");
             problems.push(error.to_string());
             None
         }
     };
-    Ok(files::names(directory)?.into_iter().filter_map(judge).collect())
+    Ok(files::names(directory)?.into_iter().filter_map(accepts).collect())
 }
 
 fn directories(directory: &Path, problems: &mut Vec<String>) -> Result<Vec<String>, StoreError> {
-    let judge = |name: &String| {
+    let accepts = |name: &String| {
         let fits = name::is_valid(name) && directory.join(name).is_dir();
         if !fits {
-            let cause = "it is no directory named as a namespace: rename it or move it away";
+            let cause = "it is not a directory named as a namespace: rename it or move it away";
             problems.push(files::malformed(&directory.join(name), cause).to_string());
         }
         fits
     };
-    Ok(files::names(directory)?.into_iter().filter(judge).collect())
+    Ok(files::names(directory)?.into_iter().filter(accepts).collect())
 }

@@ -1,5 +1,5 @@
 //! The objects: the files that people write, and beside each, under state/, what hotcert says and was
-//! asked about it. A person's file is not rewritten for that: its comments stay.
+//! requested about it. A person's file is not rewritten for that: its comments stay.
 //!
 //! A file that cannot be read is a problem of that object alone. While it cannot, the spec that was last
 //! reported on counts, so that nothing is decided as if the object were not there.
@@ -34,10 +34,10 @@ pub struct Object<Spec, Status> {
 }
 
 /// What a person wrote.
-struct Written<Spec> {
+struct ObjectFile<Spec> {
     spec: Spec,
     /// By verb.
-    asked: BTreeMap<String, String>,
+    requested: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,9 +46,9 @@ struct Report<Spec, Status> {
     status: Status,
 }
 
-/// What a command asked.
+/// What a command requested.
 #[derive(Serialize, Deserialize)]
-struct Asked {
+struct CommandRequest {
     text: String,
     /// What the file said of this verb then: once it says something else, the file is newer.
     #[serde(default)]
@@ -56,7 +56,7 @@ struct Asked {
 }
 
 /// `None` if there is no such file, or none that ever could be read.
-pub fn look<Spec, Status>(
+pub fn read_object<Spec, Status>(
     tree: &Tree,
     about: &ObjectRef,
     problems: &mut Vec<String>,
@@ -65,13 +65,13 @@ where
     Spec: Serialize + DeserializeOwned,
     Status: DeserializeOwned + Default,
 {
-    let kept = tree.kept_of(about)?;
+    let kept = tree.state_of(about)?;
     let mut name = |error: StoreError| problems.push(error.to_string());
     let report: Option<Report<Spec, Status>> = record(&kept.join(REPORT)).unwrap_or_else(|error| {
         name(error);
         None
     });
-    let asked = record(&kept.join(REQUESTS)).unwrap_or_else(|error| {
+    let requested = record(&kept.join(REQUESTS)).unwrap_or_else(|error| {
         name(error);
         None
     });
@@ -85,17 +85,17 @@ where
     };
     let (spec, in_file, status) = match (written, report) {
         (Some(written), report) => {
-            (written.spec, Some(written.asked), report.map(|report| report.status).unwrap_or_default())
+            (written.spec, Some(written.requested), report.map(|report| report.status).unwrap_or_default())
         }
         (None, Some(report)) => (report.spec, None, report.status),
         (None, None) => return Ok(None),
     };
     let mut requests = BTreeMap::new();
-    for (verb, text) in merged(in_file, asked.unwrap_or_default()) {
+    for (verb, text) in merged(in_file, requested.unwrap_or_default()) {
         match Request::parse(&text) {
             Some(request) => drop(requests.insert(verb, request)),
             None => problems.push(format!(
-                "{}: the annotation {PREFIX}{verb} is no request: write an id of up to 64 characters, then words",
+                "{}: the annotation {PREFIX}{verb} is not a request: write an id of up to 64 characters, then words",
                 tree.object(about)?.display()
             )),
         }
@@ -108,7 +108,7 @@ where
     Spec: Serialize + DeserializeOwned,
     Status: Serialize + DeserializeOwned,
 {
-    let path = tree.kept_of(about)?.join(REPORT);
+    let path = tree.state_of(about)?.join(REPORT);
     let spec = match read::<Spec>(tree, about) {
         Ok(None) => return Err(missing(about)),
         Ok(Some(written)) => written.spec,
@@ -129,12 +129,12 @@ pub fn ask(tree: &Tree, about: &ObjectRef, verb: &str, text: &str) -> Result<(),
         let cause = "write an id of up to 64 characters, then up to a thousand of words";
         return Err(wrong(format!("the request to {verb}"), cause));
     }
-    let path = tree.kept_of(about)?.join(REQUESTS);
+    let path = tree.state_of(about)?.join(REQUESTS);
     let mut written = read::<Value>(tree, about)?.ok_or_else(|| missing(about))?;
-    let mut asked: BTreeMap<String, Asked> = record(&path)?.unwrap_or_default();
-    let over = written.asked.remove(verb);
-    asked.insert(verb.to_owned(), Asked { text: text.to_owned(), over });
-    write_record(&path, &asked)
+    let mut requested: BTreeMap<String, CommandRequest> = record(&path)?.unwrap_or_default();
+    let over = written.requested.remove(verb);
+    requested.insert(verb.to_owned(), CommandRequest { text: text.to_owned(), over });
+    write_record(&path, &requested)
 }
 
 /// Writes the file of an object that is not there yet.
@@ -149,23 +149,24 @@ pub fn create<Spec: Serialize>(tree: &Tree, about: &ObjectRef, spec: &Spec) -> R
 /// Writes the file of an object, whatever is there. Requests in it are kept, comments are not.
 pub fn replace<Spec: Serialize>(tree: &Tree, about: &ObjectRef, spec: &Spec) -> Result<(), StoreError> {
     let path = tree.object(about)?;
-    let asked = read::<Value>(tree, about).ok().flatten().map(|before| before.asked).unwrap_or_default();
-    write(&path, about, spec, &asked)
+    let requested =
+        read::<Value>(tree, about).ok().flatten().map(|before| before.requested).unwrap_or_default();
+    write(&path, about, spec, &requested)
 }
 
 fn write<Spec: Serialize>(
     path: &Path,
     about: &ObjectRef,
     spec: &Spec,
-    asked: &BTreeMap<String, String>,
+    requested: &BTreeMap<String, String>,
 ) -> Result<(), StoreError> {
     let mut metadata = match about {
         ObjectRef::Authority(name) => json!({ "name": name }),
         ObjectRef::Certificate(name) => json!({ "name": name.name, "namespace": name.namespace }),
     };
-    if !asked.is_empty() {
+    if !requested.is_empty() {
         let annotations: BTreeMap<_, _> =
-            asked.iter().map(|(verb, text)| (format!("{PREFIX}{verb}"), text)).collect();
+            requested.iter().map(|(verb, text)| (format!("{PREFIX}{verb}"), text)).collect();
         metadata["annotations"] = json!(annotations);
     }
     let mut spec = json!(spec);
@@ -180,14 +181,14 @@ fn write<Spec: Serialize>(
     files::replace(path, yaml::write(&object).as_bytes(), files::PUBLIC)
 }
 
-/// What is asked of each verb, the newer of the two.
+/// What is requested of each verb, the newer of the two.
 fn merged(
     in_file: Option<BTreeMap<String, String>>,
-    asked: BTreeMap<String, Asked>,
+    requested: BTreeMap<String, CommandRequest>,
 ) -> BTreeMap<String, String> {
     let known = in_file.is_some();
     let mut texts = in_file.unwrap_or_default();
-    for (verb, Asked { text, over }) in asked {
+    for (verb, CommandRequest { text, over }) in requested {
         if !known || texts.get(&verb) == over.as_ref() {
             texts.insert(verb, text);
         }
@@ -198,7 +199,7 @@ fn merged(
 fn read<Spec: Serialize + DeserializeOwned>(
     tree: &Tree,
     about: &ObjectRef,
-) -> Result<Option<Written<Spec>>, StoreError> {
+) -> Result<Option<ObjectFile<Spec>>, StoreError> {
     let path = tree.object(about)?;
     let Some(bytes) = files::read(&path)? else { return Ok(None) };
     parse(&bytes, about).map(Some).map_err(|cause| files::malformed(&path, cause))
@@ -207,11 +208,11 @@ fn read<Spec: Serialize + DeserializeOwned>(
 fn parse<Spec: Serialize + DeserializeOwned>(
     bytes: &[u8],
     about: &ObjectRef,
-) -> Result<Written<Spec>, String> {
-    let text = str::from_utf8(bytes).map_err(|_| "it is no UTF-8")?;
+) -> Result<ObjectFile<Spec>, String> {
+    let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
     let mut object = match yaml::read(text).map_err(|error| error.to_string())? {
         Value::Object(object) => object,
-        _ => return Err("it is no object with apiVersion, kind, metadata and spec".into()),
+        _ => return Err("it is not an object with apiVersion, kind, metadata and spec".into()),
     };
     let mut take = |key: &str| object.remove(key).unwrap_or_default();
     let (version, given) = (take("apiVersion"), take("kind"));
@@ -223,7 +224,7 @@ fn parse<Spec: Serialize + DeserializeOwned>(
     let given = take("spec");
     take("status");
     if let Some(field) = object.keys().next() {
-        return Err(format!("{field} is no field of it: see apiVersion, kind, metadata and spec"));
+        return Err(format!("{field} is not a field of it: see apiVersion, kind, metadata and spec"));
     }
     let (name, namespace) = match about {
         ObjectRef::Authority(name) => (name, None),
@@ -238,11 +239,11 @@ fn parse<Spec: Serialize + DeserializeOwned>(
     let spec: Spec = serde_json::from_value(given.clone()).map_err(|error| format!("spec: {error}"))?;
     unknown("spec", &given, &json!(spec))?;
     let annotations = metadata.annotations.unwrap_or_default();
-    let asked = annotations
+    let requested = annotations
         .into_iter()
         .filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?.to_owned(), text)))
         .collect();
-    Ok(Written { spec, asked })
+    Ok(ObjectFile { spec, requested })
 }
 
 /// A field that is misspelt would be left out in silence.
@@ -252,7 +253,7 @@ fn unknown(path: &str, given: &Value, understood: &Value) -> Result<(), String> 
         let path = format!("{path}.{key}");
         match understood.get(key) {
             Some(known) => unknown(&path, value, known)?,
-            None => return Err(format!("{path} is no field; there are {}", fields(understood))),
+            None => return Err(format!("{path} is not a field; there are {}", fields(understood))),
         }
     }
     Ok(())

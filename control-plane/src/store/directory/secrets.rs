@@ -43,7 +43,7 @@ pub fn publish(
     over: Option<&ResourceVersion>,
 ) -> Result<(), StoreError> {
     let directory = tree.secret(secret)?;
-    let there = match look(&directory, certificate) {
+    let current = match read(&directory, certificate) {
         Published::Absent => None,
         Published::Ours(publication) => Some(publication.resource_version),
         // Whoever planned this saw it absent.
@@ -52,7 +52,7 @@ pub fn publish(
             return Err(StoreError::Failed { what: format!("publishing {secret}"), cause });
         }
     };
-    if there.as_ref() != over {
+    if current.as_ref() != over {
         return Err(conflict(secret));
     }
     let owner = Owner {
@@ -77,7 +77,7 @@ fn conflict(secret: &ObjectName) -> StoreError {
     StoreError::Conflict(format!("the Secret {secret}"))
 }
 
-pub fn look(directory: &Path, certificate: &ObjectName) -> Published {
+pub fn read(directory: &Path, certificate: &ObjectName) -> Published {
     match open(directory) {
         Ok(None) => Published::Absent,
         Ok(Some(volume)) if volume.owner.as_deref() == Some(&certificate.to_string()) => {
@@ -93,7 +93,7 @@ pub fn look(directory: &Path, certificate: &ObjectName) -> Published {
 }
 
 /// The directories that no certificate is published to.
-pub fn others(
+pub fn list_unowned(
     tree: &Tree,
     ours: impl Fn(&ObjectName) -> bool,
     problems: &mut Vec<String>,
@@ -152,7 +152,7 @@ fn open(directory: &Path) -> Result<Option<Volume>, StoreError> {
         _ => &revision,
     };
     let written_at = owner.as_ref().map_or(SystemTime::UNIX_EPOCH, |owner| owner.written_at);
-    let (publication, leaf) = codec::target::decode(value, stamp(&data), written_at);
+    let (publication, leaf) = codec::target::decode(value, resource_version(&data), written_at);
     Ok(Some(Volume { owner: owner.map(|owner| owner.certificate), publication, leaf }))
 }
 
@@ -182,8 +182,8 @@ fn is_linked(directory: &Path, name: &str) -> Result<bool, StoreError> {
     }
 }
 
-fn stamp(data: &Path) -> ResourceVersion {
-    let ResourceVersion(files) = files::stamp(data, &FILES);
+fn resource_version(data: &Path) -> ResourceVersion {
+    let ResourceVersion(files) = files::resource_version(data, &FILES);
     // Of the directory too: a publication is another one even where a file system uses inodes again.
     let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     ResourceVersion(format!("{}-{files}", name.trim_start_matches('.')))

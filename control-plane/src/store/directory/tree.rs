@@ -56,7 +56,7 @@ impl Tree {
     }
 
     /// What is kept beside that file.
-    pub fn kept_of(&self, about: &ObjectRef) -> Result<PathBuf, StoreError> {
+    pub fn state_of(&self, about: &ObjectRef) -> Result<PathBuf, StoreError> {
         Ok(match about {
             ObjectRef::Authority(name) => self.state().join("authorities").join(name::validate(name)?),
             ObjectRef::Certificate(name) => below(&self.state().join("certificates"), name)?,
@@ -64,7 +64,7 @@ impl Tree {
     }
 
     pub fn keyring(&self, authority: &str) -> Result<PathBuf, StoreError> {
-        Ok(self.kept_of(&ObjectRef::Authority(authority.to_owned()))?.join("keyring"))
+        Ok(self.state_of(&ObjectRef::Authority(authority.to_owned()))?.join("keyring"))
     }
 
     pub fn versions(&self, certificate: &ObjectName) -> Result<PathBuf, StoreError> {

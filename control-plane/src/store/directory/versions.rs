@@ -16,21 +16,21 @@ use crate::store::{StoreError, StoredVersion};
 
 const FACTS: &str = "facts.json";
 
-pub fn keep(
+pub fn create(
     tree: &Tree,
     certificate: &ObjectName,
     version: u64,
-    kept: &StoredVersion,
+    stored: &StoredVersion,
 ) -> Result<(), StoreError> {
     let directory = tree.versions(certificate)?.join(version.to_string());
-    let record = serde_json::to_vec_pretty(&Record::of(kept))
+    let record = serde_json::to_vec_pretty(&Record::of(stored))
         .map_err(|error| files::malformed(&directory.join(FACTS), error.to_string()))?;
-    let mut files = codec::version::encode(kept);
+    let mut files = codec::version::encode(stored);
     files.push((FACTS.to_owned(), Zeroizing::new(record)));
     if matches!(read(&directory), Err(StoreError::Malformed { .. })) && directory.is_dir() {
         set_aside(&directory)?;
     }
-    files::place(&directory, &files)
+    files::create_directory(&directory, &files)
 }
 
 /// A version that cannot be read is not counted, so the next one has its number: it must not be refused
@@ -42,7 +42,7 @@ fn set_aside(directory: &Path) -> Result<(), StoreError> {
     std::fs::rename(directory, &aside).map_err(files::failed("setting aside", directory))
 }
 
-pub fn kept(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
+pub fn load(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
     let directory = tree.versions(certificate)?.join(version.to_string());
     if !directory.is_dir() {
         return Err(StoreError::Missing(format!("version {version} of {certificate}")));
@@ -50,12 +50,12 @@ pub fn kept(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<Store
     read(&directory)
 }
 
-pub fn prune(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
+pub fn delete(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
     files::remove(&tree.versions(certificate)?.join(version.to_string()))
 }
 
 /// All of them. One that cannot be read is said to be so, and is none.
-pub fn look(
+pub fn list(
     tree: &Tree,
     certificate: &ObjectName,
     problems: &mut Vec<String>,

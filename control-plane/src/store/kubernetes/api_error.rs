@@ -26,11 +26,11 @@ pub fn of(what: &str, error: &kube::Error) -> StoreError {
     match error {
         kube::Error::Api(status) if status.code == 409 => StoreError::Conflict(what),
         kube::Error::Api(status) if status.code == 404 => StoreError::Missing(what),
-        error => StoreError::Failed { what, cause: said(error) },
+        error => StoreError::Failed { what, cause: describe(error) },
     }
 }
 
-pub fn said(error: &kube::Error) -> String {
+pub fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
             format!("not allowed (403): {}; apply the roles in manifests/base/rbac.yaml", status.message)

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub use listing::Listing;
-pub use namespace_index::{NamespaceIndex, Ours};
-pub use own_namespace::{Known, Own};
+pub use namespace_index::{NamespaceIndex, OwnedSecret};
+pub use own_namespace::{OwnNamespace, OwnSecret};
 
-use super::custom::Written;
+use super::custom::ParsedObject;
 use crate::api::resource::{AuthorityStatus, CertificateAuthoritySpec};
 use crate::planner::observed::{Authority, ObjectName, Observed, ResourceVersion};
 use crate::store::StoreError;
@@ -27,30 +27,30 @@ const EVERYWHERE: &str = "*";
 
 #[derive(Default)]
 pub struct Cache {
-    facts: Mutex<Facts>,
+    state: Mutex<CacheState>,
     /// Something is known that was not.
     changed: Notify,
     /// A list has come to its end, or will not.
     listed: Notify,
     /// There may be other namespaces to follow.
-    pub moved: Notify,
+    pub namespaces_changed: Notify,
 }
 
 #[derive(Default)]
-pub struct Facts {
+pub struct CacheState {
     pub authorities_listing: Listing,
     pub certificates_listing: Listing,
-    pub authorities: BTreeMap<String, Written<CertificateAuthoritySpec, AuthorityStatus>>,
-    pub own: Own,
+    pub authorities: BTreeMap<String, ParsedObject<CertificateAuthoritySpec, AuthorityStatus>>,
+    pub own: OwnNamespace,
     /// By namespace.
-    pub places: BTreeMap<String, NamespaceIndex>,
+    pub namespaces: BTreeMap<String, NamespaceIndex>,
 }
 
 /// What a look would wait for.
-enum Pending {
-    Nothing,
+enum ListingWait {
+    Done,
     Until(Instant),
-    TooLong(StoreError),
+    Failed(StoreError),
 }
 
 impl Cache {
@@ -60,31 +60,31 @@ impl Cache {
     }
 
     /// For reading and for changes that nobody waits for.
-    pub fn facts(&self) -> MutexGuard<'_, Facts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn state(&self) -> MutexGuard<'_, CacheState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn change(&self, change: impl FnOnce(&mut Facts)) {
-        change(&mut self.facts());
+    pub fn change(&self, change: impl FnOnce(&mut CacheState)) {
+        change(&mut self.state());
         self.changed.notify_one();
     }
 
     /// A change after which a look may not have to wait any more.
-    pub fn settle(&self, change: impl FnOnce(&mut Facts)) {
+    pub fn change_and_wake(&self, change: impl FnOnce(&mut CacheState)) {
         self.change(change);
         self.listed.notify_waiters();
-        self.moved.notify_one();
+        self.namespaces_changed.notify_one();
     }
 
     /// Waits until everything was listed once.
-    pub async fn complete(&self) -> Result<(), StoreError> {
+    pub async fn wait_until_listed(&self) -> Result<(), StoreError> {
         loop {
             let listed = self.listed.notified();
-            let pending = self.facts().pending();
-            match pending {
-                Pending::Nothing => return Ok(()),
-                Pending::TooLong(error) => return Err(error),
-                Pending::Until(end) => {
+            let wait = self.state().listing_wait();
+            match wait {
+                ListingWait::Done => return Ok(()),
+                ListingWait::Failed(error) => return Err(error),
+                ListingWait::Until(end) => {
                     let _ = tokio::time::timeout_at(end.into(), listed).await;
                 }
             }
@@ -92,9 +92,9 @@ impl Cache {
     }
 
     pub fn observed(&self, nudge: bool) -> Observed {
-        let facts = self.facts();
+        let state = self.state();
         let mut observed = Observed { nudge, ..Observed::default() };
-        for (name, written) in &facts.authorities {
+        for (name, written) in &state.authorities {
             let authority = Authority {
                 uid: written.uid.clone(),
                 generation: written.generation,
@@ -102,49 +102,57 @@ impl Cache {
                 status: written.status.clone(),
                 deleting: written.deleting,
                 requests: written.requests.clone(),
-                keyring: facts.own.held(name),
-                import: written.spec.import.as_ref().map(|import| facts.own.import(&import.secret_name)),
+                keyring: state.own.keyring(name),
+                import: written.spec.import.as_ref().map(|import| state.own.import(&import.secret_name)),
             };
             observed.authorities.insert(name.clone(), Arc::new(authority));
         }
-        for (namespace, place) in &facts.places {
+        for (namespace, index) in &state.namespaces {
             let of = |name: &String| ObjectName::new(namespace.clone(), name.clone());
-            let certificates = place.certificates();
+            let certificates = index.certificates();
             observed.certificates.extend(certificates.map(|(name, it)| (of(name), Arc::clone(it))));
-            observed.watched_secrets.extend(place.foreign.iter().map(|(name, it)| (of(name), it.clone())));
-            observed.watched_secrets.extend(place.orphans().map(|(name, it)| (of(name), it)));
+            observed.watched_secrets.extend(index.foreign.iter().map(|(name, it)| (of(name), it.clone())));
+            observed.watched_secrets.extend(index.orphans().map(|(name, it)| (of(name), it)));
         }
         observed
     }
 }
 
-impl Facts {
-    pub fn place(&mut self, namespace: &str) -> &mut NamespaceIndex {
-        self.places.entry(namespace.to_owned()).or_default()
+impl CacheState {
+    pub fn namespace_mut(&mut self, namespace: &str) -> &mut NamespaceIndex {
+        self.namespaces.entry(namespace.to_owned()).or_default()
     }
 
     /// Changes what is known of a namespace, unless it has nothing to do with us any more.
-    pub fn known(&mut self, namespace: &str, change: impl FnOnce(&mut NamespaceIndex)) {
-        if let Some(place) = self.places.get_mut(namespace) {
-            change(place);
+    pub fn update_namespace(&mut self, namespace: &str, change: impl FnOnce(&mut NamespaceIndex)) {
+        if let Some(index) = self.namespaces.get_mut(namespace) {
+            change(index);
         }
     }
 
-    pub fn put_authority(&mut self, name: &str, written: Written<CertificateAuthoritySpec, AuthorityStatus>) {
-        if self.authorities.get(name).is_none_or(|known| !is_older(&written.stamp, &known.stamp)) {
+    pub fn put_authority(
+        &mut self,
+        name: &str,
+        written: ParsedObject<CertificateAuthoritySpec, AuthorityStatus>,
+    ) {
+        if self
+            .authorities
+            .get(name)
+            .is_none_or(|known| !is_older(&written.resource_version, &known.resource_version))
+        {
             self.authorities.insert(name.to_owned(), written);
         }
     }
 
     /// Namespaces that have a certificate or that an authority names, or where a Secret of ours lies.
-    pub fn namespaces(&self) -> BTreeSet<String> {
+    pub fn relevant_namespaces(&self) -> BTreeSet<String> {
         let named = self.authorities.values().flat_map(|authority| &authority.spec.namespaces);
         let named = named.filter(|name| *name != EVERYWHERE).cloned();
-        let used = self.places.iter().filter(|(_, place)| !place.is_empty());
+        let used = self.namespaces.iter().filter(|(_, index)| !index.is_empty());
         named.chain(used.map(|(name, _)| name.clone())).collect()
     }
 
-    fn pending(&self) -> Pending {
+    fn listing_wait(&self) -> ListingWait {
         let mut until = None;
         for (listing, what) in [
             (&self.authorities_listing, "listing the CertificateAuthorities"),
@@ -153,16 +161,16 @@ impl Facts {
         ] {
             match listing {
                 Listing::Complete => {}
-                Listing::Closed(why) => return too_long(what, why),
+                Listing::Forbidden(why) => return timed_out(what, why),
                 Listing::Pending { since, problem } if since.elapsed() >= PATIENCE => {
-                    return too_long(what, problem.as_deref().unwrap_or("no answer yet"));
+                    return timed_out(what, problem.as_deref().unwrap_or("no answer yet"));
                 }
                 Listing::Pending { since, .. } => until = until.max(Some(*since + PATIENCE)),
             }
         }
         // One namespace that cannot be listed does not hold up the others.
-        for place in self.places.values() {
-            for listing in [&place.ours, &place.watched] {
+        for index in self.namespaces.values() {
+            for listing in [&index.owned, &index.watched] {
                 match listing {
                     Listing::Pending { since, .. } if since.elapsed() < PATIENCE => {
                         until = until.max(Some(*since + PATIENCE));
@@ -171,19 +179,19 @@ impl Facts {
                 }
             }
         }
-        until.map_or(Pending::Nothing, Pending::Until)
+        until.map_or(ListingWait::Done, ListingWait::Until)
     }
 }
 
-fn too_long(what: &str, why: &str) -> Pending {
-    Pending::TooLong(StoreError::Failed { what: what.into(), cause: why.into() })
+fn timed_out(what: &str, why: &str) -> ListingWait {
+    ListingWait::Failed(StoreError::Failed { what: what.into(), cause: why.into() })
 }
 
-/// Stamps are numbers that grow, on every API server there is; where they are not, the newest to arrive
+/// Resource versions are numbers that grow, on every API server there is; where they are not, the newest to arrive
 /// counts.
-pub fn is_older(stamp: &ResourceVersion, than: &ResourceVersion) -> bool {
-    match (stamp.0.parse::<u64>(), than.0.parse::<u64>()) {
-        (Ok(stamp), Ok(than)) => stamp < than,
+pub fn is_older(resource_version: &ResourceVersion, than: &ResourceVersion) -> bool {
+    match (resource_version.0.parse::<u64>(), than.0.parse::<u64>()) {
+        (Ok(resource_version), Ok(than)) => resource_version < than,
         _ => false,
     }
 }

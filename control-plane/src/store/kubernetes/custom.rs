@@ -16,7 +16,7 @@ use crate::api::resource::annotation;
 use crate::planner::observed::{Request, ResourceVersion};
 
 const PREFIX: &str = "hotcert.dev/";
-const VERBS: [&str; 7] = [
+const REQUESTS: [&str; 7] = [
     annotation::ROTATE,
     annotation::ROLLBACK,
     annotation::ROLLOVER,
@@ -39,8 +39,8 @@ pub struct Custom<K> {
 }
 
 /// What a look needs of it.
-pub struct Written<Spec, Status> {
-    pub stamp: ResourceVersion,
+pub struct ParsedObject<Spec, Status> {
+    pub resource_version: ResourceVersion,
     pub uid: String,
     pub generation: i64,
     pub spec: Spec,
@@ -51,7 +51,7 @@ pub struct Written<Spec, Status> {
 
 impl<K: Resource<DynamicType = ()>> Custom<K> {
     /// `None` if its spec cannot be read. A status that cannot is written anew.
-    pub fn read<Spec, Status>(self) -> Option<Written<Spec, Status>>
+    pub fn read<Spec, Status>(self) -> Option<ParsedObject<Spec, Status>>
     where
         Spec: DeserializeOwned,
         Status: DeserializeOwned + Default,
@@ -69,8 +69,8 @@ impl<K: Resource<DynamicType = ()>> Custom<K> {
                 return None;
             }
         };
-        Some(Written {
-            stamp: ResourceVersion(metadata.resource_version.unwrap_or_default()),
+        Some(ParsedObject {
+            resource_version: ResourceVersion(metadata.resource_version.unwrap_or_default()),
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             spec,
@@ -82,7 +82,7 @@ impl<K: Resource<DynamicType = ()>> Custom<K> {
 }
 
 fn requests(annotations: BTreeMap<String, String>) -> BTreeMap<String, Request> {
-    let verbs = annotations.into_iter().filter(|(key, _)| VERBS.contains(&key.as_str()));
+    let verbs = annotations.into_iter().filter(|(key, _)| REQUESTS.contains(&key.as_str()));
     verbs
         .filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?.to_owned(), Request::parse(&text)?)))
         .collect()
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::api::resource::{CertificateStatus, ServiceCertificate, ServiceCertificateSpec};
 
-    fn read(object: Value) -> Option<Written<ServiceCertificateSpec, CertificateStatus>> {
+    fn read(object: Value) -> Option<ParsedObject<ServiceCertificateSpec, CertificateStatus>> {
         serde_json::from_value::<Custom<ServiceCertificate>>(object).unwrap().read()
     }
 
@@ -138,7 +138,7 @@ mod tests {
             "spec": {"authority": "root-prod-shop"},
         });
         let written = read(object).unwrap();
-        assert_eq!((written.generation, written.stamp.0.as_str()), (3, "9"));
+        assert_eq!((written.generation, written.resource_version.0.as_str()), (3, "9"));
         let request = Request { id: "r2".into(), arguments: "to=1".into() };
         assert_eq!(written.requests, BTreeMap::from([("rollback".into(), request)]));
         assert_eq!(written.status, CertificateStatus::default());

@@ -1,4 +1,4 @@
-//! EventRecord as Kubernetes Events, which `kubectl describe` shows with the object. One that cannot be written
+//! Events as Kubernetes has them, which `kubectl describe` shows with the object. One that cannot be written
 //! is lost: what matters stands in the status. They are of the old form: of the new one, an API server
 //! of 1.20 takes none in `default` about what is in no namespace.
 
@@ -20,8 +20,8 @@ const CONTROLLER: &str = "hotcert-controller";
 const LONGEST: usize = 1024;
 
 /// The event, and the namespace that it goes into.
-pub fn event(news: &EventRecord, uid: Option<String>, now: SystemTime) -> (String, Event) {
-    let regarding = match &news.about {
+pub fn event(record: &EventRecord, uid: Option<String>, now: SystemTime) -> (String, Event) {
+    let regarding = match &record.object {
         ObjectRef::Authority(name) => reference::<CertificateAuthority>(name, None, uid),
         ObjectRef::Certificate(name) => {
             reference::<ServiceCertificate>(&name.name, Some(&name.namespace), uid)
@@ -39,11 +39,11 @@ pub fn event(news: &EventRecord, uid: Option<String>, now: SystemTime) -> (Strin
         count: Some(1),
         first_timestamp: Some(Time(at)),
         last_timestamp: Some(Time(at)),
-        message: Some(short(&news.message).to_owned()),
-        reason: Some(news.reason.to_owned()),
+        message: Some(short(&record.message).to_owned()),
+        reason: Some(record.reason.as_str().to_owned()),
         involved_object: regarding,
         source: Some(EventSource { component: Some(CONTROLLER.to_owned()), ..Default::default() }),
-        type_: Some(if news.warning { "Warning" } else { "Normal" }.to_owned()),
+        type_: Some(if record.warning { "Warning" } else { "Normal" }.to_owned()),
         ..Default::default()
     };
     (namespace, event)
@@ -72,17 +72,18 @@ fn short(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::condition::EventReason;
     use crate::planner::observed::ObjectName;
 
     #[test]
     fn an_event_is_beside_its_object_and_not_too_long() {
-        let about = ObjectRef::Certificate(ObjectName::new("shop", "mtls-prod-payments"));
+        let object = ObjectRef::Certificate(ObjectName::new("shop", "mtls-prod-payments"));
         let message = "ü".repeat(1000);
-        let news = EventRecord { about, warning: true, reason: "Late", message };
-        let (namespace, event) = event(&news, Some("u".into()), SystemTime::now());
+        let record = EventRecord { object, warning: true, reason: EventReason::NotServed, message };
+        let (namespace, event) = event(&record, Some("u".into()), SystemTime::now());
         assert_eq!((namespace.as_str(), event.type_.as_deref()), ("shop", Some("Warning")));
         assert_eq!(event.message.unwrap().len(), 1024);
-        let news = EventRecord { about: ObjectRef::Authority("root-prod-shop".into()), ..news };
-        assert_eq!(super::event(&news, None, SystemTime::now()).0, "default");
+        let record = EventRecord { object: ObjectRef::Authority("root-prod-shop".into()), ..record };
+        assert_eq!(super::event(&record, None, SystemTime::now()).0, "default");
     }
 }

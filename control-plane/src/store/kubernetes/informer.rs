@@ -24,12 +24,14 @@ use super::target;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::ObjectName;
 use crate::store::kubernetes::api_error;
-use event_sink::{Authorities, Certificates, EventSink, Ours, Own, Watched};
+use event_sink::{
+    AuthoritiesSink, CertificatesSink, EventSink, OwnNamespaceSink, OwnedSecretsSink, WatchedSink,
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often namespaces are looked through for those that have nothing to do with us any more.
-const TIDY: Duration = Duration::from_secs(60);
+const RESCAN_NAMESPACES: Duration = Duration::from_secs(60);
 /// How many objects come at a time: whole Secrets, until their facts are read.
 const PAGE: u32 = 200;
 
@@ -48,67 +50,72 @@ impl Informers {
         let certificates = Api::<Custom<ServiceCertificate>>::all(self.client.clone());
         let own = self.secrets(&self.namespace);
         tokio::join!(
-            follow(authorities, Config::default(), Authorities(Arc::clone(&self.cache))),
-            follow(certificates, Config::default(), Certificates(Arc::clone(&self.cache))),
-            follow(own, Config::default(), Own(Arc::clone(&self.cache))),
-            self.follow_namespaces(),
-            self.look_at_strange_secrets(),
+            watch(authorities, Config::default(), AuthoritiesSink(Arc::clone(&self.cache))),
+            watch(certificates, Config::default(), CertificatesSink(Arc::clone(&self.cache))),
+            watch(own, Config::default(), OwnNamespaceSink(Arc::clone(&self.cache))),
+            self.watch_namespaces(),
+            self.recheck_conflicting_secrets(),
         );
     }
 
-    async fn follow_namespaces(&self) {
-        let mut followed: BTreeMap<String, [Task; 2]> = BTreeMap::new();
+    async fn watch_namespaces(&self) {
+        let mut watched_namespaces: BTreeMap<String, [AbortOnDrop; 2]> = BTreeMap::new();
         loop {
             let wanted = {
-                let mut facts = self.cache.facts();
-                let wanted = facts.namespaces();
-                facts.places.retain(|namespace, _| wanted.contains(namespace));
+                let mut state = self.cache.state();
+                let wanted = state.relevant_namespaces();
+                state.namespaces.retain(|namespace, _| wanted.contains(namespace));
                 wanted
             };
-            followed.retain(|namespace, _| wanted.contains(namespace));
+            watched_namespaces.retain(|namespace, _| wanted.contains(namespace));
             for namespace in wanted {
-                followed.entry(namespace).or_insert_with_key(|namespace| self.follow_namespace(namespace));
+                watched_namespaces
+                    .entry(namespace)
+                    .or_insert_with_key(|namespace| self.watch_namespace(namespace));
             }
-            let _ = tokio::time::timeout(TIDY, self.cache.moved.notified()).await;
+            let _ = tokio::time::timeout(RESCAN_NAMESPACES, self.cache.namespaces_changed.notified()).await;
         }
     }
 
-    fn follow_namespace(&self, namespace: &str) -> [Task; 2] {
+    fn watch_namespace(&self, namespace: &str) -> [AbortOnDrop; 2] {
         // What was known of it before stays until it is listed anew.
-        self.cache.change(|facts| {
-            let place = facts.place(namespace);
-            (place.ours, place.watched) = (Listing::default(), Listing::default());
+        self.cache.change(|state| {
+            let index = state.namespace_mut(namespace);
+            (index.owned, index.watched) = (Listing::default(), Listing::default());
         });
         let of = |label: &str| Config::default().labels(label);
         let (cache, system) = (Arc::clone(&self.cache), self.namespace.clone());
-        let ours = Ours { cache, system, namespace: namespace.to_owned() };
-        let watched = Watched { cache: Arc::clone(&self.cache), namespace: namespace.to_owned() };
+        let owned = OwnedSecretsSink { cache, system, namespace: namespace.to_owned() };
+        let watched = WatchedSink { cache: Arc::clone(&self.cache), namespace: namespace.to_owned() };
         let secrets = self.secrets(namespace);
         [
-            Task::spawn(follow(secrets.clone(), of(&format!("{MANAGED_BY}={HOTCERT}")), ours)),
-            Task::spawn(follow(secrets, of(&format!("{WATCH}=true")), watched)),
+            AbortOnDrop::spawn(watch(secrets.clone(), of(&format!("{MANAGED_BY}={HOTCERT}")), owned)),
+            AbortOnDrop::spawn(watch(secrets, of(&format!("{WATCH}=true")), watched)),
         ]
     }
 
     /// Secrets without our labels are not watched: whether one is still in the way has to be asked.
-    async fn look_at_strange_secrets(&self) {
+    async fn recheck_conflicting_secrets(&self) {
         loop {
             tokio::time::sleep(self.recheck).await;
-            let mut strange = Vec::new();
-            for (namespace, place) in &self.cache.facts().places {
-                for secret in place.strange.keys() {
-                    let wanting = place.wanting(secret).next().cloned();
+            let mut conflicting = Vec::new();
+            for (namespace, index) in &self.cache.state().namespaces {
+                for secret in index.conflicting.keys() {
+                    let claimants = index.claimants(secret).next().cloned();
                     let secret = ObjectName::new(namespace.clone(), secret.clone());
-                    strange.extend(wanting.map(|certificate| (secret, certificate)));
+                    conflicting.extend(claimants.map(|certificate| (secret, certificate)));
                 }
             }
-            for (secret, certificate) in strange {
+            for (secret, certificate) in conflicting {
                 let secrets = self.secrets(&secret.namespace);
                 let looked = api_error::answer("looking", secrets.get_metadata_opt(&secret.name)).await;
                 if let Ok(found) = looked {
-                    let whose = found.and_then(|found| target::whose(&found.metadata, &certificate));
-                    self.cache.change(|facts| {
-                        facts.known(&secret.namespace, |place| place.find_strange(&secret.name, whose));
+                    let whose =
+                        found.and_then(|found| target::owner_if_foreign(&found.metadata, &certificate));
+                    self.cache.change(|state| {
+                        state.update_namespace(&secret.namespace, |index| {
+                            index.set_conflicting(&secret.name, whose)
+                        });
                     });
                 }
             }
@@ -121,21 +128,21 @@ impl Informers {
 }
 
 /// Ended when dropped.
-struct Task(AbortHandle);
+struct AbortOnDrop(AbortHandle);
 
-impl Task {
+impl AbortOnDrop {
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(task).abort_handle())
     }
 }
 
-impl Drop for Task {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-async fn follow<K>(api: Api<K>, config: Config, event_sink: impl EventSink<K>)
+async fn watch<K>(api: Api<K>, config: Config, event_sink: impl EventSink<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -149,37 +156,37 @@ where
             Ok(Event::Init) => (listed, since) = (BTreeSet::new(), Instant::now()),
             Ok(Event::InitApply(object)) => {
                 listed.insert(name(&object));
-                event_sink.put(object);
+                event_sink.apply(object);
             }
             Ok(Event::InitDone) => {
-                event_sink.complete(&std::mem::take(&mut listed), since);
+                event_sink.listed(&std::mem::take(&mut listed), since);
                 pause = FIRST_PAUSE;
                 last.clear();
             }
             Ok(Event::Apply(object)) => {
-                event_sink.put(object);
+                event_sink.apply(object);
                 pause = FIRST_PAUSE;
             }
             Ok(Event::Delete(object)) => {
-                event_sink.remove(object);
+                event_sink.delete(object);
                 pause = FIRST_PAUSE;
             }
             Err(error) => {
-                let trouble = WatchError::of(&error);
-                if trouble.said != last {
+                let error = WatchError::of(&error);
+                if error.message != last {
                     warn!(
-                        forbidden = trouble.forbidden,
+                        forbidden = error.forbidden,
                         "{}: {}; trying again",
-                        event_sink.what(),
-                        trouble.said
+                        event_sink.description(),
+                        error.message
                     );
-                    last.clone_from(&trouble.said);
+                    last.clone_from(&error.message);
                 }
-                if trouble.forbidden {
+                if error.forbidden {
                     // Whatever happens until the right comes back, it is not heard.
                     events = begin();
                 }
-                event_sink.trouble(trouble);
+                event_sink.failed(error);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -196,7 +203,7 @@ fn name<K: Resource>(object: &K) -> ObjectName {
 /// Why a watch does not go on.
 pub struct WatchError {
     pub forbidden: bool,
-    pub said: String,
+    pub message: String,
 }
 
 impl WatchError {
@@ -205,13 +212,13 @@ impl WatchError {
             watcher::Error::InitialListFailed(cause)
             | watcher::Error::WatchStartFailed(cause)
             | watcher::Error::WatchFailed(cause) => {
-                Self { forbidden: api_error::is_forbidden(cause), said: api_error::said(cause) }
+                Self { forbidden: api_error::is_forbidden(cause), message: api_error::describe(cause) }
             }
             watcher::Error::WatchError(status) => {
-                Self { forbidden: status.code == 403, said: status.message.clone() }
+                Self { forbidden: status.code == 403, message: status.message.clone() }
             }
             watcher::Error::NoResourceVersion => {
-                Self { forbidden: false, said: "the API server's answer has no version".into() }
+                Self { forbidden: false, message: "the API server's answer has no version".into() }
             }
         }
     }

@@ -79,7 +79,7 @@ impl SecretObject {
         self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
-    pub fn stamp(&self) -> ResourceVersion {
+    pub fn resource_version(&self) -> ResourceVersion {
         ResourceVersion(self.metadata.resource_version.clone().unwrap_or_default())
     }
 

@@ -19,7 +19,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub struct Target {
     /// By its label.
     pub certificate: String,
-    pub stamp: ResourceVersion,
+    pub resource_version: ResourceVersion,
     /// Or why nothing can be written over it.
     pub publication: Result<Publication, String>,
     pub leaf: Option<Leaf>,
@@ -31,7 +31,7 @@ impl Target {
         let certificate = object.label(CERTIFICATE).filter(|_| label::is_ours(object))?.to_owned();
         let written_at = label::date_of(object, PUBLISHED_AT);
         let (publication, leaf) =
-            codec::target::decode(|name| object.value(name), object.stamp(), written_at);
+            codec::target::decode(|name| object.value(name), object.resource_version(), written_at);
         let publication = if object.of != TLS {
             Err(format!("is of the type {:?}, not {TLS}, which cannot be changed", object.of))
         } else if object.immutable == Some(true) {
@@ -39,7 +39,7 @@ impl Target {
         } else {
             Ok(publication)
         };
-        Some(Self { certificate, stamp: object.stamp(), publication, leaf })
+        Some(Self { certificate, resource_version: object.resource_version(), publication, leaf })
     }
 }
 
@@ -71,7 +71,7 @@ pub fn object(
 }
 
 /// Whose a Secret is that is not this certificate's. `None`: it is this one's.
-pub fn whose(metadata: &ObjectMeta, certificate: &str) -> Option<String> {
+pub fn owner_if_foreign(metadata: &ObjectMeta, certificate: &str) -> Option<String> {
     let none = BTreeMap::new();
     let labels = metadata.labels.as_ref().unwrap_or(&none);
     let label = |key: &str| labels.get(key).map(String::as_str);

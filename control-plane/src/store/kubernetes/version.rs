@@ -41,23 +41,23 @@ pub fn read(object: &SecretObject) -> Option<(String, u64, Version)> {
 }
 
 /// With its key.
-pub fn kept(object: &SecretObject) -> Result<StoredVersion, Malformed> {
+pub fn decode(object: &SecretObject) -> Result<StoredVersion, Malformed> {
     codec::version::decode(record(object), |name| object.value(name))
 }
 
 /// `uid` is the certificate's.
-pub fn object(certificate: &ObjectName, uid: &str, version: u64, kept: &StoredVersion) -> SecretObject {
+pub fn object(certificate: &ObjectName, uid: &str, version: u64, stored: &StoredVersion) -> SecretObject {
     let mut annotations = vec![
         (VERSION, version.to_string()),
-        (ROOT, kept.root.0.clone()),
-        (MADE_FOR, kept.made_for.clone()),
-        (CREATED_AT, label::date(kept.created_at)),
+        (ROOT, stored.root.0.clone()),
+        (MADE_FOR, stored.made_for.clone()),
+        (CREATED_AT, label::date(stored.created_at)),
     ];
-    if let Some(leaf) = Leaf::read(kept.certificate.as_bytes()) {
+    if let Some(leaf) = Leaf::read(stored.certificate.as_bytes()) {
         annotations.extend([(SERIAL, leaf.serial), (NOT_AFTER, label::date(leaf.not_after))]);
     }
-    annotations.extend(kept.request.clone().map(|request| (REQUEST, request)));
-    annotations.extend(kept.copy_of.map(|of| (COPY_OF, of.to_string())));
+    annotations.extend(stored.request.clone().map(|request| (REQUEST, request)));
+    annotations.extend(stored.copy_of.map(|of| (COPY_OF, of.to_string())));
     let labels = [(MANAGED_BY, HOTCERT), (VERSION_OF, &certificate.name)];
     let owner = OwnerReference {
         api_version: ServiceCertificate::api_version(&()).into_owned(),
@@ -74,7 +74,7 @@ pub fn object(certificate: &ObjectName, uid: &str, version: u64, kept: &StoredVe
         owner_references: Some(vec![owner]),
         ..Default::default()
     };
-    let mut object = SecretObject::new(metadata, TLS, codec::version::encode(kept));
+    let mut object = SecretObject::new(metadata, TLS, codec::version::encode(stored));
     object.immutable = Some(true);
     object
 }
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!((version.created_at, version.request.as_deref()), (kept.created_at, Some("r1")));
         assert_eq!(version.fingerprint, Fingerprint::of(kept.certificate.as_bytes(), kept.key.as_bytes()));
         assert_eq!(version.own_bundle, Some([root].into()));
-        let again = super::kept(&object).unwrap();
+        let again = super::decode(&object).unwrap();
         assert_eq!(again.bundle, kept.bundle);
         assert_eq!(
             (again.certificate, again.key, again.made_for),

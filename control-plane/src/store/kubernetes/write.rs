@@ -7,7 +7,7 @@ use kube::core::ObjectMeta;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::cache::Ours;
+use super::cache::OwnedSecret;
 use super::secret::SecretObject;
 use super::{KubernetesStore, target};
 use crate::planner::observed::{ObjectName, ResourceVersion};
@@ -29,7 +29,7 @@ impl KubernetesStore {
     }
 
     /// The metadata of what is to be written over, if it is what was looked at.
-    pub(super) async fn over(
+    pub(super) async fn metadata_to_replace(
         &self,
         what: &str,
         secrets: &Api<SecretObject>,
@@ -44,23 +44,25 @@ impl KubernetesStore {
         }
     }
 
-    pub(super) fn know(&self, namespace: &str, written: &SecretObject) {
-        if let Some(ours) = Ours::read(written) {
-            self.cache.change(|facts| facts.known(namespace, |place| place.put(ours, true)));
+    pub(super) fn cache_written(&self, namespace: &str, written: &SecretObject) {
+        if let Some(owned) = OwnedSecret::read(written) {
+            self.cache.change(|state| state.update_namespace(namespace, |index| index.put(owned, true)));
         }
     }
 
-    /// Something of that name was there already: whether it is ours, and if not, whose.
-    pub(super) async fn find_out(&self, certificate: &ObjectName, secret: &str) {
+    /// Something of that name was there already: whether it is owned, and if not, whose.
+    pub(super) async fn find_owner(&self, certificate: &ObjectName, secret: &str) {
         let secrets = self.secrets(&certificate.namespace);
         let Ok(found) = answer("looking", secrets.get_metadata_opt(secret)).await else { return };
-        match found.map(|found| target::whose(&found.metadata, &certificate.name)) {
-            Some(Some(whose)) => self.cache.change(|facts| {
-                facts.known(&certificate.namespace, |place| place.find_strange(secret, Some(whose)));
+        match found.map(|found| target::owner_if_foreign(&found.metadata, &certificate.name)) {
+            Some(Some(whose)) => self.cache.change(|state| {
+                state.update_namespace(&certificate.namespace, |index| {
+                    index.set_conflicting(secret, Some(whose))
+                });
             }),
             Some(None) => {
-                if let Ok(Some(ours)) = answer("looking", secrets.get_opt(secret)).await {
-                    self.know(&certificate.namespace, &ours);
+                if let Ok(Some(owned)) = answer("looking", secrets.get_opt(secret)).await {
+                    self.cache_written(&certificate.namespace, &owned);
                 }
             }
             None => {}
@@ -72,21 +74,21 @@ impl KubernetesStore {
 pub fn status_patch(what: &str, status: &impl Serialize) -> Result<Patch<()>, StoreError> {
     let malformed =
         |error: serde_json::Error| StoreError::Malformed { what: what.into(), cause: error.to_string() };
-    let status = without_nothing(serde_json::to_value(status).map_err(malformed)?);
+    let status = without_empty(serde_json::to_value(status).map_err(malformed)?);
     let patch = json!([{"op": "add", "path": "/status", "value": status}]);
     Ok(Patch::Json(serde_json::from_value(patch).map_err(malformed)?))
 }
 
 /// What is missing is read as nothing, and an older API server takes an empty text for a null, which
 /// the schema refuses.
-fn without_nothing(value: Value) -> Value {
+fn without_empty(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             let is_nothing = |value: &Value| value.is_null() || value.as_str() == Some("");
             let there = map.into_iter().filter(|(_, value)| !is_nothing(value));
-            there.map(|(key, value)| (key, without_nothing(value))).collect()
+            there.map(|(key, value)| (key, without_empty(value))).collect()
         }
-        Value::Array(items) => items.into_iter().map(without_nothing).collect(),
+        Value::Array(items) => items.into_iter().map(without_empty).collect(),
         value => value,
     }
 }

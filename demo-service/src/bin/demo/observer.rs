@@ -49,7 +49,7 @@ pub struct ClientUpdater {
     volume: PathBuf,
     client: Arc<Client>,
     /// Of the publication whose credentials are in use.
-    stamp: Option<ResourceVersion>,
+    resource_version: Option<ResourceVersion>,
 }
 
 /// A leaf on its way to being served.
@@ -133,7 +133,7 @@ impl Service {
 impl ClientUpdater {
     /// The client has its first credentials already.
     pub fn new(volume: PathBuf, client: Arc<Client>) -> Self {
-        Self { volume, client, stamp: None }
+        Self { volume, client, resource_version: None }
     }
 
     async fn renew(
@@ -141,10 +141,11 @@ impl ClientUpdater {
         observed: &Observed,
         leaf_tracker: &Arc<LeafTracker>,
     ) -> Result<(), CredentialsError> {
-        let stamp = publication(observed, CLIENT).map(|publication| publication.resource_version.clone());
-        if stamp.is_some() && stamp != self.stamp {
+        let resource_version =
+            publication(observed, CLIENT).map(|publication| publication.resource_version.clone());
+        if resource_version.is_some() && resource_version != self.resource_version {
             self.client.replace(Credentials::read(&self.volume, leaf_tracker)?).await;
-            self.stamp = stamp;
+            self.resource_version = resource_version;
         }
         Ok(())
     }

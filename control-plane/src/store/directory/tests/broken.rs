@@ -12,12 +12,12 @@ async fn half_written_keyring_is_not_seen_and_goes_with_the_next_writing() {
     for half in [".new", ".old"] {
         scene.write(&format!("state/authorities/root-prod-main/keyring/{half}/state.json"), "{\"sta");
     }
-    let (came, stamp) = scene.keyring().await;
+    let (came, resource_version) = scene.keyring().await;
     assert_eq!(came.state, first.state);
     assert_eq!(scene.problems().await, Vec::<String>::new());
 
     let second = Keyring::new(root("second"));
-    scene.store.put_keyring("root-prod-main", &second, Some(&stamp)).await.unwrap();
+    scene.store.put_keyring("root-prod-main", &second, Some(&resource_version)).await.unwrap();
     assert_eq!(scene.keyring().await.0.state, second.state);
     assert_eq!(names(&keyring), ["2"]);
 }
@@ -34,10 +34,10 @@ async fn of_two_keyrings_the_newer_counts_and_the_older_goes() {
         fs::copy(parent.join("1").join(&name), parent.join("2").join(&name)).unwrap();
     }
     fs::write(parent.join("1/state.json"), "{").unwrap();
-    let (came, stamp) = scene.keyring().await;
+    let (came, resource_version) = scene.keyring().await;
     assert_eq!(came.state, keyring.state);
     keyring.state.record_handled("rollover", "r1", "no", SystemTime::UNIX_EPOCH);
-    scene.store.put_keyring("root-prod-main", &keyring, Some(&stamp)).await.unwrap();
+    scene.store.put_keyring("root-prod-main", &keyring, Some(&resource_version)).await.unwrap();
     assert_eq!(names(&parent), ["3"]);
 }
 
@@ -54,7 +54,7 @@ async fn half_written_version_and_objects_are_not_seen_and_go_with_the_next_writ
     assert!(seen.certificates[&payments()].versions.is_empty());
     assert!(matches!(seen.certificates[&payments()].published, Published::Absent));
 
-    scene.store.keep(&payments(), 1, &kept()).await.unwrap();
+    scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
     scene.store.report_certificate(&payments(), &CertificateStatus::default()).await.unwrap();
     let orders = ObjectName::new("shop", "mtls-prod-orders");
     let spec = ServiceCertificateSpec { authority: "root-prod-main".into(), ..Default::default() };
@@ -73,16 +73,17 @@ async fn secret_without_a_link_is_another_one_until_it_is_published_again() {
     let scene = Scene::create();
     let contents = contents();
     scene.store.publish(&payments(), "payments-tls", &contents, None).await.unwrap();
-    let look = async || match &scene.store.observe().await.unwrap().certificates[&payments()].published {
+    let publication = async || match &scene.store.observe().await.unwrap().certificates[&payments()].published
+    {
         Published::Ours(publication) => publication.clone(),
         other => panic!("{other:?}"),
     };
-    let whole = look().await;
+    let whole = publication().await;
     fs::remove_file(scene.path("secrets/shop/payments-tls/tls.crt")).unwrap();
-    let torn = look().await;
+    let torn = publication().await;
     assert_ne!(torn.fingerprint, whole.fingerprint);
     scene.store.publish(&payments(), "payments-tls", &contents, Some(&torn.resource_version)).await.unwrap();
-    assert_eq!(look().await.fingerprint, whole.fingerprint);
+    assert_eq!(publication().await.fingerprint, whole.fingerprint);
 }
 
 #[tokio::test]
@@ -105,10 +106,10 @@ async fn malformed_files_are_named_and_take_nobody_down() {
         ("authorities/root-prod-a.yaml", "spec: [", "root-prod-a.yaml"),
         ("authorities/root-prod-b.yaml", CERTIFICATE, "kind CertificateAuthority"),
         ("authorities/root-prod-c.yaml", AUTHORITY, "metadata.name must be that of the file, root-prod-c"),
-        ("authorities/root-prod-d.yml", AUTHORITY, "it is no NAME.yaml"),
-        ("authorities/Root.yaml", AUTHORITY, "it is no NAME.yaml"),
+        ("authorities/root-prod-d.yml", AUTHORITY, "it is not a NAME.yaml"),
+        ("authorities/Root.yaml", AUTHORITY, "it is not a NAME.yaml"),
         ("certificates/shop/mtls-prod-a.yaml", "\u{0}", "mtls-prod-a.yaml"),
-        ("certificates/Shop/mtls-prod-a.yaml", CERTIFICATE, "no directory named as a namespace"),
+        ("certificates/Shop/mtls-prod-a.yaml", CERTIFICATE, "not a directory named as a namespace"),
         ("certificates/web/mtls-prod-payments.yaml", CERTIFICATE, "metadata.namespace"),
     ];
     for (path, text, _) in &cases {
@@ -128,7 +129,7 @@ async fn malformed_files_are_named_and_take_nobody_down() {
     assert!(seen.authorities.keys().eq(["root-prod-main"]));
     assert!(seen.certificates.keys().eq([&payments()]));
     let mut expected: Vec<_> = cases.iter().map(|(_, _, expected)| *expected).collect();
-    expected.extend(["spec.autority is no field; there are", "larger than 1048576", "no regular file"]);
+    expected.extend(["spec.autority is not a field; there are", "larger than 1048576", "not a regular file"]);
     for expected in expected {
         assert!(seen.read_errors.iter().any(|problem| problem.contains(expected)), "{expected}: {seen:#?}");
     }
@@ -181,17 +182,17 @@ async fn broken_keyring_is_unreadable_and_not_overwritten() {
 #[tokio::test]
 async fn broken_version_is_named_and_gives_its_number_to_the_next() {
     let scene = Scene::create();
-    scene.store.keep(&payments(), 1, &kept()).await.unwrap();
+    scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
     fs::write(scene.path("state/versions/shop/mtls-prod-payments/1/facts.json"), "{").unwrap();
     let problems = scene.problems().await;
     assert!(problems[0].contains("mtls-prod-payments/1/facts.json"), "{problems:?}");
-    scene.store.keep(&payments(), 1, &kept()).await.unwrap();
+    scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
     assert_eq!(scene.problems().await, Vec::<String>::new());
     assert_eq!(names(&scene.path("state/versions/shop/mtls-prod-payments")), ["1", "1.broken"]);
 }
 
 #[tokio::test]
-async fn directory_that_cannot_be_listed_fails_the_look() {
+async fn directory_that_cannot_be_listed_fails_the_observation() {
     let scene = Scene::create();
     fs::remove_dir_all(scene.path("authorities")).unwrap();
     fs::write(scene.path("authorities"), "").unwrap();

@@ -7,7 +7,7 @@ async fn nothing_under_state_can_be_read_by_others() {
     let scene = Scene::create();
     let keyring = Keyring::new(root("root"));
     scene.store.put_keyring("root-prod-main", &keyring, None).await.unwrap();
-    scene.store.keep(&payments(), 1, &kept()).await.unwrap();
+    scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
     scene.store.report_certificate(&payments(), &CertificateStatus::default()).await.unwrap();
     scene.store.report_authority("root-prod-main", &AuthorityStatus::default()).await.unwrap();
     scene.store.ask(&ObjectRef::Certificate(payments()), "rotate", "r1").await.unwrap();
@@ -50,9 +50,9 @@ async fn names_cannot_lead_out_of_the_directory() {
         refused(scene.store.publish(&payments(), bad, &contents(), None).await);
         for name in [&name, &space] {
             refused(scene.store.create_certificate(name, &ServiceCertificateSpec::default()).await);
-            refused(scene.store.keep(name, 1, &kept()).await);
-            refused(scene.store.kept(name, 1).await.map(drop));
-            refused(scene.store.prune(name, 1).await);
+            refused(scene.store.create_version(name, 1, &kept()).await);
+            refused(scene.store.load_version(name, 1).await.map(drop));
+            refused(scene.store.delete_version(name, 1).await);
             refused(scene.store.ask(&ObjectRef::Certificate(name.clone()), "rotate", "r1").await);
         }
         let looks = scene.store.pods(&BTreeSet::from([bad.to_owned()])).await;
@@ -81,15 +81,16 @@ async fn of_many_writers_at_once_one_writes_and_the_others_are_overtaken() {
     let scene = Scene::create();
     let keyring = Keyring::new(root("root"));
     scene.store.put_keyring("root-prod-main", &keyring, None).await.unwrap();
-    let (_, stamp) = scene.keyring().await;
+    let (_, resource_version) = scene.keyring().await;
     // Each opens DIR for itself, as programs do.
     let writers: Vec<_> = (0..8)
         .map(|id| {
-            let (store, stamp) = (DirectoryStore::open(scene.store.root()).unwrap(), stamp.clone());
+            let (store, resource_version) =
+                (DirectoryStore::open(scene.store.root()).unwrap(), resource_version.clone());
             tokio::spawn(async move {
                 let (mut keyring, _) = store.keyring("root-prod-main").await.unwrap().unwrap();
                 keyring.state.record_handled("rollover", &id.to_string(), "no", SystemTime::UNIX_EPOCH);
-                (id, store.put_keyring("root-prod-main", &keyring, Some(&stamp)).await)
+                (id, store.put_keyring("root-prod-main", &keyring, Some(&resource_version)).await)
             })
         })
         .collect();
@@ -115,7 +116,7 @@ async fn nothing_is_written_or_looked_at_while_another_program_writes() {
     };
     let write = {
         let store = scene.store.clone();
-        tokio::spawn(async move { store.keep(&payments(), 1, &kept()).await })
+        tokio::spawn(async move { store.create_version(&payments(), 1, &kept()).await })
     };
     tokio::time::timeout(Duration::from_millis(200), async {
         while !look.is_finished() && !write.is_finished() {

@@ -11,7 +11,7 @@ pub enum Listing {
     },
     Complete,
     /// The right to it is missing.
-    Closed(String),
+    Forbidden(String),
 }
 
 impl Default for Listing {
@@ -22,9 +22,9 @@ impl Default for Listing {
 
 impl Listing {
     /// What was listed once stays known while the API cannot be reached.
-    pub fn trouble(&mut self, said: String) {
+    pub fn record_problem(&mut self, message: String) {
         if let Self::Pending { problem, .. } = self {
-            *problem = Some(said);
+            *problem = Some(message);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::listing::Listing;
-use super::{Written, is_older};
+use super::{ParsedObject, is_older};
 use crate::api::resource::{CertificateStatus, ServiceCertificateSpec};
 use crate::api::settings::CertificateSettings;
 use crate::planner::observed::{Certificate, Published, ResourceVersion, Version, WatchedSecret};
@@ -17,17 +17,17 @@ use crate::store::kubernetes::version;
 
 #[derive(Default)]
 pub struct NamespaceIndex {
-    pub ours: Listing,
+    pub owned: Listing,
     pub watched: Listing,
     certificates: BTreeMap<String, Entry>,
     targets: BTreeMap<String, Target>,
     pub foreign: BTreeMap<String, WatchedSecret>,
     /// Secrets that are in the way, and whose they are.
-    pub strange: BTreeMap<String, String>,
+    pub conflicting: BTreeMap<String, String>,
     /// By target Secret: the certificates that are to be published as it.
-    wanting: BTreeMap<String, BTreeSet<String>>,
+    claimants: BTreeMap<String, BTreeSet<String>>,
     /// What was written here, until the watch has caught up with it.
-    wrote: BTreeMap<String, Instant>,
+    recently_written: BTreeMap<String, Instant>,
 }
 
 struct Entry {
@@ -38,12 +38,12 @@ struct Entry {
 }
 
 /// A Secret of ours.
-pub enum Ours {
+pub enum OwnedSecret {
     Target(String, Box<Target>),
     Version { name: String, certificate: String, number: u64, version: Arc<Version> },
 }
 
-impl Ours {
+impl OwnedSecret {
     pub fn read(object: &SecretObject) -> Option<Self> {
         let name = object.name().to_owned();
         if let Some(target) = Target::read(object) {
@@ -71,7 +71,7 @@ impl NamespaceIndex {
 
     /// Every Secret that a pod may serve something of ours from.
     pub fn secrets(&self) -> BTreeSet<String> {
-        self.targets.keys().chain(self.wanting.keys()).cloned().collect()
+        self.targets.keys().chain(self.claimants.keys()).cloned().collect()
     }
 
     /// Target Secrets that no certificate publishes any more.
@@ -91,15 +91,15 @@ impl NamespaceIndex {
     pub fn put_certificate(
         &mut self,
         name: &str,
-        written: Written<ServiceCertificateSpec, CertificateStatus>,
+        written: ParsedObject<ServiceCertificateSpec, CertificateStatus>,
     ) {
         let entry = self.entry(name);
-        if entry.seen.as_ref().is_some_and(|seen| is_older(&written.stamp, seen)) {
+        if entry.seen.as_ref().is_some_and(|seen| is_older(&written.resource_version, seen)) {
             return;
         }
         let secret = CertificateSettings::secret_name(name, &written.spec);
         let before = std::mem::replace(&mut entry.secret, secret.clone());
-        entry.seen = Some(written.stamp);
+        entry.seen = Some(written.resource_version);
         let certificate = Arc::make_mut(&mut entry.certificate);
         certificate.uid = written.uid;
         certificate.generation = written.generation;
@@ -108,16 +108,16 @@ impl NamespaceIndex {
         certificate.deleting = written.deleting;
         certificate.requests = written.requests;
         if before != secret {
-            self.unwant(&before, name);
+            self.remove_claim(&before, name);
         }
-        self.wanting.entry(secret).or_default().insert(name.to_owned());
-        self.settle(name);
+        self.claimants.entry(secret).or_default().insert(name.to_owned());
+        self.refresh(name);
     }
 
-    pub fn remove_certificate(&mut self, name: &str, stamp: Option<&ResourceVersion>) {
+    pub fn remove_certificate(&mut self, name: &str, resource_version: Option<&ResourceVersion>) {
         let Some(entry) = self.certificates.get_mut(name) else { return };
-        if let (Some(stamp), Some(seen)) = (stamp, &entry.seen)
-            && is_older(stamp, seen)
+        if let (Some(resource_version), Some(seen)) = (resource_version, &entry.seen)
+            && is_older(resource_version, seen)
         {
             return;
         }
@@ -126,11 +126,11 @@ impl NamespaceIndex {
         if entry.certificate.versions.is_empty() {
             self.certificates.remove(name);
         }
-        self.unwant(&secret, name);
+        self.remove_claim(&secret, name);
     }
 
     /// After a list: those that are not in it are gone.
-    pub fn keep_certificates(&mut self, listed: &BTreeSet<String>) {
+    pub fn retain_certificates(&mut self, listed: &BTreeSet<String>) {
         let gone: Vec<_> =
             self.certificates().map(|(name, _)| name.clone()).filter(|name| !listed.contains(name)).collect();
         for name in gone {
@@ -138,44 +138,44 @@ impl NamespaceIndex {
         }
     }
 
-    /// `wrote`: it was written here a moment ago, and the watch does not know yet.
-    pub fn put(&mut self, ours: Ours, wrote: bool) {
-        let name = match &ours {
-            Ours::Target(name, _) | Ours::Version { name, .. } => name.clone(),
+    /// `recently_written`: it was written here a moment ago, and the watch does not know yet.
+    pub fn put(&mut self, owned: OwnedSecret, recently_written: bool) {
+        let name = match &owned {
+            OwnedSecret::Target(name, _) | OwnedSecret::Version { name, .. } => name.clone(),
         };
-        match ours {
-            Ours::Target(name, target) => {
+        match owned {
+            OwnedSecret::Target(name, target) => {
                 let known = self.targets.get(&name);
-                if known.is_some_and(|known| is_older(&target.stamp, &known.stamp)) {
+                if known.is_some_and(|known| is_older(&target.resource_version, &known.resource_version)) {
                     return;
                 }
-                self.strange.remove(&name);
+                self.conflicting.remove(&name);
                 self.targets.insert(name.clone(), *target);
-                self.settle_wanting(&name);
+                self.refresh_claimants(&name);
             }
-            Ours::Version { certificate, number, version, .. } => {
+            OwnedSecret::Version { certificate, number, version, .. } => {
                 let entry = self.entry(&certificate);
                 if entry.certificate.versions.get(&number) != Some(&version) {
                     Arc::make_mut(&mut entry.certificate).versions.insert(number, version);
                 }
             }
         }
-        if wrote {
-            self.wrote.insert(name, Instant::now());
+        if recently_written {
+            self.recently_written.insert(name, Instant::now());
         } else {
-            self.wrote.remove(&name);
+            self.recently_written.remove(&name);
         }
     }
 
     pub fn remove(&mut self, object: &SecretObject) {
-        let (name, stamp) = (object.name(), object.stamp());
-        if self.targets.get(name).is_some_and(|known| !is_older(&stamp, &known.stamp)) {
+        let (name, resource_version) = (object.name(), object.resource_version());
+        if self.targets.get(name).is_some_and(|known| !is_older(&resource_version, &known.resource_version)) {
             self.remove_target(name);
         }
         if let Some((certificate, number, _)) = version::read(object) {
             self.remove_version(&certificate, number);
         }
-        self.wrote.remove(name);
+        self.recently_written.remove(name);
     }
 
     pub fn remove_version(&mut self, certificate: &str, number: u64) {
@@ -189,9 +189,9 @@ impl NamespaceIndex {
     }
 
     /// After a list that began at `since`: what is not in it is gone, unless it was written meanwhile.
-    pub fn keep(&mut self, listed: &BTreeSet<String>, since: Instant) {
-        self.wrote.retain(|_, at| *at >= since);
-        let is_gone = |name: &str| !listed.contains(name) && !self.wrote.contains_key(name);
+    pub fn retain_listed(&mut self, listed: &BTreeSet<String>, since: Instant) {
+        self.recently_written.retain(|_, at| *at >= since);
+        let is_gone = |name: &str| !listed.contains(name) && !self.recently_written.contains_key(name);
         let targets: Vec<_> = self.targets.keys().filter(|name| is_gone(name)).cloned().collect();
         let versions: Vec<_> = self
             .certificates
@@ -202,28 +202,28 @@ impl NamespaceIndex {
             .collect();
         targets.iter().for_each(|name| self.remove_target(name));
         versions.iter().for_each(|(name, number)| self.remove_version(name, *number));
-        self.ours = Listing::Complete;
-        self.settle_all();
+        self.owned = Listing::Complete;
+        self.refresh_all();
     }
 
     /// The right to its Secrets is missing. What was known of them may not be so any more.
-    pub fn close(&mut self, why: String) {
-        self.ours = Listing::Closed(why);
-        self.settle_all();
+    pub fn deny_access(&mut self, why: String) {
+        self.owned = Listing::Forbidden(why);
+        self.refresh_all();
     }
 
     /// `None`: this Secret is not in the way any more.
-    pub fn find_strange(&mut self, secret: &str, whose: Option<String>) {
+    pub fn set_conflicting(&mut self, secret: &str, whose: Option<String>) {
         match whose {
-            Some(whose) => self.strange.insert(secret.to_owned(), whose),
-            None => self.strange.remove(secret),
+            Some(whose) => self.conflicting.insert(secret.to_owned(), whose),
+            None => self.conflicting.remove(secret),
         };
-        self.settle_wanting(secret);
+        self.refresh_claimants(secret);
     }
 
     /// Those who are to be published as this Secret.
-    pub fn wanting(&self, secret: &str) -> impl Iterator<Item = &String> {
-        self.wanting.get(secret).into_iter().flatten()
+    pub fn claimants(&self, secret: &str) -> impl Iterator<Item = &String> {
+        self.claimants.get(secret).into_iter().flatten()
     }
 
     fn entry(&mut self, name: &str) -> &mut Entry {
@@ -243,31 +243,31 @@ impl NamespaceIndex {
         })
     }
 
-    fn unwant(&mut self, secret: &str, certificate: &str) {
-        let Some(wanting) = self.wanting.get_mut(secret) else { return };
-        wanting.remove(certificate);
-        if wanting.is_empty() {
-            self.wanting.remove(secret);
-            self.strange.remove(secret);
+    fn remove_claim(&mut self, secret: &str, certificate: &str) {
+        let Some(claimants) = self.claimants.get_mut(secret) else { return };
+        claimants.remove(certificate);
+        if claimants.is_empty() {
+            self.claimants.remove(secret);
+            self.conflicting.remove(secret);
         }
     }
 
     fn remove_target(&mut self, name: &str) {
         self.targets.remove(name);
-        self.settle_wanting(name);
+        self.refresh_claimants(name);
     }
 
-    fn settle_wanting(&mut self, secret: &str) {
-        let wanting: Vec<_> = self.wanting(secret).cloned().collect();
-        wanting.iter().for_each(|name| self.settle(name));
+    fn refresh_claimants(&mut self, secret: &str) {
+        let claimants: Vec<_> = self.claimants(secret).cloned().collect();
+        claimants.iter().for_each(|name| self.refresh(name));
     }
 
-    fn settle_all(&mut self) {
+    fn refresh_all(&mut self) {
         let names: Vec<_> = self.certificates().map(|(name, _)| name.clone()).collect();
-        names.iter().for_each(|name| self.settle(name));
+        names.iter().for_each(|name| self.refresh(name));
     }
 
-    fn settle(&mut self, name: &str) {
+    fn refresh(&mut self, name: &str) {
         let Some(entry) = self.certificates.get(name) else { return };
         let published = self.published(name, &entry.secret);
         if let Some(entry) = self.certificates.get_mut(name) {
@@ -276,8 +276,8 @@ impl NamespaceIndex {
     }
 
     fn published(&self, certificate: &str, secret: &str) -> Published {
-        match &self.ours {
-            Listing::Closed(why) => return Published::Inaccessible(why.clone()),
+        match &self.owned {
+            Listing::Forbidden(why) => return Published::Inaccessible(why.clone()),
             Listing::Pending { problem, .. } => {
                 let why = problem.as_deref().unwrap_or("no answer yet");
                 return Published::Inaccessible(format!(
@@ -286,7 +286,7 @@ impl NamespaceIndex {
             }
             Listing::Complete => {}
         }
-        match (self.targets.get(secret), self.strange.get(secret)) {
+        match (self.targets.get(secret), self.conflicting.get(secret)) {
             (Some(target), _) if target.certificate != certificate => {
                 Published::OwnedByOther(format!("is the ServiceCertificate {}'s", target.certificate))
             }

@@ -13,21 +13,21 @@ use crate::store::kubernetes::keys;
 use crate::store::kubernetes::secret::SecretObject;
 
 #[derive(Default)]
-pub struct Own {
+pub struct OwnNamespace {
     pub listing: Listing,
-    secrets: BTreeMap<String, Known>,
-    wrote: BTreeMap<String, Instant>,
+    secrets: BTreeMap<String, OwnSecret>,
+    recently_written: BTreeMap<String, Instant>,
 }
 
-pub struct Known {
-    stamp: ResourceVersion,
+pub struct OwnSecret {
+    resource_version: ResourceVersion,
     /// As a keyring.
-    held: KeyringState,
+    keyring: KeyringState,
     /// As a root to import.
     import: Result<RootId, String>,
 }
 
-impl Known {
+impl OwnSecret {
     pub fn read(object: &SecretObject) -> Self {
         let unreadable = |why: String| {
             let name = object.name();
@@ -35,8 +35,8 @@ impl Known {
                 "the Secret {name} cannot be read: {why}; restore it from a backup, it is not written over"
             ))
         };
-        let held = match keys::authority(object).map(|_| keys::keyring(object)) {
-            Some(Ok(keyring)) => KeyringState::Present(KeyringView::of(&keyring, object.stamp())),
+        let keyring = match keys::authority(object).map(|_| keys::keyring(object)) {
+            Some(Ok(keyring)) => KeyringState::Present(KeyringView::of(&keyring, object.resource_version())),
             Some(Err(error)) => unreadable(error.to_string()),
             None => unreadable(format!("it is of the type {:?}, not {}", object.of, keys::TYPE)),
         };
@@ -46,13 +46,13 @@ impl Known {
                 .map(|root| RootId::of(&root))
                 .map_err(|error| format!("the Secret {}: {error}", object.name())),
         };
-        Self { stamp: object.stamp(), held, import }
+        Self { resource_version: object.resource_version(), keyring, import }
     }
 }
 
-impl Own {
-    pub fn held(&self, authority: &str) -> KeyringState {
-        self.secrets.get(&keys::name(authority)).map_or(KeyringState::Absent, |known| known.held.clone())
+impl OwnNamespace {
+    pub fn keyring(&self, authority: &str) -> KeyringState {
+        self.secrets.get(&keys::name(authority)).map_or(KeyringState::Absent, |known| known.keyring.clone())
     }
 
     pub fn import(&self, secret: &str) -> Result<RootId, String> {
@@ -60,28 +60,33 @@ impl Own {
         self.secrets.get(secret).map_or_else(none, |known| known.import.clone())
     }
 
-    pub fn put(&mut self, name: &str, known: Known, wrote: bool) {
-        if self.secrets.get(name).is_some_and(|before| is_older(&known.stamp, &before.stamp)) {
+    pub fn put(&mut self, name: &str, known: OwnSecret, recently_written: bool) {
+        if self
+            .secrets
+            .get(name)
+            .is_some_and(|before| is_older(&known.resource_version, &before.resource_version))
+        {
             return;
         }
         self.secrets.insert(name.to_owned(), known);
-        if wrote {
-            self.wrote.insert(name.to_owned(), Instant::now());
+        if recently_written {
+            self.recently_written.insert(name.to_owned(), Instant::now());
         } else {
-            self.wrote.remove(name);
+            self.recently_written.remove(name);
         }
     }
 
-    pub fn remove(&mut self, name: &str, stamp: &ResourceVersion) {
-        if self.secrets.get(name).is_some_and(|before| !is_older(stamp, &before.stamp)) {
+    pub fn remove(&mut self, name: &str, resource_version: &ResourceVersion) {
+        if self.secrets.get(name).is_some_and(|before| !is_older(resource_version, &before.resource_version))
+        {
             self.secrets.remove(name);
         }
-        self.wrote.remove(name);
+        self.recently_written.remove(name);
     }
 
-    pub fn keep(&mut self, listed: &BTreeSet<String>, since: Instant) {
-        self.wrote.retain(|_, at| *at >= since);
-        self.secrets.retain(|name, _| listed.contains(name) || self.wrote.contains_key(name));
+    pub fn retain_listed(&mut self, listed: &BTreeSet<String>, since: Instant) {
+        self.recently_written.retain(|_, at| *at >= since);
+        self.secrets.retain(|name, _| listed.contains(name) || self.recently_written.contains_key(name));
         self.listing = Listing::Complete;
     }
 }

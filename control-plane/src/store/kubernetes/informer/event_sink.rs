@@ -1,4 +1,4 @@
-//! Where each watch puts what it hears. Facts are read from an object before the cache is locked.
+//! Where each watch puts its events. Facts are read from an object before the cache is locked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,221 +11,228 @@ use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::pki::x509_facts;
 use crate::pki::x509_facts::Leaf;
 use crate::planner::observed::{ObjectName, ResourceVersion, WatchedSecret};
-use crate::store::kubernetes::cache::{self, Cache, Known, Listing, NamespaceIndex};
+use crate::store::kubernetes::cache::{self, Cache, Listing, NamespaceIndex, OwnSecret};
 use crate::store::kubernetes::custom::Custom;
 use crate::store::kubernetes::label;
 use crate::store::kubernetes::secret::SecretObject;
 
 pub trait EventSink<K>: Send + Sync + 'static {
     /// For the log.
-    fn what(&self) -> String;
-    fn put(&self, object: K);
-    fn remove(&self, object: K);
+    fn description(&self) -> String;
+    fn apply(&self, object: K);
+    fn delete(&self, object: K);
     /// After a list that began at `since`.
-    fn complete(&self, listed: &BTreeSet<ObjectName>, since: Instant);
-    fn trouble(&self, trouble: WatchError);
+    fn listed(&self, listed: &BTreeSet<ObjectName>, since: Instant);
+    fn failed(&self, error: WatchError);
 }
 
-pub struct Authorities(pub Arc<Cache>);
+pub struct AuthoritiesSink(pub Arc<Cache>);
 
-impl EventSink<Custom<CertificateAuthority>> for Authorities {
-    fn what(&self) -> String {
+impl EventSink<Custom<CertificateAuthority>> for AuthoritiesSink {
+    fn description(&self) -> String {
         "watching the CertificateAuthorities".into()
     }
 
-    fn put(&self, object: Custom<CertificateAuthority>) {
+    fn apply(&self, object: Custom<CertificateAuthority>) {
         let name = name(&object);
         let written = object.read();
-        self.0.change(|facts| match written {
-            Some(written) => facts.put_authority(&name, written),
-            None => drop(facts.authorities.remove(&name)),
+        self.0.change(|state| match written {
+            Some(written) => state.put_authority(&name, written),
+            None => drop(state.authorities.remove(&name)),
         });
-        self.0.moved.notify_one();
+        self.0.namespaces_changed.notify_one();
     }
 
-    fn remove(&self, object: Custom<CertificateAuthority>) {
-        self.0.change(|facts| drop(facts.authorities.remove(&name(&object))));
-        self.0.moved.notify_one();
+    fn delete(&self, object: Custom<CertificateAuthority>) {
+        self.0.change(|state| drop(state.authorities.remove(&name(&object))));
+        self.0.namespaces_changed.notify_one();
     }
 
-    fn complete(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
         let listed = names(listed);
-        self.0.settle(|facts| {
-            facts.authorities.retain(|name, _| listed.contains(name));
-            facts.authorities_listing = Listing::Complete;
+        self.0.change_and_wake(|state| {
+            state.authorities.retain(|name, _| listed.contains(name));
+            state.authorities_listing = Listing::Complete;
         });
     }
 
-    fn trouble(&self, trouble: WatchError) {
-        self.0.change(|facts| facts.authorities_listing.trouble(trouble.said));
+    fn failed(&self, error: WatchError) {
+        self.0.change(|state| state.authorities_listing.record_problem(error.message));
     }
 }
 
-pub struct Certificates(pub Arc<Cache>);
+pub struct CertificatesSink(pub Arc<Cache>);
 
-impl EventSink<Custom<ServiceCertificate>> for Certificates {
-    fn what(&self) -> String {
+impl EventSink<Custom<ServiceCertificate>> for CertificatesSink {
+    fn description(&self) -> String {
         "watching the ServiceCertificates".into()
     }
 
-    fn put(&self, object: Custom<ServiceCertificate>) {
+    fn apply(&self, object: Custom<ServiceCertificate>) {
         let (namespace, name) = (namespace(&object), name(&object));
         let written = object.read();
-        self.0.change(|facts| match written {
-            Some(written) => facts.place(&namespace).put_certificate(&name, written),
-            None => facts.place(&namespace).remove_certificate(&name, None),
+        self.0.change(|state| match written {
+            Some(written) => state.namespace_mut(&namespace).put_certificate(&name, written),
+            None => state.namespace_mut(&namespace).remove_certificate(&name, None),
         });
-        self.0.moved.notify_one();
+        self.0.namespaces_changed.notify_one();
     }
 
-    fn remove(&self, object: Custom<ServiceCertificate>) {
-        let stamp = object.meta().resource_version.clone().map(ResourceVersion);
+    fn delete(&self, object: Custom<ServiceCertificate>) {
+        let resource_version = object.meta().resource_version.clone().map(ResourceVersion);
         let (namespace, name) = (namespace(&object), name(&object));
-        self.0.change(|facts| facts.place(&namespace).remove_certificate(&name, stamp.as_ref()));
-        self.0.moved.notify_one();
+        self.0.change(|state| {
+            state.namespace_mut(&namespace).remove_certificate(&name, resource_version.as_ref())
+        });
+        self.0.namespaces_changed.notify_one();
     }
 
-    fn complete(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
         let mut by_namespace: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for ObjectName { namespace, name } in listed {
             by_namespace.entry(namespace).or_default().insert(name.clone());
         }
         let none = BTreeSet::new();
-        self.0.settle(|facts| {
-            for (namespace, place) in &mut facts.places {
-                place.keep_certificates(by_namespace.get(namespace.as_str()).unwrap_or(&none));
+        self.0.change_and_wake(|state| {
+            for (namespace, index) in &mut state.namespaces {
+                index.retain_certificates(by_namespace.get(namespace.as_str()).unwrap_or(&none));
             }
-            facts.certificates_listing = Listing::Complete;
+            state.certificates_listing = Listing::Complete;
         });
     }
 
-    fn trouble(&self, trouble: WatchError) {
-        self.0.change(|facts| facts.certificates_listing.trouble(trouble.said));
+    fn failed(&self, error: WatchError) {
+        self.0.change(|state| state.certificates_listing.record_problem(error.message));
     }
 }
 
 /// The Secrets of the control plane's own namespace.
-pub struct Own(pub Arc<Cache>);
+pub struct OwnNamespaceSink(pub Arc<Cache>);
 
-impl EventSink<SecretObject> for Own {
-    fn what(&self) -> String {
+impl EventSink<SecretObject> for OwnNamespaceSink {
+    fn description(&self) -> String {
         "watching the Secrets of the control plane's own namespace".into()
     }
 
-    fn put(&self, object: SecretObject) {
-        let known = Known::read(&object);
-        self.0.change(|facts| facts.own.put(object.name(), known, false));
+    fn apply(&self, object: SecretObject) {
+        let known = OwnSecret::read(&object);
+        self.0.change(|state| state.own.put(object.name(), known, false));
     }
 
-    fn remove(&self, object: SecretObject) {
-        self.0.change(|facts| facts.own.remove(object.name(), &object.stamp()));
+    fn delete(&self, object: SecretObject) {
+        self.0.change(|state| state.own.remove(object.name(), &object.resource_version()));
     }
 
-    fn complete(&self, listed: &BTreeSet<ObjectName>, since: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, since: Instant) {
         let listed = names(listed);
-        self.0.settle(|facts| facts.own.keep(&listed, since));
+        self.0.change_and_wake(|state| state.own.retain_listed(&listed, since));
     }
 
-    fn trouble(&self, trouble: WatchError) {
-        self.0.change(|facts| facts.own.listing.trouble(trouble.said));
+    fn failed(&self, error: WatchError) {
+        self.0.change(|state| state.own.listing.record_problem(error.message));
     }
 }
 
 /// The Secrets of one namespace that the store writes.
-pub struct Ours {
+pub struct OwnedSecretsSink {
     pub cache: Arc<Cache>,
     /// The control plane's own namespace.
     pub system: String,
     pub namespace: String,
 }
 
-impl EventSink<SecretObject> for Ours {
-    fn what(&self) -> String {
+impl EventSink<SecretObject> for OwnedSecretsSink {
+    fn description(&self) -> String {
         format!("watching our Secrets in {}", self.namespace)
     }
 
-    fn put(&self, object: SecretObject) {
-        let ours = cache::Ours::read(&object);
-        self.cache.change(|facts| {
-            facts.known(&self.namespace, |place| match ours {
-                Some(ours) => place.put(ours, false),
+    fn apply(&self, object: SecretObject) {
+        let owned = cache::OwnedSecret::read(&object);
+        self.cache.change(|state| {
+            state.update_namespace(&self.namespace, |index| match owned {
+                Some(owned) => index.put(owned, false),
                 // It was one of ours until somebody spoilt its labels.
-                None => place.remove(&object),
+                None => index.remove(&object),
             });
         });
     }
 
-    fn remove(&self, object: SecretObject) {
-        self.cache.change(|facts| facts.known(&self.namespace, |place| place.remove(&object)));
+    fn delete(&self, object: SecretObject) {
+        self.cache.change(|state| state.update_namespace(&self.namespace, |index| index.remove(&object)));
     }
 
-    fn complete(&self, listed: &BTreeSet<ObjectName>, since: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, since: Instant) {
         let listed = names(listed);
-        self.cache.settle(|facts| facts.known(&self.namespace, |place| place.keep(&listed, since)));
+        self.cache.change_and_wake(|state| {
+            state.update_namespace(&self.namespace, |index| index.retain_listed(&listed, since))
+        });
     }
 
-    fn trouble(&self, trouble: WatchError) {
+    fn failed(&self, error: WatchError) {
         let Self { system, namespace, .. } = self;
-        if trouble.forbidden {
+        if error.forbidden {
             let why = format!(
                 "hotcert may not read and write Secrets in {namespace}; apply the RoleBinding: kubectl -n {namespace} \
                  create rolebinding hotcert --clusterrole=hotcert-namespace --serviceaccount={system}:hotcert-controller"
             );
-            self.cache.settle(|facts| facts.known(namespace, |place| place.close(why)));
+            self.cache
+                .change_and_wake(|state| state.update_namespace(namespace, |index| index.deny_access(why)));
         } else {
-            self.cache.change(|facts| facts.known(namespace, |place| place.ours.trouble(trouble.said)));
+            self.cache.change(|state| {
+                state.update_namespace(namespace, |index| index.owned.record_problem(error.message))
+            });
         }
     }
 }
 
 /// The Secrets of one namespace that others issue.
-pub struct Watched {
+pub struct WatchedSink {
     pub cache: Arc<Cache>,
     pub namespace: String,
 }
 
-impl EventSink<SecretObject> for Watched {
-    fn what(&self) -> String {
+impl EventSink<SecretObject> for WatchedSink {
+    fn description(&self) -> String {
         format!("watching Secrets of others in {}", self.namespace)
     }
 
-    fn put(&self, object: SecretObject) {
+    fn apply(&self, object: SecretObject) {
         let foreign = WatchedSecret {
             leaf: Leaf::read(object.value("tls.crt")),
             roots: x509_facts::roots(object.value("ca.crt")),
             orphan: false,
         };
-        let put = |place: &mut NamespaceIndex| match label::is_ours(&object) {
-            true => drop(place.foreign.remove(object.name())),
-            false => drop(place.foreign.insert(object.name().to_owned(), foreign)),
+        let put = |index: &mut NamespaceIndex| match label::is_ours(&object) {
+            true => drop(index.foreign.remove(object.name())),
+            false => drop(index.foreign.insert(object.name().to_owned(), foreign)),
         };
-        self.cache.change(|facts| facts.known(&self.namespace, put));
+        self.cache.change(|state| state.update_namespace(&self.namespace, put));
     }
 
-    fn remove(&self, object: SecretObject) {
-        let remove = |place: &mut NamespaceIndex| drop(place.foreign.remove(object.name()));
-        self.cache.change(|facts| facts.known(&self.namespace, remove));
+    fn delete(&self, object: SecretObject) {
+        let remove = |index: &mut NamespaceIndex| drop(index.foreign.remove(object.name()));
+        self.cache.change(|state| state.update_namespace(&self.namespace, remove));
     }
 
-    fn complete(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
         let listed = names(listed);
-        let complete = |place: &mut NamespaceIndex| {
-            place.foreign.retain(|name, _| listed.contains(name));
-            place.watched = Listing::Complete;
+        let complete = |index: &mut NamespaceIndex| {
+            index.foreign.retain(|name, _| listed.contains(name));
+            index.watched = Listing::Complete;
         };
-        self.cache.settle(|facts| facts.known(&self.namespace, complete));
+        self.cache.change_and_wake(|state| state.update_namespace(&self.namespace, complete));
     }
 
-    fn trouble(&self, trouble: WatchError) {
-        let close = |place: &mut NamespaceIndex| {
-            if trouble.forbidden {
-                place.foreign.clear();
-                place.watched = Listing::Closed(trouble.said);
+    fn failed(&self, error: WatchError) {
+        let close = |index: &mut NamespaceIndex| {
+            if error.forbidden {
+                index.foreign.clear();
+                index.watched = Listing::Forbidden(error.message);
             } else {
-                place.watched.trouble(trouble.said);
+                index.watched.record_problem(error.message);
             }
         };
-        self.cache.settle(|facts| facts.known(&self.namespace, close));
+        self.cache.change_and_wake(|state| state.update_namespace(&self.namespace, close));
     }
 }
 

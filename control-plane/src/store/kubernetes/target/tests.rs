@@ -39,7 +39,7 @@ fn labels_and_annotations_of_others_stay_and_a_copy_of_the_key_does_not() {
     let object = object(&certificate, "payments-tls", &contents, Some(over));
     assert_eq!((object.label("team"), object.label(CERTIFICATE)), (Some("a"), Some("mtls-prod-payments")));
     assert_eq!((object.annotation("note"), object.annotation(LAST_APPLIED)), (Some("b"), None));
-    assert_eq!((object.stamp().0.as_str(), object.metadata.owner_references), ("7", None));
+    assert_eq!((object.resource_version().0.as_str(), object.metadata.owner_references), ("7", None));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn whose_a_secret_is_is_said() {
             }),
             ..Default::default()
         };
-        whose(&metadata, "mtls-prod-payments")
+        owner_if_foreign(&metadata, "mtls-prod-payments")
     };
     let ours = (MANAGED_BY, HOTCERT);
     assert_eq!(with(&[ours, (CERTIFICATE, "mtls-prod-payments")], None), None);

@@ -5,9 +5,12 @@ use crate::store::kubernetes::{examples, target};
 const NAME: &str = "mtls-prod-payments";
 const SECRET: &str = "payments-tls";
 
-fn written(stamp: &str, secret: Option<&str>) -> Written<ServiceCertificateSpec, CertificateStatus> {
-    Written {
-        stamp: ResourceVersion(stamp.into()),
+fn written(
+    resource_version: &str,
+    secret: Option<&str>,
+) -> ParsedObject<ServiceCertificateSpec, CertificateStatus> {
+    ParsedObject {
+        resource_version: ResourceVersion(resource_version.into()),
         uid: "uid".into(),
         generation: 1,
         spec: ServiceCertificateSpec { secret_name: secret.map(str::to_owned), ..Default::default() },
@@ -17,28 +20,28 @@ fn written(stamp: &str, secret: Option<&str>) -> Written<ServiceCertificateSpec,
     }
 }
 
-/// A place that was listed, with one certificate.
-fn place() -> NamespaceIndex {
-    let mut place = NamespaceIndex::default();
-    place.put_certificate(NAME, written("10", None));
-    place.keep(&BTreeSet::new(), Instant::now());
-    place
+/// An index that was listed, with one certificate.
+fn index() -> NamespaceIndex {
+    let mut index = NamespaceIndex::default();
+    index.put_certificate(NAME, written("10", None));
+    index.retain_listed(&BTreeSet::new(), Instant::now());
+    index
 }
 
-fn secret(certificate: &str, stamp: &str) -> SecretObject {
+fn secret(certificate: &str, resource_version: &str) -> SecretObject {
     let (_, _, kept) = examples::kept();
     let contents = examples::contents(&kept, &[]);
     let mut object = target::object(&ObjectName::new("shop", certificate), SECRET, &contents, None);
-    object.metadata.resource_version = Some(stamp.into());
+    object.metadata.resource_version = Some(resource_version.into());
     object
 }
 
-fn put(place: &mut NamespaceIndex, object: &SecretObject, wrote: bool) {
-    place.put(Ours::read(object).unwrap(), wrote);
+fn put(index: &mut NamespaceIndex, object: &SecretObject, recently_written: bool) {
+    index.put(OwnedSecret::read(object).unwrap(), recently_written);
 }
 
-fn publication(place: &NamespaceIndex) -> Publication {
-    match &place.certificate(NAME).unwrap().published {
+fn publication(index: &NamespaceIndex) -> Publication {
+    match &index.certificate(NAME).unwrap().published {
         Published::Ours(publication) => publication.clone(),
         other => panic!("{other:?}"),
     }
@@ -46,82 +49,82 @@ fn publication(place: &NamespaceIndex) -> Publication {
 
 #[test]
 fn a_certificate_is_closed_until_its_namespace_is_listed() {
-    let mut place = NamespaceIndex::default();
-    place.put_certificate(NAME, written("10", None));
-    assert!(matches!(place.certificate(NAME).unwrap().published, Published::Inaccessible(_)));
-    put(&mut place, &secret(NAME, "11"), false);
-    place.keep(&[SECRET.to_owned()].into(), Instant::now());
-    assert_eq!(publication(&place).revision, 5);
-    place.close("no right".into());
-    let Published::Inaccessible(why) = &place.certificate(NAME).unwrap().published else { panic!("open") };
+    let mut index = NamespaceIndex::default();
+    index.put_certificate(NAME, written("10", None));
+    assert!(matches!(index.certificate(NAME).unwrap().published, Published::Inaccessible(_)));
+    put(&mut index, &secret(NAME, "11"), false);
+    index.retain_listed(&[SECRET.to_owned()].into(), Instant::now());
+    assert_eq!(publication(&index).revision, 5);
+    index.deny_access("no right".into());
+    let Published::Inaccessible(why) = &index.certificate(NAME).unwrap().published else { panic!("open") };
     assert_eq!(why, "no right");
 }
 
 #[test]
 fn news_that_are_older_than_what_is_known_are_ignored() {
-    let mut place = place();
-    put(&mut place, &secret(NAME, "100"), true);
-    put(&mut place, &secret(NAME, "99"), false);
-    assert_eq!(publication(&place).resource_version.0, "100");
-    place.remove(&secret(NAME, "98"));
-    assert_eq!(publication(&place).resource_version.0, "100");
-    place.put_certificate(NAME, written("9", Some("another")));
-    assert_eq!(publication(&place).resource_version.0, "100", "an older spec");
-    place.remove(&secret(NAME, "101"));
-    assert!(matches!(place.certificate(NAME).unwrap().published, Published::Absent));
+    let mut index = index();
+    put(&mut index, &secret(NAME, "100"), true);
+    put(&mut index, &secret(NAME, "99"), false);
+    assert_eq!(publication(&index).resource_version.0, "100");
+    index.remove(&secret(NAME, "98"));
+    assert_eq!(publication(&index).resource_version.0, "100");
+    index.put_certificate(NAME, written("9", Some("another")));
+    assert_eq!(publication(&index).resource_version.0, "100", "an older spec");
+    index.remove(&secret(NAME, "101"));
+    assert!(matches!(index.certificate(NAME).unwrap().published, Published::Absent));
 }
 
 #[test]
 fn what_was_written_while_a_list_was_under_way_is_not_taken_for_gone() {
-    let mut place = place();
+    let mut index = index();
     let began = Instant::now();
-    put(&mut place, &secret(NAME, "100"), true);
-    place.keep(&BTreeSet::new(), began);
-    assert_eq!(publication(&place).resource_version.0, "100");
-    place.keep(&BTreeSet::new(), Instant::now() + std::time::Duration::from_secs(1));
-    assert!(matches!(place.certificate(NAME).unwrap().published, Published::Absent));
+    put(&mut index, &secret(NAME, "100"), true);
+    index.retain_listed(&BTreeSet::new(), began);
+    assert_eq!(publication(&index).resource_version.0, "100");
+    index.retain_listed(&BTreeSet::new(), Instant::now() + std::time::Duration::from_secs(1));
+    assert!(matches!(index.certificate(NAME).unwrap().published, Published::Absent));
 }
 
 #[test]
 fn a_secret_of_somebody_else_is_foreign_until_it_is_not_in_the_way() {
-    let mut place = place();
-    put(&mut place, &secret("mtls-prod-other", "11"), false);
-    let Published::OwnedByOther(whose) = &place.certificate(NAME).unwrap().published else { panic!("ours") };
+    let mut index = index();
+    put(&mut index, &secret("mtls-prod-other", "11"), false);
+    let Published::OwnedByOther(whose) = &index.certificate(NAME).unwrap().published else { panic!("ours") };
     assert!(whose.contains("mtls-prod-other"));
-    place.remove(&secret("mtls-prod-other", "12"));
-    place.find_strange(SECRET, Some("is not hotcert's".into()));
-    assert!(matches!(place.certificate(NAME).unwrap().published, Published::OwnedByOther(_)));
-    place.find_strange(SECRET, None);
-    assert!(matches!(place.certificate(NAME).unwrap().published, Published::Absent));
-    place.find_strange(SECRET, Some("is not hotcert's".into()));
-    place.put_certificate(NAME, written("20", Some("another-tls")));
-    assert!(matches!(place.certificate(NAME).unwrap().published, Published::Absent), "not wanted any more");
+    index.remove(&secret("mtls-prod-other", "12"));
+    index.set_conflicting(SECRET, Some("is not hotcert's".into()));
+    assert!(matches!(index.certificate(NAME).unwrap().published, Published::OwnedByOther(_)));
+    index.set_conflicting(SECRET, None);
+    assert!(matches!(index.certificate(NAME).unwrap().published, Published::Absent));
+    index.set_conflicting(SECRET, Some("is not hotcert's".into()));
+    index.put_certificate(NAME, written("20", Some("another-tls")));
+    assert!(matches!(index.certificate(NAME).unwrap().published, Published::Absent), "not wanted any more");
 }
 
 #[test]
 fn a_secret_whose_certificate_is_gone_or_publishes_elsewhere_is_an_orphan() {
-    let mut place = place();
-    put(&mut place, &secret(NAME, "11"), false);
-    assert_eq!(place.orphans().count(), 0);
-    place.put_certificate(NAME, written("20", Some("another-tls")));
-    assert_eq!(place.orphans().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [SECRET]);
-    place.remove_certificate(NAME, None);
-    let (_, orphan) = place.orphans().next().unwrap();
+    let mut index = index();
+    put(&mut index, &secret(NAME, "11"), false);
+    assert_eq!(index.orphans().count(), 0);
+    index.put_certificate(NAME, written("20", Some("another-tls")));
+    assert_eq!(index.orphans().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [SECRET]);
+    index.remove_certificate(NAME, None);
+    let (_, orphan) = index.orphans().next().unwrap();
     assert!(orphan.orphan && orphan.leaf.is_some());
-    assert!(!place.is_empty(), "still watched for its end");
+    assert!(!index.is_empty(), "still watched for its end");
 }
 
 #[test]
 fn versions_that_come_before_their_certificate_are_its_own() {
-    let mut place = NamespaceIndex::default();
+    let mut index = NamespaceIndex::default();
     let (certificate, _, kept) = examples::kept();
     for number in [1, 2] {
-        put(&mut place, &version::object(&certificate, "uid", number, &kept), false);
+        put(&mut index, &version::object(&certificate, "uid", number, &kept), false);
     }
-    assert!(place.certificate(NAME).is_none());
-    place.put_certificate(NAME, written("10", None));
-    place.keep(&[version::name(NAME, 2)].into(), Instant::now());
-    assert_eq!(place.certificate(NAME).unwrap().versions.keys().collect::<Vec<_>>(), [&2]);
-    place.remove_version(NAME, 2);
-    assert!(place.certificate(NAME).unwrap().versions.is_empty());
+    assert!(index.certificate(NAME).is_none());
+    index.put_certificate(NAME, written("10", None));
+    index.retain_listed(&[version::name(NAME, 2)].into(), Instant::now());
+    assert_eq!(index.certificate(NAME).unwrap().versions.keys().collect::<Vec<_>>(), [&2]);
+    index.remove_version(NAME, 2);
+    assert!(index.certificate(NAME).unwrap().versions.is_empty());
 }
