@@ -27,7 +27,7 @@ pub fn span(span: Duration) -> String {
     unit.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 
-/// RFC 3339 or ISO 8601, with or without a fraction and a time zone; `None` if it is no moment after 1970.
+/// RFC 3339 or ISO 8601, with or without a fraction and a time zone; `None` for anything else. A date before 1970 becomes 1970.
 pub fn parse(text: &str) -> Option<SystemTime> {
     let at: Timestamp = match text.parse() {
         Ok(at) => at,

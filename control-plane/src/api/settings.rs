@@ -1,11 +1,12 @@
-//! What a spec means: defaults filled in, durations read, names judged. A value of these types can be
-//! acted on; what cannot is a list of everything that is wrong with the spec.
+//! Validates specs: fills in defaults, parses durations, checks names. A value of these types can be acted on;
+//! an invalid spec gives the list of all its errors, each with its field.
 
 use std::time::Duration;
 
 use hotcert_agent::tls::hex::sha256_hex;
 
 use crate::api::algorithm::Algorithm;
+use crate::api::date;
 use crate::api::leaf_request::{LeafRequest, Usage};
 use crate::api::resource::{CertificateAuthoritySpec, Kind, ManagerRef, Naming, ServiceCertificateSpec};
 
@@ -21,7 +22,7 @@ const LONGEST_NAME: usize = 63;
 const TRUST_DOMAIN: &str = "cluster.local";
 const ALL: &str = "*";
 
-/// What an authority is to be like.
+/// A valid spec of an authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthoritySettings {
     pub cluster: String,
@@ -40,7 +41,7 @@ pub struct AuthoritySettings {
     pub import: Option<String>,
 }
 
-/// What a certificate is to be like.
+/// A valid spec of a certificate that is signed here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertificateSettings {
     pub secret_name: String,
@@ -53,7 +54,7 @@ pub struct CertificateSettings {
     pub manager: Option<ManagerRef>,
 }
 
-/// What a certificate is to be like that is made elsewhere.
+/// A valid spec of a certificate that is fetched from a manager.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchedSettings {
     pub secret_name: String,
@@ -63,33 +64,33 @@ pub struct FetchedSettings {
 }
 
 impl AuthoritySettings {
-    /// What is wrong is said all at once, each with its field.
     pub fn validate(name: &str, spec: &CertificateAuthoritySpec) -> Result<Self, Vec<String>> {
-        let mut wrong = Vec::new();
-        let naming = naming(name, &mut wrong, |kind| kind == Kind::Root, "root-CLUSTER-NAME");
-        let lifetime = duration("lifetime", spec.lifetime.as_deref(), ROOT_LIFETIME, &mut wrong);
+        let mut errors = Vec::new();
+        let naming = naming(name, &mut errors, |kind| kind == Kind::Root, "root-CLUSTER-NAME");
+        let lifetime = duration("lifetime", spec.lifetime.as_deref(), ROOT_LIFETIME, &mut errors);
         let leaf_lifetime_max =
-            duration("leafLifetimeMax", spec.leaf_lifetime_max.as_deref(), LEAF_LIFETIME_MAX, &mut wrong);
-        // Of a lifetime that is nothing it would be nothing as well, and not what is wrong.
+            duration("leafLifetimeMax", spec.leaf_lifetime_max.as_deref(), LEAF_LIFETIME_MAX, &mut errors);
+        // Of a lifetime of zero the default would be zero as well, and one error is enough.
         let allowance = (lifetime / 10).clamp(Duration::from_secs(1), ALLOWANCE_MAX);
         let rollover_allowance =
-            duration("rolloverAllowance", spec.rollover_allowance.as_deref(), allowance, &mut wrong);
+            duration("rolloverAllowance", spec.rollover_allowance.as_deref(), allowance, &mut errors);
         let drain_deadline =
-            duration_or_none("drainDeadline", spec.drain_deadline.as_deref(), DRAIN_DEADLINE, &mut wrong);
+            duration_or_zero("drainDeadline", spec.drain_deadline.as_deref(), DRAIN_DEADLINE, &mut errors);
         if spec.namespaces.is_empty() {
-            wrong.push("namespaces: name the namespaces that may have certificates of it, or \"*\"".into());
+            errors
+                .push("namespaces: list the namespaces whose certificates it signs, or \"*\" for all".into());
         }
-        if wrong.is_empty() && lifetime < (leaf_lifetime_max + rollover_allowance) * 2 {
-            wrong.push(format!(
+        if errors.is_empty() && lifetime < (leaf_lifetime_max + rollover_allowance) * 2 {
+            errors.push(format!(
                 "lifetime: {} is too short for leaves of up to {}: a root must live at least twice as long as the \
                  longest leaf and the time to replace the root ({}) together",
-                humantime::format_duration(lifetime),
-                humantime::format_duration(leaf_lifetime_max),
-                humantime::format_duration(rollover_allowance),
+                date::span(lifetime),
+                date::span(leaf_lifetime_max),
+                date::span(rollover_allowance),
             ));
         }
         match naming {
-            Some(naming) if wrong.is_empty() => Ok(Self {
+            Some(naming) if errors.is_empty() => Ok(Self {
                 cluster: naming.cluster,
                 common_name: spec.common_name.clone().unwrap_or_else(|| name.to_owned()),
                 algorithm: spec.algorithm.unwrap_or_default(),
@@ -103,7 +104,7 @@ impl AuthoritySettings {
                 namespaces: spec.namespaces.clone(),
                 import: spec.import.as_ref().map(|import| import.secret_name.clone()),
             }),
-            _ => Err(wrong),
+            _ => Err(errors),
         }
     }
 
@@ -125,13 +126,13 @@ impl CertificateSettings {
         spec: &ServiceCertificateSpec,
         authority: &AuthoritySettings,
     ) -> Result<Self, Vec<String>> {
-        let mut wrong = Vec::new();
-        let naming = naming(name, &mut wrong, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
+        let mut errors = Vec::new();
+        let naming = naming(name, &mut errors, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
         let (usage, microservice) = match &naming {
             Some(naming) => {
                 if naming.cluster != authority.cluster {
-                    wrong.push(format!(
-                        "name: it is for the cluster {:?}, and its authority for {:?}",
+                    errors.push(format!(
+                        "name: the cluster is {}, and that of the authority is {}",
                         naming.cluster, authority.cluster
                     ));
                 }
@@ -139,26 +140,26 @@ impl CertificateSettings {
             }
             None => (Usage::default(), name),
         };
-        length(name, &mut wrong);
+        length(name, &mut errors);
         if !authority.may_be_used_in(namespace) {
-            wrong.push(format!(
+            errors.push(format!(
                 "authority: {} does not allow the namespace {namespace}: add it to its namespaces",
                 spec.authority
             ));
         }
         let lifetime =
-            duration("lifetime", spec.lifetime.as_deref(), Self::default_lifetime(authority), &mut wrong);
+            duration("lifetime", spec.lifetime.as_deref(), Self::default_lifetime(authority), &mut errors);
         if lifetime > authority.leaf_lifetime_max {
-            wrong.push(format!(
-                "lifetime: {} is longer than the authority's longest, {}",
-                humantime::format_duration(lifetime),
-                humantime::format_duration(authority.leaf_lifetime_max)
+            errors.push(format!(
+                "lifetime: {} is longer than the authority allows, {}",
+                date::span(lifetime),
+                date::span(authority.leaf_lifetime_max)
             ));
         }
-        let renew_before = duration("renewBefore", spec.renew_before.as_deref(), lifetime / 3, &mut wrong);
+        let renew_before = duration("renewBefore", spec.renew_before.as_deref(), lifetime / 3, &mut errors);
         if renew_before >= lifetime {
-            wrong.push(
-                "renewBefore: it is not shorter than the lifetime, so every leaf would be due at once".into(),
+            errors.push(
+                "renewBefore: must be shorter than the lifetime, or every leaf would be due at once".into(),
             );
         }
         let service = format!("{microservice}.{namespace}.svc");
@@ -170,7 +171,7 @@ impl CertificateSettings {
             format!("spiffe://{}/ns/{namespace}/sa/{microservice}", authority.trust_domain)
         });
         if !authority.any_name {
-            foreign_names(namespace, &dns_names, &spiffe_id, authority, &mut wrong);
+            foreign_names(namespace, &dns_names, &spiffe_id, authority, &mut errors);
         }
         let leaf = LeafRequest {
             // The common name is for people; it has 64 characters at most.
@@ -183,21 +184,21 @@ impl CertificateSettings {
             usage,
         };
         if let Err(error) = leaf.validate() {
-            wrong.push(error.to_string());
+            errors.push(error.to_string());
         }
         let secret_name = Self::secret_name(name, spec);
-        let (history, manager) = (history(spec), manager(spec, &mut wrong));
+        let (history, manager) = (history(spec), manager(spec, &mut errors));
         let settings = Self { secret_name, leaf, renew_before, history, manager };
-        if wrong.is_empty() { Ok(settings) } else { Err(wrong) }
+        if errors.is_empty() { Ok(settings) } else { Err(errors) }
     }
 }
 
 impl FetchedSettings {
     /// Of the certificate `name`, which names no authority.
     pub fn validate(name: &str, spec: &ServiceCertificateSpec) -> Result<Self, Vec<String>> {
-        let mut wrong = Vec::new();
-        naming(name, &mut wrong, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
-        length(name, &mut wrong);
+        let mut errors = Vec::new();
+        naming(name, &mut errors, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
+        length(name, &mut errors);
         let decided_there = [
             ("dnsNames", spec.dns_names.is_some()),
             ("spiffeId", spec.spiffe_id.is_some()),
@@ -206,15 +207,17 @@ impl FetchedSettings {
             ("renewBefore", spec.renew_before.is_some()),
         ];
         for (field, _) in decided_there.into_iter().filter(|(_, given)| *given) {
-            wrong.push(format!("{field}: without an authority that is decided by the manager"));
+            errors.push(format!("{field}: remove it; without an authority the manager decides it"));
         }
         if spec.manager.is_none() {
-            wrong.push("authority: name who signs it, or the manager that it comes from".into());
+            errors.push(
+                "authority: name the authority that signs it, or the manager that it is fetched from".into(),
+            );
         }
         let secret_name = CertificateSettings::secret_name(name, spec);
-        match manager(spec, &mut wrong) {
-            Some(manager) if wrong.is_empty() => Ok(Self { secret_name, manager, history: history(spec) }),
-            _ => Err(wrong),
+        match manager(spec, &mut errors) {
+            Some(manager) if errors.is_empty() => Ok(Self { secret_name, manager, history: history(spec) }),
+            _ => Err(errors),
         }
     }
 
@@ -225,13 +228,13 @@ impl FetchedSettings {
     }
 }
 
-/// Its id becomes a part of addresses.
-fn manager(spec: &ServiceCertificateSpec, wrong: &mut Vec<String>) -> Option<ManagerRef> {
+/// The id becomes a part of URLs.
+fn manager(spec: &ServiceCertificateSpec, errors: &mut Vec<String>) -> Option<ManagerRef> {
     let manager = spec.manager.clone()?;
     let is_ok = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let ManagerRef { name, id } = &manager;
     if name.is_empty() || !id.starts_with(|c: char| c.is_ascii_alphanumeric()) || !id.chars().all(is_ok) {
-        wrong.push("manager: its name is one of the controller's settings, and id the certificate's there: letters, digits, dots, hyphens and underscores".into());
+        errors.push("manager: give a name from the controller's settings, and the certificate's id at the manager: letters, digits, dots, hyphens and underscores".into());
     }
     Some(manager)
 }
@@ -240,14 +243,14 @@ fn history(spec: &ServiceCertificateSpec) -> usize {
     spec.history.map_or(HISTORY, |history| (history as usize).max(1))
 }
 
-fn length(name: &str, wrong: &mut Vec<String>) {
+fn length(name: &str, errors: &mut Vec<String>) {
     if name.len() > LONGEST_NAME {
-        wrong.push(format!("name: it has {} characters, and may have {LONGEST_NAME} at most", name.len()));
+        errors.push(format!("name: {} characters are too many, use at most {LONGEST_NAME}", name.len()));
     }
 }
 
 impl CertificateSettings {
-    /// Of the Secret that the certificate `name` is published as, whatever else is wrong with its spec.
+    /// Of the Secret that the certificate `name` is published as, whatever else is errors with its spec.
     pub fn secret_name(name: &str, spec: &ServiceCertificateSpec) -> String {
         let default = || {
             let naming = name.parse::<Naming>();
@@ -267,20 +270,20 @@ impl CertificateSettings {
     }
 }
 
-/// A namespace may speak for itself and for nobody else.
+/// Names outside the certificate's own namespace.
 fn foreign_names(
     namespace: &str,
     dns_names: &[String],
     spiffe_id: &str,
     authority: &AuthoritySettings,
-    wrong: &mut Vec<String>,
+    errors: &mut Vec<String>,
 ) {
     let own = format!(".{namespace}.svc");
     for name in dns_names {
         let lower = name.to_ascii_lowercase();
         let host = lower.strip_suffix(".cluster.local").unwrap_or(&lower);
         if !host.ends_with(&own) || host.len() == own.len() {
-            wrong.push(format!(
+            errors.push(format!(
                 "dnsNames: {name} is not under {}: an authority with anyName: true would sign it",
                 &own[1..]
             ));
@@ -288,43 +291,50 @@ fn foreign_names(
     }
     let own = format!("spiffe://{}/ns/{namespace}/", authority.trust_domain);
     if !spiffe_id.starts_with(&own) || spiffe_id.len() == own.len() {
-        wrong.push(format!(
+        errors.push(format!(
             "spiffeId: {spiffe_id} is not under {own}: an authority with anyName: true would sign it"
         ));
     }
 }
 
-fn naming(name: &str, wrong: &mut Vec<String>, fits: impl Fn(Kind) -> bool, form: &str) -> Option<Naming> {
+fn naming(name: &str, errors: &mut Vec<String>, fits: impl Fn(Kind) -> bool, form: &str) -> Option<Naming> {
     match name.parse::<Naming>() {
         Ok(naming) if fits(naming.kind) => return Some(naming),
-        Ok(naming) => wrong.push(format!("name: {name:?} begins with {}, not as {form} does", naming.kind)),
-        Err(error) => wrong.push(format!("name: {error}")),
+        Ok(naming) => {
+            errors.push(format!("name: {name:?} has the type {}, use the form {form}", naming.kind))
+        }
+        Err(error) => errors.push(format!("name: {error}")),
     }
     None
 }
 
-/// Longer than nothing.
-fn duration(field: &str, text: Option<&str>, default: Duration, wrong: &mut Vec<String>) -> Duration {
-    let read = duration_or_none(field, text, default, wrong);
-    if read.is_zero() {
-        wrong.push(format!("{field}: it is nothing; write it like 90d, 12h or 30m"));
+/// Longer than zero.
+fn duration(field: &str, text: Option<&str>, default: Duration, errors: &mut Vec<String>) -> Duration {
+    let parsed = duration_or_zero(field, text, default, errors);
+    if parsed.is_zero() {
+        errors.push(format!("{field}: must be longer than zero; write it like 90d, 12h or 30m"));
     }
-    read
+    parsed
 }
 
-fn duration_or_none(field: &str, text: Option<&str>, default: Duration, wrong: &mut Vec<String>) -> Duration {
-    /// A century and a half: what is added to a date still is one.
+fn duration_or_zero(
+    field: &str,
+    text: Option<&str>,
+    default: Duration,
+    errors: &mut Vec<String>,
+) -> Duration {
+    /// 150 years: added to a date it still gives a date.
     const LONGEST: Duration = Duration::from_secs(150 * 365 * 24 * 60 * 60);
     let Some(text) = text else { return default };
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= LONGEST => duration,
         Ok(_) => {
-            wrong
+            errors
                 .push(format!("{field}: {text:?} is longer than {} days", LONGEST.as_secs() / DAY.as_secs()));
             default
         }
         Err(error) => {
-            wrong.push(format!("{field}: {text:?}: {error}; write it like 90d, 12h or 30m"));
+            errors.push(format!("{field}: {text:?}: {error}; write it like 90d, 12h or 30m"));
             default
         }
     }

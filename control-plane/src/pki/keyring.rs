@@ -10,8 +10,8 @@
 //! Steady     {to}         to          the old root's key is gone
 //! ```
 //!
-//! [`State`] decides nothing: `plan` says when a step is due. It only makes sure that each step leads
-//! where it should, whichever way it is taken.
+//! [`State`] decides nothing: the planner says when a step is due. It makes sure that each step leads to a valid
+//! state.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,7 +58,7 @@ pub struct Rollover {
     #[serde(with = "humantime_serde")]
     pub phase_started_at: SystemTime,
     pub reason: String,
-    /// `from` is compromised: it goes at once, whoever is cut off by that.
+    /// `from` is compromised: it is removed at once, even if peers are cut off.
     #[serde(default)]
     pub forced: bool,
     /// Back to the root that was in force before.
@@ -211,7 +211,7 @@ impl State {
 
     /// Back to the old root. Before the new one signs, only trust in that has to go; while both are
     /// trusted, the old one's leaves come back at once; once the old one has begun to go, it is first made
-    /// known again. So whoever is in [`Phase::Reissuing`] has been known to trust both.
+    /// known again. So in [`Phase::Reissuing`] every pod has been known to trust both.
     pub fn reverse(&mut self, reason: String, now: SystemTime) -> bool {
         let Stage::Rolling(rollover) = &mut self.stage else { return false };
         if rollover.forced {

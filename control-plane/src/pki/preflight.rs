@@ -1,5 +1,5 @@
-//! What an agent would say of a candidate, asked before it is published: the agent's own judgement, on
-//! the very bytes that it will read.
+//! Validates a candidate before it is published, with the agent's own code and on the very bytes that the agent
+//! will read.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,13 +8,13 @@ use hotcert_agent::tls::credential::{Credential, Layout};
 use hotcert_agent::tls::identity::{Identity, Leaf, Policy, Rejection, Trust};
 use zeroize::Zeroizing;
 
-/// A candidate that would be served: its leaf and the roots beside it.
+/// A candidate that an agent would serve: its leaf and the roots beside it.
 pub struct Validated {
     pub leaf: Arc<Leaf>,
     pub trust: Option<Arc<Trust>>,
 }
 
-/// `serves`: it must do for a server.
+/// `serves`: it must be valid for a server.
 pub fn validate(
     certificate: &[u8],
     key: &[u8],
@@ -23,7 +23,7 @@ pub fn validate(
     now: SystemTime,
 ) -> Result<Validated, Rejection> {
     let policy = Policy { serves, ..Policy::default() };
-    let material = Credential::gather(&Layout::default(), None, true, |part| {
+    let credential = Credential::gather(&Layout::default(), None, true, |part| {
         Ok(Zeroizing::new(match part {
             "tls.crt" => certificate.to_vec(),
             "tls.key" => key.to_vec(),
@@ -31,14 +31,14 @@ pub fn validate(
             _ => Vec::new(),
         }))
     });
-    let verdict = Identity::parse(&material, &policy, None, now);
-    Ok(Validated { trust: verdict.trust?, leaf: verdict.leaf? })
+    let validation = Identity::parse(&credential, &policy, None, now);
+    Ok(Validated { trust: validation.trust?, leaf: validation.leaf? })
 }
 
 /// The roots of a bundle; `None` if an agent would refuse it.
 pub fn trust(bundle: &[u8], now: SystemTime) -> Option<Arc<Trust>> {
-    let material = Credential::gather(&Layout::default(), None, true, |part| {
+    let credential = Credential::gather(&Layout::default(), None, true, |part| {
         Ok(Zeroizing::new(if part == "ca.crt" { bundle.to_vec() } else { Vec::new() }))
     });
-    Identity::parse(&material, &Policy::default(), None, now).trust.ok().flatten()
+    Identity::parse(&credential, &Policy::default(), None, now).trust.ok().flatten()
 }

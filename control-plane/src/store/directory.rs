@@ -13,7 +13,7 @@
 //! | `lock` | held while anything is read or written | hotcert |
 //!
 //! What is in state/ is for hotcert's user alone (0700, 0600). So is `secrets/NAMESPACE` when hotcert makes
-//! it; its mode stays as somebody changes it, for agents of other users.
+//! it; its mode stays as an administrator changes it, for agents of other users.
 //!
 //! Every write takes the lock, compares what is there with what it was planned on, and ends in one rename.
 //! So a crash leaves the step before or the step after, and two programs on one DIR do no harm.
@@ -69,7 +69,7 @@ impl DirectoryStore {
         made(tree.all_pods())?;
         files::make_private(&tree.imports())?;
         files::make_private(&tree.state())?;
-        // Somebody may have made it, or copied it from elsewhere.
+        // It may have been made or copied by hand, with another mode.
         files::set_mode(&tree.state(), 0o700)?;
         Ok(Self { changes: Arc::new(Changes::of(&tree)), tree: Arc::new(tree) })
     }
@@ -106,8 +106,8 @@ impl DirectoryStore {
         self.work(LockMode::Exclusive, move |tree| objects::replace(tree, &about, &spec)).await
     }
 
-    /// Under the lock, on a thread that may block. Once begun it is finished, whether or not somebody
-    /// still waits for it.
+    /// Under the lock, on a thread that may block. Once started it is finished, even if
+    /// the caller is dropped.
     async fn work<T: Send + 'static>(
         &self,
         mode: LockMode,
@@ -126,12 +126,12 @@ impl DirectoryStore {
 }
 
 impl Store for DirectoryStore {
-    /// Returns once DIR is no longer what the last [`Store::observe`] saw, whoever changed it.
+    /// Returns once DIR is no longer what the last [`Store::observe`] saw, by any program's change.
     async fn changed(&self) {
         loop {
             let (tree, changes) = (Arc::clone(&self.tree), Arc::clone(&self.changes));
-            let looked = tokio::task::spawn_blocking(move || changes.since_look(&tree)).await;
-            if looked.unwrap_or(true) {
+            let changed = tokio::task::spawn_blocking(move || changes.since_observation(&tree)).await;
+            if changed.unwrap_or(true) {
                 return;
             }
             self.changes.hinted().await;
@@ -149,13 +149,13 @@ impl Store for DirectoryStore {
 
     async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, PodList> {
         let wanted = namespaces.clone();
-        let looks = self.work(LockMode::Shared, move |tree| {
+        let lists = self.work(LockMode::Shared, move |tree| {
             Ok(wanted
                 .into_iter()
-                .map(|namespace| (namespace.clone(), pods::look(tree, &namespace)))
+                .map(|namespace| (namespace.clone(), pods::list(tree, &namespace)))
                 .collect())
         });
-        looks.await.unwrap_or_else(|error| {
+        lists.await.unwrap_or_else(|error| {
             let failed = PodList {
                 listed_at: std::time::SystemTime::now(),
                 error: Some(error.to_string()),

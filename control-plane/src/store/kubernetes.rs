@@ -1,15 +1,15 @@
-//! The store that is a cluster. Looks come out of a [`cache`] that watches keep ([`follow`]); keys are
-//! read when they are needed, and only then. Every write says which version of the object it replaces,
-//! so the API server refuses what was planned on an old look; what it accepts is known here at once.
+//! The store that is a cluster. Observations come from a [`cache`] that [`informer`]s maintain; keys are read only
+//! when they are needed. Every write names the resource version that it replaces, so the API server refuses what
+//! was planned on an older state; what it accepts is in the cache at once.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`secret`], [`custom`] | objects as they come over the wire |
-//! | [`label`] | how what is ours is told from what is not |
-//! | [`keys`], [`version`], [`target`] | the three kinds of Secrets, each object ↔ facts |
-//! | [`write`] | how an object is written over what was seen |
-//! | [`pods`] | who serves what, asked for each time |
-//! | [`news`], [`failure`] | what people are told, and why something did not work |
+//! | [`label`] | labels and annotations, by which our Secrets are recognized |
+//! | [`keys`], [`version`], [`target`] | the three kinds of Secrets: keyrings, versions, targets |
+//! | [`write`] | replacing an object at the resource version that was seen |
+//! | [`pods`] | pods and the Secrets that they serve, listed when needed |
+//! | [`event_recorder`], [`api_error`] | Events, and what an error of the API server means |
 
 mod api_error;
 mod cache;
@@ -55,7 +55,7 @@ use write::status_patch;
 
 /// How many namespaces are asked for their pods at a time.
 const AT_A_TIME: usize = 8;
-/// How often a Secret that is in the way is looked at again.
+/// How often a conflicting Secret is checked again.
 pub const RECHECK: Duration = Duration::from_secs(30);
 
 pub struct KubernetesStore {
@@ -113,7 +113,7 @@ impl Store for KubernetesStore {
             };
             namespaces.iter().map(|name| (name.clone(), of(name))).collect()
         };
-        let looks = secrets.into_iter().map(|(namespace, secrets)| async move {
+        let lists = secrets.into_iter().map(|(namespace, secrets)| async move {
             // What is seen is at least as young as this.
             let at = SystemTime::now();
             let (problem, pods) = match pods::list(&self.client, &namespace, &secrets).await {
@@ -122,7 +122,7 @@ impl Store for KubernetesStore {
             };
             (namespace, PodList { listed_at: at, error: problem, pods })
         });
-        futures_util::stream::iter(looks).buffer_unordered(AT_A_TIME).collect().await
+        futures_util::stream::iter(lists).buffer_unordered(AT_A_TIME).collect().await
     }
 
     async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, ResourceVersion)>, StoreError> {

@@ -1,5 +1,5 @@
 //! The definitions of the two objects as an API server takes them: made from the types, so that what a
-//! cluster stores is what the programs read. What nobody can act on is refused where it is written.
+//! cluster stores is what the programs read. What cannot be acted on is refused when it is written.
 
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};

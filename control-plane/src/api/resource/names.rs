@@ -1,5 +1,5 @@
-//! Names of the form TYPE-CLUSTER-MICROSERVICE: whoever reads one, a person or the receiver of a
-//! notification, knows what it is for. A cluster's name has no hyphen, a microservice's may.
+//! Names of the form TYPE-CLUSTER-MICROSERVICE, which say what a certificate is for. The name of a cluster has no
+//! hyphen, that of a microservice may.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ pub struct Naming {
     pub microservice: String,
 }
 
-/// What the first part says.
+/// The first part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A certificate authority.
@@ -25,7 +25,7 @@ pub enum Kind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is no TYPE-CLUSTER-MICROSERVICE: {problem}")]
+#[error("{name:?} is not of the form TYPE-CLUSTER-MICROSERVICE: {problem}")]
 pub struct NamingError {
     pub name: String,
     pub problem: &'static str,
@@ -54,13 +54,13 @@ impl FromStr for Naming {
             Some("mtls") => Kind::Mtls,
             Some("server") => Kind::Server,
             Some("client") => Kind::Client,
-            _ => return Err(wrong("it begins with mtls, server, client or, for an authority, root")),
+            _ => return Err(wrong("begin it with mtls, server, client or, for an authority, root")),
         };
         match (parts.next(), parts.next()) {
             (Some(cluster), Some(microservice)) if !cluster.is_empty() && !microservice.is_empty() => {
                 Ok(Self { kind, cluster: cluster.to_owned(), microservice: microservice.to_owned() })
             }
-            _ => Err(wrong("two hyphens part three names, as in mtls-prod-payments")),
+            _ => Err(wrong("separate three names by hyphens, as in mtls-prod-payments")),
         }
     }
 }

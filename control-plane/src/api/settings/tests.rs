@@ -60,7 +60,7 @@ fn a_namespace_speaks_for_itself_alone() {
         "spiffe://cluster.local/ns/shop/",
     );
     refused(certificate("bank", "mtls-prod-payments", |_| {}), "does not allow the namespace bank");
-    refused(certificate("shop", "mtls-stage-payments", |_| {}), "is for the cluster \"stage\"");
+    refused(certificate("shop", "mtls-stage-payments", |_| {}), "the cluster is stage");
     let any = authority(|spec| spec.any_name = Some(true)).unwrap();
     let spec = ServiceCertificateSpec { dns_names: Some(vec!["example.com".into()]), ..Default::default() };
     assert!(CertificateSettings::validate("shop", "mtls-prod-x", &spec, &any).is_ok());
@@ -69,7 +69,7 @@ fn a_namespace_speaks_for_itself_alone() {
 #[test]
 fn nonsense_is_refused_with_its_field() {
     refused(certificate("shop", "payments", |_| {}), "TYPE-CLUSTER-MICROSERVICE");
-    refused(certificate("shop", "root-prod-payments", |_| {}), "begins with root");
+    refused(certificate("shop", "root-prod-payments", |_| {}), "has the type root");
     refused(certificate("shop", "mtls-prod-x", |spec| spec.lifetime = Some("91d".into())), "longer than");
     refused(certificate("shop", "mtls-prod-x", |spec| spec.renew_before = Some("30d".into())), "renewBefore");
     refused(
@@ -80,7 +80,7 @@ fn nonsense_is_refused_with_its_field() {
     refused(certificate("shop", "mtls-prod-under_score", |_| {}), "underscore");
     refused(authority(|spec| spec.namespaces.clear()), "namespaces");
     refused(authority(|spec| spec.lifetime = Some("200d".into())), "too short for leaves");
-    refused(authority(|spec| spec.lifetime = Some("0s".into())), "lifetime: it is nothing");
+    refused(authority(|spec| spec.lifetime = Some("0s".into())), "lifetime: must be longer than zero");
     let wrong = authority(|spec| {
         spec.lifetime = Some("x".into());
         spec.leaf_lifetime_max = Some("y".into());

@@ -1,4 +1,4 @@
-//! Whether DIR has changed since it was looked at. What counts is a digest over what the file system says
+//! Whether DIR has changed since it was observed. What counts is a digest over what the file system says
 //! of every file; events only say when to take it again, and a poll takes it where they do not come.
 
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ const DEPTH: usize = 6;
 
 #[derive(Debug)]
 pub struct Changes {
-    /// Before the last look.
+    /// Before the last observation.
     seen: Mutex<Option<String>>,
     hint: Arc<Notify>,
     /// Held for its effect. `None` where there are no events to be had.
@@ -32,12 +32,12 @@ impl Changes {
         Self { seen: Mutex::new(None), _watcher: watch(tree.root(), Arc::clone(&hint)), hint }
     }
 
-    /// Called before a look, so that nothing falls between the two.
+    /// Called before an observation, so that nothing falls between the two.
     pub fn looking(&self, tree: &Tree) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest(tree));
     }
 
-    pub fn since_look(&self, tree: &Tree) -> bool {
+    pub fn since_observation(&self, tree: &Tree) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         seen.is_none_or(|seen| seen != digest(tree))
     }

@@ -1,6 +1,6 @@
 //! Files and directories as the store needs them: read within limits, written whole. What is being made
 //! has a name that begins with a dot until one rename puts it in its place, so a crash leaves what was
-//! there before or what was to be there. Names that begin with a dot are never looked at, and the next
+//! there before or what was to be there. Names that begin with a dot are ignored, and the next
 //! writer of the same thing removes them.
 
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Parts {
     }
 }
 
-/// Names, sorted; none if there is no such directory. What begins with a dot is temporary made, or not ours.
+/// Names, sorted; none if there is no such directory. What begins with a dot is temporary, or not ours.
 pub fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
     let listed = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -153,7 +153,7 @@ pub fn create_directory(directory: &Path, files: &[Part]) -> Result<(), StoreErr
     sync(parent)
 }
 
-/// Removes a directory; none is no error. It disappears at once.
+/// Removes a directory; succeeds if there is none. For readers it disappears at once.
 pub fn remove(directory: &Path) -> Result<(), StoreError> {
     let (parent, _) = split(directory)?;
     let temporary = parent.join(".old");
@@ -166,7 +166,7 @@ pub fn remove(directory: &Path) -> Result<(), StoreError> {
     sync(parent)
 }
 
-/// Changes with every change of these files, whoever made it.
+/// Changes with every change of these files, by any program.
 pub fn resource_version(directory: &Path, names: &[impl AsRef<str>]) -> ResourceVersion {
     let mut text = String::new();
     for name in names {

@@ -1,4 +1,4 @@
-//! Roots that somebody put there: `imports/NAME/` with tls.crt and tls.key.
+//! Existing roots to import: `imports/NAME/` with tls.crt and tls.key.
 
 use super::tree::Tree;
 use crate::pki::authority::Authority;

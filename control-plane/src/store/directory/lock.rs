@@ -1,4 +1,4 @@
-//! DIR/lock: one writer at a time, and no look in the middle of a writing, whatever program it is in.
+//! DIR/lock: one writer at a time, and no reader during a write, across programs.
 //! The kernel frees it when a program ends, so none is ever left behind.
 
 use std::fs::{File, OpenOptions, TryLockError};

@@ -263,7 +263,7 @@ fn fields(of: &Map<String, Value>) -> String {
     of.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Another number for another spec. Nobody counts in a file.
+/// A number that differs for another spec, since a file has no counter.
 fn generation<Spec: Serialize>(spec: &Spec) -> i64 {
     let digest = sha256_hex(json!(spec).to_string().as_bytes());
     i64::from_str_radix(&digest[..8], 16).unwrap_or(0)

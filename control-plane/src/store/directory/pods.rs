@@ -1,5 +1,5 @@
-//! The agents on this machine that somebody registered: `pods/NAMESPACE/NAME.yaml`. A registration that
-//! cannot be read may stand for an agent, so the look at its namespace is no full one.
+//! The agents registered on this machine: `pods/NAMESPACE/NAME.yaml`. A registration that
+//! cannot be read may stand for an agent, so the list of its namespace is incomplete then.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ pub fn agents(tree: &Tree, namespace: &str, secret: &str) -> Vec<(String, Option
     serves.map(|(name, pod)| (name, pod.admin)).collect()
 }
 
-pub fn look(tree: &Tree, namespace: &str) -> PodList {
+pub fn list(tree: &Tree, namespace: &str) -> PodList {
     let at = SystemTime::now();
     let mut problems = Vec::new();
     let pods = read(tree, namespace, &mut problems).unwrap_or_else(|error| {

@@ -1,9 +1,9 @@
-//! What agents are pointed at: `secrets/NAMESPACE/SECRET/`, swapped as kubelet swaps a mounted Secret.
-//! Whose it is stands in `owner.json` and is swapped with the rest, so a directory is either wholly ours
-//! or not ours at all; what is not ours is never written to.
+//! Target Secrets, which agents are pointed at: `secrets/NAMESPACE/SECRET/`, swapped as kubelet swaps a mounted Secret.
+//! The owner is in `owner.json` and is swapped with the rest, so a directory is either wholly hotcert's or not
+//! at all; one of another owner is never written to.
 //!
-//! Nothing is flushed to the disk here: what a power cut leaves is compared with the kept version at the
-//! next look like anything else that somebody did to it.
+//! Nothing is flushed to the disk here: what a power cut leaves is compared with the stored version at the
+//! next observation, like any other change.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -46,7 +46,7 @@ pub fn publish(
     let current = match read(&directory, certificate) {
         Published::Absent => None,
         Published::Ours(publication) => Some(publication.resource_version),
-        // Whoever planned this saw it absent.
+        // It was absent when this was planned.
         Published::OwnedByOther(_) => return Err(conflict(secret)),
         Published::Inaccessible(cause) => {
             return Err(StoreError::Failed { what: format!("publishing {secret}"), cause });
@@ -135,7 +135,7 @@ fn open(directory: &Path) -> Result<Option<Volume>, StoreError> {
     let Some(data) = data(directory)? else { return Ok(None) };
     let owner: Option<Owner> =
         files::read(&data.join(OWNER))?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    // Files without `..data` are somebody's who swaps nothing.
+    // Files without `..data` belong to another program, which does not swap them.
     let part = |name| {
         let path = data.join(name);
         match owner {
@@ -170,7 +170,7 @@ fn data(directory: &Path) -> Result<Option<PathBuf>, StoreError> {
 }
 
 /// Whether programs that open `name` see what was published. A link that is gone is made again by the
-/// next publication; what somebody put in its place is not taken from them.
+/// next publication; a file in its place is left alone.
 fn is_linked(directory: &Path, name: &str) -> Result<bool, StoreError> {
     let link = directory.join(name);
     match std::fs::read_link(&link) {

@@ -203,7 +203,7 @@ async fn change_is_told_whoever_made_it_and_once_only() {
     // Nobody has looked yet.
     changed().await;
     scene.store.observe().await.unwrap();
-    assert!(!scene.store.changes.since_look(&scene.store.tree));
+    assert!(!scene.store.changes.since_observation(&scene.store.tree));
 
     scene.write("pods/shop/payments-1.yaml", "{secret: payments-tls, agent: false}");
     changed().await;
@@ -216,7 +216,7 @@ async fn change_is_told_whoever_made_it_and_once_only() {
     scene.store.observe().await.unwrap();
     // Looking is no change.
     scene.store.observe().await.unwrap();
-    assert!(!scene.store.changes.since_look(&scene.store.tree));
+    assert!(!scene.store.changes.since_observation(&scene.store.tree));
     tokio::time::timeout(Duration::from_millis(1500), scene.store.changed()).await.unwrap_err();
 }
 

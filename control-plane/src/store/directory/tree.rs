@@ -1,5 +1,4 @@
-//! The places in DIR. Every path is made here, out of names that were judged before, so nothing that is
-//! read or written lies outside.
+//! Paths in DIR. Every path is made here, out of validated names, so nothing outside DIR is read or written.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +54,7 @@ impl Tree {
         })
     }
 
-    /// What is kept beside that file.
+    /// The directory of its state.
     pub fn state_of(&self, about: &ObjectRef) -> Result<PathBuf, StoreError> {
         Ok(match about {
             ObjectRef::Authority(name) => self.state().join("authorities").join(name::validate(name)?),

@@ -54,7 +54,7 @@ pub fn delete(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<(),
     files::remove(&tree.versions(certificate)?.join(version.to_string()))
 }
 
-/// All of them. One that cannot be read is said to be so, and is none.
+/// All versions. One that cannot be read is reported as a problem, and left out.
 pub fn list(
     tree: &Tree,
     certificate: &ObjectName,
@@ -80,7 +80,7 @@ fn facts(directory: &Path) -> Result<Version, StoreError> {
     let (record, parts) = parts(directory)?;
     let leaf = Leaf::read(parts.value(CERTIFICATE))
         .ok_or_else(|| files::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
-    // Also what is not looked at here has to be usable.
+    // The parts that are not returned have to be valid as well.
     decode(directory, record.clone(), &parts)?;
     Ok(codec::version::facts(record, leaf, |name| parts.value(name)))
 }

@@ -1,5 +1,5 @@
-//! What the API server answered, as what it means for whoever asked: somebody was first, it is not
-//! there, or what a person has to do. Nothing of what was sent or received is repeated.
+//! Turns errors of the API server into a [`StoreError`]: a conflict, a missing object, or what a person has to do.
+//! Nothing of what was sent or received is repeated.
 
 use std::error::Error;
 use std::future::Future;

@@ -1,6 +1,6 @@
-//! What the watches have put together, as facts: no keys, and no Secret as a whole. A look is made of it
-//! without asking anybody. What the store itself writes is put in at once, and news that are older than
-//! what is known are ignored: so nothing is planned twice because a watch is late.
+//! The state that the watches have reported, as facts: no keys, and no Secret as a whole. An observation is made of
+//! it without a request. What the store itself writes is cached at once, and events that are older than the cached
+//! state are ignored: so nothing is planned twice because a watch is late.
 
 mod listing;
 mod namespace_index;
@@ -21,7 +21,7 @@ use crate::api::resource::{AuthorityStatus, CertificateAuthoritySpec};
 use crate::planner::observed::{Authority, ObjectName, Observed, ResourceVersion};
 use crate::store::StoreError;
 
-/// How long a look waits for what is being listed.
+/// How long an observation waits for lists.
 const PATIENCE: Duration = Duration::from_secs(30);
 const EVERYWHERE: &str = "*";
 
@@ -46,7 +46,7 @@ pub struct CacheState {
     pub namespaces: BTreeMap<String, NamespaceIndex>,
 }
 
-/// What a look would wait for.
+/// What an observation would wait for.
 enum ListingWait {
     Done,
     Until(Instant),
@@ -59,7 +59,7 @@ impl Cache {
         self.changed.notified().await;
     }
 
-    /// For reading and for changes that nobody waits for.
+    /// For reading, and for changes that wake no waiter.
     pub fn state(&self) -> MutexGuard<'_, CacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,7 +69,7 @@ impl Cache {
         self.changed.notify_one();
     }
 
-    /// A change after which a look may not have to wait any more.
+    /// A change that may complete a list: wakes those that wait for lists and for namespaces.
     pub fn change_and_wake(&self, change: impl FnOnce(&mut CacheState)) {
         self.change(change);
         self.listed.notify_waiters();

@@ -38,7 +38,7 @@ pub struct Custom<K> {
     of: PhantomData<K>,
 }
 
-/// What a look needs of it.
+/// What an observation needs of it.
 pub struct ParsedObject<Spec, Status> {
     pub resource_version: ResourceVersion,
     pub uid: String,

@@ -30,7 +30,7 @@ use event_sink::{
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How often namespaces are looked through for those that have nothing to do with us any more.
+/// How often namespaces without anything of hotcert's are dropped.
 const RESCAN_NAMESPACES: Duration = Duration::from_secs(60);
 /// How many objects come at a time: whole Secrets, until their facts are read.
 const PAGE: u32 = 200;
@@ -39,7 +39,7 @@ pub struct Informers {
     pub client: Client,
     pub namespace: String,
     pub cache: Arc<Cache>,
-    /// How often a Secret that is in the way is looked at again.
+    /// How often a conflicting Secret is checked again.
     pub recheck: Duration,
 }
 
@@ -94,7 +94,7 @@ impl Informers {
         ]
     }
 
-    /// Secrets without our labels are not watched: whether one is still in the way has to be asked.
+    /// Secrets without our labels are not watched: whether one still conflicts has to be asked.
     async fn recheck_conflicting_secrets(&self) {
         loop {
             tokio::time::sleep(self.recheck).await;
@@ -108,8 +108,12 @@ impl Informers {
             }
             for (secret, certificate) in conflicting {
                 let secrets = self.secrets(&secret.namespace);
-                let looked = api_error::answer("looking", secrets.get_metadata_opt(&secret.name)).await;
-                if let Ok(found) = looked {
+                let found = api_error::answer(
+                    "checking a conflicting Secret",
+                    secrets.get_metadata_opt(&secret.name),
+                )
+                .await;
+                if let Ok(found) = found {
                     let whose =
                         found.and_then(|found| target::owner_if_foreign(&found.metadata, &certificate));
                     self.cache.change(|state| {
@@ -183,7 +187,7 @@ where
                     last.clone_from(&error.message);
                 }
                 if error.forbidden {
-                    // Whatever happens until the right comes back, it is not heard.
+                    // Events are missed until access is granted again: list anew.
                     events = begin();
                 }
                 event_sink.failed(error);

@@ -1,5 +1,5 @@
 //! An authority's keyring as one Secret of the control plane's own namespace, so that it is written as
-//! one. Nobody owns it: no garbage collector deletes a key. One that cannot be read is never written over.
+//! one. It has no owner, so that no garbage collector deletes a key. One that cannot be read is never replaced.
 
 use kube::core::ObjectMeta;
 

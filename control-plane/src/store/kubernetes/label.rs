@@ -1,5 +1,5 @@
-//! How what is ours is told from what is not: labels, by which it is watched, and annotations, in which
-//! stands what the data of a Secret has no place for.
+//! Labels, by which our Secrets are recognized and watched, and annotations, which hold what the data of a Secret
+//! has no place for.
 
 use std::time::SystemTime;
 
@@ -21,7 +21,7 @@ pub const MADE_FOR: &str = "hotcert.dev/made-for";
 pub const CREATED_AT: &str = "hotcert.dev/created-at";
 pub const REQUEST: &str = "hotcert.dev/request";
 pub const COPY_OF: &str = "hotcert.dev/copy-of";
-/// For whoever reads the history without the keys.
+/// For people who read the history without the keys.
 pub const SERIAL: &str = "hotcert.dev/serial";
 pub const NOT_AFTER: &str = "hotcert.dev/not-after";
 /// On a pod: the revision that it was nudged for.
@@ -31,7 +31,7 @@ pub fn date(at: SystemTime) -> String {
     crate::api::date::millis(at)
 }
 
-/// From an annotation, or when the object was made where somebody spoilt it.
+/// From an annotation, or the creation time of the object if the annotation is invalid.
 pub fn date_of(object: &SecretObject, annotation: &str) -> SystemTime {
     let written = object.annotation(annotation).and_then(|text| humantime::parse_rfc3339(text).ok());
     let made = || object.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));

@@ -197,7 +197,7 @@ impl<'de> Deserialize<'de> for Value {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Err(A::Error::custom("a value of a Secret is no text"))
+                Err(A::Error::custom("a value of a Secret is not a string"))
             }
         }
 

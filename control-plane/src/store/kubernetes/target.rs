@@ -1,5 +1,5 @@
-//! The target Secret: what a certificate is published as, and what is read back from it. Nobody owns it:
-//! deleting the certificate does not take the key away from whoever serves it.
+//! The target Secret: what a certificate is published as, and what is read back from it. It has no owner:
+//! deleting the certificate does not take the key away from the pods that serve it.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::pki::x509_facts::Leaf;
 use crate::planner::observed::{ObjectName, Publication, ResourceVersion};
 use crate::store::{Contents, codec};
 
-/// kubectl's copy of a Secret that somebody once applied: with its key.
+/// kubectl's copy of a Secret that was once applied with it: includes the key.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// What a look keeps of one.
+/// What the cache keeps of one.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// By its label.
@@ -70,7 +70,7 @@ pub fn object(
     SecretObject::new(metadata, TLS, codec::target::encode(contents))
 }
 
-/// Whose a Secret is that is not this certificate's. `None`: it is this one's.
+/// The owner of a Secret, unless it is this certificate.
 pub fn owner_if_foreign(metadata: &ObjectMeta, certificate: &str) -> Option<String> {
     let none = BTreeMap::new();
     let labels = metadata.labels.as_ref().unwrap_or(&none);

@@ -1,6 +1,6 @@
 //! A version of a certificate: an immutable Secret CERTIFICATE.vNUMBER beside the certificate, which goes
-//! when the certificate goes. Whatever somebody did to one, it still counts as that number: so no number
-//! is given twice, and what cannot be read is replaced by the next.
+//! when the certificate goes. One that was edited still counts as that number, so that no number is given
+//! twice; one that cannot be read is superseded by the next.
 
 use std::time::SystemTime;
 

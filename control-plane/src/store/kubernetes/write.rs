@@ -1,5 +1,5 @@
-//! How an object is written: over the version that was seen, so that the API server refuses it if there
-//! is another by now; and what it became is known at once, without waiting for a watch.
+//! Writes an object at the resource version that was seen, so that the API server refuses it if there is another by
+//! now; and caches the result at once, without waiting for a watch.
 
 use kube::Api;
 use kube::api::{Patch, PostParams};
@@ -28,7 +28,7 @@ impl KubernetesStore {
         }
     }
 
-    /// The metadata of what is to be written over, if it is what was looked at.
+    /// The metadata of the object to replace, if it is still at this resource version.
     pub(super) async fn metadata_to_replace(
         &self,
         what: &str,
@@ -53,7 +53,10 @@ impl KubernetesStore {
     /// Something of that name was there already: whether it is owned, and if not, whose.
     pub(super) async fn find_owner(&self, certificate: &ObjectName, secret: &str) {
         let secrets = self.secrets(&certificate.namespace);
-        let Ok(found) = answer("looking", secrets.get_metadata_opt(secret)).await else { return };
+        let Ok(found) = answer("checking a conflicting Secret", secrets.get_metadata_opt(secret)).await
+        else {
+            return;
+        };
         match found.map(|found| target::owner_if_foreign(&found.metadata, &certificate.name)) {
             Some(Some(whose)) => self.cache.change(|state| {
                 state.update_namespace(&certificate.namespace, |index| {
@@ -61,7 +64,9 @@ impl KubernetesStore {
                 });
             }),
             Some(None) => {
-                if let Ok(Some(owned)) = answer("looking", secrets.get_opt(secret)).await {
+                if let Ok(Some(owned)) =
+                    answer("checking a conflicting Secret", secrets.get_opt(secret)).await
+                {
                     self.cache_written(&certificate.namespace, &owned);
                 }
             }

@@ -1,5 +1,5 @@
 //! What is known of one namespace: its certificates with their versions, its target Secrets, and the
-//! Secrets that others issue. A certificate's entry is whole after every change, so that a look only
+//! Secrets that others issue. A certificate's entry is whole after every change, so that an observation only
 //! copies pointers.
 
 use std::collections::{BTreeMap, BTreeSet};

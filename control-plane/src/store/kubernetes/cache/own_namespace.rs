@@ -1,5 +1,5 @@
-//! What is known of the Secrets in the control plane's own namespace: keyrings, and roots that somebody
-//! put there to be imported. Their keys are read, judged and dropped.
+//! The Secrets of the control plane's own namespace: keyrings, and existing roots to import. Their keys are read,
+//! validated and dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

@@ -151,7 +151,7 @@ impl EventSink<SecretObject> for OwnedSecretsSink {
         self.cache.change(|state| {
             state.update_namespace(&self.namespace, |index| match owned {
                 Some(owned) => index.put(owned, false),
-                // It was one of ours until somebody spoilt its labels.
+                // Its labels were changed, so it is no longer ours.
                 None => index.remove(&object),
             });
         });
