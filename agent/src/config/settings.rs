@@ -294,3 +294,6 @@ fn connections_by_descriptors() -> usize {
     let connections = descriptors.unwrap_or(u64::MAX).saturating_sub(SPARE_DESCRIPTORS) / 2;
     usize::try_from(connections.clamp(64, MAX_CONNECTIONS)).unwrap_or(64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! What is wrong with a command line, in the words that a user reads.
+
+#![allow(clippy::unwrap_used)]
+
+use clap::Parser as _;
+
+use super::*;
+use crate::config::args::{Cli, Command};
+
+fn settings(args: &[&str]) -> Result<Settings, Vec<String>> {
+    let args = ["hotcert-agent", "run"].into_iter().chain(args.iter().copied());
+    match Cli::try_parse_from(args).unwrap().command {
+        Command::Run(args) => Settings::from_args(&args),
+        Command::Check(_) => unreachable!(),
+    }
+}
+
+#[test]
+fn each_error_names_its_flag_and_what_to_write() {
+    for (args, expected) in [
+        (vec!["--admin=8443"], "--admin: \"8443\" is not ADDRESS:PORT; did you mean 0.0.0.0:8443?"),
+        (vec!["--proof=0.0.0.0:99999"], "--proof: port 99999 is above 65535"),
+        (
+            vec!["--inbound=https:0.0.0.0:1=127.0.0.1:2"],
+            "--inbound: \"https:0.0.0.0:1=127.0.0.1:2\": unknown prefix https:; the only prefix is http:",
+        ),
+        (
+            vec!["--inbound=0.0.0.0:1=127.0.0.1:2", "--admin=0.0.0.0:1"],
+            "--admin: 0.0.0.0:1 is used by --inbound already; choose another port",
+        ),
+        (
+            vec!["--http-proxy=0.0.0.0:1"],
+            "--http-proxy: 0.0.0.0:1 is not a loopback address: other pods could use this pod's identity \
+             through it; use 127.0.0.1 or [::1]",
+        ),
+        (vec!["--workers=0"], "--workers: \"0\" is not a number above 0"),
+        (vec!["--idle-timeout=0s"], "--idle-timeout: it must be longer than 0s"),
+        (
+            vec!["--shutdown-delay=2s", "--shutdown-grace=1s"],
+            "--shutdown-delay: it is longer than --shutdown-grace, after which the agent exits",
+        ),
+        (
+            vec!["--client-auth=none", "--allow=dns:a"],
+            "--allow: clients present no certificate with --client-auth none; remove one of the two",
+        ),
+        (
+            vec!["--cert-file=a/b"],
+            "--cert-file: give the name of a file in the identity directory, not a path",
+        ),
+    ] {
+        let errors = settings(&[&["--identity=/tls"], args.as_slice()].concat()).err().unwrap();
+        assert_eq!(errors, [expected]);
+    }
+    let errors = settings(&[]).err().unwrap();
+    assert_eq!(errors, ["--identity: give a directory, or a Secret with --secret, or both"]);
+}
+
+#[test]
+fn port_0_may_be_given_twice() {
+    let args = ["--identity=/tls", "--admin=127.0.0.1:0", "--proof=127.0.0.1:0"];
+    assert!(settings(&args).is_ok());
+}
