@@ -1,6 +1,10 @@
-//! runtime
+//! The loop that keeps the objects as their specs ask: [`reconcile`] observes, plans, and has [`apply`] carry
+//! out what follows. [`lease`] decides which replica runs it.
 
 pub mod apply;
+mod backoff;
 pub mod lease;
-mod metrics;
+pub mod metrics;
+mod pod_cache;
+mod probing;
 pub mod reconcile;

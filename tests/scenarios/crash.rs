@@ -11,7 +11,8 @@ use hotcert::api::resource::{
 use hotcert::pki::preflight;
 use hotcert::planner::observed::{KeyringState, ObjectName, Published};
 use hotcert::probe::{PROBER, Prober};
-use hotcert::runtime::reconcile::{Counts, Reconciler};
+use hotcert::runtime::metrics::ReconcileMetrics;
+use hotcert::runtime::reconcile::Reconciler;
 use hotcert::store::directory::DirectoryStore;
 use hotcert::store::kubernetes::KubernetesStore;
 use hotcert::store::{Editor, ObjectRef, Store};
@@ -113,7 +114,8 @@ impl Cast {
 
 /// Round by round until there is nothing to do, or the writer is dead.
 async fn work<S: Store>(store: &Arc<CrashingStore<S>>) {
-    let mut reconciler = Reconciler::new(Arc::clone(store), Prober::new(PROBER), true, Counts::default());
+    let mut reconciler =
+        Reconciler::new(Arc::clone(store), Prober::new(PROBER), true, ReconcileMetrics::default());
     let deadline = Instant::now() + DEADLINE;
     loop {
         assert!(Instant::now() < deadline, "it does not come to an end");

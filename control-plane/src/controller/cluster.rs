@@ -35,7 +35,7 @@ use super::status::Status;
 use super::webhook::Webhook;
 use super::webhook_certificate::{SECRET_NAME, WebhookCertificate};
 use crate::api::date::span;
-use crate::runtime::reconcile;
+use crate::runtime::metrics::ReconcileMetrics;
 use crate::store::kubernetes::client;
 use crate::store::kubernetes::{KubernetesStore, RECHECK};
 
@@ -60,7 +60,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     let (status, reload_status) = (Status::default(), ReloadStatus::default());
     let agent_status = AgentStatus::new();
     let counters = WebhookCounters::default();
-    let reconcile_counts = reconcile::Counts::default();
+    let reconcile_metrics = ReconcileMetrics::default();
     let store = Arc::new(KubernetesStore::start(client.clone(), namespace.clone(), settings.nudge, RECHECK));
     let outbound = (notifications.dispatcher(), notifications.external_sync());
     let leader = LeaderReconciler::new(
@@ -69,9 +69,9 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         Arc::clone(&store),
         outbound,
         settings.nudge,
-        reconcile_counts.clone(),
+        reconcile_metrics.clone(),
     );
-    let mut metrics = Metrics::new(&counters, &reconcile_counts, &reload_status);
+    let mut metrics = Metrics::new(&counters, &reconcile_metrics, &reload_status);
     metrics.register(|registry| notifications.register(registry));
     let health = Health {
         current: current.clone(),

@@ -20,7 +20,8 @@ use super::args::Settings;
 use super::error::ControllerError;
 use super::notifications::NotificationServices;
 use crate::probe::{PROBER, Prober};
-use crate::runtime::reconcile::{Counts, Reconciler};
+use crate::runtime::metrics::ReconcileMetrics;
+use crate::runtime::reconcile::Reconciler;
 use crate::store::directory::DirectoryStore;
 
 /// Enough for a few scrapers.
@@ -30,12 +31,12 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     let mut signals = Signals::new()?;
     let admin = Bound::bind("admin", settings.admin)?;
     let store = Arc::new(DirectoryStore::open(dir)?);
-    let counts = Counts::default();
+    let counts = ReconcileMetrics::default();
     let notifications = NotificationServices::start(&settings)?;
     let mut registry = Registry::with_prefix("hotcert_controller");
     counts.register(&mut registry);
     notifications.register(&mut registry);
-    counts.leads(true);
+    counts.set_leading(true);
     info!(version = env!("CARGO_PKG_VERSION"), dir = %dir.display(), "starting");
 
     let (registry, connections) = (Arc::new(registry), Arc::new(Limiter::new(MAX_CONNECTIONS)));
@@ -71,7 +72,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     });
     let (_leads, leading) = watch::channel(true);
     let reconciler = Reconciler::new(Arc::clone(&store), Prober::new(PROBER), settings.nudge, counts);
-    let reconciler = reconciler.with(notifications.dispatcher(), notifications.external_sync());
+    let reconciler = reconciler.with_external(notifications.dispatcher(), notifications.external_sync());
     tokio::select! {
         () = signals.next() => info!("told to stop"),
         end = notifications.run_receiver(store) => return Err(ControllerError::TaskEnded(end)),

@@ -9,7 +9,8 @@ use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::Dispatcher;
 use crate::probe::{PROBER, Prober};
 use crate::runtime::lease::{Candidate, identity};
-use crate::runtime::reconcile::{Counts, Reconciler};
+use crate::runtime::metrics::ReconcileMetrics;
+use crate::runtime::reconcile::Reconciler;
 use crate::store::kubernetes::KubernetesStore;
 
 /// Competes for the lease, and reconciles while it is held.
@@ -18,7 +19,7 @@ pub struct LeaderReconciler {
     reconciler: Reconciler<KubernetesStore>,
     /// Whether this replica leads.
     pub leading: watch::Receiver<bool>,
-    counts: Counts,
+    metrics: ReconcileMetrics,
 }
 
 impl LeaderReconciler {
@@ -28,21 +29,21 @@ impl LeaderReconciler {
         store: Arc<KubernetesStore>,
         (dispatcher, external_sync): (Dispatcher, ExternalSync),
         nudge: bool,
-        counts: Counts,
+        metrics: ReconcileMetrics,
     ) -> Self {
         let (candidate, leading) = Candidate::new(client, namespace, identity());
-        let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, counts.clone());
-        let reconciler = reconciler.with(dispatcher, external_sync);
-        Self { candidate, reconciler, leading, counts }
+        let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, metrics.clone());
+        let reconciler = reconciler.with_external(dispatcher, external_sync);
+        Self { candidate, reconciler, leading, metrics }
     }
 
     /// Runs until `stop` is set, and then releases the lease.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        let Self { candidate, reconciler, leading, counts } = self;
+        let Self { candidate, reconciler, leading, metrics } = self;
         let mut counted = leading.clone();
         let count_leadership = async move {
             loop {
-                counts.leads(*counted.borrow_and_update());
+                metrics.set_leading(*counted.borrow_and_update());
                 if counted.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }

@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use super::counters::WebhookCounters;
 use super::health::Health;
 use super::webhook_certificate::plan::Phase;
-use crate::runtime::reconcile::Counts as ReconcileCounts;
+use crate::runtime::metrics::ReconcileMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PhaseLabels {
@@ -35,7 +35,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new(webhook: &WebhookCounters, reconcile: &ReconcileCounts, reload: &ReloadStatus) -> Self {
+    pub fn new(webhook: &WebhookCounters, reconcile: &ReconcileMetrics, reload: &ReloadStatus) -> Self {
         let mut registry = Registry::with_prefix("hotcert_controller");
         let metrics = Self {
             ready: Gauge::default(),

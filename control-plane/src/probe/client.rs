@@ -1,6 +1,6 @@
-//! Who the control plane is when it asks: a client certificate under each root that is asked about,
-//! short-lived, made from the keyring when it is needed and kept in memory alone. The key is wiped with
-//! the text it came in; what the TLS library keeps of it lives as long as the client.
+//! The control plane's own client certificate under each root in question: short-lived, issued from the
+//! keyring when it is needed, and kept in memory alone. The key's PEM is zeroized; what the TLS library keeps
+//! of it lives as long as the client.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,36 +14,44 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;
 
-use super::ProveError;
 use crate::api::algorithm::Algorithm;
 use crate::api::leaf_request::{LeafRequest, Usage};
-use crate::pki::authority::Authority;
+use crate::pki::authority::{Authority, AuthorityError};
 use crate::pki::keyring::{Keyring, RootId};
 
-/// Its own name in the certificate, which nobody checks.
+/// Its common name, which is not verified.
 const COMMON_NAME: &str = "hotcert control plane";
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
-/// Before this much is left, there is another.
+/// How long before its end a client is replaced.
 const RENEW_BEFORE: Duration = Duration::from_secs(20 * 60);
 
-/// A TLS client with a certificate, that accepts any server under any root of the keyring.
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("no client certificate can be made under the root {root}: {source}")]
+    Unsigned { root: RootId, source: AuthorityError },
+    #[error("the client certificate under the root {root} is of no use: {cause}")]
+    Unusable { root: RootId, cause: String },
+}
+
+/// A TLS client with a certificate, which accepts every server under any root of the keyring.
 #[derive(Clone)]
 pub struct Client {
     config: Arc<ClientConfig>,
 }
 
-/// The clients that were made so far.
+/// The clients that exist already, by root.
 pub struct Clients {
     spiffe_id: String,
-    kept: Mutex<BTreeMap<RootId, CachedClient>>,
+    cached: Mutex<BTreeMap<RootId, CachedClient>>,
 }
 
 struct CachedClient {
     client: Client,
-    made_at: SystemTime,
+    issued_at: SystemTime,
     renew_at: SystemTime,
-    /// Whose servers it accepts.
-    accepts: Vec<RootId>,
+    /// The roots under which it accepts servers.
+    accepted_roots: Vec<RootId>,
 }
 
 impl Client {
@@ -59,7 +67,7 @@ impl Client {
 
 impl Clients {
     pub fn new(spiffe_id: String) -> Self {
-        Self { spiffe_id, kept: Mutex::default() }
+        Self { spiffe_id, cached: Mutex::default() }
     }
 
     /// A client under `root`, which is `authority` in the keyring.
@@ -69,30 +77,33 @@ impl Clients {
         authority: &Authority,
         keyring: &Keyring,
         now: SystemTime,
-    ) -> Result<Client, ProveError> {
-        let accepts: Vec<_> = keyring.roots.keys().cloned().collect();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.get(root)
-            && known.is_good(now)
-            && known.accepts == accepts
+    ) -> Result<Client, ClientError> {
+        let accepted_roots: Vec<_> = keyring.roots.keys().cloned().collect();
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = cached.get(root)
+            && known.is_fresh(now)
+            && known.accepted_roots == accepted_roots
         {
             return Ok(known.client.clone());
         }
-        kept.retain(|_, known| known.is_good(now));
-        let (client, not_after) = self.make(root, authority, keyring, now)?;
-        // Under a root that is about to expire it is as short as that.
+        cached.retain(|_, known| known.is_fresh(now));
+        let (client, not_after) = self.issue(root, authority, keyring, now)?;
+        // Under a root that is about to expire, the certificate is shorter.
         let renew_at = not_after.checked_sub(RENEW_BEFORE).unwrap_or(now);
-        kept.insert(root.clone(), CachedClient { client: client.clone(), made_at: now, renew_at, accepts });
+        cached.insert(
+            root.clone(),
+            CachedClient { client: client.clone(), issued_at: now, renew_at, accepted_roots },
+        );
         Ok(client)
     }
 
-    fn make(
+    fn issue(
         &self,
         root: &RootId,
         authority: &Authority,
         keyring: &Keyring,
         now: SystemTime,
-    ) -> Result<(Client, SystemTime), ProveError> {
+    ) -> Result<(Client, SystemTime), ClientError> {
         let request = LeafRequest {
             common_name: COMMON_NAME.into(),
             spiffe_id: Some(self.spiffe_id.clone()),
@@ -103,7 +114,7 @@ impl Clients {
         };
         let leaf = authority
             .issue(&request, now)
-            .map_err(|source| ProveError::Unsigned { root: root.clone(), source })?;
+            .map_err(|source| ClientError::Unsigned { root: root.clone(), source })?;
         let bundle: String = keyring.roots.values().map(Authority::certificate_pem).collect();
         let part = |text: &str| Ok(Zeroizing::new(text.as_bytes().to_vec()));
         let credential = Credential {
@@ -113,10 +124,11 @@ impl Clients {
             changed_at: None,
             atomic: true,
         };
-        let unusable = |cause: String| ProveError::Unusable { root: root.clone(), cause };
-        let Validation { leaf: judged, trust } = Identity::parse(&credential, &Policy::default(), None, now);
+        let unusable = |cause: String| ClientError::Unusable { root: root.clone(), cause };
+        let Validation { leaf: validated, trust } =
+            Identity::parse(&credential, &Policy::default(), None, now);
         let identity = Identity {
-            leaf: judged.map_err(|rejection| unusable(rejection.to_string()))?,
+            leaf: validated.map_err(|rejection| unusable(rejection.to_string()))?,
             trust: trust.map_err(|rejection| unusable(rejection.to_string()))?,
         };
         let config = config::prober(&identity).map_err(|error| unusable(error.to_string()))?;
@@ -125,9 +137,9 @@ impl Clients {
 }
 
 impl CachedClient {
-    fn is_good(&self, now: SystemTime) -> bool {
-        // A clock that was put back makes it not valid yet.
-        (self.made_at..self.renew_at).contains(&now)
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        // If the clock was set back, it is not valid yet.
+        (self.issued_at..self.renew_at).contains(&now)
     }
 }
 

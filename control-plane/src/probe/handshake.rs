@@ -1,11 +1,12 @@
-//! One visit to a pod's proof listener: a connection, a handshake and `GET /proof`, all before the
-//! deadline. In TLS 1.3 a client is done before the server has judged it, so whether it is let in shows
-//! in what comes after the handshake: an answer, or the alert that its certificate is not trusted.
+//! One connection to a pod's proof listener: a TLS handshake and `GET /proof`, both before the deadline. In
+//! TLS 1.3 the client's handshake is complete before the server has verified its certificate, so whether the
+//! client is accepted shows in what follows: a response, or the alert that its certificate is not trusted.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join;
@@ -24,46 +25,48 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
-use super::WITHIN;
 use super::client::Client;
+use crate::api::date;
 
-/// Many times what an agent says.
+/// For everything that one proof takes.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+/// Many times the length of an agent's response.
 const MAX_BODY: usize = 64 * 1024;
-/// The least that hyper takes.
+/// The smallest buffer that hyper allows.
 const MAX_HEAD: usize = 8 * 1024;
 
-/// What came of a visit.
+/// The result of one connection.
 #[derive(Debug)]
 pub struct Probe {
-    /// Hex, of the DER of the leaf that the pod showed, and proved to have the key of.
+    /// Hex, of the DER of the leaf that the pod showed, and whose key it proved to have.
     pub leaf_sha256: String,
-    /// `None` if the client was not let in.
-    pub said: Option<ProofReport>,
+    /// `None` if the client was not accepted.
+    pub report: Option<ProofReport>,
 }
 
-/// What `/proof` said, as far as it is asked for.
+/// The response to `GET /proof`, as far as it is used.
 #[derive(Debug)]
 pub struct ProofReport {
     pub leaf_sha256: String,
     pub connections_under: BTreeMap<String, u64>,
 }
 
-/// IssueReason nothing was seen.
+/// Why a connection proves nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    #[error("it did not answer within {WITHIN:?}: is port {port} open to the control plane (NetworkPolicy)?")]
+    #[error("it did not answer within {timeout}: is port {port} open to the control plane (NetworkPolicy)?", timeout = date::span(TIMEOUT))]
     NoConnection { port: u16 },
     #[error("it refuses connections: is its agent running, with the proof listener on port {port}?")]
     Refused { port: u16 },
     #[error("it cannot be reached at {address}: {source}")]
     Unreachable { address: SocketAddr, source: io::Error },
-    #[error("it took the connection to port {port} and did not finish the TLS handshake within {WITHIN:?}")]
+    #[error("it took the connection to port {port} and did not finish the TLS handshake within {timeout}", timeout = date::span(TIMEOUT))]
     NoHandshake { port: u16 },
     #[error("it does not speak TLS on port {port}: is that the agent's proof listener?")]
     NoTls { port: u16 },
     #[error("it closed the connection in the TLS handshake: has its agent an identity, and is it the agent?")]
     HungUp,
-    #[error("it broke off the TLS handshake with the alert {0:?}: is it an agent of this version?")]
+    #[error("it broke off the TLS handshake with the alert {}: is it an agent of this version?", alert_name(*.0))]
     BrokeOff(AlertDescription),
     #[error("the TLS handshake failed: {0}")]
     Handshake(io::Error),
@@ -73,9 +76,9 @@ pub enum ProbeError {
     Invalid(CertificateError),
     #[error("it finds our client certificate expired or not valid yet: compare its clock with ours")]
     Clock,
-    #[error("it answered our client certificate with the alert {0:?}, which says nothing about trust")]
+    #[error("it answered our client certificate with the alert {}, which says nothing about trust", alert_name(*.0))]
     Alert(AlertDescription),
-    #[error("it shook hands and did not answer /proof within {WITHIN:?}")]
+    #[error("it shook hands and did not answer /proof within {timeout}", timeout = date::span(TIMEOUT))]
     NoAnswer,
     #[error("it shook hands and closed the connection without an answer to /proof: {0}")]
     Closed(hyper::Error),
@@ -89,28 +92,27 @@ pub enum ProbeError {
     NoCounts,
 }
 
-/// What is read of the answer.
 #[derive(Deserialize)]
-struct Answer {
+struct ProofResponse {
     leaf_sha256: String,
     connections_under: Option<BTreeMap<String, u64>>,
 }
 
-pub async fn visit(address: SocketAddr, client: Client, deadline: Instant) -> Result<Probe, ProbeError> {
-    let (leaf_sha256, stream) = shake_hands(address, &client.connector(), deadline).await?;
-    let said = timeout_at(deadline, ask(stream)).await.map_err(|_| ProbeError::NoAnswer)??;
-    Ok(Probe { leaf_sha256, said })
+pub async fn probe(address: SocketAddr, client: Client, deadline: Instant) -> Result<Probe, ProbeError> {
+    let (leaf_sha256, stream) = connect(address, &client.connector(), deadline).await?;
+    let report = timeout_at(deadline, fetch_report(stream)).await.map_err(|_| ProbeError::NoAnswer)??;
+    Ok(Probe { leaf_sha256, report })
 }
 
-/// The leaf that is shown to somebody who shows none.
-pub async fn glance(address: SocketAddr, deadline: Instant) -> Result<String, ProbeError> {
+/// The leaf that a client without a certificate is shown.
+pub async fn read_leaf(address: SocketAddr, deadline: Instant) -> Result<String, ProbeError> {
     let config =
         config::anonymous_prober().map_err(|error| ProbeError::Handshake(io::Error::other(error)))?;
-    let (leaf_sha256, _) = shake_hands(address, &TlsConnector::from(config), deadline).await?;
+    let (leaf_sha256, _) = connect(address, &TlsConnector::from(config), deadline).await?;
     Ok(leaf_sha256)
 }
 
-async fn shake_hands(
+async fn connect(
     address: SocketAddr,
     connector: &TlsConnector,
     deadline: Instant,
@@ -119,24 +121,24 @@ async fn shake_hands(
     let socket = timeout_at(deadline, TcpStream::connect(address))
         .await
         .map_err(|_| ProbeError::NoConnection { port })?
-        .map_err(|error| ProbeError::connecting(address, error))?;
+        .map_err(|error| ProbeError::on_connect(address, error))?;
     let name = ServerName::IpAddress(address.ip().into());
     let stream = timeout_at(deadline, connector.connect(name, socket))
         .await
         .map_err(|_| ProbeError::NoHandshake { port })?
-        .map_err(|error| ProbeError::shaking_hands(port, error))?;
+        .map_err(|error| ProbeError::on_handshake(port, error))?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let leaf_sha256 = leaf.map(|leaf| sha256_hex(leaf)).unwrap_or_default();
     Ok((leaf_sha256, stream))
 }
 
-/// `None` if the certificate that was shown is not trusted.
-async fn ask(stream: TlsStream<TcpStream>) -> Result<Option<ProofReport>, ProbeError> {
+/// `None` if the client certificate is not trusted.
+async fn fetch_report(stream: TlsStream<TcpStream>) -> Result<Option<ProofReport>, ProbeError> {
     let mut http = http1::Builder::new();
     http.max_buf_size(MAX_HEAD);
     let (mut sender, connection) = match http.handshake(TokioIo::new(stream)).await {
         Ok(both) => both,
-        Err(error) => return not_answered(error),
+        Err(error) => return no_response(error),
     };
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = Uri::from_static("/proof");
@@ -147,25 +149,24 @@ async fn ask(stream: TlsStream<TcpStream>) -> Result<Option<ProofReport>, ProbeE
         let status = response.status();
         Ok((status, Limited::new(response.into_body(), MAX_BODY).collect().await))
     };
-    let (ended, answered) = join(connection, exchange).await;
-    match (answered, ended) {
+    let (ended, response) = join(connection, exchange).await;
+    match (response, ended) {
         (Ok((StatusCode::OK, body)), _) => {
-            let body = body.map_err(ProbeError::reading)?.to_bytes();
+            let body = body.map_err(ProbeError::on_body)?.to_bytes();
             Ok(Some(ProofReport::parse(&body)?))
         }
         (Ok((status, _)), _) => Err(ProbeError::Status(status)),
         // The alert may have been read by either side of hyper.
-        (Err(_), Err(error)) if alert(&error).is_some() => not_answered(error),
-        (Err(error), _) => not_answered(error),
+        (Err(_), Err(error)) if alert(&error).is_some() => no_response(error),
+        (Err(error), _) => no_response(error),
     }
 }
 
-/// What it means that there was no answer.
-fn not_answered(error: hyper::Error) -> Result<Option<ProofReport>, ProbeError> {
+/// What it means that there was no response.
+fn no_response(error: hyper::Error) -> Result<Option<ProofReport>, ProbeError> {
     match alert(&error) {
-        // What rustls says of an issuer that it does not know, and of one that has the name of a root
-        // that it knows and not its key. Everything else that it says of a certificate is about
-        // something else, such as the clock.
+        // The alerts of rustls for an unknown issuer, and for one that has the name of a known root but not
+        // its key. Its other alerts are not about trust, but about the clock, for example.
         Some(AlertDescription::UnknownCA | AlertDescription::DecryptError) => Ok(None),
         Some(AlertDescription::CertificateExpired) => Err(ProbeError::Clock),
         Some(other) => Err(ProbeError::Alert(other)),
@@ -185,29 +186,29 @@ fn alert(error: &hyper::Error) -> Option<AlertDescription> {
     None
 }
 
-/// An I/O error does not count what is in it as its source.
+/// An I/O error does not report the error that it wraps as its source.
 fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }
 
 impl ProofReport {
     fn parse(body: &[u8]) -> Result<Self, ProbeError> {
-        let answer =
+        let response =
             serde_json::from_slice(body).map_err(|error| ProbeError::Unreadable(error.to_string()))?;
-        let Answer { leaf_sha256, connections_under } = answer;
+        let ProofResponse { leaf_sha256, connections_under } = response;
         Ok(Self { leaf_sha256, connections_under: connections_under.ok_or(ProbeError::NoCounts)? })
     }
 }
 
 impl ProbeError {
-    fn connecting(address: SocketAddr, source: io::Error) -> Self {
+    fn on_connect(address: SocketAddr, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused { port: address.port() },
             _ => Self::Unreachable { address, source },
         }
     }
 
-    fn shaking_hands(port: u16, error: io::Error) -> Self {
+    fn on_handshake(port: u16, error: io::Error) -> Self {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         match tls_error(&error) {
             Some(rustls::Error::InvalidMessage(_)) => Self::NoTls { port },
@@ -224,9 +225,14 @@ impl ProbeError {
         }
     }
 
-    fn reading(error: Box<dyn Error + Send + Sync>) -> Self {
+    fn on_body(error: Box<dyn Error + Send + Sync>) -> Self {
         if error.is::<LengthLimitError>() { Self::TooLong } else { Self::Unreadable(error.to_string()) }
     }
+}
+
+/// As rustls names it, or its number.
+fn alert_name(alert: AlertDescription) -> String {
+    alert.as_str().map_or_else(|| u8::from(alert).to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -234,38 +240,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answer_is_read_as_far_as_it_is_asked_for() {
-        let said = ProofReport::parse(br#"{"leaf_sha256": "ab", "more": 1, "connections_under": {"cd": 3}}"#)
-            .unwrap();
-        assert_eq!((said.leaf_sha256.as_str(), said.connections_under["cd"]), ("ab", 3));
+    fn proof_response_ignores_unknown_fields_and_requires_connection_counts() {
+        let report =
+            ProofReport::parse(br#"{"leaf_sha256": "ab", "more": 1, "connections_under": {"cd": 3}}"#)
+                .unwrap();
+        assert_eq!((report.leaf_sha256.as_str(), report.connections_under["cd"]), ("ab", 3));
         assert!(matches!(ProofReport::parse(br#"{"leaf_sha256": "ab"}"#), Err(ProbeError::NoCounts)));
-        for odd in [
+        for invalid in [
             "",
             "[]",
             "null",
             r#"{"leaf_sha256": null}"#,
             r#"{"leaf_sha256": "", "connections_under": {"a": -1}}"#,
         ] {
-            assert!(matches!(ProofReport::parse(odd.as_bytes()), Err(ProbeError::Unreadable(_))), "{odd}");
+            assert!(
+                matches!(ProofReport::parse(invalid.as_bytes()), Err(ProbeError::Unreadable(_))),
+                "{invalid}"
+            );
         }
     }
 
     #[test]
-    fn error_of_the_handshake_says_what_to_look_at() {
-        let judged = |error: rustls::Error| {
-            ProbeError::shaking_hands(9643, io::Error::new(io::ErrorKind::InvalidData, error)).to_string()
+    fn handshake_errors_name_what_to_check() {
+        let message = |error: rustls::Error| {
+            ProbeError::on_handshake(9643, io::Error::new(io::ErrorKind::InvalidData, error)).to_string()
         };
-        let certificate = |error| judged(rustls::Error::InvalidCertificate(error));
+        let certificate = |error| message(rustls::Error::InvalidCertificate(error));
         assert!(certificate(CertificateError::UnknownIssuer).contains("did not sign"));
         assert!(certificate(CertificateError::BadSignature).contains("did not sign"));
         assert!(certificate(CertificateError::Expired).contains("no client accepts"));
         let garbage = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
-        assert!(judged(garbage).contains("does not speak TLS on port 9643"));
+        assert!(message(garbage).contains("does not speak TLS on port 9643"));
         assert!(
-            judged(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion))
+            message(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion))
                 .contains("ProtocolVersion")
         );
-        let ended = ProbeError::shaking_hands(9643, io::ErrorKind::UnexpectedEof.into());
+        let ended = ProbeError::on_handshake(9643, io::ErrorKind::UnexpectedEof.into());
         assert!(matches!(ended, ProbeError::HungUp), "{ended}");
     }
 }

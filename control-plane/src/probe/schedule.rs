@@ -1,7 +1,7 @@
-//! The book of proofs: what each pod was seen to serve last, and when it is asked again. The plan says
-//! what is wanted; the book paces it, so that a plan that wants the same proof at every look does not
-//! knock at a pod without end. Each pod is asked by one at a time, so an answer never overwrites a newer
-//! one. Pure: time is an argument, and those who do the asking are elsewhere.
+//! The last proof of each pod, and when the pod is probed again. The plan requests proofs, in every round
+//! that needs them; the schedule paces the probes, less often while the results stay the same. There is one
+//! probe of a pod at a time, so a result never overwrites a newer one. Pure: time is an argument, and the
+//! probes run elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,175 +9,172 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::pki::keyring::RootId;
 use crate::planner::ProbeRequest;
-use crate::planner::observed::{HandshakeResult, ObjectName, PodList, Proof};
+use crate::planner::observed::{ObjectName, PodList, Proof};
 
-/// How many pods are asked at the same time.
-pub const AT_ONCE: usize = 64;
-/// From one answer to the next asking, doubled while the answer stays the same.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How many probes run at the same time.
+pub const MAX_CONCURRENT: usize = 64;
+/// Between two probes of a pod, doubled while the result stays the same.
+const MIN_INTERVAL: Duration = Duration::from_millis(200);
+const MAX_INTERVAL: Duration = Duration::from_secs(10);
 
 /// By pod uid.
 #[derive(Debug, Default)]
 pub struct ProofSchedule {
-    pods: BTreeMap<String, Page>,
-    under_way: BTreeSet<String>,
+    pods: BTreeMap<String, PodEntry>,
+    running: BTreeSet<String>,
 }
 
-/// What is known of one pod.
 #[derive(Debug)]
-struct Page {
+struct PodEntry {
     pod: ObjectName,
     address: SocketAddr,
     authority: Option<String>,
-    /// All that it was asked about, so that two who want different roots do not take turns at
-    /// overwriting each other's answer.
+    /// All roots that it was ever probed with, so that requests for different roots do not overwrite each
+    /// other's results in turn.
     roots: BTreeSet<RootId>,
-    /// The plan wants it now.
-    wanted: bool,
+    /// The last plan requests it.
+    requested: bool,
     proof: Option<Proof>,
-    pause: Duration,
-    again: SystemTime,
+    interval: Duration,
+    next_probe: SystemTime,
 }
 
 impl ProofSchedule {
-    /// Which of the proofs that were wanted last to ask for now. Those count as under way until they are
-    /// recorded.
+    /// The probes to start now. Each counts as running until its result is recorded.
     pub fn due(&mut self, now: SystemTime) -> Vec<ProbeRequest> {
-        let room = AT_ONCE.saturating_sub(self.under_way.len());
-        if room < AT_ONCE / 2 {
+        let room = MAX_CONCURRENT.saturating_sub(self.running.len());
+        if room < MAX_CONCURRENT / 2 {
             return Vec::new();
         }
         let mut due: Vec<_> = self
             .pods
             .iter()
-            .filter(|(uid, page)| page.wanted && !self.under_way.contains(*uid) && page.is_due(now))
-            .map(|(uid, page)| (page.again, uid.clone()))
+            .filter(|(uid, entry)| entry.requested && !self.running.contains(*uid) && entry.is_due(now))
+            .map(|(uid, entry)| (entry.next_probe, uid.clone()))
             .collect();
-        // Who has waited longest is first.
+        // The pod that has waited longest comes first.
         due.sort();
         due.truncate(room);
-        let mut asked = Vec::new();
+        let mut probes = Vec::new();
         for (_, uid) in due {
-            if let Some(page) = self.pods.get(&uid) {
-                asked.push(ProbeRequest {
-                    pod: page.pod.clone(),
+            if let Some(entry) = self.pods.get(&uid) {
+                probes.push(ProbeRequest {
+                    pod: entry.pod.clone(),
                     uid: uid.clone(),
-                    address: page.address,
-                    authority: page.authority.clone(),
-                    roots: page.roots.iter().cloned().collect(),
+                    address: entry.address,
+                    authority: entry.authority.clone(),
+                    roots: entry.roots.iter().cloned().collect(),
                 });
-                self.under_way.insert(uid);
+                self.running.insert(uid);
             }
         }
-        asked
+        probes
     }
 
-    /// An answer came.
     pub fn record(&mut self, uid: &str, proof: Proof, now: SystemTime) {
-        self.under_way.remove(uid);
-        // It may be gone by now.
-        let Some(page) = self.pods.get_mut(uid) else { return };
-        let proof = proof.after(page.proof.as_ref());
-        let same = page.proof.as_ref().is_some_and(|before| says_the_same(before, &proof));
-        page.pause = if same { (page.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) } else { FIRST_PAUSE };
-        page.again = now + page.pause;
-        page.proof = Some(proof);
+        self.running.remove(uid);
+        // The pod may be gone by now.
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let proof = proof.after(entry.proof.as_ref());
+        let is_unchanged = entry.proof.as_ref().is_some_and(|before| has_same_result(before, &proof));
+        entry.interval =
+            if is_unchanged { (entry.interval * 2).clamp(MIN_INTERVAL, MAX_INTERVAL) } else { MIN_INTERVAL };
+        entry.next_probe = now + entry.interval;
+        entry.proof = Some(proof);
     }
 
-    /// Something was published: every pod of this authority (or of none) may have something new to show.
+    /// Probes every pod of this authority (or of none) as soon as it is requested: a Secret was published, so it
+    /// may have something new to show.
     pub fn reset(&mut self, authority: Option<&str>) {
-        for page in self.pods.values_mut().filter(|page| page.authority.as_deref() == authority) {
-            page.rest();
+        for entry in self.pods.values_mut().filter(|entry| entry.authority.as_deref() == authority) {
+            entry.reset();
         }
     }
 
-    /// Puts the proofs to the pods, and forgets the pods that are gone. Of a namespace that could not be
-    /// listed nobody is known to be gone.
+    /// Adds the proofs to the pods, and forgets pods that are gone. In a namespace that could not be listed,
+    /// no pod is known to be gone.
     pub fn attach(&mut self, pods: &mut BTreeMap<String, PodList>) {
         let mut listed = BTreeSet::new();
-        for pod in pods.values_mut().flat_map(|look| &mut look.pods) {
+        for pod in pods.values_mut().flat_map(|list| &mut list.pods) {
             listed.insert(pod.uid.clone());
-            pod.proof = self.pods.get(&pod.uid).and_then(|page| page.proof.clone());
+            pod.proof = self.pods.get(&pod.uid).and_then(|entry| entry.proof.clone());
         }
-        let unclear = |namespace: &str| pods.get(namespace).is_some_and(|look| look.error.is_some());
-        self.pods.retain(|uid, page| listed.contains(uid) || unclear(&page.pod.namespace));
+        let is_unknown = |namespace: &str| pods.get(namespace).is_some_and(|list| list.error.is_some());
+        self.pods.retain(|uid, entry| listed.contains(uid) || is_unknown(&entry.pod.namespace));
     }
 
-    /// When `due` will have more. Not while about as many are under way as may be: then it has more when
-    /// some of them are recorded.
+    /// When [`due`](Self::due) returns more. `None` while about as many probes run as may: then it returns more
+    /// when some of their results are recorded.
     pub fn next_due(&self) -> Option<SystemTime> {
-        if self.under_way.len() > AT_ONCE / 2 {
+        if self.running.len() > MAX_CONCURRENT / 2 {
             return None;
         }
-        let waiting = self.pods.iter().filter(|(uid, page)| page.wanted && !self.under_way.contains(*uid));
-        waiting.map(|(_, page)| page.again).min()
+        let waiting = self.pods.iter().filter(|(uid, entry)| entry.requested && !self.running.contains(*uid));
+        waiting.map(|(_, entry)| entry.next_probe).min()
     }
 
-    /// What the plan wants now. A pod has one agent, which serves one authority's Secret: of two
-    /// authorities, the first counts.
-    pub fn want(&mut self, wanted: &[ProbeRequest]) {
-        for page in self.pods.values_mut() {
-            page.wanted = false;
+    /// Replaces the requests. A pod has one agent, which serves one authority's Secret: of two authorities,
+    /// the first counts.
+    pub fn request(&mut self, requests: &[ProbeRequest]) {
+        for entry in self.pods.values_mut() {
+            entry.requested = false;
         }
         let mut by_pod: BTreeMap<&str, &ProbeRequest> = BTreeMap::new();
-        for prove in wanted {
-            let first = *by_pod.entry(&prove.uid).or_insert(prove);
-            if first.authority != prove.authority {
+        for request in requests {
+            let first = *by_pod.entry(&request.uid).or_insert(request);
+            if first.authority != request.authority {
                 continue;
             }
-            let page = self.pods.entry(prove.uid.clone()).or_insert_with(|| Page::new(prove));
-            if page.authority != prove.authority {
-                *page = Page::new(prove);
+            let entry = self.pods.entry(request.uid.clone()).or_insert_with(|| PodEntry::new(request));
+            if entry.authority != request.authority {
+                *entry = PodEntry::new(request);
             }
-            page.address = prove.address;
-            page.wanted = true;
-            for root in &prove.roots {
-                if page.roots.insert(root.clone()) {
-                    page.rest();
+            entry.address = request.address;
+            entry.requested = true;
+            for root in &request.roots {
+                if entry.roots.insert(root.clone()) {
+                    entry.reset();
                 }
             }
         }
     }
 
+    /// No probe is running.
     pub fn is_idle(&self) -> bool {
-        self.under_way.is_empty()
+        self.running.is_empty()
     }
 }
 
-impl Page {
-    fn new(prove: &ProbeRequest) -> Self {
+impl PodEntry {
+    fn new(request: &ProbeRequest) -> Self {
         Self {
-            pod: prove.pod.clone(),
-            address: prove.address,
-            authority: prove.authority.clone(),
+            pod: request.pod.clone(),
+            address: request.address,
+            authority: request.authority.clone(),
             roots: BTreeSet::new(),
-            wanted: true,
+            requested: true,
             proof: None,
-            pause: Duration::ZERO,
-            again: UNIX_EPOCH,
+            interval: Duration::ZERO,
+            next_probe: UNIX_EPOCH,
         }
     }
 
-    /// Forgets how long it was quiet.
-    fn rest(&mut self) {
-        self.pause = Duration::ZERO;
-        self.again = UNIX_EPOCH;
+    /// Probes it as soon as it is requested.
+    fn reset(&mut self) {
+        self.interval = Duration::ZERO;
+        self.next_probe = UNIX_EPOCH;
     }
 
     fn is_due(&self, now: SystemTime) -> bool {
-        // Further away than any pause is a clock that was put back.
-        self.again <= now || self.again > now + LONGEST_PAUSE
+        // Further away than any interval: the clock was set back.
+        self.next_probe <= now || self.next_probe > now + MAX_INTERVAL
     }
 }
 
-/// Connections come and go: they alone are no news.
-fn says_the_same(before: &Proof, after: &Proof) -> bool {
+/// Connections come and go: their counts are not compared.
+fn has_same_result(before: &Proof, after: &Proof) -> bool {
     match (&before.result, &after.result) {
-        (Ok(before), Ok(after)) => {
-            let of = |shown: &HandshakeResult| (shown.leaf_sha256.clone(), shown.accepts.clone());
-            of(before) == of(after)
-        }
+        (Ok(before), Ok(after)) => before.leaf_sha256 == after.leaf_sha256 && before.accepts == after.accepts,
         (Err(before), Err(after)) => before == after,
         _ => false,
     }

@@ -1,9 +1,9 @@
-//! One leader among several replicas, by a Lease of the Kubernetes API. Two leaders would do no harm,
-//! since every write says what it is written over; they would only do everything twice. So the lease is
-//! about economy, and it errs on the side of somebody leading.
+//! Leader election among the replicas, by a Lease of the Kubernetes API. Two leaders would do no harm, since
+//! every write names the version that it replaces; they would only do everything twice. So the lease saves
+//! work, and in doubt a replica leads.
 //!
-//! Whether another's lease has run out is judged by how long it was seen unchanged on this machine's
-//! own clock: clocks of different machines are not compared.
+//! Whether the lease of another replica has expired is decided by how long it was seen unchanged on this
+//! machine's own clock: the clocks of different machines are not compared.
 
 use std::time::{Duration, Instant};
 
@@ -17,60 +17,60 @@ use tracing::{info, warn};
 
 pub const NAME: &str = "hotcert-controller";
 
-/// A leader that has not renewed for this long is taken to be gone.
-const DURATION: Duration = Duration::from_secs(15);
-/// One that could not renew for this long stops, before anybody else begins.
-const GIVE_UP: Duration = Duration::from_secs(10);
-const RENEW: Duration = Duration::from_secs(4);
-const LOOK: Duration = Duration::from_secs(2);
-const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// A leader that has not renewed the lease for this long has lost it.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// A leader that could not renew for this long stops, before another replica begins.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+const RENEW_INTERVAL: Duration = Duration::from_secs(4);
+/// Between two reads of a lease that another replica holds.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 pub struct Candidate {
     leases: Api<Lease>,
-    /// Of this replica, and of no other.
+    /// Unique to this process.
     identity: String,
     leading: watch::Sender<bool>,
-    seen: Option<Seen>,
+    other: Option<OtherLease>,
     renewed: Option<Instant>,
 }
 
-/// What was last seen of somebody else's lease, and since when.
-struct Seen {
+/// The lease of another replica: its resource version, and since when it was seen unchanged.
+struct OtherLease {
     version: Option<String>,
     since: Instant,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Claim {
-    /// Nobody holds it, or nobody who is still there.
+    /// No replica holds it, or it has expired.
     Free,
-    Mine,
-    Anothers,
+    HeldHere,
+    HeldByOther,
 }
 
 impl Candidate {
     pub fn new(client: Client, namespace: &str, identity: String) -> (Self, watch::Receiver<bool>) {
         let (leading, receiver) = watch::channel(false);
         let leases = Api::namespaced(client, namespace);
-        (Self { leases, identity, leading, seen: None, renewed: None }, receiver)
+        (Self { leases, identity, leading, other: None, renewed: None }, receiver)
     }
 
-    /// Runs until dropped, or until `stop` is set: then the lease is given back, so that the next one
-    /// need not wait for its end.
+    /// Runs until dropped, or until `stop` is true: then the lease is released, so that another replica need
+    /// not wait until it expires.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
-            // From when it was asked: others count from the writing, which is later.
-            let asked = Instant::now();
-            let left = self.renewed.map(|renewed| GIVE_UP.saturating_sub(renewed.elapsed()));
-            let patience = left.map_or(ANSWER_WITHIN, |left| left.min(ANSWER_WITHIN));
-            let tried = tokio::time::timeout(patience, self.try_to_hold()).await;
-            match tried {
-                Ok(Ok(true)) => self.renewed = Some(asked),
+            // Other replicas count from the write, which is later.
+            let begin = Instant::now();
+            let left = self.renewed.map(|renewed| RENEW_DEADLINE.saturating_sub(renewed.elapsed()));
+            let timeout = left.map_or(REQUEST_TIMEOUT, |left| left.min(REQUEST_TIMEOUT));
+            match tokio::time::timeout(timeout, self.try_acquire()).await {
+                Ok(Ok(true)) => self.renewed = Some(begin),
                 Ok(Ok(false)) => self.renewed = None,
                 Ok(Err(error)) => warn!(%error, "the lease could not be looked at"),
-                Err(_) => warn!("the lease could not be looked at: no answer within {patience:?}"),
+                Err(_) => warn!("the lease could not be looked at: no answer within {timeout:?}"),
             }
-            self.renewed = self.renewed.filter(|renewed| renewed.elapsed() < GIVE_UP);
+            self.renewed = self.renewed.filter(|renewed| renewed.elapsed() < RENEW_DEADLINE);
             let leads = self.renewed.is_some();
             self.leading.send_if_modified(|leading| {
                 let changed = *leading != leads;
@@ -80,13 +80,13 @@ impl Candidate {
                 *leading = leads;
                 changed
             });
-            let pause = if leads { RENEW } else { LOOK };
+            let pause = if leads { RENEW_INTERVAL } else { RETRY_INTERVAL };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                told = async { stop.wait_for(|stop| *stop).await.is_ok() } => {
-                    if told && leads {
+                stopped = async { stop.wait_for(|stop| *stop).await.is_ok() } => {
+                    if stopped && leads {
                         self.leading.send_replace(false);
-                        self.give_back().await;
+                        self.release().await;
                     }
                     return;
                 }
@@ -94,58 +94,59 @@ impl Candidate {
         }
     }
 
-    async fn try_to_hold(&mut self) -> kube::Result<bool> {
+    async fn try_acquire(&mut self) -> kube::Result<bool> {
         let Some(lease) = self.leases.get_opt(NAME).await? else {
             let metadata = ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() };
-            let lease = Lease { metadata, spec: Some(self.claimed(None)) };
-            return won(self.leases.create(&PostParams::default(), &lease).await);
+            let lease = Lease { metadata, spec: Some(self.claimed_spec(None)) };
+            return is_won(self.leases.create(&PostParams::default(), &lease).await);
         };
-        match self.judge(&lease, Instant::now()) {
-            Claim::Anothers => Ok(false),
-            Claim::Mine | Claim::Free => {
-                let spec = Some(self.claimed(lease.spec.as_ref()));
+        match self.claim(&lease, Instant::now()) {
+            Claim::HeldByOther => Ok(false),
+            Claim::HeldHere | Claim::Free => {
+                let spec = Some(self.claimed_spec(lease.spec.as_ref()));
                 let lease = Lease { spec, ..lease };
-                won(self.leases.replace(NAME, &PostParams::default(), &lease).await)
+                is_won(self.leases.replace(NAME, &PostParams::default(), &lease).await)
             }
         }
     }
 
-    fn judge(&mut self, lease: &Lease, now: Instant) -> Claim {
+    fn claim(&mut self, lease: &Lease, now: Instant) -> Claim {
         let spec = lease.spec.as_ref();
         let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
         if holder.is_empty() {
             return Claim::Free;
         }
         if holder == self.identity {
-            return Claim::Mine;
+            return Claim::HeldHere;
         }
         let version = lease.metadata.resource_version.clone();
-        let seen = self.seen.take().filter(|seen| seen.version == version);
-        let seen = seen.unwrap_or(Seen { version, since: now });
-        let lasts =
+        let other = self.other.take().filter(|other| other.version == version);
+        let other = other.unwrap_or(OtherLease { version, since: now });
+        let duration =
             spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
-        let lasts = lasts.map_or(DURATION, Duration::from_secs);
-        let gone = now.duration_since(seen.since) > lasts;
-        self.seen = Some(seen);
-        if gone { Claim::Free } else { Claim::Anothers }
+        let duration = duration.map_or(LEASE_DURATION, Duration::from_secs);
+        let is_expired = now.duration_since(other.since) > duration;
+        self.other = Some(other);
+        if is_expired { Claim::Free } else { Claim::HeldByOther }
     }
 
-    fn claimed(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
+    fn claimed_spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
         let now = MicroTime(Timestamp::now());
-        let mine = before.is_some_and(|before| before.holder_identity.as_deref() == Some(&self.identity));
+        let is_renewal =
+            before.is_some_and(|before| before.holder_identity.as_deref() == Some(&self.identity));
         let before = before.cloned().unwrap_or_default();
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
-            acquire_time: if mine { before.acquire_time } else { Some(now.clone()) },
-            lease_transitions: Some(before.lease_transitions.unwrap_or(0) + i32::from(!mine)),
+            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+            acquire_time: if is_renewal { before.acquire_time } else { Some(now.clone()) },
+            lease_transitions: Some(before.lease_transitions.unwrap_or(0) + i32::from(!is_renewal)),
             renew_time: Some(now),
             ..before
         }
     }
 
-    async fn give_back(&self) {
-        let given = async {
+    async fn release(&self) {
+        let release = async {
             let mut lease = self.leases.get(NAME).await?;
             if let Some(spec) =
                 lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.identity))
@@ -155,7 +156,7 @@ impl Candidate {
             }
             Ok::<(), kube::Error>(())
         };
-        match tokio::time::timeout(ANSWER_WITHIN, given).await {
+        match tokio::time::timeout(REQUEST_TIMEOUT, release).await {
             Ok(Ok(())) => info!("gave the lease back"),
             Ok(Err(error)) => warn!(%error, "the lease could not be given back"),
             Err(_) => warn!("the lease could not be given back in time"),
@@ -163,8 +164,8 @@ impl Candidate {
     }
 }
 
-/// Whoever writes first has it.
-fn won(written: kube::Result<Lease>) -> kube::Result<bool> {
+/// The replica that writes first has it.
+fn is_won(written: kube::Result<Lease>) -> kube::Result<bool> {
     match written {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
@@ -172,7 +173,7 @@ fn won(written: kube::Result<Lease>) -> kube::Result<bool> {
     }
 }
 
-/// The pod's name, and something that a second process of that name would not have.
+/// The pod's name, and a random part that a second process of that name would not share.
 pub fn identity() -> String {
     let mut random = [0; 4];
     let _ = aws_lc_rs::rand::fill(&mut random);

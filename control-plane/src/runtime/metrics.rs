@@ -1,5 +1,7 @@
-//! What the loop counts, for metrics. Labels are bounded: authorities, kinds of actions, outcomes.
+//! The metrics of the reconciler. Labels are bounded: authorities, kinds of actions, outcomes, and at most
+//! [`MAX_WATCHED`] Secrets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,24 +13,27 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::apply::ApplyError;
 use crate::api::condition::{Condition, ConditionStatus, ConditionType};
 use crate::planner::Action;
-use crate::planner::observed::{KeyringState, Observed};
-use crate::runtime::apply::ApplyError;
+use crate::planner::observed::{Authority, KeyringState, Observed};
+
+/// How many watched Secrets have a series of their own.
+const MAX_WATCHED: usize = 1_000;
+const PHASES: [&str; 4] = ["Steady", "Distributing", "Reissuing", "Retiring"];
 
 #[derive(Clone)]
-pub struct Counts {
+pub struct ReconcileMetrics {
     actions: Family<ActionLabels, Counter>,
-    /// From writing a Secret to a handshake that shows its leaf.
     published_to_served: Histogram,
     certificates: Family<CertificateLabels, Gauge>,
-    earliest: Family<AuthorityLabels, Gauge<f64, AtomicU64>>,
-    root: Family<AuthorityLabels, Gauge<f64, AtomicU64>>,
-    phase: Family<PhaseLabels, Gauge>,
-    waiting: Family<AuthorityLabels, Gauge>,
+    earliest_not_after: Family<AuthorityLabels, Gauge<f64, AtomicU64>>,
+    root_not_after: Family<AuthorityLabels, Gauge<f64, AtomicU64>>,
+    rollover_phase: Family<PhaseLabels, Gauge>,
+    rollover_waiting: Family<AuthorityLabels, Gauge>,
     leading: Gauge,
-    watched: Family<SecretLabels, Gauge<f64, AtomicU64>>,
-    orphans: Family<NamespaceLabels, Gauge>,
+    watched_not_after: Family<SecretLabels, Gauge<f64, AtomicU64>>,
+    orphaned_secrets: Family<NamespaceLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,28 +70,24 @@ struct PhaseLabels {
     phase: &'static str,
 }
 
-/// How many Secrets of others have a line of their own.
-const WATCHED: usize = 1_000;
-const PHASES: [&str; 4] = ["Steady", "Distributing", "Reissuing", "Retiring"];
-
-impl Default for Counts {
+impl Default for ReconcileMetrics {
     fn default() -> Self {
         Self {
             actions: Family::default(),
             published_to_served: Histogram::new(exponential_buckets(0.005, 2.0, 16)),
             certificates: Family::default(),
-            earliest: Family::default(),
-            root: Family::default(),
-            phase: Family::default(),
-            waiting: Family::default(),
+            earliest_not_after: Family::default(),
+            root_not_after: Family::default(),
+            rollover_phase: Family::default(),
+            rollover_waiting: Family::default(),
             leading: Gauge::default(),
-            watched: Family::default(),
-            orphans: Family::default(),
+            watched_not_after: Family::default(),
+            orphaned_secrets: Family::default(),
         }
     }
 }
 
-impl Counts {
+impl ReconcileMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("actions", "Planned actions by kind and what came of them", self.actions.clone());
         registry.register(
@@ -98,38 +99,42 @@ impl Counts {
         registry.register(
             "certificate_earliest_not_after_timestamp_seconds",
             "End of the published leaf that ends first",
-            self.earliest.clone(),
+            self.earliest_not_after.clone(),
         );
         registry.register(
             "root_not_after_timestamp_seconds",
             "End of the root that signs",
-            self.root.clone(),
+            self.root_not_after.clone(),
         );
-        registry.register("rollover_phase", "1 for the phase that an authority is in", self.phase.clone());
+        registry.register(
+            "rollover_phase",
+            "1 for the phase that an authority is in",
+            self.rollover_phase.clone(),
+        );
         registry.register(
             "rollover_waiting",
             "Pods and certificates that hold the present step of a rollover",
-            self.waiting.clone(),
+            self.rollover_waiting.clone(),
         );
         registry.register(
             "watched_secret_not_after_timestamp_seconds",
             "End of the leaf in a Secret that others issue and that has the label hotcert.dev/watch",
-            self.watched.clone(),
+            self.watched_not_after.clone(),
         );
         registry.register(
             "orphaned_secrets",
             "Secrets that no ServiceCertificate publishes any more, and that are left for who serves them",
-            self.orphans.clone(),
+            self.orphaned_secrets.clone(),
         );
         registry.register("leading", "1 if this replica leads", self.leading.clone());
     }
 
-    pub fn leads(&self, leads: bool) {
-        self.leading.set(leads.into());
+    pub fn set_leading(&self, leading: bool) {
+        self.leading.set(leading.into());
     }
 
-    /// `observed` is the look that it was planned on.
-    pub fn applied(&self, action: &Action, result: &Result<(), ApplyError>, observed: &Observed) {
+    /// `observed` is the state that the action was planned on.
+    pub fn record_applied(&self, action: &Action, result: &Result<(), ApplyError>, observed: &Observed) {
         let outcome = match result {
             Ok(()) => "ok",
             Err(error) => error.reason(),
@@ -140,55 +145,47 @@ impl Counts {
             && let Some(before) = observed.certificates.get(certificate)
             && before.status.served.as_ref().is_none_or(|before| before.revision != served.revision)
         {
-            // Once a publication: when every pod serves it, or is late.
+            // Once per publication: when every pod serves it, or is late.
             served.by_pod.iter().filter_map(|pod| pod.seconds).for_each(|seconds| {
                 self.published_to_served.observe(seconds);
             });
         }
     }
 
-    /// What follows from a look.
-    pub fn observe(&self, observed: &Observed) {
-        let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        for family in [&self.earliest, &self.root] {
-            family.clear();
-        }
-        self.certificates.clear();
-        self.phase.clear();
-        self.waiting.clear();
+    /// Replaces the gauges by what follows from this state.
+    pub fn record_observed(&self, observed: &Observed) {
+        self.root_not_after.clear();
+        self.rollover_phase.clear();
+        self.rollover_waiting.clear();
         for (name, authority) in &observed.authorities {
-            let name: Arc<str> = Arc::from(name.as_str());
-            let of = AuthorityLabels { authority: Arc::clone(&name) };
-            if let KeyringState::Present(ring) = &authority.keyring {
-                let now_in = ring.state.rollover().map_or(PHASES[0], |rollover| rollover.phase.as_str());
-                for phase in PHASES {
-                    let labels = PhaseLabels { authority: Arc::clone(&name), phase };
-                    self.phase.get_or_create(&labels).set((phase == now_in).into());
-                }
-                if let Some(root) = ring.roots.get(ring.state.signing()) {
-                    self.root.get_or_create(&of).set(seconds(root.not_after));
-                }
-            }
-            let waiting = authority.status.rollover.as_ref().map_or(0, |rollover| rollover.waiting_for_total);
-            self.waiting.get_or_create(&of).set(waiting);
+            self.record_authority(name, authority);
         }
-        self.watched.clear();
-        self.orphans.clear();
-        for (name, foreign) in &observed.watched_secrets {
-            let namespace: Arc<str> = Arc::from(name.namespace.as_str());
-            if foreign.orphan {
-                self.orphans.get_or_create(&NamespaceLabels { namespace }).inc();
+        self.record_certificates(observed);
+        self.record_watched(observed);
+    }
+
+    fn record_authority(&self, name: &str, authority: &Authority) {
+        let name: Arc<str> = Arc::from(name);
+        let labels = AuthorityLabels { authority: Arc::clone(&name) };
+        if let KeyringState::Present(keyring) = &authority.keyring {
+            let current = keyring.state.rollover().map_or(PHASES[0], |rollover| rollover.phase.as_str());
+            for phase in PHASES {
+                let labels = PhaseLabels { authority: Arc::clone(&name), phase };
+                self.rollover_phase.get_or_create(&labels).set((phase == current).into());
+            }
+            if let Some(root) = keyring.roots.get(keyring.state.signing()) {
+                self.root_not_after.get_or_create(&labels).set(timestamp(root.not_after));
             }
         }
-        let leaves = observed.watched_secrets.iter().filter(|(_, foreign)| !foreign.orphan);
-        for (name, leaf) in
-            leaves.filter_map(|(name, foreign)| Some((name, foreign.leaf.as_ref()?))).take(WATCHED)
-        {
-            let (namespace, secret) = (Arc::from(name.namespace.as_str()), Arc::from(name.name.as_str()));
-            self.watched.get_or_create(&SecretLabels { namespace, secret }).set(seconds(leaf.not_after));
-        }
-        let mut earliest = std::collections::BTreeMap::new();
-        let mut count = std::collections::BTreeMap::new();
+        let waiting = authority.status.rollover.as_ref().map_or(0, |rollover| rollover.waiting_for_total);
+        self.rollover_waiting.get_or_create(&labels).set(waiting);
+    }
+
+    fn record_certificates(&self, observed: &Observed) {
+        self.certificates.clear();
+        self.earliest_not_after.clear();
+        let mut earliest = BTreeMap::new();
+        let mut count = BTreeMap::new();
         for certificate in observed.certificates.values() {
             let authority = certificate.spec.authority.as_str();
             let ready = Condition::find(&certificate.status.conditions, ConditionType::Ready);
@@ -204,9 +201,29 @@ impl Counts {
             self.certificates.get_or_create(&labels).set(number);
         }
         for (authority, end) in earliest {
-            self.earliest
-                .get_or_create(&AuthorityLabels { authority: Arc::from(authority) })
-                .set(seconds(end));
+            let labels = AuthorityLabels { authority: Arc::from(authority) };
+            self.earliest_not_after.get_or_create(&labels).set(timestamp(end));
         }
     }
+
+    fn record_watched(&self, observed: &Observed) {
+        self.watched_not_after.clear();
+        self.orphaned_secrets.clear();
+        let (orphans, watched): (Vec<_>, Vec<_>) =
+            observed.watched_secrets.iter().partition(|(_, secret)| secret.orphan);
+        for (name, _) in orphans {
+            let namespace = Arc::from(name.namespace.as_str());
+            self.orphaned_secrets.get_or_create(&NamespaceLabels { namespace }).inc();
+        }
+        let leaves = watched.into_iter().filter_map(|(name, secret)| Some((name, secret.leaf.as_ref()?)));
+        for (name, leaf) in leaves.take(MAX_WATCHED) {
+            let (namespace, secret) = (Arc::from(name.namespace.as_str()), Arc::from(name.name.as_str()));
+            let labels = SecretLabels { namespace, secret };
+            self.watched_not_after.get_or_create(&labels).set(timestamp(leaf.not_after));
+        }
+    }
+}
+
+fn timestamp(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

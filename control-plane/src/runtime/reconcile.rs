@@ -1,133 +1,102 @@
-//! The loop: look, plan, apply, and wait for something to change. A round that finds nothing to do costs
-//! one look at what the store has in memory; between rounds nothing is asked of anybody.
-//!
-//! Handshakes with pods go on beside the rounds: a pod that does not answer delays nobody.
+//! The loop: observe, plan, apply, and wait for a change. A round that finds nothing to do costs one read of
+//! what the store has in memory; between rounds nothing is read at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use super::apply::{Applier, ApplyError};
+use super::backoff::{self, FailedActions};
+use super::metrics::ReconcileMetrics;
+use super::pod_cache::PodCache;
+use super::probing::Probing;
 use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::{Dispatcher, WaitOutcome};
-use crate::pki::keyring::Keyring;
-use crate::planner::observed::{Observed, PodList, Proof};
-use crate::planner::{Action, Plan, ProbeRequest, plan};
-use crate::probe::{Prober, ProofSchedule};
-use crate::runtime::apply::{Applier, ApplyError};
-pub use crate::runtime::metrics::Counts;
+use crate::planner::observed::Observed;
+use crate::planner::{Action, Plan, plan};
+use crate::probe::Prober;
 use crate::store::{Store, StoreError};
 
-/// Writes under way at the same time.
-const AT_ONCE: usize = 32;
-/// After so long a round begins no more writes: what is left is planned again, on what is known by then,
-/// so that a long list or a slow namespace keeps nobody waiting.
-const LONGEST_ROUND: Duration = Duration::from_secs(5);
-/// Handshakes under way at the same time.
-const HANDSHAKES: usize = 64;
-/// Pods that are nudged in one round; the others are in the next.
-const NUDGES: usize = 50;
-/// Between two lists of the same pods: a quarter of the time that nothing was written, between these.
-const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-/// How long a list of pods is of use, at most.
-const STALE: Duration = Duration::from_secs(10 * 60);
-/// Until something that failed is tried again: doubles up to the longer.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-/// The same for what somebody else wrote first: mostly the next look knows better.
-const OVERTAKEN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(30));
-/// How often that may be before it counts as a failure.
-const UNLUCKY: u32 = 6;
-/// In case that a change was missed.
-const FLOOR: Duration = Duration::from_secs(10 * 60);
+/// How many writes run at the same time.
+const MAX_WRITES: usize = 32;
+/// A round starts no more writes after this time: the rest is planned again on the state by then, so that a
+/// long plan or a slow namespace delays nothing else.
+const MAX_ROUND: Duration = Duration::from_secs(5);
+/// How many pods are nudged in one round.
+const MAX_NUDGES: usize = 50;
+/// The longest time between two rounds, in case a change was missed.
+const RESYNC: Duration = Duration::from_secs(10 * 60);
 
 pub struct Reconciler<S> {
     store: Arc<S>,
     applier: Arc<Applier<S>>,
-    prober: Prober,
-    book: ProofSchedule,
     dispatcher: Dispatcher,
     external_sync: ExternalSync,
-    /// Of handshakes, by the pod's uid.
-    results: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
-    look: BTreeSet<String>,
-    /// By namespace, as they were listed last.
-    looks: BTreeMap<String, PodList>,
-    /// When something was written last.
-    wrote: SystemTime,
+    probing: Probing,
+    pods: PodCache,
+    /// Whether pods may be nudged.
     nudge: bool,
-    counts: Counts,
-    /// Looks that failed, one after the other.
-    blind: u32,
-    /// Of the authorities that proofs are wanted for, or why there is none.
-    keyrings: BTreeMap<String, Result<Arc<Keyring>, String>>,
-    /// By object: what could not be done to it.
-    setbacks: BTreeMap<String, FailureBackoff>,
-    /// What was logged last of each problem, so that it is not said again every round.
-    said: BTreeMap<String, String>,
+    metrics: ReconcileMetrics,
+    /// How often in a row the store could not be read.
+    failed_reads: u32,
+    failed_actions: FailedActions,
+    /// The last message logged for each problem, so that it is not repeated in every round.
+    logged: BTreeMap<String, String>,
 }
 
-/// Something could not be done, and is left alone for a while.
-struct FailureBackoff {
-    tries: u32,
-    again: Instant,
-    why: String,
-}
-
-type Seen = (String, Proof);
-
-/// What a round came to.
+/// What one round did.
 #[derive(Debug, Default)]
 pub struct Round {
     pub applied: usize,
     pub failed: Vec<String>,
-    pub conflict: usize,
-    /// Failed a moment ago, and not tried.
-    pub left_alone: usize,
-    /// Authorities of which a Secret was written; `None`: of a certificate that has none.
-    published: BTreeSet<Option<String>>,
-    /// Nothing was to be done, and no pod has to be looked at.
+    pub conflicts: usize,
+    /// Actions that failed recently and were not tried.
+    pub backing_off: usize,
+    /// Nothing was planned, and no pod has to be listed.
     pub settled: bool,
     pub wake_at: Option<SystemTime>,
     pub observed: Observed,
+    /// Authorities of the Secrets that were written; `None`: of a certificate that has none.
+    published: BTreeSet<Option<String>>,
+}
+
+struct Pause {
+    at_least: Duration,
+    at_most: Duration,
 }
 
 impl<S: Store> Reconciler<S> {
-    /// `nudge`: whether pods may be told to look at their volumes.
-    pub fn new(store: Arc<S>, prober: Prober, nudge: bool, counts: Counts) -> Self {
+    /// Without notifications and external managers.
+    pub fn new(store: Arc<S>, prober: Prober, nudge: bool, metrics: ReconcileMetrics) -> Self {
         let external_sync = ExternalSync::disabled();
         Self {
-            dispatcher: Dispatcher::disabled(),
             applier: Arc::new(Applier::new(Arc::clone(&store), external_sync.fetch_cache())),
-            external_sync,
             store,
-            prober,
-            book: ProofSchedule::default(),
-            results: mpsc::channel(HANDSHAKES),
-            look: BTreeSet::new(),
-            looks: BTreeMap::new(),
-            wrote: UNIX_EPOCH,
+            dispatcher: Dispatcher::disabled(),
+            external_sync,
+            probing: Probing::new(prober),
+            pods: PodCache::default(),
             nudge,
-            counts,
-            blind: 0,
-            keyrings: BTreeMap::new(),
-            setbacks: BTreeMap::new(),
-            said: BTreeMap::new(),
+            metrics,
+            failed_reads: 0,
+            failed_actions: FailedActions::default(),
+            logged: BTreeMap::new(),
         }
     }
 
-    /// Who tells others what happens, and who goes to managers.
     #[must_use]
-    pub fn with(mut self, dispatcher: Dispatcher, external_sync: ExternalSync) -> Self {
+    pub fn with_external(mut self, dispatcher: Dispatcher, external_sync: ExternalSync) -> Self {
         self.dispatcher = dispatcher;
         self.applier = Arc::new(Applier::new(Arc::clone(&self.store), external_sync.fetch_cache()));
         self.external_sync = external_sync;
         self
     }
 
-    /// Runs while `leading` is set, waits while it is not, and ends with its sender.
+    /// Runs while `leading` is true, waits while it is not, and ends when its sender is dropped.
     pub async fn run(mut self, mut leading: watch::Receiver<bool>) {
         while leading.wait_for(|leads| *leads).await.is_ok() {
             tokio::select! {
@@ -148,9 +117,9 @@ impl<S: Store> Reconciler<S> {
             let pause = match self.round().await {
                 Ok(round) => self.pause(&round, begin.elapsed()),
                 Err(error) => {
-                    self.say("look", &error.to_string());
-                    self.blind = self.blind.saturating_add(1);
-                    let pause = doubled(RETRY, self.blind);
+                    self.log_once("look", &error.to_string());
+                    self.failed_reads = self.failed_reads.saturating_add(1);
+                    let pause = backoff::delay(backoff::RETRY, self.failed_reads);
                     Pause { at_least: pause, at_most: pause }
                 }
             };
@@ -158,39 +127,30 @@ impl<S: Store> Reconciler<S> {
         }
     }
 
-    /// One look, and all that follows from it.
+    /// Observes once, and does all that follows from it.
     pub async fn round(&mut self) -> Result<Round, StoreError> {
         let mut observed = self.store.observe().await?;
-        observed.nudge = self.nudge;
-        while let Ok((uid, proof)) = self.results.1.try_recv() {
-            self.book.record(&uid, proof, SystemTime::now());
-        }
+        self.failed_reads = 0;
+        self.probing.record_results(SystemTime::now());
         self.dispatcher.collect_results();
-        self.blind = 0;
-        self.look_at_pods().await;
-        // As a whole, so that nothing is lost of a namespace that was not listed now.
-        observed.pods = std::mem::take(&mut self.looks);
-        self.book.attach(&mut observed.pods);
-        for problem in &observed.read_errors {
-            self.say(problem, problem);
+        observed.nudge = self.nudge;
+        observed.pods = self.pods.refresh(self.store.as_ref()).await;
+        self.probing.attach(&mut observed.pods);
+        for error in &observed.read_errors {
+            self.log_once(error, error);
         }
-        observed.failed_actions = self
-            .setbacks
-            .iter()
-            .filter(|(_, setback)| !setback.why.is_empty())
-            .map(|(about, setback)| (about.clone(), setback.why.clone()))
-            .collect();
-        // After everything was seen: what seems to be of the future is a clock that was set.
+        observed.failed_actions = self.failed_actions.reported();
+        // After everything was read: what is dated later than this comes from a clock that was set.
         let now = SystemTime::now();
         observed.notification_rules = self.dispatcher.rules();
         observed.external = self.external_sync.observe();
-        (observed.delivered_notifications, observed.overdue_notifications) =
-            (self.dispatcher.delivered(), self.dispatcher.undelivered(now));
+        observed.delivered_notifications = self.dispatcher.delivered();
+        observed.overdue_notifications = self.dispatcher.undelivered(now);
         let plan = plan(&observed, now);
-        self.counts.observe(&observed);
+        self.metrics.record_observed(&observed);
         let mut round = Round { wake_at: plan.wake_at, ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
-        self.prove(&plan.probes, &observed, now).await;
+        self.probing.request(&plan.probes, &self.applier, &observed, now).await;
         self.dispatcher.set_desired(&plan.notifications);
         self.dispatcher.send(now);
         self.external_sync.set_desired(&plan, &observed);
@@ -200,225 +160,156 @@ impl<S: Store> Reconciler<S> {
             && plan.probes.is_empty()
             && plan.notifications.is_empty()
             && plan.sync_tasks.is_empty();
-        self.look = plan.list_pods;
-        self.looks = std::mem::take(&mut observed.pods);
-        self.looks
-            .retain(|namespace, _| self.look.contains(namespace) || plan.retain_pods.contains(namespace));
-        if self.looks.is_empty() {
-            self.book.attach(&mut self.looks);
+        self.pods.keep(std::mem::take(&mut observed.pods), &plan);
+        if self.pods.is_empty() {
+            self.probing.attach(&mut BTreeMap::new());
         }
         round.observed = observed;
         Ok(round)
     }
 
-    /// Lists the pods of the namespaces that the last plan wants, unless they were listed a moment ago and
-    /// nothing was written since.
-    async fn look_at_pods(&mut self) {
-        let now = SystemTime::now();
-        let age = |look: &PodList| now.duration_since(look.listed_at).unwrap_or(STALE);
-        self.looks.retain(|_, look| age(look) < STALE);
-        let again = self.look_again(now);
-        let is_fresh =
-            |look: &PodList| look.listed_at > self.wrote && age(look) < again && look.error.is_none();
-        let wanted = self.look.iter().filter(|namespace| !self.looks.get(*namespace).is_some_and(is_fresh));
-        let wanted: BTreeSet<_> = wanted.cloned().collect();
-        if !wanted.is_empty() {
-            self.looks.extend(self.store.pods(&wanted).await);
+    async fn apply(&mut self, plan: &Plan, observed: &Observed, now: SystemTime, round: &mut Round) {
+        self.failed_actions.retain(&plan.actions);
+        let changed = self.apply_transitions(plan, observed, now, round).await;
+        let mut actions = Vec::new();
+        let mut nudges = 0;
+        for action in plan.actions.iter().filter(|action| !is_transition(action)) {
+            // What was planned for the keyring before a transition waits for the next round.
+            if authority_of(action, observed).is_some_and(|authority| changed.contains(authority))
+                || self.is_backing_off(action, round)
+            {
+                continue;
+            }
+            if matches!(action, Action::Nudge { .. }) {
+                nudges += 1;
+                if nudges > MAX_NUDGES {
+                    continue;
+                }
+            }
+            actions.push(action);
+        }
+        // The status is written last.
+        actions.sort_by_key(|action| action.is_status_update());
+        self.apply_concurrently(actions, observed, now, round).await;
+        if round.applied > 0 {
+            self.pods.record_write();
+        }
+        for authority in std::mem::take(&mut round.published) {
+            self.probing.expect_change(authority.as_deref());
         }
     }
 
-    fn look_again(&self, now: SystemTime) -> Duration {
-        let quiet = now.duration_since(self.wrote).unwrap_or_default();
-        (quiet / 4).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)
-    }
-
-    async fn apply(&mut self, plan: &Plan, observed: &Observed, now: SystemTime, round: &mut Round) {
-        let planned: BTreeSet<_> = plan.actions.iter().map(setback_of).collect();
-        self.setbacks.retain(|about, _| planned.contains(about));
-        let is_turn = |action: &&Action| matches!(action, Action::Authority { .. });
-        let mut turned = BTreeSet::new();
-        for action in plan.actions.iter().filter(is_turn) {
-            if self.is_left_alone(action, round) {
+    /// One after the other. Returns the authorities whose keyring was changed, or may have been.
+    async fn apply_transitions<'p>(
+        &mut self,
+        plan: &'p Plan,
+        observed: &Observed,
+        now: SystemTime,
+        round: &mut Round,
+    ) -> BTreeSet<&'p str> {
+        let mut changed = BTreeSet::new();
+        for action in plan.actions.iter().filter(|action| is_transition(action)) {
+            if self.is_backing_off(action, round) {
                 continue;
             }
             let result = self.applier.apply(action, observed, now).await;
-            // What fails does not keep its certificates from being renewed.
-            let may_have_turned = result.as_ref().map_or_else(ApplyError::is_conflict, |()| true);
-            if let (Action::Authority { authority, .. }, true) = (action, may_have_turned) {
-                turned.insert(authority.as_str());
+            // A failed transition does not keep the authority's certificates from being renewed.
+            let may_have_changed = result.as_ref().map_or_else(ApplyError::is_conflict, |()| true);
+            if let (Action::Authority { authority, .. }, true) = (action, may_have_changed) {
+                changed.insert(authority.as_str());
             }
-            self.done(action, result, observed, round);
+            self.record(action, result, observed, round);
         }
-        // What was planned for the state before a step waits for the next look.
-        let waits = |action: &Action| match action {
-            Action::Issue { certificate, .. }
-            | Action::RollBack { certificate, .. }
-            | Action::Publish { certificate, .. } => observed
-                .certificates
-                .get(certificate)
-                .is_some_and(|certificate| turned.contains(certificate.spec.authority.as_str())),
-            _ => false,
-        };
-        let mut nudges = 0;
-        let mut others: Vec<&Action> = plan
-            .actions
-            .iter()
-            .filter(|action| !is_turn(action) && !waits(action) && !self.is_left_alone(action, round))
-            .filter(|action| {
-                nudges += usize::from(matches!(action, Action::Nudge { .. }));
-                !matches!(action, Action::Nudge { .. }) || nudges <= NUDGES
-            })
-            .collect();
-        // What is done goes before what is said.
-        others.sort_by_key(|action| action.is_status_update());
-        if others.len() > AT_ONCE {
-            info!(actions = others.len(), "a large plan");
+        changed
+    }
+
+    async fn apply_concurrently(
+        &mut self,
+        actions: Vec<&Action>,
+        observed: &Observed,
+        now: SystemTime,
+        round: &mut Round,
+    ) {
+        if actions.len() > MAX_WRITES {
+            info!(actions = actions.len(), "a large plan");
         }
         let applier = Arc::clone(&self.applier);
-        let (mut others, mut under_way) = (others.into_iter(), FuturesUnordered::new());
+        let (mut actions, mut running) = (actions.into_iter(), FuturesUnordered::new());
         let begin = Instant::now();
         loop {
-            let is_over = begin.elapsed() > LONGEST_ROUND;
-            let room = if is_over { 0 } else { AT_ONCE - under_way.len() };
-            for action in others.by_ref().take(room) {
+            let is_over = begin.elapsed() > MAX_ROUND;
+            let room = if is_over { 0 } else { MAX_WRITES - running.len() };
+            for action in actions.by_ref().take(room) {
                 let applier = Arc::clone(&applier);
-                under_way.push(async move { (action, applier.apply(action, observed, now).await) });
+                running.push(async move { (action, applier.apply(action, observed, now).await) });
             }
-            let Some((action, result)) = under_way.next().await else { break };
-            self.done(action, result, observed, round);
-        }
-        if round.applied > 0 {
-            self.wrote = SystemTime::now();
-        }
-        for authority in std::mem::take(&mut round.published) {
-            self.book.reset(authority.as_deref());
+            let Some((action, result)) = running.next().await else { break };
+            self.record(action, result, observed, round);
         }
     }
 
-    /// It did not go well a moment ago, and is tried again later.
-    fn is_left_alone(&self, action: &Action, round: &mut Round) -> bool {
-        let setback = self.setbacks.get(&setback_of(action));
-        let left = setback.is_some_and(|setback| setback.again > Instant::now());
-        round.left_alone += usize::from(left);
-        left
+    fn is_backing_off(&self, action: &Action, round: &mut Round) -> bool {
+        let is_backing_off = self.failed_actions.is_backing_off(action);
+        round.backing_off += usize::from(is_backing_off);
+        is_backing_off
     }
 
-    fn done(
+    fn record(
         &mut self,
         action: &Action,
         result: Result<(), ApplyError>,
         observed: &Observed,
         round: &mut Round,
     ) {
-        self.counts.applied(action, &result, observed);
+        self.metrics.record_applied(action, &result, observed);
         match result {
             Ok(()) => {
-                if let Action::Publish { certificate, .. } = action
-                    && let Some(certificate) = observed.certificates.get(certificate)
-                {
-                    let authority = &certificate.spec.authority;
-                    round.published.insert(Some(authority.clone()).filter(|authority| !authority.is_empty()));
+                if let (Action::Publish { .. }, Some(authority)) = (action, authority_of(action, observed)) {
+                    let authority = Some(authority).filter(|authority| !authority.is_empty());
+                    round.published.insert(authority.map(str::to_owned));
                 }
                 round.applied += 1;
-                let setback = setback_of(action);
-                self.setbacks.remove(&setback);
-                self.said.remove(&setback);
+                self.failed_actions.record_success(action);
+                self.logged.remove(&backoff::target(action));
             }
             Err(error) if error.is_conflict() => {
                 debug!(action = action.kind(), %error, "conflict");
-                round.conflict += 1;
-                self.set_back(action, &error, OVERTAKEN);
+                round.conflicts += 1;
+                self.failed_actions.record_failure(action, &error);
             }
             Err(error) => {
-                let what = format!("{} {}: {error}", action.kind(), action.object());
-                self.say(&setback_of(action), &what);
-                self.set_back(action, &error, RETRY);
-                round.failed.push(what);
+                let message = format!("{} {}: {error}", action.kind(), action.object());
+                self.log_once(&backoff::target(action), &message);
+                self.failed_actions.record_failure(action, &error);
+                round.failed.push(message);
             }
-        }
-    }
-
-    fn set_back(&mut self, action: &Action, error: &ApplyError, pauses: (Duration, Duration)) {
-        let new = || FailureBackoff { tries: 0, again: Instant::now(), why: String::new() };
-        let setback = self.setbacks.entry(setback_of(action)).or_insert_with(new);
-        setback.tries = setback.tries.saturating_add(1);
-        setback.again = Instant::now() + doubled(pauses, setback.tries);
-        if !error.is_conflict() || setback.tries > UNLUCKY {
-            setback.why = format!("{}: {error}; it is tried again", action.kind());
-        }
-    }
-
-    /// Begins the handshakes that are due.
-    async fn prove(&mut self, wanted: &[ProbeRequest], observed: &Observed, now: SystemTime) {
-        self.keyrings.clear();
-        for authority in wanted.iter().filter_map(|prove| prove.authority.as_deref()).collect::<BTreeSet<_>>()
-        {
-            let keyring = self.applier.keyring(authority, observed).await;
-            self.keyrings.insert(authority.to_owned(), keyring.map_err(|error| error.to_string()));
-        }
-        self.book.want(wanted);
-        self.ask(now);
-    }
-
-    /// Nothing is waited for here: who is marked as being asked, is.
-    fn ask(&mut self, now: SystemTime) {
-        for prove in self.book.due(now) {
-            let results = self.results.0.clone();
-            let Some(authority) = &prove.authority else {
-                let proof = self.prober.glance(prove.address, now);
-                tokio::spawn(async move {
-                    let _ = results.send((prove.uid, proof.await)).await;
-                });
-                continue;
-            };
-            let keyring = match self.keyrings.get(authority) {
-                Some(Ok(keyring)) => keyring,
-                problem => {
-                    let why = problem.and_then(|problem| problem.as_ref().err()).cloned().unwrap_or_default();
-                    self.book.record(
-                        &prove.uid,
-                        Proof { taken_at: now, leaf_since: now, result: Err(why) },
-                        now,
-                    );
-                    continue;
-                }
-            };
-            let proof = self.prober.prove(keyring, prove.address, &prove.roots, now);
-            tokio::spawn(async move {
-                let _ = results.send((prove.uid, proof.await)).await;
-            });
         }
     }
 
     fn pause(&self, round: &Round, took: Duration) -> Pause {
         let now = SystemTime::now();
-        let from_now = |at: SystemTime| at.duration_since(now).unwrap_or_default();
-        // However long the rounds are, half of the time is left to others.
+        // However long the rounds take, a third of the time is left to other work.
         let at_least = took.min(Duration::from_secs(5)) / 2;
-        let mut at_most = round.wake_at.map_or(FLOOR, from_now).min(FLOOR);
-        if round.applied > 0 {
-            at_most = at_least;
-        }
-        if !self.look.is_empty() {
-            at_most = at_most.min(self.look_again(now));
-        }
-        let again = self.setbacks.values().map(|setback| setback.again).min();
-        if let Some(again) = again {
-            at_most = at_most.min(again.saturating_duration_since(Instant::now()));
-        }
+        let wake_in = round.wake_at.map(|at| at.duration_since(now).unwrap_or_default());
+        let after_write = (round.applied > 0).then_some(at_least);
+        let relist_in = self.pods.next_refresh(now);
+        let retry_in = self.failed_actions.next_retry();
+        let retry_in = retry_in.map(|at| at.saturating_duration_since(Instant::now()));
+        let due = [wake_in, after_write, relist_in, retry_in];
+        let at_most = due.into_iter().flatten().min().unwrap_or(RESYNC).min(RESYNC);
         Pause { at_least, at_most: at_most.max(at_least) }
     }
 
-    /// Until the next round is worth it. Meanwhile pods are asked, one lot after the other: what they show
-    /// is planned on when there is nobody left to be asked, or when the time is up.
+    /// Until the next round is due. Meanwhile probes are run: their results are planned on when all of them
+    /// have arrived, or when the time is up.
     async fn wait(&mut self, pause: Pause) {
         let begin = Instant::now();
         let (least, most) = (begin + pause.at_least, begin + pause.at_most);
-        // What arrived is to be written down, and what was fetched to be published.
-        let (mut arrived, mut fetched) = (false, false);
+        // A delivery has to be recorded in a status, and what was fetched has to be published.
+        let (mut delivered, mut fetched) = (false, false);
         loop {
             let (now, clock) = (Instant::now(), SystemTime::now());
-            let due = [self.book.next_due(), self.dispatcher.next_due(), self.external_sync.next_due()];
+            let due = [self.probing.next_due(), self.dispatcher.next_due(), self.external_sync.next_due()];
             let due = due.into_iter().flatten().min();
             let due = due.map(|due| now + due.duration_since(clock).unwrap_or_default());
             let next = [Some(most), due, Some(least).filter(|least| *least > now)];
@@ -427,57 +318,54 @@ impl<S: Store> Reconciler<S> {
                 () = self.store.changed(), if now >= least => return,
                 () = tokio::time::sleep_until(next.into()) => {}
                 outcome = self.dispatcher.wait() => {
-                    arrived |= outcome == WaitOutcome::Delivered;
+                    delivered |= outcome == WaitOutcome::Delivered;
                     if outcome == WaitOutcome::ConfigChanged {
                         return;
                     }
                 }
                 () = self.external_sync.wait() => fetched = true,
-                Some((uid, proof)) = self.results.1.recv() => {
-                    self.book.record(&uid, proof, clock);
-                    while let Ok((uid, proof)) = self.results.1.try_recv() {
-                        self.book.record(&uid, proof, clock);
-                    }
-                    if self.book.is_idle() && now >= least && self.book.next_due().is_none_or(|due| due > clock) {
+                () = self.probing.next_result(clock) => {
+                    if now >= least && self.probing.is_idle(clock) {
                         return;
                     }
                 }
             }
             let now = Instant::now();
-            if now >= most || now >= least && (fetched || arrived && self.dispatcher.is_idle()) {
+            if now >= most || now >= least && (fetched || delivered && self.dispatcher.is_idle()) {
                 return;
             }
-            self.ask(SystemTime::now());
+            self.probing.start_due(SystemTime::now());
             self.dispatcher.send(SystemTime::now());
             self.external_sync.send(&self.store, SystemTime::now());
         }
     }
 
-    /// Waits as `lead` does, for callers that go round by round.
-    pub async fn until_next(&mut self, round: &Round) {
+    /// Waits as [`run`](Self::run) does, for callers that run round by round.
+    pub async fn wait_for_next_round(&mut self, round: &Round) {
         let pause = self.pause(round, Duration::ZERO);
         self.wait(pause).await;
     }
 
-    fn say(&mut self, about: &str, what: &str) {
-        if self.said.get(about).is_none_or(|said| said != what) {
-            warn!("{what}; trying again");
-            self.said.insert(about.to_owned(), what.to_owned());
+    fn log_once(&mut self, problem: &str, message: &str) {
+        if self.logged.get(problem).is_none_or(|logged| logged != message) {
+            warn!("{message}; trying again");
+            self.logged.insert(problem.to_owned(), message.to_owned());
         }
     }
 }
 
-/// By what it is left alone: an object, or its status, which is a matter of its own.
-fn setback_of(action: &Action) -> String {
-    let about = action.object();
-    if action.is_status_update() { format!("the status of {about}") } else { about }
+fn is_transition(action: &Action) -> bool {
+    matches!(action, Action::Authority { .. })
 }
 
-struct Pause {
-    at_least: Duration,
-    at_most: Duration,
-}
-
-fn doubled((first, longest): (Duration, Duration), times: u32) -> Duration {
-    (first * 2_u32.pow(times.min(16))).min(longest)
+/// The authority of the certificate for which a leaf is stored or published.
+fn authority_of<'o>(action: &Action, observed: &'o Observed) -> Option<&'o str> {
+    match action {
+        Action::Issue { certificate, .. }
+        | Action::RollBack { certificate, .. }
+        | Action::Publish { certificate, .. } => {
+            Some(observed.certificates.get(certificate)?.spec.authority.as_str())
+        }
+        _ => None,
+    }
 }

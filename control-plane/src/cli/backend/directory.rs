@@ -12,7 +12,8 @@ use crate::api::date;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::{ObjectName, Observed};
 use crate::probe::{PROBER, Prober};
-use crate::runtime::reconcile::{Counts, Reconciler};
+use crate::runtime::metrics::ReconcileMetrics;
+use crate::runtime::reconcile::Reconciler;
 use crate::store::directory::DirectoryStore;
 use crate::store::{Editor as _, ObjectRef, Store as _, StoreError};
 
@@ -30,7 +31,7 @@ impl DirectoryBackend {
         }
         let store = Arc::new(DirectoryStore::open(dir).map_err(|error| unusable(error.to_string()))?);
         let prober = Prober::new(PROBER);
-        let reconciler = Reconciler::new(Arc::clone(&store), prober, true, Counts::default());
+        let reconciler = Reconciler::new(Arc::clone(&store), prober, true, ReconcileMetrics::default());
         Ok(Self { store, reconciler })
     }
 
@@ -137,7 +138,7 @@ impl Backend for DirectoryBackend {
         let round = self.reconciler.round().await.map_err(failed("working"))?;
         // The round may have observed the awaited state already, written by a controller since the command's last
         // read. Nothing would change any more then, so the wait is bounded.
-        let _ = tokio::time::timeout(POLL_INTERVAL, self.reconciler.until_next(&round)).await;
+        let _ = tokio::time::timeout(POLL_INTERVAL, self.reconciler.wait_for_next_round(&round)).await;
         Ok(())
     }
 }

@@ -27,7 +27,8 @@ use crate::notify::signature::{Signer, Verifier};
 use crate::notify::verification_keys::VerificationKeys;
 use crate::planner::observed::{KeyringState, ObjectName};
 use crate::probe::{PROBER, Prober};
-use crate::runtime::reconcile::{Counts as IssuingCounts, Reconciler};
+use crate::runtime::metrics::ReconcileMetrics;
+use crate::runtime::reconcile::Reconciler;
 use crate::store::Editor as _;
 use crate::store::directory::DirectoryStore;
 
@@ -100,7 +101,7 @@ impl TestReceiver {
 
     /// Reconciles until nothing is left to do.
     async fn reconcile(&self) {
-        let counts = IssuingCounts::default();
+        let counts = ReconcileMetrics::default();
         let mut reconciler = Reconciler::new(Arc::clone(&self.store), Prober::new(PROBER), false, counts);
         while !reconciler.round().await.unwrap().settled {}
     }

@@ -1,11 +1,13 @@
-//! A step of an authority: the keyring is read, changed as a whole and written over the one that the
-//! step was planned on.
+//! A transition of an authority: the keyring is read, changed and written as a whole, over the one that the
+//! transition was planned on.
 
 use std::time::SystemTime;
 
 use tracing::{info, warn};
 
-use super::{Applier, ApplyError};
+use super::Applier;
+use super::error::ApplyError;
+use super::event::{event, is_warning};
 use crate::api::condition::EventReason;
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
@@ -14,7 +16,7 @@ use crate::planner::Transition;
 use crate::planner::observed::ResourceVersion;
 use crate::store::{ObjectRef, Store, StoreError};
 
-/// Of a subject's common name.
+/// The longest common name that X.509 allows.
 const COMMON_NAME_MAX: usize = 64;
 
 impl<S: Store> Applier<S> {
@@ -22,36 +24,36 @@ impl<S: Store> Applier<S> {
         &self,
         authority: &str,
         transition: &Transition,
-        over: Option<&ResourceVersion>,
+        expected: Option<&ResourceVersion>,
         now: SystemTime,
     ) -> Result<(), ApplyError> {
         let conflict = || StoreError::Conflict(format!("the keyring of {authority}"));
         let keyring = match transition {
             Transition::CreateRoot { settings } => Keyring::new(self.new_root(settings, now).await?),
             _ => {
-                let (mut keyring, resource_version) =
-                    self.store.keyring(authority).await?.ok_or_else(conflict)?;
-                if over != Some(&resource_version) || !self.take(&mut keyring, transition, now).await? {
+                let (mut keyring, version) = self.store.keyring(authority).await?.ok_or_else(conflict)?;
+                if expected != Some(&version) || !self.change(&mut keyring, transition, now).await? {
                     return Err(conflict().into());
                 }
                 keyring.tidy();
                 keyring
             }
         };
-        self.store.put_keyring(authority, &keyring, over).await?;
-        self.remembered().remove(authority);
-        let (warning, reason, message) = said(transition, &keyring);
-        if warning {
+        self.store.put_keyring(authority, &keyring, expected).await?;
+        self.keyrings.remove(authority);
+        let (reason, message) = describe(transition, &keyring);
+        if is_warning(reason) {
             warn!(authority, reason = reason.as_str(), "{message}");
         } else {
             info!(authority, reason = reason.as_str(), "{message}");
         }
-        self.tell(ObjectRef::Authority(authority.to_owned()), warning, reason, message).await;
+        let object = ObjectRef::Authority(authority.to_owned());
+        self.store.record_event(&event(object, reason, message)).await;
         Ok(())
     }
 
-    /// `false` if the step does not lead on from where the keyring is.
-    async fn take(
+    /// `false` if the keyring does not allow the transition in its present state.
+    async fn change(
         &self,
         keyring: &mut Keyring,
         transition: &Transition,
@@ -109,7 +111,7 @@ impl<S: Store> Applier<S> {
         Ok(keyring.add(root))
     }
 
-    /// The one that is there to be imported, or a new one.
+    /// The root in the Secret that the spec imports, or a generated one.
     async fn new_root(&self, settings: &AuthoritySettings, now: SystemTime) -> Result<Authority, ApplyError> {
         if let Some(secret) = &settings.import {
             let pem = self.store.import(secret).await?;
@@ -121,17 +123,17 @@ impl<S: Store> Applier<S> {
             };
         }
         let request = AuthorityRequest {
-            common_name: distinct(&settings.common_name)?,
+            common_name: unique_name(&settings.common_name)?,
             algorithm: settings.algorithm,
             lifetime: settings.lifetime,
         };
         let made = tokio::task::spawn_blocking(move || Authority::create(&request, now)).await;
-        Ok(made.map_err(|error| ApplyError::Broken(error.to_string()))??)
+        Ok(made.map_err(|error| ApplyError::Panicked(error.to_string()))??)
     }
 }
 
-/// Roots of one authority have names of their own, so that people can tell them apart.
-fn distinct(common_name: &str) -> Result<String, AuthorityError> {
+/// Roots of one authority have different names, so that people can tell them apart.
+fn unique_name(common_name: &str) -> Result<String, AuthorityError> {
     let mut random = [0; 3];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| AuthorityError::NoRandomness)?;
     let suffix = hotcert_agent::tls::hex::hex(&random);
@@ -139,8 +141,8 @@ fn distinct(common_name: &str) -> Result<String, AuthorityError> {
     Ok(format!("{name} {suffix}"))
 }
 
-/// What it was done on.
-fn by(rollover: &Rollover) -> String {
+/// Why the phase before could end.
+fn grounds(rollover: &Rollover) -> String {
     match (rollover.forced, rollover.overrides.len()) {
         (true, _) => "by force: pods were not waited for".into(),
         (false, 0) => "on proof from every pod".into(),
@@ -148,47 +150,45 @@ fn by(rollover: &Rollover) -> String {
     }
 }
 
-/// For the log and for an Event: whether it is a warning, a word, and a sentence.
-fn said(transition: &Transition, keyring: &Keyring) -> (bool, EventReason, String) {
+/// For the log and an Event. `keyring` is as the transition left it.
+fn describe(transition: &Transition, keyring: &Keyring) -> (EventReason, String) {
     let signing = keyring.state.signing();
     match transition {
         Transition::CreateRoot { settings } if settings.import.is_some() => {
-            (false, EventReason::RootImported, format!("the root {signing} was imported"))
+            (EventReason::RootImported, format!("the root {signing} was imported"))
         }
-        Transition::CreateRoot { .. } => {
-            (false, EventReason::RootCreated, format!("the root {signing} was made"))
-        }
+        Transition::CreateRoot { .. } => (EventReason::RootCreated, format!("the root {signing} was made")),
         Transition::BeginRollover { why, .. } => {
             let to = keyring.state.rollover().map(|rollover| rollover.to.to_string()).unwrap_or_default();
-            (false, EventReason::RolloverStarted, format!("from the root {signing} to {to}: {why}"))
+            (EventReason::RolloverStarted, format!("from the root {signing} to {to}: {why}"))
         }
         Transition::AdvanceRollover { .. } => match keyring.state.rollover() {
             Some(rollover) => {
-                let message = format!("to {}, {}", rollover.phase.as_str(), by(rollover));
-                (false, EventReason::RolloverAdvanced, message)
+                let message = format!("to {}, {}", rollover.phase.as_str(), grounds(rollover));
+                (EventReason::RolloverAdvanced, message)
             }
             None => {
-                let by =
-                    keyring.state.rollover_history.last().map(|past| by(&past.rollover)).unwrap_or_default();
-                (false, EventReason::RolloverEnded, format!("{signing} is the only root, {by}"))
+                let grounds = keyring
+                    .state
+                    .rollover_history
+                    .last()
+                    .map(|past| grounds(&past.rollover))
+                    .unwrap_or_default();
+                (EventReason::RolloverEnded, format!("{signing} is the only root, {grounds}"))
             }
         },
         Transition::ReverseRollover { why, .. } => {
-            (true, EventReason::RolloverReversed, format!("back to {signing}: {why}"))
+            (EventReason::RolloverReversed, format!("back to {signing}: {why}"))
         }
         Transition::OverrideBlockers { pods, reason, .. } => {
             let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
-            (
-                true,
-                EventReason::Overridden,
-                format!("the rollover goes on without {}: {reason}", pods.join(", ")),
-            )
+            (EventReason::Overridden, format!("the rollover goes on without {}: {reason}", pods.join(", ")))
         }
         Transition::RemoveRoot { root, why, .. } => {
-            (true, EventReason::RootRemoved, format!("{root}: {why}; {signing} signs from now on"))
+            (EventReason::RootRemoved, format!("{root}: {why}; {signing} signs from now on"))
         }
         Transition::CloseRequest { verb, outcome, .. } => {
-            (true, EventReason::RequestHandled, format!("{verb}: {outcome}"))
+            (EventReason::RequestHandled, format!("{verb}: {outcome}"))
         }
     }
 }

@@ -11,7 +11,8 @@ use hotcert::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
 use hotcert::pki::keyring::Keyring;
 use hotcert::planner::observed::Observed;
 use hotcert::probe::{PROBER, Prober};
-use hotcert::runtime::reconcile::{Counts, Reconciler, Round};
+use hotcert::runtime::metrics::ReconcileMetrics;
+use hotcert::runtime::reconcile::{Reconciler, Round};
 use hotcert::store::directory::DirectoryStore;
 use hotcert::store::{Editor as _, ObjectRef, Store as _, StoreError};
 
@@ -44,7 +45,8 @@ impl ControlPlane {
             };
             store.create_certificate(&certificate(name), &spec).await?;
         }
-        let reconciler = Reconciler::new(Arc::clone(&store), Prober::new(PROBER), true, Counts::default());
+        let reconciler =
+            Reconciler::new(Arc::clone(&store), Prober::new(PROBER), true, ReconcileMetrics::default());
         Ok(Self { store, reconciler, round: Round::default(), requests: 0 })
     }
 
@@ -64,7 +66,7 @@ impl ControlPlane {
 
     /// Waits until the next round has something to do.
     pub async fn wait(&mut self) {
-        self.reconciler.until_next(&self.round).await;
+        self.reconciler.wait_for_next_round(&self.round).await;
     }
 
     /// The errors of the last round.

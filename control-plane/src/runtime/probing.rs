@@ -1,0 +1,116 @@
+//! The probes that the plan asks for. They run beside the rounds: a pod that does not answer delays
+//! nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+
+use super::apply::Applier;
+use crate::pki::keyring::Keyring;
+use crate::planner::ProbeRequest;
+use crate::planner::observed::{Observed, PodList, Proof};
+use crate::probe::{MAX_CONCURRENT, Prober, ProofSchedule};
+use crate::store::Store;
+
+pub struct Probing {
+    prober: Prober,
+    schedule: ProofSchedule,
+    /// Of the authorities that probes are requested for; an error is why it cannot be read.
+    keyrings: BTreeMap<String, Result<Arc<Keyring>, String>>,
+    /// The uid of a pod, and its proof.
+    results: (mpsc::Sender<(String, Proof)>, mpsc::Receiver<(String, Proof)>),
+}
+
+impl Probing {
+    pub fn new(prober: Prober) -> Self {
+        Self {
+            prober,
+            schedule: ProofSchedule::default(),
+            keyrings: BTreeMap::new(),
+            results: mpsc::channel(MAX_CONCURRENT),
+        }
+    }
+
+    /// Replaces the requests of the last plan, and starts the probes that are due.
+    pub async fn request<S: Store>(
+        &mut self,
+        requests: &[ProbeRequest],
+        applier: &Applier<S>,
+        observed: &Observed,
+        now: SystemTime,
+    ) {
+        self.keyrings.clear();
+        let authorities: BTreeSet<_> =
+            requests.iter().filter_map(|request| request.authority.as_deref()).collect();
+        for authority in authorities {
+            let keyring = applier.keyring(authority, observed).await.map_err(|error| error.to_string());
+            self.keyrings.insert(authority.to_owned(), keyring);
+        }
+        self.schedule.request(requests);
+        self.start_due(now);
+    }
+
+    /// Waits for nothing: every probe runs in a task of its own.
+    pub fn start_due(&mut self, now: SystemTime) {
+        for request in self.schedule.due(now) {
+            let ProbeRequest { uid, address, roots, authority, .. } = request;
+            let keyring = authority.map(|authority| match self.keyrings.get(&authority) {
+                Some(Ok(keyring)) => Ok(Arc::clone(keyring)),
+                Some(Err(why)) => Err(why.clone()),
+                None => Err(String::new()),
+            });
+            match keyring {
+                None => self.start(uid, self.prober.read_leaf(address, now)),
+                Some(Ok(keyring)) => self.start(uid, self.prober.prove(&keyring, address, &roots, now)),
+                Some(Err(why)) => {
+                    let proof = Proof { taken_at: now, leaf_since: now, result: Err(why) };
+                    self.schedule.record(&uid, proof, now);
+                }
+            }
+        }
+    }
+
+    fn start(&self, uid: String, probe: impl Future<Output = Proof> + Send + 'static) {
+        let results = self.results.0.clone();
+        tokio::spawn(async move {
+            let _ = results.send((uid, probe.await)).await;
+        });
+    }
+
+    /// Adds the proofs to the pods, and forgets pods that are gone.
+    pub fn attach(&mut self, pods: &mut BTreeMap<String, PodList>) {
+        self.schedule.attach(pods);
+    }
+
+    /// After a Secret was published: every pod of this authority (or of none) may have something new to show.
+    pub fn expect_change(&mut self, authority: Option<&str>) {
+        self.schedule.reset(authority);
+    }
+
+    /// Records the results that have arrived.
+    pub fn record_results(&mut self, now: SystemTime) {
+        while let Ok((uid, proof)) = self.results.1.try_recv() {
+            self.schedule.record(&uid, proof, now);
+        }
+    }
+
+    /// Waits for a result, and records it with all others that have arrived.
+    pub async fn next_result(&mut self, now: SystemTime) {
+        // There is always a sender: `self` has one.
+        if let Some((uid, proof)) = self.results.1.recv().await {
+            self.schedule.record(&uid, proof, now);
+            self.record_results(now);
+        }
+    }
+
+    pub fn next_due(&self) -> Option<SystemTime> {
+        self.schedule.next_due()
+    }
+
+    /// No probe is running and none is due.
+    pub fn is_idle(&self, now: SystemTime) -> bool {
+        self.schedule.is_idle() && self.schedule.next_due().is_none_or(|due| due > now)
+    }
+}
