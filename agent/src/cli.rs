@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
 use crate::config::settings::Settings;
@@ -20,6 +20,11 @@ where
         Ok(Command::Check(args)) => check(&args),
         Err(code) => code,
     }
+}
+
+/// The command line as clap knows it, for help and documents.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// The parsed arguments, or the exit code after help or an error was printed.

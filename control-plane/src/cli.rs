@@ -18,7 +18,7 @@ mod table;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::backend::Backend;
 use self::backend::directory::DirectoryBackend;
@@ -61,6 +61,11 @@ where
         Ok(Command::Crds) => crds(),
         Err(code) => code,
     }
+}
+
+/// The command line as clap knows it, for help and documents.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn crds() -> ExitCode {

@@ -17,6 +17,7 @@ pub mod machine;
 pub mod metrics;
 pub mod pipe;
 pub mod pki;
+pub mod reference;
 pub mod scene;
 pub mod store;
 pub mod volume;

@@ -24,6 +24,7 @@ mod outbound;
 mod probes;
 mod proof;
 mod proxy;
+mod reference;
 mod refusal;
 mod resumption;
 mod shutdown;
