@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::client::{Answer, get};
 use crate::metrics::Metrics;
+use crate::reference::assert_documented;
 use crate::{DEADLINE, until, within};
 
 /// A program of this workspace, built by the same profile as the test that asks.
@@ -177,7 +178,9 @@ impl Agent {
 
     pub fn metrics(&self) -> Metrics {
         let text = self.admin("/metrics").text();
-        Metrics::parse(&text).unwrap_or_else(|fault| panic!("{fault} in:\n{text}"))
+        let metrics = Metrics::parse(&text).unwrap_or_else(|fault| panic!("{fault} in:\n{text}"));
+        assert_documented(&metrics);
+        metrics
     }
 
     #[track_caller]

@@ -45,6 +45,21 @@ impl Metrics {
         labels.filter(|(of, _)| of == label).map(|(_, value)| value.as_str()).collect()
     }
 
+    /// The names of labels on each sample of a family, without the bounds of its buckets.
+    pub fn label_names(&self, family: &str) -> Vec<BTreeSet<&str>> {
+        let of_family = |name: &str| {
+            let suffix = name.strip_prefix(family);
+            suffix
+                .is_some_and(|suffix| ["", "_total", "_info", "_bucket", "_sum", "_count"].contains(&suffix))
+        };
+        let samples = self.samples.keys().filter(|(name, _)| of_family(name));
+        samples
+            .map(|(_, labels)| {
+                labels.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "le").collect()
+            })
+            .collect()
+    }
+
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut metrics = Self::default();
         let mut helped = BTreeSet::new();

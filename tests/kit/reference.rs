@@ -9,7 +9,7 @@ mod rbac;
 
 use std::path::{Path, PathBuf};
 
-pub use metrics::{Metric, registered};
+pub use metrics::{Metric, assert_documented, registered};
 
 pub struct Page {
     pub file: &'static str,

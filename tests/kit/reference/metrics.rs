@@ -1,10 +1,12 @@
 //! The metrics that the programs register. A family without a sample does not show in `/metrics`, so the list comes
-//! from the registrations in the sources, and their labels from the label sets beside them.
+//! from the registrations in the sources; types and labels are held against every `/metrics` that a scenario reads.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{cell, repository};
+use crate::metrics::Metrics;
 
 const ABOUT: &str = "Metrics are in the OpenMetrics text format at `/metrics` of the admin port. Counters end in `_total`, \
      histograms in `_bucket`, `_sum` and `_count`; times are seconds. Label values are bounded: generations are \
@@ -20,9 +22,20 @@ pub struct Metric {
 pub fn page() -> String {
     let mut text = format!("# Metrics\n\n{ABOUT}\n");
     for (title, folder, prefix) in PROGRAMS {
-        let _ = writeln!(text, "\n## {title}\n\n| metric | meaning |\n|---|---|");
+        let _ = writeln!(text, "\n## {title}\n\n| metric | type | labels | meaning |\n|---|---|---|---|");
         for Metric { name, help } in registered(&repository().join(folder), prefix) {
-            let _ = writeln!(text, "| `{name}` | {}. |", cell(&help));
+            let (_, kind, labels) = SHAPES
+                .iter()
+                .find(|(of, ..)| *of == name)
+                .unwrap_or_else(|| panic!("{name} has no entry in SHAPES"));
+            let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+            let suffix = match *kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            let _ =
+                writeln!(text, "| `{name}{suffix}` | {kind} | {} | {}. |", labels.join(", "), cell(&help));
         }
     }
     text
@@ -30,6 +43,67 @@ pub fn page() -> String {
 
 const PROGRAMS: [(&str, &str, &str); 2] =
     [("The agent", "agent/src", "hotcert_"), ("The controller", "control-plane/src", "hotcert_controller_")];
+
+/// Type and labels of each family.
+const SHAPES: &[(&str, &str, &[&str])] = &[
+    ("hotcert_api_failures", "counter", &["reason"]),
+    ("hotcert_api_watch", "gauge", &[]),
+    ("hotcert_app_exposed", "gauge", &[]),
+    ("hotcert_build", "info", &["version"]),
+    ("hotcert_bytes", "counter", &["side", "direction"]),
+    ("hotcert_connections_closed", "counter", &["reason"]),
+    ("hotcert_connections_open", "gauge", &["side", "generation"]),
+    ("hotcert_generation", "gauge", &[]),
+    ("hotcert_handshakes", "counter", &["side", "result"]),
+    ("hotcert_leaf_age_seconds", "gauge", &[]),
+    ("hotcert_leaf_not_after_timestamp_seconds", "gauge", &[]),
+    ("hotcert_leaf_not_before_timestamp_seconds", "gauge", &[]),
+    ("hotcert_peer_earliest_not_after_timestamp_seconds", "gauge", &[]),
+    ("hotcert_proxied_requests", "counter", &["side", "code"]),
+    ("hotcert_ready", "gauge", &[]),
+    ("hotcert_reloads", "counter", &["outcome", "reason"]),
+    ("hotcert_root_not_after_timestamp_seconds", "gauge", &["root"]),
+    ("hotcert_root_not_before_timestamp_seconds", "gauge", &["root"]),
+    ("hotcert_swap_to_served_seconds", "histogram", &[]),
+    ("hotcert_tasks", "gauge", &[]),
+    ("hotcert_controller_actions", "counter", &["action", "outcome"]),
+    ("hotcert_controller_admission_requests", "counter", &["webhook", "outcome"]),
+    ("hotcert_controller_build", "info", &["version"]),
+    ("hotcert_controller_certificate_earliest_not_after_timestamp_seconds", "gauge", &[]),
+    ("hotcert_controller_certificates", "gauge", &["authority", "ready"]),
+    ("hotcert_controller_connections", "counter", &["result"]),
+    ("hotcert_controller_external_sync", "counter", &["manager", "task", "outcome"]),
+    ("hotcert_controller_leading", "gauge", &[]),
+    ("hotcert_controller_notifications_received", "counter", &["sender", "outcome"]),
+    ("hotcert_controller_notifications_sent", "counter", &["subscription", "outcome"]),
+    ("hotcert_controller_notifications_settings_refused", "gauge", &[]),
+    ("hotcert_controller_notifications_waiting", "gauge", &["subscription"]),
+    ("hotcert_controller_orphaned_secrets", "gauge", &["namespace"]),
+    ("hotcert_controller_published_to_served_seconds", "histogram", &[]),
+    ("hotcert_controller_ready", "gauge", &[]),
+    ("hotcert_controller_rollover_phase", "gauge", &["authority", "phase"]),
+    ("hotcert_controller_rollover_waiting", "gauge", &["authority"]),
+    ("hotcert_controller_root_not_after_timestamp_seconds", "gauge", &["authority"]),
+    ("hotcert_controller_watched_secret_not_after_timestamp_seconds", "gauge", &["namespace", "secret"]),
+    ("hotcert_controller_webhook_generation", "gauge", &[]),
+    ("hotcert_controller_webhook_not_after_timestamp_seconds", "gauge", &[]),
+    ("hotcert_controller_webhook_phase", "gauge", &["phase"]),
+    ("hotcert_controller_webhook_reloads", "counter", &["outcome", "reason"]),
+];
+
+/// Panics if a program shows a family, a type or a label that its page does not.
+#[track_caller]
+pub fn assert_documented(metrics: &Metrics) {
+    for (family, kind) in &metrics.kinds {
+        let shape = SHAPES.iter().find(|(name, ..)| name == family);
+        let (_, documented, labels) = shape.unwrap_or_else(|| panic!("{family} has no entry in SHAPES"));
+        assert_eq!(kind, documented, "{family}");
+        let labels: BTreeSet<&str> = labels.iter().copied().collect();
+        for shown in metrics.label_names(family) {
+            assert_eq!(shown, labels, "labels of {family}");
+        }
+    }
+}
 
 /// All families that the sources below `folder` register.
 pub fn registered(folder: &Path, prefix: &str) -> Vec<Metric> {
