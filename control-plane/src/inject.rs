@@ -6,7 +6,7 @@
 //! stream into `documents`, finds the workloads in them (`workload`), checks the Services beside them
 //! (`services`) and generates the RBAC objects that their agents need (`rbac`).
 
-mod annotations;
+pub mod annotations;
 mod container;
 pub(crate) mod documents;
 mod nearest;

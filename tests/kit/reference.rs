@@ -2,6 +2,7 @@
 //! manifests, metrics from the registrations. `cargo run -p tests --bin reference` writes them, and a test compares
 //! them, so that a page never says what the program does not do.
 
+mod annotations;
 mod conditions;
 mod flags;
 mod metrics;
@@ -27,6 +28,7 @@ pub fn pages() -> Vec<Page> {
         ),
         page("controller-flags.md", flags::one(&hotcert::cli::command(), "controller", flags::CONTROLLER)),
         page("commands.md", flags::commands(&hotcert::cli::command(), "controller", flags::COMMANDS)),
+        page("annotations.md", annotations::page()),
         page("conditions.md", conditions::page()),
         page("metrics.md", metrics::page()),
         page("objects.md", objects::page()),

@@ -13,22 +13,84 @@ pub const INJECT_LABEL: &str = "hotcert.dev/inject";
 /// Set by the injection: which kind of sidecar the agent is.
 pub const INJECTED: &str = "hotcert.dev/injected";
 
-const KNOWN: [&str; 15] = [
-    "secret",
-    "inbound",
-    "outbound",
-    "http-proxy",
-    "allow",
-    "expect-name",
-    "client-auth",
-    "api",
-    "sidecar",
-    "cpu-request",
-    "memory-request",
-    "cpu-limit",
-    "memory-limit",
-    "log",
-    "injected",
+/// An annotation of a pod, as the reference documents it.
+pub struct Annotation {
+    /// After `hotcert.dev/`.
+    pub name: &'static str,
+    /// The shape of its value.
+    pub value: &'static str,
+    pub meaning: &'static str,
+}
+
+/// Every annotation that a pod may have; another one is rejected.
+pub const ANNOTATIONS: [Annotation; 15] = [
+    Annotation {
+        name: "secret",
+        value: "NAME",
+        meaning: "Required. The Secret with the identity, in the pod's namespace.",
+    },
+    Annotation {
+        name: "inbound",
+        value: "[http:]PORT=APPPORT, …",
+        meaning: "Ports on which the agent terminates TLS, and the loopback port of the app behind each. With `http:` the \
+                  app receives the peer's identity in `X-Forwarded-Client-Cert`.",
+    },
+    Annotation {
+        name: "outbound",
+        value: "[http:]PORT=HOST:PORT[#SAN], …",
+        meaning: "Loopback ports on which the app reaches HOST over mTLS. SAN is the name that the server must show; \
+                  default: HOST.",
+    },
+    Annotation {
+        name: "http-proxy",
+        value: "PORT",
+        meaning: "Loopback port of an HTTP forward proxy that turns `http://HOST:PORT/…` into mTLS.",
+    },
+    Annotation {
+        name: "allow",
+        value: "spiffe://DOMAIN/PATH or dns:NAME, …",
+        meaning: "Clients whose certificate has one of these names are admitted. Default: every client that the trust \
+                  bundle verifies.",
+    },
+    Annotation {
+        name: "expect-name",
+        value: "spiffe://DOMAIN/PATH or dns:NAME, …",
+        meaning: "Names that the pod's own leaf must have; a leaf without one is rejected.",
+    },
+    Annotation {
+        name: "client-auth",
+        value: "require or none",
+        meaning: "`none` serves plain HTTPS with a public certificate. Default: `require`.",
+    },
+    Annotation {
+        name: "api",
+        value: "enabled or disabled",
+        meaning: "Whether the Secret is followed through the Kubernetes API beside its volume. Default: `enabled`.",
+    },
+    Annotation {
+        name: "sidecar",
+        value: "native or container",
+        meaning: "How the agent is added. Default: `native` where the API server and every node run Kubernetes 1.29 or \
+                  later, else `container`.",
+    },
+    Annotation { name: "cpu-request", value: "quantity", meaning: "CPU request of the agent's container." },
+    Annotation {
+        name: "memory-request",
+        value: "quantity",
+        meaning: "Memory request of the agent's container.",
+    },
+    Annotation { name: "cpu-limit", value: "quantity", meaning: "CPU limit of the agent's container." },
+    Annotation { name: "memory-limit", value: "quantity", meaning: "Memory limit of the agent's container." },
+    Annotation {
+        name: "log",
+        value: "error, warn, info or debug",
+        meaning: "Log level of the agent. Default: `info`.",
+    },
+    Annotation {
+        name: "injected",
+        value: "native or container",
+        meaning: "Set by the injection; how the agent was added.",
+    },
 ];
 /// Bytes of an annotation's value. The API server checks sizes only when the pod is complete.
 const MAX_BYTES: usize = 4 << 10;
@@ -104,13 +166,14 @@ impl<'a> Annotations<'a> {
     }
 
     pub fn reject_unknown(&mut self) {
+        let known = ANNOTATIONS.map(|annotation| annotation.name);
         let unknown =
             self.values.as_object().into_iter().flatten().filter_map(|(key, _)| key.strip_prefix(PREFIX));
-        for name in unknown.filter(|name| !KNOWN.contains(name)) {
+        for name in unknown.filter(|name| !known.contains(name)) {
             let hint = match format!("{PREFIX}{name}") == INJECT_LABEL {
                 true => "it is a label: write it under labels".to_owned(),
                 false if name.len() > MAX_NAME => "it is not known: take it out".to_owned(),
-                false => format!("it is not known: did you mean {PREFIX}{}?", nearest(name, &KNOWN)),
+                false => format!("it is not known: did you mean {PREFIX}{}?", nearest(name, &known)),
             };
             self.problems.add(location(name), hint);
         }
