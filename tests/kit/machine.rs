@@ -40,7 +40,7 @@ impl Machine {
         machine
     }
 
-    /// As README says: a file names an agent.
+    /// Registers an agent: a file names its addresses.
     pub fn register(&self, name: &str, proof: SocketAddr, admin: Option<SocketAddr>) {
         let pods = self.home.path().join("pods/shop");
         std::fs::create_dir_all(&pods).unwrap();

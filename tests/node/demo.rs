@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::readme;
+use crate::page;
 
 const NAMESPACE: &str = "shop";
 const INBOUND: u16 = 8443;
@@ -45,14 +45,14 @@ pub struct Rotated {
 }
 
 impl Demo {
-    /// Runs the README's commands, the last one of which rotates once, and adds the client.
-    pub fn by_readme() -> Self {
+    /// Runs the commands of the page, the last one of which rotates once, and adds the client.
+    pub fn by_page() -> Self {
         let home = TempDir::new().unwrap();
-        for command in readme::commands() {
-            readme::run(&command, home.path());
+        for command in page::commands() {
+            page::run(&command, home.path());
         }
-        readme::run("kubectl apply -f tests/node/client.yaml", home.path());
-        readme::run("kubectl -n shop rollout status deployment/client --timeout=120s", home.path());
+        page::run("kubectl apply -f tests/node/client.yaml", home.path());
+        page::run("kubectl -n shop rollout status deployment/client --timeout=120s", home.path());
         Self { home }
     }
 
@@ -163,7 +163,7 @@ pub struct Load(Pipe);
 
 impl Load {
     pub fn start(demo: &Demo) -> Self {
-        let script = readme::repository().join("tests/clients/load.py");
+        let script = page::repository().join("tests/clients/load.py");
         let mut load = Command::new("python3");
         load.arg("-u").arg(script).arg(demo.client().to_string());
         load.args(["--server", "client", "--path", "/", "--has", r#""service":"payments""#]);

@@ -1,10 +1,10 @@
-//! The demo on a whole Kubernetes node: put there by the very commands of the README; certificates are
+//! The demo on a whole Kubernetes node: put there by the very commands of the documents; certificates are
 //! rotated and the root is rolled over under load, by the control plane. Runs inside the node's
 //! namespaces: `./tests/run node`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod demo;
-mod readme;
+mod page;
 mod rollover;
 
 use std::time::Duration;
@@ -15,8 +15,8 @@ const ROTATIONS: usize = 10;
 
 /// One test: a node is slow to come up, and each part goes on where the one before ended.
 #[test]
-fn the_demo_of_the_readme_rotates_and_rolls_over_under_load() {
-    let demo = Demo::by_readme();
+fn the_demo_of_the_documents_rotates_and_rolls_over_under_load() {
+    let demo = Demo::by_page();
     let pods = demo.pods();
     assert_eq!(pods.len(), 3, "storefront, payments and the client");
     for pod in &pods {

@@ -26,7 +26,7 @@ const ON_A_MACHINE: [&str; 6] = [
 ];
 /// Pages with commands for a cluster as well, of which an API server is enough.
 const ON_AN_API_SERVER: [&str; 3] = ["docs/injection.md", "docs/notifications.md", "docs/operating.md"];
-/// Run on a whole node, by `tests/node/readme.rs`.
+/// Run on a whole node, by `tests/node/page.rs`.
 const ON_A_NODE: [&str; 1] = ["docs/getting-started-cluster.md"];
 
 #[test]
