@@ -76,7 +76,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_controller_leading", "gauge", &[]),
     ("hotcert_controller_notifications_received", "counter", &["sender", "outcome"]),
     ("hotcert_controller_notifications_sent", "counter", &["subscription", "outcome"]),
-    ("hotcert_controller_notifications_settings_refused", "gauge", &[]),
+    ("hotcert_controller_notifications_config_rejected", "gauge", &[]),
     ("hotcert_controller_notifications_waiting", "gauge", &["subscription"]),
     ("hotcert_controller_orphaned_secrets", "gauge", &["namespace"]),
     ("hotcert_controller_published_to_served_seconds", "histogram", &[]),
@@ -125,14 +125,18 @@ pub fn registered(folder: &Path, prefix: &str) -> Vec<Metric> {
     found
 }
 
-/// `register("name", "help", …)` in a source.
+/// A name and its help side by side, `"name", "Help"`, in a source that has to do with a registry.
 fn registrations(source: &str, prefix: &str) -> Vec<Metric> {
-    let calls = source.split(".register(").skip(1);
-    calls
-        .filter_map(|call| {
-            let (name, rest) = literal(call.trim_start())?;
-            let (help, _) = literal(rest.trim_start().strip_prefix(',')?.trim_start())?;
-            Some(Metric { name: format!("{prefix}{name}"), help })
+    if !source.contains("Registry") {
+        return Vec::new();
+    }
+    let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c == '_' || c.is_ascii_lowercase());
+    let literals = source.match_indices('"').filter_map(|(at, _)| literal(&source[at..]));
+    literals
+        .filter_map(|(name, rest)| {
+            let (help, _) = literal(rest.strip_prefix(',')?.trim_start())?;
+            let starts_as_help = help.starts_with(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit());
+            (is_name(&name) && starts_as_help).then(|| Metric { name: format!("{prefix}{name}"), help })
         })
         .collect()
 }
