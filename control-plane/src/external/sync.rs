@@ -133,7 +133,7 @@ impl ExternalSync {
     pub fn set_desired(&mut self, plan: &Plan, observed: &Observed) {
         let in_progress = &self.in_progress;
         let tasks = plan.sync_tasks.iter().map(|task| (task.key(), task));
-        self.outbox.want(
+        self.outbox.set_desired(
             tasks.filter(|(key, task)| in_progress.get(&task.certificate).is_none_or(|other| other == key)),
         );
         for action in &plan.actions {
@@ -167,7 +167,11 @@ impl ExternalSync {
         for (key, task) in self.outbox.due(now, MAX_CONCURRENT) {
             let Some(manager) = self.managers.get(&key.0).map(Arc::clone) else {
                 let why = "the manager was removed from the settings".to_owned();
-                self.outbox.record(&key, &DeliveryOutcome::Failed { why, after: None, of_all: true }, now);
+                self.outbox.record(
+                    &key,
+                    &DeliveryOutcome::Failed { why, retry_after: None, is_destination_failing: true },
+                    now,
+                );
                 continue;
             };
             self.in_progress.insert(task.certificate.clone(), key.clone());
@@ -206,7 +210,14 @@ impl ExternalSync {
                     SyncError::Manager(error) => (error.is_for_all(), error.retry_after()),
                     _ => (false, None),
                 };
-                (DeliveryOutcome::Failed { why: error.to_string(), after, of_all }, "failed")
+                (
+                    DeliveryOutcome::Failed {
+                        why: error.to_string(),
+                        retry_after: after,
+                        is_destination_failing: of_all,
+                    },
+                    "failed",
+                )
             }
         };
         let SyncTask { certificate, with, action: task } = task.as_ref();

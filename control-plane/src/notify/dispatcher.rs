@@ -135,15 +135,15 @@ impl Dispatcher {
 
     /// What could not be delivered for a while, and why.
     pub fn undelivered(&self, now: SystemTime) -> BTreeMap<DeliveryKey, String> {
-        self.outbox.undelivered(now)
+        self.outbox.overdue(now)
     }
 
     /// Takes what the plan wants delivered.
     pub fn set_desired(&mut self, deliveries: &[PendingNotification]) {
-        self.outbox.want(deliveries.iter().map(|PendingNotification { subscription, event }| {
+        self.outbox.set_desired(deliveries.iter().map(|PendingNotification { subscription, event }| {
             ((subscription.clone(), event.id.clone()), event)
         }));
-        for (subscription, waiting) in self.outbox.waiting() {
+        for (subscription, waiting) in self.outbox.pending() {
             let labels = SubscriptionLabels { subscription: Arc::from(subscription) };
             self.metrics.waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
@@ -163,7 +163,11 @@ impl Dispatcher {
             let results = self.results.0.clone();
             let Some(subscription) = self.subscriptions.get(&key.0).cloned() else {
                 let why = "the subscription was removed from the settings".to_owned();
-                self.outbox.record(&key, &DeliveryOutcome::Failed { why, after: None, of_all: true }, now);
+                self.outbox.record(
+                    &key,
+                    &DeliveryOutcome::Failed { why, retry_after: None, is_destination_failing: true },
+                    now,
+                );
                 continue;
             };
             let body = self.rules.cloud_event(&event);

@@ -201,7 +201,7 @@ fn requests(
             };
             match no_effect {
                 Some(why) => drop(accepted.unchanged.insert(name, why)),
-                None => requests.push((subject, certificate.hint.words())),
+                None => requests.push((subject, certificate.hint.to_arguments())),
             }
         }
     }

@@ -1,6 +1,6 @@
-//! What is on its way to somebody outside, and when it is tried again. Pure: time is an argument, and what
-//! carries it is elsewhere. Each delivery has a destination: one that fails is left alone for a while as a whole, and
-//! holds up no other.
+//! Deliveries to external receivers and managers, and when each is tried again. Pure: time is an argument, and
+//! the requests are sent elsewhere. Each delivery has a destination: one that fails backs off as a whole, and
+//! delays no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,31 +8,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hotcert_agent::tls::hex::sha256_hex;
 
-/// Between tries, doubled up to the longer; half of it is jitter.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
-/// The same for a delivery that the receiver does not like, though it likes others.
-const PAUSE_OF_ONE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60 * 60));
-/// Of what a receiver may ask for.
-const LONGEST_WISH: Duration = Duration::from_secs(60 * 60);
-/// To one receiver at the same time. To one that does not take anything, one.
-const TO_ONE: usize = 4;
-/// After so long it is worth to be said that something was not delivered.
+/// Between attempts, doubled from the first to the longest; half of it is jitter.
+const DESTINATION_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
+/// The same for a delivery that its destination rejects while it accepts others.
+const DELIVERY_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60 * 60));
+/// The longest Retry-After that is respected.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+/// Concurrent deliveries to one destination; to one that is failing, a single one.
+const MAX_PER_DESTINATION: usize = 4;
+/// How long a delivery may fail before it is reported.
 const OVERDUE: Duration = Duration::from_secs(60);
 
-/// Destination, and what it is there: a subscription and the event's id, a manager and what is done there.
+/// A destination, and an id that is unique there: a subscription and an event id, or a manager and a task.
 pub type DeliveryKey = (String, String);
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeliveryOutcome {
     Delivered,
-    /// It wants nothing more.
+    /// The destination wants no more deliveries.
     Gone,
     Failed {
         why: String,
-        /// How long it asks to be left alone.
-        after: Option<Duration>,
-        /// It would have come to the same with any delivery.
-        of_all: bool,
+        /// From a Retry-After header.
+        retry_after: Option<Duration>,
+        /// Any other delivery to this destination would have failed as well.
+        is_destination_failing: bool,
     },
 }
 
@@ -45,22 +45,21 @@ pub struct Outbox<T> {
 #[derive(Debug)]
 struct Delivery<T> {
     content: Arc<T>,
-    wanted: bool,
-    under_way: bool,
+    desired: bool,
+    in_flight: bool,
     delivered: bool,
-    tries: u32,
-    again: SystemTime,
-    /// Since when it does not arrive, and why.
+    attempts: u32,
+    retry_at: SystemTime,
+    /// Since when it fails, and why.
     failing: Option<(SystemTime, String)>,
 }
 
-/// To one receiver.
 #[derive(Debug)]
 struct Destination {
-    under_way: usize,
-    /// That failed one after the other.
-    tries: u32,
-    again: SystemTime,
+    in_flight: usize,
+    /// Failed attempts in a row.
+    attempts: u32,
+    retry_at: SystemTime,
     gone: bool,
     failing: Option<(SystemTime, String)>,
 }
@@ -83,53 +82,54 @@ impl<T> Default for Outbox<T> {
 }
 
 impl<T: Clone> Outbox<T> {
-    /// All that is wanted now. What is not any more is forgotten, unless it is under way.
-    pub fn want<'t>(&mut self, wanted: impl IntoIterator<Item = (DeliveryKey, &'t T)>)
+    /// Replaces the deliveries that are due. One that is not due any more is forgotten, unless it is in flight.
+    pub fn set_desired<'t>(&mut self, desired: impl IntoIterator<Item = (DeliveryKey, &'t T)>)
     where
         T: 't,
     {
         for delivery in self.deliveries.values_mut() {
-            delivery.wanted = false;
+            delivery.desired = false;
         }
-        for (key, content) in wanted {
+        for (key, content) in desired {
             self.destinations.entry(key.0.clone()).or_default();
             let delivery = self.deliveries.entry(key).or_insert_with(|| Delivery::new(content));
-            delivery.wanted = true;
+            delivery.desired = true;
         }
-        self.deliveries.retain(|_, delivery| delivery.wanted || delivery.under_way);
+        self.deliveries.retain(|_, delivery| delivery.desired || delivery.in_flight);
         let used: BTreeSet<_> = self.deliveries.keys().map(|(destination, _)| destination.clone()).collect();
-        // How a destination fares is remembered while it fares badly.
+        // The state of a destination is kept while it fails.
         self.destinations
             .retain(|id, destination| used.contains(id) || destination.gone || destination.failing.is_some());
     }
 
-    /// Routes, unless they are to be kept, and what is on its way there.
+    /// Forgets every destination that `keep` rejects, with its deliveries.
     pub fn forget(&mut self, keep: impl Fn(&str) -> bool) {
         self.destinations.retain(|id, _| keep(id));
-        self.deliveries.retain(|(id, _), delivery| keep(id) || delivery.under_way);
+        self.deliveries.retain(|(id, _), delivery| keep(id) || delivery.in_flight);
     }
 
-    /// What to send now, at most so many at once; it counts as under way until it is recorded.
-    pub fn due(&mut self, now: SystemTime, at_once: usize) -> Vec<(DeliveryKey, Arc<T>)> {
-        let mut room =
-            at_once.saturating_sub(self.deliveries.values().filter(|delivery| delivery.under_way).count());
+    /// What to send now, with at most `max_concurrent` in flight; each counts as in flight until its outcome is
+    /// recorded.
+    pub fn due(&mut self, now: SystemTime, max_concurrent: usize) -> Vec<(DeliveryKey, Arc<T>)> {
+        let mut room = max_concurrent
+            .saturating_sub(self.deliveries.values().filter(|delivery| delivery.in_flight).count());
         let mut due = Vec::new();
-        // Who fails for what one delivery says is not asked about that one again and again.
+        // A delivery that is rejected for its content does not keep the others waiting.
         let mut open: Vec<_> =
             self.deliveries.iter_mut().filter(|(_, delivery)| delivery.is_open()).collect();
-        open.sort_by_key(|(_, delivery)| delivery.tries);
+        open.sort_by_key(|(_, delivery)| delivery.attempts);
         for (key, delivery) in open {
             if room == 0 {
                 break;
             }
             let destination = self.destinations.entry(key.0.clone()).or_default();
             if !destination.gone
-                && is_due(delivery.again, now)
-                && is_due(destination.again, now)
+                && is_due(delivery.retry_at, now)
+                && is_due(destination.retry_at, now)
                 && destination.has_room()
             {
-                delivery.under_way = true;
-                destination.under_way += 1;
+                delivery.in_flight = true;
+                destination.in_flight += 1;
                 room -= 1;
                 due.push((key.clone(), Arc::clone(&delivery.content)));
             }
@@ -137,35 +137,36 @@ impl<T: Clone> Outbox<T> {
         due
     }
 
-    /// What came of it does not count.
+    /// The outcome of an attempt does not count.
     pub fn recall(&mut self, key: &DeliveryKey) {
         if let Some(destination) = self.destinations.get_mut(&key.0) {
-            destination.under_way = destination.under_way.saturating_sub(1);
+            destination.in_flight = destination.in_flight.saturating_sub(1);
         }
         if let Some(delivery) = self.deliveries.get_mut(key) {
-            delivery.under_way = false;
+            delivery.in_flight = false;
         }
     }
 
-    /// If it is wanted again, it goes again.
+    /// If it is due again, it is sent again.
     pub fn forget_delivery(&mut self, key: &DeliveryKey) {
         self.deliveries.remove(key);
     }
 
-    /// Whether how the destination fares has changed.
+    /// Returns whether the destination began or ceased to fail.
     pub fn record(&mut self, key: &DeliveryKey, outcome: &DeliveryOutcome, now: SystemTime) -> bool {
         let destination = self.destinations.entry(key.0.clone()).or_default();
-        destination.under_way = destination.under_way.saturating_sub(1);
+        destination.in_flight = destination.in_flight.saturating_sub(1);
         let was_failing = destination.failing.is_some() || destination.gone;
         match outcome {
             DeliveryOutcome::Delivered => {
-                (destination.tries, destination.again, destination.failing, destination.gone) =
+                (destination.attempts, destination.retry_at, destination.failing, destination.gone) =
                     (0, UNIX_EPOCH, None, false)
             }
             DeliveryOutcome::Gone => destination.gone = true,
-            DeliveryOutcome::Failed { why, after, of_all: true } => {
-                destination.tries = destination.tries.saturating_add(1);
-                destination.again = now + pause(PAUSE, destination.tries, *after, &key.0);
+            DeliveryOutcome::Failed { why, retry_after, is_destination_failing: true } => {
+                destination.attempts = destination.attempts.saturating_add(1);
+                destination.retry_at =
+                    now + backoff(DESTINATION_BACKOFF, destination.attempts, *retry_after, &key.0);
                 let since = destination.failing.as_ref().map_or(now, |(since, _)| *since);
                 destination.failing = Some((since, why.clone()));
             }
@@ -173,15 +174,16 @@ impl<T: Clone> Outbox<T> {
         }
         let is_failing = destination.failing.is_some() || destination.gone;
         let Some(delivery) = self.deliveries.get_mut(key) else { return was_failing != is_failing };
-        delivery.under_way = false;
+        delivery.in_flight = false;
         match outcome {
             DeliveryOutcome::Delivered => (delivery.delivered, delivery.failing) = (true, None),
             DeliveryOutcome::Gone => delivery.fail(now, "it answered that it is gone (410)"),
-            DeliveryOutcome::Failed { why, after, of_all } => {
+            DeliveryOutcome::Failed { why, retry_after, is_destination_failing } => {
                 delivery.fail(now, why);
-                delivery.tries = delivery.tries.saturating_add(1);
-                if !of_all {
-                    delivery.again = now + pause(PAUSE_OF_ONE, delivery.tries, *after, &key.1);
+                delivery.attempts = delivery.attempts.saturating_add(1);
+                if !is_destination_failing {
+                    delivery.retry_at =
+                        now + backoff(DELIVERY_BACKOFF, delivery.attempts, *retry_after, &key.1);
                 }
             }
         }
@@ -193,11 +195,11 @@ impl<T: Clone> Outbox<T> {
         delivered.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Since a while, and why.
-    pub fn undelivered(&self, now: SystemTime) -> BTreeMap<DeliveryKey, String> {
+    /// The deliveries that have failed for a while, and why.
+    pub fn overdue(&self, now: SystemTime) -> BTreeMap<DeliveryKey, String> {
         let mut late = BTreeMap::new();
         for (key, delivery) in self.deliveries.iter().filter(|(_, delivery)| !delivery.delivered) {
-            // Those behind it in the queue were not tried themselves: of them there is a number.
+            // Deliveries that wait behind it were not attempted themselves, and are only counted.
             if let Some((_, why)) = delivery
                 .failing
                 .as_ref()
@@ -209,7 +211,7 @@ impl<T: Clone> Outbox<T> {
         late
     }
 
-    /// What was tried and did not arrive, and why.
+    /// The deliveries that failed, and why.
     pub fn failing(&self) -> BTreeMap<DeliveryKey, String> {
         let failing = self.deliveries.iter().filter(|(_, delivery)| !delivery.delivered);
         failing
@@ -217,31 +219,31 @@ impl<T: Clone> Outbox<T> {
             .collect()
     }
 
-    /// How many are owed, by destination.
-    pub fn waiting(&self) -> BTreeMap<&str, usize> {
-        let mut waiting: BTreeMap<_, _> = self.destinations.keys().map(|id| (id.as_str(), 0)).collect();
+    /// The number of deliveries that are not delivered yet, by destination.
+    pub fn pending(&self) -> BTreeMap<&str, usize> {
+        let mut pending: BTreeMap<_, _> = self.destinations.keys().map(|id| (id.as_str(), 0)).collect();
         for ((destination, _), _) in self.deliveries.iter().filter(|(_, delivery)| !delivery.delivered) {
-            *waiting.entry(destination.as_str()).or_default() += 1;
+            *pending.entry(destination.as_str()).or_default() += 1;
         }
-        waiting
+        pending
     }
 
-    /// When `due` has more, or something has become overdue. What waits for room is due when there is some.
-    pub fn next_due(&self, at_once: usize) -> Option<SystemTime> {
-        if self.deliveries.values().filter(|delivery| delivery.under_way).count() >= at_once {
+    /// When [`due`](Self::due) returns more. `None` while it waits for a delivery in flight.
+    pub fn next_due(&self, max_concurrent: usize) -> Option<SystemTime> {
+        if self.deliveries.values().filter(|delivery| delivery.in_flight).count() >= max_concurrent {
             return None;
         }
         let open = self.deliveries.iter().filter(|(_, delivery)| delivery.is_open());
         open.filter_map(|(key, delivery)| {
             let destination = self.destinations.get(&key.0)?;
-            (!destination.gone && destination.has_room()).then(|| delivery.again.max(destination.again))
+            (!destination.gone && destination.has_room()).then(|| delivery.retry_at.max(destination.retry_at))
         })
         .min()
     }
 
-    /// Nothing is under way.
+    /// Nothing is in flight.
     pub fn is_idle(&self) -> bool {
-        !self.deliveries.values().any(|delivery| delivery.under_way)
+        !self.deliveries.values().any(|delivery| delivery.in_flight)
     }
 }
 
@@ -249,17 +251,17 @@ impl<T: Clone> Delivery<T> {
     fn new(content: &T) -> Self {
         Self {
             content: Arc::new(content.clone()),
-            wanted: true,
-            under_way: false,
+            desired: true,
+            in_flight: false,
             delivered: false,
-            tries: 0,
-            again: UNIX_EPOCH,
+            attempts: 0,
+            retry_at: UNIX_EPOCH,
             failing: None,
         }
     }
 
     fn is_open(&self) -> bool {
-        self.wanted && !self.under_way && !self.delivered
+        self.desired && !self.in_flight && !self.delivered
     }
 
     fn fail(&mut self, now: SystemTime, why: &str) {
@@ -270,27 +272,32 @@ impl<T: Clone> Delivery<T> {
 
 impl Default for Destination {
     fn default() -> Self {
-        Self { under_way: 0, tries: 0, again: UNIX_EPOCH, gone: false, failing: None }
+        Self { in_flight: 0, attempts: 0, retry_at: UNIX_EPOCH, gone: false, failing: None }
     }
 }
 
 impl Destination {
     fn has_room(&self) -> bool {
-        self.under_way < if self.failing.is_some() { 1 } else { TO_ONE }
+        self.in_flight < if self.failing.is_some() { 1 } else { MAX_PER_DESTINATION }
     }
 }
 
-/// Further away than anybody may ask for is a clock that was put back.
-fn is_due(again: SystemTime, now: SystemTime) -> bool {
-    again <= now || again > now + LONGEST_WISH
+/// Further away than any backoff: the clock was set back.
+fn is_due(retry_at: SystemTime, now: SystemTime) -> bool {
+    retry_at <= now || retry_at > now + MAX_RETRY_AFTER
 }
 
-fn pause((first, longest): (Duration, Duration), tries: u32, wish: Option<Duration>, of: &str) -> Duration {
-    let full = (first * 2_u32.pow(tries.saturating_sub(1).min(16))).min(longest);
-    let digits = sha256_hex(format!("{of} {tries}").as_bytes());
+fn backoff(
+    (first, longest): (Duration, Duration),
+    attempts: u32,
+    retry_after: Option<Duration>,
+    seed: &str,
+) -> Duration {
+    let full = (first * 2_u32.pow(attempts.saturating_sub(1).min(16))).min(longest);
+    let digits = sha256_hex(format!("{seed} {attempts}").as_bytes());
     let part = u32::from_str_radix(&digits[..8], 16).unwrap_or(0);
     let jittered = full / 2 + (full / 2).mul_f64(f64::from(part) / f64::from(u32::MAX));
-    jittered.max(wish.unwrap_or_default().min(LONGEST_WISH))
+    jittered.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]

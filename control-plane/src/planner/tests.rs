@@ -1,13 +1,13 @@
-//! What `plan` decides, told in three ways: tables of single looks ([`lifecycle`], [`rollover`],
-//! [`served`], [`owed`], [`outside`]), each a state and what follows from it, and a [`world`] in which anything may happen in
-//! any order and in which the promises hold after every step.
+//! What `plan` decides, tested in two ways: tables ([`lifecycle`], [`rollover`], [`serving`], [`notifications`],
+//! [`sync`]), each row a state and what follows from it, and a simulated [`world`] in which anything may happen
+//! in any order while the invariants hold after every step.
 
 mod lifecycle;
-mod outside;
-mod owed;
+mod notifications;
 mod rollover;
 mod scene;
-mod served;
+mod serving;
+mod sync;
 mod world;
 
 use std::collections::BTreeSet;

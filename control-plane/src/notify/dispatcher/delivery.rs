@@ -19,9 +19,13 @@ pub async fn deliver(subscription: &Subscription, event: &Event, body: Vec<u8>) 
         Ok(HttpResponse { status: StatusCode::GONE, .. }) => DeliveryOutcome::Gone,
         Ok(HttpResponse { status, retry_after, .. }) => {
             let why = format!("{} answered {status}", subscription.endpoint.origin());
-            DeliveryOutcome::Failed { why, after: retry_after, of_all: is_for_all(status) }
+            DeliveryOutcome::Failed { why, retry_after, is_destination_failing: is_for_all(status) }
         }
-        Err(error) => DeliveryOutcome::Failed { why: error.to_string(), after: None, of_all: true },
+        Err(error) => DeliveryOutcome::Failed {
+            why: error.to_string(),
+            retry_after: None,
+            is_destination_failing: true,
+        },
     }
 }
 

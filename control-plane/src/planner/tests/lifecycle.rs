@@ -1,4 +1,4 @@
-//! Tables of one certificate: a look, and what is done about it.
+//! Tables of one certificate: a state, and the actions that follow.
 
 use super::scene::{NEW, OLD, Scene, name};
 use super::*;
@@ -66,7 +66,7 @@ fn a_leaf_that_ends_with_its_root_is_not_renewed_over_and_over() {
 }
 
 #[test]
-fn what_is_issued_for_a_short_life_is_not_due_at_once() {
+fn a_leaf_with_a_short_lifetime_is_not_renewed_at_once() {
     let mut scene = Scene::settled();
     scene.version(2, OLD);
     let now = scene.now;
@@ -119,7 +119,7 @@ fn a_rollback_goes_to_the_version_before_or_to_the_one_that_is_named() {
 }
 
 #[test]
-fn a_second_rollback_goes_further_back_and_not_forth() {
+fn a_second_rollback_goes_further_back() {
     let copy = |scene: &mut Scene, number: u64, of: u64| {
         scene.version(number, OLD);
         let original = scene.version_mut(of).clone();
@@ -143,7 +143,7 @@ fn a_second_rollback_goes_further_back_and_not_forth() {
 }
 
 #[test]
-fn a_rollback_to_what_would_not_be_accepted_is_refused_and_said() {
+fn a_rollback_to_a_version_that_peers_would_reject_is_refused_with_a_reason() {
     type Change = fn(&mut Scene);
     let rows: [(&str, Change, &str); 7] = [
         ("to=9", |_| {}, "version 9 is not kept; there are 1, 2, 3"),
@@ -204,7 +204,7 @@ fn a_lost_or_changed_secret_is_written_again_with_a_higher_revision() {
 }
 
 #[test]
-fn what_may_not_be_touched_is_left_alone_and_said() {
+fn nothing_is_written_where_it_must_not_be_and_the_reason_is_reported() {
     type Change = fn(&mut Scene);
     let rows: [(Change, &str, &str); 6] = [
         (
@@ -257,7 +257,7 @@ fn a_new_leaf_waits_for_trust_while_the_bundle_is_brought_up_to_date() {
     let mut scene = Scene::rolling(Phase::Reissuing);
     scene.pod("late");
     scene.publish(1);
-    scene.look();
+    scene.list_pods();
     assert_eq!(scene.does(), [""; 0]);
     ready(&scene, "True", "WaitingForTrust");
     scene.publication().roots = BTreeSet::from([root_id(OLD)]);
@@ -273,7 +273,7 @@ fn a_new_leaf_waits_for_trust_while_the_bundle_is_brought_up_to_date() {
 }
 
 #[test]
-fn what_is_due_and_cannot_be_done_keeps_nobody_awake() {
+fn a_renewal_that_cannot_be_done_does_not_wake_the_loop() {
     let mut scene = Scene::settled();
     scene.authority().spec.namespaces = vec!["bank".into()];
     scene.now = start() + LEAF_LIFE * 9 / 10;
@@ -281,7 +281,7 @@ fn what_is_due_and_cannot_be_done_keeps_nobody_awake() {
 }
 
 #[test]
-fn a_notice_about_the_leaf_that_is_served_replaces_it_once() {
+fn a_renewal_hint_about_the_served_leaf_replaces_it_once() {
     let end = crate::api::date::seconds(start() + LEAF_LIFE);
     let mut scene = follows(
         |scene| scene.ask("renewal-hint", &format!("until={end} from=ibm")),

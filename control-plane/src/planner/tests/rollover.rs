@@ -1,4 +1,4 @@
-//! Tables of one authority: what begins, holds, turns around and ends a rollover.
+//! Tables of one authority: what begins, blocks, reverses and ends a rollover.
 
 use super::scene::{NEW, OLD, Scene};
 use super::*;
@@ -67,7 +67,7 @@ fn a_root_is_replaced_so_early_that_no_leaf_has_to_be_cut_short() {
 }
 
 #[test]
-fn an_imported_root_is_followed_by_another_one_that_is_put_there_but_not_by_one_that_was_left() {
+fn an_imported_root_is_replaced_by_a_new_import_but_not_by_one_that_was_replaced_before() {
     let mut scene = Scene::settled();
     scene.authority().spec.import = Some(crate::api::resource::ImportSource { secret_name: "own".into() });
     scene.authority().import = Some(Ok(root_id(OLD)));
@@ -106,7 +106,7 @@ fn a_request_begins_one_rollover_and_a_second_waits_for_its_end() {
 }
 
 #[test]
-fn a_step_is_taken_when_everybody_has_shown_what_it_needs() {
+fn a_phase_ends_when_every_pod_has_proved_what_it_needs() {
     for phase in PHASES {
         let mut scene = Scene::rolling(phase);
         good(&mut scene, phase);
@@ -115,7 +115,7 @@ fn a_step_is_taken_when_everybody_has_shown_what_it_needs() {
 }
 
 #[test]
-fn every_phase_is_held_by_whoever_has_shown_nothing() {
+fn every_phase_is_blocked_by_a_pod_that_has_proved_nothing() {
     type Change = fn(&mut Scene);
     let rows: [(&str, Change); 9] = [
         ("shop/bad: it has not been asked", |scene| scene.pod("bad").nudged_revision = None),
@@ -128,15 +128,15 @@ fn every_phase_is_held_by_whoever_has_shown_nothing() {
         }),
         ("shop/good: it has not been asked", |scene| {
             let long_ago = start();
-            scene.look().pods[0].proof.as_mut().unwrap().taken_at = long_ago;
+            scene.list_pods().pods[0].proof.as_mut().unwrap().taken_at = long_ago;
         }),
         ("shop/good: it has not been asked", |scene| {
             let never = scene.now + HOUR;
-            scene.look().pods[0].proof.as_mut().unwrap().taken_at = never;
+            scene.list_pods().pods[0].proof.as_mut().unwrap().taken_at = never;
         }),
         ("namespace shop: its pods have not", |scene| scene.observed.pods.clear()),
-        ("namespace shop: forbidden", |scene| scene.look().error = Some("forbidden".into())),
-        ("namespace shop: its pods have not", |scene| scene.look().listed_at = start()),
+        ("namespace shop: forbidden", |scene| scene.list_pods().error = Some("forbidden".into())),
+        ("namespace shop: its pods have not", |scene| scene.list_pods().listed_at = start()),
     ];
     for phase in PHASES {
         for (by, change) in &rows {
@@ -149,7 +149,7 @@ fn every_phase_is_held_by_whoever_has_shown_nothing() {
 }
 
 #[test]
-fn every_phase_is_held_by_a_secret_that_is_not_what_it_should_be() {
+fn every_phase_is_blocked_by_a_secret_that_is_outdated() {
     let old = |scene: &mut Scene| scene.publication().roots = BTreeSet::from([root_id(OLD)]);
     let mut scene = Scene::rolling(Phase::Distributing);
     good(&mut scene, Phase::Distributing);
@@ -204,7 +204,7 @@ fn each_phase_asks_for_its_own_proof() {
 fn connections_under_the_old_root_are_waited_for_until_the_drain_deadline() {
     let mut scene = Scene::rolling(Phase::Reissuing);
     good(&mut scene, Phase::Reissuing);
-    let proof = scene.look().pods[0].proof.as_mut().unwrap();
+    let proof = scene.list_pods().pods[0].proof.as_mut().unwrap();
     proof.result.as_mut().unwrap().connections_under.insert(root_id(OLD), 3);
     held(&scene, "shop/good: 3 of its connections");
     let deadline = scene.ring().state.rollover().unwrap().phase_started_at + HOUR;
@@ -216,7 +216,7 @@ fn connections_under_the_old_root_are_waited_for_until_the_drain_deadline() {
 }
 
 #[test]
-fn a_rollover_is_turned_around_in_every_phase_and_a_removal_is_not() {
+fn a_rollover_is_reversed_in_every_phase_but_a_removal_is_not() {
     for phase in PHASES {
         let mut scene = Scene::rolling(phase);
         good(&mut scene, phase);
@@ -234,7 +234,7 @@ fn a_rollover_is_turned_around_in_every_phase_and_a_removal_is_not() {
 }
 
 #[test]
-fn what_a_pod_showed_before_its_root_began_to_go_does_not_count_when_that_is_made_known_again() {
+fn after_a_reversal_a_pod_must_show_a_leaf_that_was_issued_since() {
     let mut scene = Scene::rolling(Phase::Retiring);
     let now = scene.now;
     scene.ring().state.reverse("bad".into(), now);
@@ -249,15 +249,15 @@ fn what_a_pod_showed_before_its_root_began_to_go_does_not_count_when_that_is_mad
     scene.version(3, NEW);
     scene.publish(3);
     scene.now += SECOND;
-    scene.look();
+    scene.list_pods();
     held(&scene, "shop/good: it does not show the leaf");
-    scene.look().pods.clear();
+    scene.list_pods().pods.clear();
     scene.proven("good", 3, &[OLD, NEW]);
     does(&scene, &["advance out of Distributing"]);
 }
 
 #[test]
-fn a_pod_is_let_go_by_name_and_reason_only() {
+fn a_pod_is_overridden_by_name_and_with_a_reason_only() {
     let rows = [
         ("shop/late node is dead", "exempt shop/late: node is dead"),
         ("shop/late", "answer override: refused: give a reason, it is recorded"),
@@ -287,7 +287,7 @@ fn a_pod_is_let_go_by_name_and_reason_only() {
 }
 
 #[test]
-fn a_root_is_removed_at_once_in_every_stage_or_it_is_said_why_not() {
+fn a_root_is_removed_at_once_in_every_stage_or_the_request_is_refused_with_a_reason() {
     let ask = |scene: &mut Scene, number: u64| {
         scene.ask_authority("remove-root", &format!("{} stolen", &sha256(number)[..12]));
     };
@@ -329,7 +329,7 @@ fn after_a_removal_leaves_do_not_wait_for_trust() {
 }
 
 #[test]
-fn a_root_that_has_expired_holds_nobody_up() {
+fn an_expired_root_blocks_no_phase() {
     let mut scene = Scene::rolling(Phase::Distributing);
     scene.pod("cannot-prove-anything");
     scene.now = start() + ROOT_LIFE;
@@ -337,7 +337,7 @@ fn a_root_that_has_expired_holds_nobody_up() {
 }
 
 #[test]
-fn a_clock_that_is_set_takes_no_step() {
+fn a_clock_that_is_set_ends_no_phase() {
     for phase in PHASES {
         for by in [HOUR, 10 * DAY] {
             let mut scene = Scene::rolling(phase);
@@ -365,7 +365,7 @@ fn a_lost_keyring_is_not_replaced_by_another_root() {
 }
 
 #[test]
-fn whoever_mounts_what_no_certificate_publishes_any_more_holds_every_phase() {
+fn a_pod_that_mounts_an_orphaned_secret_blocks_every_phase() {
     for phase in PHASES {
         let mut scene = Scene::rolling(phase);
         good(&mut scene, phase);
@@ -396,13 +396,13 @@ fn connections_are_counted_again_after_the_last_pod_has_shown_its_new_leaf() {
     );
     // Asked again it has the same leaf, which it showed first a minute ago.
     let now = scene.now;
-    let early = scene.look().pods.iter_mut().find(|pod| pod.name == "early").unwrap();
+    let early = scene.list_pods().pods.iter_mut().find(|pod| pod.name == "early").unwrap();
     early.proof.as_mut().unwrap().taken_at = now;
     does(&scene, &["advance out of Reissuing"]);
 }
 
 #[test]
-fn what_cannot_be_done_is_said_by_the_object_that_it_is_about() {
+fn a_failed_action_is_reported_in_the_status_of_its_object() {
     let mut scene = Scene::settled();
     scene.observed.failed_actions.insert(super::scene::name().to_string(), "publish: no room".into());
     scene.observed.failed_actions.insert(AUTHORITY.into(), "begin_rollover: no room".into());
@@ -419,7 +419,7 @@ fn what_cannot_be_done_is_said_by_the_object_that_it_is_about() {
 }
 
 #[test]
-fn a_notice_about_the_root_begins_one_rollover() {
+fn a_renewal_hint_about_the_root_begins_one_rollover() {
     let end = crate::api::date::seconds(start() + ROOT_LIFE);
     let mut scene = Scene::settled();
     scene.ask_authority("renewal-hint", "until=2026-01-02T00:00:00Z");

@@ -1,4 +1,4 @@
-//! One look, built by saying what is different: an authority with one root, and one certificate whose
+//! One observed state, built by stating what is different: an authority with one root, and one certificate whose
 //! first version is published, with no pods.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -84,7 +84,7 @@ impl Scene {
             scene.publish(1);
         }
         scene.now += MINUTE;
-        scene.look();
+        scene.list_pods();
         scene
     }
 
@@ -158,7 +158,7 @@ impl Scene {
     }
 
     /// Lists the pods now.
-    pub fn look(&mut self) -> &mut PodList {
+    pub fn list_pods(&mut self) -> &mut PodList {
         let now = self.now;
         let none = PodList { listed_at: now, error: None, pods: Vec::new() };
         let look = self.observed.pods.entry("shop".into()).or_insert(none);
@@ -177,7 +177,7 @@ impl Scene {
             nudged_revision: None,
             proof: None,
         };
-        let look = self.look();
+        let look = self.list_pods();
         look.pods.push(pod);
         look.pods.last_mut().unwrap()
     }

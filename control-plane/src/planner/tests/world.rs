@@ -1,6 +1,6 @@
-//! A world that is not what the controller believes it to be: pods take a Secret late, agents are cut
-//! off, the controller crashes between two writes, looks at what is old, and its clock is set. Steps come
-//! in any order; [`check`] says what holds after each of them and where it all ends up.
+//! A simulated cluster that is not as the controller observed it: pods take a Secret late, agents become
+//! unreachable, the controller crashes between two writes, plans on an old state, and its clock is set. Steps
+//! come in any order; [`check`] has the invariants after each of them, and the state in which it must end.
 
 mod apply;
 mod check;
@@ -24,27 +24,27 @@ struct World {
     now: SystemTime,
     /// Names what is new: it only grows.
     counter: u64,
-    ca: Ca,
-    certificates: BTreeMap<ObjectName, Cert>,
-    pods: Vec<Inhabitant>,
+    ca: SimulatedAuthority,
+    certificates: BTreeMap<ObjectName, SimulatedCertificate>,
+    pods: Vec<SimulatedPod>,
     memory: Memory,
     /// Pods that the rollover went on without.
-    exempted: BTreeSet<String>,
+    overridden: BTreeSet<String>,
     /// A root was taken out by force and is not gone everywhere yet.
     forced: bool,
-    /// Whoever writes now planned it a while ago.
+    /// The actions applied now were planned on an earlier state.
     stale: bool,
 }
 
 #[derive(Default)]
-struct Ca {
+struct SimulatedAuthority {
     status: AuthorityStatus,
     requests: BTreeMap<String, Request>,
     ring: Option<(State, BTreeMap<RootId, Root>)>,
     stamp: u64,
 }
 
-struct Cert {
+struct SimulatedCertificate {
     spec: ServiceCertificateSpec,
     status: CertificateStatus,
     requests: BTreeMap<String, Request>,
@@ -64,7 +64,7 @@ struct Secret {
     roots: BTreeSet<RootId>,
     revision: u64,
     written_at: SystemTime,
-    /// `None` after somebody wrote nonsense into it.
+    /// `None` after its contents were edited.
     content: Option<usize>,
 }
 
@@ -76,14 +76,14 @@ struct Content {
     trust: BTreeSet<RootId>,
 }
 
-struct Inhabitant {
+struct SimulatedPod {
     name: String,
     uid: String,
     certificate: ObjectName,
     agent: bool,
-    answers: bool,
+    reachable: bool,
     nudged: Option<u64>,
-    /// What it really serves and trusts: an index into `Cert::contents`.
+    /// What it really serves and trusts: an index into `SimulatedCertificate::contents`.
     serves: Option<usize>,
     connections: BTreeMap<RootId, u64>,
 }
@@ -93,11 +93,11 @@ impl World {
         let mut world = Self {
             now: start(),
             counter: 0,
-            ca: Ca::default(),
+            ca: SimulatedAuthority::default(),
             certificates: BTreeMap::new(),
             pods: Vec::new(),
             memory: Memory::default(),
-            exempted: BTreeSet::new(),
+            overridden: BTreeSet::new(),
             forced: false,
             stale: false,
         };
@@ -114,7 +114,7 @@ impl World {
 
     fn add_certificate(&mut self, namespace: &str) {
         let name = ObjectName::new(namespace, format!("mtls-prod-app{}", self.count()));
-        let certificate = Cert {
+        let certificate = SimulatedCertificate {
             spec: certificate_spec(),
             status: CertificateStatus::default(),
             requests: BTreeMap::new(),
@@ -131,8 +131,8 @@ impl World {
         self.ca.ring.as_ref().map(|(state, _)| state)
     }
 
-    /// What a pod really serves, unless nobody looks after it any more.
-    fn content_of(&self, pod: &Inhabitant) -> Option<&Content> {
+    /// What a pod really serves, unless its certificate was removed.
+    fn content_of(&self, pod: &SimulatedPod) -> Option<&Content> {
         self.certificates.get(&pod.certificate)?.contents.get(pod.serves?)
     }
 }
@@ -153,26 +153,26 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn whatever_happens_pods_trust_each_other_and_in_the_end_all_is_settled_or_named(
+    fn pods_trust_each_other_after_any_step_and_in_the_end_all_is_settled_or_its_blocker_is_named(
         steps in prop::collection::vec(Step::any(), 10..90),
-        somebody_stays_cut_off in prop::bool::weighted(0.2),
+        one_pod_stays_unreachable in prop::bool::weighted(0.2),
     ) {
         let mut world = World::new();
-        world.grow_up();
+        world.set_up();
         for step in &steps {
             world.step(step);
             world.check();
         }
-        world.calm_down(somebody_stays_cut_off);
+        world.settle(one_pod_stays_unreachable);
     }
 }
 
 #[test]
-fn who_planned_on_an_old_keyring_does_not_bring_back_an_old_bundle() {
+fn an_action_planned_on_an_old_keyring_does_not_restore_an_old_bundle() {
     let mut world = World::new();
-    world.grow_up();
+    world.set_up();
     world.step(&Step::DeleteSecret(0));
-    // Somebody plans to write it again, and is held up.
+    // It is planned to be written again, but the plan is not applied yet.
     let (observed, at) = (world.observe(), world.now);
     assert!(plan(&observed, at).actions.iter().any(|action| matches!(action, Action::Publish { .. })));
     world.step(&Step::Rollover);
@@ -183,7 +183,7 @@ fn who_planned_on_an_old_keyring_does_not_bring_back_an_old_bundle() {
         })
     };
     for _ in 0..20 {
-        world.round(rounds::Fate::Whole, false);
+        world.round(rounds::RoundOutcome::Whole, false);
         world.step(&Step::SyncAll);
         world.check();
         if reissued(&world) {
@@ -197,5 +197,5 @@ fn who_planned_on_an_old_keyring_does_not_bring_back_an_old_bundle() {
     }
     world.step(&Step::AddPod { certificate: 0, agent: true });
     world.check();
-    world.calm_down(false);
+    world.settle(false);
 }

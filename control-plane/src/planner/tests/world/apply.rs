@@ -32,7 +32,7 @@ impl World {
                 held.versions.remove(version).is_some()
             }
             Action::Nudge { pod, revision } => {
-                let named = |held: &&mut Inhabitant| {
+                let named = |held: &&mut SimulatedPod| {
                     held.name == pod.name && held.certificate.namespace == pod.namespace
                 };
                 let Some(held) = self.pods.iter_mut().find(named) else { return false };
@@ -118,8 +118,8 @@ impl World {
         assert!(trust.contains(&version.root), "{certificate}: its own bundle rejects its leaf");
         assert!(now < version.leaf.not_after + SECOND, "{certificate}: an expired leaf is published");
         let known = held.status.revision == i64::try_from(held.revision).ok();
-        // The Secret is lost, and so is its status or whoever writes does not know it, and by his clock it
-        // is earlier: then nobody can know.
+        // The Secret is lost, the status is lost or outdated, and the clock was set back: then the last
+        // revision cannot be known.
         let lost = held.secret.as_ref().is_none_or(|secret| secret.content.is_none());
         let behind = self.stale
             || now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() <= held.revision.into();
@@ -170,7 +170,7 @@ impl World {
                 answer("reverse", request, &mut state);
             }
             Transition::OverrideBlockers { pods, reason, request } => {
-                self.exempted.extend(pods.iter().map(|(_, uid)| uid.clone()));
+                self.overridden.extend(pods.iter().map(|(_, uid)| uid.clone()));
                 let exempt = |(pod, uid): &(String, String)| Override {
                     pod: pod.clone(),
                     uid: uid.clone(),

@@ -1,12 +1,12 @@
 //! What holds after every step, and how it ends when nothing more happens.
 
-use super::rounds::Fate;
+use super::rounds::RoundOutcome;
 use super::*;
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 
 /// So long may it take until all is settled: longer than the clock was ever set back, and than
 /// connections are waited for.
-const CALM: usize = 400;
+const MAX_ROUNDS: usize = 400;
 
 impl World {
     pub(super) fn check(&mut self) {
@@ -33,9 +33,9 @@ impl World {
         }
     }
 
-    /// Everybody who shows a leaf is let in by everybody.
+    /// Every pod accepts the leaf that every other pod shows.
     fn check_trust(&self) {
-        let live = |pod: &&Inhabitant| pod.agent && !self.exempted.contains(&pod.uid);
+        let live = |pod: &&SimulatedPod| pod.agent && !self.overridden.contains(&pod.uid);
         let live: Vec<_> = self.pods.iter().filter(live).collect();
         for client in &live {
             let Some(shown) = self.content_of(client) else { continue };
@@ -60,9 +60,9 @@ impl World {
     }
 
     /// Every certificate is published and has pods.
-    pub(super) fn grow_up(&mut self) {
+    pub(super) fn set_up(&mut self) {
         for _ in 0..6 {
-            self.round(Fate::Whole, false);
+            self.round(RoundOutcome::Whole, false);
         }
         for pod in 0..6 {
             self.step(&Step::AddPod { certificate: pod, agent: true });
@@ -72,18 +72,19 @@ impl World {
     }
 
     /// Nothing more happens but that pods take what is there and the clock goes on.
-    pub(super) fn calm_down(&mut self, somebody_stays_cut_off: bool) {
+    pub(super) fn settle(&mut self, one_pod_stays_unreachable: bool) {
         self.pods.retain(|pod| pod.agent && self.certificates.contains_key(&pod.certificate));
-        self.pods.iter_mut().for_each(|pod| pod.answers = true);
+        self.pods.iter_mut().for_each(|pod| pod.reachable = true);
         for held in self.certificates.values_mut() {
             held.spec.lifetime = None;
         }
-        let cut_off = somebody_stays_cut_off.then(|| self.pods.first().map(|pod| pod.uid.clone())).flatten();
-        for _ in 0..CALM {
+        let unreachable =
+            one_pod_stays_unreachable.then(|| self.pods.first().map(|pod| pod.uid.clone())).flatten();
+        for _ in 0..MAX_ROUNDS {
             for pod in &mut self.pods {
-                pod.answers = cut_off.as_ref() != Some(&pod.uid);
+                pod.reachable = unreachable.as_ref() != Some(&pod.uid);
             }
-            let actions = self.round(Fate::Whole, false);
+            let actions = self.round(RoundOutcome::Whole, false);
             self.check();
             for pod in 0..self.pods.len() {
                 self.step(&Step::Sync { pod, lag: 0 });
@@ -94,7 +95,7 @@ impl World {
             }
             self.now += 7 * MINUTE;
         }
-        self.check_why(cut_off);
+        self.check_blocker_is_named(unreachable);
     }
 
     fn is_settled(&self) -> bool {
@@ -103,21 +104,21 @@ impl World {
     }
 
     /// It is not settled: then the status says for whom it waits.
-    fn check_why(&self, cut_off: Option<String>) {
+    fn check_blocker_is_named(&self, unreachable: Option<String>) {
         let stage = self.state().map(|state| &state.stage);
         let waiting = self.ca.status.rollover.as_ref().map(|rollover| &rollover.waiting_for);
-        let cut_off = self.pods.iter().find(|pod| cut_off.as_ref() == Some(&pod.uid));
-        let Some(cut_off) = cut_off else {
+        let unreachable = self.pods.iter().find(|pod| unreachable.as_ref() == Some(&pod.uid));
+        let Some(unreachable) = unreachable else {
             let held: Vec<_> = self.certificates.iter().map(|(name, held)| (name, &held.status)).collect();
             panic!("it never settles: {stage:?}, {:?}\n{held:#?}", self.ca.status);
         };
-        let name = format!("{}/{}: ", cut_off.certificate.namespace, cut_off.name);
+        let name = format!("{}/{}: ", unreachable.certificate.namespace, unreachable.name);
         let named = waiting.is_some_and(|waiting| waiting.iter().any(|line| line.starts_with(&name)));
         assert!(named, "{name} holds {stage:?} and is not named: {waiting:?}");
     }
 }
 
-impl Cert {
+impl SimulatedCertificate {
     fn is_settled(&self, state: &State) -> bool {
         let trusted: BTreeSet<_> = state.trusted().into_iter().cloned().collect();
         let (Some(secret), Some(newest)) = (&self.secret, self.versions.values().next_back()) else {

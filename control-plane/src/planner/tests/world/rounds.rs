@@ -17,13 +17,13 @@ pub(super) struct Memory {
     proofs: BTreeMap<String, Proof>,
     look: BTreeSet<String>,
     prove: Vec<ProbeRequest>,
-    /// Looks of old, for whoever plans on one of them.
+    /// Earlier observed states, for a plan that is made on one of them.
     old: Vec<(Observed, SystemTime)>,
 }
 
 /// How far a round comes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fate {
+pub(super) enum RoundOutcome {
     Whole,
     /// After so many writes it is over, and the controller starts anew.
     Crash(usize),
@@ -35,9 +35,9 @@ pub(super) enum Fate {
 
 impl World {
     /// `early`: pods are listed and asked at once, so that what they said is old in the next round.
-    pub(super) fn round(&mut self, fate: Fate, early: bool) -> Vec<Action> {
+    pub(super) fn round(&mut self, fate: RoundOutcome, early: bool) -> Vec<Action> {
         if !early {
-            self.look_and_ask();
+            self.list_and_probe();
         }
         let observed = self.observe();
         let planned = plan(&observed, self.now);
@@ -48,25 +48,25 @@ impl World {
         self.memory.look = planned.list_pods;
         self.memory.prove = planned.probes;
         let many = match fate {
-            Fate::Whole | Fate::Twice => usize::MAX,
-            Fate::Crash(many) | Fate::Stop(many) => many,
+            RoundOutcome::Whole | RoundOutcome::Twice => usize::MAX,
+            RoundOutcome::Crash(many) | RoundOutcome::Stop(many) => many,
         };
         for action in planned.actions.iter().take(many) {
             self.now += Duration::from_millis(1);
             let done = self.apply(action);
-            if let (Fate::Twice, true) = (fate, done) {
+            if let (RoundOutcome::Twice, true) = (fate, done) {
                 assert!(!self.apply(action) || is_idempotent(action), "done twice: {action:?}");
             }
         }
-        if let Fate::Crash(_) = fate {
+        if let RoundOutcome::Crash(_) = fate {
             self.memory = Memory::default();
         } else if early {
-            self.look_and_ask();
+            self.list_and_probe();
         }
         planned.actions
     }
 
-    /// Somebody who looked a while ago comes to write.
+    /// A controller that observed the state a while ago applies its plan now.
     pub(super) fn stale(&mut self, back: usize) {
         let Some((observed, at)) = self.memory.old.iter().rev().nth(back).cloned() else { return };
         self.stale = true;
@@ -80,7 +80,7 @@ impl World {
         self.memory = Memory::default();
     }
 
-    fn look_and_ask(&mut self) {
+    fn list_and_probe(&mut self) {
         self.now += Duration::from_millis(1);
         for prove in std::mem::take(&mut self.memory.prove) {
             if let Some(shown) = self.ask(&prove) {
@@ -97,7 +97,7 @@ impl World {
 
     fn ask(&self, prove: &ProbeRequest) -> Option<Result<HandshakeResult, String>> {
         let pod = self.pods.iter().find(|pod| pod.uid == prove.uid)?;
-        let Some(content) = self.content_of(pod).filter(|_| pod.answers && pod.agent) else {
+        let Some(content) = self.content_of(pod).filter(|_| pod.reachable && pod.agent) else {
             return Some(Err("it does not answer".into()));
         };
         if self.now >= content.leaf.not_after {
@@ -171,7 +171,7 @@ impl World {
     }
 }
 
-impl Cert {
+impl SimulatedCertificate {
     fn observe(&self) -> Certificate {
         let publication = |secret: &Secret| {
             Published::Ours(Publication {

@@ -1,12 +1,12 @@
 //! What may happen next.
 
-use super::rounds::Fate;
+use super::rounds::RoundOutcome;
 use super::*;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Round {
-        fate: Fate,
+        fate: RoundOutcome,
         early: bool,
     },
     Stale(usize),
@@ -21,8 +21,8 @@ pub(super) enum Step {
         agent: bool,
     },
     RemovePod(usize),
-    CutOff(usize),
-    AnswersAgain(usize),
+    BecomeUnreachable(usize),
+    BecomeReachable(usize),
     Connect(usize, usize),
     Disconnect(usize),
     Forward(Duration),
@@ -32,7 +32,7 @@ pub(super) enum Step {
     Rollover,
     Reverse,
     Override {
-        everybody: bool,
+        all_pods: bool,
     },
     RemoveRoot(usize),
     DeleteSecret(usize),
@@ -41,7 +41,7 @@ pub(super) enum Step {
     RemoveCertificate(usize),
     /// Its spec asks for what the authority does not allow, or no longer does.
     BreakSpec(usize),
-    MendSpec(usize),
+    RepairSpec(usize),
     ChangeSpec(usize),
 }
 
@@ -49,10 +49,10 @@ impl Step {
     pub(super) fn any() -> impl Strategy<Value = Self> {
         let one = || 0..12_usize;
         let fate = prop_oneof![
-            6 => Just(Fate::Whole),
-            2 => (0..6_usize).prop_map(Fate::Crash),
-            1 => (0..6_usize).prop_map(Fate::Stop),
-            1 => Just(Fate::Twice),
+            6 => Just(RoundOutcome::Whole),
+            2 => (0..6_usize).prop_map(RoundOutcome::Crash),
+            1 => (0..6_usize).prop_map(RoundOutcome::Stop),
+            1 => Just(RoundOutcome::Twice),
         ];
         let seconds = prop_oneof![
             4 => 1..30_u64,
@@ -64,14 +64,14 @@ impl Step {
             2 => (one(), prop::option::of(0..6_u64)).prop_map(|(one, to)| Self::Rollback(one, to)),
             4 => Just(Self::Rollover),
             3 => Just(Self::Reverse),
-            2 => any::<bool>().prop_map(|everybody| Self::Override { everybody }),
+            2 => any::<bool>().prop_map(|all_pods| Self::Override { all_pods }),
             1 => one().prop_map(Self::RemoveRoot),
             2 => one().prop_map(Self::DeleteSecret),
             2 => one().prop_map(Self::EditSecret),
             1 => Just(Self::AddCertificate),
             1 => one().prop_map(Self::RemoveCertificate),
             1 => one().prop_map(Self::BreakSpec),
-            2 => one().prop_map(Self::MendSpec),
+            2 => one().prop_map(Self::RepairSpec),
             1 => one().prop_map(Self::ChangeSpec),
         ];
         let pods = prop_oneof![
@@ -80,8 +80,8 @@ impl Step {
             3 => (one(), prop::bool::weighted(0.9))
                 .prop_map(|(certificate, agent)| Self::AddPod { certificate, agent }),
             2 => one().prop_map(Self::RemovePod),
-            1 => one().prop_map(Self::CutOff),
-            2 => one().prop_map(Self::AnswersAgain),
+            1 => one().prop_map(Self::BecomeUnreachable),
+            2 => one().prop_map(Self::BecomeReachable),
             1 => (one(), one()).prop_map(|(from, to)| Self::Connect(from, to)),
             1 => one().prop_map(Self::Disconnect),
         ];
@@ -112,8 +112,8 @@ impl World {
                     self.pods.remove(pod % self.pods.len());
                 }
             }
-            Step::CutOff(pod) => self.pod(pod, |pod| pod.answers = false),
-            Step::AnswersAgain(pod) => self.pod(pod, |pod| pod.answers = true),
+            Step::BecomeUnreachable(pod) => self.pod(pod, |pod| pod.reachable = false),
+            Step::BecomeReachable(pod) => self.pod(pod, |pod| pod.reachable = true),
             Step::Connect(from, to) => self.connect(from, to),
             Step::Disconnect(pod) => self.pod(pod, |pod| pod.connections.clear()),
             Step::Forward(by) => self.now += by,
@@ -125,7 +125,7 @@ impl World {
             }
             Step::Rollover => self.ask_authority("rollover", "they asked for it".into()),
             Step::Reverse => self.ask_authority("reverse", String::new()),
-            Step::Override { everybody } => self.exempt(everybody),
+            Step::Override { all_pods } => self.exempt(all_pods),
             Step::RemoveRoot(which) => {
                 let Some((_, roots)) = &self.ca.ring else { return };
                 let root = roots.keys().nth(which % roots.len()).map(|root| root.0[..12].to_owned());
@@ -147,21 +147,21 @@ impl World {
             Step::BreakSpec(one) => {
                 self.certificate(one, |_, held| held.spec.lifetime = Some("31d".into()));
             }
-            Step::MendSpec(one) => self.certificate(one, |_, held| held.spec.lifetime = None),
+            Step::RepairSpec(one) => self.certificate(one, |_, held| held.spec.lifetime = None),
             Step::ChangeSpec(one) => {
                 self.certificate(one, |_, held| held.spec.lifetime = Some("10d".into()));
             }
         }
     }
 
-    fn certificate(&mut self, one: usize, then: impl FnOnce(&ObjectName, &mut Cert)) {
+    fn certificate(&mut self, one: usize, then: impl FnOnce(&ObjectName, &mut SimulatedCertificate)) {
         let many = self.certificates.len().max(1);
         if let Some((name, held)) = self.certificates.iter_mut().nth(one % many) {
             then(name, held);
         }
     }
 
-    fn pod(&mut self, one: usize, then: impl FnOnce(&mut Inhabitant)) {
+    fn pod(&mut self, one: usize, then: impl FnOnce(&mut SimulatedPod)) {
         let many = self.pods.len().max(1);
         if let Some(pod) = self.pods.get_mut(one % many) {
             then(pod);
@@ -181,11 +181,11 @@ impl World {
     }
 
     /// Names whom the status names.
-    fn exempt(&mut self, everybody: bool) {
+    fn exempt(&mut self, all_pods: bool) {
         let Some(rollover) = &self.ca.status.rollover else { return };
         let named = rollover.waiting_for.iter().filter_map(|line| line.split_once(": "));
         let named: Vec<_> = named.map(|(who, _)| who).filter(|who| who.contains("/pod")).collect();
-        let many = if everybody { named.len() } else { 1 };
+        let many = if all_pods { named.len() } else { 1 };
         let named = named.into_iter().take(many).collect::<Vec<_>>().join(",");
         self.ask_authority("override", format!("{named} they are lost"));
     }
@@ -207,12 +207,12 @@ impl World {
         let number = self.count();
         let many = self.certificates.len().max(1);
         let Some((name, held)) = self.certificates.iter().nth(certificate % many) else { return };
-        self.pods.push(Inhabitant {
+        self.pods.push(SimulatedPod {
             name: format!("pod{number}"),
             uid: format!("uid{number}"),
             certificate: name.clone(),
             agent,
-            answers: true,
+            reachable: true,
             nudged: None,
             serves: held.secret.as_ref().and_then(|secret| secret.content),
             connections: BTreeMap::new(),

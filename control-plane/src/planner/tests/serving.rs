@@ -1,4 +1,4 @@
-//! Tables of what follows a publication: who is listed, nudged and asked, and what is said of it.
+//! Tables of what follows a publication: which pods are listed, nudged and probed, and what the status says.
 
 use super::scene::{NEW, OLD, Scene};
 use super::*;
@@ -19,14 +19,14 @@ fn nudged(scene: &Scene) -> usize {
 
 /// It shows the published leaf and speaks of the published bundle.
 fn serve(scene: &mut Scene) {
-    scene.look().pods.clear();
+    scene.list_pods().pods.clear();
     let pod = scene.proven("one", 1, &[OLD]);
     let shown = pod.proof.as_mut().unwrap().result.as_mut().unwrap();
     shown.connections_under.insert(root_id(OLD), 0);
 }
 
 #[test]
-fn pods_are_listed_nudged_and_asked_until_they_serve_what_is_published() {
+fn pods_are_listed_nudged_and_probed_until_they_serve_the_publication() {
     let mut scene = fresh();
     let plan = scene.plan();
     assert!(plan.list_pods.contains("shop"));
@@ -46,23 +46,23 @@ fn pods_are_listed_nudged_and_asked_until_they_serve_what_is_published() {
 }
 
 #[test]
-fn a_pod_is_nudged_once_a_revision_and_not_when_it_follows_the_api_or_nobody_may() {
+fn a_pod_is_nudged_once_per_revision_unless_it_watches_the_api_or_nudging_is_off() {
     let mut scene = fresh();
-    scene.look().pods[0].nudged_revision = Some(10);
+    scene.list_pods().pods[0].nudged_revision = Some(10);
     assert_eq!(nudged(&scene), 0);
-    scene.look().pods[0].nudged_revision = Some(9);
+    scene.list_pods().pods[0].nudged_revision = Some(9);
     assert_eq!(nudged(&scene), 1);
     scene.observed.nudge = false;
     assert_eq!(nudged(&scene), 0);
     scene.observed.nudge = true;
-    scene.look().pods[0].agent.as_mut().unwrap().watches_api = true;
+    scene.list_pods().pods[0].agent.as_mut().unwrap().watches_api = true;
     assert_eq!(nudged(&scene), 0);
     scene.now += 10 * SECOND;
     assert_eq!(nudged(&scene), 1, "it may have lost the API");
 }
 
 #[test]
-fn that_pods_are_looked_at_is_not_written_down_for_those_who_show_it_at_once() {
+fn probing_is_not_in_the_status_when_pods_serve_the_publication_at_once() {
     let mut scene = fresh();
     scene.now -= 2 * SECOND;
     assert_eq!(scene.condition("Served"), None);
@@ -72,10 +72,10 @@ fn that_pods_are_looked_at_is_not_written_down_for_those_who_show_it_at_once() {
 }
 
 #[test]
-fn what_was_seen_before_the_writing_does_not_count() {
+fn a_proof_from_before_the_write_does_not_count() {
     let mut scene = fresh();
     serve(&mut scene);
-    scene.look().pods[0].proof.as_mut().unwrap().taken_at = start();
+    scene.list_pods().pods[0].proof.as_mut().unwrap().taken_at = start();
     assert_eq!(scene.condition("Served").unwrap().1, "Probing");
     let mut scene = fresh();
     scene.proven("two", NEW, &[OLD]);
@@ -83,7 +83,7 @@ fn what_was_seen_before_the_writing_does_not_count() {
 }
 
 #[test]
-fn who_is_late_is_named_and_who_has_no_agent_as_well() {
+fn late_pods_and_pods_without_an_agent_are_named() {
     let mut scene = fresh();
     scene.pod("bare").agent = None;
     scene.now += 6 * MINUTE;
@@ -96,11 +96,11 @@ fn who_is_late_is_named_and_who_has_no_agent_as_well() {
 }
 
 #[test]
-fn without_pods_it_is_said_that_there_are_none_and_without_a_secret_nothing() {
+fn the_served_condition_reports_that_there_are_no_pods_or_that_they_cannot_be_listed() {
     let mut scene = fresh();
-    scene.look().pods.clear();
+    scene.list_pods().pods.clear();
     assert_eq!(scene.condition("Served").unwrap().1, "NoPods");
-    scene.look().error = Some("forbidden".into());
+    scene.list_pods().error = Some("forbidden".into());
     let (status, reason, message) = scene.condition("Served").unwrap();
     assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "PodsNotListed"));
     assert!(message.contains("forbidden"), "{message}");

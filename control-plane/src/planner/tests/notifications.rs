@@ -1,4 +1,4 @@
-//! Tables of what is owed to whom, and what of it is written down.
+//! Tables of which notifications are pending, and what the status records of them.
 
 use std::sync::Arc;
 
@@ -25,14 +25,14 @@ fn topic(name: &str) -> Topic {
     }
 }
 
-fn told(mut scene: Scene) -> Scene {
+fn with_rules(mut scene: Scene) -> Scene {
     scene.observed.notification_rules = rules(vec![topic("all")]);
     scene
 }
 
 impl Scene {
     /// EventKind, subject, and what tells it apart, of everything that is on its way.
-    fn owes(&self) -> Vec<String> {
+    fn pending(&self) -> Vec<String> {
         let plan = self.plan();
         let open = plan.notifications.iter().filter(|delivery| {
             let key = (delivery.subscription.clone(), delivery.event.id.clone());
@@ -54,7 +54,7 @@ impl Scene {
     }
 
     /// What the plan says of status is written.
-    fn write_down(&mut self) {
+    fn record_status(&mut self) {
         let (certificate, authority) = (self.status(), self.authority_status());
         self.certificate().status = certificate;
         self.authority().status = authority;
@@ -63,83 +63,89 @@ impl Scene {
 }
 
 #[test]
-fn nothing_is_owed_to_nobody() {
+fn nothing_is_pending_without_subscriptions() {
     let scene = Scene::settled();
-    assert!(scene.owes().is_empty() && scene.status().last_notified.is_empty());
+    assert!(scene.pending().is_empty() && scene.status().last_notified.is_empty());
 }
 
 #[test]
-fn what_is_owed_is_owed_until_it_is_written_down_and_never_again() {
-    let mut scene = told(Scene::settled());
-    let owed = ["issued shop/mtls-prod-payments 1"];
-    assert_eq!((scene.owes(), scene.owes()), (vec![owed[0].to_owned()], vec![owed[0].to_owned()]));
+fn a_notification_is_pending_until_the_status_records_its_delivery() {
+    let mut scene = with_rules(Scene::settled());
+    let expected = ["issued shop/mtls-prod-payments 1"];
+    assert_eq!(
+        (scene.pending(), scene.pending()),
+        (vec![expected[0].to_owned()], vec![expected[0].to_owned()])
+    );
     let id = scene.plan().notifications[0].event.id.clone();
     // A crash between the delivery and the writing: once more, and under the same id.
     scene.deliver();
-    assert!(scene.owes().is_empty());
+    assert!(scene.pending().is_empty());
     scene.observed.delivered_notifications.clear();
-    assert_eq!((scene.owes(), &scene.plan().notifications[0].event.id), (vec![owed[0].to_owned()], &id));
+    assert_eq!(
+        (scene.pending(), &scene.plan().notifications[0].event.id),
+        (vec![expected[0].to_owned()], &id)
+    );
     scene.deliver();
     assert_eq!(scene.status().last_notified[SUBSCRIPTION]["version"], "1");
-    scene.write_down();
-    assert!(scene.owes().is_empty() && scene.plan().notifications.is_empty());
+    scene.record_status();
+    assert!(scene.pending().is_empty() && scene.plan().notifications.is_empty());
     assert_eq!(scene.status(), scene.certificate().status, "nothing more to write");
 }
 
 #[test]
-fn versions_are_told_in_order_one_after_the_other() {
-    let mut scene = told(Scene::settled());
+fn versions_are_notified_in_order_one_after_the_other() {
+    let mut scene = with_rules(Scene::settled());
     scene.deliver();
-    scene.write_down();
+    scene.record_status();
     for number in 2..=4 {
         scene.version(number, OLD);
     }
     scene.version_mut(3).request = Some("r".into());
     scene.version_mut(4).copy_of = Some(2);
     scene.publish(3);
-    assert_eq!(scene.owes(), ["renewed shop/mtls-prod-payments 2"]);
+    assert_eq!(scene.pending(), ["renewed shop/mtls-prod-payments 2"]);
     scene.deliver();
-    assert_eq!(scene.owes(), ["rotated shop/mtls-prod-payments 3"]);
+    assert_eq!(scene.pending(), ["rotated shop/mtls-prod-payments 3"]);
     scene.deliver();
-    assert!(scene.owes().is_empty(), "version 4 is not published yet");
+    assert!(scene.pending().is_empty(), "version 4 is not published yet");
     scene.publish(4);
-    assert_eq!(scene.owes(), ["rolled_back shop/mtls-prod-payments 4"]);
+    assert_eq!(scene.pending(), ["rolled_back shop/mtls-prod-payments 4"]);
     scene.deliver();
-    scene.write_down();
+    scene.record_status();
     assert_eq!(scene.certificate().status.last_notified[SUBSCRIPTION]["version"], "4");
 }
 
 #[test]
-fn who_subscribes_later_hears_of_what_comes() {
+fn a_new_subscription_is_notified_of_later_versions_only() {
     let mut scene = Scene::settled();
-    scene.write_down();
-    let mut scene = told(scene);
-    assert!(scene.owes().is_empty());
-    scene.write_down();
+    scene.record_status();
+    let mut scene = with_rules(scene);
+    assert!(scene.pending().is_empty());
+    scene.record_status();
     scene.version(2, OLD);
     scene.publish(2);
-    assert_eq!(scene.owes(), ["renewed shop/mtls-prod-payments 2"]);
+    assert_eq!(scene.pending(), ["renewed shop/mtls-prod-payments 2"]);
     scene.observed.notification_rules = rules(vec![topic("all"), topic("other")]);
-    assert_eq!(scene.owes(), ["renewed shop/mtls-prod-payments 2"], "the other is new");
-    scene.write_down();
+    assert_eq!(scene.pending(), ["renewed shop/mtls-prod-payments 2"], "the other is new");
+    scene.record_status();
     assert_eq!(scene.certificate().status.last_notified["other/one"]["version"], "2");
     scene.observed.notification_rules = rules(vec![topic("other")]);
-    scene.write_down();
+    scene.record_status();
     assert!(!scene.certificate().status.last_notified.contains_key(SUBSCRIPTION), "who is gone is forgotten");
 }
 
 #[test]
-fn thresholds_count_for_what_was_not_renewed_in_time() {
-    let mut scene = told(Scene::settled());
+fn expiry_thresholds_are_notified_when_a_leaf_was_not_renewed_in_time() {
+    let mut scene = with_rules(Scene::settled());
     scene.deliver();
-    scene.write_down();
+    scene.record_status();
     let end = start() + LEAF_LIFE;
-    let mut at = |left: Duration, owed: &[&str]| {
+    let mut at = |left: Duration, pending: &[&str]| {
         scene.now = end - left;
-        assert_eq!(scene.owes(), owed, "{left:?}");
+        assert_eq!(scene.pending(), pending, "{left:?}");
         let wakes = scene.plan().wake_at;
         scene.deliver();
-        assert!(scene.owes().is_empty());
+        assert!(scene.pending().is_empty());
         wakes
     };
     let wakes = at(12 * DAY, &[]);
@@ -152,73 +158,73 @@ fn thresholds_count_for_what_was_not_renewed_in_time() {
     assert_eq!(severity(&scene), Severity::Critical);
     scene.now = end + MINUTE;
     let expired = |days: u64| vec![format!("expired shop/mtls-prod-payments {days}")];
-    assert_eq!(scene.owes().last(), expired(0).last());
+    assert_eq!(scene.pending().last(), expired(0).last());
     scene.deliver();
-    assert!(scene.owes().is_empty());
+    assert!(scene.pending().is_empty());
     scene.now = end + DAY + MINUTE;
-    assert_eq!(scene.owes().last(), expired(1).last());
+    assert_eq!(scene.pending().last(), expired(1).last());
     assert!(scene.plan().wake_at.is_some_and(|at| at <= end + 2 * DAY));
 }
 
 #[test]
-fn a_short_life_has_short_thresholds() {
-    let mut scene = told(Scene::settled());
+fn a_short_lifetime_has_short_thresholds() {
+    let mut scene = with_rules(Scene::settled());
     scene.deliver();
     scene.version_mut(1).leaf.not_after = start() + 3 * HOUR;
     scene.now = start() + 2 * HOUR + MINUTE;
-    assert!(scene.owes().contains(&"expiring shop/mtls-prod-payments 1h".to_owned()));
+    assert!(scene.pending().contains(&"expiring shop/mtls-prod-payments 1h".to_owned()));
     scene.version_mut(1).leaf.not_after = start() + 2 * HOUR + 2 * MINUTE;
-    assert!(!scene.owes().iter().any(|owed| owed.starts_with("expiring")), "it is renewed before");
+    assert!(!scene.pending().iter().any(|pending| pending.starts_with("expiring")), "it is renewed before");
 }
 
 #[test]
-fn a_trouble_that_lasts_is_told_once_and_another_one_again() {
-    let mut scene = told(Scene::settled());
+fn a_lasting_problem_is_notified_once_and_the_next_one_again() {
+    let mut scene = with_rules(Scene::settled());
     scene.deliver();
-    scene.write_down();
+    scene.record_status();
     scene.certificate().published = Published::Inaccessible("no rights".into());
-    scene.write_down();
-    assert!(scene.owes().is_empty(), "it may pass");
+    scene.record_status();
+    assert!(scene.pending().is_empty(), "it may pass");
     assert!(scene.plan().wake_at.is_some());
     scene.now += MINUTE;
-    assert_eq!(scene.owes(), ["rotation_failed shop/mtls-prod-payments NoAccess"]);
+    assert_eq!(scene.pending(), ["rotation_failed shop/mtls-prod-payments NoAccess"]);
     scene.deliver();
-    scene.write_down();
+    scene.record_status();
     scene.now += DAY;
-    assert!(scene.owes().is_empty());
+    assert!(scene.pending().is_empty());
     scene.publish(1);
-    scene.write_down();
+    scene.record_status();
     assert_eq!(scene.condition("Degraded"), None);
     scene.certificate().published = Published::Inaccessible("no rights".into());
-    scene.write_down();
+    scene.record_status();
     scene.now += MINUTE;
-    assert_eq!(scene.owes(), ["rotation_failed shop/mtls-prod-payments NoAccess"]);
+    assert_eq!(scene.pending(), ["rotation_failed shop/mtls-prod-payments NoAccess"]);
 }
 
 #[test]
-fn the_phases_of_a_rollover_are_told_and_who_holds_one_for_long() {
+fn rollover_phases_and_long_blocked_phases_are_notified() {
     let mut scene = Scene::settled();
-    scene.write_down();
-    let mut scene = told(scene);
-    scene.write_down();
+    scene.record_status();
+    let mut scene = with_rules(scene);
+    scene.record_status();
     let now = scene.now;
     let ring = scene.ring();
     ring.roots.insert(root_id(NEW), root(now));
     assert!(ring.state.begin(root_id(NEW), "why".into(), now));
     scene.proven("late", 1, &[OLD]);
     let phase = |phase: &str| vec![format!("rollover {AUTHORITY} {phase}")];
-    assert_eq!(scene.owes(), phase("Distributing"));
+    assert_eq!(scene.pending(), phase("Distributing"));
     scene.deliver();
-    scene.write_down();
+    scene.record_status();
     scene.now += 2 * HOUR;
     scene.publish(1);
-    scene.look();
-    assert_eq!(scene.owes(), [format!("rollover_stuck {AUTHORITY} Distributing")]);
+    scene.list_pods();
+    assert_eq!(scene.pending(), [format!("rollover_stuck {AUTHORITY} Distributing")]);
     let plan = scene.plan();
     let waiting = plan.notifications[0].event.data["waiting"].to_string();
     assert!(waiting.contains("shop/late"), "{waiting}");
     scene.deliver();
-    scene.write_down();
+    scene.record_status();
     let later = scene.now + MINUTE;
     let ring = scene.ring();
     for (number, out_of) in [Phase::Distributing, Phase::Reissuing, Phase::Retiring].into_iter().enumerate() {
@@ -226,58 +232,58 @@ fn the_phases_of_a_rollover_are_told_and_who_holds_one_for_long() {
     }
     scene.now = later + MINUTE;
     // It went on faster than anybody could be told: the end is what counts.
-    assert!(scene.owes().contains(&format!("rollover_ended {AUTHORITY} ended")), "{:?}", scene.owes());
+    assert!(scene.pending().contains(&format!("rollover_ended {AUTHORITY} ended")), "{:?}", scene.pending());
 }
 
 #[test]
-fn what_does_not_arrive_is_in_the_status() {
-    let mut scene = told(Scene::settled());
+fn an_overdue_notification_is_in_the_status() {
+    let mut scene = with_rules(Scene::settled());
     let id = scene.plan().notifications[0].event.id.clone();
     scene.observed.overdue_notifications.insert((SUBSCRIPTION.to_owned(), id), "it answers 503".into());
     assert_eq!(scene.status().last_notified[SUBSCRIPTION]["undelivered"], "issued: it answers 503");
-    scene.write_down();
+    scene.record_status();
     scene.observed.overdue_notifications.clear();
     scene.deliver();
     assert!(!scene.status().last_notified[SUBSCRIPTION].contains_key("undelivered"));
 }
 
 #[test]
-fn a_topic_that_does_not_select_it_does_not_stand_in_the_way() {
+fn an_event_that_no_topic_selects_does_not_delay_the_next() {
     let mut scene = Scene::settled();
-    scene.write_down();
+    scene.record_status();
     let only_rollbacks = Topic { events: BTreeSet::from([EventKind::RolledBack]), ..topic("all") };
     scene.observed.notification_rules = rules(vec![only_rollbacks]);
-    scene.write_down();
+    scene.record_status();
     for number in 2..=3 {
         scene.version(number, OLD);
     }
     scene.version_mut(3).copy_of = Some(1);
     scene.publish(3);
-    assert_eq!(scene.owes(), ["rolled_back shop/mtls-prod-payments 3"]);
+    assert_eq!(scene.pending(), ["rolled_back shop/mtls-prod-payments 3"]);
     let elsewhere = Topic { names: vec!["bank/*".parse().unwrap()], ..topic("all") };
     scene.observed.notification_rules = rules(vec![elsewhere]);
-    assert!(scene.owes().is_empty() && scene.status().last_notified.is_empty());
+    assert!(scene.pending().is_empty() && scene.status().last_notified.is_empty());
 }
 
 #[test]
-fn a_topic_that_is_widened_does_not_tell_of_what_is_long_past() {
+fn a_widened_topic_does_not_notify_of_earlier_versions() {
     let mut scene = Scene::settled();
-    scene.write_down();
+    scene.record_status();
     let narrow = Topic { events: BTreeSet::from([EventKind::Expiring]), ..topic("all") };
     scene.observed.notification_rules = rules(vec![narrow]);
     scene.version(2, OLD);
     scene.publish(2);
-    scene.write_down();
+    scene.record_status();
     assert_eq!(scene.certificate().status.last_notified[SUBSCRIPTION]["version"], "2");
     scene.observed.notification_rules = rules(vec![topic("all")]);
-    assert!(scene.owes().is_empty());
+    assert!(scene.pending().is_empty());
 }
 
 #[test]
-fn a_version_that_somebody_is_to_be_told_of_is_kept_for_a_while() {
-    let mut scene = told(Scene::settled());
+fn a_version_with_a_pending_notification_is_kept_for_a_while() {
+    let mut scene = with_rules(Scene::settled());
     scene.deliver();
-    scene.write_down();
+    scene.record_status();
     let versions = |scene: &mut Scene, upto: u64| {
         for number in 2..=upto {
             scene.version(number, OLD);
@@ -290,11 +296,11 @@ fn a_version_that_somebody_is_to_be_told_of_is_kept_for_a_while() {
     for _ in 3..=8 {
         scene.deliver();
     }
-    scene.write_down();
+    scene.record_status();
     assert_eq!(scene.does(), ["prune 1", "prune 2", "prune 3"]);
-    let mut deaf = told(Scene::settled());
+    let mut deaf = with_rules(Scene::settled());
     deaf.deliver();
-    deaf.write_down();
+    deaf.record_status();
     versions(&mut deaf, 27);
     assert_eq!(deaf.does(), ["prune 1", "prune 2"], "and not for ever");
 }

@@ -1,4 +1,4 @@
-//! Certificates that a manager keeps: when it is looked at, what is new there, and what is owed to it.
+//! Tables of certificates that an external manager has: when they are fetched, what is new, and what is pushed.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ fn manager() -> ManagerRef {
 }
 
 impl Scene {
-    /// Signed by nobody here; the manager has version 1, which is published.
+    /// Not signed here; the manager has version 1, which is published.
     fn fetched() -> Self {
-        let mut scene = Self::pushed();
+        let mut scene = Self::with_manager();
         scene.certificate().spec.authority = String::new();
         let digest = FetchedSettings::validate(&name().name, &scene.certificate().spec).unwrap().digest();
         let version = scene.version_mut(1);
@@ -25,7 +25,7 @@ impl Scene {
     }
 
     /// Signed here, and known to a manager.
-    fn pushed() -> Self {
+    fn with_manager() -> Self {
         let mut scene = Self::settled();
         scene.certificate().spec.manager = Some(manager());
         scene.observed.external.managers = Some(Arc::new(BTreeSet::from(["ibm".to_owned()])));
@@ -60,7 +60,7 @@ impl Scene {
 }
 
 #[test]
-fn what_the_manager_has_is_looked_at_once_an_hour_and_kept_once() {
+fn a_certificate_is_fetched_once_an_hour_and_stored_once() {
     let mut scene = Scene::fetched();
     assert_eq!(scene.does(), [""; 0]);
     scene.find(1);
@@ -76,7 +76,7 @@ fn what_the_manager_has_is_looked_at_once_an_hour_and_kept_once() {
 }
 
 #[test]
-fn a_request_has_it_looked_at_and_is_answered_whatever_is_found() {
+fn a_request_triggers_a_fetch_and_is_handled_whatever_is_fetched() {
     for verb in ["rotate", "renewal-hint"] {
         let mut scene = Scene::fetched();
         scene.find(1);
@@ -99,7 +99,7 @@ fn a_request_has_it_looked_at_and_is_answered_whatever_is_found() {
 }
 
 #[test]
-fn what_was_fetched_before_a_request_is_no_answer_to_it() {
+fn a_fetch_before_a_request_does_not_handle_it() {
     let mut scene = Scene::fetched();
     scene.find(2);
     scene.ask("renewal-hint", "");
@@ -108,7 +108,7 @@ fn what_was_fetched_before_a_request_is_no_answer_to_it() {
 }
 
 #[test]
-fn what_was_gone_back_from_does_not_come_again() {
+fn a_version_that_was_rolled_back_from_does_not_return() {
     let mut scene = Scene::fetched();
     scene.version(2, OLD);
     let one = scene.version_mut(1).clone();
@@ -129,7 +129,7 @@ fn what_was_gone_back_from_does_not_come_again() {
 }
 
 #[test]
-fn what_the_manager_had_before_is_new_when_it_has_it_again() {
+fn an_earlier_version_is_new_when_the_manager_has_it_again() {
     let mut scene = Scene::fetched();
     let one = scene.version_mut(1).clone();
     scene.certificate().versions.insert(2, Arc::new(Version { fingerprint: fingerprint(2), ..one.clone() }));
@@ -143,7 +143,7 @@ fn what_the_manager_had_before_is_new_when_it_has_it_again() {
 }
 
 #[test]
-fn what_was_gone_back_from_is_not_forgotten_and_edited_roots_do_not_bring_it_back() {
+fn a_version_that_was_rolled_back_from_is_kept_and_an_edited_bundle_does_not_restore_it() {
     let mut scene = Scene::fetched();
     scene.certificate().spec.history = Some(1);
     let one = scene.version_mut(1).clone();
@@ -171,7 +171,7 @@ fn a_copy_keeps_its_own_roots_where_the_newest_has_none() {
 }
 
 #[test]
-fn a_version_that_the_roots_of_today_do_not_verify_is_not_gone_back_to() {
+fn a_rollback_to_a_version_that_todays_bundle_rejects_is_refused() {
     let mut scene = Scene::fetched();
     let one = scene.version_mut(1).clone();
     let roots = Some(BTreeSet::from([root_id(2)]));
@@ -185,7 +185,7 @@ fn a_version_that_the_roots_of_today_do_not_verify_is_not_gone_back_to() {
 }
 
 #[test]
-fn a_manager_that_fails_is_said_and_leaves_what_is_published() {
+fn a_failed_fetch_is_reported_and_keeps_the_publication() {
     let scene = Scene::fetched();
     let failing = scene.failing(scene.task().key());
     assert_eq!(failing.does(), [""; 0]);
@@ -204,8 +204,8 @@ fn a_manager_that_fails_is_said_and_leaves_what_is_published() {
 }
 
 #[test]
-fn who_knows_no_managers_leaves_them_to_the_controller() {
-    for scene in [Scene::fetched(), Scene::pushed()] {
+fn a_command_without_managers_leaves_them_to_the_controller() {
+    for scene in [Scene::fetched(), Scene::with_manager()] {
         let mut scene = scene;
         scene.observed.external.managers = None;
         assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]));
@@ -219,7 +219,7 @@ fn who_knows_no_managers_leaves_them_to_the_controller() {
 }
 
 #[test]
-fn what_is_decided_elsewhere_is_not_asked_for() {
+fn a_spec_must_not_set_what_its_manager_decides() {
     let mut scene = Scene::fetched();
     scene.certificate().spec.lifetime = Some("1d".into());
     let (_, reason, message) = scene.condition("Ready").unwrap();
@@ -232,8 +232,8 @@ fn what_is_decided_elsewhere_is_not_asked_for() {
 }
 
 #[test]
-fn what_is_published_is_owed_to_the_manager_until_it_is_there() {
-    let mut scene = Scene::pushed();
+fn a_publication_is_pushed_until_the_status_records_it() {
+    let mut scene = Scene::with_manager();
     let task = scene.task();
     assert_eq!(task.action, SyncAction::Push { version: 1, sha256: sha256(1) });
     assert_eq!(scene.failing(task.key()).condition("Degraded").unwrap().1, "NotPushed");
