@@ -2,6 +2,7 @@
 
 mod api;
 mod inventory;
+mod notification;
 mod notifier;
 
 use std::net::SocketAddr;

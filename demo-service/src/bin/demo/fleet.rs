@@ -23,7 +23,8 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::child::{self, BoundPorts};
-use crate::identity::{NAMESPACE, PAYMENTS, STOREFRONT, secret};
+use crate::client::ServiceAddress;
+use crate::identity::{NAMESPACE, PAYMENTS, STOREFRONT, dns_name, secret};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
@@ -116,8 +117,9 @@ impl Fleet {
         Ok(fleet)
     }
 
-    pub fn inbound(&self, service: &str) -> SocketAddr {
-        self.ports(service).inbound
+    /// The address of a service for clients.
+    pub fn service_address(&self, service: &str) -> ServiceAddress {
+        ServiceAddress { address: self.ports(service).inbound, name: dns_name(service) }
     }
 
     /// The response of the agent's /healthz; `None` if it does not answer.

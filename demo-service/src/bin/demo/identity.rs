@@ -5,9 +5,6 @@ use std::time::Duration;
 use hotcert::api::leaf_request::LeafRequest;
 use hotcert::planner::observed::ObjectName;
 
-use crate::client::ServiceAddress;
-use crate::fleet::Fleet;
-
 pub const STOREFRONT: &str = "storefront";
 pub const PAYMENTS: &str = "payments";
 pub const CLIENT: &str = "loadgen";
@@ -31,10 +28,6 @@ pub fn spiffe_id(name: &str) -> String {
     format!("spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/{name}")
 }
 
-pub fn service_address(fleet: &Fleet, service: &str) -> ServiceAddress {
-    ServiceAddress { address: fleet.inbound(service), name: dns_name(service) }
-}
-
 /// A request for a leaf with the names of this service.
 pub fn leaf_request(service: &str, lifetime: Duration) -> LeafRequest {
     LeafRequest {
@@ -46,6 +39,6 @@ pub fn leaf_request(service: &str, lifetime: Duration) -> LeafRequest {
     }
 }
 
-fn dns_name(service: &str) -> String {
+pub fn dns_name(service: &str) -> String {
     format!("{service}.{NAMESPACE}.svc")
 }

@@ -37,7 +37,7 @@ use demo_service::service::Config;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fleet::{Fleet, Workspace};
-use crate::identity::{PAYMENTS, STOREFRONT, service_address, spiffe_id};
+use crate::identity::{PAYMENTS, STOREFRONT, spiffe_id};
 use crate::load::{Load, Target};
 use crate::load_stats::LoadStats;
 use crate::progress::{LiveLine, Progress};
@@ -173,7 +173,7 @@ async fn run(workspace: &Workspace, length: Duration) -> anyhow::Result<Summary>
     let (client, leaf_tracker) = (setup.client(workspace)?, setup.leaf_tracker().clone());
     let (load_stats, progress) = (Arc::new(LoadStats::default()), Arc::new(Progress::new()));
     let target = Target {
-        service_address: service_address(&fleet, STOREFRONT),
+        service_address: fleet.service_address(STOREFRONT),
         client: client.clone(),
         leaf_tracker: leaf_tracker.clone(),
         load_stats: load_stats.clone(),

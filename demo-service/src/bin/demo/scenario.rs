@@ -16,7 +16,7 @@ use crate::candidate::{Candidate, CandidateError, Defect};
 use crate::client::{Client, Credentials, CredentialsError};
 use crate::control::ControlPlane;
 use crate::fleet::{Fleet, FleetError, Workspace};
-use crate::identity::{AUTHORITY, CLIENT, IDENTITIES, PAYMENTS, STOREFRONT, certificate, service_address};
+use crate::identity::{AUTHORITY, CLIENT, IDENTITIES, PAYMENTS, STOREFRONT, certificate};
 use crate::leaf_tracker::LeafTracker;
 use crate::load_stats::{LoadStats, Span};
 use crate::observer::{
@@ -114,7 +114,7 @@ impl Setup {
         progress: Arc<Progress>,
     ) -> Scenario {
         let services = [STOREFRONT, PAYMENTS].map(|name| {
-            let prober = Prober::start(service_address(&fleet, name), client.clone(), load_stats.clone());
+            let prober = Prober::start(fleet.service_address(name), client.clone(), load_stats.clone());
             Service::new(name, workspace.identity(name), prober, &self.observed)
         });
         let client = ClientUpdater::new(workspace.identity(CLIENT), client);
