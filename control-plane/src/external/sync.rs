@@ -206,26 +206,26 @@ impl ExternalSync {
                 (DeliveryOutcome::Delivered, "done")
             }
             Err(error) => {
-                let (of_all, after) = match &error {
-                    SyncError::Manager(error) => (error.is_for_all(), error.retry_after()),
+                let (is_manager_failing, retry_after) = match &error {
+                    SyncError::Manager(error) => (error.is_manager_failing(), error.retry_after()),
                     _ => (false, None),
                 };
                 (
                     DeliveryOutcome::Failed {
                         why: error.to_string(),
-                        retry_after: after,
-                        is_destination_failing: of_all,
+                        retry_after,
+                        is_destination_failing: is_manager_failing,
                     },
                     "failed",
                 )
             }
         };
-        let SyncTask { certificate, with, action: task } = task.as_ref();
-        let labels = Labels { manager: Arc::from(key.0.as_str()), task: task.as_str(), outcome: label };
+        let SyncTask { certificate, with, action } = task.as_ref();
+        let labels = Labels { manager: Arc::from(key.0.as_str()), task: action.as_str(), outcome: label };
         self.metrics.0.get_or_create(&labels).inc();
         self.outbox.record(&key, &outcome, SystemTime::now());
-        let (manager, id, action) = (&with.name, &with.id, task.as_str());
-        match (&outcome, task) {
+        let (manager, id) = (&with.name, &with.id);
+        match (&outcome, action) {
             (DeliveryOutcome::Delivered, SyncAction::Fetch { .. }) => {
                 debug!(manager, id, %certificate, "certificate fetched from its manager");
                 self.outbox.forget_delivery(&key);
@@ -234,17 +234,17 @@ impl ExternalSync {
                 info!(manager, id, %certificate, "certificate pushed to its manager");
             }
             (DeliveryOutcome::Failed { why, .. }, _) => {
-                warn!(manager, id, %certificate, action, "sync with the manager failed and will be retried: {why}");
+                warn!(manager, id, %certificate, action = action.as_str(), "sync with the manager failed and will be retried: {why}");
             }
             (DeliveryOutcome::Gone, _) => {}
         }
     }
 
     fn cache(&mut self, task: &SyncTask, fetched: FetchedVersion) {
-        let SyncTask { certificate, with, action: task } = task;
-        let SyncAction::Fetch { trigger: occasion } = task else { return };
+        let SyncTask { certificate, with, action } = task;
+        let SyncAction::Fetch { trigger } = action else { return };
         let FetchedVersion { fingerprint, roots, version } = fetched;
-        let fetched = Fetched { from: with.clone(), trigger: occasion.clone(), fingerprint, roots };
+        let fetched = Fetched { from: with.clone(), trigger: trigger.clone(), fingerprint, roots };
         Arc::make_mut(&mut self.fetched).insert(certificate.clone(), fetched);
         self.fetch_cache.put(certificate.clone(), fingerprint, version);
     }

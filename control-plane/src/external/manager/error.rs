@@ -29,7 +29,7 @@ pub enum ManagerError {
 
 impl ManagerError {
     /// Whether the same would happen with every other certificate of this manager.
-    pub fn is_for_all(&self) -> bool {
+    pub fn is_manager_failing(&self) -> bool {
         match self {
             Self::Http(_) | Self::NoToken(_) => true,
             Self::Status { status, .. } => {

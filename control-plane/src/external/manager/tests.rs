@@ -130,7 +130,7 @@ async fn secrets_manager_is_read_with_a_cached_token() {
     // A revoked token is not used again.
     fake.respond_to("GET /api/v2/secrets/payments", 401, Value::Null);
     let error = ibm.fetch("shop", "payments").await.unwrap_err();
-    assert!(error.is_for_all() && error.to_string().contains("answered 401"), "{error}");
+    assert!(error.is_manager_failing() && error.to_string().contains("answered 401"), "{error}");
     let paths: Vec<_> = fake.take_received().into_iter().map(|(_, path, ..)| path).collect();
     assert_eq!(paths, [secret, "/identity/token", secret]);
 }
@@ -171,7 +171,7 @@ async fn a_version_is_pushed_once() {
     );
     // Whether it is fake cannot be known now: nothing is done twice on a guess.
     fake.respond_to("GET /api/v2/secrets/payments", 503, Value::Null);
-    assert!(ibm.push("shop", "payments", &version).await.unwrap_err().is_for_all());
+    assert!(ibm.push("shop", "payments", &version).await.unwrap_err().is_manager_failing());
     assert!(fake.take_received().iter().all(|(method, ..)| *method == Method::GET));
 }
 
@@ -225,18 +225,22 @@ async fn errors_do_not_repeat_the_response() {
     ] {
         fake.respond_to("GET /api/v2/secrets/payments", 200, body);
         let error = ibm.fetch("shop", "payments").await.unwrap_err();
-        assert!(error.to_string().contains(message) && !error.is_for_all(), "{error}");
+        assert!(error.to_string().contains(message) && !error.is_manager_failing(), "{error}");
         assert!(!error.to_string().contains(&test.key[40..60]), "{error}");
     }
     // Errors of one certificate, and errors of the whole manager.
-    for (path, status, for_all) in [
+    for (path, status, is_manager_failing) in [
         ("GET /api/v2/secrets/payments", 403, false),
         ("GET /api/v2/secrets/payments", 404, false),
         ("GET /api/v2/secrets/payments", 401, true),
         ("POST /identity/token", 400, true),
     ] {
         fake.respond_to(path, status, Value::Null);
-        assert_eq!(ibm.fetch("shop", "payments").await.unwrap_err().is_for_all(), for_all, "{path} {status}");
+        assert_eq!(
+            ibm.fetch("shop", "payments").await.unwrap_err().is_manager_failing(),
+            is_manager_failing,
+            "{path} {status}"
+        );
     }
     fake.take_received();
     for (namespace, id) in [("bank", "payments"), ("shop", "orders"), ("shop", "xpay")] {

@@ -41,9 +41,9 @@ pub(super) async fn run(
     manager: &Manager,
     store: &impl Store,
 ) -> Result<Option<FetchedVersion>, SyncError> {
-    let SyncTask { certificate, with, action: task } = task;
+    let SyncTask { certificate, with, action } = task;
     let (namespace, id) = (certificate.namespace.as_str(), with.id.as_str());
-    match task {
+    match action {
         SyncAction::Fetch { .. } => {
             let (version, bundle) = manager.fetch(namespace, id).await?;
             let kind = certificate.name.parse::<Naming>().ok().and_then(|naming| naming.kind.usage());

@@ -19,7 +19,11 @@ pub async fn deliver(subscription: &Subscription, event: &Event, body: Vec<u8>) 
         Ok(HttpResponse { status: StatusCode::GONE, .. }) => DeliveryOutcome::Gone,
         Ok(HttpResponse { status, retry_after, .. }) => {
             let why = format!("{} answered {status}", subscription.endpoint.origin());
-            DeliveryOutcome::Failed { why, retry_after, is_destination_failing: is_for_all(status) }
+            DeliveryOutcome::Failed {
+                why,
+                retry_after,
+                is_destination_failing: is_destination_failing(status),
+            }
         }
         Err(error) => DeliveryOutcome::Failed {
             why: error.to_string(),
@@ -30,7 +34,7 @@ pub async fn deliver(subscription: &Subscription, event: &Event, body: Vec<u8>) 
 }
 
 /// Whether the same would happen with every other event. Any other status may be about the content of this one.
-fn is_for_all(status: StatusCode) -> bool {
+fn is_destination_failing(status: StatusCode) -> bool {
     status.is_server_error()
         || status.is_redirection()
         || matches!(

@@ -101,8 +101,8 @@ impl TestReceiver {
 
     /// Reconciles until nothing is left to do.
     async fn reconcile(&self) {
-        let counts = ReconcileMetrics::default();
-        let mut reconciler = Reconciler::new(Arc::clone(&self.store), Prober::new(PROBER), false, counts);
+        let metrics = ReconcileMetrics::default();
+        let mut reconciler = Reconciler::new(Arc::clone(&self.store), Prober::new(PROBER), false, metrics);
         while !reconciler.round().await.unwrap().settled {}
     }
 
@@ -417,10 +417,10 @@ async fn a_root_that_expires_is_rolled_over() {
     let test = TestReceiver::new().await;
     let root = {
         let observed = test.store.observe().await.unwrap();
-        let KeyringState::Present(ring) = &observed.authorities["root-prod-shop"].keyring else {
+        let KeyringState::Present(keyring) = &observed.authorities["root-prod-shop"].keyring else {
             panic!("no keyring")
         };
-        ring.roots[ring.state.signing()].not_after
+        keyring.roots[keyring.state.signing()].not_after
     };
     let now = SystemTime::now();
     let early = expiring("1", "root-prod-shop", root - Duration::from_secs(3600));
@@ -429,12 +429,12 @@ async fn a_root_that_expires_is_rolled_over() {
     assert_eq!(accepted.requested, ["root-prod-shop"]);
     test.reconcile().await;
     let observed = test.store.observe().await.unwrap();
-    let KeyringState::Present(ring) = &observed.authorities["root-prod-shop"].keyring else {
+    let KeyringState::Present(keyring) = &observed.authorities["root-prod-shop"].keyring else {
         panic!("no keyring")
     };
     assert!(
-        ring.state.rollover_history.len() == 1
-            && ring.state.rollover_history[0].rollover.reason.starts_with("noticed")
+        keyring.state.rollover_history.len() == 1
+            && keyring.state.rollover_history[0].rollover.reason.starts_with("noticed")
     );
     assert_eq!(test.versions().await, 2, "its leaves are under the new root");
 }
