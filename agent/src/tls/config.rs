@@ -20,21 +20,21 @@ use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, Suppor
 pub use client_auth::{ClientAuth, ClientAuthError};
 pub use server_verifier::{ExpectedServer, ExpectedServerError};
 
-use crate::tls::crypto::{provider, quick_provider};
+use crate::tls::crypto::{fast_provider, provider};
 use crate::tls::identity::trust::Root;
 use crate::tls::identity::{Identity, Leaf};
 
-/// ALPN of the agent's dial of its own listener, so that it is served without troubling the app.
+/// ALPN of a program's connection to its own listener, so that the listener answers it without the app.
 pub const SELF_CHECK_ALPN: &[u8] = b"hotcert-self-check";
 
-/// Everything a connection needs of one identity. What the identity cannot do is `None`.
+/// The configurations of one identity. Those for a role that it does not have are `None`.
 #[derive(Debug)]
 pub struct Configs {
-    /// Inbound, any protocol.
+    /// Inbound, without ALPN.
     pub inbound: Option<Arc<ServerConfig>>,
     /// Inbound, negotiating h2 or http/1.1.
     pub inbound_http: Option<Arc<ServerConfig>>,
-    /// Always mTLS, whatever the inbound listeners ask for.
+    /// Always mTLS, whatever the inbound listeners require.
     pub proof: Option<Arc<ServerConfig>>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
     outbound: Option<Outbound>,
@@ -75,34 +75,33 @@ impl Configs {
         Ok(Self { inbound, inbound_http, proof, clients, outbound })
     }
 
-    /// For one outbound connection: the server must show `expected`. `None` where the identity
-    /// cannot be a client.
+    /// For an outbound connection to a server that must show `expected`. `None` if the identity cannot be a
+    /// client.
     pub fn outbound(&self, expected: &ExpectedServer, alpn: &[&[u8]]) -> Option<Arc<ClientConfig>> {
         let Outbound { leaf, roots } = self.outbound.as_ref()?;
         let verifier = server_verifier::verifier(expected.clone(), Arc::clone(roots));
         client_config(verifier, Some(leaf), alpn).ok()
     }
 
-    /// As [`Configs::outbound`], for a handshake in memory.
+    /// As [`Configs::outbound`], for a trial handshake in memory.
     pub fn trial_client(&self, expected: &ExpectedServer) -> Option<Arc<ClientConfig>> {
         let Outbound { leaf, roots } = self.outbound.as_ref()?;
         let verifier = server_verifier::verifier(expected.clone(), Arc::clone(roots));
-        client_config_of(quick_provider(), &[&TLS13], verifier, Some(leaf), &[]).ok()
+        client_config_with(fast_provider(), &[&TLS13], verifier, Some(leaf), &[]).ok()
     }
 
-    /// Whether a client that came in with `chain` (leaf first) at `at` would be let in under this
-    /// trust.
+    /// Whether a client that came in with `chain` (leaf first) at `at` is accepted under this trust.
     pub fn trusts_client(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
         self.clients.as_ref().is_some_and(|clients| verifies_client(clients, chain, at))
     }
 
-    /// Whether a server that showed `chain` (leaf first) at `at` would be trusted under this trust.
+    /// Whether a server that showed `chain` (leaf first) at `at` is trusted under this trust.
     pub fn trusts_server(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
         self.outbound.as_ref().is_some_and(|outbound| verifies_server(&outbound.roots, chain, at))
     }
 }
 
-/// What a root of the bundle would let in if it were the only one.
+/// The peers that one root of the bundle accepts if it is the only one.
 pub struct SingleRootVerifier {
     roots: Arc<RootCertStore>,
     clients: Arc<dyn ClientCertVerifier>,
@@ -125,32 +124,32 @@ impl SingleRootVerifier {
     }
 }
 
-/// For the agent's dial of its own listener: presents the leaf if it may, and accepts that leaf
-/// and no other.
+/// For a program's connection to its own listener: presents the leaf if it can be a client, and accepts that
+/// leaf and no other.
 pub fn self_check(leaf: &Leaf) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let shown = leaf.roles.client.then_some(leaf);
-    client_config_of(quick_provider(), &[&TLS13], server_verifier::only(leaf), shown, &[SELF_CHECK_ALPN])
+    let presented = leaf.roles.client.then_some(leaf);
+    client_config_with(fast_provider(), &[&TLS13], server_verifier::only(leaf), presented, &[SELF_CHECK_ALPN])
 }
 
-/// For the control context's look at a pod: shows the leaf, and accepts any server that the trust bundle
-/// verifies, whatever its name. TLS 1.3 alone, where what a server thinks of its client comes encrypted
-/// and after the server has proved who it is: nobody in between can record it.
+/// For the control plane's probe of a pod: presents the leaf, and accepts any server that the trust bundle
+/// verifies, whatever its name. TLS 1.3 only, where the server's answer to the client certificate is encrypted and
+/// comes after the server has proved its own, so that it cannot be forged on the way.
 pub fn prober(identity: &Identity) -> Result<Arc<ClientConfig>, rustls::Error> {
     let roots = identity
         .trust
         .as_ref()
         .map_or_else(|| Arc::new(RootCertStore::empty()), |trust| Arc::clone(&trust.store));
-    client_config_of(provider(), &[&TLS13], server_verifier::any_of(roots), Some(&identity.leaf), HTTP_1)
+    client_config_with(provider(), &[&TLS13], server_verifier::any_of(roots), Some(&identity.leaf), HTTP_1)
 }
 
-/// For a look at a pod whose leaf the control context did not sign, so that it can be nobody there: shows nothing,
-/// trusts nobody, and is of use only to see which leaf the server proves to have the key of. TLS 1.3 alone, where
-/// a client is done before the server judges it.
+/// For the probe of a pod whose leaf the control plane did not issue, and which therefore does not trust it:
+/// presents no certificate and accepts any, and shows only which leaf the server has the key of. TLS 1.3 only, where
+/// a client completes the handshake before the server verifies it.
 pub fn anonymous_prober() -> Result<Arc<ClientConfig>, rustls::Error> {
-    client_config_of(provider(), &[&TLS13], server_verifier::any(), None, &[])
+    client_config_with(provider(), &[&TLS13], server_verifier::any(), None, &[])
 }
 
-/// As `config`, also taking the self-check's ALPN.
+/// `config` for a connection that offers the self-check's ALPN.
 pub fn with_self_check(config: &ServerConfig) -> Arc<ServerConfig> {
     let mut config = config.clone();
     config.alpn_protocols = vec![SELF_CHECK_ALPN.to_vec()];
@@ -183,10 +182,10 @@ fn client_config(
     leaf: Option<&Leaf>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
-    client_config_of(provider(), DEFAULT_VERSIONS, verifier, leaf, alpn)
+    client_config_with(provider(), DEFAULT_VERSIONS, verifier, leaf, alpn)
 }
 
-fn client_config_of(
+fn client_config_with(
     provider: &Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
     verifier: Arc<dyn ServerCertVerifier>,
@@ -212,8 +211,8 @@ fn present(leaf: &Leaf) -> Arc<SingleCertAndKey> {
 
 fn client_verifier(roots: &Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
     WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider()))
-        // The list of acceptable roots is of no use to our peers, which have one certificate, and
-        // would tell everyone who connects whom we trust.
+        // The list of acceptable roots is of no use to peers, which have one certificate, and would show
+        // every client which roots are trusted.
         .clear_root_hint_subjects()
         .build()
         .map_err(|error| rustls::Error::General(error.to_string()))

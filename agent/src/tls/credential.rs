@@ -1,5 +1,5 @@
-//! Credential: the raw bytes of one candidate, read in one consistent look, before anything is
-//! believed about them. Sources make it; `identity` judges it.
+//! The raw bytes of one candidate, all of one version of their source and not validated yet. Sources read it;
+//! `identity` validates it.
 
 pub(crate) mod pem;
 
@@ -20,7 +20,7 @@ pub struct Layout {
     pub trust: String,
 }
 
-/// Where hotcert puts a number that only grows, so that the newer of two contents is known.
+/// Holds a number that only grows, by which the newer of two contents is known.
 pub const REVISION: &str = "revision";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Default for Layout {
     }
 }
 
-/// One file's bytes, wiped when dropped, or why they could not be had.
+/// One file's bytes, wiped when dropped, or why they could not be read.
 pub type Part = Result<Zeroizing<Vec<u8>>, PartError>;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,12 +59,11 @@ pub enum PartError {
 pub struct Credential {
     pub leaf: LeafParts,
     pub trust: Part,
-    /// Which of two contents is newer; `None` where the publisher does not record.
+    /// Which of two contents is newer; `None` if the publisher does not record it.
     pub revision: Option<u64>,
     /// When the source changed last, by the source's own clock.
     pub changed_at: Option<SystemTime>,
-    /// Whether the source swaps all files at once, so that two files of one look always belong
-    /// together.
+    /// Whether the source swaps all files at once, so that the files always belong together.
     pub atomic: bool,
 }
 
@@ -75,7 +74,7 @@ pub enum LeafParts {
 
 impl Credential {
     /// Reads each part by its name in `layout`.
-    pub fn gather(
+    pub fn read_parts(
         layout: &Layout,
         changed_at: Option<SystemTime>,
         atomic: bool,
@@ -97,7 +96,7 @@ impl Credential {
         }
     }
 
-    /// Tells two contents apart. Covers the private key, so it is kept in memory only.
+    /// Identifies the content. Covers the private key, so it is kept in memory only.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
         let mut add = |part: &Part| match part {
@@ -126,7 +125,7 @@ impl Credential {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
-/// It covers the key: not even its hash is shown.
+/// It covers the key: not even the hash is shown.
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fingerprint(..)")

@@ -1,4 +1,4 @@
-//! The one cryptography provider.
+//! The cryptography provider of every configuration, with a cache of certificates' signatures.
 
 mod signature_cache;
 
@@ -11,14 +11,14 @@ pub fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         let provider = aws_lc_rs::default_provider();
         let signature_verification_algorithms =
-            signature_cache::remembering(provider.signature_verification_algorithms);
+            signature_cache::caching(provider.signature_verification_algorithms);
         Arc::new(CryptoProvider { signature_verification_algorithms, ..provider })
     });
     &PROVIDER
 }
 
-/// For a handshake that keeps no secret, by TLS 1.3: the quickest key exchange and the quickest hash alone.
-pub fn quick_provider() -> &'static Arc<CryptoProvider> {
+/// For a TLS 1.3 handshake that protects no secret: the fastest key exchange and the fastest hash only.
+pub fn fast_provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         Arc::new(CryptoProvider {
             kx_groups: vec![kx_group::X25519],

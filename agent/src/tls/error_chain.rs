@@ -1,6 +1,5 @@
-//! An error as one line, with what caused it.
+//! An error and its sources as one line of text.
 
-/// An error with all its causes in one line.
 pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

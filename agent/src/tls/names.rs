@@ -1,5 +1,5 @@
-//! The names a certificate carries: subject alternative names only, as every current peer reads
-//! them; a common name is no name.
+//! The names that a certificate carries: its subject alternative names only, as current peers read them; the
+//! common name is ignored.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ impl Names {
         ids.next().is_none().then_some(first.as_str())
     }
 
-    /// `spiffe://…`, `dns:…`, `ip:…`, the most telling first.
+    /// `spiffe://…`, `dns:…`, `ip:…`, the most specific kind first.
     pub fn labels(&self) -> Vec<String> {
         let uris = self.uris.iter().cloned();
         let dns = self.dns.iter().map(|name| format!("dns:{name}"));

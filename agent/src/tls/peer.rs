@@ -1,5 +1,5 @@
-//! Peers: who is at the other end of a verified connection. A peer that connects often is parsed
-//! once; all its connections share one value.
+//! The peers of verified connections. A peer that connects often is parsed once, and all its connections share
+//! one value.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,12 +12,12 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::tls::hex::sha256_hex;
 use crate::tls::names::Names;
 
-/// Bounds the memory an endless stream of new certificates can take.
-const MAX_REMEMBERED: usize = 1024;
-/// A longer chain is not remembered, and so costs what its connections cost and no more.
+/// Bounds the memory that an endless stream of new certificates can take.
+const MAX_CACHED: usize = 1024;
+/// A longer chain is not cached, so that it is freed with its connections.
 const MAX_CHAIN_BYTES: usize = 16 * 1024;
-/// A peer that has no connection is forgotten after this.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// A peer without a connection is evicted after this.
+const EVICT_AFTER: Duration = Duration::from_secs(600);
 
 /// A certificate chain that was verified in a handshake.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ pub struct Peer {
     pub not_after: SystemTime,
     /// Leaf first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// When it was first verified. Judging it again under another trust asks about that moment, so
-    /// that only the trust counts.
+    /// When it was first verified. Verifying it again under another trust uses this time, so that only the trust
+    /// makes a difference.
     pub verified_at: UnixTime,
 }
 
-/// Remembers peers by chain.
+/// The cache of peers, by chain.
 #[derive(Default)]
 pub struct Peers(Mutex<HashMap<[u8; 32], CachedPeer>>);
 
@@ -45,7 +45,7 @@ struct CachedPeer {
 }
 
 impl Peers {
-    /// The peer that showed `chain`, which a handshake has verified. `None` if it showed nothing or
+    /// The peer that showed `chain`, which a handshake has verified. `None` if the chain is empty or
     /// its leaf cannot be parsed.
     pub fn intern(&self, chain: &[CertificateDer<'_>]) -> Option<Arc<Peer>> {
         let mut hash = Sha256::new();
@@ -55,30 +55,29 @@ impl Peers {
         }
         let key = hash.finalize().into();
         let now = Instant::now();
-        let mut remembered = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(known) = remembered.get_mut(&key) {
+        let mut cached = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = cached.get_mut(&key) {
             known.seen = now;
             return Some(Arc::clone(&known.peer));
         }
         let peer = Arc::new(Peer::parse(chain)?);
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.retain(|_, known| Arc::strong_count(&known.peer) > 1);
+        if cached.len() >= MAX_CACHED {
+            cached.retain(|_, known| Arc::strong_count(&known.peer) > 1);
         }
         let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
-        if remembered.len() < MAX_REMEMBERED && bytes <= MAX_CHAIN_BYTES {
-            remembered.insert(key, CachedPeer { peer: Arc::clone(&peer), seen: now });
+        if cached.len() < MAX_CACHED && bytes <= MAX_CHAIN_BYTES {
+            cached.insert(key, CachedPeer { peer: Arc::clone(&peer), seen: now });
         }
         Some(peer)
     }
 
-    /// The earliest not-after among peers: of each name, the certificate seen last, so that one
-    /// that was renewed does not linger.
+    /// The earliest not-after among peers. Of several certificates for one name the one seen last counts, so that
+    /// a renewed one does not.
     pub fn earliest_not_after(&self) -> Option<SystemTime> {
-        let mut remembered = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        remembered
-            .retain(|_, known| Arc::strong_count(&known.peer) > 1 || known.seen.elapsed() < FORGET_AFTER);
+        let mut cached = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        cached.retain(|_, known| Arc::strong_count(&known.peer) > 1 || known.seen.elapsed() < EVICT_AFTER);
         let mut latest: HashMap<Option<String>, &CachedPeer> = HashMap::new();
-        for known in remembered.values() {
+        for known in cached.values() {
             let name = known.peer.names.labels().into_iter().next();
             let entry = latest.entry(name).or_insert(known);
             if known.seen > entry.seen {

@@ -1,4 +1,5 @@
-//! Patterns over the names a certificate carries: who may come in, and what a leaf must be named.
+//! Patterns over the names that a certificate carries: for peers that may connect, and for the names that a leaf
+//! must have.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +24,7 @@ pub struct SanPatternError {
 }
 
 impl SanPattern {
-    /// Whether some name of the certificate fits. A certificate with several SPIFFE IDs has none.
+    /// Whether a name of the certificate matches. A certificate with several SPIFFE IDs has none.
     pub fn matches(&self, names: &Names) -> bool {
         match self {
             Self::Spiffe { domain, path } => {

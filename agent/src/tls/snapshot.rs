@@ -1,5 +1,5 @@
-//! Snapshot: the one thing that is current. Readers see all of it or none; there is one writer.
-//! `reload` publishes here, every connection reads here once, and neither knows of the other.
+//! The current identity with everything derived from it. Readers see all of it or none; there is one writer.
+//! The reload loop publishes here, each connection loads it once, and neither knows the other.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub delivery: Delivery,
 }
 
-/// How an identity came here.
+/// How an identity was delivered.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery {
     pub from: SourceKind,

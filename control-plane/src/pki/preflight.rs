@@ -23,7 +23,7 @@ pub fn validate(
     now: SystemTime,
 ) -> Result<Validated, Rejection> {
     let policy = Policy { serves, ..Policy::default() };
-    let credential = Credential::gather(&Layout::default(), None, true, |part| {
+    let credential = Credential::read_parts(&Layout::default(), None, true, |part| {
         Ok(Zeroizing::new(match part {
             "tls.crt" => certificate.to_vec(),
             "tls.key" => key.to_vec(),
@@ -37,7 +37,7 @@ pub fn validate(
 
 /// The roots of a bundle; `None` if an agent would refuse it.
 pub fn trust(bundle: &[u8], now: SystemTime) -> Option<Arc<Trust>> {
-    let credential = Credential::gather(&Layout::default(), None, true, |part| {
+    let credential = Credential::read_parts(&Layout::default(), None, true, |part| {
         Ok(Zeroizing::new(if part == "ca.crt" { bundle.to_vec() } else { Vec::new() }))
     });
     Identity::parse(&credential, &Policy::default(), None, now).trust.ok().flatten()

@@ -1,5 +1,5 @@
-//! Which server a route leads to, and the verifier that holds the server to it during the
-//! handshake, before a byte of the app's is sent.
+//! The server that a connection expects, and the verifier that checks it during the handshake, before a byte of
+//! the app is sent.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ pub enum ExpectedServer {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no server name: write a DNS name, an IP address or spiffe://DOMAIN/PATH")]
+#[error("{0:?} is not a server name: write a DNS name, an IP address or spiffe://DOMAIN/PATH")]
 pub struct ExpectedServerError(String);
 
 impl FromStr for ExpectedServer {
@@ -53,17 +53,17 @@ impl fmt::Display for ExpectedServer {
     }
 }
 
-/// Accepts the server that the route leads to.
+/// Accepts the expected server.
 pub(super) fn verifier(expected: ExpectedServer, roots: Arc<RootCertStore>) -> Arc<dyn ServerCertVerifier> {
-    Arc::new(Verifier(Accept::Route { expected, roots }))
+    Arc::new(Verifier(Accept::Expected { expected, roots }))
 }
 
-/// Accepts whatever these roots verify.
+/// Accepts every server that these roots verify.
 pub(super) fn any_of(roots: Arc<RootCertStore>) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier(Accept::AnyOf(roots)))
 }
 
-/// Accepts any leaf that the server proves to have the key of.
+/// Accepts any leaf: the handshake proves that the server has its key.
 pub(super) fn any() -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier(Accept::Any))
 }
@@ -88,7 +88,7 @@ fn algorithms() -> &'static WebPkiSupportedAlgorithms {
     &provider().signature_verification_algorithms
 }
 
-/// What the server showed instead of what the route asks for.
+/// The server's names do not include the expected one.
 #[derive(Debug, thiserror::Error)]
 #[error("it shows {shown}, not {expected}")]
 struct WrongServer {
@@ -98,7 +98,7 @@ struct WrongServer {
 
 #[derive(Debug)]
 enum Accept {
-    Route { expected: ExpectedServer, roots: Arc<RootCertStore> },
+    Expected { expected: ExpectedServer, roots: Arc<RootCertStore> },
     AnyOf(Arc<RootCertStore>),
     Any,
     Leaf(CertificateDer<'static>),
@@ -112,13 +112,13 @@ impl ServerCertVerifier for Verifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        // The route's name counts, which need not be the name in the SNI.
+        // The expected name counts, which may differ from the name in the SNI.
         _sni: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match &self.0 {
-            Accept::Route { expected, roots } => {
+            Accept::Expected { expected, roots } => {
                 verify_chain(end_entity, intermediates, roots, now)?;
                 verify_name(end_entity, expected)?;
             }
@@ -159,13 +159,13 @@ fn verify_name(end_entity: &CertificateDer<'_>, expected: &ExpectedServer) -> Re
     let (_, certificate) = X509Certificate::from_der(end_entity)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     let shown = Names::of(&certificate);
-    let right = match expected {
+    let matches = match expected {
         ExpectedServer::Name(name) => {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, name).is_ok()
         }
         ExpectedServer::Spiffe(id) => shown.spiffe_id() == Some(id),
     };
-    if right {
+    if matches {
         return Ok(());
     }
     let wrong = WrongServer { shown, expected: expected.clone() };
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn server_names_are_read_by_their_form() {
+    fn server_names_are_parsed_by_their_form() {
         assert!(matches!(
             "a.b".parse::<ExpectedServer>().unwrap(),
             ExpectedServer::Name(ServerName::DnsName(_))

@@ -1,6 +1,6 @@
-//! Signatures on certificates that were found good. Whether one is good depends on nothing but its bytes, and peers
+//! A cache of certificate signatures that verified. Whether a signature verifies depends on its bytes alone, and peers
 //! come back with the same certificate: it is computed once and then looked up. Dates, usage, names and trust are
-//! judged anew each time.
+//! checked each time.
 
 use std::cell::RefCell;
 
@@ -8,18 +8,18 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{AlgorithmIdentifier, FipsStatus, InvalidSignature, SignatureVerificationAlgorithm};
 use sha2::{Digest as _, Sha256};
 
-/// How many each thread remembers. The newest of those that fall on one place is kept.
-const PLACES: usize = 256;
+/// Entries for each thread. Of signatures that share an entry, the newest is kept.
+const ENTRIES: usize = 256;
 
 type Fingerprint = [u8; 32];
 
 thread_local! {
-    static GOOD: RefCell<Vec<Option<Fingerprint>>> = const { RefCell::new(Vec::new()) };
+    static VERIFIED: RefCell<Vec<Option<Fingerprint>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// As `algorithms`, for certificates by memory. A handshake's own signatures are new each time and are not
-/// remembered. Leaks a little: once for a provider.
-pub fn remembering(algorithms: WebPkiSupportedAlgorithms) -> WebPkiSupportedAlgorithms {
+/// `algorithms`, with a cache for the signatures of certificates. The signatures of a handshake are new each time and are
+/// not cached. Leaks one allocation for each algorithm, so call it once for a provider.
+pub fn caching(algorithms: WebPkiSupportedAlgorithms) -> WebPkiSupportedAlgorithms {
     let all: Vec<_> =
         algorithms.all.iter().zip(0..).map(|(algorithm, number)| leak(*algorithm, number)).collect();
     WebPkiSupportedAlgorithms { all: all.leak(), ..algorithms }
@@ -35,7 +35,7 @@ fn leak(
 #[derive(Debug)]
 struct CachingAlgorithm {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
-    /// Among all algorithms: what one found good says nothing to another.
+    /// Its index among all algorithms: a signature that verified under one says nothing about another.
     number: u8,
 }
 
@@ -58,14 +58,14 @@ impl SignatureVerificationAlgorithm for CachingAlgorithm {
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
         let fingerprint = self.fingerprint(public_key, message, signature);
-        let place = usize::from(fingerprint[0]) % PLACES;
-        if GOOD.with_borrow(|good| good.get(place) == Some(&Some(fingerprint))) {
+        let index = usize::from(fingerprint[0]) % ENTRIES;
+        if VERIFIED.with_borrow(|entries| entries.get(index) == Some(&Some(fingerprint))) {
             return Ok(());
         }
         self.algorithm.verify_signature(public_key, message, signature)?;
-        GOOD.with_borrow_mut(|good| {
-            good.resize(PLACES, None);
-            good[place] = Some(fingerprint);
+        VERIFIED.with_borrow_mut(|entries| {
+            entries.resize(ENTRIES, None);
+            entries[index] = Some(fingerprint);
         });
         Ok(())
     }
@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a signature that is its message reversed, and counts how often it is asked.
+    /// Accepts a signature that is its message reversed, and counts the calls.
     #[derive(Debug, Default)]
     struct Reversed(AtomicUsize);
 
@@ -118,41 +118,41 @@ mod tests {
     fn two_of(asked: &'static Reversed) -> WebPkiSupportedAlgorithms {
         let all: &[&dyn SignatureVerificationAlgorithm] =
             vec![asked as &dyn SignatureVerificationAlgorithm; 2].leak();
-        remembering(WebPkiSupportedAlgorithms { all, mapping: &[] })
+        caching(WebPkiSupportedAlgorithms { all, mapping: &[] })
     }
 
     #[test]
-    fn a_good_signature_is_computed_once_and_a_bad_one_each_time() {
+    fn a_valid_signature_is_computed_once_and_an_invalid_one_each_time() {
         let asked: &Reversed = Box::leak(Box::default());
         let [first, second] = two_of(asked).all else { panic!("not two") };
-        let is_good =
+        let verifies =
             |algorithm: &dyn SignatureVerificationAlgorithm, key: &[u8], message: &[u8], signature: &[u8]| {
                 algorithm.verify_signature(key, message, signature).is_ok()
             };
         for _ in 0..3 {
-            assert!(is_good(*first, b"key", b"abc", b"cba"));
+            assert!(verifies(*first, b"key", b"abc", b"cba"));
         }
         assert_eq!(asked.0.load(Relaxed), 1);
-        // Another signature, message, key, way to part the same bytes, or algorithm is another question.
+        // Another signature, message, key, split of the same bytes, or algorithm is another entry.
         for _ in 0..2 {
-            assert!(!is_good(*first, b"key", b"abc", b"cbb"));
-            assert!(!is_good(*first, b"key", b"abd", b"cba"));
-            assert!(!is_good(*first, b"keya", b"bc", b"cba"));
+            assert!(!verifies(*first, b"key", b"abc", b"cbb"));
+            assert!(!verifies(*first, b"key", b"abd", b"cba"));
+            assert!(!verifies(*first, b"keya", b"bc", b"cba"));
         }
         assert_eq!(asked.0.load(Relaxed), 7);
-        assert!(is_good(*first, b"kez", b"abc", b"cba") && is_good(*second, b"key", b"abc", b"cba"));
+        assert!(verifies(*first, b"kez", b"abc", b"cba") && verifies(*second, b"key", b"abc", b"cba"));
         assert_eq!(asked.0.load(Relaxed), 9);
     }
 
     #[test]
-    fn more_than_it_remembers_are_judged_all_the_same() {
+    fn signatures_beyond_the_capacity_are_still_verified() {
         let asked: &Reversed = Box::leak(Box::default());
         let algorithm = two_of(asked).all[0];
-        for number in 0..4 * PLACES as u32 {
+        for number in 0..4 * ENTRIES as u32 {
             let (message, signature) = (number.to_be_bytes(), number.to_le_bytes());
             assert!(algorithm.verify_signature(b"key", &message, &signature).is_ok());
             assert!(algorithm.verify_signature(b"key", &message, b"").is_err());
         }
-        assert_eq!(GOOD.with_borrow(Vec::len), PLACES);
+        assert_eq!(VERIFIED.with_borrow(Vec::len), ENTRIES);
     }
 }

@@ -1,4 +1,4 @@
-//! Every rejection, and that leaf and trust are judged apart.
+//! Every rejection, and that leaf and trust are validated apart.
 
 #![allow(clippy::unwrap_used)]
 
@@ -72,7 +72,7 @@ fn credential(certificate: &str, key: &str, trust: &str) -> Credential {
     }
 }
 
-fn judge(credential: &Credential) -> Validation {
+fn validate(credential: &Credential) -> Validation {
     Identity::parse(credential, &Policy { serves: true, ..Policy::default() }, None, now())
 }
 
@@ -81,10 +81,10 @@ fn leaf_reason(validation: &Validation) -> &'static str {
 }
 
 #[test]
-fn good_candidate_is_an_identity_with_its_facts() {
+fn valid_candidate_becomes_an_identity() {
     let root = root("root");
     let issued = issue(&root, |_| {});
-    let validation = judge(&credential(&issued.certificate, &issued.key, &root.pem()));
+    let validation = validate(&credential(&issued.certificate, &issued.key, &root.pem()));
     let identity = validation.merge(None).unwrap();
     assert_eq!(identity.leaf.names.labels(), ["spiffe://shop/ns/shop/sa/payments", "dns:payments.shop.svc"]);
     assert_eq!(identity.leaf.roles, Roles { server: true, client: true });
@@ -93,12 +93,12 @@ fn good_candidate_is_an_identity_with_its_facts() {
 }
 
 #[test]
-fn every_shortcoming_of_a_leaf_has_its_reason() {
+fn each_fault_of_a_leaf_has_its_reason() {
     let (ours, other) = (root("root"), root("other"));
     let good = issue(&ours, |_| {});
     let second = issue(&ours, |_| {});
     let reason =
-        |issued: &Issued| leaf_reason(&judge(&credential(&issued.certificate, &issued.key, &ours.pem())));
+        |issued: &Issued| leaf_reason(&validate(&credential(&issued.certificate, &issued.key, &ours.pem())));
     assert_eq!(reason(&Issued { certificate: good.certificate.clone(), key: second.key }), "key_mismatch");
     assert_eq!(reason(&issue(&ours, |p| p.not_after = (now() - Duration::from_secs(1)).into())), "expired");
     assert_eq!(
@@ -139,11 +139,11 @@ fn every_shortcoming_of_a_leaf_has_its_reason() {
 }
 
 #[test]
-fn a_root_of_the_same_name_and_another_key_does_not_do() {
+fn a_root_of_the_same_name_with_another_key_is_not_the_issuer() {
     let (ours, impostor) = (root("root"), root("root"));
     let issued = issue(&impostor, |_| {});
     assert_eq!(
-        leaf_reason(&judge(&credential(&issued.certificate, &issued.key, &ours.pem()))),
+        leaf_reason(&validate(&credential(&issued.certificate, &issued.key, &ours.pem()))),
         "untrusted_by_own_bundle"
     );
 }
@@ -154,11 +154,11 @@ fn expired_root_is_refused_as_openssl_peers_would() {
     params.not_after = (now() - DAY).into();
     let old = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let issued = issue(&old, |_| {});
-    assert_eq!(leaf_reason(&judge(&credential(&issued.certificate, &issued.key, &old.pem()))), "expired");
+    assert_eq!(leaf_reason(&validate(&credential(&issued.certificate, &issued.key, &old.pem()))), "expired");
 }
 
 #[test]
-fn expired_copy_of_a_renewed_root_does_no_harm_and_is_not_trusted() {
+fn expired_copy_of_a_renewed_root_is_ignored() {
     let root = root("root");
     let issued = issue(&root, |_| {});
     for days in 1..6 {
@@ -166,7 +166,7 @@ fn expired_copy_of_a_renewed_root_does_no_harm_and_is_not_trusted() {
         params.not_after = (now() - days * DAY).into();
         let expired = params.self_signed(root.key()).unwrap();
         let bundle = format!("{}{}", expired.pem(), root.pem());
-        let identity = judge(&credential(&issued.certificate, &issued.key, &bundle)).merge(None).unwrap();
+        let identity = validate(&credential(&issued.certificate, &issued.key, &bundle)).merge(None).unwrap();
         assert_eq!(identity.trust.unwrap().roots.len(), 1);
     }
 }
@@ -176,7 +176,7 @@ fn leaf_in_the_bundle_cannot_become_a_root() {
     let root = root("root");
     let issued = issue(&root, |_| {});
     let bundle = format!("{}{}", root.pem(), issued.certificate);
-    let validation = judge(&credential(&issued.certificate, &issued.key, &bundle));
+    let validation = validate(&credential(&issued.certificate, &issued.key, &bundle));
     assert_eq!(
         validation.trust.as_ref().err().map(Rejection::reason),
         Some(RejectionReason::MalformedCertificate)
@@ -191,34 +191,34 @@ fn leaf_is_usable_only_as_long_as_its_whole_chain() {
     let middle = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap();
     let issued = issue(&middle, |_| {});
     let validation =
-        judge(&credential(&format!("{}{}", issued.certificate, middle.pem()), &issued.key, &root.pem()));
+        validate(&credential(&format!("{}{}", issued.certificate, middle.pem()), &issued.key, &root.pem()));
     let leaf = validation.leaf.unwrap();
     assert_eq!((leaf.not_after, leaf.usable_until), (now() + DAY, now() + DAY / 2));
 }
 
 #[test]
-fn missing_intermediate_is_told_from_a_foreign_root() {
+fn missing_intermediate_and_foreign_root_have_different_reasons() {
     let root = root("root");
     let middle =
         CertifiedIssuer::signed_by(ca_params("middle"), KeyPair::generate().unwrap(), &root).unwrap();
     let stray = CertifiedIssuer::signed_by(ca_params("stray"), KeyPair::generate().unwrap(), &root).unwrap();
     let issued = issue(&middle, |_| {});
-    let judge = |chain: String| leaf_reason(&judge(&credential(&chain, &issued.key, &root.pem())));
-    assert_eq!(judge(format!("{}{}", issued.certificate, middle.pem())), "accepted");
-    assert_eq!(judge(format!("{}{}", issued.certificate, stray.pem())), "chain_broken");
-    assert_eq!(judge(issued.certificate.clone()), "untrusted_by_own_bundle");
+    let validate = |chain: String| leaf_reason(&validate(&credential(&chain, &issued.key, &root.pem())));
+    assert_eq!(validate(format!("{}{}", issued.certificate, middle.pem())), "accepted");
+    assert_eq!(validate(format!("{}{}", issued.certificate, stray.pem())), "chain_broken");
+    assert_eq!(validate(issued.certificate.clone()), "untrusted_by_own_bundle");
 }
 
 #[test]
-fn leaf_without_client_auth_serves_and_says_so() {
+fn leaf_without_client_auth_has_the_server_role_only() {
     let root = root("root");
     let issued = issue(&root, |p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
-    let validation = judge(&credential(&issued.certificate, &issued.key, &root.pem()));
+    let validation = validate(&credential(&issued.certificate, &issued.key, &root.pem()));
     assert_eq!(validation.leaf.unwrap().roles, Roles { server: true, client: false });
 }
 
 #[test]
-fn expected_names_are_demanded() {
+fn leaf_must_carry_the_expected_names() {
     let root = root("root");
     let issued = issue(&root, |_| {});
     let with = |name: &str| {
@@ -236,9 +236,10 @@ fn removed_root_goes_even_when_the_leaf_beside_is_refused() {
     let (old, new) = (root("old"), root("new"));
     let served_leaf = issue(&old, |_| {});
     let both = format!("{}{}", old.pem(), new.pem());
-    let served = judge(&credential(&served_leaf.certificate, &served_leaf.key, &both)).merge(None).unwrap();
+    let served =
+        validate(&credential(&served_leaf.certificate, &served_leaf.key, &both)).merge(None).unwrap();
     let (a, b) = (issue(&new, |_| {}), issue(&new, |_| {}));
-    let validation = judge(&credential(&a.certificate, &b.key, &new.pem()));
+    let validation = validate(&credential(&a.certificate, &b.key, &new.pem()));
     let next = validation.merge(Some(&served)).unwrap();
     assert_eq!(leaf_reason(&validation), "key_mismatch");
     assert!(next.leaf.same_as(&served.leaf));
@@ -247,10 +248,10 @@ fn removed_root_goes_even_when_the_leaf_beside_is_refused() {
 }
 
 #[test]
-fn bad_bundle_keeps_the_old_trust_and_judges_the_leaf_by_it() {
+fn bad_bundle_keeps_the_served_trust_which_verifies_the_leaf() {
     let root = root("root");
     let first = issue(&root, |_| {});
-    let served = judge(&credential(&first.certificate, &first.key, &root.pem())).merge(None).unwrap();
+    let served = validate(&credential(&first.certificate, &first.key, &root.pem())).merge(None).unwrap();
     let second = issue(&root, |_| {});
     for (bundle, reason) in [
         ("", RejectionReason::EmptyBundle),
@@ -264,16 +265,21 @@ fn bad_bundle_keeps_the_old_trust_and_judges_the_leaf_by_it() {
         assert!(!next.leaf.same_as(&served.leaf));
         assert_eq!(next.trust.unwrap().sha256, served.trust.as_ref().unwrap().sha256);
         // With nothing served before, nothing is served.
-        assert!(judge(&candidate).merge(None).is_none());
+        assert!(validate(&candidate).merge(None).is_none());
     }
 }
 
 #[test]
-fn order_and_doubles_in_a_bundle_mean_nothing() {
+fn order_and_duplicates_in_a_bundle_do_not_matter() {
     let (a, b) = (root("a"), root("b"));
     let issued = issue(&a, |_| {});
     let digest = |bundle: String| {
-        judge(&credential(&issued.certificate, &issued.key, &bundle)).trust.unwrap().unwrap().sha256.clone()
+        validate(&credential(&issued.certificate, &issued.key, &bundle))
+            .trust
+            .unwrap()
+            .unwrap()
+            .sha256
+            .clone()
     };
     let one = digest(format!("{}{}", a.pem(), b.pem()));
     assert_eq!(one, digest(format!("{}{}{}", b.pem(), a.pem(), b.pem())));
@@ -281,7 +287,7 @@ fn order_and_doubles_in_a_bundle_mean_nothing() {
 }
 
 #[test]
-fn public_server_certificate_needs_no_bundle_and_is_no_client() {
+fn public_server_certificate_needs_no_bundle_and_has_no_client_role() {
     let public = root("a public authority");
     let issued = issue(&public, |_| {});
     let mut candidate = credential(&issued.certificate, &issued.key, "");
@@ -290,11 +296,11 @@ fn public_server_certificate_needs_no_bundle_and_is_no_client() {
     let identity = Identity::parse(&candidate, &policy, None, now()).merge(None).unwrap();
     assert!(identity.trust.is_none());
     assert_eq!(identity.leaf.roles, Roles { server: true, client: false });
-    assert_eq!(leaf_reason(&judge(&candidate)), "missing_file");
+    assert_eq!(leaf_reason(&validate(&candidate)), "missing_file");
 }
 
 #[test]
-fn credential_bundle_is_read_key_first() {
+fn credential_bundle_starts_with_the_key() {
     let root = root("root");
     let issued = issue(&root, |_| {});
     let bundle = Credential {
@@ -304,7 +310,7 @@ fn credential_bundle_is_read_key_first() {
         changed_at: None,
         atomic: true,
     };
-    assert_eq!(leaf_reason(&judge(&bundle)), "accepted");
+    assert_eq!(leaf_reason(&validate(&bundle)), "accepted");
 }
 
 #[test]
@@ -314,8 +320,8 @@ fn rejections_never_quote_a_key() {
     let secret = b.key.lines().nth(1).unwrap().to_owned();
     for key in [b.key.clone(), b.key.replace("END", "MID"), format!("{}{}", b.key, b.key)] {
         let candidate = credential(&a.certificate, &key, &root.pem());
-        let validation = judge(&candidate);
-        let said = format!("{} {:?} {candidate:?}", validation.leaf.as_ref().unwrap_err(), validation.leaf);
-        assert!(!said.contains(&secret), "{said}");
+        let validation = validate(&candidate);
+        let output = format!("{} {:?} {candidate:?}", validation.leaf.as_ref().unwrap_err(), validation.leaf);
+        assert!(!output.contains(&secret), "{output}");
     }
 }

@@ -81,7 +81,7 @@ impl Writer {
             self.report_served(Outcome::Unchanged, now);
             return;
         }
-        let settled = credential.atomic || self.has_settled(content, at.monotonic);
+        let settled = credential.atomic || self.track_pending(content, at.monotonic);
         let served = self.progress.served.as_ref().map(|snapshot| snapshot.identity.clone());
         let served_trust = served.as_ref().and_then(|identity| identity.trust.as_ref());
         let mut validation = Identity::parse(credential, &self.policy, served_trust, now);
@@ -139,7 +139,7 @@ impl Writer {
             return;
         }
         self.progress.served_content = None;
-        self.has_settled(content, at.monotonic);
+        self.track_pending(content, at.monotonic);
         let reasons = Reasons { leaf: leaf.map(Rejection::reason), trust: trust.map(Rejection::reason) };
         let torn = [leaf, trust].into_iter().flatten().any(Rejection::may_be_torn);
         if let Some(pending) = &mut self.progress.pending
@@ -175,8 +175,8 @@ impl Writer {
         self.progress.served.as_ref()?.identity.trust.as_ref()?.first_expiry()
     }
 
-    /// Whether this content has been there for a while.
-    fn has_settled(&mut self, content: Fingerprint, now: Instant) -> bool {
+    /// Remembers content that is not served as a whole. Returns whether it has been there long enough to count.
+    fn track_pending(&mut self, content: Fingerprint, now: Instant) -> bool {
         match &self.progress.pending {
             Some(pending) if pending.content == content => now.duration_since(pending.first_seen) >= SETTLE,
             _ => {

@@ -59,7 +59,7 @@ impl Volume {
             Some(error) => Err(error.clone()),
             None => read_file(&version, file),
         };
-        Credential::gather(&self.layout, self.changed_at(data.is_some(), &version), data.is_some(), read)
+        Credential::read_parts(&self.layout, self.changed_at(data.is_some(), &version), data.is_some(), read)
     }
 
     /// The error of a directory that is missing as a whole, which is another mistake than a missing file.

@@ -35,7 +35,7 @@ impl SecretObject {
     pub(super) fn into_version(self, layout: &Layout) -> SecretVersion {
         let received_at = SystemTime::now();
         let credential =
-            Credential::gather(layout, Some(received_at), true, |key| match self.data.0.get(key) {
+            Credential::read_parts(layout, Some(received_at), true, |key| match self.data.0.get(key) {
                 None => Err(PartError::Missing { file: key.into() }),
                 Some(None) => Err(PartError::Unreadable { file: key.into(), cause: "not base64".into() }),
                 Some(Some(value)) if value.len() > MAX_FILE_BYTES => {

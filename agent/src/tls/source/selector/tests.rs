@@ -20,7 +20,7 @@ fn at(second: u64) -> SystemTime {
 }
 
 fn credential(content: &str, revision: Option<u64>, second: u64) -> Credential {
-    Credential::gather(&Layout::default(), Some(at(second)), true, |name| match name {
+    Credential::read_parts(&Layout::default(), Some(at(second)), true, |name| match name {
         "revision" => match revision {
             Some(revision) => Ok(Zeroizing::new(revision.to_string().into_bytes())),
             None => Err(PartError::Missing { file: name.into() }),
