@@ -113,7 +113,12 @@ fn a_rotated_secret_is_served_in_a_moment_and_a_rollback_is_taken() {
     let agent = cluster.agent();
     let unready = agent.admin("/readyz");
     assert_eq!(unready.status, 503, "there is no Secret yet");
-    assert!(believes(&agent, "api", "no such Secret")["reason"].as_str().unwrap().contains("no such Secret"));
+    assert!(
+        believes(&agent, "api", "the Secret does not exist")["reason"]
+            .as_str()
+            .unwrap()
+            .contains("the Secret does not exist")
+    );
 
     cluster.publish(&first, Some(1));
     agent.wait_ready();
@@ -159,7 +164,7 @@ fn a_lagging_volume_never_brings_back_what_the_api_replaced() {
     cluster.serves(&agent, &current);
 
     cluster.server.kill();
-    believes(&agent, "volume", "behind what the API said last");
+    believes(&agent, "volume", "behind the last version from the API");
     cluster.serves(&agent, &current);
     // kubelet writes the same once more, late.
     volume.publish(&old, &format!("{}\n", cluster.pki.roots()));
@@ -263,7 +268,7 @@ fn a_deleted_secret_is_served_on_and_a_new_one_is_taken() {
     let agent = cluster.agent_with(&volume);
     believes(&agent, "api", "watched");
     cluster.server.delete::<Secret>(NAMESPACE, SECRET);
-    let health = believes(&agent, "volume", "no such Secret");
+    let health = believes(&agent, "volume", "the Secret does not exist");
     assert_eq!((&health["source"]["api"]["state"], &health["ready"]), (&"absent".into(), &true.into()));
     cluster.serves(&agent, &first);
     cluster.publish(&second, None);
@@ -383,9 +388,7 @@ fn rights_that_do_not_suffice_to_watch_are_not_asked_for_in_a_hurry() {
     // What could be read counts.
     cluster.serves(&agent, &written);
     until("asked again", || (failures(&agent, "forbidden") >= 3.0).then_some(()));
-    for said in
-        ["the Secret cannot be followed through the Kubernetes API; trying again", "watching the Secret"]
-    {
+    for said in ["the Secret cannot be watched through the Kubernetes API; retrying", "watching the Secret"] {
         assert!(agent.log_lines(said).len() <= 1, "{}", agent.log_text());
     }
 }

@@ -54,12 +54,15 @@ pub(super) fn published(snapshot: &Snapshot) {
         "identity published"
     );
     if !leaf.roles.client {
-        warn!(serial = leaf.serial, "the leaf does not do as a client certificate: no outbound mTLS with it");
+        warn!(
+            serial = leaf.serial,
+            "the leaf cannot be used as a client certificate: no outbound mTLS with it"
+        );
     }
     if !leaf.roles.server {
         warn!(
             serial = leaf.serial,
-            "the leaf does not do as a server certificate: nothing is served with it"
+            "the leaf cannot be used as a server certificate: nothing is served with it"
         );
     }
 }
@@ -72,7 +75,7 @@ pub(super) fn rejected(
     trust: Option<&Rejection>,
 ) {
     let serving = match served {
-        Some(snapshot) => format!("generation {} goes on being served", snapshot.generation),
+        Some(snapshot) => format!("generation {} is still served", snapshot.generation),
         None => "nothing is served yet".into(),
     };
     // A rejected bundle can be the reason that the leaf is rejected with it: one event, not two.

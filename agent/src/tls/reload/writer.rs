@@ -155,7 +155,7 @@ impl Writer {
     /// The content of the source is what is served.
     fn report_served(&mut self, outcome: Outcome, now: SystemTime) {
         if self.progress.pending.take().is_some_and(|pending| pending.announced.is_some()) {
-            info!(outcome = outcome.as_str(), "the source's content is served: nothing is refused any more");
+            info!(outcome = outcome.as_str(), "the candidate is served: no part of it is refused any more");
         }
         self.progress.retry = None;
         self.status.update(|report| {

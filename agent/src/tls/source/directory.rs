@@ -99,10 +99,9 @@ fn changed(meta: &std::fs::Metadata) -> Option<SystemTime> {
 fn read_file(root: &Path, name: &str) -> Part {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => PartError::Missing { file: name.into() },
-        io::ErrorKind::PermissionDenied => PartError::Unreadable {
-            file: name.into(),
-            cause: "permission denied (mount the Secret with defaultMode 0444)".into(),
-        },
+        io::ErrorKind::PermissionDenied => {
+            PartError::Unreadable { file: name.into(), cause: permission_denied() }
+        }
         _ => PartError::Unreadable { file: name.into(), cause: error.to_string() },
     };
     // Non-blocking, so that a pipe of that name cannot block the read.
@@ -119,6 +118,15 @@ fn read_file(root: &Path, name: &str) -> Part {
     read_bounded(&file, meta.len() as usize)
         .map_err(unreadable)?
         .ok_or_else(|| PartError::TooLarge { file: name.into() })
+}
+
+/// Names the user that must be able to read the file, rather than advise to make a key readable for all.
+fn permission_denied() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    format!(
+        "permission denied to uid {uid} of this process; make it readable by that user or by its group, in a pod \
+         with securityContext.fsGroup"
+    )
 }
 
 /// Reads into one buffer of the file's size, so that no unwiped copy is left by growing. `None` if

@@ -68,7 +68,7 @@ impl SourceSelector {
                     Some(last) if !self.is_newer(volume, last, api) => (
                         SourceKind::Volume,
                         format!(
-                            "{problem}; the volume is behind what the API said last, which goes on being served"
+                            "{problem}; the volume is behind the last version from the API, which is still served"
                         ),
                         from_api,
                     ),
@@ -103,7 +103,7 @@ fn describe(state: &ApiState) -> String {
     match state {
         ApiState::Connecting => "the API has not answered yet".into(),
         ApiState::Watching => "the Secret is being watched".into(),
-        ApiState::Absent => "there is no such Secret".into(),
+        ApiState::Absent => "the Secret does not exist".into(),
         ApiState::Lost(error) => format!("the API is lost ({}): {}", error.reason.as_str(), error.detail),
     }
 }

@@ -65,7 +65,7 @@ impl SecretWatcher {
                     secret = %self.secret,
                     reason = error.reason.as_str(),
                     detail = error.detail,
-                    "the Secret cannot be followed through the Kubernetes API; trying again"
+                    "the Secret cannot be watched through the Kubernetes API; retrying"
                 );
             }
             let pause = backoff.next_pause(&error);
@@ -148,7 +148,7 @@ impl SecretWatcher {
             let changed = state.state != next;
             match next {
                 ApiState::Watching if changed => info!(secret = %self.secret, "watching the Secret"),
-                _ if changed => warn!(secret = %self.secret, "there is no such Secret"),
+                _ if changed => warn!(secret = %self.secret, "the Secret does not exist"),
                 _ => {}
             }
             state.set_state(next, SystemTime::now());
