@@ -4,6 +4,7 @@
 pub mod algorithm;
 pub mod condition;
 pub(crate) mod date;
+pub(crate) mod duration;
 pub mod events;
 pub mod leaf_request;
 pub mod resource;

@@ -28,19 +28,28 @@ use self::session::{CommandError, GlobalArgs, Session, WithGlobals};
 
 use crate::controller::{self, ControllerArgs};
 
-/// Certificates that rotate while services serve: the control plane and its commands.
+/// TLS certificates that rotate while services serve: the control plane and its commands.
 #[derive(Debug, Parser)]
-#[command(name = "hotcert", version, max_term_width = 100)]
+#[command(name = "hotcert", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples, on a directory of this machine instead of a cluster:
+
+  export HOTCERT_DIR=/tmp/hotcert
+  hotcert issue shop/mtls-local-payments --authority root-local-shop --create-authority
+  hotcert status
+  hotcert rotate shop/mtls-local-payments
+  hotcert rollover root-local-shop --watch --reason 'yearly rollover'";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
     Client(ClientCommand),
-    /// Add the agent to workloads in YAML: standard input to standard output
+    /// Add the agent to workloads in YAML, from standard input to standard output
     Inject(InjectArgs),
     /// Run the control plane in a cluster, or on a directory of this machine with --dir
     Controller(ControllerArgs),
@@ -83,21 +92,21 @@ fn crds() -> ExitCode {
 
 #[derive(Debug, Subcommand)]
 enum ClientCommand {
-    /// Show the fleet: every certificate, which pods serve it, and every rollover
+    /// Show every authority and certificate, which pods serve it, and what a rollover waits for
     Status(WithGlobals<status::StatusArgs>),
-    /// Create a certificate (with --create-authority an authority too), and wait until it is published
+    /// Create a certificate, and its authority with --create-authority; wait until it is served
     Issue(WithGlobals<issue::IssueArgs>),
-    /// Replace a certificate now, and wait until every pod serves the new one
+    /// Issue a new version of a certificate now; wait until every pod serves it
     Rotate(WithGlobals<rotate::RotateArgs>),
-    /// Go back to an earlier version of a certificate
+    /// Publish an earlier version of a certificate again; wait until every pod serves it
     Rollback(WithGlobals<rollback::RollbackArgs>),
-    /// Replace the root of an authority, step by step on proof; or reverse, override, remove
+    /// Replace the root of an authority, each step only when every pod has proved the one before
     Rollover(WithGlobals<rollover::RolloverArgs>),
-    /// Show the kept versions of a certificate, or the past rollovers of an authority
+    /// Show the stored versions of a certificate, or the past rollovers of an authority
     History(WithGlobals<history::HistoryArgs>),
-    /// Rotate a certificate and tell what it cost: publish to served, refused and cut connections
+    /// Rotate a certificate and report what it cost: time until served, failed handshakes, cut connections
     Drill(WithGlobals<drill::DrillArgs>),
-    /// Look for trouble: what expires, what is not served, what cannot be reached; exits with 1 if there is some
+    /// Report every problem: certificates that expire or are not served, rollovers that wait; exit 1 if any
     Check(WithGlobals<check::CheckArgs>),
 }
 
@@ -120,10 +129,10 @@ fn interrupted(command: &ClientCommand) -> &'static str {
     match command {
         ClientCommand::Status(_) | ClientCommand::History(_) | ClientCommand::Check(_) => "interrupted",
         _ if command.global().dir.is_some() => {
-            "interrupted: what was asked for stays asked for, and goes on with the next command or controller on \
-             this directory; see hotcert status"
+            "interrupted: the request stays open, and the next command or controller on this directory continues it; \
+             see hotcert status"
         }
-        _ => "interrupted: what was asked for goes on without this command; see hotcert status",
+        _ => "interrupted: the controller continues the request without this command; see hotcert status",
     }
 }
 

@@ -119,14 +119,17 @@ fn what_is_asked_for_in_vain_says_what_to_do() {
     for (args, said) in [
         (&["rotate", "shop/mtls-local-nobody"][..], "there is no certificate shop/mtls-local-nobody"),
         (&["rollover", "root-local-nobody"], "there is no authority root-local-nobody"),
-        (&["issue", "shop/mtls-local-payments", "--authority", AUTHORITY], "exists already"),
+        (&["issue", "shop/mtls-local-payments", "--authority", AUTHORITY], "already exists"),
         (&["issue", "shop/payments", "--authority", AUTHORITY], "TYPE-CLUSTER-MICROSERVICE"),
         (&["issue", "bank/mtls-local-vault", "--authority", AUTHORITY], "does not allow the namespace bank"),
         (
             &["issue", "shop/mtls-local-x", "--authority", AUTHORITY, "--dns-name", "example.com"],
             "example.com is not under shop.svc",
         ),
-        (&["issue", "shop/mtls-local-y", "--authority", "root-local-none"], "--create-authority makes it"),
+        (
+            &["issue", "shop/mtls-local-y", "--authority", "root-local-none"],
+            "create it with --create-authority",
+        ),
         (&["rollover", AUTHORITY, "--reverse"], "no rollover is under way"),
     ] {
         let refused = machine.refused(args);

@@ -19,14 +19,6 @@ pub fn millis(at: SystemTime) -> String {
     format_rfc3339_millis(writable(at)).to_string()
 }
 
-/// In the largest unit that it is a whole number of.
-pub fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
-    let unit = units.iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
-    unit.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
-}
-
 /// RFC 3339 or ISO 8601, with or without a fraction and a time zone; `None` for anything else. A date before 1970 becomes 1970.
 pub fn parse(text: &str) -> Option<SystemTime> {
     let at: Timestamp = match text.parse() {
@@ -43,13 +35,6 @@ fn writable(at: SystemTime) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_span_is_short() {
-        let texts =
-            [0, 59, 60, 90, 3600, 86_400, 90 * 86_400].map(|seconds| span(Duration::from_secs(seconds)));
-        assert_eq!(texts, ["0s", "59s", "1m", "90s", "1h", "1d", "90d"]);
-    }
 
     #[test]
     fn a_moment_is_read_however_it_is_written() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hotcert_agent::tls::hex::sha256_hex;
 
 use crate::api::algorithm::Algorithm;
-use crate::api::date;
+use crate::api::duration;
 use crate::api::leaf_request::{LeafRequest, Usage};
 use crate::api::resource::{CertificateAuthoritySpec, Kind, ManagerRef, Naming, ServiceCertificateSpec};
 
@@ -84,9 +84,9 @@ impl AuthoritySettings {
             errors.push(format!(
                 "lifetime: {} is too short for leaves of up to {}: a root must live at least twice as long as the \
                  longest leaf and the time to replace the root ({}) together",
-                date::span(lifetime),
-                date::span(leaf_lifetime_max),
-                date::span(rollover_allowance),
+                duration::format(lifetime),
+                duration::format(leaf_lifetime_max),
+                duration::format(rollover_allowance),
             ));
         }
         match naming {
@@ -152,8 +152,8 @@ impl CertificateSettings {
         if lifetime > authority.leaf_lifetime_max {
             errors.push(format!(
                 "lifetime: {} is longer than the authority allows, {}",
-                date::span(lifetime),
-                date::span(authority.leaf_lifetime_max)
+                duration::format(lifetime),
+                duration::format(authority.leaf_lifetime_max)
             ));
         }
         let renew_before = duration("renewBefore", spec.renew_before.as_deref(), lifetime / 3, &mut errors);
@@ -312,7 +312,7 @@ fn naming(name: &str, errors: &mut Vec<String>, fits: impl Fn(Kind) -> bool, for
 fn duration(field: &str, text: Option<&str>, default: Duration, errors: &mut Vec<String>) -> Duration {
     let parsed = duration_or_zero(field, text, default, errors);
     if parsed.is_zero() {
-        errors.push(format!("{field}: must be longer than zero; write it like 90d, 12h or 30m"));
+        errors.push(format!("{field}: must be longer than zero, such as 90d, 36h or 30m"));
     }
     parsed
 }
@@ -326,7 +326,7 @@ fn duration_or_zero(
     /// 150 years: added to a date it still gives a date.
     const LONGEST: Duration = Duration::from_secs(150 * 365 * 24 * 60 * 60);
     let Some(text) = text else { return default };
-    match humantime::parse_duration(text) {
+    match duration::parse(text) {
         Ok(duration) if duration <= LONGEST => duration,
         Ok(_) => {
             errors
@@ -334,7 +334,7 @@ fn duration_or_zero(
             default
         }
         Err(error) => {
-            errors.push(format!("{field}: {text:?}: {error}; write it like 90d, 12h or 30m"));
+            errors.push(format!("{field}: {error}"));
             default
         }
     }

@@ -103,7 +103,7 @@ pub enum BackendError {
     Failed { what: String, cause: String },
     #[error("there is no {0}")]
     Missing(String),
-    #[error("{0} exists already")]
+    #[error("{0} already exists")]
     Exists(String),
     #[error("{}: {cause}; name another with --dir", dir.display())]
     Directory { dir: PathBuf, cause: String },

@@ -8,17 +8,18 @@ use serde_json::json;
 use super::status::Fleet;
 use super::table::parse_time;
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
-use crate::cli::arguments::duration;
+use crate::api::duration;
+use crate::cli::arguments::parse_duration;
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Certificates of this namespace only
+    /// Check only the certificates of this namespace
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// A root that ends within this time is trouble; so is a leaf that was not renewed when it was due
-    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
+    /// Report roots that expire within this time, such as 36h or 7d
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = parse_duration)]
     within: Duration,
 }
 
@@ -34,7 +35,7 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &CheckArgs) 
             json!({
                 "authorities": fleet.authorities.len(),
                 "certificates": fleet.certificates.len(),
-                "troubles": problems,
+                "problems": problems,
             })
         );
     } else {
@@ -42,17 +43,21 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &CheckArgs) 
             println!("{problem}");
         }
         println!(
-            "{} authorities, {} certificates: {}",
-            fleet.authorities.len(),
-            fleet.certificates.len(),
-            if problems.is_empty() {
-                "no trouble".into()
-            } else {
-                format!("trouble with {}", problems.len())
-            }
+            "{}, {}: {}",
+            counted(fleet.authorities.len(), "authority", "authorities"),
+            counted(fleet.certificates.len(), "certificate", "certificates"),
+            counted(problems.len(), "problem", "problems"),
         );
     }
     if problems.is_empty() { Ok(()) } else { Err(CommandError::Reported) }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    match count {
+        0 => format!("no {many}"),
+        1 => format!("1 {one}"),
+        _ => format!("{count} {many}"),
+    }
 }
 
 fn problems(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
@@ -62,13 +67,13 @@ fn problems(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
     for authority in &fleet.authorities {
         let name = authority.metadata.name.as_deref().unwrap_or_default();
         let Some(status) = &authority.status else {
-            problems.push(format!("{name}: nobody has looked at it: is the controller running?"));
+            problems.push(format!("{name}: not reconciled yet: is the controller running?"));
             continue;
         };
         problems
             .extend(not_ready(&status.conditions, Reason::Usable).map(|cause| format!("{name}: {cause}")));
         if soon(status.root.as_ref().map(|root| root.not_after.as_str())) {
-            problems.push(format!("{name}: its root ends within {}", humantime::format_duration(within)));
+            problems.push(format!("{name}: its root expires within {}", duration::format(within)));
         }
         if let Some(rollover) = &status.rollover {
             problems.extend(
@@ -83,7 +88,7 @@ fn problems(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
             certificate.metadata.name.as_deref().unwrap_or_default()
         );
         let Some(status) = &certificate.status else {
-            problems.push(format!("{name}: nobody has looked at it: is the controller running?"));
+            problems.push(format!("{name}: not reconciled yet: is the controller running?"));
             continue;
         };
         problems
@@ -92,11 +97,10 @@ fn problems(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
         let due = parse_time(status.renew_at.as_deref());
         let overdue = due.is_some_and(|due| due + RENEWAL_TOLERANCE < now);
         if end.is_some_and(|end| end < now) {
-            problems.push(format!("{name}: what is published has expired"));
+            problems.push(format!("{name}: the published version has expired"));
         } else if overdue {
             let due = status.renew_at.as_deref().unwrap_or_default();
-            problems
-                .push(format!("{name}: it should have been renewed at {due}: is the controller running?"));
+            problems.push(format!("{name}: it was due for renewal at {due}: is the controller running?"));
         }
         let not_served =
             |c: &&Condition| c.status == ConditionStatus::False || c.reason == Reason::PodsNotListed;
@@ -116,6 +120,6 @@ fn not_ready(conditions: &[Condition], good: Reason) -> Option<String> {
     match Condition::find(conditions, ConditionType::Ready) {
         Some(ready) if ready.status == ConditionStatus::True && ready.reason == good => None,
         Some(ready) => Some(format!("{}: {}", ready.reason, ready.message)),
-        None => Some("nobody has looked at it: is the controller running?".into()),
+        None => Some("not reconciled yet: is the controller running?".into()),
     }
 }

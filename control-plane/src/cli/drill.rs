@@ -14,7 +14,7 @@ use crate::planner::observed::ObjectName;
 
 #[derive(Debug, Args)]
 pub struct DrillArgs {
-    /// NAMESPACE/NAME
+    /// NAMESPACE/NAME of the certificate, such as shop/mtls-prod-payments
     #[arg(value_parser = object_name)]
     name: ObjectName,
     #[command(flatten)]
@@ -71,13 +71,13 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
             }
         }
         if lost.is_empty() {
-            println!("  no handshake, connection or request went wrong meanwhile, as the agents count them");
+            println!("  no failed handshakes, connections or requests, as counted by the agents");
         }
         for (what, count) in &lost {
             println!("  {count} {what}");
         }
         for problem in &unread {
-            println!("  not counted: {problem}");
+            println!("  metrics not read: {problem}");
         }
     }
     if all_serve && lost.is_empty() && unread.is_empty() { Ok(()) } else { Err(CommandError::Reported) }
@@ -99,7 +99,7 @@ fn compare(before: &[PodMetrics], after: &[PodMetrics]) -> (BTreeMap<String, u64
                 }
             }
             (Some(Err(why)), _) | (_, Err(why)) => unread.push(format!("{pod}: {why}")),
-            (None, Ok(_)) => unread.push(format!("{pod}: it came in between")),
+            (None, Ok(_)) => unread.push(format!("{pod}: started during the drill")),
         }
     }
     (lost, unread)

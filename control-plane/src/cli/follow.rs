@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::api::condition::{Condition, ConditionStatus, ConditionType};
+use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::resource::CertificateStatus;
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
@@ -22,8 +22,12 @@ pub(super) fn serving_progress(status: &CertificateStatus) -> Progress {
     let condition = Condition::find(&status.conditions, ConditionType::Served);
     match (current, condition) {
         (Some(_), Some(condition)) if condition.status != ConditionStatus::Unknown => Progress::Done,
+        // It counts the pods of the version before.
+        (_, Some(condition)) if condition.reason == Reason::NoPods => {
+            Progress::Waiting("the Secret to be published".into())
+        }
         (_, Some(condition)) => Progress::Waiting(condition.message.clone()),
-        _ => Progress::Waiting("the Secret to be written".into()),
+        _ => Progress::Waiting("the Secret to be published".into()),
     }
 }
 
@@ -62,7 +66,7 @@ pub(super) async fn wait_for_change<B: Backend>(
     match tokio::time::timeout(rest, session.backend.advance()).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(CommandError::Failed(format!(
-            "gave up waiting ({what}); what was asked for is still open: see hotcert status, or wait longer with --timeout"
+            "gave up waiting ({what}): the request stays open; see hotcert status, or wait longer with --timeout"
         ))),
     }
 }
@@ -90,7 +94,10 @@ pub(super) fn print_published<B>(
             served.pods,
             served.seconds.map(|seconds| format!(", the last after {seconds:.2} s")).unwrap_or_default()
         ),
-        _ => format!("published as the Secret {}", status.secret_name.as_deref().unwrap_or("-")),
+        _ => format!(
+            "published to the Secret {}; no pods registered, nothing to wait for",
+            status.secret_name.as_deref().unwrap_or("-")
+        ),
     };
     println!("{name}: version {version}, serial {serial}, until {end}; {served}");
     result

@@ -12,7 +12,8 @@ use crate::planner::observed::ObjectName;
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// NAMESPACE/NAME of a certificate, or the NAME of an authority
+    /// NAMESPACE/NAME of a certificate, such as shop/mtls-prod-payments, or NAME of an authority, such as
+    /// root-prod-shop
     name: String,
 }
 
@@ -38,7 +39,7 @@ async fn versions<B: Backend>(session: &Session<B>, name: &ObjectName) -> Result
         return Ok(());
     }
     let now = SystemTime::now();
-    let mut table = Table::new(&["VERSION", "SERIAL", "ROOT", "MADE", "EXPIRES IN", "NOTE"]);
+    let mut table = Table::new(&["VERSION", "SERIAL", "ROOT", "CREATED", "EXPIRES IN", "NOTE"]);
     for version in versions {
         let mut notes = Vec::new();
         if i64::try_from(version.version).ok() == published {
@@ -70,7 +71,7 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
         );
         return Ok(());
     }
-    let mut table = Table::new(&["BEGAN", "ENDED", "FROM", "TO", "WHY"]);
+    let mut table = Table::new(&["STARTED", "ENDED", "FROM", "TO", "WHY"]);
     for past in &status.rollover_history {
         let short = |root: &str| root.get(..12).unwrap_or(root).to_owned();
         let mut why = past.reason.clone();
@@ -86,12 +87,12 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
         ]);
     }
     if table.is_empty() {
-        println!("{name} has had no rollover yet");
+        println!("no rollovers of {name} yet");
     } else {
         println!("{table}");
     }
     for (verb, answer) in &status.handled_requests {
-        println!("{verb} (asked for at {}): {}", answer.handled_at, answer.outcome);
+        println!("{verb} (requested at {}): {}", answer.handled_at, answer.outcome);
     }
     Ok(())
 }

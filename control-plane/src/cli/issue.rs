@@ -16,26 +16,26 @@ use crate::planner::observed::ObjectName;
 
 #[derive(Debug, Args)]
 pub struct IssueArgs {
-    /// NAMESPACE/TYPE-CLUSTER-MICROSERVICE, such as shop/mtls-prod-payments
+    /// NAMESPACE/TYPE-CLUSTER-MICROSERVICE of the certificate, such as shop/mtls-prod-payments
     #[arg(value_parser = object_name)]
     name: ObjectName,
-    /// The authority that signs, such as root-prod-shop
+    /// Authority that signs it, such as root-prod-shop
     #[arg(long, value_name = "NAME", required_unless_present = "manager")]
     authority: Option<String>,
-    /// Create the authority as well if there is none, for this namespace
+    /// Create the authority, for this namespace, if it does not exist
     #[arg(long, requires = "authority")]
     create_authority: bool,
-    /// A manager outside, and the certificate's id there: each version is brought to it, or, without an
-    /// authority, fetched from it
+    /// External manager and the id of the certificate there, such as ibm/payments. Every version is pushed to it;
+    /// without --authority, every version is fetched from it instead
     #[arg(long, value_name = "MANAGER/ID", value_parser = manager_ref)]
     manager: Option<ManagerRef>,
-    /// Secret to publish it as [default: MICROSERVICE-tls]
+    /// Secret to publish to, in the same namespace [default: MICROSERVICE-tls]
     #[arg(long, value_name = "NAME")]
     secret_name: Option<String>,
-    /// DNS name to carry, once or more [default: MICROSERVICE.NAMESPACE.svc, also with .cluster.local]
+    /// DNS name of the certificate; repeatable [default: MICROSERVICE.NAMESPACE.svc, also with .cluster.local]
     #[arg(long = "dns-name", value_name = "NAME")]
     dns_names: Vec<String>,
-    /// Life of each leaf, such as 30d
+    /// Lifetime of each version, such as 36h or 30d [default: 30d, or the authority's maximum if that is shorter]
     #[arg(long, value_name = "DURATION")]
     lifetime: Option<String>,
     #[command(flatten)]
@@ -75,7 +75,7 @@ fn issue_progress(status: &CertificateStatus) -> Progress {
             Progress::Refused(ready.message.clone())
         }
         Some(ready) => Progress::Waiting(format!("{}: {}", ready.reason, ready.message)),
-        None => Progress::Waiting("the controller has not looked at it yet".into()),
+        None => Progress::Waiting("the controller has not reconciled it yet".into()),
     }
 }
 
@@ -99,7 +99,8 @@ async fn validate<B: Backend>(
         Ok(authority) => authority.spec,
         Err(BackendError::Missing(_)) if args.create_authority => authority_spec(args),
         Err(BackendError::Missing(_)) => {
-            let message = format!("there is no authority {authority_name}: --create-authority makes it");
+            let message =
+                format!("there is no authority {authority_name}: create it with --create-authority");
             return Err(CommandError::Failed(message));
         }
         // Without permission to read authorities it is left to the controller to validate.

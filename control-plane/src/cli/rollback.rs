@@ -12,10 +12,10 @@ use crate::store::ObjectRef;
 
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// NAMESPACE/NAME
+    /// NAMESPACE/NAME of the certificate, such as shop/mtls-prod-payments
     #[arg(value_parser = object_name)]
     name: ObjectName,
-    /// The version to go back to [default: the one before]; see hotcert history
+    /// Version to publish again, a number of hotcert history [default: the previous one]
     #[arg(long, value_name = "N")]
     to: Option<u64>,
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(super) async fn run<B: Backend>(
             status.handled_requests.as_ref().and_then(|handled| handled.rollback.as_ref()) == Some(&id);
         let refused = Condition::find(&status.conditions, ConditionType::RollbackRefused);
         match (handled, refused) {
-            (false, _) => Progress::Waiting("an answer".into()),
+            (false, _) => Progress::Waiting("the controller to handle the request".into()),
             (true, Some(refused)) => Progress::Refused(refused.message.clone()),
             (true, None) => serving_progress(status),
         }

@@ -17,24 +17,30 @@ use crate::store::ObjectRef;
 
 #[derive(Debug, Args)]
 pub struct RolloverArgs {
-    /// The authority
+    /// Name of the authority, such as root-prod-shop
     authority: String,
-    /// Follow it to its end, and say what it waits for
+    /// Follow the rollover until it ends, and print what it waits for
     #[arg(long)]
     watch: bool,
-    /// Why; recorded, and needed to override and to remove
+    /// Why; recorded in the history. Required by --override and --remove-root
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
-    /// Go back to the old root
+    /// Go back to the old root, with the same proofs
     #[arg(long, conflicts_with_all = ["override_pods", "remove_root"])]
     reverse: bool,
-    /// Go on without this pod, NAMESPACE/POD, once or more; who is left out may be cut off
-    #[arg(long = "override", value_name = "POD", requires = "reason", conflicts_with = "remove_root")]
+    /// Continue without waiting for this pod; repeatable. Peers may refuse its connections from then on
+    #[arg(
+        long = "override",
+        value_name = "NAMESPACE/POD",
+        requires = "reason",
+        conflicts_with = "remove_root"
+    )]
     override_pods: Vec<String>,
-    /// Emergency: take out this root (SHA-256, 8 digits at least) at once; says what that cuts, does it with --yes
+    /// Emergency: remove a compromised root at once, without waiting for pods. SHA256 is at least 8 digits of its
+    /// fingerprint. Only prints what would be disrupted unless --yes is given
     #[arg(long, value_name = "SHA256", requires = "reason")]
     remove_root: Option<String>,
-    /// Do what was only described otherwise
+    /// Remove the root, instead of only printing what would be disrupted
     #[arg(long, requires = "remove_root")]
     yes: bool,
     #[command(flatten)]
@@ -60,7 +66,7 @@ pub(super) async fn run<B: Backend>(
     if id.len() + 1 + arguments.len() > Request::MAX_LENGTH {
         let longest = Request::MAX_LENGTH;
         return Err(CommandError::Failed(format!(
-            "that is longer than {longest} bytes: ask for fewer pods at a time"
+            "the request is longer than {longest} bytes: override fewer pods at a time, or shorten the reason"
         )));
     }
     session.backend.request(&ObjectRef::Authority(args.authority.clone()), verb, &id, &arguments).await?;
@@ -74,7 +80,9 @@ fn request_of(args: &RolloverArgs) -> Result<(&'static str, String), CommandErro
     }
     if !args.override_pods.is_empty() {
         if args.reason.is_empty() {
-            return Err(CommandError::Failed("--override needs a --reason: it is recorded".into()));
+            return Err(CommandError::Failed(
+                "--override needs --reason, which is recorded in the history".into(),
+            ));
         }
         return Ok(("override", format!("{} {}", args.override_pods.join(","), args.reason)));
     }
@@ -129,11 +137,11 @@ fn describe(status: &AuthorityStatus, handled: bool) -> String {
                     format!("{phase}: waits for {first} (and for {} more)", rollover.waiting_for_total - 1)
                 }
                 Some(first) => format!("{phase}: waits for {first}"),
-                None => format!("{phase}: every pod has proved it"),
+                None => format!("{phase}: every pod has proved this step"),
             }
         }
         None if handled => "Steady".into(),
-        None => "waits for an answer".into(),
+        None => "waits for the controller to handle the request".into(),
     }
 }
 
@@ -150,8 +158,12 @@ async fn removal_impact<B: Backend>(
         roots.dedup();
         let roots: Vec<_> = roots.into_iter().map(String::as_str).collect();
         return Err(CommandError::Failed(format!(
-            "{name} has no root {root}: give at least 8 digits of a SHA-256, of {}",
-            if roots.is_empty() { "which there is none yet".to_owned() } else { roots.join(" or ") }
+            "{name} has no root {root}: give at least 8 digits of the SHA-256 {}",
+            if roots.is_empty() {
+                "of a root; it has none yet".to_owned()
+            } else {
+                format!("of {}", roots.join(" or "))
+            }
         )));
     }
     let certificates: Vec<_> = session.backend.certificates(None).await?;
@@ -173,10 +185,10 @@ async fn removal_impact<B: Backend>(
     let signs = status.root.as_ref().is_some_and(|own| own.sha256.starts_with(root));
     Ok(format!(
         "Removing the root {root} of {name} at once:\n\
-         - {} certificates are published anew, {under} of which get a new leaf{};\n\
-         - about {pods} pods are affected; until each has the new Secret (a moment through the API, a minute or so\n  \
-         through the volume alone, never without an agent) it and those that have it refuse each other;\n\
-         - connections under the removed root are cut.\n\
+         - {} certificates are published again, {under} of them with a new leaf{};\n\
+         - about {pods} pods are affected: a pod without the new Secret and pods with it refuse each other. A pod gets it\n  \
+         at once through the API, within about a minute through the volume, and never without an agent;\n\
+         - connections under the removed root are closed.\n\
          Nothing was done. Run it again with --yes to do it.",
         members.len(),
         if signs { " under a new root" } else { "" },
@@ -187,7 +199,11 @@ fn print_rollover<B>(session: &Session<B>, args: &RolloverArgs, status: &Authori
     if session.json {
         println!("{:#}", json!({"authority": args.authority, "status": status}));
     } else if status.rollover.is_some() {
-        println!("{}: {}; follow it with --watch or hotcert status", args.authority, describe(status, true));
+        println!(
+            "{}: {}; follow it with --watch, or see hotcert status",
+            args.authority,
+            describe(status, true)
+        );
     } else {
         let root = status.root.clone().unwrap_or_default();
         println!("{}: Steady under the root {} until {}", args.authority, root.serial, root.not_after);

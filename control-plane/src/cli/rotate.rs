@@ -15,7 +15,7 @@ use crate::store::ObjectRef;
 
 #[derive(Debug, Args)]
 pub struct RotateArgs {
-    /// NAMESPACE/NAME
+    /// NAMESPACE/NAME of the certificate, such as shop/mtls-prod-payments
     #[arg(value_parser = object_name)]
     name: ObjectName,
     #[command(flatten)]
@@ -43,7 +43,7 @@ pub(super) async fn rotate_and_wait<B: Backend>(
         match degraded {
             _ if handled => serving_progress(status),
             Some(degraded) => Progress::Waiting(format!("{}: {}", degraded.reason, degraded.message)),
-            None => Progress::Waiting("a new leaf".into()),
+            None => Progress::Waiting("the new version to be published".into()),
         }
     })
     .await

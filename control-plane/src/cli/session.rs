@@ -9,10 +9,10 @@ use crate::cli::backend::BackendError;
 /// The arguments that every command has: where the objects are, and how to print them.
 #[derive(Clone, Debug, Args)]
 pub struct GlobalArgs {
-    /// Directory store on this machine, instead of a cluster
+    /// Work on this directory of the local machine instead of a cluster
     #[arg(long, env = "HOTCERT_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
     pub(super) dir: Option<PathBuf>,
-    /// How to reach the cluster [default: $KUBECONFIG or ~/.kube/config, or as a pod in it]
+    /// Kubeconfig of the cluster [default: $KUBECONFIG or ~/.kube/config, else the service account in a pod]
     #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE")]
     pub(super) kubeconfig: Option<PathBuf>,
     /// Print JSON instead of text

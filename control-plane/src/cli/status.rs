@@ -13,10 +13,10 @@ use crate::cli::session::{CommandError, Session};
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Certificates of this namespace only
+    /// Show only the certificates of this namespace
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Show it again whenever something changes
+    /// Print it again whenever something changes, until interrupted
     #[arg(short, long)]
     watch: bool,
 }
@@ -64,7 +64,7 @@ impl Fleet {
     /// A message if the namespace that was asked for has no certificate.
     pub fn empty_namespace(&self) -> Option<String> {
         let namespace = self.namespace.as_ref().filter(|_| self.certificates.is_empty())?;
-        Some(format!("there is no certificate in the namespace {namespace}"))
+        Some(format!("no certificates in the namespace {namespace}"))
     }
 
     fn json(&self) -> Value {
@@ -127,7 +127,7 @@ impl Fleet {
         }
         parts.extend(self.empty_namespace());
         if parts.is_empty() {
-            parts.push("There is no authority and no certificate yet: see hotcert issue --help".into());
+            parts.push("No authorities and no certificates yet. Create the first with hotcert issue; see hotcert issue --help".into());
         }
         if !waiting.is_empty() {
             parts.push(waiting.join("\n"));
@@ -157,7 +157,7 @@ fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
     };
     let current = status.served.as_ref().filter(|served| Some(served.revision) == status.revision);
     let Some(served) = current else {
-        let state = if status.serial.is_some() { "looking" } else { "-" };
+        let state = if status.serial.is_some() { "probing" } else { "-" };
         return vec![row("-".into(), not_served, state.into())];
     };
     if served.by_pod.is_empty() {
@@ -197,6 +197,6 @@ fn describe_condition(conditions: &[Condition], kind: ConditionType) -> String {
             format!("yes, {}: {}", condition.reason, condition.message)
         }
         Some(condition) => format!("no, {}: {}", condition.reason, condition.message),
-        None => "not looked at yet: is the controller running?".into(),
+        None => "not reconciled yet: is the controller running?".into(),
     }
 }

@@ -51,7 +51,7 @@ impl Admin {
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
                 self.metrics.render(&self.health, now),
             ),
-            _ => text(StatusCode::NOT_FOUND, "not here; try /livez, /readyz, /healthz or /metrics\n".into()),
+            _ => text(StatusCode::NOT_FOUND, "not found; try /livez, /readyz, /healthz or /metrics\n".into()),
         }
     }
 }

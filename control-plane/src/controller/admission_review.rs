@@ -35,7 +35,7 @@ struct Kind {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
-    #[error("the body is no AdmissionReview: {0}")]
+    #[error("the body is not an AdmissionReview: {0}")]
     Json(#[from] serde_json::Error),
     #[error(
         "the body is a {kind} of {api_version}, not an AdmissionReview of {API_VERSION}: set admissionReviewVersions to [v1]"
@@ -43,7 +43,7 @@ pub enum ReviewError {
     Version { kind: String, api_version: String },
     #[error("the AdmissionReview has no request with a uid")]
     NoRequest,
-    #[error("a {0} was sent, and this webhook is for pods: its rules are pods, CREATE")]
+    #[error("the object is a {0}, but this webhook is for pods: set its rules to CREATE of pods")]
     NotAPod(String),
 }
 
@@ -70,8 +70,8 @@ impl AdmissionOutcome {
         match self {
             Self::Injected => "injected",
             Self::Unchanged => "unchanged",
-            Self::Skipped => "untouched",
-            Self::Denied => "refused",
+            Self::Skipped => "skipped",
+            Self::Denied => "denied",
             Self::Malformed => "malformed",
         }
     }

@@ -13,6 +13,7 @@ use hotcert_agent::tls::config::ClientAuth;
 
 use super::sidecar::SidecarMode;
 use super::webhook_certificate::plan::Timing;
+use crate::api::duration;
 use crate::inject::AGENT_IMAGE;
 
 /// In the last third of a certificate's lifetime the next one must be distributed and promoted, and the old root
@@ -21,58 +22,58 @@ const OVERLAPS_PER_LIFETIME: u32 = 4;
 
 #[derive(Clone, Debug, Args)]
 pub struct ControllerArgs {
-    /// Where API servers call the webhook, over HTTPS
+    /// ADDRESS:PORT of the admission webhook, which API servers call over HTTPS
     #[arg(long, env = "HOTCERT_WEBHOOK_LISTEN", default_value = "0.0.0.0:9443", value_name = "LISTEN")]
     pub webhook_listen: String,
-    /// Where /livez, /readyz, /healthz and /metrics are served, without TLS
+    /// ADDRESS:PORT of /livez, /readyz, /healthz and /metrics, without TLS
     #[arg(long, env = "HOTCERT_ADMIN", default_value_t = format!("0.0.0.0:{ADMIN}"), value_name = "LISTEN")]
     pub admin: String,
-    /// Where the webhook's Secret and Service are [default: the namespace of the token or kubeconfig]
+    /// Namespace of the webhook's Secret and Service [default: the one of the service account or kubeconfig]
     #[arg(long, env = "HOTCERT_NAMESPACE", value_name = "NAME")]
     pub namespace: Option<String>,
-    /// Image of the agent that pods are given
+    /// Image of the agent that is added to pods
     #[arg(long, env = "HOTCERT_AGENT_IMAGE", default_value = AGENT_IMAGE, value_name = "IMAGE")]
     pub agent_image: String,
-    /// How the agent is put into pods that do not say
+    /// How the agent runs in pods without the annotation hotcert.dev/sidecar
     #[arg(long, env = "HOTCERT_SIDECAR", default_value = "auto", value_name = "KIND")]
     pub sidecar: SidecarMode,
-    /// How to reach the cluster [default: as a pod in it, or else $KUBECONFIG or ~/.kube/config]
+    /// Kubeconfig of the cluster [default: the service account in a pod, else $KUBECONFIG or ~/.kube/config]
     #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Keep everything in this directory on this machine instead: no cluster, no webhook, no replicas
+    /// Work on a directory of this machine instead of a cluster, without a webhook and replicas
     #[arg(long, env = "HOTCERT_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
     pub dir: Option<PathBuf>,
-    /// Have pods that follow their volume alone look at it at once, by an annotation; needs the right to patch pods
+    /// Annotate pods that read only their volume, so that kubelet updates it at once; needs permission to patch pods
     #[arg(long, env = "HOTCERT_NUDGE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub nudge: bool,
-    /// Whom to tell of what, and whom to listen to: a YAML file, followed as it changes
+    /// YAML file that configures outgoing and incoming notifications and external managers; reloaded when it changes
     #[arg(long, env = "HOTCERT_NOTIFICATIONS", value_name = "FILE")]
     pub notifications: Option<PathBuf>,
-    /// Where notifications come in, over HTTPS: POST /notifications/SENDER [default: nowhere]
+    /// ADDRESS:PORT that receives notifications over HTTPS, at POST /notifications/SENDER [default: none]
     #[arg(long, env = "HOTCERT_RECEIVER_LISTEN", value_name = "LISTEN")]
     pub receiver_listen: Option<String>,
-    /// Directory with tls.crt and tls.key (and ca.crt, for clients' certificates) of that listener
+    /// Directory with tls.crt and tls.key of the receiver, and ca.crt to verify client certificates; reloaded
     #[arg(long, env = "HOTCERT_RECEIVER_IDENTITY", value_name = "DIR")]
     pub receiver_identity: Option<PathBuf>,
-    /// Whether whoever sends there must show a certificate
+    /// Whether senders of notifications must present a client certificate
     #[arg(long, value_parser = client_auth(), env = "HOTCERT_RECEIVER_CLIENT_AUTH", default_value = "none", value_name = "KIND")]
     pub receiver_client_auth: ClientAuth,
     /// Name of the MutatingWebhookConfiguration
     #[arg(long, env = "HOTCERT_WEBHOOK_NAME", default_value = "hotcert", value_name = "NAME")]
     pub webhook_name: String,
-    /// Service by which API servers reach the webhook
+    /// Service through which API servers reach the webhook
     #[arg(long, env = "HOTCERT_WEBHOOK_SERVICE", default_value = "hotcert-webhook", value_name = "NAME")]
     pub webhook_service: String,
-    /// Life of the webhook's own certificate, which is renewed after two thirds of it
+    /// Lifetime of the webhook's own certificate, such as 90d; renewed after two thirds of it
     #[arg(long, env = "HOTCERT_WEBHOOK_LIFETIME", default_value = "90d", value_name = "DURATION")]
     pub webhook_lifetime: String,
-    /// How long an API server may take to hear of a new root
+    /// How long an API server may take to load a changed caBundle, such as 5m
     #[arg(long, env = "HOTCERT_WEBHOOK_OVERLAP", default_value = "5m", value_name = "DURATION")]
     pub webhook_overlap: String,
-    /// After SIGTERM, how long new connections are taken while the pod leaves its endpoints
+    /// How long to accept connections after SIGTERM, while the pod is removed from its endpoints, such as 5s
     #[arg(long, env = "HOTCERT_SHUTDOWN_DELAY", default_value = "5s", value_name = "DURATION")]
     pub shutdown_delay: String,
-    /// Provider of the log on standard error; HOTCERT_LOG=debug shows more of it
+    /// Format of the log on standard error; HOTCERT_LOG=debug for more detail
     #[arg(long, env = "HOTCERT_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
@@ -123,21 +124,23 @@ impl Settings {
         if args.agent_image.is_empty() || args.agent_image.contains(char::is_whitespace) {
             errors.add(
                 "--agent-image",
-                format!("{:?} is no image, such as hotcert-agent:0.1.0", args.agent_image),
+                format!("{:?} is not an image: give one such as hotcert-agent:0.1.0", args.agent_image),
             );
         }
         if let (Some(lifetime), Some(overlap)) = (lifetime, overlap)
             && (lifetime < overlap.saturating_mul(OVERLAPS_PER_LIFETIME) || lifetime.is_zero())
         {
-            errors
-                .add("--webhook-lifetime", "make it at least four times --webhook-overlap, and not nothing");
+            errors.add(
+                "--webhook-lifetime",
+                "it must be more than 0 and at least four times --webhook-overlap",
+            );
         }
         let notifications = non_empty_path(args.notifications.as_ref());
         let listen = non_empty(args.receiver_listen.as_ref());
         let listen = listen.and_then(|listen| errors.listen("--receiver-listen", &listen));
         let identity = non_empty_path(args.receiver_identity.as_ref());
         if identity.is_some() && args.receiver_listen.is_none() {
-            errors.add("--receiver-identity", "say with --receiver-listen where to listen");
+            errors.add("--receiver-identity", "it needs --receiver-listen, the address to listen on");
         }
         let receiver = match (listen, identity, &notifications) {
             (None, ..) => None,
@@ -145,11 +148,17 @@ impl Settings {
                 Some(ReceiverSettings { listen, identity, client_auth: args.receiver_client_auth })
             }
             (Some(_), None, _) => {
-                errors.add("--receiver-identity", "name the directory with the certificate to be shown");
+                errors.add(
+                    "--receiver-identity",
+                    "it is missing: --receiver-listen needs the directory of the server certificate",
+                );
                 None
             }
             (Some(_), _, None) => {
-                errors.add("--notifications", "name the file that says whom to listen to");
+                errors.add(
+                    "--notifications",
+                    "it is missing: --receiver-listen needs the file that configures the senders",
+                );
                 None
             }
         };
@@ -200,26 +209,23 @@ impl Errors {
         let parsed = text.parse();
         if parsed.is_err() {
             let hint = "an IP address, not a host name";
-            self.add(flag, format!("{text:?} is no ADDRESS:PORT, such as 127.0.0.1:9443 ({hint})"));
+            self.add(flag, format!("{text:?} is not ADDRESS:PORT, such as 127.0.0.1:9443: give {hint}"));
         }
         parsed.ok()
     }
 
     fn duration(&mut self, flag: &str, text: &str) -> Option<Duration> {
-        match humantime::parse_duration(text) {
-            Ok(duration) => Some(duration),
-            Err(error) => {
-                self.add(flag, format!("{text:?}: {error}; write it like 500ms, 30s or 90d"));
-                None
-            }
-        }
+        duration::parse(text).map_err(|error| self.add(flag, error)).ok()
     }
 
     /// The rule of Kubernetes for names (RFC 1123).
     fn name(&mut self, flag: &str, text: &str) {
         let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
         if text.is_empty() || text.len() > 253 || !text.chars().all(is_allowed) {
-            self.add(flag, format!("{text:?} is no name: lower-case letters, digits, hyphens and dots"));
+            self.add(
+                flag,
+                format!("{text:?} is not a name: use lower-case letters, digits, hyphens and dots"),
+            );
         }
     }
 }

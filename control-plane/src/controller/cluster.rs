@@ -34,7 +34,7 @@ use super::sidecar::{self, SidecarDecision};
 use super::status::Status;
 use super::webhook::Webhook;
 use super::webhook_certificate::{SECRET_NAME, WebhookCertificate};
-use crate::api::date::span;
+use crate::api::duration;
 use crate::runtime::metrics::ReconcileMetrics;
 use crate::store::kubernetes::client;
 use crate::store::kubernetes::{KubernetesStore, RECHECK};
@@ -113,7 +113,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         error = &mut task_ended => return Err(error),
     };
     if !started {
-        info!("stopped before there was a certificate");
+        info!("stopped before the webhook had a certificate");
         return Ok(());
     }
     let (stop_accepting, accepting) = stop();
@@ -139,7 +139,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     tokio::select! {
         () = shutdown => Ok(()),
         () = signals.next() => {
-            warn!("told to stop twice: ending at once");
+            warn!("second signal: exiting without draining");
             std::process::exit(1);
         }
     }
@@ -173,15 +173,15 @@ fn spawn_certificate(
     };
     tokio::spawn(async move {
         certificate.run().await;
-        "renewing the certificate ended".to_owned()
+        "the renewal of the webhook's certificate ended".to_owned()
     })
 }
 
 fn spawn_reload(reload: Reload) -> JoinHandle<String> {
     tokio::spawn(async move {
         match reload::run(reload).await {
-            Ok(()) => "following the certificate ended".to_owned(),
-            Err(error) => format!("following the certificate ended: {error}"),
+            Ok(()) => "the reload of the webhook's certificate ended".to_owned(),
+            Err(error) => format!("the reload of the webhook's certificate failed: {error}"),
         }
     })
 }
@@ -211,7 +211,7 @@ fn spawn_leader(
         if *resigned.borrow() {
             std::future::pending::<()>().await;
         }
-        "issuing ended".to_owned()
+        "leader election and the reconcile loop ended".to_owned()
     })
 }
 
@@ -259,13 +259,15 @@ async fn drain(
 ) {
     status.update(|report| report.draining = true);
     webhook.close_after_next_response();
-    info!(delay = %span(settings.shutdown_delay), "draining: unready, new connections still taken");
+    info!(delay = %duration::format(settings.shutdown_delay), "draining: not ready, still accepting connections during the shutdown delay");
     tokio::time::sleep(settings.shutdown_delay).await;
     stop_accepting.stop();
     end_connections.stop();
     match tokio::time::timeout(GRACE, webhook.drained()).await {
         Ok(()) => info!("drained"),
-        Err(_) => warn!(grace = %span(GRACE), "the grace period is over: cutting what is still open"),
+        Err(_) => {
+            warn!(grace = %duration::format(GRACE), "the grace period has ended: closing the remaining connections")
+        }
     }
 }
 
@@ -278,9 +280,9 @@ fn log_settings(settings: &Settings, namespace: &str) {
         webhook = settings.webhook_name,
         service = settings.webhook_service,
         nudge = settings.nudge,
-        lifetime = %span(settings.timing.lifetime),
-        overlap = %span(settings.timing.overlap),
-        shutdown_delay = %span(settings.shutdown_delay),
+        lifetime = %duration::format(settings.timing.lifetime),
+        overlap = %duration::format(settings.timing.overlap),
+        shutdown_delay = %duration::format(settings.shutdown_delay),
         "starting"
     );
 }

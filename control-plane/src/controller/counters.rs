@@ -35,7 +35,7 @@ impl WebhookCounters {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "admission_requests",
-            "Pods the webhook was asked about, by what came of it",
+            "Admission requests for pods, by webhook and outcome",
             self.admissions.clone(),
         );
         registry.register(

@@ -63,7 +63,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
                 }
                 (&Method::GET, _) => text(
                     StatusCode::NOT_FOUND,
-                    "not here; try /livez, /readyz, /healthz or /metrics\n".into(),
+                    "not found; try /livez, /readyz, /healthz or /metrics\n".into(),
                 ),
                 _ => only_get(),
             };
@@ -74,7 +74,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     let reconciler = Reconciler::new(Arc::clone(&store), Prober::new(PROBER), settings.nudge, counts);
     let reconciler = reconciler.with_external(notifications.dispatcher(), notifications.external_sync());
     tokio::select! {
-        () = signals.next() => info!("told to stop"),
+        () = signals.next() => info!("stopping"),
         end = notifications.run_receiver(store) => return Err(ControllerError::TaskEnded(end)),
         () = reconciler.run(leading) => {}
     }

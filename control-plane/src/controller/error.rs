@@ -13,7 +13,7 @@ pub enum ControllerError {
     Cluster(#[from] ClusterError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("a part that must not end did, so the controller ends with it: {0}")]
+    #[error("a task of the controller ended, so the controller exits: {0}")]
     TaskEnded(String),
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),

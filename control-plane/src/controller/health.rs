@@ -59,7 +59,7 @@ impl Health {
             "refused": reload.rejected_leaf.as_ref().map(|rejected| rejected.rejection.to_string()),
             "sidecar": sidecar.map(|decision| json!({
                 "kind": decision.kind.to_string(),
-                "why": decision.reason,
+                "reason": decision.reason,
             })),
             "pods": pods,
         })
@@ -83,17 +83,17 @@ pub enum Unready {
 impl fmt::Display for Unready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Draining => f.write_str("draining: the controller was told to stop"),
+            Self::Draining => f.write_str("draining: the controller is stopping"),
             Self::NoCertificate(problem) => {
-                let problem = problem.as_deref().unwrap_or("none was issued yet");
+                let problem = problem.as_deref().unwrap_or("none has been issued yet");
                 write!(f, "no certificate for the webhook: {problem}")
             }
             Self::Expired(end) => write!(f, "the webhook's certificate expired at {}", date::seconds(*end)),
             Self::NotTrusted => f.write_str(
-                "the caBundle of the webhook configuration does not have the served certificate's root",
+                "the caBundle of the webhook configuration does not contain the root of the served certificate",
             ),
-            Self::NotVerified => f.write_str("the webhook has not been seen to serve its certificate yet"),
-            Self::SelfCheckFailed(cause) => write!(f, "the webhook does not serve its certificate: {cause}"),
+            Self::NotVerified => f.write_str("the self-check of the webhook has not completed yet"),
+            Self::SelfCheckFailed(cause) => write!(f, "the self-check of the webhook failed: {cause}"),
         }
     }
 }

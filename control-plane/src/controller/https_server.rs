@@ -27,6 +27,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::api::duration;
+
 const MAX_CONNECTIONS: u32 = 1024;
 const MAX_HANDSHAKES: usize = 128;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,9 +68,9 @@ pub struct HttpsServer {
 pub enum BodyError {
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
-    #[error("the body did not arrive whole: {0}")]
+    #[error("the body is incomplete: {0}")]
     Incomplete(#[from] hyper::Error),
-    #[error("the request took longer than {0:?} to arrive")]
+    #[error("the request did not arrive within {}", duration::format(*.0))]
     Timeout(Duration),
 }
 

@@ -55,7 +55,7 @@ impl Metrics {
         r.register("ready", "1 if /readyz answers 200", metrics.ready.clone());
         r.register(
             "webhook_generation",
-            "Webhook certificates served since start",
+            "Webhook certificates that were served since the start",
             metrics.generation.clone(),
         );
         r.register(
@@ -65,12 +65,12 @@ impl Metrics {
         );
         r.register(
             "webhook_phase",
-            "1 for the phase that the webhook's certificate is in",
+            "1 for the current phase of the webhook's certificate, else 0",
             metrics.phase.clone(),
         );
         r.register_collector(ReloadCounters::candidates(
             "webhook_reloads",
-            "Candidates for the webhook's certificate by outcome, and why they were not taken",
+            "Candidates for the webhook's certificate, by outcome and reason",
             reload,
         ));
         Self { registry, ..metrics }

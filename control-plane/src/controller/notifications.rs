@@ -104,8 +104,8 @@ impl NotificationServices {
             status: ReloadStatus::default(),
         };
         match reload::run(reload).await {
-            Ok(()) => "following the receiver's certificate ended".to_owned(),
-            Err(error) => format!("following the receiver's certificate: {error}"),
+            Ok(()) => "the reload of the receiver's certificate ended".to_owned(),
+            Err(error) => format!("the reload of the receiver's certificate failed: {error}"),
         }
     }
 }

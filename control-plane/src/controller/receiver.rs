@@ -47,7 +47,7 @@ impl<S: Store> ReceiverHandler<S> {
             return if request.method == Method::GET { self.keys() } else { only_get() };
         }
         let Some(sender) = path.strip_prefix(PATH) else {
-            return text(StatusCode::NOT_FOUND, format!("not here; notifications go to {PATH}SENDER\n"));
+            return text(StatusCode::NOT_FOUND, format!("not found; notifications go to {PATH}SENDER\n"));
         };
         if request.method != Method::POST {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n".into());

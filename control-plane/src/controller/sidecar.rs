@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tracing::info;
 
+use crate::api::duration;
 use crate::inject::sidecar_kind::SidecarKind;
 
 /// The first version with native sidecars enabled by default.
@@ -65,17 +66,17 @@ pub fn decide(versions: &Versions) -> SidecarDecision {
         (Ok(server), Ok(kubelets)) => (server, kubelets),
     };
     if !supports_native(server) {
-        return container(format!("the API server is {server}, native sidecars need 1.29"));
+        return container(format!("the API server is {server}, and native sidecars need 1.29"));
     }
     let old: Vec<_> = kubelets.iter().filter(|kubelet| !supports_native(kubelet)).collect();
     match (old.first(), kubelets.len()) {
-        (_, 0) => container("no node is known yet, and the first may be an old one".into()),
+        (_, 0) => container("the cluster has no nodes yet, and the first may be older than 1.29".into()),
         (None, count) => SidecarDecision {
             kind: SidecarKind::Native,
             reason: format!("the API server is {server}, and {count} of {count} nodes are 1.29 or newer"),
         },
         (Some(first), count) => container(format!(
-            "{} of {count} nodes are older than 1.29, or of unknown version (such as {first:?})",
+            "{} of {count} nodes are older than 1.29, or report no version that is understood, such as {first:?}",
             old.len()
         )),
     }
@@ -115,7 +116,7 @@ pub async fn run(mode: SidecarMode, client: Client, decision: watch::Sender<Opti
 }
 
 async fn read_versions(client: &Client) -> Versions {
-    let timed_out = |cause| format!("no answer within {DETECT_TIMEOUT:?}: {cause}");
+    let timed_out = |cause| format!("no response within {}: {cause}", duration::format(DETECT_TIMEOUT));
     let server = tokio::time::timeout(DETECT_TIMEOUT, client.apiserver_version()).await;
     let kubelets = tokio::time::timeout(DETECT_TIMEOUT, kubelets(client)).await;
     Versions {

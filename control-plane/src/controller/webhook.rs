@@ -89,7 +89,7 @@ impl Webhook {
         match (WebhookPath::parse(request.uri.path()), request.method) {
             (None, _) => text(
                 StatusCode::NOT_FOUND,
-                "not here; the webhook is /mutate/pods and /mutate/namespaces\n".into(),
+                "not found; the paths of the webhook are /mutate/pods and /mutate/namespaces\n".into(),
             ),
             (Some(_), method) if method != Method::POST => {
                 let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n".into());
@@ -116,7 +116,7 @@ impl Webhook {
         let request = match AdmissionRequest::parse(&body) {
             Ok(request) => request,
             Err(error) => {
-                warn!(webhook = path.as_str(), %error, "webhook called with something else than a pod");
+                warn!(webhook = path.as_str(), %error, "the request is not an AdmissionReview of a pod");
                 return (AdmissionOutcome::Malformed, text(StatusCode::BAD_REQUEST, format!("{error}\n")));
             }
         };
@@ -130,13 +130,13 @@ impl Webhook {
         });
         match &response.denial {
             Some(denial) => {
-                info!(namespace = request.namespace(), pod = request.name(), refusal = denial, "pod refused")
+                info!(namespace = request.namespace(), pod = request.name(), reason = denial, "pod denied")
             }
             None => debug!(
                 namespace = request.namespace(),
                 pod = request.name(),
                 outcome = response.outcome.as_str(),
-                "pod"
+                "pod admitted"
             ),
         }
         (response.outcome, typed(StatusCode::OK, "application/json", response.review.to_string()))

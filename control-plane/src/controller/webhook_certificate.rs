@@ -26,6 +26,7 @@ use plan::{Observed, Step, Timing, plan};
 use secret::SecretState;
 
 use super::status::{CertificateReport, Status};
+use crate::api::duration;
 
 pub const SECRET_NAME: &str = "hotcert-webhook";
 
@@ -49,11 +50,11 @@ pub struct WebhookCertificate {
 
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
-    #[error("somebody else wrote {0} first")]
+    #[error("conflict: {0} was changed since it was read")]
     Conflict(&'static str),
     #[error("{what} failed: {cause}{}", hint(.cause))]
     Api { what: &'static str, cause: Box<kube::Error> },
-    #[error("the API server did not answer within {RECONCILE_TIMEOUT:?}")]
+    #[error("the API server did not respond within {}", duration::format(RECONCILE_TIMEOUT))]
     TimedOut,
     #[error(transparent)]
     Pair(#[from] PairError),
@@ -161,7 +162,7 @@ impl WebhookCertificate {
     fn report(&self, observed: &Observed, state: &SecretState, trusted: Vec<String>) {
         let problem = observed.trust.is_none().then(|| {
             format!(
-                "there is no MutatingWebhookConfiguration {} with an entry {}: apply the manifests",
+                "the MutatingWebhookConfiguration {} is missing, or has no entry {}: apply the manifests",
                 self.webhook,
                 ENTRIES.join(" or ")
             )
@@ -184,7 +185,7 @@ impl WebhookCertificate {
     fn report_error(&self, error: &ReconcileError) {
         let problem = error.to_string();
         if self.status.is_new_problem(&problem) {
-            warn!("webhook certificate: {problem}; trying again");
+            warn!("webhook certificate: {problem}; retrying");
         }
         self.status.update(|report| report.certificate.problem = Some(problem));
     }

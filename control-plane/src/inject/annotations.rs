@@ -110,7 +110,7 @@ pub fn check_sizes(pod: &Value, problems: &mut Problems) {
         if key.starts_with(PREFIX) && bytes > MAX_BYTES {
             problems.add(
                 format!("annotation {key}"),
-                format!("{bytes} bytes are more than {MAX_BYTES}: say it with less"),
+                format!("{bytes} bytes are more than {MAX_BYTES}: shorten it"),
             );
         }
     }
@@ -148,16 +148,15 @@ impl<'a> Annotations<'a> {
         };
         let count = text.split(',').count();
         if count > MAX_ITEMS {
-            self.reject(name, format!("{count} items are more than {MAX_ITEMS}: say it with fewer"));
+            self.reject(name, format!("{count} items are more than {MAX_ITEMS}: use fewer"));
             return Vec::new();
         }
         let mut values = Vec::new();
         for item in text.split(',').map(str::trim) {
             match parse(item) {
-                _ if item.is_empty() => self.reject(
-                    name,
-                    "there is nothing between two commas, or after the last: take the comma out",
-                ),
+                _ if item.is_empty() => {
+                    self.reject(name, "an item is empty: remove the comma before or after it")
+                }
                 Ok(value) => values.push(value),
                 Err(error) => self.reject(name, error),
             }
@@ -171,9 +170,9 @@ impl<'a> Annotations<'a> {
             self.values.as_object().into_iter().flatten().filter_map(|(key, _)| key.strip_prefix(PREFIX));
         for name in unknown.filter(|name| !known.contains(name)) {
             let hint = match format!("{PREFIX}{name}") == INJECT_LABEL {
-                true => "it is a label: write it under labels".to_owned(),
-                false if name.len() > MAX_NAME => "it is not known: take it out".to_owned(),
-                false => format!("it is not known: did you mean {PREFIX}{}?", nearest(name, &known)),
+                true => "it is a label: move it to the labels".to_owned(),
+                false if name.len() > MAX_NAME => "unknown annotation: remove it".to_owned(),
+                false => format!("unknown annotation: did you mean {PREFIX}{}?", nearest(name, &known)),
             };
             self.problems.add(location(name), hint);
         }
@@ -182,8 +181,8 @@ impl<'a> Annotations<'a> {
     fn text(&mut self, name: &str) -> Option<String> {
         let value = self.values.get(format!("{PREFIX}{name}"))?;
         match value.as_str().map(str::trim) {
-            None => self.reject(name, format!("{value} is no string: put it in quotes")),
-            Some("") => self.reject(name, "it is empty: give a value or take it out"),
+            None => self.reject(name, format!("{value} is not a string: put it in quotes")),
+            Some("") => self.reject(name, "it is empty: give a value or remove it"),
             Some(text) => return Some(text.to_owned()),
         }
         None

@@ -13,11 +13,11 @@ const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentsError {
-    #[error("more than {} MiB of YAML: give it in several runs", MAX_BYTES >> 20)]
+    #[error("more than {} MiB of YAML: split it into several runs", MAX_BYTES >> 20)]
     TooLarge,
-    #[error("more than {MAX_DOCUMENTS} documents: give them in several runs")]
+    #[error("more than {MAX_DOCUMENTS} documents: split them into several runs")]
     TooMany,
-    #[error("not UTF-8 ({0}): YAML for Kubernetes is UTF-8")]
+    #[error("the input is not UTF-8 ({0}): Kubernetes accepts only UTF-8")]
     NotUtf8(#[from] Utf8Error),
 }
 

@@ -65,7 +65,7 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Result<Injection, InvalidPo
     check_reserved_names(&pod, &mut problems);
     let settings = PodSettings::parse(&pod, context.sidecar, &mut problems);
     if pod["spec"]["hostNetwork"] == true {
-        problems.add("spec.hostNetwork", "the agent's loopback would be the whole node's, open to every pod and process on it: set it to false, or label the pod hotcert.dev/inject: disabled");
+        problems.add("spec.hostNetwork", "the agent's loopback ports would be open to every process of the node: set it to false, or label the pod hotcert.dev/inject: disabled");
     }
     ports::check(&pod, &settings, &mut problems);
     problems.take_result()?;
@@ -82,9 +82,7 @@ fn is_requested(pod: &Value, context: &Context<'_>) -> Result<bool, Problem> {
         None => Ok(None),
         Some("enabled") => Ok(Some(true)),
         Some("disabled") => Ok(Some(false)),
-        Some(other) => {
-            Err(Problem::new(location, &format!("{other:?} is neither \"enabled\" nor \"disabled\"")))
-        }
+        Some(other) => Err(Problem::new(location, &format!("{other:?} is not \"enabled\" or \"disabled\""))),
     };
     let label = &pod["metadata"]["labels"][INJECT_LABEL];
     // A label that is not a string is rejected by its text.
@@ -118,7 +116,7 @@ fn check_shape(pod: &Value, problems: &mut Problems) {
     }
     let count = containers(pod).count();
     if count > MAX_CONTAINERS {
-        problems.add("spec.containers", format!("{count} containers, with those of initContainers, are more than {MAX_CONTAINERS}: spread them over several pods"));
+        problems.add("spec.containers", format!("{count} containers, including initContainers, are more than {MAX_CONTAINERS}: use several pods"));
     }
 }
 
@@ -157,18 +155,18 @@ fn check_reserved_names(pod: &Value, problems: &mut Problems) {
     if containers(pod).any(|container| container["name"] == AGENT_CONTAINER) {
         problems.add(
             format!("container {AGENT_CONTAINER}"),
-            "the name is the injected agent's: take it out, or rename it",
+            "the name is reserved for the injected agent: remove or rename it",
         );
     }
     for name in container::VOLUMES {
         if items(&pod["spec"]["volumes"]).any(|volume| volume["name"] == name) {
-            problems.add(format!("volume {name}"), "the name is the injected agent's: rename it");
+            problems.add(format!("volume {name}"), "the name is reserved for the injected agent: rename it");
         }
         for container in containers(pod) {
             if items(&container["volumeMounts"]).any(|mount| mount["name"] == name) {
                 problems.add(
                     format!("container {}", container["name"].as_str().unwrap_or_default()),
-                    format!("its volumeMount {name} would show it what is the agent's alone: take it out"),
+                    format!("its volumeMount {name} would expose a volume of the agent: remove it"),
                 );
             }
         }

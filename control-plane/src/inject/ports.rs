@@ -17,7 +17,7 @@ pub fn check(pod: &Value, settings: &PodSettings, problems: &mut Problems) {
         if let Some((other, _)) = listeners[..index].iter().find(|(_, other)| overlap(*listen, *other)) {
             problems.add(
                 location.clone(),
-                format!("port {} is taken by the agent already ({other}): use another", listen.port()),
+                format!("the agent already listens on port {} ({other}): use another port", listen.port()),
             );
         }
     }
@@ -27,7 +27,7 @@ pub fn check(pod: &Value, settings: &PodSettings, problems: &mut Problems) {
         {
             problems.add(
                 annotations::location("inbound"),
-                format!("the app at {app} would be on a port of the agent's own ({location}): let the app listen on another, such as {}", free_port(&listeners)),
+                format!("the app at {app} would use a port of the agent ({location}): let the app listen on another port, such as {}", free_port(&listeners)),
             );
         }
     }
@@ -36,7 +36,7 @@ pub fn check(pod: &Value, settings: &PodSettings, problems: &mut Problems) {
         if let Some((location, _)) = listeners.iter().find(|(_, listen)| overlap(everywhere, *listen)) {
             problems.add(
                 format!("container {container}"),
-                format!("containerPort {port} is a port of the agent's ({location}): let the app listen on another port of 127.0.0.1, such as {}, and take the containerPort out", free_port(&listeners)),
+                format!("containerPort {port} is a port of the agent ({location}): let the app listen on another port of 127.0.0.1, such as {}, and remove the containerPort", free_port(&listeners)),
             );
         }
     }
@@ -47,7 +47,7 @@ fn listeners(settings: &PodSettings) -> Vec<(String, SocketAddr)> {
     let everywhere = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let mut listeners = vec![
         ("its health and metrics".to_owned(), everywhere(ADMIN)),
-        ("its proof of what is served".to_owned(), everywhere(PROOF)),
+        ("its proof listener".to_owned(), everywhere(PROOF)),
     ];
     listeners.extend(settings.inbound.iter().map(|route| (annotations::location("inbound"), route.listen)));
     listeners.extend(settings.outbound.iter().map(|route| (annotations::location("outbound"), route.listen)));

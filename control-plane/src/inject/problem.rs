@@ -55,7 +55,7 @@ impl Problems {
     pub fn take_result(&mut self) -> Result<(), InvalidPod> {
         let Self { mut first, more } = std::mem::take(self);
         if more > 0 {
-            first.push(Problem::new(&format!("and {more} more"), "mend these first"));
+            first.push(Problem::new(&format!("and {more} more"), "fix these first"));
         }
         if first.is_empty() { Ok(()) } else { Err(InvalidPod(first)) }
     }

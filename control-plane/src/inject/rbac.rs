@@ -55,14 +55,14 @@ pub fn warnings(values: &[Value], pods: &[InjectedPod], default_namespace: &str)
     for InjectedPod { workload, namespace, pod } in pods.iter().filter(|pod| reads_secret(&pod.pod)) {
         let account = service_account(pod);
         if account == "default" {
-            warnings.push(format!("{workload} runs as ServiceAccount default: every pod of namespace {namespace} that names no other may then read its Secret, the private key included; give it a serviceAccountName of its own"));
+            warnings.push(format!("{workload} runs as ServiceAccount default, so every pod of namespace {namespace} without a serviceAccountName can read its Secret, including the private key; give it a serviceAccountName of its own"));
         }
         let mounts_token = match pod["spec"]["automountServiceAccountToken"].as_bool() {
             Some(mounts) => mounts,
             None => !without_token.contains(&(namespace, account)),
         };
         if mounts_token {
-            warnings.push(format!("{workload}: its own containers have a token of ServiceAccount {account} too, which may then read its Secret, the private key included; set automountServiceAccountToken: false in its pod's spec or on the ServiceAccount (the agent has a token of its own)"));
+            warnings.push(format!("{workload}: its own containers also have a token of ServiceAccount {account}, and can read its Secret with it, including the private key; set automountServiceAccountToken: false in the spec of its pod or on the ServiceAccount (the agent has a token of its own)"));
         }
     }
     warnings

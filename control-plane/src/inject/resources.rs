@@ -67,7 +67,9 @@ fn parse_quantity(text: &str) -> Result<f64, String> {
     };
     match (number.parse::<f64>(), unit) {
         (Ok(number), Some(unit)) if number * unit > 0.0 && (number * unit).is_finite() => Ok(number * unit),
-        _ => Err(format!("{text:?} is no Kubernetes quantity above 0: write it like 100m, 0.5, 64Mi or 1Gi")),
+        _ => Err(format!(
+            "{text:?} is not a Kubernetes quantity above 0: write it like 100m, 0.5, 64Mi or 1Gi"
+        )),
     }
 }
 

@@ -50,7 +50,7 @@ fn bypassed_by(service: &Value, injected: &InjectedPod) -> Vec<String> {
             continue;
         };
         let listen = route.listen.port();
-        warnings.push(format!("Service {}/{name} leads to port {number} of {}, where the app listens on loopback: connections would be refused, or go around the agent; set its targetPort to {listen}", injected.namespace, injected.workload));
+        warnings.push(format!("Service {}/{name} targets port {number} of {}, where the app listens on loopback: connections would be refused, or bypass the agent; set its targetPort to {listen}", injected.namespace, injected.workload));
     }
     warnings
 }

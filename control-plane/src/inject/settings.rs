@@ -57,7 +57,7 @@ impl PodSettings {
             log: annotations.parse("log", |text| one_of(text, &LOG_LEVELS)),
         };
         if settings.client_auth == ClientAuth::None && !settings.allow.is_empty() {
-            annotations.reject("allow", "with hotcert.dev/client-auth: none nobody shows a name to be allowed by: take out one of the two");
+            annotations.reject("allow", "it has no effect with hotcert.dev/client-auth: none, because clients present no certificate: remove one of the two");
         }
         settings
     }
@@ -86,7 +86,7 @@ fn parse_inbound(text: &str) -> Result<InboundRoute, String> {
         .map_err(|error| format!("{error}, or in short [http:]PORT=APPPORT, such as http:8443=8080"))?;
     if app_address(&route).is_none() {
         return Err(format!(
-            "{text:?}: the agent's container cannot see the app's Unix sockets: let the app listen on a port of 127.0.0.1"
+            "{text:?}: the agent's container has no access to Unix sockets of the app: let the app listen on a port of 127.0.0.1"
         ));
     }
     nonzero_port(text, route.listen).map(|_| route)
@@ -102,10 +102,10 @@ fn parse_outbound(text: &str) -> Result<OutboundRoute, String> {
 fn parse_http_proxy(text: &str) -> Result<SocketAddr, String> {
     let long = if is_number(text) { format!("127.0.0.1:{text}") } else { text.to_owned() };
     let listen: SocketAddr =
-        long.parse().map_err(|_| format!("{text:?} is neither PORT nor 127.0.0.1:PORT, such as 9000"))?;
+        long.parse().map_err(|_| format!("{text:?} is not PORT or 127.0.0.1:PORT, such as 9000"))?;
     if !listen.ip().is_loopback() {
         return Err(format!(
-            "{listen} is not a loopback address: whoever reached it would speak with this pod's identity; write the port alone"
+            "{listen} is not a loopback address, so other pods could use this pod's identity: give only the port"
         ));
     }
     nonzero_port(text, listen)
@@ -114,7 +114,7 @@ fn parse_http_proxy(text: &str) -> Result<SocketAddr, String> {
 /// Port 0 would be any port, and peers could not know which.
 fn nonzero_port(text: &str, listen: SocketAddr) -> Result<SocketAddr, String> {
     match listen.port() {
-        0 => Err(format!("{text:?}: port 0 is none that could be connected to: give one from 1 to 65535")),
+        0 => Err(format!("{text:?}: port 0 cannot be connected to: give a port from 1 to 65535")),
         _ => Ok(listen),
     }
 }
@@ -143,7 +143,7 @@ fn parse_pattern(text: &str) -> Result<SanPattern, String> {
 fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {
     match choices.contains(&text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("{text:?} is none of {}", choices.join(", "))),
+        false => Err(format!("{text:?} is not one of {}", choices.join(", "))),
     }
 }
 
@@ -151,7 +151,7 @@ fn parse_variant<T: ValueEnum>(text: &str) -> Result<T, String> {
     T::from_str(text, false).map_err(|_| {
         let choices = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
         format!(
-            "{text:?} is none of {}",
+            "{text:?} is not one of {}",
             choices.map(|choice| choice.get_name().to_owned()).collect::<Vec<_>>().join(", ")
         )
     })
@@ -166,12 +166,12 @@ fn parse_secret_name(text: &str) -> Result<String, String> {
             && !label.ends_with('-')
     };
     if text.contains('/') {
-        return Err(format!("{text:?}: the Secret is in the pod's own namespace: give its name alone"));
+        return Err(format!("{text:?}: the Secret must be in the pod's own namespace: give only its name"));
     }
     match text.len() <= 253 && text.split('.').all(label) {
         true => Ok(text.to_owned()),
         false => Err(format!(
-            "{text:?} is no name of a Secret: lower-case letters, digits, `-` and `.`, at most 253"
+            "{text:?} is not a name of a Secret: use lower-case letters, digits, `-` and `.`, at most 253 characters"
         )),
     }
 }

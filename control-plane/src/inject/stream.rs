@@ -53,13 +53,11 @@ pub struct InjectedStream {
 pub enum StreamError {
     #[error(transparent)]
     Documents(#[from] DocumentsError),
-    #[error("document {number} is not YAML that kubectl would read: {cause}")]
+    #[error("document {number} is not valid YAML: {cause}")]
     Yaml { number: usize, cause: serde_saphyr::Error },
     #[error("document {number} ({workload}):{}", .invalid.0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
     InvalidPod { number: usize, workload: String, invalid: InvalidPod },
-    #[error(
-        "document {number} ({workload}) names no namespace: give --namespace, for the Role that lets its agent read the Secret"
-    )]
+    #[error("document {number} ({workload}) has no namespace, which its Role needs: set --namespace")]
     NoNamespace { number: usize, workload: String },
 }
 
@@ -85,9 +83,9 @@ pub fn inject_stream(bytes: &[u8], options: &Options) -> Result<InjectedStream, 
     let Stream { pods, mut warnings, .. } = stream;
     let mut yaml = texts?.concat();
     if pods.is_empty() && options.rbac == Rbac::Only {
-        warnings.push(format!("no pod of this stream asks for the agent: no permission was printed. The label of a namespace in the cluster cannot be seen from here: set the label {INJECT_LABEL}: enabled on the pod template too (spec.template.metadata.labels)"));
+        warnings.push(format!("no pod of this stream asks for the agent, so no Role was printed. The labels of namespaces in the cluster are not read: set the label {INJECT_LABEL}: enabled on the pod template (spec.template.metadata.labels)"));
     } else if pods.is_empty() {
-        warnings.push(format!("no pod asks for the agent: nothing was changed. Set the label {INJECT_LABEL}: enabled on a pod template (spec.template.metadata.labels) or, in the same stream, on its Namespace"));
+        warnings.push(format!("no pod asks for the agent, so nothing was changed. Set the label {INJECT_LABEL}: enabled on a pod template (spec.template.metadata.labels) or, in the same stream, on its Namespace"));
     }
     warnings.extend(services::warnings(&values, &pods, options.namespace()));
     if options.rbac == Rbac::Only {
@@ -193,7 +191,7 @@ impl Stream<'_> {
             invalid,
         })?;
         if workload.pod != workload.object && has_hotcert_metadata(object) {
-            let warning = "its own metadata has hotcert.dev/ labels or annotations, which count on its pod template alone (spec.template.metadata)";
+            let warning = "its own metadata has hotcert.dev/ labels or annotations, which have an effect only on its pod template (spec.template.metadata)";
             self.warnings.push(format!("document {number} ({name}): {warning}"));
         }
         let Injection::Injected { pod, warnings } = injection else {

@@ -22,17 +22,17 @@ pub fn for_pod(pod: &Value, settings: &PodSettings, is_job: bool) -> Vec<String>
     }
     for (container, port) in declared_ports(pod) {
         if settings.app_addresses().any(|app| app.port() == port) {
-            warnings.push(format!("container {container} declares containerPort {port}: if the app listens on the pod's address, whoever reaches the pod goes around the agent; let it listen on 127.0.0.1:{port} alone and take the containerPort out"));
+            warnings.push(format!("container {container} declares containerPort {port}: if the app listens on the pod's address, connections can bypass the agent; let it listen only on 127.0.0.1:{port} and remove the containerPort"));
         }
     }
     if pod["spec"]["shareProcessNamespace"] == true {
-        warnings.push("spec.shareProcessNamespace is true: other containers of the pod may read the agent's memory and files, the private key among them; set it to false".into());
+        warnings.push("spec.shareProcessNamespace is true: other containers of the pod can read the agent's memory and files, including the private key; set it to false".into());
     }
     if pod["spec"]["hostPID"] == true {
-        warnings.push("spec.hostPID is true: the pod's containers see all processes of the node and may read the agent's memory and files, the private key among them; set it to false".into());
+        warnings.push("spec.hostPID is true: the pod's containers see all processes of the node and can read the agent's memory and files, including the private key; set it to false".into());
     }
     if settings.sidecar == SidecarKind::Container && is_job {
-        warnings.push("the pod is a Job's and the agent a plain container, which does not end when the app does: the Job will not complete; use hotcert.dev/sidecar: native (Kubernetes 1.29 or newer), or label the pod hotcert.dev/inject: disabled".into());
+        warnings.push("the pod belongs to a Job and the agent is a plain container, which does not stop when the app does, so the Job will not complete; use hotcert.dev/sidecar: native (Kubernetes 1.29 or newer), or label the pod hotcert.dev/inject: disabled".into());
     }
     if settings.inbound.is_empty() && settings.outbound.is_empty() && settings.http_proxy.is_none() {
         warnings.push("none of hotcert.dev/inbound, hotcert.dev/outbound and hotcert.dev/http-proxy is set: the agent keeps the identity current but carries no traffic".into());
@@ -53,14 +53,14 @@ fn identity_exposed_to(container: &Value, pod: &Value, secret: &str) -> Vec<Stri
             .iter()
             .any(|key| mount[key].as_str().is_some_and(|path| !path.is_empty()));
         warnings.push(match by_sub_path {
-            true => format!("container {name} mounts Secret {secret} by subPath at {path}: Kubernetes never updates such a mount, it goes on showing the certificate of the pod's start; take the mount out, the agent has its own"),
-            false => format!("container {name} mounts Secret {secret} at {path}: the private key is needed in the agent's container alone; take the mount out"),
+            true => format!("container {name} mounts Secret {secret} by subPath at {path}: Kubernetes never updates such a mount, so it keeps the certificate of the pod's start; remove the mount, the agent has its own"),
+            false => format!("container {name} mounts Secret {secret} at {path}: only the agent's container needs the private key; remove the mount"),
         });
     }
     let variables = items(&container["env"]).map(|variable| &variable["valueFrom"]["secretKeyRef"]);
     let sources = items(&container["envFrom"]).map(|source| &source["secretRef"]);
     if variables.chain(sources).any(|reference| reference["name"] == secret) {
-        warnings.push(format!("container {name} has Secret {secret} in its environment: it is never updated there, and the private key is needed in the agent's container alone; take it out"));
+        warnings.push(format!("container {name} has Secret {secret} in its environment: it is never updated there, and only the agent's container needs the private key; remove it"));
     }
     warnings
 }
@@ -78,7 +78,7 @@ fn unreachable_probes(container: &Value, settings: &PodSettings) -> Vec<String> 
         for kind in kinds {
             let port = resolve_port(container, &action[kind]["port"]);
             if let Some(port) = port.filter(|port| settings.app_addresses().any(|app| app.port() == *port)) {
-                warnings.push(format!("container {name}: {field} with {kind} at port {port} does not reach an app that listens on loopback; use httpGet with scheme HTTP in a probe, which the agent carries, or exec"));
+                warnings.push(format!("container {name}: {field} with {kind} at port {port} does not reach an app that listens on loopback; use exec, or a probe with httpGet and scheme HTTP, which the agent relays"));
             }
         }
     };
@@ -91,7 +91,7 @@ fn unreachable_probes(container: &Value, settings: &PodSettings) -> Vec<String> 
             Some(Err(_)) => {
                 let path =
                     truncate_middle(action["httpGet"]["path"].as_str().unwrap_or_default(), MAX_QUOTED_PATH);
-                not_relayed.push(format!("container {name}: {probe} does not reach an app that listens on loopback, and the agent cannot carry its path {path:?}: write it as in a URL, with %20 for a blank and without #"));
+                not_relayed.push(format!("container {name}: {probe} does not reach an app that listens on loopback, and the agent cannot relay its path {path:?}: write it as in a URL, with %20 for a space and without #"));
             }
             None if action["httpGet"]["host"].as_str().is_none_or(str::is_empty) => {
                 warn(probe, action, &["httpGet"]);
@@ -113,11 +113,11 @@ fn unanswerable_probe(name: &str, probe: &str, container: &Value, settings: &Pod
         (None, Some(named)) => {
             let named = truncate_middle(named, MAX_QUOTED_PATH);
             Some(format!(
-                "container {name}: {probe} asks port {named:?}, which is the name of none of its ports; write the number"
+                "container {name}: {probe} uses port {named:?}, but the container has no port of that name; use the number"
             ))
         }
         (Some(port), _) if settings.inbound.iter().any(|route| route.listen.port() == port) => Some(format!(
-            "container {name}: {probe} asks port {port}, where the agent wants a client certificate that kubelet does not have; let it ask the app's own port, the agent carries that"
+            "container {name}: {probe} uses port {port}, where the agent requires a client certificate, which kubelet does not have; use the app's own port, which the agent relays"
         )),
         _ => None,
     }
@@ -131,7 +131,7 @@ fn privileged_ports(pod: &Value, settings: &PodSettings) -> Option<String> {
     let port = listens.map(|listen| listen.port()).find(|port| *port < FIRST_UNPRIVILEGED_PORT)?;
     let sysctl = "net.ipv4.ip_unprivileged_port_start";
     let allowed = items(&pod["spec"]["securityContext"]["sysctls"]).any(|set| set["name"] == sysctl);
-    (!allowed).then(|| format!("port {port} is below {FIRST_UNPRIVILEGED_PORT} and the agent has no privileges: use a higher one (a Service may still show {port}), or set the pod's sysctl {sysctl} to 0"))
+    (!allowed).then(|| format!("port {port} is below {FIRST_UNPRIVILEGED_PORT} and the agent has no privileges: use a higher one (a Service can still expose {port}), or set the pod's sysctl {sysctl} to 0"))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub enum KeyError {
 pub enum SignatureError {
     #[error("the header {0} is missing or malformed")]
     Missing(&'static str),
-    #[error("the message was signed more than {} ago", humantime::format_duration(TOLERANCE))]
+    #[error("the message was signed more than {} ago", crate::api::duration::format(TOLERANCE))]
     Old,
     #[error("the message was signed in the future: compare the clocks")]
     Early,

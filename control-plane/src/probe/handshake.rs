@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 use super::client::Client;
-use crate::api::date;
+use crate::api::duration;
 
 /// For everything that one proof takes.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,13 +54,13 @@ pub struct ProofReport {
 /// Why a connection proves nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    #[error("it did not answer within {timeout}: is port {port} open to the control plane (NetworkPolicy)?", timeout = date::span(TIMEOUT))]
+    #[error("it did not answer within {timeout}: is port {port} open to the control plane (NetworkPolicy)?", timeout = duration::format(TIMEOUT))]
     NoConnection { port: u16 },
     #[error("it refuses connections: is its agent running, with the proof listener on port {port}?")]
     Refused { port: u16 },
     #[error("it cannot be reached at {address}: {source}")]
     Unreachable { address: SocketAddr, source: io::Error },
-    #[error("it took the connection to port {port} and did not finish the TLS handshake within {timeout}", timeout = date::span(TIMEOUT))]
+    #[error("it took the connection to port {port} and did not finish the TLS handshake within {timeout}", timeout = duration::format(TIMEOUT))]
     NoHandshake { port: u16 },
     #[error("it does not speak TLS on port {port}: is that the agent's proof listener?")]
     NoTls { port: u16 },
@@ -78,7 +78,7 @@ pub enum ProbeError {
     Clock,
     #[error("it answered our client certificate with the alert {}, which says nothing about trust", alert_name(*.0))]
     Alert(AlertDescription),
-    #[error("it shook hands and did not answer /proof within {timeout}", timeout = date::span(TIMEOUT))]
+    #[error("it shook hands and did not answer /proof within {timeout}", timeout = duration::format(TIMEOUT))]
     NoAnswer,
     #[error("it shook hands and closed the connection without an answer to /proof: {0}")]
     Closed(hyper::Error),

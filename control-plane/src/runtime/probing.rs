@@ -14,13 +14,15 @@ use crate::planner::observed::{Observed, PodList, Proof};
 use crate::probe::{MAX_CONCURRENT, Prober, ProofSchedule};
 use crate::store::Store;
 
+/// The uid of a pod, and its proof.
+type ProbeResult = (String, Proof);
+
 pub struct Probing {
     prober: Prober,
     schedule: ProofSchedule,
     /// Of the authorities that probes are requested for; an error is why it cannot be read.
     keyrings: BTreeMap<String, Result<Arc<Keyring>, String>>,
-    /// The uid of a pod, and its proof.
-    results: (mpsc::Sender<(String, Proof)>, mpsc::Receiver<(String, Proof)>),
+    results: (mpsc::Sender<ProbeResult>, mpsc::Receiver<ProbeResult>),
 }
 
 impl Probing {

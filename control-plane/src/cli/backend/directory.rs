@@ -27,7 +27,7 @@ impl DirectoryBackend {
     pub fn open(dir: &Path, create: bool) -> Result<Self, BackendError> {
         let unusable = |cause: String| BackendError::Directory { dir: dir.to_owned(), cause };
         if !create && !dir.join("state").is_dir() {
-            return Err(unusable("it is no directory of hotcert's, which hotcert issue makes".into()));
+            return Err(unusable("it is not a directory of hotcert: create one with hotcert issue".into()));
         }
         let store = Arc::new(DirectoryStore::open(dir).map_err(|error| unusable(error.to_string()))?);
         let prober = Prober::new(PROBER);

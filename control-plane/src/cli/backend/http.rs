@@ -9,6 +9,8 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::api::duration;
+
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 4 << 20;
 
@@ -28,10 +30,10 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<String, String> {
             .await
             .map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-        if status.is_success() { Ok(text) } else { Err(format!("it answers {status}")) }
+        if status.is_success() { Ok(text) } else { Err(format!("it responds with {status}")) }
     };
     match tokio::time::timeout(TIMEOUT, response).await {
         Ok(result) => result.map_err(|error| format!("{address}: {error}")),
-        Err(_) => Err(format!("{address}: no answer within {TIMEOUT:?}")),
+        Err(_) => Err(format!("{address}: no response within {}", duration::format(TIMEOUT))),
     }
 }

@@ -47,7 +47,7 @@ pub struct Root {
 pub enum PairError {
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    #[error("the new certificate does not stand its own check ({0}): check this machine's clock")]
+    #[error("the new certificate is not valid ({0}): check the clock of this machine")]
     Unusable(String),
 }
 

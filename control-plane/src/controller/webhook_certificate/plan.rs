@@ -152,7 +152,7 @@ impl Phase {
             Self::Creating => "creating",
             Self::Distributing => "distributing",
             Self::Retiring => "retiring",
-            Self::Repairing => "mending",
+            Self::Repairing => "repairing",
             Self::Steady => "steady",
         }
     }

@@ -11,6 +11,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::files::ConfigFiles;
+use crate::api::duration;
 use crate::external::http_client::{AddressPolicy, Endpoint, Headers, Network};
 
 /// Upper bound for the items of a list.
@@ -69,10 +70,10 @@ impl<'f> Validator<'f> {
     }
 
     pub fn duration(&mut self, at: &str, text: &str) -> Option<Duration> {
-        match humantime::parse_duration(text) {
+        match duration::parse(text) {
             Ok(duration) if !duration.is_zero() && duration <= MAX_DURATION => return Some(duration),
             Ok(_) => self.error(at, format!("{text:?} is zero, or longer than ten years")),
-            Err(error) => self.error(at, format!("{text:?}: {error}; write it like 90d, 12h or 30m")),
+            Err(error) => self.error(at, error),
         }
         None
     }

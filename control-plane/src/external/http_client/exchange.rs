@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use humantime::format_duration;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
+
+use crate::api::duration;
 
 /// Upper bound for the head of a response, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -52,7 +53,7 @@ pub enum HttpError {
     Unreachable { address: SocketAddr, cause: io::Error },
     #[error("TLS handshake failed: {0}")]
     Tls(io::Error),
-    #[error("no complete response within {}", format_duration(*.0))]
+    #[error("no complete response within {}", duration::format(*.0))]
     Timeout(Duration),
     #[error("response body is longer than {0} bytes")]
     TooLong(usize),

@@ -27,7 +27,7 @@ fn an_invalid_value_is_rejected_with_its_annotation_and_the_fix() {
     let long = "x".repeat(254);
     for (name, value, fix) in [
         ("secret", "", "give a value"),
-        ("secret", "shop/payments-tls", "give its name alone"),
+        ("secret", "shop/payments-tls", "give only its name"),
         ("secret", "Payments", "lower-case"),
         ("secret", "a..b", "lower-case"),
         ("secret", "-a", "lower-case"),
@@ -39,17 +39,17 @@ fn an_invalid_value_is_rejected_with_its_annotation_and_the_fix() {
         ("inbound", "https:8443=8080", "[http:]PORT=APPPORT"),
         ("inbound", "99999=8080", "[http:]PORT=APPPORT"),
         ("inbound", "0=8080", "1 to 65535"),
-        ("inbound", "8443=8080,", "take the comma out"),
+        ("inbound", "8443=8080,", "remove the comma"),
         ("inbound", "8443=unix:/run/app.sock", "listen on a port of 127.0.0.1"),
         ("outbound", "9001=payments", "[http:]PORT=HOST:PORT[#SAN]"),
         ("outbound", "9001=8443", "[http:]PORT=HOST:PORT[#SAN]"),
         ("outbound", "0.0.0.0:9001=payments:8443", "loopback"),
         ("outbound", "9001=payments:8443#not a name", "[http:]PORT=HOST:PORT[#SAN]"),
         ("http-proxy", "x", "such as 9000"),
-        ("http-proxy", "0.0.0.0:9000", "write the port alone"),
+        ("http-proxy", "0.0.0.0:9000", "give only the port"),
         ("http-proxy", "0", "1 to 65535"),
         ("allow", "payments", "spiffe://DOMAIN/PATH"),
-        ("allow", " ", "take it out"),
+        ("allow", " ", "remove it"),
         ("expect-name", "dns:a.*", "dns:NAME"),
         ("client-auth", "optional", "require, none"),
         ("api", "yes", "enabled, disabled"),
@@ -90,8 +90,8 @@ fn oversized_values_are_rejected_in_a_short_message() {
         ("inbound", ",".repeat(4096), "4097 items are more than 64"),
         ("outbound", many("9001=a:1", 65), "65 items are more than 64"),
         ("allow", many("dns:a", 65), "65 items are more than 64"),
-        ("log", "\u{1}".repeat(4096), "is none of error, warn, info, debug"),
-        (&"x".repeat(3 << 20), "1".into(), "it is not known: take it out"),
+        ("log", "\u{1}".repeat(4096), "is not one of error, warn, info, debug"),
+        (&"x".repeat(3 << 20), "1".into(), "unknown annotation: remove it"),
     ] {
         let Err(invalid) = inject_with(&[(name, &value)]) else { panic!("{name} was accepted") };
         assert_eq!(invalid.0.len(), 1);
@@ -104,7 +104,7 @@ fn oversized_values_are_rejected_in_a_short_message() {
         panic!("accepted")
     };
     assert_eq!(problems.len(), 17);
-    assert_eq!(problems[16].to_string(), "and 48 more: mend these first");
+    assert_eq!(problems[16].to_string(), "and 48 more: fix these first");
 }
 
 #[test]

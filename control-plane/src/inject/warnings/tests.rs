@@ -56,8 +56,8 @@ fn an_app_with_access_to_the_identity_is_warned_about() {
     };
     assert!(mount("identity", json!({ "subPath": "tls.crt" })).contains("never updates"));
     assert!(mount("mixed", json!({ "subPathExpr": "$(A)" })).contains("never updates"));
-    assert!(mount("identity", json!({ "subPath": "" })).contains("agent's container alone"));
-    assert!(mount("mixed", json!({})).contains("agent's container alone"));
+    assert!(mount("identity", json!({ "subPath": "" })).contains("only the agent's container"));
+    assert!(mount("mixed", json!({})).contains("only the agent's container"));
     assert_eq!(mount("other", json!({ "subPath": "tls.crt" })), "");
     let reference = json!({ "name": "payments-tls", "key": "tls.crt" });
     let variable =
@@ -73,7 +73,7 @@ fn an_app_with_access_to_the_identity_is_warned_about() {
 #[test]
 fn ports_that_bypass_the_agent_are_warned_about() {
     let declared = warning_for(json!({ "ports": [{ "containerPort": 8080 }] }));
-    assert!(declared.contains("127.0.0.1:8080 alone"), "{declared}");
+    assert!(declared.contains("only on 127.0.0.1:8080"), "{declared}");
     assert_eq!(warning_for(json!({ "ports": [{ "containerPort": 9090 }] })), "");
 }
 
@@ -153,7 +153,7 @@ fn warnings_fit_an_admission_response() {
 
 #[test]
 fn a_probe_that_cannot_succeed_is_warned_about() {
-    for (port, expected) in [(json!(8443), "client certificate"), (json!("http"), "the name of none")] {
+    for (port, expected) in [(json!(8443), "client certificate"), (json!("http"), "no port of that name")] {
         let warning = warning_for(json!({ "livenessProbe": { "httpGet": { "port": port } } }));
         assert!(warning.contains(expected) && warning.len() <= 256, "{port}: {warning:?}");
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use humantime::format_duration;
 use hyper::StatusCode;
 
+use crate::api::duration;
 use crate::notify::signature::SignatureError;
 use crate::store::StoreError;
 
@@ -32,7 +32,7 @@ pub enum Rejection {
     NoKeys(String),
     #[error("cannot record the request: {0}")]
     Store(#[from] StoreError),
-    #[error("the request was not recorded within {}", format_duration(*.0))]
+    #[error("the request was not recorded within {}", duration::format(*.0))]
     Timeout(Duration),
 }
 

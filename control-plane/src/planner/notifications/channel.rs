@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::api::condition::{Condition, ConditionStatus, ConditionType};
 use crate::api::date;
+use crate::api::duration;
 use crate::api::events::{EventKind, NotificationRules, Severity};
 use crate::pki::keyring::{Rollover, RolloverRecord};
 use crate::pki::x509_facts::Leaf;
@@ -159,7 +160,7 @@ fn expiry_milestone<'a>(
         plan.wake(leaf.not_after);
     }
     let threshold = reached?;
-    let text = date::span(threshold);
+    let text = duration::format(threshold);
     data.push(("threshold", json!(text)));
     data.push(("threshold_seconds", json!(threshold.as_secs())));
     Some(Milestone {

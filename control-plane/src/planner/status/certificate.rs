@@ -132,9 +132,7 @@ fn set_served(
 ) -> Option<ServedStatus> {
     let before = certificate.status.served.clone();
     let Some(served) = served else {
-        if conditions.before(ConditionType::Served).is_none() {
-            return None;
-        }
+        conditions.before(ConditionType::Served)?;
         conditions.keep(ConditionType::Served);
         return before;
     };
