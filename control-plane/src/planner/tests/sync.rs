@@ -250,7 +250,7 @@ fn a_publication_is_pushed_until_the_status_records_it() {
     assert_eq!((scene.does(), scene.sync_tasks()), (vec!["publish 2 over 101 of old".to_owned()], vec![]));
     scene.publish(2);
     assert_eq!(scene.task().action, SyncAction::Push { version: 2, sha256: sha256(2) });
-    // To another place it is owed again.
+    // Another manager has not received it yet.
     scene.certificate().spec.manager = Some(ManagerRef { name: "ibm".into(), id: "other".into() });
     assert_eq!(scene.task().with.id, "other");
 }

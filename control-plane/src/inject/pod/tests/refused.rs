@@ -14,9 +14,9 @@ fn everything_wrong_is_said_at_once() {
     let mut pod = asking(&[("inbound", "x,8443=8080,8443=8081"), ("inbuond", "y")]);
     pod["metadata"]["annotations"].as_object_mut().unwrap().remove("hotcert.dev/secret");
     pod["spec"]["hostNetwork"] = json!(true);
-    let places: Vec<String> = refusal(&pod).into_iter().map(|problem| problem.location).collect();
+    let locations: Vec<String> = refusal(&pod).into_iter().map(|problem| problem.location).collect();
     assert_eq!(
-        places,
+        locations,
         [
             "annotation hotcert.dev/inbuond",
             "annotation hotcert.dev/secret",
