@@ -107,6 +107,6 @@ pub enum BackendError {
     Exists(String),
     #[error("{}: {cause}; name another with --dir", dir.display())]
     Directory { dir: PathBuf, cause: String },
-    #[error("no cluster: {0}; give --kubeconfig FILE, or --dir DIR for a directory on this machine")]
+    #[error("cannot connect to a cluster: {0}, or use a directory on this machine with --dir")]
     NoCluster(String),
 }

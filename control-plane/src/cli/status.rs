@@ -61,7 +61,7 @@ impl Fleet {
         })
     }
 
-    /// A message if the namespace that was asked for has no certificate.
+    /// A message if the listing is limited to a namespace without certificates.
     pub fn empty_namespace(&self) -> Option<String> {
         let namespace = self.namespace.as_ref().filter(|_| self.certificates.is_empty())?;
         Some(format!("no certificates in the namespace {namespace}"))

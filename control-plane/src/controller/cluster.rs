@@ -199,7 +199,7 @@ fn spawn_sidecar_detection(
     })
 }
 
-/// Ends only if the leader ends without having been told to resign.
+/// Ends only if the leader ends before it has resigned.
 fn spawn_leader(
     leader: LeaderReconciler,
     resigned: watch::Receiver<bool>,

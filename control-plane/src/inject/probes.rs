@@ -14,8 +14,8 @@ use super::settings::PodSettings;
 /// The agent's admin path for probes of the app: `/probe/PORT/PATH`.
 const RELAY_PATH: &str = "/probe/";
 
-/// Points HTTP probes of loopback ports at the agent. Returns the targets that the agent will be asked
-/// for, as `PORT/PATH`.
+/// Points HTTP probes of loopback ports at the agent. Returns the targets that the agent must relay, as
+/// `PORT/PATH`.
 pub fn rewrite(pod: &mut Value, settings: &PodSettings) -> Vec<String> {
     let mut targets = BTreeSet::new();
     for container in containers_mut(pod) {

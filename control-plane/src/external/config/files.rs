@@ -23,9 +23,13 @@ impl ConfigFiles {
         Self { directory, digests: Vec::new() }
     }
 
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The error does not name the file.
     pub fn read(&mut self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-        let path = self.directory.join(name);
-        let bytes = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let bytes = read(&self.path(name))?;
         self.digests.push((name.to_owned(), sha256_hex(&bytes)));
         Ok(bytes)
     }

@@ -79,7 +79,8 @@ impl<'f> Validator<'f> {
     }
 
     pub fn bytes(&mut self, at: &str, file: &str) -> Option<Zeroizing<Vec<u8>>> {
-        self.files.read(file).map_err(|error| self.error(at, error)).ok()
+        let path = self.files.path(file);
+        self.files.read(file).map_err(|error| self.error(at, format!("{}: {error}", path.display()))).ok()
     }
 
     /// The content of a file without the white space around it, which editors like to leave.

@@ -36,7 +36,7 @@ fn app(get: Value) -> Value {
 
 #[test]
 fn http_probes_of_a_loopback_port_go_through_the_agent() {
-    for (get, path, asked) in [
+    for (get, path, target) in [
         (json!({ "port": 8080, "path": "/healthz" }), "/probe/8080/healthz", "8080/healthz"),
         (json!({ "port": "http", "path": "/healthz" }), "/probe/8080/healthz", "8080/healthz"),
         (json!({ "port": "8080", "path": "/healthz" }), "/probe/8080/healthz", "8080/healthz"),
@@ -53,7 +53,7 @@ fn http_probes_of_a_loopback_port_go_through_the_agent() {
             container["readinessProbe"],
             json!({ "httpGet": { "path": path, "port": 9640 }, "periodSeconds": 3 })
         );
-        assert_eq!(probed.as_deref(), Some(asked), "{get}");
+        assert_eq!(probed.as_deref(), Some(target), "{get}");
     }
 }
 

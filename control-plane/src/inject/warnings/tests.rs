@@ -79,13 +79,13 @@ fn ports_that_bypass_the_agent_are_warned_about() {
 
 #[test]
 fn probes_that_cannot_reach_the_app_are_warned_about() {
-    for (place, action) in [
+    for (field, action) in [
         ("livenessProbe", json!({ "tcpSocket": { "port": 8080 } })),
         ("readinessProbe", json!({ "grpc": { "port": 8080 } })),
         ("startupProbe", json!({ "httpGet": { "port": 8080, "scheme": "HTTPS" } })),
     ] {
-        let found = warning_for(json!({ place: action }));
-        assert!(found.contains(place) && found.contains("8080"), "{found}");
+        let found = warning_for(json!({ field: action }));
+        assert!(found.contains(field) && found.contains("8080"), "{found}");
     }
     let blank = warning_for(json!({ "livenessProbe": { "httpGet": { "port": 8080, "path": "/a b" } } }));
     assert!(blank.contains("livenessProbe") && blank.contains("%20"), "{blank}");

@@ -13,7 +13,7 @@ const SILENCE: Duration = Duration::from_secs(295);
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     #[error("{file}: {cause}; give a kubeconfig with --kubeconfig", file = .file.display())]
-    Kubeconfig { file: PathBuf, cause: KubeconfigError },
+    Kubeconfig { file: PathBuf, cause: String },
     #[error("neither in a pod ({0}) nor with a kubeconfig: give one with --kubeconfig")]
     NoCluster(#[from] InClusterError),
     #[error("no client for the Kubernetes API: {0}")]
@@ -40,7 +40,14 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
     let mut config = match kubeconfig {
         None => Config::incluster()?,
         Some(file) => {
-            let failed = |cause| ClusterError::Kubeconfig { file: file.to_owned(), cause };
+            let failed = |error| {
+                // Its own message would name the file again.
+                let cause = match error {
+                    KubeconfigError::ReadConfig(error, _) => error.to_string(),
+                    error => error.to_string(),
+                };
+                ClusterError::Kubeconfig { file: file.to_owned(), cause }
+            };
             let content = Kubeconfig::read_from(file).map_err(failed)?;
             Config::from_custom_kubeconfig(content, &KubeConfigOptions::default()).await.map_err(failed)?
         }

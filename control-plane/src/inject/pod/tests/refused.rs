@@ -29,7 +29,7 @@ fn everything_wrong_is_said_at_once() {
 
 #[test]
 fn a_malformed_pod_is_refused_and_not_mangled() {
-    for (pointer, value, place) in [
+    for (pointer, value, location) in [
         ("/spec", json!("x"), "spec"),
         ("/metadata/annotations", json!([]), "metadata.annotations"),
         ("/spec/containers", json!(null), "spec.containers"),
@@ -38,7 +38,7 @@ fn a_malformed_pod_is_refused_and_not_mangled() {
         ("/spec/volumes", json!([1]), "spec.volumes"),
     ] {
         let problems = refusal(&with(asking(&[]), pointer, value));
-        assert_eq!(problems[0].location, place, "{problems:?}");
+        assert_eq!(problems[0].location, location, "{problems:?}");
     }
 }
 
