@@ -32,7 +32,7 @@ RUN --mount=type=cache,id=hotcert-registry,target=/usr/local/cargo/registry \
     && mkdir /out && cd "target/$target/$PROFILE" && cp hotcert-agent hotcert demo-service /out/
 
 FROM ${BASE} AS agent
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="hotcert-agent" \
     org.opencontainers.image.description="Sidecar that terminates and originates TLS, and rotates certificates without a restart" \
     org.opencontainers.image.version="${VERSION}" \
@@ -42,7 +42,7 @@ USER 65532:65532
 ENTRYPOINT ["/hotcert-agent"]
 
 FROM ${BASE} AS control-plane
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="hotcert" \
     org.opencontainers.image.description="Control plane of hotcert: injects agents" \
     org.opencontainers.image.version="${VERSION}" \
@@ -54,7 +54,7 @@ USER 65532:65532
 ENTRYPOINT ["/hotcert"]
 
 FROM ${BASE} AS demo-service
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="hotcert-demo" \
     org.opencontainers.image.description="A microservice that speaks plain HTTP and knows nothing of TLS" \
     org.opencontainers.image.version="${VERSION}" \

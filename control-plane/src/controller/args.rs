@@ -124,7 +124,7 @@ impl Settings {
         if args.agent_image.is_empty() || args.agent_image.contains(char::is_whitespace) {
             errors.add(
                 "--agent-image",
-                format!("{:?} is not an image: give one such as hotcert-agent:0.1.0", args.agent_image),
+                format!("{:?} is not an image: give one such as hotcert-agent:0.2.0", args.agent_image),
             );
         }
         if let (Some(lifetime), Some(overlap)) = (lifetime, overlap)
