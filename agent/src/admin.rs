@@ -2,14 +2,14 @@
 //! it is requested. The admin listener serves plain HTTP, GET only, without secrets; the proof listener
 //! serves `/proof` over mTLS.
 
+pub mod agent_status;
+pub mod app_probe;
 pub(crate) mod health;
 mod http;
 pub(crate) mod metrics;
 mod page;
-pub mod probe;
 pub mod proof;
 pub mod reload_counters;
-pub mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 
-use probe::Probe;
+use app_probe::Probe;
 
 pub use http::{only_get, serve_http, text, typed};
 
@@ -57,7 +57,7 @@ impl Admin {
             return only_get();
         }
         match request.uri().path() {
-            path if path.starts_with(probe::PREFIX) => self.probe(request).await,
+            path if path.starts_with(app_probe::PREFIX) => self.probe(request).await,
             "/livez" => text(StatusCode::OK, "alive\n".into()),
             "/readyz" => match self.health.unready(now) {
                 None => text(StatusCode::OK, "ready\n".into()),

@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser};
 
 use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
 use crate::config::settings::Settings;
-use crate::runtime::{check, log};
+use crate::runtime::{check_command, log};
 use crate::tls::identity::Policy;
 
 /// Runs the program with `args`, of which the first is its name.
@@ -54,7 +54,7 @@ fn check(args: &CheckArgs) -> ExitCode {
     match Settings::policy(&args.files) {
         Ok(policy) => {
             let policy = Policy { serves: !args.client_only, ..policy };
-            check::run(&args.dir, &args.files, &policy, args.json)
+            check_command::run(&args.dir, &args.files, &policy, args.json)
         }
         Err(errors) => refuse(&errors),
     }

@@ -32,4 +32,4 @@ pub mod runtime;
 pub mod tls;
 
 #[cfg(test)]
-mod fixture;
+mod proxy_fixture;

@@ -13,4 +13,4 @@ pub mod inbound;
 pub(crate) mod log_limiter;
 pub mod outbound;
 pub mod relay;
-pub(crate) mod request_error;
+mod request_error;

@@ -3,7 +3,7 @@
 
 pub mod agent;
 mod bypass_check;
-pub mod check;
+pub mod check_command;
 mod drain;
 mod listeners;
 pub mod log;

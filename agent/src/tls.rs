@@ -9,10 +9,8 @@
 
 pub mod config;
 pub mod credential;
-pub(crate) mod crypto;
+mod crypto;
 pub mod error_chain;
-#[cfg(test)]
-pub(crate) mod fixtures;
 pub mod hex;
 pub mod identity;
 pub mod names;
@@ -21,3 +19,6 @@ pub mod reload;
 pub mod san_pattern;
 pub mod snapshot;
 pub mod source;
+
+#[cfg(test)]
+pub(crate) mod fixtures;

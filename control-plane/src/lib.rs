@@ -7,7 +7,7 @@
 //!     │                     notifications, external sync)                      │
 //!     └──────────────── reconcile, on the replica that leads ──────────────────┘
 //!          ▲                     ▲                        │
-//!     cli, webhook         probe: handshakes        notify: outbox, webhooks
+//!     cli, webhook         proof: handshakes        notify: webhooks
 //!     requests             with every pod           external: managers outside
 //! ```
 //!
@@ -18,8 +18,9 @@
 //! | [`api`] | the objects, their validation, names, dates and YAML |
 //! | [`pki`] | authorities and the leaves they sign, keyrings, certificate facts, preflight checks |
 //! | [`inject`] | from a pod to the pod with the agent, pure; the same for YAML |
+//! | [`outbox`] | deliveries that wait or are under way, and when each is tried again |
 //! | [`planner`] | from the observed state to actions, pure: every decision is made and tested here |
-//! | [`probe`] | handshakes with pods: what each serves, and whom it accepts |
+//! | [`proof`] | handshakes with pods: what each serves, and whom it accepts |
 //! | [`store`] | objects, keys, versions and pods, in a cluster or in a directory |
 //! | [`external`] | certificate managers outside, and the sync with them |
 //! | [`notify`] | events, outgoing webhooks and their signatures, the receiver of incoming ones |
@@ -33,8 +34,9 @@ pub mod controller;
 pub mod external;
 pub mod inject;
 pub mod notify;
+pub mod outbox;
 pub mod pki;
 pub mod planner;
-pub mod probe;
+pub mod proof;
 pub mod runtime;
 pub mod store;

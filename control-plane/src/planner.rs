@@ -20,31 +20,31 @@
 
 mod authority;
 mod certificate;
+mod external_sync;
 mod lifecycle;
 mod notifications;
 mod nudge;
 pub mod observed;
-pub mod outbox;
 mod plan;
 pub mod renewal_hint;
 mod rollback;
 mod rollover;
 mod serving;
 mod status;
-mod sync;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use authority::{AuthorityPlan, DependentCertificate};
 use certificate::{CertificateContext, CertificatePlan};
-use observed::{Certificate, ObjectName, Observed};
+use observed::{Certificate, Observed};
 pub use plan::{
     Action, IssueReason, PendingNotification, Plan, ProbeRequest, SyncAction, SyncTask, Transition,
 };
 use serving::PodsBySecret;
 
 use crate::api::condition::Reason;
+use crate::api::object_name::ObjectName;
 use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
 
 pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
@@ -138,7 +138,7 @@ fn plan_certificate<'a>(
     let CertificateContext { name, certificate, .. } = *context;
     let settings = specs.signed.get(name);
     let mut certificate_plan = match specs.fetched.get(name) {
-        Some(settings) => sync::plan_fetched(&observed.external, context, settings, plan),
+        Some(settings) => external_sync::plan_fetched(&observed.external, context, settings, plan),
         None => lifecycle::plan(context, settings, authority_plan, plan),
     };
     if certificate.spec.manager.is_some() {
@@ -146,7 +146,7 @@ fn plan_certificate<'a>(
         certificate_plan.external_sync.clone_from(&certificate.status.external_sync);
     }
     if let Some(Ok(settings)) = settings {
-        sync::plan_push(&observed.external, context, settings, &mut certificate_plan, plan);
+        external_sync::plan_push(&observed.external, context, settings, &mut certificate_plan, plan);
     }
     if let Some(why) = observed.failed_actions.get(&name.to_string()) {
         certificate_plan.problem.get_or_insert_with(|| (Reason::ActionFailed, why.clone()));

@@ -6,5 +6,5 @@ mod backoff;
 pub mod lease;
 pub mod metrics;
 mod pod_cache;
-mod probing;
+mod proofs;
 pub mod reconcile;

@@ -17,11 +17,12 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use crate::api::condition::EventReason;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
 use crate::pki::keyring::{Keyring, RootId};
-use crate::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
+use crate::planner::observed::{Observed, PodList, ResourceVersion};
 
 pub trait Store: Send + Sync + 'static {
     /// Everything but the pods (`Observed::pods` is empty).

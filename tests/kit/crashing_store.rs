@@ -6,9 +6,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use hotcert::api::object_name::ObjectName;
 use hotcert::api::resource::{AuthorityStatus, CertificateStatus};
 use hotcert::pki::keyring::Keyring;
-use hotcert::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
+use hotcert::planner::observed::{Observed, PodList, ResourceVersion};
 use hotcert::store::{Contents, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 
 pub struct CrashingStore<S> {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use by_hand::ByHand;
 use hotcert::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use hotcert::api::object_name::ObjectName;
 use hotcert::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ImportSource, ServiceCertificateSpec,
 };
@@ -24,8 +25,7 @@ use hotcert::pki::keyring::{Keyring, RootId, State};
 use hotcert::pki::x509_facts;
 use hotcert::pki::x509_facts::Fingerprint;
 use hotcert::planner::observed::{
-    self, Certificate, KeyringState, KeyringView, ObjectName, Observed, Publication, Published, Request,
-    ResourceVersion,
+    self, Certificate, KeyringState, KeyringView, Observed, Publication, Published, Request, ResourceVersion,
 };
 use hotcert::store::{Contents, Editor, ObjectRef, Store, StoreError, StoredVersion};
 pub use keyrings::*;

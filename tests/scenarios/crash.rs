@@ -5,12 +5,13 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use hotcert::api::object_name::ObjectName;
 use hotcert::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, ServiceCertificate, ServiceCertificateSpec,
 };
 use hotcert::pki::preflight;
-use hotcert::planner::observed::{KeyringState, ObjectName, Published};
-use hotcert::probe::{PROBER, Prober};
+use hotcert::planner::observed::{KeyringState, Published};
+use hotcert::proof::{PROBER, Prober};
 use hotcert::runtime::metrics::ReconcileMetrics;
 use hotcert::runtime::reconcile::Reconciler;
 use hotcert::store::directory::DirectoryStore;
@@ -178,7 +179,7 @@ async fn run_until_crash(
     died
 }
 
-/// A life for each write, until one has fewer; `after` it, its deployment is tidied.
+/// A life for each write, until one has fewer; `after` it, its deployment is cleaned up.
 fn killed_at_each_write<P: Deployment>(
     runtime: &Runtime,
     mut deployment: impl FnMut() -> P,

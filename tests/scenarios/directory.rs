@@ -5,8 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use hotcert::api::object_name::ObjectName;
 use hotcert::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
-use hotcert::planner::observed::{ObjectName, Published};
+use hotcert::planner::observed::Published;
 use hotcert::store::directory::DirectoryStore;
 use hotcert::store::{Contents, Editor, ObjectRef, Store as _, StoreError};
 use kit::agent::Launch;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hotcert::pki::keyring::{Keyring, RootId};
 use hotcert::planner::observed::{HandshakeResult, Proof};
-use hotcert::probe::{Prober, TIMEOUT};
+use hotcert::proof::{Prober, TIMEOUT};
 use kit::agent::{Agent, Launch};
 use kit::client::{SERVER, python, python_files};
 use kit::echo::Echo;

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt as _;
 use hotcert::api::condition::{Condition, ConditionStatus, ConditionType, EventReason, Reason};
 use hotcert::api::leaf_request::LeafRequest;
+use hotcert::api::object_name::ObjectName;
 use hotcert::api::resource::{AuthorityStatus, CertificateAuthority, CertificateStatus, RolloverStatus};
 use hotcert::pki::authority::{Authority, AuthorityRequest};
 use hotcert::pki::keyring::{Keyring, RootId};
 use hotcert::planner::observed::{
-    Certificate, KeyringState, ObjectName, Observed, Publication, Published, ResourceVersion,
+    Certificate, KeyringState, Observed, Publication, Published, ResourceVersion,
 };
 use hotcert::store::kubernetes::KubernetesStore;
 use hotcert::store::{Contents, EventRecord, ObjectRef, Store as _, StoreError, StoredVersion};

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
-use crate::admin::status::{AgentReport, AgentStatus, SelfCheck};
+use crate::admin::agent_status::{AgentReport, AgentStatus, SelfCheck};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
 use crate::tls::reload::status::{CurrentRejection, ReloadReport, ReloadStatus, SourceReport};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::admin::probe::Probe;
+use crate::admin::app_probe::Probe;
 use crate::config::args::{IdentityArgs, RunArgs};
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
@@ -250,9 +250,8 @@ impl Errors {
     }
 
     fn duration(&mut self, flag: &str, text: &str) -> Duration {
-        let parsed = humantime::parse_duration(text).map_err(|error| {
-            format!("\"{text}\" is not a duration: {error}; write it like 500ms, 30s or 24h")
-        });
+        let parsed = humantime::parse_duration(text)
+            .map_err(|error| format!("{text:?} is not a duration: {error}; write it like 500ms, 30s or 24h"));
         self.keep(flag, parsed).unwrap_or_default()
     }
 
@@ -271,7 +270,7 @@ impl Errors {
             .parse()
             .ok()
             .filter(|count| *count > 0)
-            .ok_or_else(|| format!("\"{text}\" is not a number above 0"));
+            .ok_or_else(|| format!("{text:?} is not a number above 0"));
         self.keep(flag, parsed).unwrap_or(1)
     }
 }

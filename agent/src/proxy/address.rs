@@ -4,17 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    #[error("\"{text}\" is not ADDRESS:PORT; did you mean {suggestion}?")]
+    #[error("{text:?} is not ADDRESS:PORT; did you mean {suggestion}?")]
     NoAddress { text: String, suggestion: String },
-    #[error("\"{text}\" has no port; write it like {suggestion}")]
+    #[error("{text:?} has no port; write it like {suggestion}")]
     NoPort { text: String, suggestion: String },
     #[error("port {port} is above 65535")]
     PortTooLarge { port: String },
     #[error("unknown prefix {prefix}:; the only prefix is http:")]
     UnknownPrefix { prefix: String },
-    #[error("\"{host}\" is a host name; write an IP address, such as {suggestion}")]
+    #[error("{host:?} is a host name; write an IP address, such as {suggestion}")]
     HostName { host: String, suggestion: String },
-    #[error("\"{text}\" is not ADDRESS:PORT; write it like {suggestion}")]
+    #[error("{text:?} is not ADDRESS:PORT; write it like {suggestion}")]
     Malformed { text: String, suggestion: String },
 }
 

@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
+use crate::admin::agent_status::AgentStatus;
 use crate::admin::health::Health;
 use crate::admin::metrics::{self, Metrics};
 use crate::admin::proof::ProofListener;
-use crate::admin::status::AgentStatus;
 use crate::config::settings::Settings;
 use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::limiter::Limiter;

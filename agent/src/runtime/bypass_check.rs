@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::admin::status::AgentStatus;
+use crate::admin::agent_status::AgentStatus;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::inbound::InboundRoute;
 

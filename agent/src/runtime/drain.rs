@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use humantime::format_duration;
 use tracing::{info, warn};
 
-use crate::admin::status::AgentStatus;
+use crate::admin::agent_status::AgentStatus;
 use crate::config::settings::ShutdownTimes;
 use crate::connection::stop::Stopper;
 use crate::connection::tracker::{CloseStage, Side};

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tracing::{error, info};
 
-use crate::admin::status::{AgentStatus, SelfCheck, ServedLeaf};
+use crate::admin::agent_status::{AgentStatus, SelfCheck, ServedLeaf};
 use crate::connection::handshake::failure::{Remote, describe};
 use crate::connection::handshake::peer_chain;
 use crate::connection::tracker::ConnectionTracker;

@@ -3,7 +3,7 @@
 //! reports to its status and calls nothing of the proxies, which meet it in the snapshot only.
 
 mod directory_reader;
-mod events;
+mod report;
 pub mod status;
 pub mod trial_handshake;
 mod writer;
@@ -70,7 +70,7 @@ pub async fn run(reload: Reload) -> Result<(), ReloadError> {
         }
         let watched = api.as_mut().map(|api| api.borrow_and_update().clone());
         let decision = selector.decide(watched.as_ref(), read.as_ref().map(|read| &read.credential));
-        events::report_sources(
+        report::report_sources(
             &writer.status,
             &decision,
             watched.as_ref(),

@@ -7,8 +7,8 @@
 pub mod annotation;
 mod authority;
 mod certificate;
-mod definition;
-mod names;
+mod crd;
+mod naming;
 mod shared;
 
 pub use authority::{
@@ -19,6 +19,6 @@ pub use certificate::{
     CertificateStatus, ExternalSyncStatus, HandledRequests, ManagerRef, PodServed, ServedStatus,
     ServiceCertificate, ServiceCertificateSpec,
 };
-pub use definition::{DefinitionError, definitions};
-pub use names::{Kind, Naming, NamingError};
+pub use crd::{DefinitionError, definitions};
+pub use naming::{Kind, Naming, NamingError};
 pub use shared::{NotifiedMarks, UNDELIVERED};

@@ -250,7 +250,7 @@ fn length(name: &str, errors: &mut Vec<String>) {
 }
 
 impl CertificateSettings {
-    /// Of the Secret that the certificate `name` is published as, whatever else is errors with its spec.
+    /// Of the Secret that the certificate `name` is published as, even when its spec is invalid otherwise.
     pub fn secret_name(name: &str, spec: &ServiceCertificateSpec) -> String {
         let default = || {
             let naming = name.parse::<Naming>();

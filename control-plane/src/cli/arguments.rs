@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::api::duration;
+use crate::api::object_name::{ObjectName, ObjectNameError};
 use crate::api::resource::ManagerRef;
-use crate::planner::observed::{ObjectName, ObjectNameError};
 
 /// The longest duration that makes sense as an argument.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);

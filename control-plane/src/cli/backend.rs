@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
-use crate::planner::observed::ObjectName;
 use crate::store::ObjectRef;
 
 /// How often the state is read while a command waits for a change.

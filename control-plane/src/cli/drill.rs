@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::json;
 
+use crate::api::object_name::ObjectName;
 use crate::cli::arguments::{WaitArgs, object_name};
 use crate::cli::backend::{Backend, PodMetrics};
 use crate::cli::rotate::rotate_and_wait;
 use crate::cli::session::{CommandError, Session};
-use crate::planner::observed::ObjectName;
 
 #[derive(Debug, Args)]
 pub struct DrillArgs {

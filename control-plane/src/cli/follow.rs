@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::CertificateStatus;
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
-use crate::planner::observed::ObjectName;
 
 pub(super) enum Progress {
     Done,

@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::table::{Table, parse_time, rounded_span};
+use crate::api::object_name::ObjectName;
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
-use crate::planner::observed::ObjectName;
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
@@ -75,8 +75,8 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
     for past in &status.rollover_history {
         let short = |root: &str| root.get(..12).unwrap_or(root).to_owned();
         let mut why = past.reason.clone();
-        for exempt in &past.overrides {
-            why.push_str(&format!("; without {exempt}"));
+        for pod in &past.overrides {
+            why.push_str(&format!("; without {pod}"));
         }
         table.row(vec![
             past.started_at.clone(),

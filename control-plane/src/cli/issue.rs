@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ManagerRef, ServiceCertificate,
     ServiceCertificateSpec,
@@ -12,7 +13,6 @@ use crate::cli::arguments::{WaitArgs, manager_ref, object_name};
 use crate::cli::backend::{Backend, BackendError};
 use crate::cli::follow::{Progress, follow, print_progress, print_published, serving_progress};
 use crate::cli::session::{CommandError, Session};
-use crate::planner::observed::ObjectName;
 
 #[derive(Debug, Args)]
 pub struct IssueArgs {

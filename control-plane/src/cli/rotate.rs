@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::api::condition::{Condition, ConditionType};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::CertificateStatus;
 use crate::cli::arguments::{WaitArgs, object_name};
 use crate::cli::backend::Backend;
 use crate::cli::follow::{Progress, follow, print_published, request_id, serving_progress};
 use crate::cli::session::{CommandError, Session};
-use crate::planner::observed::ObjectName;
 use crate::store::ObjectRef;
 
 #[derive(Debug, Args)]

@@ -11,9 +11,9 @@ use hotcert_agent::config::ports::ADMIN;
 use hotcert_agent::runtime::log::LogFormat;
 use hotcert_agent::tls::config::ClientAuth;
 
-use super::sidecar::SidecarMode;
 use super::webhook_certificate::plan::Timing;
 use crate::api::duration;
+use crate::controller::native_sidecar::SidecarMode;
 use crate::inject::AGENT_IMAGE;
 
 /// In the last third of a certificate's lifetime the next one must be distributed and promoted, and the old root

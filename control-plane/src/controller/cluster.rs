@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotcert_agent::admin::status::AgentStatus;
+use hotcert_agent::admin::agent_status::AgentStatus;
 use hotcert_agent::connection::listener::Bound;
 use hotcert_agent::connection::tracker::{ConnectionTracker, Limits};
 use hotcert_agent::runtime::self_check::{self, SelfCheckTarget};
@@ -24,17 +24,17 @@ use tracing::{info, warn};
 
 use super::admin::Admin;
 use super::args::Settings;
-use super::counters::WebhookCounters;
 use super::error::ControllerError;
 use super::health::Health;
 use super::leader::LeaderReconciler;
 use super::metrics::Metrics;
-use super::notifications::NotificationServices;
-use super::sidecar::{self, SidecarDecision};
 use super::status::Status;
 use super::webhook::Webhook;
 use super::webhook_certificate::{SECRET_NAME, WebhookCertificate};
 use crate::api::duration;
+use crate::controller::native_sidecar::{self, SidecarDecision};
+use crate::controller::notification_services::NotificationServices;
+use crate::controller::webhook_counters::WebhookCounters;
 use crate::runtime::metrics::ReconcileMetrics;
 use crate::store::kubernetes::client;
 use crate::store::kubernetes::{KubernetesStore, RECHECK};
@@ -194,7 +194,7 @@ fn spawn_sidecar_detection(
 ) -> JoinHandle<String> {
     let mode = settings.sidecar;
     tokio::spawn(async move {
-        sidecar::run(mode, client, decision).await;
+        native_sidecar::run(mode, client, decision).await;
         std::future::pending().await
     })
 }

@@ -18,8 +18,8 @@ use tracing::info;
 
 use super::args::Settings;
 use super::error::ControllerError;
-use super::notifications::NotificationServices;
-use crate::probe::{PROBER, Prober};
+use crate::controller::notification_services::NotificationServices;
+use crate::proof::{PROBER, Prober};
 use crate::runtime::metrics::ReconcileMetrics;
 use crate::runtime::reconcile::Reconciler;
 use crate::store::directory::DirectoryStore;

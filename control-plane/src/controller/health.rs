@@ -4,18 +4,18 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use hotcert_agent::admin::status::{AgentReport, AgentStatus, SelfCheck};
+use hotcert_agent::admin::agent_status::{AgentReport, AgentStatus, SelfCheck};
 use hotcert_agent::tls::reload::status::ReloadStatus;
 use hotcert_agent::tls::snapshot::{Current, Snapshot};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::admission_review::AdmissionOutcome;
-use super::counters::WebhookCounters;
-use super::sidecar::SidecarDecision;
 use super::status::{Report, Status};
 use super::webhook_certificate::plan::Phase;
 use crate::api::date;
+use crate::controller::native_sidecar::SidecarDecision;
+use crate::controller::webhook_counters::WebhookCounters;
 
 #[derive(Clone)]
 pub struct Health {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::Dispatcher;
-use crate::probe::{PROBER, Prober};
+use crate::proof::{PROBER, Prober};
 use crate::runtime::lease::{Candidate, identity};
 use crate::runtime::metrics::ReconcileMetrics;
 use crate::runtime::reconcile::Reconciler;

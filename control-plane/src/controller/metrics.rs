@@ -13,9 +13,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use super::counters::WebhookCounters;
 use super::health::Health;
 use super::webhook_certificate::plan::Phase;
+use crate::controller::webhook_counters::WebhookCounters;
 use crate::runtime::metrics::ReconcileMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

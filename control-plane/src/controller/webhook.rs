@@ -21,10 +21,10 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::admission_review::{AdmissionOutcome, AdmissionRequest};
-use super::counters::WebhookCounters;
 use super::https_server::{BodyError, HttpsServer, Limits};
-use super::sidecar::SidecarDecision;
 use super::webhook_path::WebhookPath;
+use crate::controller::native_sidecar::SidecarDecision;
+use crate::controller::webhook_counters::WebhookCounters;
 use crate::inject::pod::Context;
 use crate::inject::sidecar_kind::SidecarKind;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use hyper::Method;
 use serde::Deserialize;
 
-use crate::api::events::Pattern;
+use crate::api::notification::Pattern;
 use crate::external::http_client::Endpoint;
 use crate::external::manager::https::{Https, ID, Pointers, RequestTemplate};
 use crate::external::manager::ibm::{IAM, Ibm};

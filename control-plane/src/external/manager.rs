@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 
-use crate::api::events::Pattern;
+use crate::api::notification::Pattern;
 use crate::pki::x509_facts::Leaf;
 use https::Https;
 use ibm::Ibm;

@@ -18,9 +18,10 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
+use crate::api::object_name::ObjectName;
 use crate::external::manager::{Manager, Managers};
-use crate::planner::observed::{ExternalState, Fetched, ObjectName, Observed};
-use crate::planner::outbox::{DeliveryKey, DeliveryOutcome, Outbox};
+use crate::outbox::{DeliveryKey, DeliveryOutcome, Outbox};
+use crate::planner::observed::{ExternalState, Fetched, Observed};
 use crate::planner::{Action, Plan, SyncAction, SyncTask};
 use crate::store::Store;
 use task::{FetchedVersion, SyncError};

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use hotcert_agent::admin::probe::{Probe, ProbeError};
+use hotcert_agent::admin::app_probe::{Probe, ProbeError};
 use hotcert_agent::config::ports::ADMIN;
 use serde_json::{Value, json};
 

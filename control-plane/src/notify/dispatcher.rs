@@ -16,11 +16,11 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use crate::api::events::{Event, NotificationRules};
+use crate::api::notification::{Event, NotificationRules};
 use crate::notify::config::NotifyConfig;
 use crate::notify::subscription::Subscription;
+use crate::outbox::{DeliveryKey, DeliveryOutcome, Outbox};
 use crate::planner::PendingNotification;
-use crate::planner::outbox::{DeliveryKey, DeliveryOutcome, Outbox};
 use delivery::deliver;
 
 const MAX_CONCURRENT: usize = 32;

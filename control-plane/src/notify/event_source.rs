@@ -6,7 +6,7 @@ use std::fmt;
 
 use hotcert_agent::tls::san_pattern::SanPattern;
 
-use crate::api::events::Pattern;
+use crate::api::notification::Pattern;
 use crate::notify::incoming_event::IncomingKind;
 use crate::notify::signature::Verifier;
 use crate::notify::verification_keys::VerificationKeys;

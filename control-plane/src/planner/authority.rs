@@ -5,7 +5,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::observed::{Authority, Certificate, KeyringView, ObjectName, Published};
+use super::observed::{Authority, Certificate, KeyringView, Published};
+use crate::api::object_name::ObjectName;
 use crate::api::settings::AuthoritySettings;
 use crate::pki::keyring::{Phase, Rollover, RootId};
 

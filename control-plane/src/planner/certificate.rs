@@ -1,12 +1,13 @@
 //! One certificate as the planner sees it: what was decided about it, and the rules that hold whether it
-//! is signed here ([`lifecycle`](super::lifecycle)) or by an external manager ([`sync`](super::sync)).
+//! is signed here ([`lifecycle`](super::lifecycle)) or by an external manager ([`sync`](crate::planner::external_sync)).
 
 use std::time::{Duration, SystemTime};
 
 use super::notifications::VERSION_CHANNEL;
-use super::observed::{Certificate, ObjectName, Publication, Published, Request, Version};
+use super::observed::{Certificate, Publication, Published, Request, Version};
 use super::plan::{Action, Plan};
 use crate::api::condition::Reason;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::ExternalSyncStatus;
 
 /// How many versions beyond the history are kept for subscriptions that were not notified of them yet.

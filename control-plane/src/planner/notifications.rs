@@ -13,10 +13,11 @@ pub use channel::VERSION_CHANNEL;
 use channel::{Channel, Milestone};
 
 use super::authority::AuthorityPlan;
-use super::observed::{Certificate, ObjectName, Observed, WatchedSecret};
+use super::observed::{Certificate, Observed, WatchedSecret};
 use super::plan::{PendingNotification, Plan};
 use crate::api::condition::Condition;
-use crate::api::events::{Event, NotificationRules};
+use crate::api::notification::{Event, NotificationRules};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{NotifiedMarks, UNDELIVERED};
 
 /// How many notifications of a subscription are planned at once; the next ones follow from the state later.

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::observed::{ObjectName, Observed, Pod, Publication};
+use super::observed::{Observed, Pod, Publication};
 use super::plan::{Action, Plan};
+use crate::api::object_name::ObjectName;
 
 /// A pod that watches the API has the Secret by then; one that has not may have lost the API.
 const API_GRACE: Duration = Duration::from_secs(5);

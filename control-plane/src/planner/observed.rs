@@ -3,26 +3,18 @@
 //! printed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::api::events::NotificationRules;
+use crate::api::notification::NotificationRules;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ManagerRef, ServiceCertificateSpec,
 };
+use crate::outbox::DeliveryKey;
 use crate::pki::keyring::{Keyring, RootId, State};
 use crate::pki::x509_facts::{Fingerprint, Leaf, Root};
-use crate::planner::outbox::DeliveryKey;
-
-/// NAMESPACE/NAME.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectName {
-    pub namespace: String,
-    pub name: String,
-}
 
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -322,34 +314,5 @@ impl Pod {
     /// Whether it serves this Secret through its agent.
     pub fn serves(&self, secret: &str) -> bool {
         self.agent.as_ref().is_some_and(|agent| agent.secret == secret)
-    }
-}
-
-impl ObjectName {
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not NAMESPACE/NAME, such as shop/mtls-prod-payments")]
-pub struct ObjectNameError(String);
-
-impl FromStr for ObjectName {
-    type Err = ObjectNameError;
-
-    fn from_str(text: &str) -> Result<Self, ObjectNameError> {
-        match text.split_once('/') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-                Ok(Self::new(namespace, name))
-            }
-            _ => Err(ObjectNameError(text.to_owned())),
-        }
     }
 }

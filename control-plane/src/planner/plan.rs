@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::observed::{FetchTrigger, ObjectName, ResourceVersion};
-use super::outbox::DeliveryKey;
-use crate::api::events::Event;
+use super::observed::{FetchTrigger, ResourceVersion};
+use crate::api::notification::Event;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{AuthorityStatus, CertificateStatus, ManagerRef};
 use crate::api::settings::{AuthoritySettings, CertificateSettings};
+use crate::outbox::DeliveryKey;
 use crate::pki::keyring::{Phase, RootId};
 use crate::pki::x509_facts::Fingerprint;
 

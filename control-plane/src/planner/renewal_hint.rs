@@ -58,23 +58,25 @@ impl RenewalHint {
             && leaf.not_after > until.checked_add(ROUNDING).unwrap_or(until)
         {
             return Some(format!(
-                "it is valid until {end}, later than the notice says: it was replaced since"
+                "it is valid until {end}, later than the notification says: it was replaced since"
             ));
         }
         if let Some(until) = self.not_after
             && until > leaf.not_after.checked_add(ROUNDING).unwrap_or(until)
         {
-            return Some(format!("it is valid until {end}: the notice means one that is valid longer"));
+            return Some(format!(
+                "it is valid until {end}: the notification is about one that is valid longer"
+            ));
         }
         if let Some(serial) = &self.serial
             && *serial != normalize(&leaf.serial)
         {
-            return Some(format!("its serial is {}: the notice means another one", leaf.serial));
+            return Some(format!("its serial is {}: the notification is about another one", leaf.serial));
         }
         let lifetime = leaf.not_after.duration_since(since).unwrap_or_default();
         let is_young = now < since.checked_add(lifetime / 2).unwrap_or(now);
         if self.not_after.is_none() && self.serial.is_none() && is_young {
-            let said = "is in the first half of its life, and the notice does not say which one it means";
+            let said = "is in the first half of its life, and the notification does not name one by serial or end of validity";
             return Some(format!("it is valid until {end}, {said}"));
         }
         if requested && is_young && !self.revoked {

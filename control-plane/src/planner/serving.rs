@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::certificate::{CertificateContext, CertificatePlan};
 use super::nudge::nudge;
-use super::observed::{ObjectName, Observed, Pod, Publication, Published};
+use super::observed::{Observed, Pod, Publication, Published};
 use super::plan::{Plan, ProbeRequest};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{PodServed, ServedStatus};
 
 /// A pod that does not serve the publication by then is named in the status.

@@ -3,7 +3,7 @@
 
 mod authority;
 mod certificate;
-mod conditions;
+mod condition_writer;
 
 pub use authority::authority;
 pub use certificate::certificate;

@@ -3,8 +3,8 @@
 //! refuse.
 
 mod error;
-mod event;
 mod keyring_cache;
+mod kubernetes_event;
 mod transition;
 
 use std::collections::BTreeMap;
@@ -14,18 +14,19 @@ use std::time::SystemTime;
 use tracing::info;
 
 pub use error::ApplyError;
-use event::event;
 use keyring_cache::KeyringCache;
+use kubernetes_event::event;
 
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, EventReason, Reason};
 use crate::api::date;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{AuthorityStatus, CertificateStatus, NotifiedMarks, UNDELIVERED};
 use crate::api::settings::CertificateSettings;
 use crate::external::sync::FetchCache;
 use crate::pki::keyring::{Keyring, RootId};
 use crate::pki::preflight;
 use crate::pki::x509_facts::{Fingerprint, Leaf};
-use crate::planner::observed::{KeyringState, ObjectName, Observed, ResourceVersion};
+use crate::planner::observed::{KeyringState, Observed, ResourceVersion};
 use crate::planner::{Action, IssueReason};
 use crate::store::{Contents, ObjectRef, Store, StoreError, StoredVersion};
 
@@ -266,7 +267,7 @@ impl<S: Store> Applier<S> {
         for (subscription, marks) in now {
             let known = before.and_then(|before| before.get(subscription)?.get(UNDELIVERED));
             if let (Some(overdue), None) = (marks.get(UNDELIVERED), known) {
-                let message = format!("{subscription} could not be told of {overdue}");
+                let message = format!("{subscription} has not received {overdue}");
                 let event = event(object.clone(), EventReason::NotificationFailed, message);
                 self.store.record_event(&event).await;
             }

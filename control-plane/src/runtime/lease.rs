@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::api::duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
@@ -67,8 +68,11 @@ impl Candidate {
             match tokio::time::timeout(timeout, self.try_acquire()).await {
                 Ok(Ok(true)) => self.renewed = Some(begin),
                 Ok(Ok(false)) => self.renewed = None,
-                Ok(Err(error)) => warn!(%error, "the lease could not be looked at"),
-                Err(_) => warn!("the lease could not be looked at: no answer within {timeout:?}"),
+                Ok(Err(error)) => warn!(%error, "the lease could not be read or renewed"),
+                Err(_) => {
+                    let timeout = duration::format(timeout);
+                    warn!(timeout, "the lease could not be read or renewed: no response in time");
+                }
             }
             self.renewed = self.renewed.filter(|renewed| renewed.elapsed() < RENEW_DEADLINE);
             let leads = self.renewed.is_some();

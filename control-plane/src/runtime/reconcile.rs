@@ -13,12 +13,12 @@ use super::apply::{Applier, ApplyError};
 use super::backoff::{self, FailedActions};
 use super::metrics::ReconcileMetrics;
 use super::pod_cache::PodCache;
-use super::probing::Probing;
 use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::{Dispatcher, WaitOutcome};
 use crate::planner::observed::Observed;
 use crate::planner::{Action, Plan, plan};
-use crate::probe::Prober;
+use crate::proof::Prober;
+use crate::runtime::proofs::Probing;
 use crate::store::{Store, StoreError};
 
 /// How many writes run at the same time.

@@ -10,7 +10,7 @@
 
 pub mod keyring;
 pub mod name;
-pub mod target;
+pub mod target_secret;
 pub mod version;
 
 use zeroize::Zeroizing;

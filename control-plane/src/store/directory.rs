@@ -22,14 +22,14 @@ pub mod atomic_volume;
 mod changes;
 mod files;
 mod imports;
-mod keyrings;
+mod keyring;
 mod listing;
 mod lock;
 mod objects;
 mod pods;
-mod secrets;
+mod target_secret;
 mod tree;
-mod versions;
+mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -42,11 +42,12 @@ use tree::Tree;
 
 use super::codec::{self, Malformed};
 use super::{Contents, Editor, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
 use crate::pki::keyring::Keyring;
-use crate::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
+use crate::planner::observed::{Observed, PodList, ResourceVersion};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -167,7 +168,7 @@ impl Store for DirectoryStore {
 
     async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, ResourceVersion)>, StoreError> {
         let authority = authority.to_owned();
-        self.work(LockMode::Shared, move |tree| keyrings::load(tree, &authority)).await
+        self.work(LockMode::Shared, move |tree| keyring::load(tree, &authority)).await
     }
 
     async fn put_keyring(
@@ -180,7 +181,7 @@ impl Store for DirectoryStore {
             StoreError::Malformed { what: format!("{part} of the keyring of {authority}"), cause }
         })?;
         let (authority, over) = (authority.to_owned(), over.cloned());
-        self.work(LockMode::Exclusive, move |tree| keyrings::put(tree, &authority, &files, over.as_ref()))
+        self.work(LockMode::Exclusive, move |tree| keyring::put(tree, &authority, &files, over.as_ref()))
             .await
     }
 
@@ -196,7 +197,7 @@ impl Store for DirectoryStore {
         stored: &StoredVersion,
     ) -> Result<(), StoreError> {
         let (certificate, stored) = (certificate.clone(), stored.clone());
-        self.work(LockMode::Exclusive, move |tree| versions::create(tree, &certificate, version, &stored))
+        self.work(LockMode::Exclusive, move |tree| version::create(tree, &certificate, version, &stored))
             .await
     }
 
@@ -206,12 +207,12 @@ impl Store for DirectoryStore {
         version: u64,
     ) -> Result<StoredVersion, StoreError> {
         let certificate = certificate.clone();
-        self.work(LockMode::Shared, move |tree| versions::load(tree, &certificate, version)).await
+        self.work(LockMode::Shared, move |tree| version::load(tree, &certificate, version)).await
     }
 
     async fn delete_version(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
         let certificate = certificate.clone();
-        self.work(LockMode::Exclusive, move |tree| versions::delete(tree, &certificate, version)).await
+        self.work(LockMode::Exclusive, move |tree| version::delete(tree, &certificate, version)).await
     }
 
     async fn publish(
@@ -224,7 +225,7 @@ impl Store for DirectoryStore {
         let secret = ObjectName::new(&certificate.namespace, secret);
         let (certificate, contents, over) = (certificate.clone(), contents.clone(), over.cloned());
         self.work(LockMode::Exclusive, move |tree| {
-            secrets::publish(tree, &certificate, &secret, &contents, over.as_ref())
+            target_secret::publish(tree, &certificate, &secret, &contents, over.as_ref())
         })
         .await
     }

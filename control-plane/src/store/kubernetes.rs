@@ -17,11 +17,11 @@ pub mod client;
 mod custom;
 mod event_recorder;
 mod informer;
-mod keys;
+mod keyring;
 mod label;
 mod pods;
-mod secret;
-mod target;
+mod secret_object;
+mod target_secret;
 mod version;
 mod write;
 
@@ -41,16 +41,17 @@ use zeroize::Zeroizing;
 
 use super::codec::name;
 use super::{Contents, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate, annotation,
 };
 use crate::pki::keyring::Keyring;
-use crate::planner::observed::{ObjectName, Observed, PodList, ResourceVersion};
+use crate::planner::observed::{Observed, PodList, ResourceVersion};
 use api_error::answer;
 use cache::{Cache, OwnSecret};
 use custom::Custom;
 use informer::Informers;
-use secret::SecretObject;
+use secret_object::SecretObject;
 use write::status_patch;
 
 /// How many namespaces are asked for their pods at a time.
@@ -126,15 +127,15 @@ impl Store for KubernetesStore {
     }
 
     async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, ResourceVersion)>, StoreError> {
-        let name = keys::name(authority);
+        let name = keyring::name(authority);
         let what = format!("the keyring Secret {name}");
         let found = answer(&what, self.secrets(&self.namespace).get_opt(&name)).await?;
         let Some(object) = found else { return Ok(None) };
-        if keys::authority(&object).is_none() {
-            let cause = format!("it is of the type {:?}, not {}", object.of, keys::TYPE);
+        if keyring::authority(&object).is_none() {
+            let cause = format!("it is of the type {:?}, not {}", object.of, keyring::TYPE);
             return Err(StoreError::Malformed { what, cause });
         }
-        match keys::keyring(&object) {
+        match keyring::keyring(&object) {
             Ok(keyring) => Ok(Some((keyring, object.resource_version()))),
             Err(error) => Err(StoreError::Malformed { what, cause: error.to_string() }),
         }
@@ -146,10 +147,10 @@ impl Store for KubernetesStore {
         keyring: &Keyring,
         over: Option<&ResourceVersion>,
     ) -> Result<(), StoreError> {
-        let name = keys::name(authority);
+        let name = keyring::name(authority);
         let what = format!("the keyring Secret {name}");
         let over = self.metadata_to_replace(&what, &self.secrets(&self.namespace), &name, over).await?;
-        let object = keys::object(&self.namespace, authority, keyring, over)
+        let object = keyring::object(&self.namespace, authority, keyring, over)
             .map_err(|error| StoreError::Malformed { what: what.clone(), cause: error.to_string() })?;
         let written = self.write(&what, &object).await?;
         let known = OwnSecret::read(&written);
@@ -255,13 +256,14 @@ impl Store for KubernetesStore {
         let what = format!("the Secret {secret} of {certificate}");
         let over =
             self.metadata_to_replace(&what, &self.secrets(&certificate.namespace), secret, over).await?;
-        if let Some(whose) = over.as_ref().and_then(|over| target::owner_if_foreign(over, &certificate.name))
+        if let Some(whose) =
+            over.as_ref().and_then(|over| target_secret::owner_if_foreign(over, &certificate.name))
         {
             let change = |index: &mut cache::NamespaceIndex| index.set_conflicting(secret, Some(whose));
             self.cache.change(|state| state.update_namespace(&certificate.namespace, change));
             return Err(StoreError::Conflict(what));
         }
-        let object = target::object(certificate, secret, contents, over);
+        let object = target_secret::object(certificate, secret, contents, over);
         let written = self.write(&what, &object).await;
         if matches!(written, Err(StoreError::Conflict(_))) {
             self.find_owner(certificate, secret).await;
@@ -343,4 +345,4 @@ impl Store for KubernetesStore {
 }
 
 #[cfg(test)]
-mod examples;
+mod test_objects;

@@ -34,8 +34,12 @@ pub fn page() -> String {
                 "info" => "_info",
                 _ => "",
             };
-            let _ =
-                writeln!(text, "| `{name}{suffix}` | {kind} | {} | {}. |", labels.join(", "), cell(&help));
+            let _ = writeln!(
+                text,
+                "| `{name}{suffix}` | {kind} | {} | {}. |",
+                labels.join(", "),
+                cell(help.trim_end_matches('.'))
+            );
         }
     }
     text
@@ -69,7 +73,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_controller_actions", "counter", &["action", "outcome"]),
     ("hotcert_controller_admission_requests", "counter", &["webhook", "outcome"]),
     ("hotcert_controller_build", "info", &["version"]),
-    ("hotcert_controller_certificate_earliest_not_after_timestamp_seconds", "gauge", &[]),
+    ("hotcert_controller_certificate_earliest_not_after_timestamp_seconds", "gauge", &["authority"]),
     ("hotcert_controller_certificates", "gauge", &["authority", "ready"]),
     ("hotcert_controller_connections", "counter", &["result"]),
     ("hotcert_controller_external_sync", "counter", &["manager", "task", "outcome"]),

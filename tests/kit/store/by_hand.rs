@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hotcert::api::object_name::ObjectName;
 use hotcert::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, ServiceCertificate, ServiceCertificateSpec,
 };
-use hotcert::planner::observed::ObjectName;
 use hotcert::store::{Editor, ObjectRef, StoreError};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};

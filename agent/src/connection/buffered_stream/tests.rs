@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::*;
-use crate::fixture::{DEADLINE, socket_pair};
+use crate::proxy_fixture::{DEADLINE, socket_pair};
 
 fn free_buffers() -> usize {
     FREE_BUFFERS.with_borrow(Vec::len)

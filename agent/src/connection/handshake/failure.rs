@@ -85,7 +85,7 @@ fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Our verdict on the certificate of `remote`.
+/// Why the certificate of `remote` is not accepted.
 fn describe_certificate(cause: &CertificateError, remote: &str) -> String {
     let certificate = format!("{remote}'s certificate");
     match cause {

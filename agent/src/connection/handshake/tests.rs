@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::fixture::{DEADLINE, NAME, client_config, connect, identity, publish, root, socket_pair};
+use crate::proxy_fixture::{DEADLINE, NAME, client_config, connect, identity, publish, root, socket_pair};
 use crate::tls::hex::sha256_hex;
 use crate::tls::snapshot;
 

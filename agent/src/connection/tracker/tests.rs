@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::fixture::{self, Root, identity, root};
+use crate::proxy_fixture::{self, Root, identity, root};
 use crate::tls::identity::{Identity, Trust};
 use crate::tls::peer::Peers;
 use crate::tls::snapshot;
@@ -36,7 +36,7 @@ impl TestTracker {
     }
 
     fn publish(&mut self, identity: &Identity) -> Arc<Snapshot> {
-        let snapshot = fixture::publish(&mut self.publisher, identity);
+        let snapshot = proxy_fixture::publish(&mut self.publisher, identity);
         self.tracker.apply_snapshot(Arc::clone(&snapshot));
         snapshot
     }

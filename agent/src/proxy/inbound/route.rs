@@ -16,7 +16,7 @@ pub struct InboundRoute {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{route}\": {cause}")]
+#[error("{route:?}: {cause}")]
 pub struct InboundRouteError {
     route: String,
     cause: InboundRouteCause,

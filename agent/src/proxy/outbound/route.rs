@@ -54,7 +54,7 @@ pub struct OutboundRoute {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{route}\": {cause}")]
+#[error("{route:?}: {cause}")]
 pub struct OutboundRouteError {
     route: String,
     cause: String,
@@ -79,10 +79,10 @@ impl FromStr for OutboundRoute {
         let (address, name) = to.split_once('#').map_or((to, None), |(address, name)| (address, Some(name)));
         let (host, port) = address
             .rsplit_once(':')
-            .ok_or_else(|| refuse(format!("the server \"{address}\" has no port; write HOST:PORT")))?;
+            .ok_or_else(|| refuse(format!("the server {address:?} has no port; write HOST:PORT")))?;
         let port = port
             .parse()
-            .map_err(|_| refuse(format!("the server's port \"{port}\" is not a number up to 65535")))?;
+            .map_err(|_| refuse(format!("the server's port {port:?} is not a number up to 65535")))?;
         let mut upstream = match name {
             None => Upstream::named(host, port).map_err(|error| refuse(error.cause))?,
             Some(name) => Upstream {

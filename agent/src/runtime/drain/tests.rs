@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::connection::stop::stop;
 use crate::connection::tracker::{Connection, Protocol};
-use crate::fixture::{DEADLINE, context, identity, publish, root, until};
+use crate::proxy_fixture::{DEADLINE, context, identity, publish, root, until};
 use crate::tls::snapshot::Snapshot;
 
 const MILLISECOND: Duration = Duration::from_millis(1);

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info};
 
-use super::events;
 use super::status::{Attempt, Outcome, ReloadStatus};
 use super::trial_handshake::trial_handshake;
 use crate::tls::config::{ClientAuth, Configs};
 use crate::tls::credential::Fingerprint;
 use crate::tls::identity::{Identity, Policy, Rejection, RejectionReason, Validation};
+use crate::tls::reload::report;
 use crate::tls::snapshot::{Delivery, Publisher, Snapshot};
 use crate::tls::source::Candidate;
 
@@ -125,7 +125,7 @@ impl Writer {
             written_at: candidate.written_at,
         };
         let snapshot = self.publisher.publish(identity, configs, delivery);
-        events::published(&snapshot);
+        report::published(&snapshot);
         self.status.count(Outcome::Published, None);
         self.progress.served = Some(snapshot);
         Ok(Outcome::Published)
@@ -147,9 +147,9 @@ impl Writer {
         {
             pending.announced = Some(reasons);
             self.progress.retry = torn.then_some(RETRY);
-            events::rejected(&self.status, self.progress.served.as_deref(), leaf, trust);
+            report::rejected(&self.status, self.progress.served.as_deref(), leaf, trust);
         }
-        events::report_rejections(&self.status, leaf, trust, at.wall);
+        report::report_rejections(&self.status, leaf, trust, at.wall);
     }
 
     /// The content of the source is what is served.

@@ -9,9 +9,10 @@ use kube::api::ObjectMeta;
 
 use super::{Backend, BackendError, POLL_INTERVAL, PodMetrics, VersionRow};
 use crate::api::date;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
-use crate::planner::observed::{ObjectName, Observed};
-use crate::probe::{PROBER, Prober};
+use crate::planner::observed::Observed;
+use crate::proof::{PROBER, Prober};
 use crate::runtime::metrics::ReconcileMetrics;
 use crate::runtime::reconcile::Reconciler;
 use crate::store::directory::DirectoryStore;

@@ -9,8 +9,8 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use super::{Backend, BackendError, POLL_INTERVAL, PodMetrics, VersionRow};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
-use crate::planner::observed::ObjectName;
 use crate::store::ObjectRef;
 use crate::store::kubernetes::client;
 

@@ -169,7 +169,7 @@ async fn a_version_is_pushed_once() {
         fake.take_received().iter().all(|(method, ..)| *method == Method::GET),
         "the version is current already"
     );
-    // Whether it is fake cannot be known now: nothing is done twice on a guess.
+    // Whether it is there cannot be known now: nothing is done twice on a guess.
     fake.respond_to("GET /api/v2/secrets/payments", 503, Value::Null);
     assert!(ibm.push("shop", "payments", &version).await.unwrap_err().is_manager_failing());
     assert!(fake.take_received().iter().all(|(method, ..)| *method == Method::GET));

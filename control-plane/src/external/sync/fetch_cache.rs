@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::api::object_name::ObjectName;
 use crate::pki::x509_facts::Fingerprint;
-use crate::planner::observed::ObjectName;
 use crate::store::StoredVersion;
 
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::senders::{SenderItem, senders};
 use super::topics::{Subscriptions, TopicItem, topics};
-use crate::api::events::{NotificationRules, Topic};
+use crate::api::notification::{NotificationRules, Topic};
 use crate::api::yaml;
 use crate::external::config::{ConfigFiles, ManagerItem, Validator, managers};
 use crate::external::manager::Managers;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::api::events::{EventKind, Pattern, Severity, Topic};
+use crate::api::notification::{EventKind, Pattern, Severity, Topic};
 use crate::external::config::Validator;
 use crate::notify::signature::Signer;
 use crate::notify::subscription::Subscription;

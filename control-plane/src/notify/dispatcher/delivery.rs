@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use hyper::{Method, StatusCode};
 
-use crate::api::events::Event;
+use crate::api::notification::Event;
 use crate::external::http_client::{HttpError, HttpRequest, HttpResponse};
 use crate::notify::subscription::Subscription;
-use crate::planner::outbox::DeliveryOutcome;
+use crate::outbox::DeliveryOutcome;
 
 /// Receivers are expected to acknowledge first and work later.
 const TIMEOUT: Duration = Duration::from_secs(15);

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::message::Message;
 use super::rejection::Rejection;
 use crate::api::date;
-use crate::api::events::EventKind;
+use crate::api::notification::EventKind;
 use crate::notify::incoming_event::{IncomingEvent, IncomingKind, RemoteCertificate, sanitize};
 use crate::notify::signature::Verifier;
 use crate::planner::renewal_hint::RenewalHint;

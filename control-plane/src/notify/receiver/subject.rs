@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::api::object_name::ObjectName;
 use crate::external::manager::Managers;
 use crate::notify::event_source::EventSource;
 use crate::notify::incoming_event::{IncomingKind, RemoteCertificate, sanitize};
-use crate::planner::observed::{KeyringState, ObjectName, Observed};
+use crate::planner::observed::{KeyringState, Observed};
 use crate::store::ObjectRef;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

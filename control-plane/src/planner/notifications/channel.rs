@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::condition::{Condition, ConditionStatus, ConditionType};
 use crate::api::date;
 use crate::api::duration;
-use crate::api::events::{EventKind, NotificationRules, Severity};
+use crate::api::notification::{EventKind, NotificationRules, Severity};
 use crate::pki::keyring::{Rollover, RolloverRecord};
 use crate::pki::x509_facts::Leaf;
 use crate::planner::authority::AuthorityPlan;

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use crate::api::object_name::ObjectName;
 use crate::pki::keyring::{Phase, Rollover};
 use crate::planner::authority::{Blocker, DependentCertificate};
 use crate::planner::nudge::nudge;
-use crate::planner::observed::{HandshakeResult, ObjectName, Observed, Pod, Published};
+use crate::planner::observed::{HandshakeResult, Observed, Pod, Published};
 use crate::planner::plan::{Plan, ProbeRequest};
 
 /// The phase that a rollover is in, and what it is checked against.

@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use super::conditions::Conditions;
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 use crate::api::date;
 use crate::api::resource::{
@@ -14,6 +13,7 @@ use crate::planner::authority::AuthorityPlan;
 use crate::planner::notifications;
 use crate::planner::observed::{KeyringView, Observed};
 use crate::planner::plan::{Action, Plan};
+use crate::planner::status::condition_writer::Conditions;
 
 /// How many blockers of a rollover the status names.
 const MAX_NAMED: usize = 20;

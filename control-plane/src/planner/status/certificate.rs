@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::conditions::Conditions;
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 use crate::api::date;
 use crate::api::resource::{CertificateStatus, HandledRequests, ServedStatus};
@@ -11,6 +10,7 @@ use crate::planner::notifications;
 use crate::planner::observed::{Certificate, Observed, Publication, Published, Version};
 use crate::planner::plan::{Action, Plan};
 use crate::planner::serving::Served;
+use crate::planner::status::condition_writer::Conditions;
 
 /// How long after a write the status does not mention that its pods are probed: most serve the publication
 /// by then, and the status is written once.

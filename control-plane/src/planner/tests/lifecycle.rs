@@ -167,7 +167,7 @@ fn a_rollback_to_a_version_that_peers_would_reject_is_refused_with_a_reason() {
         assert!(message.contains(why), "{message}");
         let status = scene.status();
         assert_eq!(status.handled_requests.clone().unwrap().rollback.as_deref(), Some("r1"));
-        // HandledRequests once, and still said.
+        // Handled once, and still reported.
         scene.certificate().status = status;
         assert!(scene.condition("RollbackRefused").is_some(), "{why}");
     }

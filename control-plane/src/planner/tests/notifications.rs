@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::scene::{NEW, OLD, Scene};
 use super::*;
-use crate::api::events::{EventKind, NotificationRules, Pattern, Severity, Topic};
+use crate::api::notification::{EventKind, NotificationRules, Pattern, Severity, Topic};
 use crate::pki::keyring::Phase;
 use crate::planner::observed::Published;
 
@@ -31,7 +31,7 @@ fn with_rules(mut scene: Scene) -> Scene {
 }
 
 impl Scene {
-    /// EventKind, subject, and what tells it apart, of everything that is on its way.
+    /// Kind, subject, and what distinguishes it, of everything that is on its way.
     fn pending(&self) -> Vec<String> {
         let plan = self.plan();
         let open = plan.notifications.iter().filter(|delivery| {

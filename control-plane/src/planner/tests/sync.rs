@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::scene::{OLD, Scene, name};
 use super::*;
 use crate::api::resource::ManagerRef;
+use crate::outbox::DeliveryKey;
 use crate::planner::observed::{FetchTrigger, Fetched, Published};
-use crate::planner::outbox::DeliveryKey;
 
 fn manager() -> ManagerRef {
     ManagerRef { name: "ibm".into(), id: "payments".into() }
@@ -224,7 +224,7 @@ fn a_spec_must_not_set_what_its_manager_decides() {
     scene.certificate().spec.lifetime = Some("1d".into());
     let (_, reason, message) = scene.condition("Ready").unwrap();
     assert_eq!(reason, "InvalidSpec");
-    assert!(message.contains("lifetime: without an authority"), "{message}");
+    assert!(message.contains("lifetime: remove it; without an authority"), "{message}");
     scene.certificate().spec.manager = Some(ManagerRef { name: "ibm".into(), id: "../other".into() });
     assert!(scene.condition("Ready").unwrap().2.contains("manager: "), "an id is a part of an address");
     scene.certificate().spec.manager = None;

@@ -1,7 +1,7 @@
 //! Why an action could not be applied.
 
+use crate::api::object_name::ObjectName;
 use crate::pki::authority::AuthorityError;
-use crate::planner::observed::ObjectName;
 use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]

@@ -7,13 +7,13 @@ use tracing::{info, warn};
 
 use super::Applier;
 use super::error::ApplyError;
-use super::event::{event, is_warning};
 use crate::api::condition::EventReason;
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
 use crate::pki::keyring::{Keyring, Override, Rollover, RootId};
 use crate::planner::Transition;
 use crate::planner::observed::ResourceVersion;
+use crate::runtime::apply::kubernetes_event::{event, is_warning};
 use crate::store::{ObjectRef, Store, StoreError};
 
 /// The longest common name that X.509 allows.

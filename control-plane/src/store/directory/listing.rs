@@ -7,14 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::tree::Tree;
-use super::{files, imports, keyrings, objects, secrets, versions};
+use super::{files, imports, keyring, objects, target_secret, version};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
 use crate::api::settings::CertificateSettings;
-use crate::planner::observed::{
-    Authority, Certificate, KeyringState, KeyringView, ObjectName, Observed, Published,
-};
+use crate::planner::observed::{Authority, Certificate, KeyringState, KeyringView, Observed, Published};
 use crate::store::codec::name;
 use crate::store::{ObjectRef, StoreError};
 
@@ -36,7 +35,7 @@ pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
             }
         }
     }
-    let foreign = secrets::list_unowned(tree, |secret| targets.contains(secret), &mut problems)?;
+    let foreign = target_secret::list_unowned(tree, |secret| targets.contains(secret), &mut problems)?;
     Ok(Observed {
         authorities,
         certificates,
@@ -50,7 +49,7 @@ fn authority(tree: &Tree, name: &str, problems: &mut Vec<String>) -> Result<Opti
     let about = ObjectRef::Authority(name.to_owned());
     let object = objects::read_object::<CertificateAuthoritySpec, AuthorityStatus>(tree, &about, problems)?;
     let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
-    let keyring = match keyrings::load(tree, name) {
+    let keyring = match keyring::load(tree, name) {
         Ok(None) => KeyringState::Absent,
         Ok(Some((keyring, resource_version))) => {
             KeyringState::Present(KeyringView::of(&keyring, resource_version))
@@ -72,10 +71,10 @@ fn certificate(
     let object = objects::read_object::<ServiceCertificateSpec, CertificateStatus>(tree, &about, problems)?;
     let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
     let secret = ObjectName::new(&name.namespace, CertificateSettings::secret_name(&name.name, &spec));
-    let published = tree.secret(&secret).map(|directory| secrets::read(&directory, name));
+    let published = tree.secret(&secret).map(|directory| target_secret::read(&directory, name));
     let published = published.unwrap_or_else(|error| Published::Inaccessible(error.to_string()));
     targets.insert(secret);
-    let versions = versions::list(tree, name, problems)?;
+    let versions = version::list(tree, name, problems)?;
     let uid = name.to_string();
     Ok(Some(Certificate { uid, generation, spec, status, deleting: false, requests, versions, published }))
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::planner::observed::ObjectName;
+use crate::api::object_name::ObjectName;
 use crate::store::codec::name;
 use crate::store::{ObjectRef, StoreError};
 

@@ -17,8 +17,9 @@ pub use namespace_index::{NamespaceIndex, OwnedSecret};
 pub use own_namespace::{OwnNamespace, OwnSecret};
 
 use super::custom::ParsedObject;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{AuthorityStatus, CertificateAuthoritySpec};
-use crate::planner::observed::{Authority, ObjectName, Observed, ResourceVersion};
+use crate::planner::observed::{Authority, Observed, ResourceVersion};
 use crate::store::StoreError;
 
 /// How long an observation waits for lists.

@@ -73,7 +73,7 @@ fn short(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::api::condition::EventReason;
-    use crate::planner::observed::ObjectName;
+    use crate::api::object_name::ObjectName;
 
     #[test]
     fn an_event_is_beside_its_object_and_not_too_long() {

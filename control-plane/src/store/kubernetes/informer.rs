@@ -2,7 +2,7 @@
 //! own namespace, and in each namespace that has to do with us the Secrets with our labels. One that
 //! fails is begun again; what it has said so far stays known.
 
-mod event_sink;
+mod watch_sink;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -19,12 +19,12 @@ use tracing::warn;
 use super::cache::{Cache, Listing};
 use super::custom::Custom;
 use super::label::{HOTCERT, MANAGED_BY, WATCH};
-use super::secret::SecretObject;
-use super::target;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
-use crate::planner::observed::ObjectName;
 use crate::store::kubernetes::api_error;
-use event_sink::{
+use crate::store::kubernetes::secret_object::SecretObject;
+use crate::store::kubernetes::target_secret;
+use watch_sink::{
     AuthoritiesSink, CertificatesSink, EventSink, OwnNamespaceSink, OwnedSecretsSink, WatchedSink,
 };
 
@@ -114,8 +114,8 @@ impl Informers {
                 )
                 .await;
                 if let Ok(found) = found {
-                    let whose =
-                        found.and_then(|found| target::owner_if_foreign(&found.metadata, &certificate));
+                    let whose = found
+                        .and_then(|found| target_secret::owner_if_foreign(&found.metadata, &certificate));
                     self.cache.change(|state| {
                         state.update_namespace(&secret.namespace, |index| {
                             index.set_conflicting(&secret.name, whose)

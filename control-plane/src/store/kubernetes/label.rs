@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use super::secret::SecretObject;
+use crate::store::kubernetes::secret_object::SecretObject;
 
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const HOTCERT: &str = "hotcert";

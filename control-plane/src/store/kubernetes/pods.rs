@@ -185,15 +185,13 @@ impl Spec {
 
     fn agent(&self, annotations: &BTreeMap<String, String>, ip: Option<IpAddr>) -> Option<PodAgent> {
         let agent = self.every_container().find(|container| container.name == AGENT)?;
-        let watched_namespaces = agent.env.iter().find(|variable| variable.name == FOLLOWS);
-        let watched_namespaces = watched_namespaces
-            .and_then(|variable| variable.value.as_deref())
-            .filter(|value| !value.is_empty());
-        let by_itself = || Some(watched_namespaces?.rsplit('/').next()?.to_owned());
+        let watched_secret = agent.env.iter().find(|variable| variable.name == FOLLOWS);
+        let watched_secret =
+            watched_secret.and_then(|variable| variable.value.as_deref()).filter(|value| !value.is_empty());
+        let by_itself = || Some(watched_secret?.rsplit('/').next()?.to_owned());
         Some(PodAgent {
             secret: annotations.get(SECRET).map(|name| name.trim().to_owned()).or_else(by_itself)?,
-            watches_api: watched_namespaces.is_some()
-                && annotations.get(API).is_none_or(|api| api != "disabled"),
+            watches_api: watched_secret.is_some() && annotations.get(API).is_none_or(|api| api != "disabled"),
             address: ip.map(|ip| SocketAddr::new(ip, PROOF)),
         })
     }

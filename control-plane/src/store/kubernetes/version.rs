@@ -12,14 +12,15 @@ use super::label::{
     self, COPY_OF, CREATED_AT, HOTCERT, MADE_FOR, MANAGED_BY, NOT_AFTER, REQUEST, ROOT, SERIAL, VERSION,
     VERSION_OF,
 };
-use super::secret::{SecretObject, TLS};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::ServiceCertificate;
 use crate::pki::keyring::RootId;
 use crate::pki::x509_facts::Leaf;
-use crate::planner::observed::{ObjectName, Version};
+use crate::planner::observed::Version;
 use crate::store::StoredVersion;
 use crate::store::codec::version::Record;
 use crate::store::codec::{self, Malformed};
+use crate::store::kubernetes::secret_object::{SecretObject, TLS};
 
 pub fn name(certificate: &str, version: u64) -> String {
     format!("{certificate}.v{version}")
@@ -94,11 +95,11 @@ fn record(object: &SecretObject) -> Record {
 mod tests {
     use super::*;
     use crate::pki::x509_facts::Fingerprint;
-    use crate::store::kubernetes::examples;
+    use crate::store::kubernetes::test_objects;
 
     #[test]
     fn a_version_comes_back_as_it_was_kept() {
-        let (certificate, root, kept) = examples::kept();
+        let (certificate, root, kept) = test_objects::kept();
         let object = object(&certificate, "uid", 7, &kept);
         assert_eq!((object.name(), object.immutable), ("mtls-prod-payments.v7", Some(true)));
         let (of, number, version) = read(&object).unwrap();
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_somebody_spoilt_still_counts_as_its_number() {
-        let (certificate, _, mut kept) = examples::kept();
+        let (certificate, _, mut kept) = test_objects::kept();
         kept.certificate = "no PEM".into();
         let mut spoilt = object(&certificate, "uid", 2, &kept);
         spoilt.metadata.annotations = None;

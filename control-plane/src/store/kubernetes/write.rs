@@ -8,11 +8,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::cache::OwnedSecret;
-use super::secret::SecretObject;
-use super::{KubernetesStore, target};
-use crate::planner::observed::{ObjectName, ResourceVersion};
+use super::{KubernetesStore, target_secret};
+use crate::api::object_name::ObjectName;
+use crate::planner::observed::ResourceVersion;
 use crate::store::StoreError;
 use crate::store::kubernetes::api_error::answer;
+use crate::store::kubernetes::secret_object::SecretObject;
 
 impl KubernetesStore {
     /// Creates it, or writes it over the version that its metadata name.
@@ -57,7 +58,7 @@ impl KubernetesStore {
         else {
             return;
         };
-        match found.map(|found| target::owner_if_foreign(&found.metadata, &certificate.name)) {
+        match found.map(|found| target_secret::owner_if_foreign(&found.metadata, &certificate.name)) {
             Some(Some(whose)) => self.cache.change(|state| {
                 state.update_namespace(&certificate.namespace, |index| {
                     index.set_conflicting(secret, Some(whose))

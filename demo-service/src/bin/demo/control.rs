@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hotcert::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
 use hotcert::pki::keyring::Keyring;
 use hotcert::planner::observed::Observed;
-use hotcert::probe::{PROBER, Prober};
+use hotcert::proof::{PROBER, Prober};
 use hotcert::runtime::metrics::ReconcileMetrics;
 use hotcert::runtime::reconcile::{Reconciler, Round};
 use hotcert::store::directory::DirectoryStore;

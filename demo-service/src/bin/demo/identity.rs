@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hotcert::api::leaf_request::LeafRequest;
-use hotcert::planner::observed::ObjectName;
+use hotcert::api::object_name::ObjectName;
 
 pub const STOREFRONT: &str = "storefront";
 pub const PAYMENTS: &str = "payments";

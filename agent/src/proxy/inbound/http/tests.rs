@@ -8,13 +8,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::connection::tracker::{CloseStage, Side};
-use crate::fixture::http::{HttpServer, ended, exchange};
-use crate::fixture::{
-    DEADLINE, Root, client_config, connect, context, identity, publish, root, socket_pair, until,
-};
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::inbound::{Inbound, InboundRoute};
+use crate::proxy_fixture::http::{HttpServer, ended, exchange};
+use crate::proxy_fixture::{
+    DEADLINE, Root, client_config, connect, context, identity, publish, root, socket_pair, until,
+};
 
 use std::sync::Arc;
 

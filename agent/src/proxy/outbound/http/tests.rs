@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::fixture::http::{HttpServer, exchange};
-use crate::fixture::{NAME, Root, context, identity, publish, root, socket_pair, until};
+use crate::proxy_fixture::http::{HttpServer, exchange};
+use crate::proxy_fixture::{NAME, Root, context, identity, publish, root, socket_pair, until};
 use crate::tls::snapshot::Publisher;
 
 const GET: &str = "GET /path HTTP/1.1\r\nhost: app.test\r\nconnection: x-private\r\nx-private: 1\r\n\

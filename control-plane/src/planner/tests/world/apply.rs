@@ -104,7 +104,7 @@ impl World {
     ) -> bool {
         let written = self.count();
         let Some((state, _)) = &self.ca.ring else { return false };
-        // The bundle is made of the keyring as it is now: if that is another one, it is conflict.
+        // The bundle is made of the keyring as it is now: if that is another one, it is a conflict.
         if !state.trusted().into_iter().eq(roots) {
             return false;
         }

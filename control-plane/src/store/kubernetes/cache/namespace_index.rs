@@ -11,8 +11,8 @@ use super::{ParsedObject, is_older};
 use crate::api::resource::{CertificateStatus, ServiceCertificateSpec};
 use crate::api::settings::CertificateSettings;
 use crate::planner::observed::{Certificate, Published, ResourceVersion, Version, WatchedSecret};
-use crate::store::kubernetes::secret::SecretObject;
-use crate::store::kubernetes::target::Target;
+use crate::store::kubernetes::secret_object::SecretObject;
+use crate::store::kubernetes::target_secret::Target;
 use crate::store::kubernetes::version;
 
 #[derive(Default)]

@@ -9,8 +9,8 @@ use super::listing::Listing;
 use crate::pki::authority::Authority;
 use crate::pki::keyring::RootId;
 use crate::planner::observed::{KeyringState, KeyringView, ResourceVersion};
-use crate::store::kubernetes::keys;
-use crate::store::kubernetes::secret::SecretObject;
+use crate::store::kubernetes::keyring;
+use crate::store::kubernetes::secret_object::SecretObject;
 
 #[derive(Default)]
 pub struct OwnNamespace {
@@ -35,10 +35,10 @@ impl OwnSecret {
                 "the Secret {name} cannot be read: {why}; restore it from a backup, it is not written over"
             ))
         };
-        let keyring = match keys::authority(object).map(|_| keys::keyring(object)) {
+        let keyring = match keyring::authority(object).map(|_| keyring::keyring(object)) {
             Some(Ok(keyring)) => KeyringState::Present(KeyringView::of(&keyring, object.resource_version())),
             Some(Err(error)) => unreadable(error.to_string()),
-            None => unreadable(format!("it is of the type {:?}, not {}", object.of, keys::TYPE)),
+            None => unreadable(format!("it is of the type {:?}, not {}", object.of, keyring::TYPE)),
         };
         let import = match object.value("tls.crt") {
             [] => Err(format!("the Secret {} has no tls.crt that can be read", object.name())),
@@ -52,7 +52,9 @@ impl OwnSecret {
 
 impl OwnNamespace {
     pub fn keyring(&self, authority: &str) -> KeyringState {
-        self.secrets.get(&keys::name(authority)).map_or(KeyringState::Absent, |known| known.keyring.clone())
+        self.secrets
+            .get(&keyring::name(authority))
+            .map_or(KeyringState::Absent, |known| known.keyring.clone())
     }
 
     pub fn import(&self, secret: &str) -> Result<RootId, String> {

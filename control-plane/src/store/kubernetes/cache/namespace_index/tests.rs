@@ -1,6 +1,7 @@
 use super::*;
-use crate::planner::observed::{ObjectName, Publication};
-use crate::store::kubernetes::{examples, target};
+use crate::api::object_name::ObjectName;
+use crate::planner::observed::Publication;
+use crate::store::kubernetes::{target_secret, test_objects};
 
 const NAME: &str = "mtls-prod-payments";
 const SECRET: &str = "payments-tls";
@@ -29,9 +30,9 @@ fn index() -> NamespaceIndex {
 }
 
 fn secret(certificate: &str, resource_version: &str) -> SecretObject {
-    let (_, _, kept) = examples::kept();
-    let contents = examples::contents(&kept, &[]);
-    let mut object = target::object(&ObjectName::new("shop", certificate), SECRET, &contents, None);
+    let (_, _, kept) = test_objects::kept();
+    let contents = test_objects::contents(&kept, &[]);
+    let mut object = target_secret::object(&ObjectName::new("shop", certificate), SECRET, &contents, None);
     object.metadata.resource_version = Some(resource_version.into());
     object
 }
@@ -117,7 +118,7 @@ fn a_secret_whose_certificate_is_gone_or_publishes_elsewhere_is_an_orphan() {
 #[test]
 fn versions_that_come_before_their_certificate_are_its_own() {
     let mut index = NamespaceIndex::default();
-    let (certificate, _, kept) = examples::kept();
+    let (certificate, _, kept) = test_objects::kept();
     for number in [1, 2] {
         put(&mut index, &version::object(&certificate, "uid", number, &kept), false);
     }

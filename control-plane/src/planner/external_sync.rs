@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hotcert_agent::tls::hex::sha256_hex;
 
 use super::certificate::{CertificateContext, CertificatePlan, obstacle};
-use super::observed::{Certificate, ExternalState, FetchTrigger, ObjectName, Published, Version};
+use super::observed::{Certificate, ExternalState, FetchTrigger, Published, Version};
 use super::plan::{Action, Plan, SyncAction, SyncTask};
 use crate::api::condition::{Condition, ConditionType, Reason};
 use crate::api::date;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{ExternalSyncStatus, ManagerRef};
 use crate::api::settings::{CertificateSettings, FetchedSettings};
 

@@ -8,8 +8,9 @@ use zeroize::Zeroizing;
 
 use super::files::{self, Parts};
 use super::tree::Tree;
+use crate::api::object_name::ObjectName;
 use crate::pki::x509_facts::Leaf;
-use crate::planner::observed::{ObjectName, Version};
+use crate::planner::observed::Version;
 use crate::store::codec::version::Record;
 use crate::store::codec::{self, BUNDLE, CERTIFICATE, KEY};
 use crate::store::{StoreError, StoredVersion};
@@ -97,6 +98,9 @@ fn decode(directory: &Path, record: Record, parts: &Parts) -> Result<StoredVersi
 
 fn parts(directory: &Path) -> Result<(Record, Parts), StoreError> {
     let parts = files::read_all(directory, [FACTS, CERTIFICATE, KEY, BUNDLE])?;
+    if parts.value(FACTS).is_empty() {
+        return Err(files::malformed(&directory.join(FACTS), "it is missing: put it back from a backup"));
+    }
     let record = serde_json::from_slice(parts.value(FACTS))
         .map_err(|error| files::malformed(&directory.join(FACTS), error.to_string()))?;
     Ok((record, parts))

@@ -4,9 +4,9 @@
 use kube::core::ObjectMeta;
 
 use super::label::{HOTCERT, MANAGED_BY};
-use super::secret::SecretObject;
 use crate::pki::keyring::Keyring;
 use crate::store::codec::{self, Malformed};
+use crate::store::kubernetes::secret_object::SecretObject;
 
 pub const TYPE: &str = "hotcert.dev/keyring";
 const PREFIX: &str = "hotcert-ca-";
@@ -49,10 +49,10 @@ pub fn keyring(object: &SecretObject) -> Result<Keyring, Malformed> {
 mod tests {
     use super::*;
     use crate::planner::observed::{KeyringView, ResourceVersion};
-    use crate::store::kubernetes::examples;
+    use crate::store::kubernetes::test_objects;
 
     fn made() -> (Keyring, SecretObject) {
-        let keyring = Keyring::new(examples::root());
+        let keyring = Keyring::new(test_objects::root());
         let object = object("hotcert-system", "root-prod-shop", &keyring, None).unwrap();
         (keyring, object)
     }

@@ -11,7 +11,7 @@ use super::apply::Applier;
 use crate::pki::keyring::Keyring;
 use crate::planner::ProbeRequest;
 use crate::planner::observed::{Observed, PodList, Proof};
-use crate::probe::{MAX_CONCURRENT, Prober, ProofSchedule};
+use crate::proof::{MAX_CONCURRENT, Prober, ProofSchedule};
 use crate::store::Store;
 
 /// The uid of a pod, and its proof.

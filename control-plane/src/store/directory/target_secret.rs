@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::tree::Tree;
+use crate::api::object_name::ObjectName;
 use crate::pki::x509_facts::Leaf;
-use crate::planner::observed::{ObjectName, Publication, Published, ResourceVersion, WatchedSecret};
+use crate::planner::observed::{Publication, Published, ResourceVersion, WatchedSecret};
 use crate::store::codec::{self, BUNDLE, CERTIFICATE, KEY, REVISION, name};
 use crate::store::directory::atomic_volume::SecretVolume;
 use crate::store::directory::files;
@@ -62,7 +63,7 @@ pub fn publish(
     };
     let owner = serde_json::to_vec(&owner)
         .map_err(|error| files::malformed(&directory.join(OWNER), error.to_string()))?;
-    let parts = codec::target::encode(contents);
+    let parts = codec::target_secret::encode(contents);
     let parts = parts.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     let files: Vec<_> = parts.chain([(OWNER, owner.as_slice())]).collect();
     if let Some(namespace) = directory.parent() {
@@ -152,7 +153,7 @@ fn open(directory: &Path) -> Result<Option<Volume>, StoreError> {
         _ => &revision,
     };
     let written_at = owner.as_ref().map_or(SystemTime::UNIX_EPOCH, |owner| owner.written_at);
-    let (publication, leaf) = codec::target::decode(value, resource_version(&data), written_at);
+    let (publication, leaf) = codec::target_secret::decode(value, resource_version(&data), written_at);
     Ok(Some(Volume { owner: owner.map(|owner| owner.certificate), publication, leaf }))
 }
 

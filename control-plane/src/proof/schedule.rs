@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::api::object_name::ObjectName;
 use crate::pki::keyring::RootId;
 use crate::planner::ProbeRequest;
-use crate::planner::observed::{ObjectName, PodList, Proof};
+use crate::planner::observed::{PodList, Proof};
 
 /// How many probes run at the same time.
 pub const MAX_CONCURRENT: usize = 64;

@@ -7,14 +7,15 @@ use std::time::Instant;
 use kube::Resource;
 
 use super::WatchError;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::pki::x509_facts;
 use crate::pki::x509_facts::Leaf;
-use crate::planner::observed::{ObjectName, ResourceVersion, WatchedSecret};
+use crate::planner::observed::{ResourceVersion, WatchedSecret};
 use crate::store::kubernetes::cache::{self, Cache, Listing, NamespaceIndex, OwnSecret};
 use crate::store::kubernetes::custom::Custom;
 use crate::store::kubernetes::label;
-use crate::store::kubernetes::secret::SecretObject;
+use crate::store::kubernetes::secret_object::SecretObject;
 
 pub trait EventSink<K>: Send + Sync + 'static {
     /// For the log.

@@ -1,8 +1,9 @@
 //! When pods are probed, by a clock that the test moves.
 
 use super::*;
+use crate::api::object_name::ObjectName;
 use crate::planner::observed::HandshakeResult;
-use crate::planner::observed::{ObjectName, Pod};
+use crate::planner::observed::Pod;
 
 fn root(name: &str) -> RootId {
     RootId(name.into())

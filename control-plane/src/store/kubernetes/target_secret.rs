@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use kube::core::ObjectMeta;
 
 use super::label::{self, CERTIFICATE, HOTCERT, MANAGED_BY, PUBLISHED_AT, VERSION};
-use super::secret::{SecretObject, TLS};
+use crate::api::object_name::ObjectName;
 use crate::pki::x509_facts::Leaf;
-use crate::planner::observed::{ObjectName, Publication, ResourceVersion};
+use crate::planner::observed::{Publication, ResourceVersion};
+use crate::store::kubernetes::secret_object::{SecretObject, TLS};
 use crate::store::{Contents, codec};
 
 /// kubectl's copy of a Secret that was once applied with it: includes the key.
@@ -31,7 +32,7 @@ impl Target {
         let certificate = object.label(CERTIFICATE).filter(|_| label::is_ours(object))?.to_owned();
         let written_at = label::date_of(object, PUBLISHED_AT);
         let (publication, leaf) =
-            codec::target::decode(|name| object.value(name), object.resource_version(), written_at);
+            codec::target_secret::decode(|name| object.value(name), object.resource_version(), written_at);
         let publication = if object.of != TLS {
             Err(format!("is of the type {:?}, not {TLS}, which cannot be changed", object.of))
         } else if object.immutable == Some(true) {
@@ -67,7 +68,7 @@ pub fn object(
         annotations: Some(annotations),
         ..Default::default()
     };
-    SecretObject::new(metadata, TLS, codec::target::encode(contents))
+    SecretObject::new(metadata, TLS, codec::target_secret::encode(contents))
 }
 
 /// The owner of a Secret, unless it is this certificate.

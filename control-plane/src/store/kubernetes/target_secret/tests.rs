@@ -5,13 +5,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use super::*;
 use crate::pki::keyring::RootId;
 use crate::pki::x509_facts::Fingerprint;
-use crate::store::kubernetes::examples;
+use crate::store::kubernetes::test_objects;
 
 #[test]
 fn a_publication_is_read_as_it_was_written() {
-    let (certificate, _, kept) = examples::kept();
-    let roots = [examples::root(), examples::root()];
-    let contents = examples::contents(&kept, &[&roots[0], &roots[1]]);
+    let (certificate, _, kept) = test_objects::kept();
+    let roots = [test_objects::root(), test_objects::root()];
+    let contents = test_objects::contents(&kept, &[&roots[0], &roots[1]]);
     let target = Target::read(&object(&certificate, "payments-tls", &contents, None)).unwrap();
     assert_eq!(target.certificate, certificate.name);
     let publication = target.publication.unwrap();
@@ -24,8 +24,8 @@ fn a_publication_is_read_as_it_was_written() {
 
 #[test]
 fn labels_and_annotations_of_others_stay_and_a_copy_of_the_key_does_not() {
-    let (certificate, _, kept) = examples::kept();
-    let contents = examples::contents(&kept, &[]);
+    let (certificate, _, kept) = test_objects::kept();
+    let contents = test_objects::contents(&kept, &[]);
     let map = |pairs: &[(&str, &str)]| {
         Some(pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
     };
@@ -44,8 +44,8 @@ fn labels_and_annotations_of_others_stay_and_a_copy_of_the_key_does_not() {
 
 #[test]
 fn what_cannot_be_written_over_says_why() {
-    let (certificate, _, kept) = examples::kept();
-    let mut object = object(&certificate, "payments-tls", &examples::contents(&kept, &[]), None);
+    let (certificate, _, kept) = test_objects::kept();
+    let mut object = object(&certificate, "payments-tls", &test_objects::contents(&kept, &[]), None);
     object.immutable = Some(true);
     assert!(Target::read(&object).unwrap().publication.unwrap_err().contains("immutable"));
     object.of = "Opaque".into();

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::client::{Client, ClientError, Clients};
 use super::handshake::{self, Probe, ProbeError, ProofReport, TIMEOUT};
 use crate::pki::keyring::{Keyring, RootId};
 use crate::planner::observed::{HandshakeResult, Proof};
+use crate::proof::client_certificate::{Client, ClientError, Clients};
 
 /// The SPIFFE ID that pods see.
 pub const PROBER: &str = "spiffe://hotcert/control-plane";

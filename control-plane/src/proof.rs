@@ -12,12 +12,12 @@
 //! rejected if the pod, after it has proved its own identity, reports that it does not trust the certificate.
 //! Everything else is an error, which proves nothing.
 
-mod client;
+mod client_certificate;
 mod handshake;
 mod prober;
 mod schedule;
 
-pub use client::ClientError;
+pub use client_certificate::ClientError;
 pub use handshake::{ProbeError, TIMEOUT};
 pub use prober::{PROBER, Prober, ProofError};
 pub use schedule::{MAX_CONCURRENT, ProofSchedule};

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::client::Client;
 use super::*;
 use crate::api::algorithm::Algorithm;
 use crate::pki::authority::{Authority, AuthorityRequest};
 use crate::pki::keyring::{Keyring, RootId};
+use crate::proof::client_certificate::Client;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -25,8 +25,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
-use super::client::Client;
 use crate::api::duration;
+use crate::proof::client_certificate::Client;
 
 /// For everything that one proof takes.
 pub const TIMEOUT: Duration = Duration::from_secs(5);

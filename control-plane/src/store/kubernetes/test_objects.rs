@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use crate::api::leaf_request::LeafRequest;
+use crate::api::object_name::ObjectName;
 use crate::pki::authority::{Authority, AuthorityRequest};
 use crate::pki::keyring::RootId;
-use crate::planner::observed::ObjectName;
 use crate::store::{Contents, StoredVersion};
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);

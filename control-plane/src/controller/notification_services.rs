@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::args::{ReceiverSettings, Settings};
 use super::https_server::HttpsServer;
-use super::receiver::{LIMITS, ReceiverHandler};
+use crate::controller::receiver_http::{LIMITS, ReceiverHandler};
 use crate::external::sync::{self, ExternalSync};
 use crate::notify::config::{self, ConfigWatch};
 use crate::notify::dispatcher::{self, Dispatcher};
