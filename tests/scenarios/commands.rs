@@ -42,7 +42,7 @@ fn a_root_is_rolled_over_on_proof_and_no_pod_is_left_behind() {
     assert_eq!((new.len(), machine.roots("storefront")), (1, new.clone()));
     assert_ne!(new, old);
     let history = machine.json(&["history", AUTHORITY]);
-    assert_eq!(history["rollovers"][0]["reason"], "asked for: a Tuesday", "{history:#}");
+    assert_eq!(history["rollovers"][0]["reason"], "requested: a Tuesday", "{history:#}");
     // A leaf under the root that is gone is no more to be had.
     let refused = machine.refused(&["rollback", "shop/mtls-local-payments"]);
     assert!(refused.contains("today's trust rejects"), "{refused}");

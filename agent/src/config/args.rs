@@ -150,7 +150,7 @@ pub struct RunArgs {
     )]
     pub inbound: Vec<String>,
     /// Admit only clients whose certificate has such a name: spiffe://DOMAIN/PATH, where * matches one
-    /// path segment and a final ** any rest, or dns:NAME, where a first label * matches one label.
+    /// path segment and a final ** matches any remaining segments, or dns:NAME, where a first label * matches one label.
     /// Separate several with commas, or repeat the flag [default: every client that the trust bundle
     /// verifies]
     #[arg(
@@ -260,7 +260,7 @@ pub struct RunArgs {
     pub max_age: String,
 
     /// After a new leaf: time after which HTTP connections made under an older leaf are asked to close,
-    /// spread over half of it again, and in any case before that leaf expires
+    /// each at a random time between 1 and 1.5 times this, and in any case before that leaf expires
     #[arg(
         long,
         env = "HOTCERT_DRAIN_AFTER",

@@ -42,9 +42,9 @@ words! {
         Served,
         /// Something that is due cannot be done. The condition exists only while that is so.
         Degraded,
-        /// The last rollback that was asked for was refused; the message says why.
+        /// The last requested rollback was refused; the message says why.
         RollbackRefused,
-        /// Another rollover was asked for, and begins when the current one has ended.
+        /// Another rollover was requested, and begins when the current one has ended.
         Queued,
         /// Written by another version of hotcert.
         #[default]

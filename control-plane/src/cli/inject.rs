@@ -26,12 +26,12 @@ Example: in a Deployment whose app listens on 127.0.0.1:8080, write
           hotcert.dev/secret: payments-tls         # tls.crt, tls.key, ca.crt
           hotcert.dev/inbound: http:8443=8080      # mTLS on 8443, plain to the app
           hotcert.dev/outbound: http:9001=orders.shop.svc:8443
-          hotcert.dev/allow: spiffe://shop/ns/shop/sa/storefront
+          hotcert.dev/allow: spiffe://cluster.local/ns/shop/sa/storefront
       spec:
-        serviceAccountName: payments             # its own, for it may read the Secret
+        serviceAccountName: payments             # its own, because it may read the Secret
         automountServiceAccountToken: false      # the agent has a token of its own
 
-and apply it with its agent, and with leave for the agent to watch that Secret:
+and apply it with its agent, and with permission for the agent to watch that Secret:
 
   hotcert inject --rbac --namespace shop < payments.yaml | kubectl apply -f -
 

@@ -6,7 +6,7 @@ use std::fmt;
 pub enum SidecarKind {
     /// First init container with `restartPolicy: Always`: starts before the app, stops after it
     Native,
-    /// First of the containers, for nodes that would wait for such an init container to complete
+    /// First of the containers, for Kubernetes before 1.29, which would wait for such an init container to complete
     Container,
 }
 

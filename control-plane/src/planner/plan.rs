@@ -274,7 +274,7 @@ impl IssueReason {
             Self::Renewal => "renewal",
             Self::NewRoot => "root",
             Self::SpecChanged => "changed",
-            Self::Requested => "asked",
+            Self::Requested => "requested",
             Self::RenewalHint => "noticed",
         }
     }

@@ -17,9 +17,9 @@ impl CertificateContext<'_> {
         let Request { id, arguments } = self.open_request("rollback")?;
         let refuse = |why: String| Some(Err((id.clone(), why)));
         let requested = arguments.split_whitespace().find_map(|word| word.strip_prefix("to="));
-        let to = match requested.map(str::parse::<u64>) {
-            Some(Ok(number)) => number,
-            Some(Err(_)) => return refuse(format!("{requested:?} is no version number")),
+        let to = match requested.map(|text| (text, text.parse::<u64>())) {
+            Some((_, Ok(number))) => number,
+            Some((text, Err(_))) => return refuse(format!("{text:?} is not a version number")),
             None => match self.previous() {
                 Some(number) => number,
                 None => return refuse("there is no version before the one that is served".into()),

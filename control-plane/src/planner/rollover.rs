@@ -180,7 +180,7 @@ fn requested_rollover(
 ) -> Transition {
     let verb = "rollover".to_owned();
     if has_successor(authority, keyring) {
-        return begin(settings, transition_reason("asked for", &arguments), Some((verb, id)));
+        return begin(settings, transition_reason("requested", &arguments), Some((verb, id)));
     }
     Transition::CloseRequest { verb, request: id, outcome: format!("refused: {NO_SUCCESSOR}") }
 }

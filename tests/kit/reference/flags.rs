@@ -7,8 +7,8 @@ use clap::{Arg, ArgAction, Command};
 use super::cell;
 
 pub const AGENT: &str = "`hotcert-agent run` serves; `hotcert-agent check` validates a directory as the agent would. \
-     Every flag can be given in the environment instead; the flag wins. All invalid values are reported at once, and \
-     the program exits with 2.";
+     Every flag can be given in the environment instead; the flag wins. All invalid addresses, \
+     patterns, durations and numbers are reported at once, and the program exits with 2.";
 pub const CONTROLLER: &str = "`hotcert controller` runs the control plane: in a cluster, or on a directory of one \
      machine with `--dir`. Every flag can be given in the environment instead; the flag wins.";
 pub const COMMANDS: &str = "Commands read what the objects report, and leave requests on them; the controller carries \

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use humantime::format_rfc3339_seconds;
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
 use super::result::HandshakeResult;
 
@@ -33,6 +33,7 @@ pub fn classify(error: &io::Error) -> HandshakeResult {
         Some(Error::InvalidCertificate(cause)) => match cause {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => HandshakeResult::Expired,
             CertificateError::UnknownIssuer => HandshakeResult::Untrusted,
+            CertificateError::Other(cause) if is_a_ca(cause) => HandshakeResult::BadCertificate,
             CertificateError::Other(_) => HandshakeResult::WrongName,
             _ => HandshakeResult::BadCertificate,
         },
@@ -85,6 +86,11 @@ fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
+/// A CA's certificate was shown in place of a leaf.
+fn is_a_ca(cause: &OtherError) -> bool {
+    matches!(cause.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
 /// Why the certificate of `remote` is not accepted.
 fn describe_certificate(cause: &CertificateError, remote: &str) -> String {
     let certificate = format!("{remote}'s certificate");
@@ -115,6 +121,9 @@ fn describe_certificate(cause: &CertificateError, remote: &str) -> String {
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             format!("{certificate} or its chain is signed with an algorithm that is not supported")
+        }
+        CertificateError::Other(cause) if is_a_ca(cause) => {
+            format!("{certificate} is the certificate of a CA, such as a self-signed one; a leaf is needed")
         }
         CertificateError::Other(cause) => cause.0.to_string(),
         _ => format!("{certificate} cannot be verified"),
@@ -155,6 +164,8 @@ fn date(time: UnixTime) -> humantime::Rfc3339Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn described(error: Error, remote: Remote) -> String {
@@ -198,5 +209,16 @@ mod tests {
             assert!(text.starts_with("the server "), "{code}: {text}");
             assert!(!text.contains(&format!("{alert:?}")), "{code}: {text}");
         }
+    }
+
+    #[test]
+    fn certificate_of_a_ca_in_place_of_a_leaf_is_named_as_that() {
+        let cause = OtherError(Arc::new(webpki::Error::CaUsedAsEndEntity));
+        let error = io::Error::other(Error::InvalidCertificate(CertificateError::Other(cause)));
+        assert_eq!(classify(&error), HandshakeResult::BadCertificate);
+        assert_eq!(
+            describe(&error, Remote::Client),
+            "the client's certificate is the certificate of a CA, such as a self-signed one; a leaf is needed"
+        );
     }
 }

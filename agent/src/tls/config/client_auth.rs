@@ -12,7 +12,7 @@ pub enum ClientAuth {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is none of require, none")]
+#[error("{0:?} is not require or none")]
 pub struct ClientAuthError(String);
 
 impl ClientAuth {

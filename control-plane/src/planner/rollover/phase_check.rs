@@ -91,7 +91,8 @@ impl PhaseCheck<'_> {
             Some(list) if list.error.is_none() && fresh.contains(&list.listed_at) => None,
             list => {
                 let reason = list.and_then(|list| list.error.clone());
-                let reason = reason.unwrap_or_else(|| "its pods have not been listed since".into());
+                let reason =
+                    reason.unwrap_or_else(|| "its pods have not been listed since this step began".into());
                 Some(Blocker::namespace(namespace, reason))
             }
         }

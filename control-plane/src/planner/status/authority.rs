@@ -53,7 +53,7 @@ pub fn authority(
     let mut conditions = Conditions::new(&before.conditions, now);
     set_ready(&mut conditions, authority_plan, not_after, now);
     if authority_plan.rollover_queued {
-        let message = "another rollover was asked for: it begins when this one has ended".to_owned();
+        let message = "another rollover was requested: it begins when this one has ended".to_owned();
         let (status, reason) = (ConditionStatus::True, Reason::RolloverInProgress);
         conditions.set(ConditionType::Queued, status, reason, message);
     }

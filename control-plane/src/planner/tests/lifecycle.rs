@@ -147,7 +147,7 @@ fn a_rollback_to_a_version_that_peers_would_reject_is_refused_with_a_reason() {
     type Change = fn(&mut Scene);
     let rows: [(&str, Change, &str); 7] = [
         ("to=9", |_| {}, "version 9 is not kept; there are 1, 2, 3"),
-        ("to=x", |_| {}, "is no version number"),
+        ("to=x", |_| {}, "is not a version number"),
         ("to=2", |scene| scene.version_mut(2).leaf.not_after = start(), "expired at"),
         ("to=2", |scene| scene.version_mut(2).leaf.not_after = start() + 2 * HOUR, "too soon"),
         ("to=2", |scene| scene.version_mut(2).root = root_id(NEW), "today's trust rejects"),

@@ -85,14 +85,14 @@ fn an_imported_root_is_replaced_by_a_new_import_but_not_by_one_that_was_replaced
     ring.state.advance(Phase::Retiring, now);
     does(&scene, &[]);
     scene.ask_authority("rollover", "");
-    does(&scene, &["begin: asked for"]);
+    does(&scene, &["begin: requested"]);
 }
 
 #[test]
 fn a_request_begins_one_rollover_and_a_second_waits_for_its_end() {
     let mut scene = Scene::settled();
     scene.ask_authority("rollover", "audit");
-    does(&scene, &["begin: asked for: audit"]);
+    does(&scene, &["begin: requested: audit"]);
     let now = scene.now;
     scene.ring().state.record_handled("rollover", "r1", "begun", now);
     does(&scene, &[]);

@@ -45,7 +45,8 @@ impl Lock {
                     return Err(StoreError::Failed {
                         what: format!("locking {}", path.display()),
                         cause: format!(
-                            "another program has held it for {PATIENCE:?}: find it with `lslocks` or `fuser` and end it"
+                            "another program has held it for {}: find it with `lslocks` or `fuser` and end it",
+                            crate::api::duration::format(PATIENCE)
                         ),
                     });
                 }

@@ -1,10 +1,12 @@
 //! Turns errors of the API server into a [`StoreError`]: a conflict, a missing object, or what a person has to do.
 //! Nothing of what was sent or received is repeated.
 
-use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
+use hotcert_agent::tls::error_chain::with_causes;
+
+use crate::api::duration;
 use crate::store::StoreError;
 
 /// For one request.
@@ -16,7 +18,7 @@ pub async fn answer<T>(what: &str, asked: impl Future<Output = kube::Result<T>>)
         Ok(answer) => answer.map_err(|error| of(what, &error)),
         Err(_) => Err(StoreError::Failed {
             what: what.into(),
-            cause: format!("the API server did not answer within {ANSWER_WITHIN:?}"),
+            cause: format!("the API server did not answer within {}", duration::format(ANSWER_WITHIN)),
         }),
     }
 }
@@ -46,17 +48,4 @@ pub fn describe(error: &kube::Error) -> String {
 
 pub fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
