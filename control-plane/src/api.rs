@@ -8,6 +8,7 @@ pub(crate) mod duration;
 pub mod leaf_request;
 pub mod notification;
 pub mod object_name;
+pub mod request;
 pub mod resource;
 pub mod settings;
 pub(crate) mod yaml;

@@ -4,7 +4,6 @@
 //!
 //! A spec here is what was written; [`crate::api::settings`] validates it and fills in the defaults.
 
-pub mod annotation;
 mod authority;
 mod certificate;
 mod crd;

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::api::condition::{Condition, ConditionType};
 use crate::api::object_name::ObjectName;
+use crate::api::request;
 use crate::cli::arguments::{WaitArgs, object_name};
 use crate::cli::backend::Backend;
 use crate::cli::follow::{Progress, follow, print_published, request_id, serving_progress};
@@ -29,7 +30,10 @@ pub(super) async fn run<B: Backend>(
     session.backend.certificate(&args.name).await?;
     let id = request_id()?;
     let arguments = args.to.map(|to| format!("to={to}")).unwrap_or_default();
-    session.backend.request(&ObjectRef::Certificate(args.name.clone()), "rollback", &id, &arguments).await?;
+    session
+        .backend
+        .request(&ObjectRef::Certificate(args.name.clone()), request::ROLLBACK, &id, &arguments)
+        .await?;
     let status = follow(session, &args.name, args.wait.timeout, |status| {
         let handled =
             status.handled_requests.as_ref().and_then(|handled| handled.rollback.as_ref()) == Some(&id);

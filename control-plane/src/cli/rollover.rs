@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::api::condition::{Condition, ConditionType};
+use crate::api::request;
 use crate::api::resource::{AuthorityStatus, ServiceCertificate};
 use crate::cli::arguments::WaitArgs;
 use crate::cli::backend::Backend;
@@ -76,7 +77,7 @@ pub(super) async fn run<B: Backend>(
 /// The verb of the request and its arguments.
 fn request_of(args: &RolloverArgs) -> Result<(&'static str, String), CommandError> {
     if args.reverse {
-        return Ok(("reverse", args.reason.clone()));
+        return Ok((request::REVERSE, args.reason.clone()));
     }
     if !args.override_pods.is_empty() {
         if args.reason.is_empty() {
@@ -84,11 +85,11 @@ fn request_of(args: &RolloverArgs) -> Result<(&'static str, String), CommandErro
                 "--override needs --reason, which is recorded in the history".into(),
             ));
         }
-        return Ok(("override", format!("{} {}", args.override_pods.join(","), args.reason)));
+        return Ok((request::OVERRIDE, format!("{} {}", args.override_pods.join(","), args.reason)));
     }
     Ok(match &args.remove_root {
-        Some(root) => ("remove-root", format!("{root} {}", args.reason)),
-        None => ("rollover", args.reason.clone()),
+        Some(root) => (request::REMOVE_ROOT, format!("{root} {}", args.reason)),
+        None => (request::ROLLOVER, args.reason.clone()),
     })
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::api::condition::{Condition, ConditionType};
 use crate::api::object_name::ObjectName;
+use crate::api::request;
 use crate::api::resource::CertificateStatus;
 use crate::cli::arguments::{WaitArgs, object_name};
 use crate::cli::backend::Backend;
@@ -35,7 +36,7 @@ pub(super) async fn rotate_and_wait<B: Backend>(
 ) -> Result<CertificateStatus, CommandError> {
     session.backend.certificate(name).await?;
     let id = request_id()?;
-    session.backend.request(&ObjectRef::Certificate(name.clone()), "rotate", &id, "").await?;
+    session.backend.request(&ObjectRef::Certificate(name.clone()), request::ROTATE, &id, "").await?;
     follow(session, name, timeout, |status| {
         let handled =
             status.handled_requests.as_ref().and_then(|handled| handled.rotate.as_ref()) == Some(&id);

@@ -8,6 +8,7 @@ use super::observed::{Certificate, Publication, Published, Request, Version};
 use super::plan::{Action, Plan};
 use crate::api::condition::Reason;
 use crate::api::object_name::ObjectName;
+use crate::api::request;
 use crate::api::resource::ExternalSyncStatus;
 
 /// How many versions beyond the history are kept for subscriptions that were not notified of them yet.
@@ -52,8 +53,8 @@ impl CertificateContext<'_> {
         let request = self.certificate.requests.get(verb)?;
         let handled = self.certificate.status.handled_requests.as_ref();
         let handled = handled.and_then(|handled| match verb {
-            "rotate" => handled.rotate.as_deref(),
-            "renewal-hint" => handled.renewal_hint.as_deref(),
+            request::ROTATE => handled.rotate.as_deref(),
+            request::RENEWAL_HINT => handled.renewal_hint.as_deref(),
             _ => handled.rollback.as_deref(),
         });
         let done =
@@ -109,7 +110,7 @@ pub fn obstacle(certificate: &Certificate) -> Option<(Reason, String)> {
 
 /// Whether this version was made for that request.
 pub fn handles_request(version: &Version, verb: &str, id: &str) -> bool {
-    version.request.as_deref() == Some(id) && version.copy_of.is_some() == (verb == "rollback")
+    version.request.as_deref() == Some(id) && version.copy_of.is_some() == (verb == request::ROLLBACK)
 }
 
 /// A third of its lifetime before its end, or what the spec says; up to a tenth of its lifetime earlier,

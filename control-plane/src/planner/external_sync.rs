@@ -13,6 +13,7 @@ use super::plan::{Action, Plan, SyncAction, SyncTask};
 use crate::api::condition::{Condition, ConditionType, Reason};
 use crate::api::date;
 use crate::api::object_name::ObjectName;
+use crate::api::request;
 use crate::api::resource::{ExternalSyncStatus, ManagerRef};
 use crate::api::settings::{CertificateSettings, FetchedSettings};
 
@@ -79,7 +80,7 @@ fn fetch(
         }
         return None;
     }
-    let request = ["rotate", "renewal-hint"]
+    let request = [request::ROTATE, request::RENEWAL_HINT]
         .into_iter()
         .find_map(|verb| Some((verb, context.open_request(verb)?.id.clone())));
     let (hour, next) = hour(context.name, context.now);

@@ -12,6 +12,7 @@ use super::observed::{Certificate, KeyringView, Publication, Published, Version}
 use super::plan::{Action, IssueReason, Plan};
 use super::renewal_hint::RenewalHint;
 use crate::api::condition::Reason;
+use crate::api::request;
 use crate::api::settings::CertificateSettings;
 use crate::pki::keyring::{Rollover, RootId};
 
@@ -129,7 +130,7 @@ impl<'a> SigningContext<'a> {
 
     fn close_obsolete_hint(&self, certificate_plan: &mut CertificatePlan<'_>) {
         let (Some(request), Some((_, newest))) =
-            (self.certificate.open_request("renewal-hint"), self.certificate.certificate.newest())
+            (self.certificate.open_request(request::RENEWAL_HINT), self.certificate.certificate.newest())
         else {
             return;
         };
@@ -140,7 +141,7 @@ impl<'a> SigningContext<'a> {
         if ends_with_root
             || hint.obsolete(&newest.leaf, newest.created_at, requested, self.certificate.now).is_some()
         {
-            certificate_plan.obsolete_requests.push(("renewal-hint", request.id.clone()));
+            certificate_plan.obsolete_requests.push((request::RENEWAL_HINT, request.id.clone()));
         }
     }
 
@@ -174,8 +175,8 @@ impl<'a> SigningContext<'a> {
     }
 
     fn issue(&self, settings: &CertificateSettings, is_hint_obsolete: bool) -> Option<Action> {
-        let rotate = self.certificate.open_request("rotate");
-        let hint = self.certificate.open_request("renewal-hint").filter(|_| !is_hint_obsolete);
+        let rotate = self.certificate.open_request(request::ROTATE);
+        let hint = self.certificate.open_request(request::RENEWAL_HINT).filter(|_| !is_hint_obsolete);
         let reason = match self.certificate.certificate.newest() {
             None => IssueReason::First,
             Some((_, version)) if version.root != *self.root => IssueReason::NewRoot,

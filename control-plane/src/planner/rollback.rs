@@ -5,6 +5,7 @@ use super::certificate::{CertificateContext, renew_at_latest};
 use super::observed::{Request, Version};
 use super::plan::Action;
 use crate::api::date;
+use crate::api::request;
 
 impl CertificateContext<'_> {
     /// `spec_digest`: of the present spec; `check_trust`: why that version is not trusted today. An error is
@@ -14,7 +15,7 @@ impl CertificateContext<'_> {
         spec_digest: &str,
         check_trust: impl Fn(u64, &Version) -> Result<(), String>,
     ) -> Option<Result<Action, (String, String)>> {
-        let Request { id, arguments } = self.open_request("rollback")?;
+        let Request { id, arguments } = self.open_request(request::ROLLBACK)?;
         let refuse = |why: String| Some(Err((id.clone(), why)));
         let requested = arguments.split_whitespace().find_map(|word| word.strip_prefix("to="));
         let to = match requested.map(|text| (text, text.parse::<u64>())) {

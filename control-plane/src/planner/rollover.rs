@@ -17,6 +17,7 @@ use super::observed::{Authority, KeyringState, KeyringView, Observed, Request};
 use super::plan::{Action, Plan, Transition};
 use super::renewal_hint::RenewalHint;
 use crate::api::date;
+use crate::api::request;
 use crate::api::settings::{AuthoritySettings, CertificateSettings};
 use crate::pki::keyring::{Rollover, RootId};
 
@@ -134,8 +135,8 @@ fn next_transition(
     if transition.is_some() {
         return transition;
     }
-    let rollover_request = requests.open("rollover").cloned();
-    let hint_request = requests.open("renewal-hint").cloned();
+    let rollover_request = requests.open(request::ROLLOVER).cloned();
+    let hint_request = requests.open(request::RENEWAL_HINT).cloned();
     let is_unblocked = authority_plan.blockers.is_empty();
     let Ok(settings) = authority_plan.settings else {
         // A rollover that is under way is finished all the same.
@@ -145,13 +146,13 @@ fn next_transition(
         if let (Some(Request { id, .. }), true) = (&rollover_request, rollover.reversed) {
             // Another one does not begin as soon as the reversal has ended.
             let outcome = "refused: a rollover is being reversed; ask again when that has ended".to_owned();
-            let (verb, request) = ("rollover".to_owned(), id.clone());
+            let (verb, request) = (request::ROLLOVER.to_owned(), id.clone());
             return Some(Transition::CloseRequest { verb, request, outcome });
         }
         authority_plan.rollover_queued = rollover_request.is_some();
         let nothing_to_do = |Request { id, .. }: Request| {
             let outcome = "nothing to do: the root is being replaced".to_owned();
-            Transition::CloseRequest { verb: "renewal-hint".to_owned(), request: id, outcome }
+            Transition::CloseRequest { verb: request::RENEWAL_HINT.to_owned(), request: id, outcome }
         };
         return is_unblocked.then(|| advance(rollover)).or_else(|| hint_request.map(nothing_to_do));
     }
@@ -178,7 +179,7 @@ fn requested_rollover(
     settings: &AuthoritySettings,
     Request { id, arguments }: Request,
 ) -> Transition {
-    let verb = "rollover".to_owned();
+    let verb = request::ROLLOVER.to_owned();
     if has_successor(authority, keyring) {
         return begin(settings, transition_reason("requested", &arguments), Some((verb, id)));
     }
@@ -192,7 +193,7 @@ fn hinted_rollover(
     Request { id, arguments }: Request,
     now: SystemTime,
 ) -> Transition {
-    let verb = "renewal-hint".to_owned();
+    let verb = request::RENEWAL_HINT.to_owned();
     let signing = keyring.state.signing();
     let obsolete = keyring.roots.get(signing).and_then(|root| {
         let has_rolled_over = keyring.state.has_rolled_over();

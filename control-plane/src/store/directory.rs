@@ -43,6 +43,7 @@ use tree::Tree;
 use super::codec::{self, Malformed};
 use super::{Contents, Editor, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 use crate::api::object_name::ObjectName;
+use crate::api::request;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
@@ -256,7 +257,7 @@ impl Store for DirectoryStore {
     }
 
     async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
-        self.ask(about, "renewal-hint", text).await
+        self.ask(about, request::RENEWAL_HINT, text).await
     }
 
     /// Written to the log.

@@ -42,9 +42,8 @@ use zeroize::Zeroizing;
 use super::codec::name;
 use super::{Contents, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 use crate::api::object_name::ObjectName;
-use crate::api::resource::{
-    AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate, annotation,
-};
+use crate::api::request;
+use crate::api::resource::{AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate};
 use crate::pki::keyring::Keyring;
 use crate::planner::observed::{Observed, PodList, ResourceVersion};
 use api_error::answer;
@@ -309,7 +308,9 @@ impl Store for KubernetesStore {
     }
 
     async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {(annotation::RENEWAL_HINT): text}}}));
+        let patch = Patch::Merge(
+            json!({"metadata": {"annotations": {(request::annotation(request::RENEWAL_HINT)): text}}}),
+        );
         let params = PatchParams::default();
         match about {
             ObjectRef::Authority(name) => {

@@ -2,6 +2,7 @@
 //! request is answered once, and a refusal says what to do instead.
 
 use super::successor::{NO_SUCCESSOR, has_successor, transition_reason};
+use crate::api::request;
 use crate::planner::authority::{AuthorityPlan, Blocker};
 use crate::planner::observed::{KeyringView, Request};
 use crate::planner::plan::Transition;
@@ -19,9 +20,9 @@ impl Requests<'_, '_> {
     }
 
     pub fn remove_root(&self) -> Option<Transition> {
-        let Request { id, arguments } = self.open("remove-root")?;
+        let Request { id, arguments } = self.open(request::REMOVE_ROOT)?;
         let close = |outcome: String| {
-            Some(Transition::CloseRequest { verb: "remove-root".into(), request: id.clone(), outcome })
+            Some(Transition::CloseRequest { verb: request::REMOVE_ROOT.into(), request: id.clone(), outcome })
         };
         let (prefix, why) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
         let found: Vec<_> = self.keyring.roots.keys().filter(|root| root.0.starts_with(prefix)).collect();
@@ -52,7 +53,7 @@ impl Requests<'_, '_> {
     }
 
     pub fn reverse(&self) -> Option<Transition> {
-        let Request { id, arguments } = self.open("reverse")?;
+        let Request { id, arguments } = self.open(request::REVERSE)?;
         let refusal = match self.keyring.state.rollover() {
             Some(rollover) if !rollover.forced => {
                 let why = transition_reason("reversed", arguments);
@@ -62,14 +63,14 @@ impl Requests<'_, '_> {
             None => "refused: no rollover is under way",
         };
         Some(Transition::CloseRequest {
-            verb: "reverse".into(),
+            verb: request::REVERSE.into(),
             request: id.clone(),
             outcome: refusal.into(),
         })
     }
 
     pub fn override_blockers(&self) -> Option<Transition> {
-        let Request { id, arguments } = self.open("override")?;
+        let Request { id, arguments } = self.open(request::OVERRIDE)?;
         let (named, why) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
         let blockers = &self.authority_plan.blockers;
         let mut pods = Vec::new();
@@ -94,6 +95,10 @@ impl Requests<'_, '_> {
             let (reason, request) = (why.trim().to_owned(), id.clone());
             return Some(Transition::OverrideBlockers { pods, reason, request });
         };
-        Some(Transition::CloseRequest { verb: "override".into(), request: id.clone(), outcome: refusal })
+        Some(Transition::CloseRequest {
+            verb: request::OVERRIDE.into(),
+            request: id.clone(),
+            outcome: refusal,
+        })
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 use crate::api::date;
+use crate::api::request;
 use crate::api::resource::{CertificateStatus, HandledRequests, ServedStatus};
 use crate::planner::certificate::{CertificateContext, CertificatePlan, handles_request};
 use crate::planner::notifications;
@@ -109,9 +110,9 @@ fn set_rollback_refused(
         conditions.set(ConditionType::RollbackRefused, status, reason, why.clone());
         return;
     }
-    let is_refused = certificate.requests.get("rollback").is_some_and(|request| {
+    let is_refused = certificate.requests.get(request::ROLLBACK).is_some_and(|request| {
         let mut versions = certificate.versions.values();
-        let is_done = versions.any(|version| handles_request(version, "rollback", &request.id));
+        let is_done = versions.any(|version| handles_request(version, request::ROLLBACK, &request.id));
         let handled = handled.and_then(|handled| handled.rollback.as_ref());
         handled == Some(&request.id) && !is_done
     });
@@ -167,14 +168,14 @@ fn handled_requests(
         let made = certificate.versions.iter().find(|(_, version)| handles_request(version, verb, id));
         made.filter(|(number, _)| Some(**number) <= published).map(|_| id.clone())
     };
-    handled.rotate = done("rotate").or(handled.rotate);
-    handled.rollback = done("rollback").or(handled.rollback);
-    handled.renewal_hint = done("renewal-hint").or(handled.renewal_hint);
+    handled.rotate = done(request::ROTATE).or(handled.rotate);
+    handled.rollback = done(request::ROLLBACK).or(handled.rollback);
+    handled.renewal_hint = done(request::RENEWAL_HINT).or(handled.renewal_hint);
     if let Some((id, _)) = &certificate_plan.refused_rollback {
         handled.rollback = Some(id.clone());
     }
     for (verb, id) in &certificate_plan.obsolete_requests {
-        let field = if *verb == "rotate" { &mut handled.rotate } else { &mut handled.renewal_hint };
+        let field = if *verb == request::ROTATE { &mut handled.rotate } else { &mut handled.renewal_hint };
         *field = Some(id.clone());
     }
     (handled != HandledRequests::default()).then_some(handled)

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::Applier;
 use super::error::ApplyError;
 use crate::api::condition::EventReason;
+use crate::api::request;
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
 use crate::pki::keyring::{Keyring, Override, Rollover, RootId};
@@ -70,11 +71,16 @@ impl<S: Store> Applier<S> {
             }
             Transition::AdvanceRollover { out_of } => keyring.state.advance(*out_of, now),
             Transition::ReverseRollover { why, request } => {
-                keyring.state.record_handled("reverse", request, "reversed", now);
+                keyring.state.record_handled(request::REVERSE, request, "reversed", now);
                 keyring.state.reverse(why.clone(), now)
             }
             Transition::OverrideBlockers { pods, reason, request } => {
-                keyring.state.record_handled("override", request, "the rollover goes on without them", now);
+                keyring.state.record_handled(
+                    request::OVERRIDE,
+                    request,
+                    "the rollover goes on without them",
+                    now,
+                );
                 keyring.state.add_overrides(pods.iter().map(|(pod, uid)| Override {
                     pod: pod.clone(),
                     uid: uid.clone(),
@@ -87,7 +93,7 @@ impl<S: Store> Applier<S> {
                     None => Some(self.successor(keyring, settings, now).await?),
                     Some(_) => None,
                 };
-                keyring.state.record_handled("remove-root", request, "removed", now);
+                keyring.state.record_handled(request::REMOVE_ROOT, request, "removed", now);
                 keyring.state.remove(root, new, why.clone(), now)
             }
             Transition::CloseRequest { verb, request, outcome } => {

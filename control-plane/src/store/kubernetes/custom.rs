@@ -12,20 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::warn;
 
-use crate::api::resource::annotation;
+use crate::api::request;
 use crate::planner::observed::{Request, ResourceVersion};
 
 const PREFIX: &str = "hotcert.dev/";
-const REQUESTS: [&str; 7] = [
-    annotation::ROTATE,
-    annotation::ROLLBACK,
-    annotation::ROLLOVER,
-    annotation::REVERSE,
-    annotation::OVERRIDE,
-    annotation::REMOVE_ROOT,
-    annotation::RENEWAL_HINT,
-];
-
 /// A `CertificateAuthority` or `ServiceCertificate` as it stands.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Custom<K> {
@@ -82,9 +72,12 @@ impl<K: Resource<DynamicType = ()>> Custom<K> {
 }
 
 fn requests(annotations: BTreeMap<String, String>) -> BTreeMap<String, Request> {
-    let verbs = annotations.into_iter().filter(|(key, _)| REQUESTS.contains(&key.as_str()));
-    verbs
-        .filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?.to_owned(), Request::parse(&text)?)))
+    annotations
+        .into_iter()
+        .filter_map(|(key, text)| {
+            let verb = key.strip_prefix(PREFIX).filter(|verb| request::VERBS.contains(verb))?;
+            Some((verb.to_owned(), Request::parse(&text)?))
+        })
         .collect()
 }
 
