@@ -51,7 +51,7 @@ fn an_invalid_value_is_rejected_with_its_annotation_and_the_fix() {
         ("allow", "payments", "spiffe://DOMAIN/PATH"),
         ("allow", " ", "remove it"),
         ("expect-name", "dns:a.*", "dns:NAME"),
-        ("client-auth", "optional", "require, none"),
+        ("client-auth", "optional", "require or none"),
         ("api", "yes", "enabled, disabled"),
         ("sidecar", "auto", "native, container"),
         ("cpu-request", "lots", "100m"),

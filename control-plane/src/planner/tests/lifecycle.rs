@@ -81,7 +81,7 @@ fn a_leaf_with_a_short_lifetime_is_not_renewed_at_once() {
 #[test]
 fn a_changed_spec_and_a_request_each_make_one_leaf() {
     follows(|scene| scene.certificate().spec.lifetime = Some("10d".into()), &["issue 2 for changed"]);
-    follows(|scene| scene.ask("rotate", ""), &["issue 2 for asked"]);
+    follows(|scene| scene.ask("rotate", ""), &["issue 2 for requested"]);
     let answered = |scene: &mut Scene| {
         scene.ask("rotate", "");
         scene.version_mut(1).request = Some("r1".into());
