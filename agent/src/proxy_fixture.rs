@@ -5,15 +5,15 @@
 pub mod http;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::CertificateParams;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use zeroize::Zeroizing;
 
 use crate::admin::metrics;
 use crate::connection::handshake::result::HandshakeCounters;
@@ -21,9 +21,9 @@ use crate::connection::limiter::Limiter;
 use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{OpenConnections, ProxyContext, RequestCounters, Timeouts};
 use crate::proxy::log_limiter::LogLimiter;
-use crate::tls::config::{ClientAuth, Configs};
-use crate::tls::credential::{Credential, LeafParts};
-use crate::tls::identity::{Identity, Policy};
+use crate::tls::fixtures::{self, Pair};
+pub use crate::tls::fixtures::{Root, root};
+use crate::tls::identity::Identity;
 use crate::tls::peer::Peers;
 use crate::tls::snapshot::{self, Delivery, Publisher, Snapshot};
 use crate::tls::source::SourceKind;
@@ -34,42 +34,21 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// The DNS name in every leaf, beside 127.0.0.1.
 pub const NAME: &str = "a.test";
 
-pub type Root = CertifiedIssuer<'static, KeyPair>;
-
-pub fn root(name: &str) -> Root {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A leaf of `issuer` with its key.
-fn leaf(issuer: &Root) -> (rcgen::Certificate, KeyPair) {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec![NAME.to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    (params.signed_by(&key, issuer).unwrap(), key)
+/// A leaf of `issuer` with its key, for `NAME` and 127.0.0.1.
+fn leaf(issuer: &Root) -> Pair {
+    let names =
+        CertificateParams::new(vec![NAME.to_owned(), "127.0.0.1".to_owned()]).unwrap().subject_alt_names;
+    fixtures::issue(issuer, |params| params.subject_alt_names = names)
 }
 
 /// An identity under `issuer` that trusts `roots`.
 pub fn identity(issuer: &Root, roots: &[&Root]) -> Identity {
-    let (certificate, key) = leaf(issuer);
-    let bundle: String = roots.iter().map(|root| root.pem()).collect();
-    let part = |text: String| Ok(Zeroizing::new(text.into_bytes()));
-    let credential = Credential {
-        leaf: LeafParts::Pair { certificate: part(certificate.pem()), key: part(key.serialize_pem()) },
-        trust: part(bundle),
-        revision: None,
-        changed_at: None,
-        atomic: true,
-    };
-    Identity::parse(&credential, &Policy::default(), None, SystemTime::now()).merge(None).unwrap()
+    fixtures::identity(&leaf(issuer), roots)
 }
 
 pub fn publish(publisher: &mut Publisher, identity: &Identity) -> Arc<Snapshot> {
-    let configs = Configs::build(identity, ClientAuth::Require).unwrap();
     let delivery = Delivery { from: SourceKind::Volume, changed_at: None, written_at: None };
-    publisher.publish(identity.clone(), configs, delivery)
+    publisher.publish(identity.clone(), fixtures::configs(identity), delivery)
 }
 
 pub fn limits() -> Limits {
@@ -115,13 +94,14 @@ pub async fn socket_pair() -> (TcpStream, TcpStream) {
 pub fn client_config(root: &Root, issuer: &Root) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(root.der().clone()).unwrap();
-    let (certificate, key) = leaf(issuer);
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let Pair { certificate, key } = leaf(issuer);
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
-        .with_client_auth_cert(vec![CertificateDer::from(certificate)], key)
+        .with_client_auth_cert(vec![certificate], key)
         .unwrap()
 }
 

@@ -9,7 +9,7 @@
 //! | [`plan`](self::plan()) | the actions, probes, notifications and sync tasks that follow |
 //! | `certificate`, `authority` | what is decided about one object, and the rules that its decisions share |
 //! | `lifecycle` | a certificate that is signed here: issue, renew, publish, prune |
-//! | `sync` | a certificate that an external manager has: fetch it, or push it there |
+//! | `external_sync` | a certificate that an external manager has: fetch it, or push it there |
 //! | `rollback` | back to an earlier version |
 //! | `rollover` | an authority: create, replace, reverse, remove a root, and what blocks that |
 //! | `serving`, `nudge` | which pods to list, nudge and probe after a publication, and what they serve |
