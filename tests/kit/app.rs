@@ -31,6 +31,9 @@ use crate::pki::hex;
 /// Size of each half of `/gated`.
 pub const HALF: usize = 64 << 10;
 
+/// The service has no blocking task, so it stops at once.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
 type Body = BoxBody<Bytes, Infallible>;
 
 pub struct App {
@@ -87,10 +90,10 @@ impl App {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// The service crashes: its connections are cut and its port is closed.
+    /// The service crashes: when this returns, its connections are cut and its port is closed.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(STOP_TIMEOUT);
         }
     }
 }
