@@ -36,6 +36,9 @@ pub struct Inbound {
     app_pools: Arc<AppPools>,
 }
 
+/// What is left to do for a client after its handshake.
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Inbound {
     /// Must be called on a runtime, which then reaps idle connections to the app.
     pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
@@ -48,12 +51,21 @@ impl Inbound {
         Arc::new(Self { context, target, http, allow, app_pools })
     }
 
-    /// Serves one client connection, from its handshake to its end.
+    /// Serves one client connection, from its handshake to its end. An idle connection holds the state of what
+    /// it does and not room for all that it has done and might do: the handshake is in a box that is freed when
+    /// it is over, and what follows is in another.
     pub async fn serve(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
+        if let Some(serving) = Box::pin(self.accept(socket, from)).await {
+            serving.await;
+        }
+    }
+
+    /// Makes the handshake, within the limits. Returns what is left to do for the client.
+    async fn accept(self: Arc<Self>, socket: TcpStream, from: SocketAddr) -> Option<Serving> {
         let context = &self.context;
         if context.tracker.is_full() {
             context.tracker.count_rejected();
-            return;
+            return None;
         }
         let select: SelectConfig = match self.http {
             true => |configs| configs.inbound_http.as_ref(),
@@ -66,24 +78,18 @@ impl Inbound {
             Some(Ok(accepted)) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
             Some(Ok(accepted)) => {
                 self.count(HandshakeResult::Ok);
-                if let Some(serving) = self.serve_accepted(accepted, from) {
-                    serving.await;
-                }
+                return self.serve_accepted(accepted, from);
             }
             Some(Err(error)) => {
                 self.count(error.outcome());
                 self.log_failed_handshake(from, &error);
             }
         }
+        None
     }
 
-    /// Serves a client after its handshake. In boxes, so that an idle connection holds the state of what
-    /// it does and not room for all that it might do.
-    fn serve_accepted(
-        self: Arc<Self>,
-        accepted: Accepted,
-        from: SocketAddr,
-    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    /// Serves a client after its handshake.
+    fn serve_accepted(self: Arc<Self>, accepted: Accepted, from: SocketAddr) -> Option<Serving> {
         let Accepted { stream, snapshot, peer, .. } = accepted;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let protocol = match (self.http, h2) {
