@@ -23,6 +23,7 @@ use crate::connection::tracker::{Protocol, Side};
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
+use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
 use crate::tls::peer::Peer;
 use app_pool::AppPools;
@@ -139,7 +140,7 @@ impl Inbound {
                 }
             }
             Err(error) => {
-                if let Some(suppressed) = self.context.log_limiter.allow("app") {
+                if let Some(Allowed { suppressed }) = self.context.log_limiter.allow("app") {
                     warn!(suppressed, %from, %error, "inbound connection closed");
                 }
             }
@@ -152,14 +153,14 @@ impl Inbound {
 
     fn log_failed_handshake(&self, from: SocketAddr, error: &HandshakeError) {
         match error.is_refusal().then(|| self.context.log_limiter.allow(error.result())).flatten() {
-            Some(suppressed) => warn!(suppressed, %from, %error, "client refused"),
+            Some(Allowed { suppressed }) => warn!(suppressed, %from, %error, "client refused"),
             None => debug!(%from, %error, "inbound handshake failed"),
         }
     }
 
     fn log_not_allowed(&self, from: SocketAddr, peer: Option<&Peer>) {
         let subject = peer.map_or("", |peer| &peer.sha256);
-        if let Some(suppressed) = self.context.log_limiter.allow(subject) {
+        if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(subject) {
             let names = peer.map_or_else(|| "no certificate".into(), |peer| peer.names.to_string());
             warn!(suppressed, %from, names, "client refused: its certificate is verified, but not on the allow list");
         }

@@ -18,6 +18,7 @@ pub use route::{OutboundRoute, OutboundRouteError, Upstream};
 use crate::connection::tracker::Protocol;
 use crate::proxy::app_endpoint::reset;
 use crate::proxy::context::ProxyContext;
+use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
 use dial::dial;
 
@@ -46,7 +47,7 @@ impl Tunnel {
             }
             Err(error) => {
                 reset(app);
-                if let Some(suppressed) =
+                if let Some(Allowed { suppressed }) =
                     context.log_limiter.allow(&format!("{} {}", self.upstream, error.kind()))
                 {
                     warn!(suppressed, upstream = %self.upstream, %error, "outbound connection closed");

@@ -23,6 +23,7 @@ use crate::proxy::http::{
     MAX_HEAD_BYTES, NotifyOnEnd, ProxyBody, error_response, frame_body, remove_hop_headers,
     serve_until_closed,
 };
+use crate::proxy::log_limiter::Allowed;
 use crate::proxy::request_error::RequestError;
 use crate::tls::error_chain::with_causes;
 
@@ -118,7 +119,7 @@ impl Client {
         self.rewrite_request(&mut request);
         self.app.send(request).await.map_err(|error| {
             let reason = with_causes(&error);
-            if let Some(suppressed) = self.context.log_limiter.allow(&reason) {
+            if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(&reason) {
                 warn!(suppressed, reason, "inbound request answered with 502");
             }
             RequestError::BadGateway(reason)

@@ -24,6 +24,7 @@ use super::route::Upstream;
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::{MAX_HEAD_BYTES, ProxyBody, error_response, frame_body, remove_hop_headers};
+use crate::proxy::log_limiter::Allowed;
 use crate::proxy::request_error::RequestError;
 use crate::tls::error_chain::with_causes;
 
@@ -56,7 +57,7 @@ impl HttpForwarder {
     ) -> Result<Response<ProxyBody<Incoming>>, Infallible> {
         let response = self.forward(request).await.unwrap_or_else(|error| {
             if let RequestError::BadGateway(reason) = &error
-                && let Some(suppressed) = self.context.log_limiter.allow(reason)
+                && let Some(Allowed { suppressed }) = self.context.log_limiter.allow(reason)
             {
                 warn!(suppressed, reason, "outbound request answered with 502");
             }
