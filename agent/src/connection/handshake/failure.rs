@@ -51,7 +51,7 @@ pub fn classify(error: &io::Error) -> HandshakeResult {
     }
 }
 
-/// The cause as a clause, such as "the client does not trust our certificate".
+/// The cause as a clause, such as "the client does not trust this agent's certificate".
 pub fn describe(error: &io::Error, remote: Remote) -> String {
     let name = remote.as_str();
     match tls_error(error) {
@@ -130,15 +130,15 @@ fn describe_certificate(cause: &CertificateError, remote: &str) -> String {
     }
 }
 
-/// What `remote` says about us.
+/// What `remote` reports with an alert.
 fn describe_alert(alert: AlertDescription, remote: &str) -> String {
     match alert {
-        AlertDescription::UnknownCA => format!("{remote} does not trust our certificate"),
-        AlertDescription::CertificateExpired => format!("{remote} considers our certificate expired"),
-        AlertDescription::CertificateRevoked => format!("{remote} considers our certificate revoked"),
+        AlertDescription::UnknownCA => format!("{remote} does not trust this agent's certificate"),
+        AlertDescription::CertificateExpired => format!("{remote} considers this agent's certificate expired"),
+        AlertDescription::CertificateRevoked => format!("{remote} considers this agent's certificate revoked"),
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateUnknown => format!("{remote} rejected our certificate"),
+        | AlertDescription::CertificateUnknown => format!("{remote} rejected this agent's certificate"),
         AlertDescription::CertificateRequired => format!("{remote} requires a client certificate"),
         AlertDescription::AccessDenied => format!("{remote} denied access"),
         AlertDescription::UnrecognisedName => format!("{remote} does not serve the requested name (SNI)"),
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn failures_are_described_without_names_of_the_library() {
         let cases = [
-            (Error::AlertReceived(AlertDescription::UnknownCA), "the client does not trust our certificate"),
+            (Error::AlertReceived(AlertDescription::UnknownCA), "the client does not trust this agent's certificate"),
             (
                 Error::InvalidCertificate(CertificateError::UnknownIssuer),
                 "the client's certificate is not signed by a root in the trust bundle",

@@ -24,7 +24,7 @@ pub enum HandshakeResult {
     /// The server presents another name than the route requires.
     WrongName,
     BadCertificate,
-    /// The peer refused our certificate, or wants one.
+    /// The peer refused this agent's certificate, or requires one.
     RefusedByPeer,
     Alert,
     /// No TLS version, cipher suite or signature scheme in common.

@@ -74,7 +74,7 @@ async fn client_that_refuses_the_leaf_is_described() {
     assert!(connect(client_config(&theirs, &ours), socket).await.is_err());
     let error = server.await.unwrap().err().unwrap();
     assert_eq!(error.outcome(), HandshakeResult::RefusedByPeer);
-    assert_eq!(error.to_string(), "handshake failed: the client does not trust our certificate");
+    assert_eq!(error.to_string(), "handshake failed: the client does not trust this agent's certificate");
 }
 
 #[tokio::test]
