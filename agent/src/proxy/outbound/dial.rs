@@ -79,8 +79,12 @@ pub async fn dial(
     let stream = match tokio::time::timeout(after, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            context.handshakes.count(HandshakeSide::Outbound, classify(&error));
-            let cause = describe(&error, Remote::Server);
+            let result = classify(&error);
+            context.handshakes.count(HandshakeSide::Outbound, result);
+            let mut cause = describe(&error, Remote::Server);
+            if result == HandshakeResult::WrongName {
+                cause = format!("{cause}; {}", where_name_is_set(upstream));
+            }
             return Err(DialError::Handshake { upstream: upstream.clone(), cause });
         }
         Err(_) => {
@@ -96,6 +100,16 @@ pub async fn dial(
     let connection =
         context.tracker.open(Side::Outbound, protocol, snapshot, Some(peer)).ok_or(DialError::Full)?;
     Ok(TrackedStream::new(stream, Arc::new(connection), context.outbound_bytes.clone()))
+}
+
+/// Where to state the name that the server must show.
+fn where_name_is_set(upstream: &Upstream) -> String {
+    let route = "--outbound (annotation hotcert.dev/outbound)";
+    if upstream.expected.to_string() == upstream.host {
+        format!("the host is the expected name; to expect another, write HOST:PORT#SAN in a route of {route}")
+    } else {
+        format!("the expected name is the one after # in {route}")
+    }
 }
 
 /// The SNI: the name by which the server is reached.

@@ -90,10 +90,17 @@ fn algorithms() -> &'static WebPkiSupportedAlgorithms {
 
 /// The server's names do not include the expected one.
 #[derive(Debug, thiserror::Error)]
-#[error("it shows {shown}, not {expected}")]
+#[error("the server's certificate is for {}, not for {expected}", as_expected(shown))]
 struct WrongServer {
     shown: Names,
     expected: ExpectedServer,
+}
+
+/// The names as a route expects them.
+fn as_expected(shown: &Names) -> String {
+    let ips = shown.ips.iter().map(ToString::to_string);
+    let names: Vec<_> = shown.uris.iter().chain(&shown.dns).cloned().chain(ips).collect();
+    if names.is_empty() { "no name (no subject alternative name)".into() } else { names.join(", ") }
 }
 
 #[derive(Debug)]
