@@ -250,8 +250,9 @@ impl Errors {
     }
 
     fn duration(&mut self, flag: &str, text: &str) -> Duration {
-        let parsed = humantime::parse_duration(text)
-            .map_err(|_| format!("{text:?} is not a duration: write a number and a unit, such as 500ms, 5s or 24h"));
+        let parsed = humantime::parse_duration(text).map_err(|_| {
+            format!("{text:?} is not a duration: write a number and a unit, such as 500ms, 5s or 24h")
+        });
         self.keep(flag, parsed).unwrap_or_default()
     }
 

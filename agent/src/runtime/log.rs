@@ -91,8 +91,13 @@ mod tests {
             assert!(EnvFilter::try_new(expected).is_ok(), "{expected}");
         }
         for value in ["typo", "debgu,hyper=warn"] {
-            assert!(directives(value, "hotcert").is_err_and(|error| error.contains("is not a level")), "{value}");
+            assert!(
+                directives(value, "hotcert").is_err_and(|error| error.contains("is not a level")),
+                "{value}"
+            );
         }
-        assert!(directives("hotcert=loud", "hotcert").is_ok_and(|filter| EnvFilter::try_new(filter).is_err()));
+        assert!(
+            directives("hotcert=loud", "hotcert").is_ok_and(|filter| EnvFilter::try_new(filter).is_err())
+        );
     }
 }

@@ -134,8 +134,12 @@ fn describe_certificate(cause: &CertificateError, remote: &str) -> String {
 fn describe_alert(alert: AlertDescription, remote: &str) -> String {
     match alert {
         AlertDescription::UnknownCA => format!("{remote} does not trust this agent's certificate"),
-        AlertDescription::CertificateExpired => format!("{remote} considers this agent's certificate expired"),
-        AlertDescription::CertificateRevoked => format!("{remote} considers this agent's certificate revoked"),
+        AlertDescription::CertificateExpired => {
+            format!("{remote} considers this agent's certificate expired")
+        }
+        AlertDescription::CertificateRevoked => {
+            format!("{remote} considers this agent's certificate revoked")
+        }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateUnknown => format!("{remote} rejected this agent's certificate"),
@@ -175,7 +179,10 @@ mod tests {
     #[test]
     fn failures_are_described_without_names_of_the_library() {
         let cases = [
-            (Error::AlertReceived(AlertDescription::UnknownCA), "the client does not trust this agent's certificate"),
+            (
+                Error::AlertReceived(AlertDescription::UnknownCA),
+                "the client does not trust this agent's certificate",
+            ),
             (
                 Error::InvalidCertificate(CertificateError::UnknownIssuer),
                 "the client's certificate is not signed by a root in the trust bundle",
