@@ -64,6 +64,22 @@ struct Labels {
     outcome: &'static str,
 }
 
+/// How a task ended, for the metric.
+#[derive(Clone, Copy)]
+enum SyncOutcome {
+    Done,
+    Failed,
+}
+
+impl SyncOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
@@ -199,12 +215,12 @@ impl ExternalSync {
             self.outbox.recall(&key);
             return;
         }
-        let (outcome, label) = match result {
+        let (outcome, counted) = match result {
             Ok(fetched) => {
                 if let Some(fetched) = fetched {
                     self.cache(&task, fetched);
                 }
-                (DeliveryOutcome::Delivered, "done")
+                (DeliveryOutcome::Delivered, SyncOutcome::Done)
             }
             Err(error) => {
                 let (is_manager_failing, retry_after) = match &error {
@@ -217,12 +233,13 @@ impl ExternalSync {
                         retry_after,
                         is_destination_failing: is_manager_failing,
                     },
-                    "failed",
+                    SyncOutcome::Failed,
                 )
             }
         };
         let SyncTask { certificate, with, action } = task.as_ref();
-        let labels = Labels { manager: Arc::from(key.0.as_str()), task: action.as_str(), outcome: label };
+        let labels =
+            Labels { manager: Arc::from(key.0.as_str()), task: action.as_str(), outcome: counted.as_str() };
         self.metrics.0.get_or_create(&labels).inc();
         self.outbox.record(&key, &outcome, SystemTime::now());
         let (manager, id) = (&with.name, &with.id);
