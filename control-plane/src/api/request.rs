@@ -2,6 +2,8 @@
 //! and an entry of the requests file in a directory. Its value is an id and, after a space, the arguments; a request with
 //! the same id is handled once.
 
+use std::fmt;
+
 /// A new leaf now.
 pub const ROTATE: &str = "rotate";
 /// An earlier version of a certificate; `to=N` names it.
@@ -19,7 +21,89 @@ pub const RENEWAL_HINT: &str = "renewal-hint";
 
 pub const VERBS: [&str; 7] = [ROTATE, ROLLBACK, ROLLOVER, REVERSE, OVERRIDE, REMOVE_ROOT, RENEWAL_HINT];
 
+/// What became of a request about an authority, as its status and keyring store it: `refused: …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// A rollover was begun.
+    Begun,
+    /// The rollover was reversed.
+    Reversed,
+    /// The rollover continues without the pods.
+    Overridden,
+    /// The root was removed.
+    Removed,
+    /// Why there was nothing to do.
+    NothingToDo(String),
+    /// Why the request was refused.
+    Refused(String),
+    /// Written by another version of hotcert.
+    Other(String),
+}
+
+const BEGUN: &str = "begun";
+const REVERSED: &str = "reversed";
+const OVERRIDDEN: &str = "the rollover goes on without them";
+const REMOVED: &str = "removed";
+const NOTHING_TO_DO: &str = "nothing to do";
+const REFUSED: &str = "refused";
+
+impl RequestOutcome {
+    pub fn parse(text: &str) -> Self {
+        match (text, text.split_once(": ")) {
+            (BEGUN, _) => Self::Begun,
+            (REVERSED, _) => Self::Reversed,
+            (OVERRIDDEN, _) => Self::Overridden,
+            (REMOVED, _) => Self::Removed,
+            (_, Some((NOTHING_TO_DO, why))) => Self::NothingToDo(why.to_owned()),
+            (_, Some((REFUSED, why))) => Self::Refused(why.to_owned()),
+            _ => Self::Other(text.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for RequestOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begun => f.write_str(BEGUN),
+            Self::Reversed => f.write_str(REVERSED),
+            Self::Overridden => f.write_str(OVERRIDDEN),
+            Self::Removed => f.write_str(REMOVED),
+            Self::NothingToDo(why) => write!(f, "{NOTHING_TO_DO}: {why}"),
+            Self::Refused(why) => write!(f, "{REFUSED}: {why}"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<RequestOutcome> for String {
+    fn from(outcome: RequestOutcome) -> Self {
+        outcome.to_string()
+    }
+}
+
 /// The annotation that holds a request.
 pub fn annotation(verb: &str) -> String {
     format!("hotcert.dev/{verb}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_read_as_they_are_written() {
+        for text in [
+            "begun",
+            "reversed",
+            "the rollover goes on without them",
+            "removed",
+            "nothing to do: the root is being replaced",
+            "refused: the spec is wrong: namespaces: list them",
+            "of another version",
+        ] {
+            let outcome = RequestOutcome::parse(text);
+            assert_eq!(outcome.to_string(), text);
+            assert_eq!(matches!(outcome, RequestOutcome::Other(_)), text.starts_with("of"), "{text}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use super::observed::{FetchTrigger, ResourceVersion};
 use crate::api::notification::Event;
 use crate::api::object_name::ObjectName;
+use crate::api::request::RequestOutcome;
 use crate::api::resource::{AuthorityStatus, CertificateStatus, ManagerRef};
 use crate::api::settings::{AuthoritySettings, CertificateSettings};
 use crate::outbox::DeliveryKey;
@@ -135,7 +136,7 @@ pub enum Transition {
     CloseRequest {
         verb: String,
         request: String,
-        outcome: String,
+        outcome: RequestOutcome,
     },
 }
 

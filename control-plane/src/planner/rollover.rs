@@ -17,7 +17,7 @@ use super::observed::{Authority, KeyringState, KeyringView, Observed, Request};
 use super::plan::{Action, Plan, Transition};
 use super::renewal_hint::RenewalHint;
 use crate::api::date;
-use crate::api::request;
+use crate::api::request::{self, RequestOutcome};
 use crate::api::settings::{AuthoritySettings, CertificateSettings};
 use crate::pki::keyring::{Rollover, RootId};
 
@@ -145,13 +145,14 @@ fn next_transition(
     if let Some(rollover) = keyring.state.rollover() {
         if let (Some(Request { id, .. }), true) = (&rollover_request, rollover.reversed) {
             // Another one does not begin as soon as the reversal has ended.
-            let outcome = "refused: a rollover is being reversed; ask again when that has ended".to_owned();
+            let why = "a rollover is being reversed; ask again when that has ended";
+            let outcome = RequestOutcome::Refused(why.into());
             let (verb, request) = (request::ROLLOVER.to_owned(), id.clone());
             return Some(Transition::CloseRequest { verb, request, outcome });
         }
         authority_plan.rollover_queued = rollover_request.is_some();
         let nothing_to_do = |Request { id, .. }: Request| {
-            let outcome = "nothing to do: the root is being replaced".to_owned();
+            let outcome = RequestOutcome::NothingToDo("the root is being replaced".into());
             Transition::CloseRequest { verb: request::RENEWAL_HINT.to_owned(), request: id, outcome }
         };
         return is_unblocked.then(|| advance(rollover)).or_else(|| hint_request.map(nothing_to_do));
@@ -183,7 +184,7 @@ fn requested_rollover(
     if has_successor(authority, keyring) {
         return begin(settings, transition_reason("requested", &arguments), Some((verb, id)));
     }
-    Transition::CloseRequest { verb, request: id, outcome: format!("refused: {NO_SUCCESSOR}") }
+    Transition::CloseRequest { verb, request: id, outcome: RequestOutcome::Refused(NO_SUCCESSOR.into()) }
 }
 
 fn hinted_rollover(
@@ -200,11 +201,11 @@ fn hinted_rollover(
         RenewalHint::parse(&arguments).obsolete(&root.leaf(signing), root.not_before, has_rolled_over, now)
     });
     let outcome = match obsolete {
-        Some(why) => format!("nothing to do: {why}"),
+        Some(why) => RequestOutcome::NothingToDo(why),
         None if has_successor(authority, keyring) => {
             return begin(settings, transition_reason("noticed", &arguments), Some((verb, id)));
         }
-        None => format!("refused: {NO_SUCCESSOR}"),
+        None => RequestOutcome::Refused(NO_SUCCESSOR.into()),
     };
     Transition::CloseRequest { verb, request: id, outcome }
 }

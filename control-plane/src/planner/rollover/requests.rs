@@ -2,7 +2,7 @@
 //! request is answered once, and a refusal says what to do instead.
 
 use super::successor::{NO_SUCCESSOR, has_successor, transition_reason};
-use crate::api::request;
+use crate::api::request::{self, RequestOutcome};
 use crate::planner::authority::{AuthorityPlan, Blocker};
 use crate::planner::observed::{KeyringView, Request};
 use crate::planner::plan::Transition;
@@ -21,26 +21,27 @@ impl Requests<'_, '_> {
 
     pub fn remove_root(&self) -> Option<Transition> {
         let Request { id, arguments } = self.open(request::REMOVE_ROOT)?;
-        let close = |outcome: String| {
+        let refuse = |why: String| {
+            let outcome = RequestOutcome::Refused(why);
             Some(Transition::CloseRequest { verb: request::REMOVE_ROOT.into(), request: id.clone(), outcome })
         };
         let (prefix, why) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
         let found: Vec<_> = self.keyring.roots.keys().filter(|root| root.0.starts_with(prefix)).collect();
         let settings = match self.authority_plan.settings {
             Ok(settings) => settings,
-            Err(errors) => return close(format!("refused: the spec is wrong: {}", errors.join("; "))),
+            Err(errors) => return refuse(format!("the spec is wrong: {}", errors.join("; "))),
         };
         let state = &self.keyring.state;
         match found.as_slice() {
-            _ if prefix.len() < 8 => close("refused: give at least 8 digits of the root's SHA-256".into()),
+            _ if prefix.len() < 8 => refuse("give at least 8 digits of the root's SHA-256".into()),
             [root] if state.rollover().is_some_and(|other| other.forced && other.from == **root) => {
-                close(format!("refused: the root {root} is being removed already"))
+                refuse(format!("the root {root} is being removed already"))
             }
             [root]
                 if state.survivor(root).is_none()
                     && !has_successor(self.authority_plan.authority, self.keyring) =>
             {
-                close(format!("refused: {NO_SUCCESSOR}"))
+                refuse(format!("{NO_SUCCESSOR}"))
             }
             [root] if state.needed().contains(root) => Some(Transition::RemoveRoot {
                 settings: Box::new(settings.clone()),
@@ -48,7 +49,7 @@ impl Requests<'_, '_> {
                 why: transition_reason("removed at once", why),
                 request: id.clone(),
             }),
-            _ => close(format!("refused: there is no root {prefix}")),
+            _ => refuse(format!("there is no root {prefix}")),
         }
     }
 
@@ -59,13 +60,13 @@ impl Requests<'_, '_> {
                 let why = transition_reason("reversed", arguments);
                 return Some(Transition::ReverseRollover { why, request: id.clone() });
             }
-            Some(_) => "refused: a root that was removed at once does not come back",
-            None => "refused: no rollover is under way",
+            Some(_) => "a root that was removed at once does not come back",
+            None => "no rollover is under way",
         };
         Some(Transition::CloseRequest {
             verb: request::REVERSE.into(),
             request: id.clone(),
-            outcome: refusal.into(),
+            outcome: RequestOutcome::Refused(refusal.into()),
         })
     }
 
@@ -86,11 +87,11 @@ impl Requests<'_, '_> {
             return None;
         }
         let refusal = if self.keyring.state.rollover().is_none() {
-            "refused: no rollover is under way".to_owned()
+            "no rollover is under way".to_owned()
         } else if why.is_empty() {
-            "refused: give a reason, it is recorded".to_owned()
+            "give a reason, it is recorded".to_owned()
         } else if !unknown.is_empty() {
-            format!("refused: no pod of that name holds the step: {}", unknown.join(", "))
+            format!("no pod of that name holds the step: {}", unknown.join(", "))
         } else {
             let (reason, request) = (why.trim().to_owned(), id.clone());
             return Some(Transition::OverrideBlockers { pods, reason, request });
@@ -98,7 +99,7 @@ impl Requests<'_, '_> {
         Some(Transition::CloseRequest {
             verb: request::OVERRIDE.into(),
             request: id.clone(),
-            outcome: refusal,
+            outcome: RequestOutcome::Refused(refusal),
         })
     }
 }

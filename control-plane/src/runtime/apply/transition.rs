@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Applier;
 use super::error::ApplyError;
 use crate::api::condition::EventReason;
-use crate::api::request;
+use crate::api::request::{self, RequestOutcome};
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
 use crate::pki::keyring::{Keyring, Override, Rollover, RootId};
@@ -65,22 +65,17 @@ impl<S: Store> Applier<S> {
             Transition::BeginRollover { settings, why, request } => {
                 let to = self.successor(keyring, settings, now).await?;
                 if let Some((verb, id)) = request {
-                    keyring.state.record_handled(verb, id, "begun", now);
+                    keyring.state.record_handled(verb, id, RequestOutcome::Begun, now);
                 }
                 keyring.state.begin(to, why.clone(), now)
             }
             Transition::AdvanceRollover { out_of } => keyring.state.advance(*out_of, now),
             Transition::ReverseRollover { why, request } => {
-                keyring.state.record_handled(request::REVERSE, request, "reversed", now);
+                keyring.state.record_handled(request::REVERSE, request, RequestOutcome::Reversed, now);
                 keyring.state.reverse(why.clone(), now)
             }
             Transition::OverrideBlockers { pods, reason, request } => {
-                keyring.state.record_handled(
-                    request::OVERRIDE,
-                    request,
-                    "the rollover goes on without them",
-                    now,
-                );
+                keyring.state.record_handled(request::OVERRIDE, request, RequestOutcome::Overridden, now);
                 keyring.state.add_overrides(pods.iter().map(|(pod, uid)| Override {
                     pod: pod.clone(),
                     uid: uid.clone(),
@@ -93,7 +88,7 @@ impl<S: Store> Applier<S> {
                     None => Some(self.successor(keyring, settings, now).await?),
                     Some(_) => None,
                 };
-                keyring.state.record_handled(request::REMOVE_ROOT, request, "removed", now);
+                keyring.state.record_handled(request::REMOVE_ROOT, request, RequestOutcome::Removed, now);
                 keyring.state.remove(root, new, why.clone(), now)
             }
             Transition::CloseRequest { verb, request, outcome } => {

@@ -188,7 +188,7 @@ impl World {
             }
             Transition::CloseRequest { verb, request, outcome } => {
                 let answer =
-                    HandledRequest { id: request.clone(), outcome: outcome.clone(), handled_at: now };
+                    HandledRequest { id: request.clone(), outcome: outcome.to_string(), handled_at: now };
                 state.handled_requests.insert(verb.clone(), answer);
             }
         }
