@@ -21,6 +21,9 @@ const HISTORY: usize = 5;
 const LONGEST_NAME: usize = 63;
 const TRUST_DOMAIN: &str = "cluster.local";
 const ALL: &str = "*";
+/// The forms of names, for errors.
+const ROOT_FORM: &str = "root-CLUSTER-NAME, such as root-prod-shop";
+const LEAF_FORM: &str = "mtls-CLUSTER-MICROSERVICE, such as mtls-prod-payments";
 
 /// A valid spec of an authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +69,7 @@ pub struct FetchedSettings {
 impl AuthoritySettings {
     pub fn validate(name: &str, spec: &CertificateAuthoritySpec) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
-        let naming = naming(name, &mut errors, |kind| kind == Kind::Root, "root-CLUSTER-NAME");
+        let naming = naming(name, &mut errors, |kind| kind == Kind::Root, ROOT_FORM);
         let lifetime = duration("lifetime", spec.lifetime.as_deref(), ROOT_LIFETIME, &mut errors);
         let leaf_lifetime_max =
             duration("leafLifetimeMax", spec.leaf_lifetime_max.as_deref(), LEAF_LIFETIME_MAX, &mut errors);
@@ -127,7 +130,7 @@ impl CertificateSettings {
         authority: &AuthoritySettings,
     ) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
-        let naming = naming(name, &mut errors, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
+        let naming = naming(name, &mut errors, |kind| kind.usage().is_some(), LEAF_FORM);
         let (usage, microservice) = match &naming {
             Some(naming) => {
                 if naming.cluster != authority.cluster {
@@ -197,7 +200,7 @@ impl FetchedSettings {
     /// Of the certificate `name`, which names no authority.
     pub fn validate(name: &str, spec: &ServiceCertificateSpec) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
-        naming(name, &mut errors, |kind| kind.usage().is_some(), "mtls-CLUSTER-MICROSERVICE");
+        naming(name, &mut errors, |kind| kind.usage().is_some(), LEAF_FORM);
         length(name, &mut errors);
         let decided_there = [
             ("dnsNames", spec.dns_names.is_some()),
@@ -303,6 +306,8 @@ fn naming(name: &str, errors: &mut Vec<String>, fits: impl Fn(Kind) -> bool, for
         Ok(naming) => {
             errors.push(format!("name: {name:?} has the type {}, use the form {form}", naming.kind))
         }
+        // The error of a name says how leaves are named.
+        Err(_) if fits(Kind::Root) => errors.push(format!("name: {name:?} is not of the form {form}")),
         Err(error) => errors.push(format!("name: {error}")),
     }
     None

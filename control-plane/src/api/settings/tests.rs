@@ -78,6 +78,13 @@ fn nonsense_is_refused_with_its_field() {
     );
     refused(certificate("shop", &format!("mtls-prod-{}", "x".repeat(54)), |_| {}), "64 characters");
     refused(certificate("shop", "mtls-prod-under_score", |_| {}), "underscore");
+    let spec = CertificateAuthoritySpec { namespaces: vec!["shop".into()], ..Default::default() };
+    for name in ["my-root", "root-prod", "mtls-prod-shop"] {
+        refused(
+            AuthoritySettings::validate(name, &spec),
+            "the form root-CLUSTER-NAME, such as root-prod-shop",
+        );
+    }
     refused(authority(|spec| spec.namespaces.clear()), "namespaces");
     refused(authority(|spec| spec.lifetime = Some("200d".into())), "too short for leaves");
     refused(authority(|spec| spec.lifetime = Some("0s".into())), "lifetime: must be longer than zero");
