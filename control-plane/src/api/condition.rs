@@ -88,8 +88,7 @@ words! {
         RootExpired,
         /// The certificate is being deleted. Its Secret stays.
         Deleting,
-        /// The target Secret exists and belongs to something else. Choose another `secretName`, or delete the
-        /// Secret.
+        /// The target Secret exists and belongs to something else. Choose another `secretName`.
         ForeignSecret,
         /// The target Secret cannot be read or written. The message says what access is missing.
         NoAccess,

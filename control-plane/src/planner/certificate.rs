@@ -99,8 +99,9 @@ pub fn obstacle(certificate: &Certificate) -> Option<(Reason, String)> {
     }
     match &certificate.published {
         Published::OwnedByOther(owner) => {
-            let message =
-                format!("its Secret exists and {owner}: name another secretName, or delete that Secret");
+            let message = format!(
+                "its Secret exists and {owner}: choose another name, spec.secretName (hotcert issue --secret-name)"
+            );
             Some((Reason::ForeignSecret, message))
         }
         Published::Inaccessible(why) => Some((Reason::NoAccess, why.clone())),
