@@ -42,6 +42,9 @@ that ask for nothing pass byte for byte; a mistake stops everything, and nothing
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct InjectArgs {
+    /// No file is read; the error says what to write instead
+    #[arg(hide = true, value_name = "FILE", value_parser = no_file)]
+    pub file: Option<String>,
     /// The agent's image
     #[arg(long, env = "HOTCERT_AGENT_IMAGE", default_value = AGENT_IMAGE, value_name = "IMAGE")]
     pub agent_image: String,
@@ -61,6 +64,10 @@ pub struct InjectArgs {
         value_name = "WHERE"
     )]
     pub rbac: Rbac,
+}
+
+fn no_file(file: &str) -> Result<String, String> {
+    Err(format!("inject reads standard input: write hotcert inject < {file}"))
 }
 
 pub(super) fn run(args: &InjectArgs) -> ExitCode {
@@ -85,7 +92,7 @@ fn convert(
     mut log: impl Write,
     args: &InjectArgs,
 ) -> std::io::Result<bool> {
-    let InjectArgs { agent_image, sidecar, namespace, rbac } = args.clone();
+    let InjectArgs { agent_image, sidecar, namespace, rbac, file: _ } = args.clone();
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
     input.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -171,6 +178,14 @@ spec:
         );
         let (only, _, _) = converted(&pod("8443=8080"), &["--rbac=only", "--namespace=shop"]);
         assert!(!only.contains("kind: Pod\n") && only.contains("kind: RoleBinding\n"), "{only}");
+    }
+
+    #[test]
+    fn a_file_is_refused_with_the_way_to_read_it() {
+        let error = Cli::try_parse_from(["inject", "payments.yaml"]).err().unwrap().to_string();
+        assert!(error.contains("hotcert inject < payments.yaml"), "{error}");
+        let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
+        assert!(!help.contains("FILE"), "{help}");
     }
 
     #[test]
