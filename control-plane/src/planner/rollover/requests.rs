@@ -41,7 +41,7 @@ impl Requests<'_, '_> {
                 if state.survivor(root).is_none()
                     && !has_successor(self.authority_plan.authority, self.keyring) =>
             {
-                refuse(format!("{NO_SUCCESSOR}"))
+                refuse(NO_SUCCESSOR.into())
             }
             [root] if state.needed().contains(root) => Some(Transition::RemoveRoot {
                 settings: Box::new(settings.clone()),
