@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::store::ObjectRef;
+use crate::store::kubernetes::client::ClusterError;
 
 /// How often the state is read while a command waits for a change.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
@@ -73,6 +74,23 @@ pub trait Backend: Send {
         secret: &str,
     ) -> impl Future<Output = Result<Vec<PodMetrics>, BackendError>> + Send;
 
+    /// What its pods are called, for the result of a command.
+    fn pods(&self) -> &'static str {
+        "pods"
+    }
+
+    /// How soon a pod gets a new Secret.
+    fn delivery(&self) -> &'static str;
+
+    /// Where a certificate is published, for the result of a command.
+    fn target(&self, namespace: &str, secret: &str) -> String;
+
+    /// How a person changes or removes a certificate.
+    fn how_to_change(&self, certificate: &ObjectName) -> String;
+
+    /// What continues a rollover after the command has ended.
+    fn continuation(&self) -> String;
+
     /// Returns when the state may have changed. On a directory, this is where requests are processed.
     fn advance(&mut self) -> impl Future<Output = Result<(), BackendError>> + Send;
 }
@@ -105,8 +123,8 @@ pub enum BackendError {
     Missing(String),
     #[error("{0} already exists")]
     Exists(String),
-    #[error("{}: {cause}; name another with --dir", dir.display())]
+    #[error("{}: {cause}", dir.display())]
     Directory { dir: PathBuf, cause: String },
-    #[error("cannot connect to a cluster: {0}, or use a directory on this machine with --dir")]
-    NoCluster(String),
+    #[error(transparent)]
+    NoCluster(#[from] ClusterError),
 }

@@ -41,7 +41,7 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
     let after = session.backend.metrics(&args.name.namespace, &secret).await?;
     let (lost, unread) = compare(&before, &after);
     let served = status.served.clone().unwrap_or_default();
-    let all_serve = served.serving == served.pods;
+    let all_serve = served.serving == served.pods && served.pods > 0;
     if session.json {
         println!(
             "{:#}",
@@ -58,10 +58,11 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
         );
     } else {
         println!(
-            "{}: {} of {} pods serve {}",
+            "{}: {} of {} {} serve {}",
             args.name,
             served.serving,
             served.pods,
+            session.backend.pods(),
             status.serial.unwrap_or_default()
         );
         for pod in &served.by_pod {
@@ -70,7 +71,9 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
                 (problem, _) => println!("  {}  {}", pod.pod, problem.as_deref().unwrap_or("-")),
             }
         }
-        if lost.is_empty() {
+        if served.pods == 0 {
+            println!("  no {} registered: nothing was measured", session.backend.pods());
+        } else if lost.is_empty() {
             println!("  no failed handshakes, connections or requests, as counted by the agents");
         }
         for (what, count) in &lost {

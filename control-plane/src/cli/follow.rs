@@ -10,6 +10,9 @@ use crate::api::resource::CertificateStatus;
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
 
+/// How many pods are named when a command gives up.
+const MAX_NAMED: usize = 3;
+
 pub(super) enum Progress {
     Done,
     Waiting(String),
@@ -24,10 +27,10 @@ pub(super) fn serving_progress(status: &CertificateStatus) -> Progress {
         (Some(_), Some(condition)) if condition.status != ConditionStatus::Unknown => Progress::Done,
         // It counts the pods of the version before.
         (_, Some(condition)) if condition.reason == Reason::NoPods => {
-            Progress::Waiting("the Secret to be published".into())
+            Progress::Waiting("the certificate to be published".into())
         }
         (_, Some(condition)) => Progress::Waiting(condition.message.clone()),
-        _ => Progress::Waiting("the Secret to be published".into()),
+        _ => Progress::Waiting("the certificate to be published".into()),
     }
 }
 
@@ -42,18 +45,29 @@ pub(super) async fn follow<B: Backend>(
     let mut printed = String::new();
     loop {
         let status = session.backend.certificate(name).await?.status.unwrap_or_default();
-        match progress(&status) {
+        let what = match progress(&status) {
             Progress::Done => return Ok(status),
             Progress::Refused(why) => return Err(CommandError::Failed(format!("{name}: refused: {why}"))),
-            Progress::Waiting(what) => {
-                if what != printed {
-                    print_progress(session, &format!("{name}: waiting: {what}"));
-                    printed = what;
-                }
-            }
+            Progress::Waiting(what) => what,
+        };
+        if what != printed {
+            print_progress(session, &format!("{name}: waiting: {what}"));
+            printed.clone_from(&what);
         }
-        wait_for_change(session, deadline, &printed).await?;
+        let waiting =
+            pods_not_serving(&status).map_or_else(|| what.clone(), |late| format!("{what}; {late}"));
+        wait_for_change(session, deadline, &waiting).await?;
     }
+}
+
+/// The first pods that do not serve yet what is published, and how many more there are.
+fn pods_not_serving(status: &CertificateStatus) -> Option<String> {
+    let served = status.served.as_ref().filter(|served| Some(served.revision) >= status.revision)?;
+    let late = served.by_pod.iter().filter_map(|pod| Some(format!("{}: {}", pod.pod, pod.problem.as_ref()?)));
+    let late: Vec<_> = late.take(MAX_NAMED).collect();
+    let more = served.pods - served.serving - i64::try_from(late.len()).unwrap_or(0);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    (!late.is_empty()).then(|| format!("not served yet by {}{more}", late.join(", ")))
 }
 
 /// Waits until the backend may have changed. Fails at the deadline.
@@ -72,7 +86,7 @@ pub(super) async fn wait_for_change<B: Backend>(
 }
 
 /// Prints what is published. Fails if some pod does not serve it.
-pub(super) fn print_published<B>(
+pub(super) fn print_published<B: Backend>(
     session: &Session<B>,
     name: &ObjectName,
     status: &CertificateStatus,
@@ -89,17 +103,20 @@ pub(super) fn print_published<B>(
     let end = status.not_after.as_deref().unwrap_or("-");
     let served = match &status.served {
         Some(served) if served.pods > 0 => format!(
-            "served by {} of {} pods{}",
+            "served by {} of {} {}{}",
             served.serving,
             served.pods,
+            session.backend.pods(),
             served.seconds.map(|seconds| format!(", the last after {seconds:.2} s")).unwrap_or_default()
         ),
         _ => format!(
-            "published to the Secret {}; no pods registered, nothing to wait for",
-            status.secret_name.as_deref().unwrap_or("-")
+            "published to {}; no {} registered, nothing to wait for",
+            session.backend.target(&name.namespace, status.secret_name.as_deref().unwrap_or("-")),
+            session.backend.pods(),
         ),
     };
-    println!("{name}: version {version}, serial {serial}, until {end}; {served}");
+    let late = pods_not_serving(status).map(|late| format!("; {late}")).unwrap_or_default();
+    println!("{name}: version {version}, serial {serial}, until {end}; {served}{late}");
     result
 }
 
@@ -116,4 +133,39 @@ pub(super) fn request_id() -> Result<String, CommandError> {
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| CommandError::Failed("the system's random number generator failed".into()))?;
     Ok(hotcert_agent::tls::hex::hex(&random))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::api::resource::{PodServed, ServedStatus};
+
+    #[test]
+    fn the_first_pods_that_do_not_serve_are_named_and_the_others_counted() {
+        let pod = |number: i64| PodServed {
+            pod: format!("payments-{number}"),
+            problem: Some("it shows another leaf".into()),
+            ..PodServed::default()
+        };
+        let status = |late: i64, serving: i64| CertificateStatus {
+            revision: Some(1),
+            served: Some(ServedStatus {
+                revision: 1,
+                pods: late + serving,
+                serving,
+                by_pod: (0..late).map(pod).collect(),
+                ..ServedStatus::default()
+            }),
+            ..CertificateStatus::default()
+        };
+        assert_eq!(pods_not_serving(&status(0, 2)), None);
+        let one = pods_not_serving(&status(1, 2)).unwrap();
+        assert_eq!(one, "not served yet by payments-0: it shows another leaf");
+        let many = pods_not_serving(&status(5, 2)).unwrap();
+        assert!(many.contains("payments-2: ") && !many.contains("payments-3"), "{many}");
+        assert!(many.ends_with(", and 2 more"), "{many}");
+        let before = CertificateStatus { revision: Some(2), ..status(1, 0) };
+        assert_eq!(pods_not_serving(&before), None, "the pods were seen with the version before");
+    }
 }

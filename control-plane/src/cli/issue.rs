@@ -64,18 +64,24 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &IssueArgs) 
     object.metadata.namespace = Some(args.name.namespace.clone());
     session.backend.create_certificate(&object).await?;
     print_progress(session, &format!("created the certificate {}", args.name));
-    let status = follow(session, &args.name, args.wait.timeout, issue_progress).await?;
+    let how_to_change = session.backend.how_to_change(&args.name);
+    let progress = |status: &CertificateStatus| issue_progress(status, &how_to_change);
+    let status = follow(session, &args.name, args.wait.timeout, progress).await?;
     print_published(session, &args.name, &status)
 }
 
-fn issue_progress(status: &CertificateStatus) -> Progress {
+fn issue_progress(status: &CertificateStatus, how_to_change: &str) -> Progress {
     match Condition::find(&status.conditions, ConditionType::Ready) {
         Some(ready) if ready.status == ConditionStatus::True => serving_progress(status),
         Some(ready) if matches!(ready.reason, Reason::InvalidSpec | Reason::ForeignSecret) => {
-            Progress::Refused(ready.message.clone())
+            // The object stays, and the cause may go away by itself or by a change of it.
+            let message = &ready.message;
+            Progress::Refused(format!(
+                "{message}. The certificate was created, and nothing is published for it: {how_to_change}"
+            ))
         }
         Some(ready) => Progress::Waiting(format!("{}: {}", ready.reason, ready.message)),
-        None => Progress::Waiting("the controller has not reconciled it yet".into()),
+        None => Progress::Waiting("the first reconcile".into()),
     }
 }
 
@@ -95,10 +101,14 @@ async fn validate<B: Backend>(
         FetchedSettings::validate(name, spec).map_err(invalid)?;
         return Ok(());
     };
+    let invalid_authority = |errors: Vec<String>| {
+        CommandError::Failed(format!("authority {authority_name}: {}", errors.join("; ")))
+    };
     let authority = match session.backend.authority(authority_name).await {
         Ok(authority) => authority.spec,
         Err(BackendError::Missing(_)) if args.create_authority => authority_spec(args),
         Err(BackendError::Missing(_)) => {
+            AuthoritySettings::validate(authority_name, &authority_spec(args)).map_err(invalid_authority)?;
             let message =
                 format!("there is no authority {authority_name}: create it with --create-authority");
             return Err(CommandError::Failed(message));
@@ -106,7 +116,7 @@ async fn validate<B: Backend>(
         // Without permission to read authorities it is left to the controller to validate.
         Err(_) => return Ok(()),
     };
-    let authority = AuthoritySettings::validate(authority_name, &authority).map_err(invalid)?;
+    let authority = AuthoritySettings::validate(authority_name, &authority).map_err(invalid_authority)?;
     CertificateSettings::validate(namespace, name, spec, &authority).map_err(invalid)?;
     Ok(())
 }

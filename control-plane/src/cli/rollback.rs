@@ -39,7 +39,7 @@ pub(super) async fn run<B: Backend>(
             status.handled_requests.as_ref().and_then(|handled| handled.rollback.as_ref()) == Some(&id);
         let refused = Condition::find(&status.conditions, ConditionType::RollbackRefused);
         match (handled, refused) {
-            (false, _) => Progress::Waiting("the controller to handle the request".into()),
+            (false, _) => Progress::Waiting("the request to be handled".into()),
             (true, Some(refused)) => Progress::Refused(refused.message.clone()),
             (true, None) => serving_progress(status),
         }

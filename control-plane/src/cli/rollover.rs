@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::api::condition::{Condition, ConditionType};
-use crate::api::request;
+use crate::api::request::{self, RequestOutcome};
 use crate::api::resource::{AuthorityStatus, ServiceCertificate};
-use crate::cli::arguments::WaitArgs;
+use crate::cli::arguments::{WaitArgs, authority_name, pod_name, root_digits};
 use crate::cli::backend::Backend;
 use crate::cli::follow::{print_progress, request_id, wait_for_change};
 use crate::cli::session::{CommandError, Session};
@@ -19,6 +19,7 @@ use crate::store::ObjectRef;
 #[derive(Debug, Args)]
 pub struct RolloverArgs {
     /// Name of the authority, such as root-prod-shop
+    #[arg(value_parser = authority_name)]
     authority: String,
     /// Follow the rollover until it ends, and print what it waits for
     #[arg(long)]
@@ -33,13 +34,14 @@ pub struct RolloverArgs {
     #[arg(
         long = "override",
         value_name = "NAMESPACE/POD",
+        value_parser = pod_name,
         requires = "reason",
         conflicts_with = "remove_root"
     )]
     override_pods: Vec<String>,
     /// Emergency: remove a compromised root at once, without waiting for pods. SHA256 is at least 8 digits of its
     /// fingerprint. Only prints what would be disrupted unless --yes is given
-    #[arg(long, value_name = "SHA256", requires = "reason")]
+    #[arg(long, value_name = "SHA256", value_parser = root_digits, requires = "reason")]
     remove_root: Option<String>,
     /// Remove the root, instead of only printing what would be disrupted
     #[arg(long, requires = "remove_root")]
@@ -106,8 +108,9 @@ async fn follow_rollover<B: Backend>(
         let status = session.backend.authority(&args.authority).await?.status.unwrap_or_default();
         let handled = status.handled_requests.get(verb).filter(|handled| handled.id == id);
         if let Some(handled) = handled {
-            if handled.outcome.starts_with("refused") {
-                return Err(CommandError::Failed(format!("{verb}: {}", handled.outcome)));
+            let outcome = RequestOutcome::parse(&handled.outcome);
+            if matches!(outcome, RequestOutcome::Refused(_)) {
+                return Err(CommandError::Failed(format!("{verb}: {outcome}")));
             }
             if !args.watch || status.rollover.is_none() {
                 print_rollover(session, args, &status);
@@ -138,11 +141,17 @@ fn describe(status: &AuthorityStatus, handled: bool) -> String {
                     format!("{phase}: waits for {first} (and for {} more)", rollover.waiting_for_total - 1)
                 }
                 Some(first) => format!("{phase}: waits for {first}"),
-                None => format!("{phase}: every pod has proved this step"),
+                None if !rollover.overrides.is_empty() => {
+                    format!(
+                        "{phase}: nothing else blocks this step; it continues without {}",
+                        rollover.overrides.join(", ")
+                    )
+                }
+                None => format!("{phase}: nothing blocks this step"),
             }
         }
         None if handled => "Steady".into(),
-        None => "waits for the controller to handle the request".into(),
+        None => "waits for the request to be handled".into(),
     }
 }
 
@@ -188,25 +197,43 @@ async fn removal_impact<B: Backend>(
         "Removing the root {root} of {name} at once:\n\
          - {} certificates are published again, {under} of them with a new leaf{};\n\
          - about {pods} pods are affected: a pod without the new Secret and pods with it refuse each other. A pod gets it\n  \
-         at once through the API, within about a minute through the volume, and never without an agent;\n\
+         {};\n\
          - connections under the removed root are closed.\n\
          Nothing was done. Run it again with --yes to do it.",
         members.len(),
         if signs { " under a new root" } else { "" },
+        session.backend.delivery(),
     ))
 }
 
-fn print_rollover<B>(session: &Session<B>, args: &RolloverArgs, status: &AuthorityStatus) {
+fn print_rollover<B: Backend>(session: &Session<B>, args: &RolloverArgs, status: &AuthorityStatus) {
     if session.json {
         println!("{:#}", json!({"authority": args.authority, "status": status}));
     } else if status.rollover.is_some() {
-        println!(
-            "{}: {}; follow it with --watch, or see hotcert status",
-            args.authority,
-            describe(status, true)
-        );
+        println!("{}: {}; {}", args.authority, describe(status, true), session.backend.continuation());
     } else {
         let root = status.root.clone().unwrap_or_default();
-        println!("{}: Steady under the root {} until {}", args.authority, root.serial, root.not_after);
+        let digits = root.sha256.get(..12).unwrap_or("-");
+        println!("{}: Steady under the root {digits} until {}", args.authority, root.not_after);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::resource::RolloverStatus;
+
+    #[test]
+    fn a_step_that_nothing_blocks_claims_no_proof() {
+        let status = |overrides: &[&str]| AuthorityStatus {
+            phase: Some("Distributing".into()),
+            rollover: Some(RolloverStatus {
+                overrides: overrides.iter().map(ToString::to_string).collect(),
+                ..RolloverStatus::default()
+            }),
+            ..AuthorityStatus::default()
+        };
+        assert_eq!(describe(&status(&[]), true), "Distributing: nothing blocks this step");
+        assert!(describe(&status(&["shop/late: dead"]), true).ends_with("continues without shop/late: dead"));
     }
 }

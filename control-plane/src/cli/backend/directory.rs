@@ -28,16 +28,19 @@ impl DirectoryBackend {
     pub fn open(dir: &Path, create: bool) -> Result<Self, BackendError> {
         let unusable = |cause: String| BackendError::Directory { dir: dir.to_owned(), cause };
         if !create && !dir.join("state").is_dir() {
-            return Err(unusable("it is not a directory of hotcert: create one with hotcert issue".into()));
+            let what = if dir.exists() { "it is not a directory of hotcert" } else { "it does not exist" };
+            let command = "hotcert issue NAMESPACE/NAME --authority NAME --create-authority --dir DIR";
+            return Err(unusable(format!("{what}: create one with {command}, or name another with --dir")));
         }
-        let store = Arc::new(DirectoryStore::open(dir).map_err(|error| unusable(error.to_string()))?);
+        let opened = DirectoryStore::open(dir);
+        let store = Arc::new(opened.map_err(|error| unusable(format!("{error}; name another with --dir")))?);
         let prober = Prober::new(PROBER);
         let reconciler = Reconciler::new(Arc::clone(&store), prober, true, ReconcileMetrics::default());
         Ok(Self { store, reconciler })
     }
 
     async fn observe(&self) -> Result<Observed, BackendError> {
-        self.store.observe().await.map_err(failed("looking"))
+        self.store.observe().await.map_err(failed("reading the state"))
     }
 }
 
@@ -106,7 +109,7 @@ impl Backend for DirectoryBackend {
         arguments: &str,
     ) -> Result<(), BackendError> {
         let text = format!("{id} {arguments}");
-        self.store.ask(object, verb, text.trim_end()).await.map_err(failed("asking"))
+        self.store.ask(object, verb, text.trim_end()).await.map_err(failed("writing the request"))
     }
 
     async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
@@ -135,8 +138,33 @@ impl Backend for DirectoryBackend {
         Ok(found)
     }
 
+    fn pods(&self) -> &'static str {
+        "agents"
+    }
+
+    fn delivery(&self) -> &'static str {
+        "within seconds, and never if it does not follow the directory"
+    }
+
+    fn target(&self, namespace: &str, secret: &str) -> String {
+        self.store.root().join("secrets").join(namespace).join(secret).display().to_string()
+    }
+
+    fn how_to_change(&self, certificate: &ObjectName) -> String {
+        let ObjectName { namespace, name } = certificate;
+        let file = self.store.root().join("certificates").join(namespace).join(format!("{name}.yaml"));
+        format!("edit {file}, or remove it", file = file.display())
+    }
+
+    fn continuation(&self) -> String {
+        let dir = self.store.root().display();
+        format!(
+            "it proceeds while hotcert controller --dir {dir}, or a command with --watch, runs on this directory"
+        )
+    }
+
     async fn advance(&mut self) -> Result<(), BackendError> {
-        let round = self.reconciler.round().await.map_err(failed("working"))?;
+        let round = self.reconciler.round().await.map_err(failed("reconciling"))?;
         // The round may have observed the awaited state already, written by a controller since the command's last
         // read. Nothing would change any more then, so the wait is bounded.
         let _ = tokio::time::timeout(POLL_INTERVAL, self.reconciler.wait_for_next_round(&round)).await;
@@ -169,6 +197,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_of_hotcert_is_not_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let refusal = |dir: &Path| DirectoryBackend::open(dir, false).err().unwrap().to_string();
+        let (other, missing) = (refusal(dir.path()), refusal(&dir.path().join("missing")));
+        assert!(
+            other.contains("is not a directory of hotcert") && other.contains("hotcert issue"),
+            "{other}"
+        );
+        assert!(missing.contains("does not exist") && missing.contains("hotcert issue"), "{missing}");
+    }
 
     #[tokio::test]
     async fn advance_returns_even_if_nothing_changes() {

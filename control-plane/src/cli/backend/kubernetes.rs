@@ -24,8 +24,7 @@ pub struct KubernetesBackend {
 impl KubernetesBackend {
     pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, BackendError> {
         let found = kubeconfig.map(Path::to_owned).or_else(client::kubeconfig_of_a_person);
-        let client = client::client(found.as_deref()).await;
-        Ok(Self { client: client.map_err(|error| BackendError::NoCluster(error.to_string()))? })
+        Ok(Self { client: client::client(found.as_deref()).await? })
     }
 
     fn certificates(&self, namespace: &str) -> Api<ServiceCertificate> {
@@ -62,13 +61,13 @@ impl Backend for KubernetesBackend {
     async fn certificate(&self, name: &ObjectName) -> Result<ServiceCertificate, BackendError> {
         let found = self.certificates(&name.namespace).get_opt(&name.name).await;
         let missing = || BackendError::Missing(format!("certificate {name}: see hotcert status"));
-        found.map_err(failed("looking at the certificate"))?.ok_or_else(missing)
+        found.map_err(failed("reading the certificate"))?.ok_or_else(missing)
     }
 
     async fn authority(&self, name: &str) -> Result<CertificateAuthority, BackendError> {
         let found = self.authorities().get_opt(name).await;
         let missing = || BackendError::Missing(format!("authority {name}: see hotcert status"));
-        found.map_err(failed("looking at the authority"))?.ok_or_else(missing)
+        found.map_err(failed("reading the authority"))?.ok_or_else(missing)
     }
 
     async fn versions(&self, certificate: &ObjectName) -> Result<Vec<VersionRow>, BackendError> {
@@ -109,7 +108,7 @@ impl Backend for KubernetesBackend {
         let patch =
             Patch::Merge(json!({"metadata": {"annotations": {key: format!("{id} {arguments}").trim_end()}}}));
         let params = PatchParams::default();
-        let what = format!("asking for {verb}");
+        let what = format!("writing the request {verb}");
         match object {
             ObjectRef::Authority(name) => self.authorities().patch(name, &params, &patch).await.map(drop),
             ObjectRef::Certificate(ObjectName { namespace, name }) => {
@@ -152,6 +151,24 @@ impl Backend for KubernetesBackend {
             }
         }
         Ok(found)
+    }
+
+    fn delivery(&self) -> &'static str {
+        "at once through the API, within about a minute through the volume, and never without an agent"
+    }
+
+    fn target(&self, _namespace: &str, secret: &str) -> String {
+        format!("the Secret {secret}")
+    }
+
+    fn how_to_change(&self, certificate: &ObjectName) -> String {
+        let ObjectName { namespace, name } = certificate;
+        let object = format!("servicecertificate {name} -n {namespace}");
+        format!("change it with kubectl edit {object}, or remove it with kubectl delete {object}")
+    }
+
+    fn continuation(&self) -> String {
+        "follow it with --watch, or see hotcert status".into()
     }
 
     async fn advance(&mut self) -> Result<(), BackendError> {

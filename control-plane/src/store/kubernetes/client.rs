@@ -10,11 +10,13 @@ use kube::{Client, Config};
 /// before.
 const SILENCE: Duration = Duration::from_secs(295);
 
+const OTHERWISE: &str = "give --kubeconfig FILE, or work on a directory of this machine with --dir DIR";
+
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    #[error("{file}: {cause}; give a kubeconfig with --kubeconfig", file = .file.display())]
+    #[error("{file}: {cause}; {OTHERWISE}", file = .file.display())]
     Kubeconfig { file: PathBuf, cause: String },
-    #[error("neither in a pod ({0}) nor with a kubeconfig: give one with --kubeconfig")]
+    #[error("no cluster found: there is no kubeconfig, and this is not a pod ({0}); {OTHERWISE}")]
     NoCluster(#[from] InClusterError),
     #[error("no client for the Kubernetes API: {0}")]
     Client(#[from] kube::Error),
