@@ -72,7 +72,9 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
         return Ok(());
     }
     let mut table = Table::new(&["STARTED", "ENDED", "FROM", "TO", "WHY"]);
-    for past in &status.rollover_history {
+    let mut rollovers: Vec<_> = status.rollover_history.iter().collect();
+    rollovers.sort_by_key(|past| parse_time(Some(&past.started_at)));
+    for past in rollovers {
         let short = |root: &str| root.get(..12).unwrap_or(root).to_owned();
         let mut why = past.reason.clone();
         for pod in &past.overrides {
@@ -91,8 +93,14 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
     } else {
         println!("{table}");
     }
-    for (verb, answer) in &status.handled_requests {
-        println!("{verb} (requested at {}): {}", answer.handled_at, answer.outcome);
+    let mut handled: Vec<_> = status.handled_requests.iter().collect();
+    handled.sort_by_key(|(_, request)| parse_time(Some(&request.handled_at)));
+    let mut requests = Table::new(&["HANDLED", "LAST REQUEST OF ITS KIND", "OUTCOME"]);
+    for (verb, request) in handled {
+        requests.row(vec![request.handled_at.clone(), verb.clone(), request.outcome.clone()]);
+    }
+    if !requests.is_empty() {
+        println!("\n{requests}");
     }
     Ok(())
 }
