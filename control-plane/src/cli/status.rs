@@ -97,7 +97,7 @@ impl Fleet {
                 name.clone(),
                 status.phase.unwrap_or_else(|| "-".into()),
                 status.certificates.unwrap_or(0).to_string(),
-                root.serial.get(..12).unwrap_or("-").to_owned(),
+                root.sha256.get(..12).unwrap_or("-").to_owned(),
                 parse_time(Some(&root.not_after)).map_or_else(|| "-".into(), |end| rounded_span(now, end)),
                 describe_condition(&status.conditions, ConditionType::Ready),
             ]);
