@@ -27,7 +27,7 @@ pub use http::{only_get, serve_http, text, typed};
 
 use crate::admin::health::Health;
 use crate::admin::metrics::Metrics;
-use crate::connection::limiter::Limiter;
+use hotcert_tls::HandshakeLimiter;
 
 /// Probes and scrapers need few. The bound is high enough that a flood has difficulty to evict a probe that
 /// waits for the app.
@@ -37,12 +37,12 @@ pub struct Admin {
     health: Health,
     metrics: Metrics,
     probes: Vec<Probe>,
-    limiter: Limiter,
+    limiter: HandshakeLimiter,
 }
 
 impl Admin {
     pub fn new(health: Health, metrics: Metrics, probes: Vec<Probe>) -> Arc<Self> {
-        Arc::new(Self { health, metrics, probes, limiter: Limiter::new(MAX_CONNECTIONS) })
+        Arc::new(Self { health, metrics, probes, limiter: HandshakeLimiter::new(MAX_CONNECTIONS) })
     }
 
     /// Serves one connection to its end.

@@ -10,7 +10,7 @@ use clap::{CommandFactory as _, Parser};
 use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
 use crate::config::settings::Settings;
 use crate::runtime::{check_command, log};
-use crate::tls::identity::Policy;
+use hotcert_tls::identity::Policy;
 
 /// Runs the program with `args`, of which the first is its name.
 pub fn main_from<I>(args: I) -> ExitCode
@@ -58,7 +58,7 @@ fn without_environment(command: clap::Command, args: &[OsString], error: clap::E
 }
 
 fn run(args: &RunArgs) -> ExitCode {
-    log::start(args.log_format, "hotcert_agent");
+    log::start(args.log_format, "hotcert");
     let settings = match Settings::from_args(args) {
         Ok(settings) => settings,
         Err(errors) => return refuse(&errors),

@@ -1,7 +1,7 @@
 //! The hotcert agent: the TLS identity of a pod rotates while it serves.
 //!
 //! ```text
-//!                            tls                                          connection, proxy
+//!                        hotcert-tls                                      connection, proxy
 //! Secret bytes ─► Credential ─► Identity ─► Configs ─► Snapshot ═══► each connection loads it once
 //! volume · API     source       identity    config     reload        handshake ─► inbound · outbound
 //!                                                         ╚═► Status ─► admin: health, metrics, proof
@@ -17,10 +17,10 @@
 //! | [`admin`] | health, metrics, probes of the app, proof of what is served |
 //! | [`proxy`] | inbound and outbound traffic, by bytes and by HTTP requests |
 //! | [`connection`] | accepting, the inbound handshake, the tracker of open connections and its reaper |
-//! | [`tls`] | the identity that rotates: source, validation, reload, snapshot, TLS configurations |
 //!
-//! [`tls::reload`] is the only writer of the snapshot, and does not know the proxies; the proxies read the
-//! snapshot, and do not know the reload. Connections that outlive the identity under which they were made
+//! Beneath them is the crate [`hotcert_tls`]: the identity that rotates, from its sources to the snapshot. Its
+//! reload is the only writer of the snapshot, and does not know the proxies; the proxies read the snapshot, and
+//! do not know the reload. Connections that outlive the identity under which they were made
 //! are found in the [`connection::tracker`] and asked to close.
 
 pub mod admin;
@@ -29,7 +29,6 @@ pub mod config;
 pub mod connection;
 pub mod proxy;
 pub mod runtime;
-pub mod tls;
 
 #[cfg(test)]
 mod proxy_fixture;

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod http;
+mod identity;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::CertificateParams;
+use hotcert_tls::HandshakeLimiter;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -17,39 +18,15 @@ use tokio_rustls::client::TlsStream;
 
 use crate::admin::metrics;
 use crate::connection::handshake::result::HandshakeCounters;
-use crate::connection::limiter::Limiter;
 use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{OpenConnections, ProxyContext, RequestCounters, Timeouts};
 use crate::proxy::log_limiter::LogLimiter;
-use crate::tls::fixtures::{self, Pair};
-pub use crate::tls::fixtures::{Root, root};
-use crate::tls::identity::Identity;
-use crate::tls::peer::Peers;
-use crate::tls::snapshot::{self, Delivery, Publisher, Snapshot};
-use crate::tls::source::SourceKind;
+pub use identity::{
+    Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, publish, publisher, root,
+};
 
 /// No test waits longer for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
-
-/// The DNS name in every leaf, beside 127.0.0.1.
-pub const NAME: &str = "a.test";
-
-/// A leaf of `issuer` with its key, for `NAME` and 127.0.0.1.
-fn leaf(issuer: &Root) -> Pair {
-    let names =
-        CertificateParams::new(vec![NAME.to_owned(), "127.0.0.1".to_owned()]).unwrap().subject_alt_names;
-    fixtures::issue(issuer, |params| params.subject_alt_names = names)
-}
-
-/// An identity under `issuer` that trusts `roots`.
-pub fn identity(issuer: &Root, roots: &[&Root]) -> Identity {
-    fixtures::identity(&leaf(issuer), roots)
-}
-
-pub fn publish(publisher: &mut Publisher, identity: &Identity) -> Arc<Snapshot> {
-    let delivery = Delivery { from: SourceKind::Volume, changed_at: None, written_at: None };
-    publisher.publish(identity.clone(), fixtures::configs(identity), delivery)
-}
 
 pub fn limits() -> Limits {
     Limits {
@@ -64,18 +41,17 @@ pub fn limits() -> Limits {
 
 /// A context without an identity, and its publisher.
 pub fn context() -> (Publisher, Arc<ProxyContext>) {
-    let (publisher, current) = snapshot::channel();
+    let publisher = publisher();
     let (_, inbound_bytes, outbound_bytes) = metrics::byte_counters();
     let context = ProxyContext {
-        current,
+        identities: publisher.identities.clone(),
         tracker: ConnectionTracker::new(limits()),
-        peers: Peers::default(),
         handshakes: HandshakeCounters::default(),
         requests: RequestCounters::new(),
         inbound_bytes,
         outbound_bytes,
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
-        handshake_limiter: Limiter::new(100),
+        handshake_limiter: HandshakeLimiter::new(100),
         outbound_connections: OpenConnections::default(),
         log_limiter: LogLimiter::default(),
     };

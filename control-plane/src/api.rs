@@ -1,6 +1,7 @@
 //! The objects that people write, what they mean, and the words in which their state is reported. Plain values:
 //! no I/O, and no key.
 
+pub mod agent_ports;
 pub mod algorithm;
 pub mod condition;
 pub(crate) mod date;

@@ -14,6 +14,7 @@ mod rotate;
 pub mod session;
 mod status;
 mod table;
+mod usage;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -63,7 +64,7 @@ pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    match hotcert_agent::cli::parse(args).map(|cli: Cli| cli.command) {
+    match usage::parse(args).map(|cli: Cli| cli.command) {
         Ok(Command::Client(command)) => run_client_command(&command),
         Ok(Command::Inject(args)) => inject::run(&args),
         Ok(Command::Controller(args)) => controller::main(&args),

@@ -9,12 +9,14 @@
 //! | `leader` | leader election around the reconcile loop |
 //! | `webhook`, `webhook_path`, `admission_review` | the admission webhook |
 //! | `webhook_certificate` | the webhook's own certificate, in its Secret and the `caBundle` |
-//! | `sidecar` | which kind of sidecar the cluster's nodes support |
-//! | `notifications`, `receiver` | outgoing notifications, the external sync and the receiver |
-//! | `https_server` | HTTPS for the webhook and the receiver |
-//! | `status`, `health`, `counters`, `metrics`, `admin` | what the controller reports of itself |
+//! | `self_check` | what the webhook's listener really serves |
+//! | `native_sidecar` | which kind of sidecar the cluster's nodes support |
+//! | `notification_services`, `receiver_http` | outgoing notifications, the external sync and the receiver |
+//! | `https_server`, `http`, `listener` | HTTPS for the webhook and the receiver, and plain HTTP |
+//! | `status`, `health`, `webhook_counters`, `metrics`, `admin` | what the controller reports of itself |
+//! | `log`, `signals` | what the process shares with its surroundings |
 //!
-//! The webhook's certificate is written to its Secret and comes back through the agent's own reload loop:
+//! The webhook's certificate is written to its Secret and comes back through the same reload as an agent's:
 //! validated, tested by a handshake, swapped atomically, verified by a self-check.
 
 mod admin;
@@ -24,12 +26,17 @@ mod cluster;
 mod directory;
 mod error;
 mod health;
+mod http;
 mod https_server;
 mod leader;
+mod listener;
+mod log;
 mod metrics;
 mod native_sidecar;
 mod notification_services;
 mod receiver_http;
+mod self_check;
+mod signals;
 mod status;
 mod webhook;
 mod webhook_certificate;
@@ -45,10 +52,10 @@ use error::ControllerError;
 const WORKERS: usize = 2;
 
 pub fn main(args: &ControllerArgs) -> ExitCode {
-    hotcert_agent::runtime::log::start(args.log_format, "hotcert");
+    log::start(args.log_format);
     let settings = match Settings::from_args(args) {
         Ok(settings) => settings,
-        Err(errors) => return hotcert_agent::cli::refuse(&errors),
+        Err(errors) => return refuse(&errors),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let result = runtime.map_err(ControllerError::Io).and_then(|runtime| {
@@ -68,4 +75,13 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints everything that is wrong with the arguments.
+fn refuse(errors: &[String]) -> ExitCode {
+    for error in errors {
+        eprintln!("error: {error}");
+    }
+    eprintln!("\nFor more information, try '--help'.");
+    ExitCode::from(2)
 }

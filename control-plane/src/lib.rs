@@ -15,6 +15,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`digest`] | SHA-256 digests as text |
 //! | [`api`] | the objects, their validation, names, dates and YAML |
 //! | [`pki`] | authorities and the leaves they sign, keyrings, certificate facts, preflight checks |
 //! | [`inject`] | from a pod to the pod with the agent, pure; the same for YAML |
@@ -27,10 +28,14 @@
 //! | [`runtime`] | the reconcile loop, the application of plans, leader election, metrics |
 //! | [`controller`] | the program in the cluster: the loop, the admission webhook, the receiver |
 //! | [`cli`] | the commands, one file each |
+//!
+//! Beneath them is the crate [`hotcert_tls`], the only one of ours that is used: what an agent would make of an
+//! identity, and the reload of the controller's own certificates.
 
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod digest;
 pub mod external;
 pub mod inject;
 pub mod notify;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hotcert_agent::tls::hex::sha256_hex;
+use crate::digest::sha256_hex;
 
 /// Between attempts, doubled from the first to the longest; half of it is jitter.
 const DESTINATION_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));

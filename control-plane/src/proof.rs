@@ -3,7 +3,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `client` | the control plane's own certificate under a root |
+//! | `client_certificate` | the control plane's own certificate under a root |
+//! | `client_config` | the TLS configuration of a client that presents it, and of one that presents none |
 //! | `handshake` | one connection to a pod, and its result |
 //! | `prober` | all connections that one proof takes |
 //! | `schedule` | the last proof of each pod, and when the pod is probed again |
@@ -13,6 +14,7 @@
 //! Everything else is an error, which proves nothing.
 
 mod client_certificate;
+mod client_config;
 mod handshake;
 mod prober;
 mod schedule;

@@ -8,9 +8,8 @@ use std::pin::pin;
 use std::sync::{Arc, RwLock};
 
 use futures_util::TryStreamExt as _;
-use hotcert::pki::preflight;
-use hotcert_agent::tls::config::{ClientAuth, Configs};
-use hotcert_agent::tls::identity::Identity;
+use hotcert_tls::credential::{Credential, Layout, PartError};
+use hotcert_tls::{Identity, Reloader};
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
@@ -68,18 +67,18 @@ impl Agents {
         let (Some(number), Some(data)) = (number.and_then(|number| number.parse().ok()), &secret.data) else {
             return;
         };
-        let read = |key: &str| data.get(key).map_or(&[][..], |bytes| &bytes.0);
-        let now = std::time::SystemTime::now();
-        let Ok(judged) = preflight::validate(read("tls.crt"), read("tls.key"), read("ca.crt"), true, now)
-        else {
-            return;
+        let part = |key: &str| match data.get(key) {
+            Some(bytes) => Ok(bytes.0.clone().into()),
+            None => Err(PartError::Missing { file: key.into() }),
         };
-        let identity = Identity { leaf: judged.leaf, trust: judged.trust };
-        let Ok(configs) = Configs::build(&identity, ClientAuth::Require) else { return };
-        let roots =
-            identity.trust.iter().flat_map(|trust| &trust.roots).map(|root| root.sha256.clone()).collect();
-        if let Some(config) = configs.proof {
-            let served = Served { config, leaf_sha256: identity.leaf.sha256.clone(), roots };
+        let credential = Credential::read_parts(&Layout::default(), None, true, part);
+        let (mut source, identities) = Reloader::builder().start_manually();
+        source.offer(&credential);
+        let Some(snapshot) = identities.current() else { return };
+        let Identity { leaf, trust } = &snapshot.identity;
+        let roots = trust.iter().flat_map(|trust| &trust.roots).map(|root| root.sha256.clone()).collect();
+        if let Some(config) = snapshot.mutual_server_config(&[b"http/1.1"]) {
+            let served = Served { config, leaf_sha256: leaf.sha256.clone(), roots };
             self.0.write().unwrap().insert(number, served);
         }
     }

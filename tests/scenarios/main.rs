@@ -14,6 +14,7 @@ mod documents;
 mod formats;
 mod hostile;
 mod http;
+mod injection;
 mod kubernetes;
 mod latency;
 mod managers;

@@ -18,10 +18,10 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use crate::admin::http::text;
+use crate::connection::error_chain::with_causes;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::http::{MAX_HEAD_BYTES, remove_hop_headers};
 use crate::proxy::inbound::identity_header;
-use crate::tls::error_chain::with_causes;
 
 /// The prefix of the path under which probes are relayed.
 pub const PREFIX: &str = "/probe/";

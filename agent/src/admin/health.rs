@@ -10,15 +10,14 @@ use serde_json::{Value, json};
 use crate::admin::agent_status::{AgentReport, AgentStatus, SelfCheck};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
-use crate::tls::reload::status::{CurrentRejection, ReloadReport, ReloadStatus, SourceReport};
-use crate::tls::snapshot::Snapshot;
-use crate::tls::source::kubernetes::{ApiState, WatchError};
+use hotcert_tls::Snapshot;
+use hotcert_tls::status::{CurrentRejection, SourceStatus, Status};
+use hotcert_tls::{ApiState, WatchError};
 
 #[derive(Clone)]
 pub struct Health {
     pub context: Arc<ProxyContext>,
     pub status: AgentStatus,
-    pub reload: ReloadStatus,
 }
 
 impl Health {
@@ -26,8 +25,8 @@ impl Health {
     pub fn unready(&self, now: SystemTime) -> Option<String> {
         self.unready_by(
             &self.status.report(),
-            &self.reload.report(),
-            self.context.current.load().as_deref(),
+            &self.context.identities.status(),
+            self.context.identities.current().as_deref(),
             now,
         )
     }
@@ -35,7 +34,7 @@ impl Health {
     fn unready_by(
         &self,
         report: &AgentReport,
-        reload: &ReloadReport,
+        reload: &Status,
         snapshot: Option<&Snapshot>,
         now: SystemTime,
     ) -> Option<String> {
@@ -69,8 +68,8 @@ impl Health {
     }
 
     pub fn json(&self, now: SystemTime) -> Value {
-        let (report, reload) = (self.status.report(), self.reload.report());
-        let snapshot = self.context.current.load();
+        let (report, reload) = (self.status.report(), self.context.identities.status());
+        let snapshot = self.context.identities.current();
         let reason = self.unready_by(&report, &reload, snapshot.as_deref(), now);
         json!({
             "ready": reason.is_none(),
@@ -101,7 +100,7 @@ impl Health {
     /// The response of the proof listener: what is served, and which connections are still open under older
     /// identities and removed roots.
     pub fn proof_json(&self) -> Value {
-        let snapshot = self.context.current.load();
+        let snapshot = self.context.identities.current();
         let trust = snapshot.as_ref().and_then(|snapshot| snapshot.identity.trust.as_ref());
         json!({
             "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
@@ -120,7 +119,7 @@ impl Health {
     }
 }
 
-fn source(source: &SourceReport) -> Value {
+fn source(source: &SourceStatus) -> Value {
     let authority = source.authority.as_ref();
     json!({
         "kind": authority.map(|authority| authority.kind.as_str()),

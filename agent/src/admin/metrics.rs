@@ -19,8 +19,8 @@ use crate::admin::reload_counters::ReloadCounters;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::context::{ByteLabels, ProxyContext};
-use crate::tls::identity::{Leaf, Trust};
-use crate::tls::source::kubernetes::ApiState;
+use hotcert_tls::ApiState;
+use hotcert_tls::identity::{Leaf, Trust};
 
 /// Roots that get a series each; a bundle with more is a mistake, not a reason for more series.
 const MAX_ROOTS: usize = 32;
@@ -128,18 +128,18 @@ impl Metrics {
 
     fn refresh(&self, now: SystemTime) {
         let context = &self.health.context;
-        let snapshot = context.current.load();
+        let snapshot = context.identities.current();
         let generation = snapshot.as_ref().map_or(0, |snapshot| snapshot.generation);
         self.ready.set(self.health.unready(now).is_none().into());
         self.generation.set(generation as i64);
         self.leaf.refresh(snapshot.as_ref().map(|snapshot| &*snapshot.identity.leaf), now);
         self.roots.refresh(snapshot.as_ref().and_then(|snapshot| snapshot.identity.trust.as_deref()));
         self.refresh_connections(&context.tracker, generation);
-        set_or_remove(&self.peer_not_after, context.peers.earliest_not_after().map(seconds));
+        set_or_remove(&self.peer_not_after, context.identities.earliest_peer_expiry().map(seconds));
         self.tasks.set(self.runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks() as i64).sum());
         self.app_exposed.set(self.health.status.report().exposed.len() as i64);
         self.api_watch.clear();
-        if let Some(api) = self.health.reload.report().source.api {
+        if let Some(api) = context.identities.status().source.api {
             self.api_watch.get_or_create(&NoLabels {}).set((api.state == ApiState::Watching).into());
         }
     }
@@ -161,12 +161,12 @@ fn register_reloads(registry: &mut Registry, health: &Health) {
     registry.register_collector(ReloadCounters::candidates(
         "reloads",
         "Candidates by outcome, and why they were not taken",
-        &health.reload,
+        &health.context.identities,
     ));
     registry.register_collector(ReloadCounters::api_failures(
         "api_failures",
         "Times the watch on the Secret was lost or could not begin, by reason",
-        &health.reload,
+        &health.context.identities,
     ));
     registry.register(
         "swap_to_served_seconds",

@@ -13,20 +13,28 @@ use tracing::debug;
 
 use crate::admin::health::Health;
 use crate::admin::http::{only_get, serve_http, text, typed};
+use crate::connection::handshake;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
-use crate::connection::handshake::{self, SelectConfig};
-use crate::connection::limiter::Limiter;
+use hotcert_tls::{Acceptor, HandshakeLimiter};
 
 const MAX_CONNECTIONS: usize = 256;
 
 pub struct ProofListener {
     health: Health,
-    limiter: Limiter,
+    acceptor: Acceptor,
+    limiter: HandshakeLimiter,
 }
 
 impl ProofListener {
     pub fn new(health: Health) -> Arc<Self> {
-        Arc::new(Self { health, limiter: Limiter::new(MAX_CONNECTIONS) })
+        let context = &health.context;
+        let acceptor = context
+            .identities
+            .acceptor(["http/1.1"])
+            // Always mTLS, whatever the inbound listeners require.
+            .require_client_certificate()
+            .handshake_timeout(context.timeouts.handshake);
+        Arc::new(Self { health, acceptor, limiter: HandshakeLimiter::new(MAX_CONNECTIONS) })
     }
 
     /// Serves one connection to its end.
@@ -35,18 +43,14 @@ impl ProofListener {
     }
 
     async fn serve_connection(&self, socket: TcpStream, from: SocketAddr) {
-        let context = &self.health.context;
-        let select: SelectConfig = |configs| configs.proof.as_ref();
-        match handshake::accept(socket, &context.current, select, &context.peers, context.timeouts.handshake)
-            .await
-        {
+        match handshake::accept(socket, &self.acceptor).await {
             Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
             Ok(accepted) => {
                 self.count(HandshakeResult::Ok);
                 serve_http(accepted.stream, |request| self.answer(request)).await;
             }
             Err(error) => {
-                self.count(error.outcome());
+                self.count(HandshakeResult::Failed(error.failure()));
                 debug!(%from, %error, "proof handshake failed");
             }
         }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::client_auth::client_auth;
 use crate::config::ports::{ADMIN, PROOF};
-use crate::tls::config::ClientAuth;
+use hotcert_tls::ClientAuth;
 
 /// Rotates the TLS identity of a pod while it serves: no restart, no dropped request.
 ///

@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use crate::tls::config::ClientAuth;
+use hotcert_tls::ClientAuth;
 
 pub fn client_auth() -> impl TypedValueParser<Value = ClientAuth> {
     let choices = [

@@ -15,10 +15,10 @@ use crate::proxy::authorization::AllowList;
 use crate::proxy::context::Timeouts;
 use crate::proxy::inbound::InboundRoute;
 use crate::proxy::outbound::OutboundRoute;
-use crate::tls::config::ClientAuth;
-use crate::tls::credential::{Layout, LeafFiles};
-use crate::tls::identity::Policy;
-use crate::tls::source::kubernetes::{SecretRef, SecretWatcher};
+use hotcert_tls::ClientAuth;
+use hotcert_tls::SecretRef;
+use hotcert_tls::credential::{Layout, LeafFiles};
+use hotcert_tls::identity::Policy;
 
 /// File descriptors reserved for everything but proxied connections.
 const SPARE_DESCRIPTORS: u64 = 128;
@@ -28,7 +28,7 @@ const MAX_WORKERS: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub identity: Option<PathBuf>,
-    pub secret: Option<SecretWatcher>,
+    pub secret: Option<SecretSource>,
     pub layout: Layout,
     pub policy: Policy,
     pub client_auth: ClientAuth,
@@ -44,6 +44,16 @@ pub struct Settings {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub shutdown: ShutdownTimes,
+}
+
+/// The Secret to read through the Kubernetes API, and how.
+#[derive(Clone, Debug)]
+pub struct SecretSource {
+    pub secret: SecretRef,
+    /// In place of the service account that is mounted in the pod.
+    pub kubeconfig: Option<PathBuf>,
+    /// A watch without an event for longer is taken for dead.
+    pub silence: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,14 +155,14 @@ impl Listeners {
     }
 }
 
-fn secret(args: &RunArgs, errors: &mut Errors) -> Option<SecretWatcher> {
+fn secret(args: &RunArgs, errors: &mut Errors) -> Option<SecretSource> {
     let silence = errors.positive_duration("--api-silence", &args.api_silence);
     if args.identity.is_none() && given(&args.secret).is_none() {
         errors.add("--identity", "give a directory, or a Secret with --secret, or both");
     }
     let secret = errors.keep("--secret", given(&args.secret)?.parse::<SecretRef>())?;
     let kubeconfig = args.kubeconfig.clone();
-    Some(SecretWatcher { secret, layout: layout(&args.files), kubeconfig, silence })
+    Some(SecretSource { secret, kubeconfig, silence })
 }
 
 fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {

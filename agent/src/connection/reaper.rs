@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use super::tracker::ConnectionTracker;
 use super::tracker::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
 use super::tracker::state::{Limits, TrackerState, millis};
-use crate::tls::snapshot::{Current, Snapshot};
+use hotcert_tls::{Snapshot, Snapshots};
 
 /// The resolution of every limit that is kept here.
 const TICK: Duration = Duration::from_millis(100);
@@ -22,13 +22,13 @@ const BEFORE_EXPIRY: Duration = Duration::from_secs(30);
 
 impl ConnectionTracker {
     /// Runs until dropped. Pauses while there is no connection.
-    pub async fn reap(self, mut current: Current) {
+    pub async fn reap(self, mut snapshots: Snapshots) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                snapshot = current.changed() => match snapshot {
+                snapshot = snapshots.changed() => match snapshot {
                     Some(snapshot) => {
                         self.shared.catch_up();
                         self.apply_snapshot(snapshot);
@@ -57,7 +57,7 @@ impl ConnectionTracker {
                 leaf.superseded_at.get_or_insert(now);
             }
         }
-        if !before.is_some_and(|before| root_removed(&before, &snapshot)) {
+        if !before.is_some_and(|before| snapshot.lost_a_root_of(&before)) {
             return;
         }
         let entries: Vec<_> = state.entries.iter().map(|(_, entry)| Arc::clone(entry)).collect();
@@ -89,14 +89,6 @@ impl ConnectionTracker {
             let in_use: HashSet<u64> = entries.iter().map(|(_, entry)| entry.generation).collect();
             leaves.retain(|generation, _| *generation >= current || in_use.contains(generation));
         }
-    }
-}
-
-fn root_removed(before: &Snapshot, after: &Snapshot) -> bool {
-    match (&before.identity.trust, &after.identity.trust) {
-        (Some(before), Some(after)) => after.lost_a_root_of(before),
-        (Some(_), None) => true,
-        (None, _) => false,
     }
 }
 

@@ -20,9 +20,9 @@ pub use entry::{CloseStage, Protocol, Side};
 pub use state::{ClosedLabels, Limits};
 use state::{LeafState, Shared, TrackerState};
 
-use crate::tls::identity::Trust;
-use crate::tls::peer::Peer;
-use crate::tls::snapshot::Snapshot;
+use hotcert_tls::Peer;
+use hotcert_tls::Snapshot;
+use hotcert_tls::identity::Trust;
 
 /// Cheap to clone.
 #[derive(Clone)]

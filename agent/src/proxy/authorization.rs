@@ -1,7 +1,7 @@
 //! Who may come in: the names a verified peer's certificate must carry.
 
-use crate::tls::names::Names;
-use crate::tls::san_pattern::SanPattern;
+use hotcert_tls::Names;
+use hotcert_tls::SanPattern;
 
 /// The peers that a listener admits. Without patterns, every peer that the trust bundle verifies.
 #[derive(Clone, Debug, Default)]

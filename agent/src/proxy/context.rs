@@ -10,24 +10,21 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use crate::connection::handshake::result::HandshakeCounters;
-use crate::connection::limiter::Limiter;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::log_limiter::LogLimiter;
-use crate::tls::peer::Peers;
-use crate::tls::snapshot::Current;
+use hotcert_tls::{HandshakeLimiter, Identities};
 
 pub struct ProxyContext {
-    pub current: Current,
+    pub identities: Identities,
     pub tracker: ConnectionTracker,
-    pub peers: Peers,
     pub handshakes: HandshakeCounters,
     pub requests: RequestCounters,
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,
     /// Inbound clients whose handshake is not complete.
-    pub handshake_limiter: Limiter,
+    pub handshake_limiter: HandshakeLimiter,
     /// The app's connections to outbound listeners.
     pub outbound_connections: OpenConnections,
     pub log_limiter: LogLimiter,

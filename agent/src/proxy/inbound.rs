@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 pub use route::{InboundRoute, InboundRouteError};
 
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
-use crate::connection::handshake::{self, Accepted, HandshakeError, SelectConfig};
+use crate::connection::handshake::{self, Accepted};
 use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Protocol, Side};
 use crate::proxy::app_endpoint::Target;
@@ -25,12 +25,13 @@ use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
-use crate::tls::peer::Peer;
 use app_pool::AppPools;
+use hotcert_tls::{Acceptor, HandshakeError, Peer};
 
 /// One inbound listener's path to the app.
 pub struct Inbound {
     context: Arc<ProxyContext>,
+    acceptor: Acceptor,
     target: Target,
     http: bool,
     allow: AllowList,
@@ -49,7 +50,9 @@ impl Inbound {
         if http {
             tokio::spawn(Arc::clone(&app_pools).reap_idle());
         }
-        Arc::new(Self { context, target, http, allow, app_pools })
+        let protocols: &[&str] = if http { &["h2", "http/1.1"] } else { &[] };
+        let acceptor = context.identities.acceptor(protocols).handshake_timeout(context.timeouts.handshake);
+        Arc::new(Self { context, acceptor, target, http, allow, app_pools })
     }
 
     /// Serves one client connection, from its handshake to its end. An idle connection holds the state of what
@@ -68,13 +71,7 @@ impl Inbound {
             context.tracker.count_rejected();
             return None;
         }
-        let select: SelectConfig = match self.http {
-            true => |configs| configs.inbound_http.as_ref(),
-            false => |configs| configs.inbound.as_ref(),
-        };
-        let handshake =
-            handshake::accept(socket, &context.current, select, &context.peers, context.timeouts.handshake);
-        match context.handshake_limiter.run(handshake).await {
+        match context.handshake_limiter.run(handshake::accept(socket, &self.acceptor)).await {
             None => self.count(HandshakeResult::Evicted),
             Some(Ok(accepted)) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
             Some(Ok(accepted)) => {
@@ -82,7 +79,7 @@ impl Inbound {
                 return self.serve_accepted(accepted, from);
             }
             Some(Err(error)) => {
-                self.count(error.outcome());
+                self.count(HandshakeResult::Failed(error.failure()));
                 self.log_failed_handshake(from, &error);
             }
         }
@@ -152,7 +149,8 @@ impl Inbound {
     }
 
     fn log_failed_handshake(&self, from: SocketAddr, error: &HandshakeError) {
-        match error.is_refusal().then(|| self.context.log_limiter.allow(error.result())).flatten() {
+        let failure = error.failure();
+        match failure.is_refusal().then(|| self.context.log_limiter.allow(failure.as_str())).flatten() {
             Some(Allowed { suppressed }) => warn!(suppressed, %from, %error, "client refused"),
             None => debug!(%from, %error, "inbound handshake failed"),
         }

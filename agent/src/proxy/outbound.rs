@@ -32,7 +32,7 @@ impl Tunnel {
     pub async fn serve(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
         let context = &self.context;
         let _open = context.outbound_connections.open();
-        let Some(snapshot) = context.current.load() else {
+        let Some(snapshot) = context.identities.current() else {
             return;
         };
         let dialed = Box::pin(dial(context, &snapshot, &self.upstream, Protocol::Tcp)).await;

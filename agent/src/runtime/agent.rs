@@ -4,7 +4,9 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use hotcert_tls::{HandshakeLimiter, Identities, Reloader, StartError};
 use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::admin::Admin;
@@ -12,9 +14,8 @@ use crate::admin::agent_status::AgentStatus;
 use crate::admin::health::Health;
 use crate::admin::metrics::{self, Metrics};
 use crate::admin::proof::ProofListener;
-use crate::config::settings::Settings;
+use crate::config::settings::{SecretSource, Settings};
 use crate::connection::handshake::result::HandshakeCounters;
-use crate::connection::limiter::Limiter;
 use crate::connection::listener::BindError;
 use crate::connection::stop::{Stop, Stopper, stop};
 use crate::connection::tracker::ConnectionTracker;
@@ -26,11 +27,6 @@ use crate::runtime::listeners::{Listeners, RouteListeners};
 use crate::runtime::self_check;
 use crate::runtime::shutdown::Signals;
 use crate::runtime::workers::Workers;
-use crate::tls::peer::Peers;
-use crate::tls::reload::status::ReloadStatus;
-use crate::tls::reload::{self, Reload};
-use crate::tls::snapshot::{self, Current, Publisher};
-use crate::tls::source::directory::Volume;
 
 /// Of `max_connections`, one in so many may be in its handshake.
 const HANDSHAKE_SHARE: usize = 4;
@@ -44,6 +40,8 @@ pub enum AgentError {
     TaskEnded(String),
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
+    #[error("cannot start: {0}")]
+    Identity(#[from] StartError),
 }
 
 impl From<BindError> for AgentError {
@@ -68,10 +66,10 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     let self_check_target = listeners.self_check_target();
     let Listeners { admin, proof, routes } = listeners;
     let workers = Workers::start(settings.workers)?;
-    let (publisher, mut current) = snapshot::channel();
-    let self_checked = current.clone();
-    let parts = Parts::new(settings, workers, current.clone());
-    let mut essential = pin!(parts.start_essential(publisher, current.clone()));
+    let identities = start_reload(&settings)?;
+    let (mut snapshots, self_checked) = (identities.snapshots(), identities.snapshots());
+    let parts = Parts::new(settings, workers, identities);
+    let mut essential = pin!(parts.start_essential());
 
     let (_never, always) = stop();
     let admin_server = parts.admin();
@@ -79,7 +77,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
         Arc::clone(&admin_server).serve(socket, from)
     });
     let has_identity = tokio::select! {
-        first = current.first() => first.is_some(),
+        first = snapshots.first() => first.is_some(),
         () = signals.next() => false,
         cause = &mut essential => return Err(AgentError::TaskEnded(cause)),
     };
@@ -126,56 +124,36 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(settings: Settings, workers: Workers, current: Current) -> Self {
+    fn new(settings: Settings, workers: Workers, identities: Identities) -> Self {
         let status = AgentStatus::new();
         let (bytes, inbound_bytes, outbound_bytes) = metrics::byte_counters();
         let context = Arc::new(ProxyContext {
-            current,
+            identities,
             tracker: ConnectionTracker::new(settings.limits.clone()),
-            peers: Peers::default(),
             handshakes: HandshakeCounters::default(),
             requests: RequestCounters::new(),
             inbound_bytes,
             outbound_bytes,
             timeouts: settings.timeouts,
-            handshake_limiter: Limiter::new(
+            handshake_limiter: HandshakeLimiter::new(
                 (settings.limits.max_connections / HANDSHAKE_SHARE).max(MIN_HANDSHAKES),
             ),
             outbound_connections: OpenConnections::default(),
             log_limiter: LogLimiter::default(),
         });
-        let health =
-            Health { context: Arc::clone(&context), status: status.clone(), reload: ReloadStatus::default() };
+        let health = Health { context: Arc::clone(&context), status: status.clone() };
         Self { settings, workers, context, status, health, bytes }
     }
 
-    /// Starts the reload loop and the reaper. Without either the agent would go on serving and never
-    /// notice a change, so the returned future completes with the cause when one of them ends.
-    fn start_essential(
-        &self,
-        publisher: Publisher,
-        current: Current,
-    ) -> impl Future<Output = String> + use<> {
-        let settings = &self.settings;
-        let reaper = tokio::spawn(self.context.tracker.clone().reap(current));
-        let reload = tokio::spawn(reload::run(Reload {
-            volume: settings
-                .identity
-                .as_ref()
-                .map(|directory| Volume::new(directory, settings.layout.clone())),
-            secret: settings.secret.clone(),
-            policy: settings.policy.clone(),
-            client_auth: settings.client_auth,
-            poll: settings.poll,
-            publisher,
-            status: self.health.reload.clone(),
-        }));
+    /// Starts the reaper, and reloads on SIGHUP. Without the reaper or the reload the agent would go on serving and
+    /// never notice a change, so the returned future completes with the cause when one of them ends.
+    fn start_essential(&self) -> impl Future<Output = String> + use<> {
+        let identities = self.context.identities.clone();
+        let reaper = tokio::spawn(self.context.tracker.clone().reap(identities.snapshots()));
         async move {
             tokio::select! {
-                end = reload => match end {
-                    Ok(Err(error)) => error.to_string(),
-                    _ => "the reload loop".into(),
-                },
+                error = identities.ended() => error.to_string(),
+                error = reload_on_hangup(&identities) => error,
                 _ = reaper => "the connection reaper".into(),
             }
         }
@@ -213,6 +191,42 @@ impl Parts {
             stop_outbound,
         }
     }
+}
+
+fn start_reload(settings: &Settings) -> Result<Identities, StartError> {
+    let mut builder = Reloader::builder()
+        .layout(settings.layout.clone())
+        .client_auth(settings.client_auth)
+        .poll_interval(settings.poll);
+    if !settings.policy.serves {
+        builder = builder.client_only();
+    }
+    for name in &settings.policy.expected_names {
+        builder = builder.expect_name(name.clone());
+    }
+    if let Some(directory) = &settings.identity {
+        builder = builder.directory(directory);
+    }
+    if let Some(SecretSource { secret, kubeconfig, silence }) = &settings.secret {
+        builder = builder.kubernetes_secret_ref(secret.clone()).watch_silence(*silence);
+        if let Some(path) = kubeconfig {
+            builder = builder.kubeconfig(path);
+        }
+    }
+    builder.start_without_waiting()
+}
+
+/// Returns only if the signal cannot be awaited.
+async fn reload_on_hangup(identities: &Identities) -> String {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return format!("cannot listen for SIGHUP: {error}"),
+    };
+    while hangup.recv().await.is_some() {
+        info!("reading again on SIGHUP");
+        identities.reload();
+    }
+    "waiting for SIGHUP".into()
 }
 
 fn log_settings(settings: &Settings) {

@@ -10,10 +10,8 @@ use serde_json::{Value, json};
 
 use crate::config::args::IdentityArgs;
 use crate::config::settings::layout;
-use crate::tls::config::Configs;
-use crate::tls::identity::{Identity, Policy, Rejection, Trust, Validation};
-use crate::tls::reload::trial_handshake::trial_handshake;
-use crate::tls::source::directory::Volume;
+use hotcert_tls::identity::{Identity, Policy, Rejection, Trust, Validation};
+use hotcert_tls::{read_directory, trial_handshake};
 
 const SUB_PATH_NOTICE: &str =
     "the directory has no ..data; if it is a subPath mount of a Secret, Kubernetes never updates it";
@@ -21,10 +19,10 @@ const SUB_PATH_NOTICE: &str =
 /// Prints the result; the exit code tells whether the identity would be served.
 pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool) -> ExitCode {
     let now = SystemTime::now();
-    let credential = Volume::new(directory, layout(args)).read();
+    let credential = read_directory(directory, &layout(args));
     let mut validation = Identity::parse(&credential, policy, None, now);
     if let Some(identity) = validation.merge(None)
-        && let Err(rejection) = test_handshake(&identity, args, now)
+        && let Err(rejection) = trial_handshake(&identity, args.client_auth, now)
     {
         validation.leaf = Err(rejection);
     }
@@ -36,12 +34,6 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
         print(directory, &validation, notice, served);
     }
     if served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn test_handshake(identity: &Identity, args: &IdentityArgs, now: SystemTime) -> Result<(), Rejection> {
-    let configs = Configs::build(identity, args.client_auth)
-        .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
-    trial_handshake(identity, &configs, now)
 }
 
 fn report(directory: &Path, validation: &Validation, notice: Option<&str>, served: bool) -> Value {
@@ -115,6 +107,6 @@ fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served
     }
 }
 
-fn roots(trust: Option<&Trust>) -> impl Iterator<Item = &crate::tls::identity::trust::Root> {
+fn roots(trust: Option<&Trust>) -> impl Iterator<Item = &hotcert_tls::identity::Root> {
     trust.into_iter().flat_map(|trust| &trust.roots)
 }

@@ -6,18 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use humantime::format_duration;
-use rustls::pki_types::ServerName;
+use rustls::CommonState;
+use rustls::pki_types::{CertificateDer, ServerName};
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tracing::{error, info};
 
 use crate::admin::agent_status::{AgentStatus, SelfCheck, ServedLeaf};
-use crate::connection::handshake::failure::{Remote, describe};
-use crate::connection::handshake::peer_chain;
+use crate::connection::handshake::SELF_CHECK_ALPN;
 use crate::connection::tracker::ConnectionTracker;
-use crate::tls::config;
-use crate::tls::hex::sha256_hex;
-use crate::tls::snapshot::{Current, Snapshot};
+use hotcert_tls::{HandshakeError, Snapshot, Snapshots};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -32,7 +31,7 @@ pub enum SelfCheckTarget {
 
 /// Runs until dropped.
 pub async fn run(
-    mut current: Current,
+    mut current: Snapshots,
     listener: SelfCheckTarget,
     status: AgentStatus,
     tracker: ConnectionTracker,
@@ -62,26 +61,29 @@ pub async fn run(
 }
 
 async fn check(snapshot: &Snapshot, listener: SelfCheckTarget) -> Result<Option<String>, String> {
-    let leaf = &snapshot.identity.leaf;
     let listener = match listener {
-        SelfCheckTarget::Inbound(address) if snapshot.configs.inbound.is_some() => address,
-        SelfCheckTarget::Proof(address) if snapshot.configs.proof.is_some() => address,
+        SelfCheckTarget::Inbound(address) if snapshot.server_config(&[]).is_some() => address,
+        SelfCheckTarget::Proof(address) if snapshot.mutual_server_config(&[]).is_some() => address,
         // The identity cannot be served.
         _ => return Ok(None),
     };
-    let client = config::self_check(leaf).map_err(|error| error.to_string())?;
+    let client = snapshot.self_check_config(&[SELF_CHECK_ALPN]).map_err(|error| error.to_string())?;
     let dial = async {
         let socket = TcpStream::connect(listener).await?;
         let name = ServerName::try_from("self-check.hotcert.internal").map_err(std::io::Error::other)?;
         TlsConnector::from(client).connect(name, socket).await
     };
     match tokio::time::timeout(TIMEOUT, dial).await {
-        Ok(Ok(stream)) => Ok(peer_chain(stream.get_ref().1).first().map(|leaf| sha256_hex(leaf))),
+        Ok(Ok(stream)) => Ok(presented(stream.get_ref().1).map(|leaf| hex::encode(Sha256::digest(leaf)))),
         Ok(Err(error)) => {
-            Err(format!("handshake with {listener} failed: {}", describe(&error, Remote::Server)))
+            Err(format!("handshake with {listener} failed: {}", HandshakeError::WithServer(error).cause()))
         }
         Err(_) => Err(format!("no handshake with {listener} within {}", format_duration(TIMEOUT))),
     }
+}
+
+fn presented(connection: &CommonState) -> Option<&CertificateDer<'static>> {
+    connection.peer_certificates()?.first()
 }
 
 fn record(snapshot: &Arc<Snapshot>, result: Result<Option<String>, String>, status: &AgentStatus) {

@@ -6,10 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use hotcert_agent::tls::hex::sha256_hex;
 use serde_json::{Map, Value, json};
 
 use crate::api::date;
+use crate::digest::sha256_hex;
 
 /// When events are due, and who receives them. Without topics no event is due.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use hotcert_agent::tls::hex::sha256_hex;
-
 use crate::api::algorithm::Algorithm;
 use crate::api::duration;
 use crate::api::leaf_request::{LeafRequest, Usage};
 use crate::api::resource::{CertificateAuthoritySpec, Kind, ManagerRef, Naming, ServiceCertificateSpec};
+use crate::digest::sha256_hex;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const ROOT_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);

@@ -132,7 +132,7 @@ pub(super) fn request_id() -> Result<String, CommandError> {
     let mut random = [0; 6];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| CommandError::Failed("the system's random number generator failed".into()))?;
-    Ok(hotcert_agent::tls::hex::hex(&random))
+    Ok(hex::encode(random))
 }
 
 #[cfg(test)]

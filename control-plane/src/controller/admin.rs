@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use hotcert_agent::admin::{only_get, serve_http, text, typed};
-use hotcert_agent::connection::limiter::Limiter;
+use hotcert_tls::HandshakeLimiter;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 
 use super::health::Health;
+use super::http::{only_get, serve_http, text, typed};
 use super::metrics::Metrics;
 
 /// Enough for kubelet's probes and a few scrapers.
@@ -22,12 +22,12 @@ const MAX_CONNECTIONS: usize = 64;
 pub struct Admin {
     health: Health,
     metrics: Metrics,
-    connections: Limiter,
+    connections: HandshakeLimiter,
 }
 
 impl Admin {
     pub fn new(health: Health, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { health, metrics, connections: Limiter::new(MAX_CONNECTIONS) })
+        Arc::new(Self { health, metrics, connections: HandshakeLimiter::new(MAX_CONNECTIONS) })
     }
 
     pub async fn serve_connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use hotcert_agent::config::client_auth::client_auth;
-use hotcert_agent::config::ports::ADMIN;
-use hotcert_agent::runtime::log::LogFormat;
-use hotcert_agent::tls::config::ClientAuth;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use hotcert_tls::ClientAuth;
 
+use super::log::LogFormat;
 use super::webhook_certificate::plan::Timing;
+use crate::api::agent_ports::ADMIN;
 use crate::api::duration;
 use crate::controller::native_sidecar::SidecarMode;
 use crate::inject::AGENT_IMAGE;
@@ -76,6 +76,16 @@ pub struct ControllerArgs {
     /// Format of the log on standard error; HOTCERT_LOG=debug for more detail
     #[arg(long, env = "HOTCERT_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
+}
+
+/// With help for each choice.
+fn client_auth() -> impl TypedValueParser<Value = ClientAuth> {
+    let choices = [
+        PossibleValue::new(ClientAuth::Require.as_str())
+            .help("mTLS: no certificate that the trust bundle verifies, no connection"),
+        PossibleValue::new(ClientAuth::None.as_str()).help("Plain HTTPS, for a public server certificate"),
+    ];
+    PossibleValuesParser::new(choices).try_map(|name| name.parse())
 }
 
 #[derive(Clone, Debug)]

@@ -1,25 +1,14 @@
 //! `hotcert controller` in a cluster: binds, starts every task, serves, and drains on SIGTERM.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotcert_agent::admin::agent_status::AgentStatus;
-use hotcert_agent::connection::listener::Bound;
-use hotcert_agent::connection::tracker::{ConnectionTracker, Limits};
-use hotcert_agent::runtime::self_check::{self, SelfCheckTarget};
-use hotcert_agent::runtime::shutdown::{Signals, Stopper, stop};
-use hotcert_agent::tls::config::ClientAuth;
-use hotcert_agent::tls::credential::Layout;
-use hotcert_agent::tls::identity::Policy;
-use hotcert_agent::tls::reload::status::ReloadStatus;
-use hotcert_agent::tls::reload::{self, Reload};
-use hotcert_agent::tls::snapshot::{self, Publisher};
-use hotcert_agent::tls::source::kubernetes::{SecretRef, SecretWatcher};
+use hotcert_tls::{Identities, Reloader, SecretRef, StartError};
 use kube::Client;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::admin::Admin;
@@ -27,7 +16,10 @@ use super::args::Settings;
 use super::error::ControllerError;
 use super::health::Health;
 use super::leader::LeaderReconciler;
+use super::listener::Bound;
 use super::metrics::Metrics;
+use super::self_check;
+use super::signals::Signals;
 use super::status::Status;
 use super::webhook::Webhook;
 use super::webhook_certificate::{SECRET_NAME, WebhookCertificate};
@@ -41,8 +33,6 @@ use crate::store::kubernetes::{KubernetesStore, RECHECK};
 
 /// How long requests in flight may take after the shutdown delay; the longest webhook timeout of an API server.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often the Secret is read without a watch.
-const POLL: Duration = Duration::from_secs(5);
 /// API servers send a bookmark about once a minute even if nothing changes.
 const WATCH_SILENCE: Duration = Duration::from_secs(90);
 
@@ -55,10 +45,10 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     let namespace = settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     log_settings(&settings, &namespace);
 
-    let (publisher, mut current) = snapshot::channel();
+    let identities = reload(&namespace, kubeconfig.as_deref())?;
     let (decide_sidecar, mut sidecar) = watch::channel(None);
-    let (status, reload_status) = (Status::default(), ReloadStatus::default());
-    let agent_status = AgentStatus::new();
+    let (report_self_check, self_check) = watch::channel(None);
+    let status = Status::default();
     let counters = WebhookCounters::default();
     let reconcile_metrics = ReconcileMetrics::default();
     let store = Arc::new(KubernetesStore::start(client.clone(), namespace.clone(), settings.nudge, RECHECK));
@@ -71,13 +61,12 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         settings.nudge,
         reconcile_metrics.clone(),
     );
-    let mut metrics = Metrics::new(&counters, &reconcile_metrics, &reload_status);
+    let mut metrics = Metrics::new(&counters, &reconcile_metrics, &identities);
     metrics.register(|registry| notifications.register(registry));
     let health = Health {
-        current: current.clone(),
+        identities: identities.clone(),
         status: status.clone(),
-        reload: reload_status.clone(),
-        self_check: agent_status.clone(),
+        self_check,
         sidecar: sidecar.clone(),
         leading: leader.leading.clone(),
         counters: counters.clone(),
@@ -87,7 +76,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     let (release, mut released) = watch::channel(false);
     let tasks = vec![
         spawn_certificate(&settings, &client, &namespace, &status),
-        spawn_reload(reload(namespace, kubeconfig, publisher, reload_status)),
+        spawn_end_of_reload(identities.clone()),
         tokio::spawn(notifications.run_receiver(store)),
         spawn_sidecar_detection(&settings, client, decide_sidecar),
         spawn_leader(leader, resigned, release),
@@ -98,15 +87,13 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     };
     tokio::pin!(task_ended);
 
-    let runtime = [Handle::current()];
-    let (_stopper, never_stopped) = stop();
     let admin = Admin::new(health, metrics);
-    admin_listener.listen()?.serve(&runtime, &never_stopped, move |socket, from| {
+    admin_listener.serve(CancellationToken::new(), move |socket, from| {
         Arc::clone(&admin).serve_connection(socket, from)
-    });
+    })?;
 
     // The webhook does not listen without a certificate, and injects nothing before the sidecar kind is known.
-    let served = current.clone();
+    let mut current = identities.snapshots();
     let started = tokio::select! {
         started = async { current.first().await.is_some() && sidecar.wait_for(Option::is_some).await.is_ok() } => started,
         () = signals.next() => false,
@@ -116,15 +103,15 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         info!("stopped before the webhook had a certificate");
         return Ok(());
     }
-    let (stop_accepting, accepting) = stop();
-    let (end_connections, not_ended) = stop();
-    let webhook = Webhook::new(current, settings.agent_image.clone(), sidecar, counters, not_ended);
-    let self_check_target = SelfCheckTarget::Inbound(webhook_listener.dial_address());
+    let (stop_accepting, end_connections) = (CancellationToken::new(), CancellationToken::new());
+    let webhook =
+        Webhook::new(&identities, settings.agent_image.clone(), sidecar, counters, end_connections.clone());
+    let own_address = webhook_listener.dial_address();
     let serving = Arc::clone(&webhook);
-    webhook_listener
-        .listen()?
-        .serve(&runtime, &accepting, move |socket, from| Arc::clone(&serving).serve_connection(socket, from));
-    tokio::spawn(self_check::run(served, self_check_target, agent_status, unlimited_tracker()));
+    webhook_listener.serve(stop_accepting.clone(), move |socket, from| {
+        Arc::clone(&serving).serve_connection(socket, from)
+    })?;
+    tokio::spawn(self_check::run(identities.snapshots(), own_address, report_self_check));
 
     tokio::select! {
         () = signals.next() => {}
@@ -177,12 +164,10 @@ fn spawn_certificate(
     })
 }
 
-fn spawn_reload(reload: Reload) -> JoinHandle<String> {
+fn spawn_end_of_reload(identities: Identities) -> JoinHandle<String> {
     tokio::spawn(async move {
-        match reload::run(reload).await {
-            Ok(()) => "the reload of the webhook's certificate ended".to_owned(),
-            Err(error) => format!("the reload of the webhook's certificate failed: {error}"),
-        }
+        let error = identities.ended().await;
+        format!("the reload of the webhook's certificate failed: {error}")
     })
 }
 
@@ -215,37 +200,16 @@ fn spawn_leader(
     })
 }
 
-/// The reload of the webhook's certificate from its Secret. API servers present no certificate, and verify the
+/// The webhook's certificate, reloaded from its Secret. API servers present no certificate, and verify the
 /// webhook's by the `caBundle`.
-fn reload(
-    namespace: String,
-    kubeconfig: Option<PathBuf>,
-    publisher: Publisher,
-    status: ReloadStatus,
-) -> Reload {
-    let secret = SecretRef { namespace: Some(namespace), name: SECRET_NAME.into() };
-    Reload {
-        volume: None,
-        secret: Some(SecretWatcher { secret, layout: Layout::default(), kubeconfig, silence: WATCH_SILENCE }),
-        policy: Policy { public_server: true, serves: true, ..Policy::default() },
-        client_auth: ClientAuth::None,
-        poll: POLL,
-        publisher,
-        status,
-    }
-}
-
-/// The self-check needs a tracker; the webhook limits its own connections.
-fn unlimited_tracker() -> ConnectionTracker {
-    let never = Duration::MAX;
-    ConnectionTracker::new(Limits {
-        max_connections: usize::MAX,
-        idle: never,
-        max_age: never,
-        request_head: never,
-        drain_after: never,
-        root_drain: never,
-    })
+fn reload(namespace: &str, kubeconfig: Option<&Path>) -> Result<Identities, StartError> {
+    let secret = SecretRef { namespace: Some(namespace.to_owned()), name: SECRET_NAME.into() };
+    let reloader = Reloader::builder()
+        .kubernetes_secret_ref(secret)
+        .watch_silence(WATCH_SILENCE)
+        .without_client_certificates();
+    let reloader = kubeconfig.into_iter().fold(reloader, |reloader, path| reloader.kubeconfig(path));
+    reloader.start_without_waiting()
 }
 
 /// Unready at once; still accepting during the delay, until every API server has dropped this pod from its
@@ -254,15 +218,15 @@ async fn drain(
     settings: &Settings,
     status: &Status,
     webhook: &Webhook,
-    stop_accepting: &Stopper,
-    end_connections: &Stopper,
+    stop_accepting: &CancellationToken,
+    end_connections: &CancellationToken,
 ) {
     status.update(|report| report.draining = true);
     webhook.close_after_next_response();
     info!(delay = %duration::format(settings.shutdown_delay), "draining: not ready, still accepting connections during the shutdown delay");
     tokio::time::sleep(settings.shutdown_delay).await;
-    stop_accepting.stop();
-    end_connections.stop();
+    stop_accepting.cancel();
+    end_connections.cancel();
     match tokio::time::timeout(GRACE, webhook.drained()).await {
         Ok(()) => info!("drained"),
         Err(_) => {

@@ -4,20 +4,20 @@ use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 
-use hotcert_agent::admin::{only_get, serve_http, text, typed};
-use hotcert_agent::connection::limiter::Limiter;
-use hotcert_agent::connection::listener::Bound;
-use hotcert_agent::runtime::shutdown::{Signals, stop};
+use hotcert_tls::HandshakeLimiter;
 use hyper::{Method, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::args::Settings;
 use super::error::ControllerError;
+use super::http::{only_get, serve_http, text, typed};
+use super::listener::Bound;
+use super::signals::Signals;
 use crate::controller::notification_services::NotificationServices;
 use crate::proof::{PROBER, Prober};
 use crate::runtime::metrics::ReconcileMetrics;
@@ -39,10 +39,9 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     counts.set_leading(true);
     info!(version = env!("CARGO_PKG_VERSION"), dir = %dir.display(), "starting");
 
-    let (registry, connections) = (Arc::new(registry), Arc::new(Limiter::new(MAX_CONNECTIONS)));
+    let (registry, connections) = (Arc::new(registry), Arc::new(HandshakeLimiter::new(MAX_CONNECTIONS)));
     let directory: Arc<str> = Arc::from(dir.display().to_string());
-    let (_stopper, never_stopped) = stop();
-    admin.listen()?.serve(&[Handle::current()], &never_stopped, move |socket, _from| {
+    admin.serve(CancellationToken::new(), move |socket, _from| {
         let (registry, connections) = (Arc::clone(&registry), Arc::clone(&connections));
         let directory = Arc::clone(&directory);
         async move {
@@ -69,7 +68,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
             };
             connections.run(serve_http(socket, |request| ready(respond(&request)))).await;
         }
-    });
+    })?;
     let (_leads, leading) = watch::channel(true);
     let reconciler = Reconciler::new(Arc::clone(&store), Prober::new(PROBER), settings.nudge, counts);
     let reconciler = reconciler.with_external(notifications.dispatcher(), notifications.external_sync());

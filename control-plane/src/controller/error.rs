@@ -1,7 +1,6 @@
 //! Why the controller ends, or does not start.
 
-use hotcert_agent::connection::listener::BindError;
-
+use super::listener::BindError;
 use crate::store::StoreError;
 use crate::store::kubernetes::client::ClusterError;
 
@@ -17,6 +16,8 @@ pub enum ControllerError {
     TaskEnded(String),
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
+    #[error("cannot start: {0}")]
+    Reload(#[from] hotcert_tls::StartError),
 }
 
 impl From<BindError> for ControllerError {

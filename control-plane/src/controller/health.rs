@@ -4,13 +4,12 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use hotcert_agent::admin::agent_status::{AgentReport, AgentStatus, SelfCheck};
-use hotcert_agent::tls::reload::status::ReloadStatus;
-use hotcert_agent::tls::snapshot::{Current, Snapshot};
+use hotcert_tls::{Identities, Snapshot};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::admission_review::AdmissionOutcome;
+use super::self_check::SelfCheck;
 use super::status::{Report, Status};
 use super::webhook_certificate::plan::Phase;
 use crate::api::date;
@@ -19,10 +18,9 @@ use crate::controller::webhook_counters::WebhookCounters;
 
 #[derive(Clone)]
 pub struct Health {
-    pub current: Current,
+    pub identities: Identities,
     pub status: Status,
-    pub reload: ReloadStatus,
-    pub self_check: AgentStatus,
+    pub self_check: watch::Receiver<SelfCheck>,
     pub sidecar: watch::Receiver<Option<SidecarDecision>>,
     /// Whether this replica leads.
     pub leading: watch::Receiver<bool>,
@@ -32,13 +30,14 @@ pub struct Health {
 impl Health {
     /// `None` if this pod is ready.
     pub fn unready(&self, now: SystemTime) -> Option<Unready> {
-        unready(&self.status.report(), &self.self_check.report(), self.current.load().as_deref(), now)
+        let snapshot = self.identities.current();
+        unready(&self.status.report(), &self.self_check.borrow(), snapshot.as_deref(), now)
     }
 
     pub fn json(&self, now: SystemTime) -> Value {
-        let (report, reload) = (self.status.report(), self.reload.report());
-        let snapshot = self.current.load();
-        let reason = unready(&report, &self.self_check.report(), snapshot.as_deref(), now);
+        let (report, reload) = (self.status.report(), self.identities.status());
+        let snapshot = self.identities.current();
+        let reason = unready(&report, &self.self_check.borrow(), snapshot.as_deref(), now);
         let pods: serde_json::Map<_, _> = AdmissionOutcome::ALL
             .into_iter()
             .map(|outcome| (outcome.as_str().to_owned(), self.counters.admissions(outcome).into()))
@@ -100,7 +99,7 @@ impl fmt::Display for Unready {
 
 fn unready(
     report: &Report,
-    agent: &AgentReport,
+    self_check: &SelfCheck,
     snapshot: Option<&Snapshot>,
     now: SystemTime,
 ) -> Option<Unready> {
@@ -117,10 +116,10 @@ fn unready(
     if !report.certificate.trusted.contains(&leaf.issuer) {
         return Some(Unready::NotTrusted);
     }
-    match &agent.self_check {
+    match self_check {
         None => Some(Unready::NotVerified),
-        Some(SelfCheck { result: Err(cause), .. }) => Some(Unready::SelfCheckFailed(cause.to_string())),
-        Some(_) => None,
+        Some(Err(cause)) => Some(Unready::SelfCheckFailed(cause.clone())),
+        Some(Ok(())) => None,
     }
 }
 

@@ -10,11 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotcert_agent::connection::handshake::{self, SelectConfig};
-use hotcert_agent::connection::limiter::Limiter;
-use hotcert_agent::runtime::shutdown::Stop;
-use hotcert_agent::tls::peer::{Peer, Peers};
-use hotcert_agent::tls::snapshot::Current;
+use hotcert_tls::{Acceptor, HandshakeLimiter, Identities, Peer};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -25,8 +21,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::self_check;
 use crate::api::duration;
 
 const MAX_CONNECTIONS: u32 = 1024;
@@ -51,16 +49,15 @@ pub struct Limits {
 }
 
 pub struct HttpsServer {
-    current: Current,
+    acceptor: Acceptor,
     limits: Limits,
-    peers: Peers,
-    handshakes: Limiter,
+    handshakes: HandshakeLimiter,
     connections: Arc<Semaphore>,
     bodies: Semaphore,
     /// Set: connections end with their next response.
     closing: AtomicBool,
     /// Set: connections end now, or after the request in flight.
-    end: Stop,
+    end: CancellationToken,
 }
 
 /// Why a request body could not be read.
@@ -94,12 +91,12 @@ impl BodyError {
 }
 
 impl HttpsServer {
-    pub fn new(current: Current, limits: Limits, end: Stop) -> Self {
+    pub fn new(identities: &Identities, limits: Limits, end: CancellationToken) -> Self {
+        let protocols: &[&str] = if limits.http2 { &["h2", "http/1.1"] } else { &[] };
         Self {
-            current,
+            acceptor: identities.acceptor(protocols).handshake_timeout(HANDSHAKE_TIMEOUT),
             limits,
-            peers: Peers::default(),
-            handshakes: Limiter::new(MAX_HANDSHAKES),
+            handshakes: HandshakeLimiter::new(MAX_HANDSHAKES),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)),
             bodies: Semaphore::new(limits.bodies),
             closing: AtomicBool::new(false),
@@ -131,24 +128,23 @@ impl HttpsServer {
         let Ok(_permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             return count("no_room");
         };
-        let select: SelectConfig = match self.limits.http2 {
-            true => |configs| configs.inbound_http.as_ref(),
-            false => |configs| configs.inbound.as_ref(),
-        };
-        let handshake = handshake::accept(socket, &self.current, select, &self.peers, HANDSHAKE_TIMEOUT);
+        let handshake = self.acceptor.accept_with(socket, self_check::answer);
         let accepted = match self.handshakes.run(handshake).await {
-            Some(Ok(accepted)) if accepted.self_check => return,
             Some(Ok(accepted)) => accepted,
             Some(Err(error)) => {
-                count(error.result());
+                count(error.failure().as_str());
                 debug!(%from, %error, "handshake failed");
                 return;
             }
             None => return count("no_room"),
         };
+        let (stream, _, peer) = accepted.into_parts();
+        let protocol = stream.get_ref().1.alpn_protocol();
+        if protocol == Some(self_check::ALPN) {
+            return;
+        }
         count("ok");
-        let (stream, peer) = (accepted.stream, accepted.peer);
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let is_http2 = protocol == Some(b"h2");
         let stream = TokioIo::new(stream);
         let https = Arc::clone(&self);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -206,11 +202,11 @@ impl HttpsServer {
 }
 
 /// Until the connection ends by itself, or gracefully once `end` is set.
-async fn drive<C: Future>(connection: C, end: Stop, finish: fn(Pin<&mut C>)) {
+async fn drive<C: Future>(connection: C, end: CancellationToken, finish: fn(Pin<&mut C>)) {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = &mut connection => return,
-        () = end.wait() => finish(connection.as_mut()),
+        () = end.cancelled() => finish(connection.as_mut()),
     }
     connection.await;
 }

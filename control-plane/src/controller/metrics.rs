@@ -1,13 +1,16 @@
 //! Prometheus metrics of the controller. Counters are updated where things happen; gauges are computed from
 //! the current state at each scrape.
 
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hotcert_agent::admin::reload_counters::ReloadCounters;
-use hotcert_agent::tls::reload::status::ReloadStatus;
-use prometheus_client::encoding::EncodeLabelSet;
+use hotcert_tls::{Identities, RejectionReason};
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
@@ -35,7 +38,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new(webhook: &WebhookCounters, reconcile: &ReconcileMetrics, reload: &ReloadStatus) -> Self {
+    pub fn new(webhook: &WebhookCounters, reconcile: &ReconcileMetrics, identities: &Identities) -> Self {
         let mut registry = Registry::with_prefix("hotcert_controller");
         let metrics = Self {
             ready: Gauge::default(),
@@ -68,11 +71,7 @@ impl Metrics {
             "1 for the current phase of the webhook's certificate, else 0",
             metrics.phase.clone(),
         );
-        r.register_collector(ReloadCounters::candidates(
-            "webhook_reloads",
-            "Candidates for the webhook's certificate, by outcome and reason",
-            reload,
-        ));
+        r.register_collector(Box::new(Candidates(identities.clone())));
         Self { registry, ..metrics }
     }
 
@@ -84,7 +83,7 @@ impl Metrics {
     /// The current state in the Prometheus (OpenMetrics) text format.
     pub fn render(&self, health: &Health, now: SystemTime) -> String {
         self.ready.set(health.unready(now).is_none().into());
-        let snapshot = health.current.load();
+        let snapshot = health.identities.current();
         self.generation.set(snapshot.as_ref().map_or(0, |snapshot| snapshot.generation as i64));
         // Absent while there is no certificate, so that no alert fires on a zero.
         self.not_after.clear();
@@ -102,5 +101,26 @@ impl Metrics {
             Ok(()) => text,
             Err(_) => String::new(),
         }
+    }
+}
+
+/// The reload's own counts, read at each scrape.
+#[derive(Debug)]
+struct Candidates(Identities);
+
+impl Collector for Candidates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(
+            "webhook_reloads",
+            "Candidates for the webhook's certificate, by outcome and reason",
+            None,
+            MetricType::Counter,
+        )?;
+        for ((outcome, reason), count) in self.0.status().candidates {
+            let reason = reason.map_or("none", RejectionReason::as_str);
+            let labels = [("outcome", outcome.as_str()), ("reason", reason)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use hotcert_agent::admin::{only_get, text, typed};
-use hotcert_agent::tls::peer::Peer;
+use hotcert_tls::Peer;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
@@ -14,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::http::{only_get, text, typed};
 use super::https_server::{HttpsServer, Limits};
 use crate::notify::receiver::{Message, Receiver, Rejection};
 use crate::store::Store;

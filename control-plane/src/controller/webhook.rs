@@ -9,18 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotcert_agent::admin::{text, typed};
-use hotcert_agent::runtime::shutdown::Stop;
-use hotcert_agent::tls::snapshot::Current;
+use hotcert_tls::Identities;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::admission_review::{AdmissionOutcome, AdmissionRequest};
+use super::http::{text, typed};
 use super::https_server::{BodyError, HttpsServer, Limits};
 use super::webhook_path::WebhookPath;
 use crate::controller::native_sidecar::SidecarDecision;
@@ -48,14 +48,14 @@ pub struct Webhook {
 
 impl Webhook {
     pub fn new(
-        current: Current,
+        identities: &Identities,
         agent_image: String,
         sidecar: watch::Receiver<Option<SidecarDecision>>,
         counters: WebhookCounters,
-        end: Stop,
+        end: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
-            https: Arc::new(HttpsServer::new(current, LIMITS, end)),
+            https: Arc::new(HttpsServer::new(identities, LIMITS, end)),
             agent_image,
             sidecar,
             counters,

@@ -1,12 +1,12 @@
 //! The agent's container, and the volumes that only this container mounts.
 
-use hotcert_agent::config::ports::{ADMIN, PROOF};
-use hotcert_agent::tls::config::ClientAuth;
+use hotcert_tls::ClientAuth;
 use serde_json::{Value, json};
 
 use super::pod_spec::PROBES;
 use super::settings::PodSettings;
 use super::sidecar_kind::SidecarKind;
+use crate::api::agent_ports::{ADMIN, PROOF};
 
 pub const AGENT_CONTAINER: &str = "hotcert-agent";
 pub const VOLUMES: [&str; 2] = [IDENTITY_VOLUME, TOKEN_VOLUME];

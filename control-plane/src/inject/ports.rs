@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use hotcert_agent::config::ports::{ADMIN, PROOF};
 use serde_json::Value;
 
 use super::annotations;
 use super::pod_spec::declared_ports;
 use super::problem::Problems;
-use super::settings::{PodSettings, app_address};
+use super::settings::PodSettings;
+use crate::api::agent_ports::{ADMIN, PROOF};
 
 /// Reports ports with two listeners: one of the two would not start.
 pub fn check(pod: &Value, settings: &PodSettings, problems: &mut Problems) {
@@ -21,7 +21,7 @@ pub fn check(pod: &Value, settings: &PodSettings, problems: &mut Problems) {
             );
         }
     }
-    for app in settings.inbound.iter().filter_map(app_address) {
+    for app in settings.inbound.iter().map(|route| route.app) {
         if let Some((location, _)) =
             listeners.iter().find(|(_, listen)| app.ip().is_loopback() && overlap(app, *listen))
         {

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use hotcert_agent::admin::app_probe::{Probe, ProbeError};
-use hotcert_agent::config::ports::ADMIN;
+use hyper::http::uri::PathAndQuery;
 use serde_json::{Value, json};
 
 use super::pod_spec::{PROBES, containers_mut, resolve_port};
 use super::settings::PodSettings;
+use crate::api::agent_ports::ADMIN;
 
 /// The agent's admin path for probes of the app: `/probe/PORT/PATH`.
 const RELAY_PATH: &str = "/probe/";
@@ -53,13 +53,17 @@ pub fn restore(pod: &mut Value) {
     }
 }
 
+/// The agent cannot request this path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidPath;
+
 /// For a probe of a loopback port, what the agent requests from the app, as `PORT/PATH`; an error if the
 /// agent cannot carry it. `None` if the probe is not for the agent to relay.
 pub fn relay_target(
     container: &Value,
     probe: &Value,
     settings: &PodSettings,
-) -> Option<Result<String, ProbeError>> {
+) -> Option<Result<String, InvalidPath>> {
     let get = &probe["httpGet"];
     let plain = matches!(get["scheme"].as_str(), None | Some("HTTP"))
         && get["host"].as_str().is_none_or(str::is_empty);
@@ -71,8 +75,13 @@ pub fn relay_target(
     }
     let path = get["path"].as_str().unwrap_or_default();
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let target = format!("{port}{slash}{path}");
-    Some(as_list_item(&target).parse::<Probe>().map(|_| target))
+    let path = format!("{slash}{path}");
+    Some(if port > 0 && is_request_path(&path) { Ok(format!("{port}{path}")) } else { Err(InvalidPath) })
+}
+
+/// Whether an HTTP client can send the path as it is written; parsing drops a fragment, for example.
+fn is_request_path(path: &str) -> bool {
+    path.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.as_str() == path)
 }
 
 /// Escaped for the agent's comma-separated list.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::container::AGENT_CONTAINER;
 use super::pod_spec::{containers, items, resolve_port};
 use super::problem::Problems;
-use super::settings::{PodSettings, app_address};
+use super::settings::PodSettings;
 use super::sidecar_kind::SidecarKind;
 use super::workload::{InjectedPod, objects};
 
@@ -43,10 +43,8 @@ fn bypassed_by(service: &Value, injected: &InjectedPod) -> Vec<String> {
         let Some(number) = resolve_target(target, &injected.pod) else {
             continue;
         };
-        let to_app = |address: &SocketAddr| address.ip().is_loopback() && address.port() == number;
-        let Some(route) =
-            settings.inbound.iter().find(|route| app_address(route).as_ref().is_some_and(to_app))
-        else {
+        let to_app = |app: SocketAddr| app.ip().is_loopback() && app.port() == number;
+        let Some(route) = settings.inbound.iter().find(|route| to_app(route.app)) else {
             continue;
         };
         let listen = route.listen.port();

@@ -1,19 +1,17 @@
-//! What a pod's annotations ask for, validated with the agent's own parsers: what the agent would
-//! reject when it starts is rejected here, before the pod exists.
+//! What a pod's annotations ask for, validated as the agent validates its arguments: what it would reject when
+//! it starts is rejected here, before the pod exists.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use hotcert_agent::proxy::inbound::InboundRoute;
-use hotcert_agent::proxy::outbound::OutboundRoute;
-use hotcert_agent::tls::config::ClientAuth;
-use hotcert_agent::tls::san_pattern::SanPattern;
+use hotcert_tls::{ClientAuth, SanPattern};
 use serde_json::Value;
 
 use super::annotations::Annotations;
 use super::problem::Problems;
 use super::resources::Resources;
+use super::route::{InboundRoute, OutboundRoute, RouteCause, RouteError};
 use super::sidecar_kind::SidecarKind;
 
 const LOG_LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
@@ -64,7 +62,7 @@ impl PodSettings {
 
     /// The app's loopback addresses to which the agent forwards inbound connections.
     pub fn app_addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.inbound.iter().filter_map(app_address).filter(|app| app.ip().is_loopback())
+        self.inbound.iter().map(|route| route.app).filter(|app| app.ip().is_loopback())
     }
 }
 
@@ -75,20 +73,12 @@ fn secret(annotations: &mut Annotations<'_>) -> String {
     annotations.parse("secret", parse_secret_name).unwrap_or_default()
 }
 
-/// The address of the app behind an inbound route; `None` for a Unix socket.
-pub fn app_address(route: &InboundRoute) -> Option<SocketAddr> {
-    route.target.to_string().parse().ok()
-}
-
 fn parse_inbound(text: &str) -> Result<InboundRoute, String> {
-    let route: InboundRoute = expand(text, "0.0.0.0", "127.0.0.1")
-        .parse()
-        .map_err(|error| format!("{error}, or in short [http:]PORT=APPPORT, such as http:8443=8080"))?;
-    if app_address(&route).is_none() {
-        return Err(format!(
-            "{text:?}: the agent's container has no access to Unix sockets of the app: let the app listen on a port of 127.0.0.1"
-        ));
-    }
+    let parsed = expand(text, "0.0.0.0", "127.0.0.1").parse();
+    let route: InboundRoute = parsed.map_err(|error: RouteError| match error.cause {
+        RouteCause::UnixSocket => format!("{text:?}: {}", error.cause),
+        _ => format!("{error}, or in short [http:]PORT=APPPORT, such as http:8443=8080"),
+    })?;
     nonzero_port(text, route.listen).map(|_| route)
 }
 

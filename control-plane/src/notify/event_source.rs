@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use hotcert_agent::tls::san_pattern::SanPattern;
+use hotcert_tls::SanPattern;
 
 use crate::api::notification::Pattern;
 use crate::notify::incoming_event::IncomingKind;

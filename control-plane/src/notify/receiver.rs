@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
-use hotcert_agent::tls::hex::sha256_hex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -32,6 +31,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::digest::sha256_hex;
 use crate::external::manager::Managers;
 use crate::notify::config::NotifyConfig;
 use crate::notify::event_source::EventSource;

@@ -11,7 +11,6 @@ mod key;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use hotcert_agent::tls::hex::{hex, sha256_hex};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType, SerialNumber,
@@ -24,6 +23,7 @@ pub use error::AuthorityError;
 
 use crate::api::algorithm::Algorithm;
 use crate::api::leaf_request::{LeafRequest, NameError, Usage, validate_common_name};
+use crate::digest::sha256_hex;
 
 /// How far before the moment of issue a certificate's not-before lies, so that a peer whose clock
 /// runs behind accepts it at once.
@@ -212,7 +212,7 @@ fn subject_alt_names(request: &LeafRequest) -> Result<Vec<SanType>, NameError> {
 }
 
 fn serial(params: &CertificateParams) -> String {
-    params.serial_number.as_ref().map(|serial| hex(serial.as_ref())).unwrap_or_default()
+    params.serial_number.as_ref().map(|serial| hex::encode(serial.as_ref())).unwrap_or_default()
 }
 
 /// Sixteen random bytes of which the first two bits are fixed to 01: positive, and neither padded

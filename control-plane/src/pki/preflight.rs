@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hotcert_agent::tls::credential::{Credential, Layout};
-use hotcert_agent::tls::identity::{Identity, Leaf, Policy, Rejection, Trust};
+use hotcert_tls::credential::{Credential, Layout};
+use hotcert_tls::identity::{Identity, Leaf, Policy, Rejection, Trust};
 use zeroize::Zeroizing;
 
 /// A candidate that an agent would serve: its leaf and the roots beside it.

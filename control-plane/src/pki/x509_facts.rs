@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::SystemTime;
 
-use hotcert_agent::tls::hex::{hex, sha256_hex};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::digest::sha256_hex;
 use crate::pki::authority::Authority;
 use crate::pki::keyring::RootId;
 
@@ -43,7 +43,7 @@ impl Leaf {
         let moment = |at: x509_parser::time::ASN1Time| SystemTime::from(at.to_datetime());
         Some(Self {
             sha256: sha256_hex(&der),
-            serial: hex(certificate.raw_serial()).trim_start_matches("00").to_owned(),
+            serial: hex::encode(certificate.raw_serial()).trim_start_matches("00").to_owned(),
             not_before: moment(certificate.validity().not_before),
             not_after: moment(certificate.validity().not_after),
         })

@@ -5,8 +5,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hotcert_agent::tls::hex::sha256_hex;
-
 use super::certificate::{CertificateContext, CertificatePlan, obstacle};
 use super::observed::{Certificate, ExternalState, FetchTrigger, Published, Version};
 use super::plan::{Action, Plan, SyncAction, SyncTask};
@@ -16,6 +14,7 @@ use crate::api::object_name::ObjectName;
 use crate::api::request;
 use crate::api::resource::{ExternalSyncStatus, ManagerRef};
 use crate::api::settings::{CertificateSettings, FetchedSettings};
+use crate::digest::sha256_hex;
 
 /// Between two fetches of a certificate that no request asks for.
 const FETCH_INTERVAL: Duration = Duration::from_secs(60 * 60);

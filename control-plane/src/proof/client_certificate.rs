@@ -7,17 +7,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hotcert_agent::tls::config;
-use hotcert_agent::tls::credential::{Credential, LeafParts};
-use hotcert_agent::tls::identity::{Identity, Policy, Validation};
+use hotcert_tls::credential::{Credential, LeafParts};
+use hotcert_tls::identity::{Identity, Policy, Validation};
+use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;
 
 use crate::api::algorithm::Algorithm;
 use crate::api::leaf_request::{LeafRequest, Usage};
 use crate::pki::authority::{Authority, AuthorityError};
 use crate::pki::keyring::{Keyring, RootId};
+use crate::proof::client_config;
 
 /// Its common name, which is not verified.
 const COMMON_NAME: &str = "hotcert control plane";
@@ -131,7 +131,7 @@ impl Clients {
             leaf: validated.map_err(|rejection| unusable(rejection.to_string()))?,
             trust: trust.map_err(|rejection| unusable(rejection.to_string()))?,
         };
-        let config = config::prober(&identity).map_err(|error| unusable(error.to_string()))?;
+        let config = client_config::presenting(&identity).map_err(|error| unusable(error.to_string()))?;
         Ok((Client { config }, leaf.not_after))
     }
 }

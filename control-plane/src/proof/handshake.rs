@@ -10,23 +10,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join;
-use hotcert_agent::tls::config;
-use hotcert_agent::tls::hex::sha256_hex;
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::{AlertDescription, CertificateError};
 use rustls_pki_types::ServerName;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 use crate::api::duration;
+use crate::digest::sha256_hex;
 use crate::proof::client_certificate::Client;
+use crate::proof::client_config;
 
 /// For everything that one proof takes.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,7 +107,7 @@ pub async fn probe(address: SocketAddr, client: Client, deadline: Instant) -> Re
 /// The leaf that a client without a certificate is shown.
 pub async fn read_leaf(address: SocketAddr, deadline: Instant) -> Result<String, ProbeError> {
     let config =
-        config::anonymous_prober().map_err(|error| ProbeError::Handshake(io::Error::other(error)))?;
+        client_config::anonymous().map_err(|error| ProbeError::Handshake(io::Error::other(error)))?;
     let (leaf_sha256, _) = connect(address, &TlsConnector::from(config), deadline).await?;
     Ok(leaf_sha256)
 }

@@ -182,5 +182,5 @@ pub fn identity() -> String {
     let mut random = [0; 4];
     let _ = aws_lc_rs::rand::fill(&mut random);
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "controller".into());
-    format!("{host}_{}", hotcert_agent::tls::hex::hex(&random))
+    format!("{host}_{}", hex::encode(random))
 }

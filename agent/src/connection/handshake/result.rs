@@ -1,5 +1,6 @@
 //! How a handshake ended: the metric label, and its counter.
 
+use hotcert_tls::HandshakeFailure;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,23 +14,7 @@ pub enum HandshakeResult {
     Evicted,
     /// Verified, but not on the allow list.
     NotAllowed,
-    Timeout,
-    NoIdentity,
-    /// The connection ended before the handshake was complete.
-    Closed,
-    NoCertificate,
-    Expired,
-    /// Not signed by a trusted root.
-    Untrusted,
-    /// The server presents another name than the route requires.
-    WrongName,
-    BadCertificate,
-    /// The peer refused this agent's certificate, or requires one.
-    RefusedByPeer,
-    Alert,
-    /// No TLS version, cipher suite or signature scheme in common.
-    Incompatible,
-    Malformed,
+    Failed(HandshakeFailure),
 }
 
 impl HandshakeResult {
@@ -39,32 +24,8 @@ impl HandshakeResult {
             Self::SelfCheck => "self_check",
             Self::Evicted => "evicted",
             Self::NotAllowed => "not_allowed",
-            Self::Timeout => "timeout",
-            Self::NoIdentity => "no_identity",
-            Self::Closed => "closed",
-            Self::NoCertificate => "no_certificate",
-            Self::Expired => "expired",
-            Self::Untrusted => "untrusted",
-            Self::WrongName => "wrong_name",
-            Self::BadCertificate => "bad_certificate",
-            Self::RefusedByPeer => "refused_by_peer",
-            Self::Alert => "alert",
-            Self::Incompatible => "incompatible",
-            Self::Malformed => "malformed",
+            Self::Failed(failure) => failure.as_str(),
         }
-    }
-
-    /// One side refused the other for its certificate or its TLS parameters.
-    pub fn is_refusal(self) -> bool {
-        matches!(
-            self,
-            Self::NoCertificate
-                | Self::Expired
-                | Self::Untrusted
-                | Self::BadCertificate
-                | Self::Incompatible
-                | Self::RefusedByPeer
-        )
     }
 }
 

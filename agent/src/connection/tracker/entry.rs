@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use futures_util::task::AtomicWaker;
 
-use crate::tls::peer::Peer;
-use crate::tls::snapshot::Snapshot;
+use hotcert_tls::Peer;
+use hotcert_tls::Snapshot;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -179,8 +179,8 @@ impl Entry {
             return true;
         };
         match self.side {
-            Side::Inbound => snapshot.configs.trusts_client(&peer.chain, peer.verified_at),
-            Side::Outbound => snapshot.configs.trusts_server(&peer.chain, peer.verified_at),
+            Side::Inbound => snapshot.trusts_client(peer),
+            Side::Outbound => snapshot.trusts_server(peer),
         }
     }
 

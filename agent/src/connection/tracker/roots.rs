@@ -8,9 +8,9 @@ use std::sync::{Arc, Weak};
 use slab::Slab;
 
 use super::entry::{Entry, PeerKey, Side};
-use crate::tls::config::SingleRootVerifier;
-use crate::tls::identity::Trust;
-use crate::tls::peer::Peer;
+use hotcert_tls::Peer;
+use hotcert_tls::SingleRootVerifier;
+use hotcert_tls::identity::Trust;
 
 /// The root of each connected peer, as far as it was determined.
 #[derive(Default)]
@@ -61,8 +61,8 @@ impl RootUsage {
         for (key, PeerConnections { side, peer, connections }) in open {
             let cached = self.cache.entry(key).or_insert_with(|| {
                 let verifies = |root: &SingleRootVerifier| match side {
-                    Side::Inbound => root.trusts_client(&peer.chain, peer.verified_at),
-                    Side::Outbound => root.trusts_server(&peer.chain, peer.verified_at),
+                    Side::Inbound => root.trusts_client(&peer),
+                    Side::Outbound => root.trusts_server(&peer),
                 };
                 let matching =
                     verifiers.iter().enumerate().filter(|(_, root)| root.as_ref().is_ok_and(verifies));

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::entry::{CloseReason, Entry};
 use super::roots::RootUsage;
-use crate::tls::snapshot::Snapshot;
+use hotcert_tls::Snapshot;
 
 /// How long connections may live, and how they end.
 #[derive(Clone, Debug)]

@@ -4,17 +4,17 @@
 
 use std::time::{Duration, SystemTime};
 
+use hotcert_tls::Trust;
+use sha2::{Digest as _, Sha256};
+
 use super::*;
-use crate::proxy_fixture::{self, Root, identity, root};
-use crate::tls::identity::{Identity, Trust};
-use crate::tls::peer::Peers;
-use crate::tls::snapshot;
+use crate::proxy_fixture::{self, Issued, Publisher, Root, identity, publisher, root};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 struct TestTracker {
     tracker: ConnectionTracker,
-    publisher: snapshot::Publisher,
+    publisher: Publisher,
     now: Duration,
 }
 
@@ -28,14 +28,10 @@ impl TestTracker {
             drain_after: 20 * SECOND,
             root_drain: 5 * SECOND,
         };
-        Self {
-            tracker: ConnectionTracker::new(limits),
-            publisher: snapshot::channel().0,
-            now: Duration::ZERO,
-        }
+        Self { tracker: ConnectionTracker::new(limits), publisher: publisher(), now: Duration::ZERO }
     }
 
-    fn publish(&mut self, identity: &Identity) -> Arc<Snapshot> {
+    fn publish(&mut self, identity: &Issued) -> Arc<Snapshot> {
         let snapshot = proxy_fixture::publish(&mut self.publisher, identity);
         self.tracker.apply_snapshot(Arc::clone(&snapshot));
         snapshot
@@ -48,8 +44,8 @@ impl TestTracker {
     }
 }
 
-fn peer(identity: &Identity) -> Option<Arc<Peer>> {
-    Peers::default().intern(&identity.leaf.certified.cert)
+fn peer(identity: &Issued) -> Option<Arc<Peer>> {
+    publisher().identities.intern(&identity.leaf.certified.cert)
 }
 
 #[test]
@@ -177,7 +173,7 @@ fn connections_depend_on_the_one_root_that_verifies_their_peer() {
     let open =
         |side, peer: &Option<Arc<Peer>>| test.tracker.open(side, Protocol::Tcp, &both, peer.clone()).unwrap();
     let held = [open(Side::Inbound, &stale), open(Side::Outbound, &stale), open(Side::Inbound, &fresh)];
-    let sha256 = |root: &Root| crate::tls::hex::sha256_hex(root.der());
+    let sha256 = |root: &Root| hex::encode(Sha256::digest(root.der()));
     let counts = |trust: &Trust| {
         let counts = test.tracker.under_each_root(trust);
         [&old, &new].map(|root| counts.get(&sha256(root)).copied())
@@ -201,8 +197,8 @@ async fn reaper_pauses_without_connections_and_runs_with_one() {
     shared.started -= 3600 * SECOND;
     shared.limits.idle = Duration::ZERO;
     let snapshot = test.publish(&identity(&root, &[&root]));
-    let (_publisher, current) = snapshot::channel();
-    let reaper = tokio::spawn(test.tracker.clone().reap(current));
+    let unpublished = publisher();
+    let reaper = tokio::spawn(test.tracker.clone().reap(unpublished.identities.snapshots()));
     // Several of its ticks.
     tokio::time::sleep(SECOND / 2).await;
     assert_eq!(test.tracker.shared.now(), 0);

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::app_pool::{AppPool, PooledConnection};
 use super::identity_header;
+use crate::connection::error_chain::with_causes;
 use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::{
@@ -25,7 +26,6 @@ use crate::proxy::http::{
 };
 use crate::proxy::log_limiter::Allowed;
 use crate::proxy::request_error::RequestError;
-use crate::tls::error_chain::with_causes;
 
 /// Requests one HTTP/2 connection may have in flight.
 const MAX_STREAMS: u32 = 100;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::tls::identity::Leaf;
-use crate::tls::peer::Peer;
+use hotcert_tls::Peer;
+use hotcert_tls::identity::Leaf;
 
 pub const NAME: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 

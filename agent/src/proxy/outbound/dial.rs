@@ -5,21 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use humantime::format_duration;
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::route::Upstream;
 use crate::connection::buffered_stream::BufferedStream;
-use crate::connection::handshake::failure::{Remote, classify, describe};
-use crate::connection::handshake::peer_chain;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Protocol, Side};
 use crate::proxy::context::ProxyContext;
-use crate::tls::config::ExpectedServer;
-use crate::tls::snapshot::Snapshot;
+use hotcert_tls::{HandshakeError, HandshakeFailure, Snapshot};
 
 pub type ServerStream = TrackedStream<TlsStream<BufferedStream>>;
 
@@ -42,6 +37,18 @@ pub enum DialError {
 }
 
 impl DialError {
+    fn handshake(upstream: &Upstream, error: &HandshakeError) -> Self {
+        match error {
+            HandshakeError::NoIdentity => Self::NoClientIdentity,
+            HandshakeError::TimedOut(after) => Self::TimedOut { upstream: upstream.clone(), after: *after },
+            error if error.failure() == HandshakeFailure::WrongName => Self::Handshake {
+                upstream: upstream.clone(),
+                cause: format!("{}; {}", error.cause(), where_name_is_set(upstream)),
+            },
+            error => Self::Handshake { upstream: upstream.clone(), cause: error.cause() },
+        }
+    }
+
     /// The kind of failure, by which log messages are limited.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -57,12 +64,16 @@ impl DialError {
 
 pub async fn dial(
     context: &ProxyContext,
-    snapshot: &Snapshot,
+    snapshot: &Arc<Snapshot>,
     upstream: &Upstream,
     protocol: Protocol,
 ) -> Result<ServerStream, DialError> {
-    let alpn: &[&[u8]] = if protocol == Protocol::Tcp { &[] } else { &[b"http/1.1"] };
-    let config = snapshot.configs.outbound(&upstream.expected, alpn).ok_or(DialError::NoClientIdentity)?;
+    let alpn: &[&str] = if protocol == Protocol::Tcp { &[] } else { &["http/1.1"] };
+    let connector = context
+        .identities
+        .connector(upstream.expected.clone())
+        .alpn(alpn)
+        .handshake_timeout(context.timeouts.handshake);
     if context.tracker.is_full() {
         context.tracker.count_rejected();
         return Err(DialError::Full);
@@ -74,29 +85,12 @@ pub async fn dial(
         Err(_) => return Err(DialError::TimedOut { upstream: upstream.clone(), after }),
     };
     let _ = socket.set_nodelay(true);
-    let after = context.timeouts.handshake;
-    let handshake = TlsConnector::from(config).connect(server_name(upstream), BufferedStream::new(socket));
-    let stream = match tokio::time::timeout(after, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            let result = classify(&error);
-            context.handshakes.count(HandshakeSide::Outbound, result);
-            let mut cause = describe(&error, Remote::Server);
-            if result == HandshakeResult::WrongName {
-                cause = format!("{cause}; {}", where_name_is_set(upstream));
-            }
-            return Err(DialError::Handshake { upstream: upstream.clone(), cause });
-        }
-        Err(_) => {
-            context.handshakes.count(HandshakeSide::Outbound, HandshakeResult::Timeout);
-            return Err(DialError::TimedOut { upstream: upstream.clone(), after });
-        }
-    };
-    context.handshakes.count(HandshakeSide::Outbound, HandshakeResult::Ok);
-    let peer = context.peers.intern(peer_chain(stream.get_ref().1)).ok_or_else(|| DialError::Handshake {
-        upstream: upstream.clone(),
-        cause: "the server's certificate cannot be parsed".into(),
-    })?;
+    let handshake = connector.connect_under(snapshot, &upstream.host, BufferedStream::new(socket)).await;
+    let result = handshake
+        .as_ref()
+        .map_or_else(|error| HandshakeResult::Failed(error.failure()), |_| HandshakeResult::Ok);
+    context.handshakes.count(HandshakeSide::Outbound, result);
+    let (stream, _, peer) = handshake.map_err(|error| DialError::handshake(upstream, &error))?.into_parts();
     let connection =
         context.tracker.open(Side::Outbound, protocol, snapshot, Some(peer)).ok_or(DialError::Full)?;
     Ok(TrackedStream::new(stream, Arc::new(connection), context.outbound_bytes.clone()))
@@ -110,12 +104,4 @@ fn where_name_is_set(upstream: &Upstream) -> String {
     } else {
         format!("the expected name is the one after # in {route}")
     }
-}
-
-/// The SNI: the name by which the server is reached.
-fn server_name(upstream: &Upstream) -> ServerName<'static> {
-    ServerName::try_from(upstream.host.clone()).unwrap_or_else(|_| match &upstream.expected {
-        ExpectedServer::Name(name) => name.clone(),
-        ExpectedServer::Spiffe(_) => ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()),
-    })
 }

@@ -21,12 +21,12 @@ use tracing::warn;
 use super::dial::DialError;
 use super::pool::{Outgoing, Pool, PooledClient};
 use super::route::Upstream;
+use crate::connection::error_chain::with_causes;
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::{MAX_HEAD_BYTES, ProxyBody, error_response, frame_body, remove_hop_headers};
 use crate::proxy::log_limiter::Allowed;
 use crate::proxy::request_error::RequestError;
-use crate::tls::error_chain::with_causes;
 
 /// Forwards the app's requests to servers over mTLS.
 pub struct HttpForwarder {

@@ -21,7 +21,7 @@ use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::Protocol;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::MAX_HEAD_BYTES;
-use crate::tls::snapshot::Snapshot;
+use hotcert_tls::Snapshot;
 
 /// Below the idle time after which servers commonly close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,7 +57,7 @@ impl Pool {
 
     /// The client of the current generation. `None` while there is no identity.
     pub fn client(&self) -> Option<PooledClient> {
-        let snapshot = self.context.current.load()?;
+        let snapshot = self.context.identities.current()?;
         let mut pooled = self.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match &*pooled {
             // A task that loaded the snapshot before a swap must not bring the old pool back after it.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::proxy::address;
-use crate::tls::config::{ExpectedServer, ExpectedServerError};
+use hotcert_tls::{ExpectedPeer, ExpectedPeerError};
 
 /// The port of `http://host/…`, since the server speaks TLS.
 pub const DEFAULT_PORT: u16 = 443;
@@ -16,14 +16,14 @@ pub struct Upstream {
     /// DNS name or IP address, without brackets.
     pub host: String,
     pub port: u16,
-    pub expected: ExpectedServer,
+    pub expected: ExpectedPeer,
 }
 
 impl Upstream {
     /// The server that presents the name by which it is reached.
     pub fn named(host: &str, port: u16) -> Result<Self, OutboundRouteError> {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let expected = host.parse().map_err(|error: ExpectedServerError| OutboundRouteError {
+        let expected = host.parse().map_err(|error: ExpectedPeerError| OutboundRouteError {
             route: format!("{host}:{port}"),
             cause: error.to_string(),
         })?;
@@ -88,7 +88,7 @@ impl FromStr for OutboundRoute {
             Some(name) => Upstream {
                 host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
                 port,
-                expected: name.parse().map_err(|error: ExpectedServerError| refuse(error.to_string()))?,
+                expected: name.parse().map_err(|error: ExpectedPeerError| refuse(error.to_string()))?,
             },
         };
         if upstream.host.is_empty() {

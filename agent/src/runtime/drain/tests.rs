@@ -9,7 +9,7 @@ use super::*;
 use crate::connection::stop::stop;
 use crate::connection::tracker::{Connection, Protocol};
 use crate::proxy_fixture::{DEADLINE, context, identity, publish, root, until};
-use crate::tls::snapshot::Snapshot;
+use hotcert_tls::Snapshot;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 

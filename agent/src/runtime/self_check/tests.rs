@@ -8,12 +8,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::connection::tracker::Limits;
-use crate::tls::config::with_self_check;
-use crate::tls::fixtures::{DEADLINE, Root, configs, identity, issue, root};
-use crate::tls::identity::Identity;
-use crate::tls::snapshot::{self, Delivery, Publisher};
-use crate::tls::source::SourceKind;
+use crate::proxy_fixture::{
+    self, DEADLINE, Issued, Publisher, Root, identity, identity_of, leaf_for, limits, publisher, root,
+};
 
 struct Scene {
     publisher: Publisher,
@@ -26,29 +23,23 @@ impl Scene {
     async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = SelfCheckTarget::Inbound(listener.local_addr().unwrap());
-        let (publisher, current) = snapshot::channel();
+        let publisher = publisher();
+        let current = publisher.identities.snapshots();
         let status = AgentStatus::new();
-        let tracker = ConnectionTracker::new(Limits {
-            max_connections: 1,
-            idle: DEADLINE,
-            max_age: DEADLINE,
-            request_head: DEADLINE,
-            drain_after: DEADLINE,
-            root_drain: DEADLINE,
-        });
+        let tracker = ConnectionTracker::new(limits());
         let task = tokio::spawn(run(current, target, status.clone(), tracker));
         Self { publisher, status, listener, task }
     }
 
-    fn publish(&mut self, identity: &Identity) {
-        let delivery =
-            Delivery { from: SourceKind::Volume, changed_at: Some(SystemTime::now()), written_at: None };
-        self.publisher.publish(identity.clone(), configs(identity), delivery);
+    fn publish(&mut self, identity: &Issued) {
+        proxy_fixture::publish(&mut self.publisher, identity);
     }
 
     /// Answers one connection with the leaf of `identity`.
-    async fn serve(&self, identity: &Identity) {
-        let server = with_self_check(configs(identity).inbound.as_ref().unwrap());
+    async fn serve(&self, identity: &Issued) {
+        let mut other = publisher();
+        let snapshot = proxy_fixture::publish(&mut other, identity);
+        let server = snapshot.server_config(&[SELF_CHECK_ALPN]).unwrap();
         let (socket, _) = tokio::time::timeout(DEADLINE, self.listener.accept()).await.unwrap().unwrap();
         // A client that sees another leaf than it expects ends the handshake.
         let _ = TlsAcceptor::from(server).accept(socket).await;
@@ -74,8 +65,8 @@ impl Drop for Scene {
     }
 }
 
-fn leaf_of(root: &Root) -> Identity {
-    identity(&issue(root, |_| {}), &[root])
+fn leaf_of(root: &Root) -> Issued {
+    identity(root, &[root])
 }
 
 #[tokio::test]
@@ -114,9 +105,8 @@ async fn listener_that_shows_another_leaf_is_reported_until_it_shows_the_right_o
 async fn identity_that_cannot_serve_is_not_dialled() {
     let root = root("root");
     let mut scene = Scene::new().await;
-    let client_only =
-        issue(&root, |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
-    scene.publish(&identity(&client_only, &[&root]));
+    let client_only = leaf_for(&root, vec![ExtendedKeyUsagePurpose::ClientAuth]);
+    scene.publish(&identity_of(&client_only, &[&root]));
     assert!(scene.result(1).await.unwrap().is_none());
     assert!(scene.listener.accept().now_or_never().is_none());
 }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use hotcert_agent::config::ports::ADMIN;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
 use super::{Backend, BackendError, POLL_INTERVAL, PodMetrics, VersionRow};
+use crate::api::agent_ports::ADMIN;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::store::ObjectRef;

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hotcert_agent::tls::hex::sha256_hex;
-use hotcert_agent::tls::identity::Leaf;
-use hotcert_agent::tls::names::Names;
+use hotcert_tls::Names;
+use hotcert_tls::identity::Leaf;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use super::plan::Validity;
 use crate::api::leaf_request::{LeafRequest, Usage};
+use crate::digest::sha256_hex;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
 use crate::pki::pem::certificate_pem;
 use crate::pki::preflight::{self, Validated};

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use hotcert_agent::tls::hex::sha256_hex;
 use zeroize::Zeroizing;
+
+use crate::digest::sha256_hex;
 
 /// Upper bound of each file, in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -6,12 +6,12 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 use std::time::Duration;
 
-use hotcert_agent::tls::hex::sha256_hex;
 use hyper::header::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::files::ConfigFiles;
 use crate::api::duration;
+use crate::digest::sha256_hex;
 use crate::external::http_client::{AddressPolicy, Endpoint, Headers, Network};
 
 /// Upper bound for the items of a list.

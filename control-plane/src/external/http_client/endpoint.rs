@@ -11,12 +11,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Uri};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use super::address_policy::AddressPolicy;
 use super::exchange::{HttpError, HttpRequest, HttpResponse, exchange};

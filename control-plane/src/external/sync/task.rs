@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use hotcert_agent::tls::config::SingleRootVerifier;
+use hotcert_tls::{Peer, SingleRootVerifier};
 use rustls_pki_types::UnixTime;
 
 use crate::api::leaf_request::Usage;
@@ -91,10 +91,17 @@ fn validate(
 /// The root of the bundle that verifies the leaf.
 fn root_of(validated: &Validated, now: SystemTime) -> Option<RootId> {
     let at = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO));
-    let chain = &validated.leaf.certified.cert;
-    let verifies = |verifier: &SingleRootVerifier| {
-        verifier.trusts_server(chain, at) || verifier.trusts_client(chain, at)
+    let leaf = &validated.leaf;
+    let peer = Peer {
+        names: leaf.names.clone(),
+        subject: leaf.subject.clone(),
+        sha256: leaf.sha256.clone(),
+        not_after: leaf.not_after,
+        chain: leaf.certified.cert.clone(),
+        verified_at: at,
     };
+    let verifies =
+        |verifier: &SingleRootVerifier| verifier.trusts_server(&peer) || verifier.trusts_client(&peer);
     let mut roots = validated.trust.iter().flat_map(|trust| &trust.roots);
     let root = roots.find(|root| SingleRootVerifier::new(root).is_ok_and(|verifier| verifies(&verifier)))?;
     Some(RootId(root.sha256.clone()))

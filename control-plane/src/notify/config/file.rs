@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotcert_agent::tls::hex::sha256_hex;
 use serde::Deserialize;
 
 use super::senders::{SenderItem, senders};
 use super::topics::{Subscriptions, TopicItem, topics};
 use crate::api::notification::{NotificationRules, Topic};
 use crate::api::yaml;
+use crate::digest::sha256_hex;
 use crate::external::config::{ConfigFiles, ManagerItem, Validator, managers};
 use crate::external::manager::Managers;
 use crate::notify::event_source::EventSource;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hotcert_agent::tls::hex::sha256_hex;
 use serde::Deserialize;
 
 use crate::api::notification::Pattern;
+use crate::digest::sha256_hex;
 use crate::external::config::Validator;
 use crate::notify::event_source::{Credential, EventSource, Provider};
 use crate::notify::incoming_event::IncomingKind;

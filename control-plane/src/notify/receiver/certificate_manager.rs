@@ -4,7 +4,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hotcert_agent::tls::hex::sha256_hex;
 use jsonwebtoken::{Algorithm, Validation, decode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,6 +11,7 @@ use serde_json::Value;
 use super::message::Message;
 use super::rejection::Rejection;
 use crate::api::date;
+use crate::digest::sha256_hex;
 use crate::notify::incoming_event::{IncomingEvent, IncomingKind, RemoteCertificate, sanitize};
 use crate::notify::verification_keys::VerificationKeys;
 use crate::planner::renewal_hint::RenewalHint;

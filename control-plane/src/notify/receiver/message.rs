@@ -1,6 +1,6 @@
 //! A request to the receiver, read within the listener's limits and not verified yet.
 
-use hotcert_agent::tls::names::Names;
+use hotcert_tls::Names;
 use hyper::header::HeaderMap;
 
 pub struct Message<'a> {

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hotcert_agent::tls::names::Names;
+use hotcert_tls::Names;
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use jsonwebtoken::{EncodingKey, Header, encode};

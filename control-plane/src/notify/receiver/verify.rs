@@ -3,11 +3,10 @@
 
 use std::time::SystemTime;
 
-use hotcert_agent::tls::hex::sha256_hex;
-
 use super::message::Message;
 use super::rejection::Rejection;
 use super::{certificate_manager, secrets_manager, standard};
+use crate::digest::sha256_hex;
 use crate::notify::event_source::{Credential, EventSource, Provider};
 use crate::notify::incoming_event::{IncomingEvent, IncomingKind, sanitize};
 

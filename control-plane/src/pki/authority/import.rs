@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use hotcert_agent::tls::hex::hex;
 use rcgen::{KeyPair, PublicKeyData as _};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -33,7 +32,7 @@ fn root(certificate: &[u8], key: &[u8]) -> Result<Authority, String> {
         Authority {
             key,
             certificate_pem: certificate_pem(&der),
-            serial: hex(certificate.raw_serial()).trim_start_matches("00").to_owned(),
+            serial: hex::encode(certificate.raw_serial()).trim_start_matches("00").to_owned(),
             not_before: certificate.validity().not_before.to_datetime(),
             not_after: certificate.validity().not_after.to_datetime(),
             certificate_der: der.clone(),

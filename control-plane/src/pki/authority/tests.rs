@@ -212,7 +212,7 @@ fn serials_are_long_positive_distinct_and_printed_as_in_the_certificate() {
     for _ in 0..64 {
         let leaf = root.issue(&request(), now()).unwrap();
         let certificate = parse(&leaf.certificate_der);
-        assert_eq!(hex(certificate.raw_serial()), leaf.serial);
+        assert_eq!(hex::encode(certificate.raw_serial()), leaf.serial);
         assert_eq!(leaf.serial.len(), 32);
         assert!(certificate.raw_serial()[0] < 0x80);
         assert!(seen.insert(leaf.serial));

@@ -137,7 +137,7 @@ impl<S: Store> Applier<S> {
 fn unique_name(common_name: &str) -> Result<String, AuthorityError> {
     let mut random = [0; 3];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| AuthorityError::NoRandomness)?;
-    let suffix = hotcert_agent::tls::hex::hex(&random);
+    let suffix = hex::encode(random);
     let name: String = common_name.chars().take(COMMON_NAME_MAX - suffix.len() - 1).collect();
     Ok(format!("{name} {suffix}"))
 }

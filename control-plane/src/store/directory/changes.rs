@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hotcert_agent::tls::hex::sha256_hex;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use super::tree::Tree;
+use crate::digest::sha256_hex;
 use crate::store::directory::files;
 
 const POLL: Duration = Duration::from_secs(1);

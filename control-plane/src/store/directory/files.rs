@@ -9,9 +9,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use hotcert_agent::tls::hex::sha256_hex;
 use zeroize::Zeroizing;
 
+use crate::digest::sha256_hex;
 use crate::planner::observed::ResourceVersion;
 use crate::store::StoreError;
 use crate::store::codec::{Malformed, Part};

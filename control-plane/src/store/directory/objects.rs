@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hotcert_agent::tls::hex::sha256_hex;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::tree::Tree;
 use crate::api::yaml;
+use crate::digest::sha256_hex;
 use crate::planner::observed::Request;
 use crate::store::directory::files;
 use crate::store::{ObjectRef, StoreError};

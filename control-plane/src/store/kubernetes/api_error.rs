@@ -4,8 +4,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use hotcert_agent::tls::error_chain::with_causes;
-
 use crate::api::duration;
 use crate::store::StoreError;
 
@@ -48,4 +46,18 @@ pub fn describe(error: &kube::Error) -> String {
 
 pub fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
+/// An error and its sources as one line of text.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }

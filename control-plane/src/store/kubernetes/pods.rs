@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use hotcert_agent::config::ports::PROOF;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::api::ListParams;
 use kube::core::Request;
@@ -12,6 +11,7 @@ use kube::{Client, Resource as _};
 use serde::Deserialize;
 
 use super::label::NUDGED;
+use crate::api::agent_ports::PROOF;
 use crate::planner::observed::{Pod, PodAgent};
 use crate::store::StoreError;
 use crate::store::kubernetes::api_error;

@@ -166,7 +166,7 @@ impl Api {
         }
         let mut bytes = [0; 32];
         rand::fill(&mut bytes)?;
-        let token = hotcert_agent::tls::hex::hex(&bytes);
+        let token = hex::encode(bytes);
         let mut tokens = self.tokens();
         tokens.push(token.clone());
         if tokens.len() > MAX_TOKENS {

@@ -8,8 +8,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::proxy_fixture::http::{HttpServer, exchange};
-use crate::proxy_fixture::{NAME, Root, context, identity, publish, root, socket_pair, until};
-use crate::tls::snapshot::Publisher;
+use crate::proxy_fixture::{NAME, Publisher, Root, context, identity, publish, root, socket_pair, until};
 
 const GET: &str = "GET /path HTTP/1.1\r\nhost: app.test\r\nconnection: x-private\r\nx-private: 1\r\n\
     proxy-authorization: basic x\r\nx-kept: 1\r\n\r\n";
@@ -27,7 +26,7 @@ impl Agent {
         let root = root("root");
         let (mut publisher, context) = context();
         let snapshot = publish(&mut publisher, &identity(&root, &[&root]));
-        let server = HttpServer::tls(Arc::clone(snapshot.configs.inbound.as_ref().unwrap())).await;
+        let server = HttpServer::tls(snapshot.server_config(&[]).unwrap()).await;
         Self { root, publisher, context, server }
     }
 

@@ -1,0 +1,107 @@
+//! Listeners: bound when the controller starts, so that a bad address is an error at once; listening only when
+//! there is something to serve, so that nothing accepts a client that could not be served.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+const BACKLOG: u32 = 4096;
+/// Between attempts while `accept` fails, for example for lack of file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for {role}: {cause}; choose another address or stop what uses it")]
+pub struct BindError {
+    role: &'static str,
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+/// An address that is reserved, on which nothing is accepted yet.
+pub struct Bound {
+    socket: TcpSocket,
+    role: &'static str,
+    address: SocketAddr,
+}
+
+impl Bound {
+    pub fn bind(role: &'static str, configured: SocketAddr) -> Result<Self, BindError> {
+        let failed = |cause| BindError { role, address: configured, cause };
+        let socket = match configured {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }
+        .map_err(failed)?;
+        socket.set_reuseaddr(true).map_err(failed)?;
+        socket.bind(configured).map_err(failed)?;
+        // Before `listen`, only this keeps other processes from binding the address.
+        socket.set_reuseaddr(false).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        info!(role, configured = %configured, %address, "bound");
+        Ok(Self { socket, role, address })
+    }
+
+    /// The address at which the controller itself reaches this listener: the unspecified one over loopback.
+    pub fn dial_address(&self) -> SocketAddr {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        address
+    }
+
+    /// Listens, and serves each connection in a task of its own until `stop`.
+    pub fn serve<C, F>(self, stop: CancellationToken, serve_connection: C) -> Result<(), BindError>
+    where
+        C: Fn(TcpStream, SocketAddr) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Self { socket, role, address } = self;
+        let failed = |cause| BindError { role, address, cause };
+        socket.set_reuseaddr(true).map_err(failed)?;
+        let listener = socket.listen(BACKLOG).map_err(failed)?;
+        tokio::spawn(stop.run_until_cancelled_owned(accept_loop(listener, role, serve_connection)));
+        Ok(())
+    }
+}
+
+async fn accept_loop<C, F>(listener: TcpListener, role: &'static str, serve_connection: C)
+where
+    C: Fn(TcpStream, SocketAddr) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut failing = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                failing = false;
+                // With Nagle's algorithm small writes would wait for acknowledgements.
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(serve_connection(stream, from));
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                if !failing {
+                    failing = true;
+                    warn!(role, %error, "cannot accept connections; trying again");
+                }
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,107 @@
+//! The log on standard error: its format and level.
+
+use std::io::IsTerminal as _;
+
+use clap::ValueEnum;
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// One line for a person
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The Kubernetes client logs whole responses that it cannot parse, which may contain private keys; its
+/// errors are logged where they are handled. The file watcher logs every removed directory, which happens
+/// at every swap.
+const QUIET_LIBRARIES: [&str; 3] = ["kube_client=off", "kube_runtime=off", "notify=warn"];
+
+/// The crates whose names begin so are ours.
+const PROGRAM: &str = "hotcert";
+const DEFAULT: &str = "info";
+/// The levels, as errors name them.
+const LEVELS: &str = "error, warn, info, debug, trace or off";
+
+/// Starts the log. `HOTCERT_LOG` is a level or a filter. A bare level applies to the crates of ours, and not to
+/// other libraries, whose messages would drown theirs. What cannot be a filter is reported in the log, at the
+/// default level.
+pub fn start(format: LogFormat) {
+    let value = std::env::var("HOTCERT_LOG").unwrap_or_default();
+    let parsed = directives(&value).and_then(|directives| {
+        EnvFilter::try_new(directives).map_err(|error| format!("{value:?} is not a filter: {error}"))
+    });
+    let (filter, problem) = match parsed {
+        Ok(filter) => (filter, None),
+        Err(problem) => (EnvFilter::new(DEFAULT), Some(problem)),
+    };
+    let filter = QUIET_LIBRARIES
+        .iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second call in one process has no effect.
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        }
+    };
+    if let Some(problem) = problem {
+        warn!("HOTCERT_LOG: {problem}; the level is {DEFAULT}");
+    }
+}
+
+/// The directives of the filter that `value` asks for.
+fn directives(value: &str) -> Result<String, String> {
+    let value = value.trim();
+    if value.is_empty() {
+        return Ok(DEFAULT.into());
+    }
+    let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
+    if is_level(value) {
+        return Ok(format!("warn,{PROGRAM}={value}"));
+    }
+    let parts: Vec<_> = value.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    // EnvFilter takes a word without a level for a target, which is most often a misspelled level and would
+    // silence everything else. The fields of spans, in brackets, have commas of their own.
+    let is_word = |part: &&&str| !part.contains('=') && !is_level(part);
+    if !value.contains('[')
+        && let Some(word) = parts.iter().find(is_word)
+    {
+        return Err(format!(
+            "{word:?} is not a level: write {LEVELS}, or a target and its level, such as {PROGRAM}=debug"
+        ));
+    }
+    // A filter of targets alone leaves the level of everything else as it is.
+    let has_level = parts.iter().any(|part| is_level(part));
+    Ok(if has_level { value.to_owned() } else { format!("warn,{PROGRAM}={DEFAULT},{value}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_never_silences_the_log_by_mistake() {
+        for (value, expected) in [
+            ("", "info"),
+            ("debug", "warn,hotcert=debug"),
+            ("off", "warn,hotcert=off"),
+            ("warn,hyper=trace", "warn,hyper=trace"),
+            ("rustls=debug", "warn,hotcert=info,rustls=debug"),
+            ("hotcert=debug", "warn,hotcert=info,hotcert=debug"),
+        ] {
+            assert_eq!(directives(value), Ok(expected.to_owned()), "{value}");
+            assert!(EnvFilter::try_new(expected).is_ok(), "{expected}");
+        }
+        for value in ["typo", "debgu,hyper=warn"] {
+            assert!(directives(value).is_err_and(|error| error.contains("is not a level")), "{value}");
+        }
+        assert!(directives("hotcert=loud").is_ok_and(|filter| EnvFilter::try_new(filter).is_err()));
+    }
+}

@@ -1,0 +1,190 @@
+//! The routes that annotations ask for, and the arguments of the agent that they become. What the agent would
+//! refuse is refused here, in the same words.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use hotcert_tls::{ExpectedPeer, ExpectedPeerError};
+
+use super::address::{self, AddressError};
+
+/// `[http:]LISTEN=APP`: where clients connect, and where the app listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundRoute {
+    pub http: bool,
+    pub listen: SocketAddr,
+    pub app: SocketAddr,
+}
+
+/// `[http:]LISTEN=HOST:PORT[#SAN]`: where the app connects, and which server that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundRoute {
+    pub http: bool,
+    pub listen: SocketAddr,
+    /// DNS name or IP address of the server, without brackets.
+    pub host: String,
+    pub port: u16,
+    /// The name that the server must show.
+    pub expected: ExpectedPeer,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{route:?}: {cause}")]
+pub struct RouteError {
+    pub route: String,
+    pub cause: RouteCause,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteCause {
+    #[error("`=` is missing; write [http:]ADDRESS:PORT=ADDRESS:PORT or [http:]ADDRESS:PORT=unix:/PATH")]
+    NoApp,
+    #[error("`=` is missing; write [http:]127.0.0.1:PORT=HOST:PORT[#SAN]")]
+    NoServer,
+    #[error(transparent)]
+    Listen(AddressError),
+    #[error("the app's address: {0}")]
+    App(AddressError),
+    #[error("the app's address: \"{0}\" is not an absolute path; write unix:/PATH")]
+    RelativePath(String),
+    #[error(
+        "the agent's container has no access to Unix sockets of the app: let the app listen on a port of 127.0.0.1"
+    )]
+    UnixSocket,
+    #[error(
+        "{0} is not a loopback address: other pods could use this pod's identity through it; use 127.0.0.1 or [::1]"
+    )]
+    NotLoopback(SocketAddr),
+    #[error("the server {0:?} has no port; write HOST:PORT")]
+    NoServerPort(String),
+    #[error("the server's port {0:?} is not a number up to 65535")]
+    MalformedPort(String),
+    #[error("the server's host is empty; write HOST:PORT")]
+    NoHost,
+    #[error(transparent)]
+    Name(#[from] ExpectedPeerError),
+}
+
+impl FromStr for InboundRoute {
+    type Err = RouteError;
+
+    fn from_str(text: &str) -> Result<Self, RouteError> {
+        parse_inbound(text).map_err(|cause| RouteError { route: text.into(), cause })
+    }
+}
+
+fn parse_inbound(text: &str) -> Result<InboundRoute, RouteCause> {
+    let (http, rest) = strip_mode(text);
+    let (listen, app) = rest.split_once('=').ok_or(RouteCause::NoApp)?;
+    let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into()).map_err(RouteCause::Listen)?;
+    match app.strip_prefix("unix:") {
+        Some(path) if path.starts_with('/') => return Err(RouteCause::UnixSocket),
+        Some(path) => return Err(RouteCause::RelativePath(path.into())),
+        None => {}
+    }
+    let app = address::parse(app, Ipv4Addr::LOCALHOST.into()).map_err(RouteCause::App)?;
+    Ok(InboundRoute { http, listen, app })
+}
+
+impl fmt::Display for InboundRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}={}", mode(self.http), self.listen, self.app)
+    }
+}
+
+impl FromStr for OutboundRoute {
+    type Err = RouteError;
+
+    fn from_str(text: &str) -> Result<Self, RouteError> {
+        parse_outbound(text).map_err(|cause| RouteError { route: text.into(), cause })
+    }
+}
+
+fn parse_outbound(text: &str) -> Result<OutboundRoute, RouteCause> {
+    let (http, rest) = strip_mode(text);
+    let (listen, server) = rest.split_once('=').ok_or(RouteCause::NoServer)?;
+    let listen = address::parse(listen, Ipv4Addr::LOCALHOST.into()).map_err(RouteCause::Listen)?;
+    if !listen.ip().is_loopback() {
+        return Err(RouteCause::NotLoopback(listen));
+    }
+    let (address, name) =
+        server.split_once('#').map_or((server, None), |(address, name)| (address, Some(name)));
+    let (host, port) =
+        address.rsplit_once(':').ok_or_else(|| RouteCause::NoServerPort(address.to_owned()))?;
+    let port = port.parse().map_err(|_| RouteCause::MalformedPort(port.to_owned()))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let expected = name.unwrap_or(host).parse()?;
+    if host.is_empty() {
+        return Err(RouteCause::NoHost);
+    }
+    Ok(OutboundRoute { http, listen, host: host.to_ascii_lowercase(), port, expected })
+}
+
+impl fmt::Display for OutboundRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { http, listen, host, port, expected } = self;
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{}{listen}={open}{host}{close}:{port}#{expected}", mode(*http))
+    }
+}
+
+fn strip_mode(text: &str) -> (bool, &str) {
+    text.strip_prefix("http:").map_or((false, text), |rest| (true, rest))
+}
+
+fn mode(http: bool) -> &'static str {
+    if http { "http:" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn routes_are_displayed_as_the_agent_parses_them() {
+        for (text, shown) in [
+            ("127.0.0.1:1=Payments.shop.svc:8443", "127.0.0.1:1=payments.shop.svc:8443#Payments.shop.svc"),
+            ("http:[::1]:1=[fd00::1]:8443", "http:[::1]:1=[fd00::1]:8443#fd00::1"),
+            ("127.0.0.1:1=a:2#spiffe://shop/ns/a/sa/b", "127.0.0.1:1=a:2#spiffe://shop/ns/a/sa/b"),
+        ] {
+            assert_eq!(text.parse::<OutboundRoute>().unwrap().to_string(), shown);
+        }
+        let text = "http:[::]:8443=127.0.0.1:8080";
+        assert_eq!(text.parse::<InboundRoute>().unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn malformed_routes_are_refused_with_what_to_write() {
+        for (text, expected) in [
+            ("0.0.0.0:1", "`=` is missing; write [http:]ADDRESS:PORT=ADDRESS:PORT or"),
+            ("8443=127.0.0.1:80", "\"8443\" is not ADDRESS:PORT; did you mean 0.0.0.0:8443?"),
+            ("0.0.0.0=127.0.0.1:80", "\"0.0.0.0\" has no port; write it like 0.0.0.0:8443"),
+            ("0.0.0.0:99999=127.0.0.1:80", "port 99999 is above 65535"),
+            ("https:0.0.0.0:1=127.0.0.1:1", "unknown prefix https:; the only prefix is http:"),
+            (
+                "0.0.0.0:1=app:80",
+                "the app's address: \"app\" is a host name; write an IP address, such as 127.0.0.1:80",
+            ),
+            ("0.0.0.0:1=app", "the app's address: \"app\" is not ADDRESS:PORT; write it like 127.0.0.1:8443"),
+            ("0.0.0.0:1=unix:app", "the app's address: \"app\" is not an absolute path; write unix:/PATH"),
+            ("0.0.0.0:1=unix:/app", "no access to Unix sockets of the app"),
+        ] {
+            let error = text.parse::<InboundRoute>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        for (text, expected) in [
+            ("127.0.0.1:1", "`=` is missing; write [http:]127.0.0.1:PORT=HOST:PORT[#SAN]"),
+            ("0.0.0.0:1=a:1", "0.0.0.0:1 is not a loopback address"),
+            ("127.0.0.1:1=a", "the server \"a\" has no port; write HOST:PORT"),
+            ("127.0.0.1:1=a:99999", "the server's port \"99999\" is not a number up to 65535"),
+            ("127.0.0.1:1=:1", "\"\" is not a server name"),
+            ("127.0.0.1:1=:1#a", "the server's host is empty"),
+            ("127.0.0.1:1=a:1#b c", "\"b c\" is not a server name"),
+        ] {
+            let error = text.parse::<OutboundRoute>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

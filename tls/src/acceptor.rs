@@ -1,0 +1,152 @@
+//! The server's side: a handshake under the snapshot of its moment, within a deadline, to a verified peer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use rustls::ServerConfig;
+use rustls::server::{Acceptor as HelloAcceptor, ClientHello};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::handshake::HandshakeError;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::stream::ServerStream;
+
+/// How long a handshake may take unless the acceptor is told otherwise.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the socket of a refused client stays open, so that the alert arrives.
+const ALERT_DELIVERY: Duration = Duration::from_millis(500);
+const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
+
+/// Accepts TLS connections with the identity that is current at each ClientHello. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    shared: Arc<Shared>,
+    alpn: Arc<[Vec<u8>]>,
+    mutual: bool,
+    handshake_timeout: Duration,
+    /// The configuration of the current generation, made at its first handshake.
+    derived: Arc<ArcSwapOption<Derived>>,
+}
+
+#[derive(Debug)]
+struct Derived {
+    generation: u64,
+    config: Arc<ServerConfig>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(shared: Arc<Shared>, alpn: Vec<Vec<u8>>) -> Self {
+        Self {
+            shared,
+            alpn: alpn.into(),
+            mutual: false,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            derived: Arc::default(),
+        }
+    }
+
+    /// How long a handshake may take, 10 s by default.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// Requires client certificates here, whatever the builder was told for the others.
+    pub fn require_client_certificate(mut self) -> Self {
+        self.mutual = true;
+        self.derived = Arc::default();
+        self
+    }
+
+    /// Makes the handshake on an accepted connection. A refused client gets the alert that says why.
+    pub async fn accept<IO>(&self, io: IO) -> Result<ServerStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.accept_with(io, |_, config| config).await
+    }
+
+    /// As [`Acceptor::accept`]; `select` may replace the configuration by one that it makes of it, for what the
+    /// ClientHello says.
+    pub async fn accept_with<IO, F>(&self, io: IO, select: F) -> Result<ServerStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        F: FnOnce(&ClientHello<'_>, Arc<ServerConfig>) -> Arc<ServerConfig>,
+    {
+        // Boxed, because it is large and a connection that lives on should not carry its size.
+        let handshake = Box::pin(self.handshake(io, select));
+        let (tls, snapshot) = match tokio::time::timeout(self.handshake_timeout, handshake).await {
+            Ok(result) => result?,
+            Err(_) => return Err(HandshakeError::TimedOut(self.handshake_timeout)),
+        };
+        let peer = match tls.get_ref().1.peer_certificates() {
+            Some(chain) => Some(self.shared.peers.intern(chain).ok_or(HandshakeError::UnreadablePeer)?),
+            None => None,
+        };
+        Ok(ServerStream::new(tls, snapshot, peer, self.shared.snapshots.clone()))
+    }
+
+    /// The current snapshot and the configuration that this acceptor makes of it, for those who bring their own
+    /// handshake. `None` if there is no identity that can be used for it.
+    pub fn current(&self) -> Option<(Arc<Snapshot>, Arc<ServerConfig>)> {
+        let snapshot = self.shared.snapshots.load()?;
+        let config = self.config(&snapshot)?;
+        Some((snapshot, config))
+    }
+
+    fn config(&self, snapshot: &Snapshot) -> Option<Arc<ServerConfig>> {
+        let derived = self.derived.load();
+        if let Some(derived) = derived.as_ref().filter(|derived| derived.generation == snapshot.generation) {
+            return Some(Arc::clone(&derived.config));
+        }
+        let alpn: Vec<&[u8]> = self.alpn.iter().map(Vec::as_slice).collect();
+        let config = match self.mutual {
+            true => snapshot.mutual_server_config(&alpn)?,
+            false => snapshot.server_config(&alpn)?,
+        };
+        let derived = Derived { generation: snapshot.generation, config: Arc::clone(&config) };
+        self.derived.store(Some(Arc::new(derived)));
+        Some(config)
+    }
+
+    async fn handshake<IO, F>(
+        &self,
+        io: IO,
+        select: F,
+    ) -> Result<(TlsStream<IO>, Arc<Snapshot>), HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        F: FnOnce(&ClientHello<'_>, Arc<ServerConfig>) -> Arc<ServerConfig>,
+    {
+        let hello = LazyConfigAcceptor::new(HelloAcceptor::default(), io)
+            .await
+            .map_err(HandshakeError::WithClient)?;
+        // Loaded as late as possible: a client whose ClientHello comes after a swap gets the new leaf, however
+        // early it connected.
+        let (snapshot, config) = self.current().ok_or(HandshakeError::NoIdentity)?;
+        let config = select(&hello.client_hello(), config);
+        match hello.into_stream(config).into_fallible().await {
+            Ok(stream) => Ok((stream, snapshot)),
+            Err((error, io)) => {
+                let _ = tokio::time::timeout(ALERT_DELIVERY, deliver_alert(io)).await;
+                Err(HandshakeError::WithClient(error))
+            }
+        }
+    }
+}
+
+/// Closing a socket that has unread bytes resets the connection and discards the alert: a client that has sent
+/// its request already would not learn why it was refused. So what it sends is read first.
+async fn deliver_alert<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) -> io::Result<()> {
+    io.shutdown().await?;
+    let mut unread = io.take(MAX_DISCARDED_BYTES);
+    tokio::io::copy(&mut unread, &mut tokio::io::sink()).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests;

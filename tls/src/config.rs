@@ -1,0 +1,198 @@
+//! TLS configurations made from an `Identity`. The only place that builds rustls configs: no
+//! resumption in either direction (a stored session would outlive the trust it was made under),
+//! and no verifier that can be swapped beneath a handshake.
+
+mod client_auth;
+mod server_verifier;
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+pub use client_auth::{ClientAuth, ClientAuthError};
+pub use server_verifier::{ExpectedPeer, ExpectedPeerError};
+
+use crate::crypto::{fast_provider, provider};
+use crate::identity::Root;
+use crate::identity::{Identity, Leaf};
+use crate::peer::Peer;
+
+/// The configurations of one identity. Those for a role that it does not have are `None`.
+#[derive(Debug)]
+pub(crate) struct Configs {
+    /// As `ClientAuth` has it, without ALPN.
+    pub server: Option<Arc<ServerConfig>>,
+    /// Always mTLS, without ALPN.
+    pub mutual_server: Option<Arc<ServerConfig>>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    client: Option<Client>,
+}
+
+#[derive(Debug)]
+struct Client {
+    leaf: Arc<Leaf>,
+    roots: Arc<RootCertStore>,
+}
+
+impl Configs {
+    pub fn build(identity: &Identity, client_auth: ClientAuth) -> Result<Self, rustls::Error> {
+        let Identity { leaf, trust } = identity;
+        let clients = trust.as_deref().map(|trust| client_verifier(&trust.store)).transpose()?;
+        let mutual_server = match &clients {
+            Some(clients) if leaf.roles.server => Some(server_config(leaf, Some(clients))?),
+            _ => None,
+        };
+        let server = match client_auth {
+            // Without a trust bundle there is nothing to verify with: fail closed.
+            ClientAuth::Require => mutual_server.clone(),
+            ClientAuth::None if leaf.roles.server => Some(server_config(leaf, None)?),
+            ClientAuth::None => None,
+        };
+        let client = match trust {
+            Some(trust) if leaf.roles.client => {
+                Some(Client { leaf: Arc::clone(leaf), roots: Arc::clone(&trust.store) })
+            }
+            _ => None,
+        };
+        Ok(Self { server, mutual_server, clients, client })
+    }
+
+    /// For a connection to a server that must be `expected`. `None` if the identity cannot be a client.
+    pub fn client(&self, expected: &ExpectedPeer, alpn: &[&[u8]]) -> Option<Arc<ClientConfig>> {
+        let Client { leaf, roots } = self.client.as_ref()?;
+        let verifier = server_verifier::verifier(expected.clone(), Arc::clone(roots));
+        client_config(verifier, Some(leaf), alpn).ok()
+    }
+
+    /// As [`Configs::client`], for a trial handshake in memory.
+    pub fn trial_client(&self, expected: &ExpectedPeer) -> Option<Arc<ClientConfig>> {
+        let Client { leaf, roots } = self.client.as_ref()?;
+        let verifier = server_verifier::verifier(expected.clone(), Arc::clone(roots));
+        client_config_with(fast_provider(), &[&TLS13], verifier, Some(leaf), &[]).ok()
+    }
+
+    /// Whether a client that came in with `chain` (leaf first) at `at` is accepted under this trust.
+    pub fn trusts_client(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+        self.clients.as_ref().is_some_and(|clients| verifies_client(clients, chain, at))
+    }
+
+    /// Whether a server that showed `chain` (leaf first) at `at` is trusted under this trust.
+    pub fn trusts_server(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+        self.client.as_ref().is_some_and(|client| verifies_server(&client.roots, chain, at))
+    }
+}
+
+/// The peers that one root of the bundle accepts if it is the only one.
+#[derive(Debug)]
+pub struct SingleRootVerifier {
+    roots: Arc<RootCertStore>,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+impl SingleRootVerifier {
+    /// A verifier that trusts `root` alone.
+    pub fn new(root: &Root) -> Result<Self, rustls::Error> {
+        let roots = Arc::new(RootCertStore { roots: vec![root.anchor.clone()] });
+        Ok(Self { clients: client_verifier(&roots)?, roots })
+    }
+
+    /// As [`Snapshot::trusts_client`](crate::Snapshot::trusts_client).
+    pub fn trusts_client(&self, peer: &Peer) -> bool {
+        verifies_client(&self.clients, &peer.chain, peer.verified_at)
+    }
+
+    /// As [`Snapshot::trusts_server`](crate::Snapshot::trusts_server).
+    pub fn trusts_server(&self, peer: &Peer) -> bool {
+        verifies_server(&self.roots, &peer.chain, peer.verified_at)
+    }
+}
+
+/// For a program's connection to its own listener: presents the leaf if it can be a client, and accepts that
+/// leaf and no other.
+pub(crate) fn self_check(leaf: &Leaf, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let presented = leaf.roles.client.then_some(leaf);
+    client_config_with(fast_provider(), &[&TLS13], server_verifier::only(leaf), presented, alpn)
+}
+
+fn server_config(
+    leaf: &Leaf,
+    clients: Option<&Arc<dyn ClientCertVerifier>>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(provider())).with_safe_default_protocol_versions()?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(present(leaf));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn client_config(
+    verifier: Arc<dyn ServerCertVerifier>,
+    leaf: Option<&Leaf>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    client_config_with(provider(), DEFAULT_VERSIONS, verifier, leaf, alpn)
+}
+
+fn client_config_with(
+    provider: &Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+    verifier: Arc<dyn ServerCertVerifier>,
+    leaf: Option<&Leaf>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(versions)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match leaf {
+        Some(leaf) => builder.with_client_cert_resolver(present(leaf)),
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+fn present(leaf: &Leaf) -> Arc<SingleCertAndKey> {
+    Arc::new(SingleCertAndKey::from(Arc::clone(&leaf.certified)))
+}
+
+fn client_verifier(roots: &Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider()))
+        // The list of acceptable roots is of no use to peers, which have one certificate, and would show
+        // every client which roots are trusted.
+        .clear_root_hint_subjects()
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))
+}
+
+fn verifies_client(
+    clients: &Arc<dyn ClientCertVerifier>,
+    chain: &[CertificateDer<'static>],
+    at: UnixTime,
+) -> bool {
+    match chain {
+        [leaf, intermediates @ ..] => clients.verify_client_cert(leaf, intermediates, at).is_ok(),
+        [] => false,
+    }
+}
+
+fn verifies_server(roots: &RootCertStore, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+    match chain {
+        [leaf, intermediates @ ..] => server_verifier::verify_chain(leaf, intermediates, roots, at).is_ok(),
+        [] => false,
+    }
+}

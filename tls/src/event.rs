@@ -1,0 +1,105 @@
+//! What happens to the identity, as it happens.
+
+use std::time::SystemTime;
+
+use tokio::sync::broadcast;
+
+use crate::identity::Rejection;
+
+/// Events that a subscriber may be behind before it misses the oldest.
+const CAPACITY: usize = 64;
+
+/// Something that happened to the identity.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// An identity became current: every handshake that begins from now on uses it.
+    Published {
+        /// Counts publications from 1.
+        generation: u64,
+        /// The leaf's serial number, in hexadecimal.
+        serial: String,
+        /// The end of the leaf's validity.
+        not_after: SystemTime,
+    },
+    /// The trust bundle that became current has other roots than the one before.
+    TrustChanged {
+        /// The generation with the new bundle.
+        generation: u64,
+        /// Hex SHA-256 of each root that was not trusted before.
+        added: Vec<String>,
+        /// Hex SHA-256 of each root that is no longer trusted.
+        removed: Vec<String>,
+    },
+    /// A part of what the source has is not served. Sent once for the same content and reason.
+    Refused {
+        /// Which part.
+        part: CredentialPart,
+        /// What is wrong, and what to do.
+        rejection: Rejection,
+    },
+    /// The leaf that the source has is not valid yet, and is published once it is.
+    Held {
+        /// From when it is valid.
+        not_before: SystemTime,
+        /// Its serial number, in hexadecimal.
+        serial: String,
+    },
+    /// What was refused or held before is served, or the source no longer has it.
+    Recovered,
+    /// The leaf that is served, or its chain, has expired and no newer one has arrived. Peers refuse it.
+    Expired {
+        /// The leaf's serial number, in hexadecimal.
+        serial: String,
+        /// When it expired.
+        not_after: SystemTime,
+    },
+    /// The subscriber was too slow, and so many events were dropped. The current state is in
+    /// [`Identities::status`](crate::Identities::status).
+    Missed(u64),
+}
+
+/// A part of a credential that is validated by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialPart {
+    /// The leaf certificate, its chain and its private key.
+    Leaf,
+    /// The trust bundle.
+    Trust,
+}
+
+impl CredentialPart {
+    /// `leaf` or `trust`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Leaf => "leaf",
+            Self::Trust => "trust",
+        }
+    }
+}
+
+/// A subscription to events, from the moment it was made.
+#[derive(Debug)]
+pub struct Events(broadcast::Receiver<Event>);
+
+impl Events {
+    pub(crate) fn of(sender: &broadcast::Sender<Event>) -> Self {
+        Self(sender.subscribe())
+    }
+
+    /// The next event. `None` when the identity is no longer reloaded, because its last handle is gone.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.0.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+pub(crate) fn channel() -> broadcast::Sender<Event> {
+    broadcast::Sender::new(CAPACITY)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! Certificates for tests, and a handshake between two configurations.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use zeroize::Zeroizing;
+
+use crate::config::{ClientAuth, Configs};
+use crate::credential::{Credential, LeafParts};
+use crate::identity::{Identity, Policy};
+
+/// The DNS name of every leaf.
+pub const NAME: &str = "payments.shop.svc";
+/// No test waits longer for something that must happen.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+pub type Root = CertifiedIssuer<'static, KeyPair>;
+
+pub fn root(name: &str) -> Root {
+    root_with(name, |_| {})
+}
+
+pub fn root_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Root {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    change(&mut params);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A leaf with its key, in PEM.
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// A leaf for `NAME`, for servers and clients unless `change` says otherwise.
+pub fn issue(root: &Root, change: impl FnOnce(&mut CertificateParams)) -> Pair {
+    let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, root).unwrap();
+    Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
+pub fn bundle(roots: &[&Root]) -> String {
+    roots.iter().map(|root| root.pem()).collect()
+}
+
+/// As a Secret volume has it.
+pub fn credential(pair: &Pair, roots: &[&Root]) -> Credential {
+    let part = |text: &str| Ok(Zeroizing::new(text.as_bytes().to_vec()));
+    Credential {
+        leaf: LeafParts::Pair { certificate: part(&pair.certificate), key: part(&pair.key) },
+        trust: part(&bundle(roots)),
+        revision: None,
+        changed_at: None,
+        atomic: true,
+    }
+}
+
+pub fn identity(pair: &Pair, roots: &[&Root]) -> Identity {
+    let credential = credential(pair, roots);
+    Identity::parse(&credential, &Policy::default(), None, SystemTime::now()).merge(None).unwrap()
+}
+
+pub fn configs(identity: &Identity) -> Configs {
+    Configs::build(identity, ClientAuth::Require).unwrap()
+}
+
+/// A client with a leaf of `issuer` that expects `NAME` under one of `roots`.
+pub fn client(issuer: &Root, roots: &[&Root]) -> Arc<ClientConfig> {
+    let configs = configs(&identity(&issue(issuer, |_| {}), roots));
+    configs.client(&NAME.parse().unwrap(), &[]).unwrap()
+}
+
+/// One byte each way over TLS. Returns the DER of the leaf that the server showed, or what the server
+/// failed with.
+pub async fn handshake(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> io::Result<Vec<u8>> {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let accept = async {
+        let mut stream = TlsAcceptor::from(server).accept(far).await?;
+        stream.read_u8().await?;
+        stream.write_u8(1).await?;
+        stream.flush().await
+    };
+    let connect = async {
+        let name = ServerName::try_from(NAME).unwrap();
+        let mut stream = TlsConnector::from(client).connect(name, near).await?;
+        stream.write_u8(0).await?;
+        stream.flush().await?;
+        stream.read_u8().await?;
+        Ok::<_, io::Error>(stream.get_ref().1.peer_certificates().unwrap()[0].to_vec())
+    };
+    let both = async { tokio::join!(accept, connect) };
+    let (accepted, connected) = tokio::time::timeout(DEADLINE, both).await?;
+    accepted.and(connected)
+}

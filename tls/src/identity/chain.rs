@@ -1,0 +1,165 @@
+//! The chain from the leaf to a root of the bundle, verified for each role the way a peer's TLS library does,
+//! with a rejection for each way it can fail.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::certificate::{Certificate, LEAF, parse_certificate};
+use super::policy::Policy;
+use super::rejection::Rejection;
+use super::trust::Trust;
+use crate::crypto::provider;
+
+/// What peers would accept the leaf for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// As the certificate of a server.
+    pub server: bool,
+    /// As the certificate of a client.
+    pub client: bool,
+}
+
+impl Roles {
+    /// `server`, `client`, both or neither.
+    pub fn labels(self) -> Vec<&'static str> {
+        let roles = [(self.server, "server"), (self.client, "client")];
+        roles.into_iter().filter_map(|(is, role)| is.then_some(role)).collect()
+    }
+}
+
+pub(super) struct Chain {
+    pub roles: Roles,
+    /// When the first of its certificates expires, root included; the leaf's own where nothing
+    /// could be verified.
+    pub verified_until: SystemTime,
+}
+
+/// Verifies the chain once per role. A role whose usage the chain lacks is left out; a chain that lacks both, or
+/// fails otherwise, is rejected.
+pub(super) fn check_chain(
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'static>],
+    facts: &Certificate,
+    trust: Option<&Trust>,
+    policy: &Policy,
+    now: SystemTime,
+) -> Result<Chain, Rejection> {
+    let verify = |usage: KeyUsage| verify_chain(end_entity, intermediates, trust, usage, now);
+    let mut verified_until = facts.not_after;
+    let mut allows = |result: Result<Option<SystemTime>, webpki::Error>| match result {
+        Ok(until) => {
+            verified_until = until.map_or(verified_until, |until| verified_until.min(until));
+            Ok(true)
+        }
+        Err(webpki::Error::RequiredEkuNotFoundContext(_)) => Ok(false),
+        // The root of a public certificate is not in the bundle, and no peer verifies with the bundle.
+        Err(webpki::Error::UnknownIssuer) if policy.public_server => Ok(facts.usage.eku_server),
+        Err(error) => Err(explain(error, intermediates, facts)),
+    };
+    let server = allows(verify(KeyUsage::server_auth()))?;
+    // As a client the leaf is always verified by the bundle: without a trusted chain there is no mTLS.
+    let client = match verify(KeyUsage::client_auth()) {
+        Err(webpki::Error::UnknownIssuer) if policy.public_server => false,
+        result => allows(result)?,
+    };
+    // webpki ignores the key usage; OpenSSL does not.
+    let roles = Roles {
+        server: server && facts.usage.key_usage_server,
+        client: client && facts.usage.key_usage_client,
+    };
+    match (roles.server || roles.client, server || client) {
+        (true, _) => Ok(Chain { roles, verified_until }),
+        (false, true) => Err(Rejection::KeyUsageMissing),
+        (false, false) => Err(Rejection::UsageMissing {
+            wanted: "serverAuth or clientAuth",
+            allowed: "neither of them".into(),
+        }),
+    }
+}
+
+/// Until when the chain is valid, if it is now. `None` if only the leaf's own dates count.
+fn verify_chain(
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'static>],
+    trust: Option<&Trust>,
+    usage: KeyUsage,
+    now: SystemTime,
+) -> Result<Option<SystemTime>, webpki::Error> {
+    let certificate = EndEntityCert::try_from(end_entity)?;
+    let anchors = trust.map_or(&[][..], |trust| trust.store.roots.as_slice());
+    let algorithms = provider().signature_verification_algorithms.all;
+    let path = certificate.verify_for_usage(
+        algorithms,
+        anchors,
+        intermediates,
+        unix_time(now),
+        usage,
+        None,
+        None,
+    )?;
+    let root = trust.and_then(|trust| trust.anchored_until(path.anchor()));
+    let intermediates = path.intermediate_certificates().filter_map(|certificate| {
+        parse_certificate(&certificate.der(), "an intermediate").ok().map(|certificate| certificate.not_after)
+    });
+    Ok(intermediates.chain(root).min())
+}
+
+fn unix_time(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn explain(
+    error: webpki::Error,
+    intermediates: &[CertificateDer<'static>],
+    facts: &Certificate,
+) -> Rejection {
+    use webpki::Error as E;
+    let untrusted = |cause: String| Rejection::UntrustedByOwnBundle { issuer: facts.issuer.clone(), cause };
+    match error {
+        E::CertExpired { not_after, .. } => Rejection::Expired {
+            what: "a certificate of its chain".into(),
+            not_after: UNIX_EPOCH + Duration::from_secs(not_after.as_secs()),
+        },
+        E::CertNotValidYet { not_before, .. } => Rejection::NotYetValid {
+            what: "a certificate of its chain".into(),
+            not_before: UNIX_EPOCH + Duration::from_secs(not_before.as_secs()),
+            serial: facts.serial.clone(),
+        },
+        E::CaUsedAsEndEntity => {
+            Rejection::MalformedCertificate { what: LEAF.into(), cause: "it is a CA certificate".into() }
+        }
+        E::UnknownIssuer if issuer_is_absent(intermediates, facts) => Rejection::ChainBroken {
+            cause: format!("none of the {} intermediates is {}", intermediates.len(), facts.issuer),
+        },
+        E::UnknownIssuer => untrusted("no root of the bundle issued it".into()),
+        E::InvalidSignatureForPublicKey if !intermediates.is_empty() => {
+            Rejection::ChainBroken { cause: "a signature does not verify".into() }
+        }
+        E::EndEntityUsedAsCa => {
+            Rejection::ChainBroken { cause: "an intermediate is not a CA certificate".into() }
+        }
+        E::InvalidSignatureForPublicKey => {
+            untrusted("the signature does not verify under the root of that name".into())
+        }
+        E::NameConstraintViolation => untrusted("a name lies outside the constraints of its issuer".into()),
+        E::BadDer
+        | E::BadDerTime
+        | E::TrailingData(_)
+        | E::UnsupportedCertVersion
+        | E::UnsupportedCriticalExtension
+        | E::InvalidCertValidity => {
+            Rejection::MalformedCertificate { what: LEAF.into(), cause: error.to_string() }
+        }
+        error => untrusted(error.to_string()),
+    }
+}
+
+/// There are intermediates, and the leaf's issuer is not one of them.
+fn issuer_is_absent(intermediates: &[CertificateDer<'static>], facts: &Certificate) -> bool {
+    let is_issuer = |der: &CertificateDer<'static>| {
+        parse_certificate(der, "an intermediate").is_ok_and(|certificate| certificate.subject == facts.issuer)
+    };
+    !intermediates.is_empty() && !intermediates.iter().any(is_issuer)
+}

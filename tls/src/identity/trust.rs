@@ -1,0 +1,121 @@
+//! Trust: the roots that peers are verified by. Never empty: an empty bundle is a `Rejection`, so that a
+//! publisher's mistake cannot become a service that trusts no peer, or every peer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, TrustAnchor};
+
+use super::certificate::{Certificate, parse_certificate};
+use super::rejection::Rejection;
+use crate::credential::pem;
+use crate::credential::{Part, PartError};
+use crate::digest::sha256_hex;
+
+/// The roots that peers are verified by. Never empty.
+#[derive(Clone)]
+pub struct Trust {
+    /// The roots, as rustls uses them.
+    pub store: Arc<RootCertStore>,
+    /// Sorted by digest, without duplicates: the order in the file has no meaning.
+    pub roots: Vec<Root>,
+    /// Hex SHA-256 over the sorted digests of the roots: equal for equal sets of roots.
+    pub sha256: String,
+}
+
+/// One root of a trust bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Hex SHA-256 of the certificate's DER.
+    pub sha256: String,
+    /// RFC 4514 text of the subject.
+    pub subject: String,
+    /// The begin of its validity.
+    pub not_before: SystemTime,
+    /// The end of its validity.
+    pub not_after: SystemTime,
+    /// What verifiers use of it. Two certificates of one root may have the same.
+    pub anchor: TrustAnchor<'static>,
+}
+
+impl Trust {
+    /// Parses every certificate of the bundle. Other sections are ignored, one malformed certificate rejects
+    /// the whole, and an expired root counts as removed. `optional`: a missing file is no error.
+    pub(super) fn parse(part: &Part, optional: bool, now: SystemTime) -> Result<Option<Self>, Rejection> {
+        let bytes = match part {
+            Err(PartError::Missing { .. }) if optional => return Ok(None),
+            Err(error) => return Err(error.clone().into()),
+            Ok(bytes) => bytes,
+        };
+        let sections =
+            pem::sections(bytes).map_err(|error| Rejection::from_pem("the trust bundle", error))?;
+        let mut roots = Vec::new();
+        let mut expired: Option<SystemTime> = None;
+        let mut store = RootCertStore::empty();
+        for (index, section) in sections.iter().filter(|section| is_certificate(&section.label)).enumerate() {
+            let what = format!("certificate {} of the trust bundle", index + 1);
+            let der = CertificateDer::from(section.der.to_vec());
+            let Certificate { subject, not_before, not_after, may_issue, .. } =
+                parse_certificate(&der, &what)?;
+            if !may_issue {
+                // A trust anchor could issue whatever its certificate says.
+                let cause = "it is not a CA certificate, which a root must be".into();
+                return Err(Rejection::MalformedCertificate { what, cause });
+            }
+            if now >= not_after {
+                expired = expired.max(Some(not_after));
+                continue;
+            }
+            let sha256 = sha256_hex(&der);
+            store
+                .add(der)
+                .map_err(|error| Rejection::MalformedCertificate { what, cause: error.to_string() })?;
+            let anchor = store.roots.last().cloned();
+            roots.extend(anchor.map(|anchor| Root { sha256, subject, not_before, not_after, anchor }));
+        }
+        if roots.is_empty() {
+            return Err(match expired {
+                Some(not_after) => {
+                    Rejection::Expired { what: "every root of the trust bundle".into(), not_after }
+                }
+                None => Rejection::EmptyBundle,
+            });
+        }
+        roots.sort_by(|a, b| a.sha256.cmp(&b.sha256));
+        roots.dedup_by(|a, b| a.sha256 == b.sha256);
+        let digests: Vec<_> = roots.iter().map(|root| root.sha256.as_str()).collect();
+        let sha256 = sha256_hex(digests.join("\n").as_bytes());
+        Ok(Some(Self { store: Arc::new(store), roots, sha256 }))
+    }
+
+    /// Until when a chain that ends in `anchor` has a root: several certificates may have the same key.
+    pub(super) fn anchored_until(&self, anchor: &TrustAnchor<'_>) -> Option<SystemTime> {
+        let is_anchor = |root: &&Root| {
+            root.anchor.subject.as_ref() == anchor.subject.as_ref()
+                && root.anchor.subject_public_key_info.as_ref() == anchor.subject_public_key_info.as_ref()
+        };
+        self.roots.iter().filter(is_anchor).map(|root| root.not_after).max()
+    }
+
+    /// When the first of the roots expires.
+    pub fn first_expiry(&self) -> Option<SystemTime> {
+        self.roots.iter().map(|root| root.not_after).min()
+    }
+
+    /// Whether a root of `before` is missing here.
+    pub fn lost_a_root_of(&self, before: &Self) -> bool {
+        before.roots.iter().any(|root| !self.roots.iter().any(|other| other.sha256 == root.sha256))
+    }
+}
+
+fn is_certificate(label: &str) -> bool {
+    matches!(label, "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").field("roots", &self.roots).finish_non_exhaustive()
+    }
+}

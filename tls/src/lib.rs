@@ -1,0 +1,99 @@
+//! A TLS identity that rotates while it is used: leaf, key and trust are swapped together, each handshake uses
+//! what is current at its moment, and a connection learns when the root under which it was made is gone.
+//!
+//! ```no_run
+//! use hotcert_tls::{ExpectedPeer, Reloader};
+//!
+//! # async fn run(socket: tokio::net::TcpStream, other: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
+//! let identities = Reloader::builder()
+//!     .directory("/var/run/secrets/tls") // tls.crt, tls.key and ca.crt, as a Secret volume has them
+//!     .require_client_certificate()
+//!     .start()
+//!     .await?; // the first identity is current
+//!
+//! let acceptor = identities.acceptor(["h2", "http/1.1"]);
+//! let stream = acceptor.accept(socket).await?; // under the identity of this moment
+//! println!("{}", stream.peer().map_or_else(String::new, |peer| peer.names.to_string()));
+//! let untrusted = stream.untrusted(); // completes when the client's root is removed
+//!
+//! let connector = identities.connector(ExpectedPeer::spiffe("spiffe://shop/ns/shop/sa/ledger")?);
+//! let stream = connector.connect("ledger.shop.svc", other).await?;
+//!
+//! let mut events = identities.subscribe(); // published, refused (with the reason), held, expired, trust changed
+//! # Ok(()) }
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | [`Reloader`], [`ReloaderBuilder`] | what to read, and what is required of it |
+//! | [`Identities`] | the handle: acceptors, connectors, events, status |
+//! | [`Acceptor`], [`ServerStream`] | a server's side of a connection |
+//! | [`Connector`], [`ClientStream`], [`ExpectedPeer`] | a client's side of a connection |
+//! | [`Peer`], [`Names`] | who is at the other end |
+//! | [`Event`], [`Status`](status::Status) | what happens, and how things stand |
+//! | [`Snapshot`], [`Snapshots`] | the identity and configurations of rustls, for those who bring their own loop |
+//! | [`identity`], [`credential`] | validation alone, without a reload: what is wrong with these files? |
+//!
+//! The parts of the crate meet in the [`Snapshot`]; one writer publishes it, and nothing else can:
+//!
+//! ```text
+//! source ──► credential ──► identity ──► config ──► snapshot ══► loaded once by each connection
+//! └────────────────────── reload ─────────────────────┘
+//! ```
+//!
+//! # Features
+//!
+//! - `kubernetes`: a Secret of the Kubernetes API as a source, beside or in place of a directory.
+//! - `metrics`: counters and gauges through the [`metrics`](https://docs.rs/metrics) facade.
+
+#![warn(missing_docs)]
+
+mod acceptor;
+mod config;
+mod connector;
+pub mod credential;
+mod crypto;
+mod digest;
+mod event;
+mod handshake;
+mod handshake_limiter;
+mod identities;
+pub mod identity;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod names;
+mod peer;
+mod reload;
+mod reloader;
+mod san_pattern;
+mod shared;
+mod snapshot;
+mod source;
+pub mod status;
+mod stream;
+
+pub use acceptor::Acceptor;
+pub use config::{ClientAuth, ClientAuthError, ExpectedPeer, ExpectedPeerError, SingleRootVerifier};
+pub use connector::Connector;
+pub use event::{CredentialPart, Event, Events};
+pub use handshake::{HandshakeError, HandshakeFailure};
+pub use handshake_limiter::HandshakeLimiter;
+pub use identities::Identities;
+pub use identity::{Identity, Leaf, Rejection, RejectionReason, Trust};
+pub use names::Names;
+pub use peer::Peer;
+pub use reload::{ManualSource, ReloadError, trial_handshake};
+pub use reloader::{Reloader, ReloaderBuilder, StartError};
+pub use san_pattern::{SanPattern, SanPatternError};
+pub use snapshot::{Delivery, Snapshot, Snapshots};
+pub use source::directory::read_directory;
+pub use source::{ApiState, SecretRef, SecretRefError, SourceKind, WatchError, WatchErrorReason};
+pub use status::Status;
+pub use stream::{ClientStream, ServerStream};
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

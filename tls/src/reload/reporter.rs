@@ -1,0 +1,50 @@
+//! Where the reload reports: the status for those who ask, the events for those who subscribed, and the log.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast;
+
+use crate::event::{self, Event};
+use crate::identity::RejectionReason;
+use crate::status::{Outcome, Status};
+
+/// Shared between the loop, which writes, and those that show it.
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    status: Arc<Mutex<Status>>,
+    pub(crate) events: broadcast::Sender<Event>,
+}
+
+impl Default for Reporter {
+    fn default() -> Self {
+        Self { status: Arc::default(), events: event::channel() }
+    }
+}
+
+impl Reporter {
+    pub(crate) fn status(&self) -> Status {
+        self.lock().clone()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.lock());
+    }
+
+    pub(super) fn count(&self, outcome: Outcome, reason: Option<RejectionReason>) {
+        *self.lock().candidates.entry((outcome, reason)).or_default() += 1;
+        #[cfg(feature = "metrics")]
+        crate::metrics::count_candidate(outcome, reason);
+    }
+
+    pub(super) fn emit(&self, event: Event) {
+        #[cfg(feature = "metrics")]
+        crate::metrics::record(&event);
+        // Without a subscriber there is no one to tell.
+        let _ = self.events.send(event);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Status> {
+        // A panic in between leaves a status that can still be read.
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

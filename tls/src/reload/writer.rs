@@ -1,0 +1,249 @@
+//! The one writer of the snapshot. A candidate is compared with what is served, validated, tried in a
+//! handshake, and published; a rejected one changes nothing that is served. The result depends on content
+//! and time: content that was rejected, or that holds an expired root, is validated again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{error, info};
+
+use super::report;
+use super::reporter::Reporter;
+use super::trial_handshake::try_configs;
+use crate::config::{ClientAuth, Configs};
+use crate::credential::Fingerprint;
+use crate::event::Event;
+use crate::identity::{Identity, Policy, Rejection, RejectionReason, Validation};
+use crate::snapshot::{Delivery, Publisher, Snapshot};
+use crate::source::Candidate;
+use crate::status::{Attempt, Outcome};
+
+/// Where files are not swapped at once, a rejection counts only when nothing has changed for this long.
+const SETTLE: Duration = Duration::from_millis(250);
+/// First retry after content that may be half written; doubles up to the poll interval.
+const RETRY: Duration = Duration::from_millis(20);
+/// The poll interval while no events are expected.
+const UNWATCHED_POLL: Duration = Duration::from_millis(250);
+
+/// A point in time by both clocks: the wall clock decides what is valid, the monotonic one how long content
+/// has been there.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment {
+    pub wall: SystemTime,
+    pub monotonic: Instant,
+}
+
+pub(crate) struct Writer {
+    pub policy: Policy,
+    pub client_auth: ClientAuth,
+    pub poll: Duration,
+    pub publisher: Publisher,
+    pub reporter: Reporter,
+    pub progress: Progress,
+}
+
+/// What the writer remembers between candidates.
+#[derive(Default)]
+pub(crate) struct Progress {
+    served: Option<Arc<Snapshot>>,
+    /// The content of which both leaf and trust are served.
+    served_content: Option<Fingerprint>,
+    pending: Option<PendingContent>,
+    retry: Option<Duration>,
+    /// The generation whose expiry was logged.
+    logged_expired: Option<u64>,
+}
+
+/// Content that is not served as a whole.
+struct PendingContent {
+    content: Fingerprint,
+    first_seen: Instant,
+    /// Reasons that were logged and counted, so that each is once.
+    announced: Option<Reasons>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Reasons {
+    leaf: Option<RejectionReason>,
+    trust: Option<RejectionReason>,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { wall: SystemTime::now(), monotonic: Instant::now() }
+    }
+}
+
+impl Writer {
+    pub(super) fn consider(&mut self, candidate: Candidate<'_>, at: Moment) {
+        let now = at.wall;
+        let credential = candidate.credential;
+        let content = credential.fingerprint();
+        if self.progress.served_content == Some(content) && !self.root_expired(now) {
+            self.report_served(Outcome::Unchanged, now);
+            return;
+        }
+        let settled = credential.atomic || self.track_pending(content, at.monotonic);
+        let served = self.progress.served.as_ref().map(|snapshot| snapshot.identity.clone());
+        let served_trust = served.as_ref().and_then(|identity| identity.trust.as_ref());
+        let mut validation = Identity::parse(credential, &self.policy, served_trust, now);
+        if !settled && may_be_half_written(&validation, served.as_ref()) {
+            self.progress.retry = Some(RETRY);
+            return;
+        }
+        let outcome = self.publish(&validation, served.as_ref(), candidate, now).or_else(|rejection| {
+            // Each part is valid and the whole does not work: keep the leaf that does.
+            validation.leaf = Err(rejection);
+            self.publish(&validation, served.as_ref(), candidate, now)
+        });
+        if let Err(rejection) = &outcome {
+            validation.trust = Err(rejection.clone());
+        }
+        self.report(content, &validation, outcome.unwrap_or(Outcome::Refused), at);
+    }
+
+    /// What became of the candidate that was considered last. One that may be half written counts as refused.
+    pub(super) fn last_outcome(&self) -> Outcome {
+        self.reporter.status().last_attempt.map_or(Outcome::Refused, |attempt| attempt.outcome)
+    }
+
+    /// Publishes what the validation leaves to be served, if that differs from what is.
+    fn publish(
+        &mut self,
+        validation: &Validation,
+        served: Option<&Identity>,
+        candidate: Candidate<'_>,
+        now: SystemTime,
+    ) -> Result<Outcome, Rejection> {
+        let Some(identity) = validation.merge(served) else {
+            return Ok(Outcome::Refused);
+        };
+        if served.is_some_and(|served| served.same_as(&identity)) {
+            return Ok(Outcome::Unchanged);
+        }
+        let configs = Configs::build(&identity, self.client_auth)
+            .map_err(|error| Rejection::HandshakeFailed { cause: error.to_string() })?;
+        try_configs(&identity, &configs, now)?;
+        // A first identity is not a swap, and the time that a candidate was held is not a delay.
+        let is_swap = self.progress.served.is_some() && self.reporter.status().held.is_none();
+        let delivery = Delivery {
+            from: candidate.from,
+            changed_at: candidate.credential.changed_at.filter(|_| is_swap),
+            written_at: candidate.written_at,
+        };
+        let snapshot = self.publisher.publish(identity, configs, delivery);
+        report::published(&self.reporter, &snapshot, served);
+        self.progress.served = Some(snapshot);
+        Ok(Outcome::Published)
+    }
+
+    fn report(&mut self, content: Fingerprint, validation: &Validation, outcome: Outcome, at: Moment) {
+        let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
+        if leaf.is_none() && trust.is_none() {
+            self.progress.served_content = Some(content);
+            self.report_served(outcome, at.wall);
+            return;
+        }
+        self.progress.served_content = None;
+        self.track_pending(content, at.monotonic);
+        let reasons = Reasons { leaf: leaf.map(Rejection::reason), trust: trust.map(Rejection::reason) };
+        let torn = [leaf, trust].into_iter().flatten().any(Rejection::may_be_torn);
+        if let Some(pending) = &mut self.progress.pending
+            && pending.announced != Some(reasons)
+        {
+            pending.announced = Some(reasons);
+            self.progress.retry = torn.then_some(RETRY);
+            report::rejected(&self.reporter, self.progress.served.as_deref(), leaf, trust);
+        }
+        report::report_rejections(&self.reporter, leaf, trust, at.wall);
+    }
+
+    /// The content of the source is what is served.
+    fn report_served(&mut self, outcome: Outcome, now: SystemTime) {
+        if self.progress.pending.take().is_some_and(|pending| pending.announced.is_some()) {
+            self.reporter.emit(Event::Recovered);
+            info!(outcome = outcome.as_str(), "the candidate is served: no part of it is refused any more");
+        }
+        self.progress.retry = None;
+        self.reporter.update(|report| {
+            report.rejected_leaf = None;
+            report.rejected_trust = None;
+            report.held = None;
+            report.last_attempt = Some(Attempt { at: now, outcome, rejection: None });
+        });
+    }
+
+    /// A served root has expired: the same bytes now mean fewer roots.
+    fn root_expired(&self, now: SystemTime) -> bool {
+        self.trust_expiry().is_some_and(|expiry| now >= expiry)
+    }
+
+    fn trust_expiry(&self) -> Option<SystemTime> {
+        self.progress.served.as_ref()?.identity.trust.as_ref()?.first_expiry()
+    }
+
+    /// Remembers content that is not served as a whole. Returns whether it has been there long enough to count.
+    fn track_pending(&mut self, content: Fingerprint, now: Instant) -> bool {
+        match &self.progress.pending {
+            Some(pending) if pending.content == content => now.duration_since(pending.first_seen) >= SETTLE,
+            _ => {
+                self.progress.pending = Some(PendingContent { content, first_seen: now, announced: None });
+                false
+            }
+        }
+    }
+
+    /// How long to wait for an event: the poll interval, or less if something is due before.
+    pub(super) fn next_wait(&mut self, watching: bool, now: SystemTime) -> Duration {
+        let mut wait = if watching { self.poll } else { self.poll.min(UNWATCHED_POLL) };
+        if let Some(retry) = self.progress.retry {
+            wait = wait.min(retry);
+            self.progress.retry = (retry < self.poll).then_some(retry * 2);
+        }
+        if let Some(held) = self.reporter.status().held {
+            wait = wait.min(held.not_before.duration_since(now).unwrap_or(RETRY));
+        }
+        if let Some(left) = self.trust_expiry().and_then(|expiry| expiry.duration_since(now).ok()) {
+            wait = wait.min(left);
+        }
+        if let Some(left) = self.leaf_lifetime_left(now) {
+            wait = wait.min(left);
+        }
+        wait.max(Duration::from_millis(1))
+    }
+
+    /// `None` once the served leaf has expired, which is logged once.
+    fn leaf_lifetime_left(&mut self, now: SystemTime) -> Option<Duration> {
+        let served = self.progress.served.as_ref()?;
+        let leaf = &served.identity.leaf;
+        let left = leaf.usable_until.duration_since(now).ok();
+        if left.is_none()
+            && self.progress.logged_expired.replace(served.generation) != Some(served.generation)
+        {
+            self.reporter.emit(Event::Expired { serial: leaf.serial.clone(), not_after: leaf.usable_until });
+            error!(
+                serial = leaf.serial,
+                not_after = %humantime::format_rfc3339_seconds(leaf.usable_until),
+                "the served certificate or its chain has expired and no newer one has arrived: peers refuse it"
+            );
+        }
+        left
+    }
+}
+
+/// Something is wrong with it, or it removes a root: a writer may have replaced some of the files only.
+fn may_be_half_written(validation: &Validation, served: Option<&Identity>) -> bool {
+    let torn = |rejection: Option<&Rejection>| rejection.is_some_and(Rejection::may_be_torn);
+    if torn(validation.leaf.as_ref().err()) || torn(validation.trust.as_ref().err()) {
+        return true;
+    }
+    let before = served.and_then(|identity| identity.trust.as_ref());
+    match (&validation.trust, before) {
+        (Ok(Some(after)), Some(before)) => after.lost_a_root_of(before),
+        (Ok(None), Some(_)) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
