@@ -17,6 +17,7 @@ mod http;
 mod injection;
 mod kubernetes;
 mod latency;
+mod library;
 mod managers;
 mod manifests;
 mod messages;

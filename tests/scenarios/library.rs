@@ -1,0 +1,123 @@
+//! The library in other people's programs: each example, under load, through rotations and a root rollover. The
+//! examples are the programs that `tls/examples` shows.
+
+use std::process::Command;
+use std::time::Duration;
+
+use kit::agent::program;
+use kit::client::SERVER;
+use kit::pipe::Pipe;
+use kit::pki::{Pair, Pki, authority, issue, request};
+use kit::volume::Volume;
+
+const SWAPS: u64 = 20;
+/// What a connection under a removed root may take to be closed.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+
+/// An example that keeps an identity of its own, and prints its events.
+struct Example {
+    volume: Volume,
+    process: Pipe,
+    generation: u64,
+}
+
+impl Example {
+    fn start(name: &str, volume: Volume, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program(&format!("examples/{name}")));
+        command.arg(&volume.path).args(arguments);
+        Self { volume, process: Pipe::program(command), generation: 1 }
+    }
+
+    /// Publishes an identity, and waits until it is current.
+    #[track_caller]
+    fn publish(&mut self, pair: &Pair, roots: &str) {
+        self.volume.publish(pair, roots);
+        self.generation += 1;
+        let current = format!("Published {{ generation: {},", self.generation);
+        self.process.hear(&current).unwrap_or_else(|| panic!("the program ended before {current}"));
+    }
+}
+
+/// Twenty rotations and a rollover on both sides. No request fails, the last connection under the old root is closed
+/// within a second, and a bad candidate is refused and reported.
+fn rotates_under_load(server: &str, client: &str, alpn: &[&str], url: impl Fn(&str) -> String) {
+    let (pki, new) = (Pki::default(), authority("root two"));
+    let (old_root, new_root) = (pki.roots().to_owned(), new.certificate_pem().to_owned());
+    let volume = |name: &str| {
+        let volume = pki.volume(name);
+        volume.publish(&pki.leaf(name), &old_root);
+        volume
+    };
+    let mut server = Example::start(server, volume(SERVER), &["127.0.0.1:0"]);
+    server.process.hear("listening on ").unwrap();
+    let address = server.process.hear("\n").unwrap().trim().to_owned();
+    let mut stale = Pipe::tls(address.parse().unwrap(), &pki.client("stale"), alpn);
+    if alpn.is_empty() {
+        assert!(stale.get("/").unwrap().starts_with("HTTP/1.1 200"));
+    }
+    let mut client = Example::start(client, volume("caller"), &[&url(&address), &kit::pki::dns(SERVER)]);
+
+    for _ in 0..SWAPS {
+        server.publish(&pki.leaf(SERVER), &old_root);
+        client.publish(&pki.leaf("caller"), &old_root);
+    }
+    // A key of another leaf.
+    let torn = Pair { key: pki.leaf(SERVER).key, ..pki.leaf(SERVER) };
+    server.volume.publish(&torn, &old_root);
+    let refused = server.process.hear("KeyMismatch").expect("the refusal is an event");
+    assert!(refused.contains("Refused { part: Leaf"), "{refused}");
+
+    let both = format!("{old_root}{new_root}");
+    for example in [&mut server, &mut client] {
+        let name = if example.volume.path.ends_with(SERVER) { SERVER } else { "caller" };
+        example.publish(&pki.leaf(name), &both);
+    }
+    client.publish(&issue(&new, &request("caller")), &both);
+    server.publish(&issue(&new, &request(SERVER)), &both);
+    assert!(!stale.is_closed());
+    server.publish(&issue(&new, &request(SERVER)), &new_root);
+    stale.wait_closed(CLOSED_WITHIN);
+    client.publish(&issue(&new, &request("caller")), &new_root);
+
+    client.process.end();
+    let result = client.process.hear("failed 0\n").unwrap_or_else(|| client.process.rest());
+    let succeeded =
+        result.lines().find_map(|line| line.strip_prefix("succeeded ")?.strip_suffix(" failed 0"));
+    let succeeded: u64 = succeeded.unwrap_or_else(|| panic!("{result}")).parse().unwrap();
+    assert!(succeeded > 5 * SWAPS, "{succeeded} requests are no load");
+}
+
+fn https(address: &str) -> String {
+    format!("https://{address}/")
+}
+
+#[test]
+fn axum_and_hyper_rotate_under_load() {
+    rotates_under_load("axum_server", "hyper_client", &[], https);
+}
+
+#[test]
+fn axum_and_reqwest_rotate_under_load() {
+    rotates_under_load("axum_server", "reqwest_client", &[], https);
+}
+
+#[test]
+fn tonic_rotates_under_load() {
+    rotates_under_load("tonic_server", "tonic_client", &["-alpn", "h2"], str::to_owned);
+}
+
+/// What a service takes in with the library is TLS and no more.
+#[test]
+fn library_alone_depends_on_no_command_line_exporter_or_api_client() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--package", "hotcert-tls", "--no-default-features", "--edges", "normal"]);
+    cargo.args(["--prefix", "none", "--offline"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"rustls"), "{tree}");
+    for other in ["clap", "prometheus-client", "kube", "hyper", "http", "serde_json", "metrics"] {
+        assert!(!names.contains(&other), "the library depends on {other}");
+    }
+}

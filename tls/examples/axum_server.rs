@@ -1,0 +1,75 @@
+//! An axum server over mTLS that picks up rotated certificates while it serves. It answers with the name of its
+//! client, and ends the connections of clients whose root was removed.
+//!
+//! cargo run -p hotcert-tls --example axum_server -- /var/run/secrets/tls 127.0.0.1:8443
+
+use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::routing::get;
+use axum::{Extension, Router};
+use hotcert_tls::{Events, HandshakeLimiter, Peer, Reloader, ServerStream};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Handshakes under way at once; one more evicts the oldest.
+const MAX_HANDSHAKES: usize = 256;
+/// What requests in flight have left when the client's root is removed.
+const UNTRUSTED_GRACE: Duration = Duration::from_millis(500);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(directory), Some(listen)) = (args.next(), args.next()) else {
+        return Err("usage: axum_server DIRECTORY ADDRESS:PORT".into());
+    };
+    let identities = Reloader::builder().directory(directory).start().await?;
+    tokio::spawn(log(identities.subscribe()));
+
+    let acceptor = identities.acceptor(["h2", "http/1.1"]);
+    let handshakes = Arc::new(HandshakeLimiter::new(MAX_HANDSHAKES));
+    let app = Router::new().route("/", get(greet));
+    let listener = TcpListener::bind(listen).await?;
+    println!("listening on {}", listener.local_addr()?);
+    loop {
+        let (socket, from) = listener.accept().await?;
+        let (acceptor, handshakes, app) = (acceptor.clone(), Arc::clone(&handshakes), app.clone());
+        tokio::spawn(async move {
+            match handshakes.run(acceptor.accept(socket)).await {
+                Some(Ok(stream)) => serve(stream, app).await,
+                Some(Err(error)) => eprintln!("{from}: {error}"),
+                None => eprintln!("{from}: evicted during its handshake"),
+            }
+        });
+    }
+}
+
+async fn greet(Extension(client): Extension<Arc<Peer>>) -> String {
+    format!("hello {}\n", client.names)
+}
+
+async fn serve(stream: ServerStream<TcpStream>, app: Router) {
+    // Client certificates are required, so there is one.
+    let Some(client) = stream.peer().cloned() else { return };
+    let untrusted = stream.untrusted();
+    let service = TowerToHyperService::new(app.layer(Extension(client)));
+    let builder = Builder::new(TokioExecutor::new());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = untrusted => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(UNTRUSTED_GRACE, connection).await;
+        }
+    }
+}
+
+async fn log(mut events: Events) {
+    while let Some(event) = events.next().await {
+        println!("{event:?}");
+    }
+}
