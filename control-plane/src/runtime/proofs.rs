@@ -12,7 +12,7 @@ use crate::pki::keyring::Keyring;
 use crate::planner::ProbeRequest;
 use crate::planner::observed::{Observed, PodList, Proof};
 use crate::proof::{MAX_CONCURRENT, Prober, ProofSchedule};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The uid of a pod, and its proof.
 type ProbeResult = (String, Proof);
@@ -46,11 +46,22 @@ impl Probing {
         self.keyrings.clear();
         let authorities: BTreeSet<_> =
             requests.iter().filter_map(|request| request.authority.as_deref()).collect();
+        let mut outdated = BTreeSet::new();
         for authority in authorities {
-            let keyring = applier.keyring(authority, observed).await.map_err(|error| error.to_string());
-            self.keyrings.insert(authority.to_owned(), keyring);
+            match applier.keyring(authority, observed).await {
+                // Another writer was first: the next round plans on its keyring, and the pods have no part in it.
+                Err(StoreError::Conflict(_)) => drop(outdated.insert(authority)),
+                keyring => {
+                    let keyring = keyring.map_err(|error| error.to_string());
+                    self.keyrings.insert(authority.to_owned(), keyring);
+                }
+            }
         }
-        self.schedule.request(requests);
+        let is_current = |request: &&ProbeRequest| {
+            request.authority.as_deref().is_none_or(|authority| !outdated.contains(authority))
+        };
+        let requests: Vec<_> = requests.iter().filter(is_current).cloned().collect();
+        self.schedule.request(&requests);
         self.start_due(now);
     }
 
