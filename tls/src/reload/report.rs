@@ -25,8 +25,8 @@ pub(super) fn report_sources(
     let since = before.filter(|_| !changed).map_or(now, |before| before.since);
     if changed && api.is_some() {
         match decision.authority {
-            SourceKind::Api => info!(why = decision.why, "the Kubernetes API is the authority"),
-            SourceKind::Volume => info!(why = decision.why, "the volume is the authority"),
+            SourceKind::Api => info!(why = decision.why, "the Kubernetes API is the deciding source"),
+            SourceKind::Volume => info!(why = decision.why, "the volume is the deciding source"),
             SourceKind::Manual => {}
         }
     }

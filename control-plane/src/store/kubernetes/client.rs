@@ -1,5 +1,6 @@
 //! How to reach a cluster: in a pod by its service account, elsewhere by a kubeconfig.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ const OTHERWISE: &str = "give --kubeconfig FILE, or work on a directory of this 
 pub enum ClusterError {
     #[error("{file}: {cause}; {OTHERWISE}", file = .file.display())]
     Kubeconfig { file: PathBuf, cause: String },
-    #[error("no cluster found: there is no kubeconfig, and this is not a pod ({0}); {OTHERWISE}")]
-    NoCluster(#[from] InClusterError),
+    #[error("the kubeconfig {} does not exist; {OTHERWISE}", .0.display())]
+    NoKubeconfig(PathBuf),
+    #[error("no cluster found: there is no kubeconfig, and this is not a pod; {OTHERWISE}")]
+    NoCluster(#[source] InClusterError),
     #[error("no client for the Kubernetes API: {0}")]
     Client(#[from] kube::Error),
 }
@@ -27,7 +30,7 @@ pub fn kubeconfig_outside_a_cluster() -> Option<PathBuf> {
     if Config::incluster().is_ok() { None } else { kubeconfig_of_a_person() }
 }
 
-/// For a person's command, which may run in a pod of another cluster: as kubectl does.
+/// For a command, which may run in a pod of another cluster: as kubectl does.
 pub fn kubeconfig_of_a_person() -> Option<PathBuf> {
     let named = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty());
     let file = match &named {
@@ -40,11 +43,14 @@ pub fn kubeconfig_of_a_person() -> Option<PathBuf> {
 /// `None`: as a pod.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
     let mut config = match kubeconfig {
-        None => Config::incluster()?,
+        None => Config::incluster().map_err(ClusterError::NoCluster)?,
         Some(file) => {
             let failed = |error| {
                 // Its own message would name the file again.
                 let cause = match error {
+                    KubeconfigError::ReadConfig(error, _) if error.kind() == io::ErrorKind::NotFound => {
+                        return ClusterError::NoKubeconfig(file.to_owned());
+                    }
                     KubeconfigError::ReadConfig(error, _) => error.to_string(),
                     error => error.to_string(),
                 };

@@ -1,9 +1,10 @@
 //! Why the Secret cannot be watched, from what `kube` reports.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use kube::config::{InClusterError, KubeconfigError};
+use kube::config::KubeconfigError;
 use kube::core::Status;
 
 use crate::source::watch_error::{WatchError, WatchErrorReason};
@@ -22,16 +23,18 @@ impl WatchError {
         Self::new(WatchErrorReason::Silent, format!("nothing came from the API server for {within}"))
     }
 
-    pub(super) fn no_service_account(error: &InClusterError) -> Self {
-        let detail = format!(
-            "there is no service account in this pod ({}): project a token into the agent's container, or leave out --secret",
-            with_causes(error)
-        );
+    pub(super) fn no_service_account() -> Self {
+        let detail = "there is no service account in this pod: project a token into the agent's container, or leave out --secret";
         Self::new(WatchErrorReason::NoServiceAccount, detail)
     }
 
     pub(super) fn kubeconfig(path: &Path, error: &KubeconfigError) -> Self {
-        let detail = format!("kubeconfig {}: {}", path.display(), with_causes(error));
+        let detail = match error {
+            KubeconfigError::ReadConfig(error, _) if error.kind() == io::ErrorKind::NotFound => {
+                format!("the kubeconfig {} does not exist", path.display())
+            }
+            error => format!("kubeconfig {}: {}", path.display(), with_causes(error)),
+        };
         Self::new(WatchErrorReason::Kubeconfig, detail)
     }
 

@@ -126,7 +126,7 @@ impl SecretWatcher {
                     .await
                     .map_err(|error| WatchError::kubeconfig(path, &error))
             }
-            None => Config::incluster().map_err(|error| WatchError::no_service_account(&error)),
+            None => Config::incluster().map_err(|_| WatchError::no_service_account()),
         }
     }
 
