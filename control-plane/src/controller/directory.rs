@@ -46,7 +46,8 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
         let directory = Arc::clone(&directory);
         async move {
             let respond = |request: &hyper::Request<_>| match (request.method(), request.uri().path()) {
-                (&Method::GET, "/livez" | "/readyz") => text(StatusCode::OK, "alive\n".into()),
+                (&Method::GET, "/livez") => text(StatusCode::OK, "alive\n".into()),
+                (&Method::GET, "/readyz") => text(StatusCode::OK, "ready\n".into()),
                 (&Method::GET, "/healthz") => {
                     let health = json!({ "ready": true, "leading": true, "directory": &*directory });
                     typed(StatusCode::OK, "application/json", format!("{health:#}\n"))
