@@ -76,7 +76,7 @@ fn a_pod_is_left_behind_by_name_and_for_a_reason_only() {
     let nameless = machine.run(&["rollover", AUTHORITY, "--override", "shop/payments"]);
     assert!(!nameless.status.success() && both(&nameless).contains("--reason"), "{}", both(&nameless));
     let stranger = machine.refused(&["rollover", AUTHORITY, "--override", "shop/nobody", "--reason", "gone"]);
-    assert!(stranger.contains("no pod of that name holds the step"), "{stranger}");
+    assert!(stranger.contains("the rollover does not wait for shop/nobody"), "{stranger}");
     let done =
         ["rollover", AUTHORITY, "--watch", "--override", "shop/payments", "--reason", "it is being replaced"];
     machine.succeeds(&done);
@@ -130,7 +130,7 @@ fn what_is_asked_for_in_vain_says_what_to_do() {
             &["issue", "shop/mtls-local-y", "--authority", "root-local-none"],
             "create it with --create-authority",
         ),
-        (&["rollover", AUTHORITY, "--reverse"], "no rollover is under way"),
+        (&["rollover", AUTHORITY, "--reverse"], "no rollover of root-local-shop is under way"),
     ] {
         let refused = machine.refused(args);
         assert!(refused.contains(said), "{said:?} in {refused}");

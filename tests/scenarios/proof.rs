@@ -92,7 +92,7 @@ impl Rollover {
         until(what, || match self.prove(agent.address("proof"), &self.both()).result {
             Ok(shown) => holds(&shown).then_some(()),
             Err(why) => {
-                assert!(why.contains("changed its leaf while it was asked"), "{why}");
+                assert!(why.contains("certificate changed during the probe"), "{why}");
                 None
             }
         });

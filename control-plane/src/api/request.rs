@@ -48,6 +48,15 @@ const NOTHING_TO_DO: &str = "nothing to do";
 const REFUSED: &str = "refused";
 
 impl RequestOutcome {
+    /// In words; the stored form is another.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Begun => "started".into(),
+            Self::Overridden => "continued without the named pods".into(),
+            stored => stored.to_string(),
+        }
+    }
+
     pub fn parse(text: &str) -> Self {
         match (text, text.split_once(": ")) {
             (BEGUN, _) => Self::Begun,
@@ -81,6 +90,18 @@ impl From<RequestOutcome> for String {
     }
 }
 
+/// Why a rollover was started or reversed, in words, from what its status stores: `requested`, `noticed: …`.
+pub fn reason_text(stored: &str) -> String {
+    let (what, why) = stored.split_once(": ").unwrap_or((stored, ""));
+    let what = match what {
+        "requested" => "on request",
+        "noticed" => "on a notification",
+        "reversed" => "reversed on request",
+        _ => return stored.to_owned(),
+    };
+    if why.is_empty() { format!("{what}, no reason given") } else { format!("{what}: {why}") }
+}
+
 /// The annotation that holds a request.
 pub fn annotation(verb: &str) -> String {
     format!("hotcert.dev/{verb}")
@@ -89,6 +110,17 @@ pub fn annotation(verb: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_are_shown_in_words() {
+        for (stored, shown) in [
+            ("requested", "on request, no reason given"),
+            ("requested: yearly: really", "on request: yearly: really"),
+            ("the root expires at 2026-01-01T00:00:00Z", "the root expires at 2026-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(reason_text(stored), shown);
+        }
+    }
 
     #[test]
     fn outcomes_are_read_as_they_are_written() {

@@ -10,7 +10,7 @@ use crate::api::resource::CertificateStatus;
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
 
-/// How many pods are named when a command gives up.
+/// How many pods are named.
 const MAX_NAMED: usize = 3;
 
 pub(super) enum Progress {
@@ -23,14 +23,16 @@ pub(super) enum Progress {
 pub(super) fn serving_progress(status: &CertificateStatus) -> Progress {
     let current = status.served.as_ref().filter(|served| Some(served.revision) >= status.revision);
     let condition = Condition::find(&status.conditions, ConditionType::Served);
+    // Of the version before, a condition that is not Unknown says nothing about this one.
     match (current, condition) {
         (Some(_), Some(condition)) if condition.status != ConditionStatus::Unknown => Progress::Done,
-        // It counts the pods of the version before.
-        (_, Some(condition)) if condition.reason == Reason::NoPods => {
-            Progress::Waiting("the certificate to be published".into())
+        (_, Some(condition)) if condition.reason == Reason::Probing => {
+            Progress::Waiting("for every pod to serve what is published".into())
         }
-        (_, Some(condition)) => Progress::Waiting(condition.message.clone()),
-        _ => Progress::Waiting("the certificate to be published".into()),
+        (_, Some(condition)) if condition.status == ConditionStatus::Unknown => {
+            Progress::Waiting(condition.message.clone())
+        }
+        _ => Progress::Waiting("for the certificate to be published".into()),
     }
 }
 
@@ -80,7 +82,7 @@ pub(super) async fn wait_for_change<B: Backend>(
     match tokio::time::timeout(rest, session.backend.advance()).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(CommandError::Failed(format!(
-            "gave up waiting ({what}): the request stays open; see hotcert status, or wait longer with --timeout"
+            "timed out ({what}): the request stays open; see hotcert status, or wait longer with --timeout"
         ))),
     }
 }
@@ -145,7 +147,7 @@ mod tests {
     fn the_first_pods_that_do_not_serve_are_named_and_the_others_counted() {
         let pod = |number: i64| PodServed {
             pod: format!("payments-{number}"),
-            problem: Some("it shows another leaf".into()),
+            problem: Some("the agent serves another leaf".into()),
             ..PodServed::default()
         };
         let status = |late: i64, serving: i64| CertificateStatus {
@@ -161,7 +163,7 @@ mod tests {
         };
         assert_eq!(pods_not_serving(&status(0, 2)), None);
         let one = pods_not_serving(&status(1, 2)).unwrap();
-        assert_eq!(one, "not served yet by payments-0: it shows another leaf");
+        assert_eq!(one, "not served yet by payments-0: the agent serves another leaf");
         let many = pods_not_serving(&status(5, 2)).unwrap();
         assert!(many.contains("payments-2: ") && !many.contains("payments-3"), "{many}");
         assert!(many.ends_with(", and 2 more"), "{many}");

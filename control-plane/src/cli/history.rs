@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::table::{Table, parse_time, rounded_span};
 use crate::api::object_name::ObjectName;
+use crate::api::request::{RequestOutcome, reason_text};
+use crate::api::resource::{Kind, Naming};
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
 
@@ -23,7 +25,13 @@ pub(super) async fn run<B: Backend>(
 ) -> Result<(), CommandError> {
     match args.name.parse::<ObjectName>() {
         Ok(certificate) => versions(session, &certificate).await,
-        Err(_) => rollovers(session, &args.name).await,
+        Err(_) => match args.name.parse::<Naming>() {
+            Ok(naming) if naming.kind != Kind::Root => Err(CommandError::Failed(format!(
+                "{name} is the name of a certificate: write its namespace too, NAMESPACE/{name}",
+                name = args.name
+            ))),
+            _ => rollovers(session, &args.name).await,
+        },
     }
 }
 
@@ -72,32 +80,45 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
         return Ok(());
     }
     let mut table = Table::new(&["STARTED", "ENDED", "FROM", "TO", "WHY"]);
+    let short = |root: &str| root.get(..12).unwrap_or(root).to_owned();
+    let why = |reason: &str, overrides: &[String]| {
+        let overrides = overrides.iter().map(|pod| format!("; without {pod}"));
+        reason_text(reason) + &overrides.collect::<String>()
+    };
     let mut rollovers: Vec<_> = status.rollover_history.iter().collect();
     rollovers.sort_by_key(|past| parse_time(Some(&past.started_at)));
     for past in rollovers {
-        let short = |root: &str| root.get(..12).unwrap_or(root).to_owned();
-        let mut why = past.reason.clone();
-        for pod in &past.overrides {
-            why.push_str(&format!("; without {pod}"));
-        }
         table.row(vec![
             past.started_at.clone(),
             past.ended_at.clone(),
             short(&past.from),
             short(&past.to),
-            why,
+            why(&past.reason, &past.overrides),
+        ]);
+    }
+    if let Some(current) = &status.rollover {
+        table.row(vec![
+            current.started_at.clone(),
+            "in progress".into(),
+            short(&current.from),
+            short(&current.to),
+            why(&current.reason, &current.overrides),
         ]);
     }
     if table.is_empty() {
-        println!("no rollovers of {name} yet");
+        println!("no completed rollovers of {name}");
     } else {
         println!("{table}");
     }
     let mut handled: Vec<_> = status.handled_requests.iter().collect();
     handled.sort_by_key(|(_, request)| parse_time(Some(&request.handled_at)));
-    let mut requests = Table::new(&["HANDLED", "LAST REQUEST OF ITS KIND", "OUTCOME"]);
+    let mut requests = Table::new(&["HANDLED", "REQUEST", "OUTCOME"]);
     for (verb, request) in handled {
-        requests.row(vec![request.handled_at.clone(), verb.clone(), request.outcome.clone()]);
+        requests.row(vec![
+            request.handled_at.clone(),
+            verb.clone(),
+            RequestOutcome::parse(&request.outcome).text(),
+        ]);
     }
     if !requests.is_empty() {
         println!("\n{requests}");

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::api::condition::{Condition, ConditionType};
 use crate::api::object_name::ObjectName;
 use crate::api::request;
-use crate::cli::arguments::{WaitArgs, object_name};
+use crate::cli::arguments::{WaitArgs, object_name, version_number};
 use crate::cli::backend::Backend;
 use crate::cli::follow::{Progress, follow, print_published, request_id, serving_progress};
 use crate::cli::session::{CommandError, Session};
@@ -17,7 +17,7 @@ pub struct RollbackArgs {
     #[arg(value_parser = object_name)]
     name: ObjectName,
     /// Version to publish again, a number of hotcert history [default: the previous one]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = version_number)]
     to: Option<u64>,
     #[command(flatten)]
     wait: WaitArgs,
@@ -39,7 +39,7 @@ pub(super) async fn run<B: Backend>(
             status.handled_requests.as_ref().and_then(|handled| handled.rollback.as_ref()) == Some(&id);
         let refused = Condition::find(&status.conditions, ConditionType::RollbackRefused);
         match (handled, refused) {
-            (false, _) => Progress::Waiting("the request to be handled".into()),
+            (false, _) => Progress::Waiting("for the control plane to handle the request".into()),
             (true, Some(refused)) => Progress::Refused(refused.message.clone()),
             (true, None) => serving_progress(status),
         }

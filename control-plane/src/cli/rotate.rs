@@ -44,7 +44,7 @@ pub(super) async fn rotate_and_wait<B: Backend>(
         match degraded {
             _ if handled => serving_progress(status),
             Some(degraded) => Progress::Waiting(format!("{}: {}", degraded.reason, degraded.message)),
-            None => Progress::Waiting("the new version to be published".into()),
+            None => Progress::Waiting("for the new version to be published".into()),
         }
     })
     .await

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::table::{Table, parse_time, rounded_span};
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use crate::api::request::reason_text;
 use crate::api::resource::{CertificateAuthority, PodServed, ServiceCertificate};
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
@@ -102,14 +103,16 @@ impl Fleet {
                 describe_condition(&status.conditions, ConditionType::Ready),
             ]);
             if let Some(rollover) = status.rollover {
-                waiting.push(format!("{name}: {} (since {})", rollover.reason, rollover.phase_started_at));
+                let reason = reason_text(&rollover.reason);
+                waiting
+                    .push(format!("{name}: rollover {reason} (phase since {})", rollover.phase_started_at));
                 waiting.extend(rollover.waiting_for.iter().map(|hold| format!("  waits for {hold}")));
                 let more =
                     rollover.waiting_for_total - i64::try_from(rollover.waiting_for.len()).unwrap_or(0);
                 if more > 0 {
-                    waiting.push(format!("  and for {more} more"));
+                    waiting.push(format!("  and for {more} more pods or certificates"));
                 }
-                waiting.extend(rollover.overrides.iter().map(|pod| format!("  goes on without {pod}")));
+                waiting.extend(rollover.overrides.iter().map(|pod| format!("  continues without {pod}")));
             }
         }
         let mut pods =

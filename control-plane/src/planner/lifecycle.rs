@@ -169,7 +169,7 @@ impl<'a> SigningContext<'a> {
             ));
         }
         if self.redistributing.is_some() {
-            return Err("a rollover was turned around: wait until the old root is known again".into());
+            return Err("the rollover was reversed: wait until every pod trusts the old root again".into());
         }
         Ok(())
     }

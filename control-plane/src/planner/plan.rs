@@ -119,7 +119,7 @@ pub enum Transition {
         why: String,
         request: String,
     },
-    /// The rollover goes on without these pods, given by name and uid.
+    /// The rollover continues without these pods, given by name and uid.
     OverrideBlockers {
         pods: Vec<(String, String)>,
         reason: String,
@@ -271,12 +271,12 @@ impl IssueReason {
     /// As in events and logs.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::First => "first",
-            Self::Renewal => "renewal",
-            Self::NewRoot => "root",
-            Self::SpecChanged => "changed",
-            Self::Requested => "requested",
-            Self::RenewalHint => "noticed",
+            Self::First => "first version",
+            Self::Renewal => "renewal due",
+            Self::NewRoot => "new root",
+            Self::SpecChanged => "spec changed",
+            Self::Requested => "on request",
+            Self::RenewalHint => "notification received",
         }
     }
 }

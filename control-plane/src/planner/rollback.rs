@@ -28,7 +28,7 @@ impl CertificateContext<'_> {
         };
         let Some(version) = self.certificate.versions.get(&to) else {
             let stored: Vec<_> = self.certificate.versions.keys().map(ToString::to_string).collect();
-            return refuse(format!("version {to} is not kept; there are {}", stored.join(", ")));
+            return refuse(format!("version {to} is not kept; kept versions: {}", stored.join(", ")));
         };
         let end = version.leaf.not_after;
         if self.now >= end {

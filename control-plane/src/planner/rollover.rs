@@ -70,7 +70,7 @@ pub fn plan<'a>(
             if let Ok(settings) = settings {
                 authority_plan.rollover_due = rollover_due(keyring, settings, dependents);
             }
-            next_transition(&mut authority_plan, keyring, now, plan)
+            next_transition(name, &mut authority_plan, keyring, now, plan)
         }
     };
     if let Some(why) = observed.failed_actions.get(name) {
@@ -124,12 +124,13 @@ fn longest_requested(settings: &AuthoritySettings, dependents: &[DependentCertif
 
 /// The next transition, if one can be made now. Requests come first.
 fn next_transition(
+    name: &str,
     authority_plan: &mut AuthorityPlan<'_>,
     keyring: &KeyringView,
     now: SystemTime,
     plan: &mut Plan,
 ) -> Option<Transition> {
-    let requests = Requests { authority_plan, keyring };
+    let requests = Requests { authority: name, authority_plan, keyring };
     let transition =
         requests.remove_root().or_else(|| requests.reverse()).or_else(|| requests.override_blockers());
     if transition.is_some() {
@@ -145,7 +146,7 @@ fn next_transition(
     if let Some(rollover) = keyring.state.rollover() {
         if let (Some(Request { id, .. }), true) = (&rollover_request, rollover.reversed) {
             // Another one does not begin as soon as the reversal has ended.
-            let why = "a rollover is being reversed; ask again when that has ended";
+            let why = "a rollover is being reversed: repeat the request when that has ended";
             let outcome = RequestOutcome::Refused(why.into());
             let (verb, request) = (request::ROLLOVER.to_owned(), id.clone());
             return Some(Transition::CloseRequest { verb, request, outcome });
@@ -226,7 +227,7 @@ fn scheduled_rollover(
     let root = keyring.roots.get(keyring.state.signing());
     let end = root.map(|root| date::seconds(root.not_after)).unwrap_or_default();
     let problem = if !settings.automatic_rollover {
-        format!("the root expires at {end}: roll it over, it is not done by itself")
+        format!("the root expires at {end}: run hotcert rollover, because spec.automaticRollover is false")
     } else if !has_successor(authority_plan.authority, keyring) {
         format!("the root expires at {end}: {NO_SUCCESSOR}")
     } else {

@@ -158,23 +158,23 @@ impl PodState<'_> {
     /// Seconds from the write to the handshake, or why the pod is not known to serve the publication.
     fn serving_after(&self) -> Result<f64, String> {
         if !self.pod.serves(self.secret) {
-            return Err("it has no agent for this Secret".into());
+            return Err("the pod has no agent for this Secret".into());
         }
         let proof = self.pod.proof.as_ref().filter(|proof| proof.taken_at >= self.publication.written_at);
         let Some(proof) = proof else {
-            return Err("it has not been asked yet".into());
+            return Err("the agent has not been probed yet".into());
         };
         match &proof.result {
             Err(why) => Err(why.clone()),
             Ok(handshake) if handshake.leaf_sha256 != self.publication.leaf_sha256 => {
-                Err("it shows another leaf".into())
+                Err("the agent serves another leaf".into())
             }
             // Which roots it reports. Whether it trusts no others is proved by handshakes, in a rollover.
             Ok(handshake)
                 if self.authority.is_some()
                     && !handshake.connections_under.keys().eq(&self.publication.roots) =>
             {
-                Err("it trusts other roots".into())
+                Err("the agent trusts other roots".into())
             }
             Ok(_) => {
                 let after = proof.taken_at.duration_since(self.publication.written_at);

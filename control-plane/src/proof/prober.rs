@@ -23,7 +23,7 @@ pub enum ProofError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    #[error("it changed its leaf while it was asked; it will be asked again")]
+    #[error("the agent's certificate changed during the probe; it is probed again")]
     Changed,
 }
 

@@ -91,15 +91,18 @@ impl PhaseCheck<'_> {
             Some(list) if list.error.is_none() && fresh.contains(&list.listed_at) => None,
             list => {
                 let reason = list.and_then(|list| list.error.clone());
-                let reason =
-                    reason.unwrap_or_else(|| "its pods have not been listed since this step began".into());
+                let reason = reason.unwrap_or_else(|| {
+                    "the pods of the namespace have not been listed since this phase began".into()
+                });
                 Some(Blocker::namespace(namespace, reason))
             }
         }
     }
 
     fn check_orphan_user(&self, namespace: &str, pod: &Pod, secret: &str) -> Option<Blocker> {
-        let reason = format!("it mounts {secret}, which no certificate publishes any more");
+        let reason = format!(
+            "the pod mounts {secret}, which no certificate publishes any more: remove the mount, or override the pod"
+        );
         (!self.rollover.is_overridden(&pod.uid)).then(|| pod_blocker(namespace, pod, reason, true))
     }
 
@@ -135,7 +138,7 @@ impl PhaseCheck<'_> {
                     roots: vec![to.clone()],
                 });
                 let reason =
-                    "its connections are counted again, now that no pod opens one under the old root";
+                    "the agent's connections are counted again, now that no pod opens one under the old root";
                 pod_blocker(namespace, pod, reason.into(), false)
             })
             .collect()
@@ -166,7 +169,7 @@ impl PhaseCheck<'_> {
                 "its Secret has not been written with the new root yet"
             }
             Phase::Distributing if self.rollover.redistributing && !is_issued_since() => {
-                "its Secret has no leaf that was made since the rollover was turned around"
+                "its Secret has no leaf that was issued since the rollover was reversed"
             }
             Phase::Reissuing | Phase::Retiring if !is_under_new_root() => {
                 "its Secret has no leaf under the new root yet"
@@ -194,18 +197,19 @@ impl PhaseCheck<'_> {
             |reason: String, trust_unproven: bool| Some(pod_blocker(namespace, pod, reason, trust_unproven));
         let Some(agent) = pod.agent.as_ref().filter(|_| pod.serves(dependent.secret)) else {
             let secret = dependent.secret;
-            let reason =
-                format!("it mounts {secret} without an agent, so nothing can be seen of what it serves");
+            let reason = format!(
+                "the pod mounts {secret} without an agent, so it cannot be probed: add the agent, or override the pod"
+            );
             return blocker(reason, true);
         };
         let Some(address) = agent.address else {
-            return blocker("it has no address yet".into(), true);
+            return blocker("the pod has no address yet".into(), true);
         };
         // A proof from before the phase says nothing, nor does one that a clock which was set back calls later.
         let proof =
             pod.proof.as_ref().filter(|proof| *started_at <= proof.taken_at && proof.taken_at <= self.now);
         let found = match proof.map(|proof| &proof.result) {
-            None => blocker("it has not been asked yet".into(), true),
+            None => blocker("the agent has not been probed yet".into(), true),
             Some(Err(why)) => blocker(why.clone(), true),
             Some(Ok(handshake)) => {
                 let missing = self.missing_proof(dependent, handshake, plan);
@@ -238,20 +242,21 @@ impl PhaseCheck<'_> {
     ) -> Option<(String, bool)> {
         let Rollover { to, from, phase, phase_started_at, .. } = self.rollover;
         if handshake.accepts.get(to) != Some(&true) {
-            return Some(("it does not let in clients under the new root yet".into(), true));
+            return Some(("the agent does not accept clients under the new root yet".into(), true));
         }
         let published = dependent.certificate.published_version().map(|(_, version)| version);
         let shown = published.filter(|version| version.leaf.sha256 == handshake.leaf_sha256);
         if *phase == Phase::Distributing {
             let is_missing = shown.is_none();
-            return is_missing.then(|| ("it does not show the leaf that is published".into(), false));
+            return is_missing.then(|| ("the agent does not serve the published leaf yet".into(), false));
         }
         if shown.is_none_or(|version| version.root != *to) {
-            return Some(("it does not show its leaf under the new root yet".into(), false));
+            return Some(("the agent does not serve its leaf under the new root yet".into(), false));
         }
         if *phase == Phase::Retiring {
             let is_refused = handshake.accepts.get(from) == Some(&false);
-            return (!is_refused).then(|| ("it still lets in clients under the old root".into(), false));
+            return (!is_refused)
+                .then(|| ("the agent still accepts clients under the old root".into(), false));
         }
         let open = handshake.connections_under.get(from).copied().unwrap_or(0);
         let deadline = phase_started_at.checked_add(self.drain_deadline);
@@ -259,7 +264,7 @@ impl PhaseCheck<'_> {
             if let Some(deadline) = deadline {
                 plan.wake(deadline);
             }
-            return Some((format!("{open} of its connections came in under the old root"), false));
+            return Some((format!("{open} open connections were accepted under the old root"), false));
         }
         None
     }

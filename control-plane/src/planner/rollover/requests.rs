@@ -8,6 +8,7 @@ use crate::planner::observed::{KeyringView, Request};
 use crate::planner::plan::Transition;
 
 pub struct Requests<'s, 'a> {
+    pub authority: &'s str,
     pub authority_plan: &'s AuthorityPlan<'a>,
     pub keyring: &'s KeyringView,
 }
@@ -61,13 +62,18 @@ impl Requests<'_, '_> {
                 return Some(Transition::ReverseRollover { why, request: id.clone() });
             }
             Some(_) => "a root that was removed at once does not come back",
-            None => "no rollover is under way",
+            None => return self.no_rollover(request::REVERSE, id),
         };
         Some(Transition::CloseRequest {
             verb: request::REVERSE.into(),
             request: id.clone(),
             outcome: RequestOutcome::Refused(refusal.into()),
         })
+    }
+
+    fn no_rollover(&self, verb: &str, id: &str) -> Option<Transition> {
+        let outcome = RequestOutcome::Refused(format!("no rollover of {} is under way", self.authority));
+        Some(Transition::CloseRequest { verb: verb.into(), request: id.to_owned(), outcome })
     }
 
     pub fn override_blockers(&self) -> Option<Transition> {
@@ -86,12 +92,13 @@ impl Requests<'_, '_> {
         if !unknown.is_empty() && blockers.iter().any(Blocker::is_namespace) {
             return None;
         }
-        let refusal = if self.keyring.state.rollover().is_none() {
-            "no rollover is under way".to_owned()
-        } else if why.is_empty() {
-            "give a reason, it is recorded".to_owned()
+        if self.keyring.state.rollover().is_none() {
+            return self.no_rollover(request::OVERRIDE, id);
+        }
+        let refusal = if why.is_empty() {
+            "give a reason, which is recorded".to_owned()
         } else if !unknown.is_empty() {
-            format!("no pod of that name holds the step: {}", unknown.join(", "))
+            format!("the rollover does not wait for {}", unknown.join(", "))
         } else {
             let (reason, request) = (why.trim().to_owned(), id.clone());
             return Some(Transition::OverrideBlockers { pods, reason, request });

@@ -146,7 +146,7 @@ fn set_served(
         (None, true, _) => (ConditionStatus::True, Reason::Served, counted),
         (None, false, true) => (ConditionStatus::False, Reason::NotServedInTime, counted),
         (None, false, false) => {
-            let message = "looking whether every pod serves what is published";
+            let message = "probing whether every pod serves what is published";
             (ConditionStatus::Unknown, Reason::Probing, message.to_owned())
         }
     };

@@ -30,7 +30,7 @@ fn a_first_leaf_is_issued_and_then_published() {
         scene.certificate().versions.clear();
         scene.certificate().published = Published::Absent;
     };
-    let mut scene = follows(none, &["issue 1 for first"]);
+    let mut scene = follows(none, &["issue 1: first version"]);
     assert_eq!(scene.condition("Ready"), None, "there is more to say in a moment");
     scene.observed.failed_actions.insert(super::scene::name().to_string(), "issue: no room".into());
     ready(&scene, "False", "ActionFailed");
@@ -49,7 +49,7 @@ fn a_leaf_is_renewed_when_two_thirds_of_its_life_are_over_or_a_tenth_of_it_earli
         assert!(scene.does().is_empty(), "{digits}");
         assert!(scene.plan().wake_at.is_some_and(|at| at <= due + SECOND), "it wakes for it");
         scene.now = due + MINUTE;
-        assert_eq!(scene.does(), ["issue 2 for renewal"], "{digits}");
+        assert_eq!(scene.does(), ["issue 2: renewal due"], "{digits}");
         assert_eq!(scene.does(), scene.does(), "the same leaf, the same moment");
     }
 }
@@ -80,8 +80,8 @@ fn a_leaf_with_a_short_lifetime_is_not_renewed_at_once() {
 
 #[test]
 fn a_changed_spec_and_a_request_each_make_one_leaf() {
-    follows(|scene| scene.certificate().spec.lifetime = Some("10d".into()), &["issue 2 for changed"]);
-    follows(|scene| scene.ask("rotate", ""), &["issue 2 for requested"]);
+    follows(|scene| scene.certificate().spec.lifetime = Some("10d".into()), &["issue 2: spec changed"]);
+    follows(|scene| scene.ask("rotate", ""), &["issue 2: on request"]);
     let answered = |scene: &mut Scene| {
         scene.ask("rotate", "");
         scene.version_mut(1).request = Some("r1".into());
@@ -146,7 +146,7 @@ fn a_second_rollback_goes_further_back() {
 fn a_rollback_to_a_version_that_peers_would_reject_is_refused_with_a_reason() {
     type Change = fn(&mut Scene);
     let rows: [(&str, Change, &str); 7] = [
-        ("to=9", |_| {}, "version 9 is not kept; there are 1, 2, 3"),
+        ("to=9", |_| {}, "version 9 is not kept; kept versions: 1, 2, 3"),
         ("to=x", |_| {}, "is not a version number"),
         ("to=2", |scene| scene.version_mut(2).leaf.not_after = start(), "expired at"),
         ("to=2", |scene| scene.version_mut(2).leaf.not_after = start() + 2 * HOUR, "too soon"),
@@ -285,7 +285,7 @@ fn a_renewal_hint_about_the_served_leaf_replaces_it_once() {
     let end = crate::api::date::seconds(start() + LEAF_LIFE);
     let mut scene = follows(
         |scene| scene.ask("renewal-hint", &format!("until={end} from=ibm")),
-        &["issue 2 for noticed"],
+        &["issue 2: notification received"],
     );
     // It is the newest now, and is answered with its publication.
     scene.version(2, OLD);

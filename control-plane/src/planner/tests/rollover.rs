@@ -118,7 +118,7 @@ fn a_phase_ends_when_every_pod_has_proved_what_it_needs() {
 fn every_phase_is_blocked_by_a_pod_that_has_proved_nothing() {
     type Change = fn(&mut Scene);
     let rows: [(&str, Change); 9] = [
-        ("shop/bad: it has not been asked", |scene| scene.pod("bad").nudged_revision = None),
+        ("shop/bad: the agent has not been probed", |scene| scene.pod("bad").nudged_revision = None),
         ("shop/bad: it mounts", |scene| scene.pod("bad").agent = None),
         ("shop/bad: it has no address", |scene| scene.pod("bad").agent.as_mut().unwrap().address = None),
         ("shop/bad: refused", |scene| {
@@ -126,11 +126,11 @@ fn every_phase_is_blocked_by_a_pod_that_has_proved_nothing() {
             scene.pod("bad").proof =
                 Some(Proof { taken_at: at, leaf_since: at, result: Err("refused".into()) });
         }),
-        ("shop/good: it has not been asked", |scene| {
+        ("shop/good: the agent has not been probed", |scene| {
             let long_ago = start();
             scene.list_pods().pods[0].proof.as_mut().unwrap().taken_at = long_ago;
         }),
-        ("shop/good: it has not been asked", |scene| {
+        ("shop/good: the agent has not been probed", |scene| {
             let never = scene.now + HOUR;
             scene.list_pods().pods[0].proof.as_mut().unwrap().taken_at = never;
         }),
@@ -182,12 +182,12 @@ fn every_phase_is_blocked_by_a_secret_that_is_outdated() {
 #[test]
 fn each_phase_asks_for_its_own_proof() {
     let rows = [
-        (Phase::Distributing, 1, &[OLD][..], "it does not let in clients under the new root"),
-        (Phase::Distributing, 9, &[OLD, NEW], "it does not show the leaf that is published"),
-        (Phase::Reissuing, 2, &[OLD], "it does not let in clients under the new root"),
-        (Phase::Reissuing, 1, &[OLD, NEW], "it does not show its leaf under the new root"),
-        (Phase::Retiring, 2, &[OLD, NEW], "it still lets in clients under the old root"),
-        (Phase::Retiring, 1, &[NEW], "it does not show its leaf under the new root"),
+        (Phase::Distributing, 1, &[OLD][..], "the agent does not accept clients under the new root"),
+        (Phase::Distributing, 9, &[OLD, NEW], "the agent does not serve the published leaf yet"),
+        (Phase::Reissuing, 2, &[OLD], "the agent does not accept clients under the new root"),
+        (Phase::Reissuing, 1, &[OLD, NEW], "the agent does not serve its leaf under the new root"),
+        (Phase::Retiring, 2, &[OLD, NEW], "the agent still accepts clients under the old root"),
+        (Phase::Retiring, 1, &[NEW], "the agent does not serve its leaf under the new root"),
     ];
     for (phase, leaf, lets_in, why) in rows {
         let mut scene = Scene::rolling(phase);
@@ -230,7 +230,7 @@ fn a_rollover_is_reversed_in_every_phase_but_a_removal_is_not() {
     }
     let mut scene = Scene::settled();
     scene.ask_authority("reverse", "");
-    does(&scene, &["answer reverse: refused: no rollover is under way"]);
+    does(&scene, &["answer reverse: refused: no rollover of root-prod-mesh is under way"]);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn after_a_reversal_a_pod_must_show_a_leaf_that_was_issued_since() {
     scene.now += MINUTE;
     scene.proven("good", 2, &[OLD, NEW]);
     held(&scene, "shop/mtls-prod-payments: its Secret has no leaf that was made since");
-    does(&scene, &["issue 3 for root"]);
+    does(&scene, &["issue 3: new root"]);
     scene.now -= HOUR;
     does(&scene, &[]);
     scene.now += HOUR;
@@ -250,7 +250,7 @@ fn after_a_reversal_a_pod_must_show_a_leaf_that_was_issued_since() {
     scene.publish(3);
     scene.now += SECOND;
     scene.list_pods();
-    held(&scene, "shop/good: it does not show the leaf");
+    held(&scene, "shop/good: the agent does not serve the published leaf");
     scene.list_pods().pods.clear();
     scene.proven("good", 3, &[OLD, NEW]);
     does(&scene, &["advance out of Distributing"]);
@@ -261,14 +261,11 @@ fn a_pod_is_overridden_by_name_and_with_a_reason_only() {
     let rows = [
         ("shop/late node is dead", "exempt shop/late: node is dead"),
         ("shop/late", "answer override: refused: give a reason, it is recorded"),
-        ("shop/else node is dead", "answer override: refused: no pod of that name holds the step: shop/else"),
-        (
-            "shop/late,shop/else why",
-            "answer override: refused: no pod of that name holds the step: shop/else",
-        ),
+        ("shop/else node is dead", "answer override: refused: the rollover does not wait for shop/else"),
+        ("shop/late,shop/else why", "answer override: refused: the rollover does not wait for shop/else"),
         (
             "shop/mtls-prod-payments why",
-            "answer override: refused: no pod of that name holds the step: shop/mtls-prod-payments",
+            "answer override: refused: the rollover does not wait for shop/mtls-prod-payments",
         ),
     ];
     for (words, outcome) in rows {
@@ -322,7 +319,7 @@ fn after_a_removal_leaves_do_not_wait_for_trust() {
     let now = scene.now;
     scene.ring().roots.insert(root_id(NEW), root(now));
     scene.ring().state.remove(&root_id(OLD), Some(root_id(NEW)), "stolen".into(), now);
-    does(&scene, &["issue 2 for root"]);
+    does(&scene, &["issue 2: new root"]);
     scene.version(2, NEW);
     scene.pod("late");
     does(&scene, &["publish 2 over 101 of new"]);
@@ -376,7 +373,7 @@ fn a_pod_that_mounts_an_orphaned_secret_blocks_every_phase() {
         scene.now += SECOND;
         let advances = scene.does();
         scene.pod("left").mounted_secrets = BTreeSet::from(["left-tls".to_owned()]);
-        held(&scene, "shop/left: it mounts left-tls");
+        held(&scene, "shop/left: the pod mounts left-tls");
         // Under another root it is no concern of this authority.
         scene.observed.watched_secrets.insert(secret, left(9));
         assert_eq!(scene.does(), advances);
@@ -389,7 +386,7 @@ fn connections_are_counted_again_after_the_last_pod_has_shown_its_new_leaf() {
     scene.proven("early", 2, &[OLD, NEW]);
     scene.now += MINUTE;
     scene.proven("late", 2, &[OLD, NEW]);
-    held(&scene, "shop/early: its connections are counted again");
+    held(&scene, "shop/early: the agent's connections are counted again");
     assert_eq!(scene.waiting().len(), 1, "who showed it last was asked then");
     assert!(
         scene.plan().probes.iter().any(|prove| prove.uid == "uid-early" && prove.roots == [root_id(NEW)])

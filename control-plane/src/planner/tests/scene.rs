@@ -235,10 +235,10 @@ impl Scene {
     }
 }
 
-/// `publish 2 over 101 of old+new`, `issue 3 for renewal`.
+/// `publish 2 over 101 of old+new`, `issue 3: renewal due`.
 fn short(action: &Action) -> Option<String> {
     Some(match action {
-        Action::Issue { version, reason: why, .. } => format!("issue {version} for {}", why.as_str()),
+        Action::Issue { version, reason: why, .. } => format!("issue {version}: {}", why.as_str()),
         Action::StoreFetched { version, request, .. } => match request {
             Some(request) => format!("keep {version} for {request}"),
             None => format!("keep {version}"),

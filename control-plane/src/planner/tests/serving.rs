@@ -92,7 +92,7 @@ fn late_pods_and_pods_without_an_agent_are_named() {
     assert_eq!(message, "0 of 2 pods serve what is published");
     let named: Vec<_> =
         scene.status().served.unwrap().by_pod.into_iter().map(|pod| pod.problem.unwrap()).collect();
-    assert_eq!(named, ["it has no agent for this Secret", "it has not been asked yet"]);
+    assert_eq!(named, ["the pod has no agent for this Secret", "the agent has not been probed yet"]);
 }
 
 #[test]

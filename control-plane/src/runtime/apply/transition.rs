@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Applier;
 use super::error::ApplyError;
 use crate::api::condition::EventReason;
-use crate::api::request::{self, RequestOutcome};
+use crate::api::request::{self, RequestOutcome, reason_text};
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
 use crate::pki::keyring::{Keyring, Override, Rollover, RootId};
@@ -145,9 +145,10 @@ fn unique_name(common_name: &str) -> Result<String, AuthorityError> {
 /// Why the phase before could end.
 fn grounds(rollover: &Rollover) -> String {
     match (rollover.forced, rollover.overrides.len()) {
-        (true, _) => "by force: pods were not waited for".into(),
-        (false, 0) => "on proof from every pod".into(),
-        (false, many) => format!("on proof from every pod but {many} that a person has let go"),
+        (true, _) => "forced, without waiting for pods".into(),
+        (false, 0) => "proved by every pod".into(),
+        (false, 1) => "proved by every pod except 1 override".into(),
+        (false, many) => format!("proved by every pod except {many} overrides"),
     }
 }
 
@@ -158,14 +159,19 @@ fn describe(transition: &Transition, keyring: &Keyring) -> (EventReason, String)
         Transition::CreateRoot { settings } if settings.import.is_some() => {
             (EventReason::RootImported, format!("the root {signing} was imported"))
         }
-        Transition::CreateRoot { .. } => (EventReason::RootCreated, format!("the root {signing} was made")),
+        Transition::CreateRoot { .. } => {
+            (EventReason::RootCreated, format!("the root {signing} was created"))
+        }
         Transition::BeginRollover { why, .. } => {
             let to = keyring.state.rollover().map(|rollover| rollover.to.to_string()).unwrap_or_default();
-            (EventReason::RolloverStarted, format!("from the root {signing} to {to}: {why}"))
+            (
+                EventReason::RolloverStarted,
+                format!("rollover started from root {signing} to {to}, {}", reason_text(why)),
+            )
         }
         Transition::AdvanceRollover { .. } => match keyring.state.rollover() {
             Some(rollover) => {
-                let message = format!("to {}, {}", rollover.phase.as_str(), grounds(rollover));
+                let message = format!("phase {}: {}", rollover.phase.as_str(), grounds(rollover));
                 (EventReason::RolloverAdvanced, message)
             }
             None => {
@@ -175,21 +181,23 @@ fn describe(transition: &Transition, keyring: &Keyring) -> (EventReason, String)
                     .last()
                     .map(|past| grounds(&past.rollover))
                     .unwrap_or_default();
-                (EventReason::RolloverEnded, format!("{signing} is the only root, {grounds}"))
+                (EventReason::RolloverEnded, format!("rollover ended, {signing} is the only root: {grounds}"))
             }
         },
-        Transition::ReverseRollover { why, .. } => {
-            (EventReason::RolloverReversed, format!("back to {signing}: {why}"))
-        }
+        Transition::ReverseRollover { why, .. } => (
+            EventReason::RolloverReversed,
+            format!("rollover reversed to root {signing}: {}", reason_text(why)),
+        ),
         Transition::OverrideBlockers { pods, reason, .. } => {
             let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
-            (EventReason::Overridden, format!("the rollover goes on without {}: {reason}", pods.join(", ")))
+            (EventReason::Overridden, format!("the rollover continues without {}: {reason}", pods.join(", ")))
         }
-        Transition::RemoveRoot { root, why, .. } => {
-            (EventReason::RootRemoved, format!("{root}: {why}; {signing} signs from now on"))
-        }
+        Transition::RemoveRoot { root, why, .. } => (
+            EventReason::RootRemoved,
+            format!("root {root} removed: {}; root {signing} signs from now on", reason_text(why)),
+        ),
         Transition::CloseRequest { verb, outcome, .. } => {
-            (EventReason::RequestHandled, format!("{verb}: {outcome}"))
+            (EventReason::RequestHandled, format!("{verb}: {}", outcome.text()))
         }
     }
 }
