@@ -5,7 +5,7 @@
 //! with [`StoreError::Conflict`], and the caller observes and plans again. So two writers, or one that crashed
 //! and came back, do no harm to each other.
 
-mod codec;
+pub mod codec;
 pub mod directory;
 pub mod kubernetes;
 

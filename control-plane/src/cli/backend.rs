@@ -79,14 +79,24 @@ pub trait Backend: Send {
         "pods"
     }
 
-    /// How soon a pod gets a new Secret.
+    /// How soon a pod loads a new Secret, as a sentence.
     fn delivery(&self) -> &'static str;
 
     /// Where a certificate is published, for the result of a command.
     fn target(&self, namespace: &str, secret: &str) -> String;
 
-    /// How a person changes or removes a certificate.
+    /// How to change or remove a certificate.
     fn how_to_change(&self, certificate: &ObjectName) -> String;
+
+    /// How to change an authority.
+    fn how_to_change_authority(&self, authority: &str) -> String;
+
+    /// To what the Secret belongs if it exists and is not this certificate's, as far as that can be seen.
+    fn foreign_owner(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+    ) -> impl Future<Output = Result<Option<String>, BackendError>> + Send;
 
     /// What continues a rollover after the command has ended.
     fn continuation(&self) -> String;

@@ -71,15 +71,22 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
                 (problem, _) => println!("  {}  {}", pod.pod, problem.as_deref().unwrap_or("-")),
             }
         }
+        let mut unread_printed = false;
         if served.pods == 0 {
             println!("  no {} registered: nothing was measured", session.backend.pods());
+        } else if unread.len() == after.len() {
+            match unread.as_slice() {
+                [] => println!("  failures not counted: no running agent serves the Secret {secret}"),
+                all => println!("  failures not counted: {}", all.join("; ")),
+            }
+            unread_printed = true;
         } else if lost.is_empty() {
             println!("  no failed handshakes, connections or requests, as counted by the agents");
         }
         for (what, count) in &lost {
             println!("  {count} {what}");
         }
-        for problem in &unread {
+        for problem in unread.iter().filter(|_| !unread_printed) {
             println!("  metrics not read: {problem}");
         }
     }

@@ -5,11 +5,11 @@ use clap::Args;
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{
-    CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ManagerRef, ServiceCertificate,
-    ServiceCertificateSpec,
+    CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ManagerRef, Naming,
+    ServiceCertificate, ServiceCertificateSpec,
 };
 use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
-use crate::cli::arguments::{WaitArgs, manager_ref, object_name};
+use crate::cli::arguments::{WaitArgs, lifetime, manager_ref, new_certificate_name, secret_name};
 use crate::cli::backend::{Backend, BackendError};
 use crate::cli::follow::{Progress, follow, print_progress, print_published, serving_progress};
 use crate::cli::session::{CommandError, Session};
@@ -17,7 +17,7 @@ use crate::cli::session::{CommandError, Session};
 #[derive(Debug, Args)]
 pub struct IssueArgs {
     /// NAMESPACE/TYPE-CLUSTER-MICROSERVICE of the certificate, such as shop/mtls-prod-payments
-    #[arg(value_parser = object_name)]
+    #[arg(value_parser = new_certificate_name)]
     name: ObjectName,
     /// Authority that signs it, such as root-prod-shop
     #[arg(long, value_name = "NAME", required_unless_present = "manager")]
@@ -30,13 +30,14 @@ pub struct IssueArgs {
     #[arg(long, value_name = "MANAGER/ID", value_parser = manager_ref)]
     manager: Option<ManagerRef>,
     /// Secret to publish to, in the same namespace [default: MICROSERVICE-tls]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = secret_name)]
     secret_name: Option<String>,
     /// DNS name of the certificate; repeatable [default: MICROSERVICE.NAMESPACE.svc, also with .cluster.local]
     #[arg(long = "dns-name", value_name = "NAME")]
     dns_names: Vec<String>,
-    /// Lifetime of each version, such as 36h or 30d [default: 30d, or the authority's maximum if that is shorter]
-    #[arg(long, value_name = "DURATION")]
+    /// Lifetime of each version, such as 36h or 30d: at least 1s, at most the authority's leafLifetimeMax, which is 90d
+    /// unless it is set [default: 30d, or the authority's maximum if that is shorter]
+    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
     lifetime: Option<String>,
     #[command(flatten)]
     wait: WaitArgs,
@@ -52,6 +53,13 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &IssueArgs) 
         ..Default::default()
     };
     validate(session, args, &spec).await?;
+    let secret = CertificateSettings::secret_name(&args.name.name, &spec);
+    if let Some(owner) = session.backend.foreign_owner(&args.name, &secret).await? {
+        return Err(CommandError::Failed(format!(
+            "the Secret {}/{secret} exists and {owner}: choose another name with --secret-name",
+            args.name.namespace
+        )));
+    }
     if let (Some(authority), true) = (&args.authority, args.create_authority) {
         let spec = authority_spec(args);
         match session.backend.create_authority(&CertificateAuthority::new(authority, spec)).await {
@@ -81,7 +89,7 @@ fn issue_progress(status: &CertificateStatus, how_to_change: &str) -> Progress {
             ))
         }
         Some(ready) => Progress::Waiting(format!("{}: {}", ready.reason, ready.message)),
-        None => Progress::Waiting("the first reconcile".into()),
+        None => Progress::Waiting("for the control plane to read the new certificate".into()),
     }
 }
 
@@ -97,6 +105,13 @@ async fn validate<B: Backend>(
 ) -> Result<(), CommandError> {
     let invalid = |errors: Vec<String>| CommandError::Failed(errors.join("; "));
     let ObjectName { namespace, name } = &args.name;
+    if name.parse::<Naming>().is_err() {
+        return Err(CommandError::Failed(format!(
+            "{} is not a name of a certificate: write TYPE-CLUSTER-MICROSERVICE, such as \
+             {namespace}/mtls-local-payments; TYPE is mtls, server or client",
+            args.name
+        )));
+    }
     let Some(authority_name) = &args.authority else {
         FetchedSettings::validate(name, spec).map_err(invalid)?;
         return Ok(());
@@ -117,6 +132,17 @@ async fn validate<B: Backend>(
         Err(_) => return Ok(()),
     };
     let authority = AuthoritySettings::validate(authority_name, &authority).map_err(invalid_authority)?;
+    if !authority.may_be_used_in(namespace) {
+        let how = session.backend.how_to_change_authority(authority_name);
+        let unchanged = if args.create_authority {
+            "; --create-authority does not change an existing authority"
+        } else {
+            ""
+        };
+        return Err(CommandError::Failed(format!(
+            "{authority_name} does not allow the namespace {namespace}: add it to spec.namespaces: {how}{unchanged}"
+        )));
+    }
     CertificateSettings::validate(namespace, name, spec, &authority).map_err(invalid)?;
     Ok(())
 }

@@ -113,14 +113,14 @@ async fn follow_rollover<B: Backend>(
                 return Err(CommandError::Failed(format!("{verb}: {outcome}")));
             }
             if !args.watch || status.rollover.is_none() {
-                print_rollover(session, args, &status);
+                print_rollover(session, args, verb, &status);
                 return Ok(());
             }
         } else if let Some(queued) = Condition::find(&status.conditions, ConditionType::Queued)
             && !args.watch
         {
             print_progress(session, &format!("{}: {}", args.authority, queued.message));
-            print_rollover(session, args, &status);
+            print_rollover(session, args, verb, &status);
             return Ok(());
         }
         let progress = describe(&status, handled.is_some());
@@ -128,30 +128,39 @@ async fn follow_rollover<B: Backend>(
             print_progress(session, &progress);
             printed = progress;
         }
-        wait_for_change(session, deadline, &printed).await?;
+        let blocked = status.rollover.is_some_and(|rollover| rollover.waiting_for_total > 0);
+        let hint =
+            if blocked { "; --override NAMESPACE/POD --reason TEXT continues without a pod" } else { "" };
+        wait_for_change(session, deadline, &format!("{printed}{hint}")).await?;
     }
 }
+
+/// How many pods and certificates are named that a phase waits for.
+const MAX_NAMED: usize = 5;
 
 fn describe(status: &AuthorityStatus, handled: bool) -> String {
     match &status.rollover {
         Some(rollover) => {
             let phase = status.phase.as_deref().unwrap_or_default();
-            match rollover.waiting_for.first() {
-                Some(first) if rollover.waiting_for_total > 1 => {
-                    format!("{phase}: waits for {first} (and for {} more)", rollover.waiting_for_total - 1)
-                }
-                Some(first) => format!("{phase}: waits for {first}"),
-                None if !rollover.overrides.is_empty() => {
+            let named: Vec<_> = rollover.waiting_for.iter().take(MAX_NAMED).map(String::as_str).collect();
+            let more = rollover.waiting_for_total - i64::try_from(named.len()).unwrap_or(0);
+            match named.as_slice() {
+                [] if !rollover.overrides.is_empty() => {
                     format!(
-                        "{phase}: nothing else blocks this step; it continues without {}",
+                        "{phase}: nothing else blocks this phase; it continues without {}",
                         rollover.overrides.join(", ")
                     )
                 }
-                None => format!("{phase}: nothing blocks this step"),
+                [] => format!("{phase}: nothing blocks this phase"),
+                named if more > 0 => {
+                    let named = named.join("; ");
+                    format!("{phase}: waits for {named}; and {more} more, see hotcert status")
+                }
+                named => format!("{phase}: waits for {}", named.join("; ")),
             }
         }
         None if handled => "Steady".into(),
-        None => "waits for the request to be handled".into(),
+        None => "waiting for the control plane to handle the request".into(),
     }
 }
 
@@ -196,8 +205,8 @@ async fn removal_impact<B: Backend>(
     Ok(format!(
         "Removing the root {root} of {name} at once:\n\
          - {} certificates are published again, {under} of them with a new leaf{};\n\
-         - about {pods} pods are affected: a pod without the new Secret and pods with it refuse each other. A pod gets it\n  \
-         {};\n\
+         - about {pods} pods are affected: until a pod has loaded the new Secret, it and the pods that have loaded it\n  \
+         reject each other's certificates. {};\n\
          - connections under the removed root are closed.\n\
          Nothing was done. Run it again with --yes to do it.",
         members.len(),
@@ -206,11 +215,21 @@ async fn removal_impact<B: Backend>(
     ))
 }
 
-fn print_rollover<B: Backend>(session: &Session<B>, args: &RolloverArgs, status: &AuthorityStatus) {
+fn print_rollover<B: Backend>(
+    session: &Session<B>,
+    args: &RolloverArgs,
+    verb: &str,
+    status: &AuthorityStatus,
+) {
     if session.json {
         println!("{:#}", json!({"authority": args.authority, "status": status}));
     } else if status.rollover.is_some() {
-        println!("{}: {}; {}", args.authority, describe(status, true), session.backend.continuation());
+        let state = match verb {
+            request::OVERRIDE => "override recorded".into(),
+            request::REVERSE => format!("reverse requested; {}", describe(status, true)),
+            _ => describe(status, true),
+        };
+        println!("{}: {state}; {}", args.authority, session.backend.continuation());
     } else {
         let root = status.root.clone().unwrap_or_default();
         let digits = root.sha256.get(..12).unwrap_or("-");
@@ -233,7 +252,23 @@ mod tests {
             }),
             ..AuthorityStatus::default()
         };
-        assert_eq!(describe(&status(&[]), true), "Distributing: nothing blocks this step");
+        assert_eq!(describe(&status(&[]), true), "Distributing: nothing blocks this phase");
         assert!(describe(&status(&["shop/late: dead"]), true).ends_with("continues without shop/late: dead"));
+    }
+
+    #[test]
+    fn what_a_phase_waits_for_is_named_and_the_rest_counted() {
+        let status = |total: i64| AuthorityStatus {
+            phase: Some("Retiring".into()),
+            rollover: Some(RolloverStatus {
+                waiting_for: (0..total.min(20)).map(|number| format!("shop/p{number}: late")).collect(),
+                waiting_for_total: total,
+                ..RolloverStatus::default()
+            }),
+            ..AuthorityStatus::default()
+        };
+        assert_eq!(describe(&status(2), true), "Retiring: waits for shop/p0: late; shop/p1: late");
+        let many = describe(&status(30), true);
+        assert!(many.ends_with("shop/p4: late; and 25 more, see hotcert status"), "{many}");
     }
 }

@@ -48,7 +48,7 @@ use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
 use crate::pki::keyring::Keyring;
-use crate::planner::observed::{Observed, PodList, ResourceVersion};
+use crate::planner::observed::{Observed, PodList, Published, ResourceVersion};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -86,6 +86,23 @@ impl DirectoryStore {
         let found =
             self.work(LockMode::Shared, move |tree| Ok(pods::agents(tree, &namespace, &secret))).await;
         found.unwrap_or_default()
+    }
+
+    /// To what a Secret belongs if it is there and not this certificate's.
+    pub async fn foreign_owner(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let secret = ObjectName::new(&certificate.namespace, secret);
+        let certificate = certificate.clone();
+        self.work(LockMode::Shared, move |tree| {
+            Ok(match target_secret::read(&tree.secret(&secret)?, &certificate) {
+                Published::OwnedByOther(owner) => Some(owner),
+                Published::Absent | Published::Ours(_) | Published::Inaccessible(_) => None,
+            })
+        })
+        .await
     }
 
     /// Writes the object's file over the one that is there. Comments in that one are lost.

@@ -53,6 +53,8 @@ use informer::Informers;
 use secret_object::SecretObject;
 use write::status_patch;
 
+pub use target_secret::owner_if_foreign;
+
 /// How many namespaces are asked for their pods at a time.
 const AT_A_TIME: usize = 8;
 /// How often a conflicting Secret is checked again.

@@ -54,13 +54,13 @@ impl FromStr for Naming {
             Some("mtls") => Kind::Mtls,
             Some("server") => Kind::Server,
             Some("client") => Kind::Client,
-            _ => return Err(wrong("begin it with mtls, server, client or, for an authority, root")),
+            _ => return Err(wrong("write mtls, server or client first, or root for an authority")),
         };
         match (parts.next(), parts.next()) {
             (Some(cluster), Some(microservice)) if !cluster.is_empty() && !microservice.is_empty() => {
                 Ok(Self { kind, cluster: cluster.to_owned(), microservice: microservice.to_owned() })
             }
-            _ => Err(wrong("separate three names by hyphens, as in mtls-prod-payments")),
+            _ => Err(wrong("write all three parts, separated by hyphens, such as mtls-prod-payments")),
         }
     }
 }

@@ -131,7 +131,10 @@ impl Backend for DirectoryBackend {
         for (pod, admin) in agents {
             let text = match admin {
                 Some(address) => super::http::get(address, "/metrics").await,
-                None => Err("its file in pods/ names no admin address".into()),
+                None => {
+                    let file = self.store.root().join("pods").join(namespace).join(format!("{pod}.yaml"));
+                    Err(format!("add admin: ADDRESS:PORT to {}", file.display()))
+                }
             };
             found.push(PodMetrics { pod, text });
         }
@@ -143,7 +146,7 @@ impl Backend for DirectoryBackend {
     }
 
     fn delivery(&self) -> &'static str {
-        "within seconds, and never if it does not follow the directory"
+        "An agent loads it within seconds; a pod whose program does not follow the directory never does"
     }
 
     fn target(&self, namespace: &str, secret: &str) -> String {
@@ -156,11 +159,22 @@ impl Backend for DirectoryBackend {
         format!("edit {file}, or remove it", file = file.display())
     }
 
+    fn how_to_change_authority(&self, authority: &str) -> String {
+        let file = self.store.root().join("authorities").join(format!("{authority}.yaml"));
+        format!("edit {}", file.display())
+    }
+
+    async fn foreign_owner(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+    ) -> Result<Option<String>, BackendError> {
+        self.store.foreign_owner(certificate, secret).await.map_err(failed("reading the Secret"))
+    }
+
     fn continuation(&self) -> String {
         let dir = self.store.root().display();
-        format!(
-            "it proceeds while hotcert controller --dir {dir}, or a command with --watch, runs on this directory"
-        )
+        format!("run hotcert controller --dir {dir}, or hotcert status --watch --dir {dir}, to carry it out")
     }
 
     async fn advance(&mut self) -> Result<(), BackendError> {

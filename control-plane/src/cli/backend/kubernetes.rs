@@ -12,7 +12,7 @@ use crate::api::agent_ports::ADMIN;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::store::ObjectRef;
-use crate::store::kubernetes::client;
+use crate::store::kubernetes::{client, owner_if_foreign};
 
 /// Objects in one response.
 const PAGE: u32 = 500;
@@ -154,7 +154,7 @@ impl Backend for KubernetesBackend {
     }
 
     fn delivery(&self) -> &'static str {
-        "at once through the API, within about a minute through the volume, and never without an agent"
+        "An agent loads it at once through the API, and within about a minute through the volume; a pod without an agent never does"
     }
 
     fn target(&self, _namespace: &str, secret: &str) -> String {
@@ -167,8 +167,26 @@ impl Backend for KubernetesBackend {
         format!("change it with kubectl edit {object}, or remove it with kubectl delete {object}")
     }
 
+    fn how_to_change_authority(&self, authority: &str) -> String {
+        format!("kubectl edit certificateauthority {authority}")
+    }
+
+    async fn foreign_owner(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+    ) -> Result<Option<String>, BackendError> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &certificate.namespace);
+        match secrets.get_metadata_opt(secret).await {
+            Ok(found) => Ok(found.and_then(|found| owner_if_foreign(&found.metadata, &certificate.name))),
+            // Without permission to read Secrets it is left to the controller.
+            Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
+            Err(error) => Err(failed("reading the Secret")(error)),
+        }
+    }
+
     fn continuation(&self) -> String {
-        "follow it with --watch, or see hotcert status".into()
+        "the controller continues the rollover; follow it with hotcert status --watch".into()
     }
 
     async fn advance(&mut self) -> Result<(), BackendError> {
