@@ -70,7 +70,7 @@ pub trait Store: Send + Sync + 'static {
         version: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes the target Secret, whole: readers see all of it or none.
+    /// Writes the target Secret, whole: readers never see parts of two versions.
     fn publish(
         &self,
         certificate: &ObjectName,
@@ -172,7 +172,7 @@ pub struct ImportedPem {
     pub key: Zeroizing<Vec<u8>>,
 }
 
-/// An event that a person sees with an object.
+/// An event about an object.
 #[derive(Clone, Debug)]
 pub struct EventRecord {
     pub object: ObjectRef,

@@ -1,4 +1,4 @@
-//! The current identity with everything derived from it. Readers see all of it or none; there is one writer.
+//! The current identity with everything derived from it. Readers never see parts of two identities; there is one writer.
 //! The reload loop publishes here, each connection loads it once, and neither knows the other.
 
 use std::sync::Arc;

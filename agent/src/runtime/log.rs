@@ -23,7 +23,9 @@ const LEVELS: &str = "error, warn, info, debug, trace or off";
 pub fn start(format: LogFormat, program: &str) {
     let value = std::env::var("HOTCERT_LOG").unwrap_or_default();
     let parsed = directives(&value, program).and_then(|directives| {
-        EnvFilter::try_new(directives).map_err(|error| format!("{value:?} is not a filter: {error}"))
+        EnvFilter::try_new(directives).map_err(|_| {
+            format!("{value:?} is not a filter: write {LEVELS}, or targets and their levels, such as info,{program}=debug")
+        })
     });
     let (filter, problem) = match parsed {
         Ok(filter) => (filter, None),

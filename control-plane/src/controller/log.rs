@@ -9,9 +9,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormat {
-    /// One line for a person
+    /// Lines of text
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -32,7 +32,9 @@ const LEVELS: &str = "error, warn, info, debug, trace or off";
 pub fn start(format: LogFormat) {
     let value = std::env::var("HOTCERT_LOG").unwrap_or_default();
     let parsed = directives(&value).and_then(|directives| {
-        EnvFilter::try_new(directives).map_err(|error| format!("{value:?} is not a filter: {error}"))
+        EnvFilter::try_new(directives).map_err(|_| {
+            format!("{value:?} is not a filter: write {LEVELS}, or targets and their levels, such as info,{PROGRAM}=debug")
+        })
     });
     let (filter, problem) = match parsed {
         Ok(filter) => (filter, None),
