@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::tree::Tree;
 use crate::api::yaml;
@@ -14,8 +14,6 @@ use crate::store::StoreError;
 use crate::store::codec::name;
 use crate::store::directory::files;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Registered {
     /// Told apart from others of this name, before and after. Default: the name.
     uid: Option<String>,
@@ -26,13 +24,10 @@ struct Registered {
     /// Of its admin listener; only a drill asks there.
     admin: Option<SocketAddr>,
     /// `false`: a program that reads the files by itself and cannot be asked.
-    #[serde(default = "yes")]
     agent: bool,
 }
 
-fn yes() -> bool {
-    true
-}
+const FIELDS: [&str; 5] = ["secret", "proof", "admin", "agent", "uid"];
 
 /// Those that serve this Secret, with their admin ports.
 pub fn agents(tree: &Tree, namespace: &str, secret: &str) -> Vec<(String, Option<SocketAddr>)> {
@@ -70,7 +65,7 @@ fn registrations(
             Some(name) => files::need(&path)
                 .and_then(|bytes| parse(&bytes).map_err(|cause| files::malformed(&path, cause)))
                 .map(|registered| (name.to_owned(), registered)),
-            None => Err(files::malformed(&path, "it is no NAME.yaml: rename it or move it away")),
+            None => Err(files::malformed(&path, "it is not NAME.yaml: rename it or move it away")),
         };
         match registered {
             Ok(registered) => found.push(registered),
@@ -81,13 +76,45 @@ fn registrations(
 }
 
 fn parse(bytes: &[u8]) -> Result<Registered, String> {
-    let text = str::from_utf8(bytes).map_err(|_| "it is no UTF-8")?;
-    let read = yaml::read(text).map_err(|error| error.to_string())?;
-    let registered: Registered = serde_json::from_value(read).map_err(|error| error.to_string())?;
+    let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
+    let fields = match yaml::read(text).map_err(|error| format!("it is not YAML: {error}"))? {
+        Value::Object(fields) => fields,
+        _ => return Err("write one field a line: secret: NAME and proof: ADDRESS:PORT".into()),
+    };
+    if let Some(field) = fields.keys().find(|field| !FIELDS.contains(&field.as_str())) {
+        return Err(format!("{field} is not a field of it; the fields are {}", FIELDS.join(", ")));
+    }
+    let registered = Registered {
+        uid: string(&fields, "uid")?,
+        secret: string(&fields, "secret")?
+            .ok_or("secret: give the name of the directory under secrets/NAMESPACE that the agent serves")?,
+        proof: address(&fields, "proof")?,
+        admin: address(&fields, "admin")?,
+        agent: match fields.get("agent") {
+            None | Some(Value::Null) => true,
+            Some(Value::Bool(agent)) => *agent,
+            Some(_) => return Err("agent: write true or false".into()),
+        },
+    };
     if registered.agent && registered.proof.is_none() {
-        return Err("give proof: the address of its proof listener, or agent: false".into());
+        return Err(
+            "proof: give the ADDRESS:PORT of the agent's proof listener, or write agent: false".into()
+        );
     }
     Ok(registered)
+}
+
+fn string(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(format!("{name}: {other} is not text: put it in quotes")),
+    }
+}
+
+fn address(fields: &Map<String, Value>, name: &str) -> Result<Option<SocketAddr>, String> {
+    let parse = |text: String| text.parse().map_err(|_| format!("{name}: {text:?} is not ADDRESS:PORT"));
+    string(fields, name)?.map(parse).transpose()
 }
 
 impl Registered {
@@ -105,6 +132,26 @@ impl Registered {
             // It sees the rename by itself: there is nothing to nudge, whatever is published.
             nudged_revision: Some(u64::MAX),
             proof: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_field_is_named_with_its_rule() {
+        for (file, said) in [
+            ("{secret: x, proof: 127.0.0.1}", "proof: \"127.0.0.1\" is not ADDRESS:PORT"),
+            ("{secret: x, agent: false, prof: 1}", "prof is not a field of it; the fields are secret, proof"),
+            ("{secret: 7, proof: '127.0.0.1:1'}", "secret: 7 is not text"),
+            ("{proof: '127.0.0.1:1'}", "secret: give the name"),
+            ("{secret: x}", "proof: give the ADDRESS:PORT"),
+            ("{secret: x, agent: 1}", "agent: write true or false"),
+        ] {
+            let error = parse(file.as_bytes()).err().unwrap_or_default();
+            assert!(error.starts_with(said), "{file}: {error}");
         }
     }
 }
