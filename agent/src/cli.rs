@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{CommandFactory as _, Parser};
 
 use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
@@ -17,11 +18,13 @@ pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    match parse(args).map(|cli: Cli| cli.command) {
+    let words: Vec<OsString> = args.into_iter().collect();
+    let result = match parse(words.clone()).map(|cli: Cli| cli.command) {
         Ok(Command::Run(args)) => run(&args),
         Ok(Command::Check(args)) => check(&args),
-        Err(code) => code,
-    }
+        Err(code) => return code,
+    };
+    result.unwrap_or_else(|errors| refuse(&with_sources(command(), &words, &errors)))
 }
 
 /// The command line as clap knows it, for help and documents.
@@ -57,29 +60,40 @@ fn without_environment(command: clap::Command, args: &[OsString], error: clap::E
     plain.filter(is_same).unwrap_or(error)
 }
 
-fn run(args: &RunArgs) -> ExitCode {
-    log::start(args.log_format, "hotcert");
-    let settings = match Settings::from_args(args) {
-        Ok(settings) => settings,
-        Err(errors) => return refuse(&errors),
+/// The errors, which begin with a flag, with the environment variable in its place if that has the value.
+fn with_sources(command: clap::Command, words: &[OsString], errors: &[String]) -> Vec<String> {
+    let matches = command.clone().try_get_matches_from(words).ok();
+    let (name, matches) = match matches.as_ref().and_then(clap::ArgMatches::subcommand) {
+        Some(subcommand) => subcommand,
+        None => return errors.to_vec(),
     };
-    match crate::runtime::agent::run(settings) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let variable = |flag: &str| {
+        let mut arguments = command.find_subcommand(name)?.get_arguments();
+        let argument = arguments.find(|argument| argument.get_long() == flag.strip_prefix("--"))?;
+        let source = matches.value_source(argument.get_id().as_str())?;
+        let variable = (source == ValueSource::EnvVariable).then(|| argument.get_env())??;
+        Some(variable.to_string_lossy().into_owned())
+    };
+    let named = |error: &String| {
+        let (flag, rest) = error.split_once(": ")?;
+        Some(format!("{}: {rest}", variable(flag)?))
+    };
+    errors.iter().map(|error| named(error).unwrap_or_else(|| error.clone())).collect()
 }
 
-fn check(args: &CheckArgs) -> ExitCode {
-    match Settings::policy(&args.files) {
-        Ok(policy) => {
-            let policy = Policy { serves: !args.client_only, ..policy };
-            check_command::run(&args.dir, &args.files, &policy, args.json)
-        }
-        Err(errors) => refuse(&errors),
-    }
+/// An error is everything that is wrong with the arguments.
+fn run(args: &RunArgs) -> Result<ExitCode, Vec<String>> {
+    log::start(args.log_format, "hotcert");
+    Ok(crate::runtime::agent::run(Settings::from_args(args)?).unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    }))
+}
+
+/// An error is everything that is wrong with the arguments.
+fn check(args: &CheckArgs) -> Result<ExitCode, Vec<String>> {
+    let policy = Policy { serves: !args.client_only, ..Settings::policy(&args.files)? };
+    Ok(check_command::run(&args.dir, &args.files, &policy, args.json))
 }
 
 /// Prints everything that is wrong with the arguments.
@@ -97,6 +111,20 @@ mod tests {
     use clap::{Arg, Command};
 
     use super::*;
+
+    #[test]
+    fn an_error_of_a_value_from_the_environment_names_the_variable() {
+        let path = Arg::new("path").long("path").env("PATH");
+        let sub = Command::new("run").arg(path).arg(Arg::new("admin").long("admin"));
+        let command = Command::new("hotcert-agent").subcommand(sub);
+        let errors = ["--path: it is long".to_owned(), "--admin: \"x\" is no address: it is".to_owned()];
+        let named = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            with_sources(command.clone(), &words, &errors)
+        };
+        assert_eq!(named(&["a", "run", "--admin=x"]), ["PATH: it is long".to_owned(), errors[1].clone()]);
+        assert_eq!(named(&["a", "run", "--path=x", "--admin=x"]), errors);
+    }
 
     #[test]
     fn usage_of_an_error_has_no_options_of_the_environment() {

@@ -31,7 +31,7 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
     if as_json {
         println!("{:#}", report(directory, &validation, notice, served));
     } else {
-        print(directory, &validation, notice, served);
+        print(directory, args, &validation, notice, served);
     }
     if served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -75,9 +75,16 @@ fn refused(rejection: &Rejection) -> Value {
     json!({ "accepted": false, "reason": rejection.reason().as_str(), "detail": rejection.to_string() })
 }
 
-fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served: bool) {
+fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notice: Option<&str>, served: bool) {
     let result = if served { "would be served" } else { "would not be served" };
     println!("{}: {result}", directory.display());
+    if let Err(missing @ Rejection::MissingDirectory(_)) = &validation.trust {
+        println!("  refused ({}): {missing}", missing.reason().as_str());
+        return;
+    }
+    let refusal = |rejection: &Rejection| {
+        format!("refused ({}): {}", rejection.reason().as_str(), describe(rejection, directory, args))
+    };
     match &validation.leaf {
         Ok(leaf) => {
             println!("  leaf    {}", leaf.names);
@@ -88,7 +95,7 @@ fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served
         Err(_) if validation.leaf.as_ref().err() == validation.trust.as_ref().err() => {
             println!("  leaf    not validated, because there is no trust bundle");
         }
-        Err(rejection) => println!("  leaf    refused ({}): {rejection}", rejection.reason().as_str()),
+        Err(rejection) => println!("  leaf    {}", refusal(rejection)),
     }
     match &validation.trust {
         Ok(None) => println!("  trust   none: no mTLS, neither inbound nor outbound"),
@@ -97,13 +104,27 @@ fn print(directory: &Path, validation: &Validation, notice: Option<&str>, served
                 println!("  root    {}, until {}", root.subject, date(root.not_after));
             }
         }
-        Err(rejection) => println!("  trust   refused ({}): {rejection}", rejection.reason().as_str()),
+        Err(rejection) => println!("  trust   {}", refusal(rejection)),
     }
     if validation.trust.is_ok() && validation.leaf.is_err() {
         println!("  A running agent would use this trust bundle and continue with its last valid leaf.");
     }
     if let Some(notice) = notice {
         println!("  notice  {notice}");
+    }
+}
+
+/// With the names of the files.
+fn describe(rejection: &Rejection, directory: &Path, args: &IdentityArgs) -> String {
+    match rejection {
+        Rejection::MissingFile { file } => format!("there is no file {file} in {}", directory.display()),
+        Rejection::MalformedPem { what: what @ "the certificate file", cause } => {
+            format!("{what} {}: {cause}; write the whole PEM file again", args.cert_file)
+        }
+        Rejection::MalformedPem { what: what @ "the key file", cause } => {
+            format!("{what} {}: {cause}; write the whole PEM file again", args.key_file)
+        }
+        rejection => rejection.to_string(),
     }
 }
 

@@ -52,12 +52,7 @@ impl Leaf {
         now: SystemTime,
     ) -> Result<Self, Rejection> {
         let (chain, key) = split(parts)?;
-        let [end_entity, intermediates @ ..] = chain.as_slice() else {
-            return Err(Rejection::MalformedPem {
-                what: "the certificate file",
-                cause: "it holds no certificate".into(),
-            });
-        };
+        let [end_entity, intermediates @ ..] = chain.as_slice() else { return Err(no_certificate()) };
         let facts = parse_certificate(end_entity, LEAF)?;
         if let Some(found) = &facts.unsupported_key {
             return Err(Rejection::UnsupportedKey { found: found.clone() });
@@ -111,6 +106,10 @@ impl fmt::Debug for Leaf {
     }
 }
 
+fn no_certificate() -> Rejection {
+    Rejection::MalformedPem { what: "the certificate file", cause: "it holds no certificate".into() }
+}
+
 /// Certificates in order and the one private key.
 fn split(parts: &LeafParts) -> Result<(Vec<CertificateDer<'static>>, Section), Rejection> {
     let mut sections = Vec::new();
@@ -136,6 +135,10 @@ fn split(parts: &LeafParts) -> Result<(Vec<CertificateDer<'static>>, Section), R
             // EC PARAMETERS and the like.
             _ => {}
         }
+    }
+    // Of a certificate file that is a key file, the number of keys would be reported.
+    if chain.is_empty() {
+        return Err(no_certificate());
     }
     let count = keys.len();
     match keys.pop() {
