@@ -5,6 +5,7 @@ mod upstream;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,21 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use upstream::Upstream;
+
+/// ADDRESS:PORT.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:8080".into())
+}
+
+/// Why an address cannot be listened on.
+pub fn bind_problem(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "the address is in use".into(),
+        std::io::ErrorKind::AddrNotAvailable => "this machine does not have the address".into(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
+}
 
 /// Time for requests in flight after the shutdown began.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);

@@ -15,11 +15,24 @@ const BACKLOG: u32 = 4096;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {role}: {cause}; choose another address or stop what uses it")]
+#[error("cannot listen on {address} for {role}: {}", why(.cause))]
 pub struct BindError {
     role: &'static str,
     address: SocketAddr,
     cause: io::Error,
+}
+
+fn why(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the address is in use; choose another address or stop what uses it".into()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have the address; choose one of its own, or 0.0.0.0 for all".into()
+        }
+        io::ErrorKind::PermissionDenied => "permission denied; choose a port above 1023".into(),
+        _ => format!("{cause}; choose another address"),
+    }
 }
 
 /// An address that is reserved, on which nothing is accepted yet.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use demo_service::service::{Config, serve};
+use demo_service::service::{Config, bind_problem, listen_address, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(version)]
 struct Cli {
     /// Address to listen on
-    #[arg(long, env = "DEMO_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "DEMO_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen_address)]
     listen: SocketAddr,
     #[command(flatten)]
     config: Config,
@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
     match run(listen, config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cannot listen on {listen}: {error}");
+            eprintln!("cannot listen on {listen}: {}", bind_problem(&error));
             ExitCode::FAILURE
         }
     }

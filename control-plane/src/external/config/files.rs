@@ -2,7 +2,7 @@
 //! digests of what was read tell whether anything changed since.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -43,8 +43,13 @@ impl ConfigFiles {
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let too_large = || format!("larger than {MAX_FILE} bytes");
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err("not a regular file".into());
     }
@@ -52,7 +57,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         return Err(too_large());
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(too_large());
     }

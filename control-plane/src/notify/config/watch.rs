@@ -53,11 +53,20 @@ impl ConfigWatch {
     pub(super) fn start_every(interval: Duration, path: PathBuf, metrics: Metrics) -> Self {
         let (first, mut digest) = NotifyConfig::read_with_digest(&path);
         metrics.rejected.set(first.is_err().into());
-        let first = first.unwrap_or_else(|error| {
-            warn!("invalid settings: no notification is sent or accepted, and no manager used, until they are corrected: {error}");
-            NotifyConfig::default()
-        });
-        info!(settings = %path.display(), subscriptions = first.subscriptions.len(), "notification settings read");
+        let first = match first {
+            Ok(first) => {
+                let subscriptions = first.subscriptions.len();
+                info!(settings = %path.display(), subscriptions, "notification settings read");
+                first
+            }
+            Err(error) => {
+                warn!(
+                    "notification settings cannot be read: {error}; until they are corrected, no notification is \
+                     sent or accepted, and no manager is used"
+                );
+                NotifyConfig::default()
+            }
+        };
         let (managers, managers_receiver) = watch::channel(Arc::clone(&first.managers));
         let (config, config_receiver) = watch::channel(Arc::new(first));
         tokio::spawn(async move {

@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Parser;
+use demo_service::service::{bind_problem, listen_address};
 use hotcert::external::http_client::{AddressPolicy, Endpoint};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -47,7 +48,7 @@ struct Cli {
     #[arg(long, value_name = "DIR")]
     identity: PathBuf,
     /// Address to listen on
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8444")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8444", value_parser = listen_address)]
     listen: SocketAddr,
     /// File with the API key that clients must send
     #[arg(long, value_name = "FILE")]
@@ -59,7 +60,7 @@ struct Cli {
     #[arg(long, value_name = "ID=DNS-NAME")]
     make: Vec<String>,
     /// Lifetime of the certificates it issues
-    #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = duration)]
     lifetime: Duration,
     /// CRN of the instance that it emulates
     #[arg(long, value_name = "CRN", default_value = "crn:v1:bluemix:public:cloudcerts:demo:a/hotcert:1::")]
@@ -78,8 +79,13 @@ struct Cli {
     ca: Option<PathBuf>,
     /// Times before the end of a certificate at which it is reported as about to expire
     #[arg(long, value_name = "DURATIONS", value_delimiter = ',', default_value = "90d,60d,30d,10d,1d",
-        value_parser = humantime::parse_duration)]
+        value_parser = duration)]
     thresholds: Vec<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "write a number and a unit, such as 30s, 10m, 36h or 90d".into())
 }
 
 #[tokio::main]
@@ -124,8 +130,9 @@ async fn run(cli: Cli) -> Result<()> {
     };
     let api = Arc::new(Api::new(inventory, secret(&cli.api_key)?, change));
     let acceptor = acceptor(&cli.identity)?;
+    let bound = TcpListener::bind(cli.listen).await;
     let listener =
-        TcpListener::bind(cli.listen).await.with_context(|| format!("cannot listen on {}", cli.listen))?;
+        bound.map_err(|error| anyhow!("cannot listen on {}: {}", cli.listen, bind_problem(&error)))?;
     log(&json!({"listening": listener.local_addr()?.to_string()}));
     notifier.start();
     loop {

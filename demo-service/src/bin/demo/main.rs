@@ -58,13 +58,18 @@ const INTERRUPTED: u8 = 130;
 #[command(version, after_long_help = NUMBERS, args_conflicts_with_subcommands = true)]
 struct Cli {
     /// How long the load runs
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=86_400))]
+    #[arg(long, default_value_t = 30, value_parser = seconds)]
     seconds: u64,
     /// Print one JSON object and nothing else to stdout
     #[arg(long)]
     json: bool,
     #[command(subcommand)]
     child: Option<ChildProcess>,
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    let parsed = text.parse().ok().filter(|seconds| (3..=86_400).contains(seconds));
+    parsed.ok_or_else(|| "write a number of seconds from 3 to 86400".into())
 }
 
 const NUMBERS: &str = "\
