@@ -63,7 +63,7 @@ fn a_root_is_replaced_so_early_that_no_leaf_has_to_be_cut_short() {
     assert!(scene.does()[0].starts_with("begin: the root expires at"));
     scene.authority().spec.automatic_rollover = Some(false);
     does(&scene, &[]);
-    assert!(scene.authority_status().conditions[0].message.contains("roll it over"));
+    assert!(scene.authority_status().conditions[0].message.contains("run hotcert rollover"));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn every_phase_is_blocked_by_a_pod_that_has_proved_nothing() {
     type Change = fn(&mut Scene);
     let rows: [(&str, Change); 9] = [
         ("shop/bad: the agent has not been probed", |scene| scene.pod("bad").nudged_revision = None),
-        ("shop/bad: it mounts", |scene| scene.pod("bad").agent = None),
+        ("shop/bad: the pod mounts", |scene| scene.pod("bad").agent = None),
         ("shop/bad: it has no address", |scene| scene.pod("bad").agent.as_mut().unwrap().address = None),
         ("shop/bad: refused", |scene| {
             let at = scene.now;
@@ -206,7 +206,7 @@ fn connections_under_the_old_root_are_waited_for_until_the_drain_deadline() {
     good(&mut scene, Phase::Reissuing);
     let proof = scene.list_pods().pods[0].proof.as_mut().unwrap();
     proof.result.as_mut().unwrap().connections_under.insert(root_id(OLD), 3);
-    held(&scene, "shop/good: 3 of its connections");
+    held(&scene, "shop/good: 3 open connections");
     let deadline = scene.ring().state.rollover().unwrap().phase_started_at + HOUR;
     assert_eq!(scene.plan().wake_at, Some(deadline));
     scene.now = deadline;
@@ -241,7 +241,7 @@ fn after_a_reversal_a_pod_must_show_a_leaf_that_was_issued_since() {
     scene.publish(2);
     scene.now += MINUTE;
     scene.proven("good", 2, &[OLD, NEW]);
-    held(&scene, "shop/mtls-prod-payments: its Secret has no leaf that was made since");
+    held(&scene, "shop/mtls-prod-payments: its Secret has no leaf that was issued since");
     does(&scene, &["issue 3: new root"]);
     scene.now -= HOUR;
     does(&scene, &[]);
@@ -260,7 +260,7 @@ fn after_a_reversal_a_pod_must_show_a_leaf_that_was_issued_since() {
 fn a_pod_is_overridden_by_name_and_with_a_reason_only() {
     let rows = [
         ("shop/late node is dead", "exempt shop/late: node is dead"),
-        ("shop/late", "answer override: refused: give a reason, it is recorded"),
+        ("shop/late", "answer override: refused: give a reason, which is recorded"),
         ("shop/else node is dead", "answer override: refused: the rollover does not wait for shop/else"),
         ("shop/late,shop/else why", "answer override: refused: the rollover does not wait for shop/else"),
         (
