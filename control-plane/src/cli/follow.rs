@@ -23,16 +23,12 @@ pub(super) enum Progress {
 pub(super) fn serving_progress(status: &CertificateStatus) -> Progress {
     let current = status.served.as_ref().filter(|served| Some(served.revision) >= status.revision);
     let condition = Condition::find(&status.conditions, ConditionType::Served);
-    // Of the version before, a condition that is not Unknown says nothing about this one.
     match (current, condition) {
         (Some(_), Some(condition)) if condition.status != ConditionStatus::Unknown => Progress::Done,
-        (_, Some(condition)) if condition.reason == Reason::Probing => {
-            Progress::Waiting("for every pod to serve what is published".into())
-        }
-        (_, Some(condition)) if condition.status == ConditionStatus::Unknown => {
+        (_, Some(condition)) if condition.reason == Reason::PodsNotListed => {
             Progress::Waiting(condition.message.clone())
         }
-        _ => Progress::Waiting("for the certificate to be published".into()),
+        _ => Progress::Waiting("for every pod to serve what is published".into()),
     }
 }
 

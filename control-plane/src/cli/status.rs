@@ -105,7 +105,7 @@ impl Fleet {
             if let Some(rollover) = status.rollover {
                 let reason = reason_text(&rollover.reason);
                 waiting
-                    .push(format!("{name}: rollover {reason} (phase since {})", rollover.phase_started_at));
+                    .push(format!("{name}: rollover, {reason} (phase since {})", rollover.phase_started_at));
                 waiting.extend(rollover.waiting_for.iter().map(|hold| format!("  waits for {hold}")));
                 let more =
                     rollover.waiting_for_total - i64::try_from(rollover.waiting_for.len()).unwrap_or(0);
