@@ -91,9 +91,8 @@ impl PhaseCheck<'_> {
             Some(list) if list.error.is_none() && fresh.contains(&list.listed_at) => None,
             list => {
                 let reason = list.and_then(|list| list.error.clone());
-                let reason = reason.unwrap_or_else(|| {
-                    "the pods of the namespace have not been listed since this phase began".into()
-                });
+                let reason =
+                    reason.unwrap_or_else(|| "the pods have not been listed since this phase began".into());
                 Some(Blocker::namespace(namespace, reason))
             }
         }

@@ -120,7 +120,7 @@ fn every_phase_is_blocked_by_a_pod_that_has_proved_nothing() {
     let rows: [(&str, Change); 9] = [
         ("shop/bad: the agent has not been probed", |scene| scene.pod("bad").nudged_revision = None),
         ("shop/bad: the pod mounts", |scene| scene.pod("bad").agent = None),
-        ("shop/bad: it has no address", |scene| scene.pod("bad").agent.as_mut().unwrap().address = None),
+        ("shop/bad: the pod has no address", |scene| scene.pod("bad").agent.as_mut().unwrap().address = None),
         ("shop/bad: refused", |scene| {
             let at = scene.now;
             scene.pod("bad").proof =
@@ -134,9 +134,9 @@ fn every_phase_is_blocked_by_a_pod_that_has_proved_nothing() {
             let never = scene.now + HOUR;
             scene.list_pods().pods[0].proof.as_mut().unwrap().taken_at = never;
         }),
-        ("namespace shop: its pods have not", |scene| scene.observed.pods.clear()),
+        ("namespace shop: the pods have not", |scene| scene.observed.pods.clear()),
         ("namespace shop: forbidden", |scene| scene.list_pods().error = Some("forbidden".into())),
-        ("namespace shop: its pods have not", |scene| scene.list_pods().listed_at = start()),
+        ("namespace shop: the pods have not", |scene| scene.list_pods().listed_at = start()),
     ];
     for phase in PHASES {
         for (by, change) in &rows {
