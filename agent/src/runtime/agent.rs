@@ -150,10 +150,11 @@ impl Parts {
     fn start_essential(&self) -> impl Future<Output = String> + use<> {
         let identities = self.context.identities.clone();
         let reaper = tokio::spawn(self.context.tracker.clone().reap(identities.snapshots()));
+        let (ended, hangup) = (identities.ended(), tokio::spawn(reload_on_hangup(identities)));
         async move {
             tokio::select! {
-                error = identities.ended() => error.to_string(),
-                error = reload_on_hangup(&identities) => error,
+                error = ended => error.to_string(),
+                end = hangup => end.unwrap_or_else(|_| "waiting for SIGHUP".into()),
                 _ = reaper => "the connection reaper".into(),
             }
         }
@@ -217,7 +218,7 @@ fn start_reload(settings: &Settings) -> Result<Identities, StartError> {
 }
 
 /// Returns only if the signal cannot be awaited.
-async fn reload_on_hangup(identities: &Identities) -> String {
+async fn reload_on_hangup(identities: Identities) -> String {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => return format!("cannot listen for SIGHUP: {error}"),

@@ -19,13 +19,13 @@ use super::leader::LeaderReconciler;
 use super::listener::Bound;
 use super::metrics::Metrics;
 use super::self_check;
-use super::signals::Signals;
 use super::status::Status;
 use super::webhook::Webhook;
 use super::webhook_certificate::{SECRET_NAME, WebhookCertificate};
 use crate::api::duration;
 use crate::controller::native_sidecar::{self, SidecarDecision};
 use crate::controller::notification_services::NotificationServices;
+use crate::controller::signals::{Signals, reload_on_hangup};
 use crate::controller::webhook_counters::WebhookCounters;
 use crate::runtime::metrics::ReconcileMetrics;
 use crate::store::kubernetes::client;
@@ -111,6 +111,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     webhook_listener.serve(stop_accepting.clone(), move |socket, from| {
         Arc::clone(&serving).serve_connection(socket, from)
     })?;
+    tokio::spawn(reload_on_hangup(identities.clone()));
     tokio::spawn(self_check::run(identities.snapshots(), own_address, report_self_check));
 
     tokio::select! {

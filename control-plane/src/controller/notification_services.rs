@@ -11,6 +11,7 @@ use super::args::{ReceiverSettings, Settings};
 use super::https_server::HttpsServer;
 use super::listener::{BindError, Bound};
 use crate::controller::receiver_http::{LIMITS, ReceiverHandler};
+use crate::controller::signals::reload_on_hangup;
 use crate::external::sync::{self, ExternalSync};
 use crate::notify::config::{self, ConfigWatch};
 use crate::notify::dispatcher::{self, Dispatcher};
@@ -69,6 +70,7 @@ impl NotificationServices {
             Ok(identities) => identities,
             Err(error) => return error.to_string(),
         };
+        tokio::spawn(reload_on_hangup(identities.clone()));
         let receiver = Receiver::new(store, self.config.config, self.counts.receiver);
         let https = Arc::new(HttpsServer::new(&identities, LIMITS, CancellationToken::new()));
         let handler = Arc::new(ReceiverHandler { https, receiver });

@@ -125,7 +125,7 @@ impl Clients {
             atomic: true,
         };
         let unusable = |cause: String| ClientError::Unusable { root: root.clone(), cause };
-        let Validation { leaf: validated, trust } =
+        let Validation { leaf: validated, trust, .. } =
             Identity::parse(&credential, &Policy::default(), None, now);
         let identity = Identity {
             leaf: validated.map_err(|rejection| unusable(rejection.to_string()))?,

@@ -61,8 +61,8 @@ impl RootUsage {
         for (key, PeerConnections { side, peer, connections }) in open {
             let cached = self.cache.entry(key).or_insert_with(|| {
                 let verifies = |root: &SingleRootVerifier| match side {
-                    Side::Inbound => root.trusts_client(&peer),
-                    Side::Outbound => root.trusts_server(&peer),
+                    Side::Inbound => root.trusts_client(&peer.chain, peer.verified_at),
+                    Side::Outbound => root.trusts_server(&peer.chain, peer.verified_at),
                 };
                 let matching =
                     verifiers.iter().enumerate().filter(|(_, root)| root.as_ref().is_ok_and(verifies));

@@ -39,7 +39,7 @@ pub enum DialError {
 impl DialError {
     fn handshake(upstream: &Upstream, error: &HandshakeError) -> Self {
         match error {
-            HandshakeError::NoIdentity => Self::NoClientIdentity,
+            HandshakeError::NoIdentity | HandshakeError::UnusableIdentity => Self::NoClientIdentity,
             HandshakeError::TimedOut(after) => Self::TimedOut { upstream: upstream.clone(), after: *after },
             error if error.failure() == HandshakeFailure::WrongName => Self::Handshake {
                 upstream: upstream.clone(),
@@ -74,6 +74,7 @@ pub async fn dial(
         .connector(upstream.expected.clone())
         .alpn(alpn)
         .handshake_timeout(context.timeouts.handshake);
+    connector.config(snapshot).ok_or(DialError::NoClientIdentity)?;
     if context.tracker.is_full() {
         context.tracker.count_rejected();
         return Err(DialError::Full);

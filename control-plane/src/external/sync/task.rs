@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use hotcert_tls::{Peer, SingleRootVerifier};
+use hotcert_tls::SingleRootVerifier;
 use rustls_pki_types::UnixTime;
 
 use crate::api::leaf_request::Usage;
@@ -92,16 +92,10 @@ fn validate(
 fn root_of(validated: &Validated, now: SystemTime) -> Option<RootId> {
     let at = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO));
     let leaf = &validated.leaf;
-    let peer = Peer {
-        names: leaf.names.clone(),
-        subject: leaf.subject.clone(),
-        sha256: leaf.sha256.clone(),
-        not_after: leaf.not_after,
-        chain: leaf.certified.cert.clone(),
-        verified_at: at,
+    let chain = &leaf.certified.cert;
+    let verifies = |verifier: &SingleRootVerifier| {
+        verifier.trusts_server(chain, at) || verifier.trusts_client(chain, at)
     };
-    let verifies =
-        |verifier: &SingleRootVerifier| verifier.trusts_server(&peer) || verifier.trusts_client(&peer);
     let mut roots = validated.trust.iter().flat_map(|trust| &trust.roots);
     let root = roots.find(|root| SingleRootVerifier::new(root).is_ok_and(|verifier| verifies(&verifier)))?;
     Some(RootId(root.sha256.clone()))
