@@ -18,11 +18,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Handshakes under way at once; one more evicts the oldest.
 const MAX_HANDSHAKES: usize = 256;
+/// Between attempts while connections cannot be accepted.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 /// What requests in flight have left when the client's root is removed.
 const UNTRUSTED_GRACE: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut args = std::env::args().skip(1);
     let (Some(directory), Some(listen)) = (args.next(), args.next()) else {
         return Err("usage: axum_server DIRECTORY ADDRESS:PORT".into());
@@ -36,7 +39,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(listen).await?;
     println!("listening on {}", listener.local_addr()?);
     loop {
-        let (socket, from) = listener.accept().await?;
+        let (socket, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Such as a lack of file descriptors, which passes.
+                eprintln!("cannot accept: {error}");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
         let (acceptor, handshakes, app) = (acceptor.clone(), Arc::clone(&handshakes), app.clone());
         tokio::spawn(async move {
             match handshakes.run(acceptor.accept(socket)).await {
@@ -70,6 +81,6 @@ async fn serve(stream: ServerStream<TcpStream>, app: Router) {
 
 async fn log(mut events: Events) {
     while let Some(event) = events.next().await {
-        println!("{event:?}");
+        println!("{event}");
     }
 }

@@ -24,6 +24,7 @@ const BETWEEN_REQUESTS: Duration = Duration::from_millis(2);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut args = std::env::args().skip(1);
     let (Some(directory), Some(url)) = (args.next(), args.next()) else {
         return Err("usage: hyper_client DIRECTORY URL [SAN]".into());
@@ -46,6 +47,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 eprintln!("{error:?}");
             }
         }
+        if succeeded % 10 == 0 {
+            println!("succeeded {succeeded}");
+        }
         tokio::select! {
             _ = &mut ended => break,
             () = tokio::time::sleep(BETWEEN_REQUESTS) => {}
@@ -57,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn log(mut events: Events) {
     while let Some(event) = events.next().await {
-        println!("{event:?}");
+        println!("{event}");
     }
 }
 

@@ -20,6 +20,7 @@ const BETWEEN_REQUESTS: Duration = Duration::from_millis(2);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut args = std::env::args().skip(1);
     let (Some(directory), Some(server)) = (args.next(), args.next()) else {
         return Err("usage: tonic_client DIRECTORY HOST:PORT [SAN]".into());
@@ -45,6 +46,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 eprintln!("{error}");
             }
         }
+        if succeeded % 10 == 0 {
+            println!("succeeded {succeeded}");
+        }
         tokio::select! {
             _ = &mut ended => break,
             () = tokio::time::sleep(BETWEEN_REQUESTS) => {}
@@ -56,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn log(mut events: Events) {
     while let Some(event) = events.next().await {
-        println!("{event:?}");
+        println!("{event}");
     }
 }
 

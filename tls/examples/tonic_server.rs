@@ -5,20 +5,26 @@
 
 use std::error::Error;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hotcert_tls::{Events, Reloader, ServerStream};
+use hotcert_tls::{Events, HandshakeLimiter, Reloader, ServerStream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::service::Routes;
 
+/// Handshakes under way at once; one more evicts the oldest.
+const MAX_HANDSHAKES: usize = 256;
+/// Between attempts while connections cannot be accepted.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 /// What requests in flight have left when the client's root is removed.
 const UNTRUSTED_GRACE: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut args = std::env::args().skip(1);
     let (Some(directory), Some(listen)) = (args.next(), args.next()) else {
         return Err("usage: tonic_server DIRECTORY ADDRESS:PORT".into());
@@ -28,17 +34,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // gRPC requires HTTP/2, and clients insist on it in ALPN.
     let acceptor = identities.acceptor(["h2"]);
+    let handshakes = Arc::new(HandshakeLimiter::new(MAX_HANDSHAKES));
     let (_reporter, health) = tonic_health::server::health_reporter();
     let routes = Routes::new(health);
     let listener = TcpListener::bind(listen).await?;
     println!("listening on {}", listener.local_addr()?);
     loop {
-        let (socket, from) = listener.accept().await?;
-        let (acceptor, routes) = (acceptor.clone(), routes.clone());
+        let (socket, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Such as a lack of file descriptors, which passes.
+                eprintln!("cannot accept: {error}");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
+        let (acceptor, handshakes, routes) = (acceptor.clone(), Arc::clone(&handshakes), routes.clone());
         tokio::spawn(async move {
-            match acceptor.accept(socket).await {
-                Ok(stream) => serve(stream, routes).await,
-                Err(error) => eprintln!("{from}: {error}"),
+            match handshakes.run(acceptor.accept(socket)).await {
+                Some(Ok(stream)) => serve(stream, routes).await,
+                Some(Err(error)) => eprintln!("{from}: {error}"),
+                None => eprintln!("{from}: evicted during its handshake"),
             }
         });
     }
@@ -60,6 +76,6 @@ async fn serve(stream: ServerStream<TcpStream>, routes: Routes) {
 
 async fn log(mut events: Events) {
     while let Some(event) = events.next().await {
-        println!("{event:?}");
+        println!("{event}");
     }
 }

@@ -1,7 +1,7 @@
 //! The server's side: a handshake under the snapshot of its moment, within a deadline, to a verified peer.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -35,7 +35,8 @@ pub struct Acceptor {
 
 #[derive(Debug)]
 struct Derived {
-    generation: u64,
+    /// Compared by its address, which the reference keeps from being reused.
+    of: Weak<Snapshot>,
     config: Arc<ServerConfig>,
 }
 
@@ -51,19 +52,22 @@ impl Acceptor {
     }
 
     /// How long a handshake may take, 10 s by default.
+    #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
     }
 
     /// Requires client certificates here, whatever the builder was told for the others.
+    #[must_use]
     pub fn require_client_certificate(mut self) -> Self {
         self.mutual = true;
         self.derived = Arc::default();
         self
     }
 
-    /// Makes the handshake on an accepted connection. A refused client gets the alert that says why.
+    /// Makes the handshake on an accepted connection. A client whose certificate is refused gets the alert that says
+    /// why; without an identity the connection is closed.
     pub async fn accept<IO>(&self, io: IO) -> Result<ServerStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -88,7 +92,7 @@ impl Acceptor {
             Some(chain) => Some(self.shared.peers.intern(chain).ok_or(HandshakeError::UnreadablePeer)?),
             None => None,
         };
-        Ok(ServerStream::new(tls, snapshot, peer, self.shared.snapshots.clone()))
+        Ok(ServerStream::new(tls, snapshot, peer, Arc::clone(&self.shared)))
     }
 
     /// The current snapshot and the configuration that this acceptor makes of it, for those who bring their own
@@ -99,9 +103,10 @@ impl Acceptor {
         Some((snapshot, config))
     }
 
-    fn config(&self, snapshot: &Snapshot) -> Option<Arc<ServerConfig>> {
+    fn config(&self, snapshot: &Arc<Snapshot>) -> Option<Arc<ServerConfig>> {
         let derived = self.derived.load();
-        if let Some(derived) = derived.as_ref().filter(|derived| derived.generation == snapshot.generation) {
+        if let Some(derived) = derived.as_ref().filter(|derived| derived.of.as_ptr() == Arc::as_ptr(snapshot))
+        {
             return Some(Arc::clone(&derived.config));
         }
         let alpn: Vec<&[u8]> = self.alpn.iter().map(Vec::as_slice).collect();
@@ -109,7 +114,7 @@ impl Acceptor {
             true => snapshot.mutual_server_config(&alpn)?,
             false => snapshot.server_config(&alpn)?,
         };
-        let derived = Derived { generation: snapshot.generation, config: Arc::clone(&config) };
+        let derived = Derived { of: Arc::downgrade(snapshot), config: Arc::clone(&config) };
         self.derived.store(Some(Arc::new(derived)));
         Some(config)
     }
@@ -128,7 +133,8 @@ impl Acceptor {
             .map_err(HandshakeError::WithClient)?;
         // Loaded as late as possible: a client whose ClientHello comes after a swap gets the new leaf, however
         // early it connected.
-        let (snapshot, config) = self.current().ok_or(HandshakeError::NoIdentity)?;
+        let snapshot = self.shared.snapshots.load().ok_or(HandshakeError::NoIdentity)?;
+        let config = self.config(&snapshot).ok_or(HandshakeError::UnusableIdentity)?;
         let config = select(&hello.client_hello(), config);
         match hello.into_stream(config).into_fallible().await {
             Ok(stream) => Ok((stream, snapshot)),

@@ -23,7 +23,6 @@ pub use server_verifier::{ExpectedPeer, ExpectedPeerError};
 use crate::crypto::{fast_provider, provider};
 use crate::identity::Root;
 use crate::identity::{Identity, Leaf};
-use crate::peer::Peer;
 
 /// The configurations of one identity. Those for a role that it does not have are `None`.
 #[derive(Debug)]
@@ -104,14 +103,14 @@ impl SingleRootVerifier {
         Ok(Self { clients: client_verifier(&roots)?, roots })
     }
 
-    /// As [`Snapshot::trusts_client`](crate::Snapshot::trusts_client).
-    pub fn trusts_client(&self, peer: &Peer) -> bool {
-        verifies_client(&self.clients, &peer.chain, peer.verified_at)
+    /// Whether a client that presents `chain`, leaf first, at the time `at` is accepted.
+    pub fn trusts_client(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+        verifies_client(&self.clients, chain, at)
     }
 
-    /// As [`Snapshot::trusts_server`](crate::Snapshot::trusts_server).
-    pub fn trusts_server(&self, peer: &Peer) -> bool {
-        verifies_server(&self.roots, &peer.chain, peer.verified_at)
+    /// Whether a server that presents `chain`, leaf first, at the time `at` is accepted.
+    pub fn trusts_server(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+        verifies_server(&self.roots, chain, at)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The client's side: a connection to one expected server, under the snapshot of its moment.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -32,7 +32,8 @@ pub struct Connector {
 
 #[derive(Debug)]
 struct Derived {
-    generation: u64,
+    /// Compared by its address, which the reference keeps from being reused.
+    of: Weak<Snapshot>,
     config: Arc<ClientConfig>,
 }
 
@@ -48,6 +49,7 @@ impl Connector {
     }
 
     /// The protocols to offer, such as `["h2", "http/1.1"]`; none by default.
+    #[must_use]
     pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols.into_iter().map(|protocol| protocol.as_ref().to_vec()).collect();
         self.derived = Arc::default();
@@ -55,13 +57,15 @@ impl Connector {
     }
 
     /// How long a handshake may take, 10 s by default.
+    #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
     }
 
     /// Makes the handshake on a connection to `host`, the name or address by which the server is reached: a name
-    /// is sent as SNI. The certificate is held against the expected peer, which may have another name.
+    /// is sent as SNI, and what is neither is not. The certificate is held against the expected peer, which may have
+    /// another name.
     pub async fn connect<IO>(&self, host: &str, io: IO) -> Result<ClientStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -81,7 +85,7 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = self.config(snapshot).ok_or(HandshakeError::NoIdentity)?;
+        let config = self.config(snapshot).ok_or(HandshakeError::UnusableIdentity)?;
         // Boxed, because it is large and a connection that lives on should not carry its size.
         let handshake = Box::pin(TlsConnector::from(config).connect(self.server_name(host), io));
         let tls = match tokio::time::timeout(self.handshake_timeout, handshake).await {
@@ -90,7 +94,7 @@ impl Connector {
         };
         let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
         let peer = self.shared.peers.intern(chain).ok_or(HandshakeError::UnreadablePeer)?;
-        Ok(ClientStream::new(tls, Arc::clone(snapshot), peer, self.shared.snapshots.clone()))
+        Ok(ClientStream::new(tls, Arc::clone(snapshot), peer, Arc::clone(&self.shared)))
     }
 
     /// The current snapshot and the configuration that this connector makes of it, for those who bring their own
@@ -101,14 +105,17 @@ impl Connector {
         Some((snapshot, config))
     }
 
-    fn config(&self, snapshot: &Snapshot) -> Option<Arc<ClientConfig>> {
+    /// The configuration that this connector makes of `snapshot`, made once as long as that is the one asked for.
+    /// `None` if it cannot be a client: the leaf lacks clientAuth, or there is no trust bundle.
+    pub fn config(&self, snapshot: &Arc<Snapshot>) -> Option<Arc<ClientConfig>> {
         let derived = self.derived.load();
-        if let Some(derived) = derived.as_ref().filter(|derived| derived.generation == snapshot.generation) {
+        if let Some(derived) = derived.as_ref().filter(|derived| derived.of.as_ptr() == Arc::as_ptr(snapshot))
+        {
             return Some(Arc::clone(&derived.config));
         }
         let alpn: Vec<&[u8]> = self.alpn.iter().map(Vec::as_slice).collect();
         let config = snapshot.client_config(&self.expected, &alpn)?;
-        let derived = Derived { generation: snapshot.generation, config: Arc::clone(&config) };
+        let derived = Derived { of: Arc::downgrade(snapshot), config: Arc::clone(&config) };
         self.derived.store(Some(Arc::new(derived)));
         Some(config)
     }

@@ -55,6 +55,7 @@ pub type Part = Result<Zeroizing<Vec<u8>>, PartError>;
 
 /// Why a file could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PartError {
     /// There is no such file.
     #[error("{file} is missing")]
@@ -114,6 +115,22 @@ pub enum LeafParts {
 }
 
 impl Credential {
+    /// A credential of three PEM texts, as Vault or a file has them: the leaf with its intermediates, its private
+    /// key, and the trusted roots. They belong together.
+    pub fn pem(
+        certificate: impl Into<Zeroizing<Vec<u8>>>,
+        key: impl Into<Zeroizing<Vec<u8>>>,
+        trust: impl Into<Zeroizing<Vec<u8>>>,
+    ) -> Self {
+        Self {
+            leaf: LeafParts::Pair { certificate: Ok(certificate.into()), key: Ok(key.into()) },
+            trust: Ok(trust.into()),
+            revision: None,
+            changed_at: None,
+            atomic: true,
+        }
+    }
+
     /// Reads each part by its name in `layout`.
     pub fn read_parts(
         layout: &Layout,

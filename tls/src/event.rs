@@ -1,10 +1,13 @@
 //! What happens to the identity, as it happens.
 
+use std::fmt;
 use std::time::SystemTime;
 
+use humantime::format_rfc3339_seconds as date;
 use tokio::sync::broadcast;
 
 use crate::identity::Rejection;
+use crate::reload::ReloadError;
 
 /// Events that a subscriber may be behind before it misses the oldest.
 const CAPACITY: usize = 64;
@@ -19,7 +22,7 @@ pub enum Event {
         generation: u64,
         /// The leaf's serial number, in hexadecimal.
         serial: String,
-        /// The end of the leaf's validity.
+        /// When the leaf or its chain expires.
         not_after: SystemTime,
     },
     /// The trust bundle that became current has other roots than the one before.
@@ -40,9 +43,9 @@ pub enum Event {
     },
     /// The leaf that the source has is not valid yet, and is published once it is.
     Held {
-        /// From when it is valid.
+        /// From when it and its chain are valid.
         not_before: SystemTime,
-        /// Its serial number, in hexadecimal.
+        /// The leaf's serial number, in hexadecimal.
         serial: String,
     },
     /// What was refused or held before is served, or the source no longer has it.
@@ -54,13 +57,47 @@ pub enum Event {
         /// When it expired.
         not_after: SystemTime,
     },
+    /// The identity is no longer kept current; see [`Identities::ended`](crate::Identities::ended).
+    Ended(ReloadError),
     /// The subscriber was too slow, and so many events were dropped. The current state is in
     /// [`Identities::status`](crate::Identities::status).
     Missed(u64),
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Published { generation, serial, not_after } => {
+                write!(f, "published generation {generation}: serial {serial}, until {}", date(*not_after))
+            }
+            Self::TrustChanged { added, removed, .. } => {
+                let list = |roots: &[String]| match roots {
+                    [] => "none".to_owned(),
+                    roots => roots.join(", "),
+                };
+                write!(f, "trust changed: added {}; removed {}", list(added), list(removed))
+            }
+            Self::Refused { part, rejection } => write!(f, "refused {}: {rejection}", part.as_str()),
+            Self::Held { not_before, serial } => {
+                write!(f, "held: the certificate with serial {serial} is valid from {}", date(*not_before))
+            }
+            Self::Recovered => f.write_str("recovered: what the source has is served"),
+            Self::Expired { serial, not_after } => {
+                write!(
+                    f,
+                    "expired: the certificate with serial {serial} or its chain, at {}",
+                    date(*not_after)
+                )
+            }
+            Self::Ended(error) => write!(f, "ended: {error}"),
+            Self::Missed(count) => write!(f, "missed {count} events"),
+        }
+    }
+}
+
 /// A part of a credential that is validated by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CredentialPart {
     /// The leaf certificate, its chain and its private key.
     Leaf,

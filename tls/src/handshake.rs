@@ -17,9 +17,14 @@ pub enum HandshakeError {
     /// The other end was too slow.
     #[error("handshake failed: it was not complete within {}", format_duration(*.0))]
     TimedOut(Duration),
-    /// There is no identity, or it cannot be used for this side of a connection.
-    #[error("handshake failed: there is no identity to use yet")]
+    /// There is no identity yet.
+    #[error("handshake failed: there is no identity yet")]
     NoIdentity,
+    /// The identity cannot be used for this side of a connection.
+    #[error(
+        "handshake failed: the identity cannot be used for it: the leaf lacks the extended key usage, or there is no trust bundle"
+    )]
+    UnusableIdentity,
     /// The other end's certificate was verified, and its names cannot be read.
     #[error("handshake failed: the peer's certificate cannot be parsed")]
     UnreadablePeer,
@@ -37,7 +42,7 @@ pub enum HandshakeError {
 pub enum HandshakeFailure {
     /// It was not complete in time.
     Timeout,
-    /// There is no identity to use.
+    /// There is no identity, or it cannot be used for this side.
     NoIdentity,
     /// The connection ended before the handshake was complete.
     Closed,
@@ -66,7 +71,7 @@ impl HandshakeError {
     pub fn failure(&self) -> HandshakeFailure {
         match self {
             Self::TimedOut(_) => HandshakeFailure::Timeout,
-            Self::NoIdentity => HandshakeFailure::NoIdentity,
+            Self::NoIdentity | Self::UnusableIdentity => HandshakeFailure::NoIdentity,
             Self::UnreadablePeer => HandshakeFailure::Malformed,
             Self::WithClient(error) | Self::WithServer(error) => classify(error),
         }

@@ -15,8 +15,8 @@ use crate::shared::Shared;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::status::Status;
 
-/// An identity that is kept current for as long as there is a handle on it, an acceptor or a connector. Cheap to
-/// clone.
+/// An identity that is kept current for as long as there is a handle on it, an acceptor, a connector or a stream. Cheap
+/// to clone.
 #[derive(Clone)]
 pub struct Identities {
     shared: Arc<Shared>,
@@ -49,7 +49,7 @@ impl Identities {
         self.shared.snapshots.clone()
     }
 
-    /// Events from now on.
+    /// Events from now on. The first publication may have come before; it is in [`Identities::current`].
     pub fn subscribe(&self) -> Events {
         Events::of(&self.shared.reporter.events)
     }
@@ -59,18 +59,22 @@ impl Identities {
         self.shared.reporter.status()
     }
 
-    /// Has the sources read again now, where no event tells of a change; for SIGHUP, for example.
+    /// Reads the sources again now, where no event tells of a change; for SIGHUP, for example. Does nothing for a
+    /// [`ManualSource`](crate::ManualSource).
     pub fn reload(&self) {
         self.shared.requested.notify_one();
     }
 
     /// Completes if the identity can no longer be kept current, because of a bug or because the runtime on which it
-    /// was started has shut down. What is current stays usable; a program should end and be started again.
-    pub async fn ended(&self) -> ReloadError {
+    /// was started has shut down. What is current stays usable; a program should end and be started again. The
+    /// future does not keep the identity current by itself.
+    pub fn ended(&self) -> impl Future<Output = ReloadError> + Send + 'static + use<> {
         let mut ended = self.shared.ended.clone();
-        match ended.wait_for(Option::is_some).await {
-            Ok(error) => error.clone().unwrap_or(ReloadError::TaskEnded),
-            Err(_) => ReloadError::TaskEnded,
+        async move {
+            match ended.wait_for(Option::is_some).await {
+                Ok(error) => error.clone().unwrap_or(ReloadError::Stopped),
+                Err(_) => ReloadError::Stopped,
+            }
         }
     }
 

@@ -34,6 +34,7 @@ pub struct Identity {
 
 /// The result of validating one candidate, part by part.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Validation {
     /// The leaf, or what is wrong with it.
     pub leaf: Result<Arc<Leaf>, Rejection>,

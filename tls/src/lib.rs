@@ -27,9 +27,11 @@
 //! |---|---|
 //! | [`Reloader`], [`ReloaderBuilder`] | what to read, and what is required of it |
 //! | [`Identities`] | the handle: acceptors, connectors, events, status |
-//! | [`Acceptor`], [`ServerStream`] | a server's side of a connection |
+//! | [`Acceptor`], [`ServerStream`], [`HandshakeLimiter`] | a server's side of a connection |
 //! | [`Connector`], [`ClientStream`], [`ExpectedPeer`] | a client's side of a connection |
-//! | [`Peer`], [`Names`] | who is at the other end |
+//! | [`Peer`], [`Names`], [`SanPattern`] | who is at the other end |
+//! | [`HandshakeError`] | why a handshake failed |
+//! | [`ManualSource`] | a source of the program's own |
 //! | [`Event`], [`Status`](status::Status) | what happens, and how things stand |
 //! | [`Snapshot`], [`Snapshots`] | the identity and configurations of rustls, for those who bring their own loop |
 //! | [`identity`], [`credential`] | validation alone, without a reload: what is wrong with these files? |

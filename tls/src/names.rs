@@ -18,8 +18,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names of a certificate.
-    pub fn of(certificate: &X509Certificate<'_>) -> Self {
+    pub(crate) fn of(certificate: &X509Certificate<'_>) -> Self {
         let mut names = Self::default();
         let Ok(Some(extension)) = certificate.subject_alternative_name() else {
             return names;

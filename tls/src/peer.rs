@@ -21,6 +21,7 @@ const EVICT_AFTER: Duration = Duration::from_secs(600);
 
 /// A certificate chain that was verified in a handshake.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Peer {
     /// The subject alternative names.
     pub names: Names,

@@ -50,9 +50,9 @@ pub enum ReloadError {
     /// A bug.
     #[error("the watch on the Secret ended")]
     WatchEnded,
-    /// A bug, or the runtime on which the identity was started has shut down.
-    #[error("the reload task ended")]
-    TaskEnded,
+    /// The last handle or the [`ManualSource`] was dropped, or the runtime on which it was started has shut down.
+    #[error("the reload was stopped: its last handle or its source was dropped, or its runtime shut down")]
+    Stopped,
 }
 
 /// Runs until dropped, or until it cannot go on.

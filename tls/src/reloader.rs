@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::config::ClientAuth;
 use crate::credential::Layout;
+use crate::event::Event;
 use crate::identities::Identities;
 use crate::identity::Policy;
 use crate::peer::Peers;
@@ -22,6 +23,7 @@ use crate::source::{SecretRef, SecretRefError, kubernetes::SecretWatcher};
 
 /// The floor under lost events.
 const POLL: Duration = Duration::from_secs(5);
+const MIN_POLL: Duration = Duration::from_millis(10);
 
 /// Keeps a TLS identity current. Begin with [`Reloader::builder`].
 #[derive(Debug)]
@@ -31,6 +33,7 @@ impl Reloader {
     /// A builder, which needs at least one source.
     pub fn builder() -> ReloaderBuilder {
         ReloaderBuilder {
+            name: String::new(),
             directory: None,
             layout: Layout::default(),
             client_auth: ClientAuth::Require,
@@ -55,6 +58,7 @@ const WATCH_SILENCE: Duration = Duration::from_secs(150);
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ReloaderBuilder {
+    name: String,
     directory: Option<PathBuf>,
     layout: Layout,
     client_auth: ClientAuth,
@@ -78,19 +82,26 @@ pub enum StartError {
     NoSource,
     /// The Secret cannot exist under that name.
     #[cfg(feature = "kubernetes")]
-    #[error("{0}")]
+    #[error(transparent)]
     InvalidSecret(#[from] SecretRefError),
     /// The builder was started outside a tokio runtime.
     #[error("there is no tokio runtime: call it from async code, or within Runtime::enter")]
     NoRuntime,
     /// The reload ended before there was an identity.
-    #[error("{0}")]
+    #[error(transparent)]
     Ended(#[from] ReloadError),
 }
 
 impl ReloaderBuilder {
+    /// A name for the label `identity` of its metrics, for programs that have several.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// Reads the identity from a directory: a Secret volume that kubelet mounts, whose files are swapped all at
-    /// once, or a plain directory whose files are written one after the other.
+    /// once, or a plain directory whose files are written one after the other. There, what does not fit together counts
+    /// as refused only when nothing has changed for 250 ms: write all files within that time.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -126,7 +137,8 @@ impl ReloaderBuilder {
         self
     }
 
-    /// A watch without an event for longer is taken for dead, and begun again. 150 s by default.
+    /// A watch without an event for longer is taken for dead, and begun again. 150 s by default; API servers send
+    /// an event about once a minute when nothing changes.
     #[cfg(feature = "kubernetes")]
     pub fn watch_silence(mut self, silence: Duration) -> Self {
         self.watch_silence = silence;
@@ -162,14 +174,15 @@ impl ReloaderBuilder {
         self
     }
 
-    /// Reads the directory at least this often, in case an event was lost. 5 s by default.
+    /// Reads the directory at least this often, in case an event was lost. 5 s by default, and at least 10 ms.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll = interval;
+        self.poll = interval.max(MIN_POLL);
         self
     }
 
     /// Starts, and waits until there is an identity. It waits for as long as the source has none that is valid;
-    /// what is wrong is logged, and is in [`Identities::status`] of [`ReloaderBuilder::start_without_waiting`].
+    /// what is wrong is logged through `tracing`, once, and is in [`Identities::status`] of
+    /// [`ReloaderBuilder::start_without_waiting`].
     pub async fn start(self) -> Result<Identities, StartError> {
         let identities = self.start_without_waiting()?;
         let mut snapshots = identities.snapshots();
@@ -194,17 +207,19 @@ impl ReloaderBuilder {
         let (writer, snapshots) = self.writer();
         let reporter = writer.reporter.clone();
         let reload = Reload { volume, secret, writer, requested: Arc::clone(&requested) };
+        let ended_reporter = reporter.clone();
         let (end, ended) = watch::channel(None);
         let task = runtime.spawn(async move {
             let Err(error) = reload::run(reload).await;
+            ended_reporter.emit(Event::Ended(error.clone()));
             end.send_replace(Some(error));
         });
         let task = Some(task.abort_handle());
         Ok(Identities::new(Shared { snapshots, reporter, requested, peers: Peers::default(), ended, task }))
     }
 
-    /// Starts with a source of the program's own, which hands over each credential. The builder's sources are not
-    /// used.
+    /// Starts with a source of the program's own, which hands over each credential. The directory and the Secret of
+    /// the builder are not read.
     pub fn start_manually(self) -> (ManualSource, Identities) {
         let (writer, snapshots) = self.writer();
         let reporter = writer.reporter.clone();
@@ -225,7 +240,7 @@ impl ReloaderBuilder {
             client_auth: self.client_auth,
             poll: self.poll,
             publisher,
-            reporter: Reporter::default(),
+            reporter: Reporter::new(&self.name),
             progress: Progress::default(),
         };
         (writer, snapshots)

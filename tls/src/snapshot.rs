@@ -96,7 +96,8 @@ pub struct Delivery {
     pub written_at: Option<SystemTime>,
 }
 
-/// A reader of the current snapshot. Each clone waits for changes by itself.
+/// A reader of the current snapshot. Each clone waits for changes by itself; one that is new has seen none, so that
+/// its first [`Snapshots::changed`] returns at once if there is an identity.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
     slot: Arc<ArcSwapOption<Snapshot>>,

@@ -9,6 +9,7 @@ use crate::source::{ApiState, SourceKind, WatchErrorReason};
 
 /// The state of the reload: a value, taken at one moment.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Status {
     /// The sources and which of them decides.
     pub source: SourceStatus,
@@ -26,6 +27,7 @@ pub struct Status {
 
 /// Where credentials are read from.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SourceStatus {
     /// Which source decides. `None` until the first read.
     pub authority: Option<Authority>,
@@ -43,6 +45,7 @@ pub struct SourceStatus {
 
 /// Which source decides what is served.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Authority {
     /// The source.
     pub kind: SourceKind,
@@ -54,6 +57,7 @@ pub struct Authority {
 
 /// The state of the watch on the Secret.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ApiStatus {
     /// The Secret, as NAMESPACE/NAME.
     pub secret: String,
@@ -71,6 +75,7 @@ pub struct ApiStatus {
 
 /// One candidate and what became of it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Attempt {
     /// When it was considered.
     pub at: SystemTime,
@@ -82,6 +87,7 @@ pub struct Attempt {
 
 /// What became of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It is served.
     Published,
@@ -107,6 +113,7 @@ impl Outcome {
 
 /// Why the candidate that is there now is not served.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CurrentRejection {
     /// What is wrong, and what to do.
     pub rejection: Rejection,
@@ -116,6 +123,7 @@ pub struct CurrentRejection {
 
 /// A candidate that is published once it is valid.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct HeldCandidate {
     /// From when it is valid.
     pub not_before: SystemTime,

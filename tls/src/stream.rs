@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
 
 use crate::peer::Peer;
-use crate::snapshot::{Snapshot, Snapshots};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
 
 /// A connection that a client made, after its handshake.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct ServerStream<IO> {
     tls: server::TlsStream<IO>,
     snapshot: Arc<Snapshot>,
     peer: Option<Arc<Peer>>,
-    snapshots: Snapshots,
+    shared: Arc<Shared>,
 }
 
 /// A connection to a server, after its handshake.
@@ -27,7 +28,7 @@ pub struct ClientStream<IO> {
     tls: client::TlsStream<IO>,
     snapshot: Arc<Snapshot>,
     peer: Arc<Peer>,
-    snapshots: Snapshots,
+    shared: Arc<Shared>,
 }
 
 impl<IO> ServerStream<IO> {
@@ -35,9 +36,9 @@ impl<IO> ServerStream<IO> {
         tls: server::TlsStream<IO>,
         snapshot: Arc<Snapshot>,
         peer: Option<Arc<Peer>>,
-        snapshots: Snapshots,
+        shared: Arc<Shared>,
     ) -> Self {
-        Self { tls, snapshot, peer, snapshots }
+        Self { tls, snapshot, peer, shared }
     }
 
     /// The client, verified. `None` if client certificates are not required.
@@ -48,14 +49,15 @@ impl<IO> ServerStream<IO> {
     /// Completes when the client would no longer be accepted, because the root that verified it was removed from
     /// the trust bundle: at once if that was before the call. Never completes for a client without a certificate.
     /// The server should then end the connection.
+    ///
+    /// The stream and this future keep the identity current. If the reload ends by itself
+    /// ([`Identities::ended`](crate::Identities::ended)), no removal is noticed any more.
     pub fn untrusted(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<IO> {
-        let accepted =
-            self.peer.clone().map(|peer| (peer, Arc::clone(&self.snapshot), self.snapshots.clone()));
+        let (peer, snapshot) = (self.peer.clone(), Arc::clone(&self.snapshot));
+        let shared = Arc::clone(&self.shared);
         async move {
-            match accepted {
-                Some((peer, snapshot, snapshots)) => {
-                    until_untrusted(snapshots, snapshot, |now| now.trusts_client(&peer)).await;
-                }
+            match peer {
+                Some(peer) => until_untrusted(&shared, snapshot, |now| now.trusts_client(&peer)).await,
                 None => std::future::pending().await,
             }
         }
@@ -72,9 +74,9 @@ impl<IO> ClientStream<IO> {
         tls: client::TlsStream<IO>,
         snapshot: Arc<Snapshot>,
         peer: Arc<Peer>,
-        snapshots: Snapshots,
+        shared: Arc<Shared>,
     ) -> Self {
-        Self { tls, snapshot, peer, snapshots }
+        Self { tls, snapshot, peer, shared }
     }
 
     /// The server, verified.
@@ -84,17 +86,20 @@ impl<IO> ClientStream<IO> {
 
     /// Completes when the server would no longer be accepted, because the root that verified it was removed from
     /// the trust bundle: at once if that was before the call. The client should then end the connection.
+    ///
+    /// The stream and this future keep the identity current, as those of [`ServerStream::untrusted`].
     pub fn untrusted(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<IO> {
         let (peer, snapshot) = (Arc::clone(&self.peer), Arc::clone(&self.snapshot));
-        let snapshots = self.snapshots.clone();
-        async move { until_untrusted(snapshots, snapshot, |now| now.trusts_server(&peer)).await }
+        let shared = Arc::clone(&self.shared);
+        async move { until_untrusted(&shared, snapshot, |now| now.trusts_server(&peer)).await }
     }
 
     /// Completes when a newer generation than that of this connection is current: at once if it is already. A
     /// pool should then open a new connection for the next request.
     pub fn superseded(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<IO> {
-        let (generation, mut snapshots) = (self.snapshot.generation, self.snapshots.clone());
+        let (generation, shared) = (self.snapshot.generation, Arc::clone(&self.shared));
         async move {
+            let mut snapshots = shared.snapshots.clone();
             while snapshots.load().is_none_or(|current| current.generation <= generation) {
                 if snapshots.changed().await.is_none() {
                     std::future::pending().await
@@ -110,11 +115,8 @@ impl<IO> ClientStream<IO> {
 }
 
 /// Compares each new snapshot that lost a root with the one before.
-async fn until_untrusted(
-    mut snapshots: Snapshots,
-    mut before: Arc<Snapshot>,
-    is_trusted: impl Fn(&Snapshot) -> bool,
-) {
+async fn until_untrusted(shared: &Shared, mut before: Arc<Snapshot>, is_trusted: impl Fn(&Snapshot) -> bool) {
+    let mut snapshots = shared.snapshots.clone();
     loop {
         if let Some(current) = snapshots.load().filter(|current| current.generation > before.generation) {
             if current.lost_a_root_of(&before) && !is_trusted(&current) {
@@ -123,7 +125,7 @@ async fn until_untrusted(
             before = current;
         }
         if snapshots.changed().await.is_none() {
-            // No longer reloaded, so that no root is removed any more.
+            // The reload has ended by itself, which `Identities::ended` reports.
             std::future::pending().await
         }
     }
@@ -140,6 +142,11 @@ macro_rules! impl_stream {
             /// The protocol that was negotiated by ALPN.
             pub fn alpn_protocol(&self) -> Option<&[u8]> {
                 self.tls.get_ref().1.alpn_protocol()
+            }
+
+            /// The state of the TLS connection, as rustls has it.
+            pub fn connection(&self) -> &rustls::CommonState {
+                self.tls.get_ref().1
             }
 
             /// The connection beneath TLS.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use rustls::pki_types::ServerName;
+use rustls::version::TLS13;
 use rustls::{AlertDescription, ClientConfig, Error};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -59,7 +60,7 @@ async fn refused_client_that_has_sent_its_request_receives_the_alert() {
     let (socket, server) = accepting(identities.acceptor(NO_ALPN)).await;
     // In TLS 1.3 the client is done before the server has verified it. It sends its request while the server
     // refuses it, and reads only then.
-    let mut client = connect(client(&theirs, &[&ours]), socket).await.unwrap();
+    let mut client = connect(Arc::new(plain_client(&ours, &theirs, &TLS13)), socket).await.unwrap();
     client.write_all(&[0; 16 * 1024]).await.unwrap();
     client.get_ref().0.readable().await.unwrap();
     for _ in 0..3 {
@@ -84,7 +85,7 @@ async fn client_that_refuses_the_leaf_is_described() {
     let (ours, theirs) = (root("ours"), root("theirs"));
     let (_source, identities) = published(&ours, &[&ours]);
     let (socket, server) = accepting(identities.acceptor(NO_ALPN)).await;
-    assert!(connect(client(&ours, &[&theirs]), socket).await.is_err());
+    assert!(connect(Arc::new(plain_client(&theirs, &ours, &TLS13)), socket).await.is_err());
     let error = server.await.unwrap().err().unwrap();
     assert_eq!(error.failure(), HandshakeFailure::RefusedByPeer);
     assert_eq!(
@@ -134,7 +135,7 @@ async fn client_that_stores_sessions_makes_a_full_handshake_each_time() {
     let root = root("root");
     let (_source, identities) = published(&root, &[&root]);
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let mut config = plain_client(&root, version);
+        let mut config = plain_client(&root, &root, version);
         config.resumption = rustls::client::Resumption::in_memory_sessions(8);
         let config = Arc::new(config);
         for _ in 0..3 {
@@ -151,13 +152,17 @@ async fn client_that_stores_sessions_makes_a_full_handshake_each_time() {
     }
 }
 
-/// A client of rustls itself, with a leaf of `root`.
-fn plain_client(root: &Root, version: &'static rustls::SupportedProtocolVersion) -> ClientConfig {
+/// A client of rustls itself that trusts `trusted`, with a leaf of `issuer`.
+fn plain_client(
+    trusted: &Root,
+    issuer: &Root,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> ClientConfig {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(root.der().clone()).unwrap();
-    let pair = issue(root, |_| {});
+    roots.add(trusted.der().clone()).unwrap();
+    let pair = issue(issuer, |_| {});
     let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))

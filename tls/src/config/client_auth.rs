@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// Whether clients must present a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClientAuth {
     /// mTLS: a client without a certificate that the trust bundle verifies is refused.
     Require,

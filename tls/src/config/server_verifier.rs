@@ -20,6 +20,7 @@ use crate::san_pattern::SanPattern;
 
 /// The server that a client expects, by a name in its certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ExpectedPeer {
     /// A DNS name or an IP address, matched as HTTPS clients do.
     Name(ServerName<'static>),

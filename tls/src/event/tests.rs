@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt as _;
 
 use super::*;
+use crate::credential::Credential;
 use crate::fixtures::{Pair, credential, issue, root};
 use crate::identity::RejectionReason;
 use crate::reloader::Reloader;
+use crate::status::Outcome;
 
 fn next(events: &mut Events) -> Option<Event> {
     events.next().now_or_never().flatten()
@@ -73,6 +75,25 @@ fn slow_subscriber_learns_how_many_events_it_missed() {
     }
     assert!(matches!(next(&mut events), Some(Event::Missed(2))));
     assert!(matches!(next(&mut events), Some(Event::Published { generation: 3, .. })));
+}
+
+/// What a program reads from files one after the other may not fit together, and it hands over what it has.
+#[test]
+fn offer_says_what_became_of_this_credential() {
+    let root = root("root");
+    let (mut source, identities) = Reloader::builder().start_manually();
+    let plain = |pair: &Pair| Credential { atomic: false, ..credential(pair, &[&root]) };
+    let good = issue(&root, |_| {});
+    assert_eq!(source.offer(&plain(&good)), Outcome::Published);
+    let torn = Pair { key: issue(&root, |_| {}).key, ..issue(&root, |_| {}) };
+    assert_eq!(source.offer(&plain(&torn)), Outcome::Refused);
+    assert_eq!(source.offer(&plain(&good)), Outcome::Unchanged);
+    assert_eq!(identities.current().unwrap().generation, 1);
+    let trust = crate::fixtures::bundle(&[&root]);
+    let next = issue(&root, |_| {});
+    let credential =
+        Credential::pem(next.certificate.into_bytes(), next.key.into_bytes(), trust.into_bytes());
+    assert_eq!(source.offer(&credential), Outcome::Published);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use crate::crypto::provider;
 
 /// What peers would accept the leaf for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Roles {
     /// As the certificate of a server.
     pub server: bool,

@@ -21,6 +21,7 @@ use crate::digest::sha256_hex;
 use crate::names::Names;
 
 /// A leaf certificate with its key and intermediates that was usable when it was parsed.
+#[non_exhaustive]
 pub struct Leaf {
     /// The chain and the signing key, as rustls uses them.
     pub certified: Arc<CertifiedKey>,
@@ -34,7 +35,7 @@ pub struct Leaf {
     pub issuer: String,
     /// The subject alternative names.
     pub names: Names,
-    /// The begin of the leaf's own validity.
+    /// The start of the leaf's own validity.
     pub not_before: SystemTime,
     /// The end of the leaf's own validity.
     pub not_after: SystemTime,

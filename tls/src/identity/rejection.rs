@@ -70,7 +70,7 @@ pub enum Rejection {
     NotYetValid {
         /// Which one.
         what: String,
-        /// The begin of its validity.
+        /// The start of its validity.
         not_before: SystemTime,
         /// Its serial number, in hexadecimal.
         serial: String,

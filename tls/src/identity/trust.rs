@@ -16,6 +16,7 @@ use crate::digest::sha256_hex;
 
 /// The roots that peers are verified by. Never empty.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Trust {
     /// The roots, as rustls uses them.
     pub store: Arc<RootCertStore>,
@@ -27,12 +28,13 @@ pub struct Trust {
 
 /// One root of a trust bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Root {
     /// Hex SHA-256 of the certificate's DER.
     pub sha256: String,
     /// RFC 4514 text of the subject.
     pub subject: String,
-    /// The begin of its validity.
+    /// The start of its validity.
     pub not_before: SystemTime,
     /// The end of its validity.
     pub not_after: SystemTime,

@@ -22,8 +22,11 @@ impl ManualSource {
     /// again every few seconds: it is taken once it is valid.
     pub fn offer(&mut self, credential: &Credential) -> Outcome {
         let candidate = Candidate { credential, from: SourceKind::Manual, written_at: None };
-        self.writer.consider(candidate, Moment::now());
-        self.writer.last_outcome()
+        let now = Moment::now();
+        let outcome = self.writer.consider(candidate, now);
+        // Reported once when it expires.
+        let _ = self.writer.leaf_lifetime_left(now.wall);
+        outcome.unwrap_or(Outcome::Refused)
     }
 }
 

@@ -44,10 +44,8 @@ pub(super) fn report_sources(
     });
 }
 
-/// A new identity is current, in place of `before`.
-pub(super) fn published(reporter: &Reporter, snapshot: &Snapshot, before: Option<&Identity>) {
-    reporter.count(Outcome::Published, None);
-    emit_published(reporter, snapshot, before);
+/// A new identity is current.
+pub(super) fn log_published(snapshot: &Snapshot) {
     let Identity { leaf, trust } = &snapshot.identity;
     info!(
         generation = snapshot.generation,
@@ -71,7 +69,8 @@ pub(super) fn published(reporter: &Reporter, snapshot: &Snapshot, before: Option
     }
 }
 
-fn emit_published(reporter: &Reporter, snapshot: &Snapshot, before: Option<&Identity>) {
+/// A new identity is current, in place of `before`.
+pub(super) fn emit_published(reporter: &Reporter, snapshot: &Snapshot, before: Option<&Identity>) {
     let Snapshot { generation, identity: Identity { leaf, trust }, .. } = snapshot;
     reporter.emit(Event::Published {
         generation: *generation,
@@ -119,13 +118,14 @@ pub(super) fn rejected(
     }
 }
 
-/// What health shows of a candidate that is not served as a whole.
+/// What the status shows of a candidate that is not served as a whole. Returns what became of it.
 pub(super) fn report_rejections(
     reporter: &Reporter,
     leaf: Option<&Rejection>,
     trust: Option<&Rejection>,
     now: SystemTime,
-) {
+) -> Outcome {
+    let mut outcome = Outcome::Refused;
     reporter.update(|report| {
         report.held = match leaf {
             Some(Rejection::NotYetValid { not_before, serial, .. }) => {
@@ -136,9 +136,10 @@ pub(super) fn report_rejections(
         let is_held = report.held.is_some();
         report.rejected_leaf = since(&report.rejected_leaf, leaf.filter(|_| !is_held), now);
         report.rejected_trust = since(&report.rejected_trust, trust, now);
-        let outcome = if is_held && trust.is_none() { Outcome::Held } else { Outcome::Refused };
+        outcome = if is_held && trust.is_none() { Outcome::Held } else { Outcome::Refused };
         report.last_attempt = Some(Attempt { at: now, outcome, rejection: leaf.or(trust).cloned() });
     });
+    outcome
 }
 
 /// The rejection, with the time at which it was first seen.

@@ -11,17 +11,24 @@ use crate::status::{Outcome, Status};
 /// Shared between the loop, which writes, and those that show it.
 #[derive(Clone)]
 pub(crate) struct Reporter {
+    /// Tells the metrics of several identities of one program apart.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    name: Arc<str>,
     status: Arc<Mutex<Status>>,
     pub(crate) events: broadcast::Sender<Event>,
 }
 
 impl Default for Reporter {
     fn default() -> Self {
-        Self { status: Arc::default(), events: event::channel() }
+        Self::new("")
     }
 }
 
 impl Reporter {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.into(), status: Arc::default(), events: event::channel() }
+    }
+
     pub(crate) fn status(&self) -> Status {
         self.lock().clone()
     }
@@ -33,12 +40,12 @@ impl Reporter {
     pub(super) fn count(&self, outcome: Outcome, reason: Option<RejectionReason>) {
         *self.lock().candidates.entry((outcome, reason)).or_default() += 1;
         #[cfg(feature = "metrics")]
-        crate::metrics::count_candidate(outcome, reason);
+        crate::metrics::count_candidate(&self.name, outcome, reason);
     }
 
-    pub(super) fn emit(&self, event: Event) {
+    pub(crate) fn emit(&self, event: Event) {
         #[cfg(feature = "metrics")]
-        crate::metrics::record(&event);
+        crate::metrics::record(&self.name, &event);
         // Without a subscriber there is no one to tell.
         let _ = self.events.send(event);
     }

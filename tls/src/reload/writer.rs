@@ -15,7 +15,7 @@ use crate::credential::Fingerprint;
 use crate::event::Event;
 use crate::identity::{Identity, Policy, Rejection, RejectionReason, Validation};
 use crate::snapshot::{Delivery, Publisher, Snapshot};
-use crate::source::Candidate;
+use crate::source::{Candidate, SourceKind};
 use crate::status::{Attempt, Outcome};
 
 /// Where files are not swapped at once, a rejection counts only when nothing has changed for this long.
@@ -46,9 +46,13 @@ pub(crate) struct Writer {
 #[derive(Default)]
 pub(crate) struct Progress {
     served: Option<Arc<Snapshot>>,
+    /// What was published and is not emitted yet, and what it replaced.
+    published: Option<(Arc<Snapshot>, Option<Identity>)>,
     /// The content of which both leaf and trust are served.
     served_content: Option<Fingerprint>,
     pending: Option<PendingContent>,
+    /// A rejection was announced, and nothing has been served as a whole since.
+    rejected: bool,
     retry: Option<Duration>,
     /// The generation whose expiry was logged.
     logged_expired: Option<u64>,
@@ -75,21 +79,23 @@ impl Moment {
 }
 
 impl Writer {
-    pub(super) fn consider(&mut self, candidate: Candidate<'_>, at: Moment) {
+    /// Returns what became of it, or `None` if it may be half written and is read again shortly.
+    pub(super) fn consider(&mut self, candidate: Candidate<'_>, at: Moment) -> Option<Outcome> {
         let now = at.wall;
         let credential = candidate.credential;
         let content = credential.fingerprint();
         if self.progress.served_content == Some(content) && !self.root_expired(now) {
             self.report_served(Outcome::Unchanged, now);
-            return;
+            return Some(Outcome::Unchanged);
         }
-        let settled = credential.atomic || self.track_pending(content, at.monotonic);
+        let is_whole = credential.atomic || candidate.from == SourceKind::Manual;
+        let settled = is_whole || self.track_pending(content, at.monotonic);
         let served = self.progress.served.as_ref().map(|snapshot| snapshot.identity.clone());
         let served_trust = served.as_ref().and_then(|identity| identity.trust.as_ref());
         let mut validation = Identity::parse(credential, &self.policy, served_trust, now);
         if !settled && may_be_half_written(&validation, served.as_ref()) {
             self.progress.retry = Some(RETRY);
-            return;
+            return None;
         }
         let outcome = self.publish(&validation, served.as_ref(), candidate, now).or_else(|rejection| {
             // Each part is valid and the whole does not work: keep the leaf that does.
@@ -99,12 +105,7 @@ impl Writer {
         if let Err(rejection) = &outcome {
             validation.trust = Err(rejection.clone());
         }
-        self.report(content, &validation, outcome.unwrap_or(Outcome::Refused), at);
-    }
-
-    /// What became of the candidate that was considered last. One that may be half written counts as refused.
-    pub(super) fn last_outcome(&self) -> Outcome {
-        self.reporter.status().last_attempt.map_or(Outcome::Refused, |attempt| attempt.outcome)
+        Some(self.report(content, &validation, outcome.unwrap_or(Outcome::Refused), at))
     }
 
     /// Publishes what the validation leaves to be served, if that differs from what is.
@@ -132,38 +133,46 @@ impl Writer {
             written_at: candidate.written_at,
         };
         let snapshot = self.publisher.publish(identity, configs, delivery);
-        report::published(&self.reporter, &snapshot, served);
+        self.reporter.count(Outcome::Published, None);
+        report::log_published(&snapshot);
+        self.progress.published = Some((Arc::clone(&snapshot), served.cloned()));
         self.progress.served = Some(snapshot);
         Ok(Outcome::Published)
     }
 
-    fn report(&mut self, content: Fingerprint, validation: &Validation, outcome: Outcome, at: Moment) {
+    /// Updates the status, and then emits what happened, so that a subscriber finds the status up to date.
+    fn report(
+        &mut self,
+        content: Fingerprint,
+        validation: &Validation,
+        outcome: Outcome,
+        at: Moment,
+    ) -> Outcome {
         let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
         if leaf.is_none() && trust.is_none() {
             self.progress.served_content = Some(content);
             self.report_served(outcome, at.wall);
-            return;
+            return outcome;
         }
         self.progress.served_content = None;
         self.track_pending(content, at.monotonic);
+        let reported = report::report_rejections(&self.reporter, leaf, trust, at.wall);
+        self.emit_published();
         let reasons = Reasons { leaf: leaf.map(Rejection::reason), trust: trust.map(Rejection::reason) };
         let torn = [leaf, trust].into_iter().flatten().any(Rejection::may_be_torn);
         if let Some(pending) = &mut self.progress.pending
             && pending.announced != Some(reasons)
         {
             pending.announced = Some(reasons);
+            self.progress.rejected = true;
             self.progress.retry = torn.then_some(RETRY);
             report::rejected(&self.reporter, self.progress.served.as_deref(), leaf, trust);
         }
-        report::report_rejections(&self.reporter, leaf, trust, at.wall);
+        reported
     }
 
     /// The content of the source is what is served.
     fn report_served(&mut self, outcome: Outcome, now: SystemTime) {
-        if self.progress.pending.take().is_some_and(|pending| pending.announced.is_some()) {
-            self.reporter.emit(Event::Recovered);
-            info!(outcome = outcome.as_str(), "the candidate is served: no part of it is refused any more");
-        }
         self.progress.retry = None;
         self.reporter.update(|report| {
             report.rejected_leaf = None;
@@ -171,6 +180,18 @@ impl Writer {
             report.held = None;
             report.last_attempt = Some(Attempt { at: now, outcome, rejection: None });
         });
+        self.emit_published();
+        self.progress.pending = None;
+        if std::mem::take(&mut self.progress.rejected) {
+            self.reporter.emit(Event::Recovered);
+            info!(outcome = outcome.as_str(), "the candidate is served: no part of it is refused any more");
+        }
+    }
+
+    fn emit_published(&mut self) {
+        if let Some((snapshot, before)) = self.progress.published.take() {
+            report::emit_published(&self.reporter, &snapshot, before.as_ref());
+        }
     }
 
     /// A served root has expired: the same bytes now mean fewer roots.
@@ -212,8 +233,8 @@ impl Writer {
         wait.max(Duration::from_millis(1))
     }
 
-    /// `None` once the served leaf has expired, which is logged once.
-    fn leaf_lifetime_left(&mut self, now: SystemTime) -> Option<Duration> {
+    /// `None` once the served leaf has expired, which is reported once.
+    pub(super) fn leaf_lifetime_left(&mut self, now: SystemTime) -> Option<Duration> {
         let served = self.progress.served.as_ref()?;
         let leaf = &served.identity.leaf;
         let left = leaf.usable_until.duration_since(now).ok();

@@ -2,6 +2,7 @@
 
 /// Why the Secret cannot be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WatchError {
     /// The kind of the error.
     pub reason: WatchErrorReason,
@@ -11,6 +12,7 @@ pub struct WatchError {
 
 /// The kind of a watch error, as metric labels, health and logs name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum WatchErrorReason {
     /// The API server ended the watch as soon as it had begun.
     Ended,

@@ -24,6 +24,7 @@ pub(crate) struct WatchState {
 
 /// Whether the watch on the Secret is healthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ApiState {
     /// The API server has not answered yet.
     Connecting,

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+use futures_util::FutureExt as _;
 use rustls::CertificateError;
 
 use super::*;
 use crate::credential::Credential;
+use crate::event::Events;
 use crate::fixtures::{Pair, Root, client, credential, handshake, issue, root, root_with};
 use crate::snapshot::{self, Snapshots};
 use crate::source::SourceKind;
@@ -207,6 +209,29 @@ fn pair_that_stays_torn_is_rejected_once_it_has_settled() {
     }
     assert!(scene.passed >= SETTLE);
     assert_eq!(scene.rejections(), [(Outcome::Refused, RejectionReason::KeyMismatch, 1)]);
+}
+
+#[test]
+fn recovery_is_an_event_whether_files_are_swapped_at_once_or_not() {
+    let root = root("root");
+    for atomic in [true, false] {
+        let mut scene = Scene::new();
+        let with = |pair: &Pair| Credential { atomic, ..credential(pair, &[&root]) };
+        scene.consider(&with(&good(&root)));
+        let mut events = Events::of(&scene.writer.reporter.events);
+        let stays = with(&torn(&good(&root), &good(&root)));
+        while scene.rejections().is_empty() {
+            scene.consider(&stays);
+            let wait = scene.next_wait();
+            scene.pass(wait);
+        }
+        scene.consider(&with(&good(&root)));
+        let mut next = || events.next().now_or_never().flatten();
+        assert!(matches!(next(), Some(Event::Refused { .. })), "atomic: {atomic}");
+        assert!(matches!(next(), Some(Event::Published { generation: 2, .. })), "atomic: {atomic}");
+        assert!(matches!(next(), Some(Event::Recovered)), "atomic: {atomic}");
+        assert!(next().is_none());
+    }
 }
 
 #[test]

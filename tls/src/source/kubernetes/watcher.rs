@@ -11,6 +11,8 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt as _};
 use tokio::sync::watch;
+use tracing::instrument::{WithDispatch, WithSubscriber as _};
+use tracing::subscriber::NoSubscriber;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -93,7 +95,7 @@ impl SecretWatcher {
             self.set_healthy(state, exists);
             let (mut events, begin) = (std::pin::pin!(events), Instant::now());
             loop {
-                let Ok(event) = tokio::time::timeout(self.silence, events.next()).await else {
+                let Ok(event) = tokio::time::timeout(self.silence, unlogged(events.next())).await else {
                     return Err(WatchError::silent(self.silence));
                 };
                 match event.transpose().map_err(|error| WatchError::of(&error))? {
@@ -155,9 +157,18 @@ impl SecretWatcher {
     }
 }
 
+/// `kube` logs a response that it cannot parse as a whole, and it may hold a private key. Its errors are reported by
+/// the caller.
+fn unlogged<F>(request: F) -> WithDispatch<F> {
+    request.with_subscriber(NoSubscriber::default())
+}
+
 async fn within_timeout<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, WatchError> {
-    match tokio::time::timeout(RESPONSE_TIMEOUT, request).await {
+    match tokio::time::timeout(RESPONSE_TIMEOUT, unlogged(request)).await {
         Ok(response) => response.map_err(|error| WatchError::of(&error)),
         Err(_) => Err(WatchError::silent(RESPONSE_TIMEOUT)),
     }
 }
+
+#[cfg(test)]
+mod tests;
