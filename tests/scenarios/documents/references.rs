@@ -36,7 +36,7 @@ fn help(name: &str, subcommand: &str) -> BTreeSet<String> {
 
 #[test]
 fn metrics_are_registered_by_the_programs() {
-    let sources = sources(&["agent/src", "control-plane/src"]);
+    let sources = sources(&["tls/src", "agent/src", "control-plane/src"]);
     let (mut known, mut unknown) = (0, BTreeSet::new());
     for (page, text) in documents() {
         for code in codes(&prose(&text)) {
@@ -70,7 +70,7 @@ fn fields_are_those_of_the_objects() {
 
 #[test]
 fn tests_that_hold_an_invariant_exist() {
-    let sources = sources(&["agent/src", "control-plane/src", "tests/scenarios", "tests/node"]);
+    let sources = sources(&["tls/src", "agent/src", "control-plane/src", "tests/scenarios", "tests/node"]);
     let text = std::fs::read_to_string(repository().join("docs/architecture.md")).unwrap();
     let invariants = text.split("\n## ").find(|section| section.starts_with("Invariants")).unwrap();
     let rows = invariants.lines().filter_map(|line| line.split(" | ").nth(1)).skip(1);
