@@ -7,7 +7,7 @@ use humantime::format_rfc3339_seconds as date;
 use tokio::sync::broadcast;
 
 use crate::identity::Rejection;
-use crate::reload::ReloadError;
+use crate::reload_error::ReloadError;
 
 /// Events that a subscriber may be behind before it misses the oldest.
 const CAPACITY: usize = 64;

@@ -10,7 +10,7 @@ use crate::config::ExpectedPeer;
 use crate::connector::Connector;
 use crate::event::Events;
 use crate::peer::Peer;
-use crate::reload::ReloadError;
+use crate::reload_error::ReloadError;
 use crate::shared::Shared;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::status::Status;

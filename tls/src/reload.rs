@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::reload::directory_reader::DirectoryReader;
 use crate::reload::writer::Moment;
+use crate::reload_error::ReloadError;
 use crate::source::directory::Volume;
 use crate::source::{SecretRef, SourceSelector, WatchState};
 
@@ -38,21 +39,6 @@ pub(crate) struct Reload {
 pub(crate) struct SecretWatch {
     pub secret: SecretRef,
     pub state: watch::Receiver<WatchState>,
-}
-
-/// Why the identity is no longer reloaded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReloadError {
-    /// A bug.
-    #[error("reading the identity directory panicked")]
-    ReadPanicked,
-    /// A bug.
-    #[error("the watch on the Secret ended")]
-    WatchEnded,
-    /// The last handle or the [`ManualSource`] was dropped, or the runtime on which it was started has shut down.
-    #[error("the reload was stopped: its last handle or its source was dropped, or its runtime shut down")]
-    Stopped,
 }
 
 /// Runs until dropped, or until it cannot go on.

@@ -8,7 +8,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::peer::Peers;
-use crate::reload::{ReloadError, Reporter};
+use crate::reload::Reporter;
+use crate::reload_error::ReloadError;
 use crate::snapshot::Snapshots;
 
 pub(crate) struct Shared {

@@ -2,9 +2,9 @@
 
 use tokio::sync::watch;
 
-use super::ReloadError;
 use super::writer::{Moment, Writer};
 use crate::credential::Credential;
+use crate::reload_error::ReloadError;
 use crate::source::{Candidate, SourceKind};
 use crate::status::Outcome;
 
