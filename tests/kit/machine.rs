@@ -12,6 +12,7 @@ use crate::agent::{Agent, Launch, program};
 use crate::app::App;
 use crate::client::{both, served};
 use crate::pki::{Credentials, serial, write};
+use crate::until;
 
 pub const AUTHORITY: &str = "root-local-shop";
 
@@ -83,10 +84,12 @@ impl Machine {
         self.services.iter().find(|service| service.name == name).unwrap()
     }
 
-    /// What OpenSSL is shown, as a client with the service's own identity.
+    /// What OpenSSL is shown, as a client with the service's own identity. It opens the files one after the other, so
+    /// that a swap in between gives it a key of another certificate, and it is asked again.
+    #[track_caller]
     pub fn shown(&self, name: &str) -> String {
-        served(self.service(name).agent.address("inbound"), &self.credentials(name))
-            .expect("OpenSSL is let in")
+        let address = self.service(name).agent.address("inbound");
+        until("OpenSSL is let in", || served(address, &self.credentials(name)))
     }
 
     /// The files of a client that has the service's own identity.
