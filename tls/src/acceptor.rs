@@ -1,16 +1,16 @@
 //! The server's side: a handshake under the snapshot of its moment, within a deadline, to a verified peer.
 
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use rustls::server::{Acceptor as HelloAcceptor, ClientHello};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::config_cache::ConfigCache;
 use crate::handshake::HandshakeError;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -29,15 +29,7 @@ pub struct Acceptor {
     alpn: Arc<[Vec<u8>]>,
     mutual: bool,
     handshake_timeout: Duration,
-    /// The configuration of the current generation, made at its first handshake.
-    derived: Arc<ArcSwapOption<Derived>>,
-}
-
-#[derive(Debug)]
-struct Derived {
-    /// Compared by its address, which the reference keeps from being reused.
-    of: Weak<Snapshot>,
-    config: Arc<ServerConfig>,
+    configs: ConfigCache<ServerConfig>,
 }
 
 impl Acceptor {
@@ -47,7 +39,7 @@ impl Acceptor {
             alpn: alpn.into(),
             mutual: false,
             handshake_timeout: HANDSHAKE_TIMEOUT,
-            derived: Arc::default(),
+            configs: ConfigCache::default(),
         }
     }
 
@@ -62,7 +54,7 @@ impl Acceptor {
     #[must_use]
     pub fn require_client_certificate(mut self) -> Self {
         self.mutual = true;
-        self.derived = Arc::default();
+        self.configs = ConfigCache::default();
         self
     }
 
@@ -104,19 +96,13 @@ impl Acceptor {
     }
 
     fn config(&self, snapshot: &Arc<Snapshot>) -> Option<Arc<ServerConfig>> {
-        let derived = self.derived.load();
-        if let Some(derived) = derived.as_ref().filter(|derived| derived.of.as_ptr() == Arc::as_ptr(snapshot))
-        {
-            return Some(Arc::clone(&derived.config));
-        }
-        let alpn: Vec<&[u8]> = self.alpn.iter().map(Vec::as_slice).collect();
-        let config = match self.mutual {
-            true => snapshot.mutual_server_config(&alpn)?,
-            false => snapshot.server_config(&alpn)?,
-        };
-        let derived = Derived { of: Arc::downgrade(snapshot), config: Arc::clone(&config) };
-        self.derived.store(Some(Arc::new(derived)));
-        Some(config)
+        self.configs.get(snapshot, || {
+            let alpn: Vec<_> = self.alpn.iter().map(Vec::as_slice).collect();
+            match self.mutual {
+                true => snapshot.mutual_server_config(&alpn),
+                false => snapshot.server_config(&alpn),
+            }
+        })
     }
 
     async fn handshake<IO, F>(

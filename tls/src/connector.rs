@@ -1,16 +1,16 @@
 //! The client's side: a connection to one expected server, under the snapshot of its moment.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::config::ExpectedPeer;
+use crate::config_cache::ConfigCache;
 use crate::handshake::HandshakeError;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -26,15 +26,7 @@ pub struct Connector {
     expected: Arc<ExpectedPeer>,
     alpn: Arc<[Vec<u8>]>,
     handshake_timeout: Duration,
-    /// The configuration of the current generation, made at its first handshake.
-    derived: Arc<ArcSwapOption<Derived>>,
-}
-
-#[derive(Debug)]
-struct Derived {
-    /// Compared by its address, which the reference keeps from being reused.
-    of: Weak<Snapshot>,
-    config: Arc<ClientConfig>,
+    configs: ConfigCache<ClientConfig>,
 }
 
 impl Connector {
@@ -44,7 +36,7 @@ impl Connector {
             expected: Arc::new(expected),
             alpn: Arc::default(),
             handshake_timeout: HANDSHAKE_TIMEOUT,
-            derived: Arc::default(),
+            configs: ConfigCache::default(),
         }
     }
 
@@ -52,7 +44,7 @@ impl Connector {
     #[must_use]
     pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols.into_iter().map(|protocol| protocol.as_ref().to_vec()).collect();
-        self.derived = Arc::default();
+        self.configs = ConfigCache::default();
         self
     }
 
@@ -108,16 +100,10 @@ impl Connector {
     /// The configuration that this connector makes of `snapshot`, made once as long as that is the one asked for.
     /// `None` if it cannot be a client: the leaf lacks clientAuth, or there is no trust bundle.
     pub fn config(&self, snapshot: &Arc<Snapshot>) -> Option<Arc<ClientConfig>> {
-        let derived = self.derived.load();
-        if let Some(derived) = derived.as_ref().filter(|derived| derived.of.as_ptr() == Arc::as_ptr(snapshot))
-        {
-            return Some(Arc::clone(&derived.config));
-        }
-        let alpn: Vec<&[u8]> = self.alpn.iter().map(Vec::as_slice).collect();
-        let config = snapshot.client_config(&self.expected, &alpn)?;
-        let derived = Derived { of: Arc::downgrade(snapshot), config: Arc::clone(&config) };
-        self.derived.store(Some(Arc::new(derived)));
-        Some(config)
+        self.configs.get(snapshot, || {
+            let alpn: Vec<_> = self.alpn.iter().map(Vec::as_slice).collect();
+            snapshot.client_config(&self.expected, &alpn)
+        })
     }
 
     fn server_name(&self, host: &str) -> ServerName<'static> {

@@ -34,6 +34,7 @@
 //! | [`ManualSource`] | a source of the program's own |
 //! | [`Event`], [`Status`](status::Status) | what happens, and how things stand |
 //! | [`Snapshot`], [`Snapshots`] | the identity and configurations of rustls, for those who bring their own loop |
+//! | [`answer_self_check`], [`SELF_CHECK_ALPN`] | a program's connection to its own listener: what it really serves |
 //! | [`identity`], [`credential`] | validation alone, without a reload: what is wrong with these files? |
 //!
 //! The parts of the crate meet in the [`Snapshot`]; one writer publishes it, and nothing else can:
@@ -52,6 +53,7 @@
 
 mod acceptor;
 mod config;
+mod config_cache;
 mod connector;
 pub mod credential;
 mod crypto;
@@ -69,6 +71,7 @@ mod reload;
 mod reload_error;
 mod reloader;
 mod san_pattern;
+mod self_check;
 mod shared;
 mod snapshot;
 mod source;
@@ -89,6 +92,7 @@ pub use reload::{ManualSource, trial_handshake};
 pub use reload_error::ReloadError;
 pub use reloader::{Reloader, ReloaderBuilder, StartError};
 pub use san_pattern::{SanPattern, SanPatternError};
+pub use self_check::{SELF_CHECK_ALPN, answer_self_check};
 pub use snapshot::{Delivery, Snapshot, Snapshots};
 pub use source::directory::read_directory;
 pub use source::{ApiState, SecretRef, SecretRefError, SourceKind, WatchError, WatchErrorReason};

@@ -14,9 +14,8 @@ use tokio_rustls::TlsConnector;
 use tracing::{error, info};
 
 use crate::admin::agent_status::{AgentStatus, SelfCheck, ServedLeaf};
-use crate::connection::handshake::SELF_CHECK_ALPN;
 use crate::connection::tracker::ConnectionTracker;
-use hotcert_tls::{HandshakeError, Snapshot, Snapshots};
+use hotcert_tls::{HandshakeError, SELF_CHECK_ALPN, Snapshot, Snapshots};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotcert_tls::{Acceptor, HandshakeLimiter, Identities, Peer};
+use hotcert_tls::{Acceptor, HandshakeLimiter, Identities, Peer, SELF_CHECK_ALPN, answer_self_check};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -24,7 +24,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::self_check;
 use crate::api::duration;
 
 const MAX_CONNECTIONS: u32 = 1024;
@@ -128,7 +127,7 @@ impl HttpsServer {
         let Ok(_permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             return count("no_room");
         };
-        let handshake = self.acceptor.accept_with(socket, self_check::answer);
+        let handshake = self.acceptor.accept_with(socket, answer_self_check);
         let accepted = match self.handshakes.run(handshake).await {
             Some(Ok(accepted)) => accepted,
             Some(Err(error)) => {
@@ -140,7 +139,7 @@ impl HttpsServer {
         };
         let (stream, _, peer) = accepted.into_parts();
         let protocol = stream.get_ref().1.alpn_protocol();
-        if protocol == Some(self_check::ALPN) {
+        if protocol == Some(SELF_CHECK_ALPN) {
             return;
         }
         count("ok");

@@ -3,12 +3,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hotcert_tls::{HandshakeError, Snapshot, Snapshots};
-use rustls::ServerConfig;
-use rustls::server::ClientHello;
+use hotcert_tls::{HandshakeError, SELF_CHECK_ALPN, Snapshot, Snapshots};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -17,23 +14,11 @@ use tracing::{error, info};
 
 use crate::api::duration;
 
-/// ALPN of the self-check, by which the listener tells it from clients.
-pub const ALPN: &[u8] = b"hotcert-self-check";
 const TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The result of the last self-check. `None` until there was one.
 pub type SelfCheck = Option<Result<(), String>>;
-
-/// `config`, or for a client that offers the self-check's ALPN the same with that and no other.
-pub fn answer(hello: &ClientHello<'_>, config: Arc<ServerConfig>) -> Arc<ServerConfig> {
-    if !hello.alpn().is_some_and(|mut offered| offered.any(|name| name == ALPN)) {
-        return config;
-    }
-    let mut config = ServerConfig::clone(&config);
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Arc::new(config)
-}
 
 /// Checks what `listener` presents after every swap, and again every second while it fails. Runs until dropped.
 pub async fn run(mut snapshots: Snapshots, listener: SocketAddr, last: watch::Sender<SelfCheck>) {
@@ -67,7 +52,7 @@ pub async fn run(mut snapshots: Snapshots, listener: SocketAddr, last: watch::Se
 
 /// The handshake accepts the leaf of `snapshot` and no other.
 async fn check(snapshot: &Snapshot, listener: SocketAddr) -> Result<(), String> {
-    let client = snapshot.self_check_config(&[ALPN]).map_err(|error| error.to_string())?;
+    let client = snapshot.self_check_config(&[SELF_CHECK_ALPN]).map_err(|error| error.to_string())?;
     let dial = async {
         let socket = TcpStream::connect(listener).await?;
         let name = ServerName::try_from("self-check.hotcert.internal").map_err(io::Error::other)?;
@@ -84,6 +69,7 @@ async fn check(snapshot: &Snapshot, listener: SocketAddr) -> Result<(), String> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     use hotcert_tls::Reloader;

@@ -78,6 +78,19 @@ async fn server_with_another_name_or_root_is_refused() {
     }
 }
 
+/// Generations of two identities have the same numbers.
+#[test]
+fn configuration_is_made_once_for_a_snapshot_and_anew_for_another_of_the_same_generation() {
+    let root = root("root");
+    let (one, other) = (identities(&root, &[&root]), identities(&root, &[&root]));
+    let (first, second) = (one.current().unwrap(), other.current().unwrap());
+    assert_eq!(first.generation, second.generation);
+    let connector = one.connector(ExpectedPeer::name(NAME).unwrap());
+    let config = connector.config(&first).unwrap();
+    assert!(Arc::ptr_eq(&config, &connector.clone().config(&first).unwrap()), "made once, for clones too");
+    assert!(!Arc::ptr_eq(&config, &connector.config(&second).unwrap()));
+}
+
 #[tokio::test]
 async fn without_an_identity_nothing_is_sent() {
     let (_source, identities) = Reloader::builder().start_manually();
