@@ -9,6 +9,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, Parser};
 
 use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
+use crate::config::descriptors;
 use crate::config::settings::Settings;
 use crate::runtime::{check_command, log};
 use hotcert_tls::identity::Policy;
@@ -84,7 +85,8 @@ fn with_sources(command: clap::Command, words: &[OsString], errors: &[String]) -
 /// An error is everything that is wrong with the arguments.
 fn run(args: &RunArgs) -> Result<ExitCode, Vec<String>> {
     log::start(args.log_format, "hotcert");
-    Ok(crate::runtime::agent::run(Settings::from_args(args)?).unwrap_or_else(|error| {
+    let settings = Settings::from_args(args, descriptors::raise_limit())?;
+    Ok(crate::runtime::agent::run(settings).unwrap_or_else(|error| {
         eprintln!("error: {error}");
         ExitCode::FAILURE
     }))

@@ -4,5 +4,6 @@
 
 pub(crate) mod args;
 pub mod client_auth;
+pub mod descriptors;
 pub mod ports;
 pub mod settings;

@@ -8,6 +8,6 @@ pub(crate) mod error_chain;
 pub mod handshake;
 pub mod listener;
 mod reaper;
-pub mod stop;
+pub mod tasks;
 pub(crate) mod tracked_stream;
 pub mod tracker;

@@ -1,7 +1,7 @@
 //! The data path: plain traffic of the app on one side, mTLS on the other.
 //!
 //! [`inbound`] carries clients to the app, [`outbound`] the app to servers; each by bytes (`relay`) or by
-//! HTTP requests. What both share is in [`context`]. A connection loads the current snapshot once; nothing
+//! HTTP requests (`http`: versions, pools, upgrades, gRPC). What both share is in [`context`]. A connection loads the current snapshot once; nothing
 //! here knows how it came to be.
 
 pub(crate) mod address;
@@ -14,3 +14,4 @@ pub(crate) mod log_limiter;
 pub mod outbound;
 pub mod relay;
 mod request_error;
+pub mod route_protocol;

@@ -13,13 +13,15 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::admin::metrics;
 use crate::connection::handshake::result::HandshakeCounters;
+use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
-use crate::proxy::context::{OpenConnections, ProxyContext, RequestCounters, Timeouts};
+use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
 use crate::proxy::log_limiter::LogLimiter;
 pub use identity::{
     Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, publish, publisher, root,
@@ -33,6 +35,7 @@ pub fn limits() -> Limits {
         max_connections: 100,
         idle: DEADLINE,
         max_age: DEADLINE,
+        max_age_grace: DEADLINE,
         request_head: DEADLINE,
         drain_after: DEADLINE,
         root_drain: DEADLINE,
@@ -52,7 +55,9 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         outbound_bytes,
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
         handshake_limiter: HandshakeLimiter::new(100),
-        outbound_connections: OpenConnections::default(),
+        app_connections: Arc::new(Semaphore::new(100)),
+        inbound_tasks: ConnectionTasks::new(),
+        outbound_tasks: ConnectionTasks::new(),
         log_limiter: LogLimiter::default(),
     };
     (publisher, Arc::new(context))

@@ -20,7 +20,8 @@ use hyper_util::rt::TokioIo;
 use crate::admin::http::text;
 use crate::connection::error_chain::with_causes;
 use crate::proxy::app_endpoint::Target;
-use crate::proxy::http::{MAX_HEAD_BYTES, remove_hop_headers};
+use crate::proxy::http::MAX_HEAD_BYTES;
+use crate::proxy::http::headers::remove_hop_headers;
 use crate::proxy::inbound::identity_header;
 
 /// The prefix of the path under which probes are relayed.

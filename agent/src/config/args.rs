@@ -138,14 +138,17 @@ pub struct RunArgs {
     )]
     pub poll_interval: String,
 
-    /// Serve TLS on LISTEN (ADDRESS:PORT) for the app at TARGET (ADDRESS:PORT or unix:/PATH). With
-    /// http: the agent parses HTTP/1.1 and HTTP/2, and passes the client's identity to the app in
-    /// X-Forwarded-Client-Cert. Separate several with commas, or repeat the flag
+    /// Serve TLS on LISTEN (ADDRESS:PORT) for the app at TARGET (ADDRESS:PORT or unix:/PATH). Without a
+    /// prefix bytes are carried, of any protocol; alpn= names what TLS negotiates for it, such as
+    /// alpn=postgresql: or alpn=h2+http/1.1:. With http: the agent takes HTTP/1.1 and HTTP/2, sends
+    /// HTTP/1.1 to the app, and passes the client's identity in X-Forwarded-Client-Cert. With h2c: it
+    /// sends HTTP/2 with prior knowledge to the app, which gRPC needs. Separate several with commas, or
+    /// repeat the flag
     #[arg(
         long,
         env = "HOTCERT_INBOUND",
         value_delimiter = ',',
-        value_name = "[http:]LISTEN=TARGET",
+        value_name = "[http:|h2c:|alpn=NAME[+NAME]:]LISTEN=TARGET",
         help_heading = "Traffic"
     )]
     pub inbound: Vec<String>,
@@ -162,18 +165,20 @@ pub struct RunArgs {
     )]
     pub allow: Vec<String>,
     /// Carry what the app sends to LISTEN (a loopback ADDRESS:PORT) to HOST over mTLS. The server must
-    /// present SAN, a DNS name or SPIFFE ID [default: HOST]. With http: connections are reused and
-    /// errors are HTTP responses. Separate several with commas, or repeat the flag
+    /// present SAN, a DNS name or SPIFFE ID [default: HOST]. Without a prefix bytes are carried; alpn= names
+    /// what is offered to the server. With http: the app may speak HTTP/1.1 or HTTP/2 with prior knowledge
+    /// (gRPC in plain text), the server HTTP/2 or HTTP/1.1 by ALPN; connections are reused, and errors are
+    /// responses. Separate several with commas, or repeat the flag
     #[arg(
         long,
         env = "HOTCERT_OUTBOUND",
         value_delimiter = ',',
-        value_name = "[http:]LISTEN=HOST:PORT[#SAN]",
+        value_name = "[http:|alpn=NAME[+NAME]:]LISTEN=HOST:PORT[#SAN]",
         help_heading = "Traffic"
     )]
     pub outbound: Vec<String>,
     /// HTTP proxy for the app on LISTEN (a loopback ADDRESS:PORT): http://HOST:PORT/… is requested from
-    /// HOST over mTLS
+    /// HOST over mTLS, and so is what the app sends in plain text through CONNECT HOST:PORT
     #[arg(long, env = "HOTCERT_HTTP_PROXY", value_name = "LISTEN", help_heading = "Traffic")]
     pub http_proxy: Option<String>,
     /// Threads that carry traffic [default: half of the available CPUs, at least 1 and at most 4]
@@ -209,8 +214,8 @@ pub struct RunArgs {
     )]
     pub probe: Vec<String>,
 
-    /// TLS connections that may be open; further ones are closed on arrival [default: half of the limit of
-    /// file descriptors, at most 100000]
+    /// TLS connections that may be open; further ones are closed on arrival [default: what the hard limit of
+    /// file descriptors is enough for, at most 100000]
     #[arg(long, env = "HOTCERT_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<String>,
     /// Time for a TLS handshake, from the accepted connection to its end
@@ -249,7 +254,8 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub idle_timeout: String,
-    /// Time after which any connection is closed; HTTP connections between requests
+    /// Time after which any connection is closed: TCP and upgraded ones at once, HTTP ones when their
+    /// requests have ended
     #[arg(
         long,
         env = "HOTCERT_MAX_AGE",
@@ -258,6 +264,16 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub max_age: String,
+    /// Time after --max-age at which an HTTP connection is cut, whatever is still in flight on it, such as
+    /// a stream that never ends
+    #[arg(
+        long,
+        env = "HOTCERT_MAX_AGE_GRACE",
+        default_value = "10m",
+        value_name = "DURATION",
+        help_heading = "Limits"
+    )]
+    pub max_age_grace: String,
 
     /// After a new leaf: time after which HTTP connections made under an older leaf are asked to close,
     /// each at a random time between 1 and 1.5 times this, and in any case before that leaf expires

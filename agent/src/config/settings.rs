@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::admin::app_probe::Probe;
 use crate::config::args::{IdentityArgs, RunArgs};
+use crate::config::descriptors;
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
 use crate::proxy::authorization::AllowList;
@@ -20,9 +21,6 @@ use hotcert_tls::SecretRef;
 use hotcert_tls::credential::{Layout, LeafFiles};
 use hotcert_tls::identity::Policy;
 
-/// File descriptors reserved for everything but proxied connections.
-const SPARE_DESCRIPTORS: u64 = 128;
-const MAX_CONNECTIONS: u64 = 100_000;
 const MAX_WORKERS: usize = 4;
 
 #[derive(Clone, Debug)]
@@ -64,8 +62,9 @@ pub struct ShutdownTimes {
 }
 
 impl Settings {
-    /// Settings that can be run with, or everything that is wrong with the arguments.
-    pub fn from_args(args: &RunArgs) -> Result<Self, Vec<String>> {
+    /// Settings that can be run with by a process that may have so many file descriptors, or everything that is
+    /// wrong with the arguments.
+    pub fn from_args(args: &RunArgs, descriptors: u64) -> Result<Self, Vec<String>> {
         let mut errors = Errors::default();
         let listeners = Listeners::from_args(args, &mut errors);
         let mut policy = policy(&args.files, &mut errors);
@@ -83,7 +82,7 @@ impl Settings {
                 Some(text) => errors.positive_number("--workers", text),
                 None => half_of_cpus(),
             },
-            limits: limits(args, &mut errors),
+            limits: limits(args, descriptors, &mut errors),
             timeouts: Timeouts {
                 handshake: errors.positive_duration("--handshake-timeout", &args.handshake_timeout),
                 connect: errors.positive_duration("--connect-timeout", &args.connect_timeout),
@@ -180,18 +179,24 @@ fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
     allow
 }
 
-fn limits(args: &RunArgs, errors: &mut Errors) -> Limits {
+fn limits(args: &RunArgs, descriptors: u64, errors: &mut Errors) -> Limits {
     Limits {
-        max_connections: match given(&args.max_connections) {
-            Some(text) => errors.positive_number("--max-connections", text),
-            None => connections_by_descriptors(),
-        },
+        max_connections: max_connections(args, descriptors, errors),
         idle: errors.positive_duration("--idle-timeout", &args.idle_timeout),
         max_age: errors.positive_duration("--max-age", &args.max_age),
+        max_age_grace: errors.duration("--max-age-grace", &args.max_age_grace),
         request_head: errors.positive_duration("--request-timeout", &args.request_timeout),
         drain_after: errors.duration("--drain-after", &args.drain_after),
         root_drain: errors.duration("--root-drain", &args.root_drain),
     }
+}
+
+fn max_connections(args: &RunArgs, descriptors: u64, errors: &mut Errors) -> usize {
+    let connections = match given(&args.max_connections) {
+        Some(text) => descriptors::check(errors.positive_number("--max-connections", text), descriptors),
+        None => descriptors::default_connections(descriptors),
+    };
+    errors.keep("--max-connections", connections).unwrap_or(1)
 }
 
 fn shutdown(args: &RunArgs, errors: &mut Errors) -> ShutdownTimes {
@@ -290,19 +295,6 @@ impl Errors {
 fn half_of_cpus() -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     (cpus / 2).clamp(1, MAX_WORKERS)
-}
-
-/// Two descriptors per proxied connection. Raises the soft limit to the hard limit.
-fn connections_by_descriptors() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let descriptors = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let connections = descriptors.unwrap_or(u64::MAX).saturating_sub(SPARE_DESCRIPTORS) / 2;
-    usize::try_from(connections.clamp(64, MAX_CONNECTIONS)).unwrap_or(64)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-use crate::connection::stop::Stop;
+use crate::connection::tasks::ConnectionTasks;
 
 const BACKLOG: u32 = 4096;
 /// Between attempts while `accept` fails, for example for lack of file descriptors.
@@ -94,8 +94,8 @@ pub struct Listening {
 
 impl Listening {
     /// Accepts on every runtime from one queue, so that a connection goes to a runtime that is not
-    /// busy; `serve_connection` runs on the runtime that accepted it. Ends with `stop`.
-    pub fn serve<C, F>(self, runtimes: &[Handle], stop: &Stop, serve_connection: C)
+    /// busy; `serve_connection` runs on the runtime that accepted it. All are tasks of `tasks`.
+    pub fn serve<C, F>(self, runtimes: &[Handle], tasks: &ConnectionTasks, serve_connection: C)
     where
         C: Fn(TcpStream, SocketAddr) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
@@ -108,22 +108,27 @@ impl Listening {
                     continue;
                 }
             };
-            let (serve_connection, stop, role) = (serve_connection.clone(), stop.clone(), self.role);
-            runtime.spawn(async move {
+            let (serve_connection, role, serving) = (serve_connection.clone(), self.role, tasks.clone());
+            let accepting = async move {
                 match TcpListener::from_std(listener) {
                     Ok(listener) => tokio::select! {
-                        () = accept_loop(listener, role, serve_connection) => {}
-                        () = stop.wait() => {}
+                        () = accept_loop(listener, role, &serving, serve_connection) => {}
+                        () = serving.stopped() => {}
                     },
                     Err(error) => warn!(role, %error, "a worker cannot use the listener"),
                 }
-            });
+            };
+            tasks.spawn_accepting(runtime, accepting);
         }
     }
 }
 
-async fn accept_loop<C, F>(listener: TcpListener, role: &'static str, serve_connection: C)
-where
+async fn accept_loop<C, F>(
+    listener: TcpListener,
+    role: &'static str,
+    tasks: &ConnectionTasks,
+    serve_connection: C,
+) where
     C: Fn(TcpStream, SocketAddr) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
@@ -134,7 +139,7 @@ where
                 failing = false;
                 // With Nagle's algorithm small writes would wait for acknowledgements.
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(serve_connection(stream, from));
+                tasks.spawn(serve_connection(stream, from));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::tracker::ConnectionTracker;
-use super::tracker::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
+use super::tracker::entry::{CloseReason, CloseStage, Entry, Protocol};
 use super::tracker::state::{Limits, TrackerState, millis};
 use hotcert_tls::{Snapshot, Snapshots};
 
@@ -35,13 +35,22 @@ impl ConnectionTracker {
                     }
                     None => return,
                 },
-                () = self.shared.first_opened.notified(), if self.is_empty() => tick.reset(),
-                _ = tick.tick(), if !self.is_empty() => {
+                () = self.next_round(&mut tick) => {
                     self.shared.catch_up();
                     self.close_due(SystemTime::now());
                 }
             }
         }
+    }
+
+    /// Waits for the first connection if there is none, and then for the next tick. Whether there is one is asked
+    /// once for each wait: it may change at any moment, and a wait for neither would never end.
+    async fn next_round(&self, tick: &mut Interval) {
+        while self.is_empty() {
+            self.shared.first_opened.notified().await;
+            tick.reset();
+        }
+        tick.tick().await;
     }
 
     /// Marks older leaves as superseded, and closes connections whose peer `snapshot` does not trust.
@@ -75,7 +84,7 @@ impl ConnectionTracker {
     pub(super) fn close_due(&self, wall_clock: SystemTime) {
         let now = self.shared.now();
         let mut state = self.state();
-        let TrackerState { entries, leaves, applied } = &mut *state;
+        let TrackerState { entries, leaves, applied, .. } = &mut *state;
         for (_, entry) in entries.iter() {
             let leaf = leaves.get(&entry.generation);
             let superseded = leaf.and_then(|leaf| Some((leaf.superseded_at?, leaf.not_after)));
@@ -109,11 +118,7 @@ fn due_close(
     if head > 0 && now >= head + millis(limits.request_head) {
         return Some((CloseStage::Cut, CloseReason::SlowRequest));
     }
-    let http = entry.protocol != Protocol::Tcp;
-    if http && entry.side == Side::Outbound {
-        // The connection pool closes it, when it has been idle or its generation is over.
-        return None;
-    }
+    let http = entry.protocol() != Protocol::Tcp;
     let idle_since = entry.last_activity.load(Relaxed);
     if now >= idle_since + millis(limits.idle) {
         return Some((CloseStage::Cut, CloseReason::Idle));
@@ -124,7 +129,11 @@ fn due_close(
     let max_age = millis(limits.max_age).saturating_sub(millis(limits.max_age) / 10 * jitter / 255);
     if age >= max_age {
         let overdue = age - max_age;
-        return Some((if http { last_then_finish(overdue) } else { CloseStage::Cut }, CloseReason::MaxAge));
+        let stage = match http && overdue < millis(limits.max_age_grace) {
+            true => last_then_finish(overdue),
+            false => CloseStage::Cut,
+        };
+        return Some((stage, CloseReason::MaxAge));
     }
     let (superseded_at, not_after) = superseded.filter(|_| http)?;
     let drain_after = millis(limits.drain_after);

@@ -18,6 +18,13 @@ pub struct ByteCounters {
     pub sent: Counter,
 }
 
+impl ByteCounters {
+    /// For a stream whose bytes are counted elsewhere.
+    pub fn uncounted() -> Self {
+        Self { received: Counter::default(), sent: Counter::default() }
+    }
+}
+
 /// A stream whose connection is in the tracker.
 pub struct TrackedStream<S> {
     stream: S,

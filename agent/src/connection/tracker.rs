@@ -57,34 +57,66 @@ impl ConnectionTracker {
         snapshot: &Snapshot,
         peer: Option<Arc<Peer>>,
     ) -> Option<Connection> {
-        let shared = &self.shared;
         let mut state = self.state();
-        if state.entries.len() >= shared.limits.max_connections {
+        if !self.has_room(&mut state) {
             drop(state);
             self.count_rejected();
             return None;
         }
-        if state.entries.is_empty() {
-            shared.catch_up();
-            shared.first_opened.notify_one();
-        }
-        let entry = Arc::new(Entry::new(side, protocol, snapshot.generation, peer, shared.now()));
-        let key = state.entries.insert(Arc::clone(&entry));
         // Leaf and trust may have changed between the handshake and here.
-        let newer = state.applied.clone().filter(|latest| latest.generation > snapshot.generation);
+        let newer = state.applied.as_ref().filter(|latest| latest.generation > snapshot.generation);
         let same_leaf = |latest: &Arc<Snapshot>| latest.identity.leaf.same_as(&snapshot.identity.leaf);
-        let superseded_at = newer.as_ref().is_some_and(|latest| !same_leaf(latest)).then(|| shared.now());
+        let superseded = newer.is_some_and(|latest| !same_leaf(latest));
+        let superseded_at = superseded.then(|| self.shared.now());
         state
             .leaves
             .entry(snapshot.generation)
             .or_insert(LeafState { not_after: snapshot.identity.leaf.usable_until, superseded_at });
+        Some(self.insert(state, side, protocol, snapshot.generation, peer))
+    }
+
+    /// Adds a stream of an HTTP/2 connection that carries bytes from now on: it is limited and closed as a TCP
+    /// connection of the same peer. `None` when the tracker is full.
+    fn open_tunnel(&self, connection: &Connection) -> Option<Connection> {
+        let mut state = self.state();
+        if !self.has_room(&mut state) {
+            drop(state);
+            self.count_rejected();
+            return None;
+        }
+        let Entry { side, generation, ref peer, .. } = *connection.entry;
+        Some(self.insert(state, side, Protocol::Tcp, generation, peer.clone()))
+    }
+
+    fn has_room(&self, state: &mut TrackerState) -> bool {
+        if state.entries.is_empty() {
+            self.shared.catch_up();
+            self.shared.first_opened.notify_one();
+        }
+        state.entries.len() < self.shared.limits.max_connections
+    }
+
+    fn insert(
+        &self,
+        mut state: MutexGuard<'_, TrackerState>,
+        side: Side,
+        protocol: Protocol,
+        generation: u64,
+        peer: Option<Arc<Peer>>,
+    ) -> Connection {
+        let entry = Arc::new(Entry::new(side, protocol, generation, peer, self.shared.now()));
+        let key = state.entries.insert(Arc::clone(&entry));
+        if let Some(stage) = state.closing[side as usize] {
+            entry.close(stage, CloseReason::Shutdown);
+        }
+        let newer = state.applied.clone().filter(|latest| latest.generation > generation);
         drop(state);
         if let Some(latest) = newer
             && !entry.is_trusted_under(&latest)
         {
             self.close_untrusted(&entry);
         }
-        Some(Connection { shared: Arc::clone(shared), entry, key })
+        Connection { shared: Arc::clone(&self.shared), entry, key }
     }
 
     /// Counts a connection that is turned away because the tracker is full.
@@ -129,9 +161,13 @@ impl ConnectionTracker {
         self.shared.root_usage.lock().unwrap_or_else(PoisonError::into_inner).count(open, trust)
     }
 
-    /// Asks every connection of one side to close, because the agent shuts down.
+    /// Asks every connection of one side to close, and each that opens from now on, because the agent shuts
+    /// down.
     pub fn close_all(&self, side: Side, stage: CloseStage) {
-        for (_, entry) in self.state().entries.iter().filter(|(_, entry)| entry.side == side) {
+        let mut state = self.state();
+        let closing = &mut state.closing[side as usize];
+        *closing = (*closing).max(Some(stage));
+        for (_, entry) in state.entries.iter().filter(|(_, entry)| entry.side == side) {
             entry.close(stage, CloseReason::Shutdown);
         }
     }
@@ -140,7 +176,7 @@ impl ConnectionTracker {
         entry.untrusted_since.store(self.shared.now() + 1, Relaxed);
         // An HTTP connection that is closed while it seems idle may lose a request that is on its way, so
         // its next response is the last, and it is cut when the deadline is over.
-        let stage = if entry.protocol == Protocol::Tcp { CloseStage::Cut } else { CloseStage::LastRequest };
+        let stage = if entry.protocol() == Protocol::Tcp { CloseStage::Cut } else { CloseStage::LastRequest };
         entry.close(stage, CloseReason::RootRemoved);
     }
 

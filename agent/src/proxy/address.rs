@@ -10,7 +10,7 @@ pub enum AddressError {
     NoPort { text: String, suggestion: String },
     #[error("port {port} is above 65535")]
     PortTooLarge { port: String },
-    #[error("unknown prefix {prefix}:; the only prefix is http:")]
+    #[error("unknown prefix {prefix}:; the prefixes are http:, h2c: and alpn=NAME:")]
     UnknownPrefix { prefix: String },
     #[error("{host:?} is a host name; write an IP address, such as {suggestion}")]
     HostName { host: String, suggestion: String },
@@ -69,7 +69,7 @@ mod tests {
             ("::1", "\"::1\" has no port; write it like [::1]:8443"),
             ("0.0.0.0:99999", "port 99999 is above 65535"),
             ("99999", "port 99999 is above 65535"),
-            ("https:0.0.0.0:8443", "unknown prefix https:; the only prefix is http:"),
+            ("https:0.0.0.0:8443", "unknown prefix https:; the prefixes are http:, h2c: and alpn=NAME:"),
             ("app:8080", "\"app\" is a host name; write an IP address, such as 0.0.0.0:8080"),
             ("", "\"\" is not ADDRESS:PORT; write it like 0.0.0.0:8443"),
             ("a b:80", "\"a b:80\" is not ADDRESS:PORT; write it like 0.0.0.0:8443"),

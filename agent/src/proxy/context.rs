@@ -1,15 +1,15 @@
 //! What every data path shares: the current identity, the tracker, limits and counters.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use tokio::sync::Semaphore;
 
 use crate::connection::handshake::result::HandshakeCounters;
+use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::log_limiter::LogLimiter;
@@ -25,8 +25,13 @@ pub struct ProxyContext {
     pub timeouts: Timeouts,
     /// Inbound clients whose handshake is not complete.
     pub handshake_limiter: HandshakeLimiter,
+    /// Connections to the app that may be open at once, whatever they carry: with those in the tracker they are what
+    /// file descriptors are counted for.
+    pub app_connections: Arc<Semaphore>,
+    /// Clients' connections to inbound listeners.
+    pub inbound_tasks: ConnectionTasks,
     /// The app's connections to outbound listeners.
-    pub outbound_connections: OpenConnections,
+    pub outbound_tasks: ConnectionTasks,
     pub log_limiter: LogLimiter,
 }
 
@@ -79,29 +84,5 @@ impl RequestCounters {
 impl Default for RequestCounters {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// A number of open connections.
-#[derive(Clone, Default)]
-pub struct OpenConnections(Arc<AtomicUsize>);
-
-impl OpenConnections {
-    /// Counts a connection until the returned guard is dropped.
-    pub fn open(&self) -> OpenConnection {
-        self.0.fetch_add(1, Relaxed);
-        OpenConnection(Arc::clone(&self.0))
-    }
-
-    pub fn count(&self) -> usize {
-        self.0.load(Relaxed)
-    }
-}
-
-pub struct OpenConnection(Arc<AtomicUsize>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 pub use route::{InboundRoute, InboundRouteError};
@@ -25,6 +26,7 @@ use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
+use crate::proxy::route_protocol::RouteProtocol;
 use app_pool::AppPools;
 use hotcert_tls::{Acceptor, HandshakeError, Peer};
 
@@ -33,7 +35,7 @@ pub struct Inbound {
     context: Arc<ProxyContext>,
     acceptor: Acceptor,
     target: Target,
-    http: bool,
+    protocol: RouteProtocol,
     allow: AllowList,
     app_pools: Arc<AppPools>,
 }
@@ -44,15 +46,22 @@ type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Inbound {
     /// Must be called on a runtime, which then reaps idle connections to the app.
     pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
-        let InboundRoute { http, target, .. } = route;
-        let app_pools =
-            AppPools::new(target.clone(), context.timeouts.connect, context.tracker.max_connections());
-        if http {
+        let InboundRoute { protocol, target, .. } = route;
+        let app_pools = AppPools::new(
+            target.clone(),
+            protocol == RouteProtocol::H2c,
+            context.timeouts.connect,
+            Arc::clone(&context.app_connections),
+        );
+        if protocol.is_http() {
             tokio::spawn(Arc::clone(&app_pools).reap_idle());
         }
-        let protocols: &[&str] = if http { &["h2", "http/1.1"] } else { &[] };
-        let acceptor = context.identities.acceptor(protocols).handshake_timeout(context.timeouts.handshake);
-        Arc::new(Self { context, acceptor, target, http, allow, app_pools })
+        let alpn: Vec<&str> = match &protocol {
+            RouteProtocol::Tcp { alpn } => alpn.iter().map(String::as_str).collect(),
+            RouteProtocol::Http | RouteProtocol::H2c => vec!["h2", "http/1.1"],
+        };
+        let acceptor = context.identities.acceptor(&alpn).handshake_timeout(context.timeouts.handshake);
+        Arc::new(Self { context, acceptor, target, protocol, allow, app_pools })
     }
 
     /// Serves one client connection, from its handshake to its end. An idle connection holds the state of what
@@ -90,7 +99,8 @@ impl Inbound {
     fn serve_accepted(self: Arc<Self>, accepted: Accepted, from: SocketAddr) -> Option<Serving> {
         let Accepted { stream, snapshot, peer, .. } = accepted;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let protocol = match (self.http, h2) {
+        let http = self.protocol.is_http();
+        let protocol = match (http, h2) {
             (false, _) => Protocol::Tcp,
             (true, false) => Protocol::Http1,
             (true, true) => Protocol::Http2,
@@ -107,7 +117,7 @@ impl Inbound {
         let connection = Arc::new(context.tracker.open(Side::Inbound, protocol, &snapshot, peer.clone())?);
         let stream =
             Box::new(TrackedStream::new(stream, Arc::clone(&connection), context.inbound_bytes.clone()));
-        if self.http {
+        if http {
             let identity =
                 peer.as_deref().and_then(|peer| identity_header::value(&snapshot.identity.leaf, peer));
             let client = http::Client {
@@ -116,6 +126,7 @@ impl Inbound {
                 connection,
                 identity,
                 allowed,
+                continuation: Arc::default(),
             };
             Some(http::serve(client, stream, protocol))
         } else if allowed {
@@ -129,7 +140,13 @@ impl Inbound {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        match self.target.connect(self.context.timeouts.connect).await {
+        let within = self.context.timeouts.connect;
+        let permit = timeout(within, Arc::clone(&self.context.app_connections).acquire_owned()).await;
+        let Ok(Ok(_permit)) = permit else {
+            self.context.tracker.count_rejected();
+            return;
+        };
+        match self.target.connect(within).await {
             Ok(mut app) => {
                 if let Err(error) = relay(&mut stream, &mut app).await {
                     app.abort();

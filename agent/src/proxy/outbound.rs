@@ -1,6 +1,7 @@
 //! Outbound: from the app's plain loopback connection to a server over mTLS, by bytes or by HTTP requests.
 //! The server must present the name that the route requires, or nothing is sent.
 
+mod connect;
 mod dial;
 mod http;
 mod pool;
@@ -15,31 +16,31 @@ use tracing::{debug, warn};
 pub use http::HttpForwarder;
 pub use route::{OutboundRoute, OutboundRouteError, Upstream};
 
-use crate::connection::tracker::Protocol;
 use crate::proxy::app_endpoint::reset;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
-use dial::dial;
+use dial::{Purpose, dial};
 
 /// A fixed route, for any protocol: bytes both ways.
 pub struct Tunnel {
     pub context: Arc<ProxyContext>,
     pub upstream: Upstream,
+    /// What is offered to the server.
+    pub alpn: Vec<String>,
 }
 
 impl Tunnel {
     pub async fn serve(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
         let context = &self.context;
-        let _open = context.outbound_connections.open();
         let Some(snapshot) = context.identities.current() else {
             return;
         };
-        let dialed = Box::pin(dial(context, &snapshot, &self.upstream, Protocol::Tcp)).await;
+        let dialed = Box::pin(dial(context, &snapshot, &self.upstream, Purpose::Bytes(&self.alpn))).await;
         drop(snapshot);
         match dialed {
             Ok(server) => {
-                let (mut app, mut server) = (app, Box::new(server));
+                let (mut app, mut server) = (app, Box::new(server.stream));
                 if let Err(error) = relay(&mut app, &mut server).await {
                     reset(app);
                     debug!(upstream = %self.upstream, %error, "outbound connection ended early");

@@ -54,12 +54,17 @@ enum Stage {
 impl Direction {
     fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
     where
-        R: AsyncRead + Unpin,
+        R: AsyncRead + AsyncWrite + Unpin,
         W: AsyncWrite + Unpin,
     {
         for _ in 0..MAX_CHUNKS_PER_POLL {
             while !self.pending.is_empty() {
-                let count = ready!(Pin::new(&mut *to).poll_write(cx, self.pending.bytes()))?;
+                let Poll::Ready(written) = Pin::new(&mut *to).poll_write(cx, self.pending.bytes()) else {
+                    // While nothing is read from the sender, this is how it is noticed that it was cut.
+                    let _ = Pin::new(&mut *from).poll_flush(cx)?;
+                    return Poll::Pending;
+                };
+                let count = written?;
                 if count == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
@@ -118,9 +123,14 @@ impl Direction {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::proxy_fixture::DEADLINE;
 
     #[tokio::test]
     async fn both_directions_arrive_whole_and_ends_are_passed_on() {
@@ -178,6 +188,49 @@ mod tests {
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    /// Gives bytes without an end, until it is cut.
+    struct Endless(Arc<AtomicBool>);
+
+    impl AsyncRead for Endless {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            out: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            out.put_slice(&vec![0; out.remaining()]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Endless {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match self.0.load(Relaxed) {
+                true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                false => Poll::Ready(Ok(())),
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn sender_that_is_cut_while_the_receiver_does_not_read_ends_the_relay() {
+        let (mut far, _app) = tokio::io::duplex(1000);
+        let cut = Arc::new(AtomicBool::new(false));
+        let mut client = Endless(Arc::clone(&cut));
+        let mut relay = Box::pin(relay(&mut client, &mut far));
+        assert!(futures_util::poll!(&mut relay).is_pending());
+        cut.store(true, Relaxed);
+        let ended = tokio::time::timeout(DEADLINE, relay).await.expect("an end before the deadline");
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     }
 
     #[tokio::test]

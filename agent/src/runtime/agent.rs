@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hotcert_tls::{HandshakeLimiter, Identities, Reloader, StartError};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
@@ -14,23 +15,20 @@ use crate::admin::agent_status::AgentStatus;
 use crate::admin::health::Health;
 use crate::admin::metrics::{self, Metrics};
 use crate::admin::proof::ProofListener;
+use crate::config::descriptors;
 use crate::config::settings::{SecretSource, Settings};
 use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::listener::BindError;
-use crate::connection::stop::{Stop, Stopper, stop};
+use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::ConnectionTracker;
-use crate::proxy::context::{OpenConnections, ProxyContext, RequestCounters};
+use crate::proxy::context::{ProxyContext, RequestCounters};
 use crate::proxy::log_limiter::LogLimiter;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
-use crate::runtime::listeners::{Listeners, RouteListeners};
+use crate::runtime::listeners::Listeners;
 use crate::runtime::self_check;
 use crate::runtime::shutdown::Signals;
 use crate::runtime::workers::Workers;
-
-/// Of `max_connections`, one in so many may be in its handshake.
-const HANDSHAKE_SHARE: usize = 4;
-const MIN_HANDSHAKES: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -71,7 +69,8 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     let parts = Parts::new(settings, workers, identities);
     let mut essential = pin!(parts.start_essential());
 
-    let (_never, always) = stop();
+    // Admin and proof are served until the process ends.
+    let always = ConnectionTasks::new();
     let admin_server = parts.admin();
     admin.listen()?.serve(&[Handle::current()], &always, move |socket, from| {
         Arc::clone(&admin_server).serve(socket, from)
@@ -90,7 +89,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     proof.listen()?.serve(&parts.worker_handles(), &always, move |socket, from| {
         Arc::clone(&proof_server).serve(socket, from)
     });
-    let (stop_inbound, stop_outbound) = parts.serve_routes(routes)?;
+    routes.serve(&parts.context, &parts.settings.allow, &parts.worker_handles())?;
     parts.start_bypass_check();
     // Only now is there a listener to connect to.
     tokio::spawn(self_check::run(
@@ -105,7 +104,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
         cause = &mut essential => return Err(AgentError::TaskEnded(cause)),
     }
     tokio::select! {
-        () = parts.drain(stop_inbound, stop_outbound).run() => Ok(ExitCode::SUCCESS),
+        () = parts.drain().run() => Ok(ExitCode::SUCCESS),
         () = signals.next() => {
             warn!("second signal to stop: exiting at once");
             std::process::exit(1);
@@ -135,10 +134,12 @@ impl Parts {
             inbound_bytes,
             outbound_bytes,
             timeouts: settings.timeouts,
-            handshake_limiter: HandshakeLimiter::new(
-                (settings.limits.max_connections / HANDSHAKE_SHARE).max(MIN_HANDSHAKES),
-            ),
-            outbound_connections: OpenConnections::default(),
+            handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
+                settings.limits.max_connections,
+            )),
+            app_connections: Arc::new(Semaphore::new(settings.limits.max_connections)),
+            inbound_tasks: ConnectionTasks::new(),
+            outbound_tasks: ConnectionTasks::new(),
             log_limiter: LogLimiter::default(),
         });
         let health = Health { context: Arc::clone(&context), status: status.clone() };
@@ -170,26 +171,17 @@ impl Parts {
         self.workers.handles().cloned().collect()
     }
 
-    fn serve_routes(&self, routes: RouteListeners) -> Result<(Stopper, Stopper), AgentError> {
-        let (stop_inbound, inbound): (_, Stop) = stop();
-        let (stop_outbound, outbound): (_, Stop) = stop();
-        routes.serve(&self.context, &self.settings.allow, &self.worker_handles(), &inbound, &outbound)?;
-        Ok((stop_inbound, stop_outbound))
-    }
-
     fn start_bypass_check(&self) {
         let (routes, status) = (self.settings.inbound.clone(), self.status.clone());
         tokio::spawn(async move { bypass_check::run(&routes, status).await });
     }
 
-    fn drain(&self, stop_inbound: Stopper, stop_outbound: Stopper) -> Drain {
+    fn drain(&self) -> Drain {
         Drain {
             times: self.settings.shutdown,
             has_outbound: !self.settings.has_no_outbound(),
             context: Arc::clone(&self.context),
             status: self.status.clone(),
-            stop_inbound,
-            stop_outbound,
         }
     }
 }

@@ -7,11 +7,11 @@ use tokio::runtime::Handle;
 
 use crate::config::settings::Settings;
 use crate::connection::listener::{BindError, Bound};
-use crate::connection::stop::Stop;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::inbound::{Inbound, InboundRoute};
 use crate::proxy::outbound::{HttpForwarder, OutboundRoute, Tunnel, Upstream};
+use crate::proxy::route_protocol::RouteProtocol;
 use crate::runtime::self_check::SelfCheckTarget;
 
 /// Every listener of the agent, bound but not listening yet.
@@ -64,33 +64,33 @@ impl Listeners {
 }
 
 impl RouteListeners {
-    /// Accepts inbound connections until `inbound_stop`, outbound ones until `outbound_stop`.
+    /// Accepts connections of each side until its tasks are told to stop.
     pub fn serve(
         self,
         context: &Arc<ProxyContext>,
         allow: &AllowList,
         workers: &[Handle],
-        inbound_stop: &Stop,
-        outbound_stop: &Stop,
     ) -> Result<(), BindError> {
         for (bound, route) in self.inbound {
             let inbound = Inbound::new(Arc::clone(context), route, allow.clone());
-            bound
-                .listen()?
-                .serve(workers, inbound_stop, move |socket, from| Arc::clone(&inbound).serve(socket, from));
+            bound.listen()?.serve(workers, &context.inbound_tasks, move |socket, from| {
+                Arc::clone(&inbound).serve(socket, from)
+            });
         }
         for (bound, route) in self.outbound {
-            if route.http {
-                serve_http(bound, context, Some(route.upstream), workers, outbound_stop)?;
-            } else {
-                let tunnel = Arc::new(Tunnel { context: Arc::clone(context), upstream: route.upstream });
-                bound.listen()?.serve(workers, outbound_stop, move |socket, from| {
-                    Arc::clone(&tunnel).serve(socket, from)
-                });
-            }
+            let (context, upstream) = (Arc::clone(context), route.upstream);
+            let RouteProtocol::Tcp { alpn } = route.protocol else {
+                serve_http(bound, &context, Some(upstream), workers)?;
+                continue;
+            };
+            let tasks = context.outbound_tasks.clone();
+            let tunnel = Arc::new(Tunnel { context, upstream, alpn });
+            bound
+                .listen()?
+                .serve(workers, &tasks, move |socket, from| Arc::clone(&tunnel).serve(socket, from));
         }
         match self.http_proxy {
-            Some(bound) => serve_http(bound, context, None, workers, outbound_stop),
+            Some(bound) => serve_http(bound, context, None, workers),
             None => Ok(()),
         }
     }
@@ -101,9 +101,10 @@ fn serve_http(
     context: &Arc<ProxyContext>,
     upstream: Option<Upstream>,
     workers: &[Handle],
-    stop: &Stop,
 ) -> Result<(), BindError> {
-    let forwarder = Arc::new(HttpForwarder::new(Arc::clone(context), upstream));
-    bound.listen()?.serve(workers, stop, move |socket, from| Arc::clone(&forwarder).serve(socket, from));
+    let forwarder = HttpForwarder::new(Arc::clone(context), upstream);
+    bound
+        .listen()?
+        .serve(workers, &context.outbound_tasks, move |socket, from| forwarder.clone().serve(socket, from));
     Ok(())
 }

@@ -2,8 +2,6 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use crate::connection::stop::{Stop, Stopper, stop};
-
 /// SIGTERM and SIGINT alike.
 pub struct Signals {
     terminate: Signal,

@@ -46,7 +46,7 @@ pub(super) fn classify(error: &io::Error) -> HandshakeFailure {
             | AlertDescription::CertificateRevoked => HandshakeFailure::RefusedByPeer,
             _ => HandshakeFailure::Alert,
         },
-        Some(Error::PeerIncompatible(_)) => HandshakeFailure::Incompatible,
+        Some(Error::PeerIncompatible(_) | Error::NoApplicationProtocol) => HandshakeFailure::Incompatible,
         Some(_) => HandshakeFailure::Malformed,
     }
 }

@@ -7,10 +7,12 @@ use clap::Parser as _;
 use super::*;
 use crate::config::args::{Cli, Command};
 
+const DESCRIPTORS: u64 = 1024;
+
 fn settings(args: &[&str]) -> Result<Settings, Vec<String>> {
     let args = ["hotcert-agent", "run"].into_iter().chain(args.iter().copied());
     match Cli::try_parse_from(args).unwrap().command {
-        Command::Run(args) => Settings::from_args(&args),
+        Command::Run(args) => Settings::from_args(&args, DESCRIPTORS),
         Command::Check(_) => unreachable!(),
     }
 }
@@ -22,7 +24,7 @@ fn each_error_names_its_flag_and_what_to_write() {
         (vec!["--proof=0.0.0.0:99999"], "--proof: port 99999 is above 65535"),
         (
             vec!["--inbound=https:0.0.0.0:1=127.0.0.1:2"],
-            "--inbound: \"https:0.0.0.0:1=127.0.0.1:2\": unknown prefix https:; the only prefix is http:",
+            "--inbound: \"https:0.0.0.0:1=127.0.0.1:2\": unknown prefix https:; the prefixes are http:, h2c: and alpn=NAME:",
         ),
         (
             vec!["--inbound=0.0.0.0:1=127.0.0.1:2", "--admin=0.0.0.0:1"],
@@ -53,6 +55,21 @@ fn each_error_names_its_flag_and_what_to_write() {
     }
     let errors = settings(&[]).err().unwrap();
     assert_eq!(errors, ["--identity: give a directory, or a Secret with --secret, or both"]);
+}
+
+#[test]
+fn more_connections_than_there_are_descriptors_for_are_refused() {
+    let with = |connections: &str| settings(&["--identity=/tls", "--max-connections", connections]);
+    assert_eq!(with("398").unwrap().limits.max_connections, 398);
+    assert_eq!(
+        with("4000").err().unwrap(),
+        [
+            "--max-connections: 4000 connections need 9128 file descriptors, and this process may have 1024, enough \
+          for 398; give 398 or less, or raise its hard limit (ulimit -Hn, LimitNOFILE of systemd) to 9128 or more"
+        ]
+    );
+    assert_eq!(settings(&["--identity=/tls"]).unwrap().limits.max_connections, 398);
+    assert_eq!(with("0").err().unwrap(), ["--max-connections: \"0\" is not a number above 0"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
+use super::ConnectionTracker;
 use super::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
 use super::state::Shared;
 
@@ -38,12 +39,30 @@ impl Connection {
     pub fn record_received(&self) {
         let entry = &self.entry;
         if entry.side == Side::Inbound
-            && entry.protocol == Protocol::Http1
+            && entry.protocol() == Protocol::Http1
             && entry.in_flight.load(Relaxed) == 0
             && entry.head_since.load(Relaxed) == 0
         {
             entry.head_since.store(self.shared.now().max(1), Relaxed);
         }
+    }
+
+    /// The generation under which it was made.
+    pub fn generation(&self) -> u64 {
+        self.entry.generation
+    }
+
+    /// HTTP/1.1: it was upgraded, and is limited and closed as TCP is from now on.
+    pub fn upgrade(&self) {
+        self.entry.carry_bytes();
+        if self.entry.is_untrusted() {
+            self.entry.close(CloseStage::Cut, CloseReason::RootRemoved);
+        }
+    }
+
+    /// Adds a stream of this HTTP/2 connection that carries bytes from now on. `None` when the tracker is full.
+    pub fn open_tunnel(&self) -> Option<Self> {
+        ConnectionTracker { shared: Arc::clone(&self.shared) }.open_tunnel(self)
     }
 
     /// A request head is complete. The request is in flight until the returned guard is dropped.
@@ -62,6 +81,14 @@ impl Drop for Connection {
 }
 
 pub struct InFlight(Arc<Entry>);
+
+impl InFlight {
+    /// A second guard of the same request, for its other direction.
+    pub fn share(&self) -> Self {
+        self.0.in_flight.fetch_add(1, Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

@@ -26,6 +26,7 @@ impl Side {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Protocol {
     Tcp,
     Http1,
@@ -101,7 +102,8 @@ pub(in crate::connection) struct PeerKey {
 /// Times are milliseconds of the tracker's clock.
 pub(in crate::connection) struct Entry {
     pub side: Side,
-    pub protocol: Protocol,
+    /// Changes when an HTTP/1.1 connection is upgraded.
+    protocol: AtomicU8,
     pub generation: u64,
     pub opened_at: u64,
     /// 0..=255, fixed per connection: spreads what would be due at once.
@@ -131,7 +133,7 @@ impl Entry {
         let jitter = (NEXT.fetch_add(1, Relaxed).wrapping_mul(2_654_435_761) >> 24) as u8;
         Self {
             side,
-            protocol,
+            protocol: AtomicU8::new(protocol as u8),
             generation,
             opened_at,
             jitter,
@@ -161,6 +163,20 @@ impl Entry {
             2 => CloseStage::Finish,
             _ => CloseStage::Cut,
         }
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        match self.protocol.load(Relaxed) {
+            0 => Protocol::Tcp,
+            1 => Protocol::Http1,
+            _ => Protocol::Http2,
+        }
+    }
+
+    /// From now on it carries bytes, and no request.
+    pub fn carry_bytes(&self) {
+        self.protocol.store(Protocol::Tcp as u8, Relaxed);
+        self.head_since.store(0, Relaxed);
     }
 
     pub fn close_reason(&self) -> CloseReason {

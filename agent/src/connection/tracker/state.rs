@@ -12,7 +12,7 @@ use prometheus_client::metrics::family::Family;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use super::entry::{CloseReason, Entry};
+use super::entry::{CloseReason, CloseStage, Entry};
 use super::roots::RootUsage;
 use hotcert_tls::Snapshot;
 
@@ -23,6 +23,8 @@ pub struct Limits {
     /// No byte in either direction.
     pub idle: Duration,
     pub max_age: Duration,
+    /// From the maximum age of an HTTP connection to the cut of what is still in flight on it.
+    pub max_age_grace: Duration,
     /// From the first byte of an HTTP/1 request to the end of its head.
     pub request_head: Duration,
     /// From a change of leaf to the request that HTTP connections of an older one close.
@@ -51,6 +53,8 @@ pub(in crate::connection) struct TrackerState {
     pub applied: Option<Arc<Snapshot>>,
     /// The leaf of each generation that still has connections.
     pub leaves: HashMap<u64, LeafState>,
+    /// By side: the stage that a drain has reached.
+    pub closing: [Option<CloseStage>; 2],
 }
 
 pub(in crate::connection) struct LeafState {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, SystemTime};
 
 use hotcert_tls::Trust;
@@ -12,6 +15,18 @@ use crate::proxy_fixture::{self, Issued, Publisher, Root, identity, publisher, r
 
 const SECOND: Duration = Duration::from_secs(1);
 
+fn limits() -> Limits {
+    Limits {
+        max_connections: 3,
+        idle: 100 * SECOND,
+        max_age: 1000 * SECOND,
+        max_age_grace: 200 * SECOND,
+        request_head: 10 * SECOND,
+        drain_after: 20 * SECOND,
+        root_drain: 5 * SECOND,
+    }
+}
+
 struct TestTracker {
     tracker: ConnectionTracker,
     publisher: Publisher,
@@ -20,15 +35,7 @@ struct TestTracker {
 
 impl TestTracker {
     fn new() -> Self {
-        let limits = Limits {
-            max_connections: 3,
-            idle: 100 * SECOND,
-            max_age: 1000 * SECOND,
-            request_head: 10 * SECOND,
-            drain_after: 20 * SECOND,
-            root_drain: 5 * SECOND,
-        };
-        Self { tracker: ConnectionTracker::new(limits), publisher: publisher(), now: Duration::ZERO }
+        Self { tracker: ConnectionTracker::new(limits()), publisher: publisher(), now: Duration::ZERO }
     }
 
     fn publish(&mut self, identity: &Issued) -> Arc<Snapshot> {
@@ -151,6 +158,95 @@ fn idle_old_and_slow_connections_end_and_moving_ones_do_not() {
 }
 
 #[test]
+fn connection_that_opens_while_its_side_drains_is_asked_to_close_at_once() {
+    let root = root("root");
+    let mut test = TestTracker::new();
+    let snapshot = test.publish(&identity(&root, &[&root]));
+    let open = |side| test.tracker.open(side, Protocol::Http1, &snapshot, None).unwrap();
+    let stages =
+        |connections: &[Connection]| connections.iter().map(Connection::close_stage).collect::<Vec<_>>();
+    let mut inbound = vec![open(Side::Inbound)];
+    let outbound = open(Side::Outbound);
+    test.tracker.close_all(Side::Inbound, CloseStage::LastRequest);
+    inbound.push(open(Side::Inbound));
+    assert_eq!(stages(&inbound), [CloseStage::LastRequest; 2]);
+    test.tracker.close_all(Side::Inbound, CloseStage::Finish);
+    test.tracker.close_all(Side::Inbound, CloseStage::LastRequest);
+    drop(inbound.remove(0));
+    inbound.push(open(Side::Inbound));
+    assert_eq!(stages(&inbound), [CloseStage::Finish; 2]);
+    assert_eq!(outbound.close_stage(), CloseStage::None);
+    assert_eq!(inbound[1].entry.close_reason(), CloseReason::Shutdown);
+}
+
+#[test]
+fn endless_answer_is_cut_after_the_grace_that_follows_the_maximum_age() {
+    let root = root("root");
+    let mut test = TestTracker::new();
+    let snapshot = test.publish(&identity(&root, &[&root]));
+    let open = |side, protocol| test.tracker.open(side, protocol, &snapshot, None).unwrap();
+    let open = [
+        open(Side::Inbound, Protocol::Http1),
+        open(Side::Inbound, Protocol::Http2),
+        open(Side::Outbound, Protocol::Http2),
+    ];
+    let _endless = open.each_ref().map(Connection::begin_request);
+    let mut advance = |seconds| {
+        for _ in 0..seconds {
+            open.iter().for_each(Connection::record_activity);
+            test.advance(SECOND);
+        }
+        open.each_ref().map(Connection::close_stage)
+    };
+    assert_eq!(advance(899), [CloseStage::None; 3]);
+    // The maximum age is 1000 s, less up to a tenth.
+    assert!(advance(102).iter().all(|stage| (CloseStage::LastRequest..CloseStage::Cut).contains(stage)));
+    assert_eq!(advance(200), [CloseStage::Cut; 3]);
+}
+
+#[test]
+fn upload_that_outlives_its_answer_is_not_a_slow_request() {
+    let root = root("root");
+    let mut test = TestTracker::new();
+    let snapshot = test.publish(&identity(&root, &[&root]));
+    let connection = test.tracker.open(Side::Inbound, Protocol::Http1, &snapshot, None).unwrap();
+    connection.record_received();
+    let answer = connection.begin_request();
+    let upload = answer.share();
+    drop(answer);
+    connection.record_received();
+    test.advance(11 * SECOND);
+    assert_eq!(connection.close_stage(), CloseStage::None);
+    drop(upload);
+    connection.record_received();
+    test.advance(11 * SECOND);
+    assert_eq!(connection.close_stage(), CloseStage::Cut);
+}
+
+#[test]
+fn upgraded_connection_is_closed_as_tcp_is() {
+    let (old, new) = (root("old"), root("new"));
+    let mut test = TestTracker::new();
+    let snapshot = test.publish(&identity(&new, &[&old, &new]));
+    let stale = peer(&identity(&old, &[&old]));
+    let open = |protocol| test.tracker.open(Side::Inbound, protocol, &snapshot, stale.clone()).unwrap();
+    let (before, after) = (open(Protocol::Http1), open(Protocol::Http1));
+    let stream = open(Protocol::Http2);
+    before.upgrade();
+    before.record_received();
+    test.advance(11 * SECOND);
+    assert_eq!(before.close_stage(), CloseStage::None, "its bytes begin no request");
+    test.publish(&identity(&new, &[&new]));
+    assert_eq!((before.close_stage(), after.close_stage()), (CloseStage::Cut, CloseStage::LastRequest));
+    after.upgrade();
+    assert_eq!(after.close_stage(), CloseStage::Cut);
+    drop(after);
+    let tunnel = stream.open_tunnel().unwrap();
+    assert_eq!(tunnel.close_stage(), CloseStage::Cut);
+    assert!(stream.open_tunnel().is_none(), "tunnels count as connections");
+}
+
+#[test]
 fn tracker_is_bounded_and_removes_dropped_connections() {
     let root = root("root");
     let mut test = TestTracker::new();
@@ -213,4 +309,46 @@ async fn reaper_pauses_without_connections_and_runs_with_one() {
         tokio::time::timeout(10 * SECOND, cut).await.unwrap();
     }
     reaper.abort();
+}
+
+/// Decisions of the reaper that cross with the end of a connection.
+const DECISIONS: usize = 200_000;
+
+/// Counts what waits with it, which holds a clone, and what has woken it meanwhile.
+#[derive(Default)]
+struct CountedWaker(AtomicUsize);
+
+impl Wake for CountedWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn reaper_waits_for_a_tick_or_a_connection_whenever_the_last_one_ends() {
+    let root = root("root");
+    let mut test = TestTracker::new();
+    let snapshot = test.publish(&identity(&root, &[&root]));
+    let unpublished = publisher();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
+    let (tracker, decided) = (&test.tracker, AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !decided.load(Relaxed) {
+                drop(tracker.open(Side::Inbound, Protocol::Tcp, &snapshot, None));
+            }
+        });
+        let waits = (0..DECISIONS).map(|_| {
+            let mut reaper = pin!(tracker.clone().reap(unpublished.identities.snapshots()));
+            let waker = Arc::new(CountedWaker::default());
+            let task = Waker::from(Arc::clone(&waker));
+            assert!(reaper.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
+            let waiting = Arc::strong_count(&waker) - 2;
+            waiting + waker.0.load(Relaxed)
+        });
+        let fewest = waits.min();
+        decided.store(true, Relaxed);
+        assert_eq!(fewest, Some(2), "a publication, and a tick or a connection");
+    });
 }

@@ -1,30 +1,30 @@
-//! Pooled HTTP connections to the app. Each client connection has a pool of its own, so that no two clients
-//! ever share a connection to the app.
+//! Connections to the app. Each client connection has a pool of its own, so that no two clients ever share a
+//! connection to the app.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use hyper::http::uri::{Authority, Scheme};
+use tokio::sync::Semaphore;
 
+use crate::connection::error_chain::with_causes;
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
-use crate::proxy::http::MAX_HEAD_BYTES;
+use crate::proxy::http::client::{Attached, ClientError, Http1Connection, HttpConnection};
+use crate::proxy::http::exchange::Origin;
+use crate::proxy::http::http2_connection::Http2Connection;
+use crate::proxy::http::pool::{Needs, Pool};
+use crate::proxy::request_error::RequestError;
 
 /// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a
 /// request that crosses the close would be lost.
 const REUSE_WITHIN: Duration = Duration::from_millis(1000);
 
-/// A released connection that is not ready for the next request within this is closed.
-const READY_WITHIN: Duration = Duration::from_millis(10);
-
-/// The pools of all client connections of a listener, and the bound on their connections together.
+/// The pools of all client connections of a listener.
 pub struct AppPools {
     target: Target,
+    http2: bool,
     connect_within: Duration,
     permits: Arc<Semaphore>,
     /// Pools that may hold idle connections.
@@ -34,54 +34,38 @@ pub struct AppPools {
 /// The pool of one client connection.
 pub struct AppPool {
     pools: Arc<AppPools>,
-    idle: Mutex<Vec<(AppConnection, Instant)>>,
+    pool: Arc<Pool>,
     /// It is in `AppPools::with_idle`.
     listed: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum AppError {
+enum AppError {
     #[error(transparent)]
     Unreachable(#[from] AppUnreachable),
     #[error("the app at {0} has as many connections as this agent may open (--max-connections)")]
     Busy(Target),
     #[error("no valid response from the app at {0}: {1}")]
-    InvalidResponse(Target, #[source] hyper::Error),
-}
-
-/// The connection that a response comes on; release it once the body has ended.
-pub struct PooledConnection {
-    pool: Arc<AppPool>,
-    connection: AppConnection,
-}
-
-struct AppConnection {
-    sender: SendRequest<Incoming>,
-    /// One of the connections that the app may have.
-    _permit: OwnedSemaphorePermit,
-}
-
-impl PooledConnection {
-    /// Returns it to the pool for the next request.
-    pub fn release(self) {
-        let pool = self.pool;
-        lock(&pool.idle).push((self.connection, Instant::now()));
-        if !pool.listed.swap(true, AcqRel) {
-            lock(&pool.pools.with_idle).push(Arc::downgrade(&pool));
-        }
-    }
+    InvalidResponse(Target, String),
+    #[error(
+        "no valid response from the app at {0}: {1}; if it speaks HTTP/2 (gRPC), write h2c: instead of http: in the route of --inbound (annotation hotcert.dev/inbound)"
+    )]
+    NoHttp1(Target, String),
+    #[error(
+        "the app at {0} does not answer in HTTP/2 ({1}); if it speaks HTTP/1.1, write http: instead of h2c: in the route of --inbound (annotation hotcert.dev/inbound)"
+    )]
+    NoHttp2(Target, String),
 }
 
 impl AppPools {
-    /// At most `max_connections` to the app at once; further requests wait for one to be free.
-    pub fn new(target: Target, connect_within: Duration, max_connections: usize) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(max_connections));
-        Arc::new(Self { target, connect_within, permits, with_idle: Mutex::default() })
+    /// At most as many connections to the app as there are permits; further requests wait for one to be free.
+    pub fn new(target: Target, http2: bool, connect_within: Duration, permits: Arc<Semaphore>) -> Arc<Self> {
+        Arc::new(Self { target, http2, connect_within, permits, with_idle: Mutex::default() })
     }
 
     /// For a new client connection.
     pub fn pool(self: &Arc<Self>) -> AppPool {
-        AppPool { pools: Arc::clone(self), idle: Mutex::default(), listed: AtomicBool::new(false) }
+        AppPool { pools: Arc::clone(self), pool: Pool::new(self.http2), listed: AtomicBool::new(false) }
     }
 
     /// Closes connections to the app that were idle for too long to be reused, so that an idle client
@@ -95,75 +79,100 @@ impl AppPools {
             lock(&self.with_idle).extend(pools);
         }
     }
+
+    async fn connect(&self) -> Result<HttpConnection, AppError> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        let permit = match tokio::time::timeout(self.connect_within, permit).await {
+            Ok(Ok(permit)) => permit,
+            _ => return Err(AppError::Busy(self.target.clone())),
+        };
+        let stream = self.target.connect(self.connect_within).await?;
+        let attached = Attached::App { _permit: permit };
+        let connection = match self.http2 {
+            true => {
+                let authority = self.authority();
+                Http2Connection::handshake(stream, Scheme::HTTP, authority, attached, self.connect_within)
+                    .await
+                    .map(HttpConnection::Http2)
+            }
+            false => Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1),
+        };
+        connection.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &ClientError) -> AppError {
+        match error {
+            ClientError::NoHttp2(cause) => AppError::NoHttp2(self.target.clone(), cause.to_string()),
+            ClientError::Http1(error) if error.is_parse() => {
+                AppError::NoHttp1(self.target.clone(), with_causes(error))
+            }
+            error => AppError::InvalidResponse(self.target.clone(), with_causes(error)),
+        }
+    }
+
+    /// For requests that name none.
+    fn authority(&self) -> Authority {
+        let address = match &self.target {
+            Target::Tcp(address) => address.to_string().parse().ok(),
+            Target::Unix(_) => None,
+        };
+        address.unwrap_or_else(|| Authority::from_static("localhost"))
+    }
 }
 
 impl AppPool {
     /// Closes what was idle for too long; whether anything is left.
     fn reap_and_has_idle(&self) -> bool {
-        let mut idle = lock(&self.idle);
-        idle.retain(is_fresh);
-        if idle.is_empty() {
-            self.listed.store(false, Release);
+        // First, so that a connection that comes back meanwhile lists the pool anew.
+        self.listed.store(false, Release);
+        let has_idle = self.pool.reap(0, REUSE_WITHIN);
+        has_idle && !self.listed.swap(true, AcqRel)
+    }
+
+    /// Lets the reaper know that there will be connections to reap.
+    pub fn list(self: &Arc<Self>) {
+        if !self.listed.load(Acquire) && !self.listed.swap(true, AcqRel) {
+            lock(&self.pools.with_idle).push(Arc::downgrade(self));
         }
-        !idle.is_empty()
-    }
-
-    pub async fn send(
-        self: &Arc<Self>,
-        mut request: Request<Incoming>,
-    ) -> Result<(Response<Incoming>, PooledConnection), AppError> {
-        while let Some(mut connection) = self.take_idle() {
-            // Closed, or still busy with an upload that the app has answered already.
-            if !matches!(tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await, Ok(Ok(()))) {
-                continue;
-            }
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, self.pooled(connection))),
-                // Closed before it was sent: the request is returned whole and sent again.
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => {
-                        return Err(AppError::InvalidResponse(self.pools.target.clone(), error.into_error()));
-                    }
-                },
-            }
-        }
-        let mut connection = self.connect().await?;
-        match connection.sender.send_request(request).await {
-            Ok(response) => Ok((response, self.pooled(connection))),
-            Err(error) => Err(AppError::InvalidResponse(self.pools.target.clone(), error)),
-        }
-    }
-
-    fn take_idle(&self) -> Option<AppConnection> {
-        let mut idle = lock(&self.idle);
-        idle.retain(is_fresh);
-        idle.pop().map(|(connection, _)| connection)
-    }
-
-    async fn connect(&self) -> Result<AppConnection, AppError> {
-        let permit = Arc::clone(&self.pools.permits).acquire_owned();
-        let permit = match tokio::time::timeout(self.pools.connect_within, permit).await {
-            Ok(Ok(permit)) => permit,
-            _ => return Err(AppError::Busy(self.pools.target.clone())),
-        };
-        let stream = self.pools.target.connect(self.pools.connect_within).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(MAX_HEAD_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| AppError::InvalidResponse(self.pools.target.clone(), error))?;
-        tokio::spawn(connection);
-        Ok(AppConnection { sender, _permit: permit })
-    }
-
-    fn pooled(self: &Arc<Self>, connection: AppConnection) -> PooledConnection {
-        PooledConnection { pool: Arc::clone(self), connection }
     }
 }
 
-fn is_fresh((_, since): &(AppConnection, Instant)) -> bool {
-    since.elapsed() < REUSE_WITHIN
+impl Origin for AppPool {
+    fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    fn fresh(&self) -> Duration {
+        REUSE_WITHIN
+    }
+
+    fn is_http2_only(&self) -> bool {
+        self.pools.http2
+    }
+
+    fn repeats(&self) -> bool {
+        false
+    }
+
+    async fn connect(&self, _needs: Needs) -> Result<HttpConnection, RequestError> {
+        self.pools.connect().await.map_err(|error| RequestError::BadGateway(error.to_string()))
+    }
+
+    fn failed(&self, error: &ClientError) -> RequestError {
+        RequestError::BadGateway(self.pools.failed(error).to_string())
+    }
+
+    fn grpc_needs_http2(&self) -> RequestError {
+        RequestError::GrpcToHttp1App
+    }
+
+    fn name(&self) -> String {
+        format!("the app at {}", self.pools.target)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,38 +1,28 @@
-//! Inbound HTTP: HTTP/1.1 or HTTP/2 from the client, HTTP/1.1 to the app, with the client's
+//! Inbound HTTP: HTTP/1.1 or HTTP/2 from the client, the version of the route to the app, with the client's
 //! identity in a header.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use hyper::body::Body as _;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRAILER};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, Uri, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue, TRAILER};
+use hyper::http::request;
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::warn;
 
-use super::app_pool::{AppPool, PooledConnection};
+use super::app_pool::AppPool;
 use super::identity_header;
-use crate::connection::error_chain::with_causes;
+use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
 use crate::proxy::context::ProxyContext;
-use crate::proxy::http::{
-    MAX_HEAD_BYTES, NotifyOnEnd, ProxyBody, error_response, frame_body, remove_hop_headers,
-    serve_until_closed,
-};
-use crate::proxy::log_limiter::Allowed;
+use crate::proxy::http::body::{ProxyBody, RequestBody};
+use crate::proxy::http::exchange::{self, Origin as _};
+use crate::proxy::http::headers::remove_hop_headers;
+use crate::proxy::http::serve::{self, Continuation};
+use crate::proxy::http::upgrade::Upgrade;
+use crate::proxy::http::{Dialect, answer, pass_on};
 use crate::proxy::request_error::RequestError;
-
-/// Requests one HTTP/2 connection may have in flight.
-const MAX_STREAMS: u32 = 100;
-/// What a client may send on one stream before the app reads it; twice that on all streams together.
-const STREAM_WINDOW: u32 = 256 * 1024;
-
-type ProxyResponse = Response<ProxyBody<NotifyOnEnd<(PooledConnection, InFlight)>>>;
 
 /// One client connection.
 pub(super) struct Client {
@@ -42,6 +32,7 @@ pub(super) struct Client {
     /// The value of the identity header, if the client has a certificate.
     pub identity: Option<HeaderValue>,
     pub allowed: bool,
+    pub continuation: Arc<Continuation>,
 }
 
 /// Serves one client connection to its end.
@@ -53,116 +44,117 @@ pub(super) fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = Arc::clone(&client.connection);
+    let (connection, continuation) = (Arc::clone(&client.connection), Arc::clone(&client.continuation));
     let client = Arc::new(client);
-    let service = service_fn(move |request| Arc::clone(&client).request(request));
-    let io = TokioIo::new(stream);
-    if protocol == Protocol::Http2 {
-        let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEAD_BYTES as u32)
-            .max_send_buf_size(MAX_HEAD_BYTES)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(2 * STREAM_WINDOW)
-            .serve_connection(io, service);
-        Box::pin(serve_until_closed(Box::pin(serving), connection))
-    } else {
-        // The reaper enforces the timeout of request heads, without a timer per request.
-        let serving = hyper::server::conn::http1::Builder::new()
-            .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(io, service);
-        Box::pin(serve_until_closed(Box::pin(serving), connection))
-    }
+    serve::serve(stream, protocol == Protocol::Http2, Some(connection), continuation, move |request| {
+        Arc::clone(&client).request(request)
+    })
 }
 
 impl Client {
-    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<ProxyResponse, Infallible> {
+    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ProxyBody>, h2::Error> {
         let in_flight = self.connection.begin_request();
         let version = request.version();
-        let mut response = self.forward(request, in_flight).await;
-        if version < Version::HTTP_2 && self.connection.close_stage() >= CloseStage::LastRequest {
+        let dialect = Dialect::of(version, request.headers());
+        let mut response = match self.forward(request, dialect, in_flight).await {
+            Ok(response) => {
+                self.context.requests.count(Side::Inbound, response.status());
+                response
+            }
+            Err(error) => answer(&self.context, Side::Inbound, dialect, &error)?,
+        };
+        if version < Version::HTTP_2
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && self.connection.close_stage() >= CloseStage::LastRequest
+        {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        self.context.requests.count(Side::Inbound, response.status());
         Ok(response)
     }
 
-    async fn forward(&self, request: Request<Incoming>, in_flight: InFlight) -> ProxyResponse {
-        match self.send(request).await {
-            Ok((response, pooled)) => {
-                let mut response = response.map(|body| {
-                    let body = NotifyOnEnd::new(body, (pooled, in_flight), |(pooled, _)| pooled.release());
-                    ProxyBody::Left(body)
-                });
-                remove_hop_headers(response.headers_mut());
-                response
-            }
-            Err(error) => error_response(&error),
-        }
-    }
-
-    async fn send(
+    async fn forward(
         &self,
         mut request: Request<Incoming>,
-    ) -> Result<(Response<Incoming>, PooledConnection), RequestError> {
+        dialect: Dialect,
+        in_flight: InFlight,
+    ) -> Result<Response<ProxyBody>, RequestError> {
+        let grpc = dialect == Dialect::Grpc;
+        if let Err(error) = self.check(&request, grpc) {
+            Box::pin(RequestBody::new(request.into_body(), None, |_| ()).discard()).await;
+            return Err(error);
+        }
+        let upgrade = Upgrade::take(&mut request);
+        let (mut head, body) = request.into_parts();
+        self.rewrite_request(&mut head);
+        self.app.list();
+        if let Some(upgrade) = upgrade {
+            // Boxed like all that is rare, so that it takes no room in each request.
+            return Box::pin(self.switch(Request::from_parts(head, ()), upgrade, in_flight)).await;
+        }
+        let body = RequestBody::new(body, Some(&in_flight), identity_header::remove_forged);
+        let (response, lease) = exchange::send(&*self.app, Request::from_parts(head, body), grpc).await?;
+        Ok(pass_on(response, lease, Some(in_flight), dialect))
+    }
+
+    /// Whether the request may be sent to the app.
+    fn check(&self, request: &Request<Incoming>, grpc: bool) -> Result<(), RequestError> {
         if !self.allowed {
             self.connection.close_after_this_request();
             return Err(RequestError::NotAllowed);
         }
-        if request.method() == Method::CONNECT {
-            return Err(RequestError::Connect);
-        }
         if request.headers().get_all(HOST).iter().count() > 1 {
             return Err(RequestError::DuplicateHost);
         }
-        self.rewrite_request(&mut request);
-        self.app.send(request).await.map_err(|error| {
-            let reason = with_causes(&error);
-            if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(&reason) {
-                warn!(suppressed, reason, "inbound request answered with 502");
+        if grpc && !self.app.is_http2_only() {
+            return Err(RequestError::GrpcToHttp1App);
+        }
+        if request.method() == Method::CONNECT && !Upgrade::is_extended_connect(request) {
+            return Err(RequestError::Connect);
+        }
+        Ok(())
+    }
+
+    /// Asks the app to switch to another protocol.
+    async fn switch(
+        &self,
+        request: Request<()>,
+        upgrade: Upgrade,
+        in_flight: InFlight,
+    ) -> Result<Response<ProxyBody>, RequestError> {
+        let http1 = upgrade.is_http1();
+        let (response, switched) = exchange::switch(&*self.app, request, upgrade).await?;
+        match switched {
+            Err(lease) => return Ok(pass_on(response, lease, Some(in_flight), Dialect::Http2)),
+            Ok(tunnel) if http1 => {
+                self.connection.upgrade();
+                self.continuation.set(tunnel.run(|client| client));
             }
-            RequestError::BadGateway(reason)
-        })
+            Ok(tunnel) => {
+                let tracked = self.connection.open_tunnel().ok_or(RequestError::Full)?;
+                // The bytes are counted on the connection.
+                let counters = ByteCounters::uncounted();
+                let wrap = move |client| TrackedStream::new(client, Arc::new(tracked), counters);
+                self.context.inbound_tasks.spawn(tunnel.run(wrap));
+            }
+        }
+        Ok(response.map(|_| ProxyBody::empty()))
     }
 
     /// Turns the client's request into the app's.
-    fn rewrite_request(&self, request: &mut Request<Incoming>) {
-        let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        if let Ok(uri) = path.parse::<Uri>() {
-            *request.uri_mut() = uri;
-        }
-        let has_body = !request.body().is_end_stream();
-        let version = std::mem::replace(request.version_mut(), Version::HTTP_11);
-        let headers = request.headers_mut();
+    fn rewrite_request(&self, head: &mut request::Parts) {
+        let headers = &mut head.headers;
         remove_hop_headers(headers);
-        frame_body(headers, has_body);
-        if let Some(authority) = authority {
-            headers.insert(HOST, authority);
-        }
-        if version == Version::HTTP_2 {
-            join_cookies(headers);
-        }
-        // This server answers Expect when the body is read. Only announced trailers are passed on, and an
-        // app that merges them into the headers would believe a forged identity among them.
-        for name in [EXPECT, TRAILER] {
-            headers.remove(name);
+        // This server answers Expect when the body is read.
+        headers.remove(EXPECT);
+        // HTTP/1.1 passes on the trailers that are announced, and an app that merges them into the headers would
+        // believe a forged identity among them.
+        if headers.get_all(TRAILER).iter().any(identity_header::is_named_in) {
+            headers.remove(TRAILER);
         }
         identity_header::remove_forged(headers);
         if let Some(identity) = &self.identity {
             headers.insert(identity_header::NAME, identity.clone());
         }
-    }
-}
-
-/// HTTP/2 may split a cookie into several fields; HTTP/1.1 may not.
-fn join_cookies(headers: &mut HeaderMap) {
-    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if cookies.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
-    {
-        headers.insert(COOKIE, joined);
     }
 }
 

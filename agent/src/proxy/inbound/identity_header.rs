@@ -47,15 +47,27 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// Removes the header as the client sent it. CGI and its successors do not distinguish `-` from `_`.
+/// Removes the header as the client sent it.
 pub fn remove_forged(headers: &mut HeaderMap) {
-    let is_spelling = |name: &HeaderName| name.as_str().replace('_', "-") == NAME.as_str();
-    if headers.keys().any(is_spelling) {
-        let forged: Vec<_> = headers.keys().filter(|name| is_spelling(name)).cloned().collect();
+    let is_forged = |name: &HeaderName| is_spelling(name.as_str());
+    if headers.keys().any(is_forged) {
+        let forged: Vec<_> = headers.keys().filter(|name| is_forged(name)).cloned().collect();
         for name in forged {
             headers.remove(name);
         }
     }
+}
+
+/// Whether a list of header names, as in `Trailer`, contains it.
+pub fn is_named_in(list: &HeaderValue) -> bool {
+    String::from_utf8_lossy(list.as_bytes())
+        .split(',')
+        .any(|name| is_spelling(&name.trim().to_ascii_lowercase()))
+}
+
+/// CGI and its successors do not distinguish `-` from `_`.
+fn is_spelling(name: &str) -> bool {
+    name.len() == NAME.as_str().len() && name.replace('_', "-") == NAME.as_str()
 }
 
 #[cfg(test)]

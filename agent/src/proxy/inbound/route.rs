@@ -6,11 +6,12 @@ use std::str::FromStr;
 
 use crate::proxy::address::{self, AddressError};
 use crate::proxy::app_endpoint::{Target, TargetError};
+use crate::proxy::route_protocol::{PrefixError, RouteProtocol};
 
-/// `[http:]LISTEN=TARGET`.
+/// `[http:|h2c:|alpn=NAME[+NAME…]:]LISTEN=TARGET`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboundRoute {
-    pub http: bool,
+    pub protocol: RouteProtocol,
     pub listen: SocketAddr,
     pub target: Target,
 }
@@ -24,8 +25,10 @@ pub struct InboundRouteError {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum InboundRouteCause {
-    #[error("`=` is missing; write [http:]ADDRESS:PORT=ADDRESS:PORT or [http:]ADDRESS:PORT=unix:/PATH")]
+    #[error("`=` is missing; write [http:|h2c:|alpn=NAME:]ADDRESS:PORT=ADDRESS:PORT, or =unix:/PATH")]
     NoTarget,
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
     #[error("{0}")]
     Listen(#[from] AddressError),
     #[error("the app's address: {0}")]
@@ -41,16 +44,15 @@ impl FromStr for InboundRoute {
 }
 
 fn parse(text: &str) -> Result<InboundRoute, InboundRouteCause> {
-    let (http, rest) = text.strip_prefix("http:").map_or((false, text), |rest| (true, rest));
+    let (protocol, rest) = RouteProtocol::split(text)?;
     let (listen, target) = rest.split_once('=').ok_or(InboundRouteCause::NoTarget)?;
     let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into())?;
-    Ok(InboundRoute { http, listen, target: target.parse()? })
+    Ok(InboundRoute { protocol, listen, target: target.parse()? })
 }
 
 impl fmt::Display for InboundRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = if self.http { "http:" } else { "" };
-        write!(f, "{mode}{}={}", self.listen, self.target)
+        write!(f, "{}{}={}", self.protocol, self.listen, self.target)
     }
 }
 
@@ -61,7 +63,12 @@ mod tests {
 
     #[test]
     fn routes_are_displayed_as_they_are_parsed() {
-        for text in ["0.0.0.0:8443=127.0.0.1:8080", "http:[::]:8443=unix:/run/app.sock"] {
+        for text in [
+            "0.0.0.0:8443=127.0.0.1:8080",
+            "http:[::]:8443=unix:/run/app.sock",
+            "h2c:0.0.0.0:8443=127.0.0.1:8080",
+            "alpn=h2+http/1.1:[::]:8443=127.0.0.1:8080",
+        ] {
             assert_eq!(text.parse::<InboundRoute>().unwrap().to_string(), text);
         }
     }
@@ -70,13 +77,17 @@ mod tests {
     fn malformed_routes_are_refused_with_what_to_write() {
         for (text, expected) in [
             ("8443=127.0.0.1:80", "did you mean 0.0.0.0:8443?"),
-            ("0.0.0.0:8443", "`=` is missing; write [http:]ADDRESS:PORT=ADDRESS:PORT"),
+            ("0.0.0.0:8443", "`=` is missing; write [http:|h2c:|alpn=NAME:]ADDRESS:PORT=ADDRESS:PORT"),
             ("0.0.0.0:8443=app", "the app's address: \"app\" is not ADDRESS:PORT; write it like 127.0.0.1:"),
             (
                 "0.0.0.0:8443=8080",
                 "the app's address: \"8080\" is not ADDRESS:PORT; did you mean 127.0.0.1:8080?",
             ),
-            ("https:0.0.0.0:1=127.0.0.1:1", "unknown prefix https:; the only prefix is http:"),
+            (
+                "https:0.0.0.0:1=127.0.0.1:1",
+                "unknown prefix https:; the prefixes are http:, h2c: and alpn=NAME:",
+            ),
+            ("alpn=:0.0.0.0:1=127.0.0.1:1", "alpn= names no protocol"),
             ("0.0.0.0:1=unix:app", "the app's address: \"app\" is not an absolute path; write unix:/PATH"),
         ] {
             let error = text.parse::<InboundRoute>().unwrap_err().to_string();

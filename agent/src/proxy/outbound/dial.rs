@@ -12,7 +12,7 @@ use super::route::Upstream;
 use crate::connection::buffered_stream::BufferedStream;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::tracked_stream::TrackedStream;
-use crate::connection::tracker::{Protocol, Side};
+use crate::connection::tracker::{Connection, Protocol, Side};
 use crate::proxy::context::ProxyContext;
 use hotcert_tls::{HandshakeError, HandshakeFailure, Snapshot};
 
@@ -30,8 +30,6 @@ pub enum DialError {
     TimedOut { upstream: Upstream, after: Duration },
     #[error("TLS handshake with {upstream} failed: {cause}")]
     Handshake { upstream: Upstream, cause: String },
-    #[error("{0}")]
-    BadAddress(String),
     #[error("this agent has as many open connections as --max-connections allows")]
     Full,
 }
@@ -56,19 +54,40 @@ impl DialError {
             Self::Unreachable { .. } => "unreachable",
             Self::TimedOut { .. } => "timeout",
             Self::Handshake { .. } => "handshake",
-            Self::BadAddress(_) => "bad_address",
             Self::Full => "limit",
         }
     }
+}
+
+/// What a connection is for, and so what is offered to the server by ALPN.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose<'a> {
+    /// Bytes of a protocol that one of these names, if any.
+    Bytes(&'a [String]),
+    /// HTTP requests, in the version that the server prefers.
+    Requests,
+    /// An upgrade of HTTP/1.1.
+    Http1,
+}
+
+/// A connection to a server.
+pub struct Dialed {
+    pub stream: ServerStream,
+    pub connection: Arc<Connection>,
+    pub http2: bool,
 }
 
 pub async fn dial(
     context: &ProxyContext,
     snapshot: &Arc<Snapshot>,
     upstream: &Upstream,
-    protocol: Protocol,
-) -> Result<ServerStream, DialError> {
-    let alpn: &[&str] = if protocol == Protocol::Tcp { &[] } else { &["http/1.1"] };
+    purpose: Purpose<'_>,
+) -> Result<Dialed, DialError> {
+    let alpn: Vec<&str> = match purpose {
+        Purpose::Bytes(alpn) => alpn.iter().map(String::as_str).collect(),
+        Purpose::Requests => vec!["h2", "http/1.1"],
+        Purpose::Http1 => vec!["http/1.1"],
+    };
     let connector = context
         .identities
         .connector(upstream.expected.clone())
@@ -92,9 +111,17 @@ pub async fn dial(
         .map_or_else(|error| HandshakeResult::Failed(error.failure()), |_| HandshakeResult::Ok);
     context.handshakes.count(HandshakeSide::Outbound, result);
     let (stream, _, peer) = handshake.map_err(|error| DialError::handshake(upstream, &error))?.into_parts();
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let protocol = match purpose {
+        Purpose::Bytes(_) => Protocol::Tcp,
+        _ if http2 => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
     let connection =
         context.tracker.open(Side::Outbound, protocol, snapshot, Some(peer)).ok_or(DialError::Full)?;
-    Ok(TrackedStream::new(stream, Arc::new(connection), context.outbound_bytes.clone()))
+    let connection = Arc::new(connection);
+    let stream = TrackedStream::new(stream, Arc::clone(&connection), context.outbound_bytes.clone());
+    Ok(Dialed { stream, connection, http2: http2 && protocol == Protocol::Http2 })
 }
 
 /// Where to state the name that the server must show.

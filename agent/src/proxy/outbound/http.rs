@@ -1,155 +1,176 @@
 //! Outbound HTTP: a forward proxy that turns `http://payments.shop.svc:8443/…` into mTLS, or a fixed HTTP
-//! route. A server that cannot be reached or trusted is a 502 that names the reason.
+//! route. A server that cannot be reached or trusted is a 502 that names the reason, or the same as gRPC.
 
-use std::convert::Infallible;
-use std::error::Error as _;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use http_body_util::{Either, Empty};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
 use hyper::http::request;
 use hyper::http::uri::{Authority, Scheme};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, Uri, Version};
-use hyper_util::client::legacy;
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tracing::warn;
 
-use super::dial::DialError;
-use super::pool::{Outgoing, Pool, PooledClient};
-use super::route::Upstream;
-use crate::connection::error_chain::with_causes;
+use super::connect;
+use super::pool::Servers;
+use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::http::{MAX_HEAD_BYTES, ProxyBody, error_response, frame_body, remove_hop_headers};
-use crate::proxy::log_limiter::Allowed;
+use crate::proxy::http::body::{ProxyBody, RequestBody};
+use crate::proxy::http::exchange;
+use crate::proxy::http::first_bytes::{FirstBytes, read_first_bytes};
+use crate::proxy::http::headers::remove_hop_headers;
+use crate::proxy::http::serve::{self, Continuation};
+use crate::proxy::http::upgrade::Upgrade;
+use crate::proxy::http::{Dialect, answer, pass_on};
 use crate::proxy::request_error::RequestError;
 
 /// Forwards the app's requests to servers over mTLS.
+#[derive(Clone)]
 pub struct HttpForwarder {
-    context: Arc<ProxyContext>,
-    pool: Pool,
+    pub(super) context: Arc<ProxyContext>,
+    pub(super) servers: Arc<Servers>,
+    /// The server of a fixed route. `None`: the server that each request names.
+    pub(super) fixed: Option<Upstream>,
+}
+
+/// One connection of the app.
+struct App {
+    forwarder: HttpForwarder,
+    continuation: Arc<Continuation>,
 }
 
 impl HttpForwarder {
-    /// To `upstream`, or without one to the server that each request names.
+    /// To `upstream`, or without one to the server that each request names. Must be called on a runtime, which
+    /// then reaps idle connections.
     pub fn new(context: Arc<ProxyContext>, upstream: Option<Upstream>) -> Self {
-        Self { pool: Pool::new(Arc::clone(&context), upstream), context }
+        Self { servers: Servers::new(Arc::clone(&context)), context, fixed: upstream }
     }
 
-    pub async fn serve(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
-        let _open = self.context.outbound_connections.open();
-        let service = service_fn(move |request| Arc::clone(&self).request(request));
-        let serving = hyper::server::conn::http1::Builder::new()
-            .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(app), service);
+    pub async fn serve(self, app: TcpStream, from: SocketAddr) {
         // An error means that the app closed its connection.
-        let _ = serving.await;
+        let Ok((begins, mut app)) = read_first_bytes(app).await else { return };
+        match begins {
+            FirstBytes::Tls => connect::refuse_tls(&self.context, &mut app, from, None).await,
+            begins => self.serve_http(app, begins == FirstBytes::Http2).await,
+        }
     }
 
-    async fn request(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<ProxyBody<Incoming>>, Infallible> {
-        let response = self.forward(request).await.unwrap_or_else(|error| {
-            if let RequestError::BadGateway(reason) = &error
-                && let Some(Allowed { suppressed }) = self.context.log_limiter.allow(reason)
-            {
-                warn!(suppressed, reason, "outbound request answered with 502");
+    /// Serves HTTP in plain text. Boxed, because a request may be a CONNECT whose tunnel is served like this again.
+    pub(super) fn serve_http<S>(self, stream: S, http2: bool) -> Pin<Box<dyn Future<Output = ()> + Send>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let continuation = Arc::new(Continuation::default());
+        let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation) });
+        serve::serve(stream, http2, None, continuation, move |request| Arc::clone(&app).request(request))
+    }
+}
+
+impl App {
+    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ProxyBody>, h2::Error> {
+        let dialect = Dialect::of(request.version(), request.headers());
+        let context = &self.forwarder.context;
+        match self.forward(request, dialect).await {
+            Ok(response) => {
+                context.requests.count(Side::Outbound, response.status());
+                Ok(response)
             }
-            error_response(&error)
-        });
-        self.context.requests.count(Side::Outbound, response.status());
-        Ok(response)
+            Err(error) => answer(context, Side::Outbound, dialect, &error),
+        }
     }
 
     async fn forward(
         &self,
-        request: Request<Incoming>,
-    ) -> Result<Response<ProxyBody<Incoming>>, RequestError> {
+        mut request: Request<Incoming>,
+        dialect: Dialect,
+    ) -> Result<Response<ProxyBody>, RequestError> {
+        let upgrade = Upgrade::take(&mut request);
+        if upgrade.is_none() && request.method() == Method::CONNECT {
+            return self.connect(request);
+        }
         let (mut head, body) = request.into_parts();
-        self.rewrite_request(&mut head)?;
-        frame_body(&mut head.headers, !body.is_end_stream());
-        let client = self.pool.client().ok_or(RequestError::NoIdentity)?;
-        let server = head.uri.authority().map(ToString::to_string).unwrap_or_default();
-        let mut response = send(&client, head, body)
-            .await
-            .map_err(|error| RequestError::BadGateway(describe(&server, &error)))?;
-        remove_hop_headers(response.headers_mut());
+        let upstream = self.upstream(&head.uri)?;
+        rewrite_request(&mut head, &upstream)?;
+        let server = self.forwarder.servers.server(upstream).ok_or(RequestError::NoIdentity)?;
+        let (response, lease) = match upgrade {
+            None => {
+                let request = Request::from_parts(head, RequestBody::new(body, None, |_| ()));
+                exchange::send(&server, request, dialect == Dialect::Grpc).await?
+            }
+            Some(upgrade) => {
+                let http1 = upgrade.is_http1();
+                let switching = exchange::switch(&server, Request::from_parts(head, ()), upgrade);
+                match Box::pin(switching).await? {
+                    (response, Err(lease)) => (response, lease),
+                    (response, Ok(tunnel)) => {
+                        self.go_on(http1, tunnel.run(|app| app));
+                        return Ok(response.map(|_| ProxyBody::empty()));
+                    }
+                }
+            }
+        };
+        let mut response = pass_on(response, lease, None, dialect);
         response.headers_mut().remove(PROXY_AUTHENTICATE);
-        Ok(response.map(Either::Left))
+        Ok(response)
     }
 
-    /// Turns the app's request into the server's.
-    fn rewrite_request(&self, head: &mut request::Parts) -> Result<(), RequestError> {
-        if head.method == Method::CONNECT {
-            return Err(RequestError::ConnectThroughProxy);
+    /// Opens a tunnel in which the app sends in plain text what the server gets over mTLS.
+    fn connect(&self, mut request: Request<Incoming>) -> Result<Response<ProxyBody>, RequestError> {
+        if self.forwarder.fixed.is_some() {
+            return Err(RequestError::Connect);
         }
-        let authority = match self.pool.fixed() {
-            Some(upstream) => upstream.authority().parse::<Authority>().ok(),
-            None if head.uri.scheme() == Some(&Scheme::HTTP) => head.uri.authority().cloned(),
-            None => None,
-        };
-        let authority = authority.ok_or(RequestError::NotForProxy)?;
+        let authority = request.uri().authority().ok_or(RequestError::ConnectWithoutPort)?;
+        let port = authority.port_u16().filter(|port| *port > 0).ok_or(RequestError::ConnectWithoutPort)?;
+        let upstream = Upstream::named(authority.host(), port)
+            .map_err(|error: OutboundRouteError| RequestError::ConnectAddress(error.to_string()))?;
+        let http1 = request.version() < Version::HTTP_2;
+        let app = hyper::upgrade::on(&mut request);
+        self.go_on(http1, connect::serve_tunnel(self.forwarder.clone(), app, upstream));
+        Ok(Response::new(ProxyBody::empty()))
+    }
+
+    /// What the app's connection, or one stream of it, goes on with.
+    fn go_on(&self, http1: bool, next: impl Future<Output = ()> + Send + 'static) {
+        if http1 {
+            self.continuation.set(next);
+        } else {
+            self.forwarder.context.outbound_tasks.spawn(next);
+        }
+    }
+
+    /// The server that a request is for.
+    fn upstream(&self, uri: &Uri) -> Result<Upstream, RequestError> {
+        if let Some(upstream) = &self.forwarder.fixed {
+            return Ok(upstream.clone());
+        }
+        if uri.scheme() != Some(&Scheme::HTTP) {
+            return Err(RequestError::NotForProxy);
+        }
+        let authority = uri.authority().ok_or(RequestError::NotForProxy)?;
         if authority.as_str().contains('@') {
             return Err(RequestError::UserInformation);
         }
-        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path).build();
-        head.uri = uri.map_err(|_| RequestError::InvalidUrl)?;
-        head.version = Version::HTTP_11;
-        remove_hop_headers(&mut head.headers);
-        for name in [HOST, EXPECT, PROXY_AUTHORIZATION] {
-            // The client sets Host from the URL; this proxy answers 100-continue.
-            head.headers.remove(name);
-        }
-        Ok(())
+        Upstream::named(authority.host(), authority.port_u16().unwrap_or(DEFAULT_PORT))
+            .map_err(|error| RequestError::BadGateway(error.to_string()))
     }
 }
 
-/// Sends a request. One that can be repeated is sent once more if its connection was closed under it.
-async fn send(
-    client: &PooledClient,
-    head: request::Parts,
-    body: Incoming,
-) -> Result<Response<Incoming>, legacy::Error> {
-    if !(body.is_end_stream() && head.method.is_idempotent()) {
-        return client.request(Request::from_parts(head, Either::Left(body))).await;
+/// Turns the app's request into the server's.
+fn rewrite_request(head: &mut request::Parts, upstream: &Upstream) -> Result<(), RequestError> {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let authority = upstream.authority().parse::<Authority>().map_err(|_| RequestError::InvalidUrl)?;
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path).build();
+    head.uri = uri.map_err(|_| RequestError::InvalidUrl)?;
+    remove_hop_headers(&mut head.headers);
+    for name in [HOST, EXPECT, PROXY_AUTHORIZATION] {
+        // The authority says the host; this proxy answers 100-continue.
+        head.headers.remove(name);
     }
-    let bodiless = |head| Request::from_parts(head, Outgoing::Right(Empty::new()));
-    match client.request(bodiless(head.clone())).await {
-        Err(error) if !error.is_connect() && was_closed(&error) => client.request(bodiless(head)).await,
-        result => result,
-    }
-}
-
-/// The error of the dial, or that of the HTTP client.
-fn describe(server: &str, error: &legacy::Error) -> String {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<DialError>() {
-            return error.to_string();
-        }
-        cause = error.source();
-    }
-    format!("no valid response from {server}: {}", with_causes(error))
-}
-
-fn was_closed(error: &legacy::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<hyper::Error>()
-            && (error.is_incomplete_message() || error.is_closed() || error.is_canceled())
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    Ok(())
 }
 
 #[cfg(test)]

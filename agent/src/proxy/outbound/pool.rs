@@ -1,120 +1,149 @@
-//! Pooled HTTP connections to servers. A pool belongs to one generation: when the identity changes, new
-//! requests use new connections, and the old pool ends with its last request.
+//! Connections to servers, by server and by the thread that uses them. Requests after a change of identity use
+//! connections that were made under it; those made before end with their last request.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{Either, Empty};
-use hyper::Uri;
-use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::http::uri::{Authority, Scheme};
 
-use super::dial::{DialError, ServerStream, dial};
-use super::route::{DEFAULT_PORT, Upstream};
-use crate::connection::tracked_stream::TrackedStream;
-use crate::connection::tracker::Protocol;
+use super::dial::{DialError, Dialed, Purpose, dial};
+use super::route::Upstream;
+use crate::connection::error_chain::with_causes;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::http::MAX_HEAD_BYTES;
+use crate::proxy::http::client::{Attached, ClientError, Http1Connection, HttpConnection};
+use crate::proxy::http::exchange::Origin;
+use crate::proxy::http::http2_connection::Http2Connection;
+use crate::proxy::http::pool::{Needs, Pool};
+use crate::proxy::request_error::RequestError;
 use hotcert_tls::Snapshot;
 
 /// Below the idle time after which servers commonly close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-const MAX_IDLE_PER_SERVER: usize = 64;
+/// Between looks for connections that were idle for too long or are of an older identity.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
-pub type Outgoing = Either<Incoming, Empty<Bytes>>;
-pub type PooledClient = Client<Connector, Outgoing>;
-
-pub struct Pool {
+/// The pools of all servers.
+pub struct Servers {
     context: Arc<ProxyContext>,
-    /// The server of a fixed route. `None`: the server that each request names.
-    fixed: Option<Upstream>,
     idle_timeout: Duration,
-    client: Mutex<Option<(u64, PooledClient)>>,
+    pools: Mutex<HashMap<Key, Arc<Pool>>>,
 }
 
-impl Pool {
-    pub fn new(context: Arc<ProxyContext>, fixed: Option<Upstream>) -> Self {
-        Self::with_idle_timeout(context, fixed, IDLE_TIMEOUT)
-    }
-
-    pub(super) fn with_idle_timeout(
-        context: Arc<ProxyContext>,
-        fixed: Option<Upstream>,
-        idle_timeout: Duration,
-    ) -> Self {
-        Self { context, fixed, idle_timeout, client: Mutex::default() }
-    }
-
-    pub fn fixed(&self) -> Option<&Upstream> {
-        self.fixed.as_ref()
-    }
-
-    /// The client of the current generation. `None` while there is no identity.
-    pub fn client(&self) -> Option<PooledClient> {
-        let snapshot = self.context.identities.current()?;
-        let mut pooled = self.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match &*pooled {
-            // A task that loaded the snapshot before a swap must not bring the old pool back after it.
-            Some((generation, client)) if *generation >= snapshot.generation => Some(client.clone()),
-            _ => {
-                let generation = snapshot.generation;
-                let connector =
-                    Connector { context: Arc::clone(&self.context), snapshot, fixed: self.fixed.clone() };
-                let client = Client::builder(TokioExecutor::new())
-                    .pool_timer(TokioTimer::new())
-                    .pool_idle_timeout(self.idle_timeout)
-                    .pool_max_idle_per_host(MAX_IDLE_PER_SERVER)
-                    .http1_max_buf_size(MAX_HEAD_BYTES)
-                    .build(connector);
-                *pooled = Some((generation, client.clone()));
-                Some(client)
-            }
-        }
-    }
+/// A connection stays on the thread that made it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    thread: ThreadId,
+    upstream: Upstream,
 }
 
-/// Dials servers for a pool, under the snapshot that the pool belongs to.
-#[derive(Clone)]
-pub struct Connector {
-    context: Arc<ProxyContext>,
+/// One server, for a request that begins now.
+pub struct Server {
+    servers: Arc<Servers>,
+    upstream: Upstream,
     snapshot: Arc<Snapshot>,
-    fixed: Option<Upstream>,
+    pool: Arc<Pool>,
 }
 
-impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<ServerStream>;
-    type Error = DialError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DialError>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), DialError>> {
-        Poll::Ready(Ok(()))
+impl Servers {
+    /// Must be called on a runtime, which then reaps idle connections.
+    pub fn new(context: Arc<ProxyContext>) -> Arc<Self> {
+        Self::with_idle_timeout(context, IDLE_TIMEOUT)
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { context, snapshot, fixed } = self.clone();
-        Box::pin(async move {
-            let upstream = match fixed {
-                Some(upstream) => upstream,
-                None => upstream_of(&uri)?,
-            };
-            dial(&context, &snapshot, &upstream, Protocol::Http1).await.map(TokioIo::new)
-        })
+    pub(super) fn with_idle_timeout(context: Arc<ProxyContext>, idle_timeout: Duration) -> Arc<Self> {
+        let servers = Arc::new(Self { context, idle_timeout, pools: Mutex::default() });
+        let reaped = Arc::downgrade(&servers);
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(REAP_INTERVAL.min(idle_timeout));
+            loop {
+                tick.tick().await;
+                match reaped.upgrade() {
+                    Some(servers) => servers.reap(),
+                    None => return,
+                }
+            }
+        });
+        servers
+    }
+
+    /// `None` while there is no identity to connect with.
+    pub fn server(self: &Arc<Self>, upstream: Upstream) -> Option<Server> {
+        let snapshot = self.context.identities.current()?;
+        let key = Key { thread: std::thread::current().id(), upstream };
+        let pool = match self.lock().entry(key.clone()) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(new) => Arc::clone(new.insert(Pool::new(true))),
+        };
+        Some(Server { servers: Arc::clone(self), upstream: key.upstream, snapshot, pool })
+    }
+
+    fn reap(&self) {
+        let generation = self.context.identities.current().map_or(0, |snapshot| snapshot.generation);
+        // A pool that a request holds is about to have a connection.
+        self.lock().retain(|_, pool| pool.reap(generation, self.idle_timeout) || Arc::strong_count(pool) > 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Pool>>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn upstream_of(uri: &Uri) -> Result<Upstream, DialError> {
-    let named = Upstream::named(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(DEFAULT_PORT));
-    named.map_err(|error| DialError::BadAddress(error.to_string()))
-}
+impl Origin for Server {
+    fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
 
-impl<S> Connection for TrackedStream<S> {
-    fn connected(&self) -> Connected {
-        Connected::new()
+    fn generation(&self) -> u64 {
+        self.snapshot.generation
+    }
+
+    fn fresh(&self) -> Duration {
+        self.servers.idle_timeout
+    }
+
+    fn is_http2_only(&self) -> bool {
+        false
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    async fn connect(&self, needs: Needs) -> Result<HttpConnection, RequestError> {
+        let context = &self.servers.context;
+        let purpose = if needs == Needs::Http1 { Purpose::Http1 } else { Purpose::Requests };
+        let dialed = dial(context, &self.snapshot, &self.upstream, purpose).await;
+        let Dialed { stream, connection, http2 } = dialed.map_err(|error| match error {
+            DialError::Full => RequestError::Full,
+            error => RequestError::BadGateway(error.to_string()),
+        })?;
+        let attached = Attached::Server(connection);
+        let connection = match http2 {
+            true => {
+                let authority = self.upstream.authority().parse::<Authority>();
+                let authority = authority.unwrap_or_else(|_| Authority::from_static("localhost"));
+                let within = context.timeouts.connect;
+                Http2Connection::handshake(stream, Scheme::HTTPS, authority, attached, within)
+                    .await
+                    .map(HttpConnection::Http2)
+            }
+            false => Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1),
+        };
+        connection.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &ClientError) -> RequestError {
+        RequestError::BadGateway(format!("no valid response from {}: {}", self.name(), with_causes(error)))
+    }
+
+    fn grpc_needs_http2(&self) -> RequestError {
+        RequestError::GrpcToHttp1Server(self.name())
+    }
+
+    fn name(&self) -> String {
+        self.upstream.authority()
     }
 }

@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::proxy::address;
+use crate::proxy::route_protocol::RouteProtocol;
 use hotcert_tls::{ExpectedPeer, ExpectedPeerError};
 
 /// The port of `http://host/…`, since the server speaks TLS.
 pub const DEFAULT_PORT: u16 = 443;
 
 /// A server and the name that it must present.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
     /// DNS name or IP address, without brackets.
     pub host: String,
@@ -45,10 +46,11 @@ impl fmt::Display for Upstream {
     }
 }
 
-/// `[http:]LISTEN=HOST:PORT[#SAN]`.
+/// `[http:|alpn=NAME[+NAME…]:]LISTEN=HOST:PORT[#SAN]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboundRoute {
-    pub http: bool,
+    /// Never H2c: what comes from the app decides, and the server by ALPN.
+    pub protocol: RouteProtocol,
     pub listen: SocketAddr,
     pub upstream: Upstream,
 }
@@ -65,10 +67,15 @@ impl FromStr for OutboundRoute {
 
     fn from_str(text: &str) -> Result<Self, OutboundRouteError> {
         let refuse = |cause: String| OutboundRouteError { route: text.into(), cause };
-        let (http, rest) = text.strip_prefix("http:").map_or((false, text), |rest| (true, rest));
-        let (listen, to) = rest
-            .split_once('=')
-            .ok_or_else(|| refuse("`=` is missing; write [http:]127.0.0.1:PORT=HOST:PORT[#SAN]".into()))?;
+        let (protocol, rest) = RouteProtocol::split(text).map_err(|error| refuse(error.to_string()))?;
+        if protocol == RouteProtocol::H2c {
+            return Err(refuse(
+                "h2c: is for --inbound; write http:, which takes HTTP/2 from the app as well".into(),
+            ));
+        }
+        let (listen, to) = rest.split_once('=').ok_or_else(|| {
+            refuse("`=` is missing; write [http:|alpn=NAME:]127.0.0.1:PORT=HOST:PORT[#SAN]".into())
+        })?;
         let listen =
             address::parse(listen, Ipv4Addr::LOCALHOST.into()).map_err(|error| refuse(error.to_string()))?;
         if !listen.ip().is_loopback() {
@@ -95,14 +102,13 @@ impl FromStr for OutboundRoute {
             return Err(refuse("the server's host is empty; write HOST:PORT".into()));
         }
         upstream.host.make_ascii_lowercase();
-        Ok(Self { http, listen, upstream })
+        Ok(Self { protocol, listen, upstream })
     }
 }
 
 impl fmt::Display for OutboundRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = if self.http { "http:" } else { "" };
-        write!(f, "{mode}{}={}", self.listen, self.upstream)
+        write!(f, "{}{}={}", self.protocol, self.listen, self.upstream)
     }
 }
 
@@ -117,7 +123,7 @@ mod tests {
         assert_eq!(route.to_string(), "127.0.0.1:9001=payments.shop.svc:8443#payments.shop.svc");
         let route: OutboundRoute =
             "http:[::1]:9001=[fd00::1]:8443#spiffe://shop/ns/shop/sa/payments".parse().unwrap();
-        assert!(route.http);
+        assert_eq!(route.protocol, RouteProtocol::Http);
         assert_eq!(route.upstream.host, "fd00::1");
         assert_eq!(route.to_string(), "http:[::1]:9001=[fd00::1]:8443#spiffe://shop/ns/shop/sa/payments");
     }
@@ -131,6 +137,8 @@ mod tests {
             "0.0.0.0:1=host:1",
             "127.0.0.1:1=host:99999",
             "127.0.0.1:1=host:1#a b",
+            "h2c:127.0.0.1:1=host:1",
+            "alpn=h2+h2:127.0.0.1:1=host:1",
         ] {
             assert!(matches!(bad.parse::<OutboundRoute>(), Err(OutboundRouteError { .. })), "{bad}");
         }

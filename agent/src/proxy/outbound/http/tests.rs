@@ -36,12 +36,12 @@ impl Agent {
     }
 
     async fn app(&self, upstream: Option<Upstream>) -> TcpStream {
-        app_of(Arc::new(HttpForwarder::new(Arc::clone(&self.context), upstream))).await
+        app_of(HttpForwarder::new(Arc::clone(&self.context), upstream)).await
     }
 }
 
 /// The app's connection to `forwarder`.
-async fn app_of(forwarder: Arc<HttpForwarder>) -> TcpStream {
+async fn app_of(forwarder: HttpForwarder) -> TcpStream {
     let (app, accepted) = socket_pair().await;
     let from = accepted.peer_addr().unwrap();
     tokio::spawn(forwarder.serve(accepted, from));
@@ -80,7 +80,7 @@ async fn requests_that_are_not_for_a_proxy_are_refused_with_what_to_do() {
     let agent = Agent::new().await;
     for (request, status, reason) in [
         (GET, 400, "this is an http proxy; request http://host:port/"),
-        ("CONNECT a.test:443 HTTP/1.1\r\nhost: a.test\r\n\r\n", 405, "connect is not supported"),
+        ("CONNECT a.test HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "connect names no port"),
         ("GET http://user:word@a.test/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "user information"),
     ] {
         let response = exchange(&mut agent.app(None).await, request).await.to_lowercase();
@@ -123,7 +123,7 @@ async fn failures_are_responses_that_name_the_server_and_the_cause() {
 async fn without_an_identity_the_response_is_a_503() {
     let (_publisher, context) = context();
     let upstream = Upstream { host: "127.0.0.1".into(), port: 1, expected: NAME.parse().unwrap() };
-    let mut app = app_of(Arc::new(HttpForwarder::new(context, Some(upstream)))).await;
+    let mut app = app_of(HttpForwarder::new(context, Some(upstream))).await;
     let response = exchange(&mut app, GET).await;
     assert!(response.starts_with("http/1.1 503") && response.contains("no identity"), "{response}");
 }
@@ -149,8 +149,9 @@ async fn idle_connections_are_closed() {
     let agent = Agent::new().await;
     let idle_timeout = Duration::from_millis(200);
     let context = Arc::clone(&agent.context);
-    let pool = Pool::with_idle_timeout(Arc::clone(&context), Some(agent.upstream(NAME)), idle_timeout);
-    let mut app = app_of(Arc::new(HttpForwarder { context, pool })).await;
+    let servers = Servers::with_idle_timeout(Arc::clone(&context), idle_timeout);
+    let fixed = Some(agent.upstream(NAME));
+    let mut app = app_of(HttpForwarder { context, servers, fixed }).await;
     exchange(&mut app, GET).await;
     assert_eq!(agent.server.open(), 1);
     until(|| agent.server.open() == 0).await;

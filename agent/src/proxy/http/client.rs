@@ -1,0 +1,159 @@
+//! One HTTP connection to the app or to a server: HTTP/1.1, which carries one request at a time, or
+//! [HTTP/2](super::http2_connection).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use super::MAX_HEAD_BYTES;
+use super::body::RequestBody;
+use super::headers::to_http1;
+use super::http2_connection::Http2Connection;
+use crate::connection::tracker::{CloseStage, Connection};
+
+/// A connection that is not ready for its next request within this is closed.
+const READY_WITHIN: Duration = Duration::from_millis(10);
+
+pub enum HttpConnection {
+    Http1(Http1Connection),
+    Http2(Http2Connection),
+}
+
+/// What a connection has as long as it is open.
+pub enum Attached {
+    /// One of the connections that the app may have.
+    App { _permit: OwnedSemaphorePermit },
+    /// The entry in the tracker.
+    Server(Arc<Connection>),
+}
+
+impl Attached {
+    /// Whether a new request may be sent on it; `generation` is the current one.
+    pub(super) fn takes_requests(&self, generation: u64) -> bool {
+        match self {
+            Self::App { .. } => true,
+            Self::Server(connection) => {
+                connection.generation() >= generation && connection.close_stage() == CloseStage::None
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
+    #[error("it does not answer in HTTP/2: {0}")]
+    NoHttp2(#[source] io::Error),
+}
+
+/// Why a request has no response.
+pub struct SendError {
+    pub error: ClientError,
+    /// The request, if nobody has looked at it.
+    pub unsent: Option<Request<RequestBody>>,
+}
+
+impl SendError {
+    pub(super) fn sent(error: impl Into<ClientError>) -> Self {
+        Self { error: error.into(), unsent: None }
+    }
+}
+
+impl ClientError {
+    /// Whether the other side said that it has not looked at the request, so that it can be sent again.
+    pub fn is_unprocessed(&self) -> bool {
+        match self {
+            Self::Http2(error) => {
+                error.is_remote()
+                    && (error.reason() == Some(h2::Reason::REFUSED_STREAM)
+                        || error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
+            }
+            Self::Http1(_) | Self::NoHttp2(_) => false,
+        }
+    }
+
+    /// Whether the other side refused this request alone.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Http2(error) if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    }
+
+    /// Whether the connection was closed under the request.
+    pub fn was_closed(&self) -> bool {
+        match self {
+            Self::Http1(error) => error.is_incomplete_message() || error.is_closed() || error.is_canceled(),
+            Self::Http2(error) => error.is_io() || self.is_unprocessed(),
+            Self::NoHttp2(_) => false,
+        }
+    }
+
+    /// The other side reset this request alone.
+    pub fn reset(&self) -> Option<h2::Reason> {
+        match self {
+            Self::Http2(error) if error.is_remote() && error.is_reset() => error.reason(),
+            Self::Http2(_) if self.is_unprocessed() => Some(h2::Reason::REFUSED_STREAM),
+            _ => None,
+        }
+    }
+}
+
+pub struct Http1Connection {
+    sender: http1::SendRequest<RequestBody>,
+    attached: Arc<Attached>,
+}
+
+impl Http1Connection {
+    pub async fn handshake<S>(io: S, attached: Attached) -> Result<Self, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) =
+            http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(io)).await?;
+        let attached = Arc::new(attached);
+        let held = Arc::clone(&attached);
+        tokio::spawn(async move {
+            // Its errors are those of its requests.
+            let _ = connection.with_upgrades().await;
+            drop(held);
+        });
+        Ok(Self { sender, attached })
+    }
+
+    /// Whether the next request can be sent. It cannot when the connection was closed, or is still busy with an
+    /// upload that was answered already.
+    pub async fn is_ready(&mut self) -> bool {
+        matches!(timeout(READY_WITHIN, self.sender.ready()).await, Ok(Ok(())))
+    }
+
+    pub fn takes_requests(&self, generation: u64) -> bool {
+        !self.sender.is_closed() && self.attached.takes_requests(generation)
+    }
+
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<hyper::body::Incoming>, SendError> {
+        let (mut head, body) = request.into_parts();
+        to_http1(&mut head, &body);
+        self.sender.try_send_request(Request::from_parts(head, body)).await.map_err(|mut error| {
+            let unsent = error.take_message();
+            SendError { error: error.into_error().into(), unsent }
+        })
+    }
+
+    /// From now on it carries bytes.
+    pub fn upgraded(&self) {
+        if let Attached::Server(connection) = &*self.attached {
+            connection.upgrade();
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Header fields that end at the agent, and those that each version of HTTP wants in its own form.
+
+use bytes::Bytes;
+use hyper::Version;
+use hyper::body::Body;
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use hyper::http::request;
+use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Removes the hop-by-hop headers, and those that the sender lists in `Connection`. `TE: trailers` stays: it
+/// says that the sender takes trailers, which are carried.
+pub fn remove_hop_headers(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .filter(|name| !is_end_to_end(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS] {
+        headers.remove(name);
+    }
+    if headers.contains_key(TE) {
+        let trailers = takes_trailers(headers);
+        headers.remove(TE);
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
+/// Listed in `Connection` or not, these define where a message goes and where it ends.
+fn is_end_to_end(name: &HeaderName) -> bool {
+    *name == HOST || *name == CONTENT_LENGTH || *name == TE
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// Turns a request into one of HTTP/1.1: the path alone, the authority in Host.
+pub fn to_http1<B: Body<Data = Bytes>>(head: &mut request::Parts, body: &B) {
+    if let Some(host) =
+        head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
+    {
+        head.headers.insert(HOST, host);
+    }
+    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    head.uri = Uri::from(path);
+    if std::mem::replace(&mut head.version, Version::HTTP_11) == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+    }
+    head.headers.remove(TE);
+    // In chunks, whatever the method: the HTTP/1 client would omit the body of a GET.
+    if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// Turns a request into one of HTTP/2: scheme and authority in the URI, and no Host. Servers compare the scheme with
+/// how the request reached them.
+pub fn to_http2(head: &mut request::Parts, scheme: &Scheme, default_authority: &Authority) {
+    let host = head.headers.remove(HOST);
+    let named = || Authority::try_from(host.as_ref()?.as_bytes()).ok();
+    let authority = head.uri.authority().cloned().or_else(named).unwrap_or_else(|| default_authority.clone());
+    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    if let Ok(uri) = Uri::builder().scheme(scheme.clone()).authority(authority).path_and_query(path).build() {
+        head.uri = uri;
+    }
+    head.version = Version::HTTP_2;
+    head.headers.remove(TRANSFER_ENCODING);
+}
+
+/// HTTP/2 may split a cookie into several fields; HTTP/1.1 may not.
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hop_by_hop_headers_are_removed_however_they_are_declared() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Mine, TE"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "websocket"),
+            ("te", "gzip, trailers"),
+            ("transfer-encoding", "chunked"),
+            ("x-kept", "1"),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        remove_hop_headers(&mut headers);
+        let mut left: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or(""))).collect();
+        left.sort_unstable();
+        assert_eq!(left, [("te", "trailers"), ("x-kept", "1")]);
+    }
+}

@@ -1,0 +1,194 @@
+//! One HTTP/2 connection to the app or to a server, which carries as many requests as the other side allows.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Ping;
+use hyper::body::Body as _;
+use hyper::http::uri::{Authority, Scheme};
+use hyper::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::body::{Content, RequestBody};
+use super::client::{Attached, ClientError, SendError};
+use super::h2_stream::{Download, StreamIo, Upload};
+use super::headers::to_http2;
+use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAMS, STREAM_WINDOW};
+use crate::connection::tracker::Connection;
+
+/// A handle on a connection; cheap to clone.
+#[derive(Clone)]
+pub struct Http2Connection {
+    sender: h2::client::SendRequest<Bytes>,
+    scheme: Scheme,
+    /// For requests that name none.
+    authority: Authority,
+    attached: Arc<Attached>,
+    in_use: Arc<AtomicUsize>,
+    /// It takes no more requests: it has ended, or the other side has said so.
+    closed: Arc<AtomicBool>,
+}
+
+/// A request in flight on an HTTP/2 connection.
+pub struct InUse(Arc<AtomicUsize>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Http2Connection {
+    /// Returns once the other side has shown that it speaks HTTP/2 and said how many requests it takes.
+    /// `authority` is for requests that name none.
+    pub async fn handshake<S>(
+        io: S,
+        scheme: Scheme,
+        authority: Authority,
+        attached: Attached,
+        within: Duration,
+    ) -> Result<Self, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, mut connection) = h2::client::Builder::new()
+            .enable_push(false)
+            .initial_max_send_streams(MAX_STREAMS)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buffer_size(MAX_HEAD_BYTES)
+            .max_header_list_size(MAX_HEAD_BYTES as u32)
+            .handshake::<_, Bytes>(io)
+            .await?;
+        let ping_pong = connection.ping_pong();
+        let closed = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&closed);
+        let attached = Arc::new(attached);
+        let held = Arc::clone(&attached);
+        tokio::spawn(async move {
+            let _ = connection.await;
+            ended.store(true, Relaxed);
+            drop(held);
+        });
+        if let Some(mut ping_pong) = ping_pong {
+            let pong = ping_pong.ping(Ping::opaque());
+            let no_answer = || io::Error::new(io::ErrorKind::TimedOut, "no answer to a PING");
+            match timeout(within, pong).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(ClientError::NoHttp2(io::Error::other(error))),
+                Err(_) => return Err(ClientError::NoHttp2(no_answer())),
+            }
+        }
+        if sender.current_max_send_streams() == 0 {
+            return Err(ClientError::NoHttp2(io::Error::other("it allows no requests")));
+        }
+        Ok(Self { sender, scheme, authority, attached, in_use: Arc::default(), closed })
+    }
+
+    /// A place for one more request, if it is open and has room.
+    pub fn reserve(&self) -> Option<InUse> {
+        let room = self.sender.current_max_send_streams().min(MAX_STREAMS);
+        (self.in_use.load(Relaxed) < room).then(|| self.place())
+    }
+
+    /// A place for one more request, whether there is room or not.
+    pub fn place(&self) -> InUse {
+        self.in_use.fetch_add(1, Relaxed);
+        InUse(Arc::clone(&self.in_use))
+    }
+
+    pub fn takes_requests(&self, generation: u64) -> bool {
+        !self.is_closed() && self.attached.takes_requests(generation)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// A handle for one request, if the connection takes it.
+    async fn sender(&self) -> Result<h2::client::SendRequest<Bytes>, h2::Error> {
+        let ready = self.sender.clone().ready().await;
+        ready.inspect_err(|_| self.closed.store(true, Relaxed))
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.in_use.load(Relaxed) == 0
+    }
+
+    /// Its entry in the tracker, if it is one to a server.
+    pub fn tracked(&self) -> Option<&Connection> {
+        match &*self.attached {
+            Attached::App { .. } => None,
+            Attached::Server(connection) => Some(connection),
+        }
+    }
+
+    pub fn takes_extended_connect(&self) -> bool {
+        self.sender.is_extended_connect_protocol_enabled()
+    }
+
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Content>, SendError> {
+        let mut sender = match self.sender().await {
+            Ok(sender) => sender,
+            Err(error) => return Err(SendError { error: error.into(), unsent: Some(request) }),
+        };
+        let (mut head, body) = request.into_parts();
+        to_http2(&mut head, &self.scheme, &self.authority);
+        let bodiless = body.is_end_stream();
+        let sent = Request::from_parts(head.clone(), ());
+        let (mut response, stream) = sender.send_request(sent, bodiless).map_err(SendError::sent)?;
+        let mut upload = (!bodiless).then(|| Upload::new(body, stream));
+        let mut again = bodiless.then(RequestBody::empty);
+        // Both at once: the response may come before the request has ended, and most requests have ended before it.
+        let response = poll_fn(|cx| {
+            if let Some(sending) = &mut upload
+                && let Poll::Ready(whole) = Pin::new(&mut *sending).poll(cx)
+            {
+                again = sending.again().filter(|_| whole);
+                upload = None;
+            }
+            Pin::new(&mut response).poll(cx)
+        });
+        match response.await.map_err(ClientError::from) {
+            Ok(response) => {
+                let ended = upload.map(|upload| {
+                    let (ended, response_ended) = oneshot::channel();
+                    tokio::spawn(upload.finish_unless_cancelled(response_ended));
+                    ended
+                });
+                Ok(response.map(|stream| Content::Http2(Download::new(stream, ended))))
+            }
+            Err(error) => {
+                let unsent = again.filter(|_| error.is_unprocessed());
+                Err(SendError { unsent: unsent.map(|body| Request::from_parts(head, body)), error })
+            }
+        }
+    }
+
+    /// Sends an extended CONNECT. If the answer is a success, the stream carries bytes from then on. If the
+    /// connection was closed before, `is_closed` says so, and nothing was sent.
+    pub async fn connect(
+        &self,
+        request: Request<()>,
+    ) -> Result<(Response<Content>, Option<StreamIo>), SendError> {
+        let mut sender = self.sender().await.map_err(SendError::sent)?;
+        let (mut head, ()) = request.into_parts();
+        to_http2(&mut head, &self.scheme, &self.authority);
+        let (response, send) =
+            sender.send_request(Request::from_parts(head, ()), false).map_err(SendError::sent)?;
+        let (head, receive) = response.await.map_err(SendError::sent)?.into_parts();
+        Ok(match head.status.is_success() {
+            true => (Response::from_parts(head, Content::Own(None)), Some(StreamIo::new(send, receive))),
+            false => (Response::from_parts(head, Content::Http2(Download::new(receive, None))), None),
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! CONNECT through the forward proxy: libraries that know of proxies, gRPC's among them, open a tunnel to the host
+//! and speak to it in there. HTTP in plain text is forwarded over mTLS, request by request, and so is any other
+//! protocol, by bytes. TLS in the tunnel would be TLS in TLS, and is refused.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::dial::{Purpose, dial};
+use super::http::HttpForwarder;
+use super::route::Upstream;
+use crate::proxy::context::ProxyContext;
+use crate::proxy::http::first_bytes::{FirstBytes, read_first_bytes};
+use crate::proxy::log_limiter::Allowed;
+use crate::proxy::relay::relay;
+
+/// The app speaks first, within this.
+const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(30);
+
+/// A TLS record with a fatal alert: handshake_failure.
+const HANDSHAKE_FAILURE: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 40];
+
+/// Serves a tunnel to `upstream` to its end.
+pub async fn serve_tunnel(forwarder: HttpForwarder, app: OnUpgrade, upstream: Upstream) {
+    // Errors mean that the app has gone, or says nothing.
+    let Ok(app) = app.await else { return };
+    let first = timeout(FIRST_BYTES_WITHIN, read_first_bytes(TokioIo::new(app))).await;
+    let Ok(Ok((begins, mut app))) = first else { return };
+    match begins {
+        FirstBytes::Tls => {
+            refuse_tls(&forwarder.context, &mut app, &upstream.authority(), Some(&upstream)).await;
+        }
+        FirstBytes::Http1 | FirstBytes::Http2 => {
+            let fixed = HttpForwarder { fixed: Some(upstream), ..forwarder };
+            fixed.serve_http(app, begins == FirstBytes::Http2).await;
+        }
+        FirstBytes::Other => carry_bytes(&forwarder.context, app, &upstream).await,
+    }
+}
+
+async fn carry_bytes<S: AsyncRead + AsyncWrite + Unpin>(
+    context: &ProxyContext,
+    mut app: S,
+    upstream: &Upstream,
+) {
+    let Some(snapshot) = context.identities.current() else { return };
+    match dial(context, &snapshot, upstream, Purpose::Bytes(&[])).await {
+        Ok(mut server) => {
+            drop(snapshot);
+            if let Err(error) = relay(&mut app, &mut server.stream).await {
+                debug!(%upstream, %error, "tunnel ended early");
+            }
+        }
+        Err(error) => {
+            let subject = format!("{upstream} {}", error.kind());
+            if let Some(Allowed { suppressed }) = context.log_limiter.allow(&subject) {
+                warn!(suppressed, %upstream, %error, "tunnel closed");
+            }
+        }
+    }
+}
+
+/// Answers a TLS ClientHello with an alert, and says in the log what to do.
+pub async fn refuse_tls<S: AsyncWrite + Unpin>(
+    context: &ProxyContext,
+    app: &mut S,
+    from: impl Display,
+    upstream: Option<&Upstream>,
+) {
+    let upstream = upstream.map(ToString::to_string);
+    if let Some(Allowed { suppressed }) = context.log_limiter.allow("tls in plain text") {
+        warn!(
+            suppressed, %from, upstream,
+            "outbound connection refused: the app sends TLS where the agent expects plain text; the agent itself makes the mTLS connection: use http:// or a plain-text channel"
+        );
+    }
+    let _ = app.write_all(&HANDSHAKE_FAILURE).await;
+    let _ = app.shutdown().await;
+}
