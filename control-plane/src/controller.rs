@@ -14,7 +14,7 @@
 //! | `notification_services`, `receiver_http` | outgoing notifications, the external sync and the receiver |
 //! | `https_server`, `http`, `listener` | HTTPS for the webhook and the receiver, and plain HTTP |
 //! | `status`, `health`, `webhook_counters`, `metrics`, `admin` | what the controller reports of itself |
-//! | `log`, `signals` | what the process shares with its surroundings |
+//! | `log`, `signals`, `descriptors` | what the process shares with its surroundings |
 //!
 //! The webhook's certificate is written to its Secret and comes back through the same reload as an agent's:
 //! validated, tested by a handshake, swapped atomically, verified by a self-check.
@@ -23,6 +23,7 @@ mod admin;
 mod admission_review;
 mod args;
 mod cluster;
+mod descriptors;
 mod directory;
 mod error;
 mod health;
@@ -57,6 +58,7 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(errors) => return refuse(&errors),
     };
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let result = runtime.map_err(ControllerError::Io).and_then(|runtime| {
         let result = runtime.block_on(async {

@@ -2,7 +2,7 @@
 //!
 //! [`pod`] is the pure function behind both. It parses the pod's annotations (`annotations`, `settings`, `route`,
 //! `resources`), adds the agent's container (`container`), redirects probes (`probes`), rejects port conflicts
-//! (`ports`) and warns about ways around the agent (`warnings`). [`stream`] applies it to YAML: it splits the
+//! (`ports`), and warns about ways around the agent (`warnings`) and routes that do not carry gRPC (`grpc`). [`stream`] applies it to YAML: it splits the
 //! stream into `documents`, finds the workloads in them (`workload`), checks the Services beside them
 //! (`services`) and generates the RBAC objects that their agents need (`rbac`).
 
@@ -10,6 +10,7 @@ mod address;
 pub mod annotations;
 mod container;
 pub(crate) mod documents;
+mod grpc;
 mod nearest;
 pub mod pod;
 mod pod_spec;

@@ -6,5 +6,6 @@ mod backoff;
 pub mod lease;
 pub mod metrics;
 mod pod_cache;
+mod problem_log;
 mod proofs;
 pub mod reconcile;

@@ -24,7 +24,7 @@ Example: in a Deployment whose app listens on 127.0.0.1:8080, write
           hotcert.dev/inject: enabled
         annotations:
           hotcert.dev/secret: payments-tls         # tls.crt, tls.key, ca.crt
-          hotcert.dev/inbound: http:8443=8080      # mTLS on 8443, plain to the app
+          hotcert.dev/inbound: http:8443=8080      # mTLS on 8443, plain to the app; h2c: for gRPC
           hotcert.dev/outbound: http:9001=orders.shop.svc:8443
           hotcert.dev/allow: spiffe://cluster.local/ns/shop/sa/storefront
       spec:

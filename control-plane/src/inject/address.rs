@@ -10,7 +10,7 @@ pub enum AddressError {
     NoPort { text: String, suggestion: SocketAddr },
     #[error("port {0} is above 65535")]
     PortTooLarge(String),
-    #[error("unknown prefix {0}:; the only prefix is http:")]
+    #[error("unknown prefix {0}:; write ADDRESS:PORT")]
     UnknownPrefix(String),
     #[error("{host:?} is a host name; write an IP address, such as {suggestion}")]
     HostName { host: String, suggestion: SocketAddr },

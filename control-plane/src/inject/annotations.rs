@@ -31,15 +31,19 @@ pub const ANNOTATIONS: [Annotation; 15] = [
     },
     Annotation {
         name: "inbound",
-        value: "[http:]PORT=APPPORT, …",
-        meaning: "Ports on which the agent terminates TLS, and the loopback port of the app behind each. With `http:` the \
-                  app receives the peer's identity in `X-Forwarded-Client-Cert`.",
+        value: "[http:|h2c:|alpn=NAME[+NAME…]:]PORT=APPPORT, …",
+        meaning: "Ports on which the agent terminates TLS, and the loopback port of the app behind each. Without a prefix \
+                  bytes are forwarded (TCP); `alpn=` names the ALPN protocols that such a route negotiates, in the \
+                  server's order. `http:` and `h2c:` take HTTP/1.1 and HTTP/2 and speak HTTP/1.1 (`http:`) or HTTP/2 \
+                  without TLS (`h2c:`, for gRPC) to the app, which receives the peer's identity in \
+                  `X-Forwarded-Client-Cert`.",
     },
     Annotation {
         name: "outbound",
-        value: "[http:]PORT=HOST:PORT[#SAN], …",
+        value: "[http:|alpn=NAME[+NAME…]:]PORT=HOST:PORT[#SAN], …",
         meaning: "Loopback ports on which the app reaches HOST over mTLS. SAN is the name that the server must show; \
-                  default: HOST.",
+                  default: HOST. Without a prefix bytes are forwarded (TCP); `alpn=` names the ALPN protocols that are \
+                  offered to the server. `http:` takes HTTP/1.1 and HTTP/2 without TLS (gRPC) from the app.",
     },
     Annotation {
         name: "http-proxy",

@@ -1,6 +1,8 @@
 //! The routes that annotations ask for, and the arguments of the agent that they become. What the agent would
 //! refuse is refused here, in the same words.
 
+mod protocol;
+
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -8,19 +10,22 @@ use std::str::FromStr;
 use hotcert_tls::{ExpectedPeer, ExpectedPeerError};
 
 use super::address::{self, AddressError};
+use protocol::{Direction, PrefixError};
+pub use protocol::{RouteProtocol, split_prefix};
 
-/// `[http:]LISTEN=APP`: where clients connect, and where the app listens.
+/// `[http:|h2c:|alpn=NAME[+NAME…]:]LISTEN=APP`: where clients connect, and where the app listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboundRoute {
-    pub http: bool,
+    pub protocol: RouteProtocol,
     pub listen: SocketAddr,
     pub app: SocketAddr,
 }
 
-/// `[http:]LISTEN=HOST:PORT[#SAN]`: where the app connects, and which server that is.
+/// `[http:|alpn=NAME[+NAME…]:]LISTEN=HOST:PORT[#SAN]`: where the app connects, and which server that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboundRoute {
-    pub http: bool,
+    /// Never H2c: what comes from the app decides, and the server by ALPN.
+    pub protocol: RouteProtocol,
     pub listen: SocketAddr,
     /// DNS name or IP address of the server, without brackets.
     pub host: String,
@@ -38,10 +43,12 @@ pub struct RouteError {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteCause {
-    #[error("`=` is missing; write [http:]ADDRESS:PORT=ADDRESS:PORT or [http:]ADDRESS:PORT=unix:/PATH")]
+    #[error("`=` is missing; write [http:|h2c:|alpn=NAME:]ADDRESS:PORT=ADDRESS:PORT, or =unix:/PATH")]
     NoApp,
-    #[error("`=` is missing; write [http:]127.0.0.1:PORT=HOST:PORT[#SAN]")]
+    #[error("`=` is missing; write [http:|alpn=NAME:]127.0.0.1:PORT=HOST:PORT[#SAN]")]
     NoServer,
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
     #[error(transparent)]
     Listen(AddressError),
     #[error("the app's address: {0}")]
@@ -75,21 +82,41 @@ impl FromStr for InboundRoute {
 }
 
 fn parse_inbound(text: &str) -> Result<InboundRoute, RouteCause> {
-    let (http, rest) = strip_mode(text);
+    let (protocol, rest) = RouteProtocol::split(text)?;
     let (listen, app) = rest.split_once('=').ok_or(RouteCause::NoApp)?;
-    let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into()).map_err(RouteCause::Listen)?;
+    let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into())
+        .map_err(|error| listen_error(error, Direction::Inbound))?;
     match app.strip_prefix("unix:") {
         Some(path) if path.starts_with('/') => return Err(RouteCause::UnixSocket),
         Some(path) => return Err(RouteCause::RelativePath(path.into())),
         None => {}
     }
     let app = address::parse(app, Ipv4Addr::LOCALHOST.into()).map_err(RouteCause::App)?;
-    Ok(InboundRoute { http, listen, app })
+    Ok(InboundRoute { protocol, listen, app })
+}
+
+fn listen_error(error: AddressError, direction: Direction) -> RouteCause {
+    match error {
+        AddressError::UnknownPrefix(prefix) => PrefixError::Unknown { prefix, direction }.into(),
+        error => RouteCause::Listen(error),
+    }
+}
+
+impl InboundRoute {
+    /// As an annotation has it: without the addresses that are its defaults.
+    pub fn short(&self) -> String {
+        let short = |address: SocketAddr, default: Ipv4Addr| match address.ip() == default {
+            true => address.port().to_string(),
+            false => address.to_string(),
+        };
+        let (listen, app) = (short(self.listen, Ipv4Addr::UNSPECIFIED), short(self.app, Ipv4Addr::LOCALHOST));
+        format!("{}{listen}={app}", self.protocol)
+    }
 }
 
 impl fmt::Display for InboundRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}={}", mode(self.http), self.listen, self.app)
+        write!(f, "{}{}={}", self.protocol, self.listen, self.app)
     }
 }
 
@@ -102,9 +129,13 @@ impl FromStr for OutboundRoute {
 }
 
 fn parse_outbound(text: &str) -> Result<OutboundRoute, RouteCause> {
-    let (http, rest) = strip_mode(text);
+    let (protocol, rest) = RouteProtocol::split(text)?;
+    if protocol == RouteProtocol::H2c {
+        return Err(PrefixError::H2cOutbound.into());
+    }
     let (listen, server) = rest.split_once('=').ok_or(RouteCause::NoServer)?;
-    let listen = address::parse(listen, Ipv4Addr::LOCALHOST.into()).map_err(RouteCause::Listen)?;
+    let listen = address::parse(listen, Ipv4Addr::LOCALHOST.into())
+        .map_err(|error| listen_error(error, Direction::Outbound))?;
     if !listen.ip().is_loopback() {
         return Err(RouteCause::NotLoopback(listen));
     }
@@ -118,23 +149,15 @@ fn parse_outbound(text: &str) -> Result<OutboundRoute, RouteCause> {
     if host.is_empty() {
         return Err(RouteCause::NoHost);
     }
-    Ok(OutboundRoute { http, listen, host: host.to_ascii_lowercase(), port, expected })
+    Ok(OutboundRoute { protocol, listen, host: host.to_ascii_lowercase(), port, expected })
 }
 
 impl fmt::Display for OutboundRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { http, listen, host, port, expected } = self;
+        let Self { protocol, listen, host, port, expected } = self;
         let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{}{listen}={open}{host}{close}:{port}#{expected}", mode(*http))
+        write!(f, "{protocol}{listen}={open}{host}{close}:{port}#{expected}")
     }
-}
-
-fn strip_mode(text: &str) -> (bool, &str) {
-    text.strip_prefix("http:").map_or((false, text), |rest| (true, rest))
-}
-
-fn mode(http: bool) -> &'static str {
-    if http { "http:" } else { "" }
 }
 
 #[cfg(test)]
@@ -148,21 +171,39 @@ mod tests {
             ("127.0.0.1:1=Payments.shop.svc:8443", "127.0.0.1:1=payments.shop.svc:8443#Payments.shop.svc"),
             ("http:[::1]:1=[fd00::1]:8443", "http:[::1]:1=[fd00::1]:8443#fd00::1"),
             ("127.0.0.1:1=a:2#spiffe://shop/ns/a/sa/b", "127.0.0.1:1=a:2#spiffe://shop/ns/a/sa/b"),
+            ("alpn=postgresql:127.0.0.1:1=a:2#a", "alpn=postgresql:127.0.0.1:1=a:2#a"),
         ] {
             assert_eq!(text.parse::<OutboundRoute>().unwrap().to_string(), shown);
         }
-        let text = "http:[::]:8443=127.0.0.1:8080";
-        assert_eq!(text.parse::<InboundRoute>().unwrap().to_string(), text);
+        for text in [
+            "0.0.0.0:8443=127.0.0.1:8080",
+            "http:[::]:8443=127.0.0.1:8080",
+            "h2c:[::]:8443=127.0.0.1:8080",
+            "alpn=h2+http/1.1:[::]:8443=127.0.0.1:8080",
+        ] {
+            assert_eq!(text.parse::<InboundRoute>().unwrap().to_string(), text);
+        }
     }
 
     #[test]
     fn malformed_routes_are_refused_with_what_to_write() {
         for (text, expected) in [
-            ("0.0.0.0:1", "`=` is missing; write [http:]ADDRESS:PORT=ADDRESS:PORT or"),
+            ("0.0.0.0:1", "`=` is missing; write [http:|h2c:|alpn=NAME:]ADDRESS:PORT=ADDRESS:PORT"),
             ("8443=127.0.0.1:80", "\"8443\" is not ADDRESS:PORT; did you mean 0.0.0.0:8443?"),
             ("0.0.0.0=127.0.0.1:80", "\"0.0.0.0\" has no port; write it like 0.0.0.0:8443"),
             ("0.0.0.0:99999=127.0.0.1:80", "port 99999 is above 65535"),
-            ("https:0.0.0.0:1=127.0.0.1:1", "unknown prefix https:; the only prefix is http:"),
+            (
+                "https:0.0.0.0:1=127.0.0.1:1",
+                "unknown prefix https:; the prefixes are http:, h2c: and alpn=NAME:; write http:",
+            ),
+            ("grpc:0.0.0.0:1=127.0.0.1:1", "and alpn=NAME:; for gRPC write h2c:"),
+            ("tcp:0.0.0.0:1=127.0.0.1:1", "and alpn=NAME:; for TCP write none"),
+            (
+                "alpn:0.0.0.0:1=127.0.0.1:1",
+                "unknown prefix alpn:; the prefixes are http:, h2c: and alpn=NAME:",
+            ),
+            ("alpn=:0.0.0.0:1=127.0.0.1:1", "alpn= names no protocol"),
+            ("0.0.0.0:1=http:127.0.0.1:1", "the app's address: unknown prefix http:; write ADDRESS:PORT"),
             (
                 "0.0.0.0:1=app:80",
                 "the app's address: \"app\" is a host name; write an IP address, such as 127.0.0.1:80",
@@ -175,7 +216,10 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         for (text, expected) in [
-            ("127.0.0.1:1", "`=` is missing; write [http:]127.0.0.1:PORT=HOST:PORT[#SAN]"),
+            ("127.0.0.1:1", "`=` is missing; write [http:|alpn=NAME:]127.0.0.1:PORT=HOST:PORT[#SAN]"),
+            ("h2c:127.0.0.1:1=a:1", "h2c: is for hotcert.dev/inbound; write http:"),
+            ("grpc:127.0.0.1:1=a:1", "and alpn=NAME:; for gRPC write http:"),
+            ("alpn=h2+h2:127.0.0.1:1=a:1", "\"h2\" is in the list twice"),
             ("0.0.0.0:1=a:1", "0.0.0.0:1 is not a loopback address"),
             ("127.0.0.1:1=a", "the server \"a\" has no port; write HOST:PORT"),
             ("127.0.0.1:1=a:99999", "the server's port \"99999\" is not a number up to 65535"),

@@ -1,17 +1,19 @@
-//! Services that bypass the agent, because they target the port where the app listens on loopback.
+//! Services that bypass the agent, because they target the port where the app listens on loopback, and Services of gRPC
+//! in front of a route that does not carry it.
 
 use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::container::AGENT_CONTAINER;
+use super::grpc;
 use super::pod_spec::{containers, items, resolve_port};
 use super::problem::Problems;
 use super::settings::PodSettings;
 use super::sidecar_kind::SidecarKind;
 use super::workload::{InjectedPod, objects};
 
-/// One line for each port of a Service that only an app behind its agent listens on.
+/// One line for each port of a Service that only an app behind its agent listens on, and for each of gRPC whose route
+/// does not carry it.
 pub fn warnings(values: &[Value], pods: &[InjectedPod], default_namespace: &str) -> Vec<String> {
     let services = values.iter().flat_map(objects).map(|(_, object)| object);
     let services = services.filter(|object| object["kind"] == "Service" && object["apiVersion"] == "v1");
@@ -20,7 +22,7 @@ pub fn warnings(values: &[Value], pods: &[InjectedPod], default_namespace: &str)
             let namespace = service["metadata"]["namespace"].as_str().unwrap_or(default_namespace);
             let selected =
                 pods.iter().filter(move |pod| pod.namespace == namespace && selects(service, &pod.pod));
-            selected.flat_map(|pod| bypassed_by(service, pod))
+            selected.flat_map(|pod| of_service(service, pod))
         })
         .collect()
 }
@@ -33,22 +35,34 @@ fn selects(service: &Value, pod: &Value) -> bool {
     selector.iter().all(|(key, value)| pod["metadata"]["labels"].get(key) == Some(value))
 }
 
-fn bypassed_by(service: &Value, injected: &InjectedPod) -> Vec<String> {
+fn of_service(service: &Value, injected: &InjectedPod) -> Vec<String> {
+    let InjectedPod { namespace, workload, pod } = injected;
     let name = service["metadata"]["name"].as_str().unwrap_or_default();
     // They were validated by the injection.
-    let settings = PodSettings::parse(&injected.pod, SidecarKind::Native, &mut Problems::default());
+    let settings = PodSettings::parse(pod, SidecarKind::Native, &mut Problems::default());
     let mut warnings = Vec::new();
     for port in items(&service["spec"]["ports"]) {
         let target = if port["targetPort"].is_null() { &port["port"] } else { &port["targetPort"] };
-        let Some(number) = resolve_target(target, &injected.pod) else {
+        let Some(number) = resolve_target(target, pod) else {
             continue;
         };
         let to_app = |app: SocketAddr| app.ip().is_loopback() && app.port() == number;
-        let Some(route) = settings.inbound.iter().find(|route| to_app(route.app)) else {
+        let Some(route) =
+            settings.inbound.iter().find(|route| to_app(route.app) || route.listen.port() == number)
+        else {
             continue;
         };
-        let listen = route.listen.port();
-        warnings.push(format!("Service {}/{name} targets port {number} of {}, where the app listens on loopback: connections would be refused, or bypass the agent; set its targetPort to {listen}", injected.namespace, injected.workload));
+        if to_app(route.app) {
+            let listen = route.listen.port();
+            warnings.push(format!("Service {namespace}/{name} targets port {number} of {workload}, where the app listens on loopback: connections would be refused, or bypass the agent; set its targetPort to {listen}"));
+        }
+        let protocol = port["appProtocol"].as_str().or(port["name"].as_str()).unwrap_or_default();
+        if grpc::is_grpc(protocol) && !route.protocol.carries_grpc() && grpc::declared(pod, route).is_none() {
+            let reason = grpc::not_carried(route);
+            warnings.push(format!(
+                "Service {namespace}/{name} declares a port of {workload} {protocol:?}, {reason}"
+            ));
+        }
     }
     warnings
 }
@@ -58,6 +72,5 @@ fn resolve_target(port: &Value, pod: &Value) -> Option<u16> {
     if port.is_number() {
         return u16::try_from(port.as_u64()?).ok();
     }
-    let apps = containers(pod).filter(|container| container["name"] != AGENT_CONTAINER);
-    apps.filter_map(|container| resolve_port(container, port)).next()
+    containers(pod).filter_map(|container| resolve_port(container, port)).next()
 }

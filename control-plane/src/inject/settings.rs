@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::annotations::Annotations;
 use super::problem::Problems;
 use super::resources::Resources;
-use super::route::{InboundRoute, OutboundRoute, RouteCause, RouteError};
+use super::route::{self, InboundRoute, OutboundRoute, RouteCause, RouteError};
 use super::sidecar_kind::SidecarKind;
 
 const LOG_LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
@@ -76,15 +76,17 @@ fn secret(annotations: &mut Annotations<'_>) -> String {
 fn parse_inbound(text: &str) -> Result<InboundRoute, String> {
     let parsed = expand(text, "0.0.0.0", "127.0.0.1").parse();
     let route: InboundRoute = parsed.map_err(|error: RouteError| match error.cause {
-        RouteCause::UnixSocket => format!("{text:?}: {}", error.cause),
-        _ => format!("{error}, or in short [http:]PORT=APPPORT, such as http:8443=8080"),
+        cause @ (RouteCause::UnixSocket | RouteCause::Prefix(_)) => format!("{text:?}: {cause}"),
+        _ => format!("{error}, or in short [http:|h2c:|alpn=NAME:]PORT=APPPORT, such as http:8443=8080"),
     })?;
     nonzero_port(text, route.listen).map(|_| route)
 }
 
 fn parse_outbound(text: &str) -> Result<OutboundRoute, String> {
-    let route: OutboundRoute = expand(text, "127.0.0.1", "").parse().map_err(|error| {
-        format!("{error}, or in short [http:]PORT=HOST:PORT[#SAN], such as http:9001=payments.shop.svc:8443")
+    let parsed = expand(text, "127.0.0.1", "").parse();
+    let route: OutboundRoute = parsed.map_err(|error: RouteError| match error.cause {
+        cause @ RouteCause::Prefix(_) => format!("{text:?}: {cause}"),
+        _ => format!("{error}, or in short [http:|alpn=NAME:]PORT=HOST:PORT[#SAN], such as http:9001=payments.shop.svc:8443"),
     })?;
     nonzero_port(text, route.listen).map(|_| route)
 }
@@ -111,7 +113,7 @@ fn nonzero_port(text: &str, listen: SocketAddr) -> Result<SocketAddr, String> {
 
 /// Ports alone, on either side of the `=`, become addresses.
 fn expand(text: &str, listen: &str, target: &str) -> String {
-    let (mode, rest) = text.strip_prefix("http:").map_or(("", text), |rest| ("http:", rest));
+    let (prefix, rest) = route::split_prefix(text);
     let Some((from, to)) = rest.split_once('=') else {
         return text.to_owned();
     };
@@ -119,7 +121,7 @@ fn expand(text: &str, listen: &str, target: &str) -> String {
         true => format!("{host}:{port}"),
         false => port.to_owned(),
     };
-    format!("{mode}{}={}", address(listen, from), address(target, to))
+    format!("{prefix}{}={}", address(listen, from), address(target, to))
 }
 
 fn is_number(text: &str) -> bool {

@@ -1,7 +1,11 @@
 //! Warnings about a pod: ways around the agent that the injection cannot close, and settings without effect.
 
+use std::net::SocketAddr;
+
+use hotcert_tls::ClientAuth;
 use serde_json::Value;
 
+use super::grpc;
 use super::pod_spec::{PROBES, containers, declared_ports, items, resolve_port};
 use super::probes;
 use super::problem::truncate_middle;
@@ -25,6 +29,7 @@ pub fn for_pod(pod: &Value, settings: &PodSettings, is_job: bool) -> Vec<String>
             warnings.push(format!("container {container} declares containerPort {port}: if the app listens on the pod's address, connections can bypass the agent; let it listen only on 127.0.0.1:{port} and remove the containerPort"));
         }
     }
+    warnings.extend(grpc::warnings(pod, settings));
     if pod["spec"]["shareProcessNamespace"] == true {
         warnings.push("spec.shareProcessNamespace is true: other containers of the pod can read the agent's memory and files, including the private key; set it to false".into());
     }
@@ -77,9 +82,16 @@ fn unreachable_probes(container: &Value, settings: &PodSettings) -> Vec<String> 
     let mut warn = |field: &str, action: &Value, kinds: &[&str]| {
         for kind in kinds {
             let port = resolve_port(container, &action[kind]["port"]);
-            if let Some(port) = port.filter(|port| settings.app_addresses().any(|app| app.port() == *port)) {
-                warnings.push(format!("container {name}: {field} with {kind} at port {port} does not reach an app that listens on loopback; use exec, or a probe with httpGet and scheme HTTP, which the agent relays"));
-            }
+            let Some(app) = port.and_then(|port| settings.app_addresses().find(|app| app.port() == port))
+            else {
+                continue;
+            };
+            let port = app.port();
+            let instead = match *kind {
+                "grpc" => instead_of_grpc(app),
+                _ => "use exec, or a probe with httpGet and scheme HTTP, which the agent relays".to_owned(),
+            };
+            warnings.push(format!("container {name}: {field} with {kind} at port {port} does not reach an app that listens on loopback; {instead}"));
         }
     };
     for probe in PROBES {
@@ -106,21 +118,48 @@ fn unreachable_probes(container: &Value, settings: &PodSettings) -> Vec<String> 
     warnings
 }
 
-/// A probe that cannot succeed: its port has no listener, or one that requires a client certificate.
+/// A probe that cannot succeed, or tells nothing of the app: its port has no listener, or is the agent's, which speaks
+/// TLS there and requires a client certificate.
 fn unanswerable_probe(name: &str, probe: &str, container: &Value, settings: &PodSettings) -> Option<String> {
-    let port = &container[probe]["httpGet"]["port"];
-    match (resolve_port(container, port), port.as_str()) {
+    let action = &container[probe];
+    let kind = ["httpGet", "tcpSocket", "grpc"].into_iter().find(|kind| !action[kind].is_null())?;
+    let port = &action[kind]["port"];
+    let route = match (resolve_port(container, port), port.as_str()) {
         (None, Some(named)) => {
             let named = truncate_middle(named, MAX_QUOTED_PATH);
-            Some(format!(
+            return Some(format!(
                 "container {name}: {probe} uses port {named:?}, but the container has no port of that name; use the number"
-            ))
+            ));
         }
-        (Some(port), _) if settings.inbound.iter().any(|route| route.listen.port() == port) => Some(format!(
+        (port, _) => settings.inbound.iter().find(|route| Some(route.listen.port()) == port)?,
+    };
+    let (port, app) = (route.listen.port(), route.app);
+    let https = action[kind]["scheme"] == "HTTPS";
+    Some(match (kind, settings.client_auth) {
+        ("grpc", _) => format!(
+            "container {name}: {probe} with grpc at port {port} fails: kubelet speaks gRPC without TLS, and the agent TLS; {}",
+            instead_of_grpc(app)
+        ),
+        ("tcpSocket", _) => format!(
+            "container {name}: {probe} with tcpSocket at port {port} tells that the agent listens, and nothing of the app; use exec, or httpGet at the app's port {}, which the agent relays",
+            app.port()
+        ),
+        (_, ClientAuth::None) if https => return None,
+        (_, ClientAuth::None) => format!(
+            "container {name}: {probe} uses port {port}, where the agent speaks TLS; set scheme: HTTPS, or use the app's own port {}, which the agent relays",
+            app.port()
+        ),
+        _ => format!(
             "container {name}: {probe} uses port {port}, where the agent requires a client certificate, which kubelet does not have; use the app's own port, which the agent relays"
-        )),
-        _ => None,
-    }
+        ),
+    })
+}
+
+/// The agent relays no gRPC probe, and kubelet sends it to the pod's address, without TLS.
+fn instead_of_grpc(app: SocketAddr) -> String {
+    format!(
+        "use exec with grpc_health_probe -addr={app}, or serve health on another port of the pod's address"
+    )
 }
 
 /// The agent runs without privileges. Most container runtimes allow any port nevertheless, but not all.

@@ -43,6 +43,11 @@ impl<S: Store> Applier<S> {
         Self { store, fetch_cache, keyrings: KeyringCache::default() }
     }
 
+    /// Forgets the keyrings of authorities that are no longer there, with their private keys.
+    pub fn forget_keyrings(&self, observed: &Observed) {
+        self.keyrings.retain(|authority| observed.authorities.contains_key(authority));
+    }
+
     /// `observed` is the state that the action was planned on.
     pub async fn apply(
         &self,

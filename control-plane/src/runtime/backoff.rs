@@ -35,6 +35,11 @@ impl FailedActions {
         self.0.retain(|target, _| planned.contains(target));
     }
 
+    /// Whether the last action on this target failed.
+    pub fn contains(&self, target: &str) -> bool {
+        self.0.contains_key(target)
+    }
+
     pub fn is_backing_off(&self, action: &Action) -> bool {
         self.0.get(&target(action)).is_some_and(|failed| failed.retry_at > Instant::now())
     }

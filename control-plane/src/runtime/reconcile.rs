@@ -13,6 +13,7 @@ use super::apply::{Applier, ApplyError};
 use super::backoff::{self, FailedActions};
 use super::metrics::ReconcileMetrics;
 use super::pod_cache::PodCache;
+use super::problem_log::ProblemLog;
 use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::{Dispatcher, WaitOutcome};
 use crate::planner::observed::Observed;
@@ -44,8 +45,7 @@ pub struct Reconciler<S> {
     /// How often in a row the store could not be read.
     failed_reads: u32,
     failed_actions: FailedActions,
-    /// The last message logged for each problem, so that it is not repeated in every round.
-    logged: BTreeMap<String, String>,
+    problem_log: ProblemLog,
 }
 
 /// What one round did.
@@ -84,7 +84,7 @@ impl<S: Store> Reconciler<S> {
             metrics,
             failed_reads: 0,
             failed_actions: FailedActions::default(),
-            logged: BTreeMap::new(),
+            problem_log: ProblemLog::default(),
         }
     }
 
@@ -131,6 +131,7 @@ impl<S: Store> Reconciler<S> {
     pub async fn round(&mut self) -> Result<Round, StoreError> {
         let mut observed = self.store.observe().await?;
         self.failed_reads = 0;
+        self.applier.forget_keyrings(&observed);
         self.probing.record_results(SystemTime::now());
         self.dispatcher.collect_results();
         observed.nudge = self.nudge;
@@ -170,6 +171,10 @@ impl<S: Store> Reconciler<S> {
 
     async fn apply(&mut self, plan: &Plan, observed: &Observed, now: SystemTime, round: &mut Round) {
         self.failed_actions.retain(&plan.actions);
+        let failed = &self.failed_actions;
+        self.problem_log.retain(|problem| {
+            failed.contains(problem) || observed.read_errors.iter().any(|error| error == problem)
+        });
         let changed = self.apply_transitions(plan, observed, now, round).await;
         let mut actions = Vec::new();
         let mut nudges = 0;
@@ -270,7 +275,6 @@ impl<S: Store> Reconciler<S> {
                 }
                 round.applied += 1;
                 self.failed_actions.record_success(action);
-                self.logged.remove(&backoff::target(action));
             }
             Err(error) if error.is_conflict() => {
                 debug!(action = action.kind(), %error, "conflict");
@@ -347,9 +351,8 @@ impl<S: Store> Reconciler<S> {
     }
 
     fn log_once(&mut self, problem: &str, message: &str) {
-        if self.logged.get(problem).is_none_or(|logged| logged != message) {
+        if self.problem_log.is_news(problem, message) {
             warn!("{message}; trying again");
-            self.logged.insert(problem.to_owned(), message.to_owned());
         }
     }
 }

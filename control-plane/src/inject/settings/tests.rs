@@ -33,18 +33,27 @@ fn an_invalid_value_is_rejected_with_its_annotation_and_the_fix() {
         ("secret", "-a", "lower-case"),
         ("secret", &long, "at most 253"),
         ("inbound", "", "give a value"),
-        ("inbound", "8443", "[http:]PORT=APPPORT"),
-        ("inbound", "8443=", "[http:]PORT=APPPORT"),
-        ("inbound", "8443=app:8080", "[http:]PORT=APPPORT"),
-        ("inbound", "https:8443=8080", "[http:]PORT=APPPORT"),
-        ("inbound", "99999=8080", "[http:]PORT=APPPORT"),
+        ("inbound", "8443", "PORT=APPPORT"),
+        ("inbound", "8443=", "PORT=APPPORT"),
+        ("inbound", "8443=app:8080", "PORT=APPPORT"),
+        (
+            "inbound",
+            "https:8443=8080",
+            "\"https:8443=8080\": unknown prefix https:; the prefixes are http:, h2c: and",
+        ),
+        ("inbound", "grpc:8443=8080", "for gRPC write h2c:"),
+        ("inbound", "alpn=h2", "write it like alpn=h2:"),
+        ("inbound", "alpn=:5432=5433", "write it like alpn=h2:"),
+        ("inbound", "99999=8080", "PORT=APPPORT"),
         ("inbound", "0=8080", "1 to 65535"),
         ("inbound", "8443=8080,", "remove the comma"),
         ("inbound", "8443=unix:/run/app.sock", "listen on a port of 127.0.0.1"),
-        ("outbound", "9001=payments", "[http:]PORT=HOST:PORT[#SAN]"),
-        ("outbound", "9001=8443", "[http:]PORT=HOST:PORT[#SAN]"),
+        ("outbound", "h2c:9001=payments:8443", "\"h2c:9001=payments:8443\": h2c: is for hotcert.dev/inbound"),
+        ("outbound", "grpc:9001=payments:8443", "for gRPC write http:"),
+        ("outbound", "9001=payments", "PORT=HOST:PORT[#SAN]"),
+        ("outbound", "9001=8443", "PORT=HOST:PORT[#SAN]"),
         ("outbound", "0.0.0.0:9001=payments:8443", "loopback"),
-        ("outbound", "9001=payments:8443#not a name", "[http:]PORT=HOST:PORT[#SAN]"),
+        ("outbound", "9001=payments:8443#not a name", "PORT=HOST:PORT[#SAN]"),
         ("http-proxy", "x", "such as 9000"),
         ("http-proxy", "0.0.0.0:9000", "give only the port"),
         ("http-proxy", "0", "1 to 65535"),
@@ -161,11 +170,15 @@ fn ports_alone_become_addresses_and_full_forms_stay() {
     for (text, long) in [
         ("8443=8080", "0.0.0.0:8443=127.0.0.1:8080"),
         ("http:8443=8080", "http:0.0.0.0:8443=127.0.0.1:8080"),
+        ("h2c:8443=8080", "h2c:0.0.0.0:8443=127.0.0.1:8080"),
+        ("alpn=postgresql:5432=5433", "alpn=postgresql:0.0.0.0:5432=127.0.0.1:5433"),
+        ("alpn=h2+http/1.1:[::]:8443=8080", "alpn=h2+http/1.1:[::]:8443=127.0.0.1:8080"),
         ("[::]:8443=8080", "[::]:8443=127.0.0.1:8080"),
         ("8443=[::1]:8080", "0.0.0.0:8443=[::1]:8080"),
     ] {
         assert_eq!(parse_inbound(text).unwrap().to_string(), long);
     }
     assert_eq!(parse_outbound("9001=a:1").unwrap().to_string(), "127.0.0.1:9001=a:1#a");
+    assert_eq!(parse_outbound("alpn=h2:9001=a:1").unwrap().to_string(), "alpn=h2:127.0.0.1:9001=a:1#a");
     assert_eq!(parse_http_proxy("127.0.0.1:9000"), parse_http_proxy("9000"));
 }

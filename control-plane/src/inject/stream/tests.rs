@@ -248,3 +248,44 @@ fn services_that_bypass_the_agent_are_warned_about() {
     assert_eq!(service(json!({ "port": 8080 }), json!({ "app": "other" })), "");
     assert_eq!(service(json!({ "port": 8080 }), json!({})), "");
 }
+
+#[test]
+fn services_of_grpc_before_a_route_that_does_not_carry_it_are_warned_about() {
+    let warnings = |inbound: &str, port: Value| {
+        let mut deployment = deployment();
+        deployment["spec"]["template"]["metadata"]["annotations"]["hotcert.dev/inbound"] = json!(inbound);
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "payments" },
+            "spec": { "selector": { "app": "payments" }, "ports": [port] },
+        });
+        let warnings = injected(&stream(&[service, deployment])).warnings;
+        warnings.into_iter().filter(|warning| warning.contains("gRPC")).collect::<Vec<_>>()
+    };
+    for port in [
+        json!({ "port": 8443, "name": "grpc" }),
+        json!({ "port": 443, "name": "grpc-api", "targetPort": 8443 }),
+        json!({ "port": 443, "name": "api", "targetPort": "hotcert-8443", "appProtocol": "grpc" }),
+        json!({ "port": 443, "name": "api", "targetPort": 8080, "appProtocol": "kubernetes.io/h2c" }),
+    ] {
+        for inbound in ["8443=8080", "http:8443=8080", "alpn=postgresql:8443=8080"] {
+            let found = warnings(inbound, port.clone());
+            assert_eq!(found.len(), 1, "{port} {inbound}: {found:?}");
+            assert!(
+                found[0].starts_with("Service default/payments declares a port of Deployment "),
+                "{found:?}"
+            );
+            assert!(found[0].ends_with("write h2c:8443=8080"), "{found:?}");
+        }
+        for inbound in ["h2c:8443=8080", "alpn=h2:8443=8080"] {
+            assert_eq!(warnings(inbound, port.clone()), [""; 0], "{inbound}");
+        }
+    }
+    for port in [
+        json!({ "port": 8443, "name": "https" }),
+        json!({ "port": 8443, "name": "grpc", "appProtocol": "https" }),
+        json!({ "port": 8443, "name": "grpc-web" }),
+        json!({ "port": 9443, "name": "grpc" }),
+    ] {
+        assert_eq!(warnings("http:8443=8080", port.clone()), [""; 0], "{port}");
+    }
+}

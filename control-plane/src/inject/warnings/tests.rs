@@ -81,7 +81,6 @@ fn ports_that_bypass_the_agent_are_warned_about() {
 fn probes_that_cannot_reach_the_app_are_warned_about() {
     for (field, action) in [
         ("livenessProbe", json!({ "tcpSocket": { "port": 8080 } })),
-        ("readinessProbe", json!({ "grpc": { "port": 8080 } })),
         ("startupProbe", json!({ "httpGet": { "port": 8080, "scheme": "HTTPS" } })),
     ] {
         let found = warning_for(json!({ field: action }));
@@ -137,6 +136,7 @@ fn warnings_fit_an_admission_response() {
             "name": "application",
             "ports": [{ "containerPort": 8080 }],
             "livenessProbe": { "tcpSocket": { "port": 8080 } },
+            "startupProbe": { "grpc": { "port": 8080 } },
             "readinessProbe": { "httpGet": { "port": 8080, "path": format!("/{}", "a b".repeat(100)) } },
             "env": [{ "name": "A", "valueFrom": { "secretKeyRef": { "name": "payments-tls" } } }],
             "volumeMounts": [
@@ -145,7 +145,7 @@ fn warnings_fit_an_admission_response() {
             ],
         });
     });
-    assert_eq!(found.len(), 10, "{found:?}");
+    assert_eq!(found.len(), 12, "{found:?}");
     for warning in found {
         assert!(warning.len() <= 256, "{}: {warning}", warning.len());
     }
@@ -157,4 +157,47 @@ fn a_probe_that_cannot_succeed_is_warned_about() {
         let warning = warning_for(json!({ "livenessProbe": { "httpGet": { "port": port } } }));
         assert!(warning.contains(expected) && warning.len() <= 256, "{port}: {warning:?}");
     }
+    let named = warning_for(json!({ "startupProbe": { "tcpSocket": { "port": "http" } } }));
+    assert!(named.contains("no port of that name"), "{named}");
+}
+
+/// Kubelet sends it to the pod's address, without TLS.
+#[test]
+fn a_grpc_probe_of_an_app_behind_the_agent_is_warned_about_with_what_works() {
+    for (port, expected) in [(8080, "does not reach an app that listens on loopback"), (8443, "without TLS")]
+    {
+        for probe in PROBES {
+            let found = warnings(SidecarKind::Native, |pod| {
+                pod["metadata"]["annotations"]["hotcert.dev/inbound"] = json!("h2c:8443=8080");
+                pod["spec"]["containers"][0][probe] = json!({ "grpc": { "port": port } });
+            });
+            assert_eq!(found.len(), 1, "{found:?}");
+            let start = format!("container app: {probe} with grpc at port {port} ");
+            assert!(found[0].starts_with(&start) && found[0].contains(expected), "{found:?}");
+            assert!(found[0].contains("exec with grpc_health_probe -addr=127.0.0.1:8080"), "{found:?}");
+            assert!(found[0].len() <= 256, "{found:?}");
+        }
+    }
+    assert_eq!(warning_for(json!({ "livenessProbe": { "grpc": { "port": 9090 } } })), "");
+}
+
+#[test]
+fn a_tcp_probe_of_the_agents_port_is_warned_about() {
+    let found = warning_for(json!({ "livenessProbe": { "tcpSocket": { "port": 8443 } } }));
+    assert!(found.contains("livenessProbe with tcpSocket at port 8443 tells that the agent"), "{found}");
+    assert!(found.contains("httpGet at the app's port 8080") && found.len() <= 256, "{found}");
+}
+
+#[test]
+fn a_probe_of_the_agents_port_needs_no_certificate_where_clients_need_none() {
+    let one = |get: Value| {
+        let found = warnings(SidecarKind::Native, |pod| {
+            pod["metadata"]["annotations"]["hotcert.dev/client-auth"] = json!("none");
+            pod["spec"]["containers"][0]["livenessProbe"] = json!({ "httpGet": get });
+        });
+        assert!(found.len() <= 1, "{found:?}");
+        found.into_iter().next().unwrap_or_default()
+    };
+    assert_eq!(one(json!({ "port": 8443, "scheme": "HTTPS" })), "");
+    assert!(one(json!({ "port": 8443 })).contains("set scheme: HTTPS"));
 }

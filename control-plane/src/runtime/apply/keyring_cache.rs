@@ -27,7 +27,38 @@ impl KeyringCache {
         self.lock().remove(authority);
     }
 
+    pub fn retain(&self, exists: impl Fn(&str) -> bool) {
+        self.lock().retain(|authority, _| exists(authority));
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (ResourceVersion, Arc<Keyring>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::api::algorithm::Algorithm;
+    use crate::pki::authority::{Authority, AuthorityRequest};
+
+    #[test]
+    fn keyring_of_an_authority_that_is_gone_is_dropped() {
+        let request = AuthorityRequest {
+            common_name: "root".into(),
+            algorithm: Algorithm::P256,
+            lifetime: Duration::from_secs(3600),
+        };
+        let (cache, version) = (KeyringCache::default(), ResourceVersion("1".into()));
+        let [kept, gone] = ["kept", "gone"].map(|name| {
+            let root = Authority::create(&request, SystemTime::now()).unwrap();
+            Arc::downgrade(&cache.insert(name, version.clone(), Keyring::new(root)))
+        });
+        cache.retain(|authority| authority == "kept");
+        assert!(gone.upgrade().is_none() && cache.get("gone", &version).is_none());
+        assert!(kept.upgrade().is_some() && cache.get("kept", &version).is_some());
     }
 }
