@@ -1,7 +1,7 @@
-//! A microservice as a user of hotcert writes it: plain HTTP, without any knowledge of TLS.
+//! A microservice as a user of hotcert writes it: plain HTTP or gRPC, without any knowledge of TLS.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`service`] | the HTTP server and its calls to an upstream |
+//! | [`service`] | the HTTP or gRPC server and its calls to an upstream |
 
 pub mod service;

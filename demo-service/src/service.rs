@@ -1,6 +1,7 @@
-//! Serves plain HTTP. `GET /` calls the upstream first; an error of the upstream becomes a 502 with the reason, never a
-//! made-up response.
+//! Serves plain HTTP, or [`grpc`]. `GET /` calls the upstream first; an error of the upstream becomes a 502 with the
+//! reason, never a made-up response.
 
+pub mod grpc;
 mod upstream;
 
 use std::convert::Infallible;
@@ -18,9 +19,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use upstream::Upstream;
 
@@ -49,12 +50,15 @@ pub struct Config {
     /// Name of the service in its responses
     #[arg(long, env = "DEMO_NAME", default_value = "payments")]
     pub name: String,
-    /// URL that each GET / calls before it responds, such as http://payments.shop.svc:8443/
+    /// URL that is called before each response to GET / or Call, such as http://payments.shop.svc:8443/
     #[arg(long, env = "DEMO_UPSTREAM", value_name = "URL", value_parser = http_url)]
     pub upstream: Option<Uri>,
     /// HTTP forward proxy for the upstream, such as http://127.0.0.1:3128
     #[arg(long, env = "DEMO_PROXY", value_name = "URL", value_parser = http_url, requires = "upstream")]
     pub proxy: Option<Uri>,
+    /// Speak gRPC without TLS (HTTP/2 with prior knowledge) in place of HTTP/1.1, to the upstream as well
+    #[arg(long, env = "DEMO_GRPC", conflicts_with = "proxy")]
+    pub grpc: bool,
 }
 
 type Body = BoxBody<Bytes, hyper::Error>;
@@ -66,12 +70,30 @@ struct Service {
 
 /// Serves until `shutdown` is done, then finishes the requests in flight.
 pub async fn serve(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) {
+    if config.grpc {
+        return grpc::serve(listener, config, shutdown).await;
+    }
     let service = Arc::new(Service {
         name: config.name,
         upstream: config.upstream.map(|url| Upstream::new(url, config.proxy)),
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new());
+    accept(listener, shutdown, |stream| {
+        let service = service.clone();
+        http.serve_connection(stream, service_fn(move |request| respond(service.clone(), request)))
+    })
+    .await;
+}
+
+/// Accepts connections until `shutdown` is done, then waits for the requests in flight.
+async fn accept<C>(
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+    serve: impl Fn(TokioIo<TcpStream>) -> C,
+) where
+    C: GracefulConnection + Send + 'static,
+{
     let connections = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -88,12 +110,7 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: impl Future<
         };
         // Responses are small: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        let service = service.clone();
-        let connection = http.serve_connection(
-            TokioIo::new(stream),
-            service_fn(move |request| respond(service.clone(), request)),
-        );
-        let connection = connections.watch(connection);
+        let connection = connections.watch(serve(TokioIo::new(stream)));
         // An error here concerns this client only.
         tokio::spawn(async move { drop(connection.await) });
     }

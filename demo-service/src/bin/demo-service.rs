@@ -1,4 +1,4 @@
-//! The microservice as a program: serves plain HTTP until SIGTERM.
+//! The microservice as a program: serves plain HTTP, or gRPC, until SIGTERM.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,10 +9,11 @@ use demo_service::service::{Config, bind_problem, listen_address, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A microservice that speaks plain HTTP and knows nothing of TLS
+/// A microservice that speaks plain HTTP or gRPC and knows nothing of TLS
 ///
 /// GET / returns JSON with its name and its upstream's response, or 502 with the reason if the upstream fails.
-/// GET /healthz returns ok. POST /echo returns the body it was sent.
+/// GET /healthz returns ok. POST /echo returns the body it was sent. With --grpc, hotcert.demo.Demo/Call returns
+/// its name and its upstream's response, and grpc.health.v1.Health says that it serves.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

@@ -23,7 +23,8 @@ async fn start(name: &str, upstream: Option<String>, proxy: Option<String>) -> R
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let url = |url: String| http_url(&url).unwrap();
-    let config = Config { name: name.to_owned(), upstream: upstream.map(url), proxy: proxy.map(url) };
+    let config =
+        Config { name: name.to_owned(), upstream: upstream.map(url), proxy: proxy.map(url), grpc: false };
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(serve(listener, config, async { drop(stopped.await) }));
     Running { address, stop, task }

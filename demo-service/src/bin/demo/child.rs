@@ -22,20 +22,22 @@ pub fn agent_of(service: &str) -> String {
     format!("{service}-agent")
 }
 
-/// The addresses that a child has logged as bound, by role.
+/// The addresses that a child has logged as bound, by role, in the order in which it was given them.
 #[derive(Clone, Debug, Default)]
 pub struct BoundPorts {
+    /// Once for each address.
     expected: Vec<&'static str>,
-    bound: HashMap<String, SocketAddr>,
+    bound: HashMap<String, Vec<SocketAddr>>,
 }
 
 impl BoundPorts {
-    pub fn of(&self, role: &str) -> Option<SocketAddr> {
-        self.bound.get(role).copied()
+    pub fn of(&self, role: &str) -> &[SocketAddr] {
+        self.bound.get(role).map(Vec::as_slice).unwrap_or_default()
     }
 
     pub fn complete(&self) -> bool {
-        self.expected.iter().all(|role| self.bound.contains_key(*role))
+        let wanted = |role| self.expected.iter().filter(|expected| *expected == role).count();
+        self.expected.iter().all(|role| self.of(role).len() >= wanted(role))
     }
 }
 
@@ -76,7 +78,7 @@ async fn copy_log(stderr: ChildStderr, mut log: File, ports: watch::Sender<Bound
         match serde_json::from_str::<Line>(&text) {
             Ok(line) if line.message == "bound" => {
                 ports.send_modify(|ports| {
-                    ports.bound.insert(line.role, line.address);
+                    ports.bound.entry(line.role).or_default().push(line.address);
                 });
             }
             _ => {}

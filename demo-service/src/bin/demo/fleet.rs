@@ -1,15 +1,17 @@
-//! The fleet: two services, each behind its own agent, as four child processes of this program.
+//! The fleet: storefront and payments, each an HTTP and a gRPC service behind one agent, as six child processes of this
+//! program.
 //!
 //! Children are this executable again. They end with it, however it ends: they are killed when the fleet is dropped, and
 //! by the kernel when this process dies. Their stderr goes to a log file each, which is kept after a failure; private
 //! keys are not. Once both agents are ready they are registered with the control plane, as on any machine without a
 //! cluster.
 
+mod starting;
+
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,11 +22,12 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Child;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
-use crate::child::{self, BoundPorts};
+use crate::child;
 use crate::client::ServiceAddress;
 use crate::identity::{NAMESPACE, PAYMENTS, STOREFRONT, dns_name, secret};
+use starting::{Apps, Starting};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
@@ -38,7 +41,10 @@ pub struct Fleet {
 
 #[derive(Clone, Copy)]
 struct AgentPorts {
-    inbound: SocketAddr,
+    /// To the HTTP service.
+    http: SocketAddr,
+    /// To the gRPC service.
+    grpc: SocketAddr,
     admin: SocketAddr,
     proof: SocketAddr,
 }
@@ -92,20 +98,22 @@ impl Fleet {
     /// Starts everything and returns when both agents are ready. The identities must have been published.
     pub async fn start(workspace: &Workspace, payments_name: &str) -> Result<Self, FleetError> {
         let mut fleet = Starting { workspace, children: Vec::new() };
-        let (payments_app, payments_address) = listener()?;
-        let (storefront_app, storefront_address) = listener()?;
+        let payments_apps = Apps::bind()?;
+        let storefront_apps = Apps::bind()?;
 
-        fleet.service(PAYMENTS, payments_app, &[])?;
-        let payments = fleet.agent(PAYMENTS, payments_address, &[]).await?;
-        let route = format!("http:127.0.0.1:0={}#{payments_name}", payments.inbound()?);
-        let storefront = fleet.agent(STOREFRONT, storefront_address, &["--outbound", &route]).await?;
-        let upstream = format!("http://{}/", storefront.port("outbound")?);
-        fleet.service(STOREFRONT, storefront_app, &["--upstream", &upstream])?;
+        let payments = fleet.agent(PAYMENTS, &payments_apps, &[]).await?;
+        fleet.services(PAYMENTS, payments_apps, None)?;
+        let to_payments = payments.ports()?;
+        let routes = [to_payments.http, to_payments.grpc]
+            .map(|address| format!("http:127.0.0.1:0={address}#{payments_name}"));
+        let storefront = fleet.agent(STOREFRONT, &storefront_apps, &routes).await?;
+        let upstreams = [storefront.port("outbound", 0)?, storefront.port("outbound", 1)?];
+        fleet.services(STOREFRONT, storefront_apps, Some(upstreams))?;
 
         let mut fleet = Self {
             children: fleet.children,
             storefront: storefront.ports()?,
-            payments: payments.ports()?,
+            payments: to_payments,
             admin: Client::builder(TokioExecutor::new()).build_http(),
         };
         fleet.wait_until_ready().await?;
@@ -117,9 +125,14 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// The address of a service for clients.
+    /// The address of an HTTP service for clients.
     pub fn service_address(&self, service: &str) -> ServiceAddress {
-        ServiceAddress { address: self.ports(service).inbound, name: dns_name(service) }
+        ServiceAddress { address: self.ports(service).http, name: dns_name(service) }
+    }
+
+    /// The address of a gRPC service for clients.
+    pub fn grpc_address(&self, service: &str) -> ServiceAddress {
+        ServiceAddress { address: self.ports(service).grpc, name: dns_name(service) }
     }
 
     /// The response of the agent's /healthz; `None` if it does not answer.
@@ -170,104 +183,4 @@ impl Fleet {
     fn ports(&self, service: &str) -> AgentPorts {
         if service == STOREFRONT { self.storefront } else { self.payments }
     }
-}
-
-/// A fleet that is being started.
-struct Starting<'a> {
-    workspace: &'a Workspace,
-    children: Vec<(String, Child)>,
-}
-
-/// An agent that has bound its ports.
-struct Bound {
-    program: String,
-    ports: BoundPorts,
-}
-
-impl Bound {
-    fn port(&self, role: &'static str) -> Result<SocketAddr, FleetError> {
-        self.ports.of(role).ok_or(FleetError::Late { program: self.program.clone(), state: role })
-    }
-
-    fn inbound(&self) -> Result<SocketAddr, FleetError> {
-        self.port("inbound")
-    }
-
-    fn ports(&self) -> Result<AgentPorts, FleetError> {
-        Ok(AgentPorts { inbound: self.inbound()?, admin: self.port("admin")?, proof: self.port("proof")? })
-    }
-}
-
-impl Starting<'_> {
-    /// A service gets its listener as stdin, so its port is bound and known before it starts.
-    fn service(&mut self, name: &str, listener: TcpListener, arguments: &[&str]) -> Result<(), FleetError> {
-        let mut all = vec!["service", "--name", name];
-        all.extend(arguments);
-        self.spawn(name.to_owned(), &all, Stdio::from(OwnedFd::from(listener)), &[]).map(drop)
-    }
-
-    async fn agent(
-        &mut self,
-        service: &str,
-        target: SocketAddr,
-        arguments: &[&str],
-    ) -> Result<Bound, FleetError> {
-        let identity = self.workspace.identity(service);
-        let inbound = format!("http:127.0.0.1:0={target}");
-        let identity = path_text(&identity)?;
-        let mut all = vec!["agent", "run", "--identity", identity, "--inbound", &inbound];
-        all.extend(["--admin", "127.0.0.1:0", "--proof", "127.0.0.1:0", "--log-format", "json"]);
-        all.extend(arguments);
-        let mut roles = vec!["inbound", "admin", "proof"];
-        if arguments.contains(&"--outbound") {
-            roles.push("outbound");
-        }
-        let program = child::agent_of(service);
-        let mut ports = self.spawn(program.clone(), &all, Stdio::null(), &roles)?;
-        let deadline = Instant::now() + START_DEADLINE;
-        match timeout_at(deadline, ports.wait_for(BoundPorts::complete)).await {
-            Ok(Ok(bound)) => Ok(Bound { program, ports: bound.clone() }),
-            Ok(Err(_)) => Err(self.ended(program).await),
-            Err(_) => Err(FleetError::Late { program, state: "listening" }),
-        }
-    }
-
-    fn spawn(
-        &mut self,
-        program: String,
-        arguments: &[&str],
-        stdin: Stdio,
-        roles: &[&'static str],
-    ) -> Result<tokio::sync::watch::Receiver<BoundPorts>, FleetError> {
-        let log = self.workspace.log(&program);
-        let (child, ports) = child::spawn(arguments, stdin, &log, roles)
-            .map_err(|source| FleetError::Start { program: program.clone(), source })?;
-        self.children.push((program, child));
-        Ok(ports)
-    }
-
-    /// Its stderr was closed, so it has ended or will end soon.
-    async fn ended(&mut self, program: String) -> FleetError {
-        let child = self.children.iter_mut().find(|(name, _)| *name == program);
-        match child {
-            Some((_, child)) => match child.wait().await {
-                Ok(status) => FleetError::Ended { program, status },
-                Err(source) => FleetError::Start { program, source },
-            },
-            None => FleetError::Late { program, state: "listening" },
-        }
-    }
-}
-
-fn listener() -> Result<(TcpListener, SocketAddr), FleetError> {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
-        .map_err(|source| FleetError::Prepare { what: "a port on 127.0.0.1", source })
-}
-
-fn path_text(path: &Path) -> Result<&str, FleetError> {
-    path.to_str().ok_or(FleetError::Prepare {
-        what: "a temporary directory (its path is not UTF-8, set TMPDIR)",
-        source: io::ErrorKind::InvalidFilename.into(),
-    })
 }

@@ -1,4 +1,5 @@
-//! The load: workers that keep their connection, and workers that open one for each request.
+//! The load: workers that keep their connection, and workers that open one for each request or call; to the HTTP pair
+//! and, by gRPC, to the other.
 //!
 //! Each worker waits for a response before it sends the next request, and sends no faster than its pace, so the load is
 //! the same on a slow machine and on a fast one.
@@ -12,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::client::{Client, ServiceAddress};
 use crate::connection::{Connection, Protocol, RequestError};
+use crate::grpc_connection::{CallError, GrpcConnection};
 use crate::leaf_tracker::LeafTracker;
 use crate::load_stats::LoadStats;
 
@@ -24,6 +26,9 @@ const KEEP_ALIVE_PACE: Duration = Duration::from_millis(25);
 /// Workers that open a connection for each request: at most 20 a second each.
 const CONNECTING: usize = 3;
 const CONNECTING_PACE: Duration = Duration::from_millis(50);
+/// Workers that call by gRPC, at most 20 times a second each: whether each keeps its connection.
+const CALLING: [bool; 4] = [true, true, true, false];
+const CALLING_PACE: Duration = Duration::from_millis(50);
 
 pub struct Load {
     workers: JoinSet<()>,
@@ -37,6 +42,8 @@ pub struct Target {
     pub client: Arc<Client>,
     pub leaf_tracker: Arc<LeafTracker>,
     pub load_stats: Arc<LoadStats>,
+    pub grpc_address: ServiceAddress,
+    pub grpc_stats: Arc<LoadStats>,
 }
 
 impl Load {
@@ -50,6 +57,10 @@ impl Load {
         for number in 0..CONNECTING {
             let pace = pace(CONNECTING_PACE, number, CONNECTING);
             workers.spawn(connect_each(target.clone(), pace, stopped.clone()));
+        }
+        for (number, keeps) in CALLING.into_iter().enumerate() {
+            let pace = pace(CALLING_PACE, number, CALLING.len());
+            workers.spawn(call(target.clone(), keeps, pace, stopped.clone()));
         }
         Self { workers, stop }
     }
@@ -124,7 +135,55 @@ async fn connect_each(target: Target, mut pace: Interval, stopped: watch::Receiv
     }
 }
 
+async fn call(target: Target, keeps: bool, mut pace: Interval, stopped: watch::Receiver<bool>) {
+    let mut connection = None;
+    loop {
+        pace.tick().await;
+        if *stopped.borrow() {
+            return;
+        }
+        if let Some(open) = &mut connection
+            && !GrpcConnection::is_open(open).await
+        {
+            connection = None;
+        }
+        if connection.is_none() {
+            connection = target.open_grpc().await;
+        }
+        let Some(open) = &mut connection else { continue };
+        let begun = Instant::now();
+        let mut called = open.call().await;
+        if let Err(error @ CallError::NotSent(_)) = &called {
+            target.grpc_stats.retried(format!("gRPC connection {error}"));
+            connection = target.open_grpc().await;
+            let Some(open) = &mut connection else { continue };
+            called = open.call().await;
+        }
+        match called {
+            Ok(()) => target.grpc_stats.answered(begun),
+            Err(error) => {
+                target.grpc_stats.failed(format!("gRPC call: {error}"));
+                connection = None;
+            }
+        }
+        connection = connection.filter(|_| keeps);
+    }
+}
+
 impl Target {
+    async fn open_grpc(&self) -> Option<GrpcConnection> {
+        match GrpcConnection::open(&self.client, &self.grpc_address).await {
+            Ok(connection) => {
+                self.grpc_stats.opened();
+                Some(connection)
+            }
+            Err(error) => {
+                self.grpc_stats.failed(format!("new gRPC connection: {error}"));
+                None
+            }
+        }
+    }
+
     /// A connection that cannot be opened is a failed request.
     async fn open(&self, protocol: Protocol) -> Option<Connection> {
         match Connection::open(&self.client, &self.service_address, protocol).await {

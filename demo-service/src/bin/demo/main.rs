@@ -3,12 +3,13 @@
 //! ```text
 //! load ─► storefront's agent ─► storefront ─► storefront's agent ─► payments' agent ─► payments
 //!     mTLS                 HTTP          HTTP                  mTLS               HTTP
+//!     mTLS                 gRPC          gRPC                  mTLS               gRPC
 //! ```
 //!
 //! [`fleet`] starts the agents and services as processes ([`child`]). [`scenario`] has [`control`], the control plane,
 //! rotate their certificates, and writes broken ones ([`candidate`]); [`observer`] observes every round. [`load`] and
-//! [`prober`] connect with [`client`]; [`leaf_tracker`] and [`load_stats`] record the results, [`progress`] and
-//! [`summary`] show them.
+//! [`prober`] connect with [`client`]; the load sends its requests on a [`connection`] and its calls on a
+//! [`grpc_connection`]. [`leaf_tracker`] and [`load_stats`] record the results, [`progress`] and [`summary`] show them.
 
 mod candidate;
 mod child;
@@ -16,6 +17,7 @@ mod client;
 mod connection;
 mod control;
 mod fleet;
+mod grpc_connection;
 mod identity;
 mod leaf_tracker;
 mod load;
@@ -48,12 +50,12 @@ const INTERRUPTED: u8 = 130;
 
 /// Rotates TLS certificates under load and counts failures
 ///
-/// Runs two plain HTTP services, storefront and payments, each behind its own hotcert-agent. A client sends
+/// Runs storefront and payments, each a plain HTTP and a gRPC service behind its own hotcert-agent. A client sends
 /// requests to storefront, which calls payments, over keep-alive connections and over a new connection for each
-/// request. Meanwhile hotcert's control plane, on a directory, issues both services a new leaf every second and,
-/// half way through, rolls over the root. At intervals a broken candidate (key of another certificate, truncated
-/// file, expired) is written to a volume, and the control plane replaces it. Exits with 1 if a request failed or
-/// a broken candidate was served.
+/// request, and calls it by gRPC in the same ways. Meanwhile hotcert's control plane, on a directory, issues both
+/// services a new leaf every second and, half way through, rolls over the root. At intervals a broken candidate
+/// (key of another certificate, truncated file, expired) is written to a volume, and the control plane replaces
+/// it. Exits with 1 if a request or a call failed or a broken candidate was served.
 #[derive(Parser)]
 #[command(version, after_long_help = NUMBERS, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -84,7 +86,10 @@ All numbers are measured by the client:
                         opened under had been replaced and its successor had been served
   request_ms            from sending a request to the last byte of the response, without the
                         handshake; while rotating: requests that overlap the interval above,
-                        the root rollover, or the 100 ms after either";
+                        the root rollover, or the 100 ms after either
+  grpc                  calls of the gRPC service, which are answered by storefront and payments, and
+                        longest_ms: from the call to its status, without the handshake. A call that
+                        was never sent, as its connection was closing, is sent again on a new one";
 
 /// The hidden subcommands that this program runs as its children.
 #[derive(Subcommand)]
@@ -166,9 +171,9 @@ fn report(summary: &Summary, json: bool) {
     }
     println!("{summary}");
     if summary.is_success() {
-        println!("No request failed, and no broken certificate was served.");
+        println!("No request or call failed, and no broken certificate was served.");
     } else {
-        println!("FAILED: requests failed or a broken certificate was served.");
+        println!("FAILED: requests or calls failed, or a broken certificate was served.");
     }
 }
 
@@ -177,8 +182,11 @@ async fn run(workspace: &Workspace, length: Duration) -> anyhow::Result<Summary>
     let fleet = Fleet::start(workspace, &spiffe_id(PAYMENTS)).await?;
     let (client, leaf_tracker) = (setup.client(workspace)?, setup.leaf_tracker().clone());
     let (load_stats, progress) = (Arc::new(LoadStats::default()), Arc::new(Progress::new()));
+    let grpc_stats = Arc::new(LoadStats::default());
     let target = Target {
         service_address: fleet.service_address(STOREFRONT),
+        grpc_address: fleet.grpc_address(STOREFRONT),
+        grpc_stats: grpc_stats.clone(),
         client: client.clone(),
         leaf_tracker: leaf_tracker.clone(),
         load_stats: load_stats.clone(),
@@ -191,13 +199,15 @@ async fn run(workspace: &Workspace, length: Duration) -> anyhow::Result<Summary>
     let live = LiveLine::start(progress.clone(), load_stats.clone(), leaf_tracker.clone());
     let load = Load::start(&target);
     let scenario = setup.scenario(workspace, fleet, client, load_stats.clone(), progress.clone());
-    let fleet = scenario.run(length).await.with_context(|| match load_stats.reasons().first() {
-        Some(reason) => {
-            format!("aborted after {} s; first failed request: {reason}", begun.elapsed().as_secs())
+    let fleet = scenario.run(length).await.with_context(|| {
+        match [load_stats.reasons(), grpc_stats.reasons()].concat().first() {
+            Some(reason) => {
+                format!("aborted after {} s; first failed request: {reason}", begun.elapsed().as_secs())
+            }
+            None => format!("aborted after {} s; no request had failed", begun.elapsed().as_secs()),
         }
-        None => format!("aborted after {} s; no request had failed", begun.elapsed().as_secs()),
     })?;
     load.stop().await;
     drop((fleet, live));
-    Ok(Summary::new(begun.elapsed(), &load_stats, &progress, &leaf_tracker))
+    Ok(Summary::new(begun.elapsed(), &load_stats, &grpc_stats, &progress, &leaf_tracker))
 }

@@ -23,6 +23,7 @@ pub struct Summary {
     swap_to_served_ms: SwapToServed,
     old_connections_kept: u64,
     request_ms: RequestTimes,
+    grpc: Calls,
     #[serde(skip)]
     restored: u64,
     #[serde(skip)]
@@ -31,6 +32,15 @@ pub struct Summary {
     retry: Option<String>,
     #[serde(skip)]
     reasons: Vec<String>,
+}
+
+/// On the gRPC pair.
+#[derive(Debug, Serialize)]
+struct Calls {
+    calls: u64,
+    failed: u64,
+    new_connections: u64,
+    longest_ms: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,10 +61,11 @@ impl Summary {
     pub fn new(
         took: Duration,
         load_stats: &LoadStats,
+        grpc_stats: &LoadStats,
         progress: &Progress,
         leaf_tracker: &LeafTracker,
     ) -> Self {
-        let counts = load_stats.counts();
+        let (counts, calls) = (load_stats.counts(), grpc_stats.counts());
         let swaps = progress.swaps();
         let (leaf_rotations, swaps) = (swaps.len() as u64, Sorted::new(swaps));
         let (all, rotating) = load_stats.durations();
@@ -79,22 +90,28 @@ impl Summary {
                 p99: all.milliseconds(0.99),
                 p99_while_rotating: rotating.milliseconds(0.99),
             },
+            grpc: Calls {
+                calls: calls.requests,
+                failed: calls.failed,
+                new_connections: calls.opened,
+                longest_ms: Sorted::new(grpc_stats.durations().0).milliseconds(1.0),
+            },
             restored: progress.restorations(),
-            retried: counts.retried,
-            retry: load_stats.retry(),
-            reasons: load_stats.reasons(),
+            retried: counts.retried + calls.retried,
+            retry: load_stats.retry().or(grpc_stats.retry()),
+            reasons: [load_stats.reasons(), grpc_stats.reasons()].concat(),
         }
     }
 
-    /// No request failed, and only good leaves were served.
+    /// No request and no call failed, and only good leaves were served.
     pub fn is_success(&self) -> bool {
-        self.failed == 0 && self.broken_served == 0
+        self.failed == 0 && self.grpc.failed == 0 && self.broken_served == 0
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { swap_to_served_ms: swap, request_ms: request, .. } = self;
+        let Self { swap_to_served_ms: swap, request_ms: request, grpc, .. } = self;
         writeln!(f, "  requests            {:>7}   {} failed", self.requests, self.failed)?;
         writeln!(
             f,
@@ -102,6 +119,11 @@ impl fmt::Display for Summary {
             request.p50, request.p99, request.p99_while_rotating
         )?;
         writeln!(f, "  new connections     {:>7}", self.new_connections)?;
+        writeln!(
+            f,
+            "  gRPC calls          {:>7}   {} failed, longest {} ms; {} connections",
+            grpc.calls, grpc.failed, grpc.longest_ms, grpc.new_connections
+        )?;
         writeln!(
             f,
             "  old connections     {:>7}   kept serving after their leaf had been replaced",
