@@ -20,6 +20,8 @@ pub struct Bench {
     pub client: Pair,
     /// The plain service.
     pub app: SocketAddr,
+    /// The one that answers gRPC calls.
+    pub grpc_app: SocketAddr,
     pub amount: Amount,
     /// Where peers have their files.
     pub directory: PathBuf,
@@ -96,11 +98,19 @@ impl Bench {
         if peer.is_floor() { Ok(Dialer::plain()) } else { Dialer::new(&self.client, group) }
     }
 
+    pub fn http2_dialer(&self) -> anyhow::Result<Dialer> {
+        Ok(Dialer::new(&self.client, Group::X25519)?.http2())
+    }
+
     pub fn start(&self, peer: &'static dyn Peer, mode: Mode) -> anyhow::Result<Started> {
         let number = self.sites.replace(self.sites.get() + 1);
         let directory = self.directory.join(format!("{number}-{}", peer.name().replace(' ', "-")));
-        let site = Site::create(directory, &self.pki, self.app, mode)?;
-        Started::start(peer, &self.programs, site, &self.dialer(peer, Group::X25519)?, self.cores)
+        let (app, dialer) = match mode {
+            Mode::Tcp | Mode::Http => (self.app, self.dialer(peer, Group::X25519)?),
+            Mode::Grpc => (self.grpc_app, self.http2_dialer()?),
+        };
+        let site = Site::create(directory, &self.pki, app, mode)?;
+        Started::start(peer, &self.programs, site, &dialer, self.cores)
     }
 
     /// All that can do this.

@@ -47,6 +47,16 @@ impl Dialer {
         Ok(Self { config: Some(Arc::new(config)) })
     }
 
+    /// Offers HTTP/2 and nothing else.
+    pub fn http2(self) -> Self {
+        let config = self.config.map(|config| {
+            let mut config = ClientConfig::clone(&config);
+            config.alpn_protocols = vec![b"h2".into()];
+            Arc::new(config)
+        });
+        Self { config }
+    }
+
     pub fn plain() -> Self {
         Self { config: None }
     }

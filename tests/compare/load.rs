@@ -2,21 +2,21 @@
 //! closes and comes anew. The same for every terminator, and cheaper than any of them: it checks no
 //! certificate, since what is measured is the other side.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
-use tokio_rustls::rustls::ClientConnection;
+use mio::{Events, Poll, Token};
 
+use crate::connection::{Connection, Scratch};
 use crate::dialer::Dialer;
 use crate::message::{Message, ZEROS};
+use crate::tally::Tally;
 
 /// Handshakes begun and not done yet, while many connections are opened.
-const OPENING: usize = 64;
+pub const OPENING: usize = 64;
 /// Longer than any answer should take.
-const STUCK: Duration = Duration::from_secs(20);
+pub const STUCK: Duration = Duration::from_secs(20);
 
 /// What every client does.
 #[derive(Clone)]
@@ -57,44 +57,6 @@ impl Script {
     }
 }
 
-/// What came of it.
-#[derive(Default)]
-pub struct Tally {
-    pub answers: u64,
-    /// Plain bytes, in both directions.
-    pub bytes: u64,
-    /// Requests without their answer, connections that could not be made.
-    pub failed: u64,
-    pub first_failure: Option<String>,
-    /// Of each answer, from when it was due to be asked for.
-    pub latencies: Vec<Duration>,
-    pub elapsed: Duration,
-}
-
-impl Tally {
-    pub fn per_second(&self) -> f64 {
-        self.answers as f64 / self.elapsed.as_secs_f64()
-    }
-
-    fn fail(&mut self, error: &io::Error) {
-        self.failed += 1;
-        self.first_failure.get_or_insert_with(|| error.to_string());
-    }
-
-    /// The latency that so large a part of the answers kept within, in milliseconds.
-    pub fn quantile(&self, part: f64) -> f64 {
-        quantile(&self.latencies, part)
-    }
-}
-
-/// In milliseconds.
-pub fn quantile(times: &[Duration], part: f64) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_unstable();
-    let last = times.len().saturating_sub(1);
-    times.get((last as f64 * part).round() as usize).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
-}
-
 pub struct Load {
     script: Script,
     dialer: Dialer,
@@ -105,18 +67,13 @@ pub struct Load {
     scratch: Scratch,
 }
 
-struct Scratch {
-    sealed: Vec<u8>,
-    plain: Vec<u8>,
-}
-
 impl Load {
     /// Opens all connections; each has had one answer when this returns.
     pub fn open(dialer: &Dialer, address: SocketAddr, script: Script) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let scratch = Scratch { sealed: vec![0; 128 * 1024], plain: vec![0; 128 * 1024] };
         let events = Events::with_capacity(1024);
         let clients = Vec::with_capacity(script.connections);
+        let scratch = Scratch::new();
         let mut load = Self { script, dialer: dialer.clone(), address, clients, poll, events, scratch };
         let mut tally = Tally::default();
         let mut last = Instant::now();
@@ -191,8 +148,7 @@ impl Load {
                 Ok(_) => {
                     let now = Instant::now();
                     let since = client.asked.take().unwrap_or(now);
-                    tally.answers += 1;
-                    tally.latencies.push(now.saturating_duration_since(since));
+                    tally.answer(now.saturating_duration_since(since));
                     client.due = self.script.pace.map_or(now, |pace| client.due + pace);
                     client.answered = Some(now);
                     if asking && self.script.pace.is_none() {
@@ -205,7 +161,7 @@ impl Load {
                         tally.fail(&error);
                         client.due = self.script.pace.map_or_else(Instant::now, |pace| client.due + pace);
                     }
-                    client.closed = true;
+                    client.failed = true;
                 }
             }
         }
@@ -214,8 +170,8 @@ impl Load {
 
     fn ask_again(&mut self, at: usize) -> io::Result<()> {
         let (due, answered) = (self.clients[at].due, self.clients[at].answered);
-        if self.script.reconnect || self.clients[at].closed {
-            self.clients[at].close();
+        if self.script.reconnect || self.clients[at].is_over() {
+            self.clients[at].connection.close();
             self.clients[at] = self.connect(at)?;
         } else {
             let (ask, body) = (self.script.ask.as_bytes(), self.script.body);
@@ -231,22 +187,18 @@ impl Load {
 
     /// A connection that has asked already.
     fn connect(&self, at: usize) -> io::Result<Client> {
-        let mut socket = TcpStream::connect(self.address)?;
-        socket.set_nodelay(true)?;
-        self.poll.registry().register(&mut socket, Token(at), Interest::READABLE | Interest::WRITABLE)?;
+        let connection = Connection::open(&self.dialer, self.address, self.poll.registry(), Token(at))?;
         let now = Instant::now();
         let mut client = Client {
-            socket,
-            tls: self.dialer.tls().map_err(io::Error::other)?,
-            unsent: Vec::new(),
+            connection,
             unsent_body: 0,
             answer: Message::default(),
             asked: Some(now),
             due: now,
             answered: None,
             moved: 0,
-            closed: false,
-            failed: None,
+            failed: false,
+            error: None,
         };
         client.ask(self.script.ask.as_bytes(), self.script.body);
         Ok(client)
@@ -254,11 +206,7 @@ impl Load {
 }
 
 struct Client {
-    socket: TcpStream,
-    /// `None` to speak plainly.
-    tls: Option<ClientConnection>,
-    /// Plain bytes that did not go out yet; without TLS alone.
-    unsent: Vec<u8>,
+    connection: Connection,
     /// Of the request's body.
     unsent_body: u64,
     answer: Message,
@@ -269,166 +217,50 @@ struct Client {
     answered: Option<Instant>,
     /// Plain bytes that are not in a tally yet.
     moved: u64,
-    /// By the other side, while nothing was asked.
-    closed: bool,
+    failed: bool,
     /// What went wrong when it asked, to be told at the event that comes of it.
-    failed: Option<io::Error>,
+    error: Option<io::Error>,
 }
 
 impl Client {
     fn ask(&mut self, head: &[u8], body: u64) {
         self.asked = Some(Instant::now());
         self.unsent_body = body;
-        let written = match &mut self.tls {
-            Some(tls) => tls.writer().write_all(head),
-            None => self.unsent.write_all(head),
-        };
-        self.failed = written.and_then(|()| self.push()).err();
+        self.error = self.connection.write(head).and_then(|_| self.push()).err();
+    }
+
+    /// Whether it needs another connection to ask again.
+    fn is_over(&self) -> bool {
+        self.failed || self.connection.is_closed()
     }
 
     /// Sends what there is to send, as far as it goes.
     fn push(&mut self) -> io::Result<()> {
-        loop {
-            let sent = match &mut self.tls {
-                Some(tls) => {
-                    if self.unsent_body > 0 && !tls.wants_write() && !tls.is_handshaking() {
-                        let chunk = ZEROS.len().min(usize::try_from(self.unsent_body).unwrap_or(usize::MAX));
-                        let taken = tls.writer().write(&ZEROS[..chunk])? as u64;
-                        self.unsent_body -= taken;
-                        self.moved += taken;
-                    }
-                    if !tls.wants_write() {
-                        return Ok(());
-                    }
-                    tls.write_tls(&mut self.socket)
-                }
-                None => {
-                    if self.unsent_body > 0 && self.unsent.is_empty() {
-                        let chunk = ZEROS.len().min(usize::try_from(self.unsent_body).unwrap_or(usize::MAX));
-                        self.unsent.extend_from_slice(&ZEROS[..chunk]);
-                        self.unsent_body -= chunk as u64;
-                        self.moved += chunk as u64;
-                    }
-                    if self.unsent.is_empty() {
-                        return Ok(());
-                    }
-                    self.socket.write(&self.unsent).inspect(|count| drop(self.unsent.drain(..*count)))
-                }
-            };
-            match sent {
-                Ok(_) => {}
-                Err(error) if is_not_now(&error) => return Ok(()),
-                Err(error) => return Err(error),
-            }
+        while self.connection.push()? && self.unsent_body > 0 && !self.connection.is_handshaking() {
+            let chunk = ZEROS.len().min(usize::try_from(self.unsent_body).unwrap_or(usize::MAX));
+            let taken = self.connection.write(&ZEROS[..chunk])? as u64;
+            self.unsent_body -= taken;
+            self.moved += taken;
         }
+        Ok(())
     }
 
     /// Does what can be done; how many answers are whole by it.
     fn turn(&mut self, scratch: &mut Scratch) -> io::Result<usize> {
-        if let Some(error) = self.failed.take() {
+        if let Some(error) = self.error.take() {
             return Err(error);
         }
         self.push()?;
         let mut answers = 0;
-        loop {
-            match self.socket.read(&mut scratch.sealed) {
-                Ok(0) if self.asked.is_none() => {
-                    self.closed = true;
-                    return Ok(answers);
-                }
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => answers += self.take(count, scratch)?,
-                Err(error) if is_not_now(&error) => break,
-                Err(error) => return Err(error),
-            }
+        self.connection.pull(scratch, true, |plain| {
+            self.moved += plain.len() as u64;
+            answers += self.answer.feed(plain)?;
+            Ok(())
+        })?;
+        if self.connection.is_closed() && self.asked.is_some() && answers == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed instead of an answer"));
         }
         self.push()?;
         Ok(answers)
     }
-
-    fn take(&mut self, count: usize, scratch: &mut Scratch) -> io::Result<usize> {
-        let mut rest = &scratch.sealed[..count];
-        let Some(tls) = &mut self.tls else {
-            self.moved += count as u64;
-            return self.answer.feed(rest);
-        };
-        let mut answers = 0;
-        while !rest.is_empty() {
-            tls.read_tls(&mut rest)?;
-            tls.process_new_packets().map_err(io::Error::other)?;
-            loop {
-                match tls.reader().read(&mut scratch.plain) {
-                    Ok(0) => {
-                        self.closed = true;
-                        break;
-                    }
-                    Ok(count) => {
-                        self.moved += count as u64;
-                        answers += self.answer.feed(&scratch.plain[..count])?;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        if self.closed && self.asked.is_some() && answers == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed instead of an answer"));
-        }
-        Ok(answers)
-    }
-
-    /// As a proper client ends.
-    fn close(&mut self) {
-        if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
-            let _ = self.push();
-        }
-    }
-}
-
-fn is_not_now(error: &io::Error) -> bool {
-    // A socket that is still connecting is not connected yet.
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected)
-}
-
-/// One connection made and one request answered, by hand: how long the handshake took to show the leaf.
-pub fn visit(dialer: &Dialer, address: SocketAddr, within: Duration) -> io::Result<Visit> {
-    let mut socket = std::net::TcpStream::connect_timeout(&address, within)?;
-    socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(within))?;
-    let mut tls = dialer.tls().map_err(io::Error::other)?;
-    let mut leaf = None;
-    if let Some(tls) = &mut tls {
-        while tls.is_handshaking() {
-            tls.complete_io(&mut socket)?;
-        }
-        leaf = tls.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
-    }
-    let shown = Instant::now();
-    let mut stream: Box<dyn Stream> = match tls {
-        Some(tls) => Box::new(tokio_rustls::rustls::StreamOwned::new(tls, socket)),
-        None => Box::new(socket),
-    };
-    stream.write_all(Script::small(1).ask.as_bytes())?;
-    let mut answer = Message::default();
-    let mut buffer = [0; 4096];
-    loop {
-        let count = stream.read(&mut buffer)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if answer.feed(&buffer[..count])? > 0 {
-            return Ok(Visit { shown, leaf });
-        }
-    }
-}
-
-trait Stream: io::Read + io::Write {}
-impl<T: io::Read + io::Write> Stream for T {}
-
-pub struct Visit {
-    /// When the client had the server's leaf and its proof.
-    pub shown: Instant,
-    /// DER.
-    pub leaf: Option<Vec<u8>>,
 }

@@ -1,21 +1,26 @@
 //! What the agent costs beside other terminators of mTLS, and what is lost with it: hotcert-agent, Envoy,
-//! HAProxy, nginx, stunnel and hitch before the same plain service, under the same load ([`load`]), one after
-//! the other in every round. What counts is the CPU time of the terminator's own processes for the same work:
-//! far steadier than the clock.
+//! HAProxy, nginx, stunnel and hitch before the same plain service, under the same load ([`load`], [`grpc`]),
+//! one after the other in every round. What counts is the CPU time of the terminator's own processes for the
+//! same work: far steadier than the clock.
 #![allow(clippy::print_stderr)]
 
 mod backend;
 mod bench;
 mod chart;
+mod connection;
 mod dialer;
 mod figure;
 mod floor;
+mod grpc;
+mod http2;
 mod load;
 mod message;
 mod peers;
 mod process;
 mod report;
 mod rows;
+mod tally;
+mod visit;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -93,7 +98,8 @@ fn run(args: Args) -> anyhow::Result<()> {
     let pki = Pki::default();
     let client = pki.leaf("client");
     let programs = Programs { agent: args.agent, envoy: args.envoy };
-    let app = backend::start()?;
+    let app = backend::start::<backend::Http>()?;
+    let grpc_app = backend::start::<grpc::Service>()?;
     let mut terminators = Vec::new();
     for peer in &peers {
         terminators.push((peer.name(), version(*peer, &programs)?));
@@ -105,6 +111,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         pki,
         client,
         app,
+        grpc_app,
         amount,
         directory: directory.path().to_owned(),
         sites: Cell::new(0),

@@ -20,8 +20,9 @@ use kit::volume::Volume;
 use rustix::process::Signal;
 
 use crate::dialer::Dialer;
-use crate::load::visit;
+use crate::grpc;
 use crate::process::{Cores, Running};
+use crate::visit::visit;
 
 /// A start takes less by far; what takes longer will not come.
 const START: Duration = Duration::from_secs(20);
@@ -33,6 +34,8 @@ pub enum Mode {
     Tcp,
     /// HTTP/1.1 requests, over connections to the service that are used again.
     Http,
+    /// gRPC calls: HTTP/2, which to the service is spoken from the first byte on (h2c).
+    Grpc,
 }
 
 pub trait Peer: Sync {
@@ -158,9 +161,13 @@ impl Started {
         let mut running =
             running.with_context(|| format!("{name} cannot be started; ./tests/bench installs it"))?;
         loop {
-            match visit(dialer, site.listen, START) {
-                Ok(visit) => {
-                    let took = visit.shown - running.started;
+            let shown = match site.mode {
+                Mode::Tcp | Mode::Http => visit(dialer, site.listen, START).map(|visit| visit.shown),
+                Mode::Grpc => grpc::Load::open(dialer, site.listen, 1).map(|_| Instant::now()),
+            };
+            match shown {
+                Ok(shown) => {
+                    let took = shown - running.started;
                     running.pin(cores)?;
                     return Ok(Self { peer, site, running, took });
                 }

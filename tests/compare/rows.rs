@@ -1,6 +1,7 @@
 //! What is measured, a row each.
 
 mod bulk;
+mod grpc;
 mod handshakes;
 mod memory;
 mod requests;
@@ -19,6 +20,8 @@ use crate::peers::Started;
 pub enum Row {
     /// Requests on connections that stay: CPU time, rate, latency; by bytes and by HTTP
     Requests,
+    /// gRPC calls, HTTP/2 on both sides: CPU time, rate, latency; memory for each idle connection
+    Grpc,
     /// Full mTLS handshakes: CPU time and rate, also with a post-quantum key exchange
     Handshakes,
     /// Big bodies, both ways: CPU time and rate
@@ -37,6 +40,7 @@ impl Row {
     pub fn measure(self, bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         match self {
             Self::Requests => requests::measure(bench),
+            Self::Grpc => grpc::measure(bench),
             Self::Handshakes => handshakes::measure(bench),
             Self::Bulk => bulk::measure(bench),
             Self::Memory => memory::measure(bench),

@@ -17,11 +17,15 @@ impl Peer for Agent {
     }
 
     fn modes(&self) -> &'static [Mode] {
-        &[Mode::Tcp, Mode::Http]
+        &[Mode::Tcp, Mode::Http, Mode::Grpc]
     }
 
     fn command(&self, program: &Path, site: &Site) -> anyhow::Result<Command> {
-        let mode = if site.mode == Mode::Http { "http:" } else { "" };
+        let mode = match site.mode {
+            Mode::Tcp => "",
+            Mode::Http => "http:",
+            Mode::Grpc => "h2c:",
+        };
         let mut command = Command::new(program);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOTCERT_")) {
             command.env_remove(name);

@@ -19,7 +19,7 @@ impl Peer for Envoy {
     }
 
     fn modes(&self) -> &'static [Mode] {
-        &[Mode::Tcp, Mode::Http]
+        &[Mode::Tcp, Mode::Http, Mode::Grpc]
     }
 
     fn command(&self, program: &Path, site: &Site) -> anyhow::Result<Command> {
@@ -66,7 +66,7 @@ fn config(site: &Site) -> Value {
         json!({"name": name, "sds_config": {"resource_api_version": "V3",
             "path_config_source": {"path": site.file(file)}}})
     };
-    let tls = json!({
+    let mut tls = json!({
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "require_client_certificate": true,
         "disable_stateless_session_resumption": true,
@@ -85,17 +85,34 @@ fn config(site: &Site) -> Value {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
             "stat_prefix": "in", "cluster": "app",
         }}),
-        Mode::Http => json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-            "stat_prefix": "in",
-            "forward_client_cert_details": "SANITIZE_SET",
-            "set_current_client_cert_details": {"uri": true, "dns": true},
-            "route_config": {"virtual_hosts": [{"name": "app", "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "app", "timeout": "0s"}}]}]},
-            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
-        }}),
+        Mode::Http | Mode::Grpc => {
+            json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": "in",
+                "forward_client_cert_details": "SANITIZE_SET",
+                "set_current_client_cert_details": {"uri": true, "dns": true},
+                "route_config": {"virtual_hosts": [{"name": "app", "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "app", "timeout": "0s"}}]}]},
+                "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+            }})
+        }
     };
+    let mut cluster = json!({
+        "name": "app", "type": "STATIC", "connect_timeout": "5s",
+        // The default of 1,024 connections is for another purpose.
+        "circuit_breakers": {"thresholds": [{"max_connections": 100_000, "max_pending_requests": 100_000,
+            "max_requests": 100_000}]},
+        "load_assignment": {"cluster_name": "app", "endpoints": [{"lb_endpoints": [
+            {"endpoint": {"address": address(site.app)}}]}]},
+    });
+    if site.mode == Mode::Grpc {
+        tls["common_tls_context"]["alpn_protocols"] = json!(["h2"]);
+        cluster["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }});
+    }
     json!({
         "node": {"id": "bench", "cluster": "bench"},
         "static_resources": {
@@ -106,14 +123,7 @@ fn config(site: &Site) -> Value {
                     "filters": [filter],
                 }],
             }],
-            "clusters": [{
-                "name": "app", "type": "STATIC", "connect_timeout": "5s",
-                // The default of 1,024 connections is for another purpose.
-                "circuit_breakers": {"thresholds": [{"max_connections": 100_000, "max_pending_requests": 100_000,
-                    "max_requests": 100_000}]},
-                "load_assignment": {"cluster_name": "app", "endpoints": [{"lb_endpoints": [
-                    {"endpoint": {"address": address(site.app)}}]}]},
-            }],
+            "clusters": [cluster],
         },
     })
 }

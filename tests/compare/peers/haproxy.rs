@@ -25,16 +25,17 @@ impl Peer for Haproxy {
     }
 
     fn modes(&self) -> &'static [Mode] {
-        &[Mode::Tcp, Mode::Http]
+        &[Mode::Tcp, Mode::Http, Mode::Grpc]
     }
 
     fn command(&self, program: &Path, site: &Site) -> anyhow::Result<Command> {
-        let mode = if site.mode == Mode::Http { "http" } else { "tcp" };
-        // In HTTP mode it tells the service who the client is, as the others do.
+        let mode = if site.mode == Mode::Tcp { "tcp" } else { "http" };
+        // With HTTP it tells the service who the client is, as the others do.
         let identity = match site.mode {
-            Mode::Http => "http-request set-header x-client-certificate %{+Q}[ssl_c_s_dn]",
+            Mode::Http | Mode::Grpc => "http-request set-header x-client-certificate %{+Q}[ssl_c_s_dn]",
             Mode::Tcp => "",
         };
+        let (alpn, proto) = if site.mode == Mode::Grpc { ("alpn h2", "proto h2") } else { ("", "") };
         let config = format!(
             "global
     nbthread 1
@@ -47,11 +48,11 @@ defaults
     timeout client 1h
     timeout server 1h
 frontend in
-    bind {listen} ssl crt {pem} ca-file {roots} verify required ssl-min-ver TLSv1.3 no-tls-tickets
+    bind {listen} ssl crt {pem} ca-file {roots} verify required ssl-min-ver TLSv1.3 no-tls-tickets {alpn}
     {identity}
     default_backend app
 backend app
-    server app {app}
+    server app {app} {proto}
 ",
             socket = site.file("socket").display(),
             listen = site.listen,

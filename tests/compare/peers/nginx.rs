@@ -24,7 +24,7 @@ impl Peer for Nginx {
     }
 
     fn modes(&self) -> &'static [Mode] {
-        if self.tls { &[Mode::Tcp, Mode::Http] } else { &[Mode::Tcp] }
+        if self.tls { &[Mode::Tcp, Mode::Http, Mode::Grpc] } else { &[Mode::Tcp] }
     }
 
     fn is_floor(&self) -> bool {
@@ -56,6 +56,14 @@ impl Nginx {
             ),
             false => ("", String::new()),
         };
+        let (http2, pass) = match site.mode {
+            Mode::Grpc => ("http2", "grpc_pass app; grpc_set_header X-Client-Certificate $ssl_client_s_dn;"),
+            _ => (
+                "",
+                "proxy_pass http://app; proxy_http_version 1.1;
+            proxy_set_header Connection \"\"; proxy_set_header X-Client-Certificate $ssl_client_s_dn;",
+            ),
+        };
         let body = match site.mode {
             Mode::Tcp => format!(
                 "stream {{
@@ -65,15 +73,14 @@ impl Nginx {
     }}
 }}"
             ),
-            Mode::Http => format!(
+            Mode::Http | Mode::Grpc => format!(
                 "http {{
     access_log off; keepalive_timeout 1h; keepalive_requests 1000000000;
     upstream app {{ server {app}; keepalive 64; keepalive_requests 1000000000; }}
     server {{
-        listen {listen} {ssl}; {tls}
+        listen {listen} {ssl} {http2}; {tls}
         location / {{
-            proxy_pass http://app; proxy_http_version 1.1;
-            proxy_set_header Connection \"\"; proxy_set_header X-Client-Certificate $ssl_client_s_dn;
+            {pass}
         }}
     }}
 }}"

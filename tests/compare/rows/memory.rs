@@ -54,7 +54,7 @@ fn of(bench: &Bench, peer: &'static dyn Peer) -> anyhow::Result<[f64; 5]> {
 }
 
 /// In KiB, once it no longer changes.
-fn settled(bench: &Bench, started: &Started) -> f64 {
+pub fn settled(bench: &Bench, started: &Started) -> f64 {
     let begin = Instant::now();
     let (mut last, mut since) = (started.running.memory().resident_kib, begin);
     while since.elapsed() < bench.amount.settled && begin.elapsed() < PATIENCE {

@@ -14,8 +14,10 @@ use sha2::{Digest as _, Sha256};
 use crate::bench::{Bench, rounds};
 use crate::dialer::{Dialer, Group};
 use crate::figure::Figure;
-use crate::load::{Load, Script, quantile, visit};
+use crate::load::{Load, Script};
 use crate::peers::{Mode, Peer};
+use crate::tally::quantile;
+use crate::visit::visit;
 
 const ROW: &str = "rotation";
 const CONNECTIONS: usize = 8;
