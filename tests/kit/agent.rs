@@ -27,6 +27,12 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The agent of the previous release.
+pub fn previous_agent() -> PathBuf {
+    let path = std::env::var_os("HOTCERT_PREVIOUS_AGENT");
+    path.expect("HOTCERT_PREVIOUS_AGENT is not set: run the tests with ./tests/run").into()
+}
+
 /// A command line in the making. Starts with admin and proof on ports of the system's choice.
 pub struct Launch {
     command: Command,
@@ -69,6 +75,31 @@ impl Launch {
             command.env_remove(name);
         }
         Self { command, listeners }
+    }
+
+    /// With this program in place of the workspace's own.
+    pub fn by_program(self, program: &Path) -> Self {
+        self.by(Command::new(program))
+    }
+
+    /// Under a soft limit of file descriptors, as a shell sets it.
+    pub fn under_soft_limit(self, descriptors: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -S -n \"$1\" && shift && exec \"$@\"", "sh", &descriptors.to_string()]);
+        shell.arg(self.command.get_program());
+        self.by(shell)
+    }
+
+    /// With the same arguments and environment after these.
+    fn by(self, mut command: Command) -> Self {
+        command.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self { command, ..self }
     }
 
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {

@@ -11,6 +11,7 @@ pub mod client;
 pub mod crashing_store;
 pub mod echo;
 pub mod forge;
+pub mod installed;
 pub mod kube;
 pub mod line;
 pub mod machine;

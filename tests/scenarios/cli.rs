@@ -150,6 +150,19 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn more_connections_than_there_are_descriptors_for_are_refused() {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 1024 && exec timeout 20 \"$@\"", "sh"]).arg(program("hotcert-agent"));
+    let args = ["run", "--identity=/nowhere", "--inbound=127.0.0.1:0=127.0.0.1:1", "--max-connections=4000"];
+    let output = limited.args(args).output().unwrap();
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for part in ["--max-connections: 4000 ", "may have 1024", "give 398 or less", "ulimit -Hn"] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused() {
     let route = "--inbound=127.0.0.1:9=127.0.0.1:1";
     for (args, named) in [

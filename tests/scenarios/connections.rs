@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use kit::agent::{Agent, Launch};
 use kit::app::{HALF, pattern};
 use kit::client::{SERVER, python, python_files};
+use kit::echo::Echo;
 use kit::pipe::Pipe;
 use kit::pki::Pki;
 use kit::scene::Scene;
@@ -41,6 +42,24 @@ fn established_connections_carry_intact_data_across_100_swaps() {
     until("the gauges back at zero", || {
         (scene.agent.metrics().sum("hotcert_connections_open", &[]) == 0.0).then_some(())
     });
+}
+
+#[test]
+fn as_many_connections_as_were_asked_for_are_held_whatever_the_soft_limit() {
+    let (pki, echo) = (Pki::default(), Echo::default());
+    let volume = pki.volume(SERVER);
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    let agent = Launch::new(&volume.path).inbound("", echo.address).args(["--max-connections", "200"]);
+    let agent = agent.under_soft_limit(150).ready();
+    let mut hold = python("hold.py");
+    hold.arg(agent.address("inbound").to_string());
+    hold.args(python_files(&pki.client("storefront"))).args(["--connections", "200"]);
+    let mut hold = Pipe::program(hold);
+    assert_eq!(hold.line()["open"], 200);
+    assert_eq!(open(&agent, "current"), 200.0);
+    assert_eq!(agent.logged("cannot accept connections"), 0);
+    hold.end();
+    assert!(hold.line().as_array().unwrap().iter().all(|result| result["error"].is_null()));
 }
 
 #[test]

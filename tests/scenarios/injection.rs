@@ -60,6 +60,11 @@ fn the_agent_reads_the_routes_that_injection_writes() {
         "[::]:8443=8080",
         "10.0.0.1:8443=[::1]:8080",
         "http:0.0.0.0:8443=10.0.0.9:80",
+        "h2c:8443=8080",
+        "h2c:[::]:8443=[::1]:8080, http:8444=8081",
+        "alpn=postgresql:5432=5433",
+        "alpn=h2+http/1.1:[::]:8443=8080, 8444=8081",
+        "alpn=a=b:8443=8080",
     ] {
         let rendered = variable(&injected("inbound", value, "/").unwrap(), "HOTCERT_INBOUND");
         assert_eq!(read_by_the_agent::<InboundRoute>(&rendered), rendered, "{value}");
@@ -71,6 +76,8 @@ fn the_agent_reads_the_routes_that_injection_writes() {
         "[::1]:9001=[fd00::1]:443#payments.shop.svc",
         "127.0.0.2:9001=payments:443#spiffe://shop/ns/shop/sa/payments",
         "9001=payments:443#10.0.0.1",
+        "alpn=postgresql:9001=payments:5432",
+        "alpn=h2+http/1.1:[::1]:9001=[fd00::1]:443#payments.shop.svc, http:9002=orders:443",
     ] {
         let rendered = variable(&injected("outbound", value, "/").unwrap(), "HOTCERT_OUTBOUND");
         assert_eq!(read_by_the_agent::<OutboundRoute>(&rendered), rendered, "{value}");
@@ -84,7 +91,9 @@ fn injection_refuses_the_routes_that_the_agent_refuses_with_the_same_reason() {
         let Err(InvalidPod(problems)) = injected(annotation, value, "/") else {
             panic!("{annotation}: {value} was accepted")
         };
-        let (message, reason) = (&problems[0].message, reason.to_string());
+        // The agent names its flag, injection its annotation.
+        let reason = reason.to_string().replace("--inbound", "hotcert.dev/inbound");
+        let message = &problems[0].message;
         assert!(message.starts_with(&reason), "{message}\nis not\n{reason}");
     };
     for value in [
@@ -97,6 +106,14 @@ fn injection_refuses_the_routes_that_the_agent_refuses_with_the_same_reason() {
         "0.0.0.0:8443=127.0.0.1",
         "0.0.0.0:8443=unix:app",
         "a b=c",
+        "grpc:0.0.0.0:8443=127.0.0.1:8080",
+        "tcp:0.0.0.0:8443=127.0.0.1:8080",
+        "h2c:0.0.0.0:8443",
+        "alpn=h2",
+        "alpn=:0.0.0.0:8443=127.0.0.1:8080",
+        "alpn=h2+:0.0.0.0:8443=127.0.0.1:8080",
+        "alpn=a b:0.0.0.0:8443=127.0.0.1:8080",
+        "alpn=h2+h2:0.0.0.0:8443=127.0.0.1:8080",
     ] {
         refused("inbound", value, &value.parse::<InboundRoute>().unwrap_err());
     }
@@ -109,6 +126,9 @@ fn injection_refuses_the_routes_that_the_agent_refuses_with_the_same_reason() {
         "127.0.0.1:9001=:443#payments",
         "127.0.0.1:9001=payments:443#a b",
         "127.0.0.1:9001=payments:443#spiffe://shop/*",
+        "h2c:127.0.0.1:9001=payments:443",
+        "grpc:127.0.0.1:9001=payments:443",
+        "alpn=h2+h2:127.0.0.1:9001=payments:443",
     ] {
         refused("outbound", value, &value.parse::<OutboundRoute>().unwrap_err());
     }

@@ -2,18 +2,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod admin;
+mod alpn;
 mod api;
 mod authorization;
 mod cli;
 mod commands;
+mod compatibility;
+mod connect;
 mod connections;
 mod control_plane;
 mod crash;
 mod directory;
 mod documents;
 mod formats;
+mod grpc;
 mod hostile;
 mod http;
+mod http2;
 mod injection;
 mod kubernetes;
 mod latency;
@@ -35,4 +40,5 @@ mod store;
 mod swap;
 mod trust;
 mod webhook;
+mod websocket;
 mod workloads;

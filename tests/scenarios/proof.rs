@@ -21,11 +21,11 @@ use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 
 /// A keyring in a rollover from `old` to `new`, and a pod's volume.
-struct Rollover {
+pub(crate) struct Rollover {
     keyring: Keyring,
     old: RootId,
     new: RootId,
-    volume: Volume,
+    pub(crate) volume: Volume,
     prober: Prober,
     runtime: Runtime,
     /// For its files.
@@ -104,6 +104,26 @@ impl Rollover {
         [shown.accepts[&self.old], shown.accepts[&self.new]]
     }
 
+    /// Rolls over from the phase in which the agent serves `first` and trusts the old root alone.
+    #[track_caller]
+    pub(crate) fn each_phase_is_seen(&self, agent: &Agent, first: &Pair) {
+        assert_eq!(self.lets_in(&self.shown(agent)), [true, false], "not distributed yet");
+        self.volume.publish(first, &self.bundle(&[&self.old, &self.new]));
+        self.wait(agent, "distributed", |shown| self.lets_in(shown) == [true, true]);
+
+        let second = self.publish(&self.new, &[&self.old, &self.new]);
+        self.wait(agent, "reissued", |shown| shown.leaf_sha256 == second.sha256);
+        assert_eq!(self.lets_in(&self.shown(agent)), [true, true]);
+
+        self.volume.publish(&second, &self.bundle(&[&self.new]));
+        self.wait(agent, "retired", |shown| self.lets_in(shown) == [false, true]);
+    }
+
+    /// The first leaf, before the rollover.
+    pub(crate) fn publish_first(&self) -> Pair {
+        self.publish(&self.old, &[&self.old])
+    }
+
     #[track_caller]
     fn fails(&self, address: SocketAddr, roots: &[RootId], words: &str) {
         let error = self.prove(address, roots).result.unwrap_err();
@@ -116,24 +136,13 @@ fn each_phase_of_a_rollover_is_seen() {
     // Of one name, as roots of one authority are, a wrong one is found by its signature.
     for (old, new) in [("root one", "root two"), ("root", "root")] {
         let set = Rollover::between(old, new);
-        let first = set.publish(&set.old, &[&set.old]);
+        let first = set.publish_first();
         let agent = Launch::new(&set.volume.path).ready();
-        let shown = set.shown(&agent);
-        assert_eq!(set.lets_in(&shown), [true, false], "not distributed yet");
-        assert_eq!(shown.leaf_sha256, first.sha256);
+        assert_eq!(set.shown(&agent).leaf_sha256, first.sha256);
         let refused = set.prove(agent.address("proof"), from_ref(&set.new)).result.unwrap();
         assert_eq!(refused.leaf_sha256, first.sha256, "a refusal shows the leaf too");
         assert_eq!((refused.accepts.len(), refused.accepts[&set.new]), (1, false));
-
-        set.volume.publish(&first, &set.bundle(&[&set.old, &set.new]));
-        set.wait(&agent, "distributed", |shown| set.lets_in(shown) == [true, true]);
-
-        let second = set.publish(&set.new, &[&set.old, &set.new]);
-        set.wait(&agent, "reissued", |shown| shown.leaf_sha256 == second.sha256);
-        assert_eq!(set.lets_in(&set.shown(&agent)), [true, true]);
-
-        set.volume.publish(&second, &set.bundle(&[&set.new]));
-        set.wait(&agent, "retired", |shown| set.lets_in(shown) == [false, true]);
+        set.each_phase_is_seen(&agent, &first);
     }
 }
 

@@ -49,16 +49,6 @@ fn bodies_pass_whole() {
 }
 
 #[test]
-fn connect_is_refused() {
-    let agent = proxy(&Pki::default());
-    let answer = ask(
-        agent.address("http-proxy"),
-        "CONNECT localhost:443 HTTP/1.1\r\nhost: localhost:443\r\nconnection: close\r\n\r\n",
-    );
-    assert_eq!(answer.unwrap().status, 405);
-}
-
-#[test]
 fn what_is_not_an_absolute_http_url_is_refused() {
     let agent = proxy(&Pki::default());
     for target in ["/headers", "https://localhost/headers", "ftp://localhost/headers"] {

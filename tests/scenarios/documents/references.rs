@@ -68,6 +68,32 @@ fn fields_are_those_of_the_objects() {
     }
 }
 
+/// A name that ends in `::` stands for all tests that begin so.
+#[test]
+fn tests_of_the_protocols_exist() {
+    let output =
+        Command::new(std::env::current_exe().unwrap()).args(["--list", "--format", "terse"]).output();
+    let list = String::from_utf8(output.unwrap().stdout).unwrap();
+    let tests: Vec<_> = list.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let page = std::fs::read_to_string(repository().join("docs/protocols.md")).unwrap();
+    let names: Vec<_> =
+        codes(&page).into_iter().filter(|code| code.contains("::") && !code.contains(' ')).collect();
+    assert!(names.len() > 50, "{names:?}");
+    let exists = |name: &&String| match name.ends_with("::") {
+        true => tests.iter().any(|test| test.starts_with(name.as_str())),
+        false => tests.contains(&name.as_str()),
+    };
+    let missing: Vec<_> = names.iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    // Every path of every library has the ten tests that the page speaks of.
+    for library in ["grpcio", "grpc_js", "tonic"] {
+        for path in ["inbound", "both", "outbound"] {
+            let prefix = format!("grpc::{library}::{path}::");
+            assert_eq!(tests.iter().filter(|test| test.starts_with(&prefix)).count(), 10, "{prefix}");
+        }
+    }
+}
+
 #[test]
 fn tests_that_hold_an_invariant_exist() {
     let sources = sources(&["tls/src", "agent/src", "control-plane/src", "tests/scenarios", "tests/node"]);
