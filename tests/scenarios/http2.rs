@@ -17,6 +17,8 @@ use kit::volume::Volume;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::outbound::python_server;
+
 /// An app that speaks HTTP/2 alone: in the clear, or over TLS as this server.
 fn http2_app(args: &[&str], who: Option<&Credentials>) -> (Pipe, SocketAddr) {
     let mut app = python("http2_app.py");
@@ -237,11 +239,8 @@ fn an_outbound_route_takes_both_versions_from_the_app() {
 #[test]
 fn an_app_of_http_2_reaches_a_server_of_http_1() {
     let pki = Pki::default();
-    let mut server = kit::client::python("server.py");
-    server.arg("http").args(python_files(&pki.client(SERVER)));
-    let mut server = Pipe::program(server);
-    let port = server.line()["port"].as_u64().unwrap() as u16;
-    let outbound = outbound(&pki, ([127, 0, 0, 1], port).into(), &[]);
+    let (_server, address) = python_server(&pki, "http");
+    let outbound = outbound(&pki, address, &[]);
     let args = ["--http2-prior-knowledge", "-d", "body"];
     let got = outbound.curl("/somewhere?a=b").args(args).run();
     assert_eq!((got.answer.status, got.version.as_str()), (200, "2"), "{got:?}");
@@ -251,7 +250,7 @@ fn an_app_of_http_2_reaches_a_server_of_http_1() {
         "{seen}"
     );
     assert!(seen["peer"].to_string().contains(&spiffe("storefront")), "{seen}");
-    let host = format!("{}:{port}", "127.0.0.1");
+    let host = address.to_string();
     let hosts = header(&seen, "host").len() + header(&seen, "Host").len();
     assert!(hosts == 1 || seen["headers"].to_string().contains(&host), "{seen}");
 }

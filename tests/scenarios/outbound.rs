@@ -26,7 +26,7 @@ fn get(agent: &Agent, path: &str) -> Answer {
 }
 
 /// A Python server as `payments`, and its address.
-fn python_server(pki: &Pki, mode: &str) -> (Pipe, SocketAddr) {
+pub fn python_server(pki: &Pki, mode: &str) -> (Pipe, SocketAddr) {
     let mut server = python("server.py");
     server.arg(mode).args(python_files(&pki.client(SERVER)));
     let mut server = Pipe::program(server);

@@ -1,8 +1,8 @@
 //! What inbound and outbound HTTP share: serving a connection in either version, connections to the app or to
 //! servers in either version, and what is translated between them.
 
-pub mod body;
 pub mod client;
+pub mod content;
 pub mod exchange;
 pub mod first_bytes;
 pub mod grpc;
@@ -10,6 +10,8 @@ mod h2_stream;
 pub mod headers;
 pub mod http2_connection;
 pub mod pool;
+pub mod request_body;
+pub mod response_body;
 pub mod serve;
 pub mod upgrade;
 
@@ -21,9 +23,10 @@ use crate::connection::tracker::{InFlight, Side};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::log_limiter::Allowed;
 use crate::proxy::request_error::RequestError;
-use body::{Content, ProxyBody};
+use content::Content;
 use headers::remove_hop_headers;
 use pool::Lease;
+use response_body::ProxyBody;
 
 /// Longer request heads are refused, and no more is buffered for an HTTP peer that does not read.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -60,7 +63,9 @@ impl Dialect {
             (Self::Http2 | Self::Grpc, RequestError::Reset(_, reason)) => Err((*reason).into()),
             (Self::Grpc, error) => {
                 let message = format!("hotcert-agent: {}", one_line(error));
-                Ok(grpc::trailers_only(error.grpc_status(), &message))
+                let mut response = Response::new(ProxyBody::empty());
+                *response.headers_mut() = grpc::trailers_only(error.grpc_status(), &message);
+                Ok(response)
             }
             (_, error) => Ok(error_response(error)),
         }

@@ -1,4 +1,4 @@
-//! GOAWAY loses nothing, whoever sends it: an app, a server, or the agent after a new leaf. And a stream that stays open is
+//! A GOAWAY of an app, of a server, or of the agent after a new leaf loses nothing. And a stream that stays open is
 //! told to go at the maximum age, and cut after the grace.
 
 use kit::agent::Launch;

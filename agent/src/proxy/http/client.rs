@@ -1,5 +1,5 @@
-//! One HTTP connection to the app or to a server: HTTP/1.1, which carries one request at a time, or
-//! [HTTP/2](super::http2_connection).
+//! One HTTP/1.1 connection to the app or to a server, which carries one request at a time, and what it has in common
+//! with [one of HTTP/2](super::http2_connection).
 
 use std::io;
 use std::sync::Arc;
@@ -13,18 +13,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::MAX_HEAD_BYTES;
-use super::body::RequestBody;
 use super::headers::to_http1;
-use super::http2_connection::Http2Connection;
+use super::request_body::RequestBody;
 use crate::connection::tracker::{CloseStage, Connection};
 
 /// A connection that is not ready for its next request within this is closed.
 const READY_WITHIN: Duration = Duration::from_millis(10);
-
-pub enum HttpConnection {
-    Http1(Http1Connection),
-    Http2(Http2Connection),
-}
 
 /// What a connection has as long as it is open.
 pub enum Attached {

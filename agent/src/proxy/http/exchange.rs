@@ -8,9 +8,10 @@ use std::time::Duration;
 use hyper::body::Body as _;
 use hyper::{Request, Response, StatusCode};
 
-use super::body::{Content, RequestBody};
-use super::client::{ClientError, HttpConnection, SendError};
-use super::pool::{Lease, Needs, Pool};
+use super::client::{ClientError, SendError};
+use super::content::Content;
+use super::pool::{HttpConnection, Lease, Needs, Pool};
+use super::request_body::RequestBody;
 use super::upgrade::{Tunnel, Upgrade};
 use crate::proxy::request_error::RequestError;
 

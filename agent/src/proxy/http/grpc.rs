@@ -3,10 +3,8 @@
 
 use std::fmt::Write as _;
 
+use hyper::Version;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Response, Version};
-
-use super::body::ProxyBody;
 
 const MEDIA_TYPE: &str = "application/grpc";
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -32,12 +30,11 @@ pub fn is_call(version: Version, headers: &HeaderMap) -> bool {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
 }
 
-/// The answer to a call, in its headers alone.
-pub fn trailers_only(status: GrpcStatus, message: &str) -> Response<ProxyBody> {
-    let mut response = Response::new(ProxyBody::empty());
-    *response.headers_mut() = trailers(status, message);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    response
+/// The headers of an answer to a call that consists of them alone.
+pub fn trailers_only(status: GrpcStatus, message: &str) -> HeaderMap {
+    let mut headers = trailers(status, message);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    headers
 }
 
 /// The end of a call whose response has begun.
@@ -84,8 +81,8 @@ mod tests {
 
     #[test]
     fn message_is_encoded() {
-        let response = trailers_only(GrpcStatus::Unavailable, "100 % of \u{e4}\n");
-        assert_eq!(response.headers()["grpc-status"], "14");
-        assert_eq!(response.headers()["grpc-message"], "100 %25 of %C3%A4%0A");
+        let headers = trailers_only(GrpcStatus::Unavailable, "100 % of \u{e4}\n");
+        assert_eq!(headers["grpc-status"], "14");
+        assert_eq!(headers["grpc-message"], "100 %25 of %C3%A4%0A");
     }
 }

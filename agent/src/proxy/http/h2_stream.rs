@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::body::{RequestBody, Taken};
+use super::request_body::{RequestBody, Taken};
 
 /// Sends the body of a request. Completes with whether all of it was sent, which it was not if the stream was reset.
 pub struct Upload {

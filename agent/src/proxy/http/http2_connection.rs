@@ -18,10 +18,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::body::{Content, RequestBody};
 use super::client::{Attached, ClientError, SendError};
+use super::content::Content;
 use super::h2_stream::{Download, StreamIo, Upload};
 use super::headers::to_http2;
+use super::request_body::RequestBody;
 use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAMS, STREAM_WINDOW};
 use crate::connection::tracker::Connection;
 

@@ -9,13 +9,19 @@ use std::time::{Duration, Instant};
 
 use hyper::{Request, Response};
 
-use super::body::{Content, RequestBody};
-use super::client::{Http1Connection, HttpConnection, SendError};
+use super::client::{Http1Connection, SendError};
+use super::content::Content;
 use super::http2_connection::{Http2Connection, InUse};
+use super::request_body::RequestBody;
 use crate::proxy::request_error::RequestError;
 
 /// Idle HTTP/1.1 connections beyond this are closed.
 const MAX_IDLE: usize = 64;
+
+pub enum HttpConnection {
+    Http1(Http1Connection),
+    Http2(Http2Connection),
+}
 
 pub struct Pool {
     state: Mutex<State>,

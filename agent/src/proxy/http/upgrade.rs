@@ -18,10 +18,11 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::body::{Content, RequestBody};
+use super::content::Content;
 use super::h2_stream::StreamIo;
 use super::headers::remove_hop_headers;
 use super::pool::Lease;
+use super::request_body::RequestBody;
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::Connection;
 use crate::proxy::relay::relay;

@@ -11,10 +11,10 @@ use tokio::sync::Semaphore;
 
 use crate::connection::error_chain::with_causes;
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
-use crate::proxy::http::client::{Attached, ClientError, Http1Connection, HttpConnection};
+use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
 use crate::proxy::http::exchange::Origin;
 use crate::proxy::http::http2_connection::Http2Connection;
-use crate::proxy::http::pool::{Needs, Pool};
+use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
 use crate::proxy::request_error::RequestError;
 
 /// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a

@@ -3,19 +3,20 @@
 //! protocol, by bytes. TLS in the tunnel would be TLS in TLS, and is refused.
 
 use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::dial::{Purpose, dial};
-use super::http::HttpForwarder;
 use super::route::Upstream;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::http::first_bytes::{FirstBytes, read_first_bytes};
+use crate::proxy::http::first_bytes::{FirstBytes, Rewound, read_first_bytes};
 use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
 
@@ -25,21 +26,27 @@ const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(30);
 /// A TLS record with a fatal alert: handshake_failure.
 const HANDSHAKE_FAILURE: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 40];
 
-/// Serves a tunnel to `upstream` to its end.
-pub async fn serve_tunnel(forwarder: HttpForwarder, app: OnUpgrade, upstream: Upstream) {
+/// The app's side of a tunnel, once it has said what it speaks.
+pub type TunnelStream = Rewound<TokioIo<Upgraded>>;
+
+/// Serves a tunnel to `upstream` to its end. `serve_http` serves HTTP in it, HTTP/2 if it is told so.
+pub async fn serve_tunnel<S, F>(context: Arc<ProxyContext>, app: OnUpgrade, upstream: Upstream, serve_http: S)
+where
+    S: FnOnce(Upstream, TunnelStream, bool) -> F,
+    F: Future<Output = ()>,
+{
     // Errors mean that the app has gone, or says nothing.
     let Ok(app) = app.await else { return };
     let first = timeout(FIRST_BYTES_WITHIN, read_first_bytes(TokioIo::new(app))).await;
     let Ok(Ok((begins, mut app))) = first else { return };
     match begins {
         FirstBytes::Tls => {
-            refuse_tls(&forwarder.context, &mut app, &upstream.authority(), Some(&upstream)).await;
+            refuse_tls(&context, &mut app, &upstream.authority(), Some(&upstream)).await;
         }
         FirstBytes::Http1 | FirstBytes::Http2 => {
-            let fixed = HttpForwarder { fixed: Some(upstream), ..forwarder };
-            fixed.serve_http(app, begins == FirstBytes::Http2).await;
+            serve_http(upstream, app, begins == FirstBytes::Http2).await;
         }
-        FirstBytes::Other => carry_bytes(&forwarder.context, app, &upstream).await,
+        FirstBytes::Other => carry_bytes(&context, app, &upstream).await,
     }
 }
 

@@ -19,10 +19,11 @@ use super::pool::Servers;
 use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::http::body::{ProxyBody, RequestBody};
 use crate::proxy::http::exchange;
 use crate::proxy::http::first_bytes::{FirstBytes, read_first_bytes};
 use crate::proxy::http::headers::remove_hop_headers;
+use crate::proxy::http::request_body::RequestBody;
+use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::serve::{self, Continuation};
 use crate::proxy::http::upgrade::Upgrade;
 use crate::proxy::http::{Dialect, answer, pass_on};
@@ -129,7 +130,14 @@ impl App {
             .map_err(|error: OutboundRouteError| RequestError::ConnectAddress(error.to_string()))?;
         let http1 = request.version() < Version::HTTP_2;
         let app = hyper::upgrade::on(&mut request);
-        self.go_on(http1, connect::serve_tunnel(self.forwarder.clone(), app, upstream));
+        let forwarder = self.forwarder.clone();
+        let serve_http = move |upstream, stream, http2| {
+            HttpForwarder { fixed: Some(upstream), ..forwarder }.serve_http(stream, http2)
+        };
+        self.go_on(
+            http1,
+            connect::serve_tunnel(Arc::clone(&self.forwarder.context), app, upstream, serve_http),
+        );
         Ok(Response::new(ProxyBody::empty()))
     }
 

@@ -13,10 +13,10 @@ use super::dial::{DialError, Dialed, Purpose, dial};
 use super::route::Upstream;
 use crate::connection::error_chain::with_causes;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::http::client::{Attached, ClientError, Http1Connection, HttpConnection};
+use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
 use crate::proxy::http::exchange::Origin;
 use crate::proxy::http::http2_connection::Http2Connection;
-use crate::proxy::http::pool::{Needs, Pool};
+use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
 use crate::proxy::request_error::RequestError;
 use hotcert_tls::Snapshot;
 
