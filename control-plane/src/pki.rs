@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod keyring;
+pub mod ledger;
 pub mod pem;
 pub mod preflight;
 pub mod x509_facts;

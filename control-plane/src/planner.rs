@@ -10,6 +10,7 @@
 //! | `certificate`, `authority` | what is decided about one object, and the rules that its decisions share |
 //! | `lifecycle` | a certificate that is signed here: issue, renew, publish, prune |
 //! | `external_sync` | a certificate that an external manager has: fetch it, or push it there |
+//! | `moves` | a certificate that comes from another authority or a manager |
 //! | `rollback` | back to an earlier version |
 //! | `rollover` | an authority: create, replace, reverse, remove a root, and what blocks that |
 //! | `serving`, `nudge` | which pods to list, nudge and probe after a publication, and what they serve |
@@ -22,6 +23,7 @@ mod authority;
 mod certificate;
 mod external_sync;
 mod lifecycle;
+mod moves;
 mod notifications;
 mod nudge;
 pub mod observed;
@@ -50,13 +52,13 @@ use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettin
 pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
     let mut plan = Plan::default();
     let specs = Specs::validate(observed);
-    let authority_plans = plan_authorities(observed, &specs, now, &mut plan);
     let pods = PodsBySecret::new(observed);
+    let authority_plans = plan_authorities(&pods, &specs, now, &mut plan);
     for (name, certificate) in &observed.certificates {
         let context = CertificateContext { name, certificate, now };
         let authority_plan = authority_plans.get(certificate.spec.authority.as_str());
-        let certificate_plan = plan_certificate(observed, &specs, &context, authority_plan, &mut plan);
-        let served = serving::plan(&pods, &context, &certificate_plan, &mut plan);
+        let certificate_plan = plan_certificate(&pods, &specs, &context, authority_plan, &mut plan);
+        let served = serving::plan(&pods, &context, authority_plan, &certificate_plan, &mut plan);
         status::certificate(observed, &context, &certificate_plan, served, &mut plan);
     }
     for (name, authority_plan) in &authority_plans {
@@ -109,11 +111,12 @@ impl<'a> Specs<'a> {
 }
 
 fn plan_authorities<'a>(
-    observed: &'a Observed,
+    pods: &PodsBySecret<'a>,
     specs: &'a Specs<'_>,
     now: SystemTime,
     plan: &mut Plan,
 ) -> BTreeMap<&'a str, AuthorityPlan<'a>> {
+    let observed = pods.observed;
     let mut dependents: BTreeMap<&str, Vec<DependentCertificate<'_>>> = BTreeMap::new();
     for (name, certificate) in &observed.certificates {
         let dependent = specs.dependent(name, certificate);
@@ -123,23 +126,24 @@ fn plan_authorities<'a>(
         let name = name.as_str();
         let dependents = dependents.get(name).map_or(&[][..], Vec::as_slice);
         let settings = &specs.authorities[name];
-        (name, rollover::plan(observed, (name, authority), settings, dependents, now, plan))
+        (name, rollover::plan(pods, (name, authority), settings, dependents, now, plan))
     });
     authorities.collect()
 }
 
 fn plan_certificate<'a>(
-    observed: &Observed,
+    pods: &PodsBySecret<'_>,
     specs: &'a Specs<'_>,
     context: &CertificateContext<'_>,
     authority_plan: Option<&AuthorityPlan<'_>>,
     plan: &mut Plan,
 ) -> CertificatePlan<'a> {
     let CertificateContext { name, certificate, .. } = *context;
+    let observed = pods.observed;
     let settings = specs.signed.get(name);
     let mut certificate_plan = match specs.fetched.get(name) {
-        Some(settings) => external_sync::plan_fetched(&observed.external, context, settings, plan),
-        None => lifecycle::plan(context, settings, authority_plan, plan),
+        Some(settings) => external_sync::plan_fetched(pods, context, settings, plan),
+        None => lifecycle::plan(pods, context, settings, authority_plan, plan),
     };
     if certificate.spec.manager.is_some() {
         // Kept even while nothing can be done with the manager.

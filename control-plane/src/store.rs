@@ -70,6 +70,13 @@ pub trait Store: Send + Sync + 'static {
         version: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// The bundle in the target Secret as it is now, PEM; empty if there is none that can be read.
+    fn published_bundle(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+    ) -> impl Future<Output = Result<String, StoreError>> + Send;
+
     /// Writes the target Secret, whole: readers never see parts of two versions.
     fn publish(
         &self,

@@ -119,6 +119,10 @@ impl<S: Store> Store for CrashingStore<S> {
         self.write(self.store.delete_version(certificate, version)).await
     }
 
+    async fn published_bundle(&self, certificate: &ObjectName, secret: &str) -> Result<String, StoreError> {
+        self.alive(self.store.published_bundle(certificate, secret)).await
+    }
+
     async fn publish(
         &self,
         certificate: &ObjectName,

@@ -95,6 +95,12 @@ words! {
         /// The new leaf waits until every pod trusts the new root. It is published when the rollover has come so
         /// far.
         WaitingForTrust,
+        /// The certificate names another authority, or a manager, than before. Its pods first trust both and then show
+        /// a new leaf, each step when every pod has taken the one before; `status.served.byPod` has those that have not.
+        MovingTrust,
+        /// The keyring is older than what is in use, because it was restored: nothing is issued and no root is
+        /// retired. Restore a newer one, or accept this one.
+        KeyringOutdated,
         /// The first certificate has not been fetched from its manager. A controller that knows the manager has
         /// to run.
         WaitingForManager,
@@ -167,6 +173,10 @@ words! {
         Overridden,
         /// A root was removed at once, on request.
         RootRemoved,
+        /// A root is in use that the authority's keyring does not know: it was restored from before that root.
+        KeyringOutdated,
+        /// A keyring counts although it does not know a root that is in use, on request.
+        KeyringAccepted,
         /// A request was handled without a change, or refused.
         RequestHandled,
     }

@@ -16,10 +16,13 @@ pub const REVERSE: &str = "reverse";
 pub const OVERRIDE: &str = "override";
 /// A compromised root, out of every bundle at once.
 pub const REMOVE_ROOT: &str = "remove-root";
+/// An authority's keyring as it is, although pods trust a root that it does not know.
+pub const ACCEPT_KEYRING: &str = "accept-keyring";
 /// Written by the receiver of notifications: a certificate expires or must not be used, says its manager.
 pub const RENEWAL_HINT: &str = "renewal-hint";
 
-pub const VERBS: [&str; 7] = [ROTATE, ROLLBACK, ROLLOVER, REVERSE, OVERRIDE, REMOVE_ROOT, RENEWAL_HINT];
+pub const VERBS: [&str; 8] =
+    [ROTATE, ROLLBACK, ROLLOVER, REVERSE, OVERRIDE, REMOVE_ROOT, ACCEPT_KEYRING, RENEWAL_HINT];
 
 /// What became of a request about an authority, as its status and keyring store it: `refused: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub enum RequestOutcome {
     Overridden,
     /// The root was removed.
     Removed,
+    /// The keyring was accepted.
+    Accepted,
     /// Why there was nothing to do.
     NothingToDo(String),
     /// Why the request was refused.
@@ -44,6 +49,7 @@ const BEGUN: &str = "begun";
 const REVERSED: &str = "reversed";
 const OVERRIDDEN: &str = "the rollover goes on without them";
 const REMOVED: &str = "removed";
+const ACCEPTED: &str = "accepted";
 const NOTHING_TO_DO: &str = "nothing to do";
 const REFUSED: &str = "refused";
 
@@ -63,6 +69,7 @@ impl RequestOutcome {
             (REVERSED, _) => Self::Reversed,
             (OVERRIDDEN, _) => Self::Overridden,
             (REMOVED, _) => Self::Removed,
+            (ACCEPTED, _) => Self::Accepted,
             (_, Some((NOTHING_TO_DO, why))) => Self::NothingToDo(why.to_owned()),
             (_, Some((REFUSED, why))) => Self::Refused(why.to_owned()),
             _ => Self::Other(text.to_owned()),
@@ -77,6 +84,7 @@ impl fmt::Display for RequestOutcome {
             Self::Reversed => f.write_str(REVERSED),
             Self::Overridden => f.write_str(OVERRIDDEN),
             Self::Removed => f.write_str(REMOVED),
+            Self::Accepted => f.write_str(ACCEPTED),
             Self::NothingToDo(why) => write!(f, "{NOTHING_TO_DO}: {why}"),
             Self::Refused(why) => write!(f, "{REFUSED}: {why}"),
             Self::Other(text) => f.write_str(text),

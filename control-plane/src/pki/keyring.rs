@@ -13,13 +13,15 @@
 //! [`State`] decides nothing: the planner says when a step is due. It makes sure that each step leads to a valid
 //! state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::pki::authority::Authority;
+use crate::pki::ledger::{Ledger, LedgerChange};
 
 /// Hex SHA-256 of a root certificate.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,6 +39,26 @@ pub struct State {
     /// The newest last.
     #[serde(default)]
     pub rollover_history: Vec<RolloverRecord>,
+    /// The Secrets that its roots were published in; stored beside the state. `None`: the keyring was written by
+    /// a version of hotcert that keeps no ledger, so that it has to be made from what is there.
+    #[serde(skip)]
+    pub ledger: Option<Arc<Ledger>>,
+    /// A root that was seen in use and that this keyring does not know: the keyring is older than what is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_root: Option<UnknownRoot>,
+    /// Roots that are gone and that the history does not have: removed by force in a rollover, replaced longer ago
+    /// than is remembered, or unknown and accepted by a person.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub past_roots: BTreeSet<RootId>,
+}
+
+/// A root that is not in the keyring, and where it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnknownRoot {
+    pub root: RootId,
+    /// NAMESPACE/NAME of the pod or the certificate.
+    pub seen_at: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,11 +100,13 @@ pub enum Phase {
     Retiring,
 }
 
-/// A pod that a person let the rollover go on without.
+/// A pod, certificate or namespace that a person let the rollover go on without.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Override {
+    /// NAMESPACE/POD, NAMESPACE/CERTIFICATE or NAMESPACE/*.
     pub pod: String,
+    /// Of a pod. Otherwise the same as the name, which is no uid.
     pub uid: String,
     pub reason: String,
     #[serde(with = "humantime_serde")]
@@ -112,7 +136,34 @@ const MAX_ROLLOVER_HISTORY: usize = 10;
 
 impl State {
     pub fn steady(root: RootId) -> Self {
-        Self { stage: Stage::Steady(root), handled_requests: BTreeMap::new(), rollover_history: Vec::new() }
+        Self {
+            stage: Stage::Steady(root),
+            handled_requests: BTreeMap::new(),
+            rollover_history: Vec::new(),
+            ledger: Some(Arc::default()),
+            unknown_root: None,
+            past_roots: BTreeSet::new(),
+        }
+    }
+
+    /// Whether the root is this authority's: now, or before a rollover that is remembered.
+    pub fn knows(&self, root: &RootId) -> bool {
+        let mut past = self.rollover_history.iter().map(|past| &past.rollover);
+        self.needed().contains(&root)
+            || self.past_roots.contains(root)
+            || past.any(|past| past.from == *root || past.to == *root)
+    }
+
+    pub fn change_ledger(&mut self, change: &LedgerChange) {
+        let ledger = self.ledger.get_or_insert_default();
+        Arc::make_mut(ledger).apply(change);
+    }
+
+    /// A person goes on with this keyring, although pods trust a root that it does not know.
+    pub fn disregard_unknown_root(&mut self) -> bool {
+        let Some(unknown) = self.unknown_root.take() else { return false };
+        self.past_roots.insert(unknown.root);
+        true
     }
 
     /// Its root came of a rollover, or is about to go in one.
@@ -203,7 +254,8 @@ impl State {
                 self.stage = Stage::Steady(ended.rollover.to.clone());
                 self.rollover_history.push(ended);
                 let many = self.rollover_history.len().saturating_sub(MAX_ROLLOVER_HISTORY);
-                self.rollover_history.drain(..many);
+                let forgotten = self.rollover_history.drain(..many);
+                self.past_roots.extend(forgotten.map(|past| past.rollover.from));
             }
         }
         true
@@ -231,7 +283,7 @@ impl State {
         true
     }
 
-    /// Lets the rollover go on without these pods.
+    /// Lets the rollover go on without these.
     pub fn add_overrides(&mut self, pods: impl IntoIterator<Item = Override>) -> bool {
         let Stage::Rolling(rollover) = &mut self.stage else { return false };
         for pod in pods {
@@ -261,6 +313,8 @@ impl State {
         let overrides = self.rollover().map_or_else(Vec::new, |rollover| rollover.overrides.clone());
         let to = self.survivor(root).cloned().or(new);
         let Some(to) = to else { return false };
+        let replaced: Vec<_> = self.needed().into_iter().filter(|other| *other != root).cloned().collect();
+        self.past_roots.extend(replaced.into_iter().filter(|other| *other != to));
         self.stage = Stage::Rolling(Rollover {
             from: root.clone(),
             to,

@@ -12,6 +12,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::digest::sha256_hex;
 use crate::pki::authority::Authority;
 use crate::pki::keyring::RootId;
+use crate::pki::pem::certificate_pem;
 
 /// A certificate that is not a root.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +82,12 @@ impl Root {
 pub fn roots(bundle: &[u8]) -> BTreeSet<RootId> {
     let certificates = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok);
     certificates.map(|der| RootId(sha256_hex(&der))).collect()
+}
+
+/// The roots of a bundle as PEM, each by its digest.
+pub fn root_pems(bundle: &[u8]) -> impl Iterator<Item = (RootId, String)> {
+    let certificates = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok);
+    certificates.map(|der| (RootId(sha256_hex(&der)), certificate_pem(&der)))
 }
 
 /// It covers a key: not even the digest is shown.

@@ -5,10 +5,11 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::observed::{Authority, Certificate, KeyringView, Published};
+use super::observed::{Authority, Certificate, KeyringView, Pod, Publication, Published};
 use crate::api::object_name::ObjectName;
 use crate::api::settings::AuthoritySettings;
 use crate::pki::keyring::{Phase, Rollover, RootId};
+use crate::planner::moves::Moves;
 
 /// What was decided about an authority.
 #[derive(Debug)]
@@ -28,15 +29,19 @@ pub struct AuthorityPlan<'a> {
     pub rollover_queued: bool,
     /// The first root is created in this round.
     pub creating_root: bool,
+    /// Why nothing is issued or published under it until a person decides.
+    pub suspended: Option<String>,
+    /// Certificates that come from another authority or a manager, and how far each has come.
+    pub moves: Moves,
 }
 
 /// A pod, certificate or namespace that blocks the next step of a rollover, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Blocker {
-    /// NAMESPACE/NAME of a pod or a certificate, or `namespace NAME`.
+    /// NAMESPACE/NAME of a pod or a certificate, or NAMESPACE/*: by this name a person overrides it.
     pub name: String,
-    /// Of a pod; empty otherwise.
-    pub pod_uid: String,
+    /// Of a pod. Otherwise the same as the name.
+    pub uid: String,
     pub reason: String,
     /// It is not known to trust the new root: no leaf under that root may be published.
     pub trust_unproven: bool,
@@ -52,8 +57,13 @@ pub struct DependentCertificate<'a> {
     pub valid: bool,
 }
 
-/// Before the name of a namespace in [`Blocker::name`].
-const NAMESPACE: &str = "namespace ";
+/// After the name of a namespace in [`Blocker::name`].
+const EVERYTHING: &str = "/*";
+
+/// The name by which a person overrides everything in a namespace.
+pub fn everything_in(namespace: &str) -> String {
+    format!("{namespace}{EVERYTHING}")
+}
 
 impl AuthorityPlan<'_> {
     /// Whether a leaf under this root may be published now: every pod is known to trust it.
@@ -74,24 +84,33 @@ impl AuthorityPlan<'_> {
 }
 
 impl Blocker {
-    /// Its pods were not listed, so any of them may block the step.
+    /// Its pods or Secrets were not listed, so any of them may block the step.
     pub fn namespace(namespace: &str, reason: String) -> Self {
-        let name = format!("{NAMESPACE}{namespace}");
-        Self { name, pod_uid: String::new(), reason, trust_unproven: true }
+        let name = everything_in(namespace);
+        Self { uid: name.clone(), name, reason, trust_unproven: true }
     }
 
-    pub fn is_namespace(&self) -> bool {
-        self.name.starts_with(NAMESPACE)
+    pub fn certificate(name: &ObjectName, reason: String, trust_unproven: bool) -> Self {
+        let name = name.to_string();
+        Self { uid: name.clone(), name, reason, trust_unproven }
+    }
+
+    pub fn pod(namespace: &str, pod: &Pod, reason: String, trust_unproven: bool) -> Self {
+        let name = format!("{namespace}/{}", pod.name);
+        Self { name, uid: pod.uid.clone(), reason, trust_unproven }
     }
 }
 
 impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.reason)
+        match self.name.strip_suffix(EVERYTHING) {
+            Some(namespace) => write!(f, "namespace {namespace}: {}", self.reason),
+            None => write!(f, "{}: {}", self.name, self.reason),
+        }
     }
 }
 
-impl DependentCertificate<'_> {
+impl<'a> DependentCertificate<'a> {
     /// Pods may mount its Secret: it exists, or did before it was lost or became inaccessible.
     pub fn may_be_mounted(&self) -> bool {
         match self.certificate.published {
@@ -99,6 +118,14 @@ impl DependentCertificate<'_> {
             Published::Absent | Published::Inaccessible(_) | Published::OwnedByOther(_) => {
                 self.certificate.status.revision.is_some()
             }
+        }
+    }
+
+    /// What is published, if it can be read.
+    pub fn publication(&self) -> Option<&'a Publication> {
+        match &self.certificate.published {
+            Published::Ours(publication) => Some(publication),
+            _ => None,
         }
     }
 

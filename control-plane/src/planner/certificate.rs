@@ -1,6 +1,7 @@
 //! One certificate as the planner sees it: what was decided about it, and the rules that hold whether it
 //! is signed here ([`lifecycle`](super::lifecycle)) or by an external manager ([`sync`](crate::planner::external_sync)).
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use super::notifications::VERSION_CHANNEL;
@@ -10,6 +11,7 @@ use crate::api::condition::Reason;
 use crate::api::object_name::ObjectName;
 use crate::api::request;
 use crate::api::resource::ExternalSyncStatus;
+use crate::pki::keyring::RootId;
 
 /// How many versions beyond the history are kept for subscriptions that were not notified of them yet.
 const MAX_UNNOTIFIED: usize = 20;
@@ -32,6 +34,12 @@ pub struct CertificatePlan<'a> {
     pub external_sync: Option<ExternalSyncStatus>,
     /// An action is taken in this round, after which the status is complete.
     pub in_progress: bool,
+    /// What is published is what should be for now: the next step waits until every pod was seen to serve it.
+    pub awaits_pods: bool,
+    /// The authority and the roots under which its pods are probed, if these are not those that it names.
+    pub client: Option<(String, Vec<RootId>)>,
+    /// Roots that it came with, if it names no authority.
+    pub moved_from: BTreeSet<RootId>,
 }
 
 pub struct CertificateContext<'a> {

@@ -3,11 +3,14 @@
 //! One that names none is made by the manager: it is fetched every hour and whenever a request or an
 //! incoming event asks for it, and what is new there is stored as a version and published like any other.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::authority::DependentCertificate;
 use super::certificate::{CertificateContext, CertificatePlan, obstacle};
-use super::observed::{Certificate, ExternalState, FetchTrigger, Published, Version};
+use super::observed::{Certificate, ExternalState, FetchTrigger, Observed, Publication, Published, Version};
 use super::plan::{Action, Plan, SyncAction, SyncTask};
+use super::serving::PodsBySecret;
 use crate::api::condition::{Condition, ConditionType, Reason};
 use crate::api::date;
 use crate::api::object_name::ObjectName;
@@ -15,13 +18,14 @@ use crate::api::request;
 use crate::api::resource::{ExternalSyncStatus, ManagerRef};
 use crate::api::settings::{CertificateSettings, FetchedSettings};
 use crate::digest::sha256_hex;
+use crate::pki::keyring::RootId;
 
 /// Between two fetches of a certificate that no request asks for.
 const FETCH_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// One that is made by its manager.
 pub fn plan_fetched<'a>(
-    external: &ExternalState,
+    pods: &PodsBySecret<'_>,
     context: &CertificateContext<'_>,
     settings: &'a Result<FetchedSettings, Vec<String>>,
     plan: &mut Plan,
@@ -48,13 +52,13 @@ pub fn plan_fetched<'a>(
     }
     let next = rollback
         .and_then(Result::ok)
-        .or_else(|| fetch(external, context, settings, &mut certificate_plan, plan));
+        .or_else(|| fetch(&pods.observed.external, context, settings, &mut certificate_plan, plan));
     if let Some(action) = next {
         plan.actions.push(action);
         certificate_plan.in_progress = true;
         return certificate_plan;
     }
-    publish(context, settings, &mut certificate_plan, plan);
+    publish(pods, context, settings, &mut certificate_plan, plan);
     if certificate_plan.up_to_date {
         // The latest version that was fetched is kept: whether a fetch brings something new is seen by it.
         context.prune(settings.history, certificate.latest_made().map(|(latest, _)| latest), plan);
@@ -140,34 +144,97 @@ fn check_trust(number: u64, version: &Version, newest: Option<(u64, &Version)>) 
 }
 
 fn publish(
+    pods: &PodsBySecret<'_>,
     context: &CertificateContext<'_>,
     settings: &FetchedSettings,
     certificate_plan: &mut CertificatePlan<'_>,
     plan: &mut Plan,
 ) {
-    let Some((number, version)) = context.certificate.newest() else { return };
+    let CertificateContext { name, certificate, now } = *context;
+    let Some((newest_number, newest)) = certificate.newest() else { return };
     // One that was signed here, before its spec was changed, is replaced by the first that is fetched.
-    let Some(roots) = &version.own_bundle else { return };
-    let before = match &context.certificate.published {
+    let Some(roots) = &newest.own_bundle else { return };
+    let before = match &certificate.published {
         Published::Ours(publication) => Some(publication),
         _ => None,
     };
-    if before.is_some_and(|before| before.fingerprint == version.fingerprint && before.roots == *roots) {
-        certificate_plan.up_to_date = true;
+    let (mut number, mut version, mut keep) = (newest_number, newest, BTreeSet::new());
+    if let (Some(publication), Some((published_number, published))) =
+        (before, certificate.published_version())
+        && let Some(origin) = Origin::find(pods.observed, name, &settings.secret_name, roots, publication)
+    {
+        let is_own = published.own_bundle.is_some();
+        let dependent =
+            DependentCertificate { name, certificate, secret: &settings.secret_name, valid: true };
+        let is_ours = |root: &RootId| roots.contains(root) || origin.roots.contains(root);
+        let is_served = pods.all_serve(&dependent, publication, &is_ours);
+        let may_switch = is_own || roots.is_subset(&publication.roots) && is_served;
+        if !(is_own && is_served) {
+            keep.clone_from(&origin.roots);
+            certificate_plan.awaits_pods = true;
+        }
+        if !may_switch && now < published.leaf.not_after {
+            (number, version) = (published_number, published);
+            let message =
+                "what its manager has waits until every pod trusts that as well as the roots it had before";
+            certificate_plan.problem.get_or_insert((Reason::MovingTrust, message.into()));
+        }
+        certificate_plan.client = Some(origin.client);
+        certificate_plan.moved_from = origin.roots;
+    }
+    let bundle = roots | &keep;
+    if before.is_some_and(|before| before.fingerprint == version.fingerprint && before.roots == bundle) {
+        certificate_plan.up_to_date = number == newest_number && keep.is_empty();
         return;
     }
-    if context.now >= version.leaf.not_after {
+    if now >= version.leaf.not_after {
         return;
     }
     certificate_plan.in_progress = true;
     plan.actions.push(Action::Publish {
-        certificate: context.name.clone(),
+        certificate: name.clone(),
         secret: settings.secret_name.clone(),
         version: number,
+        bundle_from: Some(newest_number),
         roots: roots.iter().cloned().collect(),
+        keep,
         revision: context.next_revision(before),
         expected: before.map(|before| before.resource_version.clone()),
     });
+}
+
+/// The authorities that signed it before it was fetched from its manager, as far as its pods still trust them.
+struct Origin {
+    roots: BTreeSet<RootId>,
+    /// With what its pods are probed.
+    client: (String, Vec<RootId>),
+}
+
+impl Origin {
+    fn find(
+        observed: &Observed,
+        name: &ObjectName,
+        secret: &str,
+        own: &BTreeSet<RootId>,
+        publication: &Publication,
+    ) -> Option<Self> {
+        let mut origin: Option<Self> = None;
+        for (authority, it) in &observed.authorities {
+            let Some(keyring) = it.keyring.view() else { continue };
+            let is_in_ledger = keyring
+                .state
+                .ledger
+                .as_ref()
+                .is_some_and(|ledger| ledger.get(&name.namespace, secret).is_some());
+            let is_trusted = |root: &&RootId| publication.roots.contains(*root) && !own.contains(*root);
+            let roots: Vec<_> = keyring.roots.keys().filter(is_trusted).cloned().collect();
+            if is_in_ledger && !roots.is_empty() {
+                let client = (authority.clone(), roots.clone());
+                origin.get_or_insert(Self { roots: BTreeSet::new(), client }).roots.extend(roots);
+            }
+        }
+        origin
+    }
 }
 
 /// One that is signed here: what is published is pushed to its manager.

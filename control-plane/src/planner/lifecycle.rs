@@ -8,16 +8,19 @@ use std::time::SystemTime;
 
 use super::authority::AuthorityPlan;
 use super::certificate::{CertificateContext, CertificatePlan, obstacle, renew_at};
-use super::observed::{Certificate, KeyringView, Publication, Published, Version};
-use super::plan::{Action, IssueReason, Plan};
+use super::observed::{Certificate, KeyringView, Pod, Publication, Published, Version};
+use super::plan::{Action, IssueReason, Plan, ProbeRequest};
 use super::renewal_hint::RenewalHint;
+use super::serving::PodsBySecret;
 use crate::api::condition::Reason;
+use crate::api::object_name::ObjectName;
 use crate::api::request;
 use crate::api::settings::CertificateSettings;
 use crate::pki::keyring::{Rollover, RootId};
 
 /// `settings` is `None` where there is no authority.
 pub fn plan<'a>(
+    pods: &PodsBySecret<'_>,
     context: &CertificateContext<'_>,
     settings: Option<&'a Result<CertificateSettings, Vec<String>>>,
     authority: Option<&AuthorityPlan<'_>>,
@@ -42,9 +45,13 @@ pub fn plan<'a>(
         return certificate_plan;
     };
     certificate_plan.problem = invalid_spec(certificate, settings, authority);
+    if let Some(why) = &authority.suspended {
+        certificate_plan.problem = Some((Reason::KeyringOutdated, why.clone()));
+        return certificate_plan;
+    }
     match authority.keyring {
         Some(keyring) => {
-            SigningContext::new(context, authority, keyring).plan(valid, &mut certificate_plan, plan);
+            SigningContext::new(pods, context, authority, keyring).plan(valid, &mut certificate_plan, plan);
         }
         None if authority.creating_root => certificate_plan.in_progress = true,
         None => {
@@ -71,6 +78,7 @@ fn invalid_spec(
 
 /// A certificate, and the keyring that signs it.
 struct SigningContext<'a> {
+    pods: &'a PodsBySecret<'a>,
     certificate: &'a CertificateContext<'a>,
     authority: &'a AuthorityPlan<'a>,
     keyring: &'a KeyringView,
@@ -82,6 +90,7 @@ struct SigningContext<'a> {
 
 impl<'a> SigningContext<'a> {
     fn new(
+        pods: &'a PodsBySecret<'a>,
         certificate: &'a CertificateContext<'a>,
         authority: &'a AuthorityPlan<'a>,
         keyring: &'a KeyringView,
@@ -89,7 +98,7 @@ impl<'a> SigningContext<'a> {
         let root = keyring.state.signing();
         let root_not_after = keyring.roots.get(root).map_or(certificate.now, |root| root.not_after);
         let redistributing = keyring.state.rollover().filter(|rollover| rollover.is_redistributing());
-        Self { certificate, authority, keyring, root, root_not_after, redistributing }
+        Self { pods, certificate, authority, keyring, root, root_not_after, redistributing }
     }
 
     /// `settings` is `None` while the spec is invalid: then the newest version is still published.
@@ -108,7 +117,9 @@ impl<'a> SigningContext<'a> {
         } else if let Some(settings) = settings
             && let Some(action) = self.next_version(settings, certificate_plan)
         {
-            plan.actions.push(action);
+            if self.is_keyring_current(&settings.secret_name, plan) {
+                plan.actions.push(action);
+            }
             certificate_plan.in_progress = true;
             // Published in the next round: a crash in between loses nothing.
             return;
@@ -210,15 +221,65 @@ impl<'a> SigningContext<'a> {
         })
     }
 
+    /// Whether it was seen, since this process leads, what the pods of the Secret have: a keyring that was restored is
+    /// older than that. What this process has published itself needs no second look.
+    fn is_keyring_current(&self, secret: &str, plan: &mut Plan) -> bool {
+        let CertificateContext { name, certificate, .. } = *self.certificate;
+        let Some(since) = self.pods.observed.leading_since else { return true };
+        let publication = match &certificate.published {
+            Published::Ours(publication) => Some(publication),
+            _ => None,
+        };
+        if certificate.versions.is_empty()
+            || publication.is_some_and(|publication| publication.written_at >= since)
+        {
+            return true;
+        }
+        let list = self.pods.observed.pods.get(&name.namespace);
+        let Some(list) = list.filter(|list| list.listed_at >= since) else {
+            plan.list_pods.insert(name.namespace.clone());
+            return false;
+        };
+        // A namespace whose pods cannot be listed does not keep its certificates from being renewed, nor does a pod
+        // that does not answer.
+        let is_seen = |pod: &Pod| pod.proof.as_ref().is_some_and(|proof| proof.taken_at >= since);
+        let mut is_current = true;
+        for pod in self.pods.mounting(&name.namespace, secret).filter(|_| list.error.is_none()) {
+            let address = pod.agent.as_ref().and_then(|agent| agent.address);
+            if let (Some(address), true) = (address, pod.serves(secret) && !is_seen(pod)) {
+                is_current = false;
+                plan.retain_pods.insert(name.namespace.clone());
+                plan.probes.push(ProbeRequest {
+                    pod: ObjectName::new(name.namespace.clone(), pod.name.clone()),
+                    uid: pod.uid.clone(),
+                    address,
+                    authority: Some(certificate.spec.authority.clone()),
+                    roots: vec![self.root.clone()],
+                });
+            }
+        }
+        is_current
+    }
+
     fn publish(&self, certificate_plan: &mut CertificatePlan<'_>, plan: &mut Plan) {
-        let certificate = self.certificate.certificate;
-        let Some((number, version)) = certificate.newest() else { return };
-        let roots: Vec<RootId> = self.keyring.state.trusted().into_iter().cloned().collect();
-        if !roots.contains(&version.root) {
+        let CertificateContext { name, certificate, now } = *self.certificate;
+        let Some((newest_number, newest)) = certificate.newest() else { return };
+        let secret = certificate_plan.secret_name.or(certificate.status.secret_name.as_deref());
+        let Some(secret) = secret.map(str::to_owned) else { return };
+        let ledger = self.keyring.state.ledger.as_ref();
+        if ledger.and_then(|ledger| ledger.get(&name.namespace, &secret)).is_none() {
+            // It is written into the ledger in this round.
+            certificate_plan.in_progress = true;
+            return;
+        }
+        let trusted: Vec<RootId> = self.keyring.state.trusted().into_iter().cloned().collect();
+        let mut keep = self.authority.moves.keep(name);
+        keep.retain(|root| !trusted.contains(root));
+        let bundle: BTreeSet<_> = trusted.iter().chain(&keep).cloned().collect();
+        if !bundle.contains(&newest.root) {
             // Its own bundle would reject it; why it is not issued anew is reported elsewhere.
             return;
         }
-        let bundle: BTreeSet<_> = roots.iter().cloned().collect();
         let before = match &certificate.published {
             Published::Ours(publication) => Some(publication),
             _ => None,
@@ -228,58 +289,79 @@ impl<'a> SigningContext<'a> {
                 before.fingerprint == version.fingerprint && before.roots == bundle
             })
         };
-        if is_published(version) {
-            certificate_plan.up_to_date = true;
-            return;
-        }
-        let (mut number, mut version) = (number, version);
-        if !self.authority.may_publish_under(&version.root) {
-            match self.interim_version() {
+        let is_moving = self.authority.moves.stage(name).is_some();
+        let (mut number, mut version) = (newest_number, newest);
+        if let Some(waits_for) = self.obstacle_to_publish(newest).filter(|_| !is_published(newest)) {
+            match self.interim_version(&bundle) {
                 Some(interim) => {
-                    certificate_plan.problem.get_or_insert((
-                        Reason::WaitingForTrust,
-                        "its new leaf waits until every pod is known to trust the new root".into(),
-                    ));
-                    if is_published(interim.1) {
-                        return;
-                    }
+                    certificate_plan.problem.get_or_insert(waits_for);
                     (number, version) = interim;
                 }
                 // With nothing valid to serve in the meantime, waiting gains nothing: an expired leaf is
                 // accepted nowhere, and its pods, which can prove nothing, would block the step for ever.
-                None if version.root != *self.root => return,
+                None if newest.root != *self.root => return,
                 None => {}
             }
         }
-        if self.certificate.now >= version.leaf.not_after {
+        if is_published(version) {
+            certificate_plan.up_to_date = number == newest_number && keep.is_empty();
+            certificate_plan.awaits_pods = is_moving;
             return;
         }
-        let Some(secret) = certificate_plan.secret_name.or(certificate.status.secret_name.as_deref()) else {
+        if now >= version.leaf.not_after {
             return;
-        };
+        }
         certificate_plan.in_progress = true;
+        if !self.is_keyring_current(&secret, plan) {
+            return;
+        }
         plan.actions.push(Action::Publish {
-            certificate: self.certificate.name.clone(),
-            secret: secret.to_owned(),
+            certificate: name.clone(),
+            secret,
             version: number,
-            roots,
+            bundle_from: None,
+            roots: trusted,
+            keep,
             revision: self.certificate.next_revision(before),
             expected: before.map(|before| before.resource_version.clone()),
         });
     }
 
+    /// Why the newest version has to wait: some pod may not trust its root.
+    fn obstacle_to_publish(&self, newest: &Version) -> Option<(Reason, String)> {
+        let moves = &self.authority.moves;
+        let name = self.certificate.name;
+        // As it came: what its peers trust is what they trusted before.
+        let is_as_before = moves.from(name).is_some_and(|from| from.contains(&newest.root));
+        if !is_as_before && !moves.has_switched(name) {
+            let message = "its new leaf waits until every pod trusts its new authority as well as the roots it had before";
+            return Some((Reason::MovingTrust, message.into()));
+        }
+        if !is_as_before && !self.authority.may_publish_under(&newest.root) {
+            let message = "its new leaf waits until every pod is known to trust the new root";
+            return Some((Reason::WaitingForTrust, message.into()));
+        }
+        None
+    }
+
     /// What is served while the newest version may not be: the published version or, to restore a lost
     /// Secret, the latest one that every pod is known to trust.
-    fn interim_version(&self) -> Option<(u64, &Version)> {
+    fn interim_version(&self, bundle: &BTreeSet<RootId>) -> Option<(u64, &Version)> {
         let certificate = self.certificate.certificate;
-        let trusted = self.keyring.state.trusted();
         let is_valid = |version: &Version| self.certificate.now < version.leaf.not_after;
-        let is_served =
-            |(_, version): &(u64, &Version)| is_valid(version) && trusted.contains(&&version.root);
+        let is_served = |(_, version): &(u64, &Version)| is_valid(version) && bundle.contains(&version.root);
         certificate.published_version().filter(is_served).or_else(|| {
             let mut latest = certificate.versions.iter().rev();
-            let fits =
-                |version: &Version| is_valid(version) && self.authority.may_publish_under(&version.root);
+            let from = self.authority.moves.from(self.certificate.name);
+            let fits = |version: &Version| {
+                let is_trusted = match from {
+                    Some(from) if !self.authority.moves.has_switched(self.certificate.name) => {
+                        from.contains(&version.root) && bundle.contains(&version.root)
+                    }
+                    _ => self.authority.may_publish_under(&version.root),
+                };
+                is_valid(version) && is_trusted
+            };
             latest.find(|(_, version)| fits(version)).map(|(number, version)| (*number, version.as_ref()))
         })
     }

@@ -35,6 +35,19 @@ pub struct Observed {
     pub external: ExternalState,
     /// What could not be read, each with its place and what to do. Everything else is still planned.
     pub read_errors: Vec<String>,
+    /// By namespace: what is known of the Secrets there. A namespace that is missing was not listed.
+    pub namespaces: BTreeMap<String, SecretListing>,
+    /// Since when this process has led: what was published before may be newer than a keyring that was restored.
+    pub leading_since: Option<SystemTime>,
+}
+
+/// Whether the Secrets of a namespace are known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SecretListing {
+    /// All of them. None has vanished since this time.
+    Complete(SystemTime),
+    /// Why they are not.
+    Failed(String),
 }
 
 /// What is known of external managers.
@@ -208,7 +221,8 @@ pub struct HandshakeResult {
     pub leaf_sha256: String,
     /// For each root under which a client certificate was presented: whether it was accepted.
     pub accepts: BTreeMap<RootId, bool>,
-    /// For each root that the agent reports to trust: the connections that end when that root is removed.
+    /// For each root that the agent reports to trust, also one that the authority does not know: the connections
+    /// that end when that root is removed.
     pub connections_under: BTreeMap<RootId, u64>,
 }
 
@@ -238,6 +252,15 @@ impl Fetched {
             latest.fingerprint == self.fingerprint
                 && (is_rolled_back || latest.own_bundle.as_ref() == Some(&self.roots))
         })
+    }
+}
+
+impl KeyringState {
+    pub fn view(&self) -> Option<&KeyringView> {
+        match self {
+            Self::Present(view) => Some(view),
+            Self::Absent | Self::Unreadable(_) => None,
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use crate::api::request::RequestOutcome;
 use crate::api::resource::{AuthorityStatus, CertificateStatus, ManagerRef};
 use crate::api::settings::{AuthoritySettings, CertificateSettings};
 use crate::outbox::DeliveryKey;
-use crate::pki::keyring::{Phase, RootId};
+use crate::pki::keyring::{Phase, RootId, UnknownRoot};
+use crate::pki::ledger::LedgerChange;
 use crate::pki::x509_facts::Fingerprint;
 
 /// Everything that follows from one observed state.
@@ -75,7 +76,11 @@ pub enum Action {
         certificate: ObjectName,
         secret: String,
         version: u64,
+        /// The version whose own bundle counts, instead of an authority's roots.
+        bundle_from: Option<u64>,
         roots: Vec<RootId>,
+        /// Roots of others that stay in the bundle, because peers may still need them.
+        keep: BTreeSet<RootId>,
         revision: u64,
         /// The Secret's resource version; `None` if there is no such Secret yet.
         expected: Option<ResourceVersion>,
@@ -119,10 +124,19 @@ pub enum Transition {
         why: String,
         request: String,
     },
-    /// The rollover continues without these pods, given by name and uid.
+    /// The rollover continues without these: the name, and the uid of a pod or the name again.
     OverrideBlockers {
         pods: Vec<(String, String)>,
         reason: String,
+        request: String,
+    },
+    /// Secrets that a root is about to be published in, and those that were seen without one.
+    ChangeLedger(LedgerChange),
+    /// A root is in use that the keyring does not know.
+    ReportUnknownRoot(UnknownRoot),
+    /// The keyring counts, although a root is in use that it does not know.
+    DisregardUnknownRoot {
+        why: String,
         request: String,
     },
     /// A new root is created if the keyring knows no other one that could sign.
@@ -233,6 +247,9 @@ impl Action {
                 Transition::AdvanceRollover { .. } => "advance_rollover",
                 Transition::ReverseRollover { .. } => "reverse_rollover",
                 Transition::OverrideBlockers { .. } => "override",
+                Transition::ChangeLedger(_) => "record",
+                Transition::ReportUnknownRoot(_) => "report_unknown_root",
+                Transition::DisregardUnknownRoot { .. } => "disregard_unknown_root",
                 Transition::RemoveRoot { .. } => "remove_root",
                 Transition::CloseRequest { .. } => "answer",
             },

@@ -2,31 +2,37 @@
 //! under way. No step is taken on trust: each waits for what was seen in a handshake with every pod that
 //! mounts a Secret of this authority.
 
+mod ledger;
+mod leftover;
 mod phase_check;
 mod requests;
 mod successor;
+mod unknown_root;
 
 use std::time::{Duration, SystemTime};
 
+use ledger::LedgerCheck;
 use phase_check::{PhaseCheck, without_expired_root};
 use requests::Requests;
 use successor::{NO_SUCCESSOR, has_successor, transition_reason};
 
 use super::authority::{AuthorityPlan, DependentCertificate};
+use super::moves::Moves;
 use super::observed::{Authority, KeyringState, KeyringView, Observed, Request};
 use super::plan::{Action, Plan, Transition};
 use super::renewal_hint::RenewalHint;
+use super::serving::PodsBySecret;
 use crate::api::date;
 use crate::api::request::{self, RequestOutcome};
 use crate::api::settings::{AuthoritySettings, CertificateSettings};
-use crate::pki::keyring::{Rollover, RootId};
+use crate::pki::keyring::{Rollover, RootId, UnknownRoot};
 
 /// Another root in its place would cut off every pod that trusts the old one alone.
 const KEYRING_LOST: &str = "its keyring is gone (in a cluster, the Secret hotcert-ca-NAME): put it back from a backup. To begin \
                     anew under a root that no pod trusts yet, delete this CertificateAuthority and create it again";
 
 pub fn plan<'a>(
-    observed: &'a Observed,
+    pods: &PodsBySecret<'a>,
     (name, authority): (&str, &'a Authority),
     settings: &'a Result<AuthoritySettings, Vec<String>>,
     dependents: &[DependentCertificate<'a>],
@@ -43,7 +49,10 @@ pub fn plan<'a>(
         problem: None,
         rollover_queued: false,
         creating_root: false,
+        suspended: None,
+        moves: Moves::default(),
     };
+    let observed = pods.observed;
     let transition = match (&authority.keyring, settings) {
         (KeyringState::Unreadable(why), _) => {
             authority_plan.problem = Some(why.clone());
@@ -58,10 +67,15 @@ pub fn plan<'a>(
         (KeyringState::Absent, Ok(settings)) => create_root(authority, settings, &mut authority_plan.problem),
         (KeyringState::Present(keyring), settings) => {
             authority_plan.keyring = Some(keyring);
+            authority_plan.moves = Moves::of(keyring, dependents, pods);
+            let unknown_root = keyring.state.unknown_root.clone();
+            let unknown_root =
+                unknown_root.or_else(|| unknown_root::find(observed, name, keyring, dependents, pods));
+            authority_plan.suspended = unknown_root.as_ref().map(keyring_outdated);
             if let Some(rollover) = keyring.state.rollover() {
                 let drain_deadline =
                     settings.as_ref().map_or(Duration::MAX, |settings| settings.drain_deadline);
-                let check = PhaseCheck { observed, authority: name, rollover, drain_deadline, now };
+                let check = PhaseCheck { observed, authority: name, keyring, rollover, drain_deadline, now };
                 authority_plan.blockers = check.blockers(dependents, plan);
                 if keyring.roots.get(&rollover.from).is_some_and(|from| from.not_after <= now) {
                     without_expired_root(&mut authority_plan.blockers, rollover.phase);
@@ -70,7 +84,30 @@ pub fn plan<'a>(
             if let Ok(settings) = settings {
                 authority_plan.rollover_due = rollover_due(keyring, settings, dependents);
             }
-            next_transition(name, &mut authority_plan, keyring, now, plan)
+            let requests = Requests { authority: name, authority_plan: &authority_plan, keyring, observed };
+            let ledger = LedgerCheck {
+                observed,
+                authority: name,
+                keyring,
+                dependents,
+                moves: &authority_plan.moves,
+                now,
+            };
+            let change = ledger.change(plan);
+            // An emergency comes first. Then what is about to be published is written down, before anything else
+            // is decided on it.
+            let urgent = requests
+                .remove_root()
+                .or_else(|| requests.accept_keyring())
+                .or_else(|| (!change.is_empty()).then_some(Transition::ChangeLedger(change)));
+            match (urgent, unknown_root) {
+                (Some(transition), _) => Some(transition),
+                (None, Some(unknown)) if keyring.state.unknown_root.is_none() => {
+                    Some(Transition::ReportUnknownRoot(unknown))
+                }
+                (None, Some(_)) => requests.refuse_while_suspended(),
+                (None, None) => next_transition(name, &mut authority_plan, keyring, observed, now, plan),
+            }
         }
     };
     if let Some(why) = observed.failed_actions.get(name) {
@@ -82,6 +119,15 @@ pub fn plan<'a>(
         plan.actions.push(Action::Authority { authority: name.to_owned(), transition, expected });
     }
     authority_plan
+}
+
+fn keyring_outdated(unknown: &UnknownRoot) -> String {
+    let UnknownRoot { root, seen_at } = unknown;
+    format!(
+        "the keyring is older than what is in use: {seen_at} has the root {root}, which the keyring does not know. Restore \
+         a newer keyring, or accept this one, which cuts off whatever trusts that root alone: hotcert rollover \
+         AUTHORITY --accept-keyring --reason TEXT"
+    )
 }
 
 fn create_root(
@@ -127,12 +173,12 @@ fn next_transition(
     name: &str,
     authority_plan: &mut AuthorityPlan<'_>,
     keyring: &KeyringView,
+    observed: &Observed,
     now: SystemTime,
     plan: &mut Plan,
 ) -> Option<Transition> {
-    let requests = Requests { authority: name, authority_plan, keyring };
-    let transition =
-        requests.remove_root().or_else(|| requests.reverse()).or_else(|| requests.override_blockers());
+    let requests = Requests { authority: name, authority_plan, keyring, observed };
+    let transition = requests.reverse().or_else(|| requests.override_blockers());
     if transition.is_some() {
         return transition;
     }

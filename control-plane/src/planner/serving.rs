@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::authority::{AuthorityPlan, DependentCertificate};
 use super::certificate::{CertificateContext, CertificatePlan};
 use super::nudge::nudge;
-use super::observed::{Observed, Pod, Publication, Published};
+use super::observed::{HandshakeResult, Observed, Pod, Publication, Published};
 use super::plan::{Plan, ProbeRequest};
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{PodServed, ServedStatus};
+use crate::pki::keyring::RootId;
 
 /// A pod that does not serve the publication by then is named in the status.
 const LATE_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -37,9 +39,42 @@ impl<'a> PodsBySecret<'a> {
         Self { observed, pods }
     }
 
-    fn mounting(&self, namespace: &'a str, secret: &'a str) -> impl Iterator<Item = &'a Pod> {
+    pub fn mounting<'s>(
+        &'s self,
+        namespace: &'s str,
+        secret: &'s str,
+    ) -> impl Iterator<Item = &'a Pod> + use<'s, 'a> {
         self.pods.get(&(namespace, secret)).into_iter().flatten().copied()
     }
+
+    /// Whether every pod that mounts the Secret was seen to serve the publication. `is_ours` as in
+    /// [`ServedContext`].
+    pub fn all_serve(
+        &self,
+        dependent: &DependentCertificate<'_>,
+        publication: &Publication,
+        is_ours: &dyn Fn(&RootId) -> bool,
+    ) -> bool {
+        let DependentCertificate { name, secret, .. } = *dependent;
+        let list = self.observed.pods.get(&name.namespace);
+        let is_listed =
+            list.is_some_and(|list| list.error.is_none() && list.listed_at >= publication.written_at);
+        let client = Some((dependent.certificate.spec.authority.as_str(), Vec::new()));
+        let context = ServedContext { publication, secret, client, is_ours };
+        is_listed && self.mounting(&name.namespace, secret).all(|pod| context.serving_after(pod).is_ok())
+    }
+}
+
+/// What the pods of one certificate are to serve, and how that is seen.
+pub struct ServedContext<'a> {
+    pub publication: &'a Publication,
+    pub secret: &'a str,
+    /// The authority and the roots under which a client certificate is presented. Without one only the leaf is
+    /// seen.
+    pub client: Option<(&'a str, Vec<RootId>)>,
+    /// Whether a root that an agent reports to trust is one that hotcert publishes in this Secret. Another comes
+    /// from the agent's own settings.
+    pub is_ours: &'a dyn Fn(&RootId) -> bool,
 }
 
 /// What was observed so far of one publication.
@@ -58,20 +93,26 @@ pub struct Served {
 pub fn plan(
     pods: &PodsBySecret<'_>,
     context: &CertificateContext<'_>,
+    authority_plan: Option<&AuthorityPlan<'_>>,
     certificate_plan: &CertificatePlan<'_>,
     plan: &mut Plan,
 ) -> Option<Served> {
     let CertificateContext { name, certificate, now } = *context;
-    let (Published::Ours(publication), Some(secret), true) =
-        (&certificate.published, certificate_plan.secret_name, certificate_plan.up_to_date)
-    else {
+    let (Published::Ours(publication), Some(secret), true) = (
+        &certificate.published,
+        certificate_plan.secret_name,
+        certificate_plan.up_to_date || certificate_plan.awaits_pods,
+    ) else {
         return None;
     };
     let revision = status_revision(publication);
     let before = certificate.status.served.as_ref().filter(|served| served.revision == revision);
     let age = now.duration_since(publication.written_at).unwrap_or_default();
     let late = age > LATE_AFTER;
-    if let Some(before) = before.filter(|before| before.serving == before.pods) {
+    // A step that waits for pods counts them itself.
+    let before_complete =
+        before.filter(|before| before.serving == before.pods && !certificate_plan.awaits_pods);
+    if let Some(before) = before_complete {
         return Some(Served { status: before.clone(), complete: true, late, error: None });
     }
     let list = pods.observed.pods.get(&name.namespace);
@@ -88,7 +129,25 @@ pub fn plan(
         let status = before.cloned().unwrap_or(ServedStatus { revision, ..ServedStatus::default() });
         return Some(Served { status, complete: false, late, error: list.error.clone() });
     }
-    let status = served_by(pods, context, publication, secret, before, plan);
+    let keyring = authority_plan.and_then(|plan| plan.keyring);
+    let moved_from = authority_plan.and_then(|plan| plan.moves.from(name));
+    let is_ours = |root: &RootId| {
+        keyring.is_some_and(|keyring| keyring.state.knows(root))
+            || moved_from.is_some_and(|from| from.contains(root))
+            || certificate_plan.moved_from.contains(root)
+    };
+    let client = match (keyring, &certificate_plan.client) {
+        (_, Some((authority, roots))) => Some((authority.as_str(), roots.clone())),
+        (Some(keyring), None) => {
+            let version = certificate.published_version().map(|(_, version)| &version.root);
+            let version = version.filter(|root| keyring.roots.contains_key(root));
+            let root = version.unwrap_or_else(|| keyring.state.signing());
+            Some((certificate.spec.authority.as_str(), vec![root.clone()]))
+        }
+        (None, None) => None,
+    };
+    let served = ServedContext { publication, secret, client, is_ours: &is_ours };
+    let status = served_by(pods, context, &served, before, plan);
     let complete = status.serving == status.pods;
     Some(Served { status, complete, late, error: None })
 }
@@ -97,24 +156,22 @@ pub fn plan(
 fn served_by(
     pods: &PodsBySecret<'_>,
     context: &CertificateContext<'_>,
-    publication: &Publication,
-    secret: &str,
+    served: &ServedContext<'_>,
     before: Option<&ServedStatus>,
     plan: &mut Plan,
 ) -> ServedStatus {
-    let CertificateContext { name, certificate, now } = *context;
+    let CertificateContext { name, now, .. } = *context;
     // A repeated handshake does not change when the pod served it first.
     let first: BTreeMap<_, _> = before
         .iter()
         .flat_map(|before| &before.by_pod)
         .filter_map(|pod| Some((pod.pod.as_str(), pod.seconds?)))
         .collect();
-    let authority = Some(&certificate.spec.authority).filter(|authority| !authority.is_empty());
+    let publication = served.publication;
     let mut status = ServedStatus { revision: status_revision(publication), ..ServedStatus::default() };
-    for pod in pods.mounting(&name.namespace, secret) {
+    for pod in pods.mounting(&name.namespace, served.secret) {
         status.pods += 1;
-        let pod_state = PodState { pod, publication, secret, authority };
-        match pod_state.serving_after() {
+        match served.serving_after(pod) {
             Ok(seconds) => {
                 let seconds = first.get(pod.name.as_str()).map_or(seconds, |first| first.min(seconds));
                 status.serving += 1;
@@ -124,7 +181,7 @@ fn served_by(
             Err(problem) => {
                 add_pod(&mut status, pod, None, Some(problem));
                 nudge(pods.observed, &name.namespace, pod, publication, now, plan);
-                pod_state.probe(context, plan);
+                served.probe(&name.namespace, pod, plan);
             }
         }
     }
@@ -146,21 +203,13 @@ fn add_pod(status: &mut ServedStatus, pod: &Pod, seconds: Option<f64>, problem: 
     status.by_pod.truncate(MAX_NAMED);
 }
 
-struct PodState<'a> {
-    pod: &'a Pod,
-    publication: &'a Publication,
-    secret: &'a str,
-    /// Without one the control plane cannot be a client, and only the leaf is seen.
-    authority: Option<&'a String>,
-}
-
-impl PodState<'_> {
+impl ServedContext<'_> {
     /// Seconds from the write to the handshake, or why the pod is not known to serve the publication.
-    fn serving_after(&self) -> Result<f64, String> {
-        if !self.pod.serves(self.secret) {
+    fn serving_after(&self, pod: &Pod) -> Result<f64, String> {
+        if !pod.serves(self.secret) {
             return Err("the pod has no agent for this Secret".into());
         }
-        let proof = self.pod.proof.as_ref().filter(|proof| proof.taken_at >= self.publication.written_at);
+        let proof = pod.proof.as_ref().filter(|proof| proof.taken_at >= self.publication.written_at);
         let Some(proof) = proof else {
             return Err("the agent has not been probed yet".into());
         };
@@ -170,10 +219,7 @@ impl PodState<'_> {
                 Err("the agent serves another leaf".into())
             }
             // Which roots it reports. Whether it trusts no others is proved by handshakes, in a rollover.
-            Ok(handshake)
-                if self.authority.is_some()
-                    && !handshake.connections_under.keys().eq(&self.publication.roots) =>
-            {
+            Ok(handshake) if !self.trusts_what_is_published(handshake) => {
                 Err("the agent trusts other roots".into())
             }
             Ok(_) => {
@@ -183,17 +229,25 @@ impl PodState<'_> {
         }
     }
 
-    fn probe(&self, context: &CertificateContext<'_>, plan: &mut Plan) {
-        let address = self.pod.agent.as_ref().and_then(|agent| agent.address);
-        if let (Some(address), true, Some((_, version))) =
-            (address, self.pod.serves(self.secret), context.certificate.published_version())
-        {
+    fn trusts_what_is_published(&self, handshake: &HandshakeResult) -> bool {
+        let trusted = &handshake.connections_under;
+        // A client without a certificate sees no roots.
+        let sees_roots = self.client.is_some() || !trusted.is_empty();
+        let is_surplus = |root: &&RootId| !self.publication.roots.contains(root) && (self.is_ours)(root);
+        !sees_roots
+            || self.publication.roots.iter().all(|root| trusted.contains_key(root))
+                && !trusted.keys().any(|root| is_surplus(&root))
+    }
+
+    fn probe(&self, namespace: &str, pod: &Pod, plan: &mut Plan) {
+        let address = pod.agent.as_ref().and_then(|agent| agent.address);
+        if let (Some(address), true) = (address, pod.serves(self.secret)) {
             plan.probes.push(ProbeRequest {
-                pod: ObjectName::new(context.name.namespace.clone(), self.pod.name.clone()),
-                uid: self.pod.uid.clone(),
+                pod: ObjectName::new(namespace, pod.name.clone()),
+                uid: pod.uid.clone(),
                 address,
-                authority: self.authority.cloned(),
-                roots: self.authority.map(|_| version.root.clone()).into_iter().collect(),
+                authority: self.client.as_ref().map(|(authority, _)| (*authority).to_owned()),
+                roots: self.client.iter().flat_map(|(_, roots)| roots).cloned().collect(),
             });
         }
     }

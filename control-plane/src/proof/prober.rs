@@ -38,7 +38,6 @@ pub(super) struct ProofAttempt {
     pub(super) clients: Vec<(RootId, Client)>,
     /// Roots that have expired, under which there can be no client.
     pub(super) expired: Vec<RootId>,
-    known: Vec<RootId>,
 }
 
 impl Prober {
@@ -87,8 +86,7 @@ impl Prober {
         roots: &[RootId],
         now: SystemTime,
     ) -> Result<ProofAttempt, ProofError> {
-        let known = keyring.roots.keys().cloned().collect();
-        let mut attempt = ProofAttempt { clients: Vec::new(), expired: Vec::new(), known };
+        let mut attempt = ProofAttempt { clients: Vec::new(), expired: Vec::new() };
         for root in roots {
             match keyring.roots.get(root) {
                 Some(authority) if authority.not_after() <= now => attempt.expired.push(root.clone()),
@@ -123,7 +121,7 @@ impl ProofAttempt {
             result.accepts.insert(root, report.is_some());
             if let Some(ProofReport { connections_under, .. }) = report {
                 let counts = connections_under.into_iter().map(|(root, count)| (RootId(root), count));
-                result.connections_under = counts.filter(|(root, _)| self.known.contains(root)).collect();
+                result.connections_under = counts.collect();
             }
         }
         let mut result = result.unwrap_or_default();

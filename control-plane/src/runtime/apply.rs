@@ -7,7 +7,7 @@ mod keyring_cache;
 mod kubernetes_event;
 mod transition;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,8 +25,8 @@ use crate::api::settings::CertificateSettings;
 use crate::external::sync::FetchCache;
 use crate::pki::keyring::{Keyring, RootId};
 use crate::pki::preflight;
-use crate::pki::x509_facts::{Fingerprint, Leaf};
-use crate::planner::observed::{KeyringState, Observed, ResourceVersion};
+use crate::pki::x509_facts::{self, Fingerprint, Leaf};
+use crate::planner::observed::{KeyringState, KeyringView, Observed, ResourceVersion};
 use crate::planner::{Action, IssueReason};
 use crate::store::{Contents, ObjectRef, Store, StoreError, StoredVersion};
 
@@ -71,12 +71,23 @@ impl<S: Store> Applier<S> {
                 let version = Version { certificate, number: *version, request: Some(request) };
                 self.roll_back(version, *to, *bundle_from, now).await
             }
-            Action::Publish { certificate, secret, version, roots, revision, expected } => {
+            Action::Publish {
+                certificate,
+                secret,
+                version,
+                bundle_from,
+                roots,
+                keep,
+                revision,
+                expected,
+            } => {
                 let publication = Publication {
                     certificate,
                     secret,
                     version: *version,
+                    bundle_from: *bundle_from,
                     roots,
+                    keep,
                     revision: *revision,
                     expected: expected.as_ref(),
                 };
@@ -180,21 +191,22 @@ impl<S: Store> Applier<S> {
 
     async fn publish(
         &self,
-        Publication { certificate, secret, version, roots, revision, expected }: Publication<'_>,
+        Publication { certificate, secret, version, bundle_from, roots, keep, revision, expected }: Publication<'_>,
         observed: &Observed,
         now: SystemTime,
     ) -> Result<(), ApplyError> {
         let stored = self.store.load_version(certificate, version).await?;
-        let StoredVersion { certificate: chain, key, bundle: own_bundle, .. } = stored;
-        // If an authority signs it now, the authority's roots count.
-        let is_fetched = observed
-            .certificates
-            .get(certificate)
-            .is_some_and(|certificate| certificate.spec.authority.is_empty());
-        let bundle = match own_bundle.filter(|_| is_fetched) {
-            Some(own_bundle) => own_bundle,
+        let mut bundle = match bundle_from {
             None => bundle(self.keyring_of(certificate, observed).await?.as_ref(), roots)?,
+            Some(number) if number == version => own_bundle(&stored, certificate, number)?,
+            Some(number) => {
+                own_bundle(&self.store.load_version(certificate, number).await?, certificate, number)?
+            }
         };
+        if !keep.is_empty() {
+            bundle.push_str(&self.kept_roots(certificate, secret, keep, observed).await?);
+        }
+        let StoredVersion { certificate: chain, key, .. } = stored;
         preflight::validate(chain.as_bytes(), key.as_bytes(), bundle.as_bytes(), false, now).map_err(
             |rejection| {
                 let (certificate, cause) = (certificate.clone(), rejection.to_string());
@@ -207,6 +219,36 @@ impl<S: Store> Applier<S> {
         self.store.publish(certificate, secret, &contents, expected).await?;
         info!(%certificate, secret, version, revision, roots = roots.len(), "published");
         Ok(())
+    }
+
+    /// PEM of roots of others, from what is published now or from the keyring of the authority that has them.
+    async fn kept_roots(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+        keep: &BTreeSet<RootId>,
+        observed: &Observed,
+    ) -> Result<String, StoreError> {
+        let published = self.store.published_bundle(certificate, secret).await?;
+        let mut found: BTreeMap<RootId, String> = x509_facts::root_pems(published.as_bytes()).collect();
+        for (name, authority) in &observed.authorities {
+            let has_missing = |keyring: &KeyringView| {
+                keyring.roots.keys().any(|root| keep.contains(root) && !found.contains_key(root))
+            };
+            if authority.keyring.view().is_some_and(has_missing) {
+                let keyring = self.keyring(name, observed).await?;
+                let roots = keyring.roots.iter();
+                found.extend(roots.map(|(id, root)| (id.clone(), root.certificate_pem().to_owned())));
+            }
+        }
+        let pem = |root: &RootId| {
+            let missing = || StoreError::Failed {
+                what: format!("keeping the root {root} in the Secret {secret} of {certificate}"),
+                cause: "it is in no keyring any more, and not in the Secret".into(),
+            };
+            found.remove(root).ok_or_else(missing)
+        };
+        keep.iter().map(pem).collect()
     }
 
     async fn update_authority_status(
@@ -325,9 +367,17 @@ struct Publication<'a> {
     certificate: &'a ObjectName,
     secret: &'a str,
     version: u64,
+    bundle_from: Option<u64>,
     roots: &'a [RootId],
+    keep: &'a BTreeSet<RootId>,
     revision: u64,
     expected: Option<&'a ResourceVersion>,
+}
+
+/// The bundle that came with a version.
+fn own_bundle(stored: &StoredVersion, certificate: &ObjectName, number: u64) -> Result<String, StoreError> {
+    let missing = || StoreError::Missing(format!("bundle in version {number} of {certificate}"));
+    stored.bundle.clone().ok_or_else(missing)
 }
 
 fn bundle(keyring: &Keyring, roots: &[RootId]) -> Result<String, StoreError> {

@@ -46,6 +46,7 @@ pub struct Reconciler<S> {
     failed_reads: u32,
     failed_actions: FailedActions,
     problem_log: ProblemLog,
+    leading_since: SystemTime,
 }
 
 /// What one round did.
@@ -85,6 +86,7 @@ impl<S: Store> Reconciler<S> {
             failed_reads: 0,
             failed_actions: FailedActions::default(),
             problem_log: ProblemLog::default(),
+            leading_since: SystemTime::now(),
         }
     }
 
@@ -112,6 +114,7 @@ impl<S: Store> Reconciler<S> {
     }
 
     async fn lead(&mut self) {
+        self.leading_since = SystemTime::now();
         loop {
             let begin = Instant::now();
             let pause = match self.round().await {
@@ -135,6 +138,7 @@ impl<S: Store> Reconciler<S> {
         self.probing.record_results(SystemTime::now());
         self.dispatcher.collect_results();
         observed.nudge = self.nudge;
+        observed.leading_since = Some(self.leading_since);
         observed.pods = self.pods.refresh(self.store.as_ref()).await;
         self.probing.attach(&mut observed.pods);
         for error in &observed.read_errors {

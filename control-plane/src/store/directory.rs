@@ -233,6 +233,11 @@ impl Store for DirectoryStore {
         self.work(LockMode::Exclusive, move |tree| version::delete(tree, &certificate, version)).await
     }
 
+    async fn published_bundle(&self, certificate: &ObjectName, secret: &str) -> Result<String, StoreError> {
+        let secret = ObjectName::new(&certificate.namespace, secret);
+        self.work(LockMode::Shared, move |tree| target_secret::bundle(tree, &secret)).await
+    }
+
     async fn publish(
         &self,
         certificate: &ObjectName,

@@ -110,16 +110,18 @@ impl Store for KubernetesStore {
     async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, PodList> {
         let secrets: Vec<_> = {
             let state = self.cache.state();
-            let of = |name: &String| {
-                state.namespaces.get(name).map(cache::NamespaceIndex::secrets).unwrap_or_default()
+            let is_gone = |name: &String| {
+                let index = state.namespaces.get(name);
+                index.is_some_and(|index| matches!(index.owned, cache::Listing::NamespaceGone))
             };
-            namespaces.iter().map(|name| (name.clone(), of(name))).collect()
+            namespaces.iter().map(|name| (name.clone(), state.secrets(name), is_gone(name))).collect()
         };
-        let lists = secrets.into_iter().map(|(namespace, secrets)| async move {
+        let lists = secrets.into_iter().map(|(namespace, secrets, is_gone)| async move {
             // What is seen is at least as young as this.
             let at = SystemTime::now();
             let (problem, pods) = match pods::list(&self.client, &namespace, &secrets).await {
                 Ok(pods) => (None, pods),
+                Err(_) if is_gone => (None, Vec::new()),
                 Err(error) => (Some(error.to_string()), Vec::new()),
             };
             (namespace, PodList { listed_at: at, error: problem, pods })
@@ -156,6 +158,8 @@ impl Store for KubernetesStore {
         let written = self.write(&what, &object).await?;
         let known = OwnSecret::read(&written);
         self.cache.change(|state| state.own.put(&name, known, true));
+        // The ledger may name another namespace now.
+        self.cache.namespaces_changed.notify_one();
         Ok(())
     }
 
@@ -244,6 +248,13 @@ impl Store for KubernetesStore {
             });
         });
         Ok(())
+    }
+
+    async fn published_bundle(&self, certificate: &ObjectName, secret: &str) -> Result<String, StoreError> {
+        let what = format!("the Secret {secret} of {certificate}");
+        let found = answer(&what, self.secrets(&certificate.namespace).get_opt(secret)).await?;
+        let bundle = found.as_ref().map_or(&[][..], |object| object.value("ca.crt"));
+        Ok(String::from_utf8_lossy(bundle).into_owned())
     }
 
     async fn publish(

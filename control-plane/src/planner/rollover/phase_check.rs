@@ -4,17 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use super::ledger;
+use super::leftover::{Contents, Leftover, PodTrust};
 use crate::api::object_name::ObjectName;
 use crate::pki::keyring::{Phase, Rollover};
-use crate::planner::authority::{Blocker, DependentCertificate};
+use crate::planner::authority::{Blocker, DependentCertificate, everything_in};
 use crate::planner::nudge::nudge;
-use crate::planner::observed::{HandshakeResult, Observed, Pod, Published};
+use crate::planner::observed::{HandshakeResult, KeyringView, Observed, Pod, Published, SecretListing};
 use crate::planner::plan::{Plan, ProbeRequest};
 
 /// The phase that a rollover is in, and what it is checked against.
 pub struct PhaseCheck<'a> {
     pub observed: &'a Observed,
     pub authority: &'a str,
+    pub keyring: &'a KeyringView,
     pub rollover: &'a Rollover,
     pub drain_deadline: Duration,
     pub now: SystemTime,
@@ -37,30 +40,35 @@ impl PhaseCheck<'_> {
     pub fn blockers(&self, dependents: &[DependentCertificate<'_>], plan: &mut Plan) -> Vec<Blocker> {
         let mut blockers = Vec::new();
         let mut by_secret = BySecret::new();
-        for dependent in dependents {
+        for dependent in dependents.iter().filter(|dependent| !self.is_skipped(dependent)) {
             blockers.extend(self.check_certificate(dependent));
-            if dependent.may_be_mounted() {
-                plan.list_pods.insert(dependent.name.namespace.clone());
+            if dependent.may_be_mounted() || self.is_in_ledger(dependent) {
                 by_secret.insert((&dependent.name.namespace, dependent.secret), dependent);
             }
         }
-        let orphans = self.orphaned_secrets();
-        plan.list_pods.extend(orphans.iter().map(|secret| secret.namespace.clone()));
+        let leftovers = self.leftovers(dependents);
         let namespaces: BTreeSet<&str> = by_secret
             .keys()
             .map(|(namespace, _)| *namespace)
-            .chain(orphans.iter().map(|secret| secret.namespace.as_str()))
+            .chain(leftovers.iter().map(|leftover| leftover.secret.namespace.as_str()))
             .collect();
         for namespace in namespaces {
-            blockers.extend(self.check_pod_list(namespace, &by_secret));
+            plan.list_pods.insert(namespace.to_owned());
+            let here: Vec<_> =
+                leftovers.iter().filter(|leftover| leftover.secret.namespace == namespace).collect();
+            blockers.extend(self.check_listings(namespace, &by_secret, &here));
             for pod in self.observed.pods_of(namespace) {
+                if self.rollover.is_overridden(&pod.uid) {
+                    continue;
+                }
                 for secret in &pod.mounted_secrets {
                     if let Some(dependent) = by_secret.get(&(namespace, secret)) {
                         blockers.extend(self.check_pod(namespace, pod, dependent, plan));
-                    } else if orphans.contains(&ObjectName::new(namespace, secret.clone())) {
-                        blockers.extend(self.check_orphan_user(namespace, pod, secret));
                     }
                 }
+                let mounted =
+                    here.iter().filter(|leftover| pod.mounted_secrets.contains(&leftover.secret.name));
+                blockers.extend(mounted.filter_map(|leftover| self.check_leftover_user(pod, leftover, plan)));
             }
         }
         if blockers.is_empty() && self.rollover.phase == Phase::Reissuing {
@@ -69,22 +77,61 @@ impl PhaseCheck<'_> {
         blockers
     }
 
-    /// Secrets with the old root that no certificate publishes any more: the new root will not be written
-    /// into them.
-    fn orphaned_secrets(&self) -> BTreeSet<ObjectName> {
-        let watched = self.observed.watched_secrets.iter();
-        let orphans =
-            watched.filter(|(_, secret)| secret.orphan && secret.roots.contains(&self.rollover.from));
-        orphans.map(|(name, _)| name.clone()).collect()
+    /// A person lets the rollover go on without this certificate and its pods.
+    fn is_skipped(&self, dependent: &DependentCertificate<'_>) -> bool {
+        let DependentCertificate { name, .. } = *dependent;
+        self.rollover.is_overridden(&name.to_string())
+            || self.rollover.is_overridden(&everything_in(&name.namespace))
+    }
+
+    fn is_in_ledger(&self, dependent: &DependentCertificate<'_>) -> bool {
+        let ledger = self.keyring.state.ledger.as_ref();
+        ledger.is_some_and(|ledger| ledger.get(&dependent.name.namespace, dependent.secret).is_some())
+    }
+
+    /// Secrets with the old root that no certificate of this authority publishes any more: the new root will not be
+    /// written into them.
+    fn leftovers(&self, dependents: &[DependentCertificate<'_>]) -> Vec<Leftover<'_>> {
+        let ledger = self.keyring.state.ledger.as_deref();
+        let mut leftovers =
+            ledger.map_or_else(Vec::new, |ledger| ledger::leftovers(self.observed, ledger, dependents));
+        let is_known = |secret: &ObjectName| {
+            ledger.is_some_and(|ledger| ledger.get(&secret.namespace, &secret.name).is_some())
+        };
+        let orphans = self.observed.watched_secrets.iter();
+        let orphans = orphans.filter(|(name, secret)| {
+            secret.orphan && secret.roots.contains(&self.rollover.from) && !is_known(name)
+        });
+        leftovers.extend(orphans.map(|(name, _)| Leftover::find(self.observed, name.clone())));
+        let is_skipped =
+            |leftover: &Leftover<'_>| self.rollover.is_overridden(&everything_in(&leftover.secret.namespace));
+        leftovers.retain(|leftover| !is_skipped(leftover));
+        leftovers
     }
 
     /// A pod that was created before the last write and after the list may serve what was there before.
-    fn check_pod_list(&self, namespace: &str, by_secret: &BySecret<'_>) -> Option<Blocker> {
+    fn check_listings(
+        &self,
+        namespace: &str,
+        by_secret: &BySecret<'_>,
+        leftovers: &[&Leftover<'_>],
+    ) -> Option<Blocker> {
+        if !leftovers.is_empty() {
+            match self.observed.namespaces.get(namespace) {
+                Some(SecretListing::Complete(_)) => {}
+                Some(SecretListing::Failed(why)) => {
+                    let reason =
+                        format!("its Secrets, of which some have this root, cannot be listed: {why}");
+                    return Some(Blocker::namespace(namespace, reason));
+                }
+                None => {
+                    let reason = "its Secrets, of which some have this root, are not listed yet".into();
+                    return Some(Blocker::namespace(namespace, reason));
+                }
+            }
+        }
         let here = by_secret.range((namespace, "")..).take_while(|((other, _), _)| *other == namespace);
-        let written = here.filter_map(|(_, dependent)| match &dependent.certificate.published {
-            Published::Ours(publication) => Some(publication.written_at),
-            _ => None,
-        });
+        let written = here.filter_map(|(_, dependent)| Some(dependent.publication()?.written_at));
         let since = written.max().unwrap_or(self.rollover.started_at).max(self.rollover.started_at);
         let fresh = since..=self.now;
         match self.observed.pods.get(namespace) {
@@ -98,11 +145,40 @@ impl PhaseCheck<'_> {
         }
     }
 
-    fn check_orphan_user(&self, namespace: &str, pod: &Pod, secret: &str) -> Option<Blocker> {
-        let reason = format!(
-            "the pod mounts {secret}, which no certificate publishes any more: remove the mount, or override the pod"
-        );
-        (!self.rollover.is_overridden(&pod.uid)).then(|| pod_blocker(namespace, pod, reason, true))
+    /// Until the Secret was seen without the old root, and then the pod as well.
+    fn check_leftover_user(&self, pod: &Pod, leftover: &Leftover<'_>, plan: &mut Plan) -> Option<Blocker> {
+        let Rollover { from, to, started_at, .. } = self.rollover;
+        let secret = &leftover.secret;
+        let trusts_new = leftover.contents.as_ref().is_some_and(|contents| contents.roots.contains(to));
+        let blocker = |reason: String| Some(Blocker::pod(&secret.namespace, pod, reason, !trusts_new));
+        let name = &secret.name;
+        if let Some(since) = leftover.without(&[from]) {
+            let since = since.max(*started_at);
+            return match leftover.trust_of(pod, &[from], since, self.now) {
+                PodTrust::Gone => None,
+                trust => {
+                    plan.probes.extend(leftover.probe(pod, self.authority, &[from]));
+                    let seen = match trust {
+                        PodTrust::Present => "still accepts clients under the old root",
+                        _ => "has not been seen to refuse clients under the old root",
+                    };
+                    blocker(format!("the pod mounts {name}, which had the old root, and {seen}"))
+                }
+            };
+        }
+        match &leftover.contents {
+            Some(Contents { certificate: Some(certificate), authority: "", .. }) => blocker(format!(
+                "the pod mounts {name}, which has the old root until {certificate} is served as its manager has it: \
+                 look at that certificate, or override the pod"
+            )),
+            Some(Contents { certificate: Some(certificate), authority, .. }) => blocker(format!(
+                "the pod mounts {name}, which has the old root until {certificate} is served under the authority \
+                 {authority:?} that it names: correct its spec, or override the pod"
+            )),
+            _ => blocker(format!(
+                "the pod mounts {name}, which no certificate publishes any more: remove the mount, or override the pod"
+            )),
+        }
     }
 
     /// While one pod still showed its old leaf it may have opened connections to others, after those were
@@ -138,7 +214,7 @@ impl PhaseCheck<'_> {
                 });
                 let reason =
                     "the agent's connections are counted again, now that no pod opens one under the old root";
-                pod_blocker(namespace, pod, reason.into(), false)
+                Blocker::pod(namespace, pod, reason.into(), false)
             })
             .collect()
     }
@@ -147,8 +223,7 @@ impl PhaseCheck<'_> {
     fn check_certificate(&self, dependent: &DependentCertificate<'_>) -> Option<Blocker> {
         let Rollover { to, phase, .. } = self.rollover;
         let blocker = |reason: String, trust_unproven: bool| {
-            let name = dependent.name.to_string();
-            Some(Blocker { name, pod_uid: String::new(), reason, trust_unproven })
+            Some(Blocker::certificate(dependent.name, reason, trust_unproven))
         };
         let publication = match &dependent.certificate.published {
             Published::Ours(publication) => publication,
@@ -189,11 +264,8 @@ impl PhaseCheck<'_> {
         plan: &mut Plan,
     ) -> Option<Blocker> {
         let Rollover { to, from, phase, started_at, .. } = self.rollover;
-        if self.rollover.is_overridden(&pod.uid) {
-            return None;
-        }
         let blocker =
-            |reason: String, trust_unproven: bool| Some(pod_blocker(namespace, pod, reason, trust_unproven));
+            |reason: String, trust_unproven: bool| Some(Blocker::pod(namespace, pod, reason, trust_unproven));
         let Some(agent) = pod.agent.as_ref().filter(|_| pod.serves(dependent.secret)) else {
             let secret = dependent.secret;
             let reason = format!(
@@ -267,9 +339,4 @@ impl PhaseCheck<'_> {
         }
         None
     }
-}
-
-fn pod_blocker(namespace: &str, pod: &Pod, reason: String, trust_unproven: bool) -> Blocker {
-    let name = format!("{namespace}/{}", pod.name);
-    Blocker { name, pod_uid: pod.uid.clone(), reason, trust_unproven }
 }

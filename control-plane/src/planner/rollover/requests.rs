@@ -3,14 +3,15 @@
 
 use super::successor::{NO_SUCCESSOR, has_successor, transition_reason};
 use crate::api::request::{self, RequestOutcome};
-use crate::planner::authority::{AuthorityPlan, Blocker};
-use crate::planner::observed::{KeyringView, Request};
+use crate::planner::authority::{AuthorityPlan, everything_in};
+use crate::planner::observed::{KeyringView, Observed, Request, SecretListing};
 use crate::planner::plan::Transition;
 
 pub struct Requests<'s, 'a> {
     pub authority: &'s str,
     pub authority_plan: &'s AuthorityPlan<'a>,
     pub keyring: &'s KeyringView,
+    pub observed: &'s Observed,
 }
 
 impl Requests<'_, '_> {
@@ -71,6 +72,32 @@ impl Requests<'_, '_> {
         })
     }
 
+    pub fn accept_keyring(&self) -> Option<Transition> {
+        let Request { id, arguments } = self.open(request::ACCEPT_KEYRING)?;
+        let refuse = |why: &str| {
+            let outcome = RequestOutcome::Refused(why.to_owned());
+            Some(Transition::CloseRequest {
+                verb: request::ACCEPT_KEYRING.into(),
+                request: id.clone(),
+                outcome,
+            })
+        };
+        match &self.keyring.state.unknown_root {
+            None => refuse("the keyring knows every root that was seen in use"),
+            Some(_) if arguments.is_empty() => refuse("give a reason, which is recorded"),
+            Some(_) => Some(Transition::DisregardUnknownRoot { why: arguments.clone(), request: id.clone() }),
+        }
+    }
+
+    /// Every other request about the rollover, while it is not known whether the keyring counts.
+    pub fn refuse_while_suspended(&self) -> Option<Transition> {
+        let verbs = [request::ROLLOVER, request::REVERSE, request::OVERRIDE];
+        let (verb, Request { id, .. }) = verbs.into_iter().find_map(|verb| Some((verb, self.open(verb)?)))?;
+        let why = self.authority_plan.suspended.clone().unwrap_or_default();
+        let outcome = RequestOutcome::Refused(why);
+        Some(Transition::CloseRequest { verb: verb.into(), request: id.clone(), outcome })
+    }
+
     fn no_rollover(&self, verb: &str, id: &str) -> Option<Transition> {
         let outcome = RequestOutcome::Refused(format!("no rollover of {} is under way", self.authority));
         Some(Transition::CloseRequest { verb: verb.into(), request: id.to_owned(), outcome })
@@ -82,14 +109,23 @@ impl Requests<'_, '_> {
         let blockers = &self.authority_plan.blockers;
         let mut pods = Vec::new();
         let mut unknown = Vec::new();
-        for pod in named.split(',') {
-            match blockers.iter().find(|blocker| blocker.name == pod && !blocker.pod_uid.is_empty()) {
-                Some(blocker) => pods.push((blocker.name.clone(), blocker.pod_uid.clone())),
-                None => unknown.push(pod),
+        for name in named.split(',') {
+            let named = pods.len();
+            let blockers = blockers.iter().filter(|blocker| blocker.name == name);
+            pods.extend(blockers.map(|blocker| (blocker.name.clone(), blocker.uid.clone())));
+            if pods.len() == named {
+                unknown.push(name);
             }
         }
-        // A pod in a namespace that was not listed may block the step all the same.
-        if !unknown.is_empty() && blockers.iter().any(Blocker::is_namespace) {
+        // Pods that are not listed yet may block the step all the same. If they cannot be, that is a blocker of its
+        // own, which can be overridden.
+        let is_waiting = |namespace: &str| {
+            let has_failed = self.observed.pods.get(namespace).is_some_and(|list| list.error.is_some())
+                || matches!(self.observed.namespaces.get(namespace), Some(SecretListing::Failed(_)));
+            !has_failed && blockers.iter().any(|blocker| blocker.name == everything_in(namespace))
+        };
+        if unknown.iter().any(|name| name.split_once('/').is_some_and(|(namespace, _)| is_waiting(namespace)))
+        {
             return None;
         }
         if self.keyring.state.rollover().is_none() {

@@ -7,7 +7,8 @@ use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::date;
 
 /// Reasons that are a normal part of an object's life.
-const TRANSIENT: [Reason; 3] = [Reason::WaitingForTrust, Reason::WaitingForManager, Reason::Deleting];
+const TRANSIENT: [Reason; 4] =
+    [Reason::WaitingForTrust, Reason::MovingTrust, Reason::WaitingForManager, Reason::Deleting];
 
 /// `before` are the conditions in the present status.
 pub struct Conditions<'a> {

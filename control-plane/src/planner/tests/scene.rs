@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::super::plan;
 use super::*;
+use crate::pki::ledger::{LedgerChange, LedgerEntry};
 use crate::planner::observed::{
     Authority, Certificate, HandshakeResult, KeyringState, KeyringView, Pod, PodAgent, PodList, Proof,
-    Publication, Published, Request,
+    Publication, Published, Request, SecretListing,
 };
 
 pub(super) struct Scene {
@@ -27,9 +28,13 @@ pub(super) const NEW: u64 = 2;
 impl Scene {
     /// Settled, an hour after it began.
     pub fn settled() -> Self {
+        let mut state = State::steady(root_id(OLD));
+        let secret = ObjectName::new("shop", "payments-tls");
+        let record = BTreeMap::from([(secret, LedgerEntry::default())]);
+        state.change_ledger(&LedgerChange { record, remove: BTreeSet::new() });
         let ring = KeyringView {
             resource_version: stamp(7),
-            state: State::steady(root_id(OLD)),
+            state,
             roots: BTreeMap::from([(root_id(OLD), root(start()))]),
         };
         let authority = Authority {
@@ -56,6 +61,7 @@ impl Scene {
             authorities: BTreeMap::from([(AUTHORITY.to_owned(), Arc::new(authority))]),
             certificates: BTreeMap::from([(name(), Arc::new(certificate))]),
             nudge: true,
+            namespaces: BTreeMap::from([("shop".to_owned(), SecretListing::Complete(start()))]),
             ..Observed::default()
         };
         let mut scene = Self { observed, now: start() };
@@ -260,6 +266,17 @@ fn short(action: &Action) -> Option<String> {
                 let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
                 format!("exempt {}: {reason}", pods.join(","))
             }
+            Transition::ChangeLedger(change) => {
+                let names = |names: Vec<&ObjectName>| {
+                    names.iter().map(|name| name.name.as_str()).collect::<Vec<_>>().join(",")
+                };
+                match (change.record.is_empty(), change.remove.is_empty()) {
+                    (false, true) => format!("record {}", names(change.record.keys().collect())),
+                    _ => format!("cross out {}", names(change.remove.iter().collect())),
+                }
+            }
+            Transition::ReportUnknownRoot(unknown) => format!("report unknown root at {}", unknown.seen_at),
+            Transition::DisregardUnknownRoot { why, .. } => format!("accept keyring: {why}"),
             Transition::RemoveRoot { root, .. } => {
                 format!("remove {}", if *root == root_id(OLD) { "old" } else { "new" })
             }

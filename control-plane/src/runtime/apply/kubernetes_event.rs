@@ -24,6 +24,8 @@ pub fn is_warning(reason: EventReason) -> bool {
         | EventReason::RolloverReversed
         | EventReason::Overridden
         | EventReason::RootRemoved
+        | EventReason::KeyringOutdated
+        | EventReason::KeyringAccepted
         | EventReason::RequestHandled => true,
     }
 }

@@ -11,7 +11,7 @@ use crate::api::condition::EventReason;
 use crate::api::request::{self, RequestOutcome, reason_text};
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
-use crate::pki::keyring::{Keyring, Override, Rollover, RootId};
+use crate::pki::keyring::{Keyring, Override, Rollover, RootId, UnknownRoot};
 use crate::planner::Transition;
 use crate::planner::observed::ResourceVersion;
 use crate::runtime::apply::kubernetes_event::{event, is_warning};
@@ -42,7 +42,7 @@ impl<S: Store> Applier<S> {
         };
         self.store.put_keyring(authority, &keyring, expected).await?;
         self.keyrings.remove(authority);
-        let (reason, message) = describe(transition, &keyring);
+        let Some((reason, message)) = describe(transition, &keyring) else { return Ok(()) };
         if is_warning(reason) {
             warn!(authority, reason = reason.as_str(), "{message}");
         } else {
@@ -90,6 +90,18 @@ impl<S: Store> Applier<S> {
                 };
                 keyring.state.record_handled(request::REMOVE_ROOT, request, RequestOutcome::Removed, now);
                 keyring.state.remove(root, new, why.clone(), now)
+            }
+            Transition::ChangeLedger(change) => {
+                keyring.state.change_ledger(change);
+                true
+            }
+            Transition::ReportUnknownRoot(unknown) => {
+                keyring.state.unknown_root = Some(unknown.clone());
+                true
+            }
+            Transition::DisregardUnknownRoot { request, .. } => {
+                keyring.state.record_handled(request::ACCEPT_KEYRING, request, RequestOutcome::Accepted, now);
+                keyring.state.disregard_unknown_root()
             }
             Transition::CloseRequest { verb, request, outcome } => {
                 keyring.state.record_handled(verb, request, outcome.clone(), now);
@@ -152,10 +164,19 @@ fn grounds(rollover: &Rollover) -> String {
     }
 }
 
-/// For the log and an Event. `keyring` is as the transition left it.
-fn describe(transition: &Transition, keyring: &Keyring) -> (EventReason, String) {
+/// For the log and an Event, if it is worth one. `keyring` is as the transition left it.
+fn describe(transition: &Transition, keyring: &Keyring) -> Option<(EventReason, String)> {
     let signing = keyring.state.signing();
-    match transition {
+    Some(match transition {
+        // There is one for each certificate that is created.
+        Transition::ChangeLedger(_) => return None,
+        Transition::ReportUnknownRoot(UnknownRoot { root, seen_at }) => (
+            EventReason::KeyringOutdated,
+            format!("{seen_at} has the root {root}, which this keyring does not know: nothing is issued"),
+        ),
+        Transition::DisregardUnknownRoot { why, .. } => {
+            (EventReason::KeyringAccepted, format!("the keyring counts again: {}", reason_text(why)))
+        }
         Transition::CreateRoot { settings } if settings.import.is_some() => {
             (EventReason::RootImported, format!("the root {signing} was imported"))
         }
@@ -199,5 +220,5 @@ fn describe(transition: &Transition, keyring: &Keyring) -> (EventReason, String)
         Transition::CloseRequest { verb, outcome, .. } => {
             (EventReason::RequestHandled, format!("{verb}: {}", outcome.text()))
         }
-    }
+    })
 }

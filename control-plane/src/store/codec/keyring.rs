@@ -1,12 +1,19 @@
-//! A keyring: `state.json`, and for each root `ID.crt` and `ID.key`.
+//! A keyring: `state.json`, `ledger.json`, and for each root `ID.crt` and `ID.key`. A version of hotcert that keeps no
+//! ledger drops it when it writes the keyring.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
 
 use super::{Malformed, Part, malformed, part};
 use crate::pki::authority::Authority;
 use crate::pki::keyring::{Keyring, RootId, State};
 
 const STATE: &str = "state.json";
+const LEDGER: &str = "ledger.json";
+/// A Secret may have 1 MiB; the rest is for the roots and the state.
+const MAX_LEDGER: usize = 800 * 1024;
 /// A rollover has two; each is validated, which takes time.
 const MAX_ROOTS: usize = 8;
 
@@ -15,6 +22,18 @@ pub fn encode(keyring: &Keyring) -> Result<Vec<Part>, Malformed> {
     let state =
         serde_json::to_vec_pretty(&keyring.state).map_err(|error| malformed(STATE, error.to_string()))?;
     let mut parts = vec![part(STATE, &state)];
+    if let Some(ledger) = &keyring.state.ledger {
+        let encoded =
+            serde_json::to_vec(ledger.as_ref()).map_err(|error| malformed(LEDGER, error.to_string()))?;
+        if encoded.len() > MAX_LEDGER {
+            let secrets = ledger.iter().count();
+            return Err(malformed(
+                LEDGER,
+                format!("{secrets} Secrets are too many for one authority: use another"),
+            ));
+        }
+        parts.push(part(LEDGER, &encoded));
+    }
     for (id, root) in &keyring.roots {
         parts.push(part(&format!("{id}.crt"), root.certificate_pem().as_bytes()));
         parts.push(part(&format!("{id}.key"), root.key_pem().as_bytes()));
@@ -24,8 +43,10 @@ pub fn encode(keyring: &Keyring) -> Result<Vec<Part>, Malformed> {
 
 /// The names of the parts that a keyring has, given all names that there are.
 pub fn part_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<String>, Malformed> {
+    let names: Vec<_> = names.into_iter().collect();
+    let ledger = names.iter().find(|name| **name == LEDGER).map(|name| (*name).to_owned());
     let roots = root_names(names)?.into_iter().flat_map(|id| [format!("{id}.crt"), format!("{id}.key")]);
-    Ok(std::iter::once(STATE.to_owned()).chain(roots).collect())
+    Ok(std::iter::once(STATE.to_owned()).chain(ledger).chain(roots).collect())
 }
 
 /// `value`: of the part of this name; empty if there is none.
@@ -33,11 +54,13 @@ pub fn decode<'a, 'v>(
     names: impl IntoIterator<Item = &'a str>,
     value: impl Fn(&str) -> &'v [u8],
 ) -> Result<Keyring, Malformed> {
-    let state: State = match value(STATE) {
+    let mut state: State = match value(STATE) {
         [] => return Err(malformed(STATE, "it is missing or empty")),
-        state => serde_json::from_slice(state).map_err(|error| {
-            malformed(STATE, format!("invalid at line {}, column {}", error.line(), error.column()))
-        })?,
+        state => parse(STATE, state)?,
+    };
+    state.ledger = match value(LEDGER) {
+        [] => None,
+        ledger => Some(Arc::new(parse(LEDGER, ledger)?)),
     };
     let mut roots = BTreeMap::new();
     for name in root_names(names)? {
@@ -57,6 +80,12 @@ pub fn decode<'a, 'v>(
         Some(missing) => Err(malformed(format!("{missing}.crt"), "it is missing, and the keyring needs it")),
         None => Ok(Keyring { state, roots }),
     }
+}
+
+fn parse<T: DeserializeOwned>(name: &str, value: &[u8]) -> Result<T, Malformed> {
+    serde_json::from_slice(value).map_err(|error| {
+        malformed(name, format!("invalid at line {}, column {}", error.line(), error.column()))
+    })
 }
 
 fn root_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a str>, Malformed> {

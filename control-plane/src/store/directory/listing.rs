@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::tree::Tree;
 use super::{files, imports, keyring, objects, target_secret, version};
@@ -13,11 +14,15 @@ use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
 use crate::api::settings::CertificateSettings;
-use crate::planner::observed::{Authority, Certificate, KeyringState, KeyringView, Observed, Published};
+use crate::pki::ledger::Ledger;
+use crate::planner::observed::{
+    Authority, Certificate, KeyringState, KeyringView, Observed, Published, SecretListing,
+};
 use crate::store::codec::name;
 use crate::store::{ObjectRef, StoreError};
 
 pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
+    let began = SystemTime::now();
     let mut problems = Vec::new();
     let mut authorities = BTreeMap::new();
     for name in files(&tree.authorities(), &mut problems)? {
@@ -35,14 +40,33 @@ pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
             }
         }
     }
-    let foreign = target_secret::list_unowned(tree, |secret| targets.contains(secret), &mut problems)?;
+    let (foreign, unread) =
+        target_secret::list_unowned(tree, |secret| targets.contains(secret), &mut problems)?;
+    let namespaces = secret_listings(&authorities, unread, began);
     Ok(Observed {
+        namespaces,
         authorities,
         certificates,
         watched_secrets: foreign,
         read_errors: problems,
         ..Observed::default()
     })
+}
+
+/// Of the namespaces that a ledger names: what is not in `unread` was seen as it is.
+fn secret_listings(
+    authorities: &BTreeMap<String, Arc<Authority>>,
+    unread: BTreeMap<String, String>,
+    began: SystemTime,
+) -> BTreeMap<String, SecretListing> {
+    let keyrings = authorities.values().filter_map(|authority| authority.keyring.view());
+    let ledgers = keyrings.filter_map(|keyring| keyring.state.ledger.as_deref());
+    let mut listings: BTreeMap<_, _> = ledgers
+        .flat_map(Ledger::namespaces)
+        .map(|namespace| (namespace.clone(), SecretListing::Complete(began)))
+        .collect();
+    listings.extend(unread.into_iter().map(|(namespace, why)| (namespace, SecretListing::Failed(why))));
+    listings
 }
 
 fn authority(tree: &Tree, name: &str, problems: &mut Vec<String>) -> Result<Option<Authority>, StoreError> {

@@ -78,6 +78,13 @@ fn conflict(secret: &ObjectName) -> StoreError {
     StoreError::Conflict(format!("the Secret {secret}"))
 }
 
+/// PEM of the roots in it; empty if there is no such Secret.
+pub fn bundle(tree: &Tree, secret: &ObjectName) -> Result<String, StoreError> {
+    let Some(data) = data(&tree.secret(secret)?)? else { return Ok(String::new()) };
+    let bundle = files::read(&data.join(BUNDLE))?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bundle).into_owned())
+}
+
 pub fn read(directory: &Path, certificate: &ObjectName) -> Published {
     match open(directory) {
         Ok(None) => Published::Absent,
@@ -93,13 +100,13 @@ pub fn read(directory: &Path, certificate: &ObjectName) -> Published {
     }
 }
 
-/// The directories that no certificate is published to.
+/// The directories that no certificate is published to; and by namespace why one could not be read.
 pub fn list_unowned(
     tree: &Tree,
     ours: impl Fn(&ObjectName) -> bool,
     problems: &mut Vec<String>,
-) -> Result<BTreeMap<ObjectName, WatchedSecret>, StoreError> {
-    let mut found = BTreeMap::new();
+) -> Result<(BTreeMap<ObjectName, WatchedSecret>, BTreeMap<String, String>), StoreError> {
+    let (mut found, mut unread) = (BTreeMap::new(), BTreeMap::new());
     for namespace in files::names(&tree.secrets())? {
         // Whatever else is there, such as `lost+found`.
         if !name::is_valid(&namespace) || !tree.secrets().join(&namespace).is_dir() {
@@ -117,11 +124,14 @@ pub fn list_unowned(
                     let foreign = WatchedSecret { leaf, roots, orphan: volume.owner.is_some() };
                     found.insert(secret, foreign);
                 }
-                Err(error) => problems.push(error.to_string()),
+                Err(error) => {
+                    problems.push(error.to_string());
+                    unread.insert(namespace.clone(), error.to_string());
+                }
             }
         }
     }
-    Ok(found)
+    Ok((found, unread))
 }
 
 struct Volume {

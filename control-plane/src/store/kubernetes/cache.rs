@@ -114,6 +114,7 @@ impl Cache {
             observed.certificates.extend(certificates.map(|(name, it)| (of(name), Arc::clone(it))));
             observed.watched_secrets.extend(index.foreign.iter().map(|(name, it)| (of(name), it.clone())));
             observed.watched_secrets.extend(index.orphans().map(|(name, it)| (of(name), it)));
+            observed.namespaces.extend(index.secret_listing().map(|listing| (namespace.clone(), listing)));
         }
         observed
     }
@@ -145,12 +146,24 @@ impl CacheState {
         }
     }
 
-    /// Namespaces that have a certificate or that an authority names, or where a Secret of ours lies.
+    /// Namespaces that have a certificate or that an authority names, or where a root was published.
     pub fn relevant_namespaces(&self) -> BTreeSet<String> {
         let named = self.authorities.values().flat_map(|authority| &authority.spec.namespaces);
         let named = named.filter(|name| *name != EVERYWHERE).cloned();
         let used = self.namespaces.iter().filter(|(_, index)| !index.is_empty());
-        named.chain(used.map(|(name, _)| name.clone())).collect()
+        let recorded = self.own.ledgers().flat_map(|ledger| ledger.namespaces().cloned());
+        named.chain(used.map(|(name, _)| name.clone())).chain(recorded).collect()
+    }
+
+    /// Every Secret of a namespace that a pod may serve something of ours from.
+    pub fn secrets(&self, namespace: &str) -> BTreeSet<String> {
+        let index = self.namespaces.get(namespace);
+        let mut secrets = index.map(NamespaceIndex::secrets).unwrap_or_default();
+        for ledger in self.own.ledgers() {
+            let here = ledger.iter().filter(|(other, ..)| *other == namespace);
+            secrets.extend(here.map(|(_, secret, _)| secret.to_owned()));
+        }
+        secrets
     }
 
     fn listing_wait(&self) -> ListingWait {
@@ -163,6 +176,7 @@ impl CacheState {
             match listing {
                 Listing::Complete => {}
                 Listing::Forbidden(why) => return timed_out(what, why),
+                Listing::NamespaceGone => return timed_out(what, "the namespace is gone"),
                 Listing::Pending { since, problem } if since.elapsed() >= PATIENCE => {
                     return timed_out(what, problem.as_deref().unwrap_or("no answer yet"));
                 }

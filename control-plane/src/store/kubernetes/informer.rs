@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
-use super::cache::{Cache, Listing};
+use super::cache::{Cache, Listing, NamespaceIndex};
 use super::custom::Custom;
 use super::label::{HOTCERT, MANAGED_BY, WATCH};
 use crate::api::object_name::ObjectName;
@@ -55,6 +56,7 @@ impl Informers {
             watch(own, Config::default(), OwnNamespaceSink(Arc::clone(&self.cache))),
             self.watch_namespaces(),
             self.recheck_conflicting_secrets(),
+            self.look_for_closed_namespaces(),
         );
     }
 
@@ -120,6 +122,31 @@ impl Informers {
                         state.update_namespace(&secret.namespace, |index| {
                             index.set_conflicting(&secret.name, whose)
                         });
+                    });
+                }
+            }
+        }
+    }
+
+    /// The right to a namespace's Secrets goes with the namespace: whether that is why it is missing has to be asked.
+    async fn look_for_closed_namespaces(&self) {
+        loop {
+            tokio::time::sleep(self.recheck).await;
+            let closed: Vec<_> = {
+                let state = self.cache.state();
+                let is_closed = |index: &NamespaceIndex| matches!(index.owned, Listing::Forbidden(_));
+                let closed = state.namespaces.iter().filter(|(_, index)| is_closed(index));
+                closed.map(|(namespace, _)| namespace.clone()).collect()
+            };
+            let namespaces = Api::<Namespace>::all(self.client.clone());
+            for namespace in closed {
+                let found =
+                    api_error::answer("looking for a namespace", namespaces.get_metadata_opt(&namespace))
+                        .await;
+                if let Ok(None) = found {
+                    warn!(namespace, "the namespace is gone");
+                    self.cache.change_and_wake(|state| {
+                        state.update_namespace(&namespace, NamespaceIndex::record_gone);
                     });
                 }
             }

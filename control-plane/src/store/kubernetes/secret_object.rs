@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 use crate::planner::observed::ResourceVersion;
 
 pub const TLS: &str = "kubernetes.io/tls";
-/// The largest value that is read; a chain and a key are far below.
-const LARGEST: usize = 256 * 1024;
+/// The largest value that is read: the API server stores no larger Secret. A chain and a key are far below.
+const LARGEST: usize = 1024 * 1024;
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

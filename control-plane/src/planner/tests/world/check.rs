@@ -10,58 +10,110 @@ const MAX_ROUNDS: usize = 400;
 
 impl World {
     pub(super) fn check(&mut self) {
-        let Some((state, roots)) = &self.ca.ring else { return };
-        let forced_now = state.rollover().is_some_and(|rollover| rollover.forced);
-        if !forced_now && self.forced && state.rollover().is_none() {
-            self.forced = false;
-        }
-        for needed in state.trusted().into_iter().chain([state.signing()]) {
-            assert!(roots.contains_key(needed), "the key of {needed} is gone and it is still needed");
-        }
-        for (name, held) in &self.certificates {
-            for version in held.versions.values() {
-                if let Some(root) = roots.get(&version.root) {
-                    assert!(version.leaf.not_after <= root.not_after, "{name} outlives its root");
+        for (name, authority) in &self.store.authorities {
+            let Some((state, roots)) = &authority.ring else { continue };
+            if state.rollover().is_none() {
+                self.forced.remove(name);
+            }
+            for needed in state.trusted().into_iter().chain([state.signing()]) {
+                assert!(roots.contains_key(needed), "the key of {needed} is gone and it is still needed");
+            }
+            for (certificate, held) in &self.store.certificates {
+                for version in held.versions.values() {
+                    if let Some(root) = roots.get(&version.root) {
+                        assert!(version.leaf.not_after <= root.not_after, "{certificate} outlives its root");
+                    }
                 }
             }
-            if let (Some(newest), None) = (held.versions.keys().next_back(), held.secret.as_ref()) {
-                assert!(*newest <= held.newest);
-            }
         }
-        if !self.forced {
-            self.check_trust();
-        }
+        self.check_trust();
     }
 
-    /// Every pod accepts the leaf that every other pod shows.
+    /// Every pod accepts the leaf that another pod shows, if both show one of the same authority or have the same
+    /// certificate.
     fn check_trust(&self) {
-        let live = |pod: &&SimulatedPod| pod.agent && !self.overridden.contains(&pod.uid);
-        let live: Vec<_> = self.pods.iter().filter(live).collect();
+        // What a restored store says is not what pods have: until a person has decided, nothing is promised.
+        if self.restored {
+            return;
+        }
+        let live: Vec<_> = self.pods.iter().filter(|pod| self.counts(pod)).collect();
         for client in &live {
             let Some(shown) = self.content_of(client) else { continue };
-            if self.now >= shown.leaf.not_after {
+            let home = self.made_for.get(&shown.root);
+            if self.now >= shown.leaf.not_after || home.is_some_and(|home| self.forced.contains(home)) {
                 continue;
             }
             for server in &live {
                 let Some(content) = self.content_of(server) else { continue };
-                assert!(
-                    content.trust.contains(&shown.root),
-                    "{} of {} shows a leaf under {}, {} of {} trusts {:?} only; {:?}",
-                    client.name,
-                    client.certificate,
-                    shown.root,
-                    server.name,
-                    server.certificate,
-                    content.trust,
-                    self.state().map(|state| &state.stage)
-                );
+                let is_related =
+                    self.made_for.get(&content.root) == home || client.certificate == server.certificate;
+                if is_related {
+                    self.check_accepts(server, content, client, shown);
+                }
+            }
+        }
+    }
+
+    fn check_accepts(
+        &self,
+        server: &SimulatedPod,
+        content: &Content,
+        client: &SimulatedPod,
+        shown: &Content,
+    ) {
+        assert!(
+            content.trust.contains(&shown.root),
+            "{} of {} shows a leaf under {}, {} of {} trusts {:?} only; {:?}",
+            client.name,
+            client.certificate,
+            shown.root,
+            server.name,
+            server.certificate,
+            content.trust,
+            self.store.authorities.iter().map(|(name, held)| (name, &held.ring)).collect::<Vec<_>>()
+        );
+    }
+
+    /// Whether it is promised that this pod is not cut off: no person has let a rollover go on without it.
+    fn counts(&self, pod: &SimulatedPod) -> bool {
+        let names =
+            [pod.uid.clone(), pod.certificate.to_string(), format!("{}/*", pod.certificate.namespace)];
+        pod.agent && !names.iter().any(|name| self.overridden.contains(name))
+    }
+
+    pub(super) fn check_all_trust_each_other(&self) {
+        self.check_trust();
+        for client in &self.pods {
+            for server in &self.pods {
+                if let (Some(shown), Some(content)) = (self.content_of(client), self.content_of(server)) {
+                    self.check_accepts(server, content, client, shown);
+                }
+            }
+        }
+    }
+
+    /// After the store was restored: nothing is signed or retired while a pod that answers shows that there was
+    /// another root since.
+    pub(super) fn check_keyring_is_current(&self, authority: &str, what: &str) {
+        let Some(state) = self.state_of(authority).filter(|_| self.restored && !self.stale) else { return };
+        for pod in self.pods.iter().filter(|pod| pod.agent && pod.reachable && !pod.was_unreachable) {
+            let Some(held) = self.store.certificates.get(&pod.certificate) else { continue };
+            let (true, Some(content)) = (held.spec.authority == authority, self.content_of(pod)) else {
+                continue;
+            };
+            let is_seen = self.memory.has_seen(pod) && self.now < content.leaf.not_after;
+            let is_known = held.versions.values().any(|version| version.leaf.sha256 == content.leaf.sha256);
+            let is_ours = |root: &&RootId| self.made_for.get(*root).is_some_and(|home| home == authority);
+            let unknown = content.trust.iter().filter(is_ours).find(|root| !state.knows(root));
+            if let (Some(root), true, false) = (unknown, is_seen, is_known) {
+                panic!("{what}, and {} trusts {root}, which {authority} does not know", pod.name);
             }
         }
     }
 
     /// Every certificate is published and has pods.
     pub(super) fn set_up(&mut self) {
-        for _ in 0..6 {
+        for _ in 0..8 {
             self.round(RoundOutcome::Whole, false);
         }
         for pod in 0..6 {
@@ -71,12 +123,20 @@ impl World {
         assert!(self.pods.iter().all(|pod| pod.serves.is_some()));
     }
 
-    /// Nothing more happens but that pods take what is there and the clock goes on.
+    /// Nothing more happens but that pods take what is there and the clock goes on. People repair what is wrong.
     pub(super) fn settle(&mut self, one_pod_stays_unreachable: bool) {
-        self.pods.retain(|pod| pod.agent && self.certificates.contains_key(&pod.certificate));
+        self.closed.clear();
+        self.pods.retain(|pod| pod.agent && self.store.certificates.contains_key(&pod.certificate));
         self.pods.iter_mut().for_each(|pod| pod.reachable = true);
-        for held in self.certificates.values_mut() {
+        self.store.authorities.values_mut().for_each(|authority| authority.deleted = false);
+        for held in self.store.certificates.values_mut() {
             held.spec.lifetime = None;
+            if held.spec.authority == MISTYPED {
+                held.spec.authority = AUTHORITY.into();
+            }
+        }
+        if self.restored {
+            (0..self.store.certificates.len()).for_each(|one| self.step(&Step::Rotate(one)));
         }
         let unreachable =
             one_pod_stays_unreachable.then(|| self.pods.first().map(|pod| pod.uid.clone())).flatten();
@@ -84,13 +144,18 @@ impl World {
             for pod in &mut self.pods {
                 pod.reachable = unreachable.as_ref() != Some(&pod.uid);
             }
+            self.step(&Step::AcceptKeyring);
             let actions = self.round(RoundOutcome::Whole, false);
             self.check();
             for pod in 0..self.pods.len() {
                 self.step(&Step::Sync { pod, lag: 0 });
                 self.check();
             }
-            if actions.is_empty() && self.is_settled() {
+            if !actions.iter().any(|action| !is_answer(action)) && self.is_settled() {
+                if unreachable.is_none() {
+                    self.restored = false;
+                    self.check();
+                }
                 return;
             }
             self.now += 7 * MINUTE;
@@ -99,29 +164,51 @@ impl World {
     }
 
     fn is_settled(&self) -> bool {
-        let Some(state) = self.state() else { return false };
-        state.rollover().is_none() && self.certificates.values().all(|held| held.is_settled(state))
+        let is_steady = |authority: &SimulatedAuthority| {
+            authority.ring.as_ref().is_some_and(|(state, _)| state.rollover().is_none())
+        };
+        self.store.authorities.values().all(is_steady)
+            && self.store.certificates.iter().all(|(name, held)| {
+                self.state_of(&held.spec.authority)
+                    .is_some_and(|state| held.is_settled(&self.store.targets[name], state))
+            })
     }
 
-    /// It is not settled: then the status says for whom it waits.
+    /// It is not settled: then a status says for whom it waits.
     fn check_blocker_is_named(&self, unreachable: Option<String>) {
-        let stage = self.state().map(|state| &state.stage);
-        let waiting = self.ca.status.rollover.as_ref().map(|rollover| &rollover.waiting_for);
+        let stages: Vec<_> =
+            [AUTHORITY, OTHER].map(|name| self.state_of(name).map(|state| &state.stage)).into();
         let unreachable = self.pods.iter().find(|pod| unreachable.as_ref() == Some(&pod.uid));
         let Some(unreachable) = unreachable else {
-            let held: Vec<_> = self.certificates.iter().map(|(name, held)| (name, &held.status)).collect();
-            panic!("it never settles: {stage:?}, {:?}\n{held:#?}", self.ca.status);
+            let held: Vec<_> =
+                self.store.certificates.iter().map(|(name, held)| (name, &held.spec, &held.status)).collect();
+            let waits: Vec<_> = self.store.authorities.values().map(|authority| &authority.status).collect();
+            let pods: Vec<_> =
+                self.pods.iter().map(|pod| (&pod.name, &pod.certificate, self.content_of(pod))).collect();
+            panic!("it never settles: {stages:?}, {waits:#?}\n{held:#?}\n{pods:#?}\n{:#?}", self.state());
         };
         let name = format!("{}/{}: ", unreachable.certificate.namespace, unreachable.name);
-        let named = waiting.is_some_and(|waiting| waiting.iter().any(|line| line.starts_with(&name)));
-        assert!(named, "{name} holds {stage:?} and is not named: {waiting:?}");
+        let mut rollovers = self.store.authorities.values().filter_map(|held| held.status.rollover.as_ref());
+        let is_named =
+            rollovers.any(|rollover| rollover.waiting_for.iter().any(|line| line.starts_with(&name)));
+        let mut served = self.store.certificates.values().filter_map(|held| held.status.served.as_ref());
+        let is_named_by_move = served.any(|served| {
+            served.by_pod.iter().any(|pod| pod.pod == unreachable.name && pod.problem.is_some())
+        });
+        assert!(is_named || is_named_by_move, "{name} holds {stages:?} and is not named");
     }
 }
 
+/// The answer to a request that came too late.
+fn is_answer(action: &Action) -> bool {
+    matches!(action, Action::Authority { transition: Transition::CloseRequest { .. }, .. })
+        || matches!(action, Action::UpdateAuthorityStatus { .. })
+}
+
 impl SimulatedCertificate {
-    fn is_settled(&self, state: &State) -> bool {
+    fn is_settled(&self, target: &Target, state: &State) -> bool {
         let trusted: BTreeSet<_> = state.trusted().into_iter().cloned().collect();
-        let (Some(secret), Some(newest)) = (&self.secret, self.versions.values().next_back()) else {
+        let (Some(secret), Some(newest)) = (&target.secret, self.versions.values().next_back()) else {
             return false;
         };
         let ready = self.status.conditions.iter().any(|condition| {

@@ -29,12 +29,14 @@ pub(super) enum Step {
     Back(Duration),
     Rotate(usize),
     Rollback(usize, Option<u64>),
-    Rollover,
-    Reverse,
+    Rollover(usize),
+    Reverse(usize),
     Override {
-        all_pods: bool,
+        authority: usize,
+        all: bool,
     },
-    RemoveRoot(usize),
+    RemoveRoot(usize, usize),
+    AcceptKeyring,
     DeleteSecret(usize),
     EditSecret(usize),
     AddCertificate,
@@ -43,6 +45,20 @@ pub(super) enum Step {
     BreakSpec(usize),
     RepairSpec(usize),
     ChangeSpec(usize),
+    /// Its spec names the other authority.
+    Move(usize),
+    /// Its spec names an authority that does not exist.
+    MistypeAuthority(usize),
+    /// One that was deleted is made again, under the same name.
+    RecreateCertificate(usize),
+    DeleteAuthority(usize),
+    RecreateAuthority(usize),
+    /// The right to a namespace is taken away.
+    CloseNamespace(usize),
+    OpenNamespace(usize),
+    Backup,
+    /// From the newest backup that is an hour old.
+    Restore,
 }
 
 impl Step {
@@ -62,17 +78,27 @@ impl Step {
         let people = prop_oneof![
             2 => one().prop_map(Self::Rotate),
             2 => (one(), prop::option::of(0..6_u64)).prop_map(|(one, to)| Self::Rollback(one, to)),
-            4 => Just(Self::Rollover),
-            3 => Just(Self::Reverse),
-            2 => any::<bool>().prop_map(|all_pods| Self::Override { all_pods }),
-            1 => one().prop_map(Self::RemoveRoot),
+            5 => one().prop_map(Self::Rollover),
+            3 => one().prop_map(Self::Reverse),
+            2 => (one(), any::<bool>()).prop_map(|(authority, all)| Self::Override { authority, all }),
+            1 => (one(), one()).prop_map(|(authority, root)| Self::RemoveRoot(authority, root)),
+            1 => Just(Self::AcceptKeyring),
             2 => one().prop_map(Self::DeleteSecret),
             2 => one().prop_map(Self::EditSecret),
             1 => Just(Self::AddCertificate),
             1 => one().prop_map(Self::RemoveCertificate),
+            1 => one().prop_map(Self::RecreateCertificate),
             1 => one().prop_map(Self::BreakSpec),
             2 => one().prop_map(Self::RepairSpec),
             1 => one().prop_map(Self::ChangeSpec),
+            3 => one().prop_map(Self::Move),
+            2 => one().prop_map(Self::MistypeAuthority),
+            1 => one().prop_map(Self::DeleteAuthority),
+            2 => one().prop_map(Self::RecreateAuthority),
+            1 => one().prop_map(Self::CloseNamespace),
+            2 => one().prop_map(Self::OpenNamespace),
+            1 => Just(Self::Backup),
+            1 => Just(Self::Restore),
         ];
         let pods = prop_oneof![
             6 => (one(), 0..3_usize).prop_map(|(pod, lag)| Self::Sync { pod, lag }),
@@ -90,7 +116,7 @@ impl Step {
             1 => (0..8_usize).prop_map(Self::Stale),
             1 => Just(Self::Restart),
             6 => pods,
-            2 => people,
+            3 => people,
             2 => seconds.prop_map(|seconds| Self::Forward(Duration::from_secs(seconds))),
             1 => (60..3600_u64).prop_map(|seconds| Self::Back(Duration::from_secs(seconds))),
         ]
@@ -112,7 +138,9 @@ impl World {
                     self.pods.remove(pod % self.pods.len());
                 }
             }
-            Step::BecomeUnreachable(pod) => self.pod(pod, |pod| pod.reachable = false),
+            Step::BecomeUnreachable(pod) => {
+                self.pod(pod, |pod| (pod.reachable, pod.was_unreachable) = (false, true));
+            }
             Step::BecomeReachable(pod) => self.pod(pod, |pod| pod.reachable = true),
             Step::Connect(from, to) => self.connect(from, to),
             Step::Disconnect(pod) => self.pod(pod, |pod| pod.connections.clear()),
@@ -123,25 +151,73 @@ impl World {
                 let to = to.map(|to| format!("to={to}")).unwrap_or_default();
                 self.ask_certificate(one, "rollback", to);
             }
-            Step::Rollover => self.ask_authority("rollover", "they asked for it".into()),
-            Step::Reverse => self.ask_authority("reverse", String::new()),
-            Step::Override { all_pods } => self.exempt(all_pods),
-            Step::RemoveRoot(which) => {
-                let Some((_, roots)) = &self.ca.ring else { return };
+            Step::Rollover(one) => self.ask_authority(one, "rollover", "they asked for it".into()),
+            Step::Reverse(one) => self.ask_authority(one, "reverse", String::new()),
+            Step::Override { authority, all } => self.exempt(authority, all),
+            Step::RemoveRoot(one, which) => {
+                let name = authority_name(one);
+                let Some((_, roots)) = &self.store.authorities[name].ring else { return };
                 let root = roots.keys().nth(which % roots.len()).map(|root| root.0[..12].to_owned());
-                self.ask_authority("remove-root", format!("{} stolen", root.unwrap_or_default()));
+                self.ask_authority(one, "remove-root", format!("{} stolen", root.unwrap_or_default()));
             }
-            Step::DeleteSecret(one) => self.certificate(one, |_, held| held.secret = None),
+            Step::AcceptKeyring => {
+                for one in 0..2 {
+                    let state = self.state_of(authority_name(one));
+                    if state.is_some_and(|state| state.unknown_root.is_some()) {
+                        self.ask_authority(one, "accept-keyring", "there is no other".into());
+                    }
+                }
+            }
+            Step::DeleteSecret(one) => {
+                let now = self.now;
+                self.target(one, |target| {
+                    if target.secret.take().is_some() {
+                        target.vanished_at = Some(now);
+                    }
+                });
+            }
             Step::EditSecret(one) => self.edit(one),
             Step::AddCertificate => {
-                if self.certificates.len() < 5 {
+                if self.store.certificates.len() < 5 {
                     self.add_certificate("bank");
                 }
             }
             Step::RemoveCertificate(one) => {
-                let name = self.certificates.keys().nth(one % 8).cloned();
-                if let (Some(name), true) = (name, self.certificates.len() > 1) {
-                    self.certificates.remove(&name);
+                let name = self.store.certificates.keys().nth(one % 8).cloned();
+                if let (Some(name), true) = (name, self.store.certificates.len() > 1) {
+                    self.store.certificates.remove(&name);
+                }
+            }
+            Step::RecreateCertificate(one) => {
+                let is_gone = |name: &&ObjectName| !self.store.certificates.contains_key(*name);
+                let gone: Vec<_> = self.store.targets.keys().filter(is_gone).cloned().collect();
+                if let Some(name) = gone.get(one % gone.len().max(1)) {
+                    self.store.certificates.insert(name.clone(), SimulatedCertificate::new());
+                }
+            }
+            Step::Move(one) => self.certificate(one, |_, held| {
+                let is_first = held.spec.authority == AUTHORITY;
+                held.spec.authority = if is_first { OTHER } else { AUTHORITY }.into();
+            }),
+            Step::MistypeAuthority(one) => {
+                self.certificate(one, |_, held| held.spec.authority = MISTYPED.into());
+            }
+            Step::DeleteAuthority(one) => self.authority(one).deleted = true,
+            Step::RecreateAuthority(one) => {
+                let held = self.authority(one);
+                if held.deleted {
+                    held.deleted = false;
+                    held.status = AuthorityStatus::default();
+                    held.requests.clear();
+                }
+            }
+            Step::CloseNamespace(one) => drop(self.closed.insert(namespace(one).to_owned())),
+            Step::OpenNamespace(one) => drop(self.closed.remove(namespace(one))),
+            Step::Backup => self.backups.push((self.now, self.store.clone())),
+            Step::Restore => {
+                let is_old = |(at, _): &&(SystemTime, SimulatedStore)| *at + HOUR <= self.now;
+                if let Some((_, backup)) = self.backups.iter().rev().find(is_old).cloned() {
+                    self.restore(backup);
                 }
             }
             Step::BreakSpec(one) => {
@@ -155,10 +231,21 @@ impl World {
     }
 
     fn certificate(&mut self, one: usize, then: impl FnOnce(&ObjectName, &mut SimulatedCertificate)) {
-        let many = self.certificates.len().max(1);
-        if let Some((name, held)) = self.certificates.iter_mut().nth(one % many) {
+        let many = self.store.certificates.len().max(1);
+        if let Some((name, held)) = self.store.certificates.iter_mut().nth(one % many) {
             then(name, held);
         }
+    }
+
+    fn target(&mut self, one: usize, then: impl FnOnce(&mut Target)) {
+        let many = self.store.targets.len().max(1);
+        if let Some(target) = self.store.targets.values_mut().nth(one % many) {
+            then(target);
+        }
+    }
+
+    fn authority(&mut self, one: usize) -> &mut SimulatedAuthority {
+        self.store.authorities.entry(authority_name(one).to_owned()).or_default()
     }
 
     fn pod(&mut self, one: usize, then: impl FnOnce(&mut SimulatedPod)) {
@@ -175,27 +262,31 @@ impl World {
         });
     }
 
-    pub(super) fn ask_authority(&mut self, verb: &str, words: String) {
+    fn ask_authority(&mut self, one: usize, verb: &str, words: String) {
         let id = format!("r{}", self.count());
-        self.ca.requests.insert(verb.to_owned(), Request { id, arguments: words });
+        self.authority(one).requests.insert(verb.to_owned(), Request { id, arguments: words });
     }
 
     /// Names whom the status names.
-    fn exempt(&mut self, all_pods: bool) {
-        let Some(rollover) = &self.ca.status.rollover else { return };
+    fn exempt(&mut self, one: usize, all: bool) {
+        let Some(rollover) = &self.authority(one).status.rollover else { return };
         let named = rollover.waiting_for.iter().filter_map(|line| line.split_once(": "));
-        let named: Vec<_> = named.map(|(who, _)| who).filter(|who| who.contains("/pod")).collect();
-        let many = if all_pods { named.len() } else { 1 };
+        let named = named.map(|(who, _)| match who.strip_prefix("namespace ") {
+            Some(namespace) => format!("{namespace}/*"),
+            None => who.to_owned(),
+        });
+        let named: Vec<_> = named.collect();
+        let many = if all { named.len() } else { 1 };
         let named = named.into_iter().take(many).collect::<Vec<_>>().join(",");
-        self.ask_authority("override", format!("{named} they are lost"));
+        self.ask_authority(one, "override", format!("{named} they are lost"));
     }
 
     /// A pod takes what is there, or what was there `lag` writings ago; never what is older than its own.
     fn sync(&mut self, pod: usize, lag: usize) {
         let many = self.pods.len().max(1);
         let Some(pod) = self.pods.get_mut(pod % many) else { return };
-        let Some(held) = self.certificates.get(&pod.certificate) else { return };
-        let there = held.secret.as_ref().and_then(|secret| secret.content);
+        let Some(target) = self.store.targets.get(&pod.certificate) else { return };
+        let there = target.secret.as_ref().and_then(|secret| secret.content);
         let there = there.map(|there| there.saturating_sub(lag));
         pod.serves = pod.serves.max(there);
     }
@@ -205,16 +296,18 @@ impl World {
             return;
         }
         let number = self.count();
-        let many = self.certificates.len().max(1);
-        let Some((name, held)) = self.certificates.iter().nth(certificate % many) else { return };
+        let many = self.store.certificates.len().max(1);
+        let Some(name) = self.store.certificates.keys().nth(certificate % many).cloned() else { return };
+        let secret = self.store.targets.get(&name).and_then(|target| target.secret.as_ref());
         self.pods.push(SimulatedPod {
             name: format!("pod{number}"),
             uid: format!("uid{number}"),
-            certificate: name.clone(),
+            serves: secret.and_then(|secret| secret.content),
+            certificate: name,
             agent,
             reachable: true,
+            was_unreachable: false,
             nudged: None,
-            serves: held.secret.as_ref().and_then(|secret| secret.content),
             connections: BTreeMap::new(),
         });
     }
@@ -230,8 +323,8 @@ impl World {
 
     fn edit(&mut self, one: usize) {
         let number = self.count();
-        self.certificate(one, |_, held| {
-            if let Some(secret) = &mut held.secret {
+        self.target(one, |target| {
+            if let Some(secret) = &mut target.secret {
                 secret.stamp = number;
                 secret.fingerprint = fingerprint(number);
                 secret.leaf_sha256 = String::new();
@@ -240,4 +333,12 @@ impl World {
             }
         });
     }
+}
+
+fn authority_name(one: usize) -> &'static str {
+    if one.is_multiple_of(3) { OTHER } else { AUTHORITY }
+}
+
+fn namespace(one: usize) -> &'static str {
+    if one.is_multiple_of(2) { "shop" } else { "bank" }
 }

@@ -12,6 +12,8 @@ pub enum Listing {
     Complete,
     /// The right to it is missing.
     Forbidden(String),
+    /// The right to it is missing because the namespace is gone, and everything that was in it.
+    NamespaceGone,
 }
 
 impl Default for Listing {

@@ -4,13 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::listing::Listing;
 use super::{ParsedObject, is_older};
 use crate::api::resource::{CertificateStatus, ServiceCertificateSpec};
 use crate::api::settings::CertificateSettings;
-use crate::planner::observed::{Certificate, Published, ResourceVersion, Version, WatchedSecret};
+use crate::planner::observed::{
+    Certificate, Published, ResourceVersion, SecretListing, Version, WatchedSecret,
+};
 use crate::store::kubernetes::secret_object::SecretObject;
 use crate::store::kubernetes::target_secret::Target;
 use crate::store::kubernetes::version;
@@ -28,6 +30,8 @@ pub struct NamespaceIndex {
     claimants: BTreeMap<String, BTreeSet<String>>,
     /// What was written here, until the watch has caught up with it.
     recently_written: BTreeMap<String, Instant>,
+    /// When a target Secret was last found to be gone, or all of them were listed.
+    last_vanished: Option<SystemTime>,
 }
 
 struct Entry {
@@ -203,11 +207,33 @@ impl NamespaceIndex {
         targets.iter().for_each(|name| self.remove_target(name));
         versions.iter().for_each(|(name, number)| self.remove_version(name, *number));
         self.owned = Listing::Complete;
+        self.last_vanished = Some(SystemTime::now());
         self.refresh_all();
+    }
+
+    /// What is known of the target Secrets as a whole; `None` while they are being listed.
+    pub fn secret_listing(&self) -> Option<SecretListing> {
+        match &self.owned {
+            Listing::Complete | Listing::NamespaceGone => self.last_vanished.map(SecretListing::Complete),
+            Listing::Forbidden(why) | Listing::Pending { problem: Some(why), .. } => {
+                Some(SecretListing::Failed(why.clone()))
+            }
+            Listing::Pending { problem: None, .. } => None,
+        }
+    }
+
+    /// The namespace is gone. If there is one of this name again, its Secrets are listed anew.
+    pub fn record_gone(&mut self) {
+        self.retain_listed(&BTreeSet::new(), Instant::now());
+        self.owned = Listing::NamespaceGone;
     }
 
     /// The right to its Secrets is missing. What was known of them may not be so any more.
     pub fn deny_access(&mut self, why: String) {
+        // The namespace is still gone.
+        if matches!(self.owned, Listing::NamespaceGone) {
+            return;
+        }
         self.owned = Listing::Forbidden(why);
         self.refresh_all();
     }
@@ -254,6 +280,7 @@ impl NamespaceIndex {
 
     fn remove_target(&mut self, name: &str) {
         self.targets.remove(name);
+        self.last_vanished = Some(SystemTime::now());
         self.refresh_claimants(name);
     }
 
@@ -284,7 +311,7 @@ impl NamespaceIndex {
                     "the Secrets of its namespace are not listed yet: {why}"
                 ));
             }
-            Listing::Complete => {}
+            Listing::Complete | Listing::NamespaceGone => {}
         }
         match (self.targets.get(secret), self.conflicting.get(secret)) {
             (Some(target), _) if target.certificate != certificate => {

@@ -8,6 +8,7 @@ use super::is_older;
 use super::listing::Listing;
 use crate::pki::authority::Authority;
 use crate::pki::keyring::RootId;
+use crate::pki::ledger::Ledger;
 use crate::planner::observed::{KeyringState, KeyringView, ResourceVersion};
 use crate::store::kubernetes::keyring;
 use crate::store::kubernetes::secret_object::SecretObject;
@@ -55,6 +56,12 @@ impl OwnNamespace {
         self.secrets
             .get(&keyring::name(authority))
             .map_or(KeyringState::Absent, |known| known.keyring.clone())
+    }
+
+    /// Of every keyring that there is, also of an authority that was deleted.
+    pub fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
+        let keyrings = self.secrets.values().filter_map(|known| known.keyring.view());
+        keyrings.filter_map(|keyring| keyring.state.ledger.as_deref())
     }
 
     pub fn import(&self, secret: &str) -> Result<RootId, String> {

@@ -118,6 +118,7 @@ impl EventSink<SecretObject> for OwnNamespaceSink {
     fn apply(&self, object: SecretObject) {
         let known = OwnSecret::read(&object);
         self.0.change(|state| state.own.put(object.name(), known, false));
+        self.0.namespaces_changed.notify_one();
     }
 
     fn delete(&self, object: SecretObject) {

@@ -1,0 +1,126 @@
+//! A certificate that comes from another authority, or from a manager. Its pods first trust the roots of both,
+//! then show a leaf of the new authority, and last lose the roots they had before; each step waits until every
+//! pod was seen to have taken the one before. Certificates that come from the same roots take each step
+//! together, because they may talk to each other.
+//!
+//! How far one has come is read from what is published and from what its pods show: nothing is remembered but the
+//! roots that it came with, in the [ledger](crate::pki::ledger).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::authority::DependentCertificate;
+use super::observed::KeyringView;
+use super::serving::PodsBySecret;
+use crate::api::object_name::ObjectName;
+use crate::pki::keyring::RootId;
+
+/// How far a certificate has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MoveStage {
+    /// Some pod may not trust the new authority yet.
+    Widening,
+    /// Every pod trusts both.
+    TrustingBoth,
+    /// A leaf of the new authority is published.
+    Switching,
+    /// Every pod shows it.
+    Switched,
+    /// The roots it came with are out of the bundle.
+    Narrowing,
+    /// No pod trusts them.
+    Done,
+}
+
+#[derive(Debug, Default)]
+pub struct Moves {
+    moves: BTreeMap<ObjectName, Move>,
+}
+
+#[derive(Debug)]
+struct Move {
+    from: BTreeSet<RootId>,
+    /// The ledger says so.
+    switched: bool,
+    stage: MoveStage,
+}
+
+impl Moves {
+    /// Of the certificates of one authority.
+    pub fn of(
+        keyring: &KeyringView,
+        dependents: &[DependentCertificate<'_>],
+        pods: &PodsBySecret<'_>,
+    ) -> Self {
+        let Some(ledger) = keyring.state.ledger.as_ref().filter(|ledger| ledger.has_moves()) else {
+            return Self::default();
+        };
+        let moves = dependents.iter().filter_map(|dependent| {
+            let entry = ledger.get(&dependent.name.namespace, dependent.secret)?;
+            let moving = || Move {
+                from: entry.moved_from.clone(),
+                switched: entry.switched,
+                stage: stage(keyring, dependent, &entry.moved_from, pods),
+            };
+            (!entry.moved_from.is_empty()).then(|| (dependent.name.clone(), moving()))
+        });
+        Self { moves: moves.collect() }
+    }
+
+    pub fn stage(&self, certificate: &ObjectName) -> Option<MoveStage> {
+        Some(self.moves.get(certificate)?.stage)
+    }
+
+    /// The roots it came with.
+    pub fn from(&self, certificate: &ObjectName) -> Option<&BTreeSet<RootId>> {
+        Some(&self.moves.get(certificate)?.from)
+    }
+
+    /// Whether a leaf of the new authority may be published. That is written down first.
+    pub fn has_switched(&self, certificate: &ObjectName) -> bool {
+        self.moves.get(certificate).is_none_or(|moving| moving.switched)
+    }
+
+    /// Whether that may be written down: every certificate that comes from the same roots has pods that trust both.
+    pub fn may_switch(&self, certificate: &ObjectName) -> bool {
+        self.slowest(certificate) >= MoveStage::TrustingBoth
+    }
+
+    /// The roots it came with that stay in its bundle: until none of those certificates shows a leaf under them.
+    pub fn keep(&self, certificate: &ObjectName) -> BTreeSet<RootId> {
+        let Some(Move { from, stage, .. }) = self.moves.get(certificate) else { return BTreeSet::new() };
+        if *stage >= MoveStage::Narrowing || self.slowest(certificate) >= MoveStage::Switched {
+            return BTreeSet::new();
+        }
+        from.clone()
+    }
+
+    /// Of the certificates that come from the same roots.
+    fn slowest(&self, certificate: &ObjectName) -> MoveStage {
+        let Some(Move { from, .. }) = self.moves.get(certificate) else { return MoveStage::Done };
+        let related = self.moves.values().filter(|other| !other.from.is_disjoint(from));
+        related.map(|other| other.stage).min().unwrap_or(MoveStage::Done)
+    }
+}
+
+fn stage(
+    keyring: &KeyringView,
+    dependent: &DependentCertificate<'_>,
+    from: &BTreeSet<RootId>,
+    pods: &PodsBySecret<'_>,
+) -> MoveStage {
+    let Some(publication) = dependent.publication() else { return MoveStage::Widening };
+    let Some((_, version)) = dependent.certificate.published_version() else { return MoveStage::Widening };
+    let trusts_both = keyring.state.trusted().into_iter().all(|root| publication.roots.contains(root));
+    let is_under_own = keyring.state.needed().contains(&&version.root);
+    let is_narrow = publication.roots.is_disjoint(from);
+    let is_ours = |root: &RootId| keyring.state.knows(root) || from.contains(root);
+    let served = || pods.all_serve(dependent, publication, &is_ours);
+    match (is_under_own, is_narrow) {
+        (true, true) if served() => MoveStage::Done,
+        (true, true) => MoveStage::Narrowing,
+        (true, false) if served() => MoveStage::Switched,
+        (true, false) => MoveStage::Switching,
+        (false, _) if trusts_both && served() => MoveStage::TrustingBoth,
+        (false, _) => MoveStage::Widening,
+    }
+}

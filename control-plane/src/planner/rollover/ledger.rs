@@ -1,0 +1,174 @@
+//! What has to be written into the ledger of an authority: the Secrets that its roots are about to be published
+//! in, before that is done; and that a Secret, and every pod that mounts it, was seen without them.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use super::leftover::{Leftover, PodTrust};
+use crate::api::object_name::ObjectName;
+use crate::api::settings::CertificateSettings;
+use crate::pki::keyring::RootId;
+use crate::pki::ledger::{Ledger, LedgerChange, LedgerEntry};
+use crate::planner::authority::DependentCertificate;
+use crate::planner::moves::{MoveStage, Moves};
+use crate::planner::observed::{Certificate, KeyringView, Observed, Published};
+use crate::planner::plan::Plan;
+
+/// Between two lists of the pods of a Secret that is without the authority's roots.
+const RELIST: Duration = Duration::from_secs(5 * 60);
+
+pub struct LedgerCheck<'a> {
+    pub observed: &'a Observed,
+    pub authority: &'a str,
+    pub keyring: &'a KeyringView,
+    pub dependents: &'a [DependentCertificate<'a>],
+    pub moves: &'a Moves,
+    pub now: SystemTime,
+}
+
+impl LedgerCheck<'_> {
+    pub fn change(&self, plan: &mut Plan) -> LedgerChange {
+        let mut change = LedgerChange::default();
+        let Some(ledger) = self.keyring.state.ledger.as_deref() else {
+            self.adopt(&mut change);
+            return change;
+        };
+        for dependent in self.dependents {
+            self.record_dependent(ledger, dependent, &mut change);
+        }
+        for leftover in leftovers(self.observed, ledger, self.dependents) {
+            let entry = ledger.get(&leftover.secret.namespace, &leftover.secret.name);
+            if self.is_without_roots(&leftover, plan) {
+                change.remove.insert(leftover.secret);
+            } else if entry.is_some_and(|entry| !entry.moved_from.is_empty()) {
+                // It has moved on. If it comes back, that is another move.
+                change.record.insert(leftover.secret, LedgerEntry::default());
+            }
+        }
+        change
+    }
+
+    /// The keyring has no ledger: it is made of everything that is published.
+    fn adopt(&self, change: &mut LedgerChange) {
+        for dependent in self.dependents.iter().filter(|dependent| dependent.may_be_mounted()) {
+            let moved_from = self.roots_of_others(dependent, None);
+            change.record.insert(secret_of(dependent), LedgerEntry { moved_from, switched: false });
+        }
+        let has_root = |roots: &BTreeSet<RootId>| roots.iter().any(|root| self.keyring.state.knows(root));
+        for (name, certificate) in &self.observed.certificates {
+            if let Published::Ours(publication) = &certificate.published
+                && has_root(&publication.roots)
+            {
+                let secret = CertificateSettings::secret_name(&name.name, &certificate.spec);
+                change.record.entry(ObjectName::new(name.namespace.clone(), secret)).or_default();
+            }
+        }
+        let orphans = self.observed.watched_secrets.iter();
+        for (secret, _) in orphans.filter(|(_, secret)| secret.orphan && has_root(&secret.roots)) {
+            change.record.entry(secret.clone()).or_default();
+        }
+    }
+
+    fn record_dependent(
+        &self,
+        ledger: &Ledger,
+        dependent: &DependentCertificate<'_>,
+        change: &mut LedgerChange,
+    ) {
+        let DependentCertificate { name, certificate, secret, .. } = *dependent;
+        let is_published = certificate.newest().is_some() && !certificate.deleting && !secret.is_empty();
+        let is_writable = matches!(certificate.published, Published::Absent | Published::Ours(_));
+        if !is_published || !is_writable {
+            return;
+        }
+        let known = ledger.get(&name.namespace, secret);
+        let others = self.roots_of_others(dependent, known);
+        let entry = match known {
+            None => LedgerEntry { moved_from: others, switched: false },
+            Some(_) if self.moves.stage(name) == Some(MoveStage::Done) => LedgerEntry::default(),
+            Some(known) if !others.is_subset(&known.moved_from) => {
+                LedgerEntry { moved_from: &known.moved_from | &others, switched: false }
+            }
+            Some(known)
+                if !known.switched && self.moves.may_switch(name) && self.moves.stage(name).is_some() =>
+            {
+                LedgerEntry { switched: true, ..known.clone() }
+            }
+            Some(_) => return,
+        };
+        change.record.insert(secret_of(dependent), entry);
+    }
+
+    /// The roots in what is published that are not this authority's. Of a Secret that this authority has published
+    /// before, only those that are known to be another's: one that nobody knows may be its own, from after the
+    /// time that this keyring is of.
+    fn roots_of_others(
+        &self,
+        dependent: &DependentCertificate<'_>,
+        known: Option<&LedgerEntry>,
+    ) -> BTreeSet<RootId> {
+        let (Some(publication), Some(_)) =
+            (dependent.publication(), dependent.certificate.published_version())
+        else {
+            return BTreeSet::new();
+        };
+        let roots = publication.roots.iter().filter(|root| !self.keyring.state.knows(root));
+        let is_others = |root: &RootId| {
+            known.is_none() || is_of_another(self.observed, self.authority, dependent.certificate, root)
+        };
+        roots.filter(|root| is_others(root)).cloned().collect()
+    }
+
+    /// Whether the Secret and all pods that mount it were seen without the roots. Those that may have to show it are
+    /// listed and probed.
+    fn is_without_roots(&self, leftover: &Leftover<'_>, plan: &mut Plan) -> bool {
+        let roots = self.keyring.state.needed();
+        let namespace = &leftover.secret.namespace;
+        let Some(since) = leftover.without(&roots) else { return false };
+        let list = self.observed.pods.get(namespace);
+        let Some(list) = list.filter(|list| list.error.is_none() && list.listed_at > since) else {
+            plan.list_pods.insert(namespace.clone());
+            return false;
+        };
+        let mut is_gone = true;
+        for pod in list.pods.iter().filter(|pod| pod.mounted_secrets.contains(&leftover.secret.name)) {
+            if !matches!(leftover.trust_of(pod, &roots, since, self.now), PodTrust::Gone) {
+                is_gone = false;
+                plan.probes.extend(leftover.probe(pod, self.authority, &roots));
+            }
+        }
+        if !is_gone {
+            if self.now.duration_since(list.listed_at).unwrap_or_default() > RELIST {
+                plan.list_pods.insert(namespace.clone());
+            } else {
+                plan.retain_pods.insert(namespace.clone());
+            }
+            plan.wake(self.now + RELIST);
+        }
+        is_gone
+    }
+}
+
+/// The Secrets of the ledger that none of these certificates publishes.
+pub fn leftovers<'a>(
+    observed: &'a Observed,
+    ledger: &Ledger,
+    dependents: &[DependentCertificate<'_>],
+) -> Vec<Leftover<'a>> {
+    let published: BTreeSet<(&str, &str)> =
+        dependents.iter().map(|dependent| (dependent.name.namespace.as_str(), dependent.secret)).collect();
+    let left = ledger.iter().filter(|(namespace, secret, _)| !published.contains(&(*namespace, *secret)));
+    left.map(|(namespace, secret, _)| Leftover::find(observed, ObjectName::new(namespace, secret))).collect()
+}
+
+/// Whether another authority knows this root, or the manager that the certificate was fetched from.
+pub fn is_of_another(observed: &Observed, authority: &str, certificate: &Certificate, root: &RootId) -> bool {
+    let mut others = observed.authorities.iter().filter(|(name, _)| *name != authority);
+    let mut versions = certificate.versions.values();
+    others.any(|(_, other)| other.keyring.view().is_some_and(|keyring| keyring.state.knows(root)))
+        || versions.any(|version| version.own_bundle.as_ref().is_some_and(|bundle| bundle.contains(root)))
+}
+
+fn secret_of(dependent: &DependentCertificate<'_>) -> ObjectName {
+    ObjectName::new(dependent.name.namespace.clone(), dependent.secret)
+}

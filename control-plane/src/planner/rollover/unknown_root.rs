@@ -1,0 +1,60 @@
+//! A keyring that is older than what is in use: it was restored from a backup, and a root that was made since is in
+//! none of its phases. To issue under it, or to retire a root, would cut off every pod that has come further.
+
+use crate::pki::keyring::{RootId, UnknownRoot};
+use crate::planner::authority::DependentCertificate;
+use crate::planner::observed::{KeyringView, Observed, Pod};
+use crate::planner::rollover::ledger::is_of_another;
+use crate::planner::serving::PodsBySecret;
+
+/// A root that this authority must have had after the time that its keyring is of.
+pub fn find(
+    observed: &Observed,
+    authority: &str,
+    keyring: &KeyringView,
+    dependents: &[DependentCertificate<'_>],
+    pods: &PodsBySecret<'_>,
+) -> Option<UnknownRoot> {
+    let ledger = keyring.state.ledger.as_ref()?;
+    dependents.iter().find_map(|dependent| {
+        // A Secret that is published for the first time may come from anywhere.
+        let entry = ledger.get(&dependent.name.namespace, dependent.secret)?;
+        let is_unknown = |root: &RootId| {
+            !keyring.state.knows(root)
+                && !entry.moved_from.contains(root)
+                && !is_of_another(observed, authority, dependent.certificate, root)
+        };
+        in_versions(dependent, &is_unknown).or_else(|| {
+            let mut pods = pods.mounting(&dependent.name.namespace, dependent.secret);
+            pods.find_map(|pod| in_pod(dependent, pod, &is_unknown))
+        })
+    })
+}
+
+/// A version that was signed by such a root. The bundle in the Secret says nothing: others may write into it.
+fn in_versions(
+    dependent: &DependentCertificate<'_>,
+    is_unknown: &dyn Fn(&RootId) -> bool,
+) -> Option<UnknownRoot> {
+    let certificate = dependent.certificate;
+    let versions = [certificate.published_version(), certificate.newest()];
+    let mut signed_here = versions.into_iter().flatten().filter(|(_, version)| version.own_bundle.is_none());
+    let (_, version) = signed_here.find(|(_, version)| is_unknown(&version.root))?;
+    Some(UnknownRoot { root: version.root.clone(), seen_at: dependent.name.to_string() })
+}
+
+/// A pod that shows a leaf of which there is no version has something from another time. One that trusts more than
+/// its Secret has, but shows a leaf from it, was told to by its own settings.
+fn in_pod(
+    dependent: &DependentCertificate<'_>,
+    pod: &Pod,
+    is_unknown: &dyn Fn(&RootId) -> bool,
+) -> Option<UnknownRoot> {
+    let handshake = pod.proof.as_ref().filter(|_| pod.serves(dependent.secret))?.result.as_ref().ok()?;
+    let mut versions = dependent.certificate.versions.values();
+    if versions.any(|version| version.leaf.sha256 == handshake.leaf_sha256) {
+        return None;
+    }
+    let root = handshake.connections_under.keys().find(|root| is_unknown(root))?;
+    Some(UnknownRoot { root: root.clone(), seen_at: format!("{}/{}", dependent.name.namespace, pod.name) })
+}
