@@ -22,7 +22,7 @@ mod schedule;
 pub use client_certificate::ClientError;
 pub use handshake::{ProbeError, TIMEOUT};
 pub use prober::{PROBER, Prober, ProofError};
-pub use schedule::{MAX_CONCURRENT, ProofSchedule};
+pub use schedule::{MAX_CONCURRENT, ProbeKey, ProofSchedule};
 
 #[cfg(test)]
 mod tests;

@@ -46,6 +46,9 @@ pub struct State {
     /// A root that was seen in use and that this keyring does not know: the keyring is older than what is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_root: Option<UnknownRoot>,
+    /// When a person decided that the keyring counts all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
+    pub accepted_at: Option<SystemTime>,
     /// Roots that are gone and that the history does not have: removed by force in a rollover, replaced longer ago
     /// than is remembered, or unknown and accepted by a person.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -56,7 +59,9 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnknownRoot {
-    pub root: RootId,
+    /// `None`: it signed the leaf that was seen, and is not known itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootId>,
     /// NAMESPACE/NAME of the pod or the certificate.
     pub seen_at: String,
 }
@@ -142,6 +147,7 @@ impl State {
             rollover_history: Vec::new(),
             ledger: Some(Arc::default()),
             unknown_root: None,
+            accepted_at: None,
             past_roots: BTreeSet::new(),
         }
     }
@@ -160,9 +166,10 @@ impl State {
     }
 
     /// A person goes on with this keyring, although pods trust a root that it does not know.
-    pub fn disregard_unknown_root(&mut self) -> bool {
+    pub fn disregard_unknown_root(&mut self, now: SystemTime) -> bool {
         let Some(unknown) = self.unknown_root.take() else { return false };
-        self.past_roots.insert(unknown.root);
+        self.past_roots.extend(unknown.root);
+        self.accepted_at = Some(now);
         true
     }
 
@@ -396,6 +403,18 @@ impl fmt::Display for RootId {
     /// Its beginning: enough to tell the roots of one authority apart.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.get(..12).unwrap_or(&self.0))
+    }
+}
+
+impl fmt::Display for UnknownRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen_at = &self.seen_at;
+        match &self.root {
+            Some(root) => write!(f, "{seen_at} has the root {root}, which the keyring does not know"),
+            None => {
+                write!(f, "{seen_at} shows a newer leaf, signed by a root that the keyring does not know")
+            }
+        }
     }
 }
 

@@ -78,6 +78,12 @@ impl Root {
     }
 }
 
+/// When a certificate begins to be valid; `None` if it cannot be read.
+pub fn not_before(der: &[u8]) -> Option<SystemTime> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(SystemTime::from(certificate.validity().not_before.to_datetime()))
+}
+
 /// The roots of a bundle, each by its digest.
 pub fn roots(bundle: &[u8]) -> BTreeSet<RootId> {
     let certificates = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok);

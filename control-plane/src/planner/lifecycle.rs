@@ -242,7 +242,8 @@ impl<'a> SigningContext<'a> {
         };
         // A namespace whose pods cannot be listed does not keep its certificates from being renewed, nor does a pod
         // that does not answer.
-        let is_seen = |pod: &Pod| pod.proof.as_ref().is_some_and(|proof| proof.taken_at >= since);
+        let is_seen =
+            |pod: &Pod| pod.proof(&certificate.spec.authority).is_some_and(|proof| proof.taken_at >= since);
         let mut is_current = true;
         for pod in self.pods.mounting(&name.namespace, secret).filter(|_| list.error.is_none()) {
             let address = pod.agent.as_ref().and_then(|agent| agent.address);

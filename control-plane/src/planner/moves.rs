@@ -114,7 +114,8 @@ fn stage(
     let is_under_own = keyring.state.needed().contains(&&version.root);
     let is_narrow = publication.roots.is_disjoint(from);
     let is_ours = |root: &RootId| keyring.state.knows(root) || from.contains(root);
-    let served = || pods.all_serve(dependent, publication, &is_ours);
+    let authority = &dependent.certificate.spec.authority;
+    let served = || pods.all_serve(dependent, publication, authority, &is_ours);
     match (is_under_own, is_narrow) {
         (true, true) if served() => MoveStage::Done,
         (true, true) => MoveStage::Narrowing,

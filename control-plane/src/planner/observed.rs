@@ -192,7 +192,8 @@ pub struct Pod {
     pub agent: Option<PodAgent>,
     /// The revision that it was nudged for last.
     pub nudged_revision: Option<u64>,
-    pub proof: Option<Proof>,
+    /// By the authority under which a client certificate was presented; under an empty name without one.
+    pub proofs: BTreeMap<String, Proof>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -219,6 +220,10 @@ pub struct Proof {
 pub struct HandshakeResult {
     /// Hex, of the DER of the leaf that was shown in the handshake.
     pub leaf_sha256: String,
+    /// When that leaf begins to be valid.
+    pub leaf_not_before: Option<SystemTime>,
+    /// Why that leaf is not one of the authority's, if it is not.
+    pub foreign: Option<String>,
     /// For each root under which a client certificate was presented: whether it was accepted.
     pub accepts: BTreeMap<RootId, bool>,
     /// For each root that the agent reports to trust, also one that the authority does not know: the connections
@@ -334,6 +339,11 @@ impl Observed {
 }
 
 impl Pod {
+    /// What it showed to a client of this authority.
+    pub fn proof(&self, authority: &str) -> Option<&Proof> {
+        self.proofs.get(authority)
+    }
+
     /// Whether it serves this Secret through its agent.
     pub fn serves(&self, secret: &str) -> bool {
         self.agent.as_ref().is_some_and(|agent| agent.secret == secret)

@@ -72,6 +72,7 @@ pub fn plan<'a>(
             let unknown_root =
                 unknown_root.or_else(|| unknown_root::find(observed, name, keyring, dependents, pods));
             authority_plan.suspended = unknown_root.as_ref().map(keyring_outdated);
+            authority_plan.problem.clone_from(&authority_plan.suspended);
             if let Some(rollover) = keyring.state.rollover() {
                 let drain_deadline =
                     settings.as_ref().map_or(Duration::MAX, |settings| settings.drain_deadline);
@@ -122,11 +123,9 @@ pub fn plan<'a>(
 }
 
 fn keyring_outdated(unknown: &UnknownRoot) -> String {
-    let UnknownRoot { root, seen_at } = unknown;
     format!(
-        "the keyring is older than what is in use: {seen_at} has the root {root}, which the keyring does not know. Restore \
-         a newer keyring, or accept this one, which cuts off whatever trusts that root alone: hotcert rollover \
-         AUTHORITY --accept-keyring --reason TEXT"
+        "the keyring is older than what is in use: {unknown}. Restore a newer keyring, or accept this one, which cuts \
+         off what trusts newer roots alone: hotcert rollover AUTHORITY --accept-keyring --reason TEXT"
     )
 }
 

@@ -47,19 +47,20 @@ impl<'a> PodsBySecret<'a> {
         self.pods.get(&(namespace, secret)).into_iter().flatten().copied()
     }
 
-    /// Whether every pod that mounts the Secret was seen to serve the publication. `is_ours` as in
+    /// Whether every pod that mounts the Secret was seen to serve the publication, by clients of an authority. `is_ours` as in
     /// [`ServedContext`].
     pub fn all_serve(
         &self,
         dependent: &DependentCertificate<'_>,
         publication: &Publication,
+        authority: &str,
         is_ours: &dyn Fn(&RootId) -> bool,
     ) -> bool {
         let DependentCertificate { name, secret, .. } = *dependent;
         let list = self.observed.pods.get(&name.namespace);
         let is_listed =
             list.is_some_and(|list| list.error.is_none() && list.listed_at >= publication.written_at);
-        let client = Some((dependent.certificate.spec.authority.as_str(), Vec::new()));
+        let client = Some((authority, Vec::new()));
         let context = ServedContext { publication, secret, client, is_ours };
         is_listed && self.mounting(&name.namespace, secret).all(|pod| context.serving_after(pod).is_ok())
     }
@@ -204,19 +205,23 @@ fn add_pod(status: &mut ServedStatus, pod: &Pod, seconds: Option<f64>, problem: 
 }
 
 impl ServedContext<'_> {
+    fn authority(&self) -> &str {
+        self.client.as_ref().map_or("", |(authority, _)| authority)
+    }
+
     /// Seconds from the write to the handshake, or why the pod is not known to serve the publication.
     fn serving_after(&self, pod: &Pod) -> Result<f64, String> {
         if !pod.serves(self.secret) {
             return Err("the pod has no agent for this Secret".into());
         }
-        let proof = pod.proof.as_ref().filter(|proof| proof.taken_at >= self.publication.written_at);
+        let proof = pod.proof(self.authority()).filter(|proof| proof.taken_at >= self.publication.written_at);
         let Some(proof) = proof else {
             return Err("the agent has not been probed yet".into());
         };
         match &proof.result {
             Err(why) => Err(why.clone()),
             Ok(handshake) if handshake.leaf_sha256 != self.publication.leaf_sha256 => {
-                Err("the agent serves another leaf".into())
+                Err(handshake.foreign.clone().unwrap_or_else(|| "the agent serves another leaf".into()))
             }
             // Which roots it reports. Whether it trusts no others is proved by handshakes, in a rollover.
             Ok(handshake) if !self.trusts_what_is_published(handshake) => {

@@ -38,6 +38,8 @@ pub enum ClientError {
 #[derive(Clone)]
 pub struct Client {
     config: Arc<ClientConfig>,
+    /// Accepts every server.
+    lenient: Arc<ClientConfig>,
 }
 
 /// The clients that exist already, by root.
@@ -57,6 +59,11 @@ struct CachedClient {
 impl Client {
     pub fn connector(&self) -> TlsConnector {
         TlsConnector::from(Arc::clone(&self.config))
+    }
+
+    /// For a server that the keyring does not verify.
+    pub fn lenient_connector(&self) -> TlsConnector {
+        TlsConnector::from(Arc::clone(&self.lenient))
     }
 
     #[cfg(test)]
@@ -131,8 +138,10 @@ impl Clients {
             leaf: validated.map_err(|rejection| unusable(rejection.to_string()))?,
             trust: trust.map_err(|rejection| unusable(rejection.to_string()))?,
         };
-        let config = client_config::presenting(&identity).map_err(|error| unusable(error.to_string()))?;
-        Ok((Client { config }, leaf.not_after))
+        let config = |accepts_any: bool| {
+            client_config::presenting(&identity, accepts_any).map_err(|error| unusable(error.to_string()))
+        };
+        Ok((Client { config: config(false)?, lenient: config(true)? }, leaf.not_after))
     }
 }
 

@@ -13,16 +13,18 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// Presents the leaf, and accepts any server that the trust bundle verifies, whatever its name. In TLS 1.3 the
+/// Presents the leaf, and accepts any server that the trust bundle verifies, whatever its name; or any server at all,
+/// to see what one has that it does not verify. In TLS 1.3 the
 /// server's answer to the client certificate is encrypted and comes after the server has proved its own, so that it
 /// cannot be forged on the way.
-pub fn presenting(identity: &Identity) -> Result<Arc<ClientConfig>, Error> {
-    let roots = identity
-        .trust
-        .as_ref()
-        .map_or_else(|| Arc::new(RootCertStore::empty()), |trust| Arc::clone(&trust.store));
+pub fn presenting(identity: &Identity, accepts_any: bool) -> Result<Arc<ClientConfig>, Error> {
+    let accepted = match &identity.trust {
+        _ if accepts_any => Accepted::Any,
+        Some(trust) => Accepted::AnyOf(Arc::clone(&trust.store)),
+        None => Accepted::AnyOf(Arc::new(RootCertStore::empty())),
+    };
     let leaf = SingleCertAndKey::from(Arc::clone(&identity.leaf.certified));
-    let mut config = accepting(Accepted::AnyOf(roots))?.with_client_cert_resolver(Arc::new(leaf));
+    let mut config = accepting(accepted)?.with_client_cert_resolver(Arc::new(leaf));
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::future::join;
@@ -25,6 +26,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::api::duration;
 use crate::digest::sha256_hex;
+use crate::pki::x509_facts;
 use crate::proof::client_certificate::Client;
 use crate::proof::client_config;
 
@@ -40,6 +42,10 @@ const MAX_HEAD: usize = 8 * 1024;
 pub struct Probe {
     /// Hex, of the DER of the leaf that the pod showed, and whose key it proved to have.
     pub leaf_sha256: String,
+    /// When the leaf begins to be valid, if it can be read.
+    pub leaf_not_before: Option<SystemTime>,
+    /// Why the leaf is not one that the keyring verifies, if it is not.
+    pub foreign: Option<String>,
     /// `None` if the client was not accepted.
     pub report: Option<ProofReport>,
 }
@@ -98,25 +104,40 @@ struct ProofResponse {
     connections_under: Option<BTreeMap<String, u64>>,
 }
 
+/// A server that the keyring does not verify is probed once more, to see what it has.
 pub async fn probe(address: SocketAddr, client: Client, deadline: Instant) -> Result<Probe, ProbeError> {
-    let (leaf_sha256, stream) = connect(address, &client.connector(), deadline).await?;
+    let (leaf, stream, foreign) = match connect(address, &client.connector(), deadline).await {
+        Ok((leaf, stream)) => (leaf, stream, None),
+        Err(error @ ProbeError::Foreign(_)) => {
+            let (leaf, stream) = connect(address, &client.lenient_connector(), deadline).await?;
+            (leaf, stream, Some(error.to_string()))
+        }
+        Err(error) => return Err(error),
+    };
     let report = timeout_at(deadline, fetch_report(stream)).await.map_err(|_| ProbeError::NoAnswer)??;
-    Ok(Probe { leaf_sha256, report })
+    let (leaf_sha256, leaf_not_before) = (leaf.sha256, leaf.not_before);
+    Ok(Probe { leaf_sha256, leaf_not_before, foreign, report })
 }
 
 /// The leaf that a client without a certificate is shown.
 pub async fn read_leaf(address: SocketAddr, deadline: Instant) -> Result<String, ProbeError> {
     let config =
         client_config::anonymous().map_err(|error| ProbeError::Handshake(io::Error::other(error)))?;
-    let (leaf_sha256, _) = connect(address, &TlsConnector::from(config), deadline).await?;
-    Ok(leaf_sha256)
+    let (leaf, _) = connect(address, &TlsConnector::from(config), deadline).await?;
+    Ok(leaf.sha256)
+}
+
+/// The leaf that a server showed.
+struct ShownLeaf {
+    sha256: String,
+    not_before: Option<SystemTime>,
 }
 
 async fn connect(
     address: SocketAddr,
     connector: &TlsConnector,
     deadline: Instant,
-) -> Result<(String, TlsStream<TcpStream>), ProbeError> {
+) -> Result<(ShownLeaf, TlsStream<TcpStream>), ProbeError> {
     let port = address.port();
     let socket = timeout_at(deadline, TcpStream::connect(address))
         .await
@@ -128,8 +149,11 @@ async fn connect(
         .map_err(|_| ProbeError::NoHandshake { port })?
         .map_err(|error| ProbeError::on_handshake(port, error))?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let leaf_sha256 = leaf.map(|leaf| sha256_hex(leaf)).unwrap_or_default();
-    Ok((leaf_sha256, stream))
+    let leaf = ShownLeaf {
+        sha256: leaf.map(|leaf| sha256_hex(leaf)).unwrap_or_default(),
+        not_before: leaf.and_then(|leaf| x509_facts::not_before(leaf)),
+    };
+    Ok((leaf, stream))
 }
 
 /// `None` if the client certificate is not trusted.

@@ -109,9 +109,12 @@ impl ProofAttempt {
         let deadline = Instant::now() + TIMEOUT;
         let mut result: Option<HandshakeResult> = None;
         for (root, client) in self.clients {
-            let Probe { leaf_sha256, report } = handshake::probe(address, client, deadline).await?;
+            let Probe { leaf_sha256, leaf_not_before, foreign, report } =
+                handshake::probe(address, client, deadline).await?;
             let result = result.get_or_insert_with(|| HandshakeResult {
                 leaf_sha256: leaf_sha256.clone(),
+                leaf_not_before,
+                foreign,
                 ..HandshakeResult::default()
             });
             let agrees = |report: &ProofReport| report.leaf_sha256 == leaf_sha256;

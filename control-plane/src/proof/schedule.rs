@@ -1,4 +1,4 @@
-//! The last proof of each pod, and when the pod is probed again. The plan requests proofs, in every round
+//! The last proofs of each pod, one for each authority that asks, and when the pod is probed again. The plan requests proofs, in every round
 //! that needs them; the schedule paces the probes, less often while the results stay the same. There is one
 //! probe of a pod at a time, so a result never overwrites a newer one. Pure: time is an argument, and the
 //! probes run elsewhere.
@@ -18,18 +18,24 @@ pub const MAX_CONCURRENT: usize = 64;
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
 
-/// By pod uid.
 #[derive(Debug, Default)]
 pub struct ProofSchedule {
-    pods: BTreeMap<String, PodEntry>,
-    running: BTreeSet<String>,
+    probes: BTreeMap<ProbeKey, ProbeEntry>,
+    running: BTreeSet<ProbeKey>,
+}
+
+/// One kind of proof: what a pod shows to the clients of one authority.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbeKey {
+    pub uid: String,
+    /// `None`: a client without a certificate.
+    pub authority: Option<String>,
 }
 
 #[derive(Debug)]
-struct PodEntry {
+struct ProbeEntry {
     pod: ObjectName,
     address: SocketAddr,
-    authority: Option<String>,
     /// All roots that it was ever probed with, so that requests for different roots do not overwrite each
     /// other's results in turn.
     roots: BTreeSet<RootId>,
@@ -48,34 +54,34 @@ impl ProofSchedule {
             return Vec::new();
         }
         let mut due: Vec<_> = self
-            .pods
+            .probes
             .iter()
-            .filter(|(uid, entry)| entry.requested && !self.running.contains(*uid) && entry.is_due(now))
-            .map(|(uid, entry)| (entry.next_probe, uid.clone()))
+            .filter(|(key, entry)| entry.requested && !self.running.contains(*key) && entry.is_due(now))
+            .map(|(key, entry)| (entry.next_probe, key.clone()))
             .collect();
         // The pod that has waited longest comes first.
         due.sort();
         due.truncate(room);
         let mut probes = Vec::new();
-        for (_, uid) in due {
-            if let Some(entry) = self.pods.get(&uid) {
+        for (_, key) in due {
+            if let Some(entry) = self.probes.get(&key) {
                 probes.push(ProbeRequest {
                     pod: entry.pod.clone(),
-                    uid: uid.clone(),
+                    uid: key.uid.clone(),
                     address: entry.address,
-                    authority: entry.authority.clone(),
+                    authority: key.authority.clone(),
                     roots: entry.roots.iter().cloned().collect(),
                 });
-                self.running.insert(uid);
+                self.running.insert(key);
             }
         }
         probes
     }
 
-    pub fn record(&mut self, uid: &str, proof: Proof, now: SystemTime) {
-        self.running.remove(uid);
+    pub fn record(&mut self, key: &ProbeKey, proof: Proof, now: SystemTime) {
+        self.running.remove(key);
         // The pod may be gone by now.
-        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let Some(entry) = self.probes.get_mut(key) else { return };
         let proof = proof.after(entry.proof.as_ref());
         let is_unchanged = entry.proof.as_ref().is_some_and(|before| has_same_result(before, &proof));
         entry.interval =
@@ -87,9 +93,8 @@ impl ProofSchedule {
     /// Probes every pod of this authority (or of none) as soon as it is requested: a Secret was published, so it
     /// may have something new to show.
     pub fn reset(&mut self, authority: Option<&str>) {
-        for entry in self.pods.values_mut().filter(|entry| entry.authority.as_deref() == authority) {
-            entry.reset();
-        }
+        let of_authority = self.probes.iter_mut().filter(|(key, _)| key.authority.as_deref() == authority);
+        of_authority.for_each(|(_, entry)| entry.reset());
     }
 
     /// Adds the proofs to the pods, and forgets pods that are gone. In a namespace that could not be listed,
@@ -98,10 +103,15 @@ impl ProofSchedule {
         let mut listed = BTreeSet::new();
         for pod in pods.values_mut().flat_map(|list| &mut list.pods) {
             listed.insert(pod.uid.clone());
-            pod.proof = self.pods.get(&pod.uid).and_then(|entry| entry.proof.clone());
+            let first = ProbeKey { uid: pod.uid.clone(), authority: None };
+            let of_pod = self.probes.range(first..).take_while(|(key, _)| key.uid == pod.uid);
+            let proofs = of_pod.filter_map(|(key, entry)| {
+                Some((key.authority.clone().unwrap_or_default(), entry.proof.clone()?))
+            });
+            pod.proofs = proofs.collect();
         }
         let is_unknown = |namespace: &str| pods.get(namespace).is_some_and(|list| list.error.is_some());
-        self.pods.retain(|uid, entry| listed.contains(uid) || is_unknown(&entry.pod.namespace));
+        self.probes.retain(|key, entry| listed.contains(&key.uid) || is_unknown(&entry.pod.namespace));
     }
 
     /// When [`due`](Self::due) returns more. `None` while about as many probes run as may: then it returns more
@@ -110,26 +120,18 @@ impl ProofSchedule {
         if self.running.len() > MAX_CONCURRENT / 2 {
             return None;
         }
-        let waiting = self.pods.iter().filter(|(uid, entry)| entry.requested && !self.running.contains(*uid));
+        let waiting =
+            self.probes.iter().filter(|(key, entry)| entry.requested && !self.running.contains(*key));
         waiting.map(|(_, entry)| entry.next_probe).min()
     }
 
-    /// Replaces the requests. A pod has one agent, which serves one authority's Secret: of two authorities,
-    /// the first counts.
+    /// Replaces the requests.
     pub fn request(&mut self, requests: &[ProbeRequest]) {
-        for entry in self.pods.values_mut() {
+        for entry in self.probes.values_mut() {
             entry.requested = false;
         }
-        let mut by_pod: BTreeMap<&str, &ProbeRequest> = BTreeMap::new();
         for request in requests {
-            let first = *by_pod.entry(&request.uid).or_insert(request);
-            if first.authority != request.authority {
-                continue;
-            }
-            let entry = self.pods.entry(request.uid.clone()).or_insert_with(|| PodEntry::new(request));
-            if entry.authority != request.authority {
-                *entry = PodEntry::new(request);
-            }
+            let entry = self.probes.entry(ProbeKey::of(request)).or_insert_with(|| ProbeEntry::new(request));
             entry.address = request.address;
             entry.requested = true;
             for root in &request.roots {
@@ -146,12 +148,17 @@ impl ProofSchedule {
     }
 }
 
-impl PodEntry {
+impl ProbeKey {
+    pub fn of(request: &ProbeRequest) -> Self {
+        Self { uid: request.uid.clone(), authority: request.authority.clone() }
+    }
+}
+
+impl ProbeEntry {
     fn new(request: &ProbeRequest) -> Self {
         Self {
             pod: request.pod.clone(),
             address: request.address,
-            authority: request.authority.clone(),
             roots: BTreeSet::new(),
             requested: true,
             proof: None,

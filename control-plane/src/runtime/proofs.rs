@@ -11,11 +11,10 @@ use super::apply::Applier;
 use crate::pki::keyring::Keyring;
 use crate::planner::ProbeRequest;
 use crate::planner::observed::{Observed, PodList, Proof};
-use crate::proof::{MAX_CONCURRENT, Prober, ProofSchedule};
+use crate::proof::{MAX_CONCURRENT, ProbeKey, Prober, ProofSchedule};
 use crate::store::{Store, StoreError};
 
-/// The uid of a pod, and its proof.
-type ProbeResult = (String, Proof);
+type ProbeResult = (ProbeKey, Proof);
 
 pub struct Probing {
     prober: Prober,
@@ -68,27 +67,28 @@ impl Probing {
     /// Waits for nothing: every probe runs in a task of its own.
     pub fn start_due(&mut self, now: SystemTime) {
         for request in self.schedule.due(now) {
-            let ProbeRequest { uid, address, roots, authority, .. } = request;
+            let key = ProbeKey::of(&request);
+            let ProbeRequest { address, roots, authority, .. } = request;
             let keyring = authority.map(|authority| match self.keyrings.get(&authority) {
                 Some(Ok(keyring)) => Ok(Arc::clone(keyring)),
                 Some(Err(why)) => Err(why.clone()),
                 None => Err(String::new()),
             });
             match keyring {
-                None => self.start(uid, self.prober.read_leaf(address, now)),
-                Some(Ok(keyring)) => self.start(uid, self.prober.prove(&keyring, address, &roots, now)),
+                None => self.start(key, self.prober.read_leaf(address, now)),
+                Some(Ok(keyring)) => self.start(key, self.prober.prove(&keyring, address, &roots, now)),
                 Some(Err(why)) => {
                     let proof = Proof { taken_at: now, leaf_since: now, result: Err(why) };
-                    self.schedule.record(&uid, proof, now);
+                    self.schedule.record(&key, proof, now);
                 }
             }
         }
     }
 
-    fn start(&self, uid: String, probe: impl Future<Output = Proof> + Send + 'static) {
+    fn start(&self, key: ProbeKey, probe: impl Future<Output = Proof> + Send + 'static) {
         let results = self.results.0.clone();
         tokio::spawn(async move {
-            let _ = results.send((uid, probe.await)).await;
+            let _ = results.send((key, probe.await)).await;
         });
     }
 
@@ -104,16 +104,16 @@ impl Probing {
 
     /// Records the results that have arrived.
     pub fn record_results(&mut self, now: SystemTime) {
-        while let Ok((uid, proof)) = self.results.1.try_recv() {
-            self.schedule.record(&uid, proof, now);
+        while let Ok((key, proof)) = self.results.1.try_recv() {
+            self.schedule.record(&key, proof, now);
         }
     }
 
     /// Waits for a result, and records it with all others that have arrived.
     pub async fn next_result(&mut self, now: SystemTime) {
         // There is always a sender: `self` has one.
-        if let Some((uid, proof)) = self.results.1.recv().await {
-            self.schedule.record(&uid, proof, now);
+        if let Some((key, proof)) = self.results.1.recv().await {
+            self.schedule.record(&key, proof, now);
             self.record_results(now);
         }
     }

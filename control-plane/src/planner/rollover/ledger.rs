@@ -107,16 +107,28 @@ impl LedgerCheck<'_> {
         dependent: &DependentCertificate<'_>,
         known: Option<&LedgerEntry>,
     ) -> BTreeSet<RootId> {
-        let (Some(publication), Some(_)) =
-            (dependent.publication(), dependent.certificate.published_version())
-        else {
-            return BTreeSet::new();
+        let certificate = dependent.certificate;
+        let published = dependent.publication().filter(|_| certificate.published_version().is_some());
+        let Some(publication) = published else {
+            // It was lost. Its pods trust what it had: the roots of the authorities that have published it.
+            return self.roots_of_recorded(dependent);
         };
         let roots = publication.roots.iter().filter(|root| !self.keyring.state.knows(root));
         let is_others = |root: &RootId| {
-            known.is_none() || is_of_another(self.observed, self.authority, dependent.certificate, root)
+            known.is_none() || is_of_another(self.observed, self.authority, certificate, root)
         };
         roots.filter(|root| is_others(root)).cloned().collect()
+    }
+
+    /// The roots of other authorities that have the Secret in their ledger.
+    fn roots_of_recorded(&self, dependent: &DependentCertificate<'_>) -> BTreeSet<RootId> {
+        let others = self.observed.authorities.iter().filter(|(name, _)| *name != self.authority);
+        let keyrings = others.filter_map(|(_, other)| other.keyring.view());
+        let recorded = keyrings.filter(|keyring| {
+            let ledger = keyring.state.ledger.as_ref();
+            ledger.is_some_and(|ledger| ledger.get(&dependent.name.namespace, dependent.secret).is_some())
+        });
+        recorded.flat_map(|keyring| keyring.state.trusted()).cloned().collect()
     }
 
     /// Whether the Secret and all pods that mount it were seen without the roots. Those that may have to show it are
@@ -132,7 +144,7 @@ impl LedgerCheck<'_> {
         };
         let mut is_gone = true;
         for pod in list.pods.iter().filter(|pod| pod.mounted_secrets.contains(&leftover.secret.name)) {
-            if !matches!(leftover.trust_of(pod, &roots, since, self.now), PodTrust::Gone) {
+            if !matches!(leftover.trust_of(pod, self.authority, &roots, since, self.now), PodTrust::Gone) {
                 is_gone = false;
                 plan.probes.extend(leftover.probe(pod, self.authority, &roots));
             }

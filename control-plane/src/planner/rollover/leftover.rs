@@ -67,8 +67,15 @@ impl<'a> Leftover<'a> {
     }
 
     /// What a pod that mounts it was seen to trust since then, by presenting a client certificate under each root.
-    pub fn trust_of(&self, pod: &Pod, roots: &[&RootId], since: SystemTime, now: SystemTime) -> PodTrust {
-        let proof = pod.proof.as_ref().filter(|_| pod.serves(&self.secret.name));
+    pub fn trust_of(
+        &self,
+        pod: &Pod,
+        authority: &str,
+        roots: &[&RootId],
+        since: SystemTime,
+        now: SystemTime,
+    ) -> PodTrust {
+        let proof = pod.proof(authority).filter(|_| pod.serves(&self.secret.name));
         let proof = proof.filter(|proof| since <= proof.taken_at && proof.taken_at <= now);
         let Some(Ok(handshake)) = proof.map(|proof| &proof.result) else { return PodTrust::Unknown };
         let mut accepts = roots.iter().map(|root| handshake.accepts.get(*root).copied());

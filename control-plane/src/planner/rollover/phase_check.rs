@@ -154,7 +154,7 @@ impl PhaseCheck<'_> {
         let name = &secret.name;
         if let Some(since) = leftover.without(&[from]) {
             let since = since.max(*started_at);
-            return match leftover.trust_of(pod, &[from], since, self.now) {
+            return match leftover.trust_of(pod, self.authority, &[from], since, self.now) {
                 PodTrust::Gone => None,
                 trust => {
                     plan.probes.extend(leftover.probe(pod, self.authority, &[from]));
@@ -195,7 +195,7 @@ impl PhaseCheck<'_> {
                     |secret: &String| by_secret.contains_key(&(namespace.as_str(), secret.as_str()));
                 let address = pod.agent.as_ref().and_then(|agent| agent.address);
                 if let (Some(proof), Some(address), true) =
-                    (&pod.proof, address, pod.mounted_secrets.iter().any(is_dependent))
+                    (pod.proof(self.authority), address, pod.mounted_secrets.iter().any(is_dependent))
                 {
                     probed.push((namespace, pod, address, proof));
                 }
@@ -277,8 +277,9 @@ impl PhaseCheck<'_> {
             return blocker("the pod has no address yet".into(), true);
         };
         // A proof from before the phase says nothing, nor does one that a clock which was set back calls later.
-        let proof =
-            pod.proof.as_ref().filter(|proof| *started_at <= proof.taken_at && proof.taken_at <= self.now);
+        let proof = pod
+            .proof(self.authority)
+            .filter(|proof| *started_at <= proof.taken_at && proof.taken_at <= self.now);
         let found = match proof.map(|proof| &proof.result) {
             None => blocker("the agent has not been probed yet".into(), true),
             Some(Err(why)) => blocker(why.clone(), true),
@@ -312,11 +313,14 @@ impl PhaseCheck<'_> {
         plan: &mut Plan,
     ) -> Option<(String, bool)> {
         let Rollover { to, from, phase, phase_started_at, .. } = self.rollover;
+        let published = dependent.certificate.published_version().map(|(_, version)| version);
+        let shown = published.filter(|version| version.leaf.sha256 == handshake.leaf_sha256);
+        if let (Some(why), None) = (&handshake.foreign, shown) {
+            return Some((why.clone(), true));
+        }
         if handshake.accepts.get(to) != Some(&true) {
             return Some(("the agent does not accept clients under the new root yet".into(), true));
         }
-        let published = dependent.certificate.published_version().map(|(_, version)| version);
-        let shown = published.filter(|version| version.leaf.sha256 == handshake.leaf_sha256);
         if *phase == Phase::Distributing {
             let is_missing = shown.is_none();
             return is_missing.then(|| ("the agent does not serve the published leaf yet".into(), false));

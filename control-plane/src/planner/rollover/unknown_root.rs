@@ -26,7 +26,7 @@ pub fn find(
         };
         in_versions(dependent, &is_unknown).or_else(|| {
             let mut pods = pods.mounting(&dependent.name.namespace, dependent.secret);
-            pods.find_map(|pod| in_pod(dependent, pod, &is_unknown))
+            pods.find_map(|pod| in_pod((authority, keyring), dependent, pod, &is_unknown))
         })
     })
 }
@@ -40,21 +40,31 @@ fn in_versions(
     let versions = [certificate.published_version(), certificate.newest()];
     let mut signed_here = versions.into_iter().flatten().filter(|(_, version)| version.own_bundle.is_none());
     let (_, version) = signed_here.find(|(_, version)| is_unknown(&version.root))?;
-    Some(UnknownRoot { root: version.root.clone(), seen_at: dependent.name.to_string() })
+    Some(UnknownRoot { root: Some(version.root.clone()), seen_at: dependent.name.to_string() })
 }
 
 /// A pod that shows a leaf of which there is no version has something from another time. One that trusts more than
 /// its Secret has, but shows a leaf from it, was told to by its own settings.
 fn in_pod(
+    (authority, keyring): (&str, &KeyringView),
     dependent: &DependentCertificate<'_>,
     pod: &Pod,
     is_unknown: &dyn Fn(&RootId) -> bool,
 ) -> Option<UnknownRoot> {
-    let handshake = pod.proof.as_ref().filter(|_| pod.serves(dependent.secret))?.result.as_ref().ok()?;
+    let handshake = pod.proof(authority).filter(|_| pod.serves(dependent.secret))?.result.as_ref().ok()?;
     let mut versions = dependent.certificate.versions.values();
-    if versions.any(|version| version.leaf.sha256 == handshake.leaf_sha256) {
+    let is_version = versions.any(|version| version.leaf.sha256 == handshake.leaf_sha256);
+    // What was issued before a person accepted the keyring was accepted with it.
+    let is_accepted = keyring.state.accepted_at.is_some_and(|at| handshake.leaf_not_before < Some(at));
+    if is_version || is_accepted {
         return None;
     }
-    let root = handshake.connections_under.keys().find(|root| is_unknown(root))?;
-    Some(UnknownRoot { root: root.clone(), seen_at: format!("{}/{}", dependent.name.namespace, pod.name) })
+    let seen_at = format!("{}/{}", dependent.name.namespace, pod.name);
+    if let Some(root) = handshake.connections_under.keys().find(|root| is_unknown(root)) {
+        return Some(UnknownRoot { root: Some(root.clone()), seen_at });
+    }
+    // It does not let us in, so it does not say what it trusts.
+    let newest = dependent.certificate.newest().map(|(_, version)| version.leaf.not_before)?;
+    let is_newer = handshake.leaf_not_before > Some(newest);
+    (is_newer && handshake.foreign.is_some()).then_some(UnknownRoot { root: None, seen_at })
 }

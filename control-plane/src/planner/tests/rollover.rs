@@ -3,6 +3,7 @@
 use super::scene::{NEW, OLD, Scene};
 use super::*;
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
+use crate::pki::ledger::LedgerChange;
 use crate::planner::observed::{KeyringState, Proof, Published, WatchedSecret};
 
 const PHASES: [Phase; 3] = [Phase::Distributing, Phase::Reissuing, Phase::Retiring];
@@ -123,16 +124,18 @@ fn every_phase_is_blocked_by_a_pod_that_has_proved_nothing() {
         ("shop/bad: the pod has no address", |scene| scene.pod("bad").agent.as_mut().unwrap().address = None),
         ("shop/bad: refused", |scene| {
             let at = scene.now;
-            scene.pod("bad").proof =
-                Some(Proof { taken_at: at, leaf_since: at, result: Err("refused".into()) });
+            scene.pod("bad").proofs.insert(
+                AUTHORITY.into(),
+                Proof { taken_at: at, leaf_since: at, result: Err("refused".into()) },
+            );
         }),
         ("shop/good: the agent has not been probed", |scene| {
             let long_ago = start();
-            scene.list_pods().pods[0].proof.as_mut().unwrap().taken_at = long_ago;
+            scene.list_pods().pods[0].proofs.get_mut(AUTHORITY).unwrap().taken_at = long_ago;
         }),
         ("shop/good: the agent has not been probed", |scene| {
             let never = scene.now + HOUR;
-            scene.list_pods().pods[0].proof.as_mut().unwrap().taken_at = never;
+            scene.list_pods().pods[0].proofs.get_mut(AUTHORITY).unwrap().taken_at = never;
         }),
         ("namespace shop: the pods have not", |scene| scene.observed.pods.clear()),
         ("namespace shop: forbidden", |scene| scene.list_pods().error = Some("forbidden".into())),
@@ -175,6 +178,9 @@ fn every_phase_is_blocked_by_a_secret_that_is_outdated() {
         scene.certificate().published = Published::OwnedByOther("is Helm's".into());
         held(&scene, "shop/bad");
         scene.certificate().status.revision = None;
+        held(&scene, "shop/bad");
+        let remove = BTreeSet::from([ObjectName::new("shop", "payments-tls")]);
+        scene.ring().state.change_ledger(&LedgerChange { remove, ..LedgerChange::default() });
         assert_eq!(scene.waiting(), [""; 0], "what never was ours holds nobody");
     }
 }
@@ -204,7 +210,7 @@ fn each_phase_asks_for_its_own_proof() {
 fn connections_under_the_old_root_are_waited_for_until_the_drain_deadline() {
     let mut scene = Scene::rolling(Phase::Reissuing);
     good(&mut scene, Phase::Reissuing);
-    let proof = scene.list_pods().pods[0].proof.as_mut().unwrap();
+    let proof = scene.list_pods().pods[0].proofs.get_mut(AUTHORITY).unwrap();
     proof.result.as_mut().unwrap().connections_under.insert(root_id(OLD), 3);
     held(&scene, "shop/good: 3 open connections");
     let deadline = scene.ring().state.rollover().unwrap().phase_started_at + HOUR;
@@ -263,10 +269,8 @@ fn a_pod_is_overridden_by_name_and_with_a_reason_only() {
         ("shop/late", "answer override: refused: give a reason, which is recorded"),
         ("shop/else node is dead", "answer override: refused: the rollover does not wait for shop/else"),
         ("shop/late,shop/else why", "answer override: refused: the rollover does not wait for shop/else"),
-        (
-            "shop/mtls-prod-payments why",
-            "answer override: refused: the rollover does not wait for shop/mtls-prod-payments",
-        ),
+        ("shop/mtls-prod-payments why", "exempt shop/mtls-prod-payments: why"),
+        ("shop/* why", "answer override: refused: the rollover does not wait for shop/*"),
     ];
     for (words, outcome) in rows {
         let mut scene = Scene::rolling(Phase::Distributing);
@@ -394,7 +398,7 @@ fn connections_are_counted_again_after_the_last_pod_has_shown_its_new_leaf() {
     // Asked again it has the same leaf, which it showed first a minute ago.
     let now = scene.now;
     let early = scene.list_pods().pods.iter_mut().find(|pod| pod.name == "early").unwrap();
-    early.proof.as_mut().unwrap().taken_at = now;
+    early.proofs.get_mut(AUTHORITY).unwrap().taken_at = now;
     does(&scene, &["advance out of Reissuing"]);
 }
 

@@ -181,7 +181,7 @@ impl Scene {
             mounted_secrets: BTreeSet::from(["payments-tls".to_owned()]),
             agent: Some(PodAgent { secret: "payments-tls".into(), watches_api: false, address }),
             nudged_revision: None,
-            proof: None,
+            proofs: BTreeMap::new(),
         };
         let look = self.list_pods();
         look.pods.push(pod);
@@ -195,10 +195,10 @@ impl Scene {
         let shown = HandshakeResult {
             leaf_sha256: sha256(leaf),
             accepts: [OLD, NEW].into_iter().map(lets_in).collect(),
-            connections_under: BTreeMap::new(),
+            ..HandshakeResult::default()
         };
         let pod = self.pod(name);
-        pod.proof = Some(Proof { taken_at: at, leaf_since: at, result: Ok(shown) });
+        pod.proofs.insert(AUTHORITY.into(), Proof { taken_at: at, leaf_since: at, result: Ok(shown) });
         pod
     }
 

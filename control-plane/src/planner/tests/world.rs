@@ -208,7 +208,8 @@ fn secret_name(certificate: &ObjectName) -> String {
 
 /// By how many cases: `PROPTEST_CASES`, or so many that the test takes a few seconds.
 fn cases(default: u32) -> ProptestConfig {
-    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let mut config =
+        ProptestConfig { failure_persistence: None, max_shrink_iters: 500, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = default;
     }

@@ -19,6 +19,10 @@ fn probe_request(uid: &str, roots: &[&str]) -> ProbeRequest {
     }
 }
 
+fn key(uid: &str) -> ProbeKey {
+    ProbeKey { uid: uid.into(), authority: Some("prod".into()) }
+}
+
 fn proof(at: SystemTime, leaf: &str, accepts: &[(&str, bool)]) -> Proof {
     let accepts = accepts.iter().map(|(name, is)| (root(name), *is)).collect();
     Proof {
@@ -40,7 +44,7 @@ fn pod_list(pods: &[&str], problem: Option<&str>) -> PodList {
         mounted_secrets: BTreeSet::new(),
         agent: None,
         nudged_revision: None,
-        proof: None,
+        proofs: BTreeMap::new(),
     };
     PodList { listed_at: UNIX_EPOCH, error: problem.map(Into::into), pods: pods.iter().map(pod).collect() }
 }
@@ -65,7 +69,7 @@ fn intervals(
     let mut intervals = Vec::new();
     for _ in 0..times {
         assert_eq!(uids(&request(schedule, &requests, *now)), ["a"]);
-        schedule.record("a", result(*now), *now);
+        schedule.record(&key("a"), result(*now), *now);
         let next = schedule.next_due().unwrap();
         assert!(request(schedule, &requests, next - Duration::from_millis(1)).is_empty());
         intervals.push(next.duration_since(*now).unwrap().as_millis());
@@ -111,7 +115,7 @@ fn a_pod_is_probed_once_at_a_time_and_again_soon_after_a_publication_in_between(
     assert_eq!((request(&mut schedule, &requests, now()).len(), schedule.next_due()), (0, None));
     schedule.reset(Some("prod"));
     assert_eq!(request(&mut schedule, &requests, now()).len(), 0);
-    schedule.record("a", proof(now(), "old", &[("new", true)]), now());
+    schedule.record(&key("a"), proof(now(), "old", &[("new", true)]), now());
     assert_eq!(schedule.next_due(), Some(now() + MIN_INTERVAL));
 }
 
@@ -119,10 +123,10 @@ fn a_pod_is_probed_once_at_a_time_and_again_soon_after_a_publication_in_between(
 fn requests_for_one_pod_are_merged_and_a_new_root_is_probed_at_once() {
     let mut schedule = ProofSchedule::default();
     let foreign = ProbeRequest { authority: Some("other".into()), ..probe_request("a", &["foreign"]) };
-    let both = [probe_request("a", &["old"]), probe_request("a", &["new"]), foreign];
+    let both = [probe_request("a", &["old"]), probe_request("a", &["new"]), foreign.clone()];
     let due = request(&mut schedule, &both, now());
-    assert_eq!(due, [probe_request("a", &["new", "old"])]);
-    schedule.record("a", proof(now(), "leaf", &[("new", false), ("old", true)]), now());
+    assert_eq!(due, [foreign, probe_request("a", &["new", "old"])], "each authority sees for itself");
+    schedule.record(&key("a"), proof(now(), "leaf", &[("new", false), ("old", true)]), now());
     for one in ["new", "old", "new", "old"] {
         assert!(
             request(&mut schedule, &[probe_request("a", &[one])], now()).is_empty(),
@@ -145,7 +149,7 @@ fn probes_are_limited_and_every_pod_gets_its_turn() {
         assert_eq!(schedule.next_due().is_none(), many == MAX_CONCURRENT);
         now += Duration::from_millis(1);
         for request in due {
-            schedule.record(&request.uid, proof(now, "leaf", &[]), now);
+            schedule.record(&ProbeKey::of(&request), proof(now, "leaf", &[]), now);
             probed.insert(request.uid);
         }
     }
@@ -158,31 +162,31 @@ fn proofs_are_attached_to_their_pods_and_pods_that_are_gone_are_forgotten() {
     let requests = [probe_request("a", &["new"]), probe_request("b", &["new"]), probe_request("c", &["new"])];
     assert_eq!(uids(&request(&mut schedule, &requests, now())), ["a", "b", "c"]);
     let proof = proof(now(), "leaf", &[("new", true)]);
-    schedule.record("a", proof.clone(), now());
-    schedule.record("b", proof.clone(), now());
+    schedule.record(&key("a"), proof.clone(), now());
+    schedule.record(&key("b"), proof.clone(), now());
     let mut pods = BTreeMap::from([("shop".to_owned(), pod_list(&["a", "new"], None))]);
     schedule.attach(&mut pods);
-    let proofs: Vec<_> = pods["shop"].pods.iter().map(|pod| pod.proof.clone()).collect();
+    let proofs: Vec<_> = pods["shop"].pods.iter().map(|pod| pod.proof("prod").cloned()).collect();
     assert_eq!(proofs, [Some(proof.clone()), None]);
     // The result for a pod that is gone may still arrive.
-    schedule.record("c", proof.clone(), now());
+    schedule.record(&key("c"), proof.clone(), now());
     let mut later = BTreeMap::from([("shop".to_owned(), pod_list(&["a", "b", "c"], None))]);
     schedule.attach(&mut later);
-    let proofs: Vec<_> = later["shop"].pods.iter().map(|pod| pod.proof.clone()).collect();
+    let proofs: Vec<_> = later["shop"].pods.iter().map(|pod| pod.proof("prod").cloned()).collect();
     assert_eq!(proofs, [Some(proof.clone()), None, None]);
     schedule.attach(&mut BTreeMap::from([("shop".to_owned(), pod_list(&[], Some("forbidden")))]));
     schedule.attach(&mut later);
-    assert_eq!(later["shop"].pods[0].proof, Some(proof));
+    assert_eq!(later["shop"].pods[0].proof("prod"), Some(&proof));
     schedule.attach(&mut BTreeMap::new());
     schedule.attach(&mut later);
-    assert_eq!(later["shop"].pods[0].proof, None);
+    assert_eq!(later["shop"].pods[0].proof("prod"), None);
 }
 
 #[test]
 fn a_pod_that_is_not_requested_any_more_is_not_probed() {
     let mut schedule = ProofSchedule::default();
     request(&mut schedule, &[probe_request("a", &["new"])], now());
-    schedule.record("a", proof(now(), "leaf", &[]), now());
+    schedule.record(&key("a"), proof(now(), "leaf", &[]), now());
     assert!(schedule.next_due().is_some());
     assert_eq!(request(&mut schedule, &[], now()), []);
     assert_eq!(schedule.next_due(), None);
@@ -193,6 +197,6 @@ fn a_clock_that_is_set_back_delays_no_probe() {
     let mut schedule = ProofSchedule::default();
     let requests = [probe_request("a", &["new"])];
     request(&mut schedule, &requests, now());
-    schedule.record("a", proof(now(), "leaf", &[]), now());
+    schedule.record(&key("a"), proof(now(), "leaf", &[]), now());
     assert_eq!(request(&mut schedule, &requests, now() - Duration::from_secs(3600)).len(), 1);
 }

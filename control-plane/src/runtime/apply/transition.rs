@@ -11,7 +11,7 @@ use crate::api::condition::EventReason;
 use crate::api::request::{self, RequestOutcome, reason_text};
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
-use crate::pki::keyring::{Keyring, Override, Rollover, RootId, UnknownRoot};
+use crate::pki::keyring::{Keyring, Override, Rollover, RootId};
 use crate::planner::Transition;
 use crate::planner::observed::ResourceVersion;
 use crate::runtime::apply::kubernetes_event::{event, is_warning};
@@ -101,7 +101,7 @@ impl<S: Store> Applier<S> {
             }
             Transition::DisregardUnknownRoot { request, .. } => {
                 keyring.state.record_handled(request::ACCEPT_KEYRING, request, RequestOutcome::Accepted, now);
-                keyring.state.disregard_unknown_root()
+                keyring.state.disregard_unknown_root(now)
             }
             Transition::CloseRequest { verb, request, outcome } => {
                 keyring.state.record_handled(verb, request, outcome.clone(), now);
@@ -170,10 +170,9 @@ fn describe(transition: &Transition, keyring: &Keyring) -> Option<(EventReason, 
     Some(match transition {
         // There is one for each certificate that is created.
         Transition::ChangeLedger(_) => return None,
-        Transition::ReportUnknownRoot(UnknownRoot { root, seen_at }) => (
-            EventReason::KeyringOutdated,
-            format!("{seen_at} has the root {root}, which this keyring does not know: nothing is issued"),
-        ),
+        Transition::ReportUnknownRoot(unknown) => {
+            (EventReason::KeyringOutdated, format!("{unknown}: nothing is issued, and no root is retired"))
+        }
         Transition::DisregardUnknownRoot { why, .. } => {
             (EventReason::KeyringAccepted, format!("the keyring counts again: {}", reason_text(why)))
         }

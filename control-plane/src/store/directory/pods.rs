@@ -131,7 +131,7 @@ impl Registered {
             agent,
             // It sees the rename by itself: there is nothing to nudge, whatever is published.
             nudged_revision: Some(u64::MAX),
-            proof: None,
+            proofs: std::collections::BTreeMap::new(),
         }
     }
 }

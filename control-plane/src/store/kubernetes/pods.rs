@@ -173,7 +173,7 @@ impl PodObject {
             mounted_secrets: mounts,
             agent,
             nudged_revision: metadata.annotations.get(NUDGED).and_then(|revision| revision.parse().ok()),
-            proof: None,
+            proofs: BTreeMap::new(),
         })
     }
 }

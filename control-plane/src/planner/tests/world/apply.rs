@@ -230,7 +230,7 @@ impl World {
             Transition::ChangeLedger(change) => state.change_ledger(change),
             Transition::ReportUnknownRoot(unknown) => state.unknown_root = Some(unknown.clone()),
             Transition::DisregardUnknownRoot { request, .. } => {
-                assert!(state.disregard_unknown_root());
+                assert!(state.disregard_unknown_root(now));
                 answer("accept-keyring", request, &mut state);
             }
             Transition::RemoveRoot { root: removed, why, request, .. } => {

@@ -96,12 +96,15 @@ impl World {
     /// another root since.
     pub(super) fn check_keyring_is_current(&self, authority: &str, what: &str) {
         let Some(state) = self.state_of(authority).filter(|_| self.restored && !self.stale) else { return };
+        if state.accepted_at.is_some() {
+            return;
+        }
         for pod in self.pods.iter().filter(|pod| pod.agent && pod.reachable && !pod.was_unreachable) {
             let Some(held) = self.store.certificates.get(&pod.certificate) else { continue };
             let (true, Some(content)) = (held.spec.authority == authority, self.content_of(pod)) else {
                 continue;
             };
-            let is_seen = self.memory.has_seen(pod) && self.now < content.leaf.not_after;
+            let is_seen = self.memory.has_seen(pod, authority) && self.now < content.leaf.not_after;
             let is_known = held.versions.values().any(|version| version.leaf.sha256 == content.leaf.sha256);
             let is_ours = |root: &&RootId| self.made_for.get(*root).is_some_and(|home| home == authority);
             let unknown = content.trust.iter().filter(is_ours).find(|root| !state.knows(root));
@@ -178,6 +181,9 @@ impl World {
     fn check_blocker_is_named(&self, unreachable: Option<String>) {
         let stages: Vec<_> =
             [AUTHORITY, OTHER].map(|name| self.state_of(name).map(|state| &state.stage)).into();
+        if !self.has_ledger {
+            return;
+        }
         let unreachable = self.pods.iter().find(|pod| unreachable.as_ref() == Some(&pod.uid));
         let Some(unreachable) = unreachable else {
             let held: Vec<_> =

@@ -14,8 +14,8 @@ use crate::planner::observed::{
 pub(super) struct Memory {
     leading_since: SystemTime,
     looks: BTreeMap<String, PodList>,
-    /// By uid.
-    proofs: BTreeMap<String, Proof>,
+    /// By uid and authority.
+    proofs: BTreeMap<String, BTreeMap<String, Proof>>,
     look: BTreeSet<String>,
     prove: Vec<ProbeRequest>,
     /// Earlier observed states, for a plan that is made on one of them.
@@ -55,8 +55,8 @@ impl Memory {
     }
 
     /// Whether it was seen what this pod has, since this controller leads.
-    pub fn has_seen(&self, pod: &SimulatedPod) -> bool {
-        let proof = self.proofs.get(&pod.uid);
+    pub fn has_seen(&self, pod: &SimulatedPod, authority: &str) -> bool {
+        let proof = self.proofs.get(&pod.uid).and_then(|proofs| proofs.get(authority));
         proof.is_some_and(|proof| proof.taken_at >= self.leading_since && proof.result.is_ok())
     }
 }
@@ -150,8 +150,10 @@ impl World {
         for prove in std::mem::take(&mut self.memory.prove) {
             if let Some(shown) = self.ask(&prove) {
                 let proof = Proof { taken_at: self.now, leaf_since: self.now, result: shown };
-                let proof = proof.after(self.memory.proofs.get(&prove.uid));
-                self.memory.proofs.insert(prove.uid, proof);
+                let of_pod = self.memory.proofs.entry(prove.uid).or_default();
+                let authority = prove.authority.unwrap_or_default();
+                let proof = proof.after(of_pod.get(&authority));
+                of_pod.insert(authority, proof);
             }
         }
         self.now += Duration::from_millis(1);
@@ -185,6 +187,9 @@ impl World {
         let reported = content.trust.iter().filter(|_| is_let_in);
         Some(Ok(HandshakeResult {
             leaf_sha256: content.leaf.sha256.clone(),
+            leaf_not_before: Some(content.leaf.not_before),
+            foreign: (!roots.contains_key(&content.root))
+                .then(|| "this authority did not sign it".to_owned()),
             connections_under: reported.map(|root| (root.clone(), open(root))).collect(),
             accepts,
         }))
@@ -201,7 +206,7 @@ impl World {
                 mounted_secrets: BTreeSet::from([secret.clone()]),
                 agent: pod.agent.then_some(PodAgent { secret, watches_api: false, address }),
                 nudged_revision: pod.nudged,
-                proof: None,
+                proofs: BTreeMap::new(),
             }
         })
         .collect()
@@ -219,7 +224,7 @@ impl World {
         let mut pods = self.memory.looks.clone();
         for look in pods.values_mut() {
             for pod in &mut look.pods {
-                pod.proof = self.memory.proofs.get(&pod.uid).cloned();
+                pod.proofs = self.memory.proofs.get(&pod.uid).cloned().unwrap_or_default();
             }
         }
         Observed {
