@@ -72,6 +72,13 @@ impl Ledger {
     }
 }
 
+impl LedgerEntry {
+    /// Whether a leaf of this authority may ever have been published in the Secret.
+    pub fn may_have_signed(&self) -> bool {
+        self.switched || self.moved_from.is_empty()
+    }
+}
+
 impl LedgerChange {
     pub fn is_empty(&self) -> bool {
         self.record.is_empty() && self.remove.is_empty()

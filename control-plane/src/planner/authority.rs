@@ -9,6 +9,7 @@ use super::observed::{Authority, Certificate, KeyringView, Pod, Publication, Pub
 use crate::api::object_name::ObjectName;
 use crate::api::settings::AuthoritySettings;
 use crate::pki::keyring::{Phase, Rollover, RootId};
+use crate::pki::ledger::LedgerEntry;
 use crate::planner::moves::Moves;
 
 /// What was decided about an authority.
@@ -107,6 +108,14 @@ impl fmt::Display for Blocker {
             Some(namespace) => write!(f, "namespace {namespace}: {}", self.reason),
             None => write!(f, "{}: {}", self.name, self.reason),
         }
+    }
+}
+
+impl Authority {
+    /// What its ledger says of the Secret of a certificate.
+    pub fn ledger_entry(&self, dependent: &DependentCertificate<'_>) -> Option<&LedgerEntry> {
+        let ledger = self.keyring.view()?.state.ledger.as_ref()?;
+        ledger.get(&dependent.name.namespace, dependent.secret)
     }
 }
 

@@ -167,7 +167,7 @@ fn publish(
         let dependent =
             DependentCertificate { name, certificate, secret: &settings.secret_name, valid: true };
         let is_ours = |root: &RootId| roots.contains(root) || origin.roots.contains(root);
-        let is_served = pods.all_serve(&dependent, publication, &origin.client.0, &is_ours);
+        let is_served = pods.all_serve(&dependent, publication, &origin.client.0, &is_ours, now);
         let may_switch = is_own || roots.is_subset(&publication.roots) && is_served;
         if !(is_own && is_served) {
             keep.clone_from(&origin.roots);

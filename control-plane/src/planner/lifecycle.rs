@@ -224,7 +224,7 @@ impl<'a> SigningContext<'a> {
     /// Whether it was seen, since this process leads, what the pods of the Secret have: a keyring that was restored is
     /// older than that. What this process has published itself needs no second look.
     fn is_keyring_current(&self, secret: &str, plan: &mut Plan) -> bool {
-        let CertificateContext { name, certificate, .. } = *self.certificate;
+        let CertificateContext { name, certificate, now } = *self.certificate;
         let Some(since) = self.pods.observed.leading_since else { return true };
         let publication = match &certificate.published {
             Published::Ours(publication) => Some(publication),
@@ -236,14 +236,16 @@ impl<'a> SigningContext<'a> {
             return true;
         }
         let list = self.pods.observed.pods.get(&name.namespace);
-        let Some(list) = list.filter(|list| list.listed_at >= since) else {
+        let Some(list) = list.filter(|list| since <= list.listed_at && list.listed_at <= now) else {
             plan.list_pods.insert(name.namespace.clone());
             return false;
         };
         // A namespace whose pods cannot be listed does not keep its certificates from being renewed, nor does a pod
         // that does not answer.
-        let is_seen =
-            |pod: &Pod| pod.proof(&certificate.spec.authority).is_some_and(|proof| proof.taken_at >= since);
+        let is_seen = |pod: &Pod| {
+            pod.proof(&certificate.spec.authority)
+                .is_some_and(|proof| since <= proof.taken_at && proof.taken_at <= now)
+        };
         let mut is_current = true;
         for pod in self.pods.mounting(&name.namespace, secret).filter(|_| list.error.is_none()) {
             let address = pod.agent.as_ref().and_then(|agent| agent.address);
@@ -353,11 +355,11 @@ impl<'a> SigningContext<'a> {
         let is_served = |(_, version): &(u64, &Version)| is_valid(version) && bundle.contains(&version.root);
         certificate.published_version().filter(is_served).or_else(|| {
             let mut latest = certificate.versions.iter().rev();
-            let from = self.authority.moves.from(self.certificate.name);
+            let shown = self.authority.moves.shown(self.certificate.name);
             let fits = |version: &Version| {
-                let is_trusted = match from {
-                    Some(from) if !self.authority.moves.has_switched(self.certificate.name) => {
-                        from.contains(&version.root) && bundle.contains(&version.root)
+                let is_trusted = match shown {
+                    Some(shown) if !self.authority.moves.has_switched(self.certificate.name) => {
+                        shown.contains(&version.root) && bundle.contains(&version.root)
                     }
                     _ => self.authority.may_publish_under(&version.root),
                 };

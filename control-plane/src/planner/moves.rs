@@ -7,12 +7,14 @@
 //! roots that it came with, in the [ledger](crate::pki::ledger).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use super::authority::DependentCertificate;
-use super::observed::KeyringView;
+use super::observed::{KeyringView, Observed};
 use super::serving::PodsBySecret;
 use crate::api::object_name::ObjectName;
 use crate::pki::keyring::RootId;
+use crate::pki::ledger::LedgerEntry;
 
 /// How far a certificate has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +41,8 @@ pub struct Moves {
 #[derive(Debug)]
 struct Move {
     from: BTreeSet<RootId>,
+    /// Those of them under which its pods may show a leaf.
+    shown: BTreeSet<RootId>,
     /// The ledger says so.
     switched: bool,
     stage: MoveStage,
@@ -50,6 +54,7 @@ impl Moves {
         keyring: &KeyringView,
         dependents: &[DependentCertificate<'_>],
         pods: &PodsBySecret<'_>,
+        now: SystemTime,
     ) -> Self {
         let Some(ledger) = keyring.state.ledger.as_ref().filter(|ledger| ledger.has_moves()) else {
             return Self::default();
@@ -58,8 +63,14 @@ impl Moves {
             let entry = ledger.get(&dependent.name.namespace, dependent.secret)?;
             let moving = || Move {
                 from: entry.moved_from.clone(),
+                shown: entry
+                    .moved_from
+                    .iter()
+                    .filter(|root| may_be_shown(pods.observed, dependent, root))
+                    .cloned()
+                    .collect(),
                 switched: entry.switched,
-                stage: stage(keyring, dependent, &entry.moved_from, pods),
+                stage: stage(keyring, dependent, &entry.moved_from, pods, now),
             };
             (!entry.moved_from.is_empty()).then(|| (dependent.name.clone(), moving()))
         });
@@ -73,6 +84,11 @@ impl Moves {
     /// The roots it came with.
     pub fn from(&self, certificate: &ObjectName) -> Option<&BTreeSet<RootId>> {
         Some(&self.moves.get(certificate)?.from)
+    }
+
+    /// The roots that it came with under which its pods may show a leaf.
+    pub fn shown(&self, certificate: &ObjectName) -> Option<&BTreeSet<RootId>> {
+        Some(&self.moves.get(certificate)?.shown)
     }
 
     /// Whether a leaf of the new authority may be published. That is written down first.
@@ -102,11 +118,21 @@ impl Moves {
     }
 }
 
+/// Not if its authority has never come so far as to sign for it.
+fn may_be_shown(observed: &Observed, dependent: &DependentCertificate<'_>, root: &RootId) -> bool {
+    let authorities = observed.authorities.values();
+    let mut entries = authorities
+        .filter(|authority| authority.keyring.view().is_some_and(|keyring| keyring.state.knows(root)))
+        .filter_map(|authority| authority.ledger_entry(dependent));
+    entries.all(LedgerEntry::may_have_signed)
+}
+
 fn stage(
     keyring: &KeyringView,
     dependent: &DependentCertificate<'_>,
     from: &BTreeSet<RootId>,
     pods: &PodsBySecret<'_>,
+    now: SystemTime,
 ) -> MoveStage {
     let Some(publication) = dependent.publication() else { return MoveStage::Widening };
     let Some((_, version)) = dependent.certificate.published_version() else { return MoveStage::Widening };
@@ -115,7 +141,7 @@ fn stage(
     let is_narrow = publication.roots.is_disjoint(from);
     let is_ours = |root: &RootId| keyring.state.knows(root) || from.contains(root);
     let authority = &dependent.certificate.spec.authority;
-    let served = || pods.all_serve(dependent, publication, authority, &is_ours);
+    let served = || pods.all_serve(dependent, publication, authority, &is_ours, now);
     match (is_under_own, is_narrow) {
         (true, true) if served() => MoveStage::Done,
         (true, true) => MoveStage::Narrowing,

@@ -67,7 +67,7 @@ pub fn plan<'a>(
         (KeyringState::Absent, Ok(settings)) => create_root(authority, settings, &mut authority_plan.problem),
         (KeyringState::Present(keyring), settings) => {
             authority_plan.keyring = Some(keyring);
-            authority_plan.moves = Moves::of(keyring, dependents, pods);
+            authority_plan.moves = Moves::of(keyring, dependents, pods, now);
             let unknown_root = keyring.state.unknown_root.clone();
             let unknown_root =
                 unknown_root.or_else(|| unknown_root::find(observed, name, keyring, dependents, pods));

@@ -2,7 +2,7 @@
 //! was written, and what they were seen to serve.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::authority::{AuthorityPlan, DependentCertificate};
 use super::certificate::{CertificateContext, CertificatePlan};
@@ -55,13 +55,14 @@ impl<'a> PodsBySecret<'a> {
         publication: &Publication,
         authority: &str,
         is_ours: &dyn Fn(&RootId) -> bool,
+        now: SystemTime,
     ) -> bool {
         let DependentCertificate { name, secret, .. } = *dependent;
         let list = self.observed.pods.get(&name.namespace);
         let is_listed =
-            list.is_some_and(|list| list.error.is_none() && list.listed_at >= publication.written_at);
+            list.is_some_and(|list| list.error.is_none() && is_since(list.listed_at, publication, now));
         let client = Some((authority, Vec::new()));
-        let context = ServedContext { publication, secret, client, is_ours };
+        let context = ServedContext { publication, secret, client, is_ours, now };
         is_listed && self.mounting(&name.namespace, secret).all(|pod| context.serving_after(pod).is_ok())
     }
 }
@@ -76,6 +77,7 @@ pub struct ServedContext<'a> {
     /// Whether a root that an agent reports to trust is one that hotcert publishes in this Secret. Another comes
     /// from the agent's own settings.
     pub is_ours: &'a dyn Fn(&RootId) -> bool,
+    pub now: SystemTime,
 }
 
 /// What was observed so far of one publication.
@@ -117,7 +119,7 @@ pub fn plan(
         return Some(Served { status: before.clone(), complete: true, late, error: None });
     }
     let list = pods.observed.pods.get(&name.namespace);
-    let list = list.filter(|list| list.listed_at >= publication.written_at);
+    let list = list.filter(|list| is_since(list.listed_at, publication, now));
     let is_old = list.is_none_or(|list| now.duration_since(list.listed_at).unwrap_or_default() > RELIST_LATE);
     if !late || is_old {
         plan.list_pods.insert(name.namespace.clone());
@@ -147,7 +149,7 @@ pub fn plan(
         }
         (None, None) => None,
     };
-    let served = ServedContext { publication, secret, client, is_ours: &is_ours };
+    let served = ServedContext { publication, secret, client, is_ours: &is_ours, now };
     let status = served_by(pods, context, &served, before, plan);
     let complete = status.serving == status.pods;
     Some(Served { status, complete, late, error: None })
@@ -189,6 +191,11 @@ fn served_by(
     status
 }
 
+/// What was seen before the publication says nothing of it, nor what a clock that was set back calls later.
+fn is_since(seen_at: SystemTime, publication: &Publication, now: SystemTime) -> bool {
+    publication.written_at <= seen_at && seen_at <= now
+}
+
 fn status_revision(publication: &Publication) -> i64 {
     i64::try_from(publication.revision).unwrap_or(i64::MAX)
 }
@@ -214,7 +221,8 @@ impl ServedContext<'_> {
         if !pod.serves(self.secret) {
             return Err("the pod has no agent for this Secret".into());
         }
-        let proof = pod.proof(self.authority()).filter(|proof| proof.taken_at >= self.publication.written_at);
+        let proof =
+            pod.proof(self.authority()).filter(|proof| is_since(proof.taken_at, self.publication, self.now));
         let Some(proof) = proof else {
             return Err("the agent has not been probed yet".into());
         };

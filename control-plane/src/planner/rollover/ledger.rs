@@ -40,7 +40,7 @@ impl LedgerCheck<'_> {
             let entry = ledger.get(&leftover.secret.namespace, &leftover.secret.name);
             if self.is_without_roots(&leftover, plan) {
                 change.remove.insert(leftover.secret);
-            } else if entry.is_some_and(|entry| !entry.moved_from.is_empty()) {
+            } else if entry.is_some_and(|entry| entry.switched) {
                 // It has moved on. If it comes back, that is another move.
                 change.record.insert(leftover.secret, LedgerEntry::default());
             }
@@ -87,7 +87,9 @@ impl LedgerCheck<'_> {
             None => LedgerEntry { moved_from: others, switched: false },
             Some(_) if self.moves.stage(name) == Some(MoveStage::Done) => LedgerEntry::default(),
             Some(known) if !others.is_subset(&known.moved_from) => {
-                LedgerEntry { moved_from: &known.moved_from | &others, switched: false }
+                // It comes back from where nothing was signed for it yet: its pods never showed anything else.
+                let switched = known.may_have_signed() && !self.is_signed_by_another(dependent);
+                LedgerEntry { moved_from: &known.moved_from | &others, switched }
             }
             Some(known)
                 if !known.switched && self.moves.may_switch(name) && self.moves.stage(name).is_some() =>
@@ -120,15 +122,18 @@ impl LedgerCheck<'_> {
         roots.filter(|root| is_others(root)).cloned().collect()
     }
 
+    fn is_signed_by_another(&self, dependent: &DependentCertificate<'_>) -> bool {
+        let others = self.observed.authorities.iter().filter(|(name, _)| *name != self.authority);
+        let mut entries = others.filter_map(|(_, other)| other.ledger_entry(dependent));
+        entries.any(LedgerEntry::may_have_signed)
+    }
+
     /// The roots of other authorities that have the Secret in their ledger.
     fn roots_of_recorded(&self, dependent: &DependentCertificate<'_>) -> BTreeSet<RootId> {
         let others = self.observed.authorities.iter().filter(|(name, _)| *name != self.authority);
-        let keyrings = others.filter_map(|(_, other)| other.keyring.view());
-        let recorded = keyrings.filter(|keyring| {
-            let ledger = keyring.state.ledger.as_ref();
-            ledger.is_some_and(|ledger| ledger.get(&dependent.name.namespace, dependent.secret).is_some())
-        });
-        recorded.flat_map(|keyring| keyring.state.trusted()).cloned().collect()
+        let recorded = others.filter(|(_, other)| other.ledger_entry(dependent).is_some());
+        let keyrings = recorded.filter_map(|(_, other)| other.keyring.view());
+        keyrings.flat_map(|keyring| keyring.state.trusted()).cloned().collect()
     }
 
     /// Whether the Secret and all pods that mount it were seen without the roots. Those that may have to show it are
@@ -138,7 +143,9 @@ impl LedgerCheck<'_> {
         let namespace = &leftover.secret.namespace;
         let Some(since) = leftover.without(&roots) else { return false };
         let list = self.observed.pods.get(namespace);
-        let Some(list) = list.filter(|list| list.error.is_none() && list.listed_at > since) else {
+        let Some(list) =
+            list.filter(|list| list.error.is_none() && list.listed_at > since && list.listed_at <= self.now)
+        else {
             plan.list_pods.insert(namespace.clone());
             return false;
         };

@@ -65,6 +65,7 @@ fn a_pod_is_nudged_once_per_revision_unless_it_watches_the_api_or_nudging_is_off
 fn probing_is_not_in_the_status_when_pods_serve_the_publication_at_once() {
     let mut scene = fresh();
     scene.now -= 2 * SECOND;
+    scene.list_pods();
     assert_eq!(scene.condition("Served"), None);
     assert_eq!(scene.plan().wake_at, Some(scene.now + SECOND));
     serve(&mut scene);

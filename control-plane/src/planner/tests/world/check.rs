@@ -40,14 +40,15 @@ impl World {
         for client in &live {
             let Some(shown) = self.content_of(client) else { continue };
             let home = self.made_for.get(&shown.root);
-            if self.now >= shown.leaf.not_after || home.is_some_and(|home| self.forced.contains(home)) {
+            let is_forced = |home: Option<&String>| home.is_some_and(|home| self.forced.contains(home));
+            if self.now >= shown.leaf.not_after || is_forced(home) {
                 continue;
             }
             for server in &live {
                 let Some(content) = self.content_of(server) else { continue };
-                let is_related =
-                    self.made_for.get(&content.root) == home || client.certificate == server.certificate;
-                if is_related {
+                let other = self.made_for.get(&content.root);
+                let is_related = other == home || client.certificate == server.certificate;
+                if is_related && !is_forced(other) {
                     self.check_accepts(server, content, client, shown);
                 }
             }
