@@ -11,7 +11,8 @@ use crate::planner::notifications;
 use crate::planner::observed::{Certificate, Observed, Publication, Published, Version};
 use crate::planner::plan::{Action, Plan};
 use crate::planner::serving::Served;
-use crate::planner::status::condition_writer::Conditions;
+use crate::planner::status::condition_writer::{self, Conditions};
+use crate::planner::status::readiness::Effect;
 
 /// How long after a write the status does not mention that its pods are probed: most serve the publication
 /// by then, and the status is written once.
@@ -40,12 +41,13 @@ pub fn certificate(
     if let (Published::Ours(publication), Some((number, version))) =
         (&certificate.published, certificate.published_version())
     {
-        set_published(&mut status, publication, number, version);
+        describe_publication(&mut status, publication, number, version);
         status.renew_at = certificate_plan.renew_at.map(date::seconds);
         not_after = Some(version.leaf.not_after);
     }
-    let mut conditions = Conditions::new(&before.conditions, now);
+    let mut conditions = Conditions::new(&before.conditions, certificate.generation, now);
     set_ready(&mut conditions, certificate_plan, not_after, now);
+    set_published(&mut conditions, certificate, certificate_plan, not_after, now);
     set_rollback_refused(&mut conditions, certificate, certificate_plan, status.handled_requests.as_ref());
     let is_probing = served.as_ref().is_some_and(is_probing);
     status.served = set_served(&mut conditions, certificate, served);
@@ -64,13 +66,28 @@ pub fn certificate(
             return;
         }
     }
-    if status != *before {
+    if !is_recorded(&mut status, before) {
         let status = Box::new(status);
         plan.actions.push(Action::UpdateCertificateStatus { certificate: name.clone(), status });
     }
 }
 
-fn set_published(status: &mut CertificateStatus, publication: &Publication, number: u64, version: &Version) {
+fn is_recorded(status: &mut CertificateStatus, before: &CertificateStatus) -> bool {
+    if !condition_writer::is_same(&before.conditions, &status.conditions) {
+        return false;
+    }
+    let conditions = std::mem::replace(&mut status.conditions, before.conditions.clone());
+    let is_recorded = status == before;
+    status.conditions = conditions;
+    is_recorded
+}
+
+fn describe_publication(
+    status: &mut CertificateStatus,
+    publication: &Publication,
+    number: u64,
+    version: &Version,
+) {
     status.version = i64::try_from(number).ok();
     status.revision = i64::try_from(publication.revision).ok();
     status.serial = Some(version.leaf.serial.clone());
@@ -87,15 +104,42 @@ fn set_ready(
     not_after: Option<SystemTime>,
     now: SystemTime,
 ) {
-    let is_valid = not_after.is_some_and(|not_after| now < not_after);
-    let status = if is_valid { ConditionStatus::True } else { ConditionStatus::False };
     let (reason, message) = match &certificate_plan.problem {
-        Some((reason, message)) => (*reason, message.clone()),
-        None if is_valid => (Reason::Published, "a valid certificate is published".to_owned()),
-        None if not_after.is_some() => (Reason::Expired, "what is published has expired".to_owned()),
-        None => (Reason::Issuing, "nothing is published yet".to_owned()),
+        Some((reason, message)) => (*reason, message.as_str()),
+        None => publication_state(not_after, now),
     };
-    conditions.set(ConditionType::Ready, status, reason, message);
+    let is_valid = not_after.is_some_and(|not_after| now < not_after);
+    let is_ready = is_valid && Effect::of(reason).is_ready();
+    conditions.set_ready(is_ready, certificate_plan.spec_pending, reason, message);
+}
+
+/// Whether a valid leaf is published, whatever is said of the spec.
+fn set_published(
+    conditions: &mut Conditions<'_>,
+    certificate: &Certificate,
+    certificate_plan: &CertificatePlan<'_>,
+    not_after: Option<SystemTime>,
+    now: SystemTime,
+) {
+    let (status, (reason, message)) = match (&certificate.published, &certificate_plan.problem) {
+        (Published::Inaccessible(why), _) => (ConditionStatus::Unknown, (Reason::NoAccess, why.as_str())),
+        (Published::OwnedByOther(_), Some((reason, message))) => {
+            (ConditionStatus::False, (*reason, message.as_str()))
+        }
+        _ if not_after.is_some_and(|not_after| now < not_after) => {
+            (ConditionStatus::True, publication_state(not_after, now))
+        }
+        _ => (ConditionStatus::False, publication_state(not_after, now)),
+    };
+    conditions.set(ConditionType::Published, status, reason, message.to_owned());
+}
+
+fn publication_state(not_after: Option<SystemTime>, now: SystemTime) -> (Reason, &'static str) {
+    match not_after {
+        Some(not_after) if now < not_after => (Reason::Published, "a valid certificate is published"),
+        Some(_) => (Reason::Expired, "what is published has expired"),
+        None => (Reason::Issuing, "nothing is published yet"),
+    }
 }
 
 /// Kept until there is another request.
