@@ -138,6 +138,11 @@ impl Dispatcher {
         self.outbox.overdue(now)
     }
 
+    /// Removes the gauges: a replica that does not lead has nothing to deliver.
+    pub fn clear_waiting(&self) {
+        self.metrics.waiting.clear();
+    }
+
     /// Takes what the plan wants delivered.
     pub fn set_desired(&mut self, deliveries: &[PendingNotification]) {
         self.outbox.set_desired(deliveries.iter().map(|PendingNotification { subscription, event }| {

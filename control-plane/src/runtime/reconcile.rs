@@ -102,6 +102,8 @@ impl<S: Store> Reconciler<S> {
             tokio::select! {
                 () = self.lead() => {}
                 lost = async { leading.wait_for(|leads| !*leads).await.is_ok() } => {
+                    self.metrics.clear_observed();
+                    self.dispatcher.clear_waiting();
                     if !lost {
                         return;
                     }
@@ -372,3 +374,6 @@ fn authority_of<'o>(action: &Action, observed: &'o Observed) -> Option<&'o str> 
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
