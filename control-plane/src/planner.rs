@@ -12,6 +12,7 @@
 //! | `external_sync` | a certificate that an external manager has: fetch it, or push it there |
 //! | `rollback` | back to an earlier version |
 //! | `rollover` | an authority: create, replace, reverse, remove a root, and what blocks that |
+//! | [`grounds`] | what a step of a rollover was taken on: proof, overrides, or force |
 //! | `serving`, `nudge` | which pods to list, nudge and probe after a publication, and what they serve |
 //! | `notifications` | which subscriptions have yet to be notified of what |
 //! | `status` | the status of the objects; which reasons make them unready ([`Effect`]) |
@@ -21,6 +22,7 @@
 mod authority;
 mod certificate;
 mod external_sync;
+pub mod grounds;
 mod lifecycle;
 mod notifications;
 mod nudge;
