@@ -55,6 +55,9 @@ words! {
         RollbackRefused,
         /// Another rollover was requested, and begins when the current one has ended.
         Queued,
+        /// The controller's notification settings are invalid: those before them stay in force, or none. Every authority
+        /// has this condition while that is so; the message has the file and the lines.
+        SettingsRejected,
         /// Written by another version of hotcert.
         #[default]
         #[serde(other)]
@@ -142,6 +145,8 @@ words! {
         NotUsable,
         /// Queued: a rollover is in progress.
         RolloverInProgress,
+        /// SettingsRejected: the settings file is invalid. Correct it; `hotcert check --notifications FILE` reads one.
+        InvalidSettings,
         /// Written by another version of hotcert.
         #[default]
         #[serde(other)]
@@ -189,8 +194,8 @@ words! {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
-    /// What the condition is about: Ready, Published, Served, Degraded, Reconciling, Stalled, RollbackRefused or
-    /// Queued.
+    /// What the condition is about: Ready, Published, Served, Degraded, Reconciling, Stalled, RollbackRefused,
+    /// Queued or SettingsRejected.
     #[schemars(with = "String")]
     pub r#type: ConditionType,
     /// True, False or Unknown.

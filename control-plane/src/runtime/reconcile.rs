@@ -147,6 +147,11 @@ impl<S: Store> Reconciler<S> {
         let now = SystemTime::now();
         observed.notification_rules = self.dispatcher.rules();
         observed.external = self.external_sync.observe();
+        observed.notification_settings = self.dispatcher.settings();
+        if matches!(observed.notification_settings, Some(Err(_))) {
+            // Settings that were never valid name no managers, which says nothing of the certificates that use one.
+            observed.external.managers.take_if(|managers| managers.is_empty());
+        }
         observed.delivered_notifications = self.dispatcher.delivered();
         observed.overdue_notifications = self.dispatcher.undelivered(now);
         let plan = plan(&observed, now);

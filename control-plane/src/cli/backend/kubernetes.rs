@@ -1,5 +1,6 @@
 //! A cluster as a backend, with the permissions of the user. Only the history needs to list Secrets.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -7,7 +8,7 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::{Backend, BackendError, POLL_INTERVAL, PodMetrics, VersionRow};
+use super::{Backend, BackendError, LivePod, POLL_INTERVAL, PodMetrics, VersionRow};
 use crate::api::agent_ports::ADMIN;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
@@ -16,6 +17,8 @@ use crate::store::kubernetes::{client, owner_if_foreign};
 
 /// Objects in one response.
 const PAGE: u32 = 500;
+/// Pods that have ended serve nothing.
+const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 pub struct KubernetesBackend {
     client: Client,
@@ -153,6 +156,19 @@ impl Backend for KubernetesBackend {
         Ok(found)
     }
 
+    async fn live_pods(&self, namespace: &str) -> Option<BTreeMap<String, LivePod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let (mut found, mut page) = (BTreeMap::new(), ListParams::default().fields(NOT_ENDED).limit(PAGE));
+        loop {
+            let list = pods.list(&page).await.ok()?;
+            found.extend(list.items.iter().filter_map(live_pod));
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Some(found),
+            }
+        }
+    }
+
     fn delivery(&self) -> &'static str {
         "An agent loads it at once through the API, and within about a minute through the volume; a pod without an agent never does"
     }
@@ -193,6 +209,15 @@ impl Backend for KubernetesBackend {
         tokio::time::sleep(POLL_INTERVAL).await;
         Ok(())
     }
+}
+
+fn live_pod(pod: &Pod) -> Option<(String, LivePod)> {
+    let name = pod.metadata.name.clone()?;
+    let secret = pod.metadata.annotations.as_ref().and_then(|all| all.get("hotcert.dev/secret")).cloned();
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let is_ready = conditions.into_iter().any(|of| of.type_ == "Ready" && of.status == "True");
+    let problem = (!is_ready).then(|| "the pod is not ready".to_owned());
+    Some((name, LivePod { secret, problem }))
 }
 
 fn failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {

@@ -21,6 +21,8 @@ use crate::notify::event_source::EventSource;
 const SOURCE: &str = "urn:hotcert";
 const THRESHOLDS: [&str; 8] = ["90d", "60d", "30d", "10d", "1d", "1h", "10m", "1m"];
 const MAX_THRESHOLDS: usize = 100;
+/// How many errors a status names.
+const MAX_NAMED: usize = 5;
 const STUCK_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The settings, validated.
@@ -129,17 +131,26 @@ fn rules(validator: &mut Validator<'_>, file: &File, topics: Vec<Topic>) -> Noti
     NotificationRules { source, thresholds, stuck_after: stuck_after.unwrap_or(STUCK_AFTER), topics }
 }
 
+impl ConfigError {
+    /// The first errors, for a status; the log has all of them.
+    pub(super) fn summary(&self) -> String {
+        let named: Vec<_> = self.errors.iter().take(MAX_NAMED).map(|error| self.located(error)).collect();
+        let more = self.errors.len() - named.len();
+        let more = if more > 0 { format!("; and {more} more, see the log") } else { String::new() };
+        format!("{}{more}", named.join("; "))
+    }
+
+    /// `FILE:LINE: ERROR`.
+    fn located(&self, Located { line, error }: &Located) -> String {
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}: {error}", self.path.display())
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, Located { line, error }) in self.errors.iter().enumerate() {
-            let separator = if number > 0 { "; " } else { "" };
-            write!(f, "{separator}{}", self.path.display())?;
-            if let Some(line) = line {
-                write!(f, ":{line}")?;
-            }
-            write!(f, ": {error}")?;
-        }
-        Ok(())
+        let errors: Vec<_> = self.errors.iter().map(|error| self.located(error)).collect();
+        f.write_str(&errors.join("; "))
     }
 }
 

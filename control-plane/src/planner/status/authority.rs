@@ -64,6 +64,15 @@ pub fn authority(
         (None, None) => None,
     };
     conditions.set_degraded(problem);
+    match &observed.notification_settings {
+        Some(Err(why)) => {
+            let (status, reason) = (ConditionStatus::True, Reason::InvalidSettings);
+            conditions.set(ConditionType::SettingsRejected, status, reason, why.clone());
+        }
+        Some(Ok(())) => {}
+        // A command, which has no settings, keeps what the controller reported.
+        None => conditions.keep(ConditionType::SettingsRejected),
+    }
     status.conditions = conditions.into_vec();
     status.last_notified =
         notifications::authority(observed, name, authority_plan, &status.conditions, now, plan);

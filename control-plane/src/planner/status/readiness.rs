@@ -52,6 +52,7 @@ impl Effect {
             | Reason::PodsNotListed
             | Reason::Refused
             | Reason::RolloverInProgress
+            | Reason::InvalidSettings
             | Reason::Other => Self::Elsewhere,
         }
     }

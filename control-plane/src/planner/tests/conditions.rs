@@ -173,3 +173,19 @@ fn conditions_have_the_generation_that_they_were_computed_for() {
     scene.certificate().status = pruned.clone();
     assert_eq!(scene.status(), pruned, "it is not written over and over");
 }
+
+#[test]
+fn rejected_notification_settings_are_a_condition_of_every_authority() {
+    let why = "notifications.yaml:3: unknown field `tpoics`";
+    let mut scene = Scene::settled();
+    scene.observed.notification_settings = Some(Err(why.into()));
+    let status = scene.authority_status();
+    assert_eq!(shown(&status.conditions), ["Ready=True Usable", "SettingsRejected=True InvalidSettings"]);
+    assert_eq!(status.conditions[1].message, why);
+    scene.authority().status = status.clone();
+    // A command has no settings.
+    scene.observed.notification_settings = None;
+    assert_eq!(scene.authority_status(), status);
+    scene.observed.notification_settings = Some(Ok(()));
+    assert_eq!(shown(&scene.authority_status().conditions), ["Ready=True Usable"]);
+}

@@ -63,7 +63,9 @@ fn is_problem(condition: &Condition) -> bool {
         ConditionType::Ready | ConditionType::Published | ConditionType::Served => {
             condition.status == ConditionStatus::False
         }
-        ConditionType::Degraded | ConditionType::RollbackRefused => condition.status == ConditionStatus::True,
+        ConditionType::Degraded | ConditionType::RollbackRefused | ConditionType::SettingsRejected => {
+            condition.status == ConditionStatus::True
+        }
         // They repeat what Ready says, or are no problem.
         ConditionType::Reconciling
         | ConditionType::Stalled
@@ -88,6 +90,7 @@ mod tests {
             (condition(ConditionType::Published, no, Reason::Expired), true),
             (condition(ConditionType::Published, no, Reason::Issuing), false),
             (condition(ConditionType::Degraded, yes, Reason::InvalidSpec), true),
+            (condition(ConditionType::SettingsRejected, yes, Reason::InvalidSettings), true),
             (condition(ConditionType::Stalled, yes, Reason::InvalidSpec), false),
             (condition(ConditionType::Reconciling, yes, Reason::WaitingForTrust), false),
         ] {
