@@ -44,7 +44,7 @@ fn effect(reason: Reason) -> &'static str {
         Effect::Refuses => "False, `Stalled`",
         Effect::Blocks => "False, `Reconciling`",
         Effect::Ends => "False",
-        Effect::Keeps => "as the leaf is",
+        Effect::Keeps => "as the leaf, or the root, is",
         Effect::Elsewhere => "",
     }
 }
