@@ -137,7 +137,7 @@ words! {
         Usable,
         /// Ready authority: it has no root yet. Wait.
         Creating,
-        /// Ready authority: its root is not valid yet. Correct the clock, or wait.
+        /// What is published, or the root, is not valid yet. Correct the clock, or wait.
         NotYetValid,
         /// The authority signs, and something about it needs a person. The message says what.
         NeedsAttention,

@@ -38,7 +38,7 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &StatusArgs)
             fleet.pods = pods.refresh(&session.backend, &fleet.certificates).await;
         }
         let now = SystemTime::now();
-        let output = if session.json { format!("{:#}", fleet.json()) } else { fleet.text(now) };
+        let output = if session.json { format!("{:#}", fleet.json(now)) } else { fleet.text(now) };
         if output != printed {
             println!("{output}");
             if args.watch {
@@ -118,15 +118,25 @@ impl Fleet {
         Some(format!("no certificates in the namespace {namespace}"))
     }
 
-    fn json(&self) -> Value {
-        let authority = |authority: &CertificateAuthority| json!({"name": authority.metadata.name, "status": authority.status});
+    fn json(&self, now: SystemTime) -> Value {
+        let authority = |authority: &CertificateAuthority| {
+            let status = authority.status.as_ref();
+            let root = status.and_then(|status| status.root.as_ref());
+            let not_after = parse_time(root.map(|root| root.not_after.as_str()));
+            let ready = status.is_some_and(|status| is_ready(&status.conditions, not_after, now));
+            json!({"name": authority.metadata.name, "ready": ready, "status": status})
+        };
         let certificate = |certificate: &ServiceCertificate| {
+            let status = certificate.status.as_ref();
+            let not_after = parse_time(status.and_then(|status| status.not_after.as_deref()));
+            let ready = status.is_some_and(|status| is_ready(&status.conditions, not_after, now));
             json!({
                 "namespace": certificate.metadata.namespace,
                 "name": certificate.metadata.name,
                 "authority": Some(&certificate.spec.authority).filter(|authority| !authority.is_empty()),
                 "manager": certificate.spec.manager,
-                "status": certificate.status,
+                "ready": ready,
+                "status": status,
             })
         };
         json!({
@@ -194,14 +204,18 @@ impl Fleet {
 /// The condition Ready, unless what it speaks of has expired since: without a controller nobody says so in the status.
 fn ready(conditions: &[Condition], not_after: Option<SystemTime>, now: SystemTime) -> String {
     match not_after.filter(|end| *end <= now) {
-        Some(end) if is_ready(conditions) => {
+        Some(end) if is_true(conditions) => {
             format!("no, Expired: it expired {} ago; is the controller running?", rounded_span(end, now))
         }
         _ => describe_condition(conditions, ConditionType::Ready),
     }
 }
 
-fn is_ready(conditions: &[Condition]) -> bool {
+fn is_ready(conditions: &[Condition], not_after: Option<SystemTime>, now: SystemTime) -> bool {
+    is_true(conditions) && not_after.is_none_or(|end| now < end)
+}
+
+fn is_true(conditions: &[Condition]) -> bool {
     let ready = Condition::find(conditions, ConditionType::Ready);
     ready.is_some_and(|ready| ready.status == ConditionStatus::True)
 }

@@ -13,7 +13,7 @@ use crate::planner::authority::AuthorityPlan;
 use crate::planner::notifications;
 use crate::planner::observed::{KeyringView, Observed};
 use crate::planner::plan::{Action, Plan};
-use crate::planner::status::condition_writer::{self, Conditions};
+use crate::planner::status::condition_writer::{Conditions, is_recorded};
 use crate::planner::status::readiness::Effect;
 
 /// How many blockers of a rollover the status names.
@@ -76,20 +76,10 @@ pub fn authority(
     status.conditions = conditions.into_vec();
     status.last_notified =
         notifications::authority(observed, name, authority_plan, &status.conditions, now, plan);
-    if !is_recorded(&mut status, before) {
+    if !is_recorded(&mut status, before, |status| &mut status.conditions, &before.conditions) {
         let (authority, status) = (name.to_owned(), Box::new(status));
         plan.actions.push(Action::UpdateAuthorityStatus { authority, status });
     }
-}
-
-fn is_recorded(status: &mut AuthorityStatus, before: &AuthorityStatus) -> bool {
-    if !condition_writer::is_same(&before.conditions, &status.conditions) {
-        return false;
-    }
-    let conditions = std::mem::replace(&mut status.conditions, before.conditions.clone());
-    let is_recorded = status == before;
-    status.conditions = conditions;
-    is_recorded
 }
 
 fn set_ready(

@@ -6,12 +6,13 @@ use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 use crate::api::date;
 use crate::api::request;
 use crate::api::resource::{CertificateStatus, HandledRequests, ServedStatus};
+use crate::pki::x509_facts::Leaf;
 use crate::planner::certificate::{CertificateContext, CertificatePlan, handles_request};
 use crate::planner::notifications;
 use crate::planner::observed::{Certificate, Observed, Publication, Published, Version};
 use crate::planner::plan::{Action, Plan};
 use crate::planner::serving::Served;
-use crate::planner::status::condition_writer::{self, Conditions};
+use crate::planner::status::condition_writer::{Conditions, is_recorded};
 use crate::planner::status::readiness::Effect;
 
 /// How long after a write the status does not mention that its pods are probed: most serve the publication
@@ -37,17 +38,17 @@ pub fn certificate(
         external_sync: certificate_plan.external_sync.clone(),
         ..CertificateStatus::default()
     };
-    let mut not_after = None;
+    let mut leaf = None;
     if let (Published::Ours(publication), Some((number, version))) =
         (&certificate.published, certificate.published_version())
     {
         describe_publication(&mut status, publication, number, version);
         status.renew_at = certificate_plan.renew_at.map(date::seconds);
-        not_after = Some(version.leaf.not_after);
+        leaf = Some(&version.leaf);
     }
     let mut conditions = Conditions::new(&before.conditions, certificate.generation, now);
-    set_ready(&mut conditions, certificate_plan, not_after, now);
-    set_published(&mut conditions, certificate, certificate_plan, not_after, now);
+    set_ready(&mut conditions, certificate_plan, leaf, now);
+    set_published(&mut conditions, certificate, certificate_plan, leaf, now);
     set_rollback_refused(&mut conditions, certificate, certificate_plan, status.handled_requests.as_ref());
     let is_probing = served.as_ref().is_some_and(is_probing);
     status.served = set_served(&mut conditions, certificate, served);
@@ -66,20 +67,10 @@ pub fn certificate(
             return;
         }
     }
-    if !is_recorded(&mut status, before) {
+    if !is_recorded(&mut status, before, |status| &mut status.conditions, &before.conditions) {
         let status = Box::new(status);
         plan.actions.push(Action::UpdateCertificateStatus { certificate: name.clone(), status });
     }
-}
-
-fn is_recorded(status: &mut CertificateStatus, before: &CertificateStatus) -> bool {
-    if !condition_writer::is_same(&before.conditions, &status.conditions) {
-        return false;
-    }
-    let conditions = std::mem::replace(&mut status.conditions, before.conditions.clone());
-    let is_recorded = status == before;
-    status.conditions = conditions;
-    is_recorded
 }
 
 fn describe_publication(
@@ -101,14 +92,14 @@ fn describe_publication(
 fn set_ready(
     conditions: &mut Conditions<'_>,
     certificate_plan: &CertificatePlan<'_>,
-    not_after: Option<SystemTime>,
+    leaf: Option<&Leaf>,
     now: SystemTime,
 ) {
+    let (is_valid, state, text) = publication_state(leaf, now);
     let (reason, message) = match &certificate_plan.problem {
         Some((reason, message)) => (*reason, message.as_str()),
-        None => publication_state(not_after, now),
+        None => (state, text),
     };
-    let is_valid = not_after.is_some_and(|not_after| now < not_after);
     let is_ready = is_valid && Effect::of(reason).is_ready();
     conditions.set_ready(is_ready, certificate_plan.spec_pending, reason, message);
 }
@@ -118,27 +109,30 @@ fn set_published(
     conditions: &mut Conditions<'_>,
     certificate: &Certificate,
     certificate_plan: &CertificatePlan<'_>,
-    not_after: Option<SystemTime>,
+    leaf: Option<&Leaf>,
     now: SystemTime,
 ) {
-    let (status, (reason, message)) = match (&certificate.published, &certificate_plan.problem) {
-        (Published::Inaccessible(why), _) => (ConditionStatus::Unknown, (Reason::NoAccess, why.as_str())),
+    let (is_valid, state, text) = publication_state(leaf, now);
+    let (status, reason, message) = match (&certificate.published, &certificate_plan.problem) {
+        (Published::Inaccessible(why), _) => (ConditionStatus::Unknown, Reason::NoAccess, why.as_str()),
         (Published::OwnedByOther(_), Some((reason, message))) => {
-            (ConditionStatus::False, (*reason, message.as_str()))
+            (ConditionStatus::False, *reason, message.as_str())
         }
-        _ if not_after.is_some_and(|not_after| now < not_after) => {
-            (ConditionStatus::True, publication_state(not_after, now))
-        }
-        _ => (ConditionStatus::False, publication_state(not_after, now)),
+        _ if is_valid => (ConditionStatus::True, state, text),
+        _ => (ConditionStatus::False, state, text),
     };
     conditions.set(ConditionType::Published, status, reason, message.to_owned());
 }
 
-fn publication_state(not_after: Option<SystemTime>, now: SystemTime) -> (Reason, &'static str) {
-    match not_after {
-        Some(not_after) if now < not_after => (Reason::Published, "a valid certificate is published"),
-        Some(_) => (Reason::Expired, "what is published has expired"),
-        None => (Reason::Issuing, "nothing is published yet"),
+/// Whether the published leaf is valid, and what there is to say of it.
+fn publication_state(leaf: Option<&Leaf>, now: SystemTime) -> (bool, Reason, &'static str) {
+    match leaf {
+        None => (false, Reason::Issuing, "nothing is published yet"),
+        Some(leaf) if now >= leaf.not_after => (false, Reason::Expired, "what is published has expired"),
+        Some(leaf) if now < leaf.not_before => {
+            (false, Reason::NotYetValid, "what is published is not valid yet: look at the clock")
+        }
+        Some(_) => (true, Reason::Published, "a valid certificate is published"),
     }
 }
 

@@ -75,9 +75,25 @@ impl<'a> Conditions<'a> {
     }
 }
 
-/// Whether the conditions say the same. A generation in only one of them makes no difference: a definition of an
-/// earlier version does not store it, and what cannot be stored must not be written over and over.
-pub fn is_same(before: &[Condition], now: &[Condition]) -> bool {
+/// Whether this status need not be written, because `before`, with these conditions `recorded`, says the same.
+pub fn is_recorded<S: PartialEq>(
+    status: &mut S,
+    before: &S,
+    conditions: fn(&mut S) -> &mut Vec<Condition>,
+    recorded: &[Condition],
+) -> bool {
+    if !is_same(recorded, conditions(status)) {
+        return false;
+    }
+    let now = std::mem::replace(conditions(status), recorded.to_vec());
+    let is_recorded = status == before;
+    *conditions(status) = now;
+    is_recorded
+}
+
+/// A generation in only one of them makes no difference: a definition of an earlier version does not store it, and what
+/// cannot be stored must not be written over and over.
+fn is_same(before: &[Condition], now: &[Condition]) -> bool {
     let is_same = |(before, now): (&Condition, &Condition)| {
         let generation = before.observed_generation.and(now.observed_generation);
         let without = |condition: &Condition| Condition {

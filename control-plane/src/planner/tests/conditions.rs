@@ -16,7 +16,7 @@ fn shown(conditions: &[Condition]) -> Vec<String> {
 #[test]
 fn a_spec_that_is_refused_is_not_ready_and_what_it_published_serves_on() {
     type Change = fn(&mut Scene);
-    let rows: [(Change, &[&str]); 9] = [
+    let rows: [(Change, &[&str]); 10] = [
         (|_| {}, &["Ready=True Published", "Published=True Published"]),
         (
             |scene| scene.certificate().spec.lifetime = Some("90d".into()),
@@ -73,6 +73,15 @@ fn a_spec_that_is_refused_is_not_ready_and_what_it_published_serves_on() {
             ],
         ),
         (|scene| scene.certificate().deleting = true, &["Ready=False Deleting", "Published=True Published"]),
+        (
+            |scene| scene.now = start() - HOUR,
+            &[
+                "Ready=False RootExpired",
+                "Reconciling=True RootExpired",
+                "Published=False NotYetValid",
+                "Degraded=True RootExpired",
+            ],
+        ),
         (
             |scene| scene.now = start() + ROOT_LIFE,
             &[
