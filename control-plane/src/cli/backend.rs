@@ -7,7 +7,7 @@ pub mod kubernetes;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -127,6 +127,8 @@ pub struct VersionRow {
 pub struct LivePod {
     /// The Secret that its agent serves.
     pub secret: Option<String>,
+    /// When it was made, where that is known: what was proved before was proved by another pod of its name.
+    pub created_at: Option<SystemTime>,
     /// Why it serves nobody at the moment.
     pub problem: Option<String>,
 }

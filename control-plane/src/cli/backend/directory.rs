@@ -159,7 +159,7 @@ impl Backend for DirectoryBackend {
                 None => None,
             };
             let secret = agent.map(|agent| agent.secret.clone());
-            (pod.name, LivePod { secret, problem })
+            (pod.name, LivePod { secret, created_at: None, problem })
         });
         Some(join_all(pods).await.into_iter().collect())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -214,10 +215,13 @@ impl Backend for KubernetesBackend {
 fn live_pod(pod: &Pod) -> Option<(String, LivePod)> {
     let name = pod.metadata.name.clone()?;
     let secret = pod.metadata.annotations.as_ref().and_then(|all| all.get("hotcert.dev/secret")).cloned();
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let is_ready = conditions.into_iter().any(|of| of.type_ == "Ready" && of.status == "True");
-    let problem = (!is_ready).then(|| "the pod is not ready".to_owned());
-    Some((name, LivePod { secret, problem }))
+    let status = pod.status.as_ref();
+    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let is_pending = status.is_some_and(|status| status.phase.as_deref() == Some("Pending"));
+    let is_unready = is_pending || conditions.any(|of| of.type_ == "Ready" && of.status != "True");
+    let problem = is_unready.then(|| "the pod is not ready".to_owned());
+    let created_at = pod.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
+    Some((name, LivePod { secret, created_at, problem }))
 }
 
 fn failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
@@ -241,5 +245,32 @@ fn creation_failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
     move |error| match &error {
         kube::Error::Api(status) if status.is_already_exists() => BackendError::Exists(what),
         _ => failed(&format!("creating {what}"))(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_pod_that_kubelet_calls_unready_serves_nobody() {
+        let problem = |status: serde_json::Value| {
+            let annotations = json!({"hotcert.dev/secret": "payments-tls"});
+            let metadata = json!({
+                "name": "payments-1", "annotations": annotations, "creationTimestamp": "2026-01-01T00:00:00Z",
+            });
+            let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap();
+            let (name, live) = live_pod(&pod).unwrap();
+            assert_eq!((name.as_str(), live.secret.as_deref()), ("payments-1", Some("payments-tls")));
+            assert!(live.created_at.is_some());
+            live.problem
+        };
+        let ready =
+            |ready: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]});
+        assert_eq!((problem(ready("True")), problem(json!({"phase": "Running"}))), (None, None));
+        for unready in [ready("False"), ready("Unknown"), json!({"phase": "Pending"})] {
+            assert_eq!(problem(unready).unwrap(), "the pod is not ready");
+        }
     }
 }

@@ -13,6 +13,8 @@ use crate::cli::table::{parse_time, rounded_span};
 /// The pods of a namespace as they are now, by name. `None`: they cannot be listed.
 pub type LivePods<'a> = Option<&'a BTreeMap<String, LivePod>>;
 
+const NOT_PROBED: &str = "not probed yet: it started after the publication";
+
 /// One line for each pod, or one without a pod.
 pub fn rows(certificate: &ServiceCertificate, live: LivePods<'_>, now: SystemTime) -> Vec<Vec<String>> {
     let status = certificate.status.clone().unwrap_or_default();
@@ -76,10 +78,15 @@ fn describe(
     proved_at: Option<SystemTime>,
     now: SystemTime,
 ) -> Option<(bool, String)> {
-    let live_problem = match live {
-        Some(live) => live.get(pod)?.problem.as_ref(),
+    let live = match live {
+        Some(live) => Some(live.get(pod)?),
         None => None,
     };
+    let live_problem = live.and_then(|live| live.problem.as_ref());
+    let created_at = live.and_then(|live| live.created_at);
+    if live_problem.is_none() && proved_at.is_some_and(|proved_at| created_at > Some(proved_at)) {
+        return Some((false, NOT_PROBED.to_owned()));
+    }
     if let Some(problem) = problem.as_ref().or(live_problem) {
         let proved = proved_at.map(|at| format!("; last proved {} ago", rounded_span(at, now)));
         return Some((false, format!("no: {problem}{}", proved.unwrap_or_default())));
@@ -102,7 +109,7 @@ fn started_since(status: &CertificateStatus, by_pod: &[PodServed], live: LivePod
     new.map(|(name, pod)| {
         let served = match &pod.problem {
             Some(problem) => format!("no: {problem}"),
-            None => "not probed yet: it started after the publication".to_owned(),
+            None => NOT_PROBED.to_owned(),
         };
         Row { pod: name.clone(), serial: "-".into(), served }
     })
@@ -154,6 +161,7 @@ mod tests {
     fn live(pods: &[(&str, Option<&str>)]) -> BTreeMap<String, LivePod> {
         let pod = |problem: &Option<&str>| LivePod {
             secret: Some("payments-tls".into()),
+            created_at: Some(at(0)),
             problem: problem.map(str::to_owned),
         };
         pods.iter().map(|(name, problem)| ((*name).to_owned(), pod(problem))).collect()
@@ -176,8 +184,11 @@ mod tests {
         assert_eq!(shown(Some(&broken)), [["payments-1", "-", not]]);
         assert_eq!(shown(Some(&live(&[]))), [["-", "(0123456789ab)", "no pods"]]);
         let replaced = live(&[("payments-2", None)]);
-        let new = "not probed yet: it started after the publication";
-        assert_eq!(shown(Some(&replaced)), [["payments-2", "-", new]]);
+        assert_eq!(shown(Some(&replaced)), [["payments-2", "-", NOT_PROBED]]);
+        // Of a StatefulSet the next pod has the same name.
+        let mut next = live(&[("payments-1", None)]);
+        next.get_mut("payments-1").unwrap().created_at = Some(at(60));
+        assert_eq!(shown(Some(&next)), [["payments-1", "-", NOT_PROBED]]);
     }
 
     #[test]
