@@ -101,7 +101,7 @@ enum ClientCommand {
     Rotate(WithGlobals<rotate::RotateArgs>),
     /// Publish an earlier version of a certificate again; wait until every pod serves it
     Rollback(WithGlobals<rollback::RollbackArgs>),
-    /// Replace the root of an authority, each step only when every pod has proved the one before
+    /// Replace the root of an authority, each step only when every pod has proved the one before or was overridden
     Rollover(WithGlobals<rollover::RolloverArgs>),
     /// Show the stored versions of a certificate, or the past rollovers of an authority
     History(WithGlobals<history::HistoryArgs>),

@@ -13,15 +13,17 @@
 //! | `moves` | a certificate that comes from another authority or a manager |
 //! | `rollback` | back to an earlier version |
 //! | `rollover` | an authority: create, replace, reverse, remove a root, and what blocks that |
+//! | [`grounds`] | what a step of a rollover was taken on: proof, overrides, or force |
 //! | `serving`, `nudge` | which pods to list, nudge and probe after a publication, and what they serve |
 //! | `notifications` | which subscriptions have yet to be notified of what |
-//! | `status` | the status of the objects |
+//! | `status` | the status of the objects; which reasons make them unready ([`Effect`]) |
 //! | [`outbox`] | deliveries to external receivers and managers, and when each is tried again |
 //! | [`renewal_hint`] | what an external source reports about a certificate |
 
 mod authority;
 mod certificate;
 mod external_sync;
+pub mod grounds;
 mod lifecycle;
 mod moves;
 mod notifications;
@@ -44,6 +46,7 @@ pub use plan::{
     Action, IssueReason, PendingNotification, Plan, ProbeRequest, SyncAction, SyncTask, Transition,
 };
 use serving::PodsBySecret;
+pub use status::Effect;
 
 use crate::api::condition::Reason;
 use crate::api::object_name::ObjectName;
@@ -154,6 +157,16 @@ fn plan_certificate<'a>(
     }
     if let Some(why) = observed.failed_actions.get(&name.to_string()) {
         certificate_plan.problem.get_or_insert_with(|| (Reason::ActionFailed, why.clone()));
+    }
+    if authority_plan.is_some_and(|authority_plan| authority_plan.authority.deleting) {
+        let why = format!("the authority {} is being deleted: name another", certificate.spec.authority);
+        certificate_plan.problem.get_or_insert((Reason::AuthorityDeleting, why));
+    }
+    // Without a problem the version for this spec is published, or will be in a moment.
+    if let (Some(Ok(settings)), Some(_)) = (settings, &certificate_plan.problem) {
+        let published = certificate.published_version();
+        certificate_plan.spec_pending =
+            published.is_some_and(|(_, version)| version.spec_digest != settings.digest());
     }
     certificate_plan
 }

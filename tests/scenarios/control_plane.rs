@@ -303,6 +303,45 @@ fn an_announcement_from_outside_rotates_and_what_became_of_it_is_announced() {
 }
 
 #[test]
+fn a_refused_spec_and_broken_settings_are_seen_by_kubectl() {
+    let cluster = Cluster::start();
+    let settings = write(&cluster.home.path().join("notifications.yaml"), "# on call\ntpoics: []\n");
+    let launch = Launch::controller(&cluster.account.kubeconfig).args(["--namespace", SYSTEM]);
+    let controller = launch.args(["--notifications".as_ref(), settings.as_path()]).start();
+    cluster.wait_published("payments");
+    let kubectl = |args: &[&str]| cluster.server.kubectl(&[args, &["-n", "shop"]].concat(), "");
+    let wait = |condition: &str| {
+        let condition = format!("--for=condition={condition}");
+        let output = kubectl(&["wait", "hcert/mtls-demo-payments", &condition, "--timeout=60s"]);
+        assert!(output.status.success(), "{condition}: {}", both(&output));
+    };
+    let name_authority = |name: &str| {
+        let patch = json!({"spec": {"authority": name}}).to_string();
+        let output = kubectl(&["patch", "hcert", "mtls-demo-payments", "--type=merge", "-p", &patch]);
+        assert!(output.status.success(), "{}", both(&output));
+    };
+    wait("Ready");
+    name_authority("root-demo-shpo");
+    for condition in ["Ready=False", "Published=True", "Reconciling=True", "Degraded=True"] {
+        wait(condition);
+    }
+    name_authority(AUTHORITY);
+    wait("Ready");
+
+    let line = "notifications.yaml:2: unknown field `tpoics`";
+    until("the settings to be reported", || both(&cluster.run(&["check"])).contains(line).then_some(()));
+    let health = controller.health();
+    assert_eq!(health["healthy"], json!(false), "{health:#}");
+    assert!(health["settings_problem"].as_str().unwrap().contains(line), "{health:#}");
+    until("an event of the authority", || {
+        let events = both(&cluster.server.kubectl(&["get", "events", "-n", "default"], ""));
+        events.contains("InvalidSettings").then_some(())
+    });
+    let events = both(&kubectl(&["get", "events"]));
+    assert_eq!(events.matches("AuthorityNotFound").count(), 1, "one event for one problem: {events}");
+}
+
+#[test]
 fn what_a_manager_keeps_is_fetched_into_the_cluster_and_what_is_signed_in_it_is_brought_there() {
     let cluster = Cluster::start();
     let pki = Pki::default();

@@ -16,6 +16,7 @@ mod directory;
 mod documents;
 mod formats;
 mod grpc;
+mod honesty;
 mod hostile;
 mod http;
 mod http2;

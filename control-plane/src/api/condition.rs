@@ -36,16 +36,28 @@ macro_rules! words {
 words! {
     #[derive(Default)]
     ConditionType {
-        /// A valid certificate is published; a valid root signs.
+        /// The spec is in force: it is not refused, and a valid certificate is published; a valid root signs.
         Ready,
+        /// A valid certificate is published, whatever becomes of the spec: what was published before a change that
+        /// is refused serves on.
+        Published,
         /// Every pod that mounts the Secret serves what is published.
         Served,
         /// Something that is due cannot be done. The condition exists only while that is so.
         Degraded,
+        /// The spec is not in force yet, and is applied without a change of it when its reason ends. The condition
+        /// exists only while that is so; kstatus (Flux) waits for its end.
+        Reconciling,
+        /// The spec is refused until a person changes something. The condition exists only while that is so; kstatus
+        /// (Flux) reports a failure.
+        Stalled,
         /// The last requested rollback was refused; the message says why.
         RollbackRefused,
         /// Another rollover was requested, and begins when the current one has ended.
         Queued,
+        /// The controller's notification settings are invalid: those before them stay in force, or none. Every authority
+        /// has this condition while that is so; the message has the file and the lines.
+        SettingsRejected,
         /// Written by another version of hotcert.
         #[default]
         #[serde(other)]
@@ -68,9 +80,9 @@ words! {
     /// Why a condition has its status. What each means, and what to do about it.
     #[derive(Default)]
     Reason {
-        /// Ready certificate: a valid certificate is published. Nothing to do.
+        /// A valid certificate is published. Nothing to do.
         Published,
-        /// Ready certificate: the first certificate has not been published yet. Wait.
+        /// The first certificate has not been published yet. Wait.
         Issuing,
         /// What is published, or the root, has expired. Other conditions and the controller's log say what kept
         /// it from being renewed.
@@ -81,12 +93,14 @@ words! {
         AuthorityNotFound,
         /// The spec of the certificate's authority is invalid. Correct the authority.
         InvalidAuthority,
+        /// The certificate's authority is being deleted, and nothing more may be expected of it. Name another authority.
+        AuthorityDeleting,
         /// The certificate's authority has no root yet, or its keyring cannot be read. See the authority's
         /// conditions.
         RootNotReady,
         /// The certificate's authority has no root that is valid now. Start a rollover, or correct the clock.
         RootExpired,
-        /// The certificate is being deleted. Its Secret stays.
+        /// The object is being deleted. The Secret of a certificate stays.
         Deleting,
         /// The target Secret exists and belongs to something else. Choose another `secretName`.
         ForeignSecret,
@@ -129,12 +143,16 @@ words! {
         Usable,
         /// Ready authority: it has no root yet. Wait.
         Creating,
+        /// What is published, or the root, is not valid yet. Correct the clock, or wait.
+        NotYetValid,
         /// The authority signs, and something about it needs a person. The message says what.
         NeedsAttention,
         /// The authority cannot sign. The message has the cause.
         NotUsable,
         /// Queued: a rollover is in progress.
         RolloverInProgress,
+        /// SettingsRejected: the settings file is invalid. Correct it; `hotcert check --notifications FILE` reads one.
+        InvalidSettings,
         /// Written by another version of hotcert.
         #[default]
         #[serde(other)]
@@ -153,7 +171,7 @@ words! {
         RolledBack,
         /// Pods do not serve what is published although they had the time.
         NotServed,
-        /// A condition says that the certificate needs attention.
+        /// A condition says that the object needs attention.
         Degraded,
         /// A notification could not be delivered for a while.
         NotificationFailed,
@@ -186,7 +204,8 @@ words! {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
-    /// What the condition is about: Ready, Served, Degraded, RollbackRefused or Queued.
+    /// What the condition is about: Ready, Published, Served, Degraded, Reconciling, Stalled, RollbackRefused,
+    /// Queued or SettingsRejected.
     #[schemars(with = "String")]
     pub r#type: ConditionType,
     /// True, False or Unknown.
@@ -199,6 +218,9 @@ pub struct Condition {
     pub message: String,
     /// When the status changed last, RFC 3339.
     pub last_transition_time: String,
+    /// Generation of the spec that the condition was computed from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
 }
 
 impl Condition {

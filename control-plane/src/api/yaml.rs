@@ -1,8 +1,11 @@
 //! YAML as kubectl reads it, which is version 1.1 with its booleans and numbers: `yes` is true and 0644 is
 //! 420. The output means the same in versions 1.1 and 1.2.
 
+pub mod lines;
+
 use std::fmt::Write;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
@@ -19,7 +22,14 @@ pub fn read_lossy(text: &str) -> Result<Value, serde_saphyr::Error> {
     read_with(text, NonFiniteFloatPolicy::AsString)
 }
 
-fn read_with(text: &str, non_finite: NonFiniteFloatPolicy) -> Result<Value, serde_saphyr::Error> {
+fn read_as<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
+    read_with(text, NonFiniteFloatPolicy::Reject)
+}
+
+fn read_with<T: DeserializeOwned>(
+    text: &str,
+    non_finite: NonFiniteFloatPolicy,
+) -> Result<T, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: 200,

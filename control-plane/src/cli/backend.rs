@@ -4,9 +4,10 @@ pub mod directory;
 mod http;
 pub mod kubernetes;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -74,6 +75,9 @@ pub trait Backend: Send {
         secret: &str,
     ) -> impl Future<Output = Result<Vec<PodMetrics>, BackendError>> + Send;
 
+    /// The pods of a namespace as they are now, by name. `None` if they cannot be listed.
+    fn live_pods(&self, namespace: &str) -> impl Future<Output = Option<BTreeMap<String, LivePod>>> + Send;
+
     /// What its pods are called, for the result of a command.
     fn pods(&self) -> &'static str {
         "pods"
@@ -116,6 +120,17 @@ pub struct VersionRow {
     pub not_after: String,
     pub copy_of: Option<u64>,
     pub request: Option<String>,
+}
+
+/// A pod that exists.
+#[derive(Clone, Debug)]
+pub struct LivePod {
+    /// The Secret that its agent serves.
+    pub secret: Option<String>,
+    /// When it was made, where that is known: what was proved before was proved by another pod of its name.
+    pub created_at: Option<SystemTime>,
+    /// Why it serves nobody at the moment.
+    pub problem: Option<String>,
 }
 
 /// An agent's /metrics, or why it could not be read.

@@ -1,5 +1,6 @@
 //! `hotcert check`: every problem that needs attention before it becomes an outage.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -12,6 +13,7 @@ use crate::api::duration;
 use crate::cli::arguments::parse_duration;
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
+use crate::notify::config::NotifyConfig;
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -21,6 +23,9 @@ pub struct CheckArgs {
     /// Report roots that expire within this time, such as 36h or 7d
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = parse_duration)]
     within: Duration,
+    /// Also read these notification settings, as a controller would, and report what is wrong with them
+    #[arg(long, value_name = "FILE")]
+    notifications: Option<PathBuf>,
 }
 
 /// How long after its due time a renewal counts as overdue.
@@ -28,7 +33,9 @@ const RENEWAL_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &CheckArgs) -> Result<(), CommandError> {
     let fleet = Fleet::read(&session.backend, args.namespace.as_deref()).await?;
-    let problems = problems(&fleet, args.within, SystemTime::now());
+    let mut problems = problems(&fleet, args.within, SystemTime::now());
+    let settings = args.notifications.as_deref().map(NotifyConfig::read);
+    problems.extend(settings.and_then(Result::err).map(|error| error.to_string()));
     if session.json {
         println!(
             "{:#}",
@@ -63,6 +70,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 fn problems(fleet: &Fleet, within: Duration, now: SystemTime) -> Vec<String> {
     let mut problems = fleet.read_errors.clone();
     problems.extend(fleet.empty_namespace());
+    problems.extend(fleet.settings_rejected());
     let soon = |end: Option<&str>| parse_time(end).is_some_and(|end| end < now + within);
     for authority in &fleet.authorities {
         let name = authority.metadata.name.as_deref().unwrap_or_default();

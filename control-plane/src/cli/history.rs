@@ -81,9 +81,10 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
     }
     let mut table = Table::new(&["STARTED", "ENDED", "FROM", "TO", "WHY"]);
     let short = |root: &str| root.get(..12).unwrap_or(root).to_owned();
-    let why = |reason: &str, overrides: &[String]| {
+    let why = |reason: &str, forced: bool, overrides: &[String]| {
+        let forced = if forced { "; forced, without waiting for pods" } else { "" };
         let overrides = overrides.iter().map(|pod| format!("; without {pod}"));
-        reason_text(reason) + &overrides.collect::<String>()
+        reason_text(reason) + forced + &overrides.collect::<String>()
     };
     let mut rollovers: Vec<_> = status.rollover_history.iter().collect();
     rollovers.sort_by_key(|past| parse_time(Some(&past.started_at)));
@@ -93,7 +94,7 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
             past.ended_at.clone(),
             short(&past.from),
             short(&past.to),
-            why(&past.reason, &past.overrides),
+            why(&past.reason, past.forced, &past.overrides),
         ]);
     }
     if let Some(current) = &status.rollover {
@@ -102,7 +103,7 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
             "in progress".into(),
             short(&current.from),
             short(&current.to),
-            why(&current.reason, &current.overrides),
+            why(&current.reason, false, &current.overrides),
         ]);
     }
     if table.is_empty() {

@@ -13,6 +13,7 @@ use crate::cli::arguments::{WaitArgs, authority_name, pod_name, root_digits};
 use crate::cli::backend::Backend;
 use crate::cli::follow::{print_progress, request_id, wait_for_change};
 use crate::cli::session::{CommandError, Session};
+use crate::planner::grounds::grounds;
 use crate::planner::observed::Request;
 use crate::store::ObjectRef;
 
@@ -233,14 +234,41 @@ fn print_rollover<B: Backend>(
     } else {
         let root = status.root.clone().unwrap_or_default();
         let digits = root.sha256.get(..12).unwrap_or("-");
-        println!("{}: Steady under the root {digits} until {}", args.authority, root.not_after);
+        let grounds = ended_on(status).map(|grounds| format!("; {grounds}")).unwrap_or_default();
+        println!("{}: Steady under the root {digits} until {}{grounds}", args.authority, root.not_after);
     }
+}
+
+/// On what grounds the rollover to the present root ended.
+fn ended_on(status: &AuthorityStatus) -> Option<String> {
+    let last = status.rollover_history.last()?;
+    let is_current = status.root.as_ref().is_some_and(|root| root.sha256 == last.to);
+    is_current.then(|| grounds(last.forced, last.overrides.len()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::resource::RolloverStatus;
+    use crate::api::resource::{RolloverRecordStatus, RolloverStatus, RootStatus};
+
+    #[test]
+    fn the_end_of_a_rollover_names_the_proof_or_its_lack() {
+        let status = |forced: bool, overrides: &[&str]| AuthorityStatus {
+            root: Some(RootStatus { sha256: "new".into(), ..RootStatus::default() }),
+            rollover_history: vec![RolloverRecordStatus {
+                to: "new".into(),
+                forced,
+                overrides: overrides.iter().map(ToString::to_string).collect(),
+                ..RolloverRecordStatus::default()
+            }],
+            ..AuthorityStatus::default()
+        };
+        assert_eq!(ended_on(&status(false, &[])).unwrap(), "proved by every pod");
+        let overridden = ended_on(&status(false, &["shop/late: dead"])).unwrap();
+        assert_eq!(overridden, "proved by every pod except 1 override");
+        assert_eq!(ended_on(&status(true, &[])).unwrap(), "forced, without waiting for pods");
+        assert_eq!(ended_on(&AuthorityStatus::default()), None);
+    }
 
     #[test]
     fn a_step_that_nothing_blocks_claims_no_proof() {

@@ -1,15 +1,19 @@
 //! `hotcert status`: the fleet, one line for each pod.
 
-use std::time::{Duration, SystemTime};
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
+use rows::rows;
 use serde_json::{Value, json};
 
 use super::table::{Table, parse_time, rounded_span};
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::request::reason_text;
-use crate::api::resource::{CertificateAuthority, PodServed, ServiceCertificate};
-use crate::cli::backend::Backend;
+use crate::api::resource::{CertificateAuthority, ServiceCertificate};
+use crate::cli::backend::{Backend, LivePod};
 use crate::cli::session::{CommandError, Session};
 
 #[derive(Debug, Args)]
@@ -22,12 +26,19 @@ pub struct StatusArgs {
     watch: bool,
 }
 
+/// How old a list of the pods may be while the status is printed again and again.
+const RELIST: Duration = Duration::from_secs(5);
+
 pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &StatusArgs) -> Result<(), CommandError> {
     let mut printed = String::new();
+    let mut pods = LivePodCache::default();
     loop {
-        let fleet = Fleet::read(&session.backend, args.namespace.as_deref()).await?;
+        let mut fleet = Fleet::read(&session.backend, args.namespace.as_deref()).await?;
+        if !session.json {
+            fleet.pods = pods.refresh(&session.backend, &fleet.certificates).await;
+        }
         let now = SystemTime::now();
-        let output = if session.json { format!("{:#}", fleet.json()) } else { fleet.text(now) };
+        let output = if session.json { format!("{:#}", fleet.json(now)) } else { fleet.text(now) };
         if output != printed {
             println!("{output}");
             if args.watch {
@@ -48,8 +59,38 @@ pub(super) struct Fleet {
     pub certificates: Vec<ServiceCertificate>,
     /// Objects that exist but cannot be read.
     pub read_errors: Vec<String>,
+    /// The pods as they are now, by namespace and name, where they can be listed.
+    pods: BTreeMap<String, BTreeMap<String, LivePod>>,
     /// The namespace that the listing is limited to.
     namespace: Option<String>,
+}
+
+/// The pods of the certificates' namespaces, listed again after a while.
+#[derive(Default)]
+struct LivePodCache {
+    listed_at: Option<Instant>,
+    pods: BTreeMap<String, BTreeMap<String, LivePod>>,
+}
+
+impl LivePodCache {
+    async fn refresh<B: Backend>(
+        &mut self,
+        backend: &B,
+        certificates: &[ServiceCertificate],
+    ) -> BTreeMap<String, BTreeMap<String, LivePod>> {
+        if self.listed_at.is_none_or(|at| at.elapsed() > RELIST) {
+            self.listed_at = Some(Instant::now());
+            let namespaces: BTreeSet<_> =
+                certificates.iter().filter_map(|object| object.metadata.namespace.clone()).collect();
+            self.pods.clear();
+            for namespace in namespaces {
+                if let Some(pods) = backend.live_pods(&namespace).await {
+                    self.pods.insert(namespace, pods);
+                }
+            }
+        }
+        self.pods.clone()
+    }
 }
 
 impl Fleet {
@@ -58,8 +99,17 @@ impl Fleet {
             authorities: backend.authorities().await?,
             certificates: backend.certificates(namespace).await?,
             read_errors: backend.read_errors().await?,
+            pods: BTreeMap::new(),
             namespace: namespace.map(str::to_owned),
         })
+    }
+
+    /// A message if the controller rejects its notification settings, which every authority says.
+    pub fn settings_rejected(&self) -> Option<String> {
+        let mut statuses = self.authorities.iter().filter_map(|authority| authority.status.as_ref());
+        let condition = statuses
+            .find_map(|status| Condition::find(&status.conditions, ConditionType::SettingsRejected))?;
+        Some(format!("the notification settings are rejected: {}", condition.message))
     }
 
     /// A message if the listing is limited to a namespace without certificates.
@@ -68,15 +118,25 @@ impl Fleet {
         Some(format!("no certificates in the namespace {namespace}"))
     }
 
-    fn json(&self) -> Value {
-        let authority = |authority: &CertificateAuthority| json!({"name": authority.metadata.name, "status": authority.status});
+    fn json(&self, now: SystemTime) -> Value {
+        let authority = |authority: &CertificateAuthority| {
+            let status = authority.status.as_ref();
+            let root = status.and_then(|status| status.root.as_ref());
+            let not_after = parse_time(root.map(|root| root.not_after.as_str()));
+            let ready = status.is_some_and(|status| is_ready(&status.conditions, not_after, now));
+            json!({"name": authority.metadata.name, "ready": ready, "status": status})
+        };
         let certificate = |certificate: &ServiceCertificate| {
+            let status = certificate.status.as_ref();
+            let not_after = parse_time(status.and_then(|status| status.not_after.as_deref()));
+            let ready = status.is_some_and(|status| is_ready(&status.conditions, not_after, now));
             json!({
                 "namespace": certificate.metadata.namespace,
                 "name": certificate.metadata.name,
                 "authority": Some(&certificate.spec.authority).filter(|authority| !authority.is_empty()),
                 "manager": certificate.spec.manager,
-                "status": certificate.status,
+                "ready": ready,
+                "status": status,
             })
         };
         json!({
@@ -100,7 +160,7 @@ impl Fleet {
                 status.certificates.unwrap_or(0).to_string(),
                 root.sha256.get(..12).unwrap_or("-").to_owned(),
                 parse_time(Some(&root.not_after)).map_or_else(|| "-".into(), |end| rounded_span(now, end)),
-                describe_condition(&status.conditions, ConditionType::Ready),
+                ready(&status.conditions, parse_time(Some(&root.not_after)), now),
             ]);
             if let Some(rollover) = status.rollover {
                 let reason = reason_text(&rollover.reason);
@@ -118,11 +178,13 @@ impl Fleet {
         let mut pods =
             Table::new(&["CERTIFICATE", "POD", "SERVED SERIAL", "AGE", "EXPIRES IN", "SERVED", "READY"]);
         for certificate in &self.certificates {
-            for row in rows(certificate, now) {
+            let namespace = certificate.metadata.namespace.as_deref().unwrap_or_default();
+            for row in rows(certificate, self.pods.get(namespace), now) {
                 pods.row(row);
             }
         }
         let mut parts = self.read_errors.clone();
+        parts.extend(self.settings_rejected());
         for table in [authorities, pods] {
             if !table.is_empty() {
                 parts.push(table.to_string());
@@ -139,52 +201,23 @@ impl Fleet {
     }
 }
 
-/// One line for each pod that was probed, or one without a pod.
-fn rows(certificate: &ServiceCertificate, now: SystemTime) -> Vec<Vec<String>> {
-    let status = certificate.status.clone().unwrap_or_default();
-    let name = format!(
-        "{}/{}",
-        certificate.metadata.namespace.as_deref().unwrap_or_default(),
-        certificate.metadata.name.as_deref().unwrap_or_default()
-    );
-    let ready = describe_condition(&status.conditions, ConditionType::Ready);
-    let published = status.serial.as_deref().and_then(|serial| serial.get(..12)).unwrap_or("-").to_owned();
-    // Published, but no pod is known to serve it.
-    let not_served = if status.serial.is_some() { format!("({published})") } else { "-".to_owned() };
-    let age = parse_time(status.published_at.as_deref())
-        .map_or_else(|| "-".into(), |begin| rounded_span(begin, now));
-    let end =
-        parse_time(status.not_after.as_deref()).map_or_else(|| "-".into(), |end| rounded_span(now, end));
-    let row = |pod: String, serial: String, served: String| {
-        vec![name.clone(), pod, serial, age.clone(), end.clone(), served, ready.clone()]
-    };
-    let current = status.served.as_ref().filter(|served| Some(served.revision) == status.revision);
-    let Some(served) = current else {
-        let state = if status.serial.is_some() { "probing" } else { "-" };
-        return vec![row("-".into(), not_served, state.into())];
-    };
-    if served.by_pod.is_empty() {
-        return vec![row("-".into(), not_served, "no pods".into())];
+/// The condition Ready, unless what it speaks of has expired since: without a controller nobody says so in the status.
+fn ready(conditions: &[Condition], not_after: Option<SystemTime>, now: SystemTime) -> String {
+    match not_after.filter(|end| *end <= now) {
+        Some(end) if is_true(conditions) => {
+            format!("no, Expired: it expired {} ago; is the controller running?", rounded_span(end, now))
+        }
+        _ => describe_condition(conditions, ConditionType::Ready),
     }
-    let mut rows: Vec<_> = served
-        .by_pod
-        .iter()
-        .map(|PodServed { pod, seconds, problem }| match problem {
-            Some(problem) => row(pod.clone(), "-".into(), format!("no: {problem}")),
-            None => {
-                row(pod.clone(), published.clone(), format!("yes, after {:.2} s", seconds.unwrap_or(0.0)))
-            }
-        })
-        .collect();
-    let more = served.pods - i64::try_from(served.by_pod.len()).unwrap_or(0);
-    if more > 0 {
-        rows.push(row(
-            format!("({more} more)"),
-            "-".into(),
-            format!("{} of {}", served.serving, served.pods),
-        ));
-    }
-    rows
+}
+
+fn is_ready(conditions: &[Condition], not_after: Option<SystemTime>, now: SystemTime) -> bool {
+    is_true(conditions) && not_after.is_none_or(|end| now < end)
+}
+
+fn is_true(conditions: &[Condition]) -> bool {
+    let ready = Condition::find(conditions, ConditionType::Ready);
+    ready.is_some_and(|ready| ready.status == ConditionStatus::True)
 }
 
 /// `yes`, or the condition's reason and message.

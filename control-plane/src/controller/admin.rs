@@ -1,6 +1,6 @@
 //! The admin listener: plain HTTP, GET only, no secrets.
 
-use std::future::ready;
+use std::future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -31,7 +31,7 @@ impl Admin {
     }
 
     pub async fn serve_connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
-        self.connections.run(serve_http(socket, |request| ready(self.respond(&request)))).await;
+        self.connections.run(serve_http(socket, |request| future::ready(self.respond(&request)))).await;
     }
 
     fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -42,7 +42,7 @@ impl Admin {
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "alive\n".into()),
             "/readyz" => match self.health.unready(now) {
-                None => text(StatusCode::OK, "ready\n".into()),
+                None => text(StatusCode::OK, ready(self.health.problem())),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
             },
             "/healthz" => typed(StatusCode::OK, "application/json", format!("{:#}\n", self.health.json(now))),
@@ -54,4 +54,9 @@ impl Admin {
             _ => text(StatusCode::NOT_FOUND, "not found; try /livez, /readyz, /healthz or /metrics\n".into()),
         }
     }
+}
+
+/// The body of `/readyz` of a replica that serves the webhook.
+fn ready(problem: Option<String>) -> String {
+    problem.map_or_else(|| "ready\n".to_owned(), |problem| format!("ready, but {problem}\n"))
 }

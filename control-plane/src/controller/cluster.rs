@@ -70,6 +70,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         sidecar: sidecar.clone(),
         leading: leader.leading.clone(),
         counters: counters.clone(),
+        settings_rejected: notifications.rejected(),
     };
 
     let (resign, resigned) = watch::channel(false);

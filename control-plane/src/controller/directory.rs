@@ -18,6 +18,7 @@ use super::error::ControllerError;
 use super::http::{only_get, serve_http, text, typed};
 use super::listener::Bound;
 use super::signals::Signals;
+use crate::controller::health::settings_problem;
 use crate::controller::notification_services::NotificationServices;
 use crate::proof::{PROBER, Prober};
 use crate::runtime::metrics::ReconcileMetrics;
@@ -41,15 +42,27 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
 
     let (registry, connections) = (Arc::new(registry), Arc::new(HandshakeLimiter::new(MAX_CONNECTIONS)));
     let directory: Arc<str> = Arc::from(dir.display().to_string());
+    let rejected = notifications.rejected();
     admin.serve(CancellationToken::new(), move |socket, _from| {
         let (registry, connections) = (Arc::clone(&registry), Arc::clone(&connections));
         let directory = Arc::clone(&directory);
+        // There is no webhook here that would be missed, so this controller is not ready.
+        let problem = rejected.borrow().as_deref().map(settings_problem);
         async move {
             let respond = |request: &hyper::Request<_>| match (request.method(), request.uri().path()) {
                 (&Method::GET, "/livez") => text(StatusCode::OK, "alive\n".into()),
-                (&Method::GET, "/readyz") => text(StatusCode::OK, "ready\n".into()),
+                (&Method::GET, "/readyz") => match &problem {
+                    None => text(StatusCode::OK, "ready\n".into()),
+                    Some(problem) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
+                },
                 (&Method::GET, "/healthz") => {
-                    let health = json!({ "ready": true, "leading": true, "directory": &*directory });
+                    let health = json!({
+                        "healthy": problem.is_none(),
+                        "settings_problem": problem,
+                        "ready": problem.is_none(),
+                        "leading": true,
+                        "directory": &*directory,
+                    });
                     typed(StatusCode::OK, "application/json", format!("{health:#}\n"))
                 }
                 (&Method::GET, "/metrics") => {

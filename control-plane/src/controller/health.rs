@@ -15,6 +15,7 @@ use super::webhook_certificate::plan::Phase;
 use crate::api::date;
 use crate::controller::native_sidecar::SidecarDecision;
 use crate::controller::webhook_counters::WebhookCounters;
+use crate::notify::config::Rejected;
 
 #[derive(Clone)]
 pub struct Health {
@@ -25,9 +26,18 @@ pub struct Health {
     /// Whether this replica leads.
     pub leading: watch::Receiver<bool>,
     pub counters: WebhookCounters,
+    pub settings_rejected: Rejected,
 }
 
 impl Health {
+    /// What is wrong although this pod is ready. Invalid notification settings are the same in every replica: were
+    /// they to make a replica unready, none would answer admission requests, and no pod that asks for the agent
+    /// could be created, for want of a notification.
+    pub fn problem(&self) -> Option<String> {
+        let why = self.settings_rejected.borrow().clone()?;
+        Some(settings_problem(&why))
+    }
+
     /// `None` if this pod is ready.
     pub fn unready(&self, now: SystemTime) -> Option<Unready> {
         let snapshot = self.identities.current();
@@ -44,6 +54,8 @@ impl Health {
             .collect();
         let sidecar = self.sidecar.borrow().clone();
         json!({
+            "healthy": reason.is_none() && self.problem().is_none(),
+            "settings_problem": self.problem(),
             "ready": reason.is_none(),
             "reason": reason.map(|reason| reason.to_string()),
             "draining": report.draining,
@@ -63,6 +75,11 @@ impl Health {
             "pods": pods,
         })
     }
+}
+
+/// For `/readyz` and `/healthz`.
+pub fn settings_problem(why: &str) -> String {
+    format!("the notification settings are rejected: {why}")
 }
 
 /// Why this pod must not receive requests.

@@ -13,7 +13,7 @@ use super::listener::{BindError, Bound};
 use crate::controller::receiver_http::{LIMITS, ReceiverHandler};
 use crate::controller::signals::reload_on_hangup;
 use crate::external::sync::{self, ExternalSync};
-use crate::notify::config::{self, ConfigWatch};
+use crate::notify::config::{self, ConfigWatch, Rejected};
 use crate::notify::dispatcher::{self, Dispatcher};
 use crate::notify::receiver::{self, Receiver};
 use crate::store::Store;
@@ -55,7 +55,13 @@ impl NotificationServices {
     }
 
     pub fn dispatcher(&self) -> Dispatcher {
-        Dispatcher::new(self.config.config.clone(), self.counts.dispatcher.clone())
+        let ConfigWatch { config, rejected, .. } = self.config.clone();
+        Dispatcher::new(config, rejected, self.counts.dispatcher.clone())
+    }
+
+    /// Why the settings file is invalid, while it is.
+    pub fn rejected(&self) -> Rejected {
+        self.config.rejected.clone()
     }
 
     pub fn external_sync(&self) -> ExternalSync {

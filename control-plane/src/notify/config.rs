@@ -8,7 +8,7 @@ mod topics;
 mod watch;
 
 pub use file::{ConfigError, NotifyConfig};
-pub use watch::{ConfigWatch, Metrics};
+pub use watch::{ConfigWatch, Metrics, Rejected};
 
 #[cfg(test)]
 mod tests;

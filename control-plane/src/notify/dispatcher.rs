@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::api::notification::{Event, NotificationRules};
-use crate::notify::config::NotifyConfig;
+use crate::notify::config::{NotifyConfig, Rejected};
 use crate::notify::subscription::Subscription;
 use crate::outbox::{DeliveryKey, DeliveryOutcome, Outbox};
 use crate::planner::PendingNotification;
@@ -27,6 +27,9 @@ const MAX_CONCURRENT: usize = 32;
 
 pub struct Dispatcher {
     config: watch::Receiver<Arc<NotifyConfig>>,
+    rejected: Rejected,
+    /// There are no settings in this process.
+    disabled: bool,
     /// The channel has a value that is not in force here yet.
     stale: bool,
     /// The channel is closed.
@@ -88,9 +91,11 @@ impl Metrics {
 }
 
 impl Dispatcher {
-    pub fn new(config: watch::Receiver<Arc<NotifyConfig>>, metrics: Metrics) -> Self {
+    pub fn new(config: watch::Receiver<Arc<NotifyConfig>>, rejected: Rejected, metrics: Metrics) -> Self {
         let mut dispatcher = Self {
             config,
+            rejected,
+            disabled: false,
             stale: true,
             closed: false,
             rules: Arc::default(),
@@ -105,13 +110,20 @@ impl Dispatcher {
 
     /// Delivers nothing.
     pub fn disabled() -> Self {
-        Self::new(watch::channel(Arc::default()).1, Metrics::default())
+        let (config, rejected) = (watch::channel(Arc::default()).1, watch::channel(None).1);
+        Self { disabled: true, ..Self::new(config, rejected, Metrics::default()) }
     }
 
     /// The rules of the current settings.
     pub fn rules(&mut self) -> Arc<NotificationRules> {
         self.reload();
         Arc::clone(&self.rules)
+    }
+
+    /// Whether the settings file is valid, or why it is not; `None` if there are no settings in this process.
+    pub fn settings(&mut self) -> Option<Result<(), String>> {
+        let rejected = self.rejected.borrow_and_update().clone();
+        (!self.disabled).then(|| rejected.map_or(Ok(()), |why| Err(why.to_string())))
     }
 
     fn reload(&mut self) {
@@ -136,6 +148,11 @@ impl Dispatcher {
     /// What could not be delivered for a while, and why.
     pub fn undelivered(&self, now: SystemTime) -> BTreeMap<DeliveryKey, String> {
         self.outbox.overdue(now)
+    }
+
+    /// Removes the gauges: a replica that does not lead has nothing to deliver.
+    pub fn clear_waiting(&self) {
+        self.metrics.waiting.clear();
     }
 
     /// Takes what the plan wants delivered.
@@ -186,6 +203,8 @@ impl Dispatcher {
                     let delivered = self.record(done);
                     return if self.collect_results() || delivered { WaitOutcome::Delivered } else { WaitOutcome::Failed };
                 }
+                // An invalid file does not replace the settings, and is reported all the same.
+                Ok(()) = self.rejected.changed() => return WaitOutcome::ConfigChanged,
                 changed = self.config.changed(), if !self.closed => {
                     self.closed = changed.is_err();
                     self.stale = !self.closed;

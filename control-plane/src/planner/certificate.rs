@@ -26,6 +26,8 @@ pub struct CertificatePlan<'a> {
     pub renew_at: Option<SystemTime>,
     /// Why it is not ready, or not quite: a reason and a message.
     pub problem: Option<(Reason, String)>,
+    /// What is published was made for an earlier spec.
+    pub spec_pending: bool,
     /// A rollback that was refused: the id of the request and why.
     pub refused_rollback: Option<(String, String)>,
     /// Requests that change nothing: verb and id.

@@ -32,6 +32,9 @@ pub struct Observed {
     pub delivered_notifications: BTreeSet<DeliveryKey>,
     /// Pending notifications whose delivery has failed for a while, and why.
     pub overdue_notifications: BTreeMap<DeliveryKey, String>,
+    /// Whether the notification settings are valid, or why they are rejected. `None`: this process has no settings,
+    /// and leaves them to the controller.
+    pub notification_settings: Option<Result<(), String>>,
     pub external: ExternalState,
     /// What could not be read, each with its place and what to do. Everything else is still planned.
     pub read_errors: Vec<String>,

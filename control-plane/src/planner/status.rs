@@ -4,6 +4,8 @@
 mod authority;
 mod certificate;
 mod condition_writer;
+mod readiness;
 
 pub use authority::authority;
 pub use certificate::certificate;
+pub use readiness::Effect;

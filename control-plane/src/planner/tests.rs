@@ -2,6 +2,7 @@
 //! [`sync`]), each row a state and what follows from it, and a simulated [`world`] in which anything may happen
 //! in any order while the invariants hold after every step.
 
+mod conditions;
 mod lifecycle;
 mod notifications;
 mod rollover;

@@ -5,6 +5,7 @@
 mod error;
 mod keyring_cache;
 mod kubernetes_event;
+mod status_events;
 mod transition;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,10 +18,10 @@ pub use error::ApplyError;
 use keyring_cache::KeyringCache;
 use kubernetes_event::event;
 
-use crate::api::condition::{Condition, ConditionStatus, ConditionType, EventReason, Reason};
+use crate::api::condition::EventReason;
 use crate::api::date;
 use crate::api::object_name::ObjectName;
-use crate::api::resource::{AuthorityStatus, CertificateStatus, NotifiedMarks, UNDELIVERED};
+use crate::api::resource::{AuthorityStatus, CertificateStatus};
 use crate::api::settings::CertificateSettings;
 use crate::external::sync::FetchCache;
 use crate::pki::keyring::{Keyring, RootId};
@@ -258,8 +259,11 @@ impl<S: Store> Applier<S> {
         observed: &Observed,
     ) -> Result<(), ApplyError> {
         self.store.report_authority(authority, status).await?;
-        let before = observed.authorities.get(authority).map(|authority| &authority.status.last_notified);
+        let before = observed.authorities.get(authority).map(|authority| &authority.status);
+        let conditions = before.map_or(&[][..], |before| &before.conditions);
         let object = ObjectRef::Authority(authority.to_owned());
+        self.report_new_problems(&object, conditions, &status.conditions).await;
+        let before = before.map(|before| &before.last_notified);
         self.report_overdue_notifications(object, before, &status.last_notified).await;
         Ok(())
     }
@@ -273,52 +277,11 @@ impl<S: Store> Applier<S> {
         self.store.report_certificate(certificate, status).await?;
         let before = observed.certificates.get(certificate).map(|certificate| &certificate.status);
         let conditions = before.map_or(&[][..], |before| &before.conditions);
-        self.report_new_problems(certificate, conditions, &status.conditions).await;
         let object = ObjectRef::Certificate(certificate.clone());
+        self.report_new_problems(&object, conditions, &status.conditions).await;
         let before = before.map(|before| &before.last_notified);
         self.report_overdue_notifications(object, before, &status.last_notified).await;
         Ok(())
-    }
-
-    /// An Event for each condition that shows a problem now and did not before.
-    async fn report_new_problems(&self, certificate: &ObjectName, before: &[Condition], now: &[Condition]) {
-        for condition in now {
-            let is_problem = match condition.r#type {
-                ConditionType::Ready | ConditionType::Served => condition.status == ConditionStatus::False,
-                _ => condition.status == ConditionStatus::True,
-            };
-            let is_known = before.iter().any(|known| {
-                known.r#type == condition.r#type
-                    && known.status == condition.status
-                    && known.reason == condition.reason
-            });
-            // A certificate whose first leaf is on its way has no problem.
-            if is_problem && !is_known && condition.reason != Reason::Issuing {
-                let reason = match condition.r#type {
-                    ConditionType::Served => EventReason::NotServed,
-                    _ => EventReason::Degraded,
-                };
-                let message = format!("{}: {}", condition.reason, condition.message);
-                self.record_event(certificate, reason, message).await;
-            }
-        }
-    }
-
-    /// An Event for each subscription whose notifications have been overdue since this status.
-    async fn report_overdue_notifications(
-        &self,
-        object: ObjectRef,
-        before: Option<&BTreeMap<String, NotifiedMarks>>,
-        now: &BTreeMap<String, NotifiedMarks>,
-    ) {
-        for (subscription, marks) in now {
-            let known = before.and_then(|before| before.get(subscription)?.get(UNDELIVERED));
-            if let (Some(overdue), None) = (marks.get(UNDELIVERED), known) {
-                let message = format!("{subscription} has not received {overdue}");
-                let event = event(object.clone(), EventReason::NotificationFailed, message);
-                self.store.record_event(&event).await;
-            }
-        }
     }
 
     async fn record_event(&self, certificate: &ObjectName, reason: EventReason, message: String) {

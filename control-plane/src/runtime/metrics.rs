@@ -1,5 +1,5 @@
 //! The metrics of the reconciler. Labels are bounded: authorities, kinds of actions, outcomes, and at most
-//! [`MAX_WATCHED`] Secrets.
+//! [`MAX_WATCHED`] Secrets. Gauges of the observed state exist on the replica that leads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -150,6 +150,18 @@ impl ReconcileMetrics {
                 self.published_to_served.observe(seconds);
             });
         }
+    }
+
+    /// Removes the gauges of what is observed: a replica that does not lead observes nothing, and the last it saw
+    /// would stand there for ever beside what the leader reports.
+    pub fn clear_observed(&self) {
+        self.certificates.clear();
+        self.earliest_not_after.clear();
+        self.root_not_after.clear();
+        self.rollover_phase.clear();
+        self.rollover_waiting.clear();
+        self.watched_not_after.clear();
+        self.orphaned_secrets.clear();
     }
 
     /// Replaces the gauges by what follows from this state.

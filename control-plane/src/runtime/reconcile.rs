@@ -104,6 +104,8 @@ impl<S: Store> Reconciler<S> {
             tokio::select! {
                 () = self.lead() => {}
                 lost = async { leading.wait_for(|leads| !*leads).await.is_ok() } => {
+                    self.metrics.clear_observed();
+                    self.dispatcher.clear_waiting();
                     if !lost {
                         return;
                     }
@@ -149,6 +151,11 @@ impl<S: Store> Reconciler<S> {
         let now = SystemTime::now();
         observed.notification_rules = self.dispatcher.rules();
         observed.external = self.external_sync.observe();
+        observed.notification_settings = self.dispatcher.settings();
+        if matches!(observed.notification_settings, Some(Err(_))) {
+            // Settings that were never valid name no managers, which says nothing of the certificates that use one.
+            observed.external.managers.take_if(|managers| managers.is_empty());
+        }
         observed.delivered_notifications = self.dispatcher.delivered();
         observed.overdue_notifications = self.dispatcher.undelivered(now);
         let plan = plan(&observed, now);
@@ -376,3 +383,6 @@ fn authority_of<'o>(action: &Action, observed: &'o Observed) -> Option<&'o str> 
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ pub async fn statuses_come_back(store: &impl Store, hand: &impl Hand) {
         reason: Reason::WaitingForTrust,
         message: "it waits".into(),
         last_transition_time: "2026-01-31T09:15:00Z".into(),
+        observed_generation: Some(3),
     }];
     let (ca, name) = (authority(store, hand, "statuses").await, certificate(store, hand, "statuses").await);
     for revision in [1, 2] {

@@ -113,7 +113,7 @@ pub struct AuthorityStatus {
     /// By subscription, the last mark that was delivered in each channel.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub last_notified: BTreeMap<String, NotifiedMarks>,
-    /// Ready; Degraded and Queued while they hold.
+    /// Ready; Degraded, Reconciling, Stalled, Queued and SettingsRejected while they hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

@@ -121,7 +121,7 @@ pub struct CertificateStatus {
     /// By subscription, the last mark that was delivered in each channel.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub last_notified: BTreeMap<String, NotifiedMarks>,
-    /// Ready and Served; Degraded and RollbackRefused while they hold.
+    /// Ready, Published and Served; Degraded, Reconciling, Stalled and RollbackRefused while they hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

@@ -2,12 +2,17 @@
 //! the same reconcile loop itself. A controller may run on the directory at the same time, because a write based
 //! on an outdated read is rejected and repeated.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use kube::api::ObjectMeta;
+use tokio::net::TcpStream;
 
-use super::{Backend, BackendError, POLL_INTERVAL, PodMetrics, VersionRow};
+use super::{Backend, BackendError, LivePod, POLL_INTERVAL, PodMetrics, VersionRow};
 use crate::api::date;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
@@ -17,6 +22,9 @@ use crate::runtime::metrics::ReconcileMetrics;
 use crate::runtime::reconcile::Reconciler;
 use crate::store::directory::DirectoryStore;
 use crate::store::{Editor as _, ObjectRef, Store as _, StoreError};
+
+/// Of an agent on this machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub struct DirectoryBackend {
     store: Arc<DirectoryStore>,
@@ -141,6 +149,21 @@ impl Backend for DirectoryBackend {
         Ok(found)
     }
 
+    async fn live_pods(&self, namespace: &str) -> Option<BTreeMap<String, LivePod>> {
+        let mut lists = self.store.pods(&BTreeSet::from([namespace.to_owned()])).await;
+        let list = lists.remove(namespace).filter(|list| list.error.is_none())?;
+        let pods = list.pods.into_iter().map(|pod| async move {
+            let agent = pod.agent.as_ref();
+            let problem = match agent.and_then(|agent| agent.address) {
+                Some(address) => unreachable(address).await,
+                None => None,
+            };
+            let secret = agent.map(|agent| agent.secret.clone());
+            (pod.name, LivePod { secret, created_at: None, problem })
+        });
+        Some(join_all(pods).await.into_iter().collect())
+    }
+
     fn pods(&self) -> &'static str {
         "agents"
     }
@@ -186,6 +209,16 @@ impl Backend for DirectoryBackend {
     }
 }
 
+/// Why the proof listener of an agent on this machine does not answer.
+async fn unreachable(address: SocketAddr) -> Option<String> {
+    let problem = |cause: String| Some(format!("the agent does not answer at {address}: {cause}"));
+    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => problem(error.to_string()),
+        Err(_) => problem("timeout".into()),
+    }
+}
+
 fn metadata(name: &str, namespace: Option<&str>) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
@@ -208,8 +241,6 @@ fn creation_failed(what: String) -> impl FnOnce(StoreError) -> BackendError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

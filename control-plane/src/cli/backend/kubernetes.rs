@@ -1,13 +1,15 @@
 //! A cluster as a backend, with the permissions of the user. Only the history needs to list Secrets.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::{Backend, BackendError, POLL_INTERVAL, PodMetrics, VersionRow};
+use super::{Backend, BackendError, LivePod, POLL_INTERVAL, PodMetrics, VersionRow};
 use crate::api::agent_ports::ADMIN;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
@@ -16,6 +18,8 @@ use crate::store::kubernetes::{client, owner_if_foreign};
 
 /// Objects in one response.
 const PAGE: u32 = 500;
+/// Pods that have ended serve nothing.
+const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 pub struct KubernetesBackend {
     client: Client,
@@ -153,6 +157,19 @@ impl Backend for KubernetesBackend {
         Ok(found)
     }
 
+    async fn live_pods(&self, namespace: &str) -> Option<BTreeMap<String, LivePod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let (mut found, mut page) = (BTreeMap::new(), ListParams::default().fields(NOT_ENDED).limit(PAGE));
+        loop {
+            let list = pods.list(&page).await.ok()?;
+            found.extend(list.items.iter().filter_map(live_pod));
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Some(found),
+            }
+        }
+    }
+
     fn delivery(&self) -> &'static str {
         "An agent loads it at once through the API, and within about a minute through the volume; a pod without an agent never does"
     }
@@ -195,6 +212,18 @@ impl Backend for KubernetesBackend {
     }
 }
 
+fn live_pod(pod: &Pod) -> Option<(String, LivePod)> {
+    let name = pod.metadata.name.clone()?;
+    let secret = pod.metadata.annotations.as_ref().and_then(|all| all.get("hotcert.dev/secret")).cloned();
+    let status = pod.status.as_ref();
+    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let is_pending = status.is_some_and(|status| status.phase.as_deref() == Some("Pending"));
+    let is_unready = is_pending || conditions.any(|of| of.type_ == "Ready" && of.status != "True");
+    let problem = is_unready.then(|| "the pod is not ready".to_owned());
+    let created_at = pod.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
+    Some((name, LivePod { secret, created_at, problem }))
+}
+
 fn failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
     let what = what.to_owned();
     move |error| {
@@ -216,5 +245,32 @@ fn creation_failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
     move |error| match &error {
         kube::Error::Api(status) if status.is_already_exists() => BackendError::Exists(what),
         _ => failed(&format!("creating {what}"))(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_pod_that_kubelet_calls_unready_serves_nobody() {
+        let problem = |status: serde_json::Value| {
+            let annotations = json!({"hotcert.dev/secret": "payments-tls"});
+            let metadata = json!({
+                "name": "payments-1", "annotations": annotations, "creationTimestamp": "2026-01-01T00:00:00Z",
+            });
+            let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap();
+            let (name, live) = live_pod(&pod).unwrap();
+            assert_eq!((name.as_str(), live.secret.as_deref()), ("payments-1", Some("payments-tls")));
+            assert!(live.created_at.is_some());
+            live.problem
+        };
+        let ready =
+            |ready: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]});
+        assert_eq!((problem(ready("True")), problem(json!({"phase": "Running"}))), (None, None));
+        for unready in [ready("False"), ready("Unknown"), json!({"phase": "Pending"})] {
+            assert_eq!(problem(unready).unwrap(), "the pod is not ready");
+        }
     }
 }

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use super::senders::{SenderItem, senders};
 use super::topics::{Subscriptions, TopicItem, topics};
 use crate::api::notification::{NotificationRules, Topic};
-use crate::api::yaml;
+use crate::api::yaml::lines::Lines;
+use crate::api::yaml::{self, lines};
 use crate::digest::sha256_hex;
 use crate::external::config::{ConfigFiles, ManagerItem, Validator, managers};
 use crate::external::manager::Managers;
@@ -20,6 +21,8 @@ use crate::notify::event_source::EventSource;
 const SOURCE: &str = "urn:hotcert";
 const THRESHOLDS: [&str; 8] = ["90d", "60d", "30d", "10d", "1d", "1h", "10m", "1m"];
 const MAX_THRESHOLDS: usize = 100;
+/// How many errors a status names.
+const MAX_NAMED: usize = 5;
 const STUCK_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The settings, validated.
@@ -53,7 +56,14 @@ struct File {
 #[derive(Debug)]
 pub struct ConfigError {
     path: PathBuf,
-    pub(super) errors: Vec<String>,
+    pub(super) errors: Vec<Located>,
+}
+
+/// An error, and its line in the settings file if it has one.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub line: Option<u64>,
+    pub error: String,
 }
 
 impl NotifyConfig {
@@ -73,15 +83,20 @@ impl NotifyConfig {
     }
 }
 
-fn parse(name: &str, files: &mut ConfigFiles) -> Result<NotifyConfig, Vec<String>> {
-    let only = |error: String| vec![error];
-    let bytes = files.read(name).map_err(only)?;
-    let text = str::from_utf8(&bytes).map_err(|_| only("not UTF-8".into()))?;
-    let value = yaml::read(text).map_err(|error| only(error.to_string()))?;
-    let file: File = serde_json::from_value(value).map_err(|error| only(error.to_string()))?;
+fn parse(name: &str, files: &mut ConfigFiles) -> Result<NotifyConfig, Vec<Located>> {
+    let only = |line: Option<u64>, error: String| vec![Located { line, error }];
+    let bytes = files.read(name).map_err(|error| only(None, error))?;
+    let text = str::from_utf8(&bytes).map_err(|_| only(None, "not UTF-8".into()))?;
+    let value = yaml::read(text).map_err(|error| only(lines::of_error(&error), error.to_string()))?;
+    let file: File = serde_json::from_value(value)
+        .map_err(|error| only(lines::of_mismatch::<File>(text), error.to_string()))?;
     let mut validator = Validator::new(files);
     let config = validate(&mut validator, &file);
-    validator.finish(config)
+    validator.finish(config).map_err(|errors| {
+        let lines = Lines::read(text);
+        let line = |error: &str| lines.of(error.split_once(": ").map_or(error, |(position, _)| position));
+        errors.into_iter().map(|error| Located { line: line(&error), error }).collect()
+    })
 }
 
 fn validate(validator: &mut Validator<'_>, file: &File) -> NotifyConfig {
@@ -116,9 +131,26 @@ fn rules(validator: &mut Validator<'_>, file: &File, topics: Vec<Topic>) -> Noti
     NotificationRules { source, thresholds, stuck_after: stuck_after.unwrap_or(STUCK_AFTER), topics }
 }
 
+impl ConfigError {
+    /// The first errors, for a status; the log has all of them.
+    pub(super) fn summary(&self) -> String {
+        let named: Vec<_> = self.errors.iter().take(MAX_NAMED).map(|error| self.located(error)).collect();
+        let more = self.errors.len() - named.len();
+        let more = if more > 0 { format!("; and {more} more, see the log") } else { String::new() };
+        format!("{}{more}", named.join("; "))
+    }
+
+    /// `FILE:LINE: ERROR`.
+    fn located(&self, Located { line, error }: &Located) -> String {
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}: {error}", self.path.display())
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.errors.join("; "))
+        let errors: Vec<_> = self.errors.iter().map(|error| self.located(error)).collect();
+        f.write_str(&errors.join("; "))
     }
 }
 

@@ -125,7 +125,10 @@ senders:
         "senders[3].header:",
         "senders[4]:",
     ] {
-        assert!(errors.iter().any(|error| error.starts_with(position)), "{position} in {errors:#?}");
+        assert!(
+            errors.iter().any(|located| located.error.starts_with(position)),
+            "{position} in {errors:#?}"
+        );
     }
     let shown = format!("{errors:?}");
     assert!(
@@ -135,6 +138,25 @@ senders:
     for broken in ["topics: 7", "tpoics: []", "- a", "a: [", "topics: [{name: a, url: b}]"] {
         assert_eq!(settings(broken).1.unwrap_err().errors.len(), 1, "{broken}");
     }
+}
+
+#[test]
+fn an_error_names_the_file_and_the_line() {
+    for (text, expected) in [
+        ("topics:\n  - name: a\n    events: [loud]\n", "notifications.yaml:3: topics[0].events: "),
+        ("topics:\n  - name: a\n    events: [loud]\n", "notifications.yaml:2: topics[0].subscriptions: "),
+        ("# all\nthresholds:\n  - soon\n", "notifications.yaml:2: thresholds: "),
+        ("# all\n\ntpoics: []\n", "notifications.yaml:3: unknown field `tpoics`"),
+        ("topics:\n  - name: a\n    severty: info\n", "notifications.yaml:3: unknown field `severty`"),
+        ("topics: []\nsource: [\n", "notifications.yaml:"),
+    ] {
+        let (_directory, read) = settings(text);
+        let shown = read.unwrap_err().to_string();
+        assert!(shown.contains(expected), "{expected:?} in {shown:?}");
+    }
+    let (directory, _) = settings("{}");
+    let missing = NotifyConfig::read(&directory.path().join("missing.yaml")).unwrap_err().to_string();
+    assert!(missing.ends_with("missing.yaml: there is no such file"), "{missing}");
 }
 
 #[tokio::test]

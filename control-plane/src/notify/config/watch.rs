@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::file::NotifyConfig;
+use super::file::{ConfigError, NotifyConfig};
 use crate::external::manager::Managers;
 
 /// Kubelet takes longer than this to update a mounted Secret.
@@ -21,7 +21,11 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 pub struct ConfigWatch {
     pub config: watch::Receiver<Arc<NotifyConfig>>,
     pub managers: watch::Receiver<Arc<Managers>>,
+    pub rejected: Rejected,
 }
+
+/// Why the settings file is invalid, with its lines; `None` while it is valid.
+pub type Rejected = watch::Receiver<Option<Arc<str>>>;
 
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -41,7 +45,11 @@ impl Metrics {
 impl ConfigWatch {
     /// Settings that are empty and stay so.
     pub fn empty() -> Self {
-        Self { config: watch::channel(Arc::default()).1, managers: watch::channel(Arc::default()).1 }
+        Self {
+            config: watch::channel(Arc::default()).1,
+            managers: watch::channel(Arc::default()).1,
+            rejected: watch::channel(None).1,
+        }
     }
 
     /// Watches this file. If it is invalid at the start, the settings are empty until it is corrected:
@@ -53,6 +61,7 @@ impl ConfigWatch {
     pub(super) fn start_every(interval: Duration, path: PathBuf, metrics: Metrics) -> Self {
         let (first, mut digest) = NotifyConfig::read_with_digest(&path);
         metrics.rejected.set(first.is_err().into());
+        let (rejected, rejected_receiver) = watch::channel(rejection(&first));
         let first = match first {
             Ok(first) => {
                 let subscriptions = first.subscriptions.len();
@@ -84,6 +93,7 @@ impl ConfigWatch {
                 }
                 digest = new_digest;
                 metrics.rejected.set(read.is_err().into());
+                rejected.send_replace(rejection(&read));
                 match read {
                     Ok(new) => {
                         info!(subscriptions = new.subscriptions.len(), "notification settings changed");
@@ -94,6 +104,10 @@ impl ConfigWatch {
                 }
             }
         });
-        Self { config: config_receiver, managers: managers_receiver }
+        Self { config: config_receiver, managers: managers_receiver, rejected: rejected_receiver }
     }
+}
+
+fn rejection(read: &Result<NotifyConfig, ConfigError>) -> Option<Arc<str>> {
+    read.as_ref().err().map(|error| Arc::from(error.summary()))
 }

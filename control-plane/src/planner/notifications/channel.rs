@@ -217,8 +217,11 @@ pub fn rollovers<'a>(authority_plan: &AuthorityPlan<'_>) -> Channel<'a> {
     let mut milestones = Vec::new();
     if let Some(keyring) = authority_plan.keyring {
         for RolloverRecord { rollover, ended_at } in &keyring.state.rollover_history {
-            let severity = if rollover.forced { Severity::Warning } else { Severity::Info };
-            milestones.push(phase(rollover, "ended", EventKind::RolloverEnded, severity, *ended_at));
+            let is_proved = !rollover.forced && rollover.overrides.is_empty();
+            let severity = if is_proved { Severity::Info } else { Severity::Warning };
+            let mut ended = phase(rollover, "ended", EventKind::RolloverEnded, severity, *ended_at);
+            ended.data.push(("grounds", json!(rollover.grounds())));
+            milestones.push(ended);
         }
         if let Some(rollover) = keyring.state.rollover() {
             let since = rollover.phase_started_at;
@@ -252,6 +255,7 @@ fn phase<'a>(
     severity: Severity,
     at: SystemTime,
 ) -> Milestone<'a> {
+    let overrides: Vec<_> = rollover.overrides.iter().take(MAX_NAMED).map(|pod| &pod.pod).collect();
     let data = vec![
         ("phase", json!(name)),
         ("from", json!(rollover.from.0)),
@@ -259,6 +263,7 @@ fn phase<'a>(
         ("why", json!(rollover.reason)),
         ("forced", json!(rollover.forced)),
         ("reversed", json!(rollover.reversed)),
+        ("overrides", json!(overrides)),
     ];
     Milestone { value: format!("{}/{name}", date::millis(at)), kind, severity, at, data }
 }

@@ -13,7 +13,8 @@ use crate::planner::authority::AuthorityPlan;
 use crate::planner::notifications;
 use crate::planner::observed::{KeyringView, Observed};
 use crate::planner::plan::{Action, Plan};
-use crate::planner::status::condition_writer::Conditions;
+use crate::planner::status::condition_writer::{Conditions, is_recorded};
+use crate::planner::status::readiness::Effect;
 
 /// How many blockers of a rollover the status names.
 const MAX_NAMED: usize = 20;
@@ -32,14 +33,13 @@ pub fn authority(
         rollover_at: authority_plan.rollover_due.map(date::seconds),
         ..AuthorityStatus::default()
     };
-    let mut not_after = None;
+    let mut root = None;
     match authority_plan.keyring {
         Some(keyring) => {
             set_keyring(&mut status, keyring);
             let signing = keyring.state.signing();
-            let root = keyring.roots.get(signing);
+            root = keyring.roots.get(signing);
             status.root = root.map(|root| root_status(signing, root));
-            not_after = root.map(|root| root.not_after);
             let rollover = keyring.state.rollover();
             status.rollover = rollover.map(|rollover| rollover_status(rollover, authority_plan));
         }
@@ -50,8 +50,8 @@ pub fn authority(
                 (before.handled_requests.clone(), before.rollover_history.clone());
         }
     }
-    let mut conditions = Conditions::new(&before.conditions, now);
-    set_ready(&mut conditions, authority_plan, not_after, now);
+    let mut conditions = Conditions::new(&before.conditions, authority_plan.authority.generation, now);
+    set_ready(&mut conditions, authority_plan, root, now);
     if authority_plan.rollover_queued {
         let message = "another rollover was requested: it begins when this one has ended".to_owned();
         let (status, reason) = (ConditionStatus::True, Reason::RolloverInProgress);
@@ -64,10 +64,19 @@ pub fn authority(
         (None, None) => None,
     };
     conditions.set_degraded(problem);
+    match &observed.notification_settings {
+        Some(Err(why)) => {
+            let (status, reason) = (ConditionStatus::True, Reason::InvalidSettings);
+            conditions.set(ConditionType::SettingsRejected, status, reason, why.clone());
+        }
+        Some(Ok(())) => {}
+        // A command, which has no settings, keeps what the controller reported.
+        None => conditions.keep(ConditionType::SettingsRejected),
+    }
     status.conditions = conditions.into_vec();
     status.last_notified =
         notifications::authority(observed, name, authority_plan, &status.conditions, now, plan);
-    if status != *before {
+    if !is_recorded(&mut status, before, |status| &mut status.conditions, &before.conditions) {
         let (authority, status) = (name.to_owned(), Box::new(status));
         plan.actions.push(Action::UpdateAuthorityStatus { authority, status });
     }
@@ -76,22 +85,27 @@ pub fn authority(
 fn set_ready(
     conditions: &mut Conditions<'_>,
     authority_plan: &AuthorityPlan<'_>,
-    not_after: Option<SystemTime>,
+    root: Option<&Root>,
     now: SystemTime,
 ) {
-    let (status, reason, message) = match (authority_plan.settings, &authority_plan.problem, not_after) {
-        (Err(errors), ..) => (ConditionStatus::False, Reason::InvalidSpec, errors.join("; ")),
-        (_, Some(problem), Some(not_after)) if now < not_after => {
-            (ConditionStatus::True, Reason::NeedsAttention, problem.clone())
+    let (reason, message) = match (authority_plan.settings, &authority_plan.problem, root) {
+        _ if authority_plan.authority.deleting => {
+            (Reason::Deleting, "it is being deleted: nothing more may be expected of it".to_owned())
         }
-        (_, Some(problem), _) => (ConditionStatus::False, Reason::NotUsable, problem.clone()),
-        (_, None, None) => (ConditionStatus::False, Reason::Creating, "it has no root yet".into()),
-        (_, None, Some(not_after)) if now >= not_after => {
-            (ConditionStatus::False, Reason::Expired, "its root has expired".into())
+        (Err(errors), ..) => (Reason::InvalidSpec, errors.join("; ")),
+        (_, Some(problem), Some(root)) if root.not_before <= now && now < root.not_after => {
+            (Reason::NeedsAttention, problem.clone())
         }
-        (_, None, Some(_)) => (ConditionStatus::True, Reason::Usable, "its root signs".into()),
+        (_, Some(problem), _) => (Reason::NotUsable, problem.clone()),
+        (_, None, None) => (Reason::Creating, "it has no root yet".into()),
+        (_, None, Some(root)) if now >= root.not_after => (Reason::Expired, "its root has expired".into()),
+        (_, None, Some(root)) if now < root.not_before => {
+            let from = date::seconds(root.not_before);
+            (Reason::NotYetValid, format!("its root is not valid before {from}: look at the clock"))
+        }
+        (_, None, Some(_)) => (Reason::Usable, "its root signs".into()),
     };
-    conditions.set(ConditionType::Ready, status, reason, message);
+    conditions.set_ready(Effect::of(reason).is_ready(), false, reason, &message);
 }
 
 /// The phase, the requests with their outcomes, and the rollovers that have ended.

@@ -6,12 +6,14 @@ use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 use crate::api::date;
 use crate::api::request;
 use crate::api::resource::{CertificateStatus, HandledRequests, ServedStatus};
+use crate::pki::x509_facts::Leaf;
 use crate::planner::certificate::{CertificateContext, CertificatePlan, handles_request};
 use crate::planner::notifications;
 use crate::planner::observed::{Certificate, Observed, Publication, Published, Version};
 use crate::planner::plan::{Action, Plan};
 use crate::planner::serving::Served;
-use crate::planner::status::condition_writer::Conditions;
+use crate::planner::status::condition_writer::{Conditions, is_recorded};
+use crate::planner::status::readiness::Effect;
 
 /// How long after a write the status does not mention that its pods are probed: most serve the publication
 /// by then, and the status is written once.
@@ -36,16 +38,17 @@ pub fn certificate(
         external_sync: certificate_plan.external_sync.clone(),
         ..CertificateStatus::default()
     };
-    let mut not_after = None;
+    let mut leaf = None;
     if let (Published::Ours(publication), Some((number, version))) =
         (&certificate.published, certificate.published_version())
     {
-        set_published(&mut status, publication, number, version);
+        describe_publication(&mut status, publication, number, version);
         status.renew_at = certificate_plan.renew_at.map(date::seconds);
-        not_after = Some(version.leaf.not_after);
+        leaf = Some(&version.leaf);
     }
-    let mut conditions = Conditions::new(&before.conditions, now);
-    set_ready(&mut conditions, certificate_plan, not_after, now);
+    let mut conditions = Conditions::new(&before.conditions, certificate.generation, now);
+    set_ready(&mut conditions, certificate_plan, leaf, now);
+    set_published(&mut conditions, certificate, certificate_plan, leaf, now);
     set_rollback_refused(&mut conditions, certificate, certificate_plan, status.handled_requests.as_ref());
     let is_probing = served.as_ref().is_some_and(is_probing);
     status.served = set_served(&mut conditions, certificate, served);
@@ -64,13 +67,18 @@ pub fn certificate(
             return;
         }
     }
-    if status != *before {
+    if !is_recorded(&mut status, before, |status| &mut status.conditions, &before.conditions) {
         let status = Box::new(status);
         plan.actions.push(Action::UpdateCertificateStatus { certificate: name.clone(), status });
     }
 }
 
-fn set_published(status: &mut CertificateStatus, publication: &Publication, number: u64, version: &Version) {
+fn describe_publication(
+    status: &mut CertificateStatus,
+    publication: &Publication,
+    number: u64,
+    version: &Version,
+) {
     status.version = i64::try_from(number).ok();
     status.revision = i64::try_from(publication.revision).ok();
     status.serial = Some(version.leaf.serial.clone());
@@ -84,18 +92,48 @@ fn set_published(status: &mut CertificateStatus, publication: &Publication, numb
 fn set_ready(
     conditions: &mut Conditions<'_>,
     certificate_plan: &CertificatePlan<'_>,
-    not_after: Option<SystemTime>,
+    leaf: Option<&Leaf>,
     now: SystemTime,
 ) {
-    let is_valid = not_after.is_some_and(|not_after| now < not_after);
-    let status = if is_valid { ConditionStatus::True } else { ConditionStatus::False };
+    let (is_valid, state, text) = publication_state(leaf, now);
     let (reason, message) = match &certificate_plan.problem {
-        Some((reason, message)) => (*reason, message.clone()),
-        None if is_valid => (Reason::Published, "a valid certificate is published".to_owned()),
-        None if not_after.is_some() => (Reason::Expired, "what is published has expired".to_owned()),
-        None => (Reason::Issuing, "nothing is published yet".to_owned()),
+        Some((reason, message)) => (*reason, message.as_str()),
+        None => (state, text),
     };
-    conditions.set(ConditionType::Ready, status, reason, message);
+    let is_ready = is_valid && Effect::of(reason).is_ready();
+    conditions.set_ready(is_ready, certificate_plan.spec_pending, reason, message);
+}
+
+/// Whether a valid leaf is published, whatever is said of the spec.
+fn set_published(
+    conditions: &mut Conditions<'_>,
+    certificate: &Certificate,
+    certificate_plan: &CertificatePlan<'_>,
+    leaf: Option<&Leaf>,
+    now: SystemTime,
+) {
+    let (is_valid, state, text) = publication_state(leaf, now);
+    let (status, reason, message) = match (&certificate.published, &certificate_plan.problem) {
+        (Published::Inaccessible(why), _) => (ConditionStatus::Unknown, Reason::NoAccess, why.as_str()),
+        (Published::OwnedByOther(_), Some((reason, message))) => {
+            (ConditionStatus::False, *reason, message.as_str())
+        }
+        _ if is_valid => (ConditionStatus::True, state, text),
+        _ => (ConditionStatus::False, state, text),
+    };
+    conditions.set(ConditionType::Published, status, reason, message.to_owned());
+}
+
+/// Whether the published leaf is valid, and what there is to say of it.
+fn publication_state(leaf: Option<&Leaf>, now: SystemTime) -> (bool, Reason, &'static str) {
+    match leaf {
+        None => (false, Reason::Issuing, "nothing is published yet"),
+        Some(leaf) if now >= leaf.not_after => (false, Reason::Expired, "what is published has expired"),
+        Some(leaf) if now < leaf.not_before => {
+            (false, Reason::NotYetValid, "what is published is not valid yet: look at the clock")
+        }
+        Some(_) => (true, Reason::Published, "a valid certificate is published"),
+    }
 }
 
 /// Kept until there is another request.

@@ -217,10 +217,14 @@ fn nothing_is_written_where_it_must_not_be_and_the_reason_is_reported() {
             "False",
             "NoAccess",
         ),
-        (|scene| scene.certificate().deleting = true, "True", "Deleting"),
-        (|scene| scene.observed.authorities.clear(), "True", "AuthorityNotFound"),
-        (|scene| scene.authority().spec.namespaces = vec!["bank".into()], "True", "InvalidSpec"),
-        (|scene| scene.authority().keyring = KeyringState::Unreadable("torn".into()), "True", "RootNotReady"),
+        (|scene| scene.certificate().deleting = true, "False", "Deleting"),
+        (|scene| scene.observed.authorities.clear(), "False", "AuthorityNotFound"),
+        (|scene| scene.authority().spec.namespaces = vec!["bank".into()], "False", "InvalidSpec"),
+        (
+            |scene| scene.authority().keyring = KeyringState::Unreadable("torn".into()),
+            "False",
+            "RootNotReady",
+        ),
     ];
     for (change, status, reason) in rows {
         ready(&follows(change, &[]), status, reason);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::scene::{NEW, OLD, Scene};
 use super::*;
 use crate::api::notification::{EventKind, NotificationRules, Pattern, Severity, Topic};
-use crate::pki::keyring::Phase;
+use crate::pki::keyring::{Override, Phase};
 use crate::planner::observed::Published;
 
 const SUBSCRIPTION: &str = "all/one";
@@ -233,6 +233,50 @@ fn rollover_phases_and_long_blocked_phases_are_notified() {
     scene.now = later + MINUTE;
     // It went on faster than anybody could be told: the end is what counts.
     assert!(scene.pending().contains(&format!("rollover_ended {AUTHORITY} ended")), "{:?}", scene.pending());
+}
+
+#[test]
+fn the_end_of_a_rollover_says_which_pods_did_not_prove_it() {
+    type End = fn(&mut State, SystemTime);
+    let rows: [(End, &str, usize, Severity); 3] = [
+        (|_, _| {}, "proved by every pod", 0, Severity::Info),
+        (
+            |state, now| {
+                let (pod, uid, reason) =
+                    ("shop/late".to_owned(), "uid-late".to_owned(), "it is dead".to_owned());
+                assert!(state.add_overrides([Override { pod, uid, reason, at: now }]));
+            },
+            "proved by every pod except 1 override",
+            1,
+            Severity::Warning,
+        ),
+        (
+            |state, now| assert!(state.remove(&root_id(OLD), None, "copied".into(), now)),
+            "forced, without waiting for pods",
+            0,
+            Severity::Warning,
+        ),
+    ];
+    for (end, grounds, overrides, severity) in rows {
+        let mut scene = Scene::settled();
+        scene.record_status();
+        let mut scene = with_rules(scene);
+        scene.record_status();
+        let now = scene.now;
+        let ring = scene.ring();
+        ring.roots.insert(root_id(NEW), root(now));
+        assert!(ring.state.begin(root_id(NEW), "why".into(), now));
+        end(&mut ring.state, now);
+        for out_of in [Phase::Distributing, Phase::Reissuing, Phase::Retiring] {
+            ring.state.advance(out_of, now + SECOND);
+        }
+        scene.now += MINUTE;
+        let plan = scene.plan();
+        let mut events = plan.notifications.iter().map(|pending| &pending.event);
+        let ended = events.find(|event| event.kind == EventKind::RolloverEnded).unwrap();
+        assert_eq!((ended.data["grounds"].as_str(), ended.severity), (Some(grounds), severity));
+        assert_eq!(ended.data["overrides"].as_array().unwrap().len(), overrides);
+    }
 }
 
 #[test]

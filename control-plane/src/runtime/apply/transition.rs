@@ -11,7 +11,7 @@ use crate::api::condition::EventReason;
 use crate::api::request::{self, RequestOutcome, reason_text};
 use crate::api::settings::AuthoritySettings;
 use crate::pki::authority::{Authority, AuthorityError, AuthorityRequest};
-use crate::pki::keyring::{Keyring, Override, Rollover, RootId};
+use crate::pki::keyring::{Keyring, Override, Phase, Rollover, RootId};
 use crate::planner::Transition;
 use crate::planner::observed::ResourceVersion;
 use crate::runtime::apply::kubernetes_event::{event, is_warning};
@@ -154,14 +154,15 @@ fn unique_name(common_name: &str) -> Result<String, AuthorityError> {
     Ok(format!("{name} {suffix}"))
 }
 
-/// Why the phase before could end.
-fn grounds(rollover: &Rollover) -> String {
-    match (rollover.forced, rollover.overrides.len()) {
-        (true, _) => "forced, without waiting for pods".into(),
-        (false, 0) => "proved by every pod".into(),
-        (false, 1) => "proved by every pod except 1 override".into(),
-        (false, many) => format!("proved by every pod except {many} overrides"),
+/// Why the phase before could end. A client under a root that has expired is accepted nowhere, so that no pod can
+/// prove anything about it.
+fn grounds(rollover: &Rollover, keyring: &Keyring) -> String {
+    let from = keyring.roots.get(&rollover.from);
+    let is_expired = from.is_some_and(|from| from.not_after() <= rollover.phase_started_at);
+    if rollover.phase == Phase::Reissuing && !rollover.forced && is_expired {
+        return "not proved, because the old root has expired".into();
     }
+    rollover.grounds()
 }
 
 /// For the log and an Event, if it is worth one. `keyring` is as the transition left it.
@@ -191,7 +192,7 @@ fn describe(transition: &Transition, keyring: &Keyring) -> Option<(EventReason, 
         }
         Transition::AdvanceRollover { .. } => match keyring.state.rollover() {
             Some(rollover) => {
-                let message = format!("phase {}: {}", rollover.phase.as_str(), grounds(rollover));
+                let message = format!("phase {}: {}", rollover.phase.as_str(), grounds(rollover, keyring));
                 (EventReason::RolloverAdvanced, message)
             }
             None => {
@@ -199,7 +200,7 @@ fn describe(transition: &Transition, keyring: &Keyring) -> Option<(EventReason, 
                     .state
                     .rollover_history
                     .last()
-                    .map(|past| grounds(&past.rollover))
+                    .map(|past| past.rollover.grounds())
                     .unwrap_or_default();
                 (EventReason::RolloverEnded, format!("rollover ended, {signing} is the only root: {grounds}"))
             }
@@ -214,10 +215,41 @@ fn describe(transition: &Transition, keyring: &Keyring) -> Option<(EventReason, 
         }
         Transition::RemoveRoot { root, why, .. } => (
             EventReason::RootRemoved,
-            format!("root {root} removed: {}; root {signing} signs from now on", reason_text(why)),
+            format!(
+                "root {root} removed without waiting for pods: {}; root {signing} signs from now on",
+                reason_text(why)
+            ),
         ),
         Transition::CloseRequest { verb, outcome, .. } => {
             (EventReason::RequestHandled, format!("{verb}: {}", outcome.text()))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_step_past_an_expired_root_is_not_called_proved() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let root = |name: &str, lifetime: u64| {
+            let lifetime = Duration::from_secs(lifetime);
+            let common_name = name.to_owned();
+            Authority::create(&AuthorityRequest { common_name, lifetime, ..Default::default() }, now).unwrap()
+        };
+        let mut keyring = Keyring::new(root("old", 60));
+        let to = keyring.add(root("new", 3600));
+        assert!(keyring.state.begin(to, "why".into(), now));
+        for (seconds, expected) in
+            [(10, "proved by every pod"), (60, "not proved, because the old root has expired")]
+        {
+            let mut state = keyring.state.clone();
+            assert!(state.advance(Phase::Distributing, now + Duration::from_secs(seconds)));
+            assert_eq!(grounds(state.rollover().unwrap(), &keyring), expected, "after {seconds} s");
+        }
+    }
 }
