@@ -44,7 +44,7 @@ words! {
         Degraded,
         /// The last requested rollback was refused; the message says why.
         RollbackRefused,
-        /// Another rollover was requested, and begins when the current one has ended.
+        /// Of a controller of 0.2: another rollover was requested, and begins when the current one has ended.
         Queued,
         /// Written by another version of hotcert.
         #[default]
