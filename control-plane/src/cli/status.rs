@@ -9,6 +9,7 @@ use super::table::{Table, parse_time, rounded_span};
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::request::reason_text;
 use crate::api::resource::{CertificateAuthority, PodServed, ServiceCertificate};
+use crate::cli::arguments::short_root;
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
 
@@ -98,7 +99,7 @@ impl Fleet {
                 name.clone(),
                 status.phase.unwrap_or_else(|| "-".into()),
                 status.certificates.unwrap_or(0).to_string(),
-                root.sha256.get(..12).unwrap_or("-").to_owned(),
+                short_root(&root.sha256).to_owned(),
                 parse_time(Some(&root.not_after)).map_or_else(|| "-".into(), |end| rounded_span(now, end)),
                 describe_condition(&status.conditions, ConditionType::Ready),
             ]);
@@ -115,8 +116,7 @@ impl Fleet {
                 waiting.extend(rollover.overrides.iter().map(|pod| format!("  continues without {pod}")));
             }
         }
-        let mut pods =
-            Table::new(&["CERTIFICATE", "POD", "SERVED SERIAL", "AGE", "EXPIRES IN", "SERVED", "READY"]);
+        let mut pods = Table::new(&["CERTIFICATE", "POD", "SERIAL", "AGE", "EXPIRES IN", "SERVED", "READY"]);
         for certificate in &self.certificates {
             for row in rows(certificate, now) {
                 pods.row(row);
