@@ -3,6 +3,7 @@
 mod arguments;
 mod backend;
 mod check;
+mod delete;
 mod drill;
 mod follow;
 mod history;
@@ -44,7 +45,8 @@ Examples, on a directory of this machine instead of a cluster:
   hotcert issue shop/mtls-local-payments --authority root-local-shop --create-authority
   hotcert status
   hotcert rotate shop/mtls-local-payments
-  hotcert rollover root-local-shop --watch --reason 'yearly rollover'";
+  hotcert rollover root-local-shop --watch --reason 'yearly rollover'
+  hotcert delete shop/mtls-local-payments";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -103,6 +105,8 @@ enum ClientCommand {
     Rollback(WithGlobals<rollback::RollbackArgs>),
     /// Replace the root of an authority, each step only when every pod has proved the one before or was overridden
     Rollover(WithGlobals<rollover::RolloverArgs>),
+    /// Delete a certificate or an authority, after a look at what that means; what is published stays
+    Delete(WithGlobals<delete::DeleteArgs>),
     /// Show the stored versions of a certificate, or the past rollovers of an authority
     History(WithGlobals<history::HistoryArgs>),
     /// Rotate a certificate and report what it cost: time until served, failed handshakes, cut connections
@@ -128,7 +132,10 @@ fn run_client_command(command: &ClientCommand) -> ExitCode {
 
 fn interrupted(command: &ClientCommand) -> &'static str {
     match command {
-        ClientCommand::Status(_) | ClientCommand::History(_) | ClientCommand::Check(_) => "interrupted",
+        ClientCommand::Status(_)
+        | ClientCommand::Delete(_)
+        | ClientCommand::History(_)
+        | ClientCommand::Check(_) => "interrupted",
         _ if command.global().dir.is_some() => {
             "interrupted: the request stays open, and the next command or controller on this directory continues it; \
              see hotcert status"
@@ -146,11 +153,9 @@ async fn run(command: &ClientCommand) -> Result<(), CommandError> {
             dispatch(Session { backend: DirectoryBackend::open(dir, create)?, json }, command).await
         }
         None => {
-            dispatch(
-                Session { backend: KubernetesBackend::connect(global.kubeconfig.as_deref()).await?, json },
-                command,
-            )
-            .await
+            let (kubeconfig, context) = (global.kubeconfig.as_deref(), global.context.as_deref());
+            let backend = KubernetesBackend::connect(kubeconfig, context).await?;
+            dispatch(Session { backend, json }, command).await
         }
     }
 }
@@ -163,6 +168,7 @@ impl ClientCommand {
             | Self::Rotate(WithGlobals { global, .. })
             | Self::Rollback(WithGlobals { global, .. })
             | Self::Rollover(WithGlobals { global, .. })
+            | Self::Delete(WithGlobals { global, .. })
             | Self::History(WithGlobals { global, .. })
             | Self::Drill(WithGlobals { global, .. })
             | Self::Check(WithGlobals { global, .. }) => global,
@@ -177,6 +183,7 @@ async fn dispatch<B: Backend>(mut session: Session<B>, command: &ClientCommand) 
         ClientCommand::Rotate(WithGlobals { args, .. }) => rotate::run(&mut session, args).await,
         ClientCommand::Rollback(WithGlobals { args, .. }) => rollback::run(&mut session, args).await,
         ClientCommand::Rollover(WithGlobals { args, .. }) => rollover::run(&mut session, args).await,
+        ClientCommand::Delete(WithGlobals { args, .. }) => delete::run(&mut session, args).await,
         ClientCommand::History(WithGlobals { args, .. }) => history::run(&mut session, args).await,
         ClientCommand::Drill(WithGlobals { args, .. }) => drill::run(&mut session, args).await,
         ClientCommand::Check(WithGlobals { args, .. }) => check::run(&mut session, args).await,

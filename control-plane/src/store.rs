@@ -139,6 +139,12 @@ pub trait Editor: Send + Sync + 'static {
         name: &ObjectName,
         spec: &ServiceCertificateSpec,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Missing if there is none. Its keyring stays.
+    fn delete_authority(&self, name: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Missing if there is none. What is published stays.
+    fn delete_certificate(&self, name: &ObjectName) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// A version with its key.

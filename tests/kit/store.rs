@@ -60,6 +60,7 @@ macro_rules! every_promise_of_a_store {
             statuses_come_back
             requests_appear_until_they_are_replaced
             objects_are_created_once
+            deleted_objects_are_gone_with_their_requests
             root_to_import_is_seen
             nothing_that_is_shown_has_a_key
         }

@@ -100,6 +100,121 @@ fn a_compromised_root_goes_at_once_and_its_cost_is_said_before() {
 }
 
 #[test]
+fn a_rollover_is_followed_without_beginning_another() {
+    let machine = Machine::with(&["payments"]);
+    machine.service("payments").agent.signal(Signal::STOP);
+    let held = machine.refused(&["rollover", AUTHORITY, "--watch", "--timeout", "8s"]);
+    let follow = format!("hotcert rollover {AUTHORITY} --follow");
+    assert!(held.contains("timed out") && held.contains(&follow), "{held}");
+    let hint = format!("hotcert rollover {AUTHORITY} --override shop/payments --reason TEXT");
+    assert!(held.contains(&hint), "{held}");
+    // What has not changed is not printed again with what has.
+    let printed = held.lines().filter(|line| line.starts_with("Distributing: waits for"));
+    assert_eq!(printed.filter(|line| line.contains("namespace shop: ")).count(), 1, "{held}");
+    let again = machine.refused(&["rollover", AUTHORITY, "--watch", "--reason", "again"]);
+    assert!(again.contains("is under way") && again.contains(&follow), "{again}");
+
+    machine.service("payments").agent.signal(Signal::CONT);
+    assert!(machine.succeeds(&["rollover", AUTHORITY, "--follow"]).contains("Steady"));
+    let nothing = both(&machine.run(&["rollover", AUTHORITY, "--follow"]));
+    assert!(nothing.contains(&format!("no rollover of {AUTHORITY} is under way")), "{nothing}");
+    assert_eq!(machine.json(&["history", AUTHORITY])["rollovers"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_root_is_the_same_digits_in_every_command_and_they_are_taken_back() {
+    let machine = Machine::with(&["payments"]);
+    let shown = machine.roots("payments").remove(0)[..12].to_owned();
+    let column = |args: &[&str], heading: &str| {
+        let text = machine.succeeds(args);
+        let at = text.lines().next().unwrap().find(heading).unwrap_or_else(|| panic!("{heading}: {text}"));
+        text.lines().nth(1).unwrap()[at..].split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(column(&["status"], "ROOT"), shown);
+    assert_eq!(column(&["history", "shop/mtls-local-payments"], "ROOT"), shown);
+    let cost = machine.succeeds(&["rollover", AUTHORITY, "--remove-root", &shown, "--reason", "it leaked"]);
+    assert!(cost.contains(&format!("Removing the root {shown} of")), "{cost}");
+    let other =
+        machine.refused(&["rollover", AUTHORITY, "--remove-root", "00000000", "--reason", "it leaked"]);
+    assert!(other.contains(&format!("has no root 00000000: it has {shown}")), "{other}");
+    machine.succeeds(&["rollover", AUTHORITY, "--watch"]);
+    assert_eq!(column(&["history", AUTHORITY], "FROM ROOT"), shown);
+    assert_eq!(column(&["history", AUTHORITY], "TO ROOT"), column(&["status"], "ROOT"));
+}
+
+#[test]
+fn what_is_deleted_is_said_before_and_its_secret_stays() {
+    let machine = Machine::with(&["payments"]);
+    machine.succeeds(&["rotate", "shop/mtls-local-payments"]);
+    let certificate = ["delete", "shop/mtls-local-payments"];
+    let said = machine.succeeds(&certificate);
+    for part in
+        ["payments-tls", ": payments", &format!("a rollover of {AUTHORITY} waits"), "Nothing was done"]
+    {
+        assert!(said.contains(part), "{part:?} in {said}");
+    }
+    let named = machine.refused(&["delete", AUTHORITY, "--yes"]);
+    assert!(named.contains("shop/mtls-local-payments") && named.contains("Delete them first"), "{named}");
+    let fleet = machine.json(&["status"]);
+    assert_eq!(fleet["certificates"].as_array().unwrap().len(), 1, "{fleet:#}");
+
+    machine.succeeds(&[&certificate[..], &["--yes"]].concat());
+    assert!(machine.secret("payments").join("tls.crt").exists(), "its pods serve it");
+    assert!(machine.refused(&certificate).contains("there is no certificate shop/mtls-local-payments"));
+    let said = machine.succeeds(&["delete", AUTHORITY, "--yes"]);
+    assert!(said.contains("stay until you delete them"), "{said}");
+    let fleet = machine.json(&["status"]);
+    assert_eq!(
+        (&fleet["authorities"], &fleet["certificates"]),
+        (&serde_json::json!([]), &serde_json::json!([]))
+    );
+}
+
+#[test]
+fn a_refused_issue_leaves_nothing_behind() {
+    let machine = Machine::with(&["payments"]);
+    let args = ["issue", "shop/mtls-local-payments", "--authority", "root-local-other", "--create-authority"];
+    let refused = machine.refused(&args);
+    assert!(refused.contains("already exists"), "{refused}");
+    let fleet = machine.json(&["status"]);
+    assert_eq!(fleet["authorities"].as_array().unwrap().len(), 1, "{fleet:#}");
+}
+
+#[test]
+fn an_authority_is_created_for_any_name_and_a_trust_domain() {
+    let machine = Machine::with(&["payments"]);
+    let any = ["--create-authority", "--any-name"];
+    let edge =
+        ["issue", "shop/mtls-local-edge", "--authority", "root-local-edge", "--dns-name", "edge.example.com"];
+    machine.succeeds(&[&edge[..], &any, &["--trust-domain", "prod.example.org"]].concat());
+    let mut openssl = std::process::Command::new("openssl");
+    openssl
+        .args(["x509", "-noout", "-ext", "subjectAltName", "-in"])
+        .arg(machine.secret("edge").join("tls.crt"));
+    let names = both(&openssl.output().unwrap());
+    assert!(names.contains("DNS:edge.example.com"), "{names}");
+    assert!(names.contains("URI:spiffe://prod.example.org/ns/shop/sa/edge"), "{names}");
+    // One that exists is not changed, and not taken for what was asked for.
+    let other = ["issue", "shop/mtls-local-other", "--authority", AUTHORITY];
+    let refused = machine.refused(&[&other[..], &any].concat());
+    assert!(refused.contains("exists without anyName: true"), "{refused}");
+    let domain = ["--create-authority", "--trust-domain", "prod.example.org"];
+    let refused = machine.refused(&[&other[..], &domain].concat());
+    assert!(refused.contains("exists with the trust domain cluster.local"), "{refused}");
+}
+
+#[test]
+fn a_drill_without_anything_to_measure_fails() {
+    let machine = Machine::with(&[]);
+    let (name, authority) = ("shop/mtls-local-idle", "root-local-idle");
+    machine.succeeds(&["issue", name, "--authority", authority, "--create-authority"]);
+    let nothing = machine.refused(&["drill", name]);
+    assert!(nothing.contains("no agents registered: nothing was measured"), "{nothing}");
+    let report = machine.run(&["drill", name, "--json"]);
+    assert_eq!(report.status.code(), Some(1), "{}", both(&report));
+}
+
+#[test]
 fn a_drill_counts_what_the_agents_lost() {
     let machine = Machine::with(&["payments"]);
     let report = machine.json(&["drill", "shop/mtls-local-payments"]);

@@ -211,12 +211,23 @@ fn a_rollover_survives_its_leader_and_waits_for_a_pod_that_hangs() {
     });
     assert_eq!(cluster.authority()["phase"], "Distributing");
     assert_eq!(roots(&storefront.agent).len(), 2, "the old root is trusted still");
+    let again = both(&cluster.run(&["rollover", AUTHORITY, "--reason", "again"]));
+    assert!(again.contains("is under way") && again.contains("--follow"), "{again}");
+    // As a command of the previous release leaves it.
+    let annotate = ["annotate", "hca", AUTHORITY, "--overwrite", "hotcert.dev/rollover=earlier again"];
+    assert!(cluster.server.kubectl(&annotate, "").status.success());
+    within(TAKEOVER, "the request refused", || {
+        let handled = cluster.authority()["handledRequests"]["rollover"].clone();
+        let refused = handled["outcome"].as_str().is_some_and(|outcome| outcome.starts_with("refused: "));
+        (handled["id"] == "earlier" && refused).then_some(())
+    });
 
     let leader = replicas.iter().position(leads).expect("a leader");
     drop(replicas.remove(leader));
     payments.agent.signal(Signal::CONT);
     within(TAKEOVER, "the other replica to lead", || leads(&replicas[0]).then_some(()));
-    within(TAKEOVER, "the rollover to end", || (cluster.authority()["phase"] == "Steady").then_some(()));
+    cluster.succeeds(&["rollover", AUTHORITY, "--follow"]);
+    assert_eq!(cluster.authority()["phase"], "Steady");
     for service in [&payments, &storefront] {
         let new = roots(&service.agent);
         assert!(new.len() == 1 && new != old, "{} trusts {new:?}", service.name);

@@ -48,6 +48,14 @@ impl Editor for Directory {
     ) -> Result<(), StoreError> {
         self.store.create_certificate(name, spec).await
     }
+
+    async fn delete_authority(&self, name: &str) -> Result<(), StoreError> {
+        self.store.delete_authority(name).await
+    }
+
+    async fn delete_certificate(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.store.delete_certificate(name).await
+    }
 }
 
 impl Hand for Directory {

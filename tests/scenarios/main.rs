@@ -6,6 +6,7 @@ mod alpn;
 mod api;
 mod authorization;
 mod cli;
+mod cluster_commands;
 mod commands;
 mod compatibility;
 mod connect;

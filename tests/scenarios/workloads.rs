@@ -23,8 +23,10 @@ const KINDS: [(&str, &str); 7] = [
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "ReplicaSet"),
     ("batch/v1", "Job"),
-    ("batch/v1beta1", "CronJob"),
+    ("batch/v1", "CronJob"),
 ];
+/// Where a server before 1.21 has CronJobs.
+const EARLY_CRON_JOB: &str = "batch/v1beta1";
 
 /// A pod that asks, with a probe that only the agent can carry.
 fn template(restart: &str) -> Value {
@@ -105,6 +107,17 @@ fn minor(server: &ApiServer) -> u32 {
     version["minor"].as_str().unwrap().trim_end_matches('+').parse().unwrap()
 }
 
+/// The version in which this server has the kind.
+fn version_of(server: &ApiServer, version: &'static str, kind: &str) -> &'static str {
+    if kind != "CronJob" {
+        return version;
+    }
+    let listed = server.kubectl(&["get", "--raw", &format!("/apis/{version}")], "");
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let has = listed["resources"].as_array().unwrap().iter().any(|resource| resource["kind"] == kind);
+    if has { version } else { EARLY_CRON_JOB }
+}
+
 #[test]
 fn the_command_injects_every_kind_and_an_api_server_takes_it() {
     let server = ApiServer::start();
@@ -112,7 +125,7 @@ fn the_command_injects_every_kind_and_an_api_server_takes_it() {
     let takes_native = minor(&server) >= NATIVE_SINCE;
     let dry_run = |yaml: &str| server.kubectl(&["apply", "--dry-run=server", "-f", "-"], yaml);
     for (version, kind) in KINDS {
-        let plain = workload(version, kind).to_string();
+        let plain = workload(version_of(&server, version, kind), kind).to_string();
         for sidecar in ["native", "container"] {
             let mut inject = Command::new(program("hotcert"));
             let yaml = said(inject.args(["inject", "--rbac", "--sidecar", sidecar]), &plain);

@@ -53,7 +53,7 @@ words! {
         Stalled,
         /// The last requested rollback was refused; the message says why.
         RollbackRefused,
-        /// Another rollover was requested, and begins when the current one has ended.
+        /// Of a controller of 0.2: another rollover was requested, and begins when the current one has ended.
         Queued,
         /// The controller's notification settings are invalid: those before them stay in force, or none. Every authority
         /// has this condition while that is so; the message has the file and the lines.

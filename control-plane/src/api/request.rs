@@ -12,7 +12,7 @@ pub const ROLLBACK: &str = "rollback";
 pub const ROLLOVER: &str = "rollover";
 /// The old root again, in any phase of a rollover.
 pub const REVERSE: &str = "reverse";
-/// The next phase without the pods that are named.
+/// The next phase without the pods, certificates and namespaces that are named.
 pub const OVERRIDE: &str = "override";
 /// A compromised root, out of every bundle at once.
 pub const REMOVE_ROOT: &str = "remove-root";
@@ -108,6 +108,14 @@ pub fn reason_text(stored: &str) -> String {
         _ => return stored.to_owned(),
     };
     if why.is_empty() { format!("{what}, no reason given") } else { format!("{what}: {why}") }
+}
+
+/// Why no other rollover is begun, and what to do instead.
+pub fn rollover_under_way(authority: &str) -> String {
+    format!(
+        "a rollover of {authority} is under way: follow it with hotcert rollover {authority} --follow, or go back with \
+         --reverse; repeat the request when it has ended"
+    )
 }
 
 /// The annotation that holds a request.

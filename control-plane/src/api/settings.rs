@@ -18,7 +18,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(60 * 60);
 const HISTORY: usize = 5;
 /// As long as the value of a label may be: what is kept of a certificate is found by it.
 const LONGEST_NAME: usize = 63;
-const TRUST_DOMAIN: &str = "cluster.local";
+/// Of an authority whose spec does not say.
+pub const TRUST_DOMAIN: &str = "cluster.local";
 const ALL: &str = "*";
 /// The forms of names, for errors.
 const ROOT_FORM: &str = "root-CLUSTER-NAME, such as root-prod-shop";
@@ -108,6 +109,11 @@ impl AuthoritySettings {
             }),
             _ => Err(errors),
         }
+    }
+
+    /// Also of a spec that is invalid otherwise.
+    pub fn drain_deadline(spec: &CertificateAuthoritySpec) -> Duration {
+        duration_or_zero("drainDeadline", spec.drain_deadline.as_deref(), DRAIN_DEADLINE, &mut Vec::new())
     }
 
     pub fn may_be_used_in(&self, namespace: &str) -> bool {

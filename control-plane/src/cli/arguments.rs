@@ -7,6 +7,7 @@ use clap::Args;
 use crate::api::duration;
 use crate::api::object_name::{ObjectName, ObjectNameError};
 use crate::api::resource::{Kind, ManagerRef, Naming};
+use crate::store::ObjectRef;
 use crate::store::codec::name;
 
 /// For names of objects.
@@ -48,6 +49,15 @@ pub(super) fn secret_name(text: &str) -> Result<String, String> {
     if name::is_valid(text) { Ok(text.to_owned()) } else { Err(format!("use {NAME_RULE}")) }
 }
 
+/// Of SPIFFE IDs.
+pub(super) fn trust_domain(text: &str) -> Result<String, String> {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    if (1..=255).contains(&text.len()) && text.chars().all(is_allowed) {
+        return Ok(text.to_owned());
+    }
+    Err("use lower-case letters, digits, dots, hyphens and underscores, such as prod.example.org".into())
+}
+
 /// Of each version of a certificate; the authority has a maximum.
 pub(super) fn lifetime(text: &str) -> Result<String, String> {
     if parse_duration(text)? < Duration::from_secs(1) {
@@ -79,11 +89,18 @@ pub(super) fn manager_ref(text: &str) -> Result<ManagerRef, String> {
     }
 }
 
-/// NAMESPACE/POD.
-pub(super) fn pod_name(text: &str) -> Result<String, String> {
+/// What a rollover may continue without: NAMESPACE/POD, NAMESPACE/CERTIFICATE, or NAMESPACE/* for what cannot be listed.
+pub(super) fn override_target(text: &str) -> Result<String, String> {
+    let is_name = |name: &str| !name.contains([',', '*']) && !name.contains(char::is_whitespace);
     match text.parse::<ObjectName>() {
-        Ok(pod) if !text.contains([',', ' ']) => Ok(pod.to_string()),
-        _ => Err("write NAMESPACE/POD, such as shop/payments-0; repeat the option for each pod".into()),
+        Ok(ObjectName { namespace, name }) if is_name(&namespace) && (is_name(&name) || name == "*") => {
+            Ok(text.to_owned())
+        }
+        _ => Err(
+            "write NAMESPACE/POD, such as shop/payments-0, NAMESPACE/CERTIFICATE, or 'NAMESPACE/*' for a \
+                  namespace that cannot be listed, as the rollover names them; repeat the option for each"
+                .into(),
+        ),
     }
 }
 
@@ -99,13 +116,43 @@ pub(super) fn authority_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// NAMESPACE/NAME of a certificate, or NAME of an authority.
+pub(super) fn object_ref(text: &str) -> Result<ObjectRef, String> {
+    if let Ok(certificate) = text.parse() {
+        return Ok(ObjectRef::Certificate(certificate));
+    }
+    match text.parse::<Naming>() {
+        Ok(naming) if naming.kind != Kind::Root => {
+            Err(format!("{text} is the name of a certificate: write its namespace too, NAMESPACE/{text}"))
+        }
+        _ if name::is_valid(text) => Ok(ObjectRef::Authority(text.to_owned())),
+        _ => Err("write NAMESPACE/NAME of a certificate, such as shop/mtls-prod-payments, or NAME of an authority, \
+                  such as root-prod-shop"
+            .into()),
+    }
+}
+
+/// How many digits of a root's SHA-256 are shown.
+const ROOT_DIGITS: usize = 12;
+/// How many of them tell roots apart for sure.
+const MIN_ROOT_DIGITS: usize = 8;
+
+/// A root as every command shows it: the first digits of its SHA-256.
+pub(super) fn short_root(sha256: &str) -> &str {
+    if sha256.is_empty() { "-" } else { sha256.get(..ROOT_DIGITS).unwrap_or(sha256) }
+}
+
 /// The first digits of a root's SHA-256, also as OpenSSL prints them: in capitals, with colons.
 pub(super) fn root_digits(text: &str) -> Result<String, String> {
     let digits = text.replace(':', "").to_ascii_lowercase();
-    if !digits.is_empty() && digits.len() <= 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+    let is_prefix = (MIN_ROOT_DIGITS..=64).contains(&digits.len());
+    if is_prefix && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Ok(digits);
     }
-    Err("write the first digits of a root's SHA-256, at least 8, as hotcert status shows them".into())
+    Err(format!(
+        "write the first digits of a root's SHA-256, at least {MIN_ROOT_DIGITS}, as hotcert status shows them under \
+         ROOT"
+    ))
 }
 
 #[cfg(test)]
@@ -125,22 +172,45 @@ mod tests {
         }
         assert!(new_certificate_name("shop/mtls-local-payments").is_ok());
         assert!(secret_name("Bad/Name").is_err() && secret_name("payments-tls").is_ok());
+        assert!(trust_domain("prod.example.org").is_ok() && trust_domain("spiffe://prod").is_err());
         assert!(lifetime("500ms").is_err() && lifetime("1s").is_ok() && version_number("v1").is_err());
     }
 
     #[test]
     fn names_and_digits_are_taken_in_their_forms_only() {
-        assert_eq!(pod_name("shop/payments-0"), Ok("shop/payments-0".into()));
-        for wrong in ["payments-0", "shop/", "shop/a,shop/b", "shop/a b", "a/b/c"] {
-            assert!(pod_name(wrong).is_err_and(|error| error.contains("NAMESPACE/POD")), "{wrong}");
+        for target in ["shop/payments-0", "shop/mtls-prod-payments", "shop/*"] {
+            assert_eq!(override_target(target), Ok(target.into()));
+        }
+        for wrong in ["payments-0", "shop/", "shop/a,shop/b", "shop/a b", "a/b/c", "*/a", "*", "shop/pay*"] {
+            assert!(override_target(wrong).is_err_and(|error| error.contains("NAMESPACE/POD")), "{wrong}");
         }
         assert!(
             authority_name("shop/mtls-prod-payments").is_err_and(|error| error.contains("hotcert rotate"))
         );
         assert_eq!(authority_name("root-prod-shop"), Ok("root-prod-shop".into()));
         assert_eq!(root_digits("AB:CD:01:23"), Ok("abcd0123".into()));
-        for wrong in ["", ":", "root-prod-shop", "xyz"] {
+        for wrong in ["", ":", "root-prod-shop", "xyz", "abcd012"] {
             assert!(root_digits(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_object_is_a_certificate_with_its_namespace_or_an_authority() {
+        let shown = |text| object_ref(text).map(|object| object.to_string());
+        for name in ["shop/mtls-prod-payments", "root-prod-shop"] {
+            assert_eq!(shown(name), Ok(name.to_owned()));
+        }
+        assert!(
+            shown("mtls-prod-payments").is_err_and(|error| error.contains("NAMESPACE/mtls-prod-payments"))
+        );
+        assert!(shown("a/b/c").is_err_and(|error| error.contains("NAMESPACE/NAME")));
+    }
+
+    #[test]
+    fn a_root_is_shown_in_as_many_digits_as_are_taken() {
+        let sha256 = "0123456789abcdef".repeat(4);
+        assert_eq!(short_root(&sha256), "0123456789ab");
+        assert_eq!(root_digits(short_root(&sha256)), Ok("0123456789ab".into()));
+        assert_eq!(short_root(""), "-");
     }
 }

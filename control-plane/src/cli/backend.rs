@@ -58,12 +58,32 @@ pub trait Backend: Send {
         arguments: &str,
     ) -> impl Future<Output = Result<(), BackendError>> + Send;
 
+    /// Fails as creating it would, as far as that can be known before, and creates nothing.
+    fn try_certificate(
+        &self,
+        object: &ServiceCertificate,
+    ) -> impl Future<Output = Result<(), BackendError>> + Send;
+
+    /// The object as it was created.
     fn create_authority(
+        &self,
+        object: &CertificateAuthority,
+    ) -> impl Future<Output = Result<CertificateAuthority, BackendError>> + Send;
+
+    /// The object as it was created.
+    fn create_certificate(
+        &self,
+        object: &ServiceCertificate,
+    ) -> impl Future<Output = Result<ServiceCertificate, BackendError>> + Send;
+
+    /// Deletes this very object, not another that has its name by now.
+    fn delete_authority(
         &self,
         object: &CertificateAuthority,
     ) -> impl Future<Output = Result<(), BackendError>> + Send;
 
-    fn create_certificate(
+    /// Deletes this very object, not another that has its name by now.
+    fn delete_certificate(
         &self,
         object: &ServiceCertificate,
     ) -> impl Future<Output = Result<(), BackendError>> + Send;
@@ -89,8 +109,8 @@ pub trait Backend: Send {
     /// Where a certificate is published, for the result of a command.
     fn target(&self, namespace: &str, secret: &str) -> String;
 
-    /// How to change or remove a certificate.
-    fn how_to_change(&self, certificate: &ObjectName) -> String;
+    /// Where the keys of an authority are.
+    fn keyring(&self, authority: &str) -> String;
 
     /// How to change an authority.
     fn how_to_change_authority(&self, authority: &str) -> String;

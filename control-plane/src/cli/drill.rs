@@ -1,5 +1,6 @@
 //! `hotcert drill`: a rotation with a report. The agents' metrics before and after it show what it cost; the
-//! control plane's own handshakes show whether every pod serves the new leaf, and how soon.
+//! control plane's own handshakes show whether every pod serves the new leaf, and how soon. It succeeds only if
+//! there was something to measure, and all of it was.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::api::object_name::ObjectName;
+use crate::api::resource::ServedStatus;
 use crate::cli::arguments::{WaitArgs, object_name};
 use crate::cli::backend::{Backend, PodMetrics};
 use crate::cli::rotate::rotate_and_wait;
@@ -40,8 +42,9 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
     let status = rotate_and_wait(session, &args.name, args.wait.timeout).await?;
     let after = session.backend.metrics(&args.name.namespace, &secret).await?;
     let (lost, unread) = compare(&before, &after);
-    let served = status.served.clone().unwrap_or_default();
-    let all_serve = served.serving == served.pods && served.pods > 0;
+    // Of another revision it says nothing about this one.
+    let served = status.served.clone().filter(|served| Some(served.revision) >= status.revision);
+    let served = served.unwrap_or_default();
     if session.json {
         println!(
             "{:#}",
@@ -74,7 +77,7 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
         let mut unread_printed = false;
         if served.pods == 0 {
             println!("  no {} registered: nothing was measured", session.backend.pods());
-        } else if unread.len() == after.len() {
+        } else if unread.len() >= after.len() {
             match unread.as_slice() {
                 [] => println!("  failures not counted: no running agent serves the Secret {secret}"),
                 all => println!("  failures not counted: {}", all.join("; ")),
@@ -90,7 +93,16 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
             println!("  metrics not read: {problem}");
         }
     }
-    if all_serve && lost.is_empty() && unread.is_empty() { Ok(()) } else { Err(CommandError::Reported) }
+    if is_proved(&served, after.len(), &unread) && lost.is_empty() {
+        Ok(())
+    } else {
+        Err(CommandError::Reported)
+    }
+}
+
+/// Whether there was something to measure, and all of it was.
+fn is_proved(served: &ServedStatus, agents: usize, unread: &[String]) -> bool {
+    served.pods > 0 && served.serving == served.pods && agents > 0 && unread.is_empty()
 }
 
 /// Failures between the two reads by kind, and the agents whose metrics could not be read twice.
@@ -112,6 +124,10 @@ fn compare(before: &[PodMetrics], after: &[PodMetrics]) -> (BTreeMap<String, u64
             (None, Ok(_)) => unread.push(format!("{pod}: started during the drill")),
         }
     }
+    let is_gone = |pod: &&PodMetrics| !after.iter().any(|later| later.pod == pod.pod);
+    unread.extend(
+        before.iter().filter(is_gone).map(|PodMetrics { pod, .. }| format!("{pod}: ended during the drill")),
+    );
     (lost, unread)
 }
 
@@ -144,6 +160,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_not_measured_is_no_success() {
+        let served = |pods, serving| ServedStatus { pods, serving, ..ServedStatus::default() };
+        assert!(is_proved(&served(2, 2), 2, &[]));
+        for (pods, serving, agents, unread) in
+            [(0, 0, 0, &[][..]), (2, 1, 2, &[]), (2, 2, 0, &[]), (2, 2, 2, &["a: it ended".to_owned()])]
+        {
+            assert!(!is_proved(&served(pods, serving), agents, unread), "{pods} {serving} {agents}");
+        }
+    }
+
+    #[test]
     fn only_failures_between_the_reads_are_counted() {
         let text = |ok: u64, expired: u64| PodMetrics {
             pod: "a".into(),
@@ -162,5 +189,7 @@ mod tests {
         );
         let (_, unread) = compare(&[], &[text(1, 0)]);
         assert_eq!(unread.len(), 1);
+        let (_, unread) = compare(&[text(1, 0)], &[]);
+        assert_eq!(unread, ["a: ended during the drill"]);
     }
 }

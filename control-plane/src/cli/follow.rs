@@ -45,7 +45,7 @@ pub(super) async fn follow<B: Backend>(
         let status = session.backend.certificate(name).await?.status.unwrap_or_default();
         let what = match progress(&status) {
             Progress::Done => return Ok(status),
-            Progress::Refused(why) => return Err(CommandError::Failed(format!("{name}: refused: {why}"))),
+            Progress::Refused(why) => return Err(CommandError::Refused(why)),
             Progress::Waiting(what) => what,
         };
         if what != printed {
@@ -54,7 +54,8 @@ pub(super) async fn follow<B: Backend>(
         }
         let waiting =
             pods_not_serving(&status).map_or_else(|| what.clone(), |late| format!("{what}; {late}"));
-        wait_for_change(session, deadline, &waiting).await?;
+        let advice = "the request stays open; see hotcert status, or wait longer with --timeout";
+        wait_for_change(session, deadline, &waiting, advice).await?;
     }
 }
 
@@ -73,13 +74,12 @@ pub(super) async fn wait_for_change<B: Backend>(
     session: &mut Session<B>,
     deadline: Instant,
     what: &str,
+    advice: &str,
 ) -> Result<(), CommandError> {
     let rest = deadline.saturating_duration_since(Instant::now());
     match tokio::time::timeout(rest, session.backend.advance()).await {
         Ok(done) => Ok(done?),
-        Err(_) => Err(CommandError::Failed(format!(
-            "timed out ({what}): the request stays open; see hotcert status, or wait longer with --timeout"
-        ))),
+        Err(_) => Err(CommandError::Failed(format!("timed out ({what}): {advice}"))),
     }
 }
 

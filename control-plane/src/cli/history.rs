@@ -8,30 +8,26 @@ use serde_json::json;
 use super::table::{Table, parse_time, rounded_span};
 use crate::api::object_name::ObjectName;
 use crate::api::request::{RequestOutcome, reason_text};
-use crate::api::resource::{Kind, Naming};
+use crate::cli::arguments::{object_ref, short_root};
 use crate::cli::backend::Backend;
 use crate::cli::session::{CommandError, Session};
+use crate::store::ObjectRef;
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
     /// NAMESPACE/NAME of a certificate, such as shop/mtls-prod-payments, or NAME of an authority, such as
     /// root-prod-shop
-    name: String,
+    #[arg(value_parser = object_ref)]
+    name: ObjectRef,
 }
 
 pub(super) async fn run<B: Backend>(
     session: &mut Session<B>,
     args: &HistoryArgs,
 ) -> Result<(), CommandError> {
-    match args.name.parse::<ObjectName>() {
-        Ok(certificate) => versions(session, &certificate).await,
-        Err(_) => match args.name.parse::<Naming>() {
-            Ok(naming) if naming.kind != Kind::Root => Err(CommandError::Failed(format!(
-                "{name} is the name of a certificate: write its namespace too, NAMESPACE/{name}",
-                name = args.name
-            ))),
-            _ => rollovers(session, &args.name).await,
-        },
+    match &args.name {
+        ObjectRef::Certificate(certificate) => versions(session, certificate).await,
+        ObjectRef::Authority(authority) => rollovers(session, authority).await,
     }
 }
 
@@ -59,7 +55,7 @@ async fn versions<B: Backend>(session: &Session<B>, name: &ObjectName) -> Result
         table.row(vec![
             version.version.to_string(),
             version.serial.get(..12).unwrap_or(&version.serial).to_owned(),
-            version.root.get(..12).unwrap_or(&version.root).to_owned(),
+            short_root(&version.root).to_owned(),
             version.created_at,
             parse_time(Some(&version.not_after)).map_or_else(|| "-".into(), |end| rounded_span(now, end)),
             notes.join(", "),
@@ -79,8 +75,8 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
         );
         return Ok(());
     }
-    let mut table = Table::new(&["STARTED", "ENDED", "FROM", "TO", "WHY"]);
-    let short = |root: &str| root.get(..12).unwrap_or(root).to_owned();
+    let mut table = Table::new(&["STARTED", "ENDED", "FROM ROOT", "TO ROOT", "WHY"]);
+    let short = |root: &str| short_root(root).to_owned();
     let why = |reason: &str, forced: bool, overrides: &[String]| {
         let forced = if forced { "; forced, without waiting for pods" } else { "" };
         let overrides = overrides.iter().map(|pod| format!("; without {pod}"));

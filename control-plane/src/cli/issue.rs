@@ -8,8 +8,10 @@ use crate::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ManagerRef, Naming,
     ServiceCertificate, ServiceCertificateSpec,
 };
-use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
-use crate::cli::arguments::{WaitArgs, lifetime, manager_ref, new_certificate_name, secret_name};
+use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings, TRUST_DOMAIN};
+use crate::cli::arguments::{
+    WaitArgs, lifetime, manager_ref, new_certificate_name, secret_name, trust_domain,
+};
 use crate::cli::backend::{Backend, BackendError};
 use crate::cli::follow::{Progress, follow, print_progress, print_published, serving_progress};
 use crate::cli::session::{CommandError, Session};
@@ -25,6 +27,13 @@ pub struct IssueArgs {
     /// Create the authority, for this namespace, if it does not exist
     #[arg(long, requires = "authority")]
     create_authority: bool,
+    /// With --create-authority: it signs any DNS name and SPIFFE ID, also outside its namespaces
+    #[arg(long, requires = "create_authority")]
+    any_name: bool,
+    /// With --create-authority: trust domain of its SPIFFE IDs, spiffe://DOMAIN/ns/NAMESPACE/sa/NAME
+    /// [default: cluster.local]
+    #[arg(long, value_name = "DOMAIN", value_parser = trust_domain, requires = "create_authority")]
+    trust_domain: Option<String>,
     /// External manager and the id of the certificate there, such as ibm/payments. Every version is pushed to it;
     /// without --authority, every version is fetched from it instead
     #[arg(long, value_name = "MANAGER/ID", value_parser = manager_ref)]
@@ -60,33 +69,109 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &IssueArgs) 
             args.name.namespace
         )));
     }
-    if let (Some(authority), true) = (&args.authority, args.create_authority) {
-        let spec = authority_spec(args);
-        match session.backend.create_authority(&CertificateAuthority::new(authority, spec)).await {
-            Ok(()) => print_progress(session, &format!("created the authority {authority}")),
-            Err(BackendError::Exists(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
     let mut object = ServiceCertificate::new(&args.name.name, spec);
     object.metadata.namespace = Some(args.name.namespace.clone());
-    session.backend.create_certificate(&object).await?;
-    print_progress(session, &format!("created the certificate {}", args.name));
-    let how_to_change = session.backend.how_to_change(&args.name);
-    let progress = |status: &CertificateStatus| issue_progress(status, &how_to_change);
-    let status = follow(session, &args.name, args.wait.timeout, progress).await?;
-    print_published(session, &args.name, &status)
+    session.backend.try_certificate(&object).await?;
+    let mut created = Created::default();
+    match create_and_follow(session, args, &object, &mut created).await {
+        Ok(status) => print_published(session, &args.name, &status),
+        Err(Issuing::Refused(why)) => Err(created.take_back(session, &args.name, &why).await),
+        Err(Issuing::Failed(error)) => Err(error),
+    }
 }
 
-fn issue_progress(status: &CertificateStatus, how_to_change: &str) -> Progress {
+/// Why nothing was issued.
+enum Issuing {
+    /// It will not be issued.
+    Refused(String),
+    /// It may be issued yet.
+    Failed(CommandError),
+}
+
+/// What this command has created.
+#[derive(Default)]
+struct Created {
+    authority: Option<CertificateAuthority>,
+    certificate: Option<ServiceCertificate>,
+}
+
+impl Created {
+    /// Deletes it, because the certificate was refused.
+    async fn take_back<B: Backend>(self, session: &Session<B>, name: &ObjectName, why: &str) -> CommandError {
+        let mut left = Vec::new();
+        if let Some(certificate) = self.certificate
+            && let Err(error) = session.backend.delete_certificate(&certificate).await
+        {
+            left.push(format!("the certificate {name} is left: {error}"));
+        }
+        if let Some(authority) = self.authority {
+            let own = authority.metadata.name.clone().unwrap_or_default();
+            match Self::is_used(session, &own, name).await {
+                // Others have begun to use it.
+                Ok(true) => {}
+                Ok(false) => {
+                    if let Err(error) = session.backend.delete_authority(&authority).await {
+                        left.push(format!("the authority {own} is left: {error}"));
+                    }
+                }
+                Err(error) => left.push(format!("the authority {own} is left: {error}")),
+            }
+        }
+        let left = if left.is_empty() { "nothing was created".to_owned() } else { left.join("; ") };
+        CommandError::Failed(format!("{name}: refused: {why}; {left}"))
+    }
+
+    /// Whether another certificate names this authority.
+    async fn is_used<B: Backend>(
+        session: &Session<B>,
+        authority: &str,
+        own: &ObjectName,
+    ) -> Result<bool, BackendError> {
+        let certificates = session.backend.certificates(None).await?;
+        Ok(certificates.iter().any(|other| {
+            let is_own = other.metadata.namespace.as_ref() == Some(&own.namespace)
+                && other.metadata.name.as_ref() == Some(&own.name);
+            other.spec.authority == authority && !is_own
+        }))
+    }
+}
+
+async fn create_and_follow<B: Backend>(
+    session: &mut Session<B>,
+    args: &IssueArgs,
+    object: &ServiceCertificate,
+    created: &mut Created,
+) -> Result<CertificateStatus, Issuing> {
+    if let (Some(authority), true) = (&args.authority, args.create_authority) {
+        match session
+            .backend
+            .create_authority(&CertificateAuthority::new(authority, authority_spec(args)))
+            .await
+        {
+            Ok(object) => {
+                created.authority = Some(object);
+                print_progress(session, &format!("created the authority {authority}"));
+            }
+            Err(BackendError::Exists(_)) => {}
+            Err(error) => return Err(Issuing::Refused(error.to_string())),
+        }
+    }
+    match session.backend.create_certificate(object).await {
+        Ok(object) => created.certificate = Some(object),
+        Err(error) => return Err(Issuing::Refused(error.to_string())),
+    }
+    print_progress(session, &format!("created the certificate {}", args.name));
+    follow(session, &args.name, args.wait.timeout, issue_progress).await.map_err(|error| match error {
+        CommandError::Refused(why) => Issuing::Refused(why),
+        error => Issuing::Failed(error),
+    })
+}
+
+fn issue_progress(status: &CertificateStatus) -> Progress {
     match Condition::find(&status.conditions, ConditionType::Ready) {
         Some(ready) if ready.status == ConditionStatus::True => serving_progress(status),
         Some(ready) if matches!(ready.reason, Reason::InvalidSpec | Reason::ForeignSecret) => {
-            // The object stays, and the cause may go away by itself or by a change of it.
-            let message = &ready.message;
-            Progress::Refused(format!(
-                "{message}. The certificate was created, and nothing is published for it: {how_to_change}"
-            ))
+            Progress::Refused(ready.message.clone())
         }
         Some(ready) => Progress::Waiting(format!("{}: {}", ready.reason, ready.message)),
         None => Progress::Waiting("for the control plane to read the new certificate".into()),
@@ -94,7 +179,12 @@ fn issue_progress(status: &CertificateStatus, how_to_change: &str) -> Progress {
 }
 
 fn authority_spec(args: &IssueArgs) -> CertificateAuthoritySpec {
-    CertificateAuthoritySpec { namespaces: vec![args.name.namespace.clone()], ..Default::default() }
+    CertificateAuthoritySpec {
+        namespaces: vec![args.name.namespace.clone()],
+        any_name: args.any_name.then_some(true),
+        trust_domain: args.trust_domain.clone(),
+        ..Default::default()
+    }
 }
 
 /// Rejects before it is created what the controller would reject afterwards.
@@ -120,7 +210,10 @@ async fn validate<B: Backend>(
         CommandError::Failed(format!("authority {authority_name}: {}", errors.join("; ")))
     };
     let authority = match session.backend.authority(authority_name).await {
-        Ok(authority) => authority.spec,
+        Ok(authority) => {
+            refuse_other_settings(session, args, authority_name, &authority.spec)?;
+            authority.spec
+        }
         Err(BackendError::Missing(_)) if args.create_authority => authority_spec(args),
         Err(BackendError::Missing(_)) => {
             AuthoritySettings::validate(authority_name, &authority_spec(args)).map_err(invalid_authority)?;
@@ -145,4 +238,25 @@ async fn validate<B: Backend>(
     }
     CertificateSettings::validate(namespace, name, spec, &authority).map_err(invalid)?;
     Ok(())
+}
+
+/// An authority that exists is not changed: what was asked for of a new one has to be true of it already.
+fn refuse_other_settings<B: Backend>(
+    session: &Session<B>,
+    args: &IssueArgs,
+    name: &str,
+    spec: &CertificateAuthoritySpec,
+) -> Result<(), CommandError> {
+    let domain = spec.trust_domain.as_deref().unwrap_or(TRUST_DOMAIN);
+    let differs = if args.any_name && spec.any_name != Some(true) {
+        "without anyName: true".to_owned()
+    } else if args.trust_domain.as_deref().is_some_and(|asked| asked != domain) {
+        format!("with the trust domain {domain}")
+    } else {
+        return Ok(());
+    };
+    let how = session.backend.how_to_change_authority(name);
+    Err(CommandError::Failed(format!(
+        "the authority {name} exists {differs}, and --create-authority does not change it: {how}, or name another"
+    )))
 }

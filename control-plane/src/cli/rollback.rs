@@ -40,7 +40,7 @@ pub(super) async fn run<B: Backend>(
         let refused = Condition::find(&status.conditions, ConditionType::RollbackRefused);
         match (handled, refused) {
             (false, _) => Progress::Waiting("for the control plane to handle the request".into()),
-            (true, Some(refused)) => Progress::Refused(refused.message.clone()),
+            (true, Some(refused)) => Progress::Refused(format!("{}: {}", args.name, refused.message)),
             (true, None) => serving_progress(status),
         }
     })

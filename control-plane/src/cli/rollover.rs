@@ -1,15 +1,22 @@
-//! `hotcert rollover`: replaces the root of an authority, and follows the rollover on request; or reverses it,
-//! overrides a pod, removes a root.
+//! `hotcert rollover`: begins to replace the root of an authority, or follows the rollover that is under way; or
+//! reverses it, continues it without what holds it, removes a root.
+//!
+//! Following never begins anything, and nothing is begun while a rollover is under way.
 
-use std::time::Instant;
+mod progress;
+mod removal;
+
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
 
+use self::progress::{Progress, describe, override_hint};
 use crate::api::condition::{Condition, ConditionType};
 use crate::api::request::{self, RequestOutcome};
-use crate::api::resource::{AuthorityStatus, ServiceCertificate};
-use crate::cli::arguments::{WaitArgs, authority_name, pod_name, root_digits};
+use crate::api::resource::{AuthorityStatus, CertificateAuthority};
+use crate::api::settings::AuthoritySettings;
+use crate::cli::arguments::{authority_name, override_target, parse_duration, root_digits, short_root};
 use crate::cli::backend::Backend;
 use crate::cli::follow::{print_progress, request_id, wait_for_change};
 use crate::cli::session::{CommandError, Session};
@@ -22,42 +29,61 @@ pub struct RolloverArgs {
     /// Name of the authority, such as root-prod-shop
     #[arg(value_parser = authority_name)]
     authority: String,
-    /// Follow the rollover until it ends, and print what it waits for
+    /// After the request, follow the rollover until it ends, and print what it waits for
     #[arg(long)]
     watch: bool,
+    /// Begin nothing: follow the rollover that is under way until it ends, and print what it waits for
+    #[arg(long, conflicts_with_all = ["watch", "reason", "reverse", "overrides", "remove_root"])]
+    follow: bool,
     /// Why; recorded in the history. Required by --override and --remove-root
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     /// Go back to the old root, with the same proofs
-    #[arg(long, conflicts_with_all = ["override_pods", "remove_root"])]
+    #[arg(long, conflicts_with_all = ["overrides", "remove_root"])]
     reverse: bool,
-    /// Continue without waiting for this pod; repeatable. Peers may refuse its connections from then on
+    /// Continue without waiting for this pod, NAMESPACE/POD; for this certificate or its Secret, NAMESPACE/CERTIFICATE; or
+    /// for a namespace that cannot be listed, 'NAMESPACE/*'. Repeatable. Peers may refuse its connections from then on
     #[arg(
         long = "override",
-        value_name = "NAMESPACE/POD",
-        value_parser = pod_name,
+        value_name = "NAMESPACE/NAME",
+        value_parser = override_target,
         requires = "reason",
         conflicts_with = "remove_root"
     )]
-    override_pods: Vec<String>,
-    /// Emergency: remove a compromised root at once, without waiting for pods. SHA256 is at least 8 digits of its
-    /// fingerprint. Only prints what would be disrupted unless --yes is given
-    #[arg(long, value_name = "SHA256", value_parser = root_digits, requires = "reason")]
+    overrides: Vec<String>,
+    /// Emergency: remove a compromised root at once, without waiting for pods. ROOT is at least 8 digits of its SHA-256,
+    /// as every command shows it. Only prints what would be disrupted unless --yes is given
+    #[arg(long, value_name = "ROOT", value_parser = root_digits, requires = "reason")]
     remove_root: Option<String>,
     /// Remove the root, instead of only printing what would be disrupted
     #[arg(long, requires = "remove_root")]
     yes: bool,
-    #[command(flatten)]
-    wait: WaitArgs,
+    /// How long to wait, such as 30s, 5m or 1h; the request stays open afterwards [default: 5m for the request to be
+    /// handled; with --watch or --follow, the authority's drainDeadline and 15m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
 }
+
+/// For a request to be handled.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// For what a rollover does beside draining connections.
+const ROLLOVER_MARGIN: Duration = Duration::from_secs(15 * 60);
+
+/// A request that is followed: its verb and id.
+type FollowedRequest<'a> = Option<(&'static str, &'a str)>;
 
 pub(super) async fn run<B: Backend>(
     session: &mut Session<B>,
     args: &RolloverArgs,
 ) -> Result<(), CommandError> {
-    let before = session.backend.authority(&args.authority).await?.status.unwrap_or_default();
+    let authority = session.backend.authority(&args.authority).await?;
+    let deadline = Instant::now() + timeout(args, &authority);
+    let before = authority.status.unwrap_or_default();
+    if args.follow {
+        return follow_rollover(session, args, None, deadline).await;
+    }
     if let (Some(root), false) = (&args.remove_root, args.yes) {
-        let impact = removal_impact(session, &args.authority, root, &before).await?;
+        let impact = removal::impact(session, &args.authority, root, &before).await?;
         if session.json {
             println!("{:#}", json!({"authority": args.authority, "cost": impact}));
         } else {
@@ -66,174 +92,132 @@ pub(super) async fn run<B: Backend>(
         return Ok(());
     }
     let (verb, arguments) = request_of(args)?;
+    if verb == request::ROLLOVER && before.rollover.is_some() {
+        return Err(CommandError::Failed(request::rollover_under_way(&args.authority)));
+    }
     let id = request_id()?;
     if id.len() + 1 + arguments.len() > Request::MAX_LENGTH {
         let longest = Request::MAX_LENGTH;
         return Err(CommandError::Failed(format!(
-            "the request is longer than {longest} bytes: override fewer pods at a time, or shorten the reason"
+            "the request is longer than {longest} bytes: override fewer at a time, or shorten the reason"
         )));
     }
     session.backend.request(&ObjectRef::Authority(args.authority.clone()), verb, &id, &arguments).await?;
-    follow_rollover(session, args, verb, &id).await
+    follow_rollover(session, args, Some((verb, &id)), deadline).await
+}
+
+/// As long as the rollover may take, if it is followed.
+fn timeout(args: &RolloverArgs, authority: &CertificateAuthority) -> Duration {
+    args.timeout.unwrap_or_else(|| {
+        if args.watch || args.follow {
+            AuthoritySettings::drain_deadline(&authority.spec) + ROLLOVER_MARGIN
+        } else {
+            REQUEST_TIMEOUT
+        }
+    })
 }
 
 /// The verb of the request and its arguments.
 fn request_of(args: &RolloverArgs) -> Result<(&'static str, String), CommandError> {
+    let recorded = |flag: &str| match args.reason.trim() {
+        "" => Err(CommandError::Failed(format!("{flag} needs --reason, which is recorded in the history"))),
+        reason => Ok(reason.to_owned()),
+    };
     if args.reverse {
         return Ok((request::REVERSE, args.reason.clone()));
     }
-    if !args.override_pods.is_empty() {
-        if args.reason.is_empty() {
-            return Err(CommandError::Failed(
-                "--override needs --reason, which is recorded in the history".into(),
-            ));
-        }
-        return Ok((request::OVERRIDE, format!("{} {}", args.override_pods.join(","), args.reason)));
+    if !args.overrides.is_empty() {
+        return Ok((request::OVERRIDE, format!("{} {}", args.overrides.join(","), recorded("--override")?)));
     }
     Ok(match &args.remove_root {
-        Some(root) => (request::REMOVE_ROOT, format!("{root} {}", args.reason)),
+        Some(root) => (request::REMOVE_ROOT, format!("{root} {}", recorded("--remove-root")?)),
         None => (request::ROLLOVER, args.reason.clone()),
     })
 }
 
-/// Until the request is handled, or with `--watch` until the rollover has ended.
+/// Until the request is handled, or with `--watch` or `--follow` until the rollover has ended.
 async fn follow_rollover<B: Backend>(
     session: &mut Session<B>,
     args: &RolloverArgs,
-    verb: &str,
-    id: &str,
+    request: FollowedRequest<'_>,
+    deadline: Instant,
 ) -> Result<(), CommandError> {
-    let deadline = Instant::now() + args.wait.timeout;
-    let mut printed = String::new();
+    let to_the_end = args.watch || args.follow;
+    let mut progress = Progress::default();
+    let mut was_under_way = false;
     loop {
         let status = session.backend.authority(&args.authority).await?.status.unwrap_or_default();
-        let handled = status.handled_requests.get(verb).filter(|handled| handled.id == id);
-        if let Some(handled) = handled {
-            let outcome = RequestOutcome::parse(&handled.outcome);
-            if matches!(outcome, RequestOutcome::Refused(_)) {
-                return Err(CommandError::Failed(format!("{verb}: {outcome}")));
+        let is_under_way = status.rollover.is_some();
+        let handled = match request {
+            Some((verb, id)) => is_handled(&status, verb, id)?,
+            None => true,
+        };
+        if handled && !(to_the_end && is_under_way) {
+            if request.is_none() && !was_under_way {
+                print_progress(session, &format!("no rollover of {} is under way", args.authority));
             }
-            if !args.watch || status.rollover.is_none() {
-                print_rollover(session, args, verb, &status);
-                return Ok(());
-            }
-        } else if let Some(queued) = Condition::find(&status.conditions, ConditionType::Queued)
-            && !args.watch
-        {
-            print_progress(session, &format!("{}: {}", args.authority, queued.message));
-            print_rollover(session, args, verb, &status);
+            print_rollover(session, args, request.map(|(verb, _)| verb), &status);
             return Ok(());
         }
-        let progress = describe(&status, handled.is_some());
-        if progress != printed {
-            print_progress(session, &progress);
-            printed = progress;
+        was_under_way |= is_under_way;
+        // By a controller of 0.2, which begins it when the other one has ended.
+        if let Some(queued) = Condition::find(&status.conditions, ConditionType::Queued)
+            && !handled
+            && !to_the_end
+        {
+            print_progress(session, &format!("{}: {}", args.authority, queued.message));
+            print_rollover(session, args, request.map(|(verb, _)| verb), &status);
+            return Ok(());
         }
-        let blocked = status.rollover.is_some_and(|rollover| rollover.waiting_for_total > 0);
+        for line in progress.changes(&args.authority, &status, handled, Instant::now()) {
+            print_progress(session, &line);
+        }
         let hint =
-            if blocked { "; --override NAMESPACE/POD --reason TEXT continues without a pod" } else { "" };
-        wait_for_change(session, deadline, &format!("{printed}{hint}")).await?;
+            override_hint(&args.authority, &status).map(|hint| format!("; {hint}")).unwrap_or_default();
+        let what = format!("{}{hint}", describe(&status, handled));
+        let advice = advice(args, handled && is_under_way);
+        wait_for_change(session, deadline, &what, &advice).await?;
     }
 }
 
-/// How many pods and certificates are named that a phase waits for.
-const MAX_NAMED: usize = 5;
-
-fn describe(status: &AuthorityStatus, handled: bool) -> String {
-    match &status.rollover {
-        Some(rollover) => {
-            let phase = status.phase.as_deref().unwrap_or_default();
-            let named: Vec<_> = rollover.waiting_for.iter().take(MAX_NAMED).map(String::as_str).collect();
-            let more = rollover.waiting_for_total - i64::try_from(named.len()).unwrap_or(0);
-            match named.as_slice() {
-                [] if !rollover.overrides.is_empty() => {
-                    format!(
-                        "{phase}: nothing else blocks this phase; it continues without {}",
-                        rollover.overrides.join(", ")
-                    )
-                }
-                [] => format!("{phase}: nothing blocks this phase"),
-                named if more > 0 => {
-                    let named = named.join("; ");
-                    format!("{phase}: waits for {named}; and {more} more, see hotcert status")
-                }
-                named => format!("{phase}: waits for {}", named.join("; ")),
-            }
-        }
-        None if handled => "Steady".into(),
-        None => "waiting for the control plane to handle the request".into(),
+/// Fails if it was refused.
+fn is_handled(status: &AuthorityStatus, verb: &str, id: &str) -> Result<bool, CommandError> {
+    let Some(handled) = status.handled_requests.get(verb).filter(|handled| handled.id == id) else {
+        return Ok(false);
+    };
+    match RequestOutcome::parse(&handled.outcome) {
+        outcome @ RequestOutcome::Refused(_) => Err(CommandError::Failed(format!("{verb}: {outcome}"))),
+        _ => Ok(true),
     }
 }
 
-/// What removing a root at once would disrupt.
-async fn removal_impact<B: Backend>(
-    session: &Session<B>,
-    name: &str,
-    root: &str,
-    status: &AuthorityStatus,
-) -> Result<String, CommandError> {
-    let mut roots: Vec<_> = status.root.iter().map(|root| &root.sha256).collect();
-    roots.extend(status.rollover.iter().flat_map(|rollover| [&rollover.from, &rollover.to]));
-    if root.len() < 8 || !roots.iter().any(|known| known.starts_with(root)) {
-        roots.dedup();
-        let roots: Vec<_> = roots.into_iter().map(String::as_str).collect();
-        return Err(CommandError::Failed(format!(
-            "{name} has no root {root}: give at least 8 digits of the SHA-256 {}",
-            if roots.is_empty() {
-                "of a root; it has none yet".to_owned()
-            } else {
-                format!("of {}", roots.join(" or "))
-            }
-        )));
+/// What to do when the time is up.
+fn advice(args: &RolloverArgs, is_under_way: bool) -> String {
+    if is_under_way {
+        let name = &args.authority;
+        return format!("the rollover stays under way; follow it with hotcert rollover {name} --follow");
     }
-    let certificates: Vec<_> = session.backend.certificates(None).await?;
-    let of = |certificate: &&ServiceCertificate| certificate.spec.authority == name;
-    let members: Vec<_> = certificates.iter().filter(of).collect();
-    let under = members.iter().filter(|certificate| {
-        certificate
-            .status
-            .as_ref()
-            .and_then(|status| status.root.as_ref())
-            .is_some_and(|own| own.starts_with(root))
-    });
-    let under = under.count();
-    let pods: i64 = members
-        .iter()
-        .filter_map(|certificate| certificate.status.as_ref()?.served.as_ref())
-        .map(|served| served.pods)
-        .sum();
-    let signs = status.root.as_ref().is_some_and(|own| own.sha256.starts_with(root));
-    Ok(format!(
-        "Removing the root {root} of {name} at once:\n\
-         - {} certificates are published again, {under} of them with a new leaf{};\n\
-         - about {pods} pods are affected: until a pod has loaded the new Secret, it and the pods that have loaded it\n  \
-         reject each other's certificates. {};\n\
-         - connections under the removed root are closed.\n\
-         Nothing was done. Run it again with --yes to do it.",
-        members.len(),
-        if signs { " under a new root" } else { "" },
-        session.backend.delivery(),
-    ))
+    "the request stays open; see hotcert status, or wait longer with --timeout".into()
 }
 
 fn print_rollover<B: Backend>(
     session: &Session<B>,
     args: &RolloverArgs,
-    verb: &str,
+    verb: Option<&str>,
     status: &AuthorityStatus,
 ) {
     if session.json {
         println!("{:#}", json!({"authority": args.authority, "status": status}));
     } else if status.rollover.is_some() {
         let state = match verb {
-            request::OVERRIDE => "override recorded".into(),
-            request::REVERSE => format!("reverse requested; {}", describe(status, true)),
+            Some(request::OVERRIDE) => "override recorded".into(),
+            Some(request::REVERSE) => format!("reverse requested; {}", describe(status, true)),
             _ => describe(status, true),
         };
         println!("{}: {state}; {}", args.authority, session.backend.continuation());
     } else {
         let root = status.root.clone().unwrap_or_default();
-        let digits = root.sha256.get(..12).unwrap_or("-");
+        let digits = short_root(&root.sha256);
         let grounds = ended_on(status).map(|grounds| format!("; {grounds}")).unwrap_or_default();
         println!("{}: Steady under the root {digits} until {}{grounds}", args.authority, root.not_after);
     }
@@ -248,8 +232,11 @@ fn ended_on(status: &AuthorityStatus) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
     use super::*;
-    use crate::api::resource::{RolloverRecordStatus, RolloverStatus, RootStatus};
+    use crate::api::resource::{CertificateAuthoritySpec, RolloverRecordStatus, RootStatus};
 
     #[test]
     fn the_end_of_a_rollover_names_the_proof_or_its_lack() {
@@ -270,33 +257,59 @@ mod tests {
         assert_eq!(ended_on(&AuthorityStatus::default()), None);
     }
 
-    #[test]
-    fn a_step_that_nothing_blocks_claims_no_proof() {
-        let status = |overrides: &[&str]| AuthorityStatus {
-            phase: Some("Distributing".into()),
-            rollover: Some(RolloverStatus {
-                overrides: overrides.iter().map(ToString::to_string).collect(),
-                ..RolloverStatus::default()
-            }),
-            ..AuthorityStatus::default()
-        };
-        assert_eq!(describe(&status(&[]), true), "Distributing: nothing blocks this phase");
-        assert!(describe(&status(&["shop/late: dead"]), true).ends_with("continues without shop/late: dead"));
+    use super::*;
+    use crate::api::resource::CertificateAuthoritySpec;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RolloverArgs,
+    }
+
+    fn parse(args: &[&str]) -> Result<RolloverArgs, clap::Error> {
+        Line::try_parse_from([&["rollover", "root-prod-shop"], args].concat()).map(|line| line.args)
     }
 
     #[test]
-    fn what_a_phase_waits_for_is_named_and_the_rest_counted() {
-        let status = |total: i64| AuthorityStatus {
-            phase: Some("Retiring".into()),
-            rollover: Some(RolloverStatus {
-                waiting_for: (0..total.min(20)).map(|number| format!("shop/p{number}: late")).collect(),
-                waiting_for_total: total,
-                ..RolloverStatus::default()
-            }),
-            ..AuthorityStatus::default()
+    fn a_rollover_that_is_followed_may_take_as_long_as_its_connections_may_drain() {
+        let authority = |drain_deadline: Option<&str>| {
+            let drain_deadline = drain_deadline.map(str::to_owned);
+            let spec = CertificateAuthoritySpec { drain_deadline, ..CertificateAuthoritySpec::default() };
+            CertificateAuthority::new("root-prod-shop", spec)
         };
-        assert_eq!(describe(&status(2), true), "Retiring: waits for shop/p0: late; shop/p1: late");
-        let many = describe(&status(30), true);
-        assert!(many.ends_with("shop/p4: late; and 25 more, see hotcert status"), "{many}");
+        let minutes = |args: &[&str], drain| timeout(&parse(args).unwrap(), &authority(drain)).as_secs() / 60;
+        for (args, drain, expected) in [
+            (&["--watch"][..], None, 75),
+            (&["--follow"], Some("6h"), 375),
+            (&["--follow"], Some("nonsense"), 75),
+            (&["--watch", "--timeout", "2m"], Some("6h"), 2),
+            (&[], Some("6h"), 5),
+        ] {
+            assert_eq!(minutes(args, drain), expected, "{args:?} {drain:?}");
+        }
+    }
+
+    #[test]
+    fn following_is_not_mixed_with_what_begins_or_changes() {
+        assert!(parse(&["--follow"]).is_ok_and(|args| args.follow && !args.watch));
+        for other in [
+            &["--watch"][..],
+            &["--reason", "why"],
+            &["--reverse"],
+            &["--override", "shop/a", "--reason", "why"],
+            &["--remove-root", "01234567", "--reason", "why"],
+        ] {
+            assert!(parse(&[&["--follow"], other].concat()).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_overridden_or_removed_has_a_reason() {
+        let asked = |args: &[&str]| request_of(&parse(args).unwrap());
+        let overrides = ["--override", "shop/a", "--override", "shop/*", "--reason", "it is gone"];
+        assert_eq!(asked(&overrides).unwrap(), (request::OVERRIDE, "shop/a,shop/* it is gone".into()));
+        assert!(parse(&["--override", "shop/a"]).is_err());
+        assert!(asked(&["--override", "shop/a", "--reason", " "]).is_err());
+        assert!(asked(&["--remove-root", "01234567", "--reason", ""]).is_err());
     }
 }

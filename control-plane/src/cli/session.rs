@@ -12,9 +12,13 @@ pub struct GlobalArgs {
     /// Work on this directory of the local machine instead of a cluster
     #[arg(long, env = "HOTCERT_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
     pub(super) dir: Option<PathBuf>,
-    /// Kubeconfig of the cluster [default: $KUBECONFIG or ~/.kube/config, else the service account in a pod]
+    /// Kubeconfig of the cluster [default: the files of $KUBECONFIG merged, or ~/.kube/config, else the service account
+    /// in a pod]
     #[arg(long, env = "HOTCERT_KUBECONFIG", value_name = "FILE")]
     pub(super) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current context]
+    #[arg(long, value_name = "NAME", conflicts_with = "dir")]
+    pub(super) context: Option<String>,
     /// Print JSON instead of text
     #[arg(long)]
     pub(super) json: bool,
@@ -35,6 +39,9 @@ pub enum CommandError {
     Backend(#[from] BackendError),
     #[error("{0}")]
     Failed(String),
+    /// By the control plane: why. It is not asked again.
+    #[error("refused: {0}")]
+    Refused(String),
     /// The output has reported it; only the exit code is left to set.
     #[error("reported in the output")]
     Reported,

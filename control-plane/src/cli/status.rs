@@ -13,6 +13,7 @@ use super::table::{Table, parse_time, rounded_span};
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::api::request::reason_text;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
+use crate::cli::arguments::short_root;
 use crate::cli::backend::{Backend, LivePod};
 use crate::cli::session::{CommandError, Session};
 
@@ -158,7 +159,7 @@ impl Fleet {
                 name.clone(),
                 status.phase.unwrap_or_else(|| "-".into()),
                 status.certificates.unwrap_or(0).to_string(),
-                root.sha256.get(..12).unwrap_or("-").to_owned(),
+                short_root(&root.sha256).to_owned(),
                 parse_time(Some(&root.not_after)).map_or_else(|| "-".into(), |end| rounded_span(now, end)),
                 ready(&status.conditions, parse_time(Some(&root.not_after)), now),
             ]);
@@ -175,8 +176,7 @@ impl Fleet {
                 waiting.extend(rollover.overrides.iter().map(|pod| format!("  continues without {pod}")));
             }
         }
-        let mut pods =
-            Table::new(&["CERTIFICATE", "POD", "SERVED SERIAL", "AGE", "EXPIRES IN", "SERVED", "READY"]);
+        let mut pods = Table::new(&["CERTIFICATE", "POD", "SERIAL", "AGE", "EXPIRES IN", "SERVED", "READY"]);
         for certificate in &self.certificates {
             let namespace = certificate.metadata.namespace.as_deref().unwrap_or_default();
             for row in rows(certificate, self.pods.get(namespace), now) {

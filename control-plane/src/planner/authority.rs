@@ -26,8 +26,6 @@ pub struct AuthorityPlan<'a> {
     pub blockers: Vec<Blocker>,
     /// Why nothing can be signed, or the root cannot be replaced.
     pub problem: Option<String>,
-    /// A rollover was requested while another one is under way.
-    pub rollover_queued: bool,
     /// The first root is created in this round.
     pub creating_root: bool,
     /// Why nothing is issued or published under it until a person decides.

@@ -47,7 +47,6 @@ pub fn plan<'a>(
         rollover_due: None,
         blockers: Vec::new(),
         problem: None,
-        rollover_queued: false,
         creating_root: false,
         suspended: None,
         moves: Moves::default(),
@@ -183,20 +182,18 @@ fn next_transition(
     }
     let rollover_request = requests.open(request::ROLLOVER).cloned();
     let hint_request = requests.open(request::RENEWAL_HINT).cloned();
+    if let (Some(Request { id, .. }), Some(_)) = (&rollover_request, keyring.state.rollover()) {
+        // Another one does not begin as soon as this one has ended.
+        let outcome = RequestOutcome::Refused(request::rollover_under_way(name));
+        let (verb, request) = (request::ROLLOVER.to_owned(), id.clone());
+        return Some(Transition::CloseRequest { verb, request, outcome });
+    }
     let is_unblocked = authority_plan.blockers.is_empty();
     let Ok(settings) = authority_plan.settings else {
         // A rollover that is under way is finished all the same.
         return keyring.state.rollover().filter(|_| is_unblocked).map(advance);
     };
     if let Some(rollover) = keyring.state.rollover() {
-        if let (Some(Request { id, .. }), true) = (&rollover_request, rollover.reversed) {
-            // Another one does not begin as soon as the reversal has ended.
-            let why = "a rollover is being reversed: repeat the request when that has ended";
-            let outcome = RequestOutcome::Refused(why.into());
-            let (verb, request) = (request::ROLLOVER.to_owned(), id.clone());
-            return Some(Transition::CloseRequest { verb, request, outcome });
-        }
-        authority_plan.rollover_queued = rollover_request.is_some();
         let nothing_to_do = |Request { id, .. }: Request| {
             let outcome = RequestOutcome::NothingToDo("the root is being replaced".into());
             Transition::CloseRequest { verb: request::RENEWAL_HINT.to_owned(), request: id, outcome }

@@ -313,6 +313,16 @@ impl Editor for DirectoryStore {
         let (about, spec) = (ObjectRef::Certificate(name.clone()), spec.clone());
         self.work(LockMode::Exclusive, move |tree| objects::create(tree, &about, &spec)).await
     }
+
+    async fn delete_authority(&self, name: &str) -> Result<(), StoreError> {
+        let about = ObjectRef::Authority(name.to_owned());
+        self.work(LockMode::Exclusive, move |tree| objects::delete(tree, &about)).await
+    }
+
+    async fn delete_certificate(&self, name: &ObjectName) -> Result<(), StoreError> {
+        let about = ObjectRef::Certificate(name.clone());
+        self.work(LockMode::Exclusive, move |tree| objects::delete(tree, &about)).await
+    }
 }
 
 #[cfg(test)]

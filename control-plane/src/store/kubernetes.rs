@@ -17,7 +17,7 @@ pub mod client;
 mod custom;
 mod event_recorder;
 mod informer;
-mod keyring;
+pub mod keyring;
 mod label;
 mod pods;
 mod secret_object;

@@ -65,6 +65,16 @@ impl Editor for ByHand {
         let object = ServiceCertificate::new(&name.name, spec.clone());
         answer(all.create(&PostParams::default(), &object).await)
     }
+
+    async fn delete_authority(&self, name: &str) -> Result<(), StoreError> {
+        let all: Api<CertificateAuthority> = Api::all(self.admin.clone());
+        answer(all.delete(name, &DeleteParams::default()).await)
+    }
+
+    async fn delete_certificate(&self, name: &ObjectName) -> Result<(), StoreError> {
+        let all: Api<ServiceCertificate> = Api::namespaced(self.admin.clone(), &name.namespace);
+        answer(all.delete(&name.name, &DeleteParams::default()).await)
+    }
 }
 
 impl Hand for ByHand {

@@ -66,6 +66,29 @@ pub async fn objects_are_created_once(store: &impl Store, hand: &impl Hand) {
     assert_eq!(seen_certificate(store, &name, |_| true).await.spec, spec());
 }
 
+pub async fn deleted_objects_are_gone_with_their_requests(store: &impl Store, hand: &impl Hand) {
+    let (ca, name) = (authority(store, hand, "deleted").await, certificate(store, hand, "deleted").await);
+    let (of_authority, of_certificate) =
+        (ObjectRef::Authority(ca.clone()), ObjectRef::Certificate(name.clone()));
+    hand.ask(&of_authority, "rollover", "r1").await.unwrap();
+    hand.ask(&of_certificate, "rotate", "r2").await.unwrap();
+    seen_authority(store, &ca, |seen| !seen.requests.is_empty()).await;
+    seen_certificate(store, &name, |seen| !seen.requests.is_empty()).await;
+    hand.delete_authority(&ca).await.unwrap();
+    hand.delete_certificate(&name).await.unwrap();
+    let is_gone = |seen: &Observed| {
+        (!seen.authorities.contains_key(&ca) && !seen.certificates.contains_key(&name)).then_some(())
+    };
+    seen(store, "nothing", is_gone).await;
+    missing(hand.delete_authority(&ca).await);
+    missing(hand.delete_certificate(&name).await);
+    // Of the same names, but others.
+    authority(store, hand, "deleted").await;
+    certificate(store, hand, "deleted").await;
+    assert!(seen_authority(store, &ca, |_| true).await.requests.is_empty());
+    assert!(seen_certificate(store, &name, |_| true).await.requests.is_empty());
+}
+
 pub async fn nothing_that_is_shown_has_a_key(store: &impl Store, hand: &impl Hand) {
     let (ca, name) = (authority(store, hand, "shown").await, certificate(store, hand, "shown").await);
     let secret = secret(&name).name;

@@ -25,8 +25,8 @@ use crate::api::condition::Condition;
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
     printcolumn = r#"{"name":"Certificates","type":"integer","jsonPath":".status.certificates"}"#,
-    printcolumn = r#"{"name":"Root","type":"string","jsonPath":".status.root.serial","priority":1}"#,
-    printcolumn = r#"{"name":"Expires","type":"date","jsonPath":".status.root.notAfter"}"#,
+    printcolumn = r#"{"name":"Root","type":"string","jsonPath":".status.root.sha256","priority":1}"#,
+    printcolumn = r#"{"name":"Expires","type":"string","jsonPath":".status.root.notAfter"}"#,
     printcolumn = r#"{"name":"Waiting for","type":"string","jsonPath":".status.rollover.waitingFor[0]"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]

@@ -46,13 +46,18 @@ pub fn definitions() -> Result<String, DefinitionError> {
 }
 
 /// What serde takes for a missing field is not what a person meant, and often not even valid. A choice
-/// that has null in it is not taken by a kubectl of 1.20.
+/// that has null in it is not taken by a kubectl of 1.20. API servers know signed integers only, and warn of the
+/// formats of others.
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             map.remove("default");
             if let Some(Value::Array(choices)) = map.get_mut("enum") {
                 choices.retain(|choice| !choice.is_null());
+            }
+            if map.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+                map.remove("format");
+                map.entry("minimum").or_insert_with(|| json!(0));
             }
             map.values_mut().for_each(tidy);
         }
@@ -73,5 +78,22 @@ mod tests {
             definitions().unwrap(),
             "write it anew: hotcert crds > manifests/base/crds.yaml"
         );
+    }
+
+    #[test]
+    fn nothing_in_them_is_unknown_to_an_api_server_or_shown_as_invalid() {
+        let manifest = definitions().unwrap();
+        assert!(!manifest.contains("format: uint"), "signed integers only");
+        // The age of a date in the future is `<invalid>`.
+        let dates: Vec<_> = manifest.split("- ").filter(|column| column.contains("type: date")).collect();
+        assert!(!dates.is_empty() && dates.iter().all(|column| column.contains("name: Age")), "{dates:?}");
+    }
+
+    #[test]
+    fn an_unsigned_integer_has_a_minimum_and_no_format() {
+        let mut schema = json!({"properties": {"a": {"format": "uint64", "type": "integer"}, "format": {"type": "string"}}});
+        tidy(&mut schema);
+        let expected = json!({"a": {"minimum": 0, "type": "integer"}, "format": {"type": "string"}});
+        assert_eq!(schema["properties"], expected);
     }
 }

@@ -120,17 +120,43 @@ impl Backend for DirectoryBackend {
         self.store.ask(object, verb, text.trim_end()).await.map_err(failed("writing the request"))
     }
 
-    async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
-        let name = object.metadata.name.clone().unwrap_or_default();
-        let created = self.store.create_authority(&name, &object.spec).await;
-        created.map_err(creation_failed(format!("the authority {name}")))
+    async fn try_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
+        let name = object_name(&object.metadata);
+        match self.certificate(&name).await {
+            Ok(_) => Err(BackendError::Exists(format!("the certificate {name}"))),
+            Err(BackendError::Missing(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
-    async fn create_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
-        let ObjectMeta { name, namespace, .. } = object.metadata.clone();
-        let name = ObjectName::new(namespace.unwrap_or_default(), name.unwrap_or_default());
+    async fn create_authority(
+        &self,
+        object: &CertificateAuthority,
+    ) -> Result<CertificateAuthority, BackendError> {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let created = self.store.create_authority(&name, &object.spec).await;
+        created.map(|()| object.clone()).map_err(creation_failed(format!("the authority {name}")))
+    }
+
+    async fn create_certificate(
+        &self,
+        object: &ServiceCertificate,
+    ) -> Result<ServiceCertificate, BackendError> {
+        let name = object_name(&object.metadata);
         let created = self.store.create_certificate(&name, &object.spec).await;
-        created.map_err(creation_failed(format!("the certificate {name}")))
+        created.map(|()| object.clone()).map_err(creation_failed(format!("the certificate {name}")))
+    }
+
+    async fn delete_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let deleted = self.store.delete_authority(&name).await;
+        deleted.map_err(deletion_failed(format!("the authority {name}")))
+    }
+
+    async fn delete_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
+        let name = object_name(&object.metadata);
+        let deleted = self.store.delete_certificate(&name).await;
+        deleted.map_err(deletion_failed(format!("the certificate {name}")))
     }
 
     async fn metrics(&self, namespace: &str, secret: &str) -> Result<Vec<PodMetrics>, BackendError> {
@@ -176,10 +202,8 @@ impl Backend for DirectoryBackend {
         self.store.root().join("secrets").join(namespace).join(secret).display().to_string()
     }
 
-    fn how_to_change(&self, certificate: &ObjectName) -> String {
-        let ObjectName { namespace, name } = certificate;
-        let file = self.store.root().join("certificates").join(namespace).join(format!("{name}.yaml"));
-        format!("edit {file}, or remove it", file = file.display())
+    fn keyring(&self, authority: &str) -> String {
+        self.store.root().join("state/authorities").join(authority).join("keyring").display().to_string()
     }
 
     fn how_to_change_authority(&self, authority: &str) -> String {
@@ -227,6 +251,11 @@ fn metadata(name: &str, namespace: Option<&str>) -> ObjectMeta {
     }
 }
 
+fn object_name(metadata: &ObjectMeta) -> ObjectName {
+    let ObjectMeta { name, namespace, .. } = metadata.clone();
+    ObjectName::new(namespace.unwrap_or_default(), name.unwrap_or_default())
+}
+
 fn failed(what: &'static str) -> impl FnOnce(StoreError) -> BackendError {
     move |error| BackendError::Failed { what: what.into(), cause: error.to_string() }
 }
@@ -235,6 +264,13 @@ fn creation_failed(what: String) -> impl FnOnce(StoreError) -> BackendError {
     move |error| match error {
         StoreError::Conflict(_) => BackendError::Exists(what),
         error => BackendError::Failed { what: format!("creating {what}"), cause: error.to_string() },
+    }
+}
+
+fn deletion_failed(what: String) -> impl FnOnce(StoreError) -> BackendError {
+    move |error| match error {
+        StoreError::Missing(_) => BackendError::Missing(what),
+        error => BackendError::Failed { what: format!("deleting {what}"), cause: error.to_string() },
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::api::agent_ports::ADMIN;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::store::ObjectRef;
-use crate::store::kubernetes::{client, owner_if_foreign};
+use crate::store::kubernetes::{client, keyring, owner_if_foreign};
 
 /// Objects in one response.
 const PAGE: u32 = 500;
@@ -26,9 +26,8 @@ pub struct KubernetesBackend {
 }
 
 impl KubernetesBackend {
-    pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, BackendError> {
-        let found = kubeconfig.map(Path::to_owned).or_else(client::kubeconfig_of_a_person);
-        Ok(Self { client: client::client(found.as_deref()).await? })
+    pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, BackendError> {
+        Ok(Self { client: client::client_of_a_person(kubeconfig, context).await? })
     }
 
     fn certificates(&self, namespace: &str) -> Api<ServiceCertificate> {
@@ -37,6 +36,16 @@ impl KubernetesBackend {
 
     fn authorities(&self) -> Api<CertificateAuthority> {
         Api::all(self.client.clone())
+    }
+
+    async fn post_certificate(
+        &self,
+        object: &ServiceCertificate,
+        params: &PostParams,
+    ) -> Result<ServiceCertificate, BackendError> {
+        let what = shown("the certificate", &object.metadata);
+        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+        self.certificates(&namespace).create(params, object).await.map_err(creation_failed(&what))
     }
 }
 
@@ -122,17 +131,40 @@ impl Backend for KubernetesBackend {
         .map_err(failed(&what))
     }
 
-    async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
-        let name = object.metadata.name.clone().unwrap_or_default();
-        let created = self.authorities().create(&PostParams::default(), object).await;
-        created.map(drop).map_err(creation_failed(&format!("the authority {name}")))
+    async fn try_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        self.post_certificate(object, &params).await.map(drop)
     }
 
-    async fn create_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
-        let (name, namespace) = (object.metadata.name.clone(), object.metadata.namespace.clone());
-        let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
-        let created = self.certificates(&namespace).create(&PostParams::default(), object).await;
-        created.map(drop).map_err(creation_failed(&format!("the certificate {namespace}/{name}")))
+    async fn create_authority(
+        &self,
+        object: &CertificateAuthority,
+    ) -> Result<CertificateAuthority, BackendError> {
+        let what = shown("the authority", &object.metadata);
+        let created = self.authorities().create(&PostParams::default(), object).await;
+        created.map_err(creation_failed(&what))
+    }
+
+    async fn create_certificate(
+        &self,
+        object: &ServiceCertificate,
+    ) -> Result<ServiceCertificate, BackendError> {
+        self.post_certificate(object, &PostParams::default()).await
+    }
+
+    async fn delete_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
+        let what = shown("the authority", &object.metadata);
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let deleted = self.authorities().delete(&name, &only(&object.metadata)).await;
+        deleted.map(drop).map_err(deletion_failed(&what))
+    }
+
+    async fn delete_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
+        let what = shown("the certificate", &object.metadata);
+        let ObjectMeta { name, namespace, .. } = object.metadata.clone();
+        let certificates = self.certificates(&namespace.unwrap_or_default());
+        let deleted = certificates.delete(&name.unwrap_or_default(), &only(&object.metadata)).await;
+        deleted.map(drop).map_err(deletion_failed(&what))
     }
 
     async fn metrics(&self, namespace: &str, secret: &str) -> Result<Vec<PodMetrics>, BackendError> {
@@ -178,10 +210,8 @@ impl Backend for KubernetesBackend {
         format!("the Secret {secret}")
     }
 
-    fn how_to_change(&self, certificate: &ObjectName) -> String {
-        let ObjectName { namespace, name } = certificate;
-        let object = format!("servicecertificate {name} -n {namespace}");
-        format!("change it with kubectl edit {object}, or remove it with kubectl delete {object}")
+    fn keyring(&self, authority: &str) -> String {
+        format!("the Secret {} of the controller's namespace", keyring::name(authority))
     }
 
     fn how_to_change_authority(&self, authority: &str) -> String {
@@ -237,6 +267,29 @@ fn failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
             error => error.to_string(),
         };
         BackendError::Failed { what, cause }
+    }
+}
+
+/// With its name, as commands write it.
+fn shown(kind: &str, metadata: &ObjectMeta) -> String {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    match &metadata.namespace {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}
+
+/// This object, and not another that was created with its name since.
+fn only(metadata: &ObjectMeta) -> DeleteParams {
+    let preconditions = Preconditions { uid: metadata.uid.clone(), resource_version: None };
+    DeleteParams::default().preconditions(preconditions)
+}
+
+fn deletion_failed(what: &str) -> impl FnOnce(kube::Error) -> BackendError {
+    let what = what.to_owned();
+    move |error| match &error {
+        kube::Error::Api(status) if status.is_not_found() => BackendError::Missing(what),
+        _ => failed(&format!("deleting {what}"))(error),
     }
 }
 

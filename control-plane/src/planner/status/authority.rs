@@ -52,11 +52,6 @@ pub fn authority(
     }
     let mut conditions = Conditions::new(&before.conditions, authority_plan.authority.generation, now);
     set_ready(&mut conditions, authority_plan, root, now);
-    if authority_plan.rollover_queued {
-        let message = "another rollover was requested: it begins when this one has ended".to_owned();
-        let (status, reason) = (ConditionStatus::True, Reason::RolloverInProgress);
-        conditions.set(ConditionType::Queued, status, reason, message);
-    }
     let errors = authority_plan.settings.as_ref().err().map(|errors| errors.join("; "));
     let problem = match (&errors, &authority_plan.problem) {
         (Some(errors), _) => Some((Reason::InvalidSpec, errors.as_str())),

@@ -90,20 +90,25 @@ fn an_imported_root_is_replaced_by_a_new_import_but_not_by_one_that_was_replaced
 }
 
 #[test]
-fn a_request_begins_one_rollover_and_a_second_waits_for_its_end() {
+fn a_request_begins_one_rollover_and_a_second_is_refused_with_the_way_to_follow_the_first() {
     let mut scene = Scene::settled();
     scene.ask_authority("rollover", "audit");
     does(&scene, &["begin: requested: audit"]);
     let now = scene.now;
     scene.ring().state.record_handled("rollover", "r1", "begun", now);
     does(&scene, &[]);
-    let mut scene = Scene::rolling(Phase::Distributing);
-    scene.pod("late");
-    scene.ask_authority("rollover", "again");
-    held(&scene, "shop/late");
-    assert!(
-        scene.authority_status().conditions.iter().any(|condition| condition.r#type == ConditionType::Queued)
-    );
+    for phase in PHASES {
+        let mut scene = Scene::rolling(phase);
+        scene.pod("late");
+        scene.ask_authority("rollover", "again");
+        let refused = "answer rollover: refused: a rollover of root-prod-mesh is under way: follow it with hotcert rollover root-prod-mesh --follow";
+        assert!(scene.does()[0].contains(refused), "{:?}", scene.does());
+        // Whatever the spec is by now.
+        scene.authority().spec.namespaces.clear();
+        assert!(scene.does()[0].contains("refused"), "{:?}", scene.does());
+        let conditions = scene.authority_status().conditions;
+        assert!(!conditions.iter().any(|condition| condition.r#type == ConditionType::Queued));
+    }
 }
 
 #[test]

@@ -166,6 +166,16 @@ pub fn remove(directory: &Path) -> Result<(), StoreError> {
     sync(parent)
 }
 
+/// Removes a file; false if there is none.
+pub fn remove_file(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        removed => removed.map_err(failed("removing", path))?,
+    }
+    let (directory, _) = split(path)?;
+    sync(directory).map(|()| true)
+}
+
 /// Changes with every change of these files, by any program.
 pub fn resource_version(directory: &Path, names: &[impl AsRef<str>]) -> ResourceVersion {
     let mut text = String::new();

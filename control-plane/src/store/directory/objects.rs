@@ -146,6 +146,15 @@ pub fn create<Spec: Serialize>(tree: &Tree, about: &ObjectRef, spec: &Spec) -> R
     write(&path, about, spec, &BTreeMap::new())
 }
 
+/// Removes the file of an object. The requests about it go with it: they are not those of another that gets its name.
+pub fn delete(tree: &Tree, about: &ObjectRef) -> Result<(), StoreError> {
+    let path = tree.object(about)?;
+    if !files::remove_file(&path)? {
+        return Err(missing(about));
+    }
+    files::remove_file(&tree.state_of(about)?.join(REQUESTS)).map(drop)
+}
+
 /// Writes the file of an object, whatever is there. Requests in it are kept, comments are not.
 pub fn replace<Spec: Serialize>(tree: &Tree, about: &ObjectRef, spec: &Spec) -> Result<(), StoreError> {
     let path = tree.object(about)?;
