@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use kube::api::ObjectMeta;
 
@@ -37,6 +38,16 @@ impl DirectoryBackend {
         let prober = Prober::new(PROBER);
         let reconciler = Reconciler::new(Arc::clone(&store), prober, true, ReconcileMetrics::default());
         Ok(Self { store, reconciler })
+    }
+
+    /// Else a controller of that user could not read what is written, and would stop at it.
+    fn refuse_root_on_directory_of_another_user(&self) -> Result<(), BackendError> {
+        let Some(user) = self.store.user_in_place_of_root() else { return Ok(()) };
+        let cause = format!(
+            "it belongs to user {user}, which cannot read what root writes: run the command as that user, with \
+             sudo -u '#{user}'"
+        );
+        Err(BackendError::Directory { dir: self.store.root().to_owned(), cause })
     }
 
     async fn observe(&self) -> Result<Observed, BackendError> {
@@ -108,17 +119,20 @@ impl Backend for DirectoryBackend {
         id: &str,
         arguments: &str,
     ) -> Result<(), BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
         let text = format!("{id} {arguments}");
         self.store.ask(object, verb, text.trim_end()).await.map_err(failed("writing the request"))
     }
 
     async fn create_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
         let name = object.metadata.name.clone().unwrap_or_default();
         let created = self.store.create_authority(&name, &object.spec).await;
         created.map_err(creation_failed(format!("the authority {name}")))
     }
 
     async fn create_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
         let ObjectMeta { name, namespace, .. } = object.metadata.clone();
         let name = ObjectName::new(namespace.unwrap_or_default(), name.unwrap_or_default());
         let created = self.store.create_certificate(&name, &object.spec).await;
@@ -178,6 +192,9 @@ impl Backend for DirectoryBackend {
     }
 
     async fn advance(&mut self) -> Result<(), BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
+        // If that fails, the next command or controller does it.
+        let _ = self.store.remove_versions_of_deleted(SystemTime::now()).await;
         let round = self.reconciler.round().await.map_err(failed("reconciling"))?;
         // The round may have observed the awaited state already, written by a controller since the command's last
         // read. Nothing would change any more then, so the wait is bounded.
