@@ -130,12 +130,8 @@ impl SecretVolume {
     fn remove_leftovers(&self, keep: Option<&Path>) -> Result<(), VolumeError> {
         for entry in self.entries()? {
             let (name, path) = (entry.file_name(), entry.path());
-            if name == DATA_NEXT {
-                disk::remove(&path).map_err(at("remove", &path))?;
-            } else if name.as_encoded_bytes().starts_with(b"..")
-                && name != DATA
-                && keep != Some(Path::new(&name))
-            {
+            let is_ours = name.as_encoded_bytes().starts_with(b"..") && name != DATA;
+            if is_ours && keep != Some(Path::new(&name)) {
                 disk::remove(&path).map_err(at("remove", &path))?;
             }
         }
