@@ -33,6 +33,22 @@ pub fn previous_agent() -> PathBuf {
     path.expect("HOTCERT_PREVIOUS_AGENT is not set: run the tests with ./tests/run").into()
 }
 
+/// A command line that is completed by a program and its arguments, which then run as this user.
+pub fn as_user(user: u32, groups: &[u32], umask: &str) -> Command {
+    let (own, others) = groups.split_first().unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user.to_string(), "--regid", &own.to_string()]);
+    match others {
+        [] => drop(command.arg("--clear-groups")),
+        _ => {
+            let others: Vec<_> = others.iter().map(u32::to_string).collect();
+            command.args(["--groups", &others.join(",")]);
+        }
+    }
+    command.args(["sh", "-c", &format!("umask {umask} && exec \"$@\""), "sh"]);
+    command
+}
+
 /// A command line in the making. Starts with admin and proof on ports of the system's choice.
 pub struct Launch {
     command: Command,
@@ -68,6 +84,14 @@ impl Launch {
         bare.args(["--log-format", "json", "--admin", "127.0.0.1:0"])
     }
 
+    /// A program of the workspace with its arguments, as a service manager is told of it.
+    pub fn by_command_line(words: &[&str], listeners: usize) -> Self {
+        let (name, rest) = words.split_first().unwrap();
+        let name = name.strip_prefix("/usr/local/bin/").unwrap_or_else(|| panic!("{name} is not of ours"));
+        let (subcommand, flags) = rest.split_first().unwrap();
+        Self::program(name, subcommand, listeners).args(flags)
+    }
+
     fn program(name: &str, subcommand: &str, listeners: usize) -> Self {
         let mut command = Command::new(program(name));
         command.arg(subcommand);
@@ -88,6 +112,15 @@ impl Launch {
         shell.args(["-c", "ulimit -S -n \"$1\" && shift && exec \"$@\"", "sh", &descriptors.to_string()]);
         shell.arg(self.command.get_program());
         self.by(shell)
+    }
+
+    /// As this user, in no groups but these; the first is its own. The programs are those in `programs`, since a user
+    /// may not enter the folder where they were built.
+    pub fn as_user(self, user: u32, groups: &[u32], umask: &str, programs: &Path) -> Self {
+        let program = programs.join(Path::new(self.command.get_program()).file_name().unwrap());
+        let mut setpriv = as_user(user, groups, umask);
+        setpriv.arg(program);
+        self.by(setpriv)
     }
 
     /// With the same arguments and environment after these.
@@ -247,6 +280,11 @@ impl Agent {
             let before = self.health()["last_attempt"]["at"].clone();
             self.wait_until("another look", |health| health["last_attempt"]["at"] != before);
         }
+    }
+
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -12,8 +12,11 @@ use hotcert::store::directory::DirectoryStore;
 use hotcert::store::{Contents, Editor, ObjectRef, Store as _, StoreError};
 use kit::agent::Launch;
 use kit::echo::Echo;
+use kit::machine::Machine;
 use kit::pki::{self, Pair};
 use kit::store::{self, Hand, NAMESPACE};
+use kit::{DEADLINE, until, within};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 struct Directory {
@@ -137,4 +140,46 @@ fn agent_serves_what_is_published_in_the_directory() {
     let next = publish(2);
     agent.wait_serving(&next.serial);
     assert!(directory.parent.path().exists());
+}
+
+#[test]
+fn second_controller_on_a_directory_waits_and_leads_when_the_first_is_killed() {
+    let machine = Machine::with(&["payments"]);
+    let first = machine.controller(1, &[]);
+    first.wait_ready();
+    let second = machine.controller(1, &[]);
+    until("the second says that it waits", || (second.logged("waiting to lead") > 0).then_some(()));
+    let readiness = second.admin("/readyz");
+    let waits = format!("waiting for another controller, process {}", first.id());
+    assert!(readiness.status == 503 && readiness.text().contains(&waits), "{}", readiness.text());
+    let health = second.health();
+    assert_eq!((&health["ready"], &health["leading"]), (&false.into(), &false.into()), "{health:#}");
+    let leading =
+        |controller: &kit::agent::Agent| controller.metrics().one("hotcert_controller_leading", &[]);
+    assert_eq!((leading(&first), leading(&second)), (1.0, 0.0));
+    // Commands write while one leads and one waits.
+    let before = machine.shown("payments");
+    machine.succeeds(&["rotate", "shop/mtls-local-payments"]);
+    assert_ne!(machine.shown("payments"), before);
+    assert_eq!(second.metrics().sum("hotcert_controller_actions_total", &[]), 0.0);
+
+    first.signal(Signal::KILL);
+    second.wait_ready();
+    assert_eq!(leading(&second), 1.0);
+    let before = machine.shown("payments");
+    machine.succeeds(&["rotate", "shop/mtls-local-payments"]);
+    assert_ne!(machine.shown("payments"), before);
+}
+
+#[test]
+fn versions_of_a_deleted_certificate_are_removed_and_its_secret_is_served_on() {
+    let machine = Machine::with(&["payments", "storefront"]);
+    let _controller = machine.controller(1, &[]);
+    let versions = |name: &str| machine.home.path().join("state/versions/shop/mtls-local-".to_owned() + name);
+    assert!(versions("payments").exists());
+    fs::remove_file(machine.home.path().join("certificates/shop/mtls-local-payments.yaml")).unwrap();
+    within(2 * DEADLINE, "no versions", || (!versions("payments").exists()).then_some(()));
+    assert!(versions("storefront").exists());
+    assert!(machine.secret("payments").join("tls.key").exists());
+    machine.shown("payments");
 }

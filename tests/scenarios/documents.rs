@@ -2,7 +2,7 @@
 //! and what they refer to exists. A fenced block says by its marker how it is tested; one without a known marker
 //! fails, so that no command goes untested in silence.
 
-mod block;
+pub mod block;
 mod links;
 mod references;
 mod script;

@@ -41,6 +41,7 @@ mod soak;
 mod store;
 mod swap;
 mod trust;
+mod users;
 mod webhook;
 mod websocket;
 mod workloads;

@@ -257,8 +257,6 @@ mod tests {
         assert_eq!(ended_on(&AuthorityStatus::default()), None);
     }
 
-    use super::*;
-    use crate::api::resource::CertificateAuthoritySpec;
 
     #[derive(Parser)]
     struct Line {

@@ -11,18 +11,24 @@
 //! | `state/versions/NAMESPACE/NAME/N/` | a leaf, its key and `facts.json` | hotcert |
 //! | `state/…/report.json`, `requests.json` | an object's status, and what commands ask of it | hotcert |
 //! | `lock` | held while anything is read or written | hotcert |
+//! | `leader` | held by the controller that leads, for as long as it does | hotcert |
 //!
-//! What is in state/ is for hotcert's user alone (0700, 0600). So is `secrets/NAMESPACE` when hotcert makes
-//! it; its mode stays as an administrator changes it, for agents of other users.
+//! What is in state/ is for hotcert's user alone (0700, 0600). So are target Secrets, unless a directory at or
+//! above them is setgid: then its group may read them (0750, 0640), for agents of other users.
 //!
-//! Every write takes the lock, compares what is there with what it was planned on, and ends in one rename.
-//! So a crash leaves the step before or the step after, and two programs on one DIR do no harm.
+//! Every write takes the lock, compares what is there with what it was planned on, is flushed to the disk, and ends
+//! in one rename. So a crash, of the machine too, leaves the step before or the step after, and two programs on
+//! one DIR do no harm.
 
+mod access;
 pub mod atomic_volume;
 mod changes;
+mod deleted;
+mod disk;
 mod files;
 mod imports;
 mod keyring;
+mod leadership;
 mod listing;
 mod lock;
 mod objects;
@@ -33,10 +39,12 @@ mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use changes::Changes;
+pub use leadership::{Attempt, Leadership};
 use lock::{Lock, LockMode};
 use tree::Tree;
 
@@ -64,11 +72,10 @@ impl DirectoryStore {
         // Paths are kept and watched: they must not depend on where the program goes.
         let directory = std::path::absolute(&directory).map_err(files::failed("finding", &directory))?;
         let tree = Tree::new(directory);
-        let made = |path: PathBuf| std::fs::create_dir_all(&path).map_err(files::failed("creating", &path));
-        made(tree.authorities())?;
-        made(tree.certificates())?;
-        made(tree.secrets())?;
-        made(tree.all_pods())?;
+        for directory in [tree.authorities(), tree.certificates(), tree.all_pods()] {
+            files::make(&directory, 0o777)?;
+        }
+        access::make_unshared(&tree.secrets())?;
         files::make_private(&tree.imports())?;
         files::make_private(&tree.state())?;
         // It may have been made or copied by hand, with another mode.
@@ -78,6 +85,12 @@ impl DirectoryStore {
 
     pub fn root(&self) -> &Path {
         self.tree.root()
+    }
+
+    /// The user that DIR belongs to, if root works on another's: what root writes there, that user cannot read.
+    pub fn user_in_place_of_root(&self) -> Option<u32> {
+        let owner = std::fs::metadata(self.tree.state()).ok()?.uid();
+        (rustix::process::geteuid().is_root() && owner != 0).then_some(owner)
     }
 
     /// Agents that serve this Secret, and their admin ports where they are known.
@@ -132,12 +145,19 @@ impl DirectoryStore {
         mode: LockMode,
         work: impl FnOnce(&Tree) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.blocking(move |tree| {
+            let _lock = Lock::take(tree, mode)?;
+            work(tree)
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tree) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let tree = Arc::clone(&self.tree);
-        let task = tokio::task::spawn_blocking(move || {
-            let _lock = Lock::take(&tree, mode)?;
-            work(&tree)
-        });
-        task.await.unwrap_or_else(|_| {
+        tokio::task::spawn_blocking(move || work(&tree)).await.unwrap_or_else(|_| {
             let what = format!("working in {}", self.tree.root().display());
             Err(StoreError::Failed { what, cause: "the program is ending".into() })
         })

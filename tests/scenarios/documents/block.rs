@@ -13,6 +13,8 @@ pub enum Marker {
     ShHarness,
     /// Installs a program of the workspace.
     ShInstall,
+    /// Run as root, with users that the test thinks up.
+    ShUsers,
     /// Builds images of the Dockerfile.
     ShImages,
     /// Objects that an API server takes, and hotcert's own among them the controller.
@@ -47,6 +49,7 @@ impl Marker {
             "sh cluster" => Self::ShCluster,
             "sh harness" => Self::ShHarness,
             "sh install" => Self::ShInstall,
+            "sh users" => Self::ShUsers,
             "sh images" => Self::ShImages,
             "yaml objects" => Self::YamlObjects,
             "yaml pod" => Self::YamlPod,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use kube::api::ObjectMeta;
@@ -45,6 +45,16 @@ impl DirectoryBackend {
         let prober = Prober::new(PROBER);
         let reconciler = Reconciler::new(Arc::clone(&store), prober, true, ReconcileMetrics::default());
         Ok(Self { store, reconciler })
+    }
+
+    /// Else a controller of that user could not read what is written, and would stop at it.
+    fn refuse_root_on_directory_of_another_user(&self) -> Result<(), BackendError> {
+        let Some(user) = self.store.user_in_place_of_root() else { return Ok(()) };
+        let cause = format!(
+            "it belongs to user {user}, which cannot read what root writes: run the command as that user, with \
+             sudo -u '#{user}'"
+        );
+        Err(BackendError::Directory { dir: self.store.root().to_owned(), cause })
     }
 
     async fn observe(&self) -> Result<Observed, BackendError> {
@@ -116,6 +126,7 @@ impl Backend for DirectoryBackend {
         id: &str,
         arguments: &str,
     ) -> Result<(), BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
         let text = format!("{id} {arguments}");
         self.store.ask(object, verb, text.trim_end()).await.map_err(failed("writing the request"))
     }
@@ -133,6 +144,7 @@ impl Backend for DirectoryBackend {
         &self,
         object: &CertificateAuthority,
     ) -> Result<CertificateAuthority, BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
         let name = object.metadata.name.clone().unwrap_or_default();
         let created = self.store.create_authority(&name, &object.spec).await;
         created.map(|()| object.clone()).map_err(creation_failed(format!("the authority {name}")))
@@ -142,18 +154,21 @@ impl Backend for DirectoryBackend {
         &self,
         object: &ServiceCertificate,
     ) -> Result<ServiceCertificate, BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
         let name = object_name(&object.metadata);
         let created = self.store.create_certificate(&name, &object.spec).await;
         created.map(|()| object.clone()).map_err(creation_failed(format!("the certificate {name}")))
     }
 
     async fn delete_authority(&self, object: &CertificateAuthority) -> Result<(), BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
         let name = object.metadata.name.clone().unwrap_or_default();
         let deleted = self.store.delete_authority(&name).await;
         deleted.map_err(deletion_failed(format!("the authority {name}")))
     }
 
     async fn delete_certificate(&self, object: &ServiceCertificate) -> Result<(), BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
         let name = object_name(&object.metadata);
         let deleted = self.store.delete_certificate(&name).await;
         deleted.map_err(deletion_failed(format!("the certificate {name}")))
@@ -225,6 +240,9 @@ impl Backend for DirectoryBackend {
     }
 
     async fn advance(&mut self) -> Result<(), BackendError> {
+        self.refuse_root_on_directory_of_another_user()?;
+        // If that fails, the next command or controller does it.
+        let _ = self.store.remove_versions_of_deleted(SystemTime::now()).await;
         let round = self.reconciler.round().await.map_err(failed("reconciling"))?;
         // The round may have observed the awaited state already, written by a controller since the command's last
         // read. Nothing would change any more then, so the wait is bounded.

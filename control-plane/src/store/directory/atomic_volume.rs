@@ -7,28 +7,28 @@
 //! ```
 //!
 //! The rename of `..data` is the only moment at which contents change, so a reader that resolves
-//! `..data` once sees files of one publication. A crash at any point leaves the last complete
-//! publication readable; what it left lying about is removed by the next one.
+//! `..data` once sees files of one publication. A crash at any point, of the machine too, leaves the last
+//! complete publication readable; what it left lying about is removed by the next one.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use time::OffsetDateTime;
 
+use super::access::Readers;
+use super::disk;
+
 const DATA: &str = "..data";
 const DATA_NEXT: &str = "..data_tmp";
-/// kubelet's default for Secrets; who may reach the volume at all is decided by the mount.
-const FILE_MODE: u32 = 0o644;
-const DIRECTORY_MODE: u32 = 0o755;
 
 /// One mounted Secret. There must be one writer a directory, as kubelet is.
 #[derive(Debug)]
 pub struct SecretVolume {
     directory: PathBuf,
+    readers: Readers,
 }
 
 /// What could not be written, and where.
@@ -38,16 +38,24 @@ pub enum VolumeError {
     InvalidName(String),
     #[error("cannot {action} {}: {source}; the directory must be writable and be on one file system", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("the mode and the group of what is in {} were not kept: use a file system that keeps them", .0.display())]
+    NotShared(PathBuf),
     #[error("the system's random number generator failed: no directory can be named")]
     NoRandomness,
 }
 
 impl SecretVolume {
-    /// Takes a directory over, creating it and its parents if it does not exist.
+    /// Takes a directory over, creating it and its parents if it does not exist. Everybody may read what is
+    /// published, as is kubelet's default; who may reach the volume at all is decided by the mount.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, VolumeError> {
         let directory = directory.into();
         fs::create_dir_all(&directory).map_err(at("create", &directory))?;
-        Ok(Self { directory })
+        Ok(Self { directory, readers: Readers::Everyone })
+    }
+
+    /// A directory that exists, for these readers.
+    pub(super) fn shared_with(directory: impl Into<PathBuf>, readers: Readers) -> Self {
+        Self { directory: directory.into(), readers }
     }
 
     pub fn directory(&self) -> &Path {
@@ -73,20 +81,22 @@ impl SecretVolume {
 
         let version = version_name()?;
         let target = self.directory.join(&version);
-        create_directory(&target)?;
+        disk::make_directory(&target, 0o700).map_err(at("create", &target))?;
         for (name, contents) in files {
             let path = target.join(name);
-            let mut file = File::create(&path).map_err(at("write", &path))?;
-            // After a power cut there is all of it, or what was there before.
-            file.write_all(contents).and_then(|()| file.sync_all()).map_err(at("write", &path))?;
-            // The mode given at creation is subject to the umask.
-            fs::set_permissions(&path, Permissions::from_mode(FILE_MODE))
-                .map_err(at("set the mode of", &path))?;
+            disk::write_new(&path, contents, self.readers.file_mode()).map_err(at("write", &path))?;
         }
+        disk::set_mode(&target, self.readers.directory_mode()).map_err(at("set the mode of", &target))?;
+        if !self.readers.fit(&target, files.iter().map(|(name, _)| *name)) {
+            return Err(VolumeError::NotShared(target));
+        }
+        flush(&target)?;
+        flush(&self.directory)?;
         let next = self.directory.join(DATA_NEXT);
-        symlink(&version, &next).map_err(at("link", &next))?;
-        fs::rename(&next, &data).map_err(at("rename", &next))?;
+        disk::link(Path::new(&version), &next).map_err(at("link", &next))?;
+        disk::replace(&next, &data).map_err(at("rename", &next))?;
         let swapped = Instant::now();
+        flush(&self.directory)?;
 
         self.link_user_visible(files)?;
         self.remove_leftovers(Some(Path::new(&version)))?;
@@ -95,17 +105,22 @@ impl SecretVolume {
 
     /// Links for names that are new, none for names that are gone.
     fn link_user_visible(&self, files: &[(&str, &[u8])]) -> Result<(), VolumeError> {
+        let mut is_linked = false;
         for (name, _) in files {
             let link = self.directory.join(name);
             if fs::symlink_metadata(&link).is_err() {
-                symlink(Path::new(DATA).join(name), &link).map_err(at("link", &link))?;
+                disk::link(&Path::new(DATA).join(name), &link).map_err(at("link", &link))?;
+                is_linked = true;
             }
+        }
+        if is_linked {
+            flush(&self.directory)?;
         }
         for entry in self.entries()? {
             let stale = files.iter().all(|(name, _)| OsStr::new(name) != entry.file_name());
             let ours = fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(DATA));
             if ours && stale {
-                fs::remove_file(entry.path()).map_err(at("remove", &entry.path()))?;
+                disk::remove(&entry.path()).map_err(at("remove", &entry.path()))?;
             }
         }
         Ok(())
@@ -115,13 +130,9 @@ impl SecretVolume {
     fn remove_leftovers(&self, keep: Option<&Path>) -> Result<(), VolumeError> {
         for entry in self.entries()? {
             let (name, path) = (entry.file_name(), entry.path());
-            if name == DATA_NEXT {
-                fs::remove_file(&path).map_err(at("remove", &path))?;
-            } else if name.as_encoded_bytes().starts_with(b"..")
-                && name != DATA
-                && keep != Some(Path::new(&name))
-            {
-                fs::remove_dir_all(&path).map_err(at("remove", &path))?;
+            let is_ours = name.as_encoded_bytes().starts_with(b"..") && name != DATA;
+            if is_ours && keep != Some(Path::new(&name)) {
+                disk::remove(&path).map_err(at("remove", &path))?;
             }
         }
         Ok(())
@@ -132,9 +143,8 @@ impl SecretVolume {
     }
 }
 
-fn create_directory(path: &Path) -> Result<(), VolumeError> {
-    DirBuilder::new().mode(DIRECTORY_MODE).create(path).map_err(at("create", path))?;
-    fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE)).map_err(at("set the mode of", path))
+fn flush(directory: &Path) -> Result<(), VolumeError> {
+    disk::flush_directory(directory).map_err(at("flush", directory))
 }
 
 fn version_name() -> Result<String, VolumeError> {

@@ -4,10 +4,10 @@
 //! writer of the same thing removes them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -15,6 +15,7 @@ use crate::digest::sha256_hex;
 use crate::planner::observed::ResourceVersion;
 use crate::store::StoreError;
 use crate::store::codec::{Malformed, Part};
+use crate::store::directory::disk;
 
 /// As large as a Secret.
 const MAX_FILE: u64 = 1 << 20;
@@ -121,7 +122,24 @@ pub fn numbers(directory: &Path) -> Result<Vec<u64>, StoreError> {
 
 /// A directory for the control plane alone, with those above it.
 pub fn make_private(directory: &Path) -> Result<(), StoreError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("creating", directory))
+    make(directory, 0o700)
+}
+
+/// A directory with those above it; succeeds if there is one.
+pub fn make(directory: &Path, mode: u32) -> Result<(), StoreError> {
+    match disk::make_directory(directory, mode) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && directory.parent().is_some() => {
+            if let Some(parent) = directory.parent() {
+                make(parent, mode)?;
+            }
+            make(directory, mode)
+        }
+        made => {
+            made.map_err(failed("creating", directory))?;
+            directory.parent().map_or(Ok(()), flush)
+        }
+    }
 }
 
 /// One file, whole.
@@ -130,9 +148,9 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), StoreError
     make_private(directory)?;
     let temporary = directory.join(format!(".{name}.new"));
     clear(&temporary)?;
-    write(&temporary, contents, mode)?;
-    fs::rename(&temporary, path).map_err(failed("writing", path))?;
-    sync(directory)
+    disk::write_new(&temporary, contents, mode).map_err(failed("writing", &temporary))?;
+    disk::replace(&temporary, path).map_err(failed("writing", path))?;
+    flush(directory)
 }
 
 /// A directory of files, whole, where there is none yet.
@@ -144,13 +162,14 @@ pub fn create_directory(directory: &Path, files: &[Part]) -> Result<(), StoreErr
     }
     let temporary = parent.join(".new");
     clear(&temporary)?;
-    make_private(&temporary)?;
+    disk::make_directory(&temporary, 0o700).map_err(failed("creating", &temporary))?;
     for (name, contents) in files {
-        write(&temporary.join(name), contents, PRIVATE)?;
+        let path = temporary.join(name);
+        disk::write_new(&path, contents, PRIVATE).map_err(failed("writing", &path))?;
     }
-    sync(&temporary)?;
-    fs::rename(&temporary, directory).map_err(failed("creating", directory))?;
-    sync(parent)
+    flush(&temporary)?;
+    disk::replace(&temporary, directory).map_err(failed("creating", directory))?;
+    flush(parent)
 }
 
 /// Removes a directory; succeeds if there is none. For readers it disappears at once.
@@ -158,12 +177,12 @@ pub fn remove(directory: &Path) -> Result<(), StoreError> {
     let (parent, _) = split(directory)?;
     let temporary = parent.join(".old");
     clear(&temporary)?;
-    match fs::rename(directory, &temporary) {
+    match disk::discard(directory, &temporary) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         renamed => renamed.map_err(failed("removing", directory))?,
     }
     clear(&temporary)?;
-    sync(parent)
+    flush(parent)
 }
 
 /// Removes a file; false if there is none.
@@ -194,7 +213,7 @@ pub fn mark(path: &Path) -> String {
 }
 
 pub fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {
-    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("setting the mode of", path))
+    disk::set_mode(path, mode).map_err(failed("setting the mode of", path))
 }
 
 pub fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
@@ -219,28 +238,16 @@ pub fn malformed(path: &Path, cause: impl Into<String>) -> StoreError {
     StoreError::Malformed { what: path.display().to_string(), cause: cause.into() }
 }
 
-fn write(path: &Path, contents: &[u8], mode: u32) -> Result<(), StoreError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(failed("creating", path))?;
-    file.write_all(contents).and_then(|()| file.sync_all()).map_err(failed("writing", path))
-}
-
-fn sync(directory: &Path) -> Result<(), StoreError> {
-    File::open(directory).and_then(|file| file.sync_all()).map_err(failed("writing", directory))
+fn flush(directory: &Path) -> Result<(), StoreError> {
+    disk::flush_directory(directory).map_err(failed("writing", directory))
 }
 
 /// What a crash left.
-fn clear(temporary: &PathBuf) -> Result<(), StoreError> {
-    let removed = match fs::symlink_metadata(temporary) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(temporary),
-        Ok(_) => fs::remove_file(temporary),
-        Err(_) => return Ok(()),
-    };
-    removed.map_err(failed("removing", temporary))
+fn clear(temporary: &Path) -> Result<(), StoreError> {
+    match disk::remove(temporary) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(failed("removing", temporary)),
+    }
 }
 
 fn split(path: &Path) -> Result<(&Path, &str), StoreError> {

@@ -185,7 +185,7 @@ fn write<Spec: Serialize>(
     let object =
         json!({ "apiVersion": API_VERSION, "kind": kind(about), "metadata": metadata, "spec": spec });
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).map_err(files::failed("creating", directory))?;
+        files::make(directory, 0o777)?;
     }
     files::replace(path, yaml::write(&object).as_bytes(), files::PUBLIC)
 }

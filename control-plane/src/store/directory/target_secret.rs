@@ -2,8 +2,7 @@
 //! The owner is in `owner.json` and is swapped with the rest, so a directory is either wholly hotcert's or not
 //! at all; one of another owner is never written to.
 //!
-//! Nothing is flushed to the disk here: what a power cut leaves is compared with the stored version at the
-//! next observation, like any other change.
+//! Who may read a publication is part of it: one that is not for the readers that its directory names is replaced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,6 +12,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::access::{self, Readers};
 use super::tree::Tree;
 use crate::api::object_name::ObjectName;
 use crate::pki::x509_facts::Leaf;
@@ -66,11 +66,12 @@ pub fn publish(
     let parts = codec::target_secret::encode(contents);
     let parts = parts.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     let files: Vec<_> = parts.chain([(OWNER, owner.as_slice())]).collect();
-    if let Some(namespace) = directory.parent() {
-        files::make_private(namespace)?;
-    }
-    SecretVolume::open(&directory).and_then(|volume| volume.publish(&files)).map(drop).map_err(|error| {
-        StoreError::Failed { what: format!("publishing {secret}"), cause: error.to_string() }
+    access::prepare(&directory)?;
+    let readers = Readers::of(&directory, &directory.join(DATA))?;
+    let published = SecretVolume::shared_with(&directory, readers).publish(&files);
+    published.map(drop).map_err(|error| StoreError::Failed {
+        what: format!("publishing {secret}"),
+        cause: error.to_string(),
     })
 }
 
@@ -146,11 +147,14 @@ fn open(directory: &Path) -> Result<Option<Volume>, StoreError> {
     let Some(data) = data(directory)? else { return Ok(None) };
     let owner: Option<Owner> =
         files::read(&data.join(OWNER))?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let is_shared = owner.is_none() || Readers::of(directory, &data)?.fit(&data, FILES);
     // Files without `..data` belong to another program, which does not swap them.
     let part = |name| {
         let path = data.join(name);
         match owner {
             Some(_) if !is_linked(directory, name)? => Ok(Zeroizing::default()),
+            // Published again for its readers. The leaf and the roots are what they are.
+            Some(_) if name == KEY && !is_shared => Ok(Zeroizing::default()),
             _ => files::read(&path).map(Option::unwrap_or_default),
         }
     };

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod deleted_certificates;
+mod flushed;
+mod leading;
 mod rights;
 
 use std::fs;

@@ -23,6 +23,10 @@ impl Tree {
         self.0.join("lock")
     }
 
+    pub fn leader(&self) -> PathBuf {
+        self.0.join("leader")
+    }
+
     pub fn authorities(&self) -> PathBuf {
         self.0.join("authorities")
     }
@@ -67,7 +71,12 @@ impl Tree {
     }
 
     pub fn versions(&self, certificate: &ObjectName) -> Result<PathBuf, StoreError> {
-        below(&self.state().join("versions"), certificate)
+        below(&self.all_versions(), certificate)
+    }
+
+    /// Below it, by namespace and certificate.
+    pub fn all_versions(&self) -> PathBuf {
+        self.state().join("versions")
     }
 
     pub fn import(&self, name: &str) -> Result<PathBuf, StoreError> {

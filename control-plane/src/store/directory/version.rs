@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
 use super::files::{self, Parts};
 use super::tree::Tree;
 use crate::api::object_name::ObjectName;
+use crate::pki::keyring::RootId;
 use crate::pki::x509_facts::Leaf;
 use crate::planner::observed::Version;
 use crate::store::codec::version::Record;
@@ -28,19 +30,7 @@ pub fn create(
         .map_err(|error| files::malformed(&directory.join(FACTS), error.to_string()))?;
     let mut files = codec::version::encode(stored);
     files.push((FACTS.to_owned(), Zeroizing::new(record)));
-    if matches!(read(&directory), Err(StoreError::Malformed { .. })) && directory.is_dir() {
-        set_aside(&directory)?;
-    }
     files::create_directory(&directory, &files)
-}
-
-/// A version that cannot be read is not counted, so the next one has its number: it must not be refused
-/// for good.
-fn set_aside(directory: &Path) -> Result<(), StoreError> {
-    let aside = directory.with_extension("broken");
-    files::remove(&aside)?;
-    tracing::warn!(version = %directory.display(), "a version that cannot be read was set aside");
-    std::fs::rename(directory, &aside).map_err(files::failed("setting aside", directory))
 }
 
 pub fn load(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<StoredVersion, StoreError> {
@@ -55,7 +45,8 @@ pub fn delete(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<(),
     files::remove(&tree.versions(certificate)?.join(version.to_string()))
 }
 
-/// All versions. One that cannot be read is reported as a problem, and left out.
+/// All versions. One that cannot be read is reported as a problem, and counts as its number, so that the next one
+/// has another.
 pub fn list(
     tree: &Tree,
     certificate: &ObjectName,
@@ -70,11 +61,30 @@ pub fn list(
                 versions.insert(number, Arc::new(version));
             }
             Err(error) => {
-                problems.push(format!("{error}; move the version away, or restore it from a backup"))
+                problems.push(format!("{error}; move the version away, or restore it from a backup"));
+                versions.insert(number, Arc::new(unreadable()));
             }
         }
     }
     Ok(versions)
+}
+
+/// Expired for ever, and of no root.
+fn unreadable() -> Version {
+    let leaf = Leaf {
+        sha256: String::new(),
+        serial: String::new(),
+        not_before: SystemTime::UNIX_EPOCH,
+        not_after: SystemTime::UNIX_EPOCH,
+    };
+    let record = Record {
+        root: RootId(String::new()),
+        made_for: String::new(),
+        created_at: SystemTime::UNIX_EPOCH,
+        request: None,
+        copy_of: None,
+    };
+    codec::version::facts(record, leaf, |_| &[])
 }
 
 fn facts(directory: &Path) -> Result<Version, StoreError> {

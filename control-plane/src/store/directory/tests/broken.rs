@@ -178,17 +178,33 @@ async fn broken_keyring_is_unreadable_and_not_overwritten() {
     assert_eq!(scene.keyring().await.0.state, keyring.state);
 }
 
-/// It is not counted, so the next version has its number.
+/// Else the next one would be refused as one that is there, for ever.
 #[tokio::test]
-async fn broken_version_is_named_and_gives_its_number_to_the_next() {
-    let scene = Scene::create();
-    scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
-    fs::write(scene.path("state/versions/shop/mtls-prod-payments/1/facts.json"), "{").unwrap();
-    let problems = scene.problems().await;
-    assert!(problems[0].contains("mtls-prod-payments/1/facts.json"), "{problems:?}");
-    scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
-    assert_eq!(scene.problems().await, Vec::<String>::new());
-    assert_eq!(names(&scene.path("state/versions/shop/mtls-prod-payments")), ["1", "1.broken"]);
+async fn version_that_cannot_be_read_is_named_and_counts_as_its_number() {
+    for (file, contents) in [("facts.json", "{"), ("tls.crt", "no certificate"), ("tls.key", "\u{0}")] {
+        let scene = Scene::create();
+        scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
+        scene.store.create_version(&payments(), 2, &kept()).await.unwrap();
+        let broken = scene.path("state/versions/shop/mtls-prod-payments/2").join(file);
+        if file == "tls.key" {
+            fs::remove_file(&broken).unwrap();
+            fs::create_dir(&broken).unwrap();
+        } else {
+            fs::write(&broken, contents).unwrap();
+        }
+        let seen = scene.store.observe().await.unwrap();
+        let named = format!("mtls-prod-payments/2/{file}");
+        assert!(seen.read_errors.iter().any(|error| error.contains(&named)), "{:?}", seen.read_errors);
+        let versions = &seen.certificates[&payments()].versions;
+        assert_eq!(versions.keys().copied().collect::<Vec<_>>(), [1, 2], "{file}");
+        assert_eq!(versions[&2].leaf.not_after, SystemTime::UNIX_EPOCH);
+
+        let taken = scene.store.create_version(&payments(), 2, &kept()).await;
+        assert!(matches!(taken, Err(StoreError::Conflict(_))), "{file}: {taken:?}");
+        scene.store.create_version(&payments(), 3, &kept()).await.unwrap();
+        scene.store.delete_version(&payments(), 2).await.unwrap();
+        assert_eq!(scene.problems().await, Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
