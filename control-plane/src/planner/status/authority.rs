@@ -69,7 +69,8 @@ pub fn authority(
         notifications::authority(observed, name, authority_plan, &status.conditions, now, plan);
     if status != *before {
         let (authority, status) = (name.to_owned(), Box::new(status));
-        plan.actions.push(Action::UpdateAuthorityStatus { authority, status });
+        let expected = authority_plan.authority.resource_version.clone();
+        plan.actions.push(Action::UpdateAuthorityStatus { authority, status, expected });
     }
 }
 

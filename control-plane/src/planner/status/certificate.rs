@@ -65,8 +65,8 @@ pub fn certificate(
         }
     }
     if status != *before {
-        let status = Box::new(status);
-        plan.actions.push(Action::UpdateCertificateStatus { certificate: name.clone(), status });
+        let (status, expected) = (Box::new(status), certificate.resource_version.clone());
+        plan.actions.push(Action::UpdateCertificateStatus { certificate: name.clone(), status, expected });
     }
 }
 

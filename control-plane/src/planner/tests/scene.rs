@@ -34,6 +34,7 @@ impl Scene {
         };
         let authority = Authority {
             uid: "authority".into(),
+            resource_version: stamp(5),
             generation: 1,
             spec: authority_spec(),
             status: AuthorityStatus::default(),
@@ -44,6 +45,7 @@ impl Scene {
         };
         let certificate = Certificate {
             uid: "certificate".into(),
+            resource_version: stamp(6),
             generation: 1,
             spec: certificate_spec(),
             status: CertificateStatus::default(),
@@ -115,6 +117,7 @@ impl Scene {
             request: None,
             copy_of: None,
             fingerprint: fingerprint(number),
+            resource_version: stamp(200 + number),
         };
         self.certificate().versions.insert(number, Arc::new(version));
     }

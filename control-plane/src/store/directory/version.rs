@@ -10,7 +10,7 @@ use super::files::{self, Parts};
 use super::tree::Tree;
 use crate::api::object_name::ObjectName;
 use crate::pki::x509_facts::Leaf;
-use crate::planner::observed::Version;
+use crate::planner::observed::{ResourceVersion, Version};
 use crate::store::codec::version::Record;
 use crate::store::codec::{self, BUNDLE, CERTIFICATE, KEY};
 use crate::store::{StoreError, StoredVersion};
@@ -51,8 +51,23 @@ pub fn load(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<Store
     read(&directory)
 }
 
-pub fn delete(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
-    files::remove(&tree.versions(certificate)?.join(version.to_string()))
+/// Succeeds if there is none.
+pub fn delete(
+    tree: &Tree,
+    certificate: &ObjectName,
+    version: u64,
+    over: &ResourceVersion,
+) -> Result<(), StoreError> {
+    let directory = tree.versions(certificate)?.join(version.to_string());
+    if directory.is_dir() && resource_version(&directory) != *over {
+        return Err(StoreError::Conflict(format!("version {version} of {certificate}")));
+    }
+    files::remove(&directory)
+}
+
+/// A version is never written again, so the directory stands for its files.
+fn resource_version(directory: &Path) -> ResourceVersion {
+    files::resource_version(directory, &["."])
 }
 
 /// All versions. One that cannot be read is reported as a problem, and left out.
@@ -83,7 +98,7 @@ fn facts(directory: &Path) -> Result<Version, StoreError> {
         .ok_or_else(|| files::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
     // The parts that are not returned have to be valid as well.
     decode(directory, record.clone(), &parts)?;
-    Ok(codec::version::facts(record, leaf, |name| parts.value(name)))
+    Ok(codec::version::facts(record, leaf, resource_version(directory), |name| parts.value(name)))
 }
 
 fn read(directory: &Path) -> Result<StoredVersion, StoreError> {

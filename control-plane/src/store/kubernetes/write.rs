@@ -1,15 +1,19 @@
 //! Writes an object at the resource version that was seen, so that the API server refuses it if there is another by
 //! now; and caches the result at once, without waiting for a watch.
 
-use kube::Api;
-use kube::api::{Patch, PostParams};
+use std::fmt::Debug;
+
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
+use kube::{Api, Resource};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::cache::OwnedSecret;
+use super::cache::{NamespaceIndex, OwnedSecret, Source};
+use super::custom::Custom;
 use super::{KubernetesStore, target_secret};
 use crate::api::object_name::ObjectName;
+use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::ResourceVersion;
 use crate::store::StoreError;
 use crate::store::kubernetes::api_error::answer;
@@ -45,14 +49,61 @@ impl KubernetesStore {
         }
     }
 
-    pub(super) fn cache_written(&self, namespace: &str, written: &SecretObject) {
-        if let Some(owned) = OwnedSecret::read(written) {
-            self.cache.change(|state| state.update_namespace(namespace, |index| index.put(owned, true)));
+    pub(super) fn cache_read(&self, namespace: &str, read: &SecretObject, source: Source) {
+        if let Some(owned) = OwnedSecret::read(read) {
+            self.cache.change(|state| state.update_namespace(namespace, |index| index.put(owned, source)));
         }
     }
 
-    /// Something of that name was there already: whether it is owned, and if not, whose.
-    pub(super) async fn find_owner(&self, certificate: &ObjectName, secret: &str) {
+    /// After a conflict: the watch may not have said yet what was found.
+    pub(super) async fn reread(&self, namespace: &str, secret: &str) -> Option<SecretObject> {
+        let source = Source::answer_from_now();
+        let found =
+            answer("reading a Secret after a conflict", self.secrets(namespace).get_opt(secret)).await;
+        let found = found.ok().flatten()?;
+        self.cache_read(namespace, &found, source);
+        Some(found)
+    }
+
+    /// An object as an answer has it. If there is none, the version that was written over is gone.
+    pub(super) fn cache_authority(
+        &self,
+        name: &str,
+        found: Option<Custom<CertificateAuthority>>,
+        over: &ResourceVersion,
+    ) {
+        let read = found.map(Custom::read);
+        self.cache.change(|state| match read {
+            Some(Some(read)) => state.update_authority(name, read),
+            Some(None) => {}
+            None => state.remove_authority(name, over),
+        });
+    }
+
+    /// As [`Self::cache_authority`].
+    pub(super) fn cache_certificate(
+        &self,
+        name: &ObjectName,
+        found: Option<Custom<ServiceCertificate>>,
+        over: &ResourceVersion,
+    ) {
+        let read = found.map(Custom::read);
+        let change = |index: &mut NamespaceIndex| match read {
+            Some(Some(read)) => index.update_certificate(&name.name, read),
+            Some(None) => {}
+            None => index.remove_certificate(&name.name, Some(over)),
+        };
+        self.cache.change(|state| state.update_namespace(&name.namespace, change));
+    }
+
+    /// Something of that name was there already, or not what was to be written `over`: whether it is owned, and if
+    /// not, whose.
+    pub(super) async fn find_owner(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+        over: Option<&ResourceVersion>,
+    ) {
         let secrets = self.secrets(&certificate.namespace);
         let Ok(found) = answer("checking a conflicting Secret", secrets.get_metadata_opt(secret)).await
         else {
@@ -64,24 +115,59 @@ impl KubernetesStore {
                     index.set_conflicting(secret, Some(whose))
                 });
             }),
-            Some(None) => {
-                if let Ok(Some(owned)) =
-                    answer("checking a conflicting Secret", secrets.get_opt(secret)).await
-                {
-                    self.cache_written(&certificate.namespace, &owned);
+            Some(None) => drop(self.reread(&certificate.namespace, secret).await),
+            None => {
+                if let Some(over) = over {
+                    let remove = |index: &mut NamespaceIndex| index.remove_target(secret, over);
+                    self.cache.change(|state| state.update_namespace(&certificate.namespace, remove));
                 }
             }
-            None => {}
         }
     }
 }
 
-/// The whole status, in place of what was there: a merge would leave what it does not mention.
-pub fn status_patch(what: &str, status: &impl Serialize) -> Result<Patch<()>, StoreError> {
+/// Writes the status over this version of the object, and returns the object with it.
+pub async fn write_status<K>(
+    what: &str,
+    api: &Api<Custom<K>>,
+    name: &str,
+    status: &impl Serialize,
+    over: &ResourceVersion,
+) -> Result<Custom<K>, StoreError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug,
+{
+    let patch = status_patch(what, status, over)?;
+    answer(what, api.patch_status(name, &PatchParams::default(), &patch)).await
+}
+
+/// One object, by the right to list them.
+pub async fn read_listed<K>(
+    what: &str,
+    api: &Api<Custom<K>>,
+    name: &str,
+) -> Result<Option<Custom<K>>, StoreError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug,
+{
+    let only = ListParams::default().fields(&format!("metadata.name={name}"));
+    Ok(answer(what, api.list(&only)).await?.items.pop())
+}
+
+/// The whole status, in place of what was there: a merge would leave what it does not mention. With the version that
+/// it is written over, so that the API server refuses it if there is another by now.
+fn status_patch(
+    what: &str,
+    status: &impl Serialize,
+    over: &ResourceVersion,
+) -> Result<Patch<()>, StoreError> {
     let malformed =
         |error: serde_json::Error| StoreError::Malformed { what: what.into(), cause: error.to_string() };
     let status = without_empty(serde_json::to_value(status).map_err(malformed)?);
-    let patch = json!([{"op": "add", "path": "/status", "value": status}]);
+    let patch = json!([
+        {"op": "add", "path": "/metadata/resourceVersion", "value": over.0},
+        {"op": "add", "path": "/status", "value": status},
+    ]);
     Ok(Patch::Json(serde_json::from_value(patch).map_err(malformed)?))
 }
 

@@ -27,7 +27,7 @@ impl World {
             Action::Publish { certificate, version, roots, revision, expected: over, .. } => {
                 self.publish(certificate, *version, roots, *revision, over.as_ref())
             }
-            Action::Prune { certificate, version } => {
+            Action::Prune { certificate, version, .. } => {
                 let Some(held) = self.certificates.get_mut(certificate) else { return false };
                 held.versions.remove(version).is_some()
             }
@@ -43,7 +43,7 @@ impl World {
                 self.ca.status = (**status).clone();
                 true
             }
-            Action::UpdateCertificateStatus { certificate, status } => {
+            Action::UpdateCertificateStatus { certificate, status, .. } => {
                 let Some(held) = self.certificates.get_mut(certificate) else { return false };
                 held.status = (**status).clone();
                 true
@@ -80,6 +80,7 @@ impl World {
                 request,
                 copy_of: None,
                 fingerprint: fingerprint(number),
+                resource_version: ResourceVersion::default(),
             },
         )
     }

@@ -143,6 +143,7 @@ impl World {
         };
         let authority = Authority {
             uid: "ca".into(),
+            resource_version: ResourceVersion::default(),
             generation: 1,
             spec: authority_spec(),
             status: self.ca.status.clone(),
@@ -185,6 +186,7 @@ impl SimulatedCertificate {
         };
         Certificate {
             uid: "certificate".into(),
+            resource_version: ResourceVersion::default(),
             generation: 1,
             spec: self.spec.clone(),
             status: self.status.clone(),
