@@ -389,3 +389,6 @@ fn authority_of<'o>(action: &Action, observed: &'o Observed) -> Option<&'o str> 
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,8 +46,10 @@ impl Term {
 
     /// When the next attempt begins, or leading ends.
     pub fn pause_ends(&self, now: Instant, attempt: Attempt) -> Instant {
-        let pause = if attempt == Attempt::Acquired { RENEW_INTERVAL } else { RETRY_INTERVAL };
-        self.no_later_than_deadline(now, now + pause)
+        // Counted from the renewal, so that slow answers leave as much time to the next one.
+        let renewal = self.renewed.filter(|_| attempt == Attempt::Acquired);
+        let end = renewal.map_or(now + RETRY_INTERVAL, |renewed| renewed + RENEW_INTERVAL);
+        self.no_later_than_deadline(now, end.max(now))
     }
 
     /// A deadline that has passed is none: a replica that does not lead has time.

@@ -248,3 +248,6 @@ fn namespace<K: Resource>(object: &K) -> String {
 fn names(listed: &BTreeSet<ObjectName>) -> BTreeSet<String> {
     listed.iter().map(|object| object.name.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;
