@@ -12,6 +12,7 @@ use self::stale_store::StaleStore;
 use super::*;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
+use crate::pki::authority::{Authority, AuthorityRequest};
 use crate::pki::keyring::RootId;
 use crate::planner::observed::{Certificate, KeyringState, Published};
 use crate::proof::PROBER;
@@ -67,17 +68,28 @@ impl Scene {
         }
     }
 
-    /// As the replica does it that sees everything.
-    async fn roll_over(&self) -> RootId {
-        let old = self.only_root().await;
-        let about = ObjectRef::Authority(AUTHORITY.into());
-        self.store.ask(&about, "rollover", "r1 it is time").await.unwrap();
+    /// By the replica that sees everything, at once and without a request that the other one would try to handle.
+    async fn replace_root(&self) -> RootId {
+        let (mut keyring, version) = self.store.keyring(AUTHORITY).await.unwrap().unwrap();
+        let (old, now) = (keyring.state.signing().clone(), SystemTime::now());
+        let request = AuthorityRequest {
+            common_name: "another".into(),
+            lifetime: Duration::from_secs(365 * 24 * 60 * 60),
+            ..AuthorityRequest::default()
+        };
+        let new = keyring.add(Authority::create(&request, now).unwrap());
+        assert!(keyring.state.remove(&old, Some(new.clone()), "it is known".into(), now));
+        keyring.tidy();
+        self.store.put_keyring(AUTHORITY, &keyring, Some(&version)).await.unwrap();
         let mut other = reconciler(&self.store);
-        until("the rollover to end", async || {
+        let only = BTreeSet::from([new.clone()]);
+        until("the new root published", async || {
             other.round().await.unwrap();
-            self.only_root().await.filter(|root| Some(root) != old.as_ref())
+            let published = self.published("payments").await.as_ref() == Some(&only);
+            (published && self.only_root().await.as_ref() == Some(&new)).then_some(())
         })
-        .await
+        .await;
+        new
     }
 
     /// Until the first replica has tried a few times.
@@ -118,7 +130,7 @@ async fn stale_leader(leads_on: bool) {
 
     scene.stale.hang().await;
     leads.send_replace(leads_on);
-    let root = scene.roll_over().await;
+    let root = scene.replace_root().await;
     scene.certify("storefront").await;
     leads.send_replace(true);
     scene.wait_for_attempts().await;
@@ -158,7 +170,7 @@ async fn replica_with_an_old_view_does_not_go_back_to_a_leaf_of_a_removed_root()
     })
     .await;
     scene.stale.hang().await;
-    scene.roll_over().await;
+    scene.replace_root().await;
     let before: Vec<_> = scene.certificate("payments").await.versions.keys().copied().collect();
     let about = ObjectRef::Certificate(name("payments"));
     scene.store.ask(&about, "rollback", "b1 to=1").await.unwrap();
