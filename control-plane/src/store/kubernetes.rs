@@ -7,7 +7,7 @@
 //! | [`secret`], [`custom`] | objects as they come over the wire |
 //! | [`label`] | labels and annotations, by which our Secrets are recognized |
 //! | [`keys`], [`version`], [`target`] | the three kinds of Secrets: keyrings, versions, targets |
-//! | [`write`] | replacing an object at the resource version that was seen |
+//! | [`write`], [`status`] | replacing an object, or its status, at the resource version that was seen |
 //! | [`pods`] | pods and the Secrets that they serve, listed when needed |
 //! | [`event_recorder`], [`api_error`] | Events, and what an error of the API server means |
 
@@ -21,6 +21,7 @@ mod keyring;
 mod label;
 mod pods;
 mod secret_object;
+mod status;
 mod target_secret;
 mod version;
 mod write;
@@ -52,7 +53,6 @@ use cache::{Cache, OwnSecret, Source};
 use custom::Custom;
 use informer::Informers;
 use secret_object::SecretObject;
-use write::{read_listed, write_status};
 
 pub use target_secret::owner_if_foreign;
 
@@ -193,7 +193,14 @@ impl Store for KubernetesStore {
         let object = keyring::object(&self.namespace, authority, keyring, over)
             .map_err(|error| StoreError::Malformed { what: what.clone(), cause: error.to_string() })?;
         let source = Source::answer_from_now();
-        let written = self.write(&what, &object).await?;
+        let written = match self.write(&what, &object).await {
+            Err(error @ StoreError::Conflict(_)) => {
+                // What is there is cached by being read.
+                let _ = self.keyring(authority).await;
+                return Err(error);
+            }
+            written => written?,
+        };
         let known = OwnSecret::read(&written);
         self.cache.change(|state| state.own.put(&name, known, source));
         Ok(())
@@ -343,19 +350,7 @@ impl Store for KubernetesStore {
         status: &AuthorityStatus,
         over: &ResourceVersion,
     ) -> Result<(), StoreError> {
-        let what = format!("the status of the CertificateAuthority {authority}");
-        let api = Api::<Custom<CertificateAuthority>>::all(self.client.clone());
-        let written = write_status(&what, &api, authority, status, over).await;
-        match &written {
-            Ok(object) => self.cache_authority(authority, Some(object.clone()), over),
-            Err(StoreError::Conflict(_)) => {
-                if let Ok(found) = read_listed(&what, &api, authority).await {
-                    self.cache_authority(authority, found, over);
-                }
-            }
-            Err(_) => {}
-        }
-        written.map(drop)
+        self.write_authority_status(authority, status, over).await
     }
 
     async fn report_certificate(
@@ -364,19 +359,7 @@ impl Store for KubernetesStore {
         status: &CertificateStatus,
         over: &ResourceVersion,
     ) -> Result<(), StoreError> {
-        let what = format!("the status of the ServiceCertificate {certificate}");
-        let api = self.api::<Custom<ServiceCertificate>>(&certificate.namespace);
-        let written = write_status(&what, &api, &certificate.name, status, over).await;
-        match &written {
-            Ok(object) => self.cache_certificate(certificate, Some(object.clone()), over),
-            Err(StoreError::Conflict(_)) => {
-                if let Ok(found) = read_listed(&what, &api, &certificate.name).await {
-                    self.cache_certificate(certificate, found, over);
-                }
-            }
-            Err(_) => {}
-        }
-        written.map(drop)
+        self.write_certificate_status(certificate, status, over).await
     }
 
     async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {

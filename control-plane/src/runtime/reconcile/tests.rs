@@ -92,11 +92,12 @@ impl Scene {
         new
     }
 
-    /// Until the first replica has tried a few times.
-    async fn wait_for_attempts(&self) {
+    /// Until the first replica has tried a few times, or has issued this one.
+    async fn wait_for_attempts(&self, service: &str) {
         let before = self.stale.observations.load(Ordering::SeqCst);
         until("a few rounds", async || {
-            (self.stale.observations.load(Ordering::SeqCst) > before + 5).then_some(())
+            let rounds = self.stale.observations.load(Ordering::SeqCst) - before;
+            (rounds > 5 || !self.certificate(service).await.versions.is_empty()).then_some(())
         })
         .await;
     }
@@ -133,7 +134,7 @@ async fn stale_leader(leads_on: bool) {
     let root = scene.replace_root().await;
     scene.certify("storefront").await;
     leads.send_replace(true);
-    scene.wait_for_attempts().await;
+    scene.wait_for_attempts("storefront").await;
     assert!(
         scene.certificate("storefront").await.versions.is_empty(),
         "signed under a root that was removed"

@@ -1,19 +1,13 @@
 //! Writes an object at the resource version that was seen, so that the API server refuses it if there is another by
 //! now; and caches the result at once, without waiting for a watch.
 
-use std::fmt::Debug;
-
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::Api;
+use kube::api::PostParams;
 use kube::core::ObjectMeta;
-use kube::{Api, Resource};
-use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::cache::{NamespaceIndex, OwnedSecret, Source};
-use super::custom::Custom;
 use super::{KubernetesStore, target_secret};
 use crate::api::object_name::ObjectName;
-use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::planner::observed::ResourceVersion;
 use crate::store::StoreError;
 use crate::store::kubernetes::api_error::answer;
@@ -65,37 +59,6 @@ impl KubernetesStore {
         Some(found)
     }
 
-    /// An object as an answer has it. If there is none, the version that was written over is gone.
-    pub(super) fn cache_authority(
-        &self,
-        name: &str,
-        found: Option<Custom<CertificateAuthority>>,
-        over: &ResourceVersion,
-    ) {
-        let read = found.map(Custom::read);
-        self.cache.change(|state| match read {
-            Some(Some(read)) => state.update_authority(name, read),
-            Some(None) => {}
-            None => state.remove_authority(name, over),
-        });
-    }
-
-    /// As [`Self::cache_authority`].
-    pub(super) fn cache_certificate(
-        &self,
-        name: &ObjectName,
-        found: Option<Custom<ServiceCertificate>>,
-        over: &ResourceVersion,
-    ) {
-        let read = found.map(Custom::read);
-        let change = |index: &mut NamespaceIndex| match read {
-            Some(Some(read)) => index.update_certificate(&name.name, read),
-            Some(None) => {}
-            None => index.remove_certificate(&name.name, Some(over)),
-        };
-        self.cache.change(|state| state.update_namespace(&name.namespace, change));
-    }
-
     /// Something of that name was there already, or not what was to be written `over`: whether it is owned, and if
     /// not, whose.
     pub(super) async fn find_owner(
@@ -123,64 +86,5 @@ impl KubernetesStore {
                 }
             }
         }
-    }
-}
-
-/// Writes the status over this version of the object, and returns the object with it.
-pub async fn write_status<K>(
-    what: &str,
-    api: &Api<Custom<K>>,
-    name: &str,
-    status: &impl Serialize,
-    over: &ResourceVersion,
-) -> Result<Custom<K>, StoreError>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug,
-{
-    let patch = status_patch(what, status, over)?;
-    answer(what, api.patch_status(name, &PatchParams::default(), &patch)).await
-}
-
-/// One object, by the right to list them.
-pub async fn read_listed<K>(
-    what: &str,
-    api: &Api<Custom<K>>,
-    name: &str,
-) -> Result<Option<Custom<K>>, StoreError>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug,
-{
-    let only = ListParams::default().fields(&format!("metadata.name={name}"));
-    Ok(answer(what, api.list(&only)).await?.items.pop())
-}
-
-/// The whole status, in place of what was there: a merge would leave what it does not mention. With the version that
-/// it is written over, so that the API server refuses it if there is another by now.
-fn status_patch(
-    what: &str,
-    status: &impl Serialize,
-    over: &ResourceVersion,
-) -> Result<Patch<()>, StoreError> {
-    let malformed =
-        |error: serde_json::Error| StoreError::Malformed { what: what.into(), cause: error.to_string() };
-    let status = without_empty(serde_json::to_value(status).map_err(malformed)?);
-    let patch = json!([
-        {"op": "add", "path": "/metadata/resourceVersion", "value": over.0},
-        {"op": "add", "path": "/status", "value": status},
-    ]);
-    Ok(Patch::Json(serde_json::from_value(patch).map_err(malformed)?))
-}
-
-/// What is missing is read as nothing, and an older API server takes an empty text for a null, which
-/// the schema refuses.
-fn without_empty(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let is_nothing = |value: &Value| value.is_null() || value.as_str() == Some("");
-            let there = map.into_iter().filter(|(_, value)| !is_nothing(value));
-            there.map(|(key, value)| (key, without_empty(value))).collect()
-        }
-        Value::Array(items) => items.into_iter().map(without_empty).collect(),
-        value => value,
     }
 }
