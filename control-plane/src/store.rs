@@ -25,6 +25,10 @@ use crate::pki::keyring::{Keyring, RootId};
 use crate::planner::observed::{Observed, PodList, ResourceVersion};
 
 pub trait Store: Send + Sync + 'static {
+    /// Distrusts what is remembered: the next observation shows everything that was written before this
+    /// call, or fails.
+    fn relist(&self) -> impl Future<Output = ()> + Send;
+
     /// Everything but the pods (`Observed::pods` is empty).
     fn observe(&self) -> impl Future<Output = Result<Observed, StoreError>> + Send;
 
@@ -37,6 +41,12 @@ pub trait Store: Send + Sync + 'static {
         &self,
         authority: &str,
     ) -> impl Future<Output = Result<Option<(Keyring, ResourceVersion)>, StoreError>> + Send;
+
+    /// As it is now, not as it was observed; `None` if there is no keyring. Cheaper than to read its keys.
+    fn keyring_version(
+        &self,
+        authority: &str,
+    ) -> impl Future<Output = Result<Option<ResourceVersion>, StoreError>> + Send;
 
     /// Writes the whole keyring over the one with this resource version; `None` creates it.
     fn put_keyring(
@@ -63,11 +73,12 @@ pub trait Store: Send + Sync + 'static {
         version: u64,
     ) -> impl Future<Output = Result<StoredVersion, StoreError>> + Send;
 
-    /// Deletes a version; succeeds if there is none.
+    /// Deletes a version; succeeds if there is none, and is a conflict if it is another one of that number.
     fn delete_version(
         &self,
         certificate: &ObjectName,
         version: u64,
+        over: &ResourceVersion,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The bundle in the target Secret as it is now, PEM; empty if there is none that can be read.
@@ -89,16 +100,21 @@ pub trait Store: Send + Sync + 'static {
     /// Makes kubelet update the volumes of the pod at once.
     fn nudge(&self, pod: &ObjectName, revision: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Writes the whole status. A conflict if anything of the object was changed: a request or a spec that the
+    /// status does not answer.
     fn report_authority(
         &self,
         authority: &str,
         status: &AuthorityStatus,
+        over: &ResourceVersion,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// As [`Self::report_authority`].
     fn report_certificate(
         &self,
         certificate: &ObjectName,
         status: &CertificateStatus,
+        over: &ResourceVersion,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Sets the request `renewal-hint` of an object: an id and parameters.
@@ -209,7 +225,7 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Observe again, and decide again.
     #[error("{0} was changed by another writer")]

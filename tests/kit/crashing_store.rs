@@ -73,6 +73,10 @@ fn dead() -> StoreError {
 }
 
 impl<S: Store> Store for CrashingStore<S> {
+    async fn relist(&self) {
+        self.store.relist().await;
+    }
+
     async fn observe(&self) -> Result<Observed, StoreError> {
         self.alive(self.store.observe()).await
     }
@@ -83,6 +87,10 @@ impl<S: Store> Store for CrashingStore<S> {
 
     async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, ResourceVersion)>, StoreError> {
         self.alive(self.store.keyring(authority)).await
+    }
+
+    async fn keyring_version(&self, authority: &str) -> Result<Option<ResourceVersion>, StoreError> {
+        self.alive(self.store.keyring_version(authority)).await
     }
 
     async fn put_keyring(
@@ -115,8 +123,13 @@ impl<S: Store> Store for CrashingStore<S> {
         self.alive(self.store.load_version(certificate, version)).await
     }
 
-    async fn delete_version(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
-        self.write(self.store.delete_version(certificate, version)).await
+    async fn delete_version(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        self.write(self.store.delete_version(certificate, version, over)).await
     }
 
     async fn published_bundle(&self, certificate: &ObjectName, secret: &str) -> Result<String, StoreError> {
@@ -141,16 +154,22 @@ impl<S: Store> Store for CrashingStore<S> {
         self.write(self.store.add_renewal_hint(about, text)).await
     }
 
-    async fn report_authority(&self, authority: &str, status: &AuthorityStatus) -> Result<(), StoreError> {
-        self.write(self.store.report_authority(authority, status)).await
+    async fn report_authority(
+        &self,
+        authority: &str,
+        status: &AuthorityStatus,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        self.write(self.store.report_authority(authority, status, over)).await
     }
 
     async fn report_certificate(
         &self,
         certificate: &ObjectName,
         status: &CertificateStatus,
+        over: &ResourceVersion,
     ) -> Result<(), StoreError> {
-        self.write(self.store.report_certificate(certificate, status)).await
+        self.write(self.store.report_certificate(certificate, status, over)).await
     }
 
     async fn changed(&self) {

@@ -45,10 +45,12 @@ macro_rules! every_promise_of_a_store {
             keyring_comes_back_and_signs_the_same
             keyring_over_an_old_version_conflicts
             keyring_is_created_once
+            keyring_version_is_that_of_the_last_writing
             keyring_forgets_roots_that_are_not_needed
             keyring_with_too_many_roots_is_refused
             version_is_kept_once_and_comes_back
             version_is_pruned_again_and_again
+            version_of_the_same_number_is_not_pruned_in_place_of_another
             publication_is_seen_as_it_was_written
             published_version_is_recognised
             publication_over_an_old_version_conflicts
@@ -58,6 +60,8 @@ macro_rules! every_promise_of_a_store {
             secret_of_another_certificate_is_not_touched
             secret_name_that_leads_elsewhere_is_refused
             statuses_come_back
+            status_over_an_old_version_conflicts
+            everything_is_seen_at_once_after_a_relist
             requests_appear_until_they_are_replaced
             objects_are_created_once
             deleted_objects_are_gone_with_their_requests

@@ -84,6 +84,12 @@ impl Cluster {
         self.look().certificates[&payments()].as_ref().clone()
     }
 
+    /// Over what is seen of it.
+    fn report_authority(&self, name: &str, status: &AuthorityStatus) -> Result<(), StoreError> {
+        let seen = self.look().authorities.get(name).map(|seen| seen.resource_version.clone());
+        self.server.run(self.store.report_authority(name, status, &seen.unwrap_or_default()))
+    }
+
     #[track_caller]
     fn publication(&self) -> Publication {
         match self.certificate().published {
@@ -210,7 +216,7 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
         conditions: conditions(ConditionStatus::True),
         ..Default::default()
     };
-    cluster.server.run(cluster.store.report_authority("root-prod-shop", &status)).unwrap();
+    cluster.report_authority("root-prod-shop", &status).unwrap();
     assert_eq!(cluster.look().authorities["root-prod-shop"].status, status, "in the next look");
     let shown = kubectl(&cluster.server, &["get", "hca"], "");
     for word in ["PHASE", "Distributing", "WAITING FOR", "shop/payments-0", "CERTIFICATES", "EXPIRES"] {
@@ -218,7 +224,7 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
     }
     // What a status does not say any more is not left standing.
     (status.phase, status.rollover) = (Some("Steady".into()), None);
-    cluster.server.run(cluster.store.report_authority("root-prod-shop", &status)).unwrap();
+    cluster.report_authority("root-prod-shop", &status).unwrap();
     let shown = kubectl(&cluster.server, &["get", "hca"], "");
     assert!(shown.contains("Steady") && !shown.contains("payments-0"), "{shown}");
 
@@ -229,13 +235,14 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
         conditions: conditions(ConditionStatus::False),
         ..Default::default()
     };
-    cluster.server.run(cluster.store.report_certificate(&payments(), &status)).unwrap();
+    let over = cluster.certificate().resource_version;
+    cluster.server.run(cluster.store.report_certificate(&payments(), &status, &over)).unwrap();
     assert_eq!(cluster.certificate().status, status);
     let shown = kubectl(&cluster.server, &["get", "hcert", "-n", "shop"], "");
     for word in ["READY", "SERVED", "False", "payments-tls", "4", "RootNotReady"] {
         assert!(shown.contains(word), "{word} in\n{shown}");
     }
-    let missing = cluster.server.run(cluster.store.report_authority("nobody", &AuthorityStatus::default()));
+    let missing = cluster.report_authority("nobody", &AuthorityStatus::default());
     assert!(matches!(missing, Err(StoreError::Missing(_))), "{missing:?}");
 
     // An Event may get lost, while the API server still learns of the right to write one.
@@ -487,4 +494,50 @@ fn the_pods_that_serve_a_secret_are_listed_and_nudged() {
     assert_eq!(nudged, [9]);
     let gone = run.run(store.nudge(&ObjectName::new("shop", "gone"), 9));
     assert!(matches!(gone, Err(StoreError::Missing(_))), "{gone:?}");
+}
+
+/// The watches learn of nothing that happens while they are down, and what they would go on from is too old.
+#[test]
+fn deletions_and_writes_while_nothing_is_watched_are_seen_after_a_410() {
+    let mut cluster = Cluster::with_a_certificate();
+    let (name, orders) = (payments(), ObjectName::new("shop", "mtls-prod-orders"));
+    cluster.apply(certificate("shop", "mtls-prod-orders", json!({})));
+    cluster.until("the other certificate", |observed| observed.certificates.get(&orders).cloned());
+    let root = root();
+    let version = kept(&root);
+    for name in [&name, &orders] {
+        cluster.server.run(cluster.store.create_version(name, 1, &version)).unwrap();
+    }
+    let contents = contents(&version, &root, 1);
+    cluster.server.run(cluster.store.publish(&name, "payments-tls", &contents, None)).unwrap();
+    let of_orders = cluster.look().certificates[&orders].clone();
+
+    cluster.server.kill();
+    cluster.server.compact();
+    cluster.server.start_again();
+    let secrets = cluster.server.api::<Secret>("shop");
+    cluster.server.run(secrets.delete("payments-tls", &DeleteParams::default())).unwrap();
+    kubectl(&cluster.server, &["delete", "hcert", "-n", "shop", "mtls-prod-orders"], "");
+    until("another version stored", || {
+        match cluster.server.run(cluster.store.create_version(&name, 2, &version)) {
+            Ok(()) | Err(StoreError::Conflict(_)) => Some(()),
+            Err(_) => None,
+        }
+    });
+    cluster.until("all of it", |observed| {
+        let seen = observed.certificates.get(&name)?;
+        let is_absent = matches!(seen.published, Published::Absent);
+        (is_absent && seen.versions.len() == 2 && !observed.certificates.contains_key(&orders)).then_some(())
+    });
+    // What is written now names what is gone.
+    let over = &of_orders.resource_version;
+    let late = cluster.server.run(cluster.store.report_certificate(&orders, &of_orders.status, over));
+    assert!(matches!(late, Err(StoreError::Missing(_))), "{late:?}");
+    assert!(!cluster.look().certificates.contains_key(&orders));
+
+    // A certificate of that name is another object.
+    cluster.apply(certificate("shop", "mtls-prod-orders", json!({})));
+    let again = cluster.until("it made again", |observed| observed.certificates.get(&orders).cloned());
+    assert_ne!(again.uid, of_orders.uid);
+    overtaken(cluster.server.run(cluster.store.report_certificate(&orders, &of_orders.status, over)));
 }

@@ -257,7 +257,6 @@ mod tests {
         assert_eq!(ended_on(&AuthorityStatus::default()), None);
     }
 
-
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]

@@ -24,6 +24,7 @@ use super::listener::Bound;
 use super::signals::Signals;
 use crate::controller::health::settings_problem;
 use crate::controller::notification_services::NotificationServices;
+use crate::notify::config::Rejected;
 use crate::proof::{PROBER, Prober};
 use crate::runtime::metrics::ReconcileMetrics;
 use crate::runtime::reconcile::Reconciler;
@@ -117,7 +118,7 @@ struct Admin {
     /// `None` while this controller leads.
     waits_for: watch::Receiver<Option<String>>,
     /// Why the notification settings are not in force.
-    rejected: watch::Receiver<Option<String>>,
+    rejected: Rejected,
     directory: String,
 }
 

@@ -52,6 +52,8 @@ impl LeaderReconciler {
         // The loop stops before the lease is released. An interrupted round is like a crash: the next leader
         // observes everything anew.
         tokio::select! {
+            // In this order: after a pause of the process the lease is looked at before anything is written.
+            biased;
             () = candidate.run(stop) => {}
             () = reconciler.run(leading) => {}
             () = count_leadership => {}

@@ -16,6 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use crate::api::object_name::ObjectName;
@@ -38,7 +39,7 @@ pub struct ExternalSync {
     managers: Arc<Managers>,
     outbox: Outbox<SyncTask>,
     /// The task in progress of each certificate. There is one at a time: two could overtake each other.
-    in_progress: BTreeMap<ObjectName, DeliveryKey>,
+    in_progress: BTreeMap<ObjectName, (DeliveryKey, AbortHandle)>,
     fetched: Arc<BTreeMap<ObjectName, Fetched>>,
     fetch_cache: FetchCache,
     results: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
@@ -115,6 +116,18 @@ impl ExternalSync {
         self.fetch_cache.clone()
     }
 
+    /// Before another term as the leader, and after one. What was fetched before may be older than what another
+    /// leader has published since, and nothing is pushed any more that it may have superseded.
+    pub fn forget(&mut self) {
+        for (_, running) in std::mem::take(&mut self.in_progress).into_values() {
+            running.abort();
+        }
+        self.results = mpsc::channel(MAX_CONCURRENT);
+        self.outbox = Outbox::default();
+        self.fetched = Arc::default();
+        self.fetch_cache.retain(|_| false);
+    }
+
     /// What is known of the managers, with the current settings.
     pub fn observe(&mut self) -> ExternalState {
         let configured = Arc::clone(&self.configured.borrow_and_update());
@@ -151,7 +164,9 @@ impl ExternalSync {
         let in_progress = &self.in_progress;
         let tasks = plan.sync_tasks.iter().map(|task| (task.key(), task));
         self.outbox.set_desired(
-            tasks.filter(|(key, task)| in_progress.get(&task.certificate).is_none_or(|other| other == key)),
+            tasks.filter(|(key, task)| {
+                in_progress.get(&task.certificate).is_none_or(|(other, _)| other == key)
+            }),
         );
         for action in &plan.actions {
             // The cache lost the version that is to be stored: it has to be fetched again.
@@ -191,12 +206,13 @@ impl ExternalSync {
                 );
                 continue;
             };
-            self.in_progress.insert(task.certificate.clone(), key.clone());
             let (results, store) = (self.results.0.clone(), Arc::clone(store));
-            tokio::spawn(async move {
+            let entry = (task.certificate.clone(), key.clone());
+            let running = tokio::spawn(async move {
                 let result = task::run(&task, &manager, store.as_ref()).await;
                 let _ = results.send(Done { key, task, manager, result }).await;
             });
+            self.in_progress.insert(entry.0, (entry.1, running.abort_handle()));
         }
     }
 

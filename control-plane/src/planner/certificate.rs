@@ -92,12 +92,16 @@ impl CertificateContext<'_> {
         // The version that was rolled back to is kept as long as it is served: its copy refers to it.
         plan.actions.extend(
             versions
-                .keys()
+                .iter()
                 .take(excess)
                 .enumerate()
-                .filter(|(_, version)| Some(**version) != keep)
-                .filter(|(index, version)| is_notified(**version) || index + MAX_UNNOTIFIED < excess)
-                .map(|(_, version)| Action::Prune { certificate: self.name.clone(), version: *version }),
+                .filter(|(_, (number, _))| Some(**number) != keep)
+                .filter(|(index, (number, _))| is_notified(**number) || index + MAX_UNNOTIFIED < excess)
+                .map(|(_, (number, version))| Action::Prune {
+                    certificate: self.name.clone(),
+                    version: *number,
+                    expected: version.resource_version.clone(),
+                }),
         );
     }
 }

@@ -88,6 +88,8 @@ pub enum FetchTrigger {
 #[derive(Clone, Debug)]
 pub struct Authority {
     pub uid: String,
+    /// Of the object with its status, not of the keyring.
+    pub resource_version: ResourceVersion,
     pub generation: i64,
     pub spec: CertificateAuthoritySpec,
     pub status: AuthorityStatus,
@@ -121,6 +123,7 @@ pub struct KeyringView {
 #[derive(Clone, Debug)]
 pub struct Certificate {
     pub uid: String,
+    pub resource_version: ResourceVersion,
     pub generation: i64,
     pub spec: ServiceCertificateSpec,
     pub status: CertificateStatus,
@@ -148,6 +151,7 @@ pub struct Version {
     pub copy_of: Option<u64>,
     /// Over certificate and key.
     pub fingerprint: Fingerprint,
+    pub resource_version: ResourceVersion,
 }
 
 /// What is in the target Secret.

@@ -88,18 +88,23 @@ pub enum Action {
     Prune {
         certificate: ObjectName,
         version: u64,
+        /// The stored version's resource version.
+        expected: ResourceVersion,
     },
     Nudge {
         pod: ObjectName,
         revision: u64,
     },
+    /// `expected` is the resource version of the object that the status was planned on.
     UpdateAuthorityStatus {
         authority: String,
         status: Box<AuthorityStatus>,
+        expected: ResourceVersion,
     },
     UpdateCertificateStatus {
         certificate: ObjectName,
         status: Box<CertificateStatus>,
+        expected: ResourceVersion,
     },
 }
 

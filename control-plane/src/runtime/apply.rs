@@ -3,6 +3,7 @@
 //! refuse.
 
 mod error;
+mod keyring_access;
 mod keyring_cache;
 mod kubernetes_event;
 mod status_events;
@@ -27,7 +28,7 @@ use crate::external::sync::FetchCache;
 use crate::pki::keyring::{Keyring, RootId};
 use crate::pki::preflight;
 use crate::pki::x509_facts::{self, Fingerprint, Leaf};
-use crate::planner::observed::{KeyringState, KeyringView, Observed, ResourceVersion};
+use crate::planner::observed::{KeyringView, Observed, ResourceVersion};
 use crate::planner::{Action, IssueReason};
 use crate::store::{Contents, ObjectRef, Store, StoreError, StoredVersion};
 
@@ -42,11 +43,6 @@ pub struct Applier<S> {
 impl<S: Store> Applier<S> {
     pub fn new(store: Arc<S>, fetch_cache: FetchCache) -> Self {
         Self { store, fetch_cache, keyrings: KeyringCache::default() }
-    }
-
-    /// Forgets the keyrings of authorities that are no longer there, with their private keys.
-    pub fn forget_keyrings(&self, observed: &Observed) {
-        self.keyrings.retain(|authority| observed.authorities.contains_key(authority));
     }
 
     /// `observed` is the state that the action was planned on.
@@ -70,6 +66,8 @@ impl<S: Store> Applier<S> {
             }
             Action::RollBack { certificate, version, to, bundle_from, request } => {
                 let version = Version { certificate, number: *version, request: Some(request) };
+                // The leaf may be under a root that was removed.
+                self.check_keyring_of(certificate, observed).await?;
                 self.roll_back(version, *to, *bundle_from, now).await
             }
             Action::Publish {
@@ -94,15 +92,15 @@ impl<S: Store> Applier<S> {
                 };
                 self.publish(publication, observed, now).await
             }
-            Action::Prune { certificate, version } => {
-                Ok(self.store.delete_version(certificate, *version).await?)
+            Action::Prune { certificate, version, expected } => {
+                Ok(self.store.delete_version(certificate, *version, expected).await?)
             }
             Action::Nudge { pod, revision } => Ok(self.store.nudge(pod, *revision).await?),
-            Action::UpdateAuthorityStatus { authority, status } => {
-                self.update_authority_status(authority, status, observed).await
+            Action::UpdateAuthorityStatus { authority, status, expected } => {
+                self.update_authority_status(authority, status, expected, observed).await
             }
-            Action::UpdateCertificateStatus { certificate, status } => {
-                self.update_certificate_status(certificate, status, observed).await
+            Action::UpdateCertificateStatus { certificate, status, expected } => {
+                self.update_certificate_status(certificate, status, expected, observed).await
             }
         }
     }
@@ -256,9 +254,10 @@ impl<S: Store> Applier<S> {
         &self,
         authority: &str,
         status: &AuthorityStatus,
+        expected: &ResourceVersion,
         observed: &Observed,
     ) -> Result<(), ApplyError> {
-        self.store.report_authority(authority, status).await?;
+        self.store.report_authority(authority, status, expected).await?;
         let before = observed.authorities.get(authority).map(|authority| &authority.status);
         let conditions = before.map_or(&[][..], |before| &before.conditions);
         let object = ObjectRef::Authority(authority.to_owned());
@@ -272,9 +271,10 @@ impl<S: Store> Applier<S> {
         &self,
         certificate: &ObjectName,
         status: &CertificateStatus,
+        expected: &ResourceVersion,
         observed: &Observed,
     ) -> Result<(), ApplyError> {
-        self.store.report_certificate(certificate, status).await?;
+        self.store.report_certificate(certificate, status, expected).await?;
         let before = observed.certificates.get(certificate).map(|certificate| &certificate.status);
         let conditions = before.map_or(&[][..], |before| &before.conditions);
         let object = ObjectRef::Certificate(certificate.clone());
@@ -287,34 +287,6 @@ impl<S: Store> Applier<S> {
     async fn record_event(&self, certificate: &ObjectName, reason: EventReason, message: String) {
         let object = ObjectRef::Certificate(certificate.clone());
         self.store.record_event(&event(object, reason, message)).await;
-    }
-
-    async fn keyring_of(
-        &self,
-        certificate: &ObjectName,
-        observed: &Observed,
-    ) -> Result<Arc<Keyring>, StoreError> {
-        let authority = observed.certificates.get(certificate).map(|certificate| &certificate.spec.authority);
-        let authority = authority.ok_or_else(|| StoreError::Missing(format!("certificate {certificate}")))?;
-        self.keyring(authority, observed).await
-    }
-
-    /// The keyring as it was observed; a conflict if it has been written since.
-    pub async fn keyring(&self, authority: &str, observed: &Observed) -> Result<Arc<Keyring>, StoreError> {
-        let missing = || StoreError::Missing(format!("keyring of {authority}"));
-        let Some(KeyringState::Present(view)) =
-            observed.authorities.get(authority).map(|authority| &authority.keyring)
-        else {
-            return Err(missing());
-        };
-        if let Some(keyring) = self.keyrings.get(authority, &view.resource_version) {
-            return Ok(keyring);
-        }
-        let (keyring, version) = self.store.keyring(authority).await?.ok_or_else(missing)?;
-        if version != view.resource_version {
-            return Err(StoreError::Conflict(format!("the keyring of {authority}")));
-        }
-        Ok(self.keyrings.insert(authority, version, keyring))
     }
 }
 

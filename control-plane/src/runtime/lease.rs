@@ -1,9 +1,12 @@
 //! Leader election among the replicas, by a Lease of the Kubernetes API. Two leaders would do no harm, since
 //! every write names the version that it replaces; they would only do everything twice. So the lease saves
-//! work, and in doubt a replica leads.
+//! work. A leader stops leading when its time is up, whatever hangs; one that leads again trusts nothing that it
+//! remembers.
 //!
 //! Whether the lease of another replica has expired is decided by how long it was seen unchanged on this
 //! machine's own clock: the clocks of different machines are not compared.
+
+mod term;
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +19,12 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use term::{Attempt, REQUEST_TIMEOUT, Term};
+
 pub const NAME: &str = "hotcert-controller";
 
 /// A leader that has not renewed the lease for this long has lost it.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// A leader that could not renew for this long stops, before another replica begins.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-const RENEW_INTERVAL: Duration = Duration::from_secs(4);
-/// Between two reads of a lease that another replica holds.
-const RETRY_INTERVAL: Duration = Duration::from_secs(2);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 pub struct Candidate {
     leases: Api<Lease>,
@@ -33,7 +32,7 @@ pub struct Candidate {
     identity: String,
     leading: watch::Sender<bool>,
     other: Option<OtherLease>,
-    renewed: Option<Instant>,
+    term: Term,
 }
 
 /// The lease of another replica: its resource version, and since when it was seen unchanged.
@@ -54,48 +53,59 @@ impl Candidate {
     pub fn new(client: Client, namespace: &str, identity: String) -> (Self, watch::Receiver<bool>) {
         let (leading, receiver) = watch::channel(false);
         let leases = Api::namespaced(client, namespace);
-        (Self { leases, identity, leading, other: None, renewed: None }, receiver)
+        (Self { leases, identity, leading, other: None, term: Term::default() }, receiver)
     }
 
     /// Runs until dropped, or until `stop` is true: then the lease is released, so that another replica need
     /// not wait until it expires.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
-            // Other replicas count from the write, which is later.
-            let begin = Instant::now();
-            let left = self.renewed.map(|renewed| RENEW_DEADLINE.saturating_sub(renewed.elapsed()));
-            let timeout = left.map_or(REQUEST_TIMEOUT, |left| left.min(REQUEST_TIMEOUT));
-            match tokio::time::timeout(timeout, self.try_acquire()).await {
-                Ok(Ok(true)) => self.renewed = Some(begin),
-                Ok(Ok(false)) => self.renewed = None,
-                Ok(Err(error)) => warn!(%error, "the lease could not be read or renewed"),
-                Err(_) => {
-                    let timeout = duration::format(timeout);
-                    warn!(timeout, "the lease could not be read or renewed: no response in time");
-                }
-            }
-            self.renewed = self.renewed.filter(|renewed| renewed.elapsed() < RENEW_DEADLINE);
-            let leads = self.renewed.is_some();
-            self.leading.send_if_modified(|leading| {
-                let changed = *leading != leads;
-                if changed {
-                    info!(identity = self.identity, leads, "leadership");
-                }
-                *leading = leads;
-                changed
-            });
-            let pause = if leads { RENEW_INTERVAL } else { RETRY_INTERVAL };
+            let attempt = self.attempt().await;
+            self.set_leading();
+            let pause_ends = self.term.pause_ends(Instant::now(), attempt);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(pause_ends.into()) => self.set_leading(),
                 stopped = async { stop.wait_for(|stop| *stop).await.is_ok() } => {
-                    if stopped && leads {
-                        self.leading.send_replace(false);
+                    if stopped && self.leading.send_replace(false) {
                         self.release().await;
                     }
                     return;
                 }
             }
         }
+    }
+
+    /// Within the time that is left, if it leads.
+    async fn attempt(&mut self) -> Attempt {
+        let began = Instant::now();
+        let end = self.term.attempt_ends(began);
+        let attempt = match tokio::time::timeout_at(end.into(), self.try_acquire()).await {
+            Ok(Ok(true)) => Attempt::Acquired,
+            Ok(Ok(false)) => Attempt::HeldByOther,
+            Ok(Err(error)) => {
+                warn!(%error, "the lease could not be read or renewed");
+                Attempt::Failed
+            }
+            Err(_) => {
+                let timeout = duration::format(end - began);
+                warn!(timeout, "the lease could not be read or renewed: no response in time");
+                Attempt::Failed
+            }
+        };
+        self.term.record(began, attempt);
+        attempt
+    }
+
+    fn set_leading(&self) {
+        let leads = self.term.leads(Instant::now());
+        self.leading.send_if_modified(|leading| {
+            let changed = *leading != leads;
+            if changed {
+                info!(identity = self.identity, leads, "leadership");
+            }
+            *leading = leads;
+            changed
+        });
     }
 
     async fn try_acquire(&mut self) -> kube::Result<bool> {

@@ -140,7 +140,7 @@ impl ReconcileMetrics {
             Err(error) => error.reason(),
         };
         self.actions.get_or_create(&ActionLabels { action: action.kind(), outcome }).inc();
-        if let (Action::UpdateCertificateStatus { status, certificate }, Ok(())) = (action, result)
+        if let (Action::UpdateCertificateStatus { status, certificate, .. }, Ok(())) = (action, result)
             && let Some(served) = &status.served
             && let Some(before) = observed.certificates.get(certificate)
             && before.status.served.as_ref().is_none_or(|before| before.revision != served.revision)

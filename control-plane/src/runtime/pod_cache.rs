@@ -64,6 +64,11 @@ impl PodCache {
 
     /// How long until the pods are listed again, if any are requested.
     pub fn next_refresh(&self, now: SystemTime) -> Option<Duration> {
+        let is_new = |namespace: &String| !self.lists.contains_key(namespace);
+        // What was never listed is listed at once.
+        if self.requested.iter().any(is_new) {
+            return Some(Duration::ZERO);
+        }
         (!self.requested.is_empty()).then(|| self.relist_interval(now))
     }
 

@@ -34,6 +34,13 @@ impl Probing {
         }
     }
 
+    /// Before another term as the leader: proofs are taken anew. What is still running ends by itself, unheard.
+    pub fn forget(&mut self) {
+        self.schedule = ProofSchedule::default();
+        self.keyrings.clear();
+        self.results = mpsc::channel(MAX_CONCURRENT);
+    }
+
     /// Replaces the requests of the last plan, and starts the probes that are due.
     pub async fn request<S: Store>(
         &mut self,

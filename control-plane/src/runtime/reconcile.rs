@@ -102,21 +102,38 @@ impl<S: Store> Reconciler<S> {
     pub async fn run(mut self, mut leading: watch::Receiver<bool>) {
         while leading.wait_for(|leads| *leads).await.is_ok() {
             tokio::select! {
-                () = self.lead() => {}
+                // Looked at first: a process that was stopped starts no write when it goes on.
+                biased;
                 lost = async { leading.wait_for(|leads| !*leads).await.is_ok() } => {
                     self.metrics.clear_observed();
                     self.dispatcher.clear_waiting();
                     if !lost {
                         return;
                     }
-                    info!("another replica leads");
+                    info!("not leading any more");
                 }
+                () = self.lead() => {}
             }
+            self.forget();
         }
+    }
+
+    /// Another replica may have led since: nothing counts that this one remembers from before. Notifications are the
+    /// exception: that one was delivered stays true.
+    fn forget(&mut self) {
+        self.applier.forget_all_keyrings();
+        self.probing.forget();
+        self.external_sync.forget();
+        self.pods = PodCache::default();
+        self.failed_reads = 0;
+        self.failed_actions = FailedActions::default();
+        self.problem_log = ProblemLog::default();
     }
 
     async fn lead(&mut self) {
         self.leading_since = SystemTime::now();
+        // Its watches may have hung while it did not lead.
+        self.store.relist().await;
         loop {
             let begin = Instant::now();
             let pause = match self.round().await {
@@ -136,7 +153,7 @@ impl<S: Store> Reconciler<S> {
     pub async fn round(&mut self) -> Result<Round, StoreError> {
         let mut observed = self.store.observe().await?;
         self.failed_reads = 0;
-        self.applier.forget_keyrings(&observed);
+        self.applier.begin_round(&observed);
         self.probing.record_results(SystemTime::now());
         self.dispatcher.collect_results();
         observed.nudge = self.nudge;

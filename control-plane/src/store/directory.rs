@@ -165,6 +165,9 @@ impl DirectoryStore {
 }
 
 impl Store for DirectoryStore {
+    /// Nothing is remembered: every observation reads DIR.
+    async fn relist(&self) {}
+
     /// Returns once DIR is no longer what the last [`Store::observe`] saw, by any program's change.
     async fn changed(&self) {
         loop {
@@ -209,6 +212,11 @@ impl Store for DirectoryStore {
         self.work(LockMode::Shared, move |tree| keyring::load(tree, &authority)).await
     }
 
+    async fn keyring_version(&self, authority: &str) -> Result<Option<ResourceVersion>, StoreError> {
+        let authority = authority.to_owned();
+        self.work(LockMode::Shared, move |tree| keyring::version(tree, &authority)).await
+    }
+
     async fn put_keyring(
         &self,
         authority: &str,
@@ -248,9 +256,14 @@ impl Store for DirectoryStore {
         self.work(LockMode::Shared, move |tree| version::load(tree, &certificate, version)).await
     }
 
-    async fn delete_version(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
-        let certificate = certificate.clone();
-        self.work(LockMode::Exclusive, move |tree| version::delete(tree, &certificate, version)).await
+    async fn delete_version(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        let (certificate, over) = (certificate.clone(), over.clone());
+        self.work(LockMode::Exclusive, move |tree| version::delete(tree, &certificate, version, &over)).await
     }
 
     async fn published_bundle(&self, certificate: &ObjectName, secret: &str) -> Result<String, StoreError> {
@@ -278,10 +291,16 @@ impl Store for DirectoryStore {
         Ok(())
     }
 
-    async fn report_authority(&self, authority: &str, status: &AuthorityStatus) -> Result<(), StoreError> {
-        let (about, status) = (ObjectRef::Authority(authority.to_owned()), status.clone());
+    async fn report_authority(
+        &self,
+        authority: &str,
+        status: &AuthorityStatus,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        let about = ObjectRef::Authority(authority.to_owned());
+        let (status, over) = (status.clone(), over.clone());
         self.work(LockMode::Exclusive, move |tree| {
-            objects::report::<CertificateAuthoritySpec, _>(tree, &about, &status)
+            objects::report::<CertificateAuthoritySpec, _>(tree, &about, &status, &over)
         })
         .await
     }
@@ -290,10 +309,12 @@ impl Store for DirectoryStore {
         &self,
         certificate: &ObjectName,
         status: &CertificateStatus,
+        over: &ResourceVersion,
     ) -> Result<(), StoreError> {
-        let (about, status) = (ObjectRef::Certificate(certificate.clone()), status.clone());
+        let about = ObjectRef::Certificate(certificate.clone());
+        let (status, over) = (status.clone(), over.clone());
         self.work(LockMode::Exclusive, move |tree| {
-            objects::report::<ServiceCertificateSpec, _>(tree, &about, &status)
+            objects::report::<ServiceCertificateSpec, _>(tree, &about, &status, &over)
         })
         .await
     }

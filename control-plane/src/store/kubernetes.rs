@@ -7,7 +7,7 @@
 //! | [`secret`], [`custom`] | objects as they come over the wire |
 //! | [`label`] | labels and annotations, by which our Secrets are recognized |
 //! | [`keys`], [`version`], [`target`] | the three kinds of Secrets: keyrings, versions, targets |
-//! | [`write`] | replacing an object at the resource version that was seen |
+//! | [`write`], [`status`] | replacing an object, or its status, at the resource version that was seen |
 //! | [`pods`] | pods and the Secrets that they serve, listed when needed |
 //! | [`event_recorder`], [`api_error`] | Events, and what an error of the API server means |
 
@@ -21,6 +21,7 @@ pub mod keyring;
 mod label;
 mod pods;
 mod secret_object;
+mod status;
 mod target_secret;
 mod version;
 mod write;
@@ -32,10 +33,11 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use serde_json::json;
-use tokio::task::AbortHandle;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tracing::debug;
 use zeroize::Zeroizing;
 
@@ -47,11 +49,10 @@ use crate::api::resource::{AuthorityStatus, CertificateAuthority, CertificateSta
 use crate::pki::keyring::Keyring;
 use crate::planner::observed::{Observed, PodList, ResourceVersion};
 use api_error::answer;
-use cache::{Cache, OwnSecret};
+use cache::{Cache, OwnSecret, Source};
 use custom::Custom;
 use informer::Informers;
 use secret_object::SecretObject;
-use write::status_patch;
 
 pub use target_secret::owner_if_foreign;
 
@@ -66,7 +67,8 @@ pub struct KubernetesStore {
     namespace: String,
     nudge: bool,
     cache: Arc<Cache>,
-    following: AbortHandle,
+    informers: Informers,
+    following: Mutex<JoinHandle<()>>,
 }
 
 impl KubernetesStore {
@@ -74,9 +76,9 @@ impl KubernetesStore {
     pub fn start(client: Client, namespace: String, nudge: bool, recheck: Duration) -> Self {
         let cache = Arc::new(Cache::default());
         let (following, known) = (client.clone(), Arc::clone(&cache));
-        let follow = Informers { client: following, namespace: namespace.clone(), cache: known, recheck };
-        let following = tokio::spawn(follow.run()).abort_handle();
-        Self { client, namespace, nudge, cache, following }
+        let informers = Informers { client: following, namespace: namespace.clone(), cache: known, recheck };
+        let following = Mutex::new(tokio::spawn(informers.clone().run()));
+        Self { client, namespace, nudge, cache, informers, following }
     }
 
     fn api<K>(&self, namespace: &str) -> Api<K>
@@ -89,17 +91,32 @@ impl KubernetesStore {
     fn secrets(&self, namespace: &str) -> Api<SecretObject> {
         self.api(namespace)
     }
+
+    fn known_keyring(&self, name: &str) -> Option<ResourceVersion> {
+        self.cache.state().own.resource_version(name).cloned()
+    }
 }
 
 impl Drop for KubernetesStore {
     fn drop(&mut self) {
-        self.following.abort();
+        self.following.get_mut().abort();
     }
 }
 
 impl Store for KubernetesStore {
     async fn changed(&self) {
         self.cache.changed().await;
+    }
+
+    /// A watch that hangs says nothing: all of them begin anew, with a list.
+    async fn relist(&self) {
+        let mut following = self.following.lock().await;
+        following.abort();
+        if !following.is_finished() {
+            let _ = (&mut *following).await;
+        }
+        self.cache.change(cache::CacheState::distrust);
+        *following = tokio::spawn(self.informers.clone().run());
     }
 
     async fn observe(&self) -> Result<Observed, StoreError> {
@@ -132,8 +149,18 @@ impl Store for KubernetesStore {
     async fn keyring(&self, authority: &str) -> Result<Option<(Keyring, ResourceVersion)>, StoreError> {
         let name = keyring::name(authority);
         let what = format!("the keyring Secret {name}");
+        let (known, source) = (self.known_keyring(&name), Source::answer_from_now());
         let found = answer(&what, self.secrets(&self.namespace).get_opt(&name)).await?;
-        let Some(object) = found else { return Ok(None) };
+        let Some(object) = found else {
+            if let Some(known) = known {
+                self.cache.change(|state| state.own.remove(&name, &known));
+            }
+            return Ok(None);
+        };
+        if known.as_ref() != Some(&object.resource_version()) {
+            let read = OwnSecret::read(&object);
+            self.cache.change(|state| state.own.put(&name, read, source));
+        }
         if keyring::authority(&object).is_none() {
             let cause = format!("it is of the type {:?}, not {}", object.of, keyring::TYPE);
             return Err(StoreError::Malformed { what, cause });
@@ -142,6 +169,18 @@ impl Store for KubernetesStore {
             Ok(keyring) => Ok(Some((keyring, object.resource_version()))),
             Err(error) => Err(StoreError::Malformed { what, cause: error.to_string() }),
         }
+    }
+
+    async fn keyring_version(&self, authority: &str) -> Result<Option<ResourceVersion>, StoreError> {
+        let name = keyring::name(authority);
+        let what = format!("the keyring Secret {name}");
+        let found = answer(&what, self.secrets(&self.namespace).get_metadata_opt(&name)).await?;
+        let found = found.map(|found| ResourceVersion(found.metadata.resource_version.unwrap_or_default()));
+        if found == self.known_keyring(&name) {
+            return Ok(found);
+        }
+        // The watch is late: what it has yet to say is cached, so that the next observation shows it.
+        Ok(self.keyring(authority).await?.map(|(_, version)| version))
     }
 
     async fn put_keyring(
@@ -155,9 +194,17 @@ impl Store for KubernetesStore {
         let over = self.metadata_to_replace(&what, &self.secrets(&self.namespace), &name, over).await?;
         let object = keyring::object(&self.namespace, authority, keyring, over)
             .map_err(|error| StoreError::Malformed { what: what.clone(), cause: error.to_string() })?;
-        let written = self.write(&what, &object).await?;
+        let source = Source::answer_from_now();
+        let written = match self.write(&what, &object).await {
+            Err(error @ StoreError::Conflict(_)) => {
+                // What is there is cached by being read.
+                let _ = self.keyring(authority).await;
+                return Err(error);
+            }
+            written => written?,
+        };
         let known = OwnSecret::read(&written);
-        self.cache.change(|state| state.own.put(&name, known, true));
+        self.cache.change(|state| state.own.put(&name, known, source));
         // The ledger may name another namespace now.
         self.cache.namespaces_changed.notify_one();
         Ok(())
@@ -194,23 +241,22 @@ impl Store for KubernetesStore {
         };
         let what = format!("version {version} of {certificate}");
         let object = version::object(certificate, &uid, version, stored);
+        let source = Source::answer_from_now();
         let written = match self.write(&what, &object).await {
             Err(StoreError::Conflict(what)) => {
                 // It may be that the watch has not said so yet.
-                let secrets = self.secrets(&certificate.namespace);
-                if let Ok(Some(found)) = answer(&what, secrets.get_opt(object.name())).await {
-                    if version::read(&found).is_none() {
-                        let name = object.name();
-                        let cause = format!("the Secret {name} is there and is not hotcert's: delete it");
-                        return Err(StoreError::Failed { what, cause });
-                    }
-                    self.cache_written(&certificate.namespace, &found);
+                if let Some(found) = self.reread(&certificate.namespace, object.name()).await
+                    && version::read(&found).is_none()
+                {
+                    let name = object.name();
+                    let cause = format!("the Secret {name} is there and is not hotcert's: delete it");
+                    return Err(StoreError::Failed { what, cause });
                 }
                 return Err(StoreError::Conflict(what));
             }
             written => written?,
         };
-        self.cache_written(&certificate.namespace, &written);
+        self.cache_read(&certificate.namespace, &written, source);
         Ok(())
     }
 
@@ -234,17 +280,29 @@ impl Store for KubernetesStore {
         }
     }
 
-    async fn delete_version(&self, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
+    async fn delete_version(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
         let what = format!("forgetting version {version} of {certificate}");
         let secrets = self.secrets(&certificate.namespace);
         let name = version::name(&certificate.name, version);
-        match answer(&what, secrets.delete(&name, &DeleteParams::default())).await {
+        let over_version = Preconditions { resource_version: Some(over.0.clone()), uid: None };
+        let params = DeleteParams::default().preconditions(over_version);
+        match answer(&what, secrets.delete(&name, &params)).await {
             Ok(_) | Err(StoreError::Missing(_)) => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                if matches!(error, StoreError::Conflict(_)) {
+                    self.reread(&certificate.namespace, &name).await;
+                }
+                return Err(error);
+            }
         }
         self.cache.change(|state| {
             state.update_namespace(&certificate.namespace, |index| {
-                index.remove_version(&certificate.name, version)
+                index.remove_version(&certificate.name, version, over)
             });
         });
         Ok(())
@@ -266,8 +324,12 @@ impl Store for KubernetesStore {
     ) -> Result<(), StoreError> {
         let secret = name::validate(secret)?;
         let what = format!("the Secret {secret} of {certificate}");
-        let over =
-            self.metadata_to_replace(&what, &self.secrets(&certificate.namespace), secret, over).await?;
+        let secrets = self.secrets(&certificate.namespace);
+        let to_replace = self.metadata_to_replace(&what, &secrets, secret, over).await;
+        if matches!(to_replace, Err(StoreError::Conflict(_))) {
+            self.find_owner(certificate, secret, over).await;
+        }
+        let over = to_replace?;
         if let Some(whose) =
             over.as_ref().and_then(|over| target_secret::owner_if_foreign(over, &certificate.name))
         {
@@ -276,11 +338,12 @@ impl Store for KubernetesStore {
             return Err(StoreError::Conflict(what));
         }
         let object = target_secret::object(certificate, secret, contents, over);
+        let source = Source::answer_from_now();
         let written = self.write(&what, &object).await;
         if matches!(written, Err(StoreError::Conflict(_))) {
-            self.find_owner(certificate, secret).await;
+            self.find_owner(certificate, secret, None).await;
         }
-        self.cache_written(&certificate.namespace, &written?);
+        self.cache_read(&certificate.namespace, &written?, source);
         Ok(())
     }
 
@@ -292,32 +355,22 @@ impl Store for KubernetesStore {
         answer(&what, pods.patch_metadata(&pod.name, &PatchParams::default(), &patch)).await.map(drop)
     }
 
-    async fn report_authority(&self, authority: &str, status: &AuthorityStatus) -> Result<(), StoreError> {
-        let what = format!("the status of the CertificateAuthority {authority}");
-        let patch = status_patch(&what, status)?;
-        let api = Api::<Custom<CertificateAuthority>>::all(self.client.clone());
-        let written = answer(&what, api.patch_status(authority, &PatchParams::default(), &patch)).await?;
-        if let Some(written) = written.read() {
-            self.cache.change(|state| state.put_authority(authority, written));
-        }
-        Ok(())
+    async fn report_authority(
+        &self,
+        authority: &str,
+        status: &AuthorityStatus,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        self.write_authority_status(authority, status, over).await
     }
 
     async fn report_certificate(
         &self,
         certificate: &ObjectName,
         status: &CertificateStatus,
+        over: &ResourceVersion,
     ) -> Result<(), StoreError> {
-        let what = format!("the status of the ServiceCertificate {certificate}");
-        let patch = status_patch(&what, status)?;
-        let api = self.api::<Custom<ServiceCertificate>>(&certificate.namespace);
-        let written =
-            answer(&what, api.patch_status(&certificate.name, &PatchParams::default(), &patch)).await?;
-        if let Some(written) = written.read() {
-            let put = |index: &mut cache::NamespaceIndex| index.put_certificate(&certificate.name, written);
-            self.cache.change(|state| state.update_namespace(&certificate.namespace, put));
-        }
-        Ok(())
+        self.write_certificate_status(certificate, status, over).await
     }
 
     async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {

@@ -100,3 +100,19 @@ pub async fn root_to_import_is_seen(store: &impl Store, hand: &impl Hand) {
     let pem = store.import("legacy").await.unwrap();
     assert_eq!(RootId::of(&Authority::import(&pem.certificate, &pem.key).unwrap()), id);
 }
+
+pub async fn keyring_version_is_that_of_the_last_writing(store: &impl Store, hand: &impl Hand) {
+    let ca = authority(store, hand, "versions").await;
+    assert_eq!(store.keyring_version(&ca).await.unwrap(), None);
+    let mut keyring = Keyring::new(leaf().0);
+    let mut over = None;
+    for request in ["r1", "r2"] {
+        keyring.state.record_handled("rollover", request, "begun", moment());
+        store.put_keyring(&ca, &keyring, over.as_ref()).await.unwrap();
+        let version = store.keyring_version(&ca).await.unwrap();
+        assert_ne!(version, over);
+        assert_eq!(store.keyring(&ca).await.unwrap().map(|(_, version)| version), version);
+        seen_ring(store, &ca, |seen| Some(&seen.resource_version) == version.as_ref()).await;
+        over = version;
+    }
+}

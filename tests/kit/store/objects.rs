@@ -20,7 +20,8 @@ pub async fn statuses_come_back(store: &impl Store, hand: &impl Hand) {
             conditions: conditions.clone(),
             ..AuthorityStatus::default()
         };
-        store.report_authority(&ca, &status).await.unwrap();
+        let over = seen_authority(store, &ca, |_| true).await.resource_version.clone();
+        store.report_authority(&ca, &status, &over).await.unwrap();
         seen_authority(store, &ca, |seen| seen.status == status).await;
         let status = CertificateStatus {
             revision: Some(revision),
@@ -28,12 +29,53 @@ pub async fn statuses_come_back(store: &impl Store, hand: &impl Hand) {
             conditions: conditions.clone(),
             ..CertificateStatus::default()
         };
-        store.report_certificate(&name, &status).await.unwrap();
+        let over = seen_certificate(store, &name, |_| true).await.resource_version.clone();
+        store.report_certificate(&name, &status, &over).await.unwrap();
         seen_certificate(store, &name, |seen| seen.status == status).await;
     }
-    missing(store.report_authority("root-prod-nobody", &AuthorityStatus::default()).await);
+    let over = ResourceVersion::default();
+    missing(store.report_authority("root-prod-nobody", &AuthorityStatus::default(), &over).await);
     let nobody = ObjectName::new(NAMESPACE, "mtls-prod-nobody");
-    missing(store.report_certificate(&nobody, &CertificateStatus::default()).await);
+    missing(store.report_certificate(&nobody, &CertificateStatus::default(), &over).await);
+}
+
+/// Of the status, and of what it answers.
+pub async fn status_over_an_old_version_conflicts(store: &impl Store, hand: &impl Hand) {
+    let (ca, name) = (authority(store, hand, "late").await, certificate(store, hand, "late").await);
+    let said = |phase: &str| AuthorityStatus { phase: Some(phase.into()), ..AuthorityStatus::default() };
+    let first = seen_authority(store, &ca, |_| true).await.resource_version.clone();
+    store.report_authority(&ca, &said("first"), &first).await.unwrap();
+    conflicts(store.report_authority(&ca, &said("late"), &first).await);
+    let second = seen_authority(store, &ca, |seen| seen.status == said("first")).await;
+    hand.ask(&ObjectRef::Authority(ca.clone()), "rollover", "r1").await.unwrap();
+    conflicts(store.report_authority(&ca, &said("late"), &second.resource_version).await);
+    let third = seen_authority(store, &ca, |seen| seen.requests.contains_key("rollover")).await;
+    store.report_authority(&ca, &said("third"), &third.resource_version).await.unwrap();
+
+    let said = |revision| CertificateStatus { revision: Some(revision), ..CertificateStatus::default() };
+    let first = seen_certificate(store, &name, |_| true).await.resource_version.clone();
+    store.report_certificate(&name, &said(1), &first).await.unwrap();
+    conflicts(store.report_certificate(&name, &said(2), &first).await);
+    let second = seen_certificate(store, &name, |seen| seen.status == said(1)).await;
+    hand.ask(&ObjectRef::Certificate(name.clone()), "rotate", "r1").await.unwrap();
+    conflicts(store.report_certificate(&name, &said(2), &second.resource_version).await);
+    // What was in the way is seen without waiting for a watch.
+    let third = store.observe().await.unwrap().certificates[&name].clone();
+    assert!(third.requests.contains_key("rotate"));
+    store.report_certificate(&name, &said(3), &third.resource_version).await.unwrap();
+}
+
+pub async fn everything_is_seen_at_once_after_a_relist(store: &impl Store, hand: &impl Hand) {
+    let ca = authority(store, hand, "relisted").await;
+    store.put_keyring(&ca, &Keyring::new(leaf().0), None).await.unwrap();
+    let name = ObjectName::new(NAMESPACE, "mtls-prod-relisted");
+    hand.create_certificate(&name, &spec()).await.unwrap();
+    hand.ask(&ObjectRef::Authority(ca.clone()), "rollover", "r1").await.unwrap();
+    store.relist().await;
+    let seen = store.observe().await.unwrap();
+    assert!(seen.authorities[&ca].requests.contains_key("rollover"));
+    assert!(matches!(seen.authorities[&ca].keyring, KeyringState::Present(_)));
+    assert_eq!(seen.certificates[&name].spec, spec());
 }
 
 pub async fn requests_appear_until_they_are_replaced(store: &impl Store, hand: &impl Hand) {

@@ -39,9 +39,29 @@ pub async fn version_is_pruned_again_and_again(store: &impl Store, hand: &impl H
     for number in [9, 10] {
         store.create_version(&name, number, &kept(&root, &leaf)).await.unwrap();
     }
+    let seen = seen_certificate(store, &name, |certificate| certificate.versions.len() == 2).await;
+    let [ninth, tenth] = [9, 10].map(|number| seen.versions[&number].resource_version.clone());
+    conflicts(store.delete_version(&name, 9, &tenth).await);
     for _ in 0..2 {
-        store.delete_version(&name, 9).await.unwrap();
+        store.delete_version(&name, 9, &ninth).await.unwrap();
     }
     missing(store.load_version(&name, 9).await);
     seen_certificate(store, &name, |certificate| certificate.versions.keys().eq([&10])).await;
+}
+
+/// Of a certificate that was deleted and made again, whose versions begin anew.
+pub async fn version_of_the_same_number_is_not_pruned_in_place_of_another(
+    store: &impl Store,
+    hand: &impl Hand,
+) {
+    let name = certificate(store, hand, "renumbered").await;
+    let (root, leaf) = leaf();
+    store.create_version(&name, 1, &kept(&root, &leaf)).await.unwrap();
+    let first = seen_certificate(store, &name, |certificate| certificate.versions.len() == 1).await;
+    let over = &first.versions[&1].resource_version;
+    store.delete_version(&name, 1, over).await.unwrap();
+    store.create_version(&name, 1, &kept(&root, &leaf)).await.unwrap();
+    conflicts(store.delete_version(&name, 1, over).await);
+    store.load_version(&name, 1).await.unwrap();
+    seen_certificate(store, &name, |certificate| certificate.versions.len() == 1).await;
 }

@@ -20,7 +20,9 @@ pub fn find(
         // A Secret that is published for the first time may come from anywhere.
         let entry = ledger.get(&dependent.name.namespace, dependent.secret)?;
         let is_unknown = |root: &RootId| {
-            !keyring.state.knows(root)
+            // A version that cannot be read has none.
+            !root.0.is_empty()
+                && !keyring.state.knows(root)
                 && !entry.moved_from.contains(root)
                 && !is_of_another(observed, authority, dependent.certificate, root)
         };

@@ -55,6 +55,9 @@ pub fn authority(
     let errors = authority_plan.settings.as_ref().err().map(|errors| errors.join("; "));
     let problem = match (&errors, &authority_plan.problem) {
         (Some(errors), _) => Some((Reason::InvalidSpec, errors.as_str())),
+        (None, Some(problem)) if authority_plan.suspended.is_some() => {
+            Some((Reason::KeyringOutdated, problem.as_str()))
+        }
         (None, Some(problem)) => Some((Reason::NeedsAttention, problem.as_str())),
         (None, None) => None,
     };
@@ -73,7 +76,8 @@ pub fn authority(
         notifications::authority(observed, name, authority_plan, &status.conditions, now, plan);
     if !is_recorded(&mut status, before, |status| &mut status.conditions, &before.conditions) {
         let (authority, status) = (name.to_owned(), Box::new(status));
-        plan.actions.push(Action::UpdateAuthorityStatus { authority, status });
+        let expected = authority_plan.authority.resource_version.clone();
+        plan.actions.push(Action::UpdateAuthorityStatus { authority, status, expected });
     }
 }
 
@@ -88,6 +92,7 @@ fn set_ready(
             (Reason::Deleting, "it is being deleted: nothing more may be expected of it".to_owned())
         }
         (Err(errors), ..) => (Reason::InvalidSpec, errors.join("; ")),
+        _ if let Some(why) = &authority_plan.suspended => (Reason::KeyringOutdated, why.clone()),
         (_, Some(problem), Some(root)) if root.not_before <= now && now < root.not_after => {
             (Reason::NeedsAttention, problem.clone())
         }

@@ -68,8 +68,8 @@ pub fn certificate(
         }
     }
     if !is_recorded(&mut status, before, |status| &mut status.conditions, &before.conditions) {
-        let status = Box::new(status);
-        plan.actions.push(Action::UpdateCertificateStatus { certificate: name.clone(), status });
+        let (status, expected) = (Box::new(status), certificate.resource_version.clone());
+        plan.actions.push(Action::UpdateCertificateStatus { certificate: name.clone(), status, expected });
     }
 }
 

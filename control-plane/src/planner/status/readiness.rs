@@ -23,7 +23,10 @@ impl Effect {
     /// Without a wildcard: a new reason has to be decided here.
     pub fn of(reason: Reason) -> Self {
         match reason {
-            Reason::InvalidSpec | Reason::ForeignSecret | Reason::UnknownManager => Self::Refuses,
+            Reason::InvalidSpec
+            | Reason::ForeignSecret
+            | Reason::UnknownManager
+            | Reason::KeyringOutdated => Self::Refuses,
             // They may be applied later than what needs them, so an applier has to wait and not to give up.
             Reason::AuthorityNotFound
             | Reason::InvalidAuthority
@@ -39,6 +42,7 @@ impl Effect {
             | Reason::NotUsable => Self::Blocks,
             Reason::Deleting => Self::Ends,
             Reason::WaitingForTrust
+            | Reason::MovingTrust
             | Reason::NotFetched
             | Reason::NotPushed
             | Reason::ActionFailed
@@ -73,7 +77,7 @@ mod tests {
             let reasons = Reason::ALL.iter().filter(move |reason| Effect::of(**reason) == effect);
             reasons.map(|reason| reason.as_str()).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(of(Effect::Refuses), "InvalidSpec ForeignSecret UnknownManager");
+        assert_eq!(of(Effect::Refuses), "InvalidSpec ForeignSecret KeyringOutdated UnknownManager");
         assert_eq!(
             of(Effect::Blocks),
             "Issuing Expired AuthorityNotFound InvalidAuthority AuthorityDeleting RootNotReady RootExpired NoAccess \
@@ -82,7 +86,7 @@ mod tests {
         assert_eq!(of(Effect::Ends), "Deleting");
         assert_eq!(
             of(Effect::Keeps),
-            "Published WaitingForTrust NotFetched NotPushed ActionFailed Usable NeedsAttention"
+            "Published WaitingForTrust MovingTrust NotFetched NotPushed ActionFailed Usable NeedsAttention"
         );
     }
 }

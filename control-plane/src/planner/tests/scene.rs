@@ -39,6 +39,7 @@ impl Scene {
         };
         let authority = Authority {
             uid: "authority".into(),
+            resource_version: stamp(5),
             generation: 1,
             spec: authority_spec(),
             status: AuthorityStatus::default(),
@@ -49,6 +50,7 @@ impl Scene {
         };
         let certificate = Certificate {
             uid: "certificate".into(),
+            resource_version: stamp(6),
             generation: 1,
             spec: certificate_spec(),
             status: CertificateStatus::default(),
@@ -121,6 +123,7 @@ impl Scene {
             request: None,
             copy_of: None,
             fingerprint: fingerprint(number),
+            resource_version: stamp(200 + number),
         };
         self.certificate().versions.insert(number, Arc::new(version));
     }

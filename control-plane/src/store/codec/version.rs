@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{BUNDLE, CERTIFICATE, KEY, Malformed, Part, malformed, part};
 use crate::pki::keyring::RootId;
 use crate::pki::x509_facts::{self, Fingerprint, Leaf};
-use crate::planner::observed::Version;
+use crate::planner::observed::{ResourceVersion, Version};
 use crate::store::StoredVersion;
 
 /// What is recorded of a version beside its PEM.
@@ -66,7 +66,12 @@ pub fn decode<'v>(record: Record, value: impl Fn(&str) -> &'v [u8]) -> Result<St
 }
 
 /// What is kept in memory of a version; `leaf` is what was read of its certificate.
-pub fn facts<'v>(record: Record, leaf: Leaf, value: impl Fn(&str) -> &'v [u8]) -> Version {
+pub fn facts<'v>(
+    record: Record,
+    leaf: Leaf,
+    resource_version: ResourceVersion,
+    value: impl Fn(&str) -> &'v [u8],
+) -> Version {
     let Record { root, made_for, created_at, request, copy_of } = record;
     let bundle = Some(value(BUNDLE)).filter(|bundle| !bundle.is_empty());
     let fingerprint = Fingerprint::of(value(CERTIFICATE), value(KEY));
@@ -80,5 +85,6 @@ pub fn facts<'v>(record: Record, leaf: Leaf, value: impl Fn(&str) -> &'v [u8]) -
         request,
         copy_of,
         fingerprint,
+        resource_version,
     }
 }

@@ -187,12 +187,12 @@ pub fn remove(directory: &Path) -> Result<(), StoreError> {
 
 /// Removes a file; false if there is none.
 pub fn remove_file(path: &Path) -> Result<bool, StoreError> {
-    match fs::remove_file(path) {
+    match disk::remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         removed => removed.map_err(failed("removing", path))?,
     }
     let (directory, _) = split(path)?;
-    sync(directory).map(|()| true)
+    flush(directory).map(|()| true)
 }
 
 /// Changes with every change of these files, by any program.

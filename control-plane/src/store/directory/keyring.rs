@@ -19,7 +19,7 @@ pub fn put(
     let directory = tree.keyring(authority)?;
     let numbers = files::numbers(&directory)?;
     let current = numbers.last().copied();
-    if current.map(|number| resource_version(&directory, number)).transpose()?.as_ref() != over {
+    if version(tree, authority)?.as_ref() != over {
         return Err(StoreError::Conflict(format!("the keyring of {authority}")));
     }
     files::create_directory(&directory.join((current.unwrap_or(0) + 1).to_string()), files)?;
@@ -34,6 +34,12 @@ pub fn load(tree: &Tree, authority: &str) -> Result<Option<(Keyring, ResourceVer
     let Some(number) = files::numbers(&directory)?.last().copied() else { return Ok(None) };
     let keyring = read(&directory.join(number.to_string()))?;
     Ok(Some((keyring, resource_version(&directory, number)?)))
+}
+
+pub fn version(tree: &Tree, authority: &str) -> Result<Option<ResourceVersion>, StoreError> {
+    let directory = tree.keyring(authority)?;
+    let current = files::numbers(&directory)?.last().copied();
+    current.map(|number| resource_version(&directory, number)).transpose()
 }
 
 fn read(directory: &Path) -> Result<Keyring, StoreError> {

@@ -72,7 +72,9 @@ fn secret_listings(
 fn authority(tree: &Tree, name: &str, problems: &mut Vec<String>) -> Result<Option<Authority>, StoreError> {
     let about = ObjectRef::Authority(name.to_owned());
     let object = objects::read_object::<CertificateAuthoritySpec, AuthorityStatus>(tree, &about, problems)?;
-    let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
+    let Some(objects::Object { resource_version, generation, spec, status, requests }) = object else {
+        return Ok(None);
+    };
     let keyring = match keyring::load(tree, name) {
         Ok(None) => KeyringState::Absent,
         Ok(Some((keyring, resource_version))) => {
@@ -82,7 +84,18 @@ fn authority(tree: &Tree, name: &str, problems: &mut Vec<String>) -> Result<Opti
     };
     let import = spec.import.as_ref().map(|source| imports::root(tree, &source.secret_name));
     let uid = name.to_owned();
-    Ok(Some(Authority { uid, generation, spec, status, deleting: false, requests, keyring, import }))
+    let deleting = false;
+    Ok(Some(Authority {
+        uid,
+        resource_version,
+        generation,
+        spec,
+        status,
+        deleting,
+        requests,
+        keyring,
+        import,
+    }))
 }
 
 fn certificate(
@@ -93,14 +106,27 @@ fn certificate(
 ) -> Result<Option<Certificate>, StoreError> {
     let about = ObjectRef::Certificate(name.clone());
     let object = objects::read_object::<ServiceCertificateSpec, CertificateStatus>(tree, &about, problems)?;
-    let Some(objects::Object { generation, spec, status, requests }) = object else { return Ok(None) };
+    let Some(objects::Object { resource_version, generation, spec, status, requests }) = object else {
+        return Ok(None);
+    };
     let secret = ObjectName::new(&name.namespace, CertificateSettings::secret_name(&name.name, &spec));
     let published = tree.secret(&secret).map(|directory| target_secret::read(&directory, name));
     let published = published.unwrap_or_else(|error| Published::Inaccessible(error.to_string()));
     targets.insert(secret);
     let versions = version::list(tree, name, problems)?;
     let uid = name.to_string();
-    Ok(Some(Certificate { uid, generation, spec, status, deleting: false, requests, versions, published }))
+    let deleting = false;
+    Ok(Some(Certificate {
+        uid,
+        resource_version,
+        generation,
+        spec,
+        status,
+        deleting,
+        requests,
+        versions,
+        published,
+    }))
 }
 
 /// The names of the objects in a directory.

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::tree::Tree;
 use crate::api::yaml;
 use crate::digest::sha256_hex;
-use crate::planner::observed::Request;
+use crate::planner::observed::{Request, ResourceVersion};
 use crate::store::directory::files;
 use crate::store::{ObjectRef, StoreError};
 
@@ -27,6 +27,7 @@ const REQUESTS: &str = "requests.json";
 /// An object as it is seen.
 #[derive(Debug)]
 pub struct Object<Spec, Status> {
+    pub resource_version: ResourceVersion,
     pub generation: i64,
     pub spec: Spec,
     pub status: Status,
@@ -65,6 +66,7 @@ where
     Spec: Serialize + DeserializeOwned,
     Status: DeserializeOwned + Default,
 {
+    let resource_version = resource_version(tree, about)?;
     let kept = tree.state_of(about)?;
     let mut name = |error: StoreError| problems.push(error.to_string());
     let report: Option<Report<Spec, Status>> = record(&kept.join(REPORT)).unwrap_or_else(|error| {
@@ -100,10 +102,15 @@ where
             )),
         }
     }
-    Ok(Some(Object { generation: generation(&spec), spec, status, requests }))
+    Ok(Some(Object { resource_version, generation: generation(&spec), spec, status, requests }))
 }
 
-pub fn report<Spec, Status>(tree: &Tree, about: &ObjectRef, status: &Status) -> Result<(), StoreError>
+pub fn report<Spec, Status>(
+    tree: &Tree,
+    about: &ObjectRef,
+    status: &Status,
+    over: &ResourceVersion,
+) -> Result<(), StoreError>
 where
     Spec: Serialize + DeserializeOwned,
     Status: Serialize + DeserializeOwned,
@@ -117,7 +124,17 @@ where
             None => return Err(error),
         },
     };
+    if resource_version(tree, about)? != *over {
+        return Err(StoreError::Conflict(tree.object(about)?.display().to_string()));
+    }
     write_record(&path, &Report { spec, status })
+}
+
+/// Changes with the file of a person, with every request and with every status.
+fn resource_version(tree: &Tree, about: &ObjectRef) -> Result<ResourceVersion, StoreError> {
+    let (file, state) = (tree.object(about)?, tree.state_of(about)?);
+    let marks = [file, state.join(REPORT), state.join(REQUESTS)].map(|path| files::mark(&path));
+    Ok(ResourceVersion(sha256_hex(marks.concat().as_bytes())[..16].to_owned()))
 }
 
 pub fn ask(tree: &Tree, about: &ObjectRef, verb: &str, text: &str) -> Result<(), StoreError> {

@@ -67,6 +67,19 @@ impl Scene {
         self.store.observe().await.unwrap().read_errors
     }
 
+    /// Over what is there now.
+    async fn report(&self, status: &CertificateStatus) {
+        let seen = self.store.observe().await.unwrap();
+        let over = &seen.certificates[&payments()].resource_version;
+        self.store.report_certificate(&payments(), status, over).await.unwrap();
+    }
+
+    async fn report_authority(&self, status: &AuthorityStatus) {
+        let seen = self.store.observe().await.unwrap();
+        let over = &seen.authorities["root-prod-main"].resource_version;
+        self.store.report_authority("root-prod-main", status, over).await.unwrap();
+    }
+
     async fn keyring(&self) -> (Keyring, ResourceVersion) {
         self.store.keyring("root-prod-main").await.unwrap().unwrap()
     }

@@ -12,7 +12,7 @@ use super::tree::Tree;
 use crate::api::object_name::ObjectName;
 use crate::pki::keyring::RootId;
 use crate::pki::x509_facts::Leaf;
-use crate::planner::observed::Version;
+use crate::planner::observed::{ResourceVersion, Version};
 use crate::store::codec::version::Record;
 use crate::store::codec::{self, BUNDLE, CERTIFICATE, KEY};
 use crate::store::{StoreError, StoredVersion};
@@ -41,8 +41,23 @@ pub fn load(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<Store
     read(&directory)
 }
 
-pub fn delete(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<(), StoreError> {
-    files::remove(&tree.versions(certificate)?.join(version.to_string()))
+/// Succeeds if there is none.
+pub fn delete(
+    tree: &Tree,
+    certificate: &ObjectName,
+    version: u64,
+    over: &ResourceVersion,
+) -> Result<(), StoreError> {
+    let directory = tree.versions(certificate)?.join(version.to_string());
+    if directory.is_dir() && resource_version(&directory) != *over {
+        return Err(StoreError::Conflict(format!("version {version} of {certificate}")));
+    }
+    files::remove(&directory)
+}
+
+/// A version is never written again, so the directory stands for its files.
+fn resource_version(directory: &Path) -> ResourceVersion {
+    files::resource_version(directory, &["."])
 }
 
 /// All versions. One that cannot be read is reported as a problem, and counts as its number, so that the next one
@@ -62,7 +77,7 @@ pub fn list(
             }
             Err(error) => {
                 problems.push(format!("{error}; move the version away, or restore it from a backup"));
-                versions.insert(number, Arc::new(unreadable()));
+                versions.insert(number, Arc::new(unreadable(&own)));
             }
         }
     }
@@ -70,7 +85,7 @@ pub fn list(
 }
 
 /// Expired for ever, and of no root.
-fn unreadable() -> Version {
+fn unreadable(directory: &Path) -> Version {
     let leaf = Leaf {
         sha256: String::new(),
         serial: String::new(),
@@ -84,7 +99,7 @@ fn unreadable() -> Version {
         request: None,
         copy_of: None,
     };
-    codec::version::facts(record, leaf, |_| &[])
+    codec::version::facts(record, leaf, resource_version(directory), |_| &[])
 }
 
 fn facts(directory: &Path) -> Result<Version, StoreError> {
@@ -93,7 +108,7 @@ fn facts(directory: &Path) -> Result<Version, StoreError> {
         .ok_or_else(|| files::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
     // The parts that are not returned have to be valid as well.
     decode(directory, record.clone(), &parts)?;
-    Ok(codec::version::facts(record, leaf, |name| parts.value(name)))
+    Ok(codec::version::facts(record, leaf, resource_version(directory), |name| parts.value(name)))
 }
 
 fn read(directory: &Path) -> Result<StoredVersion, StoreError> {

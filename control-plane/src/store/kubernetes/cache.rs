@@ -1,7 +1,9 @@
 //! The state that the watches have reported, as facts: no keys, and no Secret as a whole. An observation is made of
 //! it without a request. What the store itself writes is cached at once, and events that are older than the cached
-//! state are ignored: so nothing is planned twice because a watch is late.
+//! state are ignored: so nothing is planned twice because a watch is late, and nothing that was deleted comes back
+//! because an answer is.
 
+mod arrivals;
 mod listing;
 mod namespace_index;
 mod own_namespace;
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+pub use arrivals::{ListSpan, Source};
 pub use listing::Listing;
 pub use namespace_index::{NamespaceIndex, OwnedSecret};
 pub use own_namespace::{OwnNamespace, OwnSecret};
@@ -98,6 +101,7 @@ impl Cache {
         for (name, written) in &state.authorities {
             let authority = Authority {
                 uid: written.uid.clone(),
+                resource_version: written.resource_version.clone(),
                 generation: written.generation,
                 spec: written.spec.clone(),
                 status: written.status.clone(),
@@ -144,6 +148,33 @@ impl CacheState {
         {
             self.authorities.insert(name.to_owned(), written);
         }
+    }
+
+    /// From an answer, which may be late: only the watch brings an authority that is not there.
+    pub fn update_authority(
+        &mut self,
+        name: &str,
+        answer: ParsedObject<CertificateAuthoritySpec, AuthorityStatus>,
+    ) {
+        if self.authorities.contains_key(name) {
+            self.put_authority(name, answer);
+        }
+    }
+
+    /// Removes it at this resource version or an older one.
+    pub fn remove_authority(&mut self, name: &str, resource_version: &ResourceVersion) {
+        let known = self.authorities.get(name);
+        if known.is_some_and(|known| !is_older(resource_version, &known.resource_version)) {
+            self.authorities.remove(name);
+        }
+    }
+
+    /// Nothing counts until it has been listed again.
+    pub fn distrust(&mut self) {
+        self.authorities_listing = Listing::default();
+        self.certificates_listing = Listing::default();
+        self.own.listing = Listing::default();
+        self.namespaces.values_mut().for_each(NamespaceIndex::distrust);
     }
 
     /// Namespaces that have a certificate or that an authority names, or where a root was published.
@@ -200,6 +231,13 @@ impl CacheState {
 
 fn timed_out(what: &str, why: &str) -> ListingWait {
     ListingWait::Failed(StoreError::Failed { what: what.into(), cause: why.into() })
+}
+
+pub fn is_newer(resource_version: &ResourceVersion, than: &ResourceVersion) -> bool {
+    match (resource_version.0.parse::<u64>(), than.0.parse::<u64>()) {
+        (Ok(resource_version), Ok(than)) => resource_version > than,
+        _ => resource_version != than,
+    }
 }
 
 /// Resource versions are numbers that grow, on every API server there is; where they are not, the newest to arrive

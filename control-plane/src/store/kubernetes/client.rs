@@ -7,9 +7,9 @@ use std::time::Duration;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
-/// An answer that stops in the middle for so long has ended without a word. Watches end by themselves
-/// before.
-const SILENCE: Duration = Duration::from_secs(295);
+/// An answer that stops in the middle for so long has ended without a word. API servers send a bookmark about once a
+/// minute in a watch in which nothing changes.
+const SILENCE: Duration = Duration::from_secs(90);
 
 const OTHERWISE: &str = "give --kubeconfig FILE, or work on a directory of this machine with --dir DIR";
 
@@ -79,6 +79,8 @@ pub async fn client_of_a_person(
 
 fn finished(mut config: Config) -> Result<Client, ClusterError> {
     config.read_timeout = config.read_timeout.or(Some(SILENCE));
+    // The time that a pooled connection was idle is not an answer's.
+    config.reset_reader_on_write = true;
     Ok(Client::try_from(config)?)
 }
 

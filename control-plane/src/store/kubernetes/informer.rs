@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
-use super::cache::{Cache, Listing, NamespaceIndex};
+use super::cache::{Cache, ListSpan, Listing, NamespaceIndex};
 use super::custom::Custom;
 use super::label::{HOTCERT, MANAGED_BY, WATCH};
 use crate::api::object_name::ObjectName;
@@ -36,6 +36,7 @@ const RESCAN_NAMESPACES: Duration = Duration::from_secs(60);
 /// How many objects come at a time: whole Secrets, until their facts are read.
 const PAGE: u32 = 200;
 
+#[derive(Clone)]
 pub struct Informers {
     pub client: Client,
     pub namespace: String,
@@ -180,17 +181,23 @@ where
     let config = config.page_size(PAGE);
     let begin = || watcher::watcher(api.clone(), config.clone()).boxed();
     let mut events = begin();
-    let (mut listed, mut since) = (BTreeSet::new(), Instant::now());
+    let mut listed = BTreeSet::new();
+    let mut list = ListSpan { since: Instant::now(), newest: 0 };
     let (mut pause, mut last) = (FIRST_PAUSE, String::new());
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => (listed, since) = (BTreeSet::new(), Instant::now()),
+            // Before the list is asked for.
+            Ok(Event::Init) => {
+                listed = BTreeSet::new();
+                list = ListSpan { since: Instant::now(), newest: 0 };
+            }
             Ok(Event::InitApply(object)) => {
+                list.newest = list.newest.max(number(&object));
                 listed.insert(name(&object));
                 event_sink.apply(object);
             }
             Ok(Event::InitDone) => {
-                event_sink.listed(&std::mem::take(&mut listed), since);
+                event_sink.listed(&std::mem::take(&mut listed), list);
                 pause = FIRST_PAUSE;
                 last.clear();
             }
@@ -229,6 +236,11 @@ fn name<K: Resource>(object: &K) -> ObjectName {
     let metadata = object.meta();
     let of = |field: &Option<String>| field.clone().unwrap_or_default();
     ObjectName::new(of(&metadata.namespace), of(&metadata.name))
+}
+
+/// The resource version; 0 where it is not a number.
+fn number<K: Resource>(object: &K) -> u64 {
+    object.meta().resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 /// Why a watch does not go on.

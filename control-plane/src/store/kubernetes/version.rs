@@ -37,7 +37,8 @@ pub fn read(object: &SecretObject) -> Option<(String, u64, Version)> {
         not_after: SystemTime::UNIX_EPOCH,
     };
     let leaf = Leaf::read(object.value(codec::CERTIFICATE)).unwrap_or_else(unreadable);
-    let version = codec::version::facts(record(object), leaf, |name| object.value(name));
+    let version =
+        codec::version::facts(record(object), leaf, object.resource_version(), |name| object.value(name));
     Some((certificate.to_owned(), number, version))
 }
 

@@ -2,12 +2,10 @@
 //! now; and caches the result at once, without waiting for a watch.
 
 use kube::Api;
-use kube::api::{Patch, PostParams};
+use kube::api::PostParams;
 use kube::core::ObjectMeta;
-use serde::Serialize;
-use serde_json::{Value, json};
 
-use super::cache::OwnedSecret;
+use super::cache::{NamespaceIndex, OwnedSecret, Source};
 use super::{KubernetesStore, target_secret};
 use crate::api::object_name::ObjectName;
 use crate::planner::observed::ResourceVersion;
@@ -45,14 +43,30 @@ impl KubernetesStore {
         }
     }
 
-    pub(super) fn cache_written(&self, namespace: &str, written: &SecretObject) {
-        if let Some(owned) = OwnedSecret::read(written) {
-            self.cache.change(|state| state.update_namespace(namespace, |index| index.put(owned, true)));
+    pub(super) fn cache_read(&self, namespace: &str, read: &SecretObject, source: Source) {
+        if let Some(owned) = OwnedSecret::read(read) {
+            self.cache.change(|state| state.update_namespace(namespace, |index| index.put(owned, source)));
         }
     }
 
-    /// Something of that name was there already: whether it is owned, and if not, whose.
-    pub(super) async fn find_owner(&self, certificate: &ObjectName, secret: &str) {
+    /// After a conflict: the watch may not have said yet what was found.
+    pub(super) async fn reread(&self, namespace: &str, secret: &str) -> Option<SecretObject> {
+        let source = Source::answer_from_now();
+        let found =
+            answer("reading a Secret after a conflict", self.secrets(namespace).get_opt(secret)).await;
+        let found = found.ok().flatten()?;
+        self.cache_read(namespace, &found, source);
+        Some(found)
+    }
+
+    /// Something of that name was there already, or not what was to be written `over`: whether it is owned, and if
+    /// not, whose.
+    pub(super) async fn find_owner(
+        &self,
+        certificate: &ObjectName,
+        secret: &str,
+        over: Option<&ResourceVersion>,
+    ) {
         let secrets = self.secrets(&certificate.namespace);
         let Ok(found) = answer("checking a conflicting Secret", secrets.get_metadata_opt(secret)).await
         else {
@@ -64,37 +78,13 @@ impl KubernetesStore {
                     index.set_conflicting(secret, Some(whose))
                 });
             }),
-            Some(None) => {
-                if let Ok(Some(owned)) =
-                    answer("checking a conflicting Secret", secrets.get_opt(secret)).await
-                {
-                    self.cache_written(&certificate.namespace, &owned);
+            Some(None) => drop(self.reread(&certificate.namespace, secret).await),
+            None => {
+                if let Some(over) = over {
+                    let remove = |index: &mut NamespaceIndex| index.remove_target(secret, over);
+                    self.cache.change(|state| state.update_namespace(&certificate.namespace, remove));
                 }
             }
-            None => {}
         }
-    }
-}
-
-/// The whole status, in place of what was there: a merge would leave what it does not mention.
-pub fn status_patch(what: &str, status: &impl Serialize) -> Result<Patch<()>, StoreError> {
-    let malformed =
-        |error: serde_json::Error| StoreError::Malformed { what: what.into(), cause: error.to_string() };
-    let status = without_empty(serde_json::to_value(status).map_err(malformed)?);
-    let patch = json!([{"op": "add", "path": "/status", "value": status}]);
-    Ok(Patch::Json(serde_json::from_value(patch).map_err(malformed)?))
-}
-
-/// What is missing is read as nothing, and an older API server takes an empty text for a null, which
-/// the schema refuses.
-fn without_empty(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let is_nothing = |value: &Value| value.is_null() || value.as_str() == Some("");
-            let there = map.into_iter().filter(|(_, value)| !is_nothing(value));
-            there.map(|(key, value)| (key, without_empty(value))).collect()
-        }
-        Value::Array(items) => items.into_iter().map(without_empty).collect(),
-        value => value,
     }
 }

@@ -28,7 +28,7 @@ impl World {
             Action::Publish { certificate, version, roots, keep, revision, expected: over, .. } => {
                 self.publish(certificate, *version, (roots, keep), *revision, over.as_ref())
             }
-            Action::Prune { certificate, version } => {
+            Action::Prune { certificate, version, .. } => {
                 let Some(held) = self.store.certificates.get_mut(certificate) else { return false };
                 held.versions.remove(version).is_some()
             }
@@ -40,12 +40,12 @@ impl World {
                 held.nudged = held.nudged.max(Some(*revision));
                 true
             }
-            Action::UpdateAuthorityStatus { authority, status } => {
+            Action::UpdateAuthorityStatus { authority, status, .. } => {
                 let Some(held) = self.store.authorities.get_mut(authority) else { return false };
                 held.status = (**status).clone();
                 true
             }
-            Action::UpdateCertificateStatus { certificate, status } => {
+            Action::UpdateCertificateStatus { certificate, status, .. } => {
                 let Some(held) = self.store.certificates.get_mut(certificate) else { return false };
                 held.status = (**status).clone();
                 true
@@ -88,6 +88,7 @@ impl World {
             request,
             copy_of: None,
             fingerprint: fingerprint(number),
+            resource_version: ResourceVersion::default(),
         };
         let authority = self.store.certificates[certificate].spec.authority.clone();
         self.check_keyring_is_current(&authority, &format!("{certificate} is issued"));

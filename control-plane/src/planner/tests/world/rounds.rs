@@ -262,6 +262,7 @@ impl World {
         };
         Authority {
             uid: name.to_owned(),
+            resource_version: ResourceVersion::default(),
             generation: 1,
             spec: authority_spec(),
             status: held.status.clone(),
@@ -298,6 +299,7 @@ impl World {
         };
         Certificate {
             uid: "certificate".into(),
+            resource_version: ResourceVersion::default(),
             generation: 1,
             spec: held.spec.clone(),
             status: held.status.clone(),

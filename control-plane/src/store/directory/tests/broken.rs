@@ -55,7 +55,7 @@ async fn half_written_version_and_objects_are_not_seen_and_go_with_the_next_writ
     assert!(matches!(seen.certificates[&payments()].published, Published::Absent));
 
     scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
-    scene.store.report_certificate(&payments(), &CertificateStatus::default()).await.unwrap();
+    scene.report(&CertificateStatus::default()).await;
     let orders = ObjectName::new("shop", "mtls-prod-orders");
     let spec = ServiceCertificateSpec { authority: "root-prod-main".into(), ..Default::default() };
     scene.store.create_certificate(&orders, &spec).await.unwrap();
@@ -142,7 +142,7 @@ async fn object_whose_file_breaks_stays_with_its_last_spec() {
     let scene = Scene::create();
     let before = scene.store.observe().await.unwrap();
     let status = CertificateStatus { revision: Some(3), ..CertificateStatus::default() };
-    scene.store.report_certificate(&payments(), &status).await.unwrap();
+    scene.report(&status).await;
     scene.store.ask(&ObjectRef::Certificate(payments()), "rotate", "r1").await.unwrap();
     scene.write("certificates/shop/mtls-prod-payments.yaml", "spec: [");
     for _ in 0..2 {
@@ -153,7 +153,7 @@ async fn object_whose_file_breaks_stays_with_its_last_spec() {
         assert_eq!(now.requests["rotate"].id, "r1");
         assert_eq!(seen.read_errors.len(), 1, "{:#?}", seen.read_errors);
         // A report on it keeps what there is.
-        scene.store.report_certificate(&payments(), &status).await.unwrap();
+        scene.report(&status).await;
     }
     fs::remove_file(scene.path("certificates/shop/mtls-prod-payments.yaml")).unwrap();
     assert!(scene.store.observe().await.unwrap().certificates.is_empty());
@@ -202,7 +202,7 @@ async fn version_that_cannot_be_read_is_named_and_counts_as_its_number() {
         let taken = scene.store.create_version(&payments(), 2, &kept()).await;
         assert!(matches!(taken, Err(StoreError::Conflict(_))), "{file}: {taken:?}");
         scene.store.create_version(&payments(), 3, &kept()).await.unwrap();
-        scene.store.delete_version(&payments(), 2).await.unwrap();
+        scene.store.delete_version(&payments(), 2, &versions[&2].resource_version).await.unwrap();
         assert_eq!(scene.problems().await, Vec::<String>::new());
     }
 }

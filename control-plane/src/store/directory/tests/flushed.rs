@@ -68,8 +68,11 @@ async fn objects_and_what_is_said_of_them_are_on_the_disk() {
     let spec = ServiceCertificateSpec { authority: "root-prod-main".into(), ..Default::default() };
     assert_flushed("an object", || objects::create(tree, &orders, &spec).unwrap());
     assert_flushed("a request", || objects::ask(tree, &orders, "rotate", "r1").unwrap());
+    let name = ObjectName::new("web", "mtls-prod-orders");
+    let seen = scene.store.observe().await.unwrap().certificates[&name].resource_version.clone();
     assert_flushed("a report", || {
-        objects::report::<ServiceCertificateSpec, _>(tree, &orders, &CertificateStatus::default()).unwrap();
+        objects::report::<ServiceCertificateSpec, _>(tree, &orders, &CertificateStatus::default(), &seen)
+            .unwrap();
     });
 }
 

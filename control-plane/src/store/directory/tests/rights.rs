@@ -8,8 +8,8 @@ async fn nothing_under_state_can_be_read_by_others() {
     let keyring = Keyring::new(root("root"));
     scene.store.put_keyring("root-prod-main", &keyring, None).await.unwrap();
     scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
-    scene.store.report_certificate(&payments(), &CertificateStatus::default()).await.unwrap();
-    scene.store.report_authority("root-prod-main", &AuthorityStatus::default()).await.unwrap();
+    scene.report(&CertificateStatus::default()).await;
+    scene.report_authority(&AuthorityStatus::default()).await;
     scene.store.ask(&ObjectRef::Certificate(payments()), "rotate", "r1").await.unwrap();
     let state = below(&scene.path("state"));
     assert!(state.iter().filter(|path| path.is_file()).count() >= 9, "{state:?}");
@@ -183,7 +183,7 @@ async fn names_cannot_lead_out_of_the_directory() {
             refused(scene.store.create_certificate(name, &ServiceCertificateSpec::default()).await);
             refused(scene.store.create_version(name, 1, &kept()).await);
             refused(scene.store.load_version(name, 1).await.map(drop));
-            refused(scene.store.delete_version(name, 1).await);
+            refused(scene.store.delete_version(name, 1, &ResourceVersion::default()).await);
             refused(scene.store.ask(&ObjectRef::Certificate(name.clone()), "rotate", "r1").await);
         }
         let looks = scene.store.pods(&BTreeSet::from([bad.to_owned()])).await;

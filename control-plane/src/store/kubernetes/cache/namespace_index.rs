@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::arrivals::{Arrivals, ListSpan, Source};
 use super::listing::Listing;
 use super::{ParsedObject, is_older};
 use crate::api::resource::{CertificateStatus, ServiceCertificateSpec};
@@ -28,8 +29,8 @@ pub struct NamespaceIndex {
     pub conflicting: BTreeMap<String, String>,
     /// By target Secret: the certificates that are to be published as it.
     claimants: BTreeMap<String, BTreeSet<String>>,
-    /// What was written here, until the watch has caught up with it.
-    recently_written: BTreeMap<String, Instant>,
+    /// Of target Secrets and versions.
+    arrivals: Arrivals,
     /// When a target Secret was last found to be gone, or all of them were listed.
     last_vanished: Option<SystemTime>,
 }
@@ -103,8 +104,9 @@ impl NamespaceIndex {
         }
         let secret = CertificateSettings::secret_name(name, &written.spec);
         let before = std::mem::replace(&mut entry.secret, secret.clone());
-        entry.seen = Some(written.resource_version);
+        entry.seen = Some(written.resource_version.clone());
         let certificate = Arc::make_mut(&mut entry.certificate);
+        certificate.resource_version = written.resource_version;
         certificate.uid = written.uid;
         certificate.generation = written.generation;
         certificate.spec = written.spec;
@@ -116,6 +118,17 @@ impl NamespaceIndex {
         }
         self.claimants.entry(secret).or_default().insert(name.to_owned());
         self.refresh(name);
+    }
+
+    /// From an answer, which may be late: only the watch brings a certificate that is not there.
+    pub fn update_certificate(
+        &mut self,
+        name: &str,
+        answer: ParsedObject<ServiceCertificateSpec, CertificateStatus>,
+    ) {
+        if self.certificate(name).is_some() {
+            self.put_certificate(name, answer);
+        }
     }
 
     pub fn remove_certificate(&mut self, name: &str, resource_version: Option<&ResourceVersion>) {
@@ -142,70 +155,91 @@ impl NamespaceIndex {
         }
     }
 
-    /// `recently_written`: it was written here a moment ago, and the watch does not know yet.
-    pub fn put(&mut self, owned: OwnedSecret, recently_written: bool) {
-        let name = match &owned {
-            OwnedSecret::Target(name, _) | OwnedSecret::Version { name, .. } => name.clone(),
-        };
+    pub fn put(&mut self, owned: OwnedSecret, source: Source) {
         match owned {
             OwnedSecret::Target(name, target) => {
-                let known = self.targets.get(&name);
-                if known.is_some_and(|known| is_older(&target.resource_version, &known.resource_version)) {
+                let known = self.targets.get(&name).map(|known| &known.resource_version);
+                if !self.arrivals.accept(&name, &target.resource_version, known, source) {
                     return;
                 }
                 self.conflicting.remove(&name);
                 self.targets.insert(name.clone(), *target);
                 self.refresh_claimants(&name);
             }
-            OwnedSecret::Version { certificate, number, version, .. } => {
-                let entry = self.entry(&certificate);
-                if entry.certificate.versions.get(&number) != Some(&version) {
+            OwnedSecret::Version { name, certificate, number, version } => {
+                let known = self.certificates.get(&certificate);
+                let known = known.and_then(|entry| entry.certificate.versions.get(&number)).cloned();
+                let known_version = known.as_ref().map(|known| &known.resource_version);
+                if self.arrivals.accept(&name, &version.resource_version, known_version, source)
+                    && known.as_ref() != Some(&version)
+                {
+                    let entry = self.entry(&certificate);
                     Arc::make_mut(&mut entry.certificate).versions.insert(number, version);
                 }
             }
         }
-        if recently_written {
-            self.recently_written.insert(name, Instant::now());
-        } else {
-            self.recently_written.remove(&name);
-        }
     }
 
+    /// Removes it at this resource version or an older one.
     pub fn remove(&mut self, object: &SecretObject) {
         let (name, resource_version) = (object.name(), object.resource_version());
-        if self.targets.get(name).is_some_and(|known| !is_older(&resource_version, &known.resource_version)) {
-            self.remove_target(name);
-        }
+        self.remove_target(name, &resource_version);
         if let Some((certificate, number, _)) = version::read(object) {
-            self.remove_version(&certificate, number);
+            self.remove_version(&certificate, number, &resource_version);
         }
-        self.recently_written.remove(name);
     }
 
-    pub fn remove_version(&mut self, certificate: &str, number: u64) {
-        let Some(entry) = self.certificates.get_mut(certificate) else { return };
-        if entry.certificate.versions.contains_key(&number) {
+    /// Removes it at this resource version or an older one.
+    pub fn remove_target(&mut self, name: &str, resource_version: &ResourceVersion) {
+        let Some(known) = self.targets.get(name) else {
+            return self.arrivals.bury(name, resource_version.clone());
+        };
+        if !is_older(resource_version, &known.resource_version) {
+            self.arrivals.bury(name, resource_version.clone());
+            self.targets.remove(name);
+            self.last_vanished = Some(SystemTime::now());
+            self.refresh_claimants(name);
+        }
+    }
+
+    /// Removes it at this resource version or an older one.
+    pub fn remove_version(&mut self, certificate: &str, number: u64, resource_version: &ResourceVersion) {
+        let name = version::name(certificate, number);
+        let Some(entry) = self.certificates.get_mut(certificate) else {
+            return self.arrivals.bury(&name, resource_version.clone());
+        };
+        if let Some(known) = entry.certificate.versions.get(&number) {
+            if is_older(resource_version, &known.resource_version) {
+                return;
+            }
             Arc::make_mut(&mut entry.certificate).versions.remove(&number);
         }
+        self.arrivals.bury(&name, resource_version.clone());
         if entry.seen.is_none() && entry.certificate.versions.is_empty() {
             self.certificates.remove(certificate);
         }
     }
 
-    /// After a list that began at `since`: what is not in it is gone, unless it was written meanwhile.
-    pub fn retain_listed(&mut self, listed: &BTreeSet<String>, since: Instant) {
-        self.recently_written.retain(|_, at| *at >= since);
-        let is_gone = |name: &str| !listed.contains(name) && !self.recently_written.contains_key(name);
-        let targets: Vec<_> = self.targets.keys().filter(|name| is_gone(name)).cloned().collect();
+    /// After a list: what is not in it is gone, unless it was written meanwhile.
+    pub fn retain_listed(&mut self, listed: &BTreeSet<String>, list: ListSpan) {
+        let is_gone = |name: &str| !listed.contains(name) && !self.arrivals.may_be_newer(name, list);
+        let targets = self.targets.iter().filter(|(name, _)| is_gone(name));
+        let targets: Vec<_> =
+            targets.map(|(name, target)| (name.clone(), target.resource_version.clone())).collect();
         let versions: Vec<_> = self
             .certificates
             .iter()
-            .flat_map(|(name, entry)| entry.certificate.versions.keys().map(move |number| (name, *number)))
-            .filter(|(name, number)| is_gone(&version::name(name, *number)))
-            .map(|(name, number)| (name.clone(), number))
+            .flat_map(|(name, entry)| entry.certificate.versions.iter().map(move |version| (name, version)))
+            .filter(|(name, (number, _))| is_gone(&version::name(name, **number)))
+            .map(|(name, (number, version))| (name.clone(), *number, version.resource_version.clone()))
             .collect();
-        targets.iter().for_each(|name| self.remove_target(name));
-        versions.iter().for_each(|(name, number)| self.remove_version(name, *number));
+        for (name, version) in targets {
+            self.remove_target(&name, &version);
+        }
+        for (name, number, version) in versions {
+            self.remove_version(&name, number, &version);
+        }
+        self.arrivals.list_ended(list);
         self.owned = Listing::Complete;
         self.last_vanished = Some(SystemTime::now());
         self.refresh_all();
@@ -224,8 +258,14 @@ impl NamespaceIndex {
 
     /// The namespace is gone. If there is one of this name again, its Secrets are listed anew.
     pub fn record_gone(&mut self) {
-        self.retain_listed(&BTreeSet::new(), Instant::now());
+        self.retain_listed(&BTreeSet::new(), ListSpan { since: Instant::now(), newest: 0 });
         self.owned = Listing::NamespaceGone;
+    }
+
+    /// Nothing of it counts until it has been listed again.
+    pub fn distrust(&mut self) {
+        (self.owned, self.watched) = (Listing::default(), Listing::default());
+        self.refresh_all();
     }
 
     /// The right to its Secrets is missing. What was known of them may not be so any more.
@@ -258,6 +298,7 @@ impl NamespaceIndex {
             secret: String::new(),
             certificate: Arc::new(Certificate {
                 uid: String::new(),
+                resource_version: ResourceVersion::default(),
                 generation: 0,
                 spec: ServiceCertificateSpec::default(),
                 status: CertificateStatus::default(),
@@ -276,12 +317,6 @@ impl NamespaceIndex {
             self.claimants.remove(secret);
             self.conflicting.remove(secret);
         }
-    }
-
-    fn remove_target(&mut self, name: &str) {
-        self.targets.remove(name);
-        self.last_vanished = Some(SystemTime::now());
-        self.refresh_claimants(name);
     }
 
     fn refresh_claimants(&mut self, secret: &str) {

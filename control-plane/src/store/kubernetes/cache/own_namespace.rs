@@ -2,8 +2,8 @@
 //! validated and dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
+use super::arrivals::{Arrivals, ListSpan, Source};
 use super::is_older;
 use super::listing::Listing;
 use crate::pki::authority::Authority;
@@ -17,7 +17,7 @@ use crate::store::kubernetes::secret_object::SecretObject;
 pub struct OwnNamespace {
     pub listing: Listing,
     secrets: BTreeMap<String, OwnSecret>,
-    recently_written: BTreeMap<String, Instant>,
+    arrivals: Arrivals,
 }
 
 pub struct OwnSecret {
@@ -69,33 +69,37 @@ impl OwnNamespace {
         self.secrets.get(secret).map_or_else(none, |known| known.import.clone())
     }
 
-    pub fn put(&mut self, name: &str, known: OwnSecret, recently_written: bool) {
-        if self
-            .secrets
-            .get(name)
-            .is_some_and(|before| is_older(&known.resource_version, &before.resource_version))
-        {
+    /// Of the Secret as it is cached.
+    pub fn resource_version(&self, name: &str) -> Option<&ResourceVersion> {
+        self.secrets.get(name).map(|known| &known.resource_version)
+    }
+
+    pub fn put(&mut self, name: &str, read: OwnSecret, source: Source) {
+        let known = self.secrets.get(name).map(|known| &known.resource_version);
+        if self.arrivals.accept(name, &read.resource_version, known, source) {
+            self.secrets.insert(name.to_owned(), read);
+        }
+    }
+
+    /// Removes it at this resource version or an older one.
+    pub fn remove(&mut self, name: &str, resource_version: &ResourceVersion) {
+        if self.secrets.get(name).is_some_and(|known| is_older(resource_version, &known.resource_version)) {
             return;
         }
-        self.secrets.insert(name.to_owned(), known);
-        if recently_written {
-            self.recently_written.insert(name.to_owned(), Instant::now());
-        } else {
-            self.recently_written.remove(name);
-        }
+        self.secrets.remove(name);
+        self.arrivals.bury(name, resource_version.clone());
     }
 
-    pub fn remove(&mut self, name: &str, resource_version: &ResourceVersion) {
-        if self.secrets.get(name).is_some_and(|before| !is_older(resource_version, &before.resource_version))
-        {
-            self.secrets.remove(name);
+    /// After a list: what is not in it is gone, unless it was written meanwhile.
+    pub fn retain_listed(&mut self, listed: &BTreeSet<String>, list: ListSpan) {
+        let is_gone = |name: &str| !listed.contains(name) && !self.arrivals.may_be_newer(name, list);
+        let gone: Vec<_> = self.secrets.keys().filter(|name| is_gone(name)).cloned().collect();
+        for name in gone {
+            if let Some(known) = self.secrets.remove(&name) {
+                self.arrivals.bury(&name, known.resource_version);
+            }
         }
-        self.recently_written.remove(name);
-    }
-
-    pub fn retain_listed(&mut self, listed: &BTreeSet<String>, since: Instant) {
-        self.recently_written.retain(|_, at| *at >= since);
-        self.secrets.retain(|name, _| listed.contains(name) || self.recently_written.contains_key(name));
+        self.arrivals.list_ended(list);
         self.listing = Listing::Complete;
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use kube::Resource;
 
@@ -12,7 +11,7 @@ use crate::api::resource::{CertificateAuthority, ServiceCertificate};
 use crate::pki::x509_facts;
 use crate::pki::x509_facts::Leaf;
 use crate::planner::observed::{ResourceVersion, WatchedSecret};
-use crate::store::kubernetes::cache::{self, Cache, Listing, NamespaceIndex, OwnSecret};
+use crate::store::kubernetes::cache::{self, Cache, ListSpan, Listing, NamespaceIndex, OwnSecret, Source};
 use crate::store::kubernetes::custom::Custom;
 use crate::store::kubernetes::label;
 use crate::store::kubernetes::secret_object::SecretObject;
@@ -22,8 +21,8 @@ pub trait EventSink<K>: Send + Sync + 'static {
     fn description(&self) -> String;
     fn apply(&self, object: K);
     fn delete(&self, object: K);
-    /// After a list that began at `since`.
-    fn listed(&self, listed: &BTreeSet<ObjectName>, since: Instant);
+    /// After a list, of all that is in it.
+    fn listed(&self, listed: &BTreeSet<ObjectName>, list: ListSpan);
     fn failed(&self, error: WatchError);
 }
 
@@ -45,11 +44,12 @@ impl EventSink<Custom<CertificateAuthority>> for AuthoritiesSink {
     }
 
     fn delete(&self, object: Custom<CertificateAuthority>) {
-        self.0.change(|state| drop(state.authorities.remove(&name(&object))));
+        let resource_version = ResourceVersion(object.meta().resource_version.clone().unwrap_or_default());
+        self.0.change(|state| state.remove_authority(&name(&object), &resource_version));
         self.0.namespaces_changed.notify_one();
     }
 
-    fn listed(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, _: ListSpan) {
         let listed = names(listed);
         self.0.change_and_wake(|state| {
             state.authorities.retain(|name, _| listed.contains(name));
@@ -88,7 +88,7 @@ impl EventSink<Custom<ServiceCertificate>> for CertificatesSink {
         self.0.namespaces_changed.notify_one();
     }
 
-    fn listed(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, _: ListSpan) {
         let mut by_namespace: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for ObjectName { namespace, name } in listed {
             by_namespace.entry(namespace).or_default().insert(name.clone());
@@ -117,7 +117,7 @@ impl EventSink<SecretObject> for OwnNamespaceSink {
 
     fn apply(&self, object: SecretObject) {
         let known = OwnSecret::read(&object);
-        self.0.change(|state| state.own.put(object.name(), known, false));
+        self.0.change(|state| state.own.put(object.name(), known, Source::Watch));
         self.0.namespaces_changed.notify_one();
     }
 
@@ -125,9 +125,9 @@ impl EventSink<SecretObject> for OwnNamespaceSink {
         self.0.change(|state| state.own.remove(object.name(), &object.resource_version()));
     }
 
-    fn listed(&self, listed: &BTreeSet<ObjectName>, since: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, list: ListSpan) {
         let listed = names(listed);
-        self.0.change_and_wake(|state| state.own.retain_listed(&listed, since));
+        self.0.change_and_wake(|state| state.own.retain_listed(&listed, list));
     }
 
     fn failed(&self, error: WatchError) {
@@ -152,7 +152,7 @@ impl EventSink<SecretObject> for OwnedSecretsSink {
         let owned = cache::OwnedSecret::read(&object);
         self.cache.change(|state| {
             state.update_namespace(&self.namespace, |index| match owned {
-                Some(owned) => index.put(owned, false),
+                Some(owned) => index.put(owned, Source::Watch),
                 // Its labels were changed, so it is no longer ours.
                 None => index.remove(&object),
             });
@@ -163,10 +163,10 @@ impl EventSink<SecretObject> for OwnedSecretsSink {
         self.cache.change(|state| state.update_namespace(&self.namespace, |index| index.remove(&object)));
     }
 
-    fn listed(&self, listed: &BTreeSet<ObjectName>, since: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, list: ListSpan) {
         let listed = names(listed);
         self.cache.change_and_wake(|state| {
-            state.update_namespace(&self.namespace, |index| index.retain_listed(&listed, since))
+            state.update_namespace(&self.namespace, |index| index.retain_listed(&listed, list))
         });
     }
 
@@ -216,7 +216,7 @@ impl EventSink<SecretObject> for WatchedSink {
         self.cache.change(|state| state.update_namespace(&self.namespace, remove));
     }
 
-    fn listed(&self, listed: &BTreeSet<ObjectName>, _: Instant) {
+    fn listed(&self, listed: &BTreeSet<ObjectName>, _: ListSpan) {
         let listed = names(listed);
         let complete = |index: &mut NamespaceIndex| {
             index.foreign.retain(|name, _| listed.contains(name));
@@ -249,3 +249,6 @@ fn namespace<K: Resource>(object: &K) -> String {
 fn names(listed: &BTreeSet<ObjectName>) -> BTreeSet<String> {
     listed.iter().map(|object| object.name.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;

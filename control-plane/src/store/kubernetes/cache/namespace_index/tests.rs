@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use super::*;
 use crate::api::object_name::ObjectName;
 use crate::planner::observed::Publication;
@@ -25,7 +27,7 @@ fn written(
 fn index() -> NamespaceIndex {
     let mut index = NamespaceIndex::default();
     index.put_certificate(NAME, written("10", None));
-    index.retain_listed(&BTreeSet::new(), Instant::now());
+    index.retain_listed(&BTreeSet::new(), list());
     index
 }
 
@@ -37,8 +39,17 @@ fn secret(certificate: &str, resource_version: &str) -> SecretObject {
     object
 }
 
-fn put(index: &mut NamespaceIndex, object: &SecretObject, recently_written: bool) {
-    index.put(OwnedSecret::read(object).unwrap(), recently_written);
+fn put(index: &mut NamespaceIndex, object: &SecretObject, source: Source) {
+    index.put(OwnedSecret::read(object).unwrap(), source);
+}
+
+fn answer() -> Source {
+    Source::answer_from_now()
+}
+
+/// One that begins now.
+fn list() -> ListSpan {
+    ListSpan { since: Instant::now(), newest: 0 }
 }
 
 fn publication(index: &NamespaceIndex) -> Publication {
@@ -53,8 +64,8 @@ fn a_certificate_is_closed_until_its_namespace_is_listed() {
     let mut index = NamespaceIndex::default();
     index.put_certificate(NAME, written("10", None));
     assert!(matches!(index.certificate(NAME).unwrap().published, Published::Inaccessible(_)));
-    put(&mut index, &secret(NAME, "11"), false);
-    index.retain_listed(&[SECRET.to_owned()].into(), Instant::now());
+    put(&mut index, &secret(NAME, "11"), Source::Watch);
+    index.retain_listed(&[SECRET.to_owned()].into(), list());
     assert_eq!(publication(&index).revision, 5);
     index.deny_access("no right".into());
     let Published::Inaccessible(why) = &index.certificate(NAME).unwrap().published else { panic!("open") };
@@ -64,8 +75,8 @@ fn a_certificate_is_closed_until_its_namespace_is_listed() {
 #[test]
 fn news_that_are_older_than_what_is_known_are_ignored() {
     let mut index = index();
-    put(&mut index, &secret(NAME, "100"), true);
-    put(&mut index, &secret(NAME, "99"), false);
+    put(&mut index, &secret(NAME, "100"), answer());
+    put(&mut index, &secret(NAME, "99"), Source::Watch);
     assert_eq!(publication(&index).resource_version.0, "100");
     index.remove(&secret(NAME, "98"));
     assert_eq!(publication(&index).resource_version.0, "100");
@@ -78,18 +89,18 @@ fn news_that_are_older_than_what_is_known_are_ignored() {
 #[test]
 fn what_was_written_while_a_list_was_under_way_is_not_taken_for_gone() {
     let mut index = index();
-    let began = Instant::now();
-    put(&mut index, &secret(NAME, "100"), true);
-    index.retain_listed(&BTreeSet::new(), began);
+    let during = list();
+    put(&mut index, &secret(NAME, "100"), answer());
+    index.retain_listed(&BTreeSet::new(), during);
     assert_eq!(publication(&index).resource_version.0, "100");
-    index.retain_listed(&BTreeSet::new(), Instant::now() + std::time::Duration::from_secs(1));
+    index.retain_listed(&BTreeSet::new(), list());
     assert!(matches!(index.certificate(NAME).unwrap().published, Published::Absent));
 }
 
 #[test]
 fn a_secret_of_somebody_else_is_foreign_until_it_is_not_in_the_way() {
     let mut index = index();
-    put(&mut index, &secret("mtls-prod-other", "11"), false);
+    put(&mut index, &secret("mtls-prod-other", "11"), Source::Watch);
     let Published::OwnedByOther(whose) = &index.certificate(NAME).unwrap().published else { panic!("ours") };
     assert!(whose.contains("mtls-prod-other"));
     index.remove(&secret("mtls-prod-other", "12"));
@@ -105,7 +116,7 @@ fn a_secret_of_somebody_else_is_foreign_until_it_is_not_in_the_way() {
 #[test]
 fn a_secret_whose_certificate_is_gone_or_publishes_elsewhere_is_an_orphan() {
     let mut index = index();
-    put(&mut index, &secret(NAME, "11"), false);
+    put(&mut index, &secret(NAME, "11"), Source::Watch);
     assert_eq!(index.orphans().count(), 0);
     index.put_certificate(NAME, written("20", Some("another-tls")));
     assert_eq!(index.orphans().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [SECRET]);
@@ -120,12 +131,14 @@ fn versions_that_come_before_their_certificate_are_its_own() {
     let mut index = NamespaceIndex::default();
     let (certificate, _, kept) = test_objects::kept();
     for number in [1, 2] {
-        put(&mut index, &version::object(&certificate, "uid", number, &kept), false);
+        let mut object = version::object(&certificate, "uid", number, &kept);
+        object.metadata.resource_version = Some("11".into());
+        put(&mut index, &object, Source::Watch);
     }
     assert!(index.certificate(NAME).is_none());
     index.put_certificate(NAME, written("10", None));
-    index.retain_listed(&[version::name(NAME, 2)].into(), Instant::now());
+    index.retain_listed(&[version::name(NAME, 2)].into(), list());
     assert_eq!(index.certificate(NAME).unwrap().versions.keys().collect::<Vec<_>>(), [&2]);
-    index.remove_version(NAME, 2);
+    index.remove_version(NAME, 2, &ResourceVersion("100".into()));
     assert!(index.certificate(NAME).unwrap().versions.is_empty());
 }
