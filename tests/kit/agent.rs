@@ -29,8 +29,17 @@ pub fn program(name: &str) -> PathBuf {
 
 /// The agent of the previous release.
 pub fn previous_agent() -> PathBuf {
-    let path = std::env::var_os("HOTCERT_PREVIOUS_AGENT");
-    path.expect("HOTCERT_PREVIOUS_AGENT is not set: run the tests with ./tests/run").into()
+    previous("HOTCERT_PREVIOUS_AGENT")
+}
+
+/// `hotcert` of the previous release.
+pub fn previous_hotcert() -> PathBuf {
+    previous("HOTCERT_PREVIOUS_CONTROLLER")
+}
+
+fn previous(variable: &str) -> PathBuf {
+    let path = std::env::var_os(variable);
+    path.unwrap_or_else(|| panic!("{variable} is not set: run the tests with ./tests/run")).into()
 }
 
 /// A command line that is completed by a program and its arguments, which then run as this user.

@@ -1,10 +1,12 @@
 //! Pods are upgraded one after the other, so agents of the previous release and of today work together: app, outbound
 //! agent, inbound agent, app, through rotations and a root rollover, without a failed request.
 
-use std::path::Path;
+mod controllers;
+
+use std::path::{Path, PathBuf};
 
 use hotcert::pki::authority::Authority;
-use kit::agent::{Agent, Launch, previous_agent};
+use kit::agent::{Agent, Launch, previous_agent, previous_hotcert, program};
 use kit::app::App;
 use kit::client::{SERVER, python};
 use kit::pipe::Pipe;
@@ -16,7 +18,7 @@ use crate::proof::Rollover;
 const CLIENT: &str = "storefront";
 const SWAPS: usize = 20;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Release {
     Previous,
     Today,
@@ -26,10 +28,33 @@ use Release::{Previous, Today};
 
 impl Release {
     fn launch(self, identity: &Path) -> Launch {
-        let today = Launch::new(identity);
+        self.agent(Launch::new(identity))
+    }
+
+    /// By the agent of this release.
+    fn agent(self, launch: Launch) -> Launch {
         match self {
-            Previous => today.by_program(&previous_agent()),
-            Today => today,
+            Previous => launch.by_program(&previous_agent()),
+            Today => launch,
+        }
+    }
+
+    /// By the controller of this release.
+    fn controller(self, launch: Launch) -> Launch {
+        launch.by_program(&self.hotcert())
+    }
+
+    fn hotcert(self) -> PathBuf {
+        match self {
+            Previous => previous_hotcert(),
+            Today => program("hotcert"),
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Previous => Today,
+            Today => Previous,
         }
     }
 }
@@ -52,9 +77,9 @@ impl End {
 }
 
 /// HTTP requests to the outbound agent, some on connections that are kept.
-fn load(outbound: &End) -> Pipe {
+fn load(outbound: &Agent) -> Pipe {
     let mut load = python("load.py");
-    load.arg(outbound.agent.address("outbound").to_string());
+    load.arg(outbound.address("outbound").to_string());
     let mut load = Pipe::program(load);
     assert_eq!(load.line()["running"], true);
     load
@@ -84,7 +109,7 @@ fn rotate_and_roll_over(mode: &str, client: Release, server: Release) {
     let outbound = End { name: CLIENT, volume: outbound, agent };
     let ends = [&inbound, &outbound];
 
-    let mut running = load(&outbound);
+    let mut running = load(&outbound.agent);
     for _ in 0..SWAPS {
         ends.iter().for_each(|end| end.rotate(&pki.root, pki.roots()));
     }
@@ -94,7 +119,7 @@ fn rotate_and_roll_over(mode: &str, client: Release, server: Release) {
     if mode.is_empty() {
         // The connections that are kept here are TLS connections from before, which are cut with the old root.
         end(running);
-        running = load(&outbound);
+        running = load(&outbound.agent);
     }
     ends.iter().for_each(|end| end.rotate(&new, new.certificate_pem()));
     let requests = app.requests();

@@ -2,6 +2,7 @@
 //! API server, and real agents that follow their Secrets through it and prove what they serve.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -21,47 +22,61 @@ use tempfile::TempDir;
 
 use crate::managers::Manager;
 
-const AUTHORITY: &str = "root-demo-shop";
-const PROOF: u16 = 9643;
+pub const AUTHORITY: &str = "root-demo-shop";
+pub const PROOF: u16 = 9643;
 /// A lease lasts 15 s; then come the looks of the next leader.
-const TAKEOVER: Duration = Duration::from_secs(60);
+pub const TAKEOVER: Duration = Duration::from_secs(60);
 
-struct Cluster {
-    server: ApiServer,
+pub struct Cluster {
+    pub server: ApiServer,
     account: Account,
-    home: TempDir,
+    pub home: TempDir,
 }
 
-struct Service {
-    name: &'static str,
-    agent: Agent,
+pub struct Service {
+    pub name: &'static str,
+    pub agent: Agent,
     _app: App,
 }
 
 impl Cluster {
+    /// With the authority and the certificates of the demo.
     fn start() -> Self {
+        let cluster = Self::empty();
+        cluster.server.apply("demo/certificates.yaml");
+        cluster
+    }
+
+    pub fn empty() -> Self {
         let (server, account) = ApiServer::with_hotcert(&["shop"]);
-        server.apply("demo/certificates.yaml");
         Self { server, account, home: TempDir::new().unwrap() }
     }
 
     fn controller(&self) -> Agent {
-        Launch::controller(&self.account.kubeconfig).args(["--namespace", SYSTEM]).start()
+        self.launch_controller().start()
     }
 
-    /// An agent that follows the Secret of this service through the API, and the pod that it would be in.
+    pub fn launch_controller(&self) -> Launch {
+        Launch::controller(&self.account.kubeconfig).args(["--namespace", SYSTEM])
+    }
+
     fn service(&self, name: &'static str) -> Service {
+        self.service_as(name, |launch, app| launch.inbound("", app.address))
+    }
+
+    /// An agent that follows the Secret of this service through the API, with these routes, and the pod that it
+    /// would be in.
+    pub fn service_as(&self, name: &'static str, routes: impl FnOnce(Launch, &App) -> Launch) -> Service {
         let secret = format!("{name}-tls");
         let account = self.server.service_account("shop", name);
         self.server.grant(&account, &secret);
         let (app, address) = (App::default(), address());
         let proof = SocketAddr::from((address, PROOF)).to_string();
-        let agent = Launch::bare(3)
+        let launch = Launch::bare(2)
             .args(["--log-format", "json", "--admin", "127.0.0.1:0", "--proof", &proof])
             .args(["--secret", &format!("shop/{secret}"), "--kubeconfig"])
-            .args([&account.kubeconfig])
-            .args(["--inbound", &format!("127.0.0.1:0={}", app.address)])
-            .ready();
+            .args([&account.kubeconfig]);
+        let agent = routes(launch, &app).ready();
         self.pod(name, address, json!([{"name": "app", "image": "app"}, {
             "name": "hotcert-agent", "image": "hotcert-agent", "env": [{"name": "HOTCERT_SECRET", "value": secret}],
         }]));
@@ -70,7 +85,10 @@ impl Cluster {
 
     /// A pod that mounts the Secret of this service, as it is when kubelet has started it.
     fn pod(&self, name: &str, address: Ipv4Addr, containers: Value) {
-        let secret = format!("{name}-tls");
+        self.pod_with(name, &format!("{name}-tls"), address, containers);
+    }
+
+    pub fn pod_with(&self, name: &str, secret: &str, address: Ipv4Addr, containers: Value) {
         self.server.create::<Pod>(
             "shop",
             json!({
@@ -86,34 +104,39 @@ impl Cluster {
         self.server.run(pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status))).unwrap();
     }
 
-    fn secret(&self, name: &str) -> Option<Secret> {
+    pub fn secret(&self, name: &str) -> Option<Secret> {
         self.server.run(self.server.api::<Secret>("shop").get_opt(&format!("{name}-tls"))).unwrap()
     }
 
     #[track_caller]
-    fn wait_published(&self, name: &str) {
+    pub fn wait_published(&self, name: &str) {
         within(TAKEOVER, "the certificate published", || self.secret(name).map(drop));
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        let mut hotcert = Command::new(program("hotcert"));
+        self.run_by(&program("hotcert"), args)
+    }
+
+    /// A command of this `hotcert`.
+    pub fn run_by(&self, hotcert: &Path, args: &[&str]) -> Output {
+        let mut hotcert = Command::new(hotcert);
         hotcert.args(args).arg("--kubeconfig").arg(self.server.admin_kubeconfig()).env_remove("HOTCERT_DIR");
         hotcert.output().unwrap()
     }
 
     #[track_caller]
-    fn succeeds(&self, args: &[&str]) -> String {
+    pub fn succeeds(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "hotcert {args:?}: {}", both(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
+    pub fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.succeeds(&[args, &["--json"]].concat())).unwrap()
     }
 
-    fn authority(&self) -> Value {
+    pub fn authority(&self) -> Value {
         let fleet = self.json(&["status"]);
         fleet["authorities"].as_array().unwrap().iter().find(|a| a["name"] == AUTHORITY).unwrap()["status"]
             .clone()
@@ -128,18 +151,18 @@ impl Cluster {
 }
 
 /// An address of this machine that no other test has: the port of proofs is the same in every pod.
-fn address() -> Ipv4Addr {
+pub fn address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let own = (std::process::id() << 4 | NEXT.fetch_add(1, Ordering::Relaxed)) & 0x003f_ffff;
     Ipv4Addr::from_bits(0x7f80_0000 | own)
 }
 
-fn roots(agent: &Agent) -> Vec<String> {
+pub fn roots(agent: &Agent) -> Vec<String> {
     let roots = agent.health()["served"]["roots"].clone();
     roots.as_array().unwrap().iter().map(|root| root["sha256"].as_str().unwrap().to_owned()).collect()
 }
 
-fn leads(controller: &Agent) -> bool {
+pub fn leads(controller: &Agent) -> bool {
     controller.health()["leading"] == true
 }
 

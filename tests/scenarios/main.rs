@@ -29,6 +29,7 @@ mod managers;
 mod manifests;
 mod messages;
 mod notifications;
+mod outage;
 mod outbound;
 mod probes;
 mod proof;

@@ -4,7 +4,9 @@
 use std::fs::read_to_string;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
+use hotcert::pki::x509_facts::Leaf;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kit::agent::{Agent, Launch};
@@ -231,6 +233,20 @@ fn a_lost_secret_and_an_edited_bundle_are_mended() {
     controller.wait_until("the old root forgotten", |health| health["phase"] == "steady");
     assert!(!cluster.bundle().contains(&bundle));
     assert!(injected(&cluster.asking_pod().unwrap()));
+}
+
+#[test]
+fn certificate_that_expired_while_no_controller_ran_is_replaced_without_waiting_for_the_overlap() {
+    let cluster = Cluster::start();
+    let controller = cluster.controller(&["--webhook-lifetime", "6s", "--webhook-overlap", "1s"]);
+    cluster.configure([&controller, &controller]);
+    controller.wait_ready();
+    drop(controller);
+    let secret = cluster.server.run(cluster.server.api::<Secret>(SYSTEM).get(SECRET)).unwrap();
+    let end = Leaf::read(&secret.data.unwrap()["tls.crt"].0).unwrap().not_after;
+    until("its certificate expired", || (SystemTime::now() > end).then_some(()));
+    // An API server may take five minutes to load a changed caBundle: for them nothing would be served.
+    cluster.controller(&[]).wait_ready();
 }
 
 #[test]

@@ -102,7 +102,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     };
     if !started {
         info!("stopped before the webhook had a certificate");
-        return Ok(());
+        return end_after(resign_lease(&resign, &mut released), &mut signals).await;
     }
     let (stop_accepting, end_connections) = (CancellationToken::new(), CancellationToken::new());
     let webhook =
@@ -119,12 +119,22 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         () = signals.next() => {}
         error = &mut task_ended => return Err(error),
     }
-    // The next leader need not wait for the lease to expire.
-    resign.send_replace(true);
+    let resigned = resign_lease(&resign, &mut released);
+    let drained = drain(&settings, &status, &webhook, &stop_accepting, &end_connections);
     let shutdown = async {
-        drain(&settings, &status, &webhook, &stop_accepting, &end_connections).await;
-        let _ = released.wait_for(|released| *released).await;
+        tokio::join!(resigned, drained);
     };
+    end_after(shutdown, &mut signals).await
+}
+
+/// Ends the work of a leader and gives up the lease: the next leader need not wait for it to expire.
+async fn resign_lease(resign: &watch::Sender<bool>, released: &mut watch::Receiver<bool>) {
+    resign.send_replace(true);
+    let _ = released.wait_for(|released| *released).await;
+}
+
+/// Ends with `shutdown`, or at once at another signal.
+async fn end_after(shutdown: impl Future<Output = ()>, signals: &mut Signals) -> Result<(), ControllerError> {
     tokio::select! {
         () = shutdown => Ok(()),
         () = signals.next() => {

@@ -55,7 +55,11 @@ pub fn plan<'a>(
         }
         None if authority.creating_root => certificate_plan.in_progress = true,
         None => {
-            let message = format!("the authority {} has no root yet", certificate.spec.authority);
+            let name = &certificate.spec.authority;
+            let message = match &authority.problem {
+                Some(problem) => format!("the authority {name} has no root to sign with: {problem}"),
+                None => format!("the authority {name} has no root yet"),
+            };
             certificate_plan.problem.get_or_insert((Reason::RootNotReady, message));
         }
     }

@@ -41,6 +41,8 @@ pub struct Moves {
 #[derive(Debug)]
 struct Move {
     from: BTreeSet<RootId>,
+    /// Those of them that a bundle can still have.
+    kept: BTreeSet<RootId>,
     /// Those of them under which its pods may show a leaf.
     shown: BTreeSet<RootId>,
     /// The ledger says so.
@@ -61,14 +63,13 @@ impl Moves {
         };
         let moves = dependents.iter().filter_map(|dependent| {
             let entry = ledger.get(&dependent.name.namespace, dependent.secret)?;
+            let filter = |is: &dyn Fn(&RootId) -> bool| {
+                entry.moved_from.iter().filter(|root| is(root)).cloned().collect::<BTreeSet<_>>()
+            };
             let moving = || Move {
                 from: entry.moved_from.clone(),
-                shown: entry
-                    .moved_from
-                    .iter()
-                    .filter(|root| may_be_shown(pods.observed, dependent, root))
-                    .cloned()
-                    .collect(),
+                kept: filter(&|root| may_be_kept(pods.observed, dependent, root)),
+                shown: filter(&|root| may_be_shown(pods.observed, dependent, root)),
                 switched: entry.switched,
                 stage: stage(keyring, dependent, &entry.moved_from, pods, now),
             };
@@ -103,11 +104,11 @@ impl Moves {
 
     /// The roots it came with that stay in its bundle: until none of those certificates shows a leaf under them.
     pub fn keep(&self, certificate: &ObjectName) -> BTreeSet<RootId> {
-        let Some(Move { from, stage, .. }) = self.moves.get(certificate) else { return BTreeSet::new() };
+        let Some(Move { kept, stage, .. }) = self.moves.get(certificate) else { return BTreeSet::new() };
         if *stage >= MoveStage::Narrowing || self.slowest(certificate) >= MoveStage::Switched {
             return BTreeSet::new();
         }
-        from.clone()
+        kept.clone()
     }
 
     /// Of the certificates that come from the same roots.
@@ -116,6 +117,16 @@ impl Moves {
         let related = self.moves.values().filter(|other| !other.from.is_disjoint(from));
         related.map(|other| other.stage).min().unwrap_or(MoveStage::Done)
     }
+}
+
+/// Not if its own authority has removed it, which may have been because it is compromised; nor if it is in no keyring
+/// and not in the Secret.
+fn may_be_kept(observed: &Observed, dependent: &DependentCertificate<'_>, root: &RootId) -> bool {
+    let keyrings = || observed.authorities.values().filter_map(|authority| authority.keyring.view());
+    let is_removed = keyrings()
+        .any(|keyring| keyring.state.knows(root) && !keyring.state.trusted().contains(&root));
+    let is_published = dependent.publication().is_some_and(|publication| publication.roots.contains(root));
+    !is_removed && (is_published || keyrings().any(|keyring| keyring.roots.contains_key(root)))
 }
 
 /// Not if its authority has never come so far as to sign for it.

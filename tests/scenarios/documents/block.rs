@@ -38,6 +38,8 @@ pub struct Block {
     pub page: String,
     /// Of the first line of its text, from 1.
     pub line: usize,
+    /// The heading that it is under.
+    pub heading: String,
     pub marker: Marker,
     pub text: String,
 }
@@ -101,17 +103,20 @@ pub fn with(marker: Marker) -> Vec<Block> {
 fn blocks_of(page: &str, text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
+    let mut heading = String::new();
     for (at, line) in text.lines().enumerate() {
         match (open.as_mut(), line.trim_start().strip_prefix("```")) {
             (None, Some(info)) => {
                 let marker = Marker::read(info.trim());
-                open = Some(Block { page: page.to_owned(), line: at + 2, marker, text: String::new() });
+                let (page, heading) = (page.to_owned(), heading.clone());
+                open = Some(Block { page, line: at + 2, heading, marker, text: String::new() });
             }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (Some(block), None) => {
                 block.text.push_str(line);
                 block.text.push('\n');
             }
+            (None, None) if line.starts_with('#') => line.trim_matches(['#', ' ']).clone_into(&mut heading),
             (None, None) => {}
         }
     }

@@ -29,24 +29,40 @@ pub fn run_on(page: &str, kubeconfig: &Path) {
     run_with(page, &[Marker::Sh, Marker::ShCluster], Some(kubeconfig));
 }
 
+/// Runs what is under one heading of such a page, in this directory: of its blocks the one of this number.
+#[track_caller]
+pub fn run_block(page: &str, heading: &str, number: usize, work: &Path, kubeconfig: &Path) {
+    let is_there = |block: &Block| block.page == page && block.heading == heading;
+    let block = blocks().into_iter().filter(is_there).nth(number);
+    run_blocks(page, &[block.unwrap_or_else(|| panic!("{page}: {heading}"))], work, Some(kubeconfig));
+}
+
 #[track_caller]
 fn run_with(page: &str, markers: &[Marker], kubeconfig: Option<&Path>) {
-    let (home, work) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let of_page: Vec<_> =
         blocks().into_iter().filter(|block| block.page == page && markers.contains(&block.marker)).collect();
     assert!(!of_page.is_empty(), "{page} has no commands");
+    run_blocks(page, &of_page, TempDir::new().unwrap().path(), kubeconfig);
+}
+
+#[track_caller]
+fn run_blocks(page: &str, of_page: &[Block], work: &Path, kubeconfig: Option<&Path>) {
+    let home = TempDir::new().unwrap();
     let script = home.path().join(page.replace('/', "-"));
-    std::fs::write(&script, lines(&of_page)).unwrap();
+    std::fs::write(&script, lines(of_page)).unwrap();
     if kubeconfig.is_some() {
         // What a person has who is in a checkout.
-        std::os::unix::fs::symlink(repository().join("manifests"), work.path().join("manifests")).unwrap();
+        let link = work.join("manifests");
+        if !link.exists() {
+            std::os::unix::fs::symlink(repository().join("manifests"), link).unwrap();
+        }
     }
     let log = home.path().join("log");
     let output = File::create(&log).unwrap();
     // `timeout` has a process group of its own, which the background jobs belong to, and ends with this thread.
     let mut shell = Command::new("setpriv");
     shell.args(["--pdeathsig", "TERM", "timeout", "--kill-after=1", SECONDS, "bash"]).arg(&script);
-    shell.current_dir(work.path()).env("HOME", home.path()).env("PATH", path());
+    shell.current_dir(work).env("HOME", home.path()).env("PATH", path());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOTCERT_") || name == "KUBECONFIG")
     {
         shell.env_remove(name);

@@ -89,8 +89,9 @@ pub fn plan(observed: &Observed, now: SystemTime, timing: Timing) -> Step {
     }
     let mut due = Vec::new();
     if observed.next.is_some() {
-        let overlap =
-            if observed.current.is_some() { timing.overlap } else { timing.overlap.min(URGENT_OVERLAP) };
+        // No API server accepts one that has expired, so nothing is lost by replacing it early.
+        let is_served = observed.current.as_ref().is_some_and(|current| now < current.not_after);
+        let overlap = if is_served { timing.overlap } else { timing.overlap.min(URGENT_OVERLAP) };
         match in_the_past(observed.trusted_at, now).map(|at| at + overlap) {
             None => return Step::RecordTrusted(Some(now)),
             Some(at) if at <= now => return Step::Promote,

@@ -232,6 +232,13 @@ fn nothing_is_written_where_it_must_not_be_and_the_reason_is_reported() {
 }
 
 #[test]
+fn what_keeps_its_authority_without_a_root_is_reported_with_the_certificate() {
+    let torn = |scene: &mut Scene| scene.authority().keyring = KeyringState::Unreadable("torn".into());
+    let (_, _, message) = follows(torn, &[]).condition("Ready").unwrap();
+    assert!(message.ends_with("has no root to sign with: torn"), "{message}");
+}
+
+#[test]
 fn under_an_expired_root_nothing_is_issued_and_nothing_expired_is_published() {
     let expired = |scene: &mut Scene| {
         scene.now = start() + ROOT_LIFE;

@@ -33,7 +33,11 @@ pub fn of(what: &str, error: &kube::Error) -> StoreError {
 pub fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
-            format!("not allowed (403): {}; apply the roles in manifests/base/rbac.yaml", status.message)
+            format!(
+                "not allowed (403): {}; apply the roles in manifests/base/rbac.yaml, and in a namespace with certificates \
+                 the RoleBinding to hotcert-namespace",
+                status.message
+            )
         }
         kube::Error::Api(status) => format!("the API server answered {}: {}", status.code, status.message),
         // What was received may be a key.

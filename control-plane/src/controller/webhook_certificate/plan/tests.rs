@@ -32,6 +32,7 @@ fn every_state_has_a_next_step() {
     let not_due = Observed { current: aged(hours(60) - minutes(1)), ..steady.clone() };
     let waiting = Observed { next: aged(minutes(1)), ..due.clone() };
     let first = Observed { current: None, ..waiting.clone() };
+    let expired = Observed { current: aged(TIMING.lifetime), ..waiting.clone() };
     let trusted = Observed { trusted_at: ago(5), ..waiting.clone() };
     let retiring = Observed { has_old_roots: true, ..steady.clone() };
     let unnamed = aged(hours(1)).map(|validity| Validity { names_match: false, ..validity });
@@ -48,6 +49,11 @@ fn every_state_has_a_next_step() {
             "the first, trusted just now",
             Observed { trusted_at: ago(0), ..first },
             Step::Wait(Some(now() + URGENT_OVERLAP)),
+        ),
+        (
+            "an expired one, its successor trusted before",
+            Observed { trusted_at: ago(1), ..expired },
+            Step::Promote,
         ),
         ("steady", steady.clone(), soon(59 * 60)),
         ("two thirds of its lifetime have passed", due, Step::Prepare),
