@@ -109,14 +109,6 @@ impl fmt::Display for Blocker {
     }
 }
 
-impl Authority {
-    /// What its ledger says of the Secret of a certificate.
-    pub fn ledger_entry(&self, dependent: &DependentCertificate<'_>) -> Option<&LedgerEntry> {
-        let ledger = self.keyring.view()?.state.ledger.as_ref()?;
-        ledger.get(&dependent.name.namespace, dependent.secret)
-    }
-}
-
 impl<'a> DependentCertificate<'a> {
     /// Pods may mount its Secret: it exists, or did before it was lost or became inaccessible.
     pub fn may_be_mounted(&self) -> bool {
@@ -126,6 +118,11 @@ impl<'a> DependentCertificate<'a> {
                 self.certificate.status.revision.is_some()
             }
         }
+    }
+
+    /// What the ledger of an authority says of its Secret.
+    pub fn ledger_entry<'k>(&self, keyring: &'k KeyringView) -> Option<&'k LedgerEntry> {
+        keyring.ledger_entry(&self.name.namespace, self.secret)
     }
 
     /// What is published, if it can be read.

@@ -219,17 +219,12 @@ impl Origin {
         publication: &Publication,
     ) -> Option<Self> {
         let mut origin: Option<Self> = None;
-        for (authority, it) in &observed.authorities {
-            let Some(keyring) = it.keyring.view() else { continue };
-            let is_in_ledger = keyring
-                .state
-                .ledger
-                .as_ref()
-                .is_some_and(|ledger| ledger.get(&name.namespace, secret).is_some());
+        for (authority, keyring) in observed.keyrings() {
+            let is_in_ledger = keyring.ledger_entry(&name.namespace, secret).is_some();
             let is_trusted = |root: &&RootId| publication.roots.contains(*root) && !own.contains(*root);
             let roots: Vec<_> = keyring.roots.keys().filter(is_trusted).cloned().collect();
             if is_in_ledger && !roots.is_empty() {
-                let client = (authority.clone(), roots.clone());
+                let client = (authority.to_owned(), roots.clone());
                 origin.get_or_insert(Self { roots: BTreeSet::new(), client }).roots.extend(roots);
             }
         }

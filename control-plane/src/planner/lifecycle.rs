@@ -255,7 +255,8 @@ impl<'a> SigningContext<'a> {
             let address = pod.agent.as_ref().and_then(|agent| agent.address);
             if let (Some(address), true) = (address, pod.serves(secret) && !is_seen(pod)) {
                 is_current = false;
-                plan.retain_pods.insert(name.namespace.clone());
+                // The pod may be gone since.
+                plan.list_pods.insert(name.namespace.clone());
                 plan.probes.push(ProbeRequest {
                     pod: ObjectName::new(name.namespace.clone(), pod.name.clone()),
                     uid: pod.uid.clone(),
@@ -273,8 +274,7 @@ impl<'a> SigningContext<'a> {
         let Some((newest_number, newest)) = certificate.newest() else { return };
         let secret = certificate_plan.secret_name.or(certificate.status.secret_name.as_deref());
         let Some(secret) = secret.map(str::to_owned) else { return };
-        let ledger = self.keyring.state.ledger.as_ref();
-        if ledger.and_then(|ledger| ledger.get(&name.namespace, &secret)).is_none() {
+        if self.keyring.ledger_entry(&name.namespace, &secret).is_none() {
             // It is written into the ledger in this round.
             certificate_plan.in_progress = true;
             return;
@@ -339,7 +339,7 @@ impl<'a> SigningContext<'a> {
         let moves = &self.authority.moves;
         let name = self.certificate.name;
         // As it came: what its peers trust is what they trusted before.
-        let is_as_before = moves.from(name).is_some_and(|from| from.contains(&newest.root));
+        let is_as_before = moves.shown(name).is_some_and(|shown| shown.contains(&newest.root));
         if !is_as_before && !moves.has_switched(name) {
             let message = "its new leaf waits until every pod trusts its new authority as well as the roots it had before";
             return Some((Reason::MovingTrust, message.into()));

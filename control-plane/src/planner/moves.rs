@@ -122,19 +122,17 @@ impl Moves {
 /// Not if its own authority has removed it, which may have been because it is compromised; nor if it is in no keyring
 /// and not in the Secret.
 fn may_be_kept(observed: &Observed, dependent: &DependentCertificate<'_>, root: &RootId) -> bool {
-    let keyrings = || observed.authorities.values().filter_map(|authority| authority.keyring.view());
-    let is_removed = keyrings()
-        .any(|keyring| keyring.state.knows(root) && !keyring.state.trusted().contains(&root));
+    let keyrings = || observed.keyrings().map(|(_, keyring)| keyring);
+    let is_removed =
+        keyrings().any(|keyring| keyring.state.knows(root) && !keyring.state.trusted().contains(&root));
     let is_published = dependent.publication().is_some_and(|publication| publication.roots.contains(root));
     !is_removed && (is_published || keyrings().any(|keyring| keyring.roots.contains_key(root)))
 }
 
 /// Not if its authority has never come so far as to sign for it.
 fn may_be_shown(observed: &Observed, dependent: &DependentCertificate<'_>, root: &RootId) -> bool {
-    let authorities = observed.authorities.values();
-    let mut entries = authorities
-        .filter(|authority| authority.keyring.view().is_some_and(|keyring| keyring.state.knows(root)))
-        .filter_map(|authority| authority.ledger_entry(dependent));
+    let owners = observed.keyrings().filter(|(_, keyring)| keyring.state.knows(root));
+    let mut entries = owners.filter_map(|(_, keyring)| dependent.ledger_entry(keyring));
     entries.all(LedgerEntry::may_have_signed)
 }
 

@@ -14,11 +14,14 @@ use crate::api::resource::{
 };
 use crate::outbox::DeliveryKey;
 use crate::pki::keyring::{Keyring, RootId, State};
+use crate::pki::ledger::LedgerEntry;
 use crate::pki::x509_facts::{Fingerprint, Leaf, Root};
 
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub authorities: BTreeMap<String, Arc<Authority>>,
+    /// Keyrings of authorities that were deleted, by the name of the authority.
+    pub orphaned_keyrings: BTreeMap<String, KeyringView>,
     pub certificates: BTreeMap<ObjectName, Arc<Certificate>>,
     /// By namespace. A namespace whose pods were not listed is missing.
     pub pods: BTreeMap<String, PodList>,
@@ -277,6 +280,11 @@ impl KeyringState {
 }
 
 impl KeyringView {
+    /// What its ledger says of a Secret.
+    pub fn ledger_entry(&self, namespace: &str, secret: &str) -> Option<&LedgerEntry> {
+        self.state.ledger.as_ref()?.get(namespace, secret)
+    }
+
     pub fn of(keyring: &Keyring, resource_version: ResourceVersion) -> Self {
         let roots = keyring.roots.iter().map(|(id, root)| (id.clone(), Root::of(root))).collect();
         Self { resource_version, state: keyring.state.clone(), roots }
@@ -340,6 +348,13 @@ impl Certificate {
 }
 
 impl Observed {
+    /// Every keyring that there is, by the name of its authority.
+    pub fn keyrings(&self) -> impl Iterator<Item = (&str, &KeyringView)> {
+        let authorities = self.authorities.iter();
+        let present = authorities.filter_map(|(name, it)| Some((name.as_str(), it.keyring.view()?)));
+        present.chain(self.orphaned_keyrings.iter().map(|(name, keyring)| (name.as_str(), keyring)))
+    }
+
     pub fn pods_of(&self, namespace: &str) -> &[Pod] {
         self.pods.get(namespace).map_or(&[], |list| &list.pods)
     }

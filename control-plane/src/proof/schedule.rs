@@ -98,8 +98,12 @@ impl ProofSchedule {
     }
 
     /// Adds the proofs to the pods, and forgets pods that are gone. In a namespace that could not be listed,
-    /// no pod is known to be gone.
-    pub fn attach(&mut self, pods: &mut BTreeMap<String, PodList>) {
+    /// no pod is known to be gone. A proof from the future is forgotten: the clock was set back, and when it has come
+    /// so far again the proof would seem to be newer than what was published meanwhile.
+    pub fn attach(&mut self, pods: &mut BTreeMap<String, PodList>, now: SystemTime) {
+        for entry in self.probes.values_mut() {
+            entry.proof = entry.proof.take().filter(|proof| proof.taken_at <= now);
+        }
         let mut listed = BTreeSet::new();
         for pod in pods.values_mut().flat_map(|list| &mut list.pods) {
             listed.insert(pod.uid.clone());

@@ -28,7 +28,7 @@ use crate::external::sync::FetchCache;
 use crate::pki::keyring::{Keyring, RootId};
 use crate::pki::preflight;
 use crate::pki::x509_facts::{self, Fingerprint, Leaf};
-use crate::planner::observed::{KeyringView, Observed, ResourceVersion};
+use crate::planner::observed::{Observed, ResourceVersion};
 use crate::planner::{Action, IssueReason};
 use crate::store::{Contents, ObjectRef, Store, StoreError, StoredVersion};
 
@@ -230,12 +230,9 @@ impl<S: Store> Applier<S> {
     ) -> Result<String, StoreError> {
         let published = self.store.published_bundle(certificate, secret).await?;
         let mut found: BTreeMap<RootId, String> = x509_facts::root_pems(published.as_bytes()).collect();
-        for (name, authority) in &observed.authorities {
-            let has_missing = |keyring: &KeyringView| {
-                keyring.roots.keys().any(|root| keep.contains(root) && !found.contains_key(root))
-            };
-            if authority.keyring.view().is_some_and(has_missing) {
-                let keyring = self.keyring(name, observed).await?;
+        for (name, view) in observed.keyrings() {
+            let has_missing = view.roots.keys().any(|root| keep.contains(root) && !found.contains_key(root));
+            if has_missing && let Some((keyring, _)) = self.store.keyring(name).await? {
                 let roots = keyring.roots.iter();
                 found.extend(roots.map(|(id, root)| (id.clone(), root.certificate_pem().to_owned())));
             }

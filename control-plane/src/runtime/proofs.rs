@@ -100,8 +100,8 @@ impl Probing {
     }
 
     /// Adds the proofs to the pods, and forgets pods that are gone.
-    pub fn attach(&mut self, pods: &mut BTreeMap<String, PodList>) {
-        self.schedule.attach(pods);
+    pub fn attach(&mut self, pods: &mut BTreeMap<String, PodList>, now: SystemTime) {
+        self.schedule.attach(pods, now);
     }
 
     /// After a Secret was published: every pod of this authority (or of none) may have something new to show.

@@ -159,7 +159,7 @@ impl<S: Store> Reconciler<S> {
         observed.nudge = self.nudge;
         observed.leading_since = Some(self.leading_since);
         observed.pods = self.pods.refresh(self.store.as_ref()).await;
-        self.probing.attach(&mut observed.pods);
+        self.probing.attach(&mut observed.pods, SystemTime::now());
         for error in &observed.read_errors {
             self.log_once(error, error);
         }
@@ -191,7 +191,7 @@ impl<S: Store> Reconciler<S> {
             && plan.sync_tasks.is_empty();
         self.pods.keep(std::mem::take(&mut observed.pods), &plan);
         if self.pods.is_empty() {
-            self.probing.attach(&mut BTreeMap::new());
+            self.probing.attach(&mut BTreeMap::new(), now);
         }
         round.observed = observed;
         Ok(round)

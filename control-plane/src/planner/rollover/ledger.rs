@@ -123,17 +123,18 @@ impl LedgerCheck<'_> {
     }
 
     fn is_signed_by_another(&self, dependent: &DependentCertificate<'_>) -> bool {
-        let others = self.observed.authorities.iter().filter(|(name, _)| *name != self.authority);
-        let mut entries = others.filter_map(|(_, other)| other.ledger_entry(dependent));
+        let mut entries = self.other_keyrings().filter_map(|keyring| dependent.ledger_entry(keyring));
         entries.any(LedgerEntry::may_have_signed)
     }
 
     /// The roots of other authorities that have the Secret in their ledger.
     fn roots_of_recorded(&self, dependent: &DependentCertificate<'_>) -> BTreeSet<RootId> {
-        let others = self.observed.authorities.iter().filter(|(name, _)| *name != self.authority);
-        let recorded = others.filter(|(_, other)| other.ledger_entry(dependent).is_some());
-        let keyrings = recorded.filter_map(|(_, other)| other.keyring.view());
-        keyrings.flat_map(|keyring| keyring.state.trusted()).cloned().collect()
+        let recorded = self.other_keyrings().filter(|keyring| dependent.ledger_entry(keyring).is_some());
+        recorded.flat_map(|keyring| keyring.state.trusted()).cloned().collect()
+    }
+
+    fn other_keyrings(&self) -> impl Iterator<Item = &KeyringView> {
+        self.observed.keyrings().filter(|(name, _)| *name != self.authority).map(|(_, keyring)| keyring)
     }
 
     /// Whether the Secret and all pods that mount it were seen without the roots. Those that may have to show it are
@@ -182,9 +183,9 @@ pub fn leftovers<'a>(
 
 /// Whether another authority knows this root, or the manager that the certificate was fetched from.
 pub fn is_of_another(observed: &Observed, authority: &str, certificate: &Certificate, root: &RootId) -> bool {
-    let mut others = observed.authorities.iter().filter(|(name, _)| *name != authority);
+    let mut others = observed.keyrings().filter(|(name, _)| *name != authority);
     let mut versions = certificate.versions.values();
-    others.any(|(_, other)| other.keyring.view().is_some_and(|keyring| keyring.state.knows(root)))
+    others.any(|(_, keyring)| keyring.state.knows(root))
         || versions.any(|version| version.own_bundle.as_ref().is_some_and(|bundle| bundle.contains(root)))
 }
 

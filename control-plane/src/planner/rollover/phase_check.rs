@@ -57,6 +57,7 @@ impl PhaseCheck<'_> {
             let here: Vec<_> =
                 leftovers.iter().filter(|leftover| leftover.secret.namespace == namespace).collect();
             blockers.extend(self.check_listings(namespace, &by_secret, &here));
+            blockers.extend(here.iter().filter_map(|leftover| self.check_moving_certificate(leftover)));
             for pod in self.observed.pods_of(namespace) {
                 if self.rollover.is_overridden(&pod.uid) {
                     continue;
@@ -103,9 +104,11 @@ impl PhaseCheck<'_> {
             secret.orphan && secret.roots.contains(&self.rollover.from) && !is_known(name)
         });
         leftovers.extend(orphans.map(|(name, _)| Leftover::find(self.observed, name.clone())));
-        let is_skipped =
-            |leftover: &Leftover<'_>| self.rollover.is_overridden(&everything_in(&leftover.secret.namespace));
-        leftovers.retain(|leftover| !is_skipped(leftover));
+        leftovers.retain(|leftover| {
+            let certificate = leftover.contents.as_ref().and_then(|contents| contents.certificate);
+            let is_skipped = certificate.is_some_and(|name| self.rollover.is_overridden(&name.to_string()));
+            !is_skipped && !self.rollover.is_overridden(&everything_in(&leftover.secret.namespace))
+        });
         leftovers
     }
 
@@ -166,19 +169,32 @@ impl PhaseCheck<'_> {
                 }
             };
         }
-        match &leftover.contents {
-            Some(Contents { certificate: Some(certificate), authority: "", .. }) => blocker(format!(
-                "the pod mounts {name}, which has the old root until {certificate} is served as its manager has it: \
-                 look at that certificate, or override the pod"
-            )),
-            Some(Contents { certificate: Some(certificate), authority, .. }) => blocker(format!(
-                "the pod mounts {name}, which has the old root until {certificate} is served under the authority \
-                 {authority:?} that it names: correct its spec, or override the pod"
-            )),
-            _ => blocker(format!(
-                "the pod mounts {name}, which no certificate publishes any more: remove the mount, or override the pod"
-            )),
+        // One that a certificate publishes blocks by that certificate.
+        let is_published = leftover.contents.as_ref().is_some_and(|contents| contents.certificate.is_some());
+        if is_published {
+            return None;
         }
+        blocker(format!(
+            "the pod mounts {name}, which no certificate publishes any more: remove the mount, or override the pod"
+        ))
+    }
+
+    /// Its Secret has the old root and none of this rollover writes it, whether or not a pod mounts it now: one may
+    /// be created at any time.
+    fn check_moving_certificate(&self, leftover: &Leftover<'_>) -> Option<Blocker> {
+        let Rollover { from, to, .. } = self.rollover;
+        let Contents { certificate, authority, roots } =
+            leftover.contents.as_ref().filter(|_| leftover.contains_any(&[from]))?;
+        let (certificate, secret) = ((*certificate)?, &leftover.secret.name);
+        let reason = if authority.is_empty() {
+            format!("its Secret {secret} has the old root until it is served as its manager has it")
+        } else {
+            format!(
+                "its Secret {secret} has the old root until it is served under the authority {authority:?} that it names: \
+                 is that the right one?"
+            )
+        };
+        Some(Blocker::certificate(certificate, reason, !roots.contains(to)))
     }
 
     /// While one pod still showed its old leaf it may have opened connections to others, after those were

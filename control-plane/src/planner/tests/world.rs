@@ -46,6 +46,8 @@ struct World {
     overridden: BTreeSet<String>,
     /// Authorities of which a root was taken out by force and is not gone everywhere yet.
     forced: BTreeSet<String>,
+    /// Roots that were taken out by force: a pod that still has one is cut off.
+    removed: BTreeSet<RootId>,
     /// The store was restored, and pods may have come further.
     restored: bool,
     /// The actions applied now were planned on an earlier state.
@@ -142,6 +144,7 @@ impl World {
             made_for: BTreeMap::new(),
             overridden: BTreeSet::new(),
             forced: BTreeSet::new(),
+            removed: BTreeSet::new(),
             restored: false,
             stale: false,
             planned_on: BTreeMap::new(),

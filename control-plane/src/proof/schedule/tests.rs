@@ -165,20 +165,20 @@ fn proofs_are_attached_to_their_pods_and_pods_that_are_gone_are_forgotten() {
     schedule.record(&key("a"), proof.clone(), now());
     schedule.record(&key("b"), proof.clone(), now());
     let mut pods = BTreeMap::from([("shop".to_owned(), pod_list(&["a", "new"], None))]);
-    schedule.attach(&mut pods);
+    schedule.attach(&mut pods, now());
     let proofs: Vec<_> = pods["shop"].pods.iter().map(|pod| pod.proof("prod").cloned()).collect();
     assert_eq!(proofs, [Some(proof.clone()), None]);
     // The result for a pod that is gone may still arrive.
     schedule.record(&key("c"), proof.clone(), now());
     let mut later = BTreeMap::from([("shop".to_owned(), pod_list(&["a", "b", "c"], None))]);
-    schedule.attach(&mut later);
+    schedule.attach(&mut later, now());
     let proofs: Vec<_> = later["shop"].pods.iter().map(|pod| pod.proof("prod").cloned()).collect();
     assert_eq!(proofs, [Some(proof.clone()), None, None]);
-    schedule.attach(&mut BTreeMap::from([("shop".to_owned(), pod_list(&[], Some("forbidden")))]));
-    schedule.attach(&mut later);
+    schedule.attach(&mut BTreeMap::from([("shop".to_owned(), pod_list(&[], Some("forbidden")))]), now());
+    schedule.attach(&mut later, now());
     assert_eq!(later["shop"].pods[0].proof("prod"), Some(&proof));
-    schedule.attach(&mut BTreeMap::new());
-    schedule.attach(&mut later);
+    schedule.attach(&mut BTreeMap::new(), now());
+    schedule.attach(&mut later, now());
     assert_eq!(later["shop"].pods[0].proof("prod"), None);
 }
 
@@ -199,4 +199,15 @@ fn a_clock_that_is_set_back_delays_no_probe() {
     request(&mut schedule, &requests, now());
     schedule.record(&key("a"), proof(now(), "leaf", &[]), now());
     assert_eq!(request(&mut schedule, &requests, now() - Duration::from_secs(3600)).len(), 1);
+}
+
+#[test]
+fn a_proof_from_before_the_clock_was_set_back_is_forgotten() {
+    let mut schedule = ProofSchedule::default();
+    request(&mut schedule, &[probe_request("a", &["new"])], now());
+    schedule.record(&key("a"), proof(now(), "leaf", &[]), now());
+    let mut pods = BTreeMap::from([("shop".to_owned(), pod_list(&["a"], None))]);
+    schedule.attach(&mut pods, now() - Duration::from_secs(1));
+    schedule.attach(&mut pods, now());
+    assert_eq!(pods["shop"].pods[0].proof("prod"), None);
 }

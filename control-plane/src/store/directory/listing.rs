@@ -44,6 +44,7 @@ pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
         target_secret::list_unowned(tree, |secret| targets.contains(secret), &mut problems)?;
     let namespaces = secret_listings(&authorities, unread, began);
     Ok(Observed {
+        orphaned_keyrings: orphaned_keyrings(tree, &authorities)?,
         namespaces,
         authorities,
         certificates,
@@ -51,6 +52,23 @@ pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
         read_errors: problems,
         ..Observed::default()
     })
+}
+
+/// Of authorities that were deleted.
+fn orphaned_keyrings(
+    tree: &Tree,
+    authorities: &BTreeMap<String, Arc<Authority>>,
+) -> Result<BTreeMap<String, KeyringView>, StoreError> {
+    let names = files::names(&tree.state().join("authorities"))?;
+    let deleted = names.into_iter().filter(|name| name::is_valid(name) && !authorities.contains_key(name));
+    let mut keyrings = BTreeMap::new();
+    for name in deleted {
+        // One that cannot be read is nobody's any more.
+        if let Ok(Some((keyring, resource_version))) = keyring::load(tree, &name) {
+            keyrings.insert(name, KeyringView::of(&keyring, resource_version));
+        }
+    }
+    Ok(keyrings)
 }
 
 /// Of the namespaces that a ledger names: what is not in `unread` was seen as it is.

@@ -112,6 +112,9 @@ impl Cache {
             };
             observed.authorities.insert(name.clone(), Arc::new(authority));
         }
+        let orphaned = state.own.keyrings().filter(|(name, _)| !state.authorities.contains_key(*name));
+        observed.orphaned_keyrings =
+            orphaned.map(|(name, keyring)| (name.to_owned(), keyring.clone())).collect();
         for (namespace, index) in &state.namespaces {
             let of = |name: &String| ObjectName::new(namespace.clone(), name.clone());
             let certificates = index.certificates();

@@ -17,7 +17,12 @@ pub fn name(authority: &str) -> String {
 
 /// The authority that it is of.
 pub fn authority(object: &SecretObject) -> Option<&str> {
-    object.name().strip_prefix(PREFIX).filter(|_| object.of == TYPE)
+    authority_of(object.name()).filter(|_| object.of == TYPE)
+}
+
+/// The authority that a keyring of this name is of.
+pub fn authority_of(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)
 }
 
 pub fn object(

@@ -239,6 +239,7 @@ impl World {
                 assert!(state.remove(removed, Some(new), why.clone(), now));
                 answer("remove-root", request, &mut state);
                 self.forced.insert(authority.to_owned());
+                self.removed.insert(removed.clone());
             }
             Transition::CloseRequest { verb, request, outcome } => {
                 let answer =

@@ -40,15 +40,18 @@ impl World {
         for client in &live {
             let Some(shown) = self.content_of(client) else { continue };
             let home = self.made_for.get(&shown.root);
-            let is_forced = |home: Option<&String>| home.is_some_and(|home| self.forced.contains(home));
-            if self.now >= shown.leaf.not_after || is_forced(home) {
+            let is_forced = |root: &RootId| {
+                let home = self.made_for.get(root);
+                self.removed.contains(root) || home.is_some_and(|home| self.forced.contains(home))
+            };
+            if self.now >= shown.leaf.not_after || is_forced(&shown.root) {
                 continue;
             }
             for server in &live {
                 let Some(content) = self.content_of(server) else { continue };
                 let other = self.made_for.get(&content.root);
                 let is_related = other == home || client.certificate == server.certificate;
-                if is_related && !is_forced(other) {
+                if is_related && !is_forced(&content.root) {
                     self.check_accepts(server, content, client, shown);
                 }
             }
@@ -144,6 +147,7 @@ impl World {
         }
         let unreachable =
             one_pod_stays_unreachable.then(|| self.pods.first().map(|pod| pod.uid.clone())).flatten();
+        let mut last = Vec::new();
         for _ in 0..MAX_ROUNDS {
             for pod in &mut self.pods {
                 pod.reachable = unreachable.as_ref() != Some(&pod.uid);
@@ -162,9 +166,10 @@ impl World {
                 }
                 return;
             }
+            last = actions;
             self.now += 7 * MINUTE;
         }
-        self.check_blocker_is_named(unreachable);
+        self.check_blocker_is_named(unreachable, &last);
     }
 
     fn is_settled(&self) -> bool {
@@ -179,7 +184,7 @@ impl World {
     }
 
     /// It is not settled: then a status says for whom it waits.
-    fn check_blocker_is_named(&self, unreachable: Option<String>) {
+    fn check_blocker_is_named(&self, unreachable: Option<String>, last: &[Action]) {
         let stages: Vec<_> =
             [AUTHORITY, OTHER].map(|name| self.state_of(name).map(|state| &state.stage)).into();
         if !self.has_ledger {
@@ -192,7 +197,10 @@ impl World {
             let waits: Vec<_> = self.store.authorities.values().map(|authority| &authority.status).collect();
             let pods: Vec<_> =
                 self.pods.iter().map(|pod| (&pod.name, &pod.certificate, self.content_of(pod))).collect();
-            panic!("it never settles: {stages:?}, {waits:#?}\n{held:#?}\n{pods:#?}\n{:#?}", self.state());
+            panic!(
+                "it never settles: {last:?} {stages:?}, {waits:#?}\n{held:#?}\n{pods:#?}\n{:#?}",
+                self.state()
+            );
         };
         let name = format!("{}/{}: ", unreachable.certificate.namespace, unreachable.name);
         let mut rollovers = self.store.authorities.values().filter_map(|held| held.status.rollover.as_ref());

@@ -54,6 +54,12 @@ impl Memory {
         }
     }
 
+    /// What a clock that was set back calls later is forgotten, or it would count as new when the clock goes on.
+    fn forget_future(&mut self, now: SystemTime) {
+        self.looks.retain(|_, look| look.listed_at <= now);
+        self.proofs.values_mut().for_each(|of_pod| of_pod.retain(|_, proof| proof.taken_at <= now));
+    }
+
     /// Whether it was seen what this pod has, since this controller leads.
     pub fn has_seen(&self, pod: &SimulatedPod, authority: &str) -> bool {
         let proof = self.proofs.get(&pod.uid).and_then(|proofs| proofs.get(authority));
@@ -67,6 +73,7 @@ impl World {
         if !early {
             self.list_and_probe();
         }
+        self.memory.forget_future(self.now);
         let planned_on = Planned { observed: self.observe(), at: self.now, rings: self.rings() };
         let planned = plan(&planned_on.observed, self.now);
         self.planned_on.clone_from(&planned_on.rings);
@@ -227,7 +234,13 @@ impl World {
                 pod.proofs = self.memory.proofs.get(&pod.uid).cloned().unwrap_or_default();
             }
         }
+        let orphaned = self.store.authorities.iter().filter(|(_, authority)| authority.deleted);
+        let orphaned = orphaned.filter_map(|(name, held)| {
+            let view = self.observe_authority(name, held).keyring.view()?.clone();
+            Some((name.clone(), view))
+        });
         Observed {
+            orphaned_keyrings: orphaned.collect(),
             authorities: authorities.collect(),
             certificates: certificates.collect(),
             pods,

@@ -58,6 +58,12 @@ impl OwnNamespace {
             .map_or(KeyringState::Absent, |known| known.keyring.clone())
     }
 
+    /// By the name of the authority, also of one that was deleted.
+    pub fn keyrings(&self) -> impl Iterator<Item = (&str, &KeyringView)> {
+        let views = self.secrets.iter().filter_map(|(name, known)| Some((name, known.keyring.view()?)));
+        views.filter_map(|(name, keyring)| Some((keyring::authority_of(name)?, keyring)))
+    }
+
     /// Of every keyring that there is, also of an authority that was deleted.
     pub fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
         let keyrings = self.secrets.values().filter_map(|known| known.keyring.view());
