@@ -304,6 +304,13 @@ impl<'a> SigningContext<'a> {
                     certificate_plan.problem.get_or_insert(waits_for);
                     (number, version) = interim;
                 }
+                None if self.has_lost_history(&keep) => {
+                    let message = "its authority was changed after the certificate was deleted and made again: its pods \
+                                   still show a leaf of which there is no version. Name the authority that it had \
+                                   before, until that has published it anew";
+                    certificate_plan.problem = Some((Reason::MovingTrust, message.into()));
+                    return;
+                }
                 // With nothing valid to serve in the meantime, waiting gains nothing: an expired leaf is
                 // accepted nowhere, and its pods, which can prove nothing, would block the step for ever.
                 None if newest.root != *self.root => return,
@@ -332,6 +339,15 @@ impl<'a> SigningContext<'a> {
             revision: self.certificate.next_revision(before),
             expected: before.map(|before| before.resource_version.clone()),
         });
+    }
+
+    /// Its pods have what was signed before it moved, and of that no version is left to publish with both bundles.
+    fn has_lost_history(&self, keep: &BTreeSet<RootId>) -> bool {
+        let moves = &self.authority.moves;
+        let name = self.certificate.name;
+        let Some(shown) = moves.shown(name).filter(|_| !moves.has_switched(name)) else { return false };
+        let mut versions = self.certificate.certificate.versions.values();
+        shown.iter().any(|root| keep.contains(root)) && !versions.any(|version| shown.contains(&version.root))
     }
 
     /// Why the newest version has to wait: some pod may not trust its root.

@@ -119,21 +119,24 @@ impl Moves {
     }
 }
 
-/// Not if its own authority has removed it, which may have been because it is compromised; nor if it is in no keyring
-/// and not in the Secret.
+/// Not if its own authority has removed it, which may have been because it is compromised, or has seen the Secret and
+/// its pods without it; nor if it is in no keyring and not in the Secret.
 fn may_be_kept(observed: &Observed, dependent: &DependentCertificate<'_>, root: &RootId) -> bool {
-    let keyrings = || observed.keyrings().map(|(_, keyring)| keyring);
-    let is_removed =
-        keyrings().any(|keyring| keyring.state.knows(root) && !keyring.state.trusted().contains(&root));
-    let is_published = dependent.publication().is_some_and(|publication| publication.roots.contains(root));
-    !is_removed && (is_published || keyrings().any(|keyring| keyring.roots.contains_key(root)))
+    match owner(observed, root) {
+        Some(keyring) => keyring.state.trusted().contains(&root) && dependent.ledger_entry(keyring).is_some(),
+        None => dependent.publication().is_some_and(|publication| publication.roots.contains(root)),
+    }
 }
 
-/// Not if its authority has never come so far as to sign for it.
+/// Not if its own authority has never come so far as to sign for it, or has seen the Secret and its pods without it.
 fn may_be_shown(observed: &Observed, dependent: &DependentCertificate<'_>, root: &RootId) -> bool {
-    let owners = observed.keyrings().filter(|(_, keyring)| keyring.state.knows(root));
-    let mut entries = owners.filter_map(|(_, keyring)| dependent.ledger_entry(keyring));
-    entries.all(LedgerEntry::may_have_signed)
+    let Some(keyring) = owner(observed, root) else { return true };
+    dependent.ledger_entry(keyring).is_some_and(LedgerEntry::may_have_signed)
+}
+
+/// The keyring that has the root, or had it.
+fn owner<'a>(observed: &'a Observed, root: &RootId) -> Option<&'a KeyringView> {
+    observed.keyrings().map(|(_, keyring)| keyring).find(|keyring| keyring.state.knows(root))
 }
 
 fn stage(
