@@ -337,11 +337,9 @@ fn keyring_from_before_a_rollover_stops_issuing_until_a_newer_one_is_back_or_it_
 
     put_back(&older);
     let outdated = within(TAKEOVER, "the old keyring noticed", || is_outdated(AUTHORITY));
-    assert!(outdated["message"].as_str().unwrap().contains(second.as_str().unwrap()), "{outdated:#}");
+    assert!(outdated["message"].as_str().unwrap().contains(&second.as_str().unwrap()[..12]), "{outdated:#}");
     within(TAKEOVER, "its certificates not ready", || is_outdated("mtls-prod-payments"));
     assert!(!run(&["rotate", "shop/mtls-prod-payments", "--timeout", "2s"]).status.success());
-    let refused = run(&["rollover", AUTHORITY]);
-    assert!(!refused.status.success() && both(&refused).contains("older than what is in use"));
     assert_eq!(outage.published("payments"), served);
     payments.agent.wait_ready();
 
@@ -354,6 +352,8 @@ fn keyring_from_before_a_rollover_stops_issuing_until_a_newer_one_is_back_or_it_
 
     put_back(&older);
     within(TAKEOVER, "the old keyring noticed again", || is_outdated(AUTHORITY));
+    let refused = run(&["rollover", AUTHORITY]);
+    assert!(!refused.status.success() && both(&refused).contains("older than what is in use"));
     let accepted = outage.cluster.succeeds(&accept);
     assert!(accepted.contains("keyring accepted; Steady under the root"), "{accepted}");
     within(TAKEOVER, "everything served under the older root", || {
