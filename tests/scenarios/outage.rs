@@ -196,7 +196,10 @@ fn pods_serve_through_a_week_without_a_controller_and_those_that_expired_are_bac
         (outage.published("payments") != by_hand).then_some(())
     });
     [&payments, &storefront].iter().for_each(|service| service.agent.wait_ready());
-    assert!(outage.is_held(), "the rollover is where it was: {:#}", outage.authority());
+    within(TAKEOVER, "the rollover where it was", || {
+        assert_eq!(outage.authority()["phase"], "Distributing");
+        outage.is_held().then_some(())
+    });
 
     let kubeconfig = outage.cluster.server.admin_kubeconfig();
     let _late = Launch::bare(2)
@@ -297,6 +300,64 @@ fn lost_keyring_and_lost_rolebinding_stop_issuing_until_the_runbook_puts_them_ba
     apply(&outage.cluster, &authority());
     within(TAKEOVER, "everything served under another root", || {
         (!outage.authority()["root"].is_null() && outage.authority()["root"] != root).then_some(())?;
+        outage.checked()
+    });
+    payments.agent.wait_serving(&outage.published("payments"));
+}
+
+#[test]
+fn keyring_from_before_a_rollover_stops_issuing_until_a_newer_one_is_back_or_it_is_accepted() {
+    let outage = Outage::ahead(LONG);
+    let payments = outage.cluster.service_as("payments", |launch, app| launch.inbound("", app.address));
+    within(TAKEOVER, "everything served", || outage.checked());
+    let first = outage.authority()["root"]["sha256"].clone();
+    let backup = outage.cluster.home.path().join("keyrings.yaml");
+    let back_up = || {
+        outage.run("A lost keyring", 0);
+        std::fs::read(&backup).unwrap()
+    };
+    let put_back = |keyrings: &[u8]| {
+        std::fs::write(&backup, keyrings).unwrap();
+        outage.run("A lost keyring", 1);
+    };
+    let is_outdated = |object: &str| {
+        let ready = outage.ready(object);
+        (ready["reason"] == "KeyringOutdated" && ready["status"] == "False").then_some(ready)
+    };
+    let run = |args: &[&str]| outage.cluster.run_by(&program("hotcert"), args);
+    let accept = ["rollover", AUTHORITY, "--accept-keyring", "--reason", "there is no newer one"];
+
+    let older = back_up();
+    let known = both(&run(&accept));
+    assert!(known.contains("refused: the keyring knows every root"), "{known}");
+    outage.cluster.succeeds(&["rollover", AUTHORITY, "--watch"]);
+    let second = outage.authority()["root"]["sha256"].clone();
+    let served = outage.published("payments");
+    let newer = back_up();
+
+    put_back(&older);
+    let outdated = within(TAKEOVER, "the old keyring noticed", || is_outdated(AUTHORITY));
+    assert!(outdated["message"].as_str().unwrap().contains(&second.as_str().unwrap()[..12]), "{outdated:#}");
+    within(TAKEOVER, "its certificates not ready", || is_outdated("mtls-prod-payments"));
+    assert!(!run(&["rotate", "shop/mtls-prod-payments", "--timeout", "2s"]).status.success());
+    assert_eq!(outage.published("payments"), served);
+    payments.agent.wait_ready();
+
+    put_back(&newer);
+    within(TAKEOVER, "the leaf that was asked for", || {
+        (outage.published("payments") != served).then_some(())
+    });
+    within(TAKEOVER, "everything served under the newer root", || outage.checked());
+    assert_eq!(outage.authority()["root"]["sha256"], second);
+
+    put_back(&older);
+    within(TAKEOVER, "the old keyring noticed again", || is_outdated(AUTHORITY));
+    let refused = run(&["rollover", AUTHORITY]);
+    assert!(!refused.status.success() && both(&refused).contains("older than what is in use"));
+    let accepted = outage.cluster.succeeds(&accept);
+    assert!(accepted.contains("keyring accepted; Steady under the root"), "{accepted}");
+    within(TAKEOVER, "everything served under the older root", || {
+        (outage.authority()["root"]["sha256"] == first).then_some(())?;
         outage.checked()
     });
     payments.agent.wait_serving(&outage.published("payments"));

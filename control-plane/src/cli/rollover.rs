@@ -1,5 +1,5 @@
 //! `hotcert rollover`: begins to replace the root of an authority, or follows the rollover that is under way; or
-//! reverses it, continues it without what holds it, removes a root.
+//! reverses it, continues it without what holds it, removes a root, accepts a keyring that was restored.
 //!
 //! Following never begins anything, and nothing is begun while a rollover is under way.
 
@@ -33,13 +33,13 @@ pub struct RolloverArgs {
     #[arg(long)]
     watch: bool,
     /// Begin nothing: follow the rollover that is under way until it ends, and print what it waits for
-    #[arg(long, conflicts_with_all = ["watch", "reason", "reverse", "overrides", "remove_root"])]
+    #[arg(long, conflicts_with_all = ["watch", "reason", "reverse", "overrides", "remove_root", "accept_keyring"])]
     follow: bool,
-    /// Why; recorded in the history. Required by --override and --remove-root
+    /// Why; recorded in the history. Required by --override, --remove-root and --accept-keyring
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     /// Go back to the old root, with the same proofs
-    #[arg(long, conflicts_with_all = ["overrides", "remove_root"])]
+    #[arg(long, conflicts_with_all = ["overrides", "remove_root", "accept_keyring"])]
     reverse: bool,
     /// Continue without waiting for this pod, NAMESPACE/POD; for this certificate or its Secret, NAMESPACE/CERTIFICATE; or
     /// for a namespace that cannot be listed, 'NAMESPACE/*'. Repeatable. Peers may refuse its connections from then on
@@ -48,16 +48,27 @@ pub struct RolloverArgs {
         value_name = "NAMESPACE/NAME",
         value_parser = override_target,
         requires = "reason",
-        conflicts_with = "remove_root"
+        conflicts_with_all = ["remove_root", "accept_keyring"]
     )]
     overrides: Vec<String>,
     /// Emergency: remove a compromised root at once, without waiting for pods. ROOT is at least 8 digits of its SHA-256,
     /// as every command shows it. Only prints what would be disrupted unless --yes is given
-    #[arg(long, value_name = "ROOT", value_parser = root_digits, requires = "reason")]
+    #[arg(
+        long,
+        value_name = "ROOT",
+        value_parser = root_digits,
+        requires = "reason",
+        conflicts_with = "accept_keyring"
+    )]
     remove_root: Option<String>,
     /// Remove the root, instead of only printing what would be disrupted
     #[arg(long, requires = "remove_root")]
     yes: bool,
+    /// Go on with a keyring that was restored from before a root that is in use (condition KeyringOutdated), for which
+    /// nothing is issued until then. Where a newer keyring can be restored, do that instead: pods that trust the newer
+    /// root alone are cut off until they have a new Secret
+    #[arg(long, requires = "reason", conflicts_with = "watch")]
+    accept_keyring: bool,
     /// How long to wait, such as 30s, 5m or 1h; the request stays open afterwards [default: 5m for the request to be
     /// handled; with --watch or --follow, the authority's drainDeadline and 15m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -128,6 +139,9 @@ fn request_of(args: &RolloverArgs) -> Result<(&'static str, String), CommandErro
     }
     if !args.overrides.is_empty() {
         return Ok((request::OVERRIDE, format!("{} {}", args.overrides.join(","), recorded("--override")?)));
+    }
+    if args.accept_keyring {
+        return Ok((request::ACCEPT_KEYRING, recorded("--accept-keyring")?));
     }
     Ok(match &args.remove_root {
         Some(root) => (request::REMOVE_ROOT, format!("{root} {}", recorded("--remove-root")?)),
@@ -208,19 +222,27 @@ fn print_rollover<B: Backend>(
 ) {
     if session.json {
         println!("{:#}", json!({"authority": args.authority, "status": status}));
-    } else if status.rollover.is_some() {
+    } else {
+        println!("{}", summary(&args.authority, verb, status, &session.backend.continuation()));
+    }
+}
+
+/// What became of the request, and the state that it left.
+fn summary(authority: &str, verb: Option<&str>, status: &AuthorityStatus, continuation: &str) -> String {
+    let accepted = if verb == Some(request::ACCEPT_KEYRING) { "keyring accepted; " } else { "" };
+    if status.rollover.is_some() {
         let state = match verb {
             Some(request::OVERRIDE) => "override recorded".into(),
             Some(request::REVERSE) => format!("reverse requested; {}", describe(status, true)),
             _ => describe(status, true),
         };
-        println!("{}: {state}; {}", args.authority, session.backend.continuation());
-    } else {
-        let root = status.root.clone().unwrap_or_default();
-        let digits = short_root(&root.sha256);
-        let grounds = ended_on(status).map(|grounds| format!("; {grounds}")).unwrap_or_default();
-        println!("{}: Steady under the root {digits} until {}{grounds}", args.authority, root.not_after);
+        return format!("{authority}: {accepted}{state}; {continuation}");
     }
+    let root = status.root.clone().unwrap_or_default();
+    let digits = short_root(&root.sha256);
+    let ended = ended_on(status).filter(|_| accepted.is_empty());
+    let grounds = ended.map(|grounds| format!("; {grounds}")).unwrap_or_default();
+    format!("{authority}: {accepted}Steady under the root {digits} until {}{grounds}", root.not_after)
 }
 
 /// On what grounds the rollover to the present root ended.
@@ -236,7 +258,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::api::resource::{CertificateAuthoritySpec, RolloverRecordStatus, RootStatus};
+    use crate::api::resource::{CertificateAuthoritySpec, RolloverRecordStatus, RolloverStatus, RootStatus};
 
     #[test]
     fn the_end_of_a_rollover_names_the_proof_or_its_lack() {
@@ -295,9 +317,48 @@ mod tests {
             &["--reverse"],
             &["--override", "shop/a", "--reason", "why"],
             &["--remove-root", "01234567", "--reason", "why"],
+            &["--accept-keyring", "--reason", "why"],
         ] {
             assert!(parse(&[&["--follow"], other].concat()).is_err(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_keyring_is_accepted_by_itself_and_with_a_reason() {
+        let accept = ["--accept-keyring", "--reason", "there is no newer backup"];
+        let asked = request_of(&parse(&accept).unwrap()).unwrap();
+        assert_eq!(asked, (request::ACCEPT_KEYRING, "there is no newer backup".into()));
+        assert!(parse(&["--accept-keyring"]).is_err());
+        assert!(request_of(&parse(&["--accept-keyring", "--reason", " "]).unwrap()).is_err());
+        for other in
+            [&["--watch"][..], &["--reverse"], &["--override", "shop/a"], &["--remove-root", "01234567"]]
+        {
+            assert!(parse(&[&accept, other].concat()).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_became_of_an_accepted_keyring_is_said_in_one_line() {
+        let root = RootStatus {
+            sha256: "0123456789abcdef".into(),
+            not_after: "2036-01-31T09:15:00Z".into(),
+            ..RootStatus::default()
+        };
+        let steady = AuthorityStatus { root: Some(root), ..AuthorityStatus::default() };
+        let said = |verb, status: &AuthorityStatus| summary("root-prod-shop", verb, status, "it goes on");
+        let under = "Steady under the root 0123456789ab until 2036-01-31T09:15:00Z";
+        let accepted = said(Some(request::ACCEPT_KEYRING), &steady);
+        assert_eq!(accepted, format!("root-prod-shop: keyring accepted; {under}"));
+        assert_eq!(said(None, &steady), format!("root-prod-shop: {under}"));
+        let rolling = AuthorityStatus {
+            phase: Some("Distributing".into()),
+            rollover: Some(RolloverStatus::default()),
+            ..steady
+        };
+        assert_eq!(
+            said(Some(request::ACCEPT_KEYRING), &rolling),
+            "root-prod-shop: keyring accepted; Distributing: nothing blocks this phase; it goes on"
+        );
     }
 
     #[test]

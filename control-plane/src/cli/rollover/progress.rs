@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::api::condition::{Condition, ConditionType, Reason};
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{AuthorityStatus, RolloverStatus};
 
@@ -31,6 +32,12 @@ impl Progress {
         now: Instant,
     ) -> Vec<String> {
         let phase = status.phase.clone().unwrap_or_default();
+        if suspended(status).is_some() {
+            let headline = describe(status, handled);
+            let is_new = headline != self.headline;
+            *self = Self { headline: headline.clone(), ..Self::default() };
+            return is_new.then_some(headline).into_iter().collect();
+        }
         let Some(rollover) = status.rollover.as_ref().filter(|_| phase == self.phase) else {
             let rollover = status.rollover.clone().unwrap_or_default();
             *self = Self {
@@ -86,6 +93,9 @@ impl Progress {
 /// A rollover in one line, or that there is none.
 pub(super) fn describe(status: &AuthorityStatus, handled: bool) -> String {
     let phase = status.phase.as_deref().unwrap_or_default();
+    if let (Some(why), Some(_)) = (suspended(status), &status.rollover) {
+        return format!("{phase}: {why}");
+    }
     match &status.rollover {
         Some(RolloverStatus { waiting_for, overrides, .. })
             if waiting_for.is_empty() && !overrides.is_empty() =>
@@ -102,9 +112,16 @@ pub(super) fn describe(status: &AuthorityStatus, handled: bool) -> String {
     }
 }
 
+/// Why the rollover does not go on, whatever it waits for: it is not known whether the keyring counts.
+fn suspended(status: &AuthorityStatus) -> Option<&str> {
+    let degraded = Condition::find(&status.conditions, ConditionType::Degraded)?;
+    (degraded.reason == Reason::KeyringOutdated).then_some(degraded.message.as_str())
+}
+
 /// How to continue without the first that can be overridden.
 pub(super) fn override_hint(authority: &str, status: &AuthorityStatus) -> Option<String> {
-    let target = status.rollover.as_ref()?.waiting_for.iter().find_map(|hold| override_target(hold))?;
+    let rollover = status.rollover.as_ref().filter(|_| suspended(status).is_none())?;
+    let target = rollover.waiting_for.iter().find_map(|hold| override_target(hold))?;
     Some(format!("to continue without it: hotcert rollover {authority} --override {target} --reason TEXT"))
 }
 
@@ -221,6 +238,26 @@ mod tests {
             );
             assert!(after(HINT_AFTER * 2).is_empty());
         }
+    }
+
+    #[test]
+    fn a_keyring_that_is_outdated_is_what_a_rollover_waits_for() {
+        let (mut progress, now) = (Progress::default(), Instant::now());
+        let waits = waiting("Retiring", 1, &["shop/payments-0: late"]);
+        let outdated = Condition {
+            r#type: ConditionType::Degraded,
+            reason: Reason::KeyringOutdated,
+            message: "the keyring is older".into(),
+            ..Condition::default()
+        };
+        let suspended = AuthorityStatus { conditions: vec![outdated], ..waits.clone() };
+        let mut printed = |status| progress.changes("root-prod-shop", status, true, now);
+        let late = "Retiring: waits for shop/payments-0: late";
+        assert_eq!(printed(&waits), [late]);
+        assert_eq!(printed(&suspended), ["Retiring: the keyring is older"]);
+        assert!(printed(&suspended).is_empty());
+        assert_eq!(printed(&waits), [late]);
+        assert_eq!(override_hint("root-prod-shop", &suspended), None);
     }
 
     #[test]
