@@ -20,8 +20,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::object_name::ObjectName;
 use crate::pki::authority::Authority;
-use crate::pki::ledger::{Ledger, LedgerChange};
+use crate::pki::ledger::{Ledger, LedgerChange, LedgerEntry};
 
 /// Hex SHA-256 of a root certificate.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -163,6 +164,14 @@ impl State {
     pub fn change_ledger(&mut self, change: &LedgerChange) {
         let ledger = self.ledger.get_or_insert_default();
         Arc::make_mut(ledger).apply(change);
+    }
+
+    /// These Secrets lose the roots that their pods trusted before at once.
+    pub fn override_moves(&mut self, secrets: impl Iterator<Item = ObjectName>) {
+        let record: BTreeMap<_, _> = secrets.map(|secret| (secret, LedgerEntry::overridden())).collect();
+        if !record.is_empty() {
+            self.change_ledger(&LedgerChange { record, remove: BTreeSet::new() });
+        }
     }
 
     /// A person goes on with this keyring, although pods trust a root that it does not know.

@@ -40,6 +40,8 @@ pub struct Moves {
 
 #[derive(Debug)]
 struct Move {
+    /// The name of its Secret.
+    secret: String,
     from: BTreeSet<RootId>,
     /// Those of them that a bundle can still have.
     kept: BTreeSet<RootId>,
@@ -67,6 +69,7 @@ impl Moves {
                 entry.moved_from.iter().filter(|root| is(root)).cloned().collect::<BTreeSet<_>>()
             };
             let moving = || Move {
+                secret: dependent.secret.to_owned(),
                 from: entry.moved_from.clone(),
                 kept: filter(&|root| may_be_kept(pods.observed, dependent, root)),
                 shown: filter(&|root| may_be_shown(pods.observed, dependent, root)),
@@ -76,6 +79,15 @@ impl Moves {
             (!entry.moved_from.is_empty()).then(|| (dependent.name.clone(), moving()))
         });
         Self { moves: moves.collect() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty()
+    }
+
+    /// The Secret of a certificate that moves.
+    pub fn secret(&self, certificate: &ObjectName) -> Option<&str> {
+        Some(&self.moves.get(certificate)?.secret)
     }
 
     pub fn stage(&self, certificate: &ObjectName) -> Option<MoveStage> {

@@ -132,6 +132,9 @@ pub enum Transition {
     /// The rollover continues without these: the name, and the uid of a pod or the name again.
     OverrideBlockers {
         pods: Vec<(String, String)>,
+        /// Certificates that come from another authority and lose the roots they had before at once: the name, and
+        /// the Secret.
+        moves: Vec<(String, ObjectName)>,
         reason: String,
         request: String,
     },

@@ -70,7 +70,7 @@ pub fn plan<'a>(
             let unknown_root = keyring.state.unknown_root.clone();
             let unknown_root =
                 unknown_root.or_else(|| unknown_root::find(observed, name, keyring, dependents, pods));
-            authority_plan.suspended = unknown_root.as_ref().map(keyring_outdated);
+            authority_plan.suspended = unknown_root.as_ref().map(|unknown| keyring_outdated(name, unknown));
             authority_plan.problem.clone_from(&authority_plan.suspended);
             if let Some(rollover) = keyring.state.rollover() {
                 let drain_deadline =
@@ -121,10 +121,10 @@ pub fn plan<'a>(
     authority_plan
 }
 
-fn keyring_outdated(unknown: &UnknownRoot) -> String {
+fn keyring_outdated(authority: &str, unknown: &UnknownRoot) -> String {
     format!(
         "the keyring is older than what is in use: {unknown}. Restore a newer keyring, or accept this one, which cuts \
-         off what trusts newer roots alone: hotcert rollover AUTHORITY --accept-keyring --reason TEXT"
+         off what trusts newer roots alone: hotcert rollover {authority} --accept-keyring --reason TEXT"
     )
 }
 

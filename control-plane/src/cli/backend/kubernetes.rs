@@ -233,7 +233,7 @@ impl Backend for KubernetesBackend {
     }
 
     fn continuation(&self) -> String {
-        "the controller continues the rollover; follow it with hotcert status --watch".into()
+        "the controller continues the rollover; follow it with hotcert rollover NAME --follow".into()
     }
 
     async fn advance(&mut self) -> Result<(), BackendError> {

@@ -2,6 +2,7 @@
 //! request is answered once, and a refusal says what to do instead.
 
 use super::successor::{NO_SUCCESSOR, has_successor, transition_reason};
+use crate::api::object_name::ObjectName;
 use crate::api::request::{self, RequestOutcome};
 use crate::planner::authority::{AuthorityPlan, everything_in};
 use crate::planner::observed::{KeyringView, Observed, Request, SecretListing};
@@ -17,8 +18,11 @@ pub struct Requests<'s, 'a> {
 impl Requests<'_, '_> {
     /// The request, unless it was handled already.
     pub fn open(&self, verb: &str) -> Option<&Request> {
-        let request = self.authority_plan.authority.requests.get(verb)?;
-        (!self.keyring.state.is_handled(verb, &request.id)).then_some(request)
+        let authority = self.authority_plan.authority;
+        let request = authority.requests.get(verb)?;
+        let reported = authority.status.handled_requests.get(verb);
+        let is_reported = reported.is_some_and(|handled| handled.id == request.id);
+        (!is_reported && !self.keyring.state.is_handled(verb, &request.id)).then_some(request)
     }
 
     pub fn remove_root(&self) -> Option<Transition> {
@@ -103,6 +107,16 @@ impl Requests<'_, '_> {
         Some(Transition::CloseRequest { verb: verb.into(), request: id.to_owned(), outcome })
     }
 
+    /// Certificates that come from another authority and are named here, each with its Secret.
+    fn overridden_moves(&self, named: &str) -> Vec<(String, ObjectName)> {
+        let moves = named.split(',').filter_map(|name| {
+            let certificate = name.parse::<ObjectName>().ok()?;
+            let secret = self.authority_plan.moves.secret(&certificate)?;
+            Some((name.to_owned(), ObjectName::new(certificate.namespace, secret)))
+        });
+        moves.collect()
+    }
+
     pub fn override_blockers(&self) -> Option<Transition> {
         let Request { id, arguments } = self.open(request::OVERRIDE)?;
         let (named, why) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
@@ -128,16 +142,24 @@ impl Requests<'_, '_> {
         {
             return None;
         }
-        if self.keyring.state.rollover().is_none() {
+        let moves = self.overridden_moves(named);
+        if !why.is_empty()
+            && unknown.iter().all(|name| moves.iter().any(|(moving, _)| moving == name))
+            && !moves.is_empty()
+        {
+            let (reason, request) = (why.trim().to_owned(), id.clone());
+            return Some(Transition::OverrideBlockers { pods, moves, reason, request });
+        }
+        if self.keyring.state.rollover().is_none() && self.authority_plan.moves.is_empty() {
             return self.no_rollover(request::OVERRIDE, id);
         }
         let refusal = if why.is_empty() {
             "give a reason, which is recorded".to_owned()
         } else if !unknown.is_empty() {
-            format!("the rollover does not wait for {}", unknown.join(", "))
+            format!("nothing waits for {}", unknown.join(", "))
         } else {
             let (reason, request) = (why.trim().to_owned(), id.clone());
-            return Some(Transition::OverrideBlockers { pods, reason, request });
+            return Some(Transition::OverrideBlockers { pods, moves, reason, request });
         };
         Some(Transition::CloseRequest {
             verb: request::OVERRIDE.into(),

@@ -265,8 +265,9 @@ fn short(action: &Action) -> Option<String> {
             Transition::BeginRollover { why, .. } => format!("begin: {why}"),
             Transition::AdvanceRollover { out_of } => format!("advance out of {}", out_of.as_str()),
             Transition::ReverseRollover { why, .. } => why.clone(),
-            Transition::OverrideBlockers { pods, reason, .. } => {
-                let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
+            Transition::OverrideBlockers { pods, moves, reason, .. } => {
+                let moves = moves.iter().map(|(certificate, _)| certificate.as_str());
+                let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).chain(moves).collect();
                 format!("exempt {}: {reason}", pods.join(","))
             }
             Transition::ChangeLedger(change) => {

@@ -74,14 +74,15 @@ impl<S: Store> Applier<S> {
                 keyring.state.record_handled(request::REVERSE, request, RequestOutcome::Reversed, now);
                 keyring.state.reverse(why.clone(), now)
             }
-            Transition::OverrideBlockers { pods, reason, request } => {
+            Transition::OverrideBlockers { pods, moves, reason, request } => {
                 keyring.state.record_handled(request::OVERRIDE, request, RequestOutcome::Overridden, now);
+                keyring.state.override_moves(moves.iter().map(|(_, secret)| secret.clone()));
                 keyring.state.add_overrides(pods.iter().map(|(pod, uid)| Override {
                     pod: pod.clone(),
                     uid: uid.clone(),
                     reason: reason.clone(),
                     at: now,
-                }))
+                })) || !moves.is_empty()
             }
             Transition::RemoveRoot { settings, root, why, request } => {
                 let new = match keyring.state.survivor(root) {
@@ -209,8 +210,9 @@ fn describe(transition: &Transition, keyring: &Keyring) -> Option<(EventReason, 
             EventReason::RolloverReversed,
             format!("rollover reversed to root {signing}: {}", reason_text(why)),
         ),
-        Transition::OverrideBlockers { pods, reason, .. } => {
-            let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).collect();
+        Transition::OverrideBlockers { pods, moves, reason, .. } => {
+            let moves = moves.iter().map(|(certificate, _)| certificate.as_str());
+            let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.as_str()).chain(moves).collect();
             (EventReason::Overridden, format!("the rollover continues without {}: {reason}", pods.join(", ")))
         }
         Transition::RemoveRoot { root, why, .. } => (

@@ -217,7 +217,9 @@ impl World {
                 assert!(state.reverse(why.clone(), now));
                 answer("reverse", request, &mut state);
             }
-            Transition::OverrideBlockers { pods, reason, request } => {
+            Transition::OverrideBlockers { pods, moves, reason, request } => {
+                self.overridden.extend(moves.iter().map(|(certificate, _)| certificate.clone()));
+                state.override_moves(moves.iter().map(|(_, secret)| secret.clone()));
                 self.overridden.extend(pods.iter().map(|(_, uid)| uid.clone()));
                 let exempt = |(pod, uid): &(String, String)| Override {
                     pod: pod.clone(),
@@ -225,7 +227,7 @@ impl World {
                     reason: reason.clone(),
                     at: now,
                 };
-                assert!(state.add_overrides(pods.iter().map(exempt)));
+                assert!(state.add_overrides(pods.iter().map(exempt)) || !moves.is_empty());
                 answer("override", request, &mut state);
             }
             Transition::ChangeLedger(change) => state.change_ledger(change),

@@ -2,6 +2,7 @@
 
 use super::rounds::RoundOutcome;
 use super::*;
+use crate::api::condition::Reason;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -269,7 +270,9 @@ impl World {
 
     /// Names whom the status names.
     fn exempt(&mut self, one: usize, all: bool) {
-        let Some(rollover) = &self.authority(one).status.rollover else { return };
+        let Some(rollover) = &self.authority(one).status.rollover else {
+            return self.exempt_move(one);
+        };
         let named = rollover.waiting_for.iter().filter_map(|line| line.split_once(": "));
         let named = named.map(|(who, _)| match who.strip_prefix("namespace ") {
             Some(namespace) => format!("{namespace}/*"),
@@ -279,6 +282,18 @@ impl World {
         let many = if all { named.len() } else { 1 };
         let named = named.into_iter().take(many).collect::<Vec<_>>().join(",");
         self.ask_authority(one, "override", format!("{named} they are lost"));
+    }
+
+    /// Names the first certificate that waits for its pods on the way from another authority.
+    fn exempt_move(&mut self, one: usize) {
+        let waits = |held: &SimulatedCertificate| {
+            let mut reasons = held.status.conditions.iter().map(|condition| condition.reason);
+            held.spec.authority == authority_name(one) && reasons.any(|reason| reason == Reason::MovingTrust)
+        };
+        let waiting = self.store.certificates.iter().find(|(_, held)| waits(held));
+        if let Some(name) = waiting.map(|(name, _)| name.clone()) {
+            self.ask_authority(one, "override", format!("{name} they are lost"));
+        }
     }
 
     /// A pod takes what is there, or what was there `lag` writings ago; never what is older than its own.
