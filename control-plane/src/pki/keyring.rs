@@ -403,6 +403,12 @@ impl Keyring {
 }
 
 impl RootId {
+    /// Of text that came from elsewhere; `None` if it is not 64 digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == 64 && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+    }
+
     pub fn of(root: &Authority) -> Self {
         Self(root.sha256())
     }

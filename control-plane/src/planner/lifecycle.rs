@@ -357,8 +357,13 @@ impl<'a> SigningContext<'a> {
         // As it came: what its peers trust is what they trusted before.
         let is_as_before = moves.shown(name).is_some_and(|shown| shown.contains(&newest.root));
         if !is_as_before && !moves.has_switched(name) {
-            let message = "its new leaf waits until every pod trusts its new authority as well as the roots it had before";
-            return Some((Reason::MovingTrust, message.into()));
+            let slowest = moves.waits_for(name).unwrap_or(name);
+            let authority = &self.certificate.certificate.spec.authority;
+            let message = format!(
+                "its new leaf waits until every pod of {slowest} trusts its new authority as well as the roots it had \
+                 before; hotcert rollover {authority} --override {slowest} goes on without proof"
+            );
+            return Some((Reason::MovingTrust, message));
         }
         if !is_as_before && !self.authority.may_publish_under(&newest.root) {
             let message = "its new leaf waits until every pod is known to trust the new root";

@@ -36,6 +36,8 @@ pub enum MoveStage {
 #[derive(Debug, Default)]
 pub struct Moves {
     moves: BTreeMap<ObjectName, Move>,
+    /// The certificate that has come least far, by a root that it came with.
+    slowest: BTreeMap<RootId, (MoveStage, ObjectName)>,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,17 @@ impl Moves {
             };
             (!entry.moved_from.is_empty()).then(|| (dependent.name.clone(), moving()))
         });
-        Self { moves: moves.collect() }
+        let moves: BTreeMap<ObjectName, Move> = moves.collect();
+        let mut slowest = BTreeMap::<RootId, (MoveStage, ObjectName)>::new();
+        for (name, moving) in &moves {
+            for root in &moving.from {
+                let slower = slowest.get(root).is_none_or(|(stage, _)| moving.stage < *stage);
+                if slower {
+                    slowest.insert(root.clone(), (moving.stage, name.clone()));
+                }
+            }
+        }
+        Self { moves, slowest }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -123,11 +135,16 @@ impl Moves {
         kept.clone()
     }
 
-    /// Of the certificates that come from the same roots.
+    /// The certificate that it waits for: of those that come from the same roots, the one that has come least far.
+    pub fn waits_for(&self, certificate: &ObjectName) -> Option<&ObjectName> {
+        let from = &self.moves.get(certificate)?.from;
+        let slowest = from.iter().filter_map(|root| self.slowest.get(root));
+        slowest.min().map(|(_, name)| name)
+    }
+
     fn slowest(&self, certificate: &ObjectName) -> MoveStage {
-        let Some(Move { from, .. }) = self.moves.get(certificate) else { return MoveStage::Done };
-        let related = self.moves.values().filter(|other| !other.from.is_disjoint(from));
-        related.map(|other| other.stage).min().unwrap_or(MoveStage::Done)
+        let Some(slowest) = self.waits_for(certificate) else { return MoveStage::Done };
+        self.stage(slowest).unwrap_or(MoveStage::Done)
     }
 }
 

@@ -256,6 +256,8 @@ pub struct WatchedSecret {
     pub roots: BTreeSet<RootId>,
     /// It was published by a ServiceCertificate that is gone.
     pub orphan: bool,
+    /// When hotcert wrote it.
+    pub written_at: Option<SystemTime>,
 }
 
 impl Fetched {

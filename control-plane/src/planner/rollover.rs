@@ -94,19 +94,23 @@ pub fn plan<'a>(
                 now,
             };
             let change = ledger.change(plan);
+            // Also an empty ledger, where there is none.
+            let is_recording = !change.is_empty() || keyring.state.ledger.is_none();
             // An emergency comes first. Then what is about to be published is written down, before anything else
-            // is decided on it.
-            let urgent = requests
-                .remove_root()
-                .or_else(|| requests.accept_keyring())
-                .or_else(|| (!change.is_empty()).then_some(Transition::ChangeLedger(change)));
+            // is decided on it; unless that fails, which must not hold up everything else.
+            let recording = is_recording.then_some(Transition::ChangeLedger(change));
+            let is_failing = keyring.state.ledger.is_some() && observed.failed_actions.contains_key(name);
+            let (first, last) = if is_failing { (None, recording) } else { (recording, None) };
+            let urgent = requests.remove_root().or_else(|| requests.accept_keyring()).or(first);
             match (urgent, unknown_root) {
                 (Some(transition), _) => Some(transition),
                 (None, Some(unknown)) if keyring.state.unknown_root.is_none() => {
                     Some(Transition::ReportUnknownRoot(unknown))
                 }
                 (None, Some(_)) => requests.refuse_while_suspended(),
-                (None, None) => next_transition(name, &mut authority_plan, keyring, observed, now, plan),
+                (None, None) => {
+                    next_transition(name, &mut authority_plan, keyring, observed, now, plan).or(last)
+                }
             }
         }
     };

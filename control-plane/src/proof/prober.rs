@@ -11,6 +11,9 @@ use crate::pki::keyring::{Keyring, RootId};
 use crate::planner::observed::{HandshakeResult, Proof};
 use crate::proof::client_certificate::{Client, ClientError, Clients};
 
+/// How many roots of a pod's report are looked at.
+const MAX_REPORTED_ROOTS: usize = 64;
+
 /// The SPIFFE ID that pods see.
 pub const PROBER: &str = "spiffe://hotcert/control-plane";
 
@@ -123,8 +126,9 @@ impl ProofAttempt {
             }
             result.accepts.insert(root, report.is_some());
             if let Some(ProofReport { connections_under, .. }) = report {
-                let counts = connections_under.into_iter().map(|(root, count)| (RootId(root), count));
-                result.connections_under = counts.collect();
+                let counts = connections_under.into_iter();
+                let counts = counts.filter_map(|(root, count)| Some((RootId::parse(&root)?, count)));
+                result.connections_under = counts.take(MAX_REPORTED_ROOTS).collect();
             }
         }
         let mut result = result.unwrap_or_default();

@@ -157,6 +157,8 @@ impl<S: Store> Reconciler<S> {
         self.probing.record_results(SystemTime::now());
         self.dispatcher.collect_results();
         observed.nudge = self.nudge;
+        // A clock that was set back since leaves nothing that was seen later.
+        self.leading_since = self.leading_since.min(SystemTime::now());
         observed.leading_since = Some(self.leading_since);
         observed.pods = self.pods.refresh(self.store.as_ref()).await;
         self.probing.attach(&mut observed.pods, SystemTime::now());

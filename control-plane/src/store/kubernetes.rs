@@ -32,7 +32,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use serde_json::json;
@@ -92,6 +92,12 @@ impl KubernetesStore {
         self.api(namespace)
     }
 
+    async fn is_gone(&self, namespace: &str) -> bool {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        let found = answer("looking for a namespace", namespaces.get_metadata_opt(namespace)).await;
+        matches!(found, Ok(None))
+    }
+
     fn known_keyring(&self, name: &str) -> Option<ResourceVersion> {
         self.cache.state().own.resource_version(name).cloned()
     }
@@ -138,7 +144,8 @@ impl Store for KubernetesStore {
             let at = SystemTime::now();
             let (problem, pods) = match pods::list(&self.client, &namespace, &secrets).await {
                 Ok(pods) => (None, pods),
-                Err(_) if is_gone => (None, Vec::new()),
+                // It may have been made again.
+                Err(_) if is_gone && self.is_gone(&namespace).await => (None, Vec::new()),
                 Err(error) => (Some(error.to_string()), Vec::new()),
             };
             (namespace, PodList { listed_at: at, error: problem, pods })

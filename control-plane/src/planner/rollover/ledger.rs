@@ -14,6 +14,8 @@ use crate::planner::moves::{MoveStage, Moves};
 use crate::planner::observed::{Certificate, KeyringView, Observed, Published};
 use crate::planner::plan::Plan;
 
+/// How many roots of others one entry has: an authority has two, and a manager's bundle a few.
+const MAX_ROOTS_OF_OTHERS: usize = 16;
 /// Between two lists of the pods of a Secret that is without the authority's roots.
 const RELIST: Duration = Duration::from_secs(5 * 60);
 
@@ -31,6 +33,9 @@ impl LedgerCheck<'_> {
         let mut change = LedgerChange::default();
         let Some(ledger) = self.keyring.state.ledger.as_deref() else {
             self.adopt(&mut change);
+            for dependent in self.dependents {
+                self.record_dependent(&Ledger::default(), dependent, &mut change);
+            }
             return change;
         };
         for dependent in self.dependents {
@@ -116,7 +121,13 @@ impl LedgerCheck<'_> {
             // It was lost. Its pods trust what it had: the roots of the authorities that have published it.
             return self.roots_of_recorded(dependent);
         };
-        let roots = publication.roots.iter().filter(|root| !self.keyring.state.knows(root));
+        // Those that are known first: more than a few were written into the Secret by somebody else.
+        let (known_roots, unknown): (Vec<_>, Vec<_>) = publication
+            .roots
+            .iter()
+            .filter(|root| !self.keyring.state.knows(root))
+            .partition(|root| is_of_another(self.observed, self.authority, certificate, root));
+        let roots = known_roots.into_iter().chain(unknown).take(MAX_ROOTS_OF_OTHERS);
         let is_others = |root: &RootId| {
             known.is_none() || is_of_another(self.observed, self.authority, certificate, root)
         };
@@ -131,7 +142,8 @@ impl LedgerCheck<'_> {
     /// The roots of other authorities that have the Secret in their ledger.
     fn roots_of_recorded(&self, dependent: &DependentCertificate<'_>) -> BTreeSet<RootId> {
         let recorded = self.other_keyrings().filter(|keyring| dependent.ledger_entry(keyring).is_some());
-        recorded.flat_map(|keyring| keyring.state.trusted()).cloned().collect()
+        let roots = recorded.flat_map(|keyring| keyring.state.trusted());
+        roots.filter(|root| !self.keyring.state.knows(root)).cloned().collect()
     }
 
     fn other_keyrings(&self) -> impl Iterator<Item = &KeyringView> {

@@ -45,7 +45,7 @@ impl<'a> Leftover<'a> {
         let (contents, written_at) = match (published, observed.watched_secrets.get(&secret)) {
             (Some((contents, written_at)), _) => (Some(contents), Some(written_at)),
             (None, Some(orphan)) if orphan.orphan => {
-                (Some(Contents { roots: &orphan.roots, certificate: None, authority: "" }), None)
+                (Some(Contents { roots: &orphan.roots, certificate: None, authority: "" }), orphan.written_at)
             }
             (None, _) => (None, None),
         };

@@ -376,8 +376,12 @@ fn a_pod_that_mounts_an_orphaned_secret_blocks_every_phase() {
         let mut scene = Scene::rolling(phase);
         good(&mut scene, phase);
         let secret = ObjectName::new("shop", "left-tls");
-        let left =
-            |root: u64| WatchedSecret { leaf: None, roots: BTreeSet::from([root_id(root)]), orphan: true };
+        let left = |root: u64| WatchedSecret {
+            leaf: None,
+            roots: BTreeSet::from([root_id(root)]),
+            orphan: true,
+            written_at: None,
+        };
         scene.observed.watched_secrets.insert(secret.clone(), left(OLD));
         scene.now += SECOND;
         let advances = scene.does();

@@ -73,13 +73,21 @@ fn is_deleted(tree: &Tree, certificate: &ObjectName, now: SystemTime) -> Result<
         found => return found.map(|_| false).map_err(files::failed("reading", &file)),
     }
     let mut directory = tree.certificates().join(&certificate.namespace);
-    if !directory.exists() {
+    // A link whose target is not there is not gone.
+    if fs::symlink_metadata(&directory).is_err() {
         directory = tree.certificates();
         if files::names(&directory)?.is_empty() {
             return Ok(false);
         }
     }
     let meta = fs::metadata(&directory).map_err(files::failed("reading", &directory))?;
+    // It went after its last version was made. An older directory is one that a file system is mounted on, and is not
+    // now.
+    let versions = tree.versions(certificate)?;
+    let made = fs::metadata(&versions).map_err(files::failed("reading", &versions))?;
+    if (meta.ctime(), meta.ctime_nsec()) < (made.ctime(), made.ctime_nsec()) {
+        return Ok(false);
+    }
     let changed_at = u64::try_from(meta.ctime()).map(Duration::from_secs).unwrap_or_default();
     let changed_at = SystemTime::UNIX_EPOCH + changed_at;
     Ok(now.duration_since(changed_at).is_ok_and(|quiet| quiet > QUIET))

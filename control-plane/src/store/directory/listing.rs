@@ -22,7 +22,6 @@ use crate::store::codec::name;
 use crate::store::{ObjectRef, StoreError};
 
 pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
-    let began = SystemTime::now();
     let mut problems = Vec::new();
     let mut authorities = BTreeMap::new();
     for name in files(&tree.authorities(), &mut problems)? {
@@ -42,7 +41,7 @@ pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
     }
     let (foreign, unread) =
         target_secret::list_unowned(tree, |secret| targets.contains(secret), &mut problems)?;
-    let namespaces = secret_listings(&authorities, unread, began);
+    let namespaces = secret_listings(tree, &authorities, unread);
     Ok(Observed {
         orphaned_keyrings: orphaned_keyrings(tree, &authorities)?,
         namespaces,
@@ -52,6 +51,13 @@ pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
         read_errors: problems,
         ..Observed::default()
     })
+}
+
+/// When a Secret last came or went in a namespace, or the namespace itself.
+fn last_change(tree: &Tree, namespace: &str) -> SystemTime {
+    let directories = [tree.secrets().join(namespace), tree.secrets(), tree.root().to_owned()];
+    let mut changed = directories.iter().filter_map(|directory| directory.metadata().ok()?.modified().ok());
+    changed.next().unwrap_or_else(SystemTime::now)
 }
 
 /// Of authorities that were deleted.
@@ -73,15 +79,15 @@ fn orphaned_keyrings(
 
 /// Of the namespaces that a ledger names: what is not in `unread` was seen as it is.
 fn secret_listings(
+    tree: &Tree,
     authorities: &BTreeMap<String, Arc<Authority>>,
     unread: BTreeMap<String, String>,
-    began: SystemTime,
 ) -> BTreeMap<String, SecretListing> {
     let keyrings = authorities.values().filter_map(|authority| authority.keyring.view());
     let ledgers = keyrings.filter_map(|keyring| keyring.state.ledger.as_deref());
     let mut listings: BTreeMap<_, _> = ledgers
         .flat_map(Ledger::namespaces)
-        .map(|namespace| (namespace.clone(), SecretListing::Complete(began)))
+        .map(|namespace| (namespace.clone(), SecretListing::Complete(last_change(tree, namespace))))
         .collect();
     listings.extend(unread.into_iter().map(|(namespace, why)| (namespace, SecretListing::Failed(why))));
     listings

@@ -121,8 +121,10 @@ pub fn list_unowned(
             match open(&tree.secret(&secret)?) {
                 Ok(None) => {}
                 Ok(Some(volume)) => {
-                    let (leaf, roots) = (volume.leaf, volume.publication.roots);
-                    let foreign = WatchedSecret { leaf, roots, orphan: volume.owner.is_some() };
+                    let (leaf, Publication { roots, written_at, .. }) = (volume.leaf, volume.publication);
+                    let orphan = volume.owner.is_some();
+                    let written_at = orphan.then_some(written_at);
+                    let foreign = WatchedSecret { leaf, roots, orphan, written_at };
                     found.insert(secret, foreign);
                 }
                 Err(error) => {

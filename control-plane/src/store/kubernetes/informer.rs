@@ -135,7 +135,9 @@ impl Informers {
             tokio::time::sleep(self.recheck).await;
             let closed: Vec<_> = {
                 let state = self.cache.state();
-                let is_closed = |index: &NamespaceIndex| matches!(index.owned, Listing::Forbidden(_));
+                let is_closed = |index: &NamespaceIndex| {
+                    matches!(index.owned, Listing::Forbidden(_) | Listing::NamespaceGone)
+                };
                 let closed = state.namespaces.iter().filter(|(_, index)| is_closed(index));
                 closed.map(|(namespace, _)| namespace.clone()).collect()
             };
@@ -144,10 +146,9 @@ impl Informers {
                 let found =
                     api_error::answer("looking for a namespace", namespaces.get_metadata_opt(&namespace))
                         .await;
-                if let Ok(None) = found {
-                    warn!(namespace, "the namespace is gone");
+                if let Ok(found) = found {
                     self.cache.change_and_wake(|state| {
-                        state.update_namespace(&namespace, NamespaceIndex::record_gone);
+                        state.update_namespace(&namespace, |index| index.record_presence(found.is_some()));
                     });
                 }
             }

@@ -84,7 +84,7 @@ pub fn object(certificate: &ObjectName, uid: &str, version: u64, stored: &Stored
 fn record(object: &SecretObject) -> Record {
     let text = |annotation: &str| object.annotation(annotation).unwrap_or_default().to_owned();
     Record {
-        root: RootId(text(ROOT)),
+        root: RootId::parse(&text(ROOT)).unwrap_or_else(|| RootId(String::new())),
         made_for: text(MADE_FOR),
         created_at: label::date_of(object, CREATED_AT),
         request: object.annotation(REQUEST).map(str::to_owned),

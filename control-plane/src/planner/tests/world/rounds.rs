@@ -329,9 +329,9 @@ impl World {
             !self.store.certificates.contains_key(*name) && !self.closed.contains(&name.namespace)
         });
         let orphans = targets.filter_map(|(name, target)| {
-            let roots = target.secret.as_ref()?.roots.clone();
+            let Secret { roots, written_at, .. } = target.secret.clone()?;
             let secret = ObjectName::new(name.namespace.clone(), secret_name(name));
-            Some((secret, WatchedSecret { leaf: None, roots, orphan: true }))
+            Some((secret, WatchedSecret { leaf: None, roots, orphan: true, written_at: Some(written_at) }))
         });
         orphans.collect()
     }

@@ -87,9 +87,10 @@ impl NamespaceIndex {
         };
         let orphans = self.targets.iter().filter(move |(name, target)| is_orphan(name, target));
         orphans.map(|(name, target)| {
-            let roots = target.publication.as_ref().map(|publication| publication.roots.clone());
-            let (leaf, roots) = (target.leaf.clone(), roots.unwrap_or_default());
-            (name, WatchedSecret { leaf, roots, orphan: true })
+            let publication = target.publication.as_ref().ok();
+            let roots = publication.map(|publication| publication.roots.clone()).unwrap_or_default();
+            let written_at = publication.map(|publication| publication.written_at);
+            (name, WatchedSecret { leaf: target.leaf.clone(), roots, orphan: true, written_at })
         })
     }
 
@@ -256,10 +257,18 @@ impl NamespaceIndex {
         }
     }
 
-    /// The namespace is gone. If there is one of this name again, its Secrets are listed anew.
-    pub fn record_gone(&mut self) {
-        self.retain_listed(&BTreeSet::new(), ListSpan { since: Instant::now(), newest: 0 });
-        self.owned = Listing::NamespaceGone;
+    /// Whether there is such a namespace, if its Secrets may not be listed.
+    pub fn record_presence(&mut self, is_there: bool) {
+        match (&self.owned, is_there) {
+            (Listing::Forbidden(_), false) => {
+                self.retain_listed(&BTreeSet::new(), ListSpan { since: Instant::now(), newest: 0 });
+                self.owned = Listing::NamespaceGone;
+            }
+            (Listing::NamespaceGone, true) => {
+                self.deny("there is a namespace of this name again, and its Secrets are not listed".into());
+            }
+            _ => {}
+        }
     }
 
     /// Nothing of it counts until it has been listed again.
@@ -274,6 +283,10 @@ impl NamespaceIndex {
         if matches!(self.owned, Listing::NamespaceGone) {
             return;
         }
+        self.deny(why);
+    }
+
+    fn deny(&mut self, why: String) {
         self.owned = Listing::Forbidden(why);
         self.refresh_all();
     }

@@ -203,6 +203,7 @@ impl EventSink<SecretObject> for WatchedSink {
             leaf: Leaf::read(object.value("tls.crt")),
             roots: x509_facts::roots(object.value("ca.crt")),
             orphan: false,
+            written_at: None,
         };
         let put = |index: &mut NamespaceIndex| match label::is_ours(&object) {
             true => drop(index.foreign.remove(object.name())),
