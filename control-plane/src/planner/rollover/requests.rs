@@ -18,11 +18,8 @@ pub struct Requests<'s, 'a> {
 impl Requests<'_, '_> {
     /// The request, unless it was handled already.
     pub fn open(&self, verb: &str) -> Option<&Request> {
-        let authority = self.authority_plan.authority;
-        let request = authority.requests.get(verb)?;
-        let reported = authority.status.handled_requests.get(verb);
-        let is_reported = reported.is_some_and(|handled| handled.id == request.id);
-        (!is_reported && !self.keyring.state.is_handled(verb, &request.id)).then_some(request)
+        let request = self.authority_plan.authority.requests.get(verb)?;
+        (!self.keyring.state.is_handled(verb, &request.id)).then_some(request)
     }
 
     pub fn remove_root(&self) -> Option<Transition> {

@@ -37,7 +37,6 @@ pub fn authority(
     match authority_plan.keyring {
         Some(keyring) => {
             set_keyring(&mut status, keyring);
-            keep_handled(&mut status, authority_plan);
             let signing = keyring.state.signing();
             root = keyring.roots.get(signing);
             status.root = root.map(|root| root_status(signing, root));
@@ -129,18 +128,6 @@ fn set_keyring(status: &mut AuthorityStatus, keyring: &KeyringView) {
             overrides: overrides(rollover),
         });
     status.rollover_history = history.collect();
-}
-
-/// A keyring that was restored does not know that a request was handled after the time that it is of.
-fn keep_handled(status: &mut AuthorityStatus, authority_plan: &AuthorityPlan<'_>) {
-    let authority = authority_plan.authority;
-    for (verb, handled) in &authority.status.handled_requests {
-        let is_asked = authority.requests.get(verb).is_some_and(|request| request.id == handled.id);
-        let is_open = status.handled_requests.get(verb).is_none_or(|known| known.id != handled.id);
-        if is_asked && is_open {
-            status.handled_requests.insert(verb.clone(), handled.clone());
-        }
-    }
 }
 
 fn root_status(id: &RootId, root: &Root) -> RootStatus {
