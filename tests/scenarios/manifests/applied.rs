@@ -83,6 +83,7 @@ fn nobody_may_more_than_it_does() {
         (controller, "mutatingwebhookconfigurations/hotcert", system, &["get", "list", "watch", "patch"]),
         (controller, "mutatingwebhookconfigurations/another", system, &[]),
         (controller, "nodes", system, &["list"]),
+        (controller, "namespaces", system, &["get"]),
         (controller, "pods", "shop", &["list", "patch"]),
         (controller, "pods", system, &[]),
         ("shop:storefront", "secrets/storefront-tls", "shop", &["get", "list", "watch"]),
