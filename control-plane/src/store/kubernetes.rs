@@ -127,18 +127,13 @@ impl Store for KubernetesStore {
     async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, PodList> {
         let secrets: Vec<_> = {
             let state = self.cache.state();
-            let is_gone = |name: &String| {
-                let index = state.namespaces.get(name);
-                index.is_some_and(|index| matches!(index.owned, cache::Listing::NamespaceGone))
-            };
-            namespaces.iter().map(|name| (name.clone(), state.secrets(name), is_gone(name))).collect()
+            namespaces.iter().map(|name| (name.clone(), state.secrets(name))).collect()
         };
-        let lists = secrets.into_iter().map(|(namespace, secrets, is_gone)| async move {
+        let lists = secrets.into_iter().map(|(namespace, secrets)| async move {
             // What is seen is at least as young as this.
             let at = SystemTime::now();
             let (problem, pods) = match pods::list(&self.client, &namespace, &secrets).await {
                 Ok(pods) => (None, pods),
-                Err(_) if is_gone => (None, Vec::new()),
                 Err(error) => (Some(error.to_string()), Vec::new()),
             };
             (namespace, PodList { listed_at: at, error: problem, pods })

@@ -81,7 +81,7 @@ fn services_that_move_to_another_authority_and_back_trust_both_until_every_pod_h
         shop.silent_pod("payments");
         SERVICES.iter().for_each(|service| shop.name_authority(service, to));
         shop.wait_roots("both bundles", |roots| roots.len() == 2);
-        shop.wait_unready("mtls-demo-storefront", "MovingTrust");
+        shop.wait_condition("mtls-demo-storefront", ["Reconciling", "True", "MovingTrust"]);
         assert_eq!(serials(), before, "no pod shows the new leaf before every pod trusts it");
         let recorded = shop.cluster.ledger(from).unwrap();
         assert!(

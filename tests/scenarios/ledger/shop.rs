@@ -129,20 +129,25 @@ impl Shop {
         });
     }
 
-    pub fn ready(&self, object: &str) -> Value {
-        let fleet = self.cluster.json(&["status"]);
-        let objects = [&fleet["authorities"], &fleet["certificates"]].map(|list| list.as_array().unwrap());
-        let found = objects.into_iter().flatten().find(|found| found["name"] == object).unwrap();
-        let conditions = found["status"]["conditions"].as_array().unwrap();
-        conditions.iter().find(|condition| condition["type"] == "Ready").unwrap().clone()
+    /// Waits until a condition of an object has this status and reason, and returns its message.
+    #[track_caller]
+    pub fn wait_condition(&self, object: &str, [of_type, status, reason]: [&str; 3]) -> String {
+        let is_it = |condition: &&Value| {
+            condition["type"] == of_type && condition["status"] == status && condition["reason"] == reason
+        };
+        within(TAKEOVER, &format!("{object} {of_type} {status}: {reason}"), || {
+            let fleet = self.cluster.json(&["status"]);
+            let objects =
+                [&fleet["authorities"], &fleet["certificates"]].map(|list| list.as_array().unwrap());
+            let found = objects.into_iter().flatten().find(|found| found["name"] == object)?;
+            let condition = found["status"]["conditions"].as_array()?.iter().find(is_it)?;
+            Some(condition["message"].as_str().unwrap().to_owned())
+        })
     }
 
     #[track_caller]
     pub fn wait_unready(&self, object: &str, reason: &str) -> String {
-        let ready = within(TAKEOVER, &format!("{object} not ready: {reason}"), || {
-            Some(self.ready(object)).filter(|ready| ready["status"] == "False" && ready["reason"] == reason)
-        });
-        ready["message"].as_str().unwrap().to_owned()
+        self.wait_condition(object, ["Ready", "False", reason])
     }
 
     #[track_caller]
