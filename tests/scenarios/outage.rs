@@ -196,7 +196,8 @@ fn pods_serve_through_a_week_without_a_controller_and_those_that_expired_are_bac
         (outage.published("payments") != by_hand).then_some(())
     });
     [&payments, &storefront].iter().for_each(|service| service.agent.wait_ready());
-    assert!(outage.is_held(), "the rollover is where it was: {:#}", outage.authority());
+    // A leaf is replaced every few seconds here, and a pod that is probed while it is has to be probed again.
+    within(TAKEOVER, "the rollover held as before", || outage.is_held().then_some(()));
 
     let kubeconfig = outage.cluster.server.admin_kubeconfig();
     let _late = Launch::bare(2)
