@@ -60,6 +60,8 @@ impl Shop {
         let before = self.issued();
         let rotate = ["rotate", "shop/mtls-demo-payments", "--timeout", "5s"];
         assert!(!self.cluster.run(&rotate).status.success());
+        let refused = self.cluster.run(&["rollover", AUTHORITY, "--timeout", "30s"]);
+        assert!(!refused.status.success() && both(&refused).contains("older than"), "{}", both(&refused));
         assert_eq!(self.issued(), before);
         assert!(self.answers());
     }
@@ -80,7 +82,10 @@ fn restored_keyring_that_is_older_than_what_pods_serve_stops_everything_until_th
         (served["versions"].as_array()?.len() == 3).then_some(())
     });
     assert_eq!(shop.roots(), roots);
+    assert_eq!(shop.cluster.authority()["phase"], "Steady", "what was refused does not begin later");
     shop.cluster.succeeds(&["rollover", AUTHORITY, "--watch"]);
+    let history = shop.cluster.authority()["rolloverHistory"].clone();
+    assert_eq!(history.as_array().unwrap().len(), 2, "{history:#}");
     calls.end();
 }
 
@@ -91,9 +96,6 @@ fn restored_keyring_is_used_when_a_person_accepts_it_with_a_reason() {
     let roots = shop.roots();
     shop.start_controller();
     shop.is_suspended();
-    let refused = shop.cluster.run(&["rollover", AUTHORITY, "--timeout", "30s"]);
-    assert!(!refused.status.success() && both(&refused).contains("older than"), "{}", both(&refused));
-    assert!(shop.answers());
     // What trusts the newer root alone is cut off by it.
     calls.end();
     let accept = |text: &str| {
