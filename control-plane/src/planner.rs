@@ -41,6 +41,7 @@ use std::time::SystemTime;
 
 use authority::{AuthorityPlan, DependentCertificate};
 use certificate::{CertificateContext, CertificatePlan};
+use moves::MoveStage;
 use observed::{Certificate, Observed};
 pub use plan::{
     Action, IssueReason, PendingNotification, Plan, ProbeRequest, SyncAction, SyncTask, Transition,
@@ -165,8 +166,11 @@ fn plan_certificate<'a>(
     // Without a problem the version for this spec is published, or will be in a moment.
     if let (Some(Ok(settings)), Some(_)) = (settings, &certificate_plan.problem) {
         let published = certificate.published_version();
+        let is_moving = authority_plan
+            .and_then(|authority_plan| authority_plan.moves.stage(name))
+            .is_some_and(|stage| stage < MoveStage::Switching);
         certificate_plan.spec_pending =
-            published.is_some_and(|(_, version)| version.spec_digest != settings.digest());
+            is_moving || published.is_some_and(|(_, version)| version.spec_digest != settings.digest());
     }
     certificate_plan
 }

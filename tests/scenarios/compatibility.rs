@@ -77,7 +77,7 @@ impl End {
 }
 
 /// HTTP requests to the outbound agent, some on connections that are kept.
-fn load(outbound: &Agent) -> Pipe {
+pub fn load(outbound: &Agent) -> Pipe {
     let mut load = python("load.py");
     load.arg(outbound.address("outbound").to_string());
     let mut load = Pipe::program(load);
@@ -86,7 +86,7 @@ fn load(outbound: &Agent) -> Pipe {
 }
 
 #[track_caller]
-fn end(mut load: Pipe) {
+pub fn end(mut load: Pipe) {
     load.end();
     let counts = load.line();
     assert_eq!(counts["failed"], 0, "{counts}");

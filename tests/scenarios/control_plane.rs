@@ -1,6 +1,7 @@
 //! The control plane in a cluster: two replicas with the rights of the manifests and no others, a real
 //! API server, and real agents that follow their Secrets through it and prove what they serve.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -67,19 +68,26 @@ impl Cluster {
     /// An agent that follows the Secret of this service through the API, with these routes, and the pod that it
     /// would be in.
     pub fn service_as(&self, name: &'static str, routes: impl FnOnce(Launch, &App) -> Launch) -> Service {
+        self.service_in("shop", name, routes)
+    }
+
+    pub fn service_in(
+        &self,
+        namespace: &str,
+        name: &'static str,
+        routes: impl FnOnce(Launch, &App) -> Launch,
+    ) -> Service {
         let secret = format!("{name}-tls");
-        let account = self.server.service_account("shop", name);
+        let account = self.server.service_account(namespace, name);
         self.server.grant(&account, &secret);
         let (app, address) = (App::default(), address());
         let proof = SocketAddr::from((address, PROOF)).to_string();
         let launch = Launch::bare(2)
             .args(["--log-format", "json", "--admin", "127.0.0.1:0", "--proof", &proof])
-            .args(["--secret", &format!("shop/{secret}"), "--kubeconfig"])
+            .args(["--secret", &format!("{namespace}/{secret}"), "--kubeconfig"])
             .args([&account.kubeconfig]);
         let agent = routes(launch, &app).ready();
-        self.pod(name, address, json!([{"name": "app", "image": "app"}, {
-            "name": "hotcert-agent", "image": "hotcert-agent", "env": [{"name": "HOTCERT_SECRET", "value": secret}],
-        }]));
+        self.pod_in(namespace, name, &secret, address, with_agent(&secret));
         Service { name, agent, _app: app }
     }
 
@@ -89,8 +97,12 @@ impl Cluster {
     }
 
     pub fn pod_with(&self, name: &str, secret: &str, address: Ipv4Addr, containers: Value) {
+        self.pod_in("shop", name, secret, address, containers);
+    }
+
+    pub fn pod_in(&self, namespace: &str, name: &str, secret: &str, address: Ipv4Addr, containers: Value) {
         self.server.create::<Pod>(
-            "shop",
+            namespace,
             json!({
                 "metadata": {"name": name, "annotations": {"hotcert.dev/secret": secret}},
                 "spec": {
@@ -100,12 +112,16 @@ impl Cluster {
             }),
         );
         let status = json!({"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}});
-        let pods = self.server.api::<Pod>("shop");
+        let pods = self.server.api::<Pod>(namespace);
         self.server.run(pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status))).unwrap();
     }
 
     pub fn secret(&self, name: &str) -> Option<Secret> {
-        self.server.run(self.server.api::<Secret>("shop").get_opt(&format!("{name}-tls"))).unwrap()
+        self.secret_in("shop", name)
+    }
+
+    pub fn secret_in(&self, namespace: &str, name: &str) -> Option<Secret> {
+        self.server.run(self.server.api::<Secret>(namespace).get_opt(&format!("{name}-tls"))).unwrap()
     }
 
     #[track_caller]
@@ -113,7 +129,7 @@ impl Cluster {
         within(TAKEOVER, "the certificate published", || self.secret(name).map(drop));
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.run_by(&program("hotcert"), args)
     }
 
@@ -137,9 +153,30 @@ impl Cluster {
     }
 
     pub fn authority(&self) -> Value {
+        self.authority_named(AUTHORITY)
+    }
+
+    pub fn authority_named(&self, name: &str) -> Value {
         let fleet = self.json(&["status"]);
-        fleet["authorities"].as_array().unwrap().iter().find(|a| a["name"] == AUTHORITY).unwrap()["status"]
-            .clone()
+        fleet["authorities"].as_array().unwrap().iter().find(|a| a["name"] == name).unwrap()["status"].clone()
+    }
+
+    /// The parts of an authority's keyring.
+    pub fn keyring(&self, authority: &str) -> BTreeMap<String, Vec<u8>> {
+        let secrets = self.server.api::<Secret>(SYSTEM);
+        let keyring = self.server.run(secrets.get(&format!("hotcert-ca-{authority}"))).unwrap();
+        keyring.data.unwrap().into_iter().map(|(name, data)| (name, data.0)).collect()
+    }
+
+    /// The Secrets that are recorded with it; `None` if nothing was ever recorded.
+    pub fn ledger(&self, authority: &str) -> Option<BTreeSet<String>> {
+        let ledger: Value = serde_json::from_slice(self.keyring(authority).get("ledger.json")?).unwrap();
+        let namespaces = ledger.as_object().unwrap().iter();
+        let secrets = namespaces.flat_map(|(namespace, secrets)| {
+            let secrets = secrets.as_object().unwrap().keys();
+            secrets.map(move |secret| format!("{namespace}/{secret}"))
+        });
+        Some(secrets.collect())
     }
 
     fn shown(&self, service: &Service) -> String {
@@ -148,6 +185,13 @@ impl Cluster {
         let who = Credentials { cert: save("tls.crt"), key: save("tls.key"), ca: save("ca.crt") };
         served(service.agent.address("inbound"), &who).expect("OpenSSL is let in")
     }
+}
+
+/// Of a pod with an agent for this Secret.
+pub fn with_agent(secret: &str) -> Value {
+    json!([{"name": "app", "image": "app"}, {
+        "name": "hotcert-agent", "image": "hotcert-agent", "env": [{"name": "HOTCERT_SECRET", "value": secret}],
+    }])
 }
 
 /// An address of this machine that no other test has: the port of proofs is the same in every pod.

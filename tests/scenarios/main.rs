@@ -24,6 +24,7 @@ mod http2;
 mod injection;
 mod kubernetes;
 mod latency;
+mod ledger;
 mod library;
 mod managers;
 mod manifests;

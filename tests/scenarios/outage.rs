@@ -196,6 +196,7 @@ fn pods_serve_through_a_week_without_a_controller_and_those_that_expired_are_bac
         (outage.published("payments") != by_hand).then_some(())
     });
     [&payments, &storefront].iter().for_each(|service| service.agent.wait_ready());
+    // A leaf is replaced every few seconds here, and a pod that is probed while it is has to be probed again.
     within(TAKEOVER, "the rollover where it was", || {
         assert_eq!(outage.authority()["phase"], "Distributing");
         outage.is_held().then_some(())

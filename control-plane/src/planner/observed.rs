@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use crate::api::notification::NotificationRules;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{
-    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ManagerRef, ServiceCertificateSpec,
+    AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, HandledRequestStatus, ManagerRef,
+    ServiceCertificateSpec,
 };
 use crate::outbox::DeliveryKey;
 use crate::pki::keyring::{Keyring, RootId, State};
@@ -269,6 +270,14 @@ impl Fetched {
             latest.fingerprint == self.fingerprint
                 && (is_rolled_back || latest.own_bundle.as_ref() == Some(&self.roots))
         })
+    }
+}
+
+impl Authority {
+    /// What became of the request that is made now, by the status.
+    pub fn answer_in_status(&self, verb: &str) -> Option<&HandledRequestStatus> {
+        let request = self.requests.get(verb)?;
+        self.status.handled_requests.get(verb).filter(|handled| handled.id == request.id)
     }
 }
 

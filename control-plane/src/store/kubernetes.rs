@@ -32,7 +32,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use serde_json::json;
@@ -92,12 +92,6 @@ impl KubernetesStore {
         self.api(namespace)
     }
 
-    async fn is_gone(&self, namespace: &str) -> bool {
-        let namespaces = Api::<Namespace>::all(self.client.clone());
-        let found = answer("looking for a namespace", namespaces.get_metadata_opt(namespace)).await;
-        matches!(found, Ok(None))
-    }
-
     fn known_keyring(&self, name: &str) -> Option<ResourceVersion> {
         self.cache.state().own.resource_version(name).cloned()
     }
@@ -133,19 +127,13 @@ impl Store for KubernetesStore {
     async fn pods(&self, namespaces: &BTreeSet<String>) -> BTreeMap<String, PodList> {
         let secrets: Vec<_> = {
             let state = self.cache.state();
-            let is_gone = |name: &String| {
-                let index = state.namespaces.get(name);
-                index.is_some_and(|index| matches!(index.owned, cache::Listing::NamespaceGone))
-            };
-            namespaces.iter().map(|name| (name.clone(), state.secrets(name), is_gone(name))).collect()
+            namespaces.iter().map(|name| (name.clone(), state.secrets(name))).collect()
         };
-        let lists = secrets.into_iter().map(|(namespace, secrets, is_gone)| async move {
+        let lists = secrets.into_iter().map(|(namespace, secrets)| async move {
             // What is seen is at least as young as this.
             let at = SystemTime::now();
             let (problem, pods) = match pods::list(&self.client, &namespace, &secrets).await {
                 Ok(pods) => (None, pods),
-                // It may have been made again.
-                Err(_) if is_gone && self.is_gone(&namespace).await => (None, Vec::new()),
                 Err(error) => (Some(error.to_string()), Vec::new()),
             };
             (namespace, PodList { listed_at: at, error: problem, pods })

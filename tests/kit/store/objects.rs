@@ -109,7 +109,7 @@ pub async fn objects_are_created_once(store: &impl Store, hand: &impl Hand) {
 }
 
 pub async fn deleted_objects_are_gone_with_their_requests(store: &impl Store, hand: &impl Hand) {
-    let (ca, name) = (authority(store, hand, "deleted").await, certificate(store, hand, "deleted").await);
+    let (ca, name) = (authority(store, hand, "removed").await, certificate(store, hand, "removed").await);
     let (of_authority, of_certificate) =
         (ObjectRef::Authority(ca.clone()), ObjectRef::Certificate(name.clone()));
     hand.ask(&of_authority, "rollover", "r1").await.unwrap();
@@ -125,8 +125,8 @@ pub async fn deleted_objects_are_gone_with_their_requests(store: &impl Store, ha
     missing(hand.delete_authority(&ca).await);
     missing(hand.delete_certificate(&name).await);
     // Of the same names, but others.
-    authority(store, hand, "deleted").await;
-    certificate(store, hand, "deleted").await;
+    authority(store, hand, "removed").await;
+    certificate(store, hand, "removed").await;
     assert!(seen_authority(store, &ca, |_| true).await.requests.is_empty());
     assert!(seen_certificate(store, &name, |_| true).await.requests.is_empty());
 }

@@ -16,10 +16,14 @@ pub struct Requests<'s, 'a> {
 }
 
 impl Requests<'_, '_> {
-    /// The request, unless it was handled already.
+    /// The request, unless it was handled already. Also if the keyring was restored and has forgotten it: who asked was
+    /// answered.
     pub fn open(&self, verb: &str) -> Option<&Request> {
-        let request = self.authority_plan.authority.requests.get(verb)?;
-        (!self.keyring.state.is_handled(verb, &request.id)).then_some(request)
+        let authority = self.authority_plan.authority;
+        let request = authority.requests.get(verb)?;
+        let is_handled =
+            self.keyring.state.is_handled(verb, &request.id) || authority.answer_in_status(verb).is_some();
+        (!is_handled).then_some(request)
     }
 
     pub fn remove_root(&self) -> Option<Transition> {

@@ -11,7 +11,7 @@ use crate::pki::keyring::{HandledRequest, Rollover, RolloverRecord, RootId};
 use crate::pki::x509_facts::Root;
 use crate::planner::authority::AuthorityPlan;
 use crate::planner::notifications;
-use crate::planner::observed::{KeyringView, Observed};
+use crate::planner::observed::{Authority, KeyringView, Observed};
 use crate::planner::plan::{Action, Plan};
 use crate::planner::status::condition_writer::{Conditions, is_recorded};
 use crate::planner::status::readiness::Effect;
@@ -37,6 +37,7 @@ pub fn authority(
     match authority_plan.keyring {
         Some(keyring) => {
             set_keyring(&mut status, keyring);
+            keep_answers(&mut status, authority_plan.authority);
             let signing = keyring.state.signing();
             root = keyring.roots.get(signing);
             status.root = root.map(|root| root_status(signing, root));
@@ -128,6 +129,17 @@ fn set_keyring(status: &mut AuthorityStatus, keyring: &KeyringView) {
             overrides: overrides(rollover),
         });
     status.rollover_history = history.collect();
+}
+
+/// A keyring that was restored has forgotten what it had answered, and a request is carried out once.
+fn keep_answers(status: &mut AuthorityStatus, authority: &Authority) {
+    for verb in authority.requests.keys() {
+        if let Some(answer) = authority.answer_in_status(verb)
+            && status.handled_requests.get(verb).is_none_or(|handled| handled.id != answer.id)
+        {
+            status.handled_requests.insert(verb.clone(), answer.clone());
+        }
+    }
 }
 
 fn root_status(id: &RootId, root: &Root) -> RootStatus {

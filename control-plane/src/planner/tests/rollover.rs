@@ -3,6 +3,7 @@
 use super::scene::{NEW, OLD, Scene};
 use super::*;
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
+use crate::api::resource::HandledRequestStatus;
 use crate::pki::ledger::LedgerChange;
 use crate::planner::observed::{KeyringState, Proof, Published, WatchedSecret};
 
@@ -290,6 +291,27 @@ fn a_pod_is_overridden_by_name_and_with_a_reason_only() {
     scene.ring().state.add_overrides([crate::pki::keyring::Override { pod, uid, reason, at }]);
     does(&scene, &["advance out of Distributing"]);
     assert_eq!(scene.authority_status().rollover.unwrap().overrides, ["shop/late: dead"]);
+}
+
+/// The keyring was restored from before the answer, which the status still has.
+#[test]
+fn a_request_that_was_answered_is_not_carried_out_again_by_a_restored_keyring() {
+    let remove_old = format!("{} it leaked", &root_id(OLD).0[..16]);
+    for (verb, words) in [("rollover", "audit"), ("remove-root", remove_old.as_str())] {
+        let mut scene = Scene::settled();
+        scene.ask_authority(verb, words);
+        let answer = HandledRequestStatus {
+            id: "r1".into(),
+            outcome: "begun".into(),
+            handled_at: "2026-01-01T00:00:00Z".into(),
+        };
+        scene.authority().status.handled_requests.insert(verb.into(), answer.clone());
+        does(&scene, &[]);
+        assert_eq!(scene.authority_status().handled_requests[verb], answer);
+        // Asked again it is another request.
+        scene.authority().requests.get_mut(verb).unwrap().id = "r2".into();
+        assert_eq!(scene.does().len(), 1, "{verb}");
+    }
 }
 
 #[test]

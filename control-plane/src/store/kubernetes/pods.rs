@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use k8s_openapi::api::core::v1::Pod as ApiPod;
+use k8s_openapi::api::core::v1::{Namespace, Pod as ApiPod};
 use kube::api::ListParams;
 use kube::core::Request;
-use kube::{Client, Resource as _};
+use kube::{Api, Client, Resource as _};
 use serde::Deserialize;
 
 use super::label::NUDGED;
@@ -38,7 +38,12 @@ pub async fn list(
     loop {
         let page = async {
             let request = request.list(&params).map_err(kube::Error::BuildRequest)?;
-            client.request::<Page>(request).await
+            match client.request::<Page>(request).await {
+                Err(error) if api_error::is_forbidden(&error) && is_gone(client, namespace).await => {
+                    Ok(Page::default())
+                }
+                answer => answer,
+            }
         };
         let page = api_error::answer(&what, page).await?;
         pods.extend(page.items.into_iter().filter_map(|pod| pod.read(secrets)));
@@ -49,7 +54,13 @@ pub async fn list(
     }
 }
 
-#[derive(Deserialize)]
+/// The right to the pods of a namespace goes with the namespace, and so do the pods.
+async fn is_gone(client: &Client, namespace: &str) -> bool {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    matches!(namespaces.get_metadata_opt(namespace).await, Ok(None))
+}
+
+#[derive(Default, Deserialize)]
 struct Page {
     #[serde(default)]
     metadata: PageMetadata,

@@ -5,21 +5,19 @@ use std::collections::BTreeSet;
 
 use kit::client::both;
 use kit::within;
-use serde_json::Value;
 
 use super::super::Release::{Previous, Today};
-use super::upgrade::{define, keyring, replace, start};
+use super::upgrade::{define, replace, start};
 use crate::control_plane::{AUTHORITY, Cluster, TAKEOVER};
 
 /// The Secrets that today's controller has recorded with the keyring; none in one that the previous release wrote.
 fn recorded(cluster: &Cluster) -> Option<BTreeSet<String>> {
-    let ledger: Value = serde_json::from_slice(keyring(cluster).get("ledger.json")?).unwrap();
-    Some(ledger["shop"].as_object().into_iter().flat_map(|secrets| secrets.keys().cloned()).collect())
+    cluster.ledger(AUTHORITY)
 }
 
 #[track_caller]
 fn wait_recorded(cluster: &Cluster, secrets: &[&str]) {
-    let secrets: BTreeSet<_> = secrets.iter().map(|secret| (*secret).to_owned()).collect();
+    let secrets: BTreeSet<_> = secrets.iter().map(|secret| format!("shop/{secret}")).collect();
     within(TAKEOVER, &format!("{secrets:?} recorded"), || (recorded(cluster)? == secrets).then_some(()));
 }
 

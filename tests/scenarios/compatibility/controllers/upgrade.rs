@@ -62,7 +62,9 @@ impl Fleet {
         Issued {
             secrets: secrets.map(|secret| (secret.name_any(), secret.resource_version())).collect(),
             // What is recorded beside them is the controller's own affair.
-            roots: keyring(&self.cluster)
+            roots: self
+                .cluster
+                .keyring(AUTHORITY)
                 .into_iter()
                 .filter(|(name, _)| name.ends_with(".crt") || name.ends_with(".key"))
                 .map(|(name, part)| (name, hex(&Sha256::digest(part))))
@@ -127,13 +129,6 @@ impl Fleet {
         assert_eq!(authority["phase"], "Steady", "{authority:#}");
         json!([certificates.collect::<Vec<_>>(), authority["root"]])
     }
-}
-
-/// The parts of the authority's keyring.
-pub fn keyring(cluster: &Cluster) -> BTreeMap<String, Vec<u8>> {
-    let secrets = cluster.server.api::<Secret>(SYSTEM);
-    let keyring = cluster.server.run(secrets.get(&format!("hotcert-ca-{AUTHORITY}"))).unwrap();
-    keyring.data.unwrap().into_iter().map(|(name, data)| (name, data.0)).collect()
 }
 
 /// The definitions of the objects that a release comes with.
