@@ -1,8 +1,9 @@
-//! What `plan` decides, tested in two ways: tables ([`lifecycle`], [`rollover`], [`serving`], [`notifications`],
+//! What `plan` decides, tested in two ways: tables ([`lifecycle`], [`ledger`], [`rollover`], [`serving`], [`notifications`],
 //! [`sync`]), each row a state and what follows from it, and a simulated [`world`] in which anything may happen
 //! in any order while the invariants hold after every step.
 
 mod conditions;
+mod ledger;
 mod lifecycle;
 mod notifications;
 mod rollover;
