@@ -97,6 +97,8 @@ fn a_state_is_read_as_it_was_written() {
     state.record_handled("rollover", "1", "begun", NOW);
     state.add_overrides([Override { pod: "shop/x".into(), uid: "u".into(), reason: "gone".into(), at: NOW }]);
     let text = serde_json::to_string(&state).unwrap();
+    // Its ledger is a file of its own.
+    state.ledger = None;
     assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
 }
 
