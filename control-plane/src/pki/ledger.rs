@@ -78,13 +78,8 @@ impl LedgerEntry {
         Self { moved_from: BTreeSet::new(), switched: true }
     }
 
-    fn is_overridden(&self) -> bool {
+    pub fn is_overridden(&self) -> bool {
         *self == Self::overridden()
-    }
-
-    /// Whether roots of others in the Secret are still to be recorded.
-    pub fn is_settled(&self, others: &BTreeSet<RootId>) -> bool {
-        if self.is_overridden() { !others.is_empty() } else { others.is_subset(&self.moved_from) }
     }
 
     /// Whether a leaf of this authority may ever have been published in the Secret.

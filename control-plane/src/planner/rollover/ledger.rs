@@ -91,8 +91,15 @@ impl LedgerCheck<'_> {
         let entry = match known {
             None => LedgerEntry { moved_from: others, switched: false },
             Some(_) if self.moves.stage(name) == Some(MoveStage::Done) => LedgerEntry::default(),
-            Some(known) if !known.is_settled(&others) && others.is_empty() => LedgerEntry::default(),
-            Some(known) if !known.is_settled(&others) => {
+            Some(known) if known.is_overridden() => {
+                let published = certificate.published_version();
+                let is_own = published.is_some_and(|(_, version)| self.keyring.state.knows(&version.root));
+                if !is_own {
+                    return;
+                }
+                LedgerEntry::default()
+            }
+            Some(known) if !others.is_subset(&known.moved_from) => {
                 // It comes back from where nothing was signed for it yet: its pods never showed anything else.
                 let switched = known.may_have_signed() && !self.is_signed_by_another(dependent);
                 LedgerEntry { moved_from: &known.moved_from | &others, switched }

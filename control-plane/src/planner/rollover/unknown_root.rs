@@ -19,6 +19,9 @@ pub fn find(
     dependents.iter().find_map(|dependent| {
         // A Secret that is published for the first time may come from anywhere.
         let entry = ledger.get(&dependent.name.namespace, dependent.secret)?;
+        if entry.is_overridden() {
+            return None;
+        }
         let is_unknown = |root: &RootId| {
             // A version that cannot be read has none.
             !root.0.is_empty()

@@ -114,10 +114,9 @@ fn a_move_that_waits_for_a_pod_is_overridden_by_the_name_of_its_certificate() {
     does(&scene, &["exempt shop/mtls-prod-payments: it is dead"]);
     scene.ring().state.override_moves([secret()].into_iter());
     scene.authority().requests.clear();
-    // Nobody knows the root that it came with, so nothing has to be kept in mind.
-    does(&scene, &["record payments-tls"]);
-    record(&mut scene, LedgerEntry::default());
     does(&scene, &["publish 2 over 101 of old"]);
+    scene.publish(2);
+    does(&scene, &["record payments-tls"]);
 }
 
 #[test]

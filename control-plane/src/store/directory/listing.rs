@@ -39,15 +39,14 @@ pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
             }
         }
     }
-    let (foreign, unread) =
-        target_secret::list_unowned(tree, |secret| targets.contains(secret), &mut problems)?;
-    let namespaces = secret_listings(tree, &authorities, unread);
+    let unowned = target_secret::list_unowned(tree, |secret| targets.contains(secret), &mut problems)?;
+    let namespaces = secret_listings(tree, &authorities, unowned.unread);
     Ok(Observed {
         orphaned_keyrings: orphaned_keyrings(tree, &authorities)?,
         namespaces,
         authorities,
         certificates,
-        watched_secrets: foreign,
+        watched_secrets: unowned.secrets,
         read_errors: problems,
         ..Observed::default()
     })

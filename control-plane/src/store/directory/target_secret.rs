@@ -101,13 +101,20 @@ pub fn read(directory: &Path, certificate: &ObjectName) -> Published {
     }
 }
 
-/// The directories that no certificate is published to; and by namespace why one could not be read.
+/// The directories that no certificate is published to.
+#[derive(Default)]
+pub struct Unowned {
+    pub secrets: BTreeMap<ObjectName, WatchedSecret>,
+    /// By namespace, why one could not be read.
+    pub unread: BTreeMap<String, String>,
+}
+
 pub fn list_unowned(
     tree: &Tree,
     ours: impl Fn(&ObjectName) -> bool,
     problems: &mut Vec<String>,
-) -> Result<(BTreeMap<ObjectName, WatchedSecret>, BTreeMap<String, String>), StoreError> {
-    let (mut found, mut unread) = (BTreeMap::new(), BTreeMap::new());
+) -> Result<Unowned, StoreError> {
+    let mut unowned = Unowned::default();
     for namespace in files::names(&tree.secrets())? {
         // Whatever else is there, such as `lost+found`.
         if !name::is_valid(&namespace) || !tree.secrets().join(&namespace).is_dir() {
@@ -124,17 +131,16 @@ pub fn list_unowned(
                     let (leaf, Publication { roots, written_at, .. }) = (volume.leaf, volume.publication);
                     let orphan = volume.owner.is_some();
                     let written_at = orphan.then_some(written_at);
-                    let foreign = WatchedSecret { leaf, roots, orphan, written_at };
-                    found.insert(secret, foreign);
+                    unowned.secrets.insert(secret, WatchedSecret { leaf, roots, orphan, written_at });
                 }
                 Err(error) => {
                     problems.push(error.to_string());
-                    unread.insert(namespace.clone(), error.to_string());
+                    unowned.unread.insert(namespace.clone(), error.to_string());
                 }
             }
         }
     }
-    Ok((found, unread))
+    Ok(unowned)
 }
 
 struct Volume {
