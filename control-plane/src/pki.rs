@@ -5,4 +5,5 @@ pub mod keyring;
 pub mod ledger;
 pub mod pem;
 pub mod preflight;
+pub mod root_id;
 pub mod x509_facts;

@@ -14,6 +14,7 @@
 //! | `rollback` | back to an earlier version |
 //! | `rollover` | an authority: create, replace, reverse, remove a root, and what blocks that |
 //! | [`grounds`] | what a step of a rollover was taken on: proof, overrides, or force |
+//! | `dependent`, `pods` | a certificate as its authority sees it, and what its pods were seen to serve |
 //! | `serving`, `nudge` | which pods to list, nudge and probe after a publication, and what they serve |
 //! | `notifications` | which subscriptions have yet to be notified of what |
 //! | `status` | the status of the objects; which reasons make them unready ([`Effect`]) |
@@ -22,6 +23,7 @@
 
 mod authority;
 mod certificate;
+mod dependent;
 mod external_sync;
 pub mod grounds;
 mod lifecycle;
@@ -30,6 +32,7 @@ mod notifications;
 mod nudge;
 pub mod observed;
 mod plan;
+mod pods;
 pub mod renewal_hint;
 mod rollback;
 mod rollover;
@@ -39,14 +42,15 @@ mod status;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use authority::{AuthorityPlan, DependentCertificate};
+use authority::AuthorityPlan;
 use certificate::{CertificateContext, CertificatePlan};
+use dependent::DependentCertificate;
 use moves::MoveStage;
 use observed::{Certificate, Observed};
 pub use plan::{
     Action, IssueReason, PendingNotification, Plan, ProbeRequest, SyncAction, SyncTask, Transition,
 };
-use serving::PodsBySecret;
+use pods::PodsBySecret;
 pub use status::Effect;
 
 use crate::api::condition::Reason;

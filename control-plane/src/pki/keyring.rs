@@ -23,11 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::object_name::ObjectName;
 use crate::pki::authority::Authority;
 use crate::pki::ledger::{Ledger, LedgerChange, LedgerEntry};
-
-/// Hex SHA-256 of a root certificate.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RootId(pub String);
+pub use crate::pki::root_id::RootId;
 
 /// What is kept of an authority besides its keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -402,25 +398,6 @@ impl Keyring {
     }
 }
 
-impl RootId {
-    /// Of text that came from elsewhere; `None` if it is not 64 digits.
-    pub fn parse(text: &str) -> Option<Self> {
-        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        (text.len() == 64 && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
-    }
-
-    pub fn of(root: &Authority) -> Self {
-        Self(root.sha256())
-    }
-}
-
-impl fmt::Display for RootId {
-    /// Its beginning: enough to tell the roots of one authority apart.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.get(..12).unwrap_or(&self.0))
-    }
-}
-
 impl fmt::Display for UnknownRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seen_at = &self.seen_at;
@@ -430,12 +407,6 @@ impl fmt::Display for UnknownRoot {
                 write!(f, "{seen_at} shows a newer leaf, signed by a root that the keyring does not know")
             }
         }
-    }
-}
-
-impl fmt::Debug for RootId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::keyring::RootId;
+use super::root_id::RootId;
 use crate::api::object_name::ObjectName;
 
 /// By namespace and name of the Secret: short, because it is part of one Secret with the keys.

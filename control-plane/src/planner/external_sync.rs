@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::authority::DependentCertificate;
 use super::certificate::{CertificateContext, CertificatePlan, obstacle};
+use super::dependent::DependentCertificate;
 use super::observed::{Certificate, ExternalState, FetchTrigger, Observed, Publication, Published, Version};
 use super::plan::{Action, Plan, SyncAction, SyncTask};
-use super::serving::PodsBySecret;
+use super::pods::PodsBySecret;
 use crate::api::condition::{Condition, ConditionType, Reason};
 use crate::api::date;
 use crate::api::object_name::ObjectName;

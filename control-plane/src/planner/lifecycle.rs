@@ -3,17 +3,17 @@
 //! rollback makes a new version out of an old one. The versions are the only state, so a controller that
 //! starts after a crash goes on where the last one stopped.
 
-use std::collections::BTreeSet;
+mod publication;
+
 use std::time::SystemTime;
 
 use super::authority::AuthorityPlan;
 use super::certificate::{CertificateContext, CertificatePlan, obstacle, renew_at};
-use super::observed::{Certificate, KeyringView, Pod, Publication, Published, Version};
-use super::plan::{Action, IssueReason, Plan, ProbeRequest};
+use super::observed::{Certificate, KeyringView, Version};
+use super::plan::{Action, IssueReason, Plan};
+use super::pods::PodsBySecret;
 use super::renewal_hint::RenewalHint;
-use super::serving::PodsBySecret;
 use crate::api::condition::Reason;
-use crate::api::object_name::ObjectName;
 use crate::api::request;
 use crate::api::settings::CertificateSettings;
 use crate::pki::keyring::{Rollover, RootId};
@@ -222,175 +222,6 @@ impl<'a> SigningContext<'a> {
     fn needs_distinct_leaf(&self, newest: &Version) -> bool {
         self.redistributing.is_some_and(|rollover| {
             !newest.is_issued_since(rollover.started_at) && self.certificate.now >= rollover.started_at
-        })
-    }
-
-    /// Whether it was seen, since this process leads, what the pods of the Secret have: a keyring that was restored is
-    /// older than that. What this process has published itself needs no second look.
-    fn is_keyring_current(&self, secret: &str, plan: &mut Plan) -> bool {
-        let CertificateContext { name, certificate, now } = *self.certificate;
-        let Some(since) = self.pods.observed.leading_since else { return true };
-        let publication = match &certificate.published {
-            Published::Ours(publication) => Some(publication),
-            _ => None,
-        };
-        if certificate.versions.is_empty()
-            || publication.is_some_and(|publication| publication.written_at >= since)
-        {
-            return true;
-        }
-        let list = self.pods.observed.pods.get(&name.namespace);
-        let Some(list) = list.filter(|list| since <= list.listed_at && list.listed_at <= now) else {
-            plan.list_pods.insert(name.namespace.clone());
-            return false;
-        };
-        // A namespace whose pods cannot be listed does not keep its certificates from being renewed, nor does a pod
-        // that does not answer.
-        let is_seen = |pod: &Pod| {
-            pod.proof(&certificate.spec.authority)
-                .is_some_and(|proof| since <= proof.taken_at && proof.taken_at <= now)
-        };
-        let mut is_current = true;
-        for pod in self.pods.mounting(&name.namespace, secret).filter(|_| list.error.is_none()) {
-            let address = pod.agent.as_ref().and_then(|agent| agent.address);
-            if let (Some(address), true) = (address, pod.serves(secret) && !is_seen(pod)) {
-                is_current = false;
-                // The pod may be gone since.
-                plan.list_pods.insert(name.namespace.clone());
-                plan.probes.push(ProbeRequest {
-                    pod: ObjectName::new(name.namespace.clone(), pod.name.clone()),
-                    uid: pod.uid.clone(),
-                    address,
-                    authority: Some(certificate.spec.authority.clone()),
-                    roots: vec![self.root.clone()],
-                });
-            }
-        }
-        is_current
-    }
-
-    fn publish(&self, certificate_plan: &mut CertificatePlan<'_>, plan: &mut Plan) {
-        let CertificateContext { name, certificate, now } = *self.certificate;
-        let Some((newest_number, newest)) = certificate.newest() else { return };
-        let secret = certificate_plan.secret_name.or(certificate.status.secret_name.as_deref());
-        let Some(secret) = secret.map(str::to_owned) else { return };
-        if self.keyring.ledger_entry(&name.namespace, &secret).is_none() {
-            // It is written into the ledger in this round.
-            certificate_plan.in_progress = true;
-            return;
-        }
-        let trusted: Vec<RootId> = self.keyring.state.trusted().into_iter().cloned().collect();
-        let mut keep = self.authority.moves.keep(name);
-        keep.retain(|root| !trusted.contains(root));
-        let bundle: BTreeSet<_> = trusted.iter().chain(&keep).cloned().collect();
-        if !bundle.contains(&newest.root) {
-            // Its own bundle would reject it; why it is not issued anew is reported elsewhere.
-            return;
-        }
-        let before = match &certificate.published {
-            Published::Ours(publication) => Some(publication),
-            _ => None,
-        };
-        let is_published = |version: &Version| {
-            before.is_some_and(|before: &Publication| {
-                before.fingerprint == version.fingerprint && before.roots == bundle
-            })
-        };
-        let is_moving = self.authority.moves.stage(name).is_some();
-        let (mut number, mut version) = (newest_number, newest);
-        if let Some(waits_for) = self.obstacle_to_publish(newest).filter(|_| !is_published(newest)) {
-            match self.interim_version(&bundle) {
-                Some(interim) => {
-                    certificate_plan.problem.get_or_insert(waits_for);
-                    (number, version) = interim;
-                }
-                None if self.has_lost_history(&keep) => {
-                    let message = "its authority was changed after the certificate was deleted and made again: its pods \
-                                   still show a leaf of which there is no version. Name the authority that it had \
-                                   before, until that has published it anew";
-                    certificate_plan.problem = Some((Reason::MovingTrust, message.into()));
-                    return;
-                }
-                // With nothing valid to serve in the meantime, waiting gains nothing: an expired leaf is
-                // accepted nowhere, and its pods, which can prove nothing, would block the step for ever.
-                None if newest.root != *self.root => return,
-                None => {}
-            }
-        }
-        if is_published(version) {
-            certificate_plan.up_to_date = number == newest_number && keep.is_empty();
-            certificate_plan.awaits_pods = is_moving;
-            return;
-        }
-        if now >= version.leaf.not_after {
-            return;
-        }
-        certificate_plan.in_progress = true;
-        if !self.is_keyring_current(&secret, plan) {
-            return;
-        }
-        plan.actions.push(Action::Publish {
-            certificate: name.clone(),
-            secret,
-            version: number,
-            bundle_from: None,
-            roots: trusted,
-            keep,
-            revision: self.certificate.next_revision(before),
-            expected: before.map(|before| before.resource_version.clone()),
-        });
-    }
-
-    /// Its pods have what was signed before it moved, and of that no version is left to publish with both bundles.
-    fn has_lost_history(&self, keep: &BTreeSet<RootId>) -> bool {
-        let moves = &self.authority.moves;
-        let name = self.certificate.name;
-        let Some(shown) = moves.shown(name).filter(|_| !moves.has_switched(name)) else { return false };
-        let mut versions = self.certificate.certificate.versions.values();
-        shown.iter().any(|root| keep.contains(root)) && !versions.any(|version| shown.contains(&version.root))
-    }
-
-    /// Why the newest version has to wait: some pod may not trust its root.
-    fn obstacle_to_publish(&self, newest: &Version) -> Option<(Reason, String)> {
-        let moves = &self.authority.moves;
-        let name = self.certificate.name;
-        // As it came: what its peers trust is what they trusted before.
-        let is_as_before = moves.shown(name).is_some_and(|shown| shown.contains(&newest.root));
-        if !is_as_before && !moves.has_switched(name) {
-            let slowest = moves.waits_for(name).unwrap_or(name);
-            let authority = &self.certificate.certificate.spec.authority;
-            let message = format!(
-                "its new leaf waits until every pod of {slowest} trusts its new authority as well as the roots it had \
-                 before; hotcert rollover {authority} --override {slowest} goes on without proof"
-            );
-            return Some((Reason::MovingTrust, message));
-        }
-        if !is_as_before && !self.authority.may_publish_under(&newest.root) {
-            let message = "its new leaf waits until every pod is known to trust the new root";
-            return Some((Reason::WaitingForTrust, message.into()));
-        }
-        None
-    }
-
-    /// What is served while the newest version may not be: the published version or, to restore a lost
-    /// Secret, the latest one that every pod is known to trust.
-    fn interim_version(&self, bundle: &BTreeSet<RootId>) -> Option<(u64, &Version)> {
-        let certificate = self.certificate.certificate;
-        let is_valid = |version: &Version| self.certificate.now < version.leaf.not_after;
-        let is_served = |(_, version): &(u64, &Version)| is_valid(version) && bundle.contains(&version.root);
-        certificate.published_version().filter(is_served).or_else(|| {
-            let mut latest = certificate.versions.iter().rev();
-            let shown = self.authority.moves.shown(self.certificate.name);
-            let fits = |version: &Version| {
-                let is_trusted = match shown {
-                    Some(shown) if !self.authority.moves.has_switched(self.certificate.name) => {
-                        shown.contains(&version.root) && bundle.contains(&version.root)
-                    }
-                    _ => self.authority.may_publish_under(&version.root),
-                };
-                is_valid(version) && is_trusted
-            };
-            latest.find(|(_, version)| fits(version)).map(|(number, version)| (*number, version.as_ref()))
         })
     }
 }

@@ -9,9 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use super::authority::DependentCertificate;
+use super::dependent::DependentCertificate;
 use super::observed::{KeyringView, Observed};
-use super::serving::PodsBySecret;
+use super::pods::PodsBySecret;
 use crate::api::object_name::ObjectName;
 use crate::pki::keyring::RootId;
 use crate::pki::ledger::LedgerEntry;

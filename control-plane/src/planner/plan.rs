@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::observed::{FetchTrigger, ResourceVersion};
+use super::observed::{FetchTrigger, Pod, ResourceVersion};
 use crate::api::notification::Event;
 use crate::api::object_name::ObjectName;
 use crate::api::request::RequestOutcome;
@@ -186,6 +186,20 @@ pub struct ProbeRequest {
     pub authority: Option<String>,
     /// The roots under which a client certificate is presented, one handshake each.
     pub roots: Vec<RootId>,
+}
+
+impl ProbeRequest {
+    /// Of a pod with an agent that has an address. `client`: the authority and the roots of the client certificates.
+    pub fn of(namespace: &str, pod: &Pod, client: Option<(&str, Vec<RootId>)>) -> Option<Self> {
+        let (authority, roots) = client.unzip();
+        Some(Self {
+            pod: ObjectName::new(namespace, pod.name.clone()),
+            uid: pod.uid.clone(),
+            address: pod.agent.as_ref()?.address?,
+            authority: authority.map(str::to_owned),
+            roots: roots.unwrap_or_default(),
+        })
+    }
 }
 
 /// An event that has to be delivered to a subscription.

@@ -16,12 +16,13 @@ use phase_check::{PhaseCheck, without_expired_root};
 use requests::Requests;
 use successor::{NO_SUCCESSOR, has_successor, transition_reason};
 
-use super::authority::{AuthorityPlan, DependentCertificate};
+use super::authority::AuthorityPlan;
+use super::dependent::DependentCertificate;
 use super::moves::Moves;
 use super::observed::{Authority, KeyringState, KeyringView, Observed, Request};
 use super::plan::{Action, Plan, Transition};
+use super::pods::PodsBySecret;
 use super::renewal_hint::RenewalHint;
-use super::serving::PodsBySecret;
 use crate::api::date;
 use crate::api::request::{self, RequestOutcome};
 use crate::api::settings::{AuthoritySettings, CertificateSettings};

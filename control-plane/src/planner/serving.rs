@@ -2,14 +2,14 @@
 //! was written, and what they were seen to serve.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::authority::{AuthorityPlan, DependentCertificate};
+use super::authority::AuthorityPlan;
 use super::certificate::{CertificateContext, CertificatePlan};
 use super::nudge::nudge;
-use super::observed::{HandshakeResult, Observed, Pod, Publication, Published};
-use super::plan::{Plan, ProbeRequest};
-use crate::api::object_name::ObjectName;
+use super::observed::{Pod, Publication, Published};
+use super::plan::Plan;
+use super::pods::{PodsBySecret, ServedContext, is_since};
 use crate::api::resource::{PodServed, ServedStatus};
 use crate::pki::keyring::RootId;
 
@@ -19,66 +19,6 @@ const LATE_AFTER: Duration = Duration::from_secs(5 * 60);
 const RELIST_LATE: Duration = Duration::from_secs(5 * 60);
 /// How many pods the status names.
 const MAX_NAMED: usize = 20;
-
-/// The pods that mount each Secret, by its namespace and name.
-pub struct PodsBySecret<'a> {
-    pub observed: &'a Observed,
-    pods: BTreeMap<(&'a str, &'a str), Vec<&'a Pod>>,
-}
-
-impl<'a> PodsBySecret<'a> {
-    pub fn new(observed: &'a Observed) -> Self {
-        let mut pods: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (namespace, list) in &observed.pods {
-            for pod in &list.pods {
-                for secret in &pod.mounted_secrets {
-                    pods.entry((namespace.as_str(), secret.as_str())).or_default().push(pod);
-                }
-            }
-        }
-        Self { observed, pods }
-    }
-
-    pub fn mounting<'s>(
-        &'s self,
-        namespace: &'s str,
-        secret: &'s str,
-    ) -> impl Iterator<Item = &'a Pod> + use<'s, 'a> {
-        self.pods.get(&(namespace, secret)).into_iter().flatten().copied()
-    }
-
-    /// Whether every pod that mounts the Secret was seen to serve the publication, by clients of an authority. `is_ours` as in
-    /// [`ServedContext`].
-    pub fn all_serve(
-        &self,
-        dependent: &DependentCertificate<'_>,
-        publication: &Publication,
-        authority: &str,
-        is_ours: &dyn Fn(&RootId) -> bool,
-        now: SystemTime,
-    ) -> bool {
-        let DependentCertificate { name, secret, .. } = *dependent;
-        let list = self.observed.pods.get(&name.namespace);
-        let is_listed =
-            list.is_some_and(|list| list.error.is_none() && is_since(list.listed_at, publication, now));
-        let client = Some((authority, Vec::new()));
-        let context = ServedContext { publication, secret, client, is_ours, now };
-        is_listed && self.mounting(&name.namespace, secret).all(|pod| context.serving_after(pod).is_ok())
-    }
-}
-
-/// What the pods of one certificate are to serve, and how that is seen.
-pub struct ServedContext<'a> {
-    pub publication: &'a Publication,
-    pub secret: &'a str,
-    /// The authority and the roots under which a client certificate is presented. Without one only the leaf is
-    /// seen.
-    pub client: Option<(&'a str, Vec<RootId>)>,
-    /// Whether a root that an agent reports to trust is one that hotcert publishes in this Secret. Another comes
-    /// from the agent's own settings.
-    pub is_ours: &'a dyn Fn(&RootId) -> bool,
-    pub now: SystemTime,
-}
 
 /// What was observed so far of one publication.
 #[derive(Debug)]
@@ -191,11 +131,6 @@ fn served_by(
     status
 }
 
-/// What was seen before the publication says nothing of it, nor what a clock that was set back calls later.
-fn is_since(seen_at: SystemTime, publication: &Publication, now: SystemTime) -> bool {
-    publication.written_at <= seen_at && seen_at <= now
-}
-
 fn status_revision(publication: &Publication) -> i64 {
     i64::try_from(publication.revision).unwrap_or(i64::MAX)
 }
@@ -209,59 +144,4 @@ fn add_pod(status: &mut ServedStatus, pod: &Pod, seconds: Option<f64>, problem: 
         status.by_pod.push(served);
     }
     status.by_pod.truncate(MAX_NAMED);
-}
-
-impl ServedContext<'_> {
-    fn authority(&self) -> &str {
-        self.client.as_ref().map_or("", |(authority, _)| authority)
-    }
-
-    /// Seconds from the write to the handshake, or why the pod is not known to serve the publication.
-    fn serving_after(&self, pod: &Pod) -> Result<f64, String> {
-        if !pod.serves(self.secret) {
-            return Err("the pod has no agent for this Secret".into());
-        }
-        let proof =
-            pod.proof(self.authority()).filter(|proof| is_since(proof.taken_at, self.publication, self.now));
-        let Some(proof) = proof else {
-            return Err("the agent has not been probed yet".into());
-        };
-        match &proof.result {
-            Err(why) => Err(why.clone()),
-            Ok(handshake) if handshake.leaf_sha256 != self.publication.leaf_sha256 => {
-                Err(handshake.foreign.clone().unwrap_or_else(|| "the agent serves another leaf".into()))
-            }
-            // Which roots it reports. Whether it trusts no others is proved by handshakes, in a rollover.
-            Ok(handshake) if !self.trusts_what_is_published(handshake) => {
-                Err("the agent trusts other roots".into())
-            }
-            Ok(_) => {
-                let after = proof.taken_at.duration_since(self.publication.written_at);
-                Ok(after.unwrap_or_default().as_secs_f64())
-            }
-        }
-    }
-
-    fn trusts_what_is_published(&self, handshake: &HandshakeResult) -> bool {
-        let trusted = &handshake.connections_under;
-        // A client without a certificate sees no roots.
-        let sees_roots = self.client.is_some() || !trusted.is_empty();
-        let is_surplus = |root: &&RootId| !self.publication.roots.contains(root) && (self.is_ours)(root);
-        !sees_roots
-            || self.publication.roots.iter().all(|root| trusted.contains_key(root))
-                && !trusted.keys().any(|root| is_surplus(&root))
-    }
-
-    fn probe(&self, namespace: &str, pod: &Pod, plan: &mut Plan) {
-        let address = pod.agent.as_ref().and_then(|agent| agent.address);
-        if let (Some(address), true) = (address, pod.serves(self.secret)) {
-            plan.probes.push(ProbeRequest {
-                pod: ObjectName::new(namespace, pod.name.clone()),
-                uid: pod.uid.clone(),
-                address,
-                authority: self.client.as_ref().map(|(authority, _)| (*authority).to_owned()),
-                roots: self.client.iter().flat_map(|(_, roots)| roots).cloned().collect(),
-            });
-        }
-    }
 }

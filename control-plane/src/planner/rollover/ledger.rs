@@ -9,7 +9,7 @@ use crate::api::object_name::ObjectName;
 use crate::api::settings::CertificateSettings;
 use crate::pki::keyring::RootId;
 use crate::pki::ledger::{Ledger, LedgerChange, LedgerEntry};
-use crate::planner::authority::DependentCertificate;
+use crate::planner::dependent::DependentCertificate;
 use crate::planner::moves::{MoveStage, Moves};
 use crate::planner::observed::{Certificate, KeyringView, Observed, Published};
 use crate::planner::plan::Plan;

@@ -90,14 +90,9 @@ impl<'a> Leftover<'a> {
 
     /// The handshakes that show it.
     pub fn probe(&self, pod: &Pod, authority: &str, roots: &[&RootId]) -> Option<ProbeRequest> {
-        let agent = pod.agent.as_ref().filter(|_| pod.serves(&self.secret.name))?;
-        Some(ProbeRequest {
-            pod: ObjectName::new(self.secret.namespace.clone(), pod.name.clone()),
-            uid: pod.uid.clone(),
-            address: agent.address?,
-            authority: Some(authority.to_owned()),
-            roots: roots.iter().map(|root| (*root).clone()).collect(),
-        })
+        let roots = roots.iter().map(|root| (*root).clone()).collect();
+        let probe = ProbeRequest::of(&self.secret.namespace, pod, Some((authority, roots)));
+        probe.filter(|_| pod.serves(&self.secret.name))
     }
 }
 

@@ -8,7 +8,8 @@ use super::ledger;
 use super::leftover::{Contents, Leftover, PodTrust};
 use crate::api::object_name::ObjectName;
 use crate::pki::keyring::{Phase, Rollover};
-use crate::planner::authority::{Blocker, DependentCertificate, everything_in};
+use crate::planner::authority::{Blocker, everything_in};
+use crate::planner::dependent::DependentCertificate;
 use crate::planner::nudge::nudge;
 use crate::planner::observed::{HandshakeResult, KeyringView, Observed, Pod, Published, SecretListing};
 use crate::planner::plan::{Plan, ProbeRequest};
@@ -209,25 +210,20 @@ impl PhaseCheck<'_> {
             for pod in list.pods.iter().filter(|pod| !self.rollover.is_overridden(&pod.uid)) {
                 let is_dependent =
                     |secret: &String| by_secret.contains_key(&(namespace.as_str(), secret.as_str()));
-                let address = pod.agent.as_ref().and_then(|agent| agent.address);
-                if let (Some(proof), Some(address), true) =
-                    (pod.proof(self.authority), address, pod.mounted_secrets.iter().any(is_dependent))
+                let has_address = pod.agent.as_ref().is_some_and(|agent| agent.address.is_some());
+                if let (Some(proof), true, true) =
+                    (pod.proof(self.authority), has_address, pod.mounted_secrets.iter().any(is_dependent))
                 {
-                    probed.push((namespace, pod, address, proof));
+                    probed.push((namespace, pod, proof));
                 }
             }
         }
         let last = probed.iter().map(|(.., proof)| proof.leaf_since).max();
         let outdated = probed.into_iter().filter(|(.., proof)| Some(proof.taken_at) < last);
         outdated
-            .map(|(namespace, pod, address, _)| {
-                plan.probes.push(ProbeRequest {
-                    pod: ObjectName::new(namespace, pod.name.clone()),
-                    uid: pod.uid.clone(),
-                    address,
-                    authority: Some(self.authority.to_owned()),
-                    roots: vec![to.clone()],
-                });
+            .map(|(namespace, pod, _)| {
+                let client = Some((self.authority, vec![to.clone()]));
+                plan.probes.extend(ProbeRequest::of(namespace, pod, client));
                 let reason =
                     "the agent's connections are counted again, now that no pod opens one under the old root";
                 Blocker::pod(namespace, pod, reason.into(), false)
@@ -289,9 +285,9 @@ impl PhaseCheck<'_> {
             );
             return blocker(reason, true);
         };
-        let Some(address) = agent.address else {
+        if agent.address.is_none() {
             return blocker("the pod has no address yet".into(), true);
-        };
+        }
         // A proof from before the phase says nothing, nor does one that a clock which was set back calls later.
         let proof = pod
             .proof(self.authority)
@@ -311,13 +307,7 @@ impl PhaseCheck<'_> {
             Phase::Distributing | Phase::Reissuing => vec![to.clone()],
             Phase::Retiring => vec![to.clone(), from.clone()],
         };
-        plan.probes.push(ProbeRequest {
-            pod: ObjectName::new(namespace, pod.name.clone()),
-            uid: pod.uid.clone(),
-            address,
-            authority: Some(self.authority.to_owned()),
-            roots,
-        });
+        plan.probes.extend(ProbeRequest::of(namespace, pod, Some((self.authority, roots))));
         Some(found)
     }
 

@@ -2,10 +2,10 @@
 //! none of its phases. To issue under it, or to retire a root, would cut off every pod that has come further.
 
 use crate::pki::keyring::{RootId, UnknownRoot};
-use crate::planner::authority::DependentCertificate;
+use crate::planner::dependent::DependentCertificate;
 use crate::planner::observed::{KeyringView, Observed, Pod};
+use crate::planner::pods::PodsBySecret;
 use crate::planner::rollover::ledger::is_of_another;
-use crate::planner::serving::PodsBySecret;
 
 /// A root that this authority must have had after the time that its keyring is of.
 pub fn find(
