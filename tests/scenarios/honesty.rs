@@ -35,8 +35,11 @@ fn broken_notification_settings_are_not_healthy_and_the_line_is_named() {
     assert!(machine.succeeds(&["check"]).contains("no problems"));
 
     let controller = machine.controller(1, &["--notifications", settings.to_str().unwrap()]);
-    let readyz = until("unready", || Some(controller.admin("/readyz")).filter(|answer| answer.status == 503));
-    assert!(readyz.text().contains(line), "{}", readyz.text());
+    // At first it waits for the lock of the directory.
+    until("unready for its settings", || {
+        let answer = controller.admin("/readyz");
+        (answer.status == 503 && answer.text().contains(line)).then_some(())
+    });
     let health = controller.health();
     assert_eq!(health["healthy"], json!(false), "{health:#}");
     assert!(health["settings_problem"].as_str().unwrap().contains(line), "{health:#}");

@@ -163,6 +163,14 @@ impl LedgerCheck<'_> {
         let roots = self.keyring.state.needed();
         let namespace = &leftover.secret.namespace;
         let Some(since) = leftover.without(&roots) else { return false };
+        // Another authority may be about to write them there, for as long as its certificate moves.
+        let is_kept = self.other_keyrings().any(|keyring| {
+            let entry = keyring.ledger_entry(namespace, &leftover.secret.name);
+            entry.is_some_and(|entry| roots.iter().any(|root| entry.moved_from.contains(*root)))
+        });
+        if is_kept {
+            return false;
+        }
         let list = self.observed.pods.get(namespace);
         let Some(list) =
             list.filter(|list| list.error.is_none() && list.listed_at > since && list.listed_at <= self.now)

@@ -157,7 +157,10 @@ impl Requests<'_, '_> {
         let refusal = if why.is_empty() {
             "give a reason, which is recorded".to_owned()
         } else if !unknown.is_empty() {
-            format!("nothing waits for {}", unknown.join(", "))
+            let is_rolling = self.keyring.state.rollover().is_some();
+            let what =
+                if is_rolling { "the rollover does not wait" } else { "no move of a certificate waits" };
+            format!("{what} for {}", unknown.join(", "))
         } else {
             let (reason, request) = (why.trim().to_owned(), id.clone());
             return Some(Transition::OverrideBlockers { pods, moves, reason, request });

@@ -273,10 +273,10 @@ fn a_pod_is_overridden_by_name_and_with_a_reason_only() {
     let rows = [
         ("shop/late node is dead", "exempt shop/late: node is dead"),
         ("shop/late", "answer override: refused: give a reason, which is recorded"),
-        ("shop/else node is dead", "answer override: refused: nothing waits for shop/else"),
-        ("shop/late,shop/else why", "answer override: refused: nothing waits for shop/else"),
+        ("shop/else node is dead", "answer override: refused: the rollover does not wait for shop/else"),
+        ("shop/late,shop/else why", "answer override: refused: the rollover does not wait for shop/else"),
         ("shop/mtls-prod-payments why", "exempt shop/mtls-prod-payments: why"),
-        ("shop/* why", "answer override: refused: nothing waits for shop/*"),
+        ("shop/* why", "answer override: refused: the rollover does not wait for shop/*"),
     ];
     for (words, outcome) in rows {
         let mut scene = Scene::rolling(Phase::Distributing);
