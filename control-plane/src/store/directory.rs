@@ -351,8 +351,16 @@ impl Editor for DirectoryStore {
         name: &ObjectName,
         spec: &ServiceCertificateSpec,
     ) -> Result<(), StoreError> {
-        let (about, spec) = (ObjectRef::Certificate(name.clone()), spec.clone());
-        self.work(LockMode::Exclusive, move |tree| objects::create(tree, &about, &spec)).await
+        let (name, spec) = (name.clone(), spec.clone());
+        self.work(LockMode::Exclusive, move |tree| {
+            let about = ObjectRef::Certificate(name.clone());
+            if std::fs::symlink_metadata(tree.object(&about)?).is_err() {
+                // Of an earlier certificate of this name, which were not removed yet.
+                files::remove(&tree.versions(&name)?)?;
+            }
+            objects::create(tree, &about, &spec)
+        })
+        .await
     }
 
     async fn delete_authority(&self, name: &str) -> Result<(), StoreError> {

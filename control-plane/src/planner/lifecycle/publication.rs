@@ -56,8 +56,8 @@ impl SigningContext<'_> {
         let secret = certificate_plan.secret_name.or(certificate.status.secret_name.as_deref());
         let Some(secret) = secret.map(str::to_owned) else { return };
         if self.keyring.ledger_entry(&name.namespace, &secret).is_none() {
-            // It is written into the ledger in this round.
-            certificate_plan.in_progress = true;
+            // It is written into the ledger in this round, unless its spec is refused.
+            certificate_plan.in_progress = certificate_plan.problem.is_none();
             return;
         }
         let trusted: Vec<RootId> = self.keyring.state.trusted().into_iter().cloned().collect();

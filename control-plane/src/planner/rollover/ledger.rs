@@ -87,6 +87,10 @@ impl LedgerCheck<'_> {
             return;
         }
         let known = ledger.get(&name.namespace, secret);
+        // A spec that is refused widens nobody's trust.
+        if known.is_none() && !dependent.valid {
+            return;
+        }
         let others = self.roots_of_others(dependent, known);
         let entry = match known {
             None => LedgerEntry { moved_from: others, switched: false },

@@ -102,6 +102,17 @@ fn a_certificate_that_moves_is_published_with_the_roots_of_both_and_its_new_leaf
 }
 
 #[test]
+fn a_spec_that_is_refused_widens_nobodys_trust() {
+    let mut scene = moving();
+    cross_out(&mut scene);
+    scene.certificate().spec.lifetime = Some("31d".into());
+    does(&scene, &[]);
+    assert_eq!(scene.condition("Ready").unwrap().1, "InvalidSpec");
+    scene.certificate().spec.lifetime = None;
+    does(&scene, &["record payments-tls"]);
+}
+
+#[test]
 fn a_move_that_waits_for_a_pod_is_overridden_by_the_name_of_its_certificate() {
     let mut scene = moving();
     scene.publication().roots.insert(root_id(OLD));

@@ -59,3 +59,12 @@ async fn namespace_that_is_gone_is_deleted_unless_nothing_is_left() {
     assert_eq!(scene.store.remove_versions_of_deleted(later()).await.unwrap(), [payments()]);
     assert!(!versions.exists());
 }
+
+#[tokio::test]
+async fn certificate_that_is_made_again_has_no_versions_of_the_one_before() {
+    let (scene, versions) = scene().await;
+    scene.store.delete_certificate(&payments()).await.unwrap();
+    assert!(versions.exists(), "they are removed in a moment");
+    scene.store.create_certificate(&payments(), &ServiceCertificateSpec::default()).await.unwrap();
+    assert!(!versions.exists());
+}
