@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use super::dependent::DependentCertificate;
-use super::observed::{KeyringView, Observed};
+use super::observed::{KeyringView, Observed, Version};
 use super::pods::PodsBySecret;
 use crate::api::object_name::ObjectName;
 use crate::pki::keyring::RootId;
@@ -51,6 +51,8 @@ struct Move {
     shown: BTreeSet<RootId>,
     /// The ledger says so.
     switched: bool,
+    /// There is nothing that its pods could show meanwhile: what they had has expired, or may not be kept.
+    has_nothing_to_show: bool,
     stage: MoveStage,
 }
 
@@ -76,9 +78,14 @@ impl Moves {
                 kept: filter(&|root| may_be_kept(pods.observed, dependent, root)),
                 shown: filter(&|root| may_be_shown(pods.observed, dependent, root)),
                 switched: entry.switched,
+                has_nothing_to_show: false,
                 stage: stage(keyring, dependent, &entry.moved_from, pods, now),
             };
-            (!entry.moved_from.is_empty()).then(|| (dependent.name.clone(), moving()))
+            (!entry.moved_from.is_empty()).then(|| {
+                let mut moving = moving();
+                moving.has_nothing_to_show = !moving.can_show(dependent, now);
+                (dependent.name.clone(), moving)
+            })
         });
         let moves: BTreeMap<ObjectName, Move> = moves.collect();
         let mut slowest = BTreeMap::<RootId, (MoveStage, ObjectName)>::new();
@@ -124,6 +131,7 @@ impl Moves {
     /// Whether that may be written down: every certificate that comes from the same roots has pods that trust both.
     pub fn may_switch(&self, certificate: &ObjectName) -> bool {
         self.slowest(certificate) >= MoveStage::TrustingBoth
+            || self.moves.get(certificate).is_some_and(|moving| moving.has_nothing_to_show)
     }
 
     /// The roots it came with that stay in its bundle: until none of those certificates shows a leaf under them.
@@ -145,6 +153,18 @@ impl Moves {
     fn slowest(&self, certificate: &ObjectName) -> MoveStage {
         let Some(slowest) = self.waits_for(certificate) else { return MoveStage::Done };
         self.stage(slowest).unwrap_or(MoveStage::Done)
+    }
+}
+
+impl Move {
+    /// Whether there is a valid leaf under a root that its bundle can still have, or was: one whose versions were lost
+    /// with the certificate is not known.
+    fn can_show(&self, dependent: &DependentCertificate<'_>, now: SystemTime) -> bool {
+        let shown: BTreeSet<_> = self.shown.intersection(&self.kept).collect();
+        let mut versions = dependent.certificate.versions.values();
+        let is_valid = |version: &Version| now < version.leaf.not_after && shown.contains(&version.root);
+        let is_lost = !shown.is_empty() && !versions.clone().any(|version| shown.contains(&version.root));
+        is_lost || versions.any(|version| is_valid(version))
     }
 }
 

@@ -95,6 +95,11 @@ impl SigningContext<'_> {
                 // With nothing valid to serve in the meantime, waiting gains nothing: an expired leaf is
                 // accepted nowhere, and its pods, which can prove nothing, would block the step for ever.
                 None if newest.root != *self.root => return,
+                None if !self.authority.moves.has_switched(name) => {
+                    // That it has is written into the ledger first.
+                    certificate_plan.in_progress = certificate_plan.problem.is_none();
+                    return;
+                }
                 None => {}
             }
         }
@@ -127,8 +132,9 @@ impl SigningContext<'_> {
         let moves = &self.authority.moves;
         let name = self.certificate.name;
         let Some(shown) = moves.shown(name).filter(|_| !moves.has_switched(name)) else { return false };
+        let shown: BTreeSet<_> = shown.intersection(keep).collect();
         let mut versions = self.certificate.certificate.versions.values();
-        shown.iter().any(|root| keep.contains(root)) && !versions.any(|version| shown.contains(&version.root))
+        !shown.is_empty() && !versions.any(|version| shown.contains(&version.root))
     }
 
     /// Why the newest version has to wait: some pod may not trust its root.
