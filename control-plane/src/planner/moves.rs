@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use super::dependent::DependentCertificate;
-use super::observed::{KeyringView, Observed, Version};
+use super::observed::{KeyringView, Observed};
 use super::pods::PodsBySecret;
 use crate::api::object_name::ObjectName;
 use crate::pki::keyring::RootId;
@@ -51,9 +51,18 @@ struct Move {
     shown: BTreeSet<RootId>,
     /// The ledger says so.
     switched: bool,
-    /// There is nothing that its pods could show meanwhile: what they had has expired, or may not be kept.
-    has_nothing_to_show: bool,
+    former_leaf: FormerLeaf,
     stage: MoveStage,
+}
+
+/// The leaf from before, which its pods show meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FormerLeaf {
+    Valid,
+    /// It has expired, or its root may not be kept.
+    Gone,
+    /// There is no version of it any more: it is not known whether it is valid, and it cannot be published again.
+    Lost,
 }
 
 impl Moves {
@@ -69,23 +78,8 @@ impl Moves {
         };
         let moves = dependents.iter().filter_map(|dependent| {
             let entry = ledger.get(&dependent.name.namespace, dependent.secret)?;
-            let filter = |is: &dyn Fn(&RootId) -> bool| {
-                entry.moved_from.iter().filter(|root| is(root)).cloned().collect::<BTreeSet<_>>()
-            };
-            let moving = || Move {
-                secret: dependent.secret.to_owned(),
-                from: entry.moved_from.clone(),
-                kept: filter(&|root| may_be_kept(pods.observed, dependent, root)),
-                shown: filter(&|root| may_be_shown(pods.observed, dependent, root)),
-                switched: entry.switched,
-                has_nothing_to_show: false,
-                stage: stage(keyring, dependent, &entry.moved_from, pods, now),
-            };
-            (!entry.moved_from.is_empty()).then(|| {
-                let mut moving = moving();
-                moving.has_nothing_to_show = !moving.can_show(dependent, now);
-                (dependent.name.clone(), moving)
-            })
+            let moving = || Move::of(entry, keyring, dependent, pods, now);
+            (!entry.moved_from.is_empty()).then(|| (dependent.name.clone(), moving()))
         });
         let moves: BTreeMap<ObjectName, Move> = moves.collect();
         let mut slowest = BTreeMap::<RootId, (MoveStage, ObjectName)>::new();
@@ -128,10 +122,16 @@ impl Moves {
         self.moves.get(certificate).is_none_or(|moving| moving.switched)
     }
 
+    /// Its pods have what was signed before it moved, and of that no version is left to publish with both bundles.
+    pub fn has_lost_history(&self, certificate: &ObjectName) -> bool {
+        let moving = self.moves.get(certificate).filter(|moving| !moving.switched);
+        moving.is_some_and(|moving| moving.former_leaf == FormerLeaf::Lost)
+    }
+
     /// Whether that may be written down: every certificate that comes from the same roots has pods that trust both.
     pub fn may_switch(&self, certificate: &ObjectName) -> bool {
         self.slowest(certificate) >= MoveStage::TrustingBoth
-            || self.moves.get(certificate).is_some_and(|moving| moving.has_nothing_to_show)
+            || self.moves.get(certificate).is_some_and(|moving| moving.former_leaf == FormerLeaf::Gone)
     }
 
     /// The roots it came with that stay in its bundle: until none of those certificates shows a leaf under them.
@@ -157,14 +157,38 @@ impl Moves {
 }
 
 impl Move {
-    /// Whether there is a valid leaf under a root that its bundle can still have, or was: one whose versions were lost
-    /// with the certificate is not known.
-    fn can_show(&self, dependent: &DependentCertificate<'_>, now: SystemTime) -> bool {
-        let shown: BTreeSet<_> = self.shown.intersection(&self.kept).collect();
-        let mut versions = dependent.certificate.versions.values();
-        let is_valid = |version: &Version| now < version.leaf.not_after && shown.contains(&version.root);
-        let is_lost = !shown.is_empty() && !versions.clone().any(|version| shown.contains(&version.root));
-        is_lost || versions.any(|version| is_valid(version))
+    fn of(
+        entry: &LedgerEntry,
+        keyring: &KeyringView,
+        dependent: &DependentCertificate<'_>,
+        pods: &PodsBySecret<'_>,
+        now: SystemTime,
+    ) -> Self {
+        let from = &entry.moved_from;
+        let filter = |is: &dyn Fn(&RootId) -> bool| from.iter().filter(|root| is(root)).cloned().collect();
+        let kept: BTreeSet<_> = filter(&|root| may_be_kept(pods.observed, dependent, root));
+        let shown: BTreeSet<_> = filter(&|root| may_be_shown(pods.observed, dependent, root));
+        Self {
+            secret: dependent.secret.to_owned(),
+            former_leaf: FormerLeaf::of(dependent, &(&shown & &kept), now),
+            from: from.clone(),
+            kept,
+            shown,
+            switched: entry.switched,
+            stage: stage(keyring, dependent, from, pods, now),
+        }
+    }
+}
+
+impl FormerLeaf {
+    /// Of those under these roots.
+    fn of(dependent: &DependentCertificate<'_>, roots: &BTreeSet<RootId>, now: SystemTime) -> Self {
+        let versions = dependent.certificate.versions.values();
+        let mut versions = versions.filter(|version| roots.contains(&version.root)).peekable();
+        if !roots.is_empty() && versions.peek().is_none() {
+            return Self::Lost;
+        }
+        if versions.any(|version| now < version.leaf.not_after) { Self::Valid } else { Self::Gone }
     }
 }
 

@@ -85,7 +85,7 @@ impl SigningContext<'_> {
                     certificate_plan.problem.get_or_insert(waits_for);
                     (number, version) = interim;
                 }
-                None if self.has_lost_history(&keep) => {
+                None if self.authority.moves.has_lost_history(name) => {
                     let message = "its authority was changed after the certificate was deleted and made again: its pods \
                                    still show a leaf of which there is no version. Name the authority that it had \
                                    before, until that has published it anew";
@@ -125,16 +125,6 @@ impl SigningContext<'_> {
             revision: self.certificate.next_revision(before),
             expected: before.map(|before| before.resource_version.clone()),
         });
-    }
-
-    /// Its pods have what was signed before it moved, and of that no version is left to publish with both bundles.
-    fn has_lost_history(&self, keep: &BTreeSet<RootId>) -> bool {
-        let moves = &self.authority.moves;
-        let name = self.certificate.name;
-        let Some(shown) = moves.shown(name).filter(|_| !moves.has_switched(name)) else { return false };
-        let shown: BTreeSet<_> = shown.intersection(keep).collect();
-        let mut versions = self.certificate.certificate.versions.values();
-        !shown.is_empty() && !versions.any(|version| shown.contains(&version.root))
     }
 
     /// Why the newest version has to wait: some pod may not trust its root.
