@@ -303,8 +303,10 @@ fn history_that_is_gone_is_listed_anew() {
     let [first, second] = [cluster.leaf(), cluster.leaf()];
     cluster.publish(&first, None);
     let line = Line::to(cluster.server.address);
-    let agent = cluster.launch(Launch::without_volume(), &through(&cluster, &line));
-    agent.wait_ready();
+    // Longer than the server may take to start again.
+    let launch = Launch::without_volume().args(["--api-silence", "60s"]);
+    let agent = cluster.launch(launch, &through(&cluster, &line));
+    believes(&agent, "api", "watched");
     // While the line is silent the server forgets what the watch would go on from.
     line.hold();
     cluster.publish(&second, None);
