@@ -170,7 +170,7 @@ impl Move {
         let shown: BTreeSet<_> = filter(&|root| may_be_shown(pods.observed, dependent, root));
         Self {
             secret: dependent.secret.to_owned(),
-            former_leaf: FormerLeaf::of(dependent, &(&shown & &kept), now),
+            former_leaf: FormerLeaf::of(dependent, &shown, &kept, now),
             from: from.clone(),
             kept,
             shown,
@@ -181,11 +181,23 @@ impl Move {
 }
 
 impl FormerLeaf {
-    /// Of those under these roots.
-    fn of(dependent: &DependentCertificate<'_>, roots: &BTreeSet<RootId>, now: SystemTime) -> Self {
+    /// Of those that its pods may show, the ones under roots that are kept count: what is under another is accepted
+    /// by nobody any more.
+    fn of(
+        dependent: &DependentCertificate<'_>,
+        shown: &BTreeSet<RootId>,
+        kept: &BTreeSet<RootId>,
+        now: SystemTime,
+    ) -> Self {
+        let accepted = shown & kept;
+        let is_removed = |root: &RootId| shown.contains(root) && !accepted.contains(root);
+        let published = dependent.certificate.published_version();
+        if accepted.is_empty() || published.is_some_and(|(_, version)| is_removed(&version.root)) {
+            return Self::Gone;
+        }
         let versions = dependent.certificate.versions.values();
-        let mut versions = versions.filter(|version| roots.contains(&version.root)).peekable();
-        if !roots.is_empty() && versions.peek().is_none() {
+        let mut versions = versions.filter(|version| accepted.contains(&version.root)).peekable();
+        if versions.peek().is_none() {
             return Self::Lost;
         }
         if versions.any(|version| now < version.leaf.not_after) { Self::Valid } else { Self::Gone }

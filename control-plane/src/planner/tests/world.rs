@@ -350,3 +350,30 @@ fn a_keyring_from_before_a_rollover_issues_nothing_until_it_is_accepted() {
     assert_eq!(versions(&world), Some(2));
     world.settle(false);
 }
+
+/// Its leaf is under a root that nobody accepts any more: there is nothing to wait with.
+#[test]
+fn a_certificate_that_moves_while_its_root_is_removed_by_force_takes_the_new_leaf_at_once() {
+    let mut world = World::new();
+    world.set_up();
+    world.step(&Step::Rollover(1));
+    for _ in 0..3 {
+        world.round(rounds::RoundOutcome::Whole, false);
+    }
+    let old = world.state().and_then(State::rollover).map(|rollover| rollover.from.clone());
+    let old = old.expect("the rollover is under way");
+    let id = old.0[..12].to_owned();
+    world.ask_authority(1, "remove-root", format!("{id} stolen"));
+    world.step(&Step::Move(0));
+    for _ in 0..8 {
+        world.round(rounds::RoundOutcome::Whole, false);
+        world.check();
+        world.step(&Step::SyncAll);
+        world.check();
+        let mut conditions =
+            world.store.certificates.values().flat_map(|certificate| &certificate.status.conditions);
+        assert!(!conditions.any(|condition| condition.message.contains("there is no version")));
+    }
+    assert!(world.pods.iter().all(|pod| world.content_of(pod).is_some_and(|own| own.root != old)));
+    world.settle(false);
+}

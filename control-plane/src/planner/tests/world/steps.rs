@@ -96,9 +96,9 @@ impl Step {
             2 => one().prop_map(Self::MistypeAuthority),
             1 => one().prop_map(Self::DeleteAuthority),
             2 => one().prop_map(Self::RecreateAuthority),
-            1 => one().prop_map(Self::CloseNamespace),
-            2 => one().prop_map(Self::OpenNamespace),
-            1 => Just(Self::Backup),
+            2 => one().prop_map(Self::CloseNamespace),
+            3 => one().prop_map(Self::OpenNamespace),
+            2 => Just(Self::Backup),
             1 => Just(Self::Restore),
         ];
         let pods = prop_oneof![
@@ -263,7 +263,7 @@ impl World {
         });
     }
 
-    fn ask_authority(&mut self, one: usize, verb: &str, words: String) {
+    pub(super) fn ask_authority(&mut self, one: usize, verb: &str, words: String) {
         let id = format!("r{}", self.count());
         self.authority(one).requests.insert(verb.to_owned(), Request { id, arguments: words });
     }
