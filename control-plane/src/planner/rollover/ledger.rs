@@ -129,8 +129,12 @@ impl LedgerCheck<'_> {
         let certificate = dependent.certificate;
         let published = dependent.publication().filter(|_| certificate.published_version().is_some());
         let Some(publication) = published else {
-            // It was lost. Its pods trust what it had: the roots of the authorities that have published it.
-            return self.roots_of_recorded(dependent);
+            // It was lost. Its pods trust what it had: the roots of the authorities that have published it. Once it
+            // has switched, nobody else has: those roots are in the entry.
+            return match known.is_some_and(|known| known.switched) {
+                true => BTreeSet::new(),
+                false => self.roots_of_recorded(dependent),
+            };
         };
         // Those that are known first: more than a few were written into the Secret by somebody else.
         let (known_roots, unknown): (Vec<_>, Vec<_>) = publication

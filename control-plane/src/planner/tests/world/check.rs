@@ -30,7 +30,7 @@ impl World {
     }
 
     /// Every pod accepts the leaf that another pod shows, if both show one of the same authority or have the same
-    /// certificate.
+    /// certificate, and neither has expired: with an expired one on either side the handshake fails anyway.
     fn check_trust(&self) {
         // What a restored store says is not what pods have: until a person has decided, nothing is promised.
         if self.restored {
@@ -44,11 +44,14 @@ impl World {
                 let home = self.made_for.get(root);
                 self.removed.contains(root) || home.is_some_and(|home| self.forced.contains(home))
             };
-            if self.now >= shown.leaf.not_after || is_forced(&shown.root) {
+            let has_expired = |content: &Content| self.now >= content.leaf.not_after;
+            if has_expired(shown) || is_forced(&shown.root) {
                 continue;
             }
             for server in &live {
-                let Some(content) = self.content_of(server) else { continue };
+                let Some(content) = self.content_of(server).filter(|content| !has_expired(content)) else {
+                    continue;
+                };
                 let other = self.made_for.get(&content.root);
                 let is_related = other == home || client.certificate == server.certificate;
                 if is_related && !is_forced(&content.root) {
