@@ -240,7 +240,8 @@ fn without_rights_it_is_a_files_only_agent_and_says_so_once() {
     volume.publish(&rotated, cluster.pki.roots());
     cluster.serves(&agent, &rotated);
     until("asked again", || (failures(&agent, "forbidden") >= 3.0).then_some(()));
-    assert_eq!(agent.logged("is forbidden"), 1, "{}", agent.log_text());
+    let said = "the Secret cannot be watched through the Kubernetes API; retrying";
+    assert_eq!(agent.logged(said), 1, "{}", agent.log_text());
 
     // Rights that come later count, and rights that go are gone with the watch.
     cluster.grant();
