@@ -11,7 +11,7 @@ use crate::pki::keyring::RootId;
 use crate::pki::ledger::{Ledger, LedgerChange, LedgerEntry};
 use crate::planner::dependent::DependentCertificate;
 use crate::planner::moves::{MoveStage, Moves};
-use crate::planner::observed::{Certificate, KeyringView, Observed, Published};
+use crate::planner::observed::{Certificate, KeyringView, Observed, Published, Version};
 use crate::planner::plan::Plan;
 
 /// How many roots of others one entry has: an authority has two, and a manager's bundle a few.
@@ -129,9 +129,9 @@ impl LedgerCheck<'_> {
         let certificate = dependent.certificate;
         let published = dependent.publication().filter(|_| certificate.published_version().is_some());
         let Some(publication) = published else {
-            // It was lost. Its pods trust what it had: the roots of the authorities that have published it. Once it
-            // has switched, nobody else has: those roots are in the entry.
-            return match known.is_some_and(|known| known.switched) {
+            // It was lost. Its pods trust what it had: the roots of the authorities that have published it, or those
+            // in the entry if nobody else has since.
+            return match known.is_some_and(|known| self.is_last_publisher(known, certificate)) {
                 true => BTreeSet::new(),
                 false => self.roots_of_recorded(dependent),
             };
@@ -147,6 +147,14 @@ impl LedgerCheck<'_> {
             known.is_none() || is_of_another(self.observed, self.authority, certificate, root)
         };
         roots.filter(|root| is_others(root)).cloned().collect()
+    }
+
+    /// Whether no other authority has published the Secret after this one did: it has switched to this one, or there
+    /// is no move and the newest version is this one's.
+    fn is_last_publisher(&self, known: &LedgerEntry, certificate: &Certificate) -> bool {
+        let is_own = |version: &Version| self.keyring.state.knows(&version.root);
+        known.switched
+            || known.moved_from.is_empty() && certificate.newest().is_some_and(|(_, version)| is_own(version))
     }
 
     fn is_signed_by_another(&self, dependent: &DependentCertificate<'_>) -> bool {
