@@ -90,7 +90,7 @@ impl<S: Store> Applier<S> {
                     revision: *revision,
                     expected: expected.as_ref(),
                 };
-                self.publish(publication, observed, now).await
+                self.publish(publication, observed).await
             }
             Action::Prune { certificate, version, expected } => {
                 Ok(self.store.delete_version(certificate, *version, expected).await?)
@@ -192,7 +192,6 @@ impl<S: Store> Applier<S> {
         &self,
         Publication { certificate, secret, version, bundle_from, roots, keep, revision, expected }: Publication<'_>,
         observed: &Observed,
-        now: SystemTime,
     ) -> Result<(), ApplyError> {
         let stored = self.store.load_version(certificate, version).await?;
         let mut bundle = match bundle_from {
@@ -206,14 +205,15 @@ impl<S: Store> Applier<S> {
             bundle.push_str(&self.kept_roots(certificate, secret, keep, observed).await?);
         }
         let StoredVersion { certificate: chain, key, .. } = stored;
-        preflight::validate(chain.as_bytes(), key.as_bytes(), bundle.as_bytes(), false, now).map_err(
+        // Taken now and not at the start of the round, which may be long ago where the process was suspended. The time
+        // until it is served begins here.
+        let written_at = SystemTime::now();
+        preflight::validate(chain.as_bytes(), key.as_bytes(), bundle.as_bytes(), false, written_at).map_err(
             |rejection| {
                 let (certificate, cause) = (certificate.clone(), rejection.to_string());
                 ApplyError::Refused { certificate, version, cause }
             },
         )?;
-        // Taken now and not at the start of the round: the time until it is served begins here.
-        let written_at = SystemTime::now();
         let contents = Contents { certificate: chain, key, bundle, revision, version, written_at };
         self.store.publish(certificate, secret, &contents, expected).await?;
         info!(%certificate, secret, version, revision, roots = roots.len(), "published");

@@ -11,7 +11,7 @@ use crate::pki::keyring::RootId;
 use crate::pki::ledger::{Ledger, LedgerChange, LedgerEntry};
 use crate::planner::dependent::DependentCertificate;
 use crate::planner::moves::{MoveStage, Moves};
-use crate::planner::observed::{Certificate, KeyringView, Observed, Published, Version};
+use crate::planner::observed::{Certificate, KeyringView, Observed, Published};
 use crate::planner::plan::Plan;
 
 /// How many roots of others one entry has: an authority has two, and a manager's bundle a few.
@@ -131,7 +131,7 @@ impl LedgerCheck<'_> {
         let Some(publication) = published else {
             // It was lost. Its pods trust what it had: the roots of the authorities that have published it, or those
             // in the entry if nobody else has since.
-            return match known.is_some_and(|known| self.is_last_publisher(known, certificate)) {
+            return match known.is_some_and(|known| self.is_last_publisher(known, dependent)) {
                 true => BTreeSet::new(),
                 false => self.roots_of_recorded(dependent),
             };
@@ -150,11 +150,15 @@ impl LedgerCheck<'_> {
     }
 
     /// Whether no other authority has published the Secret after this one did: it has switched to this one, or there
-    /// is no move and the newest version is this one's.
-    fn is_last_publisher(&self, known: &LedgerEntry, certificate: &Certificate) -> bool {
-        let is_own = |version: &Version| self.keyring.state.knows(&version.root);
-        known.switched
-            || known.moved_from.is_empty() && certificate.newest().is_some_and(|(_, version)| is_own(version))
+    /// is no move, to this one or away from it, and the newest version is this one's.
+    fn is_last_publisher(&self, known: &LedgerEntry, dependent: &DependentCertificate<'_>) -> bool {
+        if known.switched || !known.moved_from.is_empty() {
+            return known.switched;
+        }
+        let is_own = |root: &RootId| self.keyring.state.knows(root);
+        let mut others = self.other_keyrings().filter_map(|keyring| dependent.ledger_entry(keyring));
+        dependent.certificate.newest().is_some_and(|(_, version)| is_own(&version.root))
+            && !others.any(|entry| entry.moved_from.iter().any(is_own))
     }
 
     fn is_signed_by_another(&self, dependent: &DependentCertificate<'_>) -> bool {

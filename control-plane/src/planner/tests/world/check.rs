@@ -112,7 +112,9 @@ impl World {
                 continue;
             };
             let is_seen = self.memory.has_seen(pod, authority) && self.now < content.leaf.not_after;
-            let is_known = held.versions.values().any(|version| version.leaf.sha256 == content.leaf.sha256);
+            // After a clock was set back, a newer leaf cannot be told from an older one.
+            let is_newer = |version: &Version| version.leaf.not_before < content.leaf.not_before;
+            let is_known = !held.versions.values().all(is_newer);
             let is_ours = |root: &&RootId| self.made_for.get(*root).is_some_and(|home| home == authority);
             let unknown = content.trust.iter().filter(is_ours).find(|root| !state.knows(root));
             if let (Some(root), true, false) = (unknown, is_seen, is_known) {
