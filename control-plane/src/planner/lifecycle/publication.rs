@@ -103,7 +103,7 @@ impl SigningContext<'_> {
                 None => {}
             }
         }
-        if is_published(version) {
+        if is_published(version) && !self.is_behind_pods(&secret, (number, version), before) {
             certificate_plan.up_to_date = number == newest_number && keep.is_empty();
             certificate_plan.awaits_pods = is_moving;
             return;
@@ -125,6 +125,32 @@ impl SigningContext<'_> {
             revision: self.certificate.next_revision(before),
             expected: before.map(|before| before.resource_version.clone()),
         });
+    }
+
+    /// Whether some pod shows a later version than this, which is published: the Secret was restored from a backup, and
+    /// the pod ignores it as the older one, until it is written anew.
+    fn is_behind_pods(
+        &self,
+        secret: &str,
+        (number, version): (u64, &Version),
+        publication: Option<&Publication>,
+    ) -> bool {
+        let CertificateContext { name, certificate, now } = *self.certificate;
+        let (Some(since), Some(publication)) = (self.pods.observed.leading_since, publication) else {
+            return false;
+        };
+        let is_later = |leaf: &str| {
+            let mut later = certificate.versions.range(number + 1..);
+            leaf != version.leaf.sha256 && later.any(|(_, later)| later.leaf.sha256 == leaf)
+        };
+        let shows_later = |pod: &Pod| {
+            let proof = pod.proof(&certificate.spec.authority);
+            let proof = proof.filter(|proof| since <= proof.taken_at && proof.taken_at <= now);
+            proof
+                .and_then(|proof| proof.result.as_ref().ok())
+                .is_some_and(|shown| is_later(&shown.leaf_sha256))
+        };
+        publication.written_at < since && self.pods.mounting(&name.namespace, secret).any(shows_later)
     }
 
     /// Why the newest version has to wait: some pod may not trust its root.

@@ -377,3 +377,21 @@ fn a_certificate_that_moves_while_its_root_is_removed_by_force_takes_the_new_lea
     assert!(world.pods.iter().all(|pod| world.content_of(pod).is_some_and(|own| own.root != old)));
     world.settle(false);
 }
+
+/// One pod has come further than the Secret that was restored, and takes nothing that is older than its own.
+#[test]
+fn a_move_that_was_restored_from_a_backup_goes_on_with_pods_that_are_further() {
+    let mut world = World::new();
+    world.set_up();
+    world.step(&Step::Move(0));
+    let whole = |world: &mut World| drop(world.round(rounds::RoundOutcome::Whole, false));
+    (0..3).for_each(|_| whole(&mut world));
+    let backup = world.store.clone();
+    world.step(&Step::SyncAll);
+    (0..4).for_each(|_| whole(&mut world));
+    world.step(&Step::Sync { pod: 3, lag: 0 });
+    let ahead = world.content_of(&world.pods[3]).map(|content| content.root.clone());
+    assert_eq!(ahead.as_ref(), world.state_of(OTHER).map(State::signing), "it shows the new leaf");
+    world.restore(backup);
+    world.settle(false);
+}
