@@ -10,6 +10,7 @@ use super::certificate::{Certificate, LEAF, parse_certificate};
 use super::policy::Policy;
 use super::rejection::Rejection;
 use super::trust::Trust;
+use crate::chain_limits::{ChainLimit, ChainLimits};
 use crate::crypto::provider;
 
 /// What peers would accept the leaf for.
@@ -47,7 +48,12 @@ pub(super) fn check_chain(
     policy: &Policy,
     now: SystemTime,
 ) -> Result<Chain, Rejection> {
-    let verify = |usage: KeyUsage| verify_chain(end_entity, intermediates, trust, usage, now);
+    // A peer with this bundle refuses what is beyond the limits: it is not to be served.
+    let limits = trust.map_or(ChainLimits::NO_ROOTS, |trust| ChainLimits::under(&trust.store));
+    let verify = |usage: KeyUsage| {
+        let verify = || verify_chain(end_entity, intermediates, trust, usage, now);
+        limits.verify(end_entity, intermediates, verify).map_err(too_costly)
+    };
     let mut verified_until = facts.not_after;
     let mut allows = |result: Result<Option<SystemTime>, webpki::Error>| match result {
         Ok(until) => {
@@ -59,9 +65,9 @@ pub(super) fn check_chain(
         Err(webpki::Error::UnknownIssuer) if policy.public_server => Ok(facts.usage.eku_server),
         Err(error) => Err(explain(error, intermediates, facts)),
     };
-    let server = allows(verify(KeyUsage::server_auth()))?;
+    let server = allows(verify(KeyUsage::server_auth())?)?;
     // As a client the leaf is always verified by the bundle: without a trusted chain there is no mTLS.
-    let client = match verify(KeyUsage::client_auth()) {
+    let client = match verify(KeyUsage::client_auth())? {
         Err(webpki::Error::UnknownIssuer) if policy.public_server => false,
         result => allows(result)?,
     };
@@ -105,6 +111,10 @@ fn verify_chain(
         parse_certificate(&certificate.der(), "an intermediate").ok().map(|certificate| certificate.not_after)
     });
     Ok(intermediates.chain(root).min())
+}
+
+fn too_costly(limit: ChainLimit) -> Rejection {
+    Rejection::ChainTooCostly { cause: limit.to_string() }
 }
 
 fn unix_time(time: SystemTime) -> UnixTime {
