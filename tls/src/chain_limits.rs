@@ -23,9 +23,10 @@ const MAX_STEPS: usize = 24;
 const MAX_INTERMEDIATES_OF_PATH: usize = 6;
 /// With so few intermediates no order of them makes more than `MAX_STEPS`.
 const FEW_INTERMEDIATES: usize = 3;
-/// Cost of signatures that may fail to verify before a chain is refused, besides one for each root of the same name:
-/// an honest chain has none, or one for an issuer that is certified by a root of the same name with another key.
-const MAX_FAILURES: u32 = 4;
+/// Signatures that may fail to verify before a chain is refused, or half as many of costly ones, besides one for each
+/// further root of the same name: an honest chain has none, or one for an issuer that is certified by a root of the
+/// same name with another key.
+const MAX_FAILURES: u32 = 3;
 
 /// Why a chain is not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,20 +50,19 @@ impl From<ChainLimit> for rustls::Error {
 /// The limits for chains under certain roots.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChainLimits {
-    failures: u32,
+    roots_of_one_name: u32,
 }
 
 impl ChainLimits {
-    pub const NO_ROOTS: Self = Self { failures: MAX_FAILURES };
+    pub const NO_ROOTS: Self = Self { roots_of_one_name: 0 };
 
-    /// Roots of one name are tried one after the other, so each of them makes a failure more an honest one.
+    /// Roots of one name are tried one after the other, so an honest chain may fail under all of them but one.
     pub fn under(roots: &RootCertStore) -> Self {
         let mut names: HashMap<&[u8], u32> = HashMap::new();
         for root in &roots.roots {
             *names.entry(root.subject.as_ref()).or_default() += 1;
         }
-        let same_name = names.into_values().max().unwrap_or_default();
-        Self { failures: MAX_FAILURES.saturating_add(same_name.saturating_sub(1)) }
+        Self { roots_of_one_name: names.into_values().max().unwrap_or_default() }
     }
 
     /// Runs `verify`, which verifies this chain on this thread, if the chain is within the limits and as long as its
@@ -75,7 +75,7 @@ impl ChainLimits {
     ) -> Result<Result<T, E>, ChainLimit> {
         check_size(end_entity, intermediates)?;
         check_paths(end_entity, intermediates)?;
-        let budget = FailureBudget::begin(self.failures);
+        let budget = FailureBudget::begin(self.roots_of_one_name.saturating_sub(1), MAX_FAILURES);
         match verify() {
             Err(_) if budget.is_exceeded() => Err(ChainLimit::Signatures),
             result => Ok(result),

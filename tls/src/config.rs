@@ -24,7 +24,7 @@ pub use server_verifier::{ExpectedPeer, ExpectedPeerError};
 
 use crate::crypto::{fast_provider, provider};
 use crate::identity::Root;
-use crate::identity::{Identity, Leaf};
+use crate::identity::{Identity, Leaf, Trust};
 use server_verifier::ServerRoots;
 
 /// The configurations of one identity. Those for a role that it does not have are `None`.
@@ -114,6 +114,19 @@ impl SingleRootVerifier {
     /// Whether a server that presents `chain`, leaf first, at the time `at` is accepted.
     pub fn trusts_server(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
         verifies_server(&self.roots, chain, at)
+    }
+}
+
+impl Trust {
+    /// Verifies the chain of a server, its dates and its usage, within the limits of what a verification may cost; not
+    /// its name. For those who bring their own verifier.
+    pub fn verify_server(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        ServerRoots::new(Arc::clone(&self.store)).verify_chain(end_entity, intermediates, at)
     }
 }
 
