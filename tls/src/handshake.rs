@@ -17,6 +17,12 @@ pub enum HandshakeError {
     /// The other end was too slow.
     #[error("handshake failed: it was not complete within {}", format_duration(*.0))]
     TimedOut(Duration),
+    /// It gave way to others; see [`HandshakeLimiter`](crate::HandshakeLimiter).
+    #[error("handshake failed: it gave way to newer ones, since too many were under way")]
+    Evicted,
+    /// It was not begun; see [`HandshakeLimiter`](crate::HandshakeLimiter).
+    #[error("handshake failed: too many handshakes of this source have failed; it may try again in a moment")]
+    Throttled,
     /// There is no identity yet.
     #[error("handshake failed: there is no identity yet")]
     NoIdentity,
@@ -42,6 +48,10 @@ pub enum HandshakeError {
 pub enum HandshakeFailure {
     /// It was not complete in time.
     Timeout,
+    /// It gave way to others while too many were under way.
+    Evicted,
+    /// It was not begun, because too many of the same source had failed.
+    Throttled,
     /// There is no identity, or it cannot be used for this side.
     NoIdentity,
     /// The connection ended before the handshake was complete.
@@ -54,6 +64,8 @@ pub enum HandshakeFailure {
     Untrusted,
     /// The server presents another name than is expected.
     WrongName,
+    /// The peer's chain has more certificates, bytes, paths or wrong signatures than are verified.
+    ChainTooCostly,
     /// The peer's certificate is not accepted for another reason.
     BadCertificate,
     /// The peer refused the certificate of this side, or wants one.
@@ -71,6 +83,8 @@ impl HandshakeError {
     pub fn failure(&self) -> HandshakeFailure {
         match self {
             Self::TimedOut(_) => HandshakeFailure::Timeout,
+            Self::Evicted => HandshakeFailure::Evicted,
+            Self::Throttled => HandshakeFailure::Throttled,
             Self::NoIdentity | Self::UnusableIdentity => HandshakeFailure::NoIdentity,
             Self::UnreadablePeer => HandshakeFailure::Malformed,
             Self::WithClient(error) | Self::WithServer(error) => classify(error),
@@ -89,12 +103,15 @@ impl HandshakeFailure {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
+            Self::Evicted => "evicted",
+            Self::Throttled => "throttled",
             Self::NoIdentity => "no_identity",
             Self::Closed => "closed",
             Self::NoCertificate => "no_certificate",
             Self::Expired => "expired",
             Self::Untrusted => "untrusted",
             Self::WrongName => "wrong_name",
+            Self::ChainTooCostly => "chain_too_costly",
             Self::BadCertificate => "bad_certificate",
             Self::RefusedByPeer => "refused_by_peer",
             Self::Alert => "alert",
@@ -110,6 +127,7 @@ impl HandshakeFailure {
             Self::NoCertificate
                 | Self::Expired
                 | Self::Untrusted
+                | Self::ChainTooCostly
                 | Self::BadCertificate
                 | Self::Incompatible
                 | Self::RefusedByPeer

@@ -1,38 +1,95 @@
-//! Limiter: bounds how many unproven tasks run at once, such as handshakes. At the limit a new task
-//! evicts the one that has run longest: an honest client is done in milliseconds, and one that stays on to
-//! keep others out is the first to be evicted.
+//! Limiter: bounds how many unproven tasks run at once, such as handshakes, and what the handshakes of one source may
+//! cost. At the limit a new task evicts the one that has run longest of the source that has most: an honest client is
+//! done in milliseconds, and one that stays on to keep others out is the first to be evicted.
 
-use std::collections::VecDeque;
+mod failures;
+mod places;
+mod source;
+
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-/// Bounds how many handshakes, or other tasks of strangers, are under way at once. At the limit a new one evicts
-/// the one that has run longest: an honest client is done in milliseconds, and one that stays on to keep others
-/// out is the first to be evicted.
+use crate::handshake::HandshakeError;
+use failures::Failures;
+use places::Places;
+use source::Source;
+
+/// Bounds how many handshakes, or other tasks of strangers, are under way at once, and how many handshakes of one
+/// source may fail.
+///
+/// At the limit a new task evicts one: of the source that has most tasks, the one that has run longest. So a source
+/// alone may use all places, and one of many keeps its share whatever the others do. A source is an IPv4 address, or
+/// an IPv6 network of 64 bits, which one host can have to itself.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # async fn run(identities: hotcert_tls::Identities, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+/// let acceptor = identities.acceptor(["h2", "http/1.1"]);
+/// let limiter = Arc::new(hotcert_tls::HandshakeLimiter::new(256));
+/// loop {
+///     let (socket, from) = listener.accept().await?;
+///     let (acceptor, limiter) = (acceptor.clone(), Arc::clone(&limiter));
+///     tokio::spawn(async move {
+///         match limiter.handshake_from(from.ip(), acceptor.accept(socket)).await {
+///             Ok(stream) => { /* serve it */ }
+///             Err(error) => eprintln!("{from}: {error}"),
+///         }
+///     });
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct HandshakeLimiter {
     limit: usize,
-    permits: Mutex<Permits>,
-}
-
-#[derive(Debug, Default)]
-struct Permits {
-    next_id: u64,
-    /// Oldest first. Dropping the sender evicts the task that has the permit.
-    granted: VecDeque<(u64, oneshot::Sender<()>)>,
+    places: Mutex<Places>,
+    failures: Mutex<Failures>,
 }
 
 impl HandshakeLimiter {
     /// A limiter of so many tasks, at least one.
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), permits: Mutex::default() }
+        Self { limit: limit.max(1), places: Mutex::default(), failures: Mutex::default() }
     }
 
-    /// Runs `task` under a permit. `None` if it was evicted before it was done.
+    /// Runs `task` in a place. `None` if it was evicted before it was done. All tasks without a source share as one
+    /// source does.
     pub async fn run<F: Future>(&self, task: F) -> Option<F::Output> {
-        let (permit, evicted) = self.grant();
+        self.run_in_place(Source::Unknown, task).await
+    }
+
+    /// As [`HandshakeLimiter::run`], for a task of the peer at `source`. `None` if it was evicted before it was done.
+    pub async fn run_from<F: Future>(&self, source: IpAddr, task: F) -> Option<F::Output> {
+        self.run_in_place(source.into(), task).await
+    }
+
+    /// Makes a handshake with the peer at `source` in a place, within the budget of that source: each handshake is
+    /// charged to it until it succeeds. Beyond the budget it fails at once with [`HandshakeError::Throttled`], before
+    /// a byte is read, as long as peers of another source have been served; the budget comes back with time. A
+    /// handshake that gave way to others fails with [`HandshakeError::Evicted`].
+    pub async fn handshake_from<T, F>(&self, source: IpAddr, handshake: F) -> Result<T, HandshakeError>
+    where
+        F: Future<Output = Result<T, HandshakeError>>,
+    {
+        let source = Source::from(source);
+        if !lock(&self.failures).admit(source, Instant::now()) {
+            return Err(HandshakeError::Throttled);
+        }
+        let done = self.run_in_place(source, handshake).await.ok_or(HandshakeError::Evicted)??;
+        lock(&self.failures).succeeded(source, Instant::now());
+        Ok(done)
+    }
+
+    /// Tasks that run now.
+    pub fn active(&self) -> usize {
+        lock(&self.places).len()
+    }
+
+    async fn run_in_place<F: Future>(&self, source: Source, task: F) -> Option<F::Output> {
+        let (permit, evicted) = self.grant(source);
         tokio::select! {
             biased;
             output = task => {
@@ -43,59 +100,27 @@ impl HandshakeLimiter {
         }
     }
 
-    /// Tasks that run now.
-    pub fn active(&self) -> usize {
-        self.lock().granted.len()
+    fn grant(&self, source: Source) -> (Permit<'_>, oneshot::Receiver<()>) {
+        let (id, evicted) = lock(&self.places).take(source, self.limit);
+        (Permit { limiter: self, source, id }, evicted)
     }
+}
 
-    fn grant(&self) -> (Permit<'_>, oneshot::Receiver<()>) {
-        let (sender, evicted) = oneshot::channel();
-        let mut permits = self.lock();
-        if permits.granted.len() >= self.limit {
-            permits.granted.pop_front();
-        }
-        let id = permits.next_id;
-        permits.next_id += 1;
-        permits.granted.push_back((id, sender));
-        (Permit { limiter: self, id }, evicted)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Permits> {
-        self.permits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Permit<'a> {
     limiter: &'a HandshakeLimiter,
+    source: Source,
     id: u64,
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let granted = &mut self.limiter.lock().granted;
-        if let Ok(index) = granted.binary_search_by_key(&self.id, |(id, _)| *id) {
-            granted.remove(index);
-        }
+        lock(&self.limiter.places).give_back(self.source, self.id);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn new_task_at_the_limit_evicts_the_longest_running_one() {
-        let limiter = HandshakeLimiter::new(2);
-        let (first, second) = (limiter.run(pending::<()>()), limiter.run(pending::<()>()));
-        tokio::pin!(first, second);
-        assert!(
-            futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending()
-        );
-        assert_eq!(limiter.run(async { 7 }).await, Some(7));
-        assert_eq!(first.await, None);
-        assert!(futures_util::poll!(&mut second).is_pending());
-        assert_eq!(limiter.active(), 1);
-    }
-}
+mod tests;

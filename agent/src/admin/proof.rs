@@ -22,7 +22,9 @@ const MAX_CONNECTIONS: usize = 256;
 pub struct ProofListener {
     health: Health,
     acceptor: Acceptor,
-    limiter: HandshakeLimiter,
+    /// Of whole connections.
+    connections: HandshakeLimiter,
+    handshakes: HandshakeLimiter,
 }
 
 impl ProofListener {
@@ -34,16 +36,18 @@ impl ProofListener {
             // Always mTLS, whatever the inbound listeners require.
             .require_client_certificate()
             .handshake_timeout(context.timeouts.handshake);
-        Arc::new(Self { health, acceptor, limiter: HandshakeLimiter::new(MAX_CONNECTIONS) })
+        let limiter = || HandshakeLimiter::new(MAX_CONNECTIONS);
+        Arc::new(Self { health, acceptor, connections: limiter(), handshakes: limiter() })
     }
 
     /// Serves one connection to its end.
     pub async fn serve(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
-        self.limiter.run(Box::pin(self.serve_connection(socket, from))).await;
+        self.connections.run_from(from.ip(), Box::pin(self.serve_connection(socket, from))).await;
     }
 
     async fn serve_connection(&self, socket: TcpStream, from: SocketAddr) {
-        match handshake::accept(socket, &self.acceptor).await {
+        let handshake = handshake::accept(socket, &self.acceptor);
+        match self.handshakes.handshake_from(from.ip(), handshake).await {
             Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
             Ok(accepted) => {
                 self.count(HandshakeResult::Ok);

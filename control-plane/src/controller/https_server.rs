@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotcert_tls::{Acceptor, HandshakeLimiter, Identities, Peer, SELF_CHECK_ALPN, answer_self_check};
+use hotcert_tls::{
+    Acceptor, HandshakeError, HandshakeLimiter, Identities, Peer, SELF_CHECK_ALPN, answer_self_check,
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -128,14 +130,14 @@ impl HttpsServer {
             return count("no_room");
         };
         let handshake = self.acceptor.accept_with(socket, answer_self_check);
-        let accepted = match self.handshakes.run(handshake).await {
-            Some(Ok(accepted)) => accepted,
-            Some(Err(error)) => {
+        let accepted = match self.handshakes.handshake_from(from.ip(), handshake).await {
+            Ok(accepted) => accepted,
+            Err(HandshakeError::Evicted) => return count("no_room"),
+            Err(error) => {
                 count(error.failure().as_str());
                 debug!(%from, %error, "handshake failed");
                 return;
             }
-            None => return count("no_room"),
         };
         let (stream, _, peer) = accepted.into_parts();
         let protocol = stream.get_ref().1.alpn_protocol();

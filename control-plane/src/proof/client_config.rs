@@ -3,14 +3,13 @@
 
 use std::sync::{Arc, LazyLock};
 
-use hotcert_tls::Identity;
+use hotcert_tls::{Identity, Trust};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WantsClientCert, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::{Resumption, WantsClientCert};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::ParsedCertificate;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// Presents the leaf, and accepts any server that the trust bundle verifies, whatever its name; or any server at all,
@@ -20,8 +19,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 pub fn presenting(identity: &Identity, accepts_any: bool) -> Result<Arc<ClientConfig>, Error> {
     let accepted = match &identity.trust {
         _ if accepts_any => Accepted::Any,
-        Some(trust) => Accepted::AnyOf(Arc::clone(&trust.store)),
-        None => Accepted::AnyOf(Arc::new(RootCertStore::empty())),
+        trust => Accepted::TrustedBy(trust.clone()),
     };
     let leaf = SingleCertAndKey::from(Arc::clone(&identity.leaf.certified));
     let mut config = accepting(accepted)?.with_client_cert_resolver(Arc::new(leaf));
@@ -52,7 +50,8 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_l
 #[derive(Debug)]
 enum Accepted {
     Any,
-    AnyOf(Arc<RootCertStore>),
+    /// Without a trust bundle, none.
+    TrustedBy(Option<Arc<Trust>>),
 }
 
 #[derive(Debug)]
@@ -68,10 +67,13 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Accepted::AnyOf(roots) = &self.0 {
-            let certificate = ParsedCertificate::try_from(end_entity)?;
-            let algorithms = PROVIDER.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
+        match &self.0 {
+            Accepted::Any => {}
+            // Within the limits of a chain: a pod may present what it likes.
+            Accepted::TrustedBy(Some(trust)) => trust.verify_server(end_entity, intermediates, now)?,
+            Accepted::TrustedBy(None) => {
+                return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
+            }
         }
         Ok(ServerCertVerified::assertion())
     }
