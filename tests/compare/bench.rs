@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use kit::pki::{Pair, Pki};
 
-use crate::dialer::{Dialer, Group};
 use crate::figure::Figure;
 use crate::peers::{Mode, Peer, Programs, Site, Started};
 use crate::process::Cores;
+use kit::dialer::{Dialer, Group};
 
 pub struct Bench {
     pub programs: Programs,

@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use tokio_rustls::rustls::ClientConnection;
 
-use crate::dialer::Dialer;
+use kit::dialer::Dialer;
 
 pub struct Connection {
     socket: TcpStream,

@@ -13,8 +13,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
-use crate::dialer::Dialer;
 use crate::message::ZEROS;
+use kit::dialer::Dialer;
 
 pub const NAME: &str = "rustls alone";
 

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use crate::connection::{Connection, Scratch};
-use crate::dialer::Dialer;
 use crate::message::{Message, ZEROS};
 use crate::tally::Tally;
+use kit::dialer::Dialer;
 
 /// Handshakes begun and not done yet, while many connections are opened.
 pub const OPENING: usize = 64;

@@ -19,10 +19,10 @@ use kit::pki::{Pair, Pki};
 use kit::volume::Volume;
 use rustix::process::Signal;
 
-use crate::dialer::Dialer;
 use crate::grpc;
 use crate::process::{Cores, Running};
 use crate::visit::visit;
+use kit::dialer::Dialer;
 
 /// A start takes less by far; what takes longer will not come.
 const START: Duration = Duration::from_secs(20);
