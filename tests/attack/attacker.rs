@@ -28,8 +28,10 @@ pub const COMMAND: &str = "attack";
 /// Whose address every attacker has; honest clients have 127.0.0.1.
 pub const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 66));
 /// They take what the programs that they attack leave of the machine.
-const NICE: i32 = 10;
+pub const NICE: i32 = 10;
 const UNDER_WAY: Duration = Duration::from_secs(10);
+/// For all of its connections: some may never get in.
+const IN_PLACE: Duration = Duration::from_secs(4);
 const REPORT: Duration = Duration::from_millis(20);
 /// From the end of a connection to the next one in its place.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -157,6 +159,7 @@ fn report() {
 /// An attacker's process, seen from here. Killed when dropped.
 pub struct Attacker {
     kind: &'static str,
+    connections: u64,
     child: Child,
     steps: Arc<AtomicU64>,
     _files: Option<TempDir>,
@@ -191,7 +194,7 @@ impl Attacker {
                 counter.store(line.parse().unwrap_or(0), Ordering::Relaxed);
             }
         });
-        Ok(Self { kind, child, steps, _files: files })
+        Ok(Self { kind, connections: connections as u64, child, steps, _files: files })
     }
 
     pub fn id(&self) -> u32 {
@@ -200,6 +203,16 @@ impl Attacker {
 
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it has had as many connections as it wants, if it gets them.
+    pub fn wait_in_place(&mut self) -> anyhow::Result<()> {
+        self.wait_under_way()?;
+        let end = Instant::now() + IN_PLACE;
+        while self.steps() < self.connections && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// Waits for its first step: an attack that does not happen proves nothing.

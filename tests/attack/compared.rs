@@ -39,7 +39,7 @@ pub fn compare(
     let peak = Peak::of(id);
     honest.next_phase();
     let mut attackers = attack()?;
-    attackers.iter_mut().try_for_each(Attacker::wait_under_way)?;
+    attackers.iter_mut().try_for_each(Attacker::wait_in_place)?;
     let steps = |attackers: &[Attacker]| attackers.iter().map(Attacker::steps).sum::<u64>();
     let (before, cores) = (steps(&attackers), Cores::begin(id, attackers.iter().map(Attacker::id)));
     let attacked = honest.next_phase();
@@ -91,9 +91,9 @@ impl Compared {
         self.label(lines)
     }
 
-    /// Memory above rest.
-    pub fn memory(&self, kind: &str, most_mib: u64) -> Line {
-        let (rest, most) = self.kib;
+    /// Memory above what it was at rest.
+    pub fn memory(&self, kind: &str, rest: u64, most_mib: u64) -> Line {
+        let most = self.kib.1;
         let grown = most.saturating_sub(rest).div_ceil(1024);
         let rest = format!("{} MiB in all", rest / 1024);
         Line::most(format!("{kind}memory above rest, at most"), " MiB", most_mib, rest, grown)

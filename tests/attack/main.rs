@@ -79,8 +79,8 @@ const HELP: &str = "How to read the table:
   bound        what is promised; \"or 3x rest\" lets a busy machine be slow, as long as it is as slow at rest
   at rest      the same load without the attack, before and after it, in the same run
   under attack the figure that is held against the bound
-  cores        CPU time a second of the agent, of the attackers, and of the whole machine (other programs
-               included) during the attack; attackers run at nice 10, so that they take what the agent leaves
+  cores        CPU time a second during the attack: of the program, of the attackers, of the honest client with
+               the app, and of all others on the machine; attackers run at nice 10, and take what is left
   p50/p99      from when a request was due to its whole response; a request without one within 2 s has failed
 
 Attackers connect from 127.0.0.66, honest clients from 127.0.0.1, since bounds are kept per source address too.

@@ -75,24 +75,37 @@ impl Peak {
 pub struct Cores {
     begin: Instant,
     program: (u32, Duration),
+    /// This process: the honest client and the app.
+    honest: (u32, Duration),
     attackers: Vec<(u32, Duration)>,
     machine: Duration,
 }
 
 impl Cores {
     pub fn begin(program: u32, attackers: impl Iterator<Item = u32>) -> Self {
-        let attackers = attackers.map(|id| (id, cpu(id))).collect();
-        Self { begin: Instant::now(), program: (program, cpu(program)), attackers, machine: machine() }
+        let used = |id| (id, cpu(id));
+        let (program, honest) = (used(program), used(std::process::id()));
+        Self {
+            begin: Instant::now(),
+            program,
+            honest,
+            attackers: attackers.map(used).collect(),
+            machine: machine(),
+        }
     }
 
-    /// Such as `agent 0.97, attack 0.80, all 1.92 of 2`.
+    /// Such as `program 0.97, attack 0.80, honest 0.10, others 0.05 of 2`.
     pub fn end(&self) -> String {
         let elapsed = self.begin.elapsed().as_secs_f64();
         let of = |(id, before): &(u32, Duration)| cpu(*id).saturating_sub(*before).as_secs_f64() / elapsed;
         let program = of(&self.program);
         let attackers: f64 = self.attackers.iter().map(of).sum();
+        let honest = of(&self.honest);
         let all = machine().saturating_sub(self.machine).as_secs_f64() / elapsed;
+        let others = (all - program - attackers - honest).max(0.0);
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        format!("program {program:.2}, attack {attackers:.2}, all {all:.2} of {count}")
+        format!(
+            "program {program:.2}, attack {attackers:.2}, honest {honest:.2}, others {others:.2} of {count}"
+        )
     }
 }

@@ -42,7 +42,10 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
         let compared = compare(times, world.id(), world.honest()?, || {
             Ok(vec![Attacker::start(kind, world.inbound(), 1, Some(&world.attacker))?])
         })?;
-        lines.extend(compared.honest(&format!("{kind}: ")));
+        let mut of_kind = compared.honest(&format!("{kind}: "));
+        let sent = format!(", {:.0} steps/s", compared.steps);
+        of_kind.iter_mut().for_each(|line| line.cores += &sent);
+        lines.extend(of_kind);
     }
     Ok(lines)
 }

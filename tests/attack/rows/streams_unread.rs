@@ -35,7 +35,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     let compared = compare(times, world.id(), world.honest()?, || {
         Ok(vec![Attacker::start(ATTACK, world.inbound(), CONNECTIONS, Some(&world.attacker))?])
     })?;
-    let mut lines = vec![compared.memory("", MOST_MIB)];
+    let mut lines = vec![compared.memory("", compared.kib.0, MOST_MIB)];
     lines.extend(compared.honest(""));
     Ok(lines)
 }

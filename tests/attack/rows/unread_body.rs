@@ -23,13 +23,12 @@ pub const ROW: Row = Row {
 const TIMES: usize = 20;
 const FORGED: &str = "URI=spiffe://cluster.test/ns/shop/sa/forged";
 /// What an app or the server before it may take for the identity header.
-const SPELLINGS: [&str; 6] = [
+const SPELLINGS: [&str; 5] = [
     "X-Forwarded-Client-Cert",
     "X_Forwarded_Client_Cert",
     "X.Forwarded.Client.Cert",
     "x-forwarded_client.cert",
     "X~Forwarded~Client~Cert",
-    "XForwardedClientCert",
 ];
 const HOSTS: [&str; 5] = [
     "payments.shop.svc evil",
