@@ -20,8 +20,7 @@ pub struct Compared {
     pub attacked: Vec<Tally>,
     /// Resident memory at rest and at most.
     pub kib: (u64, u64),
-    /// Of all attackers, a second.
-    pub steps: f64,
+    /// Who used the cores, and how many steps the attackers took to be in place and then took a second.
     pub cores: String,
 }
 
@@ -59,8 +58,10 @@ pub fn compare(
         rest: phases[first].iter().zip(&phases[second]).map(quieter).collect(),
         attacked: phases[attacked].clone(),
         kib: (at_rest, peak.0),
-        steps: (after - before) as f64 / times.attack.as_secs_f64(),
-        cores,
+        cores: format!(
+            "{cores}; {before} steps, then {:.0}/s",
+            (after - before) as f64 / times.attack.as_secs_f64()
+        ),
     })
 }
 

@@ -80,7 +80,8 @@ const HELP: &str = "How to read the table:
   at rest      the same load without the attack, before and after it, in the same run
   under attack the figure that is held against the bound
   cores        CPU time a second during the attack: of the program, of the attackers, of the honest client with
-               the app, and of all others on the machine; attackers run at nice 10, and take what is left
+               the app, and of all others on the machine; attackers run at nice 10, and take what is left; then how many
+               steps (connections, handshakes, writes) they took to be in place, and took a second from then on
   p50/p99      from when a request was due to its whole response; a request without one within 2 s has failed
 
 Attackers connect from 127.0.0.66, honest clients from 127.0.0.1, since bounds are kept per source address too.

@@ -29,11 +29,16 @@ pub const ROW: Row = Row {
 };
 
 pub(super) const KINDS: [&str; 5] = ["settings", "ping", "priority", "window-update", "hpack-bomb"];
+/// The agent ends the connection when numbers run out, and the next begins anew.
+const LAST_STREAM: u32 = 0x7fff_ffff;
 /// What is written at once.
 const CHUNK: usize = 64 << 10;
-/// A field that fills the dynamic table, and how often a head names it: 64 MiB in 16 KiB.
+/// A field that fills the dynamic table, and how often a head names it: 67 KiB in 50 bytes, a little more than the
+/// agent takes. It answers 431; a head of many times what it takes would end the connection.
 const LARGE_FIELD: usize = 4000;
-const NAMED: usize = 16_000;
+const NAMED: usize = 17;
+/// Heads that are written at once.
+const HEADS: u32 = 500;
 
 fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     let world = World::http(&[]);
@@ -42,10 +47,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
         let compared = compare(times, world.id(), world.honest()?, || {
             Ok(vec![Attacker::start(kind, world.inbound(), 1, Some(&world.attacker))?])
         })?;
-        let mut of_kind = compared.honest(&format!("{kind}: "));
-        let sent = format!(", {:.0} steps/s", compared.steps);
-        of_kind.iter_mut().for_each(|line| line.cores += &sent);
-        lines.extend(of_kind);
+        lines.extend(compared.honest(&format!("{kind}: ")));
     }
     Ok(lines)
 }
@@ -69,7 +71,8 @@ fn bombs(target: Target) -> io::Result<()> {
             [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, END_STREAM | END_HEADERS, 1, &first)]
                 .concat();
         flood(target, hello, move |count| {
-            frame(HEADERS, END_STREAM | END_HEADERS, (2 * count + 3) & 0x7fff_ffff, &named)
+            let streams = (0..HEADS).map(|at| (2 * (count * HEADS + at) + 3) & LAST_STREAM);
+            streams.flat_map(|stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, &named)).collect()
         })
     })
 }

@@ -39,7 +39,6 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     let mut lines = compared.visits("probes of the app: ", 0);
     lines.extend(compared.visits("/livez: ", 1));
     lines.extend(compared.visits("traffic: ", 2));
-    lines.iter_mut().for_each(|line| line.cores += &format!(", {:.0} connections/s", compared.steps));
     Ok(lines)
 }
 
