@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kit::dialer::{Dialer, Group};
 use kit::pki::{Pair, Pki};
 
 use crate::figure::Figure;
 use crate::peers::{Mode, Peer, Programs, Site, Started};
 use crate::process::Cores;
-use kit::dialer::{Dialer, Group};
 
 pub struct Bench {
     pub programs: Programs,

@@ -6,12 +6,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use kit::dialer::Dialer;
 use mio::{Events, Poll, Token};
 
 use crate::connection::{Connection, Scratch};
 use crate::message::{Message, ZEROS};
 use crate::tally::Tally;
-use kit::dialer::Dialer;
 
 /// Handshakes begun and not done yet, while many connections are opened.
 pub const OPENING: usize = 64;

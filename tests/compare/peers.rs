@@ -15,6 +15,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use kit::dialer::Dialer;
 use kit::pki::{Pair, Pki};
 use kit::volume::Volume;
 use rustix::process::Signal;
@@ -22,7 +23,6 @@ use rustix::process::Signal;
 use crate::grpc;
 use crate::process::{Cores, Running};
 use crate::visit::visit;
-use kit::dialer::Dialer;
 
 /// A start takes less by far; what takes longer will not come.
 const START: Duration = Duration::from_secs(20);

@@ -4,9 +4,10 @@ use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use kit::dialer::Dialer;
+
 use crate::load::Script;
 use crate::message::Message;
-use kit::dialer::Dialer;
 
 pub fn visit(dialer: &Dialer, address: SocketAddr, within: Duration) -> io::Result<Visit> {
     let mut socket = std::net::TcpStream::connect_timeout(&address, within)?;

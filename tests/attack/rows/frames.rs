@@ -52,13 +52,11 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     Ok(lines)
 }
 
-fn repeat(target: Target, frame: &[u8]) -> io::Result<()> {
-    let chunk = frame.repeat(CHUNK / frame.len());
+fn repeat(target: Target, repeated: &[u8]) -> io::Result<()> {
+    let chunk = repeated.repeat(CHUNK / repeated.len());
     target.keep(move |target, _| {
-        flood(target, vec![PREFACE.to_vec(), super::frames::frame(SETTINGS, 0, 0, &[])].concat(), {
-            let chunk = chunk.clone();
-            move |_| chunk.clone()
-        })
+        let chunk = chunk.clone();
+        flood(target, [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat(), move |_| chunk.clone())
     })
 }
 
