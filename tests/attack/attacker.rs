@@ -33,8 +33,10 @@ const UNDER_WAY: Duration = Duration::from_secs(10);
 /// For all of its connections: some may never get in.
 const IN_PLACE: Duration = Duration::from_secs(4);
 const REPORT: Duration = Duration::from_millis(20);
-/// From the end of a connection to the next one in its place.
-const AGAIN: Duration = Duration::from_millis(20);
+/// From the end of a connection to the next one in its place: of a flood, and of an attack that holds what it has.
+/// The latter must not become a flood of handshakes where its connections are ended.
+pub const AT_ONCE: Duration = Duration::from_millis(20);
+pub const LATER: Duration = Duration::from_secs(1);
 
 /// Runs until its process is killed.
 pub type Attack = fn(Target) -> io::Result<()>;
@@ -80,20 +82,20 @@ impl Target {
         &self.config
     }
 
-    /// As many connections as asked for, each begun anew when it has ended. `each` gets a number of its own.
-    pub fn keep<F>(self, each: impl Fn(Arc<Self>, usize) -> F) -> io::Result<()>
+    /// As many connections as asked for, each begun anew so long after it has ended.
+    pub fn keep<F>(self, again: Duration, each: impl Fn(Arc<Self>) -> F) -> io::Result<()>
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
         let target = Arc::new(self);
         on_runtime(async {
             let each = &each;
-            let connections = (0..target.connections).map(|at| {
+            let connections = (0..target.connections).map(|_| {
                 let target = Arc::clone(&target);
                 async move {
                     loop {
-                        let _ = each(Arc::clone(&target), at).await;
-                        tokio::time::sleep(AGAIN).await;
+                        let _ = each(Arc::clone(&target)).await;
+                        tokio::time::sleep(again).await;
                     }
                 }
             });

@@ -38,6 +38,12 @@ pub struct Times {
 }
 
 impl Times {
+    /// For each attack of a row that has several.
+    pub fn each(self) -> Self {
+        let part = |time: Duration| time * 3 / 5;
+        Self { rest: part(self.rest), attack: part(self.attack), settle: self.settle }
+    }
+
     const FULL: Self = Self {
         rest: Duration::from_secs(4),
         attack: Duration::from_secs(10),

@@ -13,6 +13,7 @@ mod receiver;
 mod silent;
 mod streams_unread;
 mod unread_body;
+mod webhook;
 
 use crate::Times;
 use crate::attacker::Attack;
@@ -36,6 +37,7 @@ pub const ROWS: &[Row] = &[
     hellos::ROW,
     probes::ROW,
     receiver::ROW,
+    webhook::ROW,
     log::ROW,
     memory_after::ROW,
     loops::ROW,

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Row;
 use crate::Times;
 use crate::app::NEVER;
-use crate::attacker::{Attacker, Target, hold, step};
+use crate::attacker::{Attacker, LATER, Target, hold, step};
 use crate::compared::compare;
 use crate::figures::Line;
 use crate::http2::{get, hello};
@@ -33,7 +33,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
 }
 
 fn attack(target: Target) -> io::Result<()> {
-    target.keep(async |target, _| {
+    target.keep(LATER, async |target| {
         let mut stream = target.tls("h2").await?;
         let requests: Vec<u8> = (0..REQUESTS).flat_map(|at| get(2 * at + 1, NEVER)).collect();
         stream.write_all(&[hello(), requests].concat()).await?;

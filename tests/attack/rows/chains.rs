@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::Row;
 use crate::Times;
-use crate::attacker::{Attacker, Target, hold, step};
+use crate::attacker::{AT_ONCE, Attacker, Target, hold, step};
 use crate::compared::compare;
 use crate::figures::{Line, milliseconds};
 use crate::usage::cpu;
@@ -58,7 +58,7 @@ fn cost(world: &World, stranger: &Pair, times: Times) -> anyhow::Result<Duration
 }
 
 fn attack(target: Target) -> io::Result<()> {
-    target.keep(async |target, _| {
+    target.keep(AT_ONCE, async |target| {
         let done = match target.tls("http/1.1").await {
             Ok(mut stream) => hold(&mut stream).await,
             Err(error) => Err(error),

@@ -6,7 +6,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::Row;
 use crate::Times;
-use crate::attacker::{Attacker, Target, hold, step};
+use crate::attacker::{AT_ONCE, Attacker, Target, hold, step};
 use crate::compared::compare;
 use crate::figures::Line;
 use crate::http2::{
@@ -44,7 +44,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     let world = World::http(&[]);
     let mut lines = Vec::new();
     for kind in KINDS {
-        let compared = compare(times, world.id(), world.honest()?, || {
+        let compared = compare(times.each(), world.id(), world.honest()?, || {
             Ok(vec![Attacker::start(kind, world.inbound(), 1, Some(&world.attacker))?])
         })?;
         lines.extend(compared.honest(&format!("{kind}: ")));
@@ -54,14 +54,14 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
 
 fn repeat(target: Target, repeated: &[u8]) -> io::Result<()> {
     let chunk = repeated.repeat(CHUNK / repeated.len());
-    target.keep(move |target, _| {
+    target.keep(AT_ONCE, move |target| {
         let chunk = chunk.clone();
         flood(target, [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat(), move |_| chunk.clone())
     })
 }
 
 fn bombs(target: Target) -> io::Result<()> {
-    target.keep(move |target, _| {
+    target.keep(AT_ONCE, move |target| {
         let fill = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'x'; LARGE_FIELD]].concat();
         let first = [get_fields("/"), fill].concat();
         let named = [get_fields("/"), vec![0xbe; NAMED]].concat();

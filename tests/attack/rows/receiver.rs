@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::Row;
 use crate::Times;
-use crate::attacker::{Attacker, Target, hold, step};
+use crate::attacker::{Attacker, LATER, Target, hold, step};
 use crate::compared::compare;
 use crate::figures::Line;
 use crate::honest::{Ask, Plan};
@@ -25,12 +25,17 @@ pub const ROW: Row = Row {
     attack: "strangers hold 1,100 connections to the receiver of notifications, or 1,000 slow uploads, or 100 uploads \
              without their last byte",
     measure,
-    attacks: &[("anonymous", anonymous), ("slow-upload", slow_uploads), ("last-byte", without_last_byte)],
+    attacks: &[
+        ("anonymous", anonymous),
+        ("slow-upload", |target| slow_uploads(target, PATH, BODY)),
+        ("last-byte", |target| without_last_byte(target, PATH, BODY)),
+    ],
 };
 
 const KINDS: [(&str, usize); 3] = [("anonymous", 1100), ("slow-upload", 1000), ("last-byte", 100)];
-/// 16 MiB of bodies, and the buffers of as many connections as there may be.
-const MOST_MIB: u64 = 48;
+/// 16 MiB of bodies, and the buffers of 1,024 connections.
+const MOST_MIB: u64 = 64;
+const PATH: &str = "/notifications/standard";
 /// The largest message that is taken.
 const BODY: usize = 256 << 10;
 /// What a slow upload sends at once, and after each pause.
@@ -48,7 +53,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     let (mut lines, mut rest) = (Vec::new(), None);
     for (kind, connections) in KINDS {
         let plans = vec![Plan::visits(address, tls.clone(), Arc::clone(&ask))];
-        let compared = compare(times, controller.id(), plans, || {
+        let compared = compare(times.each(), controller.id(), plans, || {
             Ok(vec![Attacker::start(kind, address, connections, None)?])
         })?;
         let kind = format!("{kind}: ");
@@ -90,29 +95,30 @@ fn deliveries() -> anyhow::Result<Ask> {
         let body = event.to_string();
         let headers = signer.headers(&id, body.as_bytes(), SystemTime::now());
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        format!("{}{headers}\r\n{body}", head(body.len())).into_bytes()
+        format!("{}{headers}\r\n{body}", head(PATH, body.len())).into_bytes()
     }))
 }
 
 /// All but the end of the head.
-fn head(length: usize) -> String {
-    format!("POST /notifications/standard HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n")
+pub(super) fn head(path: &str, length: usize) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n")
 }
 
-fn anonymous(target: Target) -> io::Result<()> {
-    target.keep(async |target, _| {
+pub(super) fn anonymous(target: Target) -> io::Result<()> {
+    target.keep(LATER, async |target| {
         let mut stream = target.tls("http/1.1").await?;
         step();
         hold(&mut stream).await
     })
 }
 
-fn slow_uploads(target: Target) -> io::Result<()> {
-    target.keep(async |target, _| {
+/// Uploads that are begun at once and never at an end.
+pub(super) fn slow_uploads(target: Target, path: &'static str, length: usize) -> io::Result<()> {
+    target.keep(LATER, move |target| async move {
         let mut stream = target.tls("http/1.1").await?;
-        stream.write_all(format!("{}\r\n", head(BODY)).as_bytes()).await?;
+        stream.write_all(format!("{}\r\n", head(path, length)).as_bytes()).await?;
         step();
-        for _ in 0..BODY / PIECE - 1 {
+        for _ in 0..length / PIECE - 1 {
             stream.write_all(&[b' '; PIECE]).await?;
             stream.flush().await?;
             tokio::time::sleep(PAUSE).await;
@@ -121,13 +127,13 @@ fn slow_uploads(target: Target) -> io::Result<()> {
     })
 }
 
-fn without_last_byte(target: Target) -> io::Result<()> {
-    target.keep(async |target, _| {
+pub(super) fn without_last_byte(target: Target, path: &'static str, length: usize) -> io::Result<()> {
+    target.keep(LATER, move |target| async move {
         let mut stream = target.tls("http/1.1").await?;
-        stream.write_all(format!("{}\r\n", head(BODY)).as_bytes()).await?;
-        stream.write_all(&vec![b' '; BODY - 1]).await?;
-        stream.flush().await?;
+        stream.write_all(format!("{}\r\n", head(path, length)).as_bytes()).await?;
         step();
+        stream.write_all(&vec![b' '; length - 1]).await?;
+        stream.flush().await?;
         hold(&mut stream).await
     })
 }

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::Row;
 use crate::Times;
-use crate::attacker::{Attacker, Target, hold, step};
+use crate::attacker::{Attacker, LATER, Target, hold, step};
 use crate::compared::compare;
 use crate::figures::Line;
 use crate::honest::{Plan, get};
@@ -72,7 +72,7 @@ fn half_head(target: Target) -> io::Result<()> {
 }
 
 fn says(target: Target, alpn: &'static str, words: &'static [u8]) -> io::Result<()> {
-    target.keep(async move |target, _| {
+    target.keep(LATER, async move |target| {
         let mut stream = target.tls(alpn).await?;
         stream.write_all(words).await?;
         stream.flush().await?;

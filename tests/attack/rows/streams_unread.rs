@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Row;
 use crate::Times;
 use crate::app::ENDLESS;
-use crate::attacker::{Attacker, Target, step};
+use crate::attacker::{Attacker, LATER, Target, step};
 use crate::compared::compare;
 use crate::figures::Line;
 use crate::http2::{PING, frame, get, hello};
@@ -41,7 +41,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
 }
 
 fn attack(target: Target) -> io::Result<()> {
-    target.keep(async |target, _| {
+    target.keep(LATER, async |target| {
         let socket = target.socket()?;
         socket.set_recv_buffer_size(RECEIVE_BYTES)?;
         let mut stream = target.tls_over(socket.connect(target.address).await?, "h2").await?;
