@@ -33,7 +33,7 @@ pub const ROW: Row = Row {
 };
 
 const KINDS: [(&str, usize); 3] = [("anonymous", 1100), ("slow-upload", 1000), ("last-byte", 100)];
-/// 16 MiB of bodies, and the buffers of 1,024 connections.
+/// 16 MiB of bodies, and 48 KiB of buffers for each of 1,024 connections, whose heads may have 16 KiB.
 const MOST_MIB: u64 = 64;
 const PATH: &str = "/notifications/standard";
 /// The largest message that is taken.
