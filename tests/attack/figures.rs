@@ -153,3 +153,41 @@ pub fn table(results: &[(&Row, Vec<Line>)]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(milliseconds: &[u64], failures: usize) -> Series {
+        let mut series = Series::default();
+        milliseconds.iter().for_each(|ms| series.answer(Duration::from_millis(*ms)));
+        (0..failures).for_each(|_| series.fail("closed".into()));
+        series
+    }
+
+    #[test]
+    fn a_request_that_failed_is_slower_than_any() {
+        let hundred: Vec<u64> = (1..=100).rev().collect();
+        assert_eq!(series(&hundred, 0).percentiles(), "50 ms/99 ms");
+        assert_eq!(series(&hundred[1..], 1).percentiles(), "50 ms/99 ms");
+        assert_eq!(series(&hundred[2..], 2).percentiles(), "50 ms/none");
+        assert_eq!(series(&[], 0).percentile(99), None);
+    }
+
+    #[test]
+    fn a_latency_may_be_what_it_is_at_rest_times_three() {
+        let held = |rest: u64, attacked: &Series| {
+            Line::latency("", Duration::from_millis(25), &series(&[rest], 0), attacked).held
+        };
+        assert!(held(1, &series(&[25], 0)) && !held(1, &series(&[26], 0)));
+        assert!(held(20, &series(&[60], 0)) && !held(20, &series(&[61], 0)));
+        assert!(!held(1, &series(&[1], 1)) && !held(1, &series(&[], 0)));
+    }
+
+    #[test]
+    fn no_more_may_fail_than_at_rest() {
+        let held = |rest: &Series, attacked: &Series| Line::failures("", rest, attacked).held;
+        assert!(held(&series(&[1], 0), &series(&[1], 0)) && !held(&series(&[1], 0), &series(&[1], 1)));
+        assert!(held(&series(&[1], 1), &series(&[1, 1], 2)) && !held(&series(&[1], 0), &series(&[], 0)));
+    }
+}

@@ -52,7 +52,7 @@ impl Times {
     /// All rows within two minutes.
     const SHORT: Self = Self {
         rest: Duration::from_millis(800),
-        attack: Duration::from_millis(2500),
+        attack: Duration::from_millis(2200),
         settle: Duration::from_millis(400),
     };
 }

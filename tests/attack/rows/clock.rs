@@ -49,7 +49,10 @@ fn measure(_: Times) -> anyhow::Result<Vec<Line>> {
         None
     };
     let show = |said: &Option<(Duration, String)>| match said {
-        Some((after, text)) => format!("{} after {:.1} s", text.trim(), after.as_secs_f64()),
+        Some((after, text)) => {
+            let what = text.trim().split(':').next().unwrap_or_default();
+            format!("{what} after {:.1} s", after.as_secs_f64())
+        }
         None => format!("no change in {} s", WITHIN.as_secs()),
     };
     fs::write(&offset, "-3d")?;

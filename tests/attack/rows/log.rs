@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -15,17 +16,22 @@ use kit::dialer::{Dialer, Group};
 use kit::machine::Machine;
 use kit::pki::Pki;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncWriteExt as _;
 
 use super::Row;
+use crate::attacker::{AT_ONCE, Attacker, Target, hold, step};
 use crate::figures::Line;
-use crate::honest::{Plan, get};
+use crate::honest::{self, Plan};
+use crate::http2::{RST_STREAM, frame, get, hello};
+use crate::world::World;
 use crate::{Times, app};
 
 pub const ROW: Row = Row {
     name: "log",
-    attack: "nobody reads the pipe that is the log, or it is /dev/full, or its reader is gone",
+    attack: "nobody reads the pipe that is the log, or it is /dev/full, or its reader is gone; a peer has libraries warn \
+             by rapid resets",
     measure,
-    attacks: &[],
+    attacks: &[(RESETS, resets)],
 };
 
 const REQUESTS: usize = 20;
@@ -35,6 +41,13 @@ const START: Duration = Duration::from_secs(20);
 /// From SIGTERM to the end, of which the agent may take this much for its drain.
 const END: Duration = Duration::from_secs(6);
 const O_NONBLOCK: i32 = 0o4000;
+
+const RESETS: &str = "rapid-reset";
+/// Requests that are reset, written at once.
+const CHUNK: u32 = 100;
+/// Lines while a peer resets: what a person may read.
+const MOST_LINES: u64 = 50;
+const RESETTING: usize = 8;
 
 #[derive(Clone, Copy)]
 enum Log {
@@ -50,8 +63,8 @@ const BROKEN: [(Log, &str); 3] = [
     (Log::Closed, "the pipe's reader is gone"),
 ];
 
-fn measure(_: Times) -> anyhow::Result<Vec<Line>> {
-    let mut lines = Vec::new();
+fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
+    let mut lines = vec![lines_of_resets(times)?];
     for (program, run) in [("agent", run_agent as fn(Log) -> _), ("controller", run_controller)] {
         let rest = run(Log::Read)?;
         ensure!(rest.is_good(), "{program} with a log that is read: {rest}");
@@ -62,6 +75,42 @@ fn measure(_: Times) -> anyhow::Result<Vec<Line>> {
         }
     }
     Ok(lines)
+}
+
+/// How much a peer that resets its requests has the agent log.
+fn lines_of_resets(times: Times) -> anyhow::Result<Line> {
+    let world = World::http(&[]);
+    let count = || world.agent.logged("") as u64;
+    let before = count();
+    let mut attacker = Attacker::start(RESETS, world.inbound(), RESETTING, Some(&world.attacker))?;
+    attacker.wait_under_way()?;
+    sleep(times.each().attack);
+    let steps = attacker.steps();
+    drop(attacker);
+    let what = format!("lines while a peer resets {} requests", steps * u64::from(CHUNK));
+    Ok(Line::most(what, " lines", MOST_LINES, before, count() - before))
+}
+
+fn resets(target: Target) -> io::Result<()> {
+    target.keep(AT_ONCE, async |target| {
+        let (mut reader, mut writer) = tokio::io::split(target.tls("h2").await?);
+        let cancel = 8_u32.to_be_bytes();
+        let reset = |stream| [get(stream, "/"), frame(RST_STREAM, 0, stream, &cancel)].concat();
+        let write = async {
+            writer.write_all(&hello()).await?;
+            for chunk in 0.. {
+                let streams = (0..CHUNK).map(|at| 2 * (chunk * CHUNK + at) + 1);
+                writer.write_all(&streams.flat_map(reset).collect::<Vec<u8>>()).await?;
+                writer.flush().await?;
+                step();
+            }
+            Ok(())
+        };
+        tokio::select! {
+            read = hold(&mut reader) => read,
+            wrote = write => wrote,
+        }
+    })
 }
 
 struct Outcome {
@@ -113,7 +162,7 @@ fn run_agent(log: Log) -> anyhow::Result<Outcome> {
             TcpStream::connect(inbound).and_then(|mut stream| stream.write_all(b"GET / HTTP/1.1\r\n\r\n"));
     }
     let client = Dialer::new(&pki.leaf("storefront"), Group::X25519)?.config();
-    let plan = Plan::visits(inbound, client, get("/"));
+    let plan = Plan::visits(inbound, client, honest::get("/"));
     let failed = plan.at_once(REQUESTS).into_iter().filter(Result::is_err).count();
     Ok(Outcome { failed, asked: REQUESTS, metrics: started.metrics(), exit: started.terminate()? })
 }
@@ -167,7 +216,7 @@ impl Started {
             && begin.elapsed() < START
             && started.child.try_wait()?.is_none()
         {
-            std::thread::sleep(Duration::from_millis(10));
+            sleep(Duration::from_millis(10));
         }
         match log {
             Log::Read => drop(std::thread::spawn(move || { reader }.read_to_end(&mut Vec::new()))),
@@ -181,7 +230,7 @@ impl Started {
     }
 
     fn ask(&self, path: &str) -> io::Result<()> {
-        Plan::visits(self.admin, None, get(path)).at_once(1).remove(0)
+        Plan::visits(self.admin, None, honest::get(path)).at_once(1).remove(0)
     }
 
     fn metrics(&self) -> Result<(), String> {
@@ -196,7 +245,7 @@ impl Started {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Some((status, begin.elapsed())));
             }
-            std::thread::sleep(Duration::from_millis(10));
+            sleep(Duration::from_millis(10));
         }
         Ok(None)
     }
