@@ -9,10 +9,12 @@ use crate::figures::Line;
 use crate::honest::{Honest, Plan, Tally};
 use crate::usage::{Cores, Peak, resident_kib};
 
-/// What every honest client beside one hostile peer may expect.
-pub const REQUEST: Duration = Duration::from_millis(25);
+/// What an honest client may expect of its requests beside one who floods.
+pub const BESIDE_FLOOD: Duration = Duration::from_millis(25);
+/// And beside a peer that has the agent work for it, as peers may: thousands of requests at once.
+pub const BESIDE_WORK: Duration = Duration::from_millis(250);
 /// A new connection is two round trips and three signatures more, and shares a limit with strangers.
-pub const CONNECTION: Duration = Duration::from_millis(250);
+const CONNECTION: Duration = Duration::from_millis(250);
 
 pub struct Compared {
     /// For each plan, the quieter of the two rests: what an attack leaves behind must not excuse it.
@@ -71,12 +73,13 @@ fn worst(tally: &Tally) -> Duration {
 
 impl Compared {
     /// Whether honest clients hardly notice: requests on kept connections, new connections, failures of either.
-    pub fn honest(&self, kind: &str) -> Vec<Line> {
+    /// `most` is the bound of the first.
+    pub fn honest(&self, kind: &str, most: Duration) -> Vec<Line> {
         let (rest, attacked) = (&self.rest[0], &self.attacked[0]);
         let mut lines = Vec::new();
         if rest.kept.asked() > 0 {
             let what = format!("{kind}honest requests, p50/p99");
-            lines.push(Line::latency(what, REQUEST, &rest.kept, &attacked.kept));
+            lines.push(Line::latency(what, most, &rest.kept, &attacked.kept));
         }
         lines.extend(self.visits(kind, 0));
         self.label(lines)

@@ -82,21 +82,22 @@ struct Args {
 }
 
 const HELP: &str = "How to read the table:
-  bound        what is promised; \"or 3x rest\" lets a busy machine be slow, as long as it is as slow at rest
-  at rest      the same load without the attack, before and after it, in the same run
-  under attack the figure that is held against the bound
-  cores        CPU time a second during the attack: of the program, of the attackers, of the honest client with
-               the app, and of all others on the machine; attackers run at nice 10, and take what is left; then how many
-               steps (connections, handshakes, writes) they took to be in place, and took a second from then on
-  p50/p99      from when a request was due to its whole response; a request without one within 2 s has failed
+  bound         what is promised; \"or 3× rest\" lets a busy machine be slow, if it is at rest too
+  at rest       the same load without the attack, in the same run: the quieter of before and after
+  under attack  the figure that is held against the bound
+  p50/p99       from when a request was due to its whole response; without one in 2 s it failed
+  cores         CPU time a second of the program, the attackers, the honest client with the app,
+                and others on the machine. Attackers run at nice 10: they take what is left. Then
+                the steps (connections, handshakes, writes) that the attackers took to be in
+                place, and a second from then on
 
-Attackers connect from 127.0.0.66, honest clients from 127.0.0.1, since bounds are kept per source address too.
+Attackers connect from 127.0.0.66, honest clients from 127.0.0.1: a source has its share too.
 
 Examples:
-  ./tests/hostile                          every row, about six minutes
-  ./tests/hostile --short                  every row within two minutes, as in ./tests/run
-  ./tests/hostile chains hellos            two rows
-  ./tests/hostile --agent /tmp/hotcert-agent frames   an agent that was built elsewhere";
+  ./tests/hostile                        every row, about six minutes
+  ./tests/hostile --short                every row within two minutes, as in ./tests/run
+  ./tests/hostile chains hellos          two rows
+  ./tests/hostile --agent PATH frames    one row, against an agent that was built elsewhere";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -8,7 +8,7 @@ use super::Row;
 use crate::Times;
 use crate::app::NEVER;
 use crate::attacker::{Attacker, LATER, Target, hold, step};
-use crate::compared::compare;
+use crate::compared::{BESIDE_WORK, compare};
 use crate::figures::Line;
 use crate::http2::{get, hello};
 use crate::world::World;
@@ -29,7 +29,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     let compared = compare(times, world.id(), world.honest()?, || {
         Ok(vec![Attacker::start(ATTACK, world.inbound(), CONNECTIONS, Some(&world.attacker))?])
     })?;
-    Ok(compared.honest(""))
+    Ok(compared.honest("", BESIDE_WORK))
 }
 
 fn attack(target: Target) -> io::Result<()> {

@@ -12,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use super::Row;
 use crate::Times;
 use crate::attacker::{AT_ONCE, Attacker, Target, hold, step};
-use crate::compared::compare;
+use crate::compared::{BESIDE_FLOOD, compare};
 use crate::figures::{Line, milliseconds};
 use crate::usage::cpu;
 use crate::world::World;
@@ -38,7 +38,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     let compared = compare(times, world.id(), world.honest()?, || {
         Ok(vec![Attacker::start("chain", world.inbound(), CLIENTS, Some(&chain))?])
     })?;
-    let mut lines = compared.honest("");
+    let mut lines = compared.honest("", BESIDE_FLOOD);
     let attacked = format!("{} ({ratio:.1}×)", milliseconds(costly));
     let held = ratio <= MOST_TIMES;
     let bound = format!("≤ {MOST_TIMES}× an ordinary refused one");

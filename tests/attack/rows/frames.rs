@@ -7,7 +7,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use super::Row;
 use crate::Times;
 use crate::attacker::{AT_ONCE, Attacker, Target, hold, step};
-use crate::compared::compare;
+use crate::compared::{BESIDE_FLOOD, compare};
 use crate::figures::Line;
 use crate::http2::{
     END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, SETTINGS, WINDOW_UPDATE, frame, get_fields,
@@ -47,7 +47,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
         let compared = compare(times.each(), world.id(), world.honest()?, || {
             Ok(vec![Attacker::start(kind, world.inbound(), 1, Some(&world.attacker))?])
         })?;
-        lines.extend(compared.honest(&format!("{kind}: ")));
+        lines.extend(compared.honest(&format!("{kind}: "), BESIDE_FLOOD));
     }
     Ok(lines)
 }

@@ -7,7 +7,7 @@ use tokio_rustls::rustls::ClientConnection;
 use super::Row;
 use crate::Times;
 use crate::attacker::{Attacker, SOURCE, Target, server_name};
-use crate::compared::compare;
+use crate::compared::{BESIDE_FLOOD, compare};
 use crate::figures::Line;
 use crate::flood::flood;
 use crate::world::World;
@@ -26,7 +26,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     let compared = compare(times, world.id(), world.honest()?, || {
         Ok(vec![Attacker::start(ATTACK, world.inbound(), 1, None)?])
     })?;
-    Ok(compared.honest(""))
+    Ok(compared.honest("", BESIDE_FLOOD))
 }
 
 fn attack(target: Target) -> io::Result<()> {

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Row;
 use crate::Times;
 use crate::attacker::{Attacker, LATER, Target, hold, step};
-use crate::compared::compare;
+use crate::compared::{BESIDE_WORK, compare};
 use crate::figures::Line;
 use crate::honest::{Plan, get};
 use crate::world::World;
@@ -54,7 +54,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
             start("half-head", &server.attacker)?,
         ])
     })?;
-    let mut lines = compared.honest("");
+    let mut lines = compared.honest("", BESIDE_WORK);
     lines.extend(compared.visits("outbound: ", 1));
     Ok(lines)
 }

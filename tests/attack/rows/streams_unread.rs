@@ -9,7 +9,7 @@ use super::Row;
 use crate::Times;
 use crate::app::ENDLESS;
 use crate::attacker::{Attacker, LATER, Target, step};
-use crate::compared::compare;
+use crate::compared::{BESIDE_WORK, compare};
 use crate::figures::Line;
 use crate::http2::{PING, frame, get, hello};
 use crate::world::World;
@@ -36,7 +36,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
         Ok(vec![Attacker::start(ATTACK, world.inbound(), CONNECTIONS, Some(&world.attacker))?])
     })?;
     let mut lines = vec![compared.memory("", compared.kib.0, MOST_MIB)];
-    lines.extend(compared.honest(""));
+    lines.extend(compared.honest("", BESIDE_WORK));
     Ok(lines)
 }
 

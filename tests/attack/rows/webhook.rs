@@ -12,7 +12,7 @@ use super::Row;
 use super::receiver::{anonymous, head, slow_uploads, without_last_byte};
 use crate::Times;
 use crate::attacker::Attacker;
-use crate::compared::compare;
+use crate::compared::{BESIDE_WORK, compare};
 use crate::figures::Line;
 use crate::honest::{Ask, Plan};
 
@@ -56,7 +56,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
             Ok(vec![Attacker::start(kind, address, connections, None)?])
         })?;
         let kind = format!("{}: ", kind.trim_start_matches("webhook-"));
-        lines.extend(compared.honest(&kind));
+        lines.extend(compared.honest(&kind, BESIDE_WORK));
         // What an attack leaves behind must not excuse the next.
         let rest = *rest.get_or_insert(compared.kib.0);
         lines.push(compared.memory(&kind, rest, MOST_MIB));
