@@ -207,11 +207,11 @@ impl Attacker {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has had as many connections as it wants, if it gets them.
-    pub fn wait_in_place(&mut self) -> anyhow::Result<()> {
-        self.wait_under_way()?;
+    /// Waits until all of them have had as many connections as they want, if they get them.
+    pub fn wait_in_place(attackers: &mut [Self]) -> anyhow::Result<()> {
+        attackers.iter_mut().try_for_each(Self::wait_under_way)?;
         let end = Instant::now() + IN_PLACE;
-        while self.steps() < self.connections && Instant::now() < end {
+        while attackers.iter().any(|one| one.steps() < one.connections) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(())

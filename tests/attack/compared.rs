@@ -40,7 +40,7 @@ pub fn compare(
     let peak = Peak::of(id);
     honest.next_phase();
     let mut attackers = attack()?;
-    attackers.iter_mut().try_for_each(Attacker::wait_in_place)?;
+    Attacker::wait_in_place(&mut attackers)?;
     let steps = |attackers: &[Attacker]| attackers.iter().map(Attacker::steps).sum::<u64>();
     let (before, cores) = (steps(&attackers), Cores::begin(id, attackers.iter().map(Attacker::id)));
     let attacked = honest.next_phase();

@@ -45,7 +45,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     for kind in frames::KINDS {
         attackers.push(start(kind, 1)?);
     }
-    attackers.iter_mut().try_for_each(Attacker::wait_in_place)?;
+    Attacker::wait_in_place(&mut attackers)?;
     sleep(times.attack * 2);
     drop(attackers);
     let peak = peak.end();
