@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kit::dialer::{Dialer, Group};
 use kit::pki::{Pair, Pki};
 
-use crate::dialer::{Dialer, Group};
 use crate::figure::Figure;
 use crate::peers::{Mode, Peer, Programs, Site, Started};
 use crate::process::Cores;

@@ -4,11 +4,10 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 
+use kit::dialer::Dialer;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use tokio_rustls::rustls::ClientConnection;
-
-use crate::dialer::Dialer;
 
 pub struct Connection {
     socket: TcpStream,

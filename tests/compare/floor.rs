@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use kit::dialer::Dialer;
 use kit::pki::{Pair, Pki};
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -13,7 +14,6 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
-use crate::dialer::Dialer;
 use crate::message::ZEROS;
 
 pub const NAME: &str = "rustls alone";

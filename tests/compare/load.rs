@@ -6,10 +6,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use kit::dialer::Dialer;
 use mio::{Events, Poll, Token};
 
 use crate::connection::{Connection, Scratch};
-use crate::dialer::Dialer;
 use crate::message::{Message, ZEROS};
 use crate::tally::Tally;
 

@@ -8,7 +8,6 @@ mod backend;
 mod bench;
 mod chart;
 mod connection;
-mod dialer;
 mod figure;
 mod floor;
 mod grpc;

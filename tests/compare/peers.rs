@@ -15,11 +15,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use kit::dialer::Dialer;
 use kit::pki::{Pair, Pki};
 use kit::volume::Volume;
 use rustix::process::Signal;
 
-use crate::dialer::Dialer;
 use crate::grpc;
 use crate::process::{Cores, Running};
 use crate::visit::visit;

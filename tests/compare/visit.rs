@@ -4,7 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::dialer::Dialer;
+use kit::dialer::Dialer;
+
 use crate::load::Script;
 use crate::message::Message;
 

@@ -1,5 +1,6 @@
 //! The agent as a person would start it: the real program, known by what it logs and answers.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -16,8 +17,19 @@ use crate::metrics::Metrics;
 use crate::reference::assert_documented;
 use crate::{DEADLINE, until, within};
 
+/// Programs that are used in place of the workspace's own.
+static GIVEN: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+
+/// From now on, this is the program of that name.
+pub fn use_program(name: &str, path: PathBuf) {
+    GIVEN.lock().unwrap().insert(name.into(), path);
+}
+
 /// A program of this workspace, built by the same profile as the test that asks.
 pub fn program(name: &str) -> PathBuf {
+    if let Some(given) = GIVEN.lock().unwrap().get(name) {
+        return given.clone();
+    }
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().unwrap();
     // A test is in `deps`, a program beside the others.

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod app;
 pub mod client;
 pub mod crashing_store;
+pub mod dialer;
 pub mod echo;
 pub mod forge;
 pub mod installed;

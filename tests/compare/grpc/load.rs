@@ -4,11 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use kit::dialer::Dialer;
 use mio::{Events, Poll, Token};
 
 use super::{CALL, MESSAGE};
 use crate::connection::{Connection, Scratch};
-use crate::dialer::Dialer;
 use crate::http2::{Event, Session};
 use crate::load::{OPENING, STUCK};
 use crate::tally::Tally;

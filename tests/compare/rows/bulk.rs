@@ -1,10 +1,10 @@
 //! Big bodies, towards the client and from it.
 
 use anyhow::ensure;
+use kit::dialer::{Dialer, Group};
 
 use super::Loaded;
 use crate::bench::{Bench, rounds};
-use crate::dialer::{Dialer, Group};
 use crate::figure::Figure;
 use crate::floor::{self, Floor};
 use crate::load::{Load, Script};

@@ -2,10 +2,10 @@
 //! request is there because a client is done before the server has judged its certificate.
 
 use anyhow::ensure;
+use kit::dialer::{Dialer, Group};
 
 use super::Loaded;
 use crate::bench::{Bench, rounds};
-use crate::dialer::{Dialer, Group};
 use crate::figure::Figure;
 use crate::floor::{self, Floor};
 use crate::load::{Load, Script};

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use kit::dialer::Group;
+
 use crate::bench::{Bench, rounds};
-use crate::dialer::Group;
 use crate::figure::Figure;
 use crate::load::{Load, Script};
 use crate::peers::{Mode, Peer, Started};

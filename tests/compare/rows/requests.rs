@@ -1,10 +1,10 @@
 //! Requests on connections that stay, one after the other on each: what a request costs.
 
 use anyhow::ensure;
+use kit::dialer::Group;
 
 use super::Loaded;
 use crate::bench::{Bench, rounds};
-use crate::dialer::Group;
 use crate::figure::Figure;
 use crate::load::{Load, Script};
 use crate::peers::Mode;

@@ -8,11 +8,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use kit::dialer::{Dialer, Group};
 use kit::pki::{hex, issue, request};
 use sha2::{Digest as _, Sha256};
 
 use crate::bench::{Bench, rounds};
-use crate::dialer::{Dialer, Group};
 use crate::figure::Figure;
 use crate::load::{Load, Script};
 use crate::peers::{Mode, Peer};

@@ -3,15 +3,18 @@
 
 use std::sync::Arc;
 
-use kit::pki::Pair;
-use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::{Resumption, WantsClientCert};
 use tokio_rustls::rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use tokio_rustls::rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::version::TLS13;
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, DigitallySignedStruct, Error, SignatureScheme,
+};
+
+use crate::pki::Pair;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
@@ -27,6 +30,20 @@ pub struct Dialer {
 
 impl Dialer {
     pub fn new(client: &Pair, group: Group) -> anyhow::Result<Self> {
+        let chain = CertificateDer::pem_slice_iter(client.cert.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
+        Self::with(group, |builder| builder.with_client_auth_cert(chain, key))
+    }
+
+    /// Without a certificate of its own.
+    pub fn anonymous(group: Group) -> anyhow::Result<Self> {
+        Self::with(group, |builder| Ok(builder.with_no_client_auth()))
+    }
+
+    fn with(
+        group: Group,
+        identify: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> Result<ClientConfig, Error>,
+    ) -> anyhow::Result<Self> {
         let group: &dyn SupportedKxGroup = match group {
             Group::X25519 => kx_group::X25519,
             Group::X25519MlKem768 => kx_group::X25519MLKEM768,
@@ -36,13 +53,11 @@ impl Dialer {
             kx_groups: vec![group],
             ..default_provider()
         };
-        let chain = CertificateDer::pem_slice_iter(client.cert.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyServer))
-            .with_client_auth_cert(chain, key)?;
+            .with_custom_certificate_verifier(Arc::new(AnyServer));
+        let mut config = identify(builder)?;
         config.resumption = Resumption::disabled();
         Ok(Self { config: Some(Arc::new(config)) })
     }
@@ -55,6 +70,11 @@ impl Dialer {
             Arc::new(config)
         });
         Self { config }
+    }
+
+    /// For a stream that is not driven by hand. `None` to speak plainly.
+    pub fn config(&self) -> Option<Arc<ClientConfig>> {
+        self.config.clone()
     }
 
     pub fn plain() -> Self {
