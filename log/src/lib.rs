@@ -29,7 +29,7 @@ mod writer;
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use tracing::{Level, warn};
@@ -67,6 +67,7 @@ pub(crate) struct Log {
 
 /// The log is on while this exists. Its end waits until what was logged is written.
 #[derive(Debug)]
+#[must_use]
 pub struct Started(());
 
 impl Drop for Started {
@@ -109,11 +110,13 @@ pub fn start(format: LogFormat) -> io::Result<Started> {
     Ok(Started(()))
 }
 
-/// Waits until what was logged is written, but no longer than [`FLUSH_TIMEOUT`]: before the process ends.
+/// Waits until what was logged is written: before the process ends. All calls together wait for [`FLUSH_TIMEOUT`].
 pub fn flush() {
+    static DEADLINE: OnceLock<Instant> = OnceLock::new();
     let Some(log) = LOG.get() else { return };
     log.report_suppressed();
-    log.queue.flush(FLUSH_TIMEOUT);
+    let deadline = *DEADLINE.get_or_init(|| Instant::now() + FLUSH_TIMEOUT);
+    log.queue.flush(deadline.saturating_duration_since(Instant::now()));
 }
 
 /// Prints what a person must see before the process ends, after everything that was logged.

@@ -41,11 +41,11 @@ struct Subject {
 
 impl LogLimiter {
     /// The permission to log a message about `subject` now, or `None` if one was logged a moment ago.
-    pub fn allow(&self, subject: impl Hash) -> Option<Allowed> {
+    pub fn allow(&self, subject: &(impl Hash + ?Sized)) -> Option<Allowed> {
         self.allow_at(subject, Instant::now())
     }
 
-    fn allow_at(&self, subject: impl Hash, now: Instant) -> Option<Allowed> {
+    fn allow_at(&self, subject: &(impl Hash + ?Sized), now: Instant) -> Option<Allowed> {
         let hash = self.hashes.hash_one(subject);
         self.subjects.lock().unwrap_or_else(PoisonError::into_inner).of(hash, now).allow(now)
     }

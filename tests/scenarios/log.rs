@@ -121,7 +121,10 @@ impl Busy for BusyController {
     }
 
     fn ask(&self) {
-        assert_eq!(self.controller.admin("/readyz").status, 200);
+        // Each is a few lines only.
+        for _ in 0..100 {
+            assert_eq!(self.controller.admin("/readyz").status, 200);
+        }
     }
 }
 
@@ -187,7 +190,7 @@ fn agent_serves_and_ends_in_order_when_the_disk_of_its_log_is_full() {
 #[test]
 fn controller_answers_and_ends_in_order_when_the_disk_of_its_log_is_full() {
     let (directory, admin) = (TempDir::new().unwrap(), unused_address());
-    let launch = Launch::by_command_line(&["hotcert", "controller"], 0)
+    let launch = Launch::by_command_line(&["/usr/local/bin/hotcert", "controller"], 0)
         .args(["--dir".as_ref(), directory.path().as_os_str()])
         .args([format!("--admin={admin}")]);
     let controller = with_everything(launch).start_logging_to(full(), &[("admin", admin)]);
@@ -197,7 +200,7 @@ fn controller_answers_and_ends_in_order_when_the_disk_of_its_log_is_full() {
 
 #[test]
 fn second_signal_ends_an_agent_whose_log_nobody_reads() {
-    let launch = |launch| with_everything(launch).args(["--shutdown-delay", "60s"]);
+    let launch = |launch| with_everything(launch).args(["--shutdown-delay", "60s", "--shutdown-grace", "2m"]);
     let mut busy = BusyAgent::from(Scene::http_by(launch));
     busy.agent.log.hold();
     busy.ask_until_lines_are_dropped("queue_full");
@@ -305,9 +308,7 @@ fn commands_end_quietly_when_nobody_reads_on() {
 
 #[test]
 fn output_that_cannot_be_written_is_an_error() {
-    let directory = TempDir::new().unwrap();
-    let mut status = hotcert(&["status", "--dir", directory.path().to_str().unwrap()]);
-    let output = status.stdout(full()).output().unwrap();
+    let output = hotcert(&["crds"]).stdout(full()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(both(&output).contains("cannot write to standard output: No space left on device"), "{output:?}");
 }
