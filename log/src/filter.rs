@@ -104,7 +104,7 @@ mod tests {
         for (value, named) in [
             ("", &[][..]),
             ("debug", &[]),
-            ("warn, hyper=trace", &["hyper"]),
+            ("warn,hyper=trace", &["hyper"]),
             ("h2::proto=warn,hotcert[span]=debug,[other]=trace", &["h2::proto", "hotcert"]),
         ] {
             assert_eq!(Filter::new(value).named_targets, named, "{value}");

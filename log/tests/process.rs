@@ -22,7 +22,11 @@ fn plays(part: &str, play: fn()) -> bool {
 
 fn start(test: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]).env(PART, test).env_remove("HOTCERT_LOG");
+    command
+        .args(["--exact", test, "--nocapture"])
+        .env(PART, test)
+        .env_remove("HOTCERT_LOG")
+        .env_remove("RUST_BACKTRACE");
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 

@@ -14,13 +14,15 @@ use kit::pipe::Pipe;
 use kit::pki::{Credentials, Pki};
 use kit::scene::Scene;
 use kit::volume::Volume;
-use kit::{DEADLINE, until};
+use kit::{DEADLINE, until, within};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 /// Every message of every library: a request is a hundred lines.
 const EVERYTHING: [(&str, &str); 2] =
     [("HOTCERT_LOG", "trace,hotcert=trace"), ("HOTCERT_LOG_FORMAT", "json")];
+/// How long it may take to log more than the queue has room for, on a machine busy with other tests.
+const FILLED: Duration = Duration::from_secs(60);
 /// What an orderly end may take beyond the second that it waits for the log.
 const END: [&str; 4] = ["--shutdown-delay", "0s", "--outbound-linger", "0s"];
 
@@ -40,7 +42,7 @@ trait Busy {
     /// Asks until lines are dropped, and a little longer.
     #[track_caller]
     fn ask_until_lines_are_dropped(&mut self, reason: &str) {
-        until("lines are dropped", || {
+        within(FILLED, "lines are dropped", || {
             self.ask();
             (self.dropped(reason) > 0.0).then_some(())
         });
@@ -63,7 +65,7 @@ trait Busy {
         until("the gap is said", || (self.process().logged(said) > 0).then_some(()));
         self.process().log.hold();
         let before = self.dropped("queue_full");
-        until("more lines are dropped", || {
+        within(FILLED, "more lines are dropped", || {
             self.ask();
             (self.dropped("queue_full") > before).then_some(())
         });
