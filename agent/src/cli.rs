@@ -11,7 +11,8 @@ use clap::{CommandFactory as _, Parser};
 use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
 use crate::config::descriptors;
 use crate::config::settings::Settings;
-use crate::runtime::{check_command, log};
+use crate::runtime::check_command;
+use hotcert_log::terminal;
 use hotcert_tls::identity::Policy;
 
 /// Runs the program with `args`, of which the first is its name.
@@ -25,7 +26,8 @@ where
         Ok(Command::Check(args)) => check(&args),
         Err(code) => return code,
     };
-    result.unwrap_or_else(|errors| refuse(&with_sources(command(), &words, &errors)))
+    let code = result.unwrap_or_else(|errors| refuse(&with_sources(command(), &words, &errors)));
+    terminal::exit_code(code)
 }
 
 /// The command line as clap knows it, for help and documents.
@@ -84,10 +86,16 @@ fn with_sources(command: clap::Command, words: &[OsString], errors: &[String]) -
 
 /// An error is everything that is wrong with the arguments.
 fn run(args: &RunArgs) -> Result<ExitCode, Vec<String>> {
-    log::start(args.log_format, "hotcert");
+    let _log = match hotcert_log::start(args.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            hotcert_log::last_words(&format!("error: cannot start the log: {error}"));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     let settings = Settings::from_args(args, descriptors::raise_limit())?;
     Ok(crate::runtime::agent::run(settings).unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        hotcert_log::last_words(&format!("error: {error}"));
         ExitCode::FAILURE
     }))
 }
@@ -100,10 +108,8 @@ fn check(args: &CheckArgs) -> Result<ExitCode, Vec<String>> {
 
 /// Prints everything that is wrong with the arguments.
 pub fn refuse(errors: &[String]) -> ExitCode {
-    for error in errors {
-        eprintln!("error: {error}");
-    }
-    eprintln!("\nFor more information, try '--help'.");
+    let errors: String = errors.iter().map(|error| format!("error: {error}\n")).collect();
+    hotcert_log::last_words(&format!("{errors}\nFor more information, try '--help'."));
     ExitCode::from(2)
 }
 

@@ -8,6 +8,7 @@ mod identity;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hotcert_log::LogLimiter;
 use hotcert_tls::HandshakeLimiter;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -22,7 +23,6 @@ use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
-use crate::proxy::log_limiter::LogLimiter;
 pub use identity::{
     Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, leaf_from, publish,
     publisher, root,

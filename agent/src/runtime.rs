@@ -6,7 +6,6 @@ mod bypass_check;
 pub mod check_command;
 mod drain;
 mod listeners;
-pub mod log;
 pub mod self_check;
 pub mod shutdown;
 mod workers;

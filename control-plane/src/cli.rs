@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use hotcert_log::{errln, terminal};
 
 use self::backend::Backend;
 use self::backend::directory::DirectoryBackend;
@@ -66,13 +67,13 @@ pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    match usage::parse(args).map(|cli: Cli| cli.command) {
+    terminal::exit_code(match usage::parse(args).map(|cli: Cli| cli.command) {
         Ok(Command::Client(command)) => run_client_command(&command),
         Ok(Command::Inject(args)) => inject::run(&args),
         Ok(Command::Controller(args)) => controller::main(&args),
         Ok(Command::Crds) => crds(),
         Err(code) => code,
-    }
+    })
 }
 
 /// The command line as clap knows it, for help and documents.
@@ -83,11 +84,11 @@ pub fn command() -> clap::Command {
 fn crds() -> ExitCode {
     match crate::api::resource::definitions() {
         Ok(yaml) => {
-            print!("{yaml}");
+            terminal::print(format_args!("{yaml}"));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -192,7 +193,7 @@ async fn dispatch<B: Backend>(mut session: Session<B>, command: &ClientCommand) 
 
 fn failed(error: &CommandError) -> ExitCode {
     if !matches!(error, CommandError::Reported) {
-        eprintln!("error: {error}");
+        errln!("error: {error}");
     }
     ExitCode::FAILURE
 }

@@ -14,7 +14,7 @@
 //! | `notification_services`, `receiver_http` | outgoing notifications, the external sync and the receiver |
 //! | `https_server`, `http`, `listener` | HTTPS for the webhook and the receiver, and plain HTTP |
 //! | `status`, `health`, `webhook_counters`, `metrics`, `admin` | what the controller reports of itself |
-//! | `log`, `signals`, `descriptors` | what the process shares with its surroundings |
+//! | `signals`, `descriptors` | what the process shares with its surroundings |
 //!
 //! The webhook's certificate is written to its Secret and comes back through the same reload as an agent's:
 //! validated, tested by a handshake, swapped atomically, verified by a self-check.
@@ -31,7 +31,6 @@ mod http;
 mod https_server;
 mod leader;
 mod listener;
-mod log;
 mod metrics;
 mod native_sidecar;
 mod notification_services;
@@ -53,7 +52,13 @@ use error::ControllerError;
 const WORKERS: usize = 2;
 
 pub fn main(args: &ControllerArgs) -> ExitCode {
-    log::start(args.log_format);
+    let _log = match hotcert_log::start(args.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            hotcert_log::last_words(&format!("error: cannot start the log: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let settings = match Settings::from_args(args) {
         Ok(settings) => settings,
         Err(errors) => return refuse(&errors),
@@ -73,7 +78,7 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            hotcert_log::last_words(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -81,9 +86,7 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
 
 /// Prints everything that is wrong with the arguments.
 fn refuse(errors: &[String]) -> ExitCode {
-    for error in errors {
-        eprintln!("error: {error}");
-    }
-    eprintln!("\nFor more information, try '--help'.");
+    let errors: String = errors.iter().map(|error| format!("error: {error}\n")).collect();
+    hotcert_log::last_words(&format!("{errors}\nFor more information, try '--help'."));
     ExitCode::from(2)
 }

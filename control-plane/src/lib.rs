@@ -29,8 +29,11 @@
 //! | [`controller`] | the program in the cluster: the loop, the admission webhook, the receiver |
 //! | [`cli`] | the commands, one file each |
 //!
-//! Beneath them is the crate [`hotcert_tls`], the only one of ours that is used: what an agent would make of an
-//! identity, and the reload of the controller's own certificates.
+//! Beneath them are the log, [`hotcert_log`], and the crate [`hotcert_tls`]: what an agent would make of an identity,
+//! and the reload of the controller's own certificates. Nothing else of ours is used.
+
+// These panic when nobody reads on, and wait for who reads slowly: the log and the commands print through `hotcert_log`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod api;
 pub mod cli;

@@ -5,7 +5,9 @@ pub mod grpc;
 mod upstream;
 
 use std::convert::Infallible;
+use std::fmt::Arguments;
 use std::future::Future;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,11 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use upstream::Upstream;
+
+/// A line on standard error, whether or not anybody reads it.
+pub fn log(line: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// ADDRESS:PORT.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
@@ -102,7 +109,7 @@ async fn accept<C>(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    eprintln!("cannot accept a connection: {error}");
+                    log(format_args!("cannot accept a connection: {error}"));
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                     continue;
                 }
@@ -116,10 +123,10 @@ async fn accept<C>(
     }
     drop(listener);
     if tokio::time::timeout(SHUTDOWN_GRACE, connections.shutdown()).await.is_err() {
-        eprintln!(
+        log(format_args!(
             "requests were still in flight after {} s; closing their connections",
             SHUTDOWN_GRACE.as_secs()
-        );
+        ));
     }
 }
 

@@ -179,6 +179,7 @@ ATTACKS = {
     # More answers than the sockets between the two have room for.
     "settings_flood": lambda: flood(settings((4, 65_535)), 10 * MANY),
     "ping_flood": lambda: flood(raw(6, 0, 0, b"12345678"), 5 * MANY),
+    "answers_to_pings_that_were_never_sent": lambda: [raw(6, 1, 0, b"whatever") * 50],
     "empty_data_flood": empty_data_flood,
     "padding_flood": padding_flood,
     "window_update_flood": window_update_flood,

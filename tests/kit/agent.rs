@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::client::{Answer, get};
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::reference::assert_documented;
 use crate::{DEADLINE, until, within};
@@ -188,19 +187,21 @@ impl Launch {
     /// Starts, and waits until every listener is bound.
     pub fn start(mut self) -> Agent {
         let mut child = self.command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (stderr, lines) = (child.stderr.take().unwrap(), log.clone());
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                lines.lock().unwrap().push(line);
-            }
-        });
-        let mut agent = Agent { child, log };
+        let log = Log::of(child.stderr.take().unwrap());
+        let mut agent = Agent { child, log, known: Vec::new() };
         until("every listener bound", || {
             let exited = agent.child.try_wait().unwrap();
             assert_eq!(exited, None, "the agent ended at start:\n{}", agent.log_text());
             (agent.bound().len() >= self.listeners).then_some(())
         });
+        until("the admin port answers", || get(agent.address("admin"), "/livez").ok());
+        agent
+    }
+
+    /// Starts with a log that nobody sees, and waits until the admin port answers; these are its listeners.
+    pub fn start_logging_to(mut self, file: std::fs::File, known: &[(&'static str, SocketAddr)]) -> Agent {
+        let child = self.command.stdin(Stdio::null()).stderr(file).spawn().unwrap();
+        let agent = Agent { child, log: Log::default(), known: known.to_vec() };
         until("the admin port answers", || get(agent.address("admin"), "/livez").ok());
         agent
     }
@@ -215,7 +216,9 @@ impl Launch {
 
 pub struct Agent {
     child: Child,
-    log: Arc<Mutex<Vec<String>>>,
+    pub log: Log,
+    /// Listeners that the log need not name.
+    known: Vec<(&'static str, SocketAddr)>,
 }
 
 impl Agent {
@@ -231,12 +234,13 @@ impl Agent {
 
     fn bound(&self) -> Vec<(String, SocketAddr)> {
         let lines = self.log_lines("bound");
-        lines.iter().map(|l| (text(&l["role"]), text(&l["address"]).parse().unwrap())).collect()
+        let logged = lines.iter().map(|l| (text(&l["role"]), text(&l["address"]).parse().unwrap()));
+        self.known.iter().map(|(role, address)| ((*role).to_owned(), *address)).chain(logged).collect()
     }
 
     /// The log's lines with this message.
     pub fn log_lines(&self, message: &str) -> Vec<Value> {
-        let lines = self.log.lock().unwrap();
+        let lines = self.log.lines();
         lines
             .iter()
             .filter_map(|l| serde_json::from_str(l).ok())
@@ -245,12 +249,12 @@ impl Agent {
     }
 
     pub fn log_text(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.log.lines().join("\n")
     }
 
     /// How many lines of the log contain this.
     pub fn logged(&self, part: &str) -> usize {
-        self.log.lock().unwrap().iter().filter(|line| line.contains(part)).count()
+        self.log.lines().iter().filter(|line| line.contains(part)).count()
     }
 
     pub fn admin(&self, path: &str) -> Answer {
@@ -355,6 +359,7 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.log.close();
         if std::thread::panicking() {
             eprintln!("--- log of the agent\n{}\n---", self.log_text());
         }

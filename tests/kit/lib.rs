@@ -15,6 +15,7 @@ pub mod forge;
 pub mod installed;
 pub mod kube;
 pub mod line;
+pub mod log;
 pub mod machine;
 pub mod metrics;
 pub mod pipe;

@@ -26,15 +26,20 @@ impl Scene<Echo> {
     /// An echo service behind `--inbound LISTEN=TARGET`.
     pub fn tcp(args: &[&str]) -> Self {
         let echo = Echo::default();
-        Self::start("", echo.address, echo, args)
+        Self::start("", echo.address, echo, |launch| launch.args(args))
     }
 }
 
 impl Scene<App> {
     /// An HTTP service behind `--inbound http:LISTEN=TARGET`.
     pub fn http(args: &[&str]) -> Self {
+        Self::http_by(|launch| launch.args(args))
+    }
+
+    /// The same with an agent that is started as `configure` says.
+    pub fn http_by(configure: impl FnOnce(Launch) -> Launch) -> Self {
         let app = App::default();
-        Self::start("http:", app.address, app, args)
+        Self::start("http:", app.address, app, configure)
     }
 
     pub fn curl(&self, path: &str) -> Curl {
@@ -43,11 +48,16 @@ impl Scene<App> {
 }
 
 impl<Service> Scene<Service> {
-    fn start(mode: &str, target: SocketAddr, service: Service, args: &[&str]) -> Self {
+    fn start(
+        mode: &str,
+        target: SocketAddr,
+        service: Service,
+        configure: impl FnOnce(Launch) -> Launch,
+    ) -> Self {
         let pki = Pki::default();
         let (volume, leaf, client) = (pki.volume(SERVER), pki.leaf(SERVER), pki.client("storefront"));
         volume.publish(&leaf, pki.roots());
-        let agent = Launch::new(&volume.path).inbound(mode, target).args(args).ready();
+        let agent = configure(Launch::new(&volume.path).inbound(mode, target)).ready();
         Self { agent, service, volume, leaf, client, pki }
     }
 

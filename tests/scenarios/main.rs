@@ -26,6 +26,7 @@ mod kubernetes;
 mod latency;
 mod ledger;
 mod library;
+mod log;
 mod managers;
 mod manifests;
 mod messages;

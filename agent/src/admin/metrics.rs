@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hotcert_log::DroppedLines;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -89,6 +90,10 @@ impl Metrics {
             "Open TLS connections by side and the generation they were made under",
         );
         register_data_path(r, context, bytes);
+        r.register_collector(DroppedLines::collector(
+            "log_lines_dropped",
+            "Log lines that did not reach standard error, by reason",
+        ));
         let peer_not_after = registered(
             r,
             "peer_earliest_not_after_timestamp_seconds",

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use hotcert_log::LogFormat;
 
 use crate::config::client_auth::client_auth;
 use crate::config::ports::{ADMIN, PROOF};
@@ -37,14 +38,6 @@ pub enum Command {
     /// them in memory. Exits with 0 if the identity would be served, with 1 if not, and with 2 if the
     /// arguments are invalid.
     Check(CheckArgs),
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormat {
-    /// Lines of text
-    Text,
-    /// One JSON object per line
-    Json,
 }
 
 /// The files of an identity, and its requirements.

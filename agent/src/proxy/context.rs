@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
+use hotcert_log::LogLimiter;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,7 +14,6 @@ use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
-use crate::proxy::log_limiter::LogLimiter;
 use hotcert_tls::{HandshakeLimiter, Identities};
 
 pub struct ProxyContext {

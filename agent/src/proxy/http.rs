@@ -15,13 +15,13 @@ pub mod response_body;
 pub mod serve;
 pub mod upgrade;
 
+use hotcert_log::Allowed;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, Version};
 use tracing::warn;
 
 use crate::connection::tracker::{InFlight, Side};
 use crate::proxy::context::ProxyContext;
-use crate::proxy::log_limiter::Allowed;
 use crate::proxy::request_error::RequestError;
 use content::Content;
 use headers::remove_hop_headers;

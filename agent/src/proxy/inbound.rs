@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use hotcert_log::Allowed;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -25,7 +26,6 @@ use crate::connection::tracker::{Protocol, Side};
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
 use crate::proxy::route_protocol::RouteProtocol;
 use app_pool::AppPools;

@@ -10,6 +10,7 @@ mod route;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hotcert_log::Allowed;
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
@@ -18,7 +19,6 @@ pub use route::{OutboundRoute, OutboundRouteError, Upstream};
 
 use crate::proxy::app_endpoint::reset;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
 use dial::{Purpose, dial};
 

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use hotcert_log::LogLimiter;
 use hotcert_tls::{HandshakeLimiter, Identities, Reloader, StartError};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +24,6 @@ use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::ConnectionTracker;
 use crate::proxy::context::{ProxyContext, RequestCounters};
 use crate::proxy::inbound::strict_transport_security;
-use crate::proxy::log_limiter::LogLimiter;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
 use crate::runtime::listeners::Listeners;
@@ -108,6 +108,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
         () = parts.drain().run() => Ok(ExitCode::SUCCESS),
         () = signals.next() => {
             warn!("second signal to stop: exiting at once");
+            hotcert_log::flush();
             std::process::exit(1);
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use hotcert_log::outln;
 use humantime::format_rfc3339_seconds as date;
 use serde_json::{Value, json};
 
@@ -29,7 +30,7 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
     let notice = (!credential.atomic && directory.is_dir()).then_some(SUB_PATH_NOTICE);
     let served = validation.leaf.is_ok() && validation.trust.is_ok();
     if as_json {
-        println!("{:#}", report(directory, &validation, notice, served));
+        outln!("{:#}", report(directory, &validation, notice, served));
     } else {
         print(directory, args, &validation, notice, served);
     }
@@ -77,9 +78,9 @@ fn refused(rejection: &Rejection) -> Value {
 
 fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notice: Option<&str>, served: bool) {
     let result = if served { "would be served" } else { "would not be served" };
-    println!("{}: {result}", directory.display());
+    outln!("{}: {result}", directory.display());
     if let Err(missing @ Rejection::MissingDirectory(_)) = &validation.trust {
-        println!("  refused ({}): {missing}", missing.reason().as_str());
+        outln!("  refused ({}): {missing}", missing.reason().as_str());
         return;
     }
     let refusal = |rejection: &Rejection| {
@@ -87,30 +88,30 @@ fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notice:
     };
     match &validation.leaf {
         Ok(leaf) => {
-            println!("  leaf    {}", leaf.names);
-            println!("          serial {}, issued by {}", leaf.serial, leaf.issuer);
-            println!("          valid from {} to {}", date(leaf.not_before), date(leaf.not_after));
-            println!("          valid as {}", leaf.roles.labels().join(" and "));
+            outln!("  leaf    {}", leaf.names);
+            outln!("          serial {}, issued by {}", leaf.serial, leaf.issuer);
+            outln!("          valid from {} to {}", date(leaf.not_before), date(leaf.not_after));
+            outln!("          valid as {}", leaf.roles.labels().join(" and "));
         }
         Err(_) if validation.leaf.as_ref().err() == validation.trust.as_ref().err() => {
-            println!("  leaf    not validated, because there is no trust bundle");
+            outln!("  leaf    not validated, because there is no trust bundle");
         }
-        Err(rejection) => println!("  leaf    {}", refusal(rejection)),
+        Err(rejection) => outln!("  leaf    {}", refusal(rejection)),
     }
     match &validation.trust {
-        Ok(None) => println!("  trust   none: no mTLS, neither inbound nor outbound"),
+        Ok(None) => outln!("  trust   none: no mTLS, neither inbound nor outbound"),
         Ok(Some(trust)) => {
             for root in roots(Some(trust)) {
-                println!("  root    {}, until {}", root.subject, date(root.not_after));
+                outln!("  root    {}, until {}", root.subject, date(root.not_after));
             }
         }
-        Err(rejection) => println!("  trust   {}", refusal(rejection)),
+        Err(rejection) => outln!("  trust   {}", refusal(rejection)),
     }
     if validation.trust.is_ok() && validation.leaf.is_err() {
-        println!("  A running agent would use this trust bundle and continue with its last valid leaf.");
+        outln!("  A running agent would use this trust bundle and continue with its last valid leaf.");
     }
     if let Some(notice) = notice {
-        println!("  notice  {notice}");
+        outln!("  notice  {notice}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use hotcert_log::outln;
 use serde_json::json;
 
 use super::status::Fleet;
@@ -37,7 +38,7 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &CheckArgs) 
     let settings = args.notifications.as_deref().map(NotifyConfig::read);
     problems.extend(settings.and_then(Result::err).map(|error| error.to_string()));
     if session.json {
-        println!(
+        outln!(
             "{:#}",
             json!({
                 "authorities": fleet.authorities.len(),
@@ -47,9 +48,9 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &CheckArgs) 
         );
     } else {
         for problem in &problems {
-            println!("{problem}");
+            outln!("{problem}");
         }
-        println!(
+        outln!(
             "{}, {}: {}",
             counted(fleet.authorities.len(), "authority", "authorities"),
             counted(fleet.certificates.len(), "certificate", "certificates"),

@@ -4,6 +4,7 @@
 use std::time::SystemTime;
 
 use clap::Args;
+use hotcert_log::outln;
 use serde_json::json;
 
 use super::table::{parse_time, rounded_span};
@@ -54,15 +55,15 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DeleteArgs)
 fn print<B: Backend>(session: &Session<B>, args: &DeleteArgs, impact: &[String]) {
     let DeleteArgs { name, yes } = args;
     if session.json {
-        println!("{:#}", json!({"object": name.to_string(), "deleted": yes, "impact": impact}));
+        outln!("{:#}", json!({"object": name.to_string(), "deleted": yes, "impact": impact}));
         return;
     }
-    println!("{}:", if *yes { format!("Deleted {name}") } else { format!("Deleting {name} would mean") });
+    outln!("{}:", if *yes { format!("Deleted {name}") } else { format!("Deleting {name} would mean") });
     for line in impact {
-        println!("- {line}");
+        outln!("- {line}");
     }
     if !yes {
-        println!("Nothing was done. Run it again with --yes to do it.");
+        outln!("Nothing was done. Run it again with --yes to do it.");
     }
 }
 

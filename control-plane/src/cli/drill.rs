@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use hotcert_log::outln;
 use serde_json::json;
 
 use crate::api::object_name::ObjectName;
@@ -46,7 +47,7 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
     let served = status.served.clone().filter(|served| Some(served.revision) >= status.revision);
     let served = served.unwrap_or_default();
     if session.json {
-        println!(
+        outln!(
             "{:#}",
             json!({
                 "certificate": args.name.to_string(),
@@ -60,7 +61,7 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
             })
         );
     } else {
-        println!(
+        outln!(
             "{}: {} of {} {} serve {}",
             args.name,
             served.serving,
@@ -70,27 +71,27 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &DrillArgs) 
         );
         for pod in &served.by_pod {
             match (&pod.problem, pod.seconds) {
-                (None, Some(seconds)) => println!("  {}  published to served {seconds:.2} s", pod.pod),
-                (problem, _) => println!("  {}  {}", pod.pod, problem.as_deref().unwrap_or("-")),
+                (None, Some(seconds)) => outln!("  {}  published to served {seconds:.2} s", pod.pod),
+                (problem, _) => outln!("  {}  {}", pod.pod, problem.as_deref().unwrap_or("-")),
             }
         }
         let mut unread_printed = false;
         if served.pods == 0 {
-            println!("  no {} registered: nothing was measured", session.backend.pods());
+            outln!("  no {} registered: nothing was measured", session.backend.pods());
         } else if unread.len() >= after.len() {
             match unread.as_slice() {
-                [] => println!("  failures not counted: no running agent serves the Secret {secret}"),
-                all => println!("  failures not counted: {}", all.join("; ")),
+                [] => outln!("  failures not counted: no running agent serves the Secret {secret}"),
+                all => outln!("  failures not counted: {}", all.join("; ")),
             }
             unread_printed = true;
         } else if lost.is_empty() {
-            println!("  no failed handshakes, connections or requests, as counted by the agents");
+            outln!("  no failed handshakes, connections or requests, as counted by the agents");
         }
         for (what, count) in &lost {
-            println!("  {count} {what}");
+            outln!("  {count} {what}");
         }
         for problem in unread.iter().filter(|_| !unread_printed) {
-            println!("  metrics not read: {problem}");
+            outln!("  metrics not read: {problem}");
         }
     }
     if is_proved(&served, after.len(), &unread) && lost.is_empty() {

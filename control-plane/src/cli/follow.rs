@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hotcert_log::{errln, outln};
 use serde_json::json;
 
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
@@ -93,7 +94,7 @@ pub(super) fn print_published<B: Backend>(
     let not_served = served.is_some_and(|served| served.status == ConditionStatus::False);
     let result = if not_served { Err(CommandError::Reported) } else { Ok(()) };
     if session.json {
-        println!("{:#}", json!({"certificate": name.to_string(), "status": status}));
+        outln!("{:#}", json!({"certificate": name.to_string(), "status": status}));
         return result;
     }
     let version = status.version.unwrap_or(0);
@@ -114,14 +115,14 @@ pub(super) fn print_published<B: Backend>(
         ),
     };
     let late = pods_not_serving(status).map(|late| format!("; {late}")).unwrap_or_default();
-    println!("{name}: version {version}, serial {serial}, until {end}; {served}{late}");
+    outln!("{name}: version {version}, serial {serial}, until {end}; {served}{late}");
     result
 }
 
 /// Progress goes to standard error; standard output has only the result.
 pub(super) fn print_progress<B>(session: &Session<B>, what: &str) {
     if !session.json {
-        eprintln!("{what}");
+        errln!("{what}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use clap::Args;
+use hotcert_log::outln;
 use serde_json::json;
 
 use super::table::{Table, parse_time, rounded_span};
@@ -36,7 +37,7 @@ async fn versions<B: Backend>(session: &Session<B>, name: &ObjectName) -> Result
     let published = certificate.status.and_then(|status| status.version);
     let versions = session.backend.versions(name).await?;
     if session.json {
-        println!(
+        outln!(
             "{:#}",
             json!({"certificate": name.to_string(), "published": published, "versions": versions})
         );
@@ -61,7 +62,7 @@ async fn versions<B: Backend>(session: &Session<B>, name: &ObjectName) -> Result
             notes.join(", "),
         ]);
     }
-    println!("{table}");
+    outln!("{table}");
     Ok(())
 }
 
@@ -69,7 +70,7 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
     let authority = session.backend.authority(name).await?;
     let status = authority.status.unwrap_or_default();
     if session.json {
-        println!(
+        outln!(
             "{:#}",
             json!({"authority": name, "rollovers": status.rollover_history, "handledRequests": status.handled_requests})
         );
@@ -103,9 +104,9 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
         ]);
     }
     if table.is_empty() {
-        println!("no completed rollovers of {name}");
+        outln!("no completed rollovers of {name}");
     } else {
-        println!("{table}");
+        outln!("{table}");
     }
     let mut handled: Vec<_> = status.handled_requests.iter().collect();
     handled.sort_by_key(|(_, request)| parse_time(Some(&request.handled_at)));
@@ -118,7 +119,7 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
         ]);
     }
     if !requests.is_empty() {
-        println!("\n{requests}");
+        outln!("\n{requests}");
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! `hotcert inject`: adds the agent to workloads in YAML, standard input to standard output.
 
-use std::io::{IsTerminal, Read, Write, stderr, stdin, stdout};
+use std::io::{ErrorKind, IsTerminal, Read, Write, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use clap::Args;
+use hotcert_log::errln;
 
 use crate::inject::AGENT_IMAGE;
 use crate::inject::documents::MAX_BYTES;
@@ -72,14 +73,16 @@ fn no_file(file: &str) -> Result<String, String> {
 
 pub(super) fn run(args: &InjectArgs) -> ExitCode {
     if stdin().is_terminal() {
-        eprintln!("error: give YAML on standard input: hotcert inject < deployment.yaml");
+        errln!("error: give YAML on standard input: hotcert inject < deployment.yaml");
         return ExitCode::FAILURE;
     }
     match convert(stdin(), stdout().lock(), stderr().lock(), args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // Nobody reads on, as in `hotcert inject < pod.yaml | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -99,7 +102,7 @@ fn convert(
     match stream::inject_stream(&bytes, &Options { agent_image, sidecar, namespace, rbac }) {
         Ok(injected) => {
             for warning in &injected.warnings {
-                writeln!(log, "warning: {warning}")?;
+                let _ = writeln!(log, "warning: {warning}");
             }
             out.write_all(injected.yaml.as_bytes())?;
             out.flush()?;
@@ -107,7 +110,7 @@ fn convert(
         }
         Err(errors) => {
             for error in errors {
-                writeln!(log, "error: {error}")?;
+                let _ = writeln!(log, "error: {error}");
             }
             Ok(false)
         }

@@ -9,6 +9,7 @@ mod removal;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use hotcert_log::outln;
 use serde_json::json;
 
 use self::progress::{Progress, describe, override_hint};
@@ -96,9 +97,9 @@ pub(super) async fn run<B: Backend>(
     if let (Some(root), false) = (&args.remove_root, args.yes) {
         let impact = removal::impact(session, &args.authority, root, &before).await?;
         if session.json {
-            println!("{:#}", json!({"authority": args.authority, "cost": impact}));
+            outln!("{:#}", json!({"authority": args.authority, "cost": impact}));
         } else {
-            println!("{impact}");
+            outln!("{impact}");
         }
         return Ok(());
     }
@@ -221,9 +222,9 @@ fn print_rollover<B: Backend>(
     status: &AuthorityStatus,
 ) {
     if session.json {
-        println!("{:#}", json!({"authority": args.authority, "status": status}));
+        outln!("{:#}", json!({"authority": args.authority, "status": status}));
     } else {
-        println!("{}", summary(&args.authority, verb, status, &session.backend.continuation()));
+        outln!("{}", summary(&args.authority, verb, status, &session.backend.continuation()));
     }
 }
 

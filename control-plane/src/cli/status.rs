@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
+use hotcert_log::{outln, terminal};
 use rows::rows;
 use serde_json::{Value, json};
 
@@ -41,13 +42,13 @@ pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &StatusArgs)
         let now = SystemTime::now();
         let output = if session.json { format!("{:#}", fleet.json(now)) } else { fleet.text(now) };
         if output != printed {
-            println!("{output}");
+            outln!("{output}");
             if args.watch {
-                println!();
+                outln!("");
             }
             printed = output;
         }
-        if !args.watch {
+        if !args.watch || terminal::is_closed() {
             return Ok(());
         }
         session.backend.advance().await?;

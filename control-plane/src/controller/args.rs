@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use hotcert_log::LogFormat;
 use hotcert_tls::ClientAuth;
 
-use super::log::LogFormat;
 use super::webhook_certificate::plan::Timing;
 use crate::api::agent_ports::ADMIN;
 use crate::api::duration;

@@ -139,6 +139,7 @@ async fn end_after(shutdown: impl Future<Output = ()>, signals: &mut Signals) ->
         () = shutdown => Ok(()),
         () = signals.next() => {
             warn!("second signal: exiting without draining");
+            hotcert_log::flush();
             std::process::exit(1);
         }
     }

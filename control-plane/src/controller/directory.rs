@@ -21,6 +21,7 @@ use super::args::Settings;
 use super::error::ControllerError;
 use super::http::{only_get, serve_http, text, typed};
 use super::listener::Bound;
+use super::metrics::register_log;
 use super::signals::Signals;
 use crate::controller::health::settings_problem;
 use crate::controller::notification_services::NotificationServices;
@@ -45,6 +46,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     let notifications = NotificationServices::start(&settings)?;
     let mut registry = Registry::with_prefix("hotcert_controller");
     counts.register(&mut registry);
+    register_log(&mut registry);
     notifications.register(&mut registry);
     info!(version = env!("CARGO_PKG_VERSION"), dir = %dir.display(), "starting");
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hotcert_log::DroppedLines;
 use hotcert_tls::{Identities, RejectionReason};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -54,6 +55,7 @@ impl Metrics {
             "Version of this controller",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
+        register_log(r);
         webhook.register(r);
         r.register("ready", "1 if /readyz answers 200", metrics.ready.clone());
         r.register(
@@ -102,6 +104,14 @@ impl Metrics {
             Err(_) => String::new(),
         }
     }
+}
+
+/// What every controller has, in a cluster and on a directory.
+pub fn register_log(registry: &mut Registry) {
+    registry.register_collector(DroppedLines::collector(
+        "log_lines_dropped",
+        "Log lines that did not reach standard error, by reason",
+    ));
 }
 
 /// The reload's own counts, read at each scrape.

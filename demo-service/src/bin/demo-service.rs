@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use demo_service::service::{Config, bind_problem, listen_address, serve};
+use demo_service::service::{Config, bind_problem, listen_address, log, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,7 +30,7 @@ async fn main() -> ExitCode {
     match run(listen, config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cannot listen on {listen}: {}", bind_problem(&error));
+            log(format_args!("cannot listen on {listen}: {}", bind_problem(&error)));
             ExitCode::FAILURE
         }
     }
@@ -39,7 +39,7 @@ async fn main() -> ExitCode {
 async fn run(listen: SocketAddr, config: Config) -> io::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener = TcpListener::bind(listen).await?;
-    eprintln!("{} listens on {}", config.name, listener.local_addr()?);
+    log(format_args!("{} listens on {}", config.name, listener.local_addr()?));
     serve(listener, config, async move {
         tokio::select! {
             _ = terminate.recv() => {}

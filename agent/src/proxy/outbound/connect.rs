@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hotcert_log::Allowed;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -17,7 +18,6 @@ use super::dial::{Purpose, dial};
 use super::route::Upstream;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::first_bytes::{FirstBytes, Rewound, read_first_bytes};
-use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
 
 /// The app speaks first, within this.

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Parser;
 use demo_service::service::{bind_problem, listen_address};
 use hotcert::external::http_client::{AddressPolicy, Endpoint};
+use hotcert_log::{errln, outln};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -93,7 +94,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("demo-manager: {error:#}");
+            errln!("demo-manager: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -173,5 +174,5 @@ fn secret(path: &Path) -> Result<Zeroizing<String>> {
 
 /// One line of JSON on stdout.
 fn log(event: &Value) {
-    println!("{event}");
+    outln!("{event}");
 }

@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use demo_service::service::Config;
+use hotcert_log::{errln, outln};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fleet::{Fleet, Workspace};
@@ -119,7 +120,7 @@ fn main() -> ExitCode {
 }
 
 fn failure(error: impl std::fmt::Display) -> ExitCode {
-    eprintln!("demo: {error}");
+    errln!("demo: {error}");
     ExitCode::FAILURE
 }
 
@@ -147,7 +148,7 @@ fn demonstrate(length: Duration, json: bool) -> ExitCode {
         Err(error) => failure(format!("{error:#}")),
     };
     if !matches!(&outcome, Ok(summary) if summary.is_success()) {
-        eprintln!("logs of the agents and services: {}", workspace.keep_logs().display());
+        errln!("logs of the agents and services: {}", workspace.keep_logs().display());
     }
     exit
 }
@@ -164,16 +165,16 @@ async fn interrupted() -> std::io::Result<()> {
 fn report(summary: &Summary, json: bool) {
     if json {
         match serde_json::to_string(summary) {
-            Ok(line) => println!("{line}"),
-            Err(error) => eprintln!("demo: cannot serialize the summary: {error}"),
+            Ok(line) => outln!("{line}"),
+            Err(error) => errln!("demo: cannot serialize the summary: {error}"),
         }
         return;
     }
-    println!("{summary}");
+    outln!("{summary}");
     if summary.is_success() {
-        println!("No request or call failed, and no broken certificate was served.");
+        outln!("No request or call failed, and no broken certificate was served.");
     } else {
-        println!("FAILED: requests or calls failed, or a broken certificate was served.");
+        outln!("FAILED: requests or calls failed, or a broken certificate was served.");
     }
 }
 
@@ -191,7 +192,7 @@ async fn run(workspace: &Workspace, length: Duration) -> anyhow::Result<Summary>
         leaf_tracker: leaf_tracker.clone(),
         load_stats: load_stats.clone(),
     };
-    eprintln!(
+    errln!(
         "storefront and payments run, each behind an agent; rotating their certificates under load for {} s",
         length.as_secs()
     );

@@ -1,10 +1,11 @@
 //! The progress of the scenario: counters, shown in one line while it runs.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hotcert_log::terminal::print_error;
 use tokio::task::AbortHandle;
 use tokio::time::interval;
 
@@ -91,7 +92,7 @@ impl LiveLine {
                 let counts = load_stats.counts();
                 let rate = (counts.requests - last) as f64 / last_at.elapsed().as_secs_f64();
                 (last, last_at) = (counts.requests, Instant::now());
-                eprint!(
+                print_error(format_args!(
                     "\r\x1b[2K{:3} s  {rate:4.0} requests/s  {} failed  {} leaves rotated  \
                      {} broken, {} served  root: {}",
                     begun.elapsed().as_secs(),
@@ -100,8 +101,7 @@ impl LiveLine {
                     progress.broken(),
                     leaf_tracker.wrongly_served(),
                     lock(&progress.phase),
-                );
-                let _ = std::io::stderr().flush();
+                ));
             }
         };
         let task = std::io::stderr().is_terminal().then(|| tokio::spawn(draw).abort_handle());
@@ -113,7 +113,7 @@ impl Drop for LiveLine {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
-            eprint!("\r\x1b[2K");
+            print_error(format_args!("\r\x1b[2K"));
         }
     }
 }

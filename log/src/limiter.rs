@@ -1,9 +1,8 @@
-//! LogLimiter: what clients and servers can cause is logged at most once in a while per subject, with the
-//! count of suppressed messages, if there are any, so that a hostile peer cannot fill the log and one problem does not hide
-//! another.
+//! What clients and servers can cause is logged at most once in a while per subject, with the count of suppressed
+//! messages, if there are any, so that a hostile peer cannot fill the log and one problem does not hide another.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,11 +41,11 @@ struct Subject {
 
 impl LogLimiter {
     /// The permission to log a message about `subject` now, or `None` if one was logged a moment ago.
-    pub fn allow(&self, subject: &str) -> Option<Allowed> {
+    pub fn allow(&self, subject: &(impl Hash + ?Sized)) -> Option<Allowed> {
         self.allow_at(subject, Instant::now())
     }
 
-    fn allow_at(&self, subject: &str, now: Instant) -> Option<Allowed> {
+    fn allow_at(&self, subject: &(impl Hash + ?Sized), now: Instant) -> Option<Allowed> {
         let hash = self.hashes.hash_one(subject);
         self.subjects.lock().unwrap_or_else(PoisonError::into_inner).of(hash, now).allow(now)
     }

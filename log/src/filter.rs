@@ -1,19 +1,7 @@
-//! The log on standard error: its format and level.
+//! What is logged: the levels that `HOTCERT_LOG` asks for.
 
-use std::io::IsTerminal as _;
-
-use clap::ValueEnum;
-use tracing::warn;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormat {
-    /// Lines of text
-    Text,
-    /// One JSON object per line
-    Json,
-}
 
 /// The Kubernetes client logs whole responses that it cannot parse, which may contain private keys; its
 /// errors are logged where they are handled. The file watcher logs every removed directory, which happens
@@ -21,40 +9,39 @@ pub enum LogFormat {
 const QUIET_LIBRARIES: [&str; 3] = ["kube_client=off", "kube_runtime=off", "notify=warn"];
 
 /// The crates whose names begin so are ours.
-const PROGRAM: &str = "hotcert";
-const DEFAULT: &str = "info";
+pub const PROGRAM: &str = "hotcert";
+pub const DEFAULT: &str = "info";
 /// The levels, as errors name them.
 const LEVELS: &str = "error, warn, info, debug, trace or off";
 
-/// Starts the log. `HOTCERT_LOG` is a level or a filter. A bare level applies to the crates of ours, and not to
-/// other libraries, whose messages would drown theirs. What cannot be a filter is reported in the log, at the
-/// default level.
-pub fn start(format: LogFormat) {
-    let value = std::env::var("HOTCERT_LOG").unwrap_or_default();
-    let parsed = directives(&value).and_then(|directives| {
-        EnvFilter::try_new(directives).map_err(|_| {
-            format!("{value:?} is not a filter: write {LEVELS}, or targets and their levels, such as info,{PROGRAM}=debug")
-        })
-    });
-    let (filter, problem) = match parsed {
-        Ok(filter) => (filter, None),
-        Err(problem) => (EnvFilter::new(DEFAULT), Some(problem)),
-    };
-    let filter = QUIET_LIBRARIES
-        .iter()
-        .filter_map(|directive| directive.parse().ok())
-        .fold(filter, EnvFilter::add_directive);
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // A second call in one process has no effect.
-    let _ = match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => {
-            log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
-        }
-    };
-    if let Some(problem) = problem {
-        warn!("HOTCERT_LOG: {problem}; the level is {DEFAULT}");
+pub struct Filter {
+    pub directives: EnvFilter,
+    /// The targets that have a level of their own, by which their names begin.
+    pub named_targets: Vec<String>,
+    /// Why it is the default instead of what was asked for.
+    pub problem: Option<String>,
+}
+
+impl Filter {
+    pub fn from_environment() -> Self {
+        Self::new(&std::env::var("HOTCERT_LOG").unwrap_or_default())
+    }
+
+    fn new(value: &str) -> Self {
+        let parsed = directives(value).and_then(|directives| {
+            EnvFilter::try_new(directives).map_err(|_| {
+                format!("{value:?} is not a filter: write {LEVELS}, or targets and their levels, such as info,{PROGRAM}=debug")
+            })
+        });
+        let (filter, named_targets, problem) = match parsed {
+            Ok(filter) => (filter, named_targets(value), None),
+            Err(problem) => (EnvFilter::new(DEFAULT), Vec::new(), Some(problem)),
+        };
+        let directives = QUIET_LIBRARIES
+            .iter()
+            .filter_map(|directive| directive.parse().ok())
+            .fold(filter, EnvFilter::add_directive);
+        Self { directives, named_targets, problem }
     }
 }
 
@@ -84,6 +71,11 @@ fn directives(value: &str) -> Result<String, String> {
     Ok(if has_level { value.to_owned() } else { format!("warn,{PROGRAM}={DEFAULT},{value}") })
 }
 
+fn named_targets(value: &str) -> Vec<String> {
+    let target = |part: &str| Some(part[..part.find(['=', '['])?].trim().to_owned());
+    value.split(',').filter_map(target).filter(|target| !target.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +97,18 @@ mod tests {
             assert!(directives(value).is_err_and(|error| error.contains("is not a level")), "{value}");
         }
         assert!(directives("hotcert=loud").is_ok_and(|filter| EnvFilter::try_new(filter).is_err()));
+    }
+
+    #[test]
+    fn a_target_is_named_by_a_level_of_its_own_alone() {
+        for (value, named) in [
+            ("", &[][..]),
+            ("debug", &[]),
+            ("warn,hyper=trace", &["hyper"]),
+            ("h2::proto=warn,hotcert[span]=debug,[other]=trace", &["h2::proto", "hotcert"]),
+        ] {
+            assert_eq!(Filter::new(value).named_targets, named, "{value}");
+        }
+        assert!(Filter::new("hyper=loud").named_targets.is_empty());
     }
 }
