@@ -10,6 +10,7 @@ pub mod app;
 pub mod client;
 pub mod crashing_store;
 pub mod echo;
+pub mod flood;
 pub mod forge;
 pub mod installed;
 pub mod kube;

@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 
+use crate::admin::connections::Refusals;
 use crate::admin::health::Health;
 use crate::admin::reload_counters::ReloadCounters;
 use crate::connection::tracked_stream::ByteCounters;
@@ -71,6 +72,7 @@ impl Metrics {
         health: Health,
         context: &Arc<ProxyContext>,
         bytes: ByteFamily,
+        refusals: &Refusals,
         runtimes: Vec<Handle>,
     ) -> Self {
         let mut registry = Registry::with_prefix("hotcert");
@@ -89,6 +91,7 @@ impl Metrics {
             "Open TLS connections by side and the generation they were made under",
         );
         register_data_path(r, context, bytes);
+        refusals.register(r);
         let peer_not_after = registered(
             r,
             "peer_earliest_not_after_timestamp_seconds",
