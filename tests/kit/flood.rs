@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -96,14 +97,21 @@ impl Flood {
     /// TLS connections without a certificate that say this and nothing more.
     pub fn over_tls(attackers: usize, from: Ipv4Addr, to: SocketAddr, tls: TlsClient, say: Vec<u8>) -> Self {
         let say: Arc<[u8]> = say.into();
+        // A few handshakes at a time, so that they succeed.
+        let handshakes = Arc::new(Semaphore::new(8));
         Self::start(attackers, move |tally| {
-            let (tls, say) = (tls.clone(), Arc::clone(&say));
+            let (tls, say, handshakes) = (tls.clone(), Arc::clone(&say), Arc::clone(&handshakes));
             async move {
+                let handshake = handshakes.acquire().await;
                 let mut stream = tls.connect(from, to).await?;
-                stream.write_all(&say).await?;
-                stream.flush().await?;
-                tally.hold(wait_closed(&mut stream)).await;
-                Ok(())
+                drop(handshake);
+                let saying = async {
+                    stream.write_all(&say).await?;
+                    stream.flush().await?;
+                    wait_closed(&mut stream).await;
+                    Ok(())
+                };
+                tally.hold(saying).await
             }
         })
     }

@@ -35,8 +35,7 @@ impl Refusals {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "admin_connections_refused",
-            "Connections to the admin and proof listeners that were refused or gave way to others, by listener and \
-             reason",
+            "Connections to the admin and proof listeners that were refused or gave way, by reason",
             self.0.clone(),
         );
     }

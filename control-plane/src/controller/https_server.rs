@@ -268,3 +268,6 @@ async fn drive<C: Future>(
     connection.await;
     false
 }
+
+#[cfg(test)]
+mod tests;

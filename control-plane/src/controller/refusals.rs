@@ -44,6 +44,11 @@ impl Refusals {
         );
     }
 
+    #[cfg(test)]
+    pub fn counted(&self, listener: &'static str, reason: &'static str) -> u64 {
+        self.0.get(&Labels { listener, reason }).map_or(0, |count| count.get())
+    }
+
     /// Those of one listener.
     pub fn of(&self, listener: &'static str) -> ListenerRefusals {
         ListenerRefusals { listener, counts: self.clone() }

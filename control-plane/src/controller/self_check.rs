@@ -68,7 +68,7 @@ async fn check(snapshot: &Snapshot, listener: SocketAddr) -> Result<(), String> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -90,7 +90,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(60 * 60);
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    fn credential() -> Credential {
+    pub fn credential() -> Credential {
         let now = SystemTime::now();
         let request =
             AuthorityRequest { common_name: "root".into(), lifetime: HOUR, ..AuthorityRequest::default() };
