@@ -82,9 +82,9 @@ fn probes_that_wait_for_the_app_pass_beside_a_flood_of_the_admin_port() {
 fn probes_pass_beside_another_address_that_has_every_place_wait_for_the_app() {
     let probed = Probed::start();
     let request = format!("GET {} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", probed.path);
-    let flood = Flood::asking(600, OTHER_SOURCE, probed.address(), request);
-    until("every place to be taken", || (flood.open() > 256).then_some(()));
-    assert_eq!(probed.failed(8), 0);
+    let flood = Flood::asking(300, OTHER_SOURCE, probed.address(), request);
+    until("every place to be taken", || (flood.open() >= 256).then_some(()));
+    assert_eq!(probed.failed(4), 0, "of 16");
 }
 
 #[test]
@@ -206,8 +206,9 @@ fn signed_deliveries_pass_beside_silent_connections_and_heads_that_do_not_end() 
         assert_eq!(deliveries.delivered, 20, "beside {} from {from}: {deliveries:?}", flood.open());
         println!("20 deliveries beside {} connections from {from}: {deliveries:?}", flood.open());
     }
-    // Not one descriptor of the others was taken.
+    // None of the descriptors of the others was taken.
     assert_eq!(inbox.controller.admin("/livez").status, 200);
+    let _one = Flood::over_tls(1, SAME_SOURCE, inbox.address(), inbox.tls.clone(), Vec::new());
     until("silent connections ended", || (inbox.refused("no_request") >= 1.0).then_some(()));
     assert!(inbox.refused("displaced") >= 1.0);
 }
