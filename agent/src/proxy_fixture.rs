@@ -24,7 +24,8 @@ use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
 use crate::proxy::log_limiter::LogLimiter;
 pub use identity::{
-    Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, publish, publisher, root,
+    Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, leaf_from, publish,
+    publisher, root,
 };
 
 /// No test waits longer for anything.
@@ -54,6 +55,7 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         inbound_bytes,
         outbound_bytes,
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
+        hsts: None,
         handshake_limiter: HandshakeLimiter::new(100),
         app_connections: Arc::new(Semaphore::new(100)),
         inbound_tasks: ConnectionTasks::new(),

@@ -15,7 +15,7 @@ use kit::client::{Curl, SERVER, get};
 use kit::flood::{Flood, OTHER_SOURCE, SAME_SOURCE, TlsClient};
 use kit::machine::Machine;
 use kit::pki::{Pki, write};
-use kit::until;
+use kit::{until, within};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -198,12 +198,14 @@ fn withheld(path: &str, length: usize) -> Vec<u8> {
 
 #[test]
 fn signed_deliveries_pass_beside_silent_connections_and_heads_that_do_not_end() {
-    let inbox = Inbox::start(256);
+    let inbox = Inbox::start(4096);
     for (from, say) in [(SAME_SOURCE, ""), (OTHER_SOURCE, "POST /notifications/s HTTP/1.1\r\nhost: a\r\n")] {
-        let flood = Flood::over_tls(300, from, inbox.address(), inbox.tls.clone(), say.into());
-        until("every place to be taken", || (flood.open() > 50).then_some(()));
+        let flood = Flood::over_tls(1100, from, inbox.address(), inbox.tls.clone(), say.into());
+        let full = "as many connections as there are places";
+        within(Duration::from_secs(60), full, || (flood.begun() >= 1020).then_some(()));
         let deliveries = inbox.deliver(20);
         assert_eq!(deliveries.delivered, 20, "beside {} from {from}: {deliveries:?}", flood.open());
+        assert!(deliveries.slowest < Duration::from_secs(3), "{from}: {deliveries:?}");
         println!("20 deliveries beside {} connections from {from}: {deliveries:?}", flood.open());
     }
     // None of the descriptors of the others was taken.

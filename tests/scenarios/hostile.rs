@@ -1,13 +1,15 @@
 //! Slow, broken and hostile clients are ended in time and cost the others nothing.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kit::client::{Fetching, accepted, ask, exchange, python, python_files};
+use futures_util::future::join_all;
+use kit::client::{Fetching, accepted, ask, exchange, openssl, python, python_files};
 use kit::pipe::Pipe;
 use kit::scene::Scene;
 use kit::{DEADLINE, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[test]
 fn a_connection_that_says_nothing_is_closed_in_time() {
@@ -81,6 +83,51 @@ fn more_silent_connections_than_places_keep_nobody_out() {
         assert_eq!(shown["ok"], true, "{shown}");
     }
     assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn source_whose_handshakes_fail_is_turned_away_and_no_other() {
+    let scene = Scene::tcp(&[]);
+    let result = |result| {
+        scene.agent.metrics().sum("hotcert_handshakes_total", &[("side", "inbound"), ("result", result)])
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let garbage_from = async |address: &str| {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0))?;
+        let mut socket = socket.connect(scene.inbound()).await?;
+        socket.write_all(b"\x16\x03\x01\x00\x05garba").await?;
+        socket.read_to_end(&mut Vec::new()).await
+    };
+    let attack = async || {
+        for _ in 0..20 {
+            join_all((0..100).map(|_| garbage_from("127.0.0.2"))).await;
+        }
+    };
+    // Alone it is served as fast as it goes: nobody is held up by it but itself.
+    runtime.block_on(attack());
+    until("all failed", || (result("malformed") >= 2000.0).then_some(()));
+    assert_eq!(result("throttled"), 0.0);
+    assert!(scene.accepts());
+    until("turned away", || {
+        runtime.block_on(attack());
+        (result("throttled") > 0.0).then_some(())
+    });
+    let served = result("ok");
+    assert!((0..10).all(|_| scene.accepts()));
+    until("all served", || (result("ok") >= served + 10.0).then_some(()));
+    scene.rotate_and_wait();
+}
+
+#[test]
+fn server_chooses_the_strongest_cipher_suite_that_a_client_of_tls_1_2_offers() {
+    let scene = Scene::tcp(&[]);
+    let weakest_first = ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"];
+    let shown = openssl("s_client", scene.inbound(), &scene.client, &weakest_first);
+    assert!(shown.contains("Cipher is ECDHE-ECDSA-AES256-GCM-SHA384"), "{shown}");
+    let only = ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"];
+    let shown = openssl("s_client", scene.inbound(), &scene.client, &only);
+    assert!(shown.contains("Cipher is ECDHE-ECDSA-AES128-GCM-SHA256"), "{shown}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Handshakes under way at once; one more evicts the oldest.
+/// Handshakes under way at once; one more evicts the oldest of the source that has most.
 const MAX_HANDSHAKES: usize = 256;
 /// Between attempts while connections cannot be accepted.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
@@ -50,10 +50,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         };
         let (acceptor, handshakes, app) = (acceptor.clone(), Arc::clone(&handshakes), app.clone());
         tokio::spawn(async move {
-            match handshakes.run(acceptor.accept(socket)).await {
-                Some(Ok(stream)) => serve(stream, app).await,
-                Some(Err(error)) => eprintln!("{from}: {error}"),
-                None => eprintln!("{from}: evicted during its handshake"),
+            match handshakes.handshake_from(from.ip(), acceptor.accept(socket)).await {
+                Ok(stream) => serve(stream, app).await,
+                Err(error) => eprintln!("{from}: {error}"),
             }
         });
     }

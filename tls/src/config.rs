@@ -3,6 +3,7 @@
 //! and no verifier that can be swapped beneath a handshake.
 
 mod client_auth;
+mod client_verifier;
 mod server_verifier;
 
 use std::sync::Arc;
@@ -11,18 +12,20 @@ use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 pub use client_auth::{ClientAuth, ClientAuthError};
+pub(crate) use server_verifier::WrongServer;
 pub use server_verifier::{ExpectedPeer, ExpectedPeerError};
 
 use crate::crypto::{fast_provider, provider};
 use crate::identity::Root;
 use crate::identity::{Identity, Leaf};
+use server_verifier::ServerRoots;
 
 /// The configurations of one identity. Those for a role that it does not have are `None`.
 #[derive(Debug)]
@@ -38,13 +41,13 @@ pub(crate) struct Configs {
 #[derive(Debug)]
 struct Client {
     leaf: Arc<Leaf>,
-    roots: Arc<RootCertStore>,
+    roots: ServerRoots,
 }
 
 impl Configs {
     pub fn build(identity: &Identity, client_auth: ClientAuth) -> Result<Self, rustls::Error> {
         let Identity { leaf, trust } = identity;
-        let clients = trust.as_deref().map(|trust| client_verifier(&trust.store)).transpose()?;
+        let clients = trust.as_deref().map(|trust| client_verifier::verifier(&trust.store)).transpose()?;
         let mutual_server = match &clients {
             Some(clients) if leaf.roles.server => Some(server_config(leaf, Some(clients))?),
             _ => None,
@@ -57,7 +60,7 @@ impl Configs {
         };
         let client = match trust {
             Some(trust) if leaf.roles.client => {
-                Some(Client { leaf: Arc::clone(leaf), roots: Arc::clone(&trust.store) })
+                Some(Client { leaf: Arc::clone(leaf), roots: ServerRoots::new(Arc::clone(&trust.store)) })
             }
             _ => None,
         };
@@ -67,14 +70,14 @@ impl Configs {
     /// For a connection to a server that must be `expected`. `None` if the identity cannot be a client.
     pub fn client(&self, expected: &ExpectedPeer, alpn: &[&[u8]]) -> Option<Arc<ClientConfig>> {
         let Client { leaf, roots } = self.client.as_ref()?;
-        let verifier = server_verifier::verifier(expected.clone(), Arc::clone(roots));
+        let verifier = server_verifier::verifier(expected.clone(), roots.clone());
         client_config(verifier, Some(leaf), alpn).ok()
     }
 
     /// As [`Configs::client`], for a trial handshake in memory.
     pub fn trial_client(&self, expected: &ExpectedPeer) -> Option<Arc<ClientConfig>> {
         let Client { leaf, roots } = self.client.as_ref()?;
-        let verifier = server_verifier::verifier(expected.clone(), Arc::clone(roots));
+        let verifier = server_verifier::verifier(expected.clone(), roots.clone());
         client_config_with(fast_provider(), &[&TLS13], verifier, Some(leaf), &[]).ok()
     }
 
@@ -92,7 +95,7 @@ impl Configs {
 /// The peers that one root of the bundle accepts if it is the only one.
 #[derive(Debug)]
 pub struct SingleRootVerifier {
-    roots: Arc<RootCertStore>,
+    roots: ServerRoots,
     clients: Arc<dyn ClientCertVerifier>,
 }
 
@@ -100,7 +103,7 @@ impl SingleRootVerifier {
     /// A verifier that trusts `root` alone.
     pub fn new(root: &Root) -> Result<Self, rustls::Error> {
         let roots = Arc::new(RootCertStore { roots: vec![root.anchor.clone()] });
-        Ok(Self { clients: client_verifier(&roots)?, roots })
+        Ok(Self { clients: client_verifier::verifier(&roots)?, roots: ServerRoots::new(roots) })
     }
 
     /// Whether a client that presents `chain`, leaf first, at the time `at` is accepted.
@@ -132,6 +135,8 @@ fn server_config(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(present(leaf));
+    // In TLS 1.2 as in 1.3: a client that names its weakest cipher suite first gets the strongest of both.
+    config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
@@ -169,15 +174,6 @@ fn present(leaf: &Leaf) -> Arc<SingleCertAndKey> {
     Arc::new(SingleCertAndKey::from(Arc::clone(&leaf.certified)))
 }
 
-fn client_verifier(roots: &Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
-    WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider()))
-        // The list of acceptable roots is of no use to peers, which have one certificate, and would show
-        // every client which roots are trusted.
-        .clear_root_hint_subjects()
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))
-}
-
 fn verifies_client(
     clients: &Arc<dyn ClientCertVerifier>,
     chain: &[CertificateDer<'static>],
@@ -189,9 +185,9 @@ fn verifies_client(
     }
 }
 
-fn verifies_server(roots: &RootCertStore, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+fn verifies_server(roots: &ServerRoots, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
     match chain {
-        [leaf, intermediates @ ..] => server_verifier::verify_chain(leaf, intermediates, roots, at).is_ok(),
+        [leaf, intermediates @ ..] => roots.verify_chain(leaf, intermediates, at).is_ok(),
         [] => false,
     }
 }

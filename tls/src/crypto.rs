@@ -1,11 +1,15 @@
-//! The cryptography provider of every configuration, with a cache of certificates' signatures.
+//! The cryptography provider of every configuration, with a cache of certificates' signatures, and a budget for those
+//! that do not verify.
 
-mod signature_cache;
+mod failure_budget;
+pub(crate) mod signature_cache;
 
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+
+pub(crate) use failure_budget::FailureBudget;
 
 pub fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {

@@ -64,6 +64,8 @@ pub enum HandshakeFailure {
     Untrusted,
     /// The server presents another name than is expected.
     WrongName,
+    /// The peer's chain has more certificates, bytes, paths or wrong signatures than are verified.
+    ChainTooCostly,
     /// The peer's certificate is not accepted for another reason.
     BadCertificate,
     /// The peer refused the certificate of this side, or wants one.
@@ -109,6 +111,7 @@ impl HandshakeFailure {
             Self::Expired => "expired",
             Self::Untrusted => "untrusted",
             Self::WrongName => "wrong_name",
+            Self::ChainTooCostly => "chain_too_costly",
             Self::BadCertificate => "bad_certificate",
             Self::RefusedByPeer => "refused_by_peer",
             Self::Alert => "alert",
@@ -124,6 +127,7 @@ impl HandshakeFailure {
             Self::NoCertificate
                 | Self::Expired
                 | Self::Untrusted
+                | Self::ChainTooCostly
                 | Self::BadCertificate
                 | Self::Incompatible
                 | Self::RefusedByPeer

@@ -52,6 +52,7 @@
 #![warn(missing_docs)]
 
 mod acceptor;
+mod chain_limits;
 mod config;
 mod config_cache;
 mod connector;

@@ -12,7 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 /// Probes, scrapers and the control plane need few; each costs a few descriptors and some KiB.
-const MAX_CONNECTIONS: usize = 256;
+pub const MAX_CONNECTIONS: usize = 256;
 
 /// The connections of one listener.
 pub struct AdminConnections {

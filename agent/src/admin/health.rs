@@ -51,11 +51,17 @@ impl Health {
                 },
             });
         };
-        let until = snapshot.identity.leaf.usable_until;
-        if now >= until {
+        let leaf = &snapshot.identity.leaf;
+        if now >= leaf.usable_until {
             return Some(format!(
                 "the served certificate or its chain expired at {}",
-                format_rfc3339_seconds(until)
+                format_rfc3339_seconds(leaf.usable_until)
+            ));
+        }
+        if now < leaf.usable_from {
+            return Some(format!(
+                "the served certificate or its chain is not valid before {}: set the clock of this machine",
+                format_rfc3339_seconds(leaf.usable_from)
             ));
         }
         match &report.self_check {
@@ -217,3 +223,6 @@ fn seconds_between(from: SystemTime, to: SystemTime) -> i64 {
     let whole = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     to.duration_since(from).map_or_else(|error| -whole(error.duration()), whole)
 }
+
+#[cfg(test)]
+mod tests;

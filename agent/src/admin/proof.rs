@@ -11,17 +11,18 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::admin::connections::AdminConnections;
+use crate::admin::connections::{AdminConnections, MAX_CONNECTIONS};
 use crate::admin::health::Health;
 use crate::admin::http::{only_get, serve_http, text, typed};
 use crate::connection::handshake;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
-use hotcert_tls::{Acceptor, Activity};
+use hotcert_tls::{Acceptor, Activity, HandshakeLimiter};
 
 pub struct ProofListener {
     health: Health,
     acceptor: Acceptor,
     connections: AdminConnections,
+    handshakes: HandshakeLimiter,
 }
 
 impl ProofListener {
@@ -33,7 +34,8 @@ impl ProofListener {
             // Always mTLS, whatever the inbound listeners require.
             .require_client_certificate()
             .handshake_timeout(context.timeouts.handshake);
-        Arc::new(Self { health, acceptor, connections })
+        let handshakes = HandshakeLimiter::new(MAX_CONNECTIONS);
+        Arc::new(Self { health, acceptor, connections, handshakes })
     }
 
     /// Serves one connection to its end.
@@ -44,7 +46,8 @@ impl ProofListener {
     }
 
     async fn serve_connection(&self, socket: TcpStream, from: SocketAddr, activity: Activity) {
-        match handshake::accept(socket, &self.acceptor).await {
+        let handshake = handshake::accept(socket, &self.acceptor);
+        match self.handshakes.handshake_from(from.ip(), handshake).await {
             Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
             Ok(accepted) => {
                 self.count(HandshakeResult::Ok);

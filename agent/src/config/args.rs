@@ -181,6 +181,11 @@ pub struct RunArgs {
     /// HOST over mTLS, and so is what the app sends in plain text through CONNECT HOST:PORT
     #[arg(long, env = "HOTCERT_HTTP_PROXY", value_name = "LISTEN", help_heading = "Traffic")]
     pub http_proxy: Option<String>,
+    /// With --client-auth none: how long browsers are to use HTTPS alone for this host, sent as
+    /// Strict-Transport-Security in the responses of http: and h2c: routes, unless the app sends its own [default: not
+    /// sent]
+    #[arg(long, env = "HOTCERT_HSTS", value_name = "DURATION", help_heading = "Traffic")]
+    pub hsts: Option<String>,
     /// Threads that carry traffic [default: half of the available CPUs, at least 1 and at most 4]
     #[arg(long, env = "HOTCERT_WORKERS", value_name = "N", help_heading = "Traffic")]
     pub workers: Option<String>,

@@ -32,6 +32,7 @@ pub struct Settings {
     pub client_auth: ClientAuth,
     pub poll: Duration,
     pub inbound: Vec<InboundRoute>,
+    pub hsts: Option<Duration>,
     pub allow: AllowList,
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
@@ -76,6 +77,7 @@ impl Settings {
             policy,
             client_auth: args.files.client_auth,
             poll: errors.positive_duration("--poll-interval", &args.poll_interval),
+            hsts: hsts(args, &mut errors),
             allow: allow(args, &mut errors),
             probes: errors.parse_all("--probe", &args.probe),
             workers: match given(&args.workers) {
@@ -177,6 +179,14 @@ fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
         );
     }
     allow
+}
+
+fn hsts(args: &RunArgs, errors: &mut Errors) -> Option<Duration> {
+    let duration = errors.duration("--hsts", given(&args.hsts)?);
+    if args.files.client_auth != ClientAuth::None {
+        errors.add("--hsts", "browsers are no clients of mutual TLS; add --client-auth none, or omit it");
+    }
+    Some(duration)
 }
 
 fn limits(args: &RunArgs, descriptors: u64, errors: &mut Errors) -> Limits {

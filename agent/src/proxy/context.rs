@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,6 +24,8 @@ pub struct ProxyContext {
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,
+    /// The value of Strict-Transport-Security in responses to inbound clients.
+    pub hsts: Option<HeaderValue>,
     /// Inbound clients whose handshake is not complete.
     pub handshake_limiter: HandshakeLimiter,
     /// Connections to the app that may be open at once, whatever they carry: with those in the tracker they are what

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+pub use http::strict_transport_security;
 pub use route::{InboundRoute, InboundRouteError};
 
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
@@ -28,7 +29,7 @@ use crate::proxy::log_limiter::Allowed;
 use crate::proxy::relay::relay;
 use crate::proxy::route_protocol::RouteProtocol;
 use app_pool::AppPools;
-use hotcert_tls::{Acceptor, HandshakeError, Peer};
+use hotcert_tls::{Acceptor, HandshakeError, HandshakeFailure, Peer};
 
 /// One inbound listener's path to the app.
 pub struct Inbound {
@@ -80,14 +81,14 @@ impl Inbound {
             context.tracker.count_rejected();
             return None;
         }
-        match context.handshake_limiter.run(handshake::accept(socket, &self.acceptor)).await {
-            None => self.count(HandshakeResult::Evicted),
-            Some(Ok(accepted)) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
-            Some(Ok(accepted)) => {
+        let handshake = handshake::accept(socket, &self.acceptor);
+        match context.handshake_limiter.handshake_from(from.ip(), handshake).await {
+            Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
+            Ok(accepted) => {
                 self.count(HandshakeResult::Ok);
                 return self.serve_accepted(accepted, from);
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 self.count(HandshakeResult::Failed(error.failure()));
                 self.log_failed_handshake(from, &error);
             }
@@ -167,7 +168,8 @@ impl Inbound {
 
     fn log_failed_handshake(&self, from: SocketAddr, error: &HandshakeError) {
         let failure = error.failure();
-        match failure.is_refusal().then(|| self.context.log_limiter.allow(failure.as_str())).flatten() {
+        let is_of_interest = failure.is_refusal() || failure == HandshakeFailure::Throttled;
+        match is_of_interest.then(|| self.context.log_limiter.allow(failure.as_str())).flatten() {
             Some(Allowed { suppressed }) => warn!(suppressed, %from, %error, "client refused"),
             None => debug!(%from, %error, "inbound handshake failed"),
         }

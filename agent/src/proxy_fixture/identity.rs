@@ -35,8 +35,17 @@ pub struct Pair {
 
 /// A leaf of `issuer` for `NAME` and 127.0.0.1, for these usages.
 pub fn leaf_for(issuer: &Root, usages: Vec<ExtendedKeyUsagePurpose>) -> Pair {
+    leaf_with(issuer, |params| params.extended_key_usages = usages)
+}
+
+/// A leaf for servers and clients that is valid from `begin` to `end`.
+pub fn leaf_from(issuer: &Root, begin: SystemTime, end: SystemTime) -> Pair {
+    leaf_with(issuer, |params| (params.not_before, params.not_after) = (begin.into(), end.into()))
+}
+
+fn leaf_with(issuer: &Root, change: impl FnOnce(&mut CertificateParams)) -> Pair {
     let mut params = CertificateParams::new(vec![NAME.to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    params.extended_key_usages = usages;
+    change(&mut params);
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, issuer).unwrap();
     Pair { certificate: certificate.pem(), key: key.serialize_pem() }

@@ -23,6 +23,7 @@ use crate::connection::listener::BindError;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::ConnectionTracker;
 use crate::proxy::context::{ProxyContext, RequestCounters};
+use crate::proxy::inbound::strict_transport_security;
 use crate::proxy::log_limiter::LogLimiter;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
@@ -136,6 +137,7 @@ impl Parts {
             inbound_bytes,
             outbound_bytes,
             timeouts: settings.timeouts,
+            hsts: settings.hsts.and_then(strict_transport_security),
             handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
                 settings.limits.max_connections,
             )),

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotcert_tls::{
-    Acceptor, Activity, FairLimiter, HandshakeLimiter, Identities, Peer, SELF_CHECK_ALPN, answer_self_check,
+    Acceptor, Activity, FairLimiter, HandshakeError, HandshakeLimiter, Identities, Peer, SELF_CHECK_ALPN,
+    answer_self_check,
 };
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -145,6 +146,7 @@ impl HttpsServer {
         let handshake = Box::pin(self.acceptor.accept_with(socket, answer_self_check));
         let accepted = match self.handshakes.handshake_from(from.ip(), handshake).await {
             Ok(accepted) => accepted,
+            Err(HandshakeError::Evicted) => return count("no_room"),
             Err(error) => {
                 count(error.failure().as_str());
                 debug!(%from, %error, "handshake failed");

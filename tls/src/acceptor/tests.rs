@@ -121,6 +121,23 @@ async fn client_hello_after_a_swap_gets_the_new_leaf_on_an_older_socket() {
 }
 
 #[tokio::test]
+async fn client_of_tls_1_2_that_names_its_weakest_cipher_suite_first_gets_the_strongest() {
+    use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
+    let root = root("root");
+    let (_source, identities) = published(&root, &[&root]);
+    let weak = cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+    let strong = cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+    for (offered, chosen) in [(vec![weak, strong], strong), (vec![strong, weak], strong), (vec![weak], weak)]
+    {
+        let provider = rustls::crypto::CryptoProvider { cipher_suites: offered, ..default_provider() };
+        let config = client_of(&root, &root, &rustls::version::TLS12, provider);
+        let (socket, _server) = accepting(identities.acceptor(NO_ALPN)).await;
+        let client = connect(Arc::new(config), socket).await.unwrap();
+        assert_eq!(client.get_ref().1.negotiated_cipher_suite(), Some(chosen));
+    }
+}
+
+#[tokio::test]
 async fn without_an_identity_no_client_is_answered() {
     let root = root("root");
     let (_source, identities) = Reloader::builder().start_manually();
@@ -158,6 +175,15 @@ fn plain_client(
     issuer: &Root,
     version: &'static rustls::SupportedProtocolVersion,
 ) -> ClientConfig {
+    client_of(trusted, issuer, version, rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn client_of(
+    trusted: &Root,
+    issuer: &Root,
+    version: &'static rustls::SupportedProtocolVersion,
+    provider: rustls::crypto::CryptoProvider,
+) -> ClientConfig {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     let mut roots = rustls::RootCertStore::empty();
@@ -165,7 +191,7 @@ fn plain_client(
     let pair = issue(issuer, |_| {});
     let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)

@@ -13,6 +13,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::chain_limits::ChainLimits;
 use crate::crypto::provider;
 use crate::identity::Leaf;
 use crate::names::Names;
@@ -74,7 +75,7 @@ impl fmt::Display for ExpectedPeer {
 }
 
 /// Accepts the expected server.
-pub(super) fn verifier(expected: ExpectedPeer, roots: Arc<RootCertStore>) -> Arc<dyn ServerCertVerifier> {
+pub(super) fn verifier(expected: ExpectedPeer, roots: ServerRoots) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier(Accept::Expected { expected, roots }))
 }
 
@@ -83,15 +84,38 @@ pub(super) fn only(leaf: &Leaf) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier(Accept::Leaf(leaf.certificate().clone())))
 }
 
-/// Chain, dates and usage; not the name.
-pub(super) fn verify_chain(
-    end_entity: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    roots: &RootCertStore,
-    at: UnixTime,
-) -> Result<(), Error> {
-    let certificate = ParsedCertificate::try_from(end_entity)?;
-    verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, at, algorithms().all)
+/// The roots that servers are verified by, within the limits of a chain.
+#[derive(Clone, Debug)]
+pub(super) struct ServerRoots {
+    store: Arc<RootCertStore>,
+    limits: ChainLimits,
+}
+
+impl ServerRoots {
+    pub fn new(store: Arc<RootCertStore>) -> Self {
+        Self { limits: ChainLimits::under(&store), store }
+    }
+
+    /// Chain, dates and usage; not the name.
+    pub fn verify_chain(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Result<(), Error> {
+        let verify = || {
+            let certificate = ParsedCertificate::try_from(end_entity)?;
+            let roots = &self.store;
+            verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                roots,
+                intermediates,
+                at,
+                algorithms().all,
+            )
+        };
+        self.limits.verify(end_entity, intermediates, verify)?
+    }
 }
 
 fn algorithms() -> &'static WebPkiSupportedAlgorithms {
@@ -101,7 +125,7 @@ fn algorithms() -> &'static WebPkiSupportedAlgorithms {
 /// The server's names do not include the expected one.
 #[derive(Debug, thiserror::Error)]
 #[error("the server's certificate is for {}, not for {expected}", as_expected(shown))]
-struct WrongServer {
+pub(crate) struct WrongServer {
     shown: Names,
     expected: ExpectedPeer,
 }
@@ -115,7 +139,7 @@ fn as_expected(shown: &Names) -> String {
 
 #[derive(Debug)]
 enum Accept {
-    Expected { expected: ExpectedPeer, roots: Arc<RootCertStore> },
+    Expected { expected: ExpectedPeer, roots: ServerRoots },
     Leaf(CertificateDer<'static>),
 }
 
@@ -134,7 +158,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         match &self.0 {
             Accept::Expected { expected, roots } => {
-                verify_chain(end_entity, intermediates, roots, now)?;
+                roots.verify_chain(end_entity, intermediates, now)?;
                 verify_name(end_entity, expected)?;
             }
             Accept::Leaf(leaf) if leaf == end_entity => {}

@@ -1,12 +1,14 @@
 //! A cache of certificate signatures that verified. Whether a signature verifies depends on its bytes alone, and peers
 //! come back with the same certificate: it is computed once and then looked up. Dates, usage, names and trust are
-//! checked each time.
+//! checked each time. What is computed and does not verify is charged to the budget of the verification.
 
 use std::cell::RefCell;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{AlgorithmIdentifier, FipsStatus, InvalidSignature, SignatureVerificationAlgorithm};
 use sha2::{Digest as _, Sha256};
+
+use super::failure_budget;
 
 /// Entries for each thread. Of signatures that share an entry, the newest is kept.
 const ENTRIES: usize = 256;
@@ -15,6 +17,12 @@ type Fingerprint = [u8; 32];
 
 thread_local! {
     static VERIFIED: RefCell<Vec<Option<Fingerprint>>> = const { RefCell::new(Vec::new()) };
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Signatures of certificates that this thread has computed.
+    pub(crate) static COMPUTED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// `algorithms`, with a cache for the signatures of certificates. The signatures of a handshake are new each time and are
@@ -62,7 +70,13 @@ impl SignatureVerificationAlgorithm for CachingAlgorithm {
         if VERIFIED.with_borrow(|entries| entries.get(index) == Some(&Some(fingerprint))) {
             return Ok(());
         }
-        self.algorithm.verify_signature(public_key, message, signature)?;
+        if !failure_budget::has_room() {
+            return Err(InvalidSignature);
+        }
+        #[cfg(test)]
+        COMPUTED.set(COMPUTED.get() + 1);
+        let verified = self.algorithm.verify_signature(public_key, message, signature);
+        verified.inspect_err(|_| failure_budget::charge(public_key, message))?;
         VERIFIED.with_borrow_mut(|entries| {
             entries.resize(ENTRIES, None);
             entries[index] = Some(fingerprint);

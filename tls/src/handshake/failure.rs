@@ -9,6 +9,8 @@ use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
 use super::HandshakeFailure;
+use crate::chain_limits::ChainLimit;
+use crate::config::WrongServer;
 
 /// The other end of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +35,8 @@ pub(super) fn classify(error: &io::Error) -> HandshakeFailure {
         Some(Error::InvalidCertificate(cause)) => match cause {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => HandshakeFailure::Expired,
             CertificateError::UnknownIssuer => HandshakeFailure::Untrusted,
-            CertificateError::Other(cause) if is_a_ca(cause) => HandshakeFailure::BadCertificate,
-            CertificateError::Other(_) => HandshakeFailure::WrongName,
+            CertificateError::Other(cause) if cause.0.is::<ChainLimit>() => HandshakeFailure::ChainTooCostly,
+            CertificateError::Other(cause) if cause.0.is::<WrongServer>() => HandshakeFailure::WrongName,
             _ => HandshakeFailure::BadCertificate,
         },
         Some(Error::AlertReceived(alert)) => match alert {
@@ -125,7 +127,11 @@ fn describe_certificate(cause: &CertificateError, remote: &str) -> String {
         CertificateError::Other(cause) if is_a_ca(cause) => {
             format!("{certificate} is the certificate of a CA, such as a self-signed one; a leaf is needed")
         }
-        CertificateError::Other(cause) => cause.0.to_string(),
+        CertificateError::Other(cause) if cause.0.is::<WrongServer>() => cause.0.to_string(),
+        CertificateError::Other(cause) => match cause.0.downcast_ref::<ChainLimit>() {
+            Some(limit) => format!("the chain of {certificate} would cost too much to verify: {limit}"),
+            None => format!("{certificate} cannot be verified: {}", cause.0),
+        },
         _ => format!("{certificate} cannot be verified"),
     }
 }

@@ -10,6 +10,7 @@ use super::certificate::{Certificate, LEAF, parse_certificate};
 use super::policy::Policy;
 use super::rejection::Rejection;
 use super::trust::Trust;
+use crate::chain_limits::{ChainLimit, ChainLimits};
 use crate::crypto::provider;
 
 /// What peers would accept the leaf for.
@@ -32,9 +33,19 @@ impl Roles {
 
 pub(super) struct Chain {
     pub roles: Roles,
+    /// From when it is valid: the latest of its certificates counts, but not the root, whose dates not every peer
+    /// checks.
+    pub verified_from: SystemTime,
     /// When the first of its certificates expires, root included; the leaf's own where nothing
     /// could be verified.
     pub verified_until: SystemTime,
+}
+
+/// The time in which a verified path is valid, without the leaf.
+#[derive(Default)]
+struct Validity {
+    from: Option<SystemTime>,
+    until: Option<SystemTime>,
 }
 
 /// Verifies the chain once per role. A role whose usage the chain lacks is left out; a chain that lacks both, or
@@ -47,10 +58,16 @@ pub(super) fn check_chain(
     policy: &Policy,
     now: SystemTime,
 ) -> Result<Chain, Rejection> {
-    let verify = |usage: KeyUsage| verify_chain(end_entity, intermediates, trust, usage, now);
-    let mut verified_until = facts.not_after;
-    let mut allows = |result: Result<Option<SystemTime>, webpki::Error>| match result {
-        Ok(until) => {
+    // A peer with this bundle refuses what is beyond the limits: it is not to be served.
+    let limits = trust.map_or(ChainLimits::NO_ROOTS, |trust| ChainLimits::under(&trust.store));
+    let verify = |usage: KeyUsage| {
+        let verify = || verify_chain(end_entity, intermediates, trust, usage, now);
+        limits.verify(end_entity, intermediates, verify).map_err(too_costly)
+    };
+    let (mut verified_from, mut verified_until) = (facts.not_before, facts.not_after);
+    let mut allows = |result: Result<Validity, webpki::Error>| match result {
+        Ok(Validity { from, until }) => {
+            verified_from = from.map_or(verified_from, |from| verified_from.max(from));
             verified_until = until.map_or(verified_until, |until| verified_until.min(until));
             Ok(true)
         }
@@ -59,9 +76,9 @@ pub(super) fn check_chain(
         Err(webpki::Error::UnknownIssuer) if policy.public_server => Ok(facts.usage.eku_server),
         Err(error) => Err(explain(error, intermediates, facts)),
     };
-    let server = allows(verify(KeyUsage::server_auth()))?;
+    let server = allows(verify(KeyUsage::server_auth())?)?;
     // As a client the leaf is always verified by the bundle: without a trusted chain there is no mTLS.
-    let client = match verify(KeyUsage::client_auth()) {
+    let client = match verify(KeyUsage::client_auth())? {
         Err(webpki::Error::UnknownIssuer) if policy.public_server => false,
         result => allows(result)?,
     };
@@ -71,7 +88,7 @@ pub(super) fn check_chain(
         client: client && facts.usage.key_usage_client,
     };
     match (roles.server || roles.client, server || client) {
-        (true, _) => Ok(Chain { roles, verified_until }),
+        (true, _) => Ok(Chain { roles, verified_from, verified_until }),
         (false, true) => Err(Rejection::KeyUsageMissing),
         (false, false) => Err(Rejection::UsageMissing {
             wanted: "serverAuth or clientAuth",
@@ -80,14 +97,14 @@ pub(super) fn check_chain(
     }
 }
 
-/// Until when the chain is valid, if it is now. `None` if only the leaf's own dates count.
+/// When the chain is valid, if it is now.
 fn verify_chain(
     end_entity: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'static>],
     trust: Option<&Trust>,
     usage: KeyUsage,
     now: SystemTime,
-) -> Result<Option<SystemTime>, webpki::Error> {
+) -> Result<Validity, webpki::Error> {
     let certificate = EndEntityCert::try_from(end_entity)?;
     let anchors = trust.map_or(&[][..], |trust| trust.store.roots.as_slice());
     let algorithms = provider().signature_verification_algorithms.all;
@@ -101,10 +118,18 @@ fn verify_chain(
         None,
     )?;
     let root = trust.and_then(|trust| trust.anchored_until(path.anchor()));
-    let intermediates = path.intermediate_certificates().filter_map(|certificate| {
-        parse_certificate(&certificate.der(), "an intermediate").ok().map(|certificate| certificate.not_after)
-    });
-    Ok(intermediates.chain(root).min())
+    let mut validity = Validity { from: None, until: root };
+    for certificate in path.intermediate_certificates() {
+        if let Ok(certificate) = parse_certificate(&certificate.der(), "an intermediate") {
+            validity.from = validity.from.max(Some(certificate.not_before));
+            validity.until = [validity.until, Some(certificate.not_after)].into_iter().flatten().min();
+        }
+    }
+    Ok(validity)
+}
+
+fn too_costly(limit: ChainLimit) -> Rejection {
+    Rejection::ChainTooCostly { cause: limit.to_string() }
 }
 
 fn unix_time(time: SystemTime) -> UnixTime {

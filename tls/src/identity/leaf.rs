@@ -39,6 +39,9 @@ pub struct Leaf {
     pub not_before: SystemTime,
     /// The end of the leaf's own validity.
     pub not_after: SystemTime,
+    /// From when all certificates between leaf and root are valid: before that peers refuse it, as they do when this
+    /// machine's clock was set back since it was published.
+    pub usable_from: SystemTime,
     /// When the first certificate between leaf and root expires: from then on peers refuse it.
     pub usable_until: SystemTime,
     /// What peers accept it for.
@@ -66,7 +69,7 @@ impl Leaf {
         })?;
         check_dates(LEAF, facts.not_before, facts.not_after, &facts.serial, now)?;
         check_names(&facts.names, policy)?;
-        let Chain { roles, verified_until } =
+        let Chain { roles, verified_from, verified_until } =
             check_chain(end_entity, intermediates, &facts, trust, policy, now)?;
         if policy.serves && !roles.server {
             return Err(Rejection::UsageMissing { wanted: "serverAuth", allowed: "clientAuth only".into() });
@@ -82,6 +85,7 @@ impl Leaf {
             names,
             not_before,
             not_after,
+            usable_from: verified_from.max(not_before),
             usable_until: verified_until.min(not_after),
             roles,
         })

@@ -81,6 +81,14 @@ pub enum Rejection {
         /// Why.
         cause: String,
     },
+    /// The chain is more than peers verify.
+    #[error(
+        "the chain would cost too much to verify: {cause}; publish the leaf followed by the intermediates that lead to its root, and nothing else"
+    )]
+    ChainTooCostly {
+        /// Why.
+        cause: String,
+    },
     /// Peers with the same bundle would not trust the leaf.
     #[error(
         "the leaf, issued by {issuer}, does not verify against its own bundle: {cause}; publish the issuing root in the bundle first"
@@ -155,6 +163,8 @@ pub enum RejectionReason {
     NotYetValid,
     /// The chain does not lead from the leaf to its last certificate.
     ChainBroken,
+    /// The chain is more than peers verify.
+    ChainTooCostly,
     /// Peers with the same bundle would not trust the leaf.
     UntrustedByOwnBundle,
     /// The leaf lacks a name that is required.
@@ -182,6 +192,7 @@ impl RejectionReason {
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::ChainBroken => "chain_broken",
+            Self::ChainTooCostly => "chain_too_costly",
             Self::UntrustedByOwnBundle => "untrusted_by_own_bundle",
             Self::NameMissing => "name_missing",
             Self::UsageMissing => "usage_missing",
@@ -206,6 +217,7 @@ impl Rejection {
             Self::Expired { .. } => RejectionReason::Expired,
             Self::NotYetValid { .. } => RejectionReason::NotYetValid,
             Self::ChainBroken { .. } => RejectionReason::ChainBroken,
+            Self::ChainTooCostly { .. } => RejectionReason::ChainTooCostly,
             Self::UntrustedByOwnBundle { .. } => RejectionReason::UntrustedByOwnBundle,
             Self::NameMissing { .. } => RejectionReason::NameMissing,
             Self::UsageMissing { .. } | Self::KeyUsageMissing => RejectionReason::UsageMissing,

@@ -209,6 +209,55 @@ fn missing_intermediate_and_foreign_root_have_different_reasons() {
     assert_eq!(validate(issued.certificate.clone()), "untrusted_by_own_bundle");
 }
 
+/// Peers with the same library would refuse it.
+#[test]
+fn chain_that_peers_would_not_verify_is_refused() {
+    let root = root("root");
+    let issued = issue(&root, |_| {});
+    let validate = |more: &dyn Fn(usize) -> String| {
+        let chain = (1..=10).fold(issued.certificate.clone(), |chain, number| chain + &more(number));
+        validate(&credential(&chain, &issued.key, &root.pem()))
+    };
+    let named = |name: String| {
+        CertifiedIssuer::self_signed(ca_params(&name), KeyPair::generate().unwrap()).unwrap().pem()
+    };
+    let needless = validate(&|number| named(format!("needless {number}")));
+    assert_eq!(leaf_reason(&needless), "chain_too_costly");
+    assert_eq!(
+        needless.leaf.unwrap_err().to_string(),
+        "the chain would cost too much to verify: it has 11 certificates, and 10 are the most; publish the leaf \
+         followed by the intermediates that lead to its root, and nothing else"
+    );
+    let same_name = validate(&|number| if number < 10 { named("root".into()) } else { String::new() });
+    assert_eq!(leaf_reason(&same_name), "chain_too_costly");
+}
+
+/// A Secret of an operator's own making: it is served, and what strangers cost stays bounded.
+#[test]
+fn leaf_of_any_root_is_accepted_among_a_hundred_of_one_name() {
+    let roots: Vec<_> = (0..100).map(|_| root("root")).collect();
+    let bundle: String = roots.iter().map(|root| root.pem()).collect();
+    for issuer in [&roots[0], &roots[98]] {
+        let issued = issue(issuer, |_| {});
+        assert_eq!(
+            leaf_reason(&validate(&credential(&issued.certificate, &issued.key, &bundle))),
+            "accepted"
+        );
+    }
+}
+
+#[test]
+fn leaf_is_usable_only_once_its_whole_chain_is_valid() {
+    let root = root("root");
+    let mut params = ca_params("middle");
+    params.not_before = (now() - DAY / 2).into();
+    let middle = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap();
+    let issued = issue(&middle, |_| {});
+    let chain = format!("{}{}", issued.certificate, middle.pem());
+    let leaf = validate(&credential(&chain, &issued.key, &root.pem())).leaf.unwrap();
+    assert_eq!((leaf.not_before, leaf.usable_from), (now() - DAY, now() - DAY / 2));
+}
+
 #[test]
 fn leaf_without_client_auth_has_the_server_role_only() {
     let root = root("root");

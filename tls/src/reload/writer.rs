@@ -56,6 +56,8 @@ pub(crate) struct Progress {
     retry: Option<Duration>,
     /// The generation whose expiry was logged.
     logged_expired: Option<u64>,
+    /// It was logged that the served leaf is not valid yet.
+    logged_not_valid_yet: bool,
 }
 
 /// Content that is not served as a whole.
@@ -216,6 +218,7 @@ impl Writer {
 
     /// How long to wait for an event: the poll interval, or less if something is due before.
     pub(super) fn next_wait(&mut self, watching: bool, now: SystemTime) -> Duration {
+        self.check_clock(now);
         let mut wait = if watching { self.poll } else { self.poll.min(UNWATCHED_POLL) };
         if let Some(retry) = self.progress.retry {
             wait = wait.min(retry);
@@ -231,6 +234,22 @@ impl Writer {
             wait = wait.min(left);
         }
         wait.max(Duration::from_millis(1))
+    }
+
+    /// What is served was valid when it was published: the clock was set back. Logged once each time.
+    pub(super) fn check_clock(&mut self, now: SystemTime) {
+        let Some(served) = &self.progress.served else { return };
+        let leaf = &served.identity.leaf;
+        let not_valid_yet = now < leaf.usable_from;
+        if not_valid_yet && !self.progress.logged_not_valid_yet {
+            error!(
+                serial = leaf.serial,
+                not_before = %humantime::format_rfc3339_seconds(leaf.usable_from),
+                "the served certificate or its chain is not valid yet by the clock of this machine, which was set back: \
+                 peers with that time refuse it"
+            );
+        }
+        self.progress.logged_not_valid_yet = not_valid_yet;
     }
 
     /// `None` once the served leaf has expired, which is reported once.

@@ -46,6 +46,10 @@ fn each_error_names_its_flag_and_what_to_write() {
             "--allow: clients present no certificate with --client-auth none; remove one of the two",
         ),
         (
+            vec!["--hsts=365d"],
+            "--hsts: browsers are no clients of mutual TLS; add --client-auth none, or omit it",
+        ),
+        (
             vec!["--cert-file=a/b"],
             "--cert-file: give the name of a file in the identity directory, not a path",
         ),

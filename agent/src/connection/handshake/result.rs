@@ -10,8 +10,6 @@ pub enum HandshakeResult {
     Ok,
     /// The agent's own check of its listener.
     SelfCheck,
-    /// Evicted by a newer handshake while too many were in progress.
-    Evicted,
     /// Verified, but not on the allow list.
     NotAllowed,
     Failed(HandshakeFailure),
@@ -22,7 +20,6 @@ impl HandshakeResult {
         match self {
             Self::Ok => "ok",
             Self::SelfCheck => "self_check",
-            Self::Evicted => "evicted",
             Self::NotAllowed => "not_allowed",
             Self::Failed(failure) => failure.as_str(),
         }

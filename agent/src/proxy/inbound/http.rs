@@ -4,9 +4,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue, TRAILER};
+use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,6 +35,11 @@ pub(super) struct Client {
     pub identity: Option<HeaderValue>,
     pub allowed: bool,
     pub continuation: Arc<Continuation>,
+}
+
+/// The value of the header that has browsers use HTTPS alone for so long.
+pub fn strict_transport_security(duration: Duration) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("max-age={}", duration.as_secs())).ok()
 }
 
 /// Serves one client connection to its end.
@@ -64,6 +70,9 @@ impl Client {
             }
             Err(error) => answer(&self.context, Side::Inbound, dialect, &error)?,
         };
+        if let Some(hsts) = &self.context.hsts {
+            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
+        }
         if version < Version::HTTP_2
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
             && self.connection.close_stage() >= CloseStage::LastRequest

@@ -10,7 +10,7 @@ use tokio_rustls::client::TlsStream;
 use crate::connection::tracker::{CloseStage, Side};
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
-use crate::proxy::inbound::{Inbound, InboundRoute};
+use crate::proxy::inbound::{Inbound, InboundRoute, strict_transport_security};
 use crate::proxy_fixture::http::{HttpServer, ended, exchange};
 use crate::proxy_fixture::{
     DEADLINE, Root, client_config, connect, context, identity, publish, root, socket_pair, until,
@@ -28,8 +28,13 @@ struct Agent {
 
 impl Agent {
     fn new(app: &str, allow: &[&str]) -> Self {
+        Self::with(app, allow, |_| {})
+    }
+
+    fn with(app: &str, allow: &[&str], change: impl FnOnce(&mut ProxyContext)) -> Self {
         let root = root("root");
-        let (mut publisher, context) = context();
+        let (mut publisher, mut context) = context();
+        change(Arc::get_mut(&mut context).unwrap());
         publish(&mut publisher, &identity(&root, &[&root]));
         let route: InboundRoute = format!("http:127.0.0.1:0={app}").parse().unwrap();
         let allow = AllowList(allow.iter().map(|pattern| pattern.parse().unwrap()).collect());
@@ -60,6 +65,19 @@ async fn hop_headers_end_at_the_agent_in_both_directions() {
     for hop in ["x-private", "te:", "upgrade"] {
         assert!(!head.contains(hop), "{hop} in {head}");
     }
+}
+
+#[tokio::test]
+async fn strict_transport_security_is_in_every_response_if_it_is_asked_for() {
+    let app = HttpServer::plain().await;
+    let mut agent = Agent::new(&app.address.to_string(), &[]);
+    assert!(!exchange(&mut agent.client().await, GET).await.contains("strict-transport-security"));
+    agent = Agent::with("unix:/nowhere/app.sock", &[], |context| {
+        context.hsts = strict_transport_security(Duration::from_secs(60));
+    });
+    let response = exchange(&mut agent.client().await, GET).await;
+    assert!(response.starts_with("http/1.1 502"), "{response}");
+    assert!(response.contains("\r\nstrict-transport-security: max-age=60\r\n"), "{response}");
 }
 
 #[tokio::test]
