@@ -4,6 +4,7 @@
 
 pub mod agent_status;
 pub mod app_probe;
+pub(crate) mod connections;
 pub(crate) mod health;
 mod http;
 pub(crate) mod metrics;
@@ -25,30 +26,33 @@ use app_probe::Probe;
 
 pub use http::{only_get, serve_http, text, typed};
 
+use crate::admin::connections::AdminConnections;
 use crate::admin::health::Health;
 use crate::admin::metrics::Metrics;
-use hotcert_tls::HandshakeLimiter;
-
-/// Probes and scrapers need few. The bound is high enough that a flood has difficulty to evict a probe that
-/// waits for the app.
-const MAX_CONNECTIONS: usize = 256;
 
 pub struct Admin {
     health: Health,
     metrics: Metrics,
     probes: Vec<Probe>,
-    limiter: HandshakeLimiter,
+    connections: AdminConnections,
 }
 
 impl Admin {
-    pub fn new(health: Health, metrics: Metrics, probes: Vec<Probe>) -> Arc<Self> {
-        Arc::new(Self { health, metrics, probes, limiter: HandshakeLimiter::new(MAX_CONNECTIONS) })
+    pub fn new(
+        health: Health,
+        metrics: Metrics,
+        probes: Vec<Probe>,
+        connections: AdminConnections,
+    ) -> Arc<Self> {
+        Arc::new(Self { health, metrics, probes, connections })
     }
 
     /// Serves one connection to its end.
-    pub async fn serve(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
+    pub async fn serve(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
         let admin = &self;
-        self.limiter.run(serve_http(socket, |request| async move { admin.answer(&request).await })).await;
+        let connection =
+            |activity| serve_http(socket, activity, |request| async move { admin.answer(&request).await });
+        self.connections.serve(from, connection).await;
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -12,14 +12,15 @@
 //! | `self_check` | what the webhook's listener really serves |
 //! | `native_sidecar` | which kind of sidecar the cluster's nodes support |
 //! | `notification_services`, `receiver_http` | outgoing notifications, the external sync and the receiver |
-//! | `https_server`, `http`, `listener` | HTTPS for the webhook and the receiver, and plain HTTP |
-//! | `status`, `health`, `webhook_counters`, `metrics`, `admin` | what the controller reports of itself |
+//! | `https_server`, `request_body`, `http`, `listener` | HTTPS for the webhook and the receiver, and plain HTTP |
+//! | `status`, `health`, `webhook_counters`, `refusals`, `metrics`, `admin`, `admin_connections` | what the controller reports of itself |
 //! | `signals`, `descriptors` | what the process shares with its surroundings |
 //!
 //! The webhook's certificate is written to its Secret and comes back through the same reload as an agent's:
 //! validated, tested by a handshake, swapped atomically, verified by a self-check.
 
 mod admin;
+mod admin_connections;
 mod admission_review;
 mod args;
 mod cluster;
@@ -35,6 +36,8 @@ mod metrics;
 mod native_sidecar;
 mod notification_services;
 mod receiver_http;
+mod refusals;
+mod request_body;
 mod self_check;
 mod signals;
 mod status;

@@ -134,6 +134,14 @@ impl Launch {
         self.by(shell)
     }
 
+    /// Under a hard limit of file descriptors, which it cannot raise.
+    pub fn under_hard_limit(self, descriptors: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &descriptors.to_string()]);
+        shell.arg(self.command.get_program());
+        self.by(shell)
+    }
+
     /// As this user, in no groups but these; the first is its own. The programs are those in `programs`, since a user
     /// may not enter the folder where they were built.
     pub fn as_user(self, user: u32, groups: &[u32], umask: &str, programs: &Path) -> Self {

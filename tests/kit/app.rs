@@ -3,7 +3,7 @@
 //! `/headers` what arrived, as JSON · `/trailers` what came after the body · `/digest` SHA-256 and length
 //! of the request's body · `/bytes/N` N bytes with a length · `/chunked/N` N bytes without one ·
 //! `/slow/N` N KiB, one every 100 ms · `/status/N` that status · `/wants/NAME/VALUE` 200 if that header came, else 400 ·
-//! `/gated` one half at once, the other when `App::open_gate` was called.
+//! `/late/N` 200 after N ms · `/gated` one half at once, the other when `App::open_gate` was called.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -158,6 +158,10 @@ async fn respond(
             response
         }
         "chunked" => Response::new(stream(number)),
+        "late" => {
+            tokio::time::sleep(Duration::from_millis(number as u64)).await;
+            whole("late".into())
+        }
         "status" => Response::builder().status(number as u16).body(Full::default().boxed()).unwrap(),
         "wants" => {
             let (name, value) = path["/wants/".len()..].split_once('/').unwrap_or_default();

@@ -11,6 +11,7 @@ pub mod client;
 pub mod crashing_store;
 pub mod dialer;
 pub mod echo;
+pub mod flood;
 pub mod forge;
 pub mod installed;
 pub mod kube;

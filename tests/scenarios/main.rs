@@ -15,6 +15,7 @@ mod control_plane;
 mod crash;
 mod directory;
 mod documents;
+mod floods;
 mod formats;
 mod grpc;
 mod honesty;

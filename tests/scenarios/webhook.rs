@@ -96,6 +96,12 @@ impl Cluster {
         self.pod("shop", json!({"hotcert.dev/inject": "enabled"}), secret())
     }
 
+    /// Creates a pod that asks for the agent, and gets it.
+    #[track_caller]
+    pub fn inject(&self) {
+        assert!(injected(&self.asking_pod().unwrap()));
+    }
+
     /// Waits until the API server calls the webhook and gets an answer.
     #[track_caller]
     pub fn wait_injecting(&self) {

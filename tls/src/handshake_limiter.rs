@@ -3,20 +3,19 @@
 //! done in milliseconds, and one that stays on to keep others out is the first to be evicted.
 
 mod failures;
-mod places;
 mod source;
 
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::fair_limiter::FairLimiter;
 use crate::handshake::HandshakeError;
 use failures::Failures;
-use places::Places;
-use source::Source;
+
+pub(crate) use source::Source;
 
 /// Bounds how many handshakes, or other tasks of strangers, are under way at once, and how many handshakes of one
 /// source may fail.
@@ -44,15 +43,14 @@ use source::Source;
 /// ```
 #[derive(Debug)]
 pub struct HandshakeLimiter {
-    limit: usize,
-    places: Mutex<Places>,
+    places: FairLimiter,
     failures: Mutex<Failures>,
 }
 
 impl HandshakeLimiter {
     /// A limiter of so many tasks, at least one.
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), places: Mutex::default(), failures: Mutex::default() }
+        Self { places: FairLimiter::new(limit), failures: Mutex::default() }
     }
 
     /// Runs `task` in a place. `None` if it was evicted before it was done. All tasks without a source share as one
@@ -85,41 +83,17 @@ impl HandshakeLimiter {
 
     /// Tasks that run now.
     pub fn active(&self) -> usize {
-        lock(&self.places).len()
+        self.places.held()
     }
 
     async fn run_in_place<F: Future>(&self, source: Source, task: F) -> Option<F::Output> {
-        let (permit, evicted) = self.grant(source);
-        tokio::select! {
-            biased;
-            output = task => {
-                drop(permit);
-                Some(output)
-            }
-            _ = evicted => None,
-        }
-    }
-
-    fn grant(&self, source: Source) -> (Permit<'_>, oneshot::Receiver<()>) {
-        let (id, evicted) = lock(&self.places).take(source, self.limit);
-        (Permit { limiter: self, source, id }, evicted)
+        // A place is refused only for the sake of one that answers a request, and none does.
+        self.places.reserve_for(source, 1)?.run(task).await
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Permit<'a> {
-    limiter: &'a HandshakeLimiter,
-    source: Source,
-    id: u64,
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        lock(&self.limiter.places).give_back(self.source, self.id);
-    }
 }
 
 #[cfg(test)]

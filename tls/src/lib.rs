@@ -27,7 +27,7 @@
 //! |---|---|
 //! | [`Reloader`], [`ReloaderBuilder`] | what to read, and what is required of it |
 //! | [`Identities`] | the handle: acceptors, connectors, events, status |
-//! | [`Acceptor`], [`ServerStream`], [`HandshakeLimiter`] | a server's side of a connection |
+//! | [`Acceptor`], [`ServerStream`], [`HandshakeLimiter`], [`FairLimiter`] | a server's side of a connection |
 //! | [`Connector`], [`ClientStream`], [`ExpectedPeer`] | a client's side of a connection |
 //! | [`Peer`], [`Names`], [`SanPattern`] | who is at the other end |
 //! | [`HandshakeError`] | why a handshake failed |
@@ -60,6 +60,7 @@ pub mod credential;
 mod crypto;
 mod digest;
 mod event;
+mod fair_limiter;
 mod handshake;
 mod handshake_limiter;
 mod identities;
@@ -83,6 +84,7 @@ pub use acceptor::Acceptor;
 pub use config::{ClientAuth, ClientAuthError, ExpectedPeer, ExpectedPeerError, SingleRootVerifier};
 pub use connector::Connector;
 pub use event::{CredentialPart, Event, Events};
+pub use fair_limiter::{Activity, Answering, FairLimiter, Place};
 pub use handshake::{HandshakeError, HandshakeFailure};
 pub use handshake_limiter::HandshakeLimiter;
 pub use identities::Identities;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use hotcert_tls::Activity;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -19,14 +19,20 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_BUFFER_BYTES: usize = 16 * 1024;
 
-/// Serves one connection within small limits.
-pub async fn serve_http<S, A, F>(stream: S, answer: A)
+/// Serves one connection within small limits. `activity` is told while a request is being answered.
+pub async fn serve_http<S, A, F>(stream: S, activity: Activity, answer: A)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Full<Bytes>>>,
 {
-    let service = service_fn(|request| answer(request).map(Ok::<_, Infallible>));
+    let service = service_fn(|request| {
+        let (answering, answer) = (activity.answer(), answer(request));
+        async move {
+            let _answering = answering;
+            Ok::<_, Infallible>(answer.await)
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

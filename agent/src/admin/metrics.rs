@@ -15,6 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 
+use crate::admin::connections::Refusals;
 use crate::admin::health::Health;
 use crate::admin::reload_counters::ReloadCounters;
 use crate::connection::tracked_stream::ByteCounters;
@@ -72,6 +73,7 @@ impl Metrics {
         health: Health,
         context: &Arc<ProxyContext>,
         bytes: ByteFamily,
+        refusals: &Refusals,
         runtimes: Vec<Handle>,
     ) -> Self {
         let mut registry = Registry::with_prefix("hotcert");
@@ -94,6 +96,7 @@ impl Metrics {
             "log_lines_dropped",
             "Log lines that did not reach standard error, by reason",
         ));
+        refusals.register(r);
         let peer_not_after = registered(
             r,
             "peer_earliest_not_after_timestamp_seconds",

@@ -11,24 +11,22 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use crate::admin::connections::{AdminConnections, MAX_CONNECTIONS};
 use crate::admin::health::Health;
 use crate::admin::http::{only_get, serve_http, text, typed};
 use crate::connection::handshake;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
-use hotcert_tls::{Acceptor, HandshakeLimiter};
-
-const MAX_CONNECTIONS: usize = 256;
+use hotcert_tls::{Acceptor, Activity, HandshakeLimiter};
 
 pub struct ProofListener {
     health: Health,
     acceptor: Acceptor,
-    /// Of whole connections.
-    connections: HandshakeLimiter,
+    connections: AdminConnections,
     handshakes: HandshakeLimiter,
 }
 
 impl ProofListener {
-    pub fn new(health: Health) -> Arc<Self> {
+    pub fn new(health: Health, connections: AdminConnections) -> Arc<Self> {
         let context = &health.context;
         let acceptor = context
             .identities
@@ -36,22 +34,24 @@ impl ProofListener {
             // Always mTLS, whatever the inbound listeners require.
             .require_client_certificate()
             .handshake_timeout(context.timeouts.handshake);
-        let limiter = || HandshakeLimiter::new(MAX_CONNECTIONS);
-        Arc::new(Self { health, acceptor, connections: limiter(), handshakes: limiter() })
+        let handshakes = HandshakeLimiter::new(MAX_CONNECTIONS);
+        Arc::new(Self { health, acceptor, connections, handshakes })
     }
 
     /// Serves one connection to its end.
     pub async fn serve(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
-        self.connections.run_from(from.ip(), Box::pin(self.serve_connection(socket, from))).await;
+        self.connections
+            .serve(from, |activity| Box::pin(self.serve_connection(socket, from, activity)))
+            .await;
     }
 
-    async fn serve_connection(&self, socket: TcpStream, from: SocketAddr) {
+    async fn serve_connection(&self, socket: TcpStream, from: SocketAddr, activity: Activity) {
         let handshake = handshake::accept(socket, &self.acceptor);
         match self.handshakes.handshake_from(from.ip(), handshake).await {
             Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
             Ok(accepted) => {
                 self.count(HandshakeResult::Ok);
-                serve_http(accepted.stream, |request| self.answer(request)).await;
+                serve_http(accepted.stream, activity, |request| self.answer(request)).await;
             }
             Err(error) => {
                 self.count(HandshakeResult::Failed(error.failure()));

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::admin::agent_status::AgentStatus;
+use crate::admin::connections::{AdminConnections, Refusals};
 use crate::admin::health::Health;
 use crate::admin::metrics::{self, Metrics};
 use crate::admin::proof::ProofListener;
@@ -86,7 +87,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let proof_server = ProofListener::new(parts.health.clone());
+    let proof_server = ProofListener::new(parts.health.clone(), parts.admin_connections("proof"));
     proof.listen()?.serve(&parts.worker_handles(), &always, move |socket, from| {
         Arc::clone(&proof_server).serve(socket, from)
     });
@@ -122,6 +123,7 @@ struct Parts {
     status: AgentStatus,
     health: Health,
     bytes: metrics::ByteFamily,
+    refusals: Refusals,
 }
 
 impl Parts {
@@ -146,7 +148,8 @@ impl Parts {
             log_limiter: LogLimiter::default(),
         });
         let health = Health { context: Arc::clone(&context), status: status.clone() };
-        Self { settings, workers, context, status, health, bytes }
+        let refusals = Refusals::default();
+        Self { settings, workers, context, status, health, bytes, refusals }
     }
 
     /// Starts the reaper, and reloads on SIGHUP. Without the reaper or the reload the agent would go on serving and
@@ -166,8 +169,14 @@ impl Parts {
 
     fn admin(&self) -> Arc<Admin> {
         let runtimes = self.workers.handles().cloned().chain([Handle::current()]).collect();
-        let metrics = Metrics::new(self.health.clone(), &self.context, self.bytes.clone(), runtimes);
-        Admin::new(self.health.clone(), metrics, self.settings.probes.clone())
+        let bytes = self.bytes.clone();
+        let metrics = Metrics::new(self.health.clone(), &self.context, bytes, &self.refusals, runtimes);
+        let (probes, connections) = (self.settings.probes.clone(), self.admin_connections("admin"));
+        Admin::new(self.health.clone(), metrics, probes, connections)
+    }
+
+    fn admin_connections(&self, listener: &'static str) -> AdminConnections {
+        AdminConnections::new(listener, self.refusals.clone())
     }
 
     fn worker_handles(&self) -> Vec<Handle> {

@@ -1,37 +1,33 @@
 //! The admin listener: plain HTTP, GET only, no secrets.
 
-use std::future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use hotcert_tls::HandshakeLimiter;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 
+use super::admin_connections::AdminConnections;
 use super::health::Health;
-use super::http::{only_get, serve_http, text, typed};
+use super::http::{only_get, text, typed};
 use super::metrics::Metrics;
-
-/// Enough for kubelet's probes and a few scrapers.
-const MAX_CONNECTIONS: usize = 64;
 
 pub struct Admin {
     health: Health,
     metrics: Metrics,
-    connections: HandshakeLimiter,
+    connections: AdminConnections,
 }
 
 impl Admin {
-    pub fn new(health: Health, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { health, metrics, connections: HandshakeLimiter::new(MAX_CONNECTIONS) })
+    pub fn new(health: Health, metrics: Metrics, connections: AdminConnections) -> Arc<Self> {
+        Arc::new(Self { health, metrics, connections })
     }
 
-    pub async fn serve_connection(self: Arc<Self>, socket: TcpStream, _from: SocketAddr) {
-        self.connections.run(serve_http(socket, |request| future::ready(self.respond(&request)))).await;
+    pub async fn serve_connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
+        self.connections.serve(socket, from, |request| self.respond(request)).await;
     }
 
     fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

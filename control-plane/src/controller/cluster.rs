@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::admin::Admin;
+use super::admin_connections::AdminConnections;
 use super::args::Settings;
 use super::error::ControllerError;
 use super::health::Health;
 use super::leader::LeaderReconciler;
 use super::listener::Bound;
 use super::metrics::Metrics;
+use super::refusals::Refusals;
 use super::self_check;
 use super::status::Status;
 use super::webhook::Webhook;
@@ -39,7 +41,8 @@ const WATCH_SILENCE: Duration = Duration::from_secs(90);
 pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     let mut signals = Signals::new()?;
     let (webhook_listener, admin_listener) = bind(&settings)?;
-    let notifications = NotificationServices::start(&settings)?;
+    let refusals = Refusals::default();
+    let notifications = NotificationServices::start(&settings, &refusals)?;
     let kubeconfig = settings.kubeconfig.clone().or_else(client::kubeconfig_outside_a_cluster);
     let client = client::client(kubeconfig.as_deref()).await?;
     let namespace = settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
@@ -63,6 +66,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     );
     let mut metrics = Metrics::new(&counters, &reconcile_metrics, &identities);
     metrics.register(|registry| notifications.register(registry));
+    metrics.register(|registry| refusals.register(registry));
     let health = Health {
         identities: identities.clone(),
         status: status.clone(),
@@ -88,7 +92,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     };
     tokio::pin!(task_ended);
 
-    let admin = Admin::new(health, metrics);
+    let admin = Admin::new(health, metrics, AdminConnections::new(&refusals));
     admin_listener.serve(CancellationToken::new(), move |socket, from| {
         Arc::clone(&admin).serve_connection(socket, from)
     })?;
@@ -105,8 +109,14 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         return end_after(resign_lease(&resign, &mut released), &mut signals).await;
     }
     let (stop_accepting, end_connections) = (CancellationToken::new(), CancellationToken::new());
-    let webhook =
-        Webhook::new(&identities, settings.agent_image.clone(), sidecar, counters, end_connections.clone());
+    let webhook = Webhook::new(
+        &identities,
+        settings.agent_image.clone(),
+        sidecar,
+        counters,
+        refusals.of("webhook"),
+        end_connections.clone(),
+    );
     let own_address = webhook_listener.dial_address();
     let serving = Arc::clone(&webhook);
     webhook_listener.serve(stop_accepting.clone(), move |socket, from| {

@@ -12,6 +12,17 @@ pub fn raise_limit() {
     }
 }
 
+/// How many connections a listener may have: `wanted`, or a quarter of the descriptors. So what fills one listener
+/// leaves descriptors for the others and for the controller itself.
+pub fn share_of_listener(wanted: usize) -> usize {
+    share(wanted, getrlimit(Resource::Nofile).current)
+}
+
+fn share(wanted: usize, descriptors: Option<u64>) -> usize {
+    let quarter = descriptors.map_or(usize::MAX, |all| usize::try_from(all / 4).unwrap_or(usize::MAX));
+    wanted.min(quarter)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -23,5 +34,12 @@ mod tests {
         setrlimit(Resource::Nofile, Rlimit { current: Some(512), maximum: hard }).unwrap();
         raise_limit();
         assert_eq!(getrlimit(Resource::Nofile).current, hard);
+    }
+
+    #[test]
+    fn listener_leaves_descriptors_for_the_others() {
+        assert_eq!(share(1024, None), 1024);
+        assert_eq!(share(1024, Some(1 << 20)), 1024);
+        assert_eq!(share(1024, Some(1024)), 256);
     }
 }

@@ -1,13 +1,11 @@
 //! `hotcert controller --dir`: the reconcile loop over a directory on one machine, and the admin listener. Of
 //! several controllers on one directory one leads, and the others wait until it ends.
 
-use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use hotcert_tls::HandshakeLimiter;
 use http_body_util::Full;
 use hyper::{Method, Response, StatusCode};
 use prometheus_client::encoding::text::encode;
@@ -17,11 +15,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::admin_connections::AdminConnections;
 use super::args::Settings;
 use super::error::ControllerError;
-use super::http::{only_get, serve_http, text, typed};
+use super::http::{only_get, text, typed};
 use super::listener::Bound;
 use super::metrics::register_log;
+use super::refusals::Refusals;
 use super::signals::Signals;
 use crate::controller::health::settings_problem;
 use crate::controller::notification_services::NotificationServices;
@@ -31,8 +31,6 @@ use crate::runtime::metrics::ReconcileMetrics;
 use crate::runtime::reconcile::Reconciler;
 use crate::store::directory::{Attempt, DirectoryStore, Leadership};
 
-/// Enough for a few scrapers.
-const MAX_CONNECTIONS: usize = 64;
 /// How often a controller that waits tries to lead.
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the one that leads looks for what deleted certificates have left.
@@ -43,23 +41,25 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     let admin = Bound::bind("admin", settings.admin)?;
     let store = Arc::new(DirectoryStore::open(dir)?);
     let counts = ReconcileMetrics::default();
-    let notifications = NotificationServices::start(&settings)?;
+    let refusals = Refusals::default();
+    let notifications = NotificationServices::start(&settings, &refusals)?;
     let mut registry = Registry::with_prefix("hotcert_controller");
     counts.register(&mut registry);
     register_log(&mut registry);
     notifications.register(&mut registry);
+    refusals.register(&mut registry);
     info!(version = env!("CARGO_PKG_VERSION"), dir = %dir.display(), "starting");
 
     let (leads, leading) = watch::channel(false);
     let (reports, waits_for) = watch::channel(Some("the lock of the directory".to_owned()));
     let rejected = notifications.rejected();
     let admin_pages = Arc::new(Admin { registry, waits_for, rejected, directory: dir.display().to_string() });
-    let connections = Arc::new(HandshakeLimiter::new(MAX_CONNECTIONS));
-    admin.serve(CancellationToken::new(), move |socket, _from| {
+    let connections = Arc::new(AdminConnections::new(&refusals));
+    admin.serve(CancellationToken::new(), move |socket, from| {
         let (pages, connections) = (Arc::clone(&admin_pages), Arc::clone(&connections));
         async move {
             let respond = |request: &hyper::Request<_>| pages.respond(request.method(), request.uri().path());
-            connections.run(serve_http(socket, |request| ready(respond(&request)))).await;
+            connections.serve(socket, from, respond).await;
         }
     })?;
     let lead = async {

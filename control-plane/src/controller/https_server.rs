@@ -11,95 +11,88 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotcert_tls::{
-    Acceptor, HandshakeError, HandshakeLimiter, Identities, Peer, SELF_CHECK_ALPN, answer_self_check,
+    Acceptor, Activity, FairLimiter, HandshakeError, HandshakeLimiter, Identities, Peer, SELF_CHECK_ALPN,
+    answer_self_check,
 };
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::api::duration;
+use super::descriptors;
+use super::refusals::{ListenerRefusals, Refusal};
+use super::request_body::{Bodies, Body, BodyError, BodyLimits};
 
-const MAX_CONNECTIONS: u32 = 1024;
-const MAX_HANDSHAKES: usize = 128;
+/// Far more than API servers or senders have open. One address alone may have them all.
+const MAX_CONNECTIONS: usize = 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_STREAMS: u32 = 100;
+/// Of HTTP/2: what a client may send before it is read.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 512 << 10;
+/// How long a connection that is told to go away may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What differs between the listeners.
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub http2: bool,
-    /// How long a connection may stay without a request.
+    /// How long an HTTP/1 connection may take to its first request.
+    pub first_request: Duration,
+    /// How long a connection may stay without a request after that.
     pub idle: Duration,
-    /// How long a request may take to arrive.
-    pub request: Duration,
     /// Bytes of a request head.
     pub head: usize,
-    /// Bytes of a request body.
-    pub body: usize,
-    /// Bytes of all request bodies together.
-    pub bodies: usize,
+    pub bodies: BodyLimits,
 }
+
+/// How long an HTTP/2 connection may take to its first request: clients open one when they have a request, and repeat
+/// what they send while it is closed.
+const FIRST_HTTP2_REQUEST: Duration = Duration::from_secs(5);
 
 pub struct HttpsServer {
     acceptor: Acceptor,
     limits: Limits,
+    /// Of the failed handshakes of each source.
     handshakes: HandshakeLimiter,
-    connections: Arc<Semaphore>,
-    bodies: Semaphore,
+    connections: FairLimiter,
+    open: TaskTracker,
+    bodies: Bodies,
+    refusals: ListenerRefusals,
     /// Set: connections end with their next response.
     closing: AtomicBool,
     /// Set: connections end now, or after the request in flight.
     end: CancellationToken,
 }
 
-/// Why a request body could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    #[error("the body is larger than {0} bytes")]
-    TooLarge(usize),
-    #[error("the body is incomplete: {0}")]
-    Incomplete(#[from] hyper::Error),
-    #[error("the request did not arrive within {}", duration::format(*.0))]
-    Timeout(Duration),
-}
-
-impl BodyError {
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Incomplete(_) => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// As a metric label.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::TooLarge(_) => "too_large",
-            Self::Timeout(_) => "late",
-            Self::Incomplete(_) => "broken",
-        }
-    }
-}
-
 impl HttpsServer {
-    pub fn new(identities: &Identities, limits: Limits, end: CancellationToken) -> Self {
+    pub fn new(
+        identities: &Identities,
+        limits: Limits,
+        refusals: ListenerRefusals,
+        end: CancellationToken,
+    ) -> Self {
         let protocols: &[&str] = if limits.http2 { &["h2", "http/1.1"] } else { &[] };
+        let max_connections = descriptors::share_of_listener(MAX_CONNECTIONS);
         Self {
             acceptor: identities.acceptor(protocols).handshake_timeout(HANDSHAKE_TIMEOUT),
             limits,
-            handshakes: HandshakeLimiter::new(MAX_HANDSHAKES),
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)),
-            bodies: Semaphore::new(limits.bodies),
+            handshakes: HandshakeLimiter::new(max_connections),
+            connections: FairLimiter::new(max_connections),
+            open: TaskTracker::new(),
+            bodies: Bodies::new(limits.bodies),
+            refusals,
             closing: AtomicBool::new(false),
             end,
         }
@@ -111,10 +104,11 @@ impl HttpsServer {
 
     /// Waits until every connection has ended.
     pub async fn drained(&self) {
-        let _ = self.connections.acquire_many(MAX_CONNECTIONS).await;
+        self.open.close();
+        self.open.wait().await;
     }
 
-    /// Calls `count` with the result of the handshake, and `handle` with each request and the client's
+    /// Calls `count` with the result of the handshake, and `handle` with each request, its body and the client's
     /// certificate, if it has presented one.
     pub async fn serve_connection<A, F>(
         self: Arc<Self>,
@@ -123,13 +117,33 @@ impl HttpsServer {
         count: impl Fn(&'static str),
         handle: A,
     ) where
-        A: Fn(Request<Incoming>, Option<Arc<Peer>>) -> F + Send + Sync + 'static,
+        A: Fn(Parts, Result<Body, BodyError>, Option<Arc<Peer>>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        let Ok(_permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+        let Some(mut place) = self.connections.place(from.ip()) else {
+            self.refusals.connection(Refusal::NoPlace);
             return count("no_room");
         };
-        let handshake = self.acceptor.accept_with(socket, answer_self_check);
+        let _open = self.open.token();
+        let activity = place.activity();
+        if place.run(self.accept_and_serve(socket, from, activity, count, handle)).await.is_none() {
+            self.refusals.connection(Refusal::Displaced);
+        }
+    }
+
+    async fn accept_and_serve<A, F>(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        from: SocketAddr,
+        activity: Activity,
+        count: impl Fn(&'static str),
+        handle: A,
+    ) where
+        A: Fn(Parts, Result<Body, BodyError>, Option<Arc<Peer>>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        // Boxed: it is large, and over before the connection is.
+        let handshake = Box::pin(self.acceptor.accept_with(socket, answer_self_check));
         let accepted = match self.handshakes.handshake_from(from.ip(), handshake).await {
             Ok(accepted) => accepted,
             Err(HandshakeError::Evicted) => return count("no_room"),
@@ -140,74 +154,122 @@ impl HttpsServer {
             }
         };
         let (stream, _, peer) = accepted.into_parts();
-        let protocol = stream.get_ref().1.alpn_protocol();
-        if protocol == Some(SELF_CHECK_ALPN) {
+        if stream.get_ref().1.alpn_protocol() == Some(SELF_CHECK_ALPN) {
             return;
         }
         count("ok");
-        let is_http2 = protocol == Some(b"h2");
+        let requests = Requests {
+            https: Arc::clone(self),
+            from,
+            peer,
+            activity,
+            asked: watch::Sender::new(false),
+            handle,
+        };
+        Box::pin(self.serve(stream, requests)).await;
+    }
+
+    async fn serve<A, F>(&self, stream: TlsStream<TcpStream>, requests: Requests<A>)
+    where
+        A: Fn(Parts, Result<Body, BodyError>, Option<Arc<Peer>>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let stream = TokioIo::new(stream);
-        let https = Arc::clone(&self);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (https, version) = (Arc::clone(&https), request.version());
-            let response = handle(request, peer.clone());
-            async move {
-                let mut response = response.await;
-                if version < Version::HTTP_2 && https.closing.load(Relaxed) {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(response)
-            }
-        });
-        let end = self.end.clone();
-        if is_http2 {
+        let (end, asked) = (self.end.clone(), requests.asked.subscribe());
+        let requests = Arc::new(requests);
+        let service = service_fn(move |request| Arc::clone(&requests).respond(request));
+        let is_silent = if is_http2 {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .keep_alive_interval(self.limits.idle)
                 .max_concurrent_streams(MAX_STREAMS)
                 .max_header_list_size(self.limits.head as u32)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
                 .serve_connection(stream, service);
-            drive(connection, end, |connection| connection.graceful_shutdown()).await;
+            let silent = no_request(asked, FIRST_HTTP2_REQUEST);
+            drive(connection, end, silent, |connection| connection.graceful_shutdown()).await
         } else {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.limits.idle)
                 .max_buf_size(self.limits.head)
                 .serve_connection(stream, service);
-            drive(connection, end, |connection| connection.graceful_shutdown()).await;
+            let silent = no_request(asked, self.limits.first_request);
+            drive(connection, end, silent, |connection| connection.graceful_shutdown()).await
+        };
+        if is_silent {
+            self.refusals.connection(Refusal::NoRequest);
         }
-    }
-
-    /// The whole body; the memory of all bodies is bounded. One that is too large is still read to its end,
-    /// because a client that is still sending would not receive the response.
-    pub async fn read(&self, body: Incoming) -> Result<Vec<u8>, BodyError> {
-        let timed_out = Err(BodyError::Timeout(self.limits.request));
-        timeout(self.limits.request, self.read_whole(body)).await.unwrap_or(timed_out)
-    }
-
-    async fn read_whole(&self, mut body: Incoming) -> Result<Vec<u8>, BodyError> {
-        let (mut read, mut permits, mut length) = (Vec::new(), Vec::new(), 0);
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame?.into_data() else { continue };
-            length += data.len();
-            if length > self.limits.body {
-                (read, permits) = (Vec::new(), Vec::new());
-                continue;
-            }
-            // The semaphore is never closed, and waiting for it counts towards the request's timeout.
-            permits.extend(self.bodies.acquire_many(data.len() as u32).await.ok());
-            read.extend_from_slice(&data);
-        }
-        if length > self.limits.body { Err(BodyError::TooLarge(self.limits.body)) } else { Ok(read) }
     }
 }
 
-/// Until the connection ends by itself, or gracefully once `end` is set.
-async fn drive<C: Future>(connection: C, end: CancellationToken, finish: fn(Pin<&mut C>)) {
+/// The requests of one connection.
+struct Requests<A> {
+    https: Arc<HttpsServer>,
+    from: SocketAddr,
+    peer: Option<Arc<Peer>>,
+    activity: Activity,
+    /// Set with the first request.
+    asked: watch::Sender<bool>,
+    handle: A,
+}
+
+impl<A, F> Requests<A>
+where
+    A: Fn(Parts, Result<Body, BodyError>, Option<Arc<Peer>>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
+{
+    async fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        self.asked.send_if_modified(|asked| !std::mem::replace(asked, true));
+        let (head, body) = request.into_parts();
+        let version = head.version;
+        let body = self.https.bodies.read(self.from.ip(), body).await;
+        if let Err(error) = &body {
+            self.https.refusals.count(error.reason());
+        }
+        // From here on the client waits for the controller, and not the other way round.
+        let _answering = self.activity.answer();
+        let mut response = (self.handle)(head, body, self.peer.clone()).await;
+        if version < Version::HTTP_2 && self.https.closing.load(Relaxed) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+}
+
+/// Completes after `deadline` if there was no request by then.
+async fn no_request(asked: watch::Receiver<bool>, deadline: Duration) {
+    sleep(deadline).await;
+    if *asked.borrow() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Until the connection ends by itself, or gracefully once `end` is set. True if it was ended since it was `silent`.
+async fn drive<C: Future>(
+    connection: C,
+    end: CancellationToken,
+    silent: impl Future<Output = ()>,
+    finish: fn(Pin<&mut C>),
+) -> bool {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        _ = &mut connection => return,
+        _ = &mut connection => return false,
         () = end.cancelled() => finish(connection.as_mut()),
+        () = silent => {
+            finish(connection.as_mut());
+            let _ = timeout(GOODBYE, connection).await;
+            return true;
+        }
     }
     connection.await;
+    false
 }
+
+#[cfg(test)]
+mod tests;

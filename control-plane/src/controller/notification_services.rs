@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::{ReceiverSettings, Settings};
 use super::https_server::HttpsServer;
 use super::listener::{BindError, Bound};
+use super::refusals::{ListenerRefusals, Refusals};
 use crate::controller::receiver_http::{LIMITS, ReceiverHandler};
 use crate::controller::signals::reload_on_hangup;
 use crate::external::sync::{self, ExternalSync};
@@ -30,11 +31,12 @@ pub struct NotificationServices {
     config: ConfigWatch,
     receiver: Option<(ReceiverSettings, Bound)>,
     counts: Counts,
+    refusals: ListenerRefusals,
 }
 
 impl NotificationServices {
     /// Without a configuration file, nothing is sent and nothing is received.
-    pub fn start(settings: &Settings) -> Result<Self, BindError> {
+    pub fn start(settings: &Settings, refusals: &Refusals) -> Result<Self, BindError> {
         let counts = Counts::default();
         let receiver = match &settings.receiver {
             Some(receiver) => Some((receiver.clone(), Bound::bind("receiver", receiver.listen)?)),
@@ -44,7 +46,7 @@ impl NotificationServices {
             Some(path) => ConfigWatch::start(path.clone(), counts.settings.clone()),
             None => ConfigWatch::empty(),
         };
-        Ok(Self { config, receiver, counts })
+        Ok(Self { config, receiver, counts, refusals: refusals.of("receiver") })
     }
 
     pub fn register(&self, registry: &mut Registry) {
@@ -78,13 +80,13 @@ impl NotificationServices {
         };
         tokio::spawn(reload_on_hangup(identities.clone()));
         let receiver = Receiver::new(store, self.config.config, self.counts.receiver);
-        let https = Arc::new(HttpsServer::new(&identities, LIMITS, CancellationToken::new()));
-        let handler = Arc::new(ReceiverHandler { https, receiver });
+        let https = HttpsServer::new(&identities, LIMITS, self.refusals, CancellationToken::new());
+        let (https, handler) = (Arc::new(https), Arc::new(ReceiverHandler { receiver }));
         let listening = bound.serve(CancellationToken::new(), move |socket, from| {
-            let (https, handler) = (Arc::clone(&handler.https), Arc::clone(&handler));
-            let handle = move |request, peer| {
+            let (https, handler) = (Arc::clone(&https), Arc::clone(&handler));
+            let handle = move |request, body, peer| {
                 let handler = Arc::clone(&handler);
-                async move { handler.handle(request, peer).await }
+                async move { handler.handle(request, body, peer).await }
             };
             https.serve_connection(socket, from, |_| {}, handle)
         });

@@ -7,26 +7,31 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use hotcert_tls::Peer;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::http::{only_get, text, typed};
-use super::https_server::{HttpsServer, Limits};
+use super::http::{only_get, text, typed, with_retry};
+use super::https_server::Limits;
+use super::request_body::{Body, BodyError, BodyLimits};
 use crate::notify::receiver::{Message, Receiver, Rejection};
 use crate::store::Store;
 
 pub const LIMITS: Limits = Limits {
     // An HTTP/2 connection without streams has no idle timeout.
     http2: false,
+    // Senders connect when they have something to send, and may be far away.
+    first_request: Duration::from_secs(5),
     idle: Duration::from_secs(30),
-    request: Duration::from_secs(5),
     head: 16 << 10,
-    // Events about a hundred certificates, twice over.
-    body: 256 << 10,
-    bodies: 16 << 20,
+    bodies: BodyLimits {
+        // Events about a hundred certificates, twice over.
+        one: 256 << 10,
+        all: 16 << 20,
+        arrival: Duration::from_secs(5),
+    },
 };
 /// Less than the timeout of senders, which retry what was not recorded by then.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,14 +39,16 @@ const PATH: &str = "/notifications/";
 const KEYS_PATH: &str = "/notifications/keys";
 
 pub struct ReceiverHandler<S> {
-    pub https: Arc<HttpsServer>,
     pub receiver: Receiver<S>,
 }
 
 impl<S: Store> ReceiverHandler<S> {
-    pub async fn handle(&self, request: Request<Incoming>, peer: Option<Arc<Peer>>) -> Response<Full<Bytes>> {
-        let (request, body) = request.into_parts();
-        let body = self.https.read(body).await;
+    pub async fn handle(
+        &self,
+        request: Parts,
+        body: Result<Body, BodyError>,
+        peer: Option<Arc<Peer>>,
+    ) -> Response<Full<Bytes>> {
         let path = request.uri.path();
         if path == KEYS_PATH {
             return if request.method == Method::GET { self.keys() } else { only_get() };
@@ -58,7 +65,7 @@ impl<S: Store> ReceiverHandler<S> {
             Ok(body) => body,
             Err(error) => {
                 self.receiver.reject(sender, error.reason(), &error, SystemTime::now());
-                return rejected(error.status(), error.reason(), &error.to_string());
+                return with_retry(rejected(error.status(), error.reason(), &error.to_string()));
             }
         };
         let client = peer.as_ref().map(|peer| &peer.names);
@@ -92,7 +99,7 @@ fn rejection_response(rejection: &Rejection) -> Response<Full<Bytes>> {
     };
     let mut response = rejected(rejection.status(), rejection.reason(), &message);
     if rejection.status() == StatusCode::TOO_MANY_REQUESTS {
-        response.headers_mut().insert(hyper::header::RETRY_AFTER, HeaderValue::from_static("10"));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
     }
     response
 }

@@ -68,7 +68,7 @@ async fn check(snapshot: &Snapshot, listener: SocketAddr) -> Result<(), String> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -84,12 +84,13 @@ mod tests {
     use crate::controller::https_server::{HttpsServer, Limits};
     use crate::controller::listener::Bound;
     use crate::controller::receiver_http::LIMITS;
+    use crate::controller::refusals::Refusals;
     use crate::pki::authority::{Authority, AuthorityRequest};
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    fn credential() -> Credential {
+    pub fn credential() -> Credential {
         let now = SystemTime::now();
         let request =
             AuthorityRequest { common_name: "root".into(), lifetime: HOUR, ..AuthorityRequest::default() };
@@ -123,7 +124,12 @@ mod tests {
         assert!(failed.starts_with("handshake with 127.0.0.1:"), "{failed}");
 
         let limits = Limits { http2: true, ..LIMITS };
-        let https = Arc::new(HttpsServer::new(&identities, limits, CancellationToken::new()));
+        let https = Arc::new(HttpsServer::new(
+            &identities,
+            limits,
+            Refusals::default().of("webhook"),
+            CancellationToken::new(),
+        ));
         let clients = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&clients);
         let serve = move |socket, from| {
@@ -131,7 +137,7 @@ mod tests {
             let count = move |_| {
                 counted.fetch_add(1, Relaxed);
             };
-            Arc::clone(&https).serve_connection(socket, from, count, async |_, _| only_get())
+            Arc::clone(&https).serve_connection(socket, from, count, async |_, _, _| only_get())
         };
         bound.serve(CancellationToken::new(), serve).unwrap();
         timeout(DEADLINE, last.wait_for(|check| *check == Some(Ok(())))).await.unwrap().unwrap();

@@ -11,17 +11,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotcert_tls::Identities;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::admission_review::{AdmissionOutcome, AdmissionRequest};
-use super::http::{text, typed};
-use super::https_server::{BodyError, HttpsServer, Limits};
+use super::http::{text, typed, with_retry};
+use super::https_server::{HttpsServer, Limits};
+use super::refusals::ListenerRefusals;
+use super::request_body::{Body, BodyError, BodyLimits};
 use super::webhook_path::WebhookPath;
 use crate::controller::native_sidecar::SidecarDecision;
 use crate::controller::webhook_counters::WebhookCounters;
@@ -30,14 +32,20 @@ use crate::inject::sidecar_kind::SidecarKind;
 
 const LIMITS: Limits = Limits {
     http2: true,
-    // Longer than an API server keeps an idle connection (90 s).
-    idle: Duration::from_secs(180),
-    // Less than the API server's timeout, so that it receives the error.
-    request: Duration::from_secs(4),
+    // As `idle`: of the connections that an API server opens at once, some get their first request later. Those of
+    // strangers give way to others'.
+    first_request: IDLE,
+    idle: IDLE,
     head: 64 << 10,
-    body: 4 << 20,
-    bodies: 64 << 20,
+    bodies: BodyLimits {
+        one: 4 << 20,
+        all: 64 << 20,
+        // Less than the API server's timeout, so that it receives the error.
+        arrival: Duration::from_secs(4),
+    },
 };
+/// Longer than an API server keeps an idle connection (90 s).
+const IDLE: Duration = Duration::from_secs(180);
 
 pub struct Webhook {
     https: Arc<HttpsServer>,
@@ -52,10 +60,11 @@ impl Webhook {
         agent_image: String,
         sidecar: watch::Receiver<Option<SidecarDecision>>,
         counters: WebhookCounters,
+        refusals: ListenerRefusals,
         end: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
-            https: Arc::new(HttpsServer::new(identities, LIMITS, end)),
+            https: Arc::new(HttpsServer::new(identities, LIMITS, refusals, end)),
             agent_image,
             sidecar,
             counters,
@@ -73,25 +82,19 @@ impl Webhook {
 
     pub async fn serve_connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
         let webhook = Arc::clone(&self);
-        let handle = move |request, _peer| {
-            let webhook = Arc::clone(&webhook);
-            async move { webhook.handle(request).await }
-        };
+        let handle = move |request, body, _peer| std::future::ready(webhook.handle(&request, body));
         Arc::clone(&self.https)
             .serve_connection(socket, from, |result| self.counters.connection(result), handle)
             .await;
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let (request, body) = request.into_parts();
-        // In any case: a client that is still sending would not receive the response.
-        let body = self.https.read(body).await;
-        match (WebhookPath::parse(request.uri.path()), request.method) {
+    fn handle(&self, request: &Parts, body: Result<Body, BodyError>) -> Response<Full<Bytes>> {
+        match (WebhookPath::parse(request.uri.path()), &request.method) {
             (None, _) => text(
                 StatusCode::NOT_FOUND,
                 "not found; the paths of the webhook are /mutate/pods and /mutate/namespaces\n".into(),
             ),
-            (Some(_), method) if method != Method::POST => {
+            (Some(_), method) if *method != Method::POST => {
                 let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n".into());
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
                 response
@@ -107,11 +110,14 @@ impl Webhook {
     fn admit(
         &self,
         path: WebhookPath,
-        body: Result<Vec<u8>, BodyError>,
+        body: Result<Body, BodyError>,
     ) -> (AdmissionOutcome, Response<Full<Bytes>>) {
         let body = match body {
             Ok(body) => body,
-            Err(error) => return (AdmissionOutcome::Malformed, text(error.status(), format!("{error}\n"))),
+            Err(error) => {
+                let response = with_retry(text(error.status(), format!("{error}\n")));
+                return (AdmissionOutcome::Malformed, response);
+            }
         };
         let request = match AdmissionRequest::parse(&body) {
             Ok(request) => request,

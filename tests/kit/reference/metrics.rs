@@ -50,6 +50,7 @@ const PROGRAMS: [(&str, &str, &str); 2] =
 
 /// Type and labels of each family.
 const SHAPES: &[(&str, &str, &[&str])] = &[
+    ("hotcert_admin_connections_refused", "counter", &["listener", "reason"]),
     ("hotcert_api_failures", "counter", &["reason"]),
     ("hotcert_api_watch", "gauge", &[]),
     ("hotcert_app_exposed", "gauge", &[]),
@@ -87,6 +88,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_controller_orphaned_secrets", "gauge", &["namespace"]),
     ("hotcert_controller_published_to_served_seconds", "histogram", &[]),
     ("hotcert_controller_ready", "gauge", &[]),
+    ("hotcert_controller_refused", "counter", &["listener", "reason"]),
     ("hotcert_controller_rollover_phase", "gauge", &["authority", "phase"]),
     ("hotcert_controller_rollover_waiting", "gauge", &["authority"]),
     ("hotcert_controller_root_not_after_timestamp_seconds", "gauge", &["authority"]),

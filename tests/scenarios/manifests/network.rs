@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::objects::{array, matches, object, objects, of_kind, pods, selected, title};
+use super::objects::{array, matches, object, objects, of_kind, parse, pods, selected, title};
 use super::restricted::containers;
 use super::{SIDECARS, VERSION, agent, help, injected_pods, variable};
+use crate::documents::block::{Marker, with};
 
 #[test]
 fn services_lead_to_the_agent_and_not_past_it() {
@@ -82,14 +83,13 @@ fn probes_ask_the_admin_port() {
 #[test]
 fn network_policies_open_the_ports_of_the_programs_and_no_other() {
     let (base, demo) = (objects("base"), objects("demo"));
-    let control_plane = json!({ "matchLabels": { "kubernetes.io/metadata.name": "hotcert-system" } });
-    assert!(matches(&control_plane, &object(&base, "Namespace")["metadata"]["labels"]));
+    let labels = &object(&base, "Namespace")["metadata"]["labels"];
+    assert!(matches(&namespace("hotcert-system")[0]["namespaceSelector"], labels));
     for pod in injected_pods() {
         let inbound = inbound_ports(&pod).into_iter().map(|port| (port, json!([{ "podSelector": {} }])));
         let mut expected: Vec<_> = inbound.collect();
-        expected.push((default_port(agent(&pod), "--admin"), Value::Null));
-        expected
-            .push((default_port(agent(&pod), "--proof"), json!([{ "namespaceSelector": control_plane }])));
+        expected.push((default_port(agent(&pod), "--admin"), namespace("monitoring")));
+        expected.push((default_port(agent(&pod), "--proof"), namespace("hotcert-system")));
         assert_eq!(open(&demo, &pod), expected);
     }
     let controller = &pods(&base)[0];
@@ -100,6 +100,30 @@ fn network_policies_open_the_ports_of_the_programs_and_no_other() {
         let stranger = json!({ "metadata": { "namespace": namespace, "labels": {} } });
         assert_eq!(open(objects, &stranger), [], "a pod of {namespace} that nobody thought of");
     }
+}
+
+#[test]
+fn documented_policy_of_an_app_opens_the_ports_of_its_agent_and_no_other() {
+    let pages = with(Marker::YamlObjects);
+    let block =
+        pages.iter().find(|block| block.page == "docs/injection.md" && block.heading == "Network policy");
+    let policy = parse(&block.expect("an example").text);
+    let pod = &injected_pods()[0];
+    let labels = policy[0]["spec"]["podSelector"]["matchLabels"].clone();
+    let mut of_app = pod.clone();
+    of_app["metadata"]["labels"] = labels;
+    of_app["metadata"]["namespace"] = policy[0]["metadata"]["namespace"].clone();
+    let expected = [
+        (8443, json!([{ "podSelector": {} }])),
+        (default_port(agent(pod), "--admin"), namespace("monitoring")),
+        (default_port(agent(pod), "--proof"), namespace("hotcert-system")),
+    ];
+    assert_eq!(open(&policy, &of_app), expected);
+}
+
+/// Every pod of this namespace.
+fn namespace(name: &str) -> Value {
+    json!([{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": name } } }])
 }
 
 /// Which ports of a pod the policies open, and to whom, in their order. Panics if none closes the others.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// All tasks of which the caller names no source.
     Unknown,
     V4(u32),
