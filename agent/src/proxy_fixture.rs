@@ -13,7 +13,6 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -22,6 +21,7 @@ use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
+use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::log_limiter::LogLimiter;
 pub use identity::{
     Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, publish, publisher, root,
@@ -33,10 +33,12 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub fn limits() -> Limits {
     Limits {
         max_connections: 100,
+        kept_for_each_side: 0,
         idle: DEADLINE,
         max_age: DEADLINE,
         max_age_grace: DEADLINE,
         request_head: DEADLINE,
+        first_request: DEADLINE,
         drain_after: DEADLINE,
         root_drain: DEADLINE,
     }
@@ -55,7 +57,7 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         outbound_bytes,
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
         handshake_limiter: HandshakeLimiter::new(100),
-        app_connections: Arc::new(Semaphore::new(100)),
+        app_connections: Arc::new(AppConnections::new(100, true)),
         inbound_tasks: ConnectionTasks::new(),
         outbound_tasks: ConnectionTasks::new(),
         log_limiter: LogLimiter::default(),
