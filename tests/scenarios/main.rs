@@ -32,6 +32,7 @@ mod messages;
 mod notifications;
 mod outage;
 mod outbound;
+mod places;
 mod probes;
 mod proof;
 mod proxy;
