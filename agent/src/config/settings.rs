@@ -72,8 +72,8 @@ impl Settings {
     pub fn from_args(args: &RunArgs, descriptors: u64) -> Result<Self, Vec<String>> {
         let mut errors = Errors::default();
         let listeners = Listeners::from_args(args, &mut errors);
-        let both_sides = !listeners.inbound.is_empty()
-            && !(listeners.outbound.is_empty() && listeners.http_proxy.is_none());
+        let has_outbound = !listeners.outbound.is_empty() || listeners.http_proxy.is_some();
+        let both_sides = has_outbound && !listeners.inbound.is_empty();
         let mut policy = policy(&args.files, &mut errors);
         policy.serves = !listeners.inbound.is_empty();
         let settings = Self {
