@@ -14,7 +14,6 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -23,6 +22,7 @@ use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
+use crate::proxy::inbound::app_connections::AppConnections;
 pub use identity::{
     Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, leaf_from, publish,
     publisher, root,
@@ -34,10 +34,12 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub fn limits() -> Limits {
     Limits {
         max_connections: 100,
+        kept_for_each_side: 0,
         idle: DEADLINE,
         max_age: DEADLINE,
         max_age_grace: DEADLINE,
         request_head: DEADLINE,
+        first_request: DEADLINE,
         drain_after: DEADLINE,
         root_drain: DEADLINE,
     }
@@ -57,7 +59,7 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
         hsts: None,
         handshake_limiter: HandshakeLimiter::new(100),
-        app_connections: Arc::new(Semaphore::new(100)),
+        app_connections: Arc::new(AppConnections::new(100, true)),
         inbound_tasks: ConnectionTasks::new(),
         outbound_tasks: ConnectionTasks::new(),
         log_limiter: LogLimiter::default(),

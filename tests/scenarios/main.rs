@@ -34,6 +34,7 @@ mod messages;
 mod notifications;
 mod outage;
 mod outbound;
+mod places;
 mod probes;
 mod proof;
 mod proxy;

@@ -40,6 +40,8 @@ pub struct Metrics {
     leaf: LeafGauges,
     roots: RootGauges,
     connections: Family<ConnectionLabels, Gauge>,
+    connections_limit: Gauge,
+    app_connections: Gauge,
     ready: Gauge,
     generation: Gauge,
     peer_not_after: Family<NoLabels, FloatGauge>,
@@ -91,6 +93,12 @@ impl Metrics {
             "connections_open",
             "Open TLS connections by side and the generation they were made under",
         );
+        let connections_limit = registered(
+            r,
+            "connections_limit",
+            "TLS connections that each side may have; with routes on both sides a quarter of --max-connections is kept for the other",
+        );
+        let app_connections = registered(r, "app_connections_open", "Open connections to the app");
         register_data_path(r, context, bytes);
         r.register_collector(DroppedLines::collector(
             "log_lines_dropped",
@@ -115,6 +123,8 @@ impl Metrics {
             leaf,
             roots,
             connections,
+            connections_limit,
+            app_connections,
             ready,
             generation,
             peer_not_after,
@@ -143,6 +153,8 @@ impl Metrics {
         self.leaf.refresh(snapshot.as_ref().map(|snapshot| &*snapshot.identity.leaf), now);
         self.roots.refresh(snapshot.as_ref().and_then(|snapshot| snapshot.identity.trust.as_deref()));
         self.refresh_connections(&context.tracker, generation);
+        self.connections_limit.set(context.tracker.max_connections() as i64);
+        self.app_connections.set(context.app_connections.open() as i64);
         set_or_remove(&self.peer_not_after, context.identities.earliest_peer_expiry().map(seconds));
         self.tasks.set(self.runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks() as i64).sum());
         self.app_exposed.set(self.health.status.report().exposed.len() as i64);
@@ -185,7 +197,16 @@ fn register_reloads(registry: &mut Registry, health: &Health) {
 
 fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: ByteFamily) {
     registry.register("handshakes", "TLS handshakes by side and result", context.handshakes.0.clone());
-    registry.register("connections_closed", "Ended connections by reason", context.tracker.closed().clone());
+    registry.register(
+        "connections_closed",
+        "Ended connections by side and reason",
+        context.tracker.closed().clone(),
+    );
+    registry.register(
+        "app_connections_refused",
+        "Requests and connections that got no connection to the app, because their client has its share of them or none was free",
+        context.app_connections.refused.clone(),
+    );
     registry.register("bytes", "Application bytes carried over TLS connections", bytes);
     registry.register(
         "proxied_requests",

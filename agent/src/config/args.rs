@@ -212,8 +212,9 @@ pub struct RunArgs {
     )]
     pub probe: Vec<String>,
 
-    /// TLS connections that may be open; further ones are closed on arrival [default: what the hard limit of
-    /// file descriptors is enough for, at most 100000]
+    /// TLS connections that may be open, inbound and outbound; with routes on both sides a quarter is kept for
+    /// each. Beyond that, an idle connection of the peer that has most gives way to a new client, or the new
+    /// one is closed [default: what the hard limit of file descriptors is enough for, at most 100000]
     #[arg(long, env = "HOTCERT_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<String>,
     /// Time for a TLS handshake, from the accepted connection to its end
@@ -234,7 +235,8 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub connect_timeout: String,
-    /// Time from the first byte of an HTTP/1 request to the end of its head
+    /// Time from the first byte of an HTTP/1 request to the end of its head. Twice this time may pass from the
+    /// handshake of a connection to the end of its first request's head, in HTTP/2 too
     #[arg(
         long,
         env = "HOTCERT_REQUEST_TIMEOUT",

@@ -3,7 +3,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For everything but connections of the app and its peers: listeners, runtimes, the source, admin and proof.
+/// For everything but connections of the app and its peers: listeners, runtimes, the source, admin and proof, and the few
+/// connections that gave way to new ones and are not closed yet.
 const SPARE: u64 = 128;
 /// The client and the app, or the app and the server.
 const PER_CONNECTION: u64 = 2;

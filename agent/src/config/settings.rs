@@ -22,6 +22,11 @@ use hotcert_tls::credential::{Layout, LeafFiles};
 use hotcert_tls::identity::Policy;
 
 const MAX_WORKERS: usize = 4;
+/// With traffic on both sides, one in so many connections is kept for each.
+const KEPT_SHARE: usize = 4;
+/// Browsers and gRPC channels connect before there is a request, and connect again at no cost but a handshake when such
+/// a connection is closed: by default after 30 seconds.
+const FIRST_REQUEST_TIMEOUTS: u32 = 2;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -68,6 +73,8 @@ impl Settings {
     pub fn from_args(args: &RunArgs, descriptors: u64) -> Result<Self, Vec<String>> {
         let mut errors = Errors::default();
         let listeners = Listeners::from_args(args, &mut errors);
+        let has_outbound = !listeners.outbound.is_empty() || listeners.http_proxy.is_some();
+        let both_sides = has_outbound && !listeners.inbound.is_empty();
         let mut policy = policy(&args.files, &mut errors);
         policy.serves = !listeners.inbound.is_empty();
         let settings = Self {
@@ -84,7 +91,7 @@ impl Settings {
                 Some(text) => errors.positive_number("--workers", text),
                 None => half_of_cpus(),
             },
-            limits: limits(args, descriptors, &mut errors),
+            limits: limits(args, descriptors, both_sides, &mut errors),
             timeouts: Timeouts {
                 handshake: errors.positive_duration("--handshake-timeout", &args.handshake_timeout),
                 connect: errors.positive_duration("--connect-timeout", &args.connect_timeout),
@@ -189,13 +196,22 @@ fn hsts(args: &RunArgs, errors: &mut Errors) -> Option<Duration> {
     Some(duration)
 }
 
-fn limits(args: &RunArgs, descriptors: u64, errors: &mut Errors) -> Limits {
+fn limits(args: &RunArgs, descriptors: u64, both_sides: bool, errors: &mut Errors) -> Limits {
+    let max_connections = max_connections(args, descriptors, errors);
+    let request_head = errors.positive_duration("--request-timeout", &args.request_timeout);
     Limits {
-        max_connections: max_connections(args, descriptors, errors),
+        max_connections,
+        // So that clients cannot keep the app from its servers, nor the app its clients from it.
+        kept_for_each_side: if both_sides {
+            max_connections.div_ceil(KEPT_SHARE).min(max_connections / 2)
+        } else {
+            0
+        },
         idle: errors.positive_duration("--idle-timeout", &args.idle_timeout),
         max_age: errors.positive_duration("--max-age", &args.max_age),
         max_age_grace: errors.duration("--max-age-grace", &args.max_age_grace),
-        request_head: errors.positive_duration("--request-timeout", &args.request_timeout),
+        request_head,
+        first_request: request_head * FIRST_REQUEST_TIMEOUTS,
         drain_after: errors.duration("--drain-after", &args.drain_after),
         root_drain: errors.duration("--root-drain", &args.root_drain),
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::tracker::ConnectionTracker;
-use super::tracker::entry::{CloseReason, CloseStage, Entry, Protocol};
+use super::tracker::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
 use super::tracker::state::{Limits, TrackerState, millis};
 use hotcert_tls::{Snapshot, Snapshots};
 
@@ -17,6 +17,9 @@ use hotcert_tls::{Snapshot, Snapshots};
 const TICK: Duration = Duration::from_millis(100);
 /// From "the next response is the last" to the close of a connection that has no next request.
 const FINISH_AFTER: Duration = Duration::from_secs(30);
+/// From "no request came" to the cut of a connection that does not end by itself. A client that reads takes one round
+/// trip.
+const UNUSED_GRACE_MILLIS: u64 = 1000;
 /// Connections made under a certificate are closed this long before its not-after.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(30);
 
@@ -118,7 +121,19 @@ fn due_close(
     if head > 0 && now >= head + millis(limits.request_head) {
         return Some((CloseStage::Cut, CloseReason::SlowRequest));
     }
+    if now >= entry.cut_at.load(Relaxed) {
+        let reason = if entry.listed { entry.close_reason() } else { CloseReason::NotAllowed };
+        return Some((CloseStage::Cut, reason));
+    }
     let http = entry.protocol() != Protocol::Tcp;
+    if http && entry.side == Side::Inbound && !entry.requested.load(Relaxed) {
+        let overdue = now.checked_sub(entry.opened_at + millis(limits.first_request));
+        if let Some(overdue) = overdue {
+            // HTTP/2 says that it goes away, so that a request that is on its way can be sent again elsewhere.
+            let stage = if overdue < UNUSED_GRACE_MILLIS { CloseStage::Finish } else { CloseStage::Cut };
+            return Some((stage, CloseReason::NoRequest));
+        }
+    }
     let idle_since = entry.last_activity.load(Relaxed);
     if now >= idle_since + millis(limits.idle) {
         return Some((CloseStage::Cut, CloseReason::Idle));

@@ -1,13 +1,16 @@
 //! The tracker of open connections. The reaper asks those of them to close that are due: accepted under a
-//! removed root, under an older leaf, too old, idle for too long, or too slow to send a request.
+//! removed root, under an older leaf, too old, idle for too long, too slow to send a request, or without one. How many
+//! a peer may have, and which gives way to another's, is decided in `places`.
 //! Connections have no timers of their own.
 
 mod connection;
 pub(super) mod entry;
+mod places;
 mod roots;
 pub(super) mod state;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -15,8 +18,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 pub use connection::{Connection, InFlight};
-use entry::{CloseReason, Entry};
+use entry::{CloseReason, Entry, Origin};
 pub use entry::{CloseStage, Protocol, Side};
+pub use places::PeerId;
 pub use state::{ClosedLabels, Limits};
 use state::{LeafState, Shared, TrackerState};
 
@@ -49,7 +53,8 @@ impl ConnectionTracker {
         Self { shared: Arc::new(Shared::new(limits)) }
     }
 
-    /// Adds a connection whose handshake was made under `snapshot`. `None` when the tracker is full.
+    /// Adds a connection of the agent's own making, whose handshake was made under `snapshot`. `None` when no place is
+    /// free.
     pub fn open(
         &self,
         side: Side,
@@ -57,12 +62,33 @@ impl ConnectionTracker {
         snapshot: &Snapshot,
         peer: Option<Arc<Peer>>,
     ) -> Option<Connection> {
-        let mut state = self.state();
-        if !self.has_room(&mut state) {
-            drop(state);
-            self.count_rejected();
-            return None;
-        }
+        let holder = PeerId::new(&self.shared.hasher, peer.as_deref(), Ipv4Addr::UNSPECIFIED.into());
+        self.open_of(Origin { holder, listed: true }, side, protocol, snapshot, peer)
+    }
+
+    /// Adds a client's connection, whose handshake was made under `snapshot`. If no place is free, the one that has
+    /// the least claim to its own gives way; `None` if none has. `listed`: it is on the allow list.
+    pub fn admit(
+        &self,
+        protocol: Protocol,
+        snapshot: &Snapshot,
+        peer: Option<Arc<Peer>>,
+        source: IpAddr,
+        listed: bool,
+    ) -> Option<Connection> {
+        let holder = PeerId::new(&self.shared.hasher, peer.as_deref(), source);
+        self.open_of(Origin { holder, listed }, Side::Inbound, protocol, snapshot, peer)
+    }
+
+    fn open_of(
+        &self,
+        origin: Origin,
+        side: Side,
+        protocol: Protocol,
+        snapshot: &Snapshot,
+        peer: Option<Arc<Peer>>,
+    ) -> Option<Connection> {
+        let mut state = self.state_with_a_place(side, origin)?;
         // Leaf and trust may have changed between the handshake and here.
         let newer = state.applied.as_ref().filter(|latest| latest.generation > snapshot.generation);
         let same_leaf = |latest: &Arc<Snapshot>| latest.identity.leaf.same_as(&snapshot.identity.leaf);
@@ -72,41 +98,47 @@ impl ConnectionTracker {
             .leaves
             .entry(snapshot.generation)
             .or_insert(LeafState { not_after: snapshot.identity.leaf.usable_until, superseded_at });
-        Some(self.insert(state, side, protocol, snapshot.generation, peer))
+        let entry = Entry::new(side, protocol, snapshot.generation, peer, origin, self.shared.now());
+        Some(self.insert(state, entry))
     }
 
     /// Adds a stream of an HTTP/2 connection that carries bytes from now on: it is limited and closed as a TCP
-    /// connection of the same peer. `None` when the tracker is full.
+    /// connection of the same peer. `None` when no place is free.
     fn open_tunnel(&self, connection: &Connection) -> Option<Connection> {
-        let mut state = self.state();
-        if !self.has_room(&mut state) {
-            drop(state);
-            self.count_rejected();
-            return None;
-        }
-        let Entry { side, generation, ref peer, .. } = *connection.entry;
-        Some(self.insert(state, side, Protocol::Tcp, generation, peer.clone()))
+        let Entry { side, generation, holder, listed, ref peer, .. } = *connection.entry;
+        let origin = Origin { holder, listed };
+        let state = self.state_with_a_place(side, origin)?;
+        let entry = Entry::new(side, Protocol::Tcp, generation, peer.clone(), origin, self.shared.now());
+        Some(self.insert(state, entry))
     }
 
-    fn has_room(&self, state: &mut TrackerState) -> bool {
+    /// The state, while there is a place for one more connection.
+    fn state_with_a_place(&self, side: Side, origin: Origin) -> Option<MutexGuard<'_, TrackerState>> {
+        let mut state = self.state();
         if state.entries.is_empty() {
             self.shared.catch_up();
             self.shared.first_opened.notify_one();
         }
-        state.entries.len() < self.shared.limits.max_connections
+        let (limits, now) = (&self.shared.limits, self.shared.now());
+        let TrackerState { entries, places, .. } = &mut *state;
+        let has_place = places.is_free(side, limits)
+            // The app's own connections to servers have the app as their only source, and nothing to share.
+            || side == Side::Inbound
+                && origin.listed
+                && places.make_room(entries, limits, origin.holder, now);
+        if !has_place {
+            drop(state);
+            self.count_rejected(side);
+            return None;
+        }
+        Some(state)
     }
 
-    fn insert(
-        &self,
-        mut state: MutexGuard<'_, TrackerState>,
-        side: Side,
-        protocol: Protocol,
-        generation: u64,
-        peer: Option<Arc<Peer>>,
-    ) -> Connection {
-        let entry = Arc::new(Entry::new(side, protocol, generation, peer, self.shared.now()));
+    fn insert(&self, mut state: MutexGuard<'_, TrackerState>, entry: Entry) -> Connection {
+        let (generation, entry) = (entry.generation, Arc::new(entry));
+        state.places.take(&entry);
         let key = state.entries.insert(Arc::clone(&entry));
-        if let Some(stage) = state.closing[side as usize] {
+        if let Some(stage) = state.closing[entry.side as usize] {
             entry.close(stage, CloseReason::Shutdown);
         }
         let newer = state.applied.clone().filter(|latest| latest.generation > generation);
@@ -119,17 +151,18 @@ impl ConnectionTracker {
         Connection { shared: Arc::clone(&self.shared), entry, key }
     }
 
-    /// Counts a connection that is turned away because the tracker is full.
-    pub fn count_rejected(&self) {
-        self.shared.count_closed(CloseReason::Limit);
+    /// Counts a connection that is turned away because no place is free.
+    pub fn count_rejected(&self, side: Side) {
+        self.shared.count_closed(side, CloseReason::Limit);
     }
 
+    /// The most connections that one side may have.
     pub fn max_connections(&self) -> usize {
-        self.shared.limits.max_connections
+        self.shared.limits.places()
     }
 
-    pub fn is_full(&self) -> bool {
-        self.state().entries.len() >= self.shared.limits.max_connections
+    pub fn is_full(&self, side: Side) -> bool {
+        !self.state().places.is_free(side, &self.shared.limits)
     }
 
     pub(super) fn is_empty(&self) -> bool {

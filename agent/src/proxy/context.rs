@@ -8,12 +8,12 @@ use hyper::header::HeaderValue;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use tokio::sync::Semaphore;
 
 use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
+use crate::proxy::inbound::app_connections::AppConnections;
 use hotcert_tls::{HandshakeLimiter, Identities};
 
 pub struct ProxyContext {
@@ -28,9 +28,8 @@ pub struct ProxyContext {
     pub hsts: Option<HeaderValue>,
     /// Inbound clients whose handshake is not complete.
     pub handshake_limiter: HandshakeLimiter,
-    /// Connections to the app that may be open at once, whatever they carry: with those in the tracker they are what
-    /// file descriptors are counted for.
-    pub app_connections: Arc<Semaphore>,
+    /// With those in the tracker they are what file descriptors are counted for.
+    pub app_connections: Arc<AppConnections>,
     /// Clients' connections to inbound listeners.
     pub inbound_tasks: ConnectionTasks,
     /// The app's connections to outbound listeners.

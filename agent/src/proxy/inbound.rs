@@ -1,5 +1,6 @@
 //! Inbound: from a client's TLS connection to the app, by bytes or by HTTP requests.
 
+pub mod app_connections;
 mod app_pool;
 mod http;
 pub mod identity_header;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use hotcert_log::Allowed;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tracing::{debug, warn};
 
 pub use http::strict_transport_security;
@@ -22,7 +22,7 @@ pub use route::{InboundRoute, InboundRouteError};
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::handshake::{self, Accepted};
 use crate::connection::tracked_stream::TrackedStream;
-use crate::connection::tracker::{Protocol, Side};
+use crate::connection::tracker::{Connection, Protocol};
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
@@ -48,12 +48,8 @@ impl Inbound {
     /// Must be called on a runtime, which then reaps idle connections to the app.
     pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
         let InboundRoute { protocol, target, .. } = route;
-        let app_pools = AppPools::new(
-            target.clone(),
-            protocol == RouteProtocol::H2c,
-            context.timeouts.connect,
-            Arc::clone(&context.app_connections),
-        );
+        let app_pools =
+            AppPools::new(target.clone(), protocol == RouteProtocol::H2c, context.timeouts.connect);
         if protocol.is_http() {
             tokio::spawn(Arc::clone(&app_pools).reap_idle());
         }
@@ -77,10 +73,7 @@ impl Inbound {
     /// Makes the handshake, within the limits. Returns what is left to do for the client.
     async fn accept(self: Arc<Self>, socket: TcpStream, from: SocketAddr) -> Option<Serving> {
         let context = &self.context;
-        if context.tracker.is_full() {
-            context.tracker.count_rejected();
-            return None;
-        }
+        // Also when no place is free: who it is decides whether another gives way.
         let handshake = handshake::accept(socket, &self.acceptor);
         match context.handshake_limiter.handshake_from(from.ip(), handshake).await {
             Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
@@ -113,9 +106,14 @@ impl Inbound {
         if !allowed {
             self.count(HandshakeResult::NotAllowed);
             self.log_not_allowed(from, peer.as_deref());
+            if !http {
+                // There is no way to tell it so.
+                return None;
+            }
         }
         let context = &self.context;
-        let connection = Arc::new(context.tracker.open(Side::Inbound, protocol, &snapshot, peer.clone())?);
+        let connection = context.tracker.admit(protocol, &snapshot, peer.clone(), from.ip(), allowed)?;
+        let connection = Arc::new(connection);
         let stream =
             Box::new(TrackedStream::new(stream, Arc::clone(&connection), context.inbound_bytes.clone()));
         if http {
@@ -123,28 +121,26 @@ impl Inbound {
                 peer.as_deref().and_then(|peer| identity_header::value(&snapshot.identity.leaf, peer));
             let client = http::Client {
                 context: Arc::clone(context),
-                app: Arc::new(self.app_pools.pool()),
+                app: Arc::new(self.app_pools.pool(context.app_connections.share(connection.holder()))),
                 connection,
                 identity,
                 allowed,
                 continuation: Arc::default(),
             };
             Some(http::serve(client, stream, protocol))
-        } else if allowed {
-            Some(Box::pin(self.relay(stream, from)))
         } else {
-            None
+            Some(Box::pin(self.relay(connection, stream, from)))
         }
     }
 
-    async fn relay<S>(self: Arc<Self>, mut stream: S, from: SocketAddr)
+    async fn relay<S>(self: Arc<Self>, connection: Arc<Connection>, mut stream: S, from: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let within = self.context.timeouts.connect;
-        let permit = timeout(within, Arc::clone(&self.context.app_connections).acquire_owned()).await;
-        let Ok(Ok(_permit)) = permit else {
-            self.context.tracker.count_rejected();
+        let Ok(_permit) = self.context.app_connections.acquire_for_bytes(connection.holder(), within).await
+        else {
+            connection.turn_away();
             return;
         };
         match self.target.connect(within).await {

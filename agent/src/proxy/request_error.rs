@@ -48,6 +48,9 @@ pub enum RequestError {
     NoRandomness,
     #[error("this agent has as many open connections as --max-connections allows")]
     Full,
+    /// The client, or all clients together, have as many connections to the app as they may have.
+    #[error("{0}")]
+    AppBusy(String),
     /// The app or the server reset the request.
     #[error("{0} reset the request: {1}")]
     Reset(String, h2::Reason),
@@ -67,7 +70,7 @@ impl RequestError {
             | Self::InvalidUrl
             | Self::ConnectWithoutPort
             | Self::ConnectAddress(_) => StatusCode::BAD_REQUEST,
-            Self::NoIdentity | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoIdentity | Self::Full | Self::AppBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoExtendedConnect(_) | Self::Untranslatable(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
             Self::GrpcToHttp1App
@@ -82,7 +85,8 @@ impl RequestError {
 
     /// Whether it is for the administrator to know: the app or the server is the cause, or how they are reached.
     pub fn is_of_the_other_side(&self) -> bool {
-        self.status() == StatusCode::BAD_GATEWAY && !matches!(self, Self::Reset(..))
+        matches!(self, Self::AppBusy(_))
+            || self.status() == StatusCode::BAD_GATEWAY && !matches!(self, Self::Reset(..))
     }
 
     pub fn grpc_status(&self) -> GrpcStatus {
@@ -100,7 +104,7 @@ impl RequestError {
             | Self::UserInformation
             | Self::InvalidUrl
             | Self::NoRandomness => GrpcStatus::Internal,
-            Self::Full => GrpcStatus::ResourceExhausted,
+            Self::Full | Self::AppBusy(_) => GrpcStatus::ResourceExhausted,
             Self::NoIdentity
             | Self::NotSwitched(..)
             | Self::SwitchedUnasked(_)

@@ -8,7 +8,6 @@ use hotcert_log::LogLimiter;
 use hotcert_tls::{HandshakeLimiter, Identities, Reloader, StartError};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
@@ -24,6 +23,7 @@ use crate::connection::listener::BindError;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::ConnectionTracker;
 use crate::proxy::context::{ProxyContext, RequestCounters};
+use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::inbound::strict_transport_security;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
@@ -94,12 +94,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     routes.serve(&parts.context, &parts.settings.allow, &parts.worker_handles())?;
     parts.start_bypass_check();
     // Only now is there a listener to connect to.
-    tokio::spawn(self_check::run(
-        self_checked,
-        self_check_target,
-        parts.status.clone(),
-        parts.context.tracker.clone(),
-    ));
+    tokio::spawn(self_check::run(self_checked, self_check_target, parts.status.clone()));
 
     tokio::select! {
         () = signals.next() => {}
@@ -142,7 +137,10 @@ impl Parts {
             handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
                 settings.limits.max_connections,
             )),
-            app_connections: Arc::new(Semaphore::new(settings.limits.max_connections)),
+            app_connections: Arc::new(AppConnections::new(
+                settings.limits.max_connections,
+                settings.inbound.iter().any(|route| route.protocol.is_http()),
+            )),
             inbound_tasks: ConnectionTasks::new(),
             outbound_tasks: ConnectionTasks::new(),
             log_limiter: LogLimiter::default(),

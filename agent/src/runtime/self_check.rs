@@ -14,7 +14,6 @@ use tokio_rustls::TlsConnector;
 use tracing::{error, info};
 
 use crate::admin::agent_status::{AgentStatus, SelfCheck, ServedLeaf};
-use crate::connection::tracker::ConnectionTracker;
 use hotcert_tls::{HandshakeError, SELF_CHECK_ALPN, Snapshot, Snapshots};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,19 +28,14 @@ pub enum SelfCheckTarget {
 }
 
 /// Runs until dropped.
-pub async fn run(
-    mut current: Snapshots,
-    listener: SelfCheckTarget,
-    status: AgentStatus,
-    tracker: ConnectionTracker,
-) {
+pub async fn run(mut current: Snapshots, listener: SelfCheckTarget, status: AgentStatus) {
     while let Some(mut snapshot) = current.changed().await {
         loop {
             let result = check(&snapshot, listener).await;
             let failed = result.is_err();
             let superseded = current.load().is_some_and(|latest| latest.generation > snapshot.generation);
-            // A newer leaf was presented, or the tracker was full: neither means that the leaf is not served.
-            if !(failed && (superseded || tracker.is_full())) {
+            // A newer leaf was presented: that does not mean that the leaf is not served.
+            if !(failed && superseded) {
                 record(&snapshot, result, &status);
             }
             if !failed {

@@ -30,7 +30,7 @@ const FAILURES: [(&str, &str, &[&str]); 3] = [
     (
         "hotcert_connections_closed_total",
         "reason",
-        &["done", "drained", "idle", "max_age", "shutdown", "not_allowed"],
+        &["done", "drained", "idle", "no_request", "gave_way", "max_age", "shutdown", "not_allowed"],
     ),
     ("hotcert_proxied_requests_total", "code", &["1xx", "2xx", "3xx", "4xx"]),
 ];

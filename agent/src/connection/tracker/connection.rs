@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::ConnectionTracker;
 use super::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
+use super::places::PeerId;
 use super::state::Shared;
 
 /// Dropping it removes the connection from the tracker.
@@ -47,6 +48,16 @@ impl Connection {
         }
     }
 
+    /// Whose it is.
+    pub fn holder(&self) -> PeerId {
+        self.entry.holder
+    }
+
+    /// It is closed for want of something that its peer, or all of them, have used up.
+    pub fn turn_away(&self) {
+        self.entry.close(CloseStage::Cut, CloseReason::Limit);
+    }
+
     /// The generation under which it was made.
     pub fn generation(&self) -> u64 {
         self.entry.generation
@@ -60,7 +71,8 @@ impl Connection {
         }
     }
 
-    /// Adds a stream of this HTTP/2 connection that carries bytes from now on. `None` when the tracker is full.
+    /// Adds a stream of this HTTP/2 connection that carries bytes from now on. `None` when no place is
+    /// free.
     pub fn open_tunnel(&self) -> Option<Self> {
         ConnectionTracker { shared: Arc::clone(&self.shared) }.open_tunnel(self)
     }
@@ -68,6 +80,7 @@ impl Connection {
     /// A request head is complete. The request is in flight until the returned guard is dropped.
     pub fn begin_request(&self) -> InFlight {
         self.entry.head_since.store(0, Relaxed);
+        self.entry.requested.store(true, Relaxed);
         self.entry.in_flight.fetch_add(1, Relaxed);
         InFlight(Arc::clone(&self.entry))
     }
@@ -75,8 +88,11 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let entry = self.shared.lock().entries.remove(self.key);
-        self.shared.count_closed(entry.close_reason());
+        let mut state = self.shared.lock();
+        let entry = state.entries.remove(self.key);
+        state.places.remove(&entry);
+        drop(state);
+        self.shared.count_closed(entry.side, entry.close_reason());
     }
 }
 

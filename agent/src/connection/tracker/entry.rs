@@ -3,12 +3,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 
 use futures_util::task::AtomicWaker;
 
+use super::places::PeerId;
 use hotcert_tls::Peer;
 use hotcert_tls::Snapshot;
+
+/// HTTP without a request in flight is idle after this: long enough for a request that is on its way.
+const HTTP_IDLE_AFTER_MILLIS: u64 = 1000;
+/// TCP on which no byte has moved for this long: a protocol may be silent between two bytes that belong together.
+const TCP_IDLE_AFTER_MILLIS: u64 = 60_000;
+/// An unlisted client has this long to ask, and to read that it is refused.
+const UNLISTED_FOR_MILLIS: u64 = 5000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -56,23 +64,32 @@ pub(in crate::connection) enum CloseReason {
     RootRemoved,
     MaxAge,
     Idle,
+    /// No request came since the handshake.
+    NoRequest,
     SlowRequest,
     Shutdown,
     NotAllowed,
-    /// Turned away, because the tracker is full.
+    /// Idle, it gave way to a new one, because no place was free.
+    GaveWay,
+    /// Busy, it gave way to one of another peer, because its own has more than its share of the places.
+    OverShare,
+    /// Turned away, because no place was free.
     Limit,
 }
 
 impl CloseReason {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 12] = [
         Self::Done,
         Self::LeafChanged,
         Self::RootRemoved,
         Self::MaxAge,
         Self::Idle,
+        Self::NoRequest,
         Self::SlowRequest,
         Self::Shutdown,
         Self::NotAllowed,
+        Self::GaveWay,
+        Self::OverShare,
         Self::Limit,
     ];
 
@@ -83,9 +100,12 @@ impl CloseReason {
             Self::RootRemoved => "root_removed",
             Self::MaxAge => "max_age",
             Self::Idle => "idle",
+            Self::NoRequest => "no_request",
             Self::SlowRequest => "slow_request",
             Self::Shutdown => "shutdown",
             Self::NotAllowed => "not_allowed",
+            Self::GaveWay => "gave_way",
+            Self::OverShare => "over_share",
             Self::Limit => "limit",
         }
     }
@@ -99,6 +119,13 @@ pub(in crate::connection) struct PeerKey {
     peer: usize,
 }
 
+/// Whose a connection is, and whether its peer is on the allow list.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::connection) struct Origin {
+    pub holder: PeerId,
+    pub listed: bool,
+}
+
 /// Times are milliseconds of the tracker's clock.
 pub(in crate::connection) struct Entry {
     pub side: Side,
@@ -108,11 +135,21 @@ pub(in crate::connection) struct Entry {
     pub opened_at: u64,
     /// 0..=255, fixed per connection: spreads what would be due at once.
     pub jitter: u8,
+    /// Whether its peer is on the allow list; if not, it is told so and closed.
+    pub listed: bool,
     pub peer: Option<Arc<Peer>>,
+    /// Whose place it takes.
+    pub holder: PeerId,
     pub last_activity: AtomicU64,
     /// HTTP/1: when the first byte of a request came whose head is not complete; 0 when none.
     pub head_since: AtomicU64,
     pub in_flight: AtomicU32,
+    /// HTTP: a request head was complete.
+    pub requested: AtomicBool,
+    /// It has no place any more.
+    pub gave_way: AtomicBool,
+    /// Whatever it does, it is cut at this time.
+    pub cut_at: AtomicU64,
     close_stage: AtomicU8,
     close_reason: AtomicU8,
     /// When its peer was found untrusted, +1; 0 if it is trusted.
@@ -126,6 +163,7 @@ impl Entry {
         protocol: Protocol,
         generation: u64,
         peer: Option<Arc<Peer>>,
+        origin: Origin,
         opened_at: u64,
     ) -> Self {
         // Any spread will do. The address of a fresh allocation would repeat; a counter does not.
@@ -137,10 +175,15 @@ impl Entry {
             generation,
             opened_at,
             jitter,
+            listed: origin.listed,
             peer,
+            holder: origin.holder,
             last_activity: AtomicU64::new(opened_at),
             head_since: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
+            requested: AtomicBool::new(false),
+            gave_way: AtomicBool::new(false),
+            cut_at: AtomicU64::new(if origin.listed { u64::MAX } else { opened_at + UNLISTED_FOR_MILLIS }),
             close_stage: AtomicU8::new(CloseStage::None as u8),
             close_reason: AtomicU8::new(CloseReason::Done as u8),
             untrusted_since: AtomicU64::new(0),
@@ -182,6 +225,15 @@ impl Entry {
     pub fn close_reason(&self) -> CloseReason {
         let reason = usize::from(self.close_reason.load(Relaxed));
         CloseReason::ALL.get(reason).copied().unwrap_or(CloseReason::Done)
+    }
+
+    /// Its peer loses nothing but a connection if it is closed.
+    pub fn is_idle(&self, now: u64) -> bool {
+        let quiet = match self.protocol() {
+            Protocol::Tcp => TCP_IDLE_AFTER_MILLIS,
+            Protocol::Http1 | Protocol::Http2 => HTTP_IDLE_AFTER_MILLIS,
+        };
+        self.in_flight.load(Relaxed) == 0 && now >= self.last_activity.load(Relaxed) + quiet
     }
 
     pub fn is_untrusted(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What the tracker, the reaper and every open connection share: the entries, the clock, the counters.
 
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,14 +13,18 @@ use prometheus_client::metrics::family::Family;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use super::entry::{CloseReason, CloseStage, Entry};
+use super::entry::{CloseReason, CloseStage, Entry, Side};
+use super::places::Places;
 use super::roots::RootUsage;
 use hotcert_tls::Snapshot;
 
 /// How long connections may live, and how they end.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Of both sides together.
     pub max_connections: usize,
+    /// Of these, each side may count on so many, whatever the other takes.
+    pub kept_for_each_side: usize,
     /// No byte in either direction.
     pub idle: Duration,
     pub max_age: Duration,
@@ -27,10 +32,19 @@ pub struct Limits {
     pub max_age_grace: Duration,
     /// From the first byte of an HTTP/1 request to the end of its head.
     pub request_head: Duration,
+    /// From the handshake of an inbound HTTP connection to the end of the first request's head.
+    pub first_request: Duration,
     /// From a change of leaf to the request that HTTP connections of an older one close.
     pub drain_after: Duration,
     /// From the removal of a root to the cut of HTTP connections whose peer it verified.
     pub root_drain: Duration,
+}
+
+impl Limits {
+    /// The most that one side may have.
+    pub fn places(&self) -> usize {
+        self.max_connections.saturating_sub(self.kept_for_each_side)
+    }
 }
 
 pub(in crate::connection) struct Shared {
@@ -44,11 +58,14 @@ pub(in crate::connection) struct Shared {
     pub first_opened: Notify,
     pub closed: Family<ClosedLabels, Counter>,
     pub root_usage: Mutex<RootUsage>,
+    /// For the names and addresses of peers.
+    pub hasher: RandomState,
 }
 
 #[derive(Default)]
 pub(in crate::connection) struct TrackerState {
     pub entries: Slab<Arc<Entry>>,
+    pub places: Places,
     /// The snapshot that was last applied to the entries.
     pub applied: Option<Arc<Snapshot>>,
     /// The leaf of each generation that still has connections.
@@ -65,6 +82,7 @@ pub(in crate::connection) struct LeafState {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ClosedLabels {
+    pub side: &'static str,
     pub reason: &'static str,
 }
 
@@ -78,6 +96,7 @@ impl Shared {
             first_opened: Notify::new(),
             closed: Family::default(),
             root_usage: Mutex::default(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -98,8 +117,8 @@ impl Shared {
         self.clock.fetch_max(millis(since_start), Relaxed);
     }
 
-    pub fn count_closed(&self, reason: CloseReason) {
-        self.closed.get_or_create(&ClosedLabels { reason: reason.as_str() }).inc();
+    pub fn count_closed(&self, side: Side, reason: CloseReason) {
+        self.closed.get_or_create(&ClosedLabels { side: side.as_str(), reason: reason.as_str() }).inc();
     }
 }
 

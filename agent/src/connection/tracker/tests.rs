@@ -18,10 +18,12 @@ const SECOND: Duration = Duration::from_secs(1);
 fn limits() -> Limits {
     Limits {
         max_connections: 3,
+        kept_for_each_side: 0,
         idle: 100 * SECOND,
         max_age: 1000 * SECOND,
         max_age_grace: 200 * SECOND,
         request_head: 10 * SECOND,
+        first_request: 2000 * SECOND,
         drain_after: 20 * SECOND,
         root_drain: 5 * SECOND,
     }
@@ -224,6 +226,35 @@ fn upload_that_outlives_its_answer_is_not_a_slow_request() {
 }
 
 #[test]
+fn connection_on_which_no_request_comes_is_closed_and_one_that_had_one_is_not() {
+    let root = root("root");
+    let mut test = TestTracker::new();
+    let shared = Arc::get_mut(&mut test.tracker.shared).unwrap();
+    shared.limits.first_request = 30 * SECOND;
+    shared.limits.max_connections = 10;
+    let snapshot = test.publish(&identity(&root, &[&root]));
+    let open = |side, protocol| test.tracker.open(side, protocol, &snapshot, None).unwrap();
+    let unused = [open(Side::Inbound, Protocol::Http1), open(Side::Inbound, Protocol::Http2)];
+    let used = open(Side::Inbound, Protocol::Http2);
+    let others = [open(Side::Inbound, Protocol::Tcp), open(Side::Outbound, Protocol::Http2)];
+    drop(used.begin_request());
+    let mut advance = |time: Duration| {
+        // What moves without a request, such as HTTP/2 frames, is no reason to stay.
+        unused.iter().for_each(Connection::record_activity);
+        test.advance(time);
+        unused.each_ref().map(Connection::close_stage)
+    };
+    assert_eq!(advance(29 * SECOND), [CloseStage::None; 2]);
+    assert_eq!(advance(3 * SECOND / 2), [CloseStage::Finish; 2]);
+    assert_eq!(advance(SECOND), [CloseStage::Cut; 2]);
+    assert_eq!(used.close_stage(), CloseStage::None);
+    assert_eq!(others.each_ref().map(Connection::close_stage), [CloseStage::None; 2]);
+    drop(unused);
+    let labels = ClosedLabels { side: "inbound", reason: "no_request" };
+    assert_eq!(test.tracker.closed().get_or_create(&labels).get(), 2);
+}
+
+#[test]
 fn upgraded_connection_is_closed_as_tcp_is() {
     let (old, new) = (root("old"), root("new"));
     let mut test = TestTracker::new();
@@ -241,6 +272,7 @@ fn upgraded_connection_is_closed_as_tcp_is() {
     after.upgrade();
     assert_eq!(after.close_stage(), CloseStage::Cut);
     drop(after);
+    let _switching = stream.begin_request();
     let tunnel = stream.open_tunnel().unwrap();
     assert_eq!(tunnel.close_stage(), CloseStage::Cut);
     assert!(stream.open_tunnel().is_none(), "tunnels count as connections");
@@ -253,7 +285,7 @@ fn tracker_is_bounded_and_removes_dropped_connections() {
     let snapshot = test.publish(&identity(&root, &[&root]));
     let open = || test.tracker.open(Side::Inbound, Protocol::Tcp, &snapshot, None);
     let held: Vec<_> = (0..3).map(|_| open().unwrap()).collect();
-    assert!(open().is_none() && test.tracker.is_full());
+    assert!(open().is_none() && test.tracker.is_full(Side::Inbound));
     drop(held);
     assert!(test.tracker.count(Side::Inbound, 1).total() == 0 && open().is_some());
 }

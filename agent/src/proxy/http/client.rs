@@ -9,13 +9,13 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::MAX_HEAD_BYTES;
 use super::headers::to_http1;
 use super::request_body::RequestBody;
 use crate::connection::tracker::{CloseStage, Connection};
+use crate::proxy::inbound::app_connections::AppPermit;
 
 /// A connection that is not ready for its next request within this is closed.
 const READY_WITHIN: Duration = Duration::from_millis(10);
@@ -23,7 +23,7 @@ const READY_WITHIN: Duration = Duration::from_millis(10);
 /// What a connection has as long as it is open.
 pub enum Attached {
     /// One of the connections that the app may have.
-    App { _permit: OwnedSemaphorePermit },
+    App { _permit: AppPermit },
     /// The entry in the tracker.
     Server(Arc<Connection>),
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use humantime::format_duration;
 use hyper::http::uri::{Authority, Scheme};
-use tokio::sync::Semaphore;
 
+use super::app_connections::{AppShare, NoAppConnection};
 use crate::connection::error_chain::with_causes;
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
 use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
@@ -26,7 +27,6 @@ pub struct AppPools {
     target: Target,
     http2: bool,
     connect_within: Duration,
-    permits: Arc<Semaphore>,
     /// Pools that may hold idle connections.
     with_idle: Mutex<Vec<Weak<AppPool>>>,
 }
@@ -35,6 +35,7 @@ pub struct AppPools {
 pub struct AppPool {
     pools: Arc<AppPools>,
     pool: Arc<Pool>,
+    share: AppShare,
     /// It is in `AppPools::with_idle`.
     listed: AtomicBool,
 }
@@ -43,8 +44,8 @@ pub struct AppPool {
 enum AppError {
     #[error(transparent)]
     Unreachable(#[from] AppUnreachable),
-    #[error("the app at {0} has as many connections as this agent may open (--max-connections)")]
-    Busy(Target),
+    #[error("no connection to the app at {target} was free within {}: {reason}", format_duration(*within))]
+    Busy { target: Target, reason: NoAppConnection, within: Duration },
     #[error("no valid response from the app at {0}: {1}")]
     InvalidResponse(Target, String),
     #[error(
@@ -58,14 +59,15 @@ enum AppError {
 }
 
 impl AppPools {
-    /// At most as many connections to the app as there are permits; further requests wait for one to be free.
-    pub fn new(target: Target, http2: bool, connect_within: Duration, permits: Arc<Semaphore>) -> Arc<Self> {
-        Arc::new(Self { target, http2, connect_within, permits, with_idle: Mutex::default() })
+    pub fn new(target: Target, http2: bool, connect_within: Duration) -> Arc<Self> {
+        Arc::new(Self { target, http2, connect_within, with_idle: Mutex::default() })
     }
 
-    /// For a new client connection.
-    pub fn pool(self: &Arc<Self>) -> AppPool {
-        AppPool { pools: Arc::clone(self), pool: Pool::new(self.http2), listed: AtomicBool::new(false) }
+    /// For a new client connection. It has at most as many connections to the app as its share; further requests wait
+    /// for one to be free.
+    pub fn pool(self: &Arc<Self>, share: AppShare) -> AppPool {
+        let (pools, pool) = (Arc::clone(self), Pool::new(self.http2));
+        AppPool { pools, pool, share, listed: AtomicBool::new(false) }
     }
 
     /// Closes connections to the app that were idle for too long to be reused, so that an idle client
@@ -80,12 +82,11 @@ impl AppPools {
         }
     }
 
-    async fn connect(&self) -> Result<HttpConnection, AppError> {
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        let permit = match tokio::time::timeout(self.connect_within, permit).await {
-            Ok(Ok(permit)) => permit,
-            _ => return Err(AppError::Busy(self.target.clone())),
-        };
+    async fn connect(&self, share: &AppShare) -> Result<HttpConnection, AppError> {
+        let within = self.connect_within;
+        let permit = share.acquire(within).await;
+        let permit =
+            permit.map_err(|reason| AppError::Busy { target: self.target.clone(), reason, within })?;
         let stream = self.target.connect(self.connect_within).await?;
         let attached = Attached::App { _permit: permit };
         let connection = match self.http2 {
@@ -159,7 +160,10 @@ impl Origin for AppPool {
     }
 
     async fn connect(&self, _needs: Needs) -> Result<HttpConnection, RequestError> {
-        self.pools.connect().await.map_err(|error| RequestError::BadGateway(error.to_string()))
+        self.pools.connect(&self.share).await.map_err(|error| match error {
+            AppError::Busy { .. } => RequestError::AppBusy(error.to_string()),
+            error => RequestError::BadGateway(error.to_string()),
+        })
     }
 
     fn failed(&self, error: &ClientError) -> RequestError {

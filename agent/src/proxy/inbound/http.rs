@@ -144,7 +144,12 @@ impl Client {
                 // The bytes are counted on the connection.
                 let counters = ByteCounters::uncounted();
                 let wrap = move |client| TrackedStream::new(client, Arc::new(tracked), counters);
-                self.context.inbound_tasks.spawn(tunnel.run(wrap));
+                let tunnel = tunnel.run(wrap);
+                self.context.inbound_tasks.spawn(async move {
+                    tunnel.await;
+                    // As long as there is a tunnel, its connection is not idle.
+                    drop(in_flight);
+                });
             }
         }
         Ok(response.map(|_| ProxyBody::empty()))

@@ -30,7 +30,7 @@ pub enum DialError {
     TimedOut { upstream: Upstream, after: Duration },
     #[error("TLS handshake with {upstream} failed: {cause}")]
     Handshake { upstream: Upstream, cause: String },
-    #[error("this agent has as many open connections as --max-connections allows")]
+    #[error("this agent has as many open connections to servers as --max-connections allows")]
     Full,
 }
 
@@ -94,8 +94,8 @@ pub async fn dial(
         .alpn(alpn)
         .handshake_timeout(context.timeouts.handshake);
     connector.config(snapshot).ok_or(DialError::NoClientIdentity)?;
-    if context.tracker.is_full() {
-        context.tracker.count_rejected();
+    if context.tracker.is_full(Side::Outbound) {
+        context.tracker.count_rejected(Side::Outbound);
         return Err(DialError::Full);
     }
     let after = context.timeouts.connect;

@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::proxy_fixture::{
-    self, DEADLINE, Issued, Publisher, Root, identity, identity_of, leaf_for, limits, publisher, root,
+    self, DEADLINE, Issued, Publisher, Root, identity, identity_of, leaf_for, publisher, root,
 };
 
 struct Scene {
@@ -26,8 +26,7 @@ impl Scene {
         let publisher = publisher();
         let current = publisher.identities.snapshots();
         let status = AgentStatus::new();
-        let tracker = ConnectionTracker::new(limits());
-        let task = tokio::spawn(run(current, target, status.clone(), tracker));
+        let task = tokio::spawn(run(current, target, status.clone()));
         Self { publisher, status, listener, task }
     }
 

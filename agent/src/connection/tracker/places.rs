@@ -1,0 +1,211 @@
+//! The places of each side: how many connections may be open, whose they are, and which one gives way when a new
+//! client finds none free.
+//!
+//! A place is taken from the peer that has most of them, and only for a peer that has no more. A connection that is
+//! idle costs its peer a reconnect, so that is all it takes; one that is busy gives way only while its peer has more
+//! than its share, to a peer that has less than half as many. What is allowed is decided by [`gives_way`] alone.
+
+mod search;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use slab::Slab;
+
+use super::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
+use super::state::Limits;
+use hotcert_tls::Peer;
+use search::{Victim, Victims};
+
+/// A peer keeps its busy connections up to one in so many places. With a quarter it takes four such peers to leave
+/// nothing for a fifth; with less, connections would be cut of peers that do no harm.
+const SHARE: usize = 4;
+/// Connections that gave way and are not closed yet: so many descriptors are spared for them. Fewer of them are closed
+/// gracefully, because their clients may take their time.
+const MAX_LEAVING: usize = 64;
+const MAX_LEAVING_GRACEFULLY: usize = MAX_LEAVING / 2;
+/// Fewer still make room for a new connection of their own peer: a peer that connects again and again, without an end,
+/// leaves the others theirs.
+const MAX_LEAVING_FOR_THEIR_OWN: usize = MAX_LEAVING / 4;
+/// From the request to give way to the cut. A client that reads takes one round trip.
+const LEAVE_WITHIN_MILLIS: u64 = 1000;
+
+/// Whose a connection is: a verified identity, and the address that it comes from. The pods of one service share what
+/// the service may take, so that it counts once however many they are, and none of them can take it from the others. A
+/// stranger is known by its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PeerId {
+    pub identity: u64,
+    /// Of the identity.
+    pub source: u64,
+}
+
+impl PeerId {
+    /// `hasher` has keys of this process, so that nobody can choose names that are taken for another's.
+    pub fn new(hasher: &RandomState, peer: Option<&Peer>, source: IpAddr) -> Self {
+        let source = source.to_canonical();
+        let identity = match peer {
+            None => hasher.hash_one(network(source)),
+            Some(peer) => match peer.names.spiffe_id() {
+                Some(id) => hasher.hash_one(id),
+                None if peer.names.is_empty() => hasher.hash_one(&peer.subject),
+                None => hasher.hash_one(peer.names.labels()),
+            },
+        };
+        Self { identity, source: hasher.hash_one((identity, source)) }
+    }
+}
+
+/// What one stranger can choose addresses from: in IPv6, a network of 64 bits is given to a single host.
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+    }
+}
+
+/// Connections of an identity, and of one source of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    identity: usize,
+    source: usize,
+}
+
+/// Whether a connection of a peer that has `held` of `places` gives way to a new one of a peer that has `asking`.
+fn gives_way(places: usize, idle: bool, held: usize, asking: usize) -> bool {
+    match idle {
+        true => held >= asking,
+        false => is_over_share(places, held) && held >= 2 * (asking + 1),
+    }
+}
+
+fn is_over_share(places: usize, held: usize) -> bool {
+    held > places / SHARE
+}
+
+#[derive(Default)]
+pub(in crate::connection) struct Places {
+    /// By side. A connection that gave way has none.
+    taken: [usize; 2],
+    leaving: usize,
+    /// Inbound connections by identity, and by source of an identity.
+    held: HashMap<u64, usize>,
+    victims: Victims,
+}
+
+impl Places {
+    pub fn taken(&self, side: Side) -> usize {
+        self.taken[side as usize]
+    }
+
+    pub fn is_free(&self, side: Side, limits: &Limits) -> bool {
+        let all: usize = self.taken.iter().sum();
+        self.taken(side) < limits.places() && all < limits.max_connections
+    }
+
+    pub fn take(&mut self, entry: &Entry) {
+        self.taken[entry.side as usize] += 1;
+        if entry.side == Side::Inbound {
+            for key in [entry.holder.identity, entry.holder.source] {
+                *self.held.entry(key).or_default() += 1;
+            }
+        }
+    }
+
+    /// The connection has ended.
+    pub fn remove(&mut self, entry: &Entry) {
+        match entry.gave_way.load(Relaxed) {
+            true => self.leaving -= 1,
+            false => self.give_back(entry),
+        }
+        if self.held.is_empty() && self.leaving == 0 {
+            // What a flood took room for is given back.
+            (self.held, self.victims) = Default::default();
+        }
+    }
+
+    fn give_back(&mut self, entry: &Entry) {
+        self.taken[entry.side as usize] -= 1;
+        if entry.side == Side::Inbound {
+            for key in [entry.holder.identity, entry.holder.source] {
+                if let Some(count) = self.held.get_mut(&key) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.held.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn held(&self, holder: PeerId) -> Held {
+        let count = |key| self.held.get(&key).copied().unwrap_or_default();
+        Held { identity: count(holder.identity), source: count(holder.source) }
+    }
+
+    /// Has one of the inbound connections give way to a new one of `newcomer`, if one of them has to.
+    pub fn make_room(
+        &mut self,
+        entries: &Slab<Arc<Entry>>,
+        limits: &Limits,
+        newcomer: PeerId,
+        now: u64,
+    ) -> bool {
+        if self.leaving >= MAX_LEAVING {
+            return false;
+        }
+        let places = limits.places();
+        let mut first = self.victims.first(entries, now);
+        if first.is_none() && self.victims.may_search(now) {
+            self.search(entries, places, now);
+            first = self.victims.first(entries, now);
+        }
+        match first {
+            Some(victim) if self.may_take(places, &victim, newcomer) => {
+                self.victims.take_first();
+                self.ask_to_leave(&victim, now);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn may_take(&self, places: usize, victim: &Victim, newcomer: PeerId) -> bool {
+        let (holder, idle) = (victim.entry.holder, victim.idle);
+        if holder == newcomer && self.leaving >= MAX_LEAVING_FOR_THEIR_OWN {
+            return false;
+        }
+        let (held, asking) = (self.held(holder), self.held(newcomer));
+        match holder.identity == newcomer.identity {
+            // Who will only be refused holds nothing against those who are served.
+            _ if !victim.entry.listed => true,
+            true => gives_way(places, idle, held.source, asking.source),
+            false => gives_way(places, idle, held.identity, asking.identity),
+        }
+    }
+
+    fn ask_to_leave(&mut self, victim: &Victim, now: u64) {
+        let entry = &victim.entry;
+        self.give_back(entry);
+        self.leaving += 1;
+        entry.gave_way.store(true, Relaxed);
+        entry.cut_at.store(now + LEAVE_WITHIN_MILLIS, Relaxed);
+        let graceful =
+            victim.idle && entry.protocol() != Protocol::Tcp && self.leaving <= MAX_LEAVING_GRACEFULLY;
+        let stage = if graceful { CloseStage::Finish } else { CloseStage::Cut };
+        let reason = match victim.idle || !entry.listed {
+            true => CloseReason::GaveWay,
+            false => CloseReason::OverShare,
+        };
+        entry.close(stage, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests;
