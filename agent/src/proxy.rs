@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub mod inbound;
 pub(crate) mod log_limiter;
 pub mod outbound;
+pub(crate) mod own_listeners;
 pub mod relay;
 mod request_error;
 pub mod route_protocol;
