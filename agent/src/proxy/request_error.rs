@@ -17,6 +17,8 @@ pub enum RequestError {
     ConnectAddress(String),
     #[error("the request has more than one Host header")]
     DuplicateHost,
+    #[error("the request has more than one Content-Length header")]
+    RepeatedLength,
     #[error("the request has no Host header")]
     NoHost,
     #[error("the host of the request is not HOST or HOST:PORT")]
@@ -81,6 +83,7 @@ impl RequestError {
             Self::NotAllowed => StatusCode::FORBIDDEN,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::DuplicateHost
+            | Self::RepeatedLength
             | Self::NoHost
             | Self::InvalidHost
             | Self::ConflictingHost
@@ -115,6 +118,7 @@ impl RequestError {
             | Self::InvalidHost
             | Self::ConflictingHost
             | Self::AuthorityForm => "host",
+            Self::RepeatedLength => "length",
             Self::Loop => "loop",
             Self::NotForProxy | Self::UserInformation | Self::InvalidUrl => "url",
             Self::NoIdentity => "no_identity",
@@ -153,6 +157,7 @@ impl RequestError {
             Self::ConnectWithoutPort
             | Self::ConnectAddress(_)
             | Self::DuplicateHost
+            | Self::RepeatedLength
             | Self::NoHost
             | Self::InvalidHost
             | Self::ConflictingHost

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, EXPECT, HeaderValue, TRAILER};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRAILER};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -115,6 +115,10 @@ impl Client {
         }
         if request.method() == Method::CONNECT && !Upgrade::is_extended_connect(request) {
             return Err(RequestError::Connect);
+        }
+        // Those of HTTP/1 are made one when they are read.
+        if request.headers().get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+            return Err(RequestError::RepeatedLength);
         }
         authority::check(request)
     }

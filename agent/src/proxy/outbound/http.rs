@@ -167,7 +167,7 @@ impl App {
         let authority = uri.authority().ok_or(RequestError::NotForProxy)?;
         check_host(authority)?;
         Upstream::named(authority.host(), authority.port_u16().unwrap_or(DEFAULT_PORT))
-            .map_err(|error| RequestError::BadGateway(error.to_string()))
+            .map_err(|_| RequestError::InvalidHost)
     }
 }
 

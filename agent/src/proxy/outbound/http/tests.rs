@@ -96,6 +96,7 @@ async fn requests_that_are_not_for_a_proxy_are_refused_with_what_to_do() {
         ("CONNECT a.test HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "connect names no port"),
         ("GET http://user:word@a.test/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "user information"),
         ("CONNECT user@a.test:1 HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "user information"),
+        ("GET http://127.1/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "is not host or host:port"),
         ("GET http://a,b/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "is not host or host:port"),
         ("GET http://a.test:99999/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "is not host or host:port"),
     ] {
