@@ -45,7 +45,7 @@ pub fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
 /// `!$&'()*+,;=` are not: no host is called so, and apps take some of them for the end of the name.
 pub fn is_valid(authority: &[u8]) -> bool {
     let (host, port) = split(authority);
-    let is_port = |port: &[u8]| std::str::from_utf8(port).is_ok_and(|port| is_port(port));
+    let is_port = |port: &[u8]| std::str::from_utf8(port).is_ok_and(is_port);
     is_host(host) && port.is_none_or(is_port)
 }
 
