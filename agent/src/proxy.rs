@@ -11,6 +11,7 @@ pub(crate) mod context;
 pub(crate) mod http;
 pub mod inbound;
 pub mod outbound;
+pub(crate) mod own_listeners;
 pub mod relay;
 mod request_error;
 pub mod route_protocol;

@@ -149,6 +149,9 @@ ATTACKS = {
     "two_paths": lambda: malformed((":path", "/other")),
     "two_methods": lambda: malformed((":method", "POST")),
     "two_authorities": lambda: malformed((":authority", "evil")),
+    "a_host_beside_another_authority": lambda: malformed(("host", "evil")),
+    "an_authority_with_user_information": lambda: malformed(of=[*GET[:2], (":authority", "user@payments"), GET[3]]),
+    "a_host_with_a_space": lambda: malformed(("host", "a b"), of=[*GET[:2], GET[3]]),
     "an_empty_path": lambda: malformed(of=[*GET[:3], (":path", "")]),
     "a_path_without_slash": lambda: malformed(of=[*GET[:3], (":path", "headers")]),
     "no_method": lambda: malformed(of=GET[1:]),
@@ -161,6 +164,7 @@ ATTACKS = {
     "less_than_the_content_length": lambda: malformed(("content-length", "10"), of=POST, body=b"five!"),
     "more_than_the_content_length": lambda: malformed(("content-length", "2"), of=POST, body=b"five!"),
     "two_content_lengths": lambda: malformed(("content-length", "5"), ("content-length", "50"), of=POST, body=b"five!"),
+    "one_content_length_twice": lambda: malformed(("content-length", "5"), ("content-length", "5"), of=POST, body=b"five!"),
     "a_content_length_with_a_sign": lambda: malformed(("content-length", "+5"), of=POST, body=b"five!"),
     "a_content_length_without_a_body": lambda: malformed(("content-length", "10"), of=POST),
     "pseudo_headers_in_trailers": lambda: [

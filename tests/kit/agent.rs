@@ -179,7 +179,14 @@ impl Launch {
         self.listener("--outbound", format!("{mode}127.0.0.1:0={route}"))
     }
 
+    /// A forward proxy that connects to this machine, where the servers of tests are.
     pub fn http_proxy(self) -> Self {
+        // By a variable, which the previous release does not know and passes over.
+        self.env("HOTCERT_HTTP_PROXY_ALLOW", "127.0.0.0/8,::1").strict_http_proxy()
+    }
+
+    /// A forward proxy that connects to other machines alone, as it does by default.
+    pub fn strict_http_proxy(self) -> Self {
         self.listener("--http-proxy", "127.0.0.1:0".into())
     }
 

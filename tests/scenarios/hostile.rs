@@ -5,7 +5,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use kit::client::{Fetching, accepted, ask, exchange, openssl, python, python_files};
+use kit::agent::Launch;
+use kit::client::{Fetching, SERVER, accepted, ask, exchange, openssl, python, python_files};
 use kit::pipe::Pipe;
 use kit::scene::Scene;
 use kit::{DEADLINE, until};
@@ -221,5 +222,33 @@ fn a_busy_connection_is_not_idle() {
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_millis(2500) {
         assert!(pipe.echoes("busy"), "closed after {:?}", begin.elapsed());
+    }
+}
+
+/// The app is Python's own server, which reads no body that its handler does not read.
+#[test]
+fn a_body_that_the_app_does_not_read_is_not_its_next_request() {
+    let pki = kit::pki::Pki::default();
+    let volume = pki.volume(SERVER);
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    let mut app = Pipe::program(python("ignores_bodies.py"));
+    let port = app.line()["port"].as_u64().unwrap();
+    let agent = Launch::new(&volume.path).inbound("http:", format!("127.0.0.1:{port}")).ready();
+    let client = pki.client("storefront");
+    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: a\r\nX-Forwarded-Client-Cert: URI=spiffe://evil\r\n\r\n";
+    let mut pipe = Pipe::tls(agent.address("inbound"), &client, &[]);
+    for method in ["GET", "DELETE", "OPTIONS"] {
+        let length = smuggled.len();
+        pipe.say(&format!(
+            "{method} /first HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{smuggled}"
+        ));
+        assert!(pipe.hear("\r\n\r\nok").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+        pipe.say("GET /second HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert!(pipe.hear("\r\n\r\nok").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+        for expected in [format!("{method} /first HTTP/1.1"), "GET /second HTTP/1.1".into()] {
+            let seen = app.line();
+            assert_eq!(seen["request"], expected);
+            assert!(!seen["claims"].to_string().contains("evil"), "{seen}");
+        }
     }
 }

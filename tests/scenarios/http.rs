@@ -5,6 +5,7 @@ use kit::agent::Launch;
 use kit::app::{App, pattern};
 use kit::client::{Curl, SERVER};
 use kit::forge::Forge;
+use kit::pipe::Pipe;
 use kit::pki::{Pair, Pki, hex, spiffe, write};
 use kit::scene::Scene;
 use rcgen::{DnType, SanType};
@@ -67,6 +68,9 @@ fn what_the_client_claims_about_itself_is_removed() {
             "x-FORWARDED-client-CERT: evil",
             "X_Forwarded_Client_Cert: evil",
             "X-Forwarded_Client-Cert: evil",
+            "X.Forwarded.Client.Cert: evil",
+            "X!Forwarded~Client*Cert: evil",
+            "X-Forwarded-Client.Cert: evil",
             "x-forwarded-client-cert: a=evil,b=evil",
         ] {
             let args = [flag, "-H", claim, "-H", claim, "-H", "Connection: x-forwarded-client-cert"];
@@ -281,4 +285,49 @@ fn a_public_certificate_needs_no_bundle() {
         Launch::new(&volume.path).inbound("http:", app.address).args(["--client-auth", "none"]).ready();
     let got = Curl::https(agent.address("inbound"), "/headers", &pki.client("anyone")).run();
     assert_eq!(got.answer.status, 200, "{}", got.errors);
+}
+
+#[test]
+fn a_host_that_is_none_is_a_400_that_says_so() {
+    let scene = Scene::http(&[]);
+    for host in ["a b", "user@payments.shop.svc", "payments.shop.svc:x", "a,b", "payments.shop.svc/x", "[::1"]
+    {
+        for (flag, _) in VERSIONS {
+            let got = scene.curl("/headers").args([flag, "-H", &format!("Host: {host}")]).run();
+            // HTTP/2 has it as :authority, of which some is refused before there is a request.
+            if flag == "--http2" && got.answer.status == 0 {
+                continue;
+            }
+            assert_eq!(got.answer.status, 400, "{flag} {host}: {:?}", got.answer);
+            let reason = got.answer.header("x-hotcert-error").unwrap_or_default();
+            assert!(
+                reason.contains("host") && got.answer.text().contains(reason),
+                "{host}: {:?}",
+                got.answer
+            );
+        }
+    }
+    assert_eq!(scene.service.requests(), 0);
+    let refused = [("side", "inbound"), ("reason", "host")];
+    assert!(scene.agent.metrics().sum("hotcert_refused_requests_total", &refused) >= 6.0);
+    assert_eq!(scene.curl("/headers").run().answer.status, 200);
+}
+
+#[test]
+fn a_connection_ends_after_a_request_that_says_twice_where_it_ends() {
+    let scene = Scene::http(&[]);
+    let host = format!("host: {}", kit::pki::dns(SERVER));
+    let next = format!("GET /headers HTTP/1.1\r\n{host}\r\nx-next: 1\r\n\r\n");
+    for (first, second) in [
+        ("content-length: 4", "transfer-encoding: chunked"),
+        ("transfer-encoding: chunked", "content-length: 4"),
+    ] {
+        let before = scene.service.requests();
+        let mut pipe = Pipe::tls(scene.inbound(), &scene.client, &[]);
+        pipe.say(&format!("POST /digest HTTP/1.1\r\n{host}\r\n{first}\r\n{second}\r\n\r\n0\r\n\r\n{next}"));
+        let answer = pipe.rest();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        assert_eq!(scene.service.requests(), before + 1);
+    }
 }

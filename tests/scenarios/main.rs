@@ -5,6 +5,7 @@ mod admin;
 mod alpn;
 mod api;
 mod authorization;
+mod circles;
 mod cli;
 mod cluster_commands;
 mod commands;

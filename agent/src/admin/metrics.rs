@@ -213,6 +213,11 @@ fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: By
         "HTTP requests by side and class of status code",
         context.requests.family.clone(),
     );
+    registry.register(
+        "refused_requests",
+        "HTTP requests that the agent answered itself, by side and reason",
+        context.requests.refused.clone(),
+    );
 }
 
 /// The served leaf; absent while there is none.

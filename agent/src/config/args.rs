@@ -179,6 +179,27 @@ pub struct RunArgs {
     /// sent]
     #[arg(long, env = "HOTCERT_HSTS", value_name = "DURATION", help_heading = "Traffic")]
     pub hsts: Option<String>,
+    /// Destinations that --http-proxy connects to although it would not: an address, a network such as 10.20.0.0/16,
+    /// or a host, which stands for all names below it too. Loopback, link-local, unspecified and multicast
+    /// addresses and metadata services of clouds are refused otherwise. Separate several with commas, or repeat
+    /// the flag
+    #[arg(
+        long,
+        env = "HOTCERT_HTTP_PROXY_ALLOW",
+        value_delimiter = ',',
+        value_name = "DESTINATION",
+        help_heading = "Traffic"
+    )]
+    pub http_proxy_allow: Vec<String>,
+    /// Destinations that --http-proxy refuses, unless --http-proxy-allow has them: written as there
+    #[arg(
+        long,
+        env = "HOTCERT_HTTP_PROXY_DENY",
+        value_delimiter = ',',
+        value_name = "DESTINATION",
+        help_heading = "Traffic"
+    )]
+    pub http_proxy_deny: Vec<String>,
     /// Threads that carry traffic [default: half of the available CPUs, at least 1 and at most 4]
     #[arg(long, env = "HOTCERT_WORKERS", value_name = "N", help_heading = "Traffic")]
     pub workers: Option<String>,

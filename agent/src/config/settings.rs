@@ -2,7 +2,7 @@
 //! reported together.
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use crate::config::args::{IdentityArgs, RunArgs};
 use crate::config::descriptors;
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
+use crate::proxy::app_endpoint::Target;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::Timeouts;
 use crate::proxy::inbound::InboundRoute;
-use crate::proxy::outbound::OutboundRoute;
+use crate::proxy::outbound::{OutboundRoute, ProxyPolicy};
+use crate::proxy::own_listeners::{INBOUND, OwnListeners};
 use hotcert_tls::ClientAuth;
 use hotcert_tls::SecretRef;
 use hotcert_tls::credential::{Layout, LeafFiles};
@@ -41,6 +43,7 @@ pub struct Settings {
     pub allow: AllowList,
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
+    pub proxy_policy: ProxyPolicy,
     pub admin: SocketAddr,
     pub probes: Vec<Probe>,
     pub proof: SocketAddr,
@@ -86,6 +89,7 @@ impl Settings {
             poll: errors.positive_duration("--poll-interval", &args.poll_interval),
             hsts: hsts(args, &mut errors),
             allow: allow(args, &mut errors),
+            proxy_policy: proxy_policy(args, &mut errors),
             probes: errors.parse_all("--probe", &args.probe),
             workers: match given(&args.workers) {
                 Some(text) => errors.positive_number("--workers", text),
@@ -139,9 +143,9 @@ impl Listeners {
         }
         let admin = errors.listen("--admin", &args.admin, any);
         let proof = errors.listen("--proof", &args.proof, any);
-        let listens: Vec<(&str, SocketAddr)> = inbound
+        let listens: Vec<(&'static str, SocketAddr)> = inbound
             .iter()
-            .map(|route| ("--inbound", route.listen))
+            .map(|route| (INBOUND, route.listen))
             .chain(outbound.iter().map(|route| ("--outbound", route.listen)))
             .chain(http_proxy.map(|listen| ("--http-proxy", listen)))
             .chain(admin.map(|listen| ("--admin", listen)))
@@ -152,6 +156,7 @@ impl Listeners {
                 errors.add(flag, format!("{listen} is used by {other} already; choose another port"));
             }
         }
+        refuse_circles(&inbound, &outbound, &OwnListeners::new(listens), errors);
         let placeholder = SocketAddr::new(any, 0);
         Self {
             inbound,
@@ -160,6 +165,41 @@ impl Listeners {
             admin: admin.unwrap_or(placeholder),
             proof: proof.unwrap_or(placeholder),
         }
+    }
+}
+
+/// Refuses routes that lead back into this agent: one request or connection would go round until nothing is left.
+fn refuse_circles(
+    inbound: &[InboundRoute],
+    outbound: &[OutboundRoute],
+    own: &OwnListeners,
+    errors: &mut Errors,
+) {
+    for route in inbound {
+        if let Target::Tcp(app) = route.target
+            && let Some(flag) = own.reached_at(app)
+        {
+            errors.add(INBOUND, format!("{route}: {app} is this agent's own listener of {flag}, so that what comes in would go round in a circle; give the address of the app"));
+        }
+    }
+    for route in outbound {
+        let addresses = match (route.upstream.host.as_str(), route.upstream.host.parse::<IpAddr>()) {
+            (_, Ok(ip)) => vec![ip],
+            ("localhost", _) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            // Known when it is dialled.
+            _ => Vec::new(),
+        };
+        let reached = |ip: &IpAddr| own.looped_at(SocketAddr::new(*ip, route.upstream.port));
+        if let Some(flag) = addresses.iter().find_map(reached) {
+            errors.add("--outbound", format!("{route}: {} is this agent's own listener of {flag}, so that what goes out would go round in a circle; give the address of a server", route.upstream.authority()));
+        }
+    }
+}
+
+fn proxy_policy(args: &RunArgs, errors: &mut Errors) -> ProxyPolicy {
+    ProxyPolicy {
+        allow: errors.parse_all("--http-proxy-allow", &args.http_proxy_allow),
+        deny: errors.parse_all("--http-proxy-deny", &args.http_proxy_deny),
     }
 }
 

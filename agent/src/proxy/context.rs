@@ -56,12 +56,20 @@ pub struct RequestCounters {
     inbound: [Counter; 5],
     outbound: [Counter; 5],
     pub family: Family<RequestLabels, Counter>,
+    /// Those that the agent answered itself.
+    pub refused: Family<RefusedLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     pub side: &'static str,
     pub code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusedLabels {
+    pub side: &'static str,
+    pub reason: &'static str,
 }
 
 impl RequestCounters {
@@ -71,7 +79,23 @@ impl RequestCounters {
             ["1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|code| family.get_or_create(&RequestLabels { side: side.as_str(), code }).clone())
         };
-        Self { inbound: classes(Side::Inbound), outbound: classes(Side::Outbound), family: family.clone() }
+        Self {
+            inbound: classes(Side::Inbound),
+            outbound: classes(Side::Outbound),
+            family: family.clone(),
+            refused: Family::default(),
+        }
+    }
+
+    /// A request that the agent answered itself.
+    pub fn count_refused(&self, side: Side, status: hyper::StatusCode, reason: &'static str) {
+        self.count(side, status);
+        self.refused.get_or_create(&RefusedLabels { side: side.as_str(), reason }).inc();
+    }
+
+    /// A request that could not be read, which hyper answered.
+    pub fn count_malformed(&self, side: Side) {
+        self.count_refused(side, hyper::StatusCode::BAD_REQUEST, "malformed");
     }
 
     pub fn count(&self, side: Side, status: hyper::StatusCode) {

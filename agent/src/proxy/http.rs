@@ -1,6 +1,7 @@
 //! What inbound and outbound HTTP share: serving a connection in either version, connections to the app or to
 //! servers in either version, and what is translated between them.
 
+pub mod authority;
 pub mod client;
 pub mod content;
 pub mod exchange;
@@ -8,6 +9,7 @@ pub mod first_bytes;
 pub mod grpc;
 mod h2_stream;
 pub mod headers;
+pub mod hops;
 pub mod http2_connection;
 pub mod pool;
 pub mod request_body;
@@ -94,7 +96,7 @@ pub fn answer(
     error: &RequestError,
 ) -> Result<Response<ProxyBody>, h2::Error> {
     // What a gRPC call is told in a response of 200 is counted as what it stands for.
-    context.requests.count(side, error.status());
+    context.requests.count_refused(side, error.status(), error.reason());
     if error.is_of_the_other_side() {
         let reason = error.to_string();
         if let Some(Allowed { suppressed }) = context.log_limiter.allow(&reason) {

@@ -2,6 +2,7 @@
 //! The server must present the name that the route requires, or nothing is sent.
 
 mod connect;
+mod destination;
 mod dial;
 mod http;
 mod pool;
@@ -14,6 +15,7 @@ use hotcert_log::Allowed;
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
+pub use destination::{DestinationPattern, Destinations, ProxyPolicy};
 pub use http::HttpForwarder;
 pub use route::{OutboundRoute, OutboundRouteError, Upstream};
 
@@ -28,6 +30,7 @@ pub struct Tunnel {
     pub upstream: Upstream,
     /// What is offered to the server.
     pub alpn: Vec<String>,
+    pub destinations: Destinations,
 }
 
 impl Tunnel {
@@ -36,7 +39,8 @@ impl Tunnel {
         let Some(snapshot) = context.identities.current() else {
             return;
         };
-        let dialed = Box::pin(dial(context, &snapshot, &self.upstream, Purpose::Bytes(&self.alpn))).await;
+        let purpose = Purpose::Bytes(&self.alpn);
+        let dialed = Box::pin(dial(context, &snapshot, &self.upstream, &self.destinations, purpose)).await;
         drop(snapshot);
         match dialed {
             Ok(server) => {

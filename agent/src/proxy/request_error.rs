@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 
 use crate::proxy::http::grpc::GrpcStatus;
+use crate::proxy::http::hops;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -16,6 +17,21 @@ pub enum RequestError {
     ConnectAddress(String),
     #[error("the request has more than one Host header")]
     DuplicateHost,
+    #[error("the request has more than one Content-Length header")]
+    RepeatedLength,
+    #[error("the request has no Host header")]
+    NoHost,
+    #[error("the host of the request is not HOST or HOST:PORT")]
+    InvalidHost,
+    #[error("the request names one host in :authority and another in Host")]
+    ConflictingHost,
+    #[error("the target of the request is HOST:PORT, which only CONNECT may have; write a path or a URL")]
+    AuthorityForm,
+    #[error(
+        "the request has passed {} agents, so it goes in a circle: an app of --inbound leads back to an agent",
+        hops::MAX_HOPS
+    )]
+    Loop,
     #[error(
         "this is an HTTP proxy; request http://HOST:PORT/…, for example with http_proxy set to this address, or CONNECT HOST:PORT"
     )]
@@ -24,6 +40,11 @@ pub enum RequestError {
     UserInformation,
     #[error("the URL is invalid")]
     InvalidUrl,
+    /// One answer for whatever the reason is, so that a request does not learn what is where.
+    #[error(
+        "{0} cannot be reached, or not through this proxy (--http-proxy-allow); the agent's log has the reason"
+    )]
+    ProxyUnreachable(String),
     #[error("there is no identity to connect with yet")]
     NoIdentity,
     #[error(
@@ -65,6 +86,11 @@ impl RequestError {
             Self::NotAllowed => StatusCode::FORBIDDEN,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::DuplicateHost
+            | Self::RepeatedLength
+            | Self::NoHost
+            | Self::InvalidHost
+            | Self::ConflictingHost
+            | Self::AuthorityForm
             | Self::NotForProxy
             | Self::UserInformation
             | Self::InvalidUrl
@@ -73,20 +99,55 @@ impl RequestError {
             Self::NoIdentity | Self::Full | Self::AppBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoExtendedConnect(_) | Self::Untranslatable(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::GrpcToHttp1App
             | Self::GrpcToHttp1Server(_)
             | Self::NotSwitched(..)
             | Self::SwitchedUnasked(_)
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
+            | Self::ProxyUnreachable(_)
             | Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
-    /// Whether it is for the administrator to know: the app or the server is the cause, or how they are reached.
+    /// For metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAllowed => "not_allowed",
+            Self::Connect | Self::ConnectWithoutPort | Self::ConnectAddress(_) => "connect",
+            Self::DuplicateHost
+            | Self::NoHost
+            | Self::InvalidHost
+            | Self::ConflictingHost
+            | Self::AuthorityForm => "host",
+            Self::RepeatedLength => "length",
+            Self::Loop => "loop",
+            Self::NotForProxy | Self::UserInformation | Self::InvalidUrl => "url",
+            Self::NoIdentity => "no_identity",
+            Self::GrpcToHttp1App | Self::GrpcToHttp1Server(_) => "grpc_to_http1",
+            Self::NoExtendedConnect(_)
+            | Self::Untranslatable(_)
+            | Self::NotSwitched(..)
+            | Self::SwitchedUnasked(_)
+            | Self::WrongWebSocketAccept(_)
+            | Self::NoRandomness => "upgrade",
+            Self::Full => "limit",
+            Self::AppBusy(_) => "app_busy",
+            Self::Reset(..) => "reset",
+            Self::ProxyUnreachable(_) => "unreachable",
+            Self::BadGateway(_) => "bad_gateway",
+        }
+    }
+
+    /// Whether it is for the administrator to know and not in the log yet: the app or the server is the cause, or how
+    /// they are reached.
     pub fn is_of_the_other_side(&self) -> bool {
-        matches!(self, Self::AppBusy(_))
-            || self.status() == StatusCode::BAD_GATEWAY && !matches!(self, Self::Reset(..))
+        match self {
+            Self::Reset(..) | Self::ProxyUnreachable(_) => false,
+            Self::AppBusy(_) => true,
+            error => matches!(error.status(), StatusCode::BAD_GATEWAY | StatusCode::LOOP_DETECTED),
+        }
     }
 
     pub fn grpc_status(&self) -> GrpcStatus {
@@ -101,15 +162,23 @@ impl RequestError {
             Self::ConnectWithoutPort
             | Self::ConnectAddress(_)
             | Self::DuplicateHost
+            | Self::RepeatedLength
+            | Self::NoHost
+            | Self::InvalidHost
+            | Self::ConflictingHost
+            | Self::AuthorityForm
             | Self::UserInformation
             | Self::InvalidUrl
             | Self::NoRandomness => GrpcStatus::Internal,
+            // Not to be tried again.
+            Self::Loop => GrpcStatus::FailedPrecondition,
             Self::Full | Self::AppBusy(_) => GrpcStatus::ResourceExhausted,
             Self::NoIdentity
             | Self::NotSwitched(..)
             | Self::SwitchedUnasked(_)
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
+            | Self::ProxyUnreachable(_)
             | Self::BadGateway(_) => GrpcStatus::Unavailable,
         }
     }

@@ -244,6 +244,8 @@ fn log_settings(settings: &Settings) {
         secret = settings.secret.as_ref().map(|watcher| watcher.secret.to_string()),
         inbound = list(&settings.inbound),
         outbound = list(&settings.outbound),
+        http_proxy_allow = list(&settings.proxy_policy.allow),
+        http_proxy_deny = list(&settings.proxy_policy.deny),
         allow = list(&settings.allow.0),
         probes = list(&settings.probes),
         client_auth = if settings.policy.public_server { "none" } else { "require" },

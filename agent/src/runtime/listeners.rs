@@ -10,7 +10,8 @@ use crate::connection::listener::{BindError, Bound};
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::inbound::{Inbound, InboundRoute};
-use crate::proxy::outbound::{HttpForwarder, OutboundRoute, Tunnel, Upstream};
+use crate::proxy::outbound::{Destinations, HttpForwarder, OutboundRoute, ProxyPolicy, Tunnel, Upstream};
+use crate::proxy::own_listeners::{INBOUND, OwnListeners};
 use crate::proxy::route_protocol::RouteProtocol;
 use crate::runtime::self_check::SelfCheckTarget;
 
@@ -25,7 +26,8 @@ pub struct Listeners {
 pub struct RouteListeners {
     inbound: Vec<(Bound, InboundRoute)>,
     outbound: Vec<(Bound, OutboundRoute)>,
-    http_proxy: Option<Bound>,
+    http_proxy: Option<(Bound, ProxyPolicy)>,
+    own: Arc<OwnListeners>,
 }
 
 impl Listeners {
@@ -36,20 +38,24 @@ impl Listeners {
             |role, address: SocketAddr| Bound::bind(role, address).map_err(|error| errors.push(error)).ok();
         let admin = bind("admin", settings.admin);
         let proof = bind("proof", settings.proof);
-        let inbound = settings
+        let inbound: Vec<_> = settings
             .inbound
             .iter()
             .filter_map(|route| Some((bind("inbound", route.listen)?, route.clone())))
             .collect();
-        let outbound = settings
+        let outbound: Vec<_> = settings
             .outbound
             .iter()
             .filter_map(|route| Some((bind("outbound", route.listen)?, route.clone())))
             .collect();
-        let http_proxy = settings.http_proxy.and_then(|listen| bind("http-proxy", listen));
-        let routes = RouteListeners { inbound, outbound, http_proxy };
+        let http_proxy = settings
+            .http_proxy
+            .and_then(|listen| Some((bind("http-proxy", listen)?, settings.proxy_policy.clone())));
         match (admin, proof) {
-            (Some(admin), Some(proof)) if errors.is_empty() => Ok(Self { admin, proof, routes }),
+            (Some(admin), Some(proof)) if errors.is_empty() => {
+                let own = Arc::new(own(&admin, &proof, &inbound, &outbound, http_proxy.as_ref()));
+                Ok(Self { admin, proof, routes: RouteListeners { inbound, outbound, http_proxy, own } })
+            }
             _ => Err(errors),
         }
     }
@@ -61,6 +67,20 @@ impl Listeners {
             None => SelfCheckTarget::Proof(self.proof.dial_address()),
         }
     }
+}
+
+fn own(
+    admin: &Bound,
+    proof: &Bound,
+    inbound: &[(Bound, InboundRoute)],
+    outbound: &[(Bound, OutboundRoute)],
+    http_proxy: Option<&(Bound, ProxyPolicy)>,
+) -> OwnListeners {
+    let inbound = inbound.iter().map(|(bound, _)| (INBOUND, bound.address));
+    let outbound = outbound.iter().map(|(bound, _)| ("--outbound", bound.address));
+    let http_proxy = http_proxy.map(|(bound, _)| ("--http-proxy", bound.address));
+    let always = [("--admin", admin.address), ("--proof", proof.address)];
+    OwnListeners::new(inbound.chain(outbound).chain(http_proxy).chain(always))
 }
 
 impl RouteListeners {
@@ -79,18 +99,21 @@ impl RouteListeners {
         }
         for (bound, route) in self.outbound {
             let (context, upstream) = (Arc::clone(context), route.upstream);
+            let destinations = Destinations::of_fixed_route(Arc::clone(&self.own));
             let RouteProtocol::Tcp { alpn } = route.protocol else {
-                serve_http(bound, &context, Some(upstream), workers)?;
+                serve_http(bound, &context, Some(upstream), destinations, workers)?;
                 continue;
             };
             let tasks = context.outbound_tasks.clone();
-            let tunnel = Arc::new(Tunnel { context, upstream, alpn });
+            let tunnel = Arc::new(Tunnel { context, upstream, alpn, destinations });
             bound
                 .listen()?
                 .serve(workers, &tasks, move |socket, from| Arc::clone(&tunnel).serve(socket, from));
         }
         match self.http_proxy {
-            Some(bound) => serve_http(bound, context, None, workers),
+            Some((bound, policy)) => {
+                serve_http(bound, context, None, Destinations::of_proxy(self.own, policy), workers)
+            }
             None => Ok(()),
         }
     }
@@ -100,9 +123,10 @@ fn serve_http(
     bound: Bound,
     context: &Arc<ProxyContext>,
     upstream: Option<Upstream>,
+    destinations: Destinations,
     workers: &[Handle],
 ) -> Result<(), BindError> {
-    let forwarder = HttpForwarder::new(Arc::clone(context), upstream);
+    let forwarder = HttpForwarder::new(Arc::clone(context), upstream, destinations);
     bound
         .listen()?
         .serve(workers, &context.outbound_tasks, move |socket, from| forwarder.clone().serve(socket, from));

@@ -70,6 +70,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_log_lines_dropped", "counter", &["reason"]),
     ("hotcert_proxied_requests", "counter", &["side", "code"]),
     ("hotcert_ready", "gauge", &[]),
+    ("hotcert_refused_requests", "counter", &["side", "reason"]),
     ("hotcert_reloads", "counter", &["outcome", "reason"]),
     ("hotcert_root_not_after_timestamp_seconds", "gauge", &["root"]),
     ("hotcert_root_not_before_timestamp_seconds", "gauge", &["root"]),

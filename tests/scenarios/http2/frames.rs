@@ -82,6 +82,9 @@ wrong_frames! {
     two_paths: "goaway 1" | "reset 1";
     two_methods: "goaway 1" | "reset 1";
     two_authorities: "goaway 1" | "reset 1";
+    a_host_beside_another_authority: "status 400";
+    an_authority_with_user_information: "status 400" | "reset 1";
+    a_host_with_a_space: "status 400";
     an_empty_path: "goaway 1" | "reset 1" | "status 400";
     a_path_without_slash: "goaway 1" | "reset 1" | "status 400";
     no_method: "goaway 1" | "reset 1" | "status 400";
@@ -94,6 +97,7 @@ wrong_frames! {
     less_than_the_content_length: "goaway 1" | "reset 1";
     more_than_the_content_length: "goaway 1" | "reset 1";
     two_content_lengths: "goaway 1" | "reset 1" | "status 400";
+    one_content_length_twice: "status 400";
     a_content_length_with_a_sign: "goaway 1" | "reset 1" | "status 400";
     a_content_length_without_a_body: "goaway 1" | "reset 1" | "status 400";
     // The h2 crate drops them.

@@ -35,6 +35,11 @@ fn each_error_names_its_flag_and_what_to_write() {
             "--http-proxy: 0.0.0.0:1 is not a loopback address: other pods could use this pod's identity \
              through it; use 127.0.0.1 or [::1]",
         ),
+        (
+            vec!["--http-proxy-deny=10.0.0.0/33"],
+            "--http-proxy-deny: \"10.0.0.0/33\" is not an address, a network such as 10.20.0.0/16, or a host such as \
+             shop.svc, which stands for all names below it too",
+        ),
         (vec!["--workers=0"], "--workers: \"0\" is not a number above 0"),
         (vec!["--idle-timeout=0s"], "--idle-timeout: it must be longer than 0s"),
         (
@@ -80,4 +85,38 @@ fn more_connections_than_there_are_descriptors_for_are_refused() {
 fn port_0_may_be_given_twice() {
     let args = ["--identity=/tls", "--admin=127.0.0.1:0", "--proof=127.0.0.1:0"];
     assert!(settings(&args).is_ok());
+}
+
+#[test]
+fn routes_that_lead_back_into_the_agent_are_refused() {
+    let refused =
+        |routes: &[&str]| settings(&[&["--identity=/tls"], routes].concat()).err().unwrap_or_default();
+    for (routes, flag) in [
+        (
+            &["--inbound=http:0.0.0.0:8443=127.0.0.1:9001", "--outbound=http:127.0.0.1:9001=a:1"][..],
+            "--outbound",
+        ),
+        (&["--inbound=http:0.0.0.0:8443=0.0.0.0:9001", "--outbound=127.0.0.1:9001=a:1"], "--outbound"),
+        (&["--inbound=0.0.0.0:8443=127.0.0.1:8443"], "--inbound"),
+        (&["--inbound=[::]:8443=127.0.0.1:8443"], "--inbound"),
+        (&["--inbound=0.0.0.0:8443=[::ffff:127.0.0.1]:9000", "--http-proxy=127.0.0.1:9000"], "--http-proxy"),
+        (&["--inbound=0.0.0.0:8443=127.0.0.1:9640"], "--admin"),
+        (&["--inbound=h2c:0.0.0.0:8443=127.0.0.1:9643"], "--proof"),
+        (&["--outbound=127.0.0.1:9001=127.0.0.1:9001#a"], "--outbound"),
+        (&["--outbound=127.0.0.1:9001=localhost:9640#a"], "--admin"),
+        (&["--outbound=http:[::1]:9001=localhost:9001"], "--outbound"),
+    ] {
+        let errors = refused(routes);
+        let reason = format!("is this agent's own listener of {flag}, ");
+        assert!(errors.len() == 1 && errors[0].contains(&reason), "{routes:?}: {errors:?}");
+    }
+    for routes in [
+        &["--inbound=0.0.0.0:8443=127.0.0.1:8080", "--outbound=127.0.0.1:9001=127.0.0.1:9002#a"][..],
+        // The app calls its own service over mTLS.
+        &["--inbound=0.0.0.0:8443=127.0.0.1:8080", "--outbound=127.0.0.1:9001=127.0.0.1:8443#a"],
+        &["--inbound=127.0.0.1:0=127.0.0.1:8080", "--outbound=127.0.0.1:0=127.0.0.1:8443#a"],
+        &["--inbound=0.0.0.0:8443=203.0.113.7:9640"],
+    ] {
+        assert_eq!(refused(routes), Vec::<String>::new(), "{routes:?}");
+    }
 }

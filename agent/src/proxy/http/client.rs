@@ -3,10 +3,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use hyper::body::Body as _;
 use hyper::client::conn::http1;
-use hyper::{Request, Response};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -103,6 +107,10 @@ impl ClientError {
 pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
     attached: Arc<Attached>,
+    /// Whether the body of the last request was taken whole.
+    body_sent: Arc<AtomicBool>,
+    /// Whether a body may be left unread on it, in which the other side would see its next request.
+    unread: bool,
 }
 
 impl Http1Connection {
@@ -119,13 +127,17 @@ impl Http1Connection {
             let _ = connection.with_upgrades().await;
             drop(held);
         });
-        Ok(Self { sender, attached })
+        Ok(Self { sender, attached, body_sent: Arc::default(), unread: false })
     }
 
-    /// Whether the next request can be sent. It cannot when the connection was closed, or is still busy with an
-    /// upload that was answered already.
+    /// Whether the next request can be sent. It cannot when the connection was closed.
     pub async fn is_ready(&mut self) -> bool {
         matches!(timeout(READY_WITHIN, self.sender.ready()).await, Ok(Ok(())))
+    }
+
+    /// Whether it can be used again once the response has ended.
+    pub fn is_reusable(&self) -> bool {
+        !self.unread
     }
 
     pub fn takes_requests(&self, generation: u64) -> bool {
@@ -136,9 +148,20 @@ impl Http1Connection {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<hyper::body::Incoming>, SendError> {
-        let (mut head, body) = request.into_parts();
+        let (mut head, mut body) = request.into_parts();
         to_http1(&mut head, &body);
-        self.sender.try_send_request(Request::from_parts(head, body)).await.map_err(|mut error| {
+        let has_body = !body.is_end_stream();
+        if has_body {
+            self.body_sent.store(false, Relaxed);
+            body.report_whole(&self.body_sent);
+            if matches!(&*self.attached, Attached::App { .. }) && !expects_body(&head.method) {
+                head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        let response = self.sender.try_send_request(Request::from_parts(head, body)).await;
+        // What was answered before it was sent may never be read.
+        self.unread = has_body && !self.body_sent.load(Relaxed);
+        response.map_err(|mut error| {
             let unsent = error.take_message();
             SendError { error: error.into_error().into(), unsent }
         })
@@ -150,4 +173,10 @@ impl Http1Connection {
             connection.upgrade();
         }
     }
+}
+
+/// Whether apps read the body of such a request because of its method alone. Of others they may answer without a look at
+/// the body, and take it for the next request; a connection that is closed after the response has no next one.
+fn expects_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }

@@ -16,6 +16,7 @@ const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub enum GrpcStatus {
     PermissionDenied = 7,
     ResourceExhausted = 8,
+    FailedPrecondition = 9,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,

@@ -218,6 +218,9 @@ impl Pool {
     }
 
     fn put_back(&self, connection: Http1Connection) {
+        if !connection.is_reusable() {
+            return;
+        }
         let mut state = self.lock();
         if state.http1.len() < MAX_IDLE {
             state.http1.push(Idle { connection, since: Instant::now() });

@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ const DISCARD_WITHIN: Duration = Duration::from_millis(100);
 pub struct RequestBody {
     body: Option<Incoming>,
     in_flight: Option<InFlight>,
+    /// Set when all of it was taken.
+    taken_whole: Option<Arc<AtomicBool>>,
     /// Applied to the trailers.
     filter: fn(&mut HeaderMap),
     /// What was taken from `body` already, and is given again.
@@ -52,11 +57,16 @@ impl RequestBody {
         if body.is_end_stream() {
             return Self::empty();
         }
-        Self { body: Some(body), in_flight: in_flight.map(InFlight::share), filter, again: VecDeque::new() }
+        Self { body: Some(body), in_flight: in_flight.map(InFlight::share), filter, ..Self::empty() }
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, filter: |_| (), again: VecDeque::new() }
+        Self { body: None, in_flight: None, taken_whole: None, filter: |_| (), again: VecDeque::new() }
+    }
+
+    /// Sets `whole` when all of it was taken.
+    pub fn report_whole(&mut self, whole: &Arc<AtomicBool>) {
+        self.taken_whole = Some(Arc::clone(whole));
     }
 
     /// A body that was taken whole, once more. `None` if it was not small.
@@ -107,6 +117,9 @@ impl Body for RequestBody {
         };
         if ended {
             this.in_flight = None;
+            if let Some(whole) = this.taken_whole.take() {
+                whole.store(true, Relaxed);
+            }
         }
         Poll::Ready(frame)
     }

@@ -33,12 +33,14 @@ impl Continuation {
 }
 
 /// Serves one connection to its end; `respond` fails with the reset that the client is to get, which is for HTTP/2
-/// alone. `tracked`: the entry in the tracker that may ask it to close.
+/// alone. `tracked`: the entry in the tracker that may ask it to close. `malformed` is told of an HTTP/1 request that could
+/// not be read, to which hyper answers with a status alone.
 pub fn serve<S, R, F>(
     stream: S,
     http2: bool,
     tracked: Option<Arc<Connection>>,
     continuation: Arc<Continuation>,
+    malformed: impl FnOnce() + Send + 'static,
     respond: R,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>>
 where
@@ -56,7 +58,9 @@ where
             .initial_connection_window_size(CONNECTION_WINDOW)
             .enable_connect_protocol()
             .serve_connection(io, service);
-        Box::pin(until_closed(Box::pin(serving), tracked))
+        Box::pin(async move {
+            let _ = until_closed(Box::pin(serving), tracked).await;
+        })
     } else {
         // The reaper enforces the timeout of request heads, without a timer per request.
         let serving = http1::Builder::new()
@@ -66,7 +70,9 @@ where
             .with_upgrades();
         let serving = until_closed(Box::pin(serving), tracked);
         Box::pin(async move {
-            serving.await;
+            if serving.await.is_err_and(|error| error.is_parse()) {
+                malformed();
+            }
             if let Some(next) = continuation.take() {
                 next.await;
             }
@@ -75,7 +81,10 @@ where
 }
 
 /// Serves a connection to its end, and shuts it down gracefully when the tracker asks for it.
-async fn until_closed<C: GracefulConnection>(mut connection: Pin<Box<C>>, tracked: Option<Arc<Connection>>) {
+async fn until_closed<C: GracefulConnection>(
+    mut connection: Pin<Box<C>>,
+    tracked: Option<Arc<Connection>>,
+) -> C::Output {
     let mut shutting_down = false;
     std::future::poll_fn(|cx| {
         if let Some(tracked) = &tracked {
@@ -85,9 +94,9 @@ async fn until_closed<C: GracefulConnection>(mut connection: Pin<Box<C>>, tracke
                 connection.as_mut().shut_down();
             }
         }
-        connection.as_mut().poll(cx).map(|_| ())
+        connection.as_mut().poll(cx)
     })
-    .await;
+    .await
 }
 
 /// A hyper server connection.

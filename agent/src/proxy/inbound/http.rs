@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,6 +24,7 @@ use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::serve::{self, Continuation};
 use crate::proxy::http::upgrade::Upgrade;
 use crate::proxy::http::{Dialect, answer, pass_on};
+use crate::proxy::http::{authority, hops};
 use crate::proxy::request_error::RequestError;
 
 /// One client connection.
@@ -53,7 +54,10 @@ where
 {
     let (connection, continuation) = (Arc::clone(&client.connection), Arc::clone(&client.continuation));
     let client = Arc::new(client);
-    serve::serve(stream, protocol == Protocol::Http2, Some(connection), continuation, move |request| {
+    let context = Arc::clone(&client.context);
+    let malformed = move || context.requests.count_malformed(Side::Inbound);
+    let http2 = protocol == Protocol::Http2;
+    serve::serve(stream, http2, Some(connection), continuation, malformed, move |request| {
         Arc::clone(&client).request(request)
     })
 }
@@ -95,7 +99,10 @@ impl Client {
         }
         let upgrade = Upgrade::take(&mut request);
         let (mut head, body) = request.into_parts();
-        self.rewrite_request(&mut head);
+        if let Err(error) = self.rewrite_request(&mut head) {
+            Box::pin(RequestBody::new(body, None, |_| ()).discard()).await;
+            return Err(error);
+        }
         self.app.list();
         if let Some(upgrade) = upgrade {
             // Boxed like all that is rare, so that it takes no room in each request.
@@ -112,16 +119,17 @@ impl Client {
             self.connection.close_after_this_request();
             return Err(RequestError::NotAllowed);
         }
-        if request.headers().get_all(HOST).iter().count() > 1 {
-            return Err(RequestError::DuplicateHost);
-        }
         if grpc && !self.app.is_http2_only() {
             return Err(RequestError::GrpcToHttp1App);
         }
         if request.method() == Method::CONNECT && !Upgrade::is_extended_connect(request) {
             return Err(RequestError::Connect);
         }
-        Ok(())
+        // Those of HTTP/1 are made one when they are read.
+        if request.headers().get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+            return Err(RequestError::RepeatedLength);
+        }
+        authority::check(request)
     }
 
     /// Asks the app to switch to another protocol.
@@ -156,7 +164,7 @@ impl Client {
     }
 
     /// Turns the client's request into the app's.
-    fn rewrite_request(&self, head: &mut request::Parts) {
+    fn rewrite_request(&self, head: &mut request::Parts) -> Result<(), RequestError> {
         let headers = &mut head.headers;
         remove_hop_headers(headers);
         // This server answers Expect when the body is read.
@@ -170,6 +178,7 @@ impl Client {
         if let Some(identity) = &self.identity {
             headers.insert(identity_header::NAME, identity.clone());
         }
+        hops::count(headers)
     }
 }
 

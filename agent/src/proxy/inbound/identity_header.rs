@@ -65,9 +65,11 @@ pub fn is_named_in(list: &HeaderValue) -> bool {
         .any(|name| is_spelling(&name.trim().to_ascii_lowercase()))
 }
 
-/// CGI and its successors do not distinguish `-` from `_`.
+/// CGI, its successors and what is written like them make `HTTP_X_FORWARDED_CLIENT_CERT` of `-` and `_` alike, some of
+/// every sign that is neither letter nor digit.
 fn is_spelling(name: &str) -> bool {
-    name.len() == NAME.as_str().len() && name.replace('_', "-") == NAME.as_str()
+    let is_same = |(own, other): (u8, u8)| own == other || own == b'-' && !other.is_ascii_alphanumeric();
+    name.len() == NAME.as_str().len() && NAME.as_str().bytes().zip(name.bytes()).all(is_same)
 }
 
 #[cfg(test)]
@@ -81,12 +83,21 @@ mod tests {
             "x-forwarded-client-cert",
             "x_forwarded_client_cert",
             "x-forwarded_client-cert",
+            "x.forwarded.client.cert",
+            "x!forwarded~client*cert",
+            "x-forwarded-client.cert",
             "x-forwarded-for",
+            "x-forwarded-client-certs",
+            "x-forwarded-clientxcert",
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("URI=spiffe://evil"));
         }
         remove_forged(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-forwarded-for"]);
+        let mut kept: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, ["x-forwarded-client-certs", "x-forwarded-clientxcert", "x-forwarded-for"]);
+        let listed = |names| is_named_in(&HeaderValue::from_static(names));
+        assert!(listed("a, X.Forwarded.Client.Cert") && listed("X_forwarded-client_cert") && !listed("a,b"));
     }
 
     #[test]

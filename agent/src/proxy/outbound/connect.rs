@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::destination::Destinations;
 use super::dial::{Purpose, dial};
 use super::route::Upstream;
 use crate::proxy::context::ProxyContext;
@@ -30,8 +31,13 @@ const HANDSHAKE_FAILURE: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 40];
 pub type TunnelStream = Rewound<TokioIo<Upgraded>>;
 
 /// Serves a tunnel to `upstream` to its end. `serve_http` serves HTTP in it, HTTP/2 if it is told so.
-pub async fn serve_tunnel<S, F>(context: Arc<ProxyContext>, app: OnUpgrade, upstream: Upstream, serve_http: S)
-where
+pub async fn serve_tunnel<S, F>(
+    context: Arc<ProxyContext>,
+    app: OnUpgrade,
+    upstream: Upstream,
+    destinations: Destinations,
+    serve_http: S,
+) where
     S: FnOnce(Upstream, TunnelStream, bool) -> F,
     F: Future<Output = ()>,
 {
@@ -46,7 +52,7 @@ where
         FirstBytes::Http1 | FirstBytes::Http2 => {
             serve_http(upstream, app, begins == FirstBytes::Http2).await;
         }
-        FirstBytes::Other => carry_bytes(&context, app, &upstream).await,
+        FirstBytes::Other => carry_bytes(&context, app, &upstream, &destinations).await,
     }
 }
 
@@ -54,9 +60,10 @@ async fn carry_bytes<S: AsyncRead + AsyncWrite + Unpin>(
     context: &ProxyContext,
     mut app: S,
     upstream: &Upstream,
+    destinations: &Destinations,
 ) {
     let Some(snapshot) = context.identities.current() else { return };
-    match dial(context, &snapshot, upstream, Purpose::Bytes(&[])).await {
+    match dial(context, &snapshot, upstream, destinations, Purpose::Bytes(&[])).await {
         Ok(mut server) => {
             drop(snapshot);
             if let Err(error) = relay(&mut app, &mut server.stream).await {

@@ -1,6 +1,7 @@
 //! One mTLS connection to a server, under one snapshot, within deadlines, in the tracker.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use humantime::format_duration;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::destination::{Destinations, Refusal};
 use super::route::Upstream;
 use crate::connection::buffered_stream::BufferedStream;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
@@ -26,6 +28,8 @@ pub enum DialError {
     NoClientIdentity,
     #[error("{upstream} cannot be reached: {cause}")]
     Unreachable { upstream: Upstream, cause: io::Error },
+    #[error("{upstream} is not connected to: {cause}")]
+    Refused { upstream: Upstream, cause: Refusal },
     #[error("{upstream} did not answer within {}", format_duration(*after))]
     TimedOut { upstream: Upstream, after: Duration },
     #[error("TLS handshake with {upstream} failed: {cause}")]
@@ -52,10 +56,16 @@ impl DialError {
         match self {
             Self::NoClientIdentity => "no_client_identity",
             Self::Unreachable { .. } => "unreachable",
+            Self::Refused { .. } => "refused",
             Self::TimedOut { .. } => "timeout",
             Self::Handshake { .. } => "handshake",
             Self::Full => "limit",
         }
+    }
+
+    /// Whether the server was not reached, which says something about the network.
+    pub fn is_of_the_network(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Refused { .. } | Self::TimedOut { .. })
     }
 }
 
@@ -81,6 +91,7 @@ pub async fn dial(
     context: &ProxyContext,
     snapshot: &Arc<Snapshot>,
     upstream: &Upstream,
+    destinations: &Destinations,
     purpose: Purpose<'_>,
 ) -> Result<Dialed, DialError> {
     let alpn: Vec<&str> = match purpose {
@@ -99,9 +110,8 @@ pub async fn dial(
         return Err(DialError::Full);
     }
     let after = context.timeouts.connect;
-    let connect = TcpStream::connect((upstream.host.as_str(), upstream.port));
-    let socket = match tokio::time::timeout(after, connect).await {
-        Ok(result) => result.map_err(|cause| DialError::Unreachable { upstream: upstream.clone(), cause })?,
+    let socket = match tokio::time::timeout(after, connect(upstream, destinations)).await {
+        Ok(result) => result?,
         Err(_) => return Err(DialError::TimedOut { upstream: upstream.clone(), after }),
     };
     let _ = socket.set_nodelay(true);
@@ -122,6 +132,27 @@ pub async fn dial(
     let connection = Arc::new(connection);
     let stream = TrackedStream::new(stream, Arc::clone(&connection), context.outbound_bytes.clone());
     Ok(Dialed { stream, connection, http2: http2 && protocol == Protocol::Http2 })
+}
+
+/// Connects to the first address of the server that may be connected to and accepts.
+async fn connect(upstream: &Upstream, destinations: &Destinations) -> Result<TcpStream, DialError> {
+    let unreachable = |cause| DialError::Unreachable { upstream: upstream.clone(), cause };
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((upstream.host.as_str(), upstream.port))
+        .await
+        .map_err(unreachable)?
+        .collect();
+    let mut last = None;
+    for address in addresses {
+        if let Err(cause) = destinations.check(&upstream.host, address) {
+            last.get_or_insert(DialError::Refused { upstream: upstream.clone(), cause });
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(socket) => return Ok(socket),
+            Err(cause) => last = Some(unreachable(cause)),
+        }
+    }
+    Err(last.unwrap_or_else(|| unreachable(io::Error::other("its name has no address"))))
 }
 
 /// Where to state the name that the server must show.

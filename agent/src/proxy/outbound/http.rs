@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::connect;
+use super::destination::Destinations;
 use super::pool::Servers;
 use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
 use crate::connection::tracker::Side;
@@ -27,6 +28,7 @@ use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::serve::{self, Continuation};
 use crate::proxy::http::upgrade::Upgrade;
 use crate::proxy::http::{Dialect, answer, pass_on};
+use crate::proxy::http::{authority, hops};
 use crate::proxy::request_error::RequestError;
 
 /// Forwards the app's requests to servers over mTLS.
@@ -47,8 +49,8 @@ struct App {
 impl HttpForwarder {
     /// To `upstream`, or without one to the server that each request names. Must be called on a runtime, which
     /// then reaps idle connections.
-    pub fn new(context: Arc<ProxyContext>, upstream: Option<Upstream>) -> Self {
-        Self { servers: Servers::new(Arc::clone(&context)), context, fixed: upstream }
+    pub fn new(context: Arc<ProxyContext>, upstream: Option<Upstream>, destinations: Destinations) -> Self {
+        Self { servers: Servers::new(Arc::clone(&context), destinations), context, fixed: upstream }
     }
 
     pub async fn serve(self, app: TcpStream, from: SocketAddr) {
@@ -66,8 +68,12 @@ impl HttpForwarder {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let continuation = Arc::new(Continuation::default());
+        let context = Arc::clone(&self.context);
+        let malformed = move || context.requests.count_malformed(Side::Outbound);
         let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation) });
-        serve::serve(stream, http2, None, continuation, move |request| Arc::clone(&app).request(request))
+        serve::serve(stream, http2, None, continuation, malformed, move |request| {
+            Arc::clone(&app).request(request)
+        })
     }
 }
 
@@ -126,6 +132,7 @@ impl App {
         }
         let authority = request.uri().authority().ok_or(RequestError::ConnectWithoutPort)?;
         let port = authority.port_u16().filter(|port| *port > 0).ok_or(RequestError::ConnectWithoutPort)?;
+        check_host(authority)?;
         let upstream = Upstream::named(authority.host(), port)
             .map_err(|error: OutboundRouteError| RequestError::ConnectAddress(error.to_string()))?;
         let http1 = request.version() < Version::HTTP_2;
@@ -134,10 +141,9 @@ impl App {
         let serve_http = move |upstream, stream, http2| {
             HttpForwarder { fixed: Some(upstream), ..forwarder }.serve_http(stream, http2)
         };
-        self.go_on(
-            http1,
-            connect::serve_tunnel(Arc::clone(&self.forwarder.context), app, upstream, serve_http),
-        );
+        let destinations = self.forwarder.servers.destinations().clone();
+        let context = Arc::clone(&self.forwarder.context);
+        self.go_on(http1, connect::serve_tunnel(context, app, upstream, destinations, serve_http));
         Ok(Response::new(ProxyBody::empty()))
     }
 
@@ -159,11 +165,9 @@ impl App {
             return Err(RequestError::NotForProxy);
         }
         let authority = uri.authority().ok_or(RequestError::NotForProxy)?;
-        if authority.as_str().contains('@') {
-            return Err(RequestError::UserInformation);
-        }
+        check_host(authority)?;
         Upstream::named(authority.host(), authority.port_u16().unwrap_or(DEFAULT_PORT))
-            .map_err(|error| RequestError::BadGateway(error.to_string()))
+            .map_err(|_| RequestError::InvalidHost)
     }
 }
 
@@ -178,7 +182,16 @@ fn rewrite_request(head: &mut request::Parts, upstream: &Upstream) -> Result<(),
         // The authority says the host; this proxy answers 100-continue.
         head.headers.remove(name);
     }
-    Ok(())
+    hops::count(&mut head.headers)
+}
+
+/// Whether a request to the forward proxy names a host.
+fn check_host(authority: &Authority) -> Result<(), RequestError> {
+    match authority.as_str() {
+        text if text.contains('@') => Err(RequestError::UserInformation),
+        text if !authority::is_valid(text.as_bytes()) => Err(RequestError::InvalidHost),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

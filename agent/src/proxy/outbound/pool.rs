@@ -8,7 +8,9 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use hyper::http::uri::{Authority, Scheme};
+use tracing::warn;
 
+use super::destination::Destinations;
 use super::dial::{DialError, Dialed, Purpose, dial};
 use super::route::Upstream;
 use crate::connection::error_chain::with_causes;
@@ -18,6 +20,7 @@ use crate::proxy::http::exchange::Origin;
 use crate::proxy::http::http2_connection::Http2Connection;
 use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
 use crate::proxy::request_error::RequestError;
+use hotcert_log::Allowed;
 use hotcert_tls::Snapshot;
 
 /// Below the idle time after which servers commonly close.
@@ -28,6 +31,7 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// The pools of all servers.
 pub struct Servers {
     context: Arc<ProxyContext>,
+    destinations: Destinations,
     idle_timeout: Duration,
     pools: Mutex<HashMap<Key, Arc<Pool>>>,
 }
@@ -49,12 +53,16 @@ pub struct Server {
 
 impl Servers {
     /// Must be called on a runtime, which then reaps idle connections.
-    pub fn new(context: Arc<ProxyContext>) -> Arc<Self> {
-        Self::with_idle_timeout(context, IDLE_TIMEOUT)
+    pub fn new(context: Arc<ProxyContext>, destinations: Destinations) -> Arc<Self> {
+        Self::with_idle_timeout(context, destinations, IDLE_TIMEOUT)
     }
 
-    pub(super) fn with_idle_timeout(context: Arc<ProxyContext>, idle_timeout: Duration) -> Arc<Self> {
-        let servers = Arc::new(Self { context, idle_timeout, pools: Mutex::default() });
+    pub(super) fn with_idle_timeout(
+        context: Arc<ProxyContext>,
+        destinations: Destinations,
+        idle_timeout: Duration,
+    ) -> Arc<Self> {
+        let servers = Arc::new(Self { context, destinations, idle_timeout, pools: Mutex::default() });
         let reaped = Arc::downgrade(&servers);
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(REAP_INTERVAL.min(idle_timeout));
@@ -78,6 +86,26 @@ impl Servers {
             Entry::Vacant(new) => Arc::clone(new.insert(Pool::new(true))),
         };
         Some(Server { servers: Arc::clone(self), upstream: key.upstream, snapshot, pool })
+    }
+
+    /// What a request is told, and if that is not the reason, the log.
+    fn dial_failed(&self, upstream: &Upstream, error: &DialError) -> RequestError {
+        match error {
+            DialError::Full => RequestError::Full,
+            error if self.destinations.are_named_by_requests() && error.is_of_the_network() => {
+                let subject = format!("{upstream} {}", error.kind());
+                if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(&subject) {
+                    warn!(suppressed, %upstream, %error, "the forward proxy cannot reach a server");
+                }
+                RequestError::ProxyUnreachable(upstream.authority())
+            }
+            error => RequestError::BadGateway(error.to_string()),
+        }
+    }
+
+    /// For what is not dialled by requests.
+    pub fn destinations(&self) -> &Destinations {
+        &self.destinations
     }
 
     fn reap(&self) {
@@ -115,11 +143,9 @@ impl Origin for Server {
     async fn connect(&self, needs: Needs) -> Result<HttpConnection, RequestError> {
         let context = &self.servers.context;
         let purpose = if needs == Needs::Http1 { Purpose::Http1 } else { Purpose::Requests };
-        let dialed = dial(context, &self.snapshot, &self.upstream, purpose).await;
-        let Dialed { stream, connection, http2 } = dialed.map_err(|error| match error {
-            DialError::Full => RequestError::Full,
-            error => RequestError::BadGateway(error.to_string()),
-        })?;
+        let dialed = dial(context, &self.snapshot, &self.upstream, &self.servers.destinations, purpose).await;
+        let Dialed { stream, connection, http2 } =
+            dialed.map_err(|error| self.servers.dial_failed(&self.upstream, &error))?;
         let attached = Attached::Server(connection);
         let connection = match http2 {
             true => {

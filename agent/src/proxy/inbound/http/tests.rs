@@ -9,7 +9,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::connection::tracker::{CloseStage, Side};
 use crate::proxy::authorization::AllowList;
-use crate::proxy::context::ProxyContext;
+use crate::proxy::context::{ProxyContext, RefusedLabels};
 use crate::proxy::inbound::{Inbound, InboundRoute, strict_transport_security};
 use crate::proxy_fixture::http::{HttpServer, ended, exchange};
 use crate::proxy_fixture::{
@@ -17,6 +17,9 @@ use crate::proxy_fixture::{
 };
 
 use std::sync::Arc;
+
+mod bodies;
+mod framing;
 
 const GET: &str = "GET /path HTTP/1.1\r\nhost: a.test\r\n\r\n";
 
@@ -85,7 +88,8 @@ async fn app_receives_the_verified_identity_and_no_forged_one() {
     let app = HttpServer::plain().await;
     let agent = Agent::new(&app.address.to_string(), &[]);
     let request = "GET / HTTP/1.1\r\nhost: a.test\r\nX-Forwarded-Client-Cert: URI=spiffe://forged\r\n\
-        x_forwarded_client_cert: URI=spiffe://forged\r\ntrailer: x-forwarded-client-cert\r\n\r\n";
+        x_forwarded_client_cert: URI=spiffe://forged\r\nX.Forwarded.Client.Cert: URI=spiffe://forged\r\n\
+        trailer: x.forwarded.client.cert\r\n\r\n";
     exchange(&mut agent.client().await, request).await;
     let head = app.last_head();
     assert!(!head.contains("forged") && !head.contains("trailer"), "{head}");
@@ -153,14 +157,37 @@ async fn client_that_is_not_on_the_allow_list_gets_a_403_and_the_app_no_request(
 async fn ambiguous_requests_are_refused() {
     let app = HttpServer::plain().await;
     let agent = Agent::new(&app.address.to_string(), &[]);
-    for (request, expected) in [
-        ("CONNECT a.test:1 HTTP/1.1\r\nhost: a.test\r\n\r\n", "405"),
-        ("GET / HTTP/1.1\r\nhost: a.test\r\nhost: b.test\r\n\r\n", "400"),
+    let refused = |reason| {
+        let labels = RefusedLabels { side: Side::Inbound.as_str(), reason };
+        agent.context.requests.refused.get_or_create(&labels).get()
+    };
+    for (request, expected, reason) in [
+        ("CONNECT a.test:1 HTTP/1.1\r\nhost: a.test\r\n\r\n", "405", "connect is not supported here"),
+        ("GET / HTTP/1.1\r\nhost: a.test\r\nhost: b.test\r\n\r\n", "400", "more than one host header"),
+        ("GET / HTTP/1.1\r\nx: y\r\n\r\n", "400", "no host header"),
+        ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", "400", "is not host or host:port"),
+        ("GET / HTTP/1.1\r\nhost: user@a.test\r\n\r\n", "400", "is not host or host:port"),
+        ("GET / HTTP/1.1\r\nhost: a.test:port\r\n\r\n", "400", "is not host or host:port"),
+        ("GET http://user@a.test/ HTTP/1.1\r\nhost: a.test\r\n\r\n", "400", "is not host or host:port"),
+        ("GET a.test:1 HTTP/1.1\r\nhost: a.test\r\n\r\n", "400", "which only connect may have"),
     ] {
         let response = exchange(&mut agent.client().await, request).await;
         assert!(response.starts_with(&format!("http/1.1 {expected}")), "{response}");
+        assert!(response.contains("x-hotcert-error: ") && response.contains(reason), "{reason}: {response}");
+        assert!(response.ends_with('\n') && response.contains("\r\n\r\nhotcert-agent: "), "{response}");
     }
+    assert_eq!((refused("connect"), refused("host")), (1, 7));
     assert_eq!(app.requests(), 0);
+    // The absolute form says the host.
+    let request = "GET http://a.test:1/path HTTP/1.1\r\nhost: b.test\r\n\r\n";
+    assert!(exchange(&mut agent.client().await, request).await.starts_with("http/1.1 200"));
+    let head = app.last_head();
+    assert!(head.starts_with("get /path http/1.1\r\n") && head.contains("host: a.test:1\r\n"), "{head}");
+    assert!(!head.contains("b.test"), "{head}");
+    // What cannot be read is answered by the HTTP library.
+    let response = exchange(&mut agent.client().await, "GET / HTTP/1.1\r\nno colon\r\n\r\n").await;
+    assert!(response.starts_with("http/1.1 400"), "{response}");
+    until(|| refused("malformed") == 1).await;
 }
 
 #[tokio::test]

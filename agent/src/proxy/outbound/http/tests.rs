@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::proxy::outbound::ProxyPolicy;
+use crate::proxy::own_listeners::OwnListeners;
 use crate::proxy_fixture::http::{HttpServer, exchange};
 use crate::proxy_fixture::{NAME, Publisher, Root, context, identity, publish, root, socket_pair, until};
 
@@ -36,8 +38,19 @@ impl Agent {
     }
 
     async fn app(&self, upstream: Option<Upstream>) -> TcpStream {
-        app_of(HttpForwarder::new(Arc::clone(&self.context), upstream)).await
+        app_of(forwarder(&self.context, upstream, &["127.0.0.0/8"])).await
     }
+}
+
+/// A fixed route, or a forward proxy that may connect to these.
+fn forwarder(context: &Arc<ProxyContext>, upstream: Option<Upstream>, allow: &[&str]) -> HttpForwarder {
+    let own = Arc::new(OwnListeners::default());
+    let allow = allow.iter().map(|pattern| pattern.parse().unwrap()).collect();
+    let destinations = match upstream {
+        Some(_) => Destinations::of_fixed_route(own),
+        None => Destinations::of_proxy(own, ProxyPolicy { allow, ..ProxyPolicy::default() }),
+    };
+    HttpForwarder::new(Arc::clone(context), upstream, destinations)
 }
 
 /// The app's connection to `forwarder`.
@@ -82,6 +95,10 @@ async fn requests_that_are_not_for_a_proxy_are_refused_with_what_to_do() {
         (GET, 400, "this is an http proxy; request http://host:port/"),
         ("CONNECT a.test HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "connect names no port"),
         ("GET http://user:word@a.test/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "user information"),
+        ("CONNECT user@a.test:1 HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "user information"),
+        ("GET http://127.1/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "is not host or host:port"),
+        ("GET http://a,b/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "is not host or host:port"),
+        ("GET http://a.test:99999/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400, "is not host or host:port"),
     ] {
         let response = exchange(&mut agent.app(None).await, request).await.to_lowercase();
         assert!(response.starts_with(&format!("http/1.1 {status}")), "{response}");
@@ -123,7 +140,7 @@ async fn failures_are_responses_that_name_the_server_and_the_cause() {
 async fn without_an_identity_the_response_is_a_503() {
     let (_publisher, context) = context();
     let upstream = Upstream { host: "127.0.0.1".into(), port: 1, expected: NAME.parse().unwrap() };
-    let mut app = app_of(HttpForwarder::new(context, Some(upstream))).await;
+    let mut app = app_of(forwarder(&context, Some(upstream), &[])).await;
     let response = exchange(&mut app, GET).await;
     assert!(response.starts_with("http/1.1 503") && response.contains("no identity"), "{response}");
 }
@@ -149,7 +166,8 @@ async fn idle_connections_are_closed() {
     let agent = Agent::new().await;
     let idle_timeout = Duration::from_millis(200);
     let context = Arc::clone(&agent.context);
-    let servers = Servers::with_idle_timeout(Arc::clone(&context), idle_timeout);
+    let destinations = Destinations::of_fixed_route(Arc::default());
+    let servers = Servers::with_idle_timeout(Arc::clone(&context), destinations, idle_timeout);
     let fixed = Some(agent.upstream(NAME));
     let mut app = app_of(HttpForwarder { context, servers, fixed }).await;
     exchange(&mut app, GET).await;
@@ -158,4 +176,78 @@ async fn idle_connections_are_closed() {
     until(|| agent.context.tracker.count(Side::Outbound, 0).total() == 0).await;
     exchange(&mut app, GET).await;
     assert_eq!(agent.server.accepted(), 2);
+}
+
+/// The answer of a forward proxy that may connect to `allow`.
+async fn answer_to(agent: &Agent, allow: &[&str], url: &str) -> String {
+    let mut app = app_of(forwarder(&agent.context, None, allow)).await;
+    exchange(&mut app, &format!("GET {url} HTTP/1.1\r\nhost: a.test\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn what_is_refused_is_answered_as_what_cannot_be_reached() {
+    let agent = Agent::new().await;
+    let open = agent.server.address;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut answers = Vec::new();
+    for (allow, host) in [
+        (&[][..], open.to_string()),
+        (&[], format!("localhost:{}", open.port())),
+        (&[], format!("0.0.0.0:{}", open.port())),
+        (&[], format!("[::ffff:127.0.0.1]:{}", open.port())),
+        (&[], "169.254.169.254:80".into()),
+        (&["127.0.0.0/8"], closed.to_string()),
+        (&["127.0.0.0/8"], "no-such-host.invalid:80".into()),
+    ] {
+        let answer = answer_to(&agent, allow, &format!("http://{host}/")).await;
+        assert!(answer.starts_with("http/1.1 502"), "{host}: {answer}");
+        let content = answer.lines().filter(|line| !line.starts_with("date:") && !line.contains("length"));
+        answers.push(
+            content.collect::<Vec<_>>().join("\n").to_lowercase().replace(&host.to_lowercase(), "host"),
+        );
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
+    assert_eq!(agent.server.accepted(), 0);
+    let refused = [(Side::Outbound.as_str(), "unreachable")];
+    for (side, reason) in refused {
+        let labels = crate::proxy::context::RefusedLabels { side, reason };
+        assert_eq!(agent.context.requests.refused.get_or_create(&labels).get(), 7);
+    }
+}
+
+#[tokio::test]
+async fn destination_that_is_allowed_by_address_or_name_is_connected_to() {
+    let agent = Agent::new().await;
+    let port = agent.server.address.port();
+    let by_address = answer_to(&agent, &["127.0.0.1"], &format!("http://127.0.0.1:{port}/")).await;
+    assert!(by_address.starts_with("http/1.1 200"), "{by_address}");
+    // It is connected to, and shows another name.
+    let by_name = answer_to(&agent, &["localhost"], &format!("http://localhost:{port}/")).await;
+    assert!(by_name.contains("tls handshake with localhost"), "{by_name}");
+}
+
+#[tokio::test]
+async fn fixed_route_to_a_listener_of_the_agent_is_not_dialled() {
+    let agent = Agent::new().await;
+    let own = OwnListeners::new([("--admin", agent.server.address)]);
+    let destinations = Destinations::of_fixed_route(Arc::new(own));
+    let upstream = Some(agent.upstream(NAME));
+    let mut app = app_of(HttpForwarder::new(Arc::clone(&agent.context), upstream, destinations)).await;
+    let response = exchange(&mut app, GET).await;
+    assert!(response.starts_with("http/1.1 502"), "{response}");
+    assert!(response.contains("is this agent's own listener of --admin"), "{response}");
+    assert_eq!(agent.server.accepted(), 0);
+}
+
+#[tokio::test]
+async fn request_that_has_passed_too_many_agents_is_a_508() {
+    let agent = Agent::new().await;
+    let mut app = agent.app(Some(agent.upstream(NAME))).await;
+    let with_hops = |hops: usize| GET.replace("x-kept", &format!("hotcert-hops: {hops}\r\nx-kept"));
+    let passed = exchange(&mut app, &with_hops(hops::MAX_HOPS - 1)).await;
+    assert!(passed.starts_with("http/1.1 200"), "{passed}");
+    assert!(agent.server.last_head().contains("hotcert-hops: 32\r\n"), "{}", agent.server.last_head());
+    let refused = exchange(&mut app, &with_hops(hops::MAX_HOPS)).await;
+    assert!(refused.starts_with("http/1.1 508") && refused.contains("goes in a circle"), "{refused}");
+    assert_eq!(agent.server.requests(), 1);
 }
