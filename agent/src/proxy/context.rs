@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use tokio::sync::Semaphore;
 
 use crate::connection::handshake::result::HandshakeCounters;
+use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
@@ -33,6 +34,7 @@ pub struct ProxyContext {
     /// The app's connections to outbound listeners.
     pub outbound_tasks: ConnectionTasks,
     pub log_limiter: LogLimiter,
+    pub memory: Arc<MemoryBudget>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ pub mod client;
 pub mod content;
 pub mod exchange;
 pub mod first_bytes;
+mod frame_limit;
 pub mod grpc;
 mod h2_stream;
 pub mod headers;
@@ -19,6 +20,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderV
 use hyper::{Response, Version};
 use tracing::warn;
 
+use crate::connection::memory::RequestMemory;
 use crate::connection::tracker::{InFlight, Side};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::log_limiter::Allowed;
@@ -34,8 +36,12 @@ pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 pub const MAX_STREAMS: usize = 100;
 /// What may be on its way on one HTTP/2 stream before the receiver reads it.
 pub const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all streams of a connection together, so that those that are not read do not stop the others.
+/// The same for all streams of a connection to a server, so that those that the app does not read do not stop the
+/// others.
 pub const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
+/// The same for what a client sends: it is buffered whatever becomes of its requests, so it is what one connection may
+/// cost. Sixteen requests that the app does not read fill it.
+pub const CLIENT_WINDOW: u32 = 1024 * 1024;
 
 /// Names the reason of an error response of the agent's own, as its body does.
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-hotcert-error");
@@ -72,16 +78,18 @@ impl Dialect {
     }
 }
 
-/// The response of the app or the server, for the client. `in_flight` is held until its body has ended.
+/// The response of the app or the server, for the client. `in_flight` is held until its body has ended, and `memory`
+/// until it has been sent.
 pub fn pass_on(
     response: Response<Content>,
     lease: Lease,
     in_flight: Option<InFlight>,
+    memory: RequestMemory,
     dialect: Dialect,
 ) -> Response<ProxyBody> {
     // Trailers cannot end what was promised a length.
     let grpc = dialect == Dialect::Grpc && !response.headers().contains_key(CONTENT_LENGTH);
-    let mut response = response.map(|content| ProxyBody::passed_on(content, lease, in_flight, grpc));
+    let mut response = response.map(|content| ProxyBody::passed_on(content, lease, in_flight, memory, grpc));
     remove_hop_headers(response.headers_mut());
     response
 }

@@ -19,6 +19,7 @@ pub use route::{InboundRoute, InboundRouteError};
 
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::handshake::{self, Accepted};
+use crate::connection::memory::ConnectionMemory;
 use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Protocol, Side};
 use crate::proxy::app_endpoint::Target;
@@ -120,13 +121,15 @@ impl Inbound {
         if http {
             let identity =
                 peer.as_deref().and_then(|peer| identity_header::value(&snapshot.identity.leaf, peer));
+            let memory = ConnectionMemory::new(context.memory.of_peer(peer.as_ref()));
             let client = http::Client {
                 context: Arc::clone(context),
-                app: Arc::new(self.app_pools.pool()),
+                app: Arc::new(self.app_pools.pool(Arc::clone(&memory))),
                 connection,
                 identity,
                 allowed,
                 continuation: Arc::default(),
+                memory,
             };
             Some(http::serve(client, stream, protocol))
         } else if allowed {

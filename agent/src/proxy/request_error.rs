@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 
+use crate::connection::memory::NoRoom;
 use crate::proxy::http::grpc::GrpcStatus;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,12 +49,20 @@ pub enum RequestError {
     NoRandomness,
     #[error("this agent has as many open connections as --max-connections allows")]
     Full,
+    #[error("this client's requests hold as much memory as one client may (--memory-budget)")]
+    NoMemory,
     /// The app or the server reset the request.
     #[error("{0} reset the request: {1}")]
     Reset(String, h2::Reason),
     /// The app or the server could not be reached, was not trusted, or gave no valid response.
     #[error("{0}")]
     BadGateway(String),
+}
+
+impl From<NoRoom> for RequestError {
+    fn from(_: NoRoom) -> Self {
+        Self::NoMemory
+    }
 }
 
 impl RequestError {
@@ -67,7 +76,7 @@ impl RequestError {
             | Self::InvalidUrl
             | Self::ConnectWithoutPort
             | Self::ConnectAddress(_) => StatusCode::BAD_REQUEST,
-            Self::NoIdentity | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoIdentity | Self::Full | Self::NoMemory => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoExtendedConnect(_) | Self::Untranslatable(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
             Self::GrpcToHttp1App
@@ -100,7 +109,7 @@ impl RequestError {
             | Self::UserInformation
             | Self::InvalidUrl
             | Self::NoRandomness => GrpcStatus::Internal,
-            Self::Full => GrpcStatus::ResourceExhausted,
+            Self::Full | Self::NoMemory => GrpcStatus::ResourceExhausted,
             Self::NoIdentity
             | Self::NotSwitched(..)
             | Self::SwitchedUnasked(_)

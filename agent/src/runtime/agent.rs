@@ -19,12 +19,14 @@ use crate::config::descriptors;
 use crate::config::settings::{SecretSource, Settings};
 use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::listener::BindError;
+use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::ConnectionTracker;
 use crate::proxy::context::{ProxyContext, RequestCounters};
 use crate::proxy::log_limiter::LogLimiter;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
+use crate::runtime::give_back::give_back;
 use crate::runtime::listeners::Listeners;
 use crate::runtime::self_check;
 use crate::runtime::shutdown::Signals;
@@ -91,6 +93,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     });
     routes.serve(&parts.context, &parts.settings.allow, &parts.worker_handles())?;
     parts.start_bypass_check();
+    tokio::spawn(give_back());
     // Only now is there a listener to connect to.
     tokio::spawn(self_check::run(
         self_checked,
@@ -141,6 +144,7 @@ impl Parts {
             inbound_tasks: ConnectionTasks::new(),
             outbound_tasks: ConnectionTasks::new(),
             log_limiter: LogLimiter::default(),
+            memory: MemoryBudget::new(settings.memory_budget),
         });
         let health = Health { context: Arc::clone(&context), status: status.clone() };
         Self { settings, workers, context, status, health, bytes }
@@ -240,6 +244,7 @@ fn log_settings(settings: &Settings) {
         workers = settings.workers,
         poll_interval = %span(settings.poll),
         max_connections = limits.max_connections,
+        memory_budget = settings.memory_budget,
         handshake_timeout = %span(timeouts.handshake),
         connect_timeout = %span(timeouts.connect),
         request_timeout = %span(limits.request_head),

@@ -61,10 +61,12 @@ pub(in crate::connection) enum CloseReason {
     NotAllowed,
     /// Turned away, because the tracker is full.
     Limit,
+    /// HTTP/2: too many of its frames carried nothing.
+    Frames,
 }
 
 impl CloseReason {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Done,
         Self::LeafChanged,
         Self::RootRemoved,
@@ -74,6 +76,7 @@ impl CloseReason {
         Self::Shutdown,
         Self::NotAllowed,
         Self::Limit,
+        Self::Frames,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -87,6 +90,7 @@ impl CloseReason {
             Self::Shutdown => "shutdown",
             Self::NotAllowed => "not_allowed",
             Self::Limit => "limit",
+            Self::Frames => "frames",
         }
     }
 }

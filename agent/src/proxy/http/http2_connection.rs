@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::client::{Attached, ClientError, SendError};
 use super::content::Content;
+use super::frame_limit::FrameLimited;
 use super::h2_stream::{Download, StreamIo, Upload};
 use super::headers::to_http2;
 use super::request_body::RequestBody;
@@ -48,6 +49,18 @@ impl Drop for InUse {
     }
 }
 
+/// The window of a stream to an app with so many requests: what the app sends into it is buffered when the client does
+/// not read, so that all of them together may be no larger than for a few. `now`: the present one, which stays until it
+/// is clearly too small.
+fn app_window(requests: usize, now: u32) -> u32 {
+    let fitting = |requests| match requests {
+        0..=4 => STREAM_WINDOW,
+        5..=16 => STREAM_WINDOW / 4,
+        _ => STREAM_WINDOW / 16,
+    };
+    fitting(requests).min(now.max(fitting(2 * requests)))
+}
+
 impl Http2Connection {
     /// Returns once the other side has shown that it speaks HTTP/2 and said how many requests it takes.
     /// `authority` is for requests that name none.
@@ -61,6 +74,7 @@ impl Http2Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let io = FrameLimited::client(io, attached.tracked().cloned());
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(MAX_STREAMS)
@@ -75,8 +89,21 @@ impl Http2Connection {
         let ended = Arc::clone(&closed);
         let attached = Arc::new(attached);
         let held = Arc::clone(&attached);
+        let in_use: Arc<AtomicUsize> = Arc::default();
+        let requests = matches!(*held, Attached::App { .. }).then(|| Arc::clone(&in_use));
         tokio::spawn(async move {
-            let _ = connection.await;
+            let mut window = STREAM_WINDOW;
+            let _ = poll_fn(|cx| {
+                if let Some(requests) = &requests {
+                    let fitting = app_window(requests.load(Relaxed), window);
+                    // It fails while a change is not acknowledged, and is tried again at the next request.
+                    if fitting != window && connection.set_initial_window_size(fitting).is_ok() {
+                        window = fitting;
+                    }
+                }
+                Pin::new(&mut connection).poll(cx)
+            })
+            .await;
             ended.store(true, Relaxed);
             drop(held);
         });
@@ -92,7 +119,7 @@ impl Http2Connection {
         if sender.current_max_send_streams() == 0 {
             return Err(ClientError::NoHttp2(io::Error::other("it allows no requests")));
         }
-        Ok(Self { sender, scheme, authority, attached, in_use: Arc::default(), closed })
+        Ok(Self { sender, scheme, authority, attached, in_use, closed })
     }
 
     /// A place for one more request, if it is open and has room.
@@ -127,10 +154,7 @@ impl Http2Connection {
 
     /// Its entry in the tracker, if it is one to a server.
     pub fn tracked(&self) -> Option<&Connection> {
-        match &*self.attached {
-            Attached::App { .. } => None,
-            Attached::Server(connection) => Some(connection),
-        }
+        self.attached.tracked().map(|connection| &**connection)
     }
 
     pub fn takes_extended_connect(&self) -> bool {

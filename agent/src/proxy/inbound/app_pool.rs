@@ -10,6 +10,7 @@ use hyper::http::uri::{Authority, Scheme};
 use tokio::sync::Semaphore;
 
 use crate::connection::error_chain::with_causes;
+use crate::connection::memory::{ConnectionMemory, ReadLimited};
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
 use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
 use crate::proxy::http::exchange::Origin;
@@ -35,6 +36,8 @@ pub struct AppPools {
 pub struct AppPool {
     pools: Arc<AppPools>,
     pool: Arc<Pool>,
+    /// Of the client connection.
+    memory: Arc<ConnectionMemory>,
     /// It is in `AppPools::with_idle`.
     listed: AtomicBool,
 }
@@ -64,8 +67,9 @@ impl AppPools {
     }
 
     /// For a new client connection.
-    pub fn pool(self: &Arc<Self>) -> AppPool {
-        AppPool { pools: Arc::clone(self), pool: Pool::new(self.http2), listed: AtomicBool::new(false) }
+    pub fn pool(self: &Arc<Self>, memory: Arc<ConnectionMemory>) -> AppPool {
+        let (pools, pool) = (Arc::clone(self), Pool::new(self.http2));
+        AppPool { pools, pool, memory, listed: AtomicBool::new(false) }
     }
 
     /// Closes connections to the app that were idle for too long to be reused, so that an idle client
@@ -80,7 +84,7 @@ impl AppPools {
         }
     }
 
-    async fn connect(&self) -> Result<HttpConnection, AppError> {
+    async fn connect(&self, memory: &Arc<ConnectionMemory>) -> Result<HttpConnection, AppError> {
         let permit = Arc::clone(&self.permits).acquire_owned();
         let permit = match tokio::time::timeout(self.connect_within, permit).await {
             Ok(Ok(permit)) => permit,
@@ -95,7 +99,10 @@ impl AppPools {
                     .await
                     .map(HttpConnection::Http2)
             }
-            false => Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1),
+            false => {
+                let stream = ReadLimited::new(stream, Arc::clone(memory));
+                Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1)
+            }
         };
         connection.map_err(|error| self.failed(&error))
     }
@@ -159,7 +166,7 @@ impl Origin for AppPool {
     }
 
     async fn connect(&self, _needs: Needs) -> Result<HttpConnection, RequestError> {
-        self.pools.connect().await.map_err(|error| RequestError::BadGateway(error.to_string()))
+        self.pools.connect(&self.memory).await.map_err(|error| RequestError::BadGateway(error.to_string()))
     }
 
     fn failed(&self, error: &ClientError) -> RequestError {

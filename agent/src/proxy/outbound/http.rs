@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use super::connect;
 use super::pool::Servers;
 use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
+use crate::connection::memory::{ConnectionMemory, Share};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::exchange;
@@ -36,19 +37,22 @@ pub struct HttpForwarder {
     pub(super) servers: Arc<Servers>,
     /// The server of a fixed route. `None`: the server that each request names.
     pub(super) fixed: Option<Upstream>,
+    memory: Arc<Share>,
 }
 
 /// One connection of the app.
 struct App {
     forwarder: HttpForwarder,
     continuation: Arc<Continuation>,
+    memory: Arc<ConnectionMemory>,
 }
 
 impl HttpForwarder {
     /// To `upstream`, or without one to the server that each request names. Must be called on a runtime, which
     /// then reaps idle connections.
     pub fn new(context: Arc<ProxyContext>, upstream: Option<Upstream>) -> Self {
-        Self { servers: Servers::new(Arc::clone(&context)), context, fixed: upstream }
+        let memory = context.memory.of_app();
+        Self { servers: Servers::new(Arc::clone(&context)), context, fixed: upstream, memory }
     }
 
     pub async fn serve(self, app: TcpStream, from: SocketAddr) {
@@ -66,7 +70,8 @@ impl HttpForwarder {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let continuation = Arc::new(Continuation::default());
-        let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation) });
+        let memory = ConnectionMemory::new(Arc::clone(&self.memory));
+        let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation), memory });
         serve::serve(stream, http2, None, continuation, move |request| Arc::clone(&app).request(request))
     }
 }
@@ -96,6 +101,7 @@ impl App {
         let (mut head, body) = request.into_parts();
         let upstream = self.upstream(&head.uri)?;
         rewrite_request(&mut head, &upstream)?;
+        let memory = self.memory.admit().await?;
         let server = self.forwarder.servers.server(upstream).ok_or(RequestError::NoIdentity)?;
         let (response, lease) = match upgrade {
             None => {
@@ -114,7 +120,7 @@ impl App {
                 }
             }
         };
-        let mut response = pass_on(response, lease, None, dialect);
+        let mut response = pass_on(response, lease, None, memory, dialect);
         response.headers_mut().remove(PROXY_AUTHENTICATE);
         Ok(response)
     }
