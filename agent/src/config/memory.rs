@@ -7,7 +7,7 @@ use std::path::Path;
 const MIB: u64 = 1 << 20;
 /// Of the limit; the other half is for connections without requests, identities, and what the allocator keeps free.
 const PART: u64 = 2;
-/// Without a limit: enough for 4,000 requests that wait for the app. The same comes from a limit of 256 MiB, which is
+/// Without a limit: enough for 4,000 requests that are served at once. The same comes from a limit of 256 MiB, which is
 /// that of an injected agent.
 const UNLIMITED: u64 = 128 * MIB;
 /// More is hardly held by honest peers.

@@ -20,8 +20,9 @@ use hotcert_tls::Peer;
 pub use read_limit::ReadLimited;
 pub use request::{ConnectionMemory, NoRoom, RequestMemory};
 
-/// A peer may hold as much as a third of what is left: alone a quarter of the budget, and each of two a fifth.
-const PEER_DIVISOR: usize = 3;
+/// A peer may hold as much as a fifth of what is left: alone a sixth of the budget, and each of two a seventh. With the
+/// budget of a limit of 256 MiB this is what 600 requests hold that are served at once.
+const PEER_DIVISOR: usize = 5;
 /// The app, through its outbound connections, may hold as much as is left: half of the budget.
 const APP_DIVISOR: usize = 1;
 

@@ -34,6 +34,10 @@ use response_body::ProxyBody;
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Requests that one HTTP/2 connection may have in flight, whichever side makes it.
 pub const MAX_STREAMS: usize = 100;
+/// Requests that a client has reset before the agent saw them, at once; more closes its connection.
+pub const MAX_UNSEEN_RESETS: usize = 20;
+/// Streams of one connection that break the protocol, in all; more closes it.
+pub const MAX_STREAM_ERRORS: usize = 1024;
 /// What may be on its way on one HTTP/2 stream before the receiver reads it.
 pub const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for all streams of a connection to a server, so that those that the app does not read do not stop the

@@ -11,15 +11,16 @@ use tracing::debug;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Less is not worth the time: the threads that carry traffic wait while it is given back.
 const WORTH_BYTES: usize = 8 << 20;
-/// A load that takes it again at once is left alone for twice as long each time.
-const MIN_PAUSE: Duration = Duration::from_secs(4);
-const MAX_PAUSE: Duration = Duration::from_secs(120);
+/// What changes by more from one look to the next is still in the making.
+const SETTLED_BYTES: usize = 1 << 20;
+/// A load that takes it again at once is left alone for so long.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs until dropped.
 pub async fn give_back() {
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut policy = Policy::new(Instant::now());
+    let mut policy = Policy::default();
     loop {
         tick.tick().await;
         let Some(unused) = allocator::unused() else { return std::future::pending().await };
@@ -28,39 +29,30 @@ pub async fn give_back() {
             let _ = tokio::task::spawn_blocking(allocator::give_back).await;
             let left = allocator::unused().unwrap_or_default();
             debug!(bytes = unused.saturating_sub(left), "free memory given back");
-            policy.given_back(left, Instant::now());
         }
     }
 }
 
 /// When to give back, from the resident memory that is not in use: the program itself, and what the allocator keeps.
+#[derive(Default)]
 struct Policy {
-    least: usize,
-    pause: Duration,
+    /// At rest: the least that it ever was.
+    least: Option<usize>,
+    before: usize,
     last: Option<Instant>,
-    started: Instant,
 }
 
 impl Policy {
-    fn new(now: Instant) -> Self {
-        Self { least: usize::MAX, pause: MIN_PAUSE, last: None, started: now }
-    }
-
     fn is_due(&mut self, unused: usize, now: Instant) -> bool {
-        self.least = self.least.min(unused);
-        let since = now - self.last.unwrap_or(self.started);
-        if since > 2 * MAX_PAUSE {
-            self.pause = MIN_PAUSE;
+        let least = self.least.map_or(unused, |least| least.min(unused));
+        let settled = unused.abs_diff(self.before) <= SETTLED_BYTES;
+        let rested = self.last.is_none_or(|last| now - last >= PAUSE);
+        (self.least, self.before) = (Some(least), unused);
+        let due = unused > least + WORTH_BYTES && settled && rested;
+        if due {
+            self.last = Some(now);
         }
-        unused > self.least + WORTH_BYTES && since >= self.pause
-    }
-
-    /// `left` is what could not be given back.
-    fn given_back(&mut self, left: usize, now: Instant) {
-        if self.last.is_some() {
-            self.pause = (2 * self.pause).min(MAX_PAUSE);
-        }
-        (self.least, self.last) = (left, Some(now));
+        due
     }
 }
 
@@ -101,36 +93,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_given_back_when_worth_the_time() {
+    fn it_is_given_back_when_it_has_settled_and_is_worth_the_time() {
         let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut policy = Policy::new(start);
-        assert!(!policy.is_due(10 << 20, at(10)));
-        assert!(!policy.is_due(18 << 20, at(12)));
-        assert!(policy.is_due(100 << 20, at(14)));
-        policy.given_back(14 << 20, at(14));
-        assert!(!policy.is_due(20 << 20, at(100)));
-        assert!(policy.is_due(30 << 20, at(100)));
-    }
-
-    #[test]
-    fn load_that_takes_it_again_is_left_alone_for_longer_and_longer() {
-        let start = Instant::now();
-        let mut policy = Policy::new(start);
-        let (mut times, mut now) = (0, start);
-        let hour = Duration::from_secs(3600);
-        policy.is_due(10 << 20, start);
-        while now < start + hour {
-            now += INTERVAL;
-            if policy.is_due(100 << 20, now) {
-                policy.given_back(10 << 20, now);
-                times += 1;
-            }
-        }
-        assert!((30..40).contains(&times), "{times} times in an hour");
-        now += 3 * MAX_PAUSE;
-        assert!(policy.is_due(100 << 20, now));
-        policy.given_back(10 << 20, now);
-        assert!(policy.is_due(100 << 20, now + 2 * MIN_PAUSE), "as at the start");
+        let mut policy = Policy::default();
+        let mut is_due =
+            |mebibytes: usize, seconds| policy.is_due(mebibytes << 20, start + Duration::from_secs(seconds));
+        let looks = [(10, 0), (18, 2), (18, 4), (60, 6), (100, 8)];
+        assert!(looks.iter().all(|(unused, at)| !is_due(*unused, *at)));
+        assert!(is_due(100, 10));
+        // Some of it could not be given back.
+        assert!(!is_due(30, 12) && !is_due(30, 14));
+        assert!(is_due(30, 16));
+        assert!(!is_due(12, 18) && !is_due(12, 100));
     }
 }

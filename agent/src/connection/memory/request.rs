@@ -16,7 +16,7 @@ use super::{Chunk, Share};
 const WAITING_BYTES: usize = 4 * 1024;
 /// A request that is served: its connection to the app with a buffer for either direction, and what the app has
 /// answered before anybody reads it.
-const SERVED_BYTES: usize = 28 * 1024;
+const SERVED_BYTES: usize = 32 * 1024;
 /// What one connection may hold of its responses, over all of its streams, beyond one piece of each. It is more than
 /// what is on its way in a network of ten gigabits and one millisecond.
 const CONNECTION_BYTES: usize = 1024 * 1024;

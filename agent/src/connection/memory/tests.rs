@@ -12,7 +12,7 @@ use crate::proxy_fixture::{DEADLINE, identity, publisher, root};
 
 const LIMIT: usize = 8 << 20;
 const SHORT: Duration = Duration::from_millis(10);
-const SERVED: usize = 28 << 10;
+const SERVED: usize = 32 << 10;
 
 fn connection(budget: &Arc<MemoryBudget>) -> Arc<ConnectionMemory> {
     ConnectionMemory::new(budget.of_peer(None))
@@ -28,17 +28,17 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 #[tokio::test]
-async fn one_client_holds_a_quarter_and_leaves_the_others_their_share() {
+async fn one_client_holds_a_sixth_and_leaves_the_others_their_share() {
     let budget = MemoryBudget::new(LIMIT);
     let greedy = fill(&connection(&budget));
     let held = greedy.len() * SERVED;
-    assert!(held <= LIMIT / 4 && held > LIMIT / 4 - 2 * SERVED, "{held}");
+    assert!(held <= LIMIT / 6 && held > LIMIT / 6 - 2 * SERVED, "{held}");
     assert_eq!(budget.in_use(), held);
     let others: Vec<_> = (0..20).map(|_| connection(&budget)).collect();
     let held: Vec<_> = others.iter().map(fill).collect();
     // Each has one more than its share, if that is none.
     assert!(budget.in_use() <= LIMIT + 20 * SERVED, "{}", budget.in_use());
-    assert!(held[0].len() > 50 && held.iter().all(|requests| !requests.is_empty()));
+    assert!(held[0].len() > 20 && held.iter().all(|requests| !requests.is_empty()));
     drop((greedy, held));
     assert_eq!(budget.in_use(), 0);
 }

@@ -35,8 +35,10 @@ const SETTINGS_COST: u32 = 20;
 const PING_COST: u32 = 2;
 /// Payload that says nothing is read all the same.
 const BYTES_PER_TOKEN: u32 = 1024;
-/// Frames that one poll of a connection takes before other connections of the thread have their turn.
+/// What one poll of a connection takes before other connections of the thread have their turn: so many frames, or fewer
+/// with long header blocks, whose fields may each be as short as a byte.
 const FRAMES_PER_POLL: u32 = 256;
+const HEADER_BYTES_PER_FRAME: u32 = 64;
 
 /// What is left to spend.
 struct FrameBudget {
@@ -134,7 +136,10 @@ impl<S> FrameLimited<S> {
         let Self { budget, received, in_a_row, last_stream, .. } = self;
         let mut within = true;
         received.scan(bytes, |frame| {
-            *in_a_row += 1;
+            *in_a_row += match frame.kind {
+                Kind::Headers | Kind::Other => 1 + frame.length / HEADER_BYTES_PER_FRAME,
+                Kind::Data | Kind::Settings | Kind::Ping => 1,
+            };
             if frame.kind == Kind::Headers {
                 *last_stream = frame.stream.max(*last_stream);
             }

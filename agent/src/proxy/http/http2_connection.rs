@@ -24,7 +24,7 @@ use super::frame_limit::FrameLimited;
 use super::h2_stream::{Download, StreamIo, Upload};
 use super::headers::to_http2;
 use super::request_body::RequestBody;
-use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAMS, STREAM_WINDOW};
+use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, STREAM_WINDOW};
 use crate::connection::tracker::Connection;
 
 /// A handle on a connection; cheap to clone.
@@ -81,6 +81,7 @@ impl Http2Connection {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(MAX_HEAD_BYTES)
+            .max_local_error_reset_streams(Some(MAX_STREAM_ERRORS))
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .handshake::<_, Bytes>(io)
             .await?;
@@ -215,5 +216,22 @@ impl Http2Connection {
             true => (Response::from_parts(head, Content::Own(None)), Some(StreamIo::new(send, receive))),
             false => (Response::from_parts(head, Content::Http2(Download::new(receive, None))), None),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_of_many_requests_are_no_larger_together_than_those_of_a_few() {
+        let mut window = STREAM_WINDOW;
+        for requests in 0..=MAX_STREAMS {
+            window = app_window(requests, window);
+            assert!(requests * window as usize <= 8 * STREAM_WINDOW as usize, "{requests}: {window}");
+        }
+        assert_eq!(app_window(10, window), window, "it does not follow each request");
+        assert_eq!(app_window(8, window), STREAM_WINDOW / 4);
+        assert_eq!(app_window(2, window), STREAM_WINDOW);
     }
 }

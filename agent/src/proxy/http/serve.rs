@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frame_limit::FrameLimited;
 use super::response_body::ProxyBody;
-use super::{CLIENT_WINDOW, MAX_HEAD_BYTES, MAX_STREAMS, STREAM_WINDOW};
+use super::{
+    CLIENT_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, MAX_UNSEEN_RESETS, STREAM_WINDOW,
+};
 use crate::connection::tracker::{CloseStage, Connection};
 
 /// What becomes of a connection after an upgrade of HTTP/1.1, in the task of the connection.
@@ -54,6 +56,8 @@ where
             .max_concurrent_streams(MAX_STREAMS as u32)
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .max_send_buf_size(MAX_HEAD_BYTES)
+            .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
+            .max_local_error_reset_streams(MAX_STREAM_ERRORS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CLIENT_WINDOW)
             .enable_connect_protocol()
