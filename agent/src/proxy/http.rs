@@ -44,8 +44,8 @@ pub const STREAM_WINDOW: u32 = 64 * 1024;
 /// others.
 pub const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
 /// The same for what a client sends: it is buffered whatever becomes of its requests, so it is what one connection may
-/// cost. Sixteen requests that the app does not read fill it.
-pub const CLIENT_WINDOW: u32 = 1024 * 1024;
+/// cost. Eight requests that the app does not read fill it.
+pub const CLIENT_WINDOW: u32 = 512 * 1024;
 
 /// Names the reason of an error response of the agent's own, as its body does.
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-hotcert-error");

@@ -116,6 +116,24 @@ async fn each_kind_that_carries_nothing_is_sent_away_in_time() {
 }
 
 #[tokio::test]
+async fn server_that_floods_is_sent_away_too() {
+    let (mut server, client) = tokio::io::duplex(1 << 16);
+    let mut client = FrameLimited::client(client, None);
+    // The preface and the first frame: a server has no preface.
+    client.write_all(&[&[b'x'; 24], &frame(4, 0, 0, b"")[..]].concat()).await.unwrap();
+    let serving = async move {
+        let _ = server.write_all(&frame(6, 0, 0, &[0; 8]).repeat(2 * BUDGET as usize)).await;
+        let mut answer = Vec::new();
+        let _ = server.read_to_end(&mut answer).await;
+        answer
+    };
+    let reading = async move { tokio::io::copy(&mut client, &mut tokio::io::sink()).await };
+    let (answer, ended) = tokio::join!(serving, reading);
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    assert_eq!(answer[24 + 9..], frames::go_away(0, Reason::ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
 async fn requests_and_data_are_never_too_many() {
     for bytes in [frame(1, 5, 1, b"x"), frame(0, 0, 1, b"x"), frame(0, 1, 1, b"")] {
         let (ended, answer) = flooded(&bytes, 10 * BUDGET as usize).await;
