@@ -47,15 +47,16 @@ fn client_that_reads_nothing_holds_no_more_than_its_share() {
     assert_eq!(next().answer.body.len(), 3_000_000);
     let before = scene.agent.resident();
     let client = unread(&scene);
+    let waits = || scene.agent.metrics().one("hotcert_memory_waits_total", &[]);
+    until("more is asked for than its share", || (waits() > 0.0).then_some(()));
     held_up(&scene);
-    // A quarter is its share; what it does not hold by itself it makes the libraries and the allocator hold.
+    // A sixth is its share; what it does not hold by itself it makes the libraries and the allocator hold.
     let grown = scene.agent.resident_peak().saturating_sub(before);
     assert!(grown < (BUDGET / 2 + CONNECTIONS) * MIB, "{grown} KiB for {CONNECTIONS} connections");
     let metrics = scene.agent.metrics();
     assert_eq!(metrics.one("hotcert_memory_budget_bytes", &[]), (BUDGET << 20) as f64);
     let in_use = metrics.one("hotcert_memory_in_use_bytes", &[]);
     assert!(in_use > 0.0 && in_use < (BUDGET << 20) as f64, "{in_use}");
-    assert!(metrics.one("hotcert_memory_waits_total", &[]) > 0.0);
     for _ in 0..5 {
         let next = next();
         assert_eq!(next.answer.body.len(), 3_000_000, "{}", next.errors);
@@ -72,9 +73,8 @@ fn memory_of_connections_that_have_ended_is_given_back() {
     assert_eq!(scene.curl("/bytes/1000").args(["--http2"]).run().answer.status, 200);
     let before = scene.agent.resident();
     let client = unread(&scene);
+    until("a load", || (scene.agent.resident() > before + 40 * MIB).then_some(()));
     held_up(&scene);
-    let grown = scene.agent.resident().saturating_sub(before);
-    assert!(grown > 30 * MIB, "{grown} KiB are no load");
     drop(client);
     within(Duration::from_secs(10), "given back", || {
         sleep(Duration::from_millis(100));
