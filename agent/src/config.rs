@@ -5,5 +5,6 @@
 pub(crate) mod args;
 pub mod client_auth;
 pub mod descriptors;
+mod memory;
 pub mod ports;
 pub mod settings;

@@ -7,6 +7,7 @@ pub(crate) mod buffered_stream;
 pub(crate) mod error_chain;
 pub mod handshake;
 pub mod listener;
+pub mod memory;
 mod reaper;
 pub mod tasks;
 pub(crate) mod tracked_stream;

@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::admin::metrics;
 use crate::connection::handshake::result::HandshakeCounters;
+use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
@@ -30,6 +31,8 @@ pub use identity::{
 
 /// No test waits longer for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+const MEMORY: usize = 128 << 20;
 
 pub fn limits() -> Limits {
     Limits {
@@ -63,6 +66,7 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         inbound_tasks: ConnectionTasks::new(),
         outbound_tasks: ConnectionTasks::new(),
         log_limiter: LogLimiter::default(),
+        memory: MemoryBudget::new(MEMORY),
     };
     (publisher, Arc::new(context))
 }

@@ -2,7 +2,7 @@
 //! library on each path in each way in which gRPC is called, through twenty leaf swaps of every agent and one whole
 //! root rollover. What each client and server does is written in `tests/clients/grpc/README.md`.
 
-mod libraries;
+pub mod libraries;
 mod rollover;
 
 use libraries::Library;

@@ -2,6 +2,7 @@
 
 mod drain;
 mod frames;
+mod memory;
 mod refusals;
 mod streams;
 

@@ -47,6 +47,7 @@ pub struct Metrics {
     peer_not_after: Family<NoLabels, FloatGauge>,
     api_watch: Family<NoLabels, Gauge>,
     app_exposed: Gauge,
+    memory_in_use: Gauge,
     tasks: Gauge,
 }
 
@@ -115,6 +116,7 @@ impl Metrics {
             "app_exposed",
             "Addresses beyond loopback that the app listens on, where clients can bypass the agent",
         );
+        let memory_in_use = register_memory(r, context);
         let tasks = registered(r, "tasks", "Tasks alive in the agent");
         Self {
             registry,
@@ -130,6 +132,7 @@ impl Metrics {
             peer_not_after,
             api_watch,
             app_exposed,
+            memory_in_use,
             tasks,
         }
     }
@@ -157,6 +160,7 @@ impl Metrics {
         self.app_connections.set(context.app_connections.open() as i64);
         set_or_remove(&self.peer_not_after, context.identities.earliest_peer_expiry().map(seconds));
         self.tasks.set(self.runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks() as i64).sum());
+        self.memory_in_use.set(context.memory.in_use() as i64);
         self.app_exposed.set(self.health.status.report().exposed.len() as i64);
         self.api_watch.clear();
         if let Some(api) = context.identities.status().source.api {
@@ -218,6 +222,20 @@ fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: By
         "HTTP requests that the agent answered itself, by side and reason",
         context.requests.refused.clone(),
     );
+}
+
+/// Returns what is computed when the metrics are scraped.
+fn register_memory(registry: &mut Registry, context: &ProxyContext) -> Gauge {
+    let memory = &context.memory;
+    let budget: Gauge =
+        registered(registry, "memory_budget_bytes", "Memory for requests and responses that wait");
+    budget.set(memory.limit() as i64);
+    registry.register(
+        "memory_waits",
+        "Requests that waited because their client held its share of the memory budget",
+        memory.waited.clone(),
+    );
+    registered(registry, "memory_in_use_bytes", "What is in use of the memory budget")
 }
 
 /// The served leaf; absent while there is none.

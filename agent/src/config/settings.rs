@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::admin::app_probe::Probe;
 use crate::config::args::{IdentityArgs, RunArgs};
 use crate::config::descriptors;
+use crate::config::memory;
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
 use crate::proxy::app_endpoint::Target;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub proof: SocketAddr,
     pub workers: usize,
     pub limits: Limits,
+    /// In bytes.
+    pub memory_budget: usize,
     pub timeouts: Timeouts,
     pub shutdown: ShutdownTimes,
 }
@@ -96,6 +99,7 @@ impl Settings {
                 None => half_of_cpus(),
             },
             limits: limits(args, descriptors, both_sides, &mut errors),
+            memory_budget: memory_budget(args, &mut errors),
             timeouts: Timeouts {
                 handshake: errors.positive_duration("--handshake-timeout", &args.handshake_timeout),
                 connect: errors.positive_duration("--connect-timeout", &args.connect_timeout),
@@ -263,6 +267,13 @@ fn max_connections(args: &RunArgs, descriptors: u64, errors: &mut Errors) -> usi
         None => descriptors::default_connections(descriptors),
     };
     errors.keep("--max-connections", connections).unwrap_or(1)
+}
+
+fn memory_budget(args: &RunArgs, errors: &mut Errors) -> usize {
+    match given(&args.memory_budget) {
+        Some(text) => errors.keep("--memory-budget", memory::parse(text)).unwrap_or_default(),
+        None => memory::default_budget(),
+    }
 }
 
 fn shutdown(args: &RunArgs, errors: &mut Errors) -> ShutdownTimes {

@@ -10,6 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use crate::connection::handshake::result::HandshakeCounters;
+use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
@@ -35,6 +36,7 @@ pub struct ProxyContext {
     /// The app's connections to outbound listeners.
     pub outbound_tasks: ConnectionTasks,
     pub log_limiter: LogLimiter,
+    pub memory: Arc<MemoryBudget>,
 }
 
 #[derive(Clone, Copy, Debug)]

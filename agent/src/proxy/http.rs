@@ -6,6 +6,7 @@ pub mod client;
 pub mod content;
 pub mod exchange;
 pub mod first_bytes;
+mod frame_limit;
 pub mod grpc;
 mod h2_stream;
 pub mod headers;
@@ -22,6 +23,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderV
 use hyper::{Response, Version};
 use tracing::warn;
 
+use crate::connection::memory::RequestMemory;
 use crate::connection::tracker::{InFlight, Side};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::request_error::RequestError;
@@ -34,10 +36,18 @@ use response_body::ProxyBody;
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Requests that one HTTP/2 connection may have in flight, whichever side makes it.
 pub const MAX_STREAMS: usize = 100;
+/// Requests that a client has reset before the agent saw them, at once; more closes its connection.
+pub const MAX_UNSEEN_RESETS: usize = 20;
+/// Streams of one connection that break the protocol, in all; more closes it.
+pub const MAX_STREAM_ERRORS: usize = 1024;
 /// What may be on its way on one HTTP/2 stream before the receiver reads it.
 pub const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all streams of a connection together, so that those that are not read do not stop the others.
+/// The same for all streams of a connection to a server, so that those that the app does not read do not stop the
+/// others.
 pub const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
+/// The same for what a client sends: it is buffered whatever becomes of its requests, so it is what one connection may
+/// cost. Eight requests that the app does not read fill it.
+pub const CLIENT_WINDOW: u32 = 512 * 1024;
 
 /// Names the reason of an error response of the agent's own, as its body does.
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-hotcert-error");
@@ -74,16 +84,18 @@ impl Dialect {
     }
 }
 
-/// The response of the app or the server, for the client. `in_flight` is held until its body has ended.
+/// The response of the app or the server, for the client. `in_flight` is held until its body has ended, and `memory`
+/// until it has been sent.
 pub fn pass_on(
     response: Response<Content>,
     lease: Lease,
     in_flight: Option<InFlight>,
+    memory: RequestMemory,
     dialect: Dialect,
 ) -> Response<ProxyBody> {
     // Trailers cannot end what was promised a length.
     let grpc = dialect == Dialect::Grpc && !response.headers().contains_key(CONTENT_LENGTH);
-    let mut response = response.map(|content| ProxyBody::passed_on(content, lease, in_flight, grpc));
+    let mut response = response.map(|content| ProxyBody::passed_on(content, lease, in_flight, memory, grpc));
     remove_hop_headers(response.headers_mut());
     response
 }

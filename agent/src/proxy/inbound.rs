@@ -21,6 +21,7 @@ pub use route::{InboundRoute, InboundRouteError};
 
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::handshake::{self, Accepted};
+use crate::connection::memory::ConnectionMemory;
 use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Connection, Protocol};
 use crate::proxy::app_endpoint::Target;
@@ -119,13 +120,18 @@ impl Inbound {
         if http {
             let identity =
                 peer.as_deref().and_then(|peer| identity_header::value(&snapshot.identity.leaf, peer));
+            let memory = ConnectionMemory::new(context.memory.of_peer(peer.as_ref()));
             let client = http::Client {
                 context: Arc::clone(context),
-                app: Arc::new(self.app_pools.pool(context.app_connections.share(connection.holder()))),
+                app: Arc::new(
+                    self.app_pools
+                        .pool(context.app_connections.share(connection.holder()), Arc::clone(&memory)),
+                ),
                 connection,
                 identity,
                 allowed,
                 continuation: Arc::default(),
+                memory,
             };
             Some(http::serve(client, stream, protocol))
         } else {

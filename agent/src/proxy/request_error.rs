@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 
+use crate::connection::memory::NoRoom;
 use crate::proxy::http::grpc::GrpcStatus;
 use crate::proxy::http::hops;
 
@@ -72,12 +73,20 @@ pub enum RequestError {
     /// The client, or all clients together, have as many connections to the app as they may have.
     #[error("{0}")]
     AppBusy(String),
+    #[error("this client's requests hold as much memory as one client may (--memory-budget)")]
+    NoMemory,
     /// The app or the server reset the request.
     #[error("{0} reset the request: {1}")]
     Reset(String, h2::Reason),
     /// The app or the server could not be reached, was not trusted, or gave no valid response.
     #[error("{0}")]
     BadGateway(String),
+}
+
+impl From<NoRoom> for RequestError {
+    fn from(_: NoRoom) -> Self {
+        Self::NoMemory
+    }
 }
 
 impl RequestError {
@@ -96,7 +105,9 @@ impl RequestError {
             | Self::InvalidUrl
             | Self::ConnectWithoutPort
             | Self::ConnectAddress(_) => StatusCode::BAD_REQUEST,
-            Self::NoIdentity | Self::Full | Self::AppBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoIdentity | Self::Full | Self::AppBusy(_) | Self::NoMemory => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoExtendedConnect(_) | Self::Untranslatable(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Loop => StatusCode::LOOP_DETECTED,
@@ -134,6 +145,7 @@ impl RequestError {
             | Self::NoRandomness => "upgrade",
             Self::Full => "limit",
             Self::AppBusy(_) => "app_busy",
+            Self::NoMemory => "memory",
             Self::Reset(..) => "reset",
             Self::ProxyUnreachable(_) => "unreachable",
             Self::BadGateway(_) => "bad_gateway",
@@ -172,7 +184,7 @@ impl RequestError {
             | Self::NoRandomness => GrpcStatus::Internal,
             // Not to be tried again.
             Self::Loop => GrpcStatus::FailedPrecondition,
-            Self::Full | Self::AppBusy(_) => GrpcStatus::ResourceExhausted,
+            Self::Full | Self::AppBusy(_) | Self::NoMemory => GrpcStatus::ResourceExhausted,
             Self::NoIdentity
             | Self::NotSwitched(..)
             | Self::SwitchedUnasked(_)

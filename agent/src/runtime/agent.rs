@@ -20,6 +20,7 @@ use crate::config::descriptors;
 use crate::config::settings::{SecretSource, Settings};
 use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::listener::BindError;
+use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::ConnectionTracker;
 use crate::proxy::context::{ProxyContext, RequestCounters};
@@ -27,6 +28,7 @@ use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::inbound::strict_transport_security;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
+use crate::runtime::give_back::give_back;
 use crate::runtime::listeners::Listeners;
 use crate::runtime::self_check;
 use crate::runtime::shutdown::Signals;
@@ -93,6 +95,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     });
     routes.serve(&parts.context, &parts.settings.allow, &parts.worker_handles())?;
     parts.start_bypass_check();
+    tokio::spawn(give_back());
     // Only now is there a listener to connect to.
     tokio::spawn(self_check::run(self_checked, self_check_target, parts.status.clone()));
 
@@ -144,6 +147,7 @@ impl Parts {
             inbound_tasks: ConnectionTasks::new(),
             outbound_tasks: ConnectionTasks::new(),
             log_limiter: LogLimiter::default(),
+            memory: MemoryBudget::new(settings.memory_budget),
         });
         let health = Health { context: Arc::clone(&context), status: status.clone() };
         let refusals = Refusals::default();
@@ -252,6 +256,7 @@ fn log_settings(settings: &Settings) {
         workers = settings.workers,
         poll_interval = %span(settings.poll),
         max_connections = limits.max_connections,
+        memory_budget = settings.memory_budget,
         handshake_timeout = %span(timeouts.handshake),
         connect_timeout = %span(timeouts.connect),
         request_timeout = %span(limits.request_head),

@@ -227,6 +227,10 @@ impl Call {
         let succeeded: usize = succeeded.unwrap_or_else(|| panic!("{result}")).parse().unwrap();
         // One over a new channel and one in each of the loops, each time.
         assert!(succeeded >= 3 * self.marks, "{succeeded} calls are no load");
+        for agent in [&self.caller.agent, &self.callee.agent].into_iter().flatten() {
+            let sent_away = [("reason", "frames")];
+            assert_eq!(agent.metrics().sum("hotcert_connections_closed_total", &sent_away), 0.0);
+        }
         self.server.end();
     }
 }

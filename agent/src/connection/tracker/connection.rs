@@ -26,6 +26,11 @@ impl Connection {
         self.entry.close(CloseStage::LastRequest, CloseReason::NotAllowed);
     }
 
+    /// HTTP/2: too many of its frames carry nothing.
+    pub fn close_for_frames(&self) {
+        self.entry.close(CloseStage::Cut, CloseReason::Frames);
+    }
+
     /// Wakes the task of `waker` when the close stage changes. Read `close_stage` afterwards.
     pub fn wake_on_close(&self, waker: &Waker) {
         self.entry.waker.register(waker);

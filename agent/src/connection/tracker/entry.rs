@@ -75,10 +75,12 @@ pub(in crate::connection) enum CloseReason {
     OverShare,
     /// Turned away, because no place was free.
     Limit,
+    /// HTTP/2: too many of its frames carried nothing.
+    Frames,
 }
 
 impl CloseReason {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Done,
         Self::LeafChanged,
         Self::RootRemoved,
@@ -91,6 +93,7 @@ impl CloseReason {
         Self::GaveWay,
         Self::OverShare,
         Self::Limit,
+        Self::Frames,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -107,6 +110,7 @@ impl CloseReason {
             Self::GaveWay => "gave_way",
             Self::OverShare => "over_share",
             Self::Limit => "limit",
+            Self::Frames => "frames",
         }
     }
 }

@@ -33,6 +33,14 @@ pub enum Attached {
 }
 
 impl Attached {
+    /// The entry in the tracker, if it has one.
+    pub(super) fn tracked(&self) -> Option<&Arc<Connection>> {
+        match self {
+            Self::App { .. } => None,
+            Self::Server(connection) => Some(connection),
+        }
+    }
+
     /// Whether a new request may be sent on it; `generation` is the current one.
     pub(super) fn takes_requests(&self, generation: u64) -> bool {
         match self {

@@ -20,10 +20,11 @@ use tokio::time::timeout;
 
 use super::client::{Attached, ClientError, SendError};
 use super::content::Content;
+use super::frame_limit::FrameLimited;
 use super::h2_stream::{Download, StreamIo, Upload};
 use super::headers::to_http2;
 use super::request_body::RequestBody;
-use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAMS, STREAM_WINDOW};
+use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, STREAM_WINDOW};
 use crate::connection::tracker::Connection;
 
 /// A handle on a connection; cheap to clone.
@@ -48,6 +49,18 @@ impl Drop for InUse {
     }
 }
 
+/// The window of a stream to an app with so many requests: what the app sends into it is buffered when the client does
+/// not read, so that all of them together may be no larger than for a few. `now`: the present one, which stays until it
+/// is clearly too small.
+fn app_window(requests: usize, now: u32) -> u32 {
+    let fitting = |requests| match requests {
+        0..=4 => STREAM_WINDOW,
+        5..=16 => STREAM_WINDOW / 4,
+        _ => STREAM_WINDOW / 16,
+    };
+    fitting(requests).min(now.max(fitting(2 * requests)))
+}
+
 impl Http2Connection {
     /// Returns once the other side has shown that it speaks HTTP/2 and said how many requests it takes.
     /// `authority` is for requests that name none.
@@ -61,12 +74,14 @@ impl Http2Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let io = FrameLimited::client(io, attached.tracked().cloned());
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(MAX_STREAMS)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(MAX_HEAD_BYTES)
+            .max_local_error_reset_streams(Some(MAX_STREAM_ERRORS))
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .handshake::<_, Bytes>(io)
             .await?;
@@ -75,8 +90,21 @@ impl Http2Connection {
         let ended = Arc::clone(&closed);
         let attached = Arc::new(attached);
         let held = Arc::clone(&attached);
+        let in_use: Arc<AtomicUsize> = Arc::default();
+        let requests = matches!(*held, Attached::App { .. }).then(|| Arc::clone(&in_use));
         tokio::spawn(async move {
-            let _ = connection.await;
+            let mut window = STREAM_WINDOW;
+            let _ = poll_fn(|cx| {
+                if let Some(requests) = &requests {
+                    let fitting = app_window(requests.load(Relaxed), window);
+                    // It fails while a change is not acknowledged, and is tried again at the next request.
+                    if fitting != window && connection.set_initial_window_size(fitting).is_ok() {
+                        window = fitting;
+                    }
+                }
+                Pin::new(&mut connection).poll(cx)
+            })
+            .await;
             ended.store(true, Relaxed);
             drop(held);
         });
@@ -92,7 +120,7 @@ impl Http2Connection {
         if sender.current_max_send_streams() == 0 {
             return Err(ClientError::NoHttp2(io::Error::other("it allows no requests")));
         }
-        Ok(Self { sender, scheme, authority, attached, in_use: Arc::default(), closed })
+        Ok(Self { sender, scheme, authority, attached, in_use, closed })
     }
 
     /// A place for one more request, if it is open and has room.
@@ -127,10 +155,7 @@ impl Http2Connection {
 
     /// Its entry in the tracker, if it is one to a server.
     pub fn tracked(&self) -> Option<&Connection> {
-        match &*self.attached {
-            Attached::App { .. } => None,
-            Attached::Server(connection) => Some(connection),
-        }
+        self.attached.tracked().map(|connection| &**connection)
     }
 
     pub fn takes_extended_connect(&self) -> bool {
@@ -191,5 +216,22 @@ impl Http2Connection {
             true => (Response::from_parts(head, Content::Own(None)), Some(StreamIo::new(send, receive))),
             false => (Response::from_parts(head, Content::Http2(Download::new(receive, None))), None),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_of_many_requests_are_no_larger_together_than_those_of_a_few() {
+        let mut window = STREAM_WINDOW;
+        for requests in 0..=MAX_STREAMS {
+            window = app_window(requests, window);
+            assert!(requests * window as usize <= 8 * STREAM_WINDOW as usize, "{requests}: {window}");
+        }
+        assert_eq!(app_window(10, window), window, "it does not follow each request");
+        assert_eq!(app_window(8, window), STREAM_WINDOW / 4);
+        assert_eq!(app_window(2, window), STREAM_WINDOW);
     }
 }

@@ -10,6 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::content::Content;
 use super::grpc::{self, GrpcStatus};
 use super::pool::Lease;
+use crate::connection::memory::{Chunk, RequestMemory};
 use crate::connection::tracker::InFlight;
 
 const BROKEN: &str = "hotcert-agent: the connection ended before the response";
@@ -18,6 +19,8 @@ const BROKEN: &str = "hotcert-agent: the connection ended before the response";
 pub struct ProxyBody {
     content: Content,
     hold: Option<Hold>,
+    /// What the request holds of the memory budget.
+    memory: Option<RequestMemory>,
     /// A gRPC call is told of a broken connection by a status, not by a reset of its stream.
     grpc: bool,
 }
@@ -32,16 +35,23 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl ProxyBody {
     pub fn own(text: String) -> Self {
-        Self { content: Content::Own(Some(text.into())), hold: None, grpc: false }
+        Self { content: Content::Own(Some(text.into())), hold: None, memory: None, grpc: false }
     }
 
     pub fn empty() -> Self {
-        Self { content: Content::Own(None), hold: None, grpc: false }
+        Self { content: Content::Own(None), hold: None, memory: None, grpc: false }
     }
 
     /// A body that is passed on from the connection of `lease`, which is released when the body has ended.
-    pub fn passed_on(content: Content, lease: Lease, in_flight: Option<InFlight>, grpc: bool) -> Self {
-        let mut this = Self { content, hold: Some(Hold { _in_flight: in_flight, lease }), grpc };
+    pub fn passed_on(
+        content: Content,
+        lease: Lease,
+        in_flight: Option<InFlight>,
+        memory: RequestMemory,
+        grpc: bool,
+    ) -> Self {
+        let hold = Some(Hold { _in_flight: in_flight, lease });
+        let mut this = Self { content, hold, memory: Some(memory), grpc };
         this.release_if_ended();
         this
     }
@@ -57,37 +67,48 @@ impl ProxyBody {
             lease.release();
         }
     }
-}
 
-impl Body for ProxyBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let frame = match &mut this.content {
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(match &mut self.content {
             Content::Http1(body) => {
                 ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into))
             }
             Content::Http2(body) => match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Err(error)) if this.grpc && !error.is_reset() => {
+                Some(Err(error)) if self.grpc && !error.is_reset() => {
                     let trailers = grpc::trailers(GrpcStatus::Unavailable, BROKEN);
-                    this.content = Content::Own(None);
+                    self.content = Content::Own(None);
                     Some(Ok(Frame::trailers(trailers)))
                 }
                 frame => frame.map(|frame| frame.map_err(Into::into)),
             },
             Content::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-        };
+        })
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Chunk;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some(memory) = &this.memory {
+            ready!(memory.poll_room(cx));
+        }
+        let frame = ready!(this.poll_content(cx));
         match &frame {
             Some(Ok(_)) => this.release_if_ended(),
             None => this.release(),
             Some(Err(_)) => this.hold = None,
         }
-        Poll::Ready(frame)
+        let count = |bytes| match &this.memory {
+            Some(memory) => memory.take(bytes),
+            None => bytes.into(),
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(count))))
     }
 
     fn is_end_stream(&self) -> bool {

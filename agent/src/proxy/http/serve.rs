@@ -12,8 +12,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::frame_limit::FrameLimited;
 use super::response_body::ProxyBody;
-use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAMS, STREAM_WINDOW};
+use super::{
+    CLIENT_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, MAX_UNSEEN_RESETS, STREAM_WINDOW,
+};
 use crate::connection::tracker::{CloseStage, Connection};
 
 /// What becomes of a connection after an upgrade of HTTP/1.1, in the task of the connection.
@@ -48,14 +51,17 @@ where
     R: Fn(Request<Incoming>) -> F + Send + 'static,
     F: Future<Output = Result<Response<ProxyBody>, h2::Error>> + Send + 'static,
 {
-    let (io, service) = (TokioIo::new(stream), service_fn(respond));
+    let service = service_fn(respond);
     if http2 {
+        let io = TokioIo::new(FrameLimited::server(stream, tracked.clone()));
         let serving = http2::Builder::new(TokioExecutor::new())
             .max_concurrent_streams(MAX_STREAMS as u32)
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .max_send_buf_size(MAX_HEAD_BYTES)
+            .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
+            .max_local_error_reset_streams(MAX_STREAM_ERRORS)
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(CLIENT_WINDOW)
             .enable_connect_protocol()
             .serve_connection(io, service);
         Box::pin(async move {
@@ -66,7 +72,7 @@ where
         let serving = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(io, service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let serving = until_closed(Box::pin(serving), tracked);
         Box::pin(async move {

@@ -11,6 +11,7 @@ use hyper::http::uri::{Authority, Scheme};
 
 use super::app_connections::{AppShare, NoAppConnection};
 use crate::connection::error_chain::with_causes;
+use crate::connection::memory::{ConnectionMemory, ReadLimited};
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
 use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
 use crate::proxy::http::exchange::Origin;
@@ -36,6 +37,8 @@ pub struct AppPool {
     pools: Arc<AppPools>,
     pool: Arc<Pool>,
     share: AppShare,
+    /// Of the client connection.
+    memory: Arc<ConnectionMemory>,
     /// It is in `AppPools::with_idle`.
     listed: AtomicBool,
 }
@@ -63,11 +66,11 @@ impl AppPools {
         Arc::new(Self { target, http2, connect_within, with_idle: Mutex::default() })
     }
 
-    /// For a new client connection. It has at most as many connections to the app as its share; further requests wait
-    /// for one to be free.
-    pub fn pool(self: &Arc<Self>, share: AppShare) -> AppPool {
+    /// For a new client connection, of which `memory` is. It has at most as many connections to the app as its share;
+    /// further requests wait for one to be free.
+    pub fn pool(self: &Arc<Self>, share: AppShare, memory: Arc<ConnectionMemory>) -> AppPool {
         let (pools, pool) = (Arc::clone(self), Pool::new(self.http2));
-        AppPool { pools, pool, share, listed: AtomicBool::new(false) }
+        AppPool { pools, pool, share, memory, listed: AtomicBool::new(false) }
     }
 
     /// Closes connections to the app that were idle for too long to be reused, so that an idle client
@@ -82,7 +85,11 @@ impl AppPools {
         }
     }
 
-    async fn connect(&self, share: &AppShare) -> Result<HttpConnection, AppError> {
+    async fn connect(
+        &self,
+        share: &AppShare,
+        memory: &Arc<ConnectionMemory>,
+    ) -> Result<HttpConnection, AppError> {
         let within = self.connect_within;
         let permit = share.acquire(within).await;
         let permit =
@@ -96,7 +103,10 @@ impl AppPools {
                     .await
                     .map(HttpConnection::Http2)
             }
-            false => Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1),
+            false => {
+                let stream = ReadLimited::new(stream, Arc::clone(memory));
+                Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1)
+            }
         };
         connection.map_err(|error| self.failed(&error))
     }
@@ -160,7 +170,7 @@ impl Origin for AppPool {
     }
 
     async fn connect(&self, _needs: Needs) -> Result<HttpConnection, RequestError> {
-        self.pools.connect(&self.share).await.map_err(|error| match error {
+        self.pools.connect(&self.share, &self.memory).await.map_err(|error| match error {
             AppError::Busy { .. } => RequestError::AppBusy(error.to_string()),
             error => RequestError::BadGateway(error.to_string()),
         })

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::app_pool::AppPool;
 use super::identity_header;
+use crate::connection::memory::{ConnectionMemory, RequestMemory};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
 use crate::proxy::context::ProxyContext;
@@ -36,6 +37,7 @@ pub(super) struct Client {
     pub identity: Option<HeaderValue>,
     pub allowed: bool,
     pub continuation: Arc<Continuation>,
+    pub memory: Arc<ConnectionMemory>,
 }
 
 /// The value of the header that has browsers use HTTPS alone for so long.
@@ -97,6 +99,7 @@ impl Client {
             Box::pin(RequestBody::new(request.into_body(), None, |_| ()).discard()).await;
             return Err(error);
         }
+        let memory = self.memory.admit().await?;
         let upgrade = Upgrade::take(&mut request);
         let (mut head, body) = request.into_parts();
         if let Err(error) = self.rewrite_request(&mut head) {
@@ -106,11 +109,11 @@ impl Client {
         self.app.list();
         if let Some(upgrade) = upgrade {
             // Boxed like all that is rare, so that it takes no room in each request.
-            return Box::pin(self.switch(Request::from_parts(head, ()), upgrade, in_flight)).await;
+            return Box::pin(self.switch(Request::from_parts(head, ()), upgrade, in_flight, memory)).await;
         }
         let body = RequestBody::new(body, Some(&in_flight), identity_header::remove_forged);
         let (response, lease) = exchange::send(&*self.app, Request::from_parts(head, body), grpc).await?;
-        Ok(pass_on(response, lease, Some(in_flight), dialect))
+        Ok(pass_on(response, lease, Some(in_flight), memory, dialect))
     }
 
     /// Whether the request may be sent to the app.
@@ -138,11 +141,14 @@ impl Client {
         request: Request<()>,
         upgrade: Upgrade,
         in_flight: InFlight,
+        memory: RequestMemory,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let http1 = upgrade.is_http1();
         let (response, switched) = exchange::switch(&*self.app, request, upgrade).await?;
         match switched {
-            Err(lease) => return Ok(pass_on(response, lease, Some(in_flight), Dialect::Http2)),
+            Err(lease) => {
+                return Ok(pass_on(response, lease, Some(in_flight), memory, Dialect::Http2));
+            }
             Ok(tunnel) if http1 => {
                 self.connection.upgrade();
                 self.continuation.set(tunnel.run(|client| client));

@@ -18,6 +18,7 @@ use super::connect;
 use super::destination::Destinations;
 use super::pool::Servers;
 use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
+use crate::connection::memory::{ConnectionMemory, Share};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::exchange;
@@ -38,19 +39,22 @@ pub struct HttpForwarder {
     pub(super) servers: Arc<Servers>,
     /// The server of a fixed route. `None`: the server that each request names.
     pub(super) fixed: Option<Upstream>,
+    memory: Arc<Share>,
 }
 
 /// One connection of the app.
 struct App {
     forwarder: HttpForwarder,
     continuation: Arc<Continuation>,
+    memory: Arc<ConnectionMemory>,
 }
 
 impl HttpForwarder {
     /// To `upstream`, or without one to the server that each request names. Must be called on a runtime, which
     /// then reaps idle connections.
     pub fn new(context: Arc<ProxyContext>, upstream: Option<Upstream>, destinations: Destinations) -> Self {
-        Self { servers: Servers::new(Arc::clone(&context), destinations), context, fixed: upstream }
+        let memory = context.memory.of_app();
+        Self { servers: Servers::new(Arc::clone(&context), destinations), context, fixed: upstream, memory }
     }
 
     pub async fn serve(self, app: TcpStream, from: SocketAddr) {
@@ -70,7 +74,8 @@ impl HttpForwarder {
         let continuation = Arc::new(Continuation::default());
         let context = Arc::clone(&self.context);
         let malformed = move || context.requests.count_malformed(Side::Outbound);
-        let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation) });
+        let memory = ConnectionMemory::new(Arc::clone(&self.memory));
+        let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation), memory });
         serve::serve(stream, http2, None, continuation, malformed, move |request| {
             Arc::clone(&app).request(request)
         })
@@ -102,6 +107,7 @@ impl App {
         let (mut head, body) = request.into_parts();
         let upstream = self.upstream(&head.uri)?;
         rewrite_request(&mut head, &upstream)?;
+        let memory = self.memory.admit().await?;
         let server = self.forwarder.servers.server(upstream).ok_or(RequestError::NoIdentity)?;
         let (response, lease) = match upgrade {
             None => {
@@ -120,7 +126,7 @@ impl App {
                 }
             }
         };
-        let mut response = pass_on(response, lease, None, dialect);
+        let mut response = pass_on(response, lease, None, memory, dialect);
         response.headers_mut().remove(PROXY_AUTHENTICATE);
         Ok(response)
     }

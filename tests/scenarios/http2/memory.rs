@@ -1,0 +1,84 @@
+//! What a client that asks for much and reads nothing costs: memory within its share of the budget, which is given back
+//! when it has gone, and no other client its answers.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use kit::app::App;
+use kit::client::python_files;
+use kit::installed::python;
+use kit::pipe::Pipe;
+use kit::scene::Scene;
+use kit::{until, within};
+
+const MIB: u64 = 1 << 10;
+/// Of the whole budget.
+const BUDGET: u64 = 32;
+/// What a connection to a client needs besides: TLS with what it has encrypted, and its queues.
+const CONNECTIONS: u64 = 8;
+
+/// Eight hundred requests for a hundred megabytes each.
+fn unread(scene: &Scene<App>) -> Pipe {
+    let mut client = python("unread.py");
+    let greedy = scene.pki.client("greedy");
+    let count = CONNECTIONS.to_string();
+    client.arg(scene.inbound().to_string()).args(python_files(&greedy)).args(["--connections", &count]);
+    let mut client = Pipe::program(client);
+    assert_eq!(client.line()["open"], CONNECTIONS);
+    client
+}
+
+/// Waits until hardly anything moves any more.
+fn held_up(scene: &Scene<App>) {
+    let sent = [("side", "inbound"), ("direction", "sent")];
+    let mut last = 0.0;
+    until("held up", || {
+        sleep(Duration::from_millis(500));
+        let now = scene.agent.metrics().one("hotcert_bytes_total", &sent);
+        (now > 0.0 && now - std::mem::replace(&mut last, now) < 1e5).then_some(())
+    });
+}
+
+#[test]
+fn client_that_reads_nothing_holds_no_more_than_its_share() {
+    let budget = format!("{BUDGET}Mi");
+    let scene = Scene::http(&["--memory-budget", &budget]);
+    let next = || scene.curl("/bytes/3000000").args(["--http2", "--max-time", "15"]).run();
+    assert_eq!(next().answer.body.len(), 3_000_000);
+    let before = scene.agent.resident();
+    let client = unread(&scene);
+    let waits = || scene.agent.metrics().one("hotcert_memory_waits_total", &[]);
+    until("more is asked for than its share", || (waits() > 0.0).then_some(()));
+    held_up(&scene);
+    // A sixth is its share; what it does not hold by itself it makes the libraries and the allocator hold.
+    let grown = scene.agent.resident_peak().saturating_sub(before);
+    assert!(grown < (BUDGET / 2 + CONNECTIONS) * MIB, "{grown} KiB for {CONNECTIONS} connections");
+    let metrics = scene.agent.metrics();
+    assert_eq!(metrics.one("hotcert_memory_budget_bytes", &[]), (BUDGET << 20) as f64);
+    let in_use = metrics.one("hotcert_memory_in_use_bytes", &[]);
+    assert!(in_use > 0.0 && in_use < (BUDGET << 20) as f64, "{in_use}");
+    for _ in 0..5 {
+        let next = next();
+        assert_eq!(next.answer.body.len(), 3_000_000, "{}", next.errors);
+    }
+    drop(client);
+    until("the budget is free", || {
+        (scene.agent.metrics().one("hotcert_memory_in_use_bytes", &[]) == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn memory_of_connections_that_have_ended_is_given_back() {
+    let scene = Scene::http(&["--memory-budget", "1Gi"]);
+    assert_eq!(scene.curl("/bytes/1000").args(["--http2"]).run().answer.status, 200);
+    let before = scene.agent.resident();
+    let client = unread(&scene);
+    until("a load", || (scene.agent.resident() > before + 40 * MIB).then_some(()));
+    held_up(&scene);
+    drop(client);
+    within(Duration::from_secs(10), "given back", || {
+        sleep(Duration::from_millis(100));
+        (scene.agent.resident() < before + 20 * MIB).then_some(())
+    });
+    assert_eq!(scene.curl("/bytes/1000").args(["--http2"]).run().answer.status, 200);
+}
