@@ -15,6 +15,7 @@ use crate::handshake::HandshakeError;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::stream::ServerStream;
+use crate::turns::in_turns;
 
 /// How long a handshake may take unless the acceptor is told otherwise.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,7 +123,7 @@ impl Acceptor {
         let snapshot = self.shared.snapshots.load().ok_or(HandshakeError::NoIdentity)?;
         let config = self.config(&snapshot).ok_or(HandshakeError::UnusableIdentity)?;
         let config = select(&hello.client_hello(), config);
-        match hello.into_stream(config).into_fallible().await {
+        match in_turns(hello.into_stream(config).into_fallible()).await {
             Ok(stream) => Ok((stream, snapshot)),
             Err((error, io)) => {
                 let _ = tokio::time::timeout(ALERT_DELIVERY, deliver_alert(io)).await;

@@ -79,6 +79,7 @@ mod snapshot;
 mod source;
 pub mod status;
 mod stream;
+mod turns;
 
 pub use acceptor::Acceptor;
 pub use config::{ClientAuth, ClientAuthError, ExpectedPeer, ExpectedPeerError, SingleRootVerifier};
