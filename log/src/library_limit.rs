@@ -41,16 +41,17 @@ impl LibraryLimit {
         Self { limiter: LogLimiter::default(), named_targets, suppressed: Mutex::default() }
     }
 
-    /// Whether this may be logged, and if not, whether it is the first of which nothing was said.
-    fn allows(&self, metadata: &Metadata<'_>) -> Result<(), bool> {
+    fn allows(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
         let is_ours = target.starts_with(filter::PROGRAM);
         let is_asked_for = *metadata.level() > Level::INFO
             || self.named_targets.iter().any(|named| target.starts_with(named.as_str()));
         // The line tells one message of a module from another.
-        if is_ours || is_asked_for || self.limiter.allow(&(target, metadata.line())).is_some() {
-            return Ok(());
-        }
+        is_ours || is_asked_for || self.limiter.allow(&(target, metadata.line())).is_some()
+    }
+
+    /// Counts a message that is not logged. Returns whether it is the first since the last report.
+    fn suppress(&self, target: &str) -> bool {
         let mut suppressed = self.suppressed();
         suppressed.lines += 1;
         if let Some(count) = suppressed.by_target.get_mut(target) {
@@ -58,7 +59,7 @@ impl LibraryLimit {
         } else if suppressed.by_target.len() < MAX_TARGETS {
             suppressed.by_target.insert(target.to_owned(), 1);
         }
-        Err(suppressed.lines == 1)
+        suppressed.lines == 1
     }
 
     /// How many were suppressed since the last report, if any were.
@@ -83,11 +84,12 @@ impl<S: Subscriber> Layer<S> for Limit {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
         // Messages through the `log` crate have one target, and their own in a field.
         let normalized = event.normalized_metadata();
-        let allowed = self.0.libraries.allows(normalized.as_ref().unwrap_or_else(|| event.metadata()));
-        if allowed == Err(true) {
+        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+        let is_allowed = self.0.libraries.allows(metadata);
+        if !is_allowed && self.0.libraries.suppress(metadata.target()) {
             self.0.queue.report_at(Instant::now() + REPORT_AFTER);
         }
-        allowed.is_ok()
+        is_allowed
     }
 }
 
@@ -106,9 +108,12 @@ mod tests {
     impl<S: Subscriber> Layer<S> for Counting {
         fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
             let mut counts = self.1.lock().unwrap();
-            match self.0.allows(event.metadata()) {
-                Ok(()) => counts.0 += 1,
-                Err(_) => counts.1 += 1,
+            if self.0.allows(event.metadata()) {
+                counts.0 += 1;
+            } else {
+                let is_first = self.0.suppress(event.metadata().target());
+                assert_eq!(is_first, counts.1 == 0);
+                counts.1 += 1;
             }
         }
     }
