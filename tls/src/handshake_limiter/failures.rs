@@ -9,8 +9,8 @@ use super::source::Source;
 /// Handshakes of one source that may be under way or have failed at once: enough for the clients behind one address
 /// that all connect again at the same moment, and for a thread the work of a tenth of a second.
 const BURST: f64 = 500.0;
-/// Failures of one source that are forgiven each second: a few hundredths of a thread.
-const FORGIVEN_PER_SECOND: f64 = 200.0;
+/// Failures of one source that are forgiven each second: some hundredths of a thread.
+const FORGIVEN_PER_SECOND: f64 = 100.0;
 /// Beyond so many sources with failures, those of a new source are not recorded: with so many the budget of each
 /// would bound nothing.
 const MAX_SOURCES: usize = 4096;
