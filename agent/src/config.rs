@@ -3,6 +3,7 @@
 //! Every value of every flag is parsed in [`settings`], which collects all errors.
 
 pub(crate) mod args;
+mod circles;
 pub mod client_auth;
 pub mod descriptors;
 mod memory;

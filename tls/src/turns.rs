@@ -1,7 +1,6 @@
 //! Handshakes compute in turns. A flood of them that is ready at once would otherwise be computed in one go, and all
 //! other tasks of the thread would wait for all of them.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,51 +31,50 @@ pub(crate) async fn in_turns<F: Future>(handshake: F) -> F::Output {
 
 /// Until the task is woken, by whatever it was polled for before.
 async fn woken() {
-    let waits = Cell::new(true);
-    poll_fn(|_| if waits.replace(false) { Poll::Pending } else { Poll::Ready(()) }).await;
+    let mut is_woken = false;
+    poll_fn(|_| if std::mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::rc::Rc;
+    use std::sync::Mutex;
 
-    use tokio::task::{LocalSet, spawn_local, yield_now};
+    use tokio::task::yield_now;
 
     use super::*;
 
     #[tokio::test]
     async fn other_tasks_run_between_the_handshakes_that_are_ready_at_once() {
-        let ran = Rc::new(RefCell::new(Vec::new()));
-        let local = LocalSet::new();
-        for _ in 0..100 {
-            let ran = Rc::clone(&ran);
-            local.spawn_local(in_turns(async move { ran.borrow_mut().push("handshake") }));
-        }
-        let other = Rc::clone(&ran);
-        local.spawn_local(async move {
+        let ran = Arc::new(Mutex::new(Vec::new()));
+        let handshakes: Vec<_> = (0..100)
+            .map(|_| {
+                let ran = Arc::clone(&ran);
+                tokio::spawn(in_turns(async move { ran.lock().unwrap().push("handshake") }))
+            })
+            .collect();
+        let other = Arc::clone(&ran);
+        let requests = tokio::spawn(async move {
             for _ in 0..50 {
-                other.borrow_mut().push("request");
+                other.lock().unwrap().push("request");
                 yield_now().await;
             }
         });
-        local.await;
-        let ran = ran.borrow();
-        let handshakes = |until: usize| ran[..until].iter().filter(|what| **what == "handshake").count();
+        requests.await.unwrap();
+        for handshake in handshakes {
+            handshake.await.unwrap();
+        }
+        let ran = ran.lock().unwrap();
         let last_request = ran.iter().rposition(|what| *what == "request").unwrap();
-        assert!(handshakes(last_request) <= 60, "{} before the last request", handshakes(last_request));
-        assert_eq!(handshakes(ran.len()), 100);
+        let before = ran[..last_request].iter().filter(|what| **what == "handshake").count();
+        assert!((1..=50).contains(&before), "{before} before the last request");
+        assert_eq!(ran.len(), 150);
     }
 
     #[tokio::test]
     async fn handshake_that_waits_for_its_peer_takes_no_turn() {
-        let local = LocalSet::new();
-        local
-            .run_until(async {
-                let waiting = spawn_local(in_turns(std::future::pending::<()>()));
-                assert_eq!(in_turns(async { 7 }).await, 7);
-                waiting.abort();
-            })
-            .await;
+        let waiting = tokio::spawn(in_turns(std::future::pending::<()>()));
+        yield_now().await;
+        assert_eq!(in_turns(async { 7 }).await, 7);
+        waiting.abort();
     }
 }

@@ -2,18 +2,17 @@
 //! reported together.
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::admin::app_probe::Probe;
 use crate::config::args::{IdentityArgs, RunArgs};
-use crate::config::descriptors;
 use crate::config::memory;
+use crate::config::{circles, descriptors};
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
-use crate::proxy::app_endpoint::Target;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::Timeouts;
 use crate::proxy::inbound::InboundRoute;
@@ -160,7 +159,9 @@ impl Listeners {
                 errors.add(flag, format!("{listen} is used by {other} already; choose another port"));
             }
         }
-        refuse_circles(&inbound, &outbound, &OwnListeners::new(listens), errors);
+        for (flag, error) in circles::find(&inbound, &outbound, &OwnListeners::new(listens)) {
+            errors.add(flag, error);
+        }
         let placeholder = SocketAddr::new(any, 0);
         Self {
             inbound,
@@ -168,34 +169,6 @@ impl Listeners {
             http_proxy,
             admin: admin.unwrap_or(placeholder),
             proof: proof.unwrap_or(placeholder),
-        }
-    }
-}
-
-/// Refuses routes that lead back into this agent: one request or connection would go round until nothing is left.
-fn refuse_circles(
-    inbound: &[InboundRoute],
-    outbound: &[OutboundRoute],
-    own: &OwnListeners,
-    errors: &mut Errors,
-) {
-    for route in inbound {
-        if let Target::Tcp(app) = route.target
-            && let Some(flag) = own.reached_at(app)
-        {
-            errors.add(INBOUND, format!("{route}: {app} is this agent's own listener of {flag}, so that what comes in would go round in a circle; give the address of the app"));
-        }
-    }
-    for route in outbound {
-        let addresses = match (route.upstream.host.as_str(), route.upstream.host.parse::<IpAddr>()) {
-            (_, Ok(ip)) => vec![ip],
-            ("localhost", _) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-            // Known when it is dialled.
-            _ => Vec::new(),
-        };
-        let reached = |ip: &IpAddr| own.looped_at(SocketAddr::new(*ip, route.upstream.port));
-        if let Some(flag) = addresses.iter().find_map(reached) {
-            errors.add("--outbound", format!("{route}: {} is this agent's own listener of {flag}, so that what goes out would go round in a circle; give the address of a server", route.upstream.authority()));
         }
     }
 }
