@@ -13,18 +13,18 @@ use kit::{until, within};
 
 const MIB: u64 = 1 << 10;
 /// Of the whole budget.
-const BUDGET: u64 = 32;
-/// What a connection to a client needs besides: TLS with what it has encrypted, and its queues.
-const CONNECTIONS: u64 = 8;
+const BUDGET: u64 = 8;
+/// A mebibyte for each is for TLS with what it has encrypted, and its queues.
+const CONNECTIONS: u64 = 4;
 
-/// Eight hundred requests for a hundred megabytes each.
-fn unread(scene: &Scene<App>) -> Pipe {
+/// So many requests on each of so many connections, for a hundred megabytes each.
+fn unread(scene: &Scene<App>, connections: u64, streams: u64) -> Pipe {
     let mut client = python("unread.py");
-    let greedy = scene.pki.client("greedy");
-    let count = CONNECTIONS.to_string();
-    client.arg(scene.inbound().to_string()).args(python_files(&greedy)).args(["--connections", &count]);
+    client.arg(scene.inbound().to_string()).args(python_files(&scene.pki.client("greedy")));
+    let (count, each) = (connections.to_string(), streams.to_string());
+    client.args(["--connections", &count, "--streams", &each]);
     let mut client = Pipe::program(client);
-    assert_eq!(client.line()["open"], CONNECTIONS);
+    assert_eq!(client.line()["open"], connections);
     client
 }
 
@@ -43,10 +43,10 @@ fn held_up(scene: &Scene<App>) {
 fn client_that_reads_nothing_holds_no_more_than_its_share() {
     let budget = format!("{BUDGET}Mi");
     let scene = Scene::http(&["--memory-budget", &budget]);
-    let next = || scene.curl("/bytes/3000000").args(["--http2", "--max-time", "15"]).run();
-    assert_eq!(next().answer.body.len(), 3_000_000);
+    let next = || scene.curl("/chunked/1000000").args(["--http2", "--max-time", "15"]).run();
+    assert_eq!(next().answer.body.len(), 1_000_000);
     let before = scene.agent.resident();
-    let client = unread(&scene);
+    let client = unread(&scene, CONNECTIONS, 25);
     let waits = || scene.agent.metrics().one("hotcert_memory_waits_total", &[]);
     until("more is asked for than its share", || (waits() > 0.0).then_some(()));
     held_up(&scene);
@@ -59,7 +59,7 @@ fn client_that_reads_nothing_holds_no_more_than_its_share() {
     assert!(in_use > 0.0 && in_use < (BUDGET << 20) as f64, "{in_use}");
     for _ in 0..5 {
         let next = next();
-        assert_eq!(next.answer.body.len(), 3_000_000, "{}", next.errors);
+        assert_eq!(next.answer.body.len(), 1_000_000, "{}", next.errors);
     }
     drop(client);
     until("the budget is free", || {
@@ -72,13 +72,12 @@ fn memory_of_connections_that_have_ended_is_given_back() {
     let scene = Scene::http(&["--memory-budget", "1Gi"]);
     assert_eq!(scene.curl("/bytes/1000").args(["--http2"]).run().answer.status, 200);
     let before = scene.agent.resident();
-    let client = unread(&scene);
-    until("a load", || (scene.agent.resident() > before + 40 * MIB).then_some(()));
-    held_up(&scene);
+    let client = unread(&scene, 200, 1);
+    until("a load", || (scene.agent.resident() > before + 24 * MIB).then_some(()));
     drop(client);
     within(Duration::from_secs(10), "given back", || {
         sleep(Duration::from_millis(100));
-        (scene.agent.resident() < before + 20 * MIB).then_some(())
+        (scene.agent.resident() < before + 12 * MIB).then_some(())
     });
     assert_eq!(scene.curl("/bytes/1000").args(["--http2"]).run().answer.status, 200);
 }
