@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 
 thread_local! {
-    /// One handshake computes between two rounds of the thread's other tasks.
+    /// One handshake computes between two looks for events.
     static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
 }
 
@@ -20,8 +21,11 @@ pub(crate) async fn in_turns<F: Future>(handshake: F) -> F::Output {
     loop {
         let permit = Arc::clone(&turn).acquire_owned().await;
         let polled = poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
-        // A task that is spawned now runs after those that are ready.
-        tokio::spawn(async move { drop(permit) });
+        // The runtime goes on with a task that yields when it has run those that are ready, and asked for new events.
+        tokio::spawn(async move {
+            yield_now().await;
+            drop(permit);
+        });
         match polled {
             Poll::Ready(output) => return output,
             Poll::Pending => woken().await,
@@ -38,8 +42,6 @@ async fn woken() {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-
-    use tokio::task::yield_now;
 
     use super::*;
 
