@@ -41,6 +41,9 @@ const MAX_STREAMS: u32 = 100;
 /// Of HTTP/2: what a client may send before it is read.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 512 << 10;
+/// How long an HTTP/2 connection may take to its first request: clients open one when they have a request, and repeat
+/// what they send while it is closed.
+const FIRST_HTTP2_REQUEST: Duration = Duration::from_secs(5);
 /// How long a connection that is told to go away may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -56,10 +59,6 @@ pub struct Limits {
     pub head: usize,
     pub bodies: BodyLimits,
 }
-
-/// How long an HTTP/2 connection may take to its first request: clients open one when they have a request, and repeat
-/// what they send while it is closed.
-const FIRST_HTTP2_REQUEST: Duration = Duration::from_secs(5);
 
 pub struct HttpsServer {
     acceptor: Acceptor,

@@ -94,7 +94,7 @@ impl Bodies {
 
     /// The whole body. One that is too large is still read to its end, because a client that is still sending would
     /// not receive the response; one for which there is no memory is answered at once.
-    pub async fn read(&self, source: IpAddr, body: Incoming) -> Result<Body, BodyError> {
+    pub async fn read(&self, source: IpAddr, mut body: Incoming) -> Result<Body, BodyError> {
         let BodyLimits { one, arrival, .. } = self.limits;
         // Without a declared length it may become as large as any.
         let length =
@@ -111,7 +111,11 @@ impl Bodies {
                 tokio::spawn(timeout(DRAIN, drain(body)));
                 return Err(BodyError::NoMemory);
             };
-            let bytes = reserved.run(read_whole(body, length)).await.ok_or(BodyError::Displaced)??;
+            let Some(read) = reserved.run(read_whole(&mut body, length)).await else {
+                tokio::spawn(timeout(DRAIN, drain(body)));
+                return Err(BodyError::Displaced);
+            };
+            let bytes = read?;
             let answering = reserved.activity().answer();
             Ok(Body { bytes, _reserved: Some((reserved, answering)) })
         };
@@ -120,7 +124,7 @@ impl Bodies {
 }
 
 /// At most as long as was reserved.
-async fn read_whole(mut body: Incoming, reserved: usize) -> Result<Vec<u8>, BodyError> {
+async fn read_whole(body: &mut Incoming, reserved: usize) -> Result<Vec<u8>, BodyError> {
     // Memory that is not written to is not taken yet.
     let mut bytes = Vec::with_capacity(reserved);
     while let Some(frame) = body.frame().await {
@@ -135,6 +139,6 @@ async fn read_whole(mut body: Incoming, reserved: usize) -> Result<Vec<u8>, Body
     Ok(bytes)
 }
 
-async fn drain(mut body: Incoming) {
+async fn drain(mut body: impl hyper::body::Body + Unpin) {
     while let Some(Ok(_)) = body.frame().await {}
 }
