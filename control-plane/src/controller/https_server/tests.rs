@@ -74,6 +74,7 @@ impl Server {
 
 async fn ask_on(mut stream: TlsConnection, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
     let mut response = Vec::new();
     let _ = timeout(DEADLINE, stream.read_to_end(&mut response)).await.unwrap();
     String::from_utf8(response).unwrap()
