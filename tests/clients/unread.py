@@ -8,7 +8,7 @@ import sys
 
 from connect import arguments, connect, context
 
-options = arguments(__doc__, connections=8, streams=100, path="/chunked/100000000")
+options = arguments(__doc__, connections=8, streams=100, path="/chunked/600000")
 tls = context(options)
 tls.set_alpn_protocols(["h2"])
 MOST = (1 << 31) - 1

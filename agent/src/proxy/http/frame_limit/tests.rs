@@ -171,5 +171,6 @@ async fn one_poll_takes_a_bounded_number_of_frames() {
     assert!(taken < 2 * 16_393 + 1000, "{taken} bytes of header blocks");
     let bulk = frame(0, 0, 1, &[0; 16_384]).repeat(50);
     let taken = taken_at_once(&bulk).await;
-    assert!(taken > bulk.len() / 2, "{taken} bytes of data");
+    // More than twice as many bytes as of header blocks: what ends it is the runtime.
+    assert!(taken > 5 * 16_384, "{taken} bytes of data");
 }
