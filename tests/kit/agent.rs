@@ -273,6 +273,12 @@ impl Agent {
         self.log.lines().iter().filter(|line| line.contains(part)).count()
     }
 
+    /// Waits until a line of the log contains this: lines are written after what they tell of has been seen.
+    #[track_caller]
+    pub fn until_logged(&self, part: &str) {
+        until(&format!("logged: {part}"), || (self.logged(part) > 0).then_some(()));
+    }
+
     pub fn admin(&self, path: &str) -> Answer {
         get(self.address("admin"), path).expect("the admin port answers")
     }

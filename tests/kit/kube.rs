@@ -10,7 +10,7 @@ mod objects;
 mod process;
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::pki::write;
-use crate::{DEADLINE, client, within};
+use crate::{DEADLINE, client, own, within};
 use files::Files;
 pub use hotcert::SYSTEM;
 pub use objects::Account;
@@ -187,11 +187,9 @@ fn etcd(directory: &Path, clients: SocketAddr, peers: SocketAddr) -> Process {
     Process::start(etcd, directory, "etcd")
 }
 
-/// Of the API server, of etcd for clients, and of etcd for peers. The process id is in them: nothing
-/// else comes to listen there while a server is down, as it might on a port of the system's choice.
+/// Of the API server, of etcd for clients, and of etcd for peers.
 fn addresses() -> [SocketAddr; 3] {
     static STARTED: AtomicU16 = AtomicU16::new(0);
     let offset = 10 * STARTED.fetch_add(1, Ordering::Relaxed);
-    let ip = IpAddr::from(Ipv4Addr::from_bits(0x7f40_0000 | (std::process::id() & 0x003f_ffff)));
-    [6443, 2379, 2380].map(|port| SocketAddr::new(ip, port + offset))
+    [6443, 2379, 2380].map(|port| own::address(port + offset))
 }

@@ -19,6 +19,7 @@ pub mod line;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+pub mod own;
 pub mod pipe;
 pub mod pki;
 pub mod reference;

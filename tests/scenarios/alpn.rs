@@ -238,9 +238,7 @@ fn a_server_of_another_protocol_gets_nothing_and_the_log_says_why() {
         pipe.say("secret\n");
         assert_eq!(pipe.hear("\n"), None);
     }
-    until("the reason in the log", || {
-        (agent.logged("none of the offered application protocols") > 0).then_some(())
-    });
+    agent.until_logged("none of the offered application protocols");
 }
 
 #[test]

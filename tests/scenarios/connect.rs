@@ -10,8 +10,8 @@ use kit::client::{Curl, Fetched, SERVER, both, command};
 use kit::pipe::Pipe;
 use kit::pki::{Pki, dns, hex, issue, request, spiffe, write};
 use kit::scene::Scene;
-use kit::until;
 use kit::volume::Volume;
+use kit::{own, until};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -200,8 +200,7 @@ fn a_host_under_another_root_is_a_502() {
 
 #[test]
 fn a_port_that_is_closed_is_a_502() {
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    is_refused(&proxy(&Pki::default()), &format!("localhost:{}", unused.port()), &["localhost"]);
+    is_refused(&proxy(&Pki::default()), &format!("localhost:{}", own::port(0)), &["localhost"]);
     is_refused(&proxy(&Pki::default()), "no-such-host.invalid:80", &["no-such-host.invalid"]);
 }
 

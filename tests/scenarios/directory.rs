@@ -15,7 +15,7 @@ use kit::echo::Echo;
 use kit::machine::Machine;
 use kit::pki::{self, Pair};
 use kit::store::{self, Hand, NAMESPACE};
-use kit::{DEADLINE, until, within};
+use kit::{DEADLINE, within};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -148,7 +148,7 @@ fn second_controller_on_a_directory_waits_and_leads_when_the_first_is_killed() {
     let first = machine.controller(1, &[]);
     first.wait_ready();
     let second = machine.controller(1, &[]);
-    until("the second says that it waits", || (second.logged("waiting to lead") > 0).then_some(()));
+    second.until_logged("waiting to lead");
     let readiness = second.admin("/readyz");
     let waits = format!("waiting for another controller, process {}", first.id());
     assert!(readiness.status == 503 && readiness.text().contains(&waits), "{}", readiness.text());

@@ -2,7 +2,7 @@
 //! was lost is counted and said.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use kit::pipe::Pipe;
 use kit::pki::{Credentials, Pki};
 use kit::scene::Scene;
 use kit::volume::Volume;
-use kit::{DEADLINE, until, within};
+use kit::{DEADLINE, own, until, within};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -62,7 +62,7 @@ trait Busy {
         self.ask_until_lines_are_dropped("queue_full");
         self.process().log.read_on();
         let said = "log lines were dropped: standard error is not read fast enough";
-        until("the gap is said", || (self.process().logged(said) > 0).then_some(()));
+        self.process().until_logged(said);
         self.process().log.hold();
         let before = self.dropped("queue_full");
         within(FILLED, "more lines are dropped", || {
@@ -140,10 +140,6 @@ fn with_everything(launch: Launch) -> Launch {
     EVERYTHING.into_iter().fold(launch, |launch, (name, value)| launch.env(name, value))
 }
 
-fn unused_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
 }
@@ -177,7 +173,7 @@ fn agent_serves_and_ends_in_order_when_the_disk_of_its_log_is_full() {
     let (pki, app) = (Pki::default(), App::default());
     let volume = pki.volume(SERVER);
     volume.publish(&pki.leaf(SERVER), pki.roots());
-    let (admin, inbound) = (unused_address(), unused_address());
+    let (admin, inbound) = (own::address(19_000), own::address(19_001));
     let launch = Launch::bare(0).args(["--identity".as_ref(), volume.path.as_os_str()]).args(END).args([
         format!("--admin={admin}"),
         "--proof=127.0.0.1:0".into(),
@@ -191,7 +187,7 @@ fn agent_serves_and_ends_in_order_when_the_disk_of_its_log_is_full() {
 
 #[test]
 fn controller_answers_and_ends_in_order_when_the_disk_of_its_log_is_full() {
-    let (directory, admin) = (TempDir::new().unwrap(), unused_address());
+    let (directory, admin) = (TempDir::new().unwrap(), own::address(19_000));
     let launch = Launch::by_command_line(&["/usr/local/bin/hotcert", "controller"], 0)
         .args(["--dir".as_ref(), directory.path().as_os_str()])
         .args([format!("--admin={admin}")]);

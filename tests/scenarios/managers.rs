@@ -3,7 +3,7 @@
 //! brought back; or rotated in the manager, announced, fetched and served.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use kit::client::{Answer, Curl, python, python_files};
 use kit::machine::{AUTHORITY, Machine, Service, certificate};
 use kit::pipe::Pipe;
 use kit::pki::write;
-use kit::{until, within};
+use kit::{own, until, within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -40,11 +40,6 @@ struct Stage {
     ports: (u16, u16),
 }
 
-/// A port that is free now.
-fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Stage {
     fn start() -> Self {
         let machine = machine();
@@ -54,7 +49,8 @@ impl Stage {
         write(&files.join("bearer"), format!("Bearer {API_KEY}"));
         write(&files.join("token"), TOKEN);
         std::fs::copy(machine.credentials("receiver").ca, files.join("ca.crt")).unwrap();
-        let mut stage = Self { machine, controller: None, manager: None, ports: (port(), port()) };
+        let mut stage =
+            Self { machine, controller: None, manager: None, ports: (own::port(0), own::port(1)) };
         stage.settings("['kept', 'orders', 'plain']");
         stage.start_controller();
         stage.start_manager();

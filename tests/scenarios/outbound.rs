@@ -1,6 +1,6 @@
 //! A fixed route carries plain traffic over mTLS to a server that shows the name it should.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use hotcert::api::leaf_request::LeafRequest;
 use kit::agent::{Agent, Launch};
@@ -11,7 +11,7 @@ use kit::pki::{Pki, dns, issue, request, spiffe};
 use kit::scene::Scene;
 
 use kit::volume::Volume;
-use kit::{DEADLINE, until};
+use kit::{DEADLINE, own, until};
 
 /// An agent that goes out as `storefront` on these routes.
 fn outbound(pki: &Pki, mode: &str, route: String) -> (Volume, Agent) {
@@ -32,10 +32,6 @@ pub fn python_server(pki: &Pki, mode: &str) -> (Pipe, SocketAddr) {
     let mut server = Pipe::program(server);
     let port = server.line()["port"].as_u64().unwrap() as u16;
     (server, ([127, 0, 0, 1], port).into())
-}
-
-fn unused_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]
@@ -128,7 +124,7 @@ fn a_server_under_another_root_is_a_502() {
 
 #[test]
 fn a_server_that_is_not_there_is_a_502() {
-    let address = unused_address();
+    let address = own::address(19_000);
     let (_volume, agent) = outbound(&Pki::default(), "http:", format!("{address}#{}", dns(SERVER)));
     let answer = get(&agent, "/headers");
     assert_eq!(answer.status, 502);

@@ -82,7 +82,7 @@ fn busy_places_of_one_peer_give_way_to_another_down_to_its_share() {
 
 #[test]
 fn connection_without_a_request_is_closed_in_time_and_http2_is_told_so() {
-    let scene = Scene::http(&["--request-timeout", "500ms"]);
+    let scene = Scene::http(&["--request-timeout", "1500ms"]);
     let mut used = Pipe::tls(scene.inbound(), &scene.client, &[]);
     assert!(used.get("/bytes/10").is_some());
     for kind in ["silent", "silent-h2", "no-request", "half-headers"] {
@@ -192,7 +192,7 @@ fn requests_that_the_app_does_not_end_leave_connections_to_it_for_other_peers() 
 
 #[test]
 fn peer_beyond_its_share_of_the_app_is_told_so() {
-    let scene = Scene::http(&["--max-connections", "2", "--connect-timeout", "200ms"]);
+    let scene = Scene::http(&["--max-connections", "2", "--connect-timeout", "1s"]);
     let held = scene.curl("/gated").start();
     until("the first half", || (held.received() > 0).then_some(()));
     for flag in ["--http1.1", "--http2"] {

@@ -66,7 +66,9 @@ fn an_app_that_listens_beyond_loopback_is_noticed() {
     assert_eq!(agent.metrics().one("hotcert_app_exposed", &[]), 1.0);
     let page = get(agent.address("admin"), "/").unwrap().text();
     assert!(page.contains(&format!("0.0.0.0:{port}")), "{page}");
-    assert_eq!(agent.logged("the app listens beyond loopback"), 1);
+    let said = "the app listens beyond loopback";
+    agent.until_logged(said);
+    assert_eq!(agent.logged(said), 1);
 
     drop(open);
     let _inside = TcpListener::bind(("127.0.0.1", port)).unwrap();

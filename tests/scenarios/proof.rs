@@ -15,8 +15,8 @@ use kit::client::{SERVER, python, python_files};
 use kit::echo::Echo;
 use kit::pipe::Pipe;
 use kit::pki::{Credentials, Pair, Pki, authority, dns, issue, request};
-use kit::until;
 use kit::volume::Volume;
+use kit::{own, until};
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 
@@ -230,8 +230,7 @@ fn what_is_no_agent_of_this_authority_is_an_error_that_says_so() {
     let both = set.both();
     set.fails(agent.address("admin"), &both, "does not speak TLS on port");
 
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    set.fails(unused, &both, "refuses connections");
+    set.fails(own::address(19_000), &both, "refuses connections");
 
     let foreign = set.pki.volume("foreign");
     foreign.publish(&set.pki.leaf(SERVER), set.pki.roots());

@@ -1,14 +1,12 @@
 //! The HTTP forward proxy turns `http://HOST:PORT/…` into mTLS to a server that shows HOST.
 
-use std::net::TcpListener;
-
 use hotcert::api::leaf_request::LeafRequest;
-use kit::DEADLINE;
 use kit::agent::{Agent, Launch};
 use kit::client::{Curl, Fetched, SERVER, ask};
 use kit::pipe::Pipe;
 use kit::pki::{Pki, dns, hex, issue, request, spiffe, write};
 use kit::scene::Scene;
+use kit::{DEADLINE, own};
 use sha2::{Digest as _, Sha256};
 
 fn proxy(pki: &Pki) -> Agent {
@@ -78,8 +76,7 @@ fn a_server_with_another_name_is_a_502_that_names_both() {
 #[test]
 fn what_cannot_be_reached_is_a_502() {
     let agent = proxy(&Pki::default());
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for host in [format!("localhost:{}", unused.port()), "no-such-host.invalid:80".into()] {
+    for host in [format!("localhost:{}", own::port(0)), "no-such-host.invalid:80".into()] {
         let answer = through(&agent, &format!("http://{host}/"), &[]).answer;
         assert_eq!(answer.status, 502, "{host}");
         assert!(answer.text().contains(host.split(':').next().unwrap()), "{}", answer.text());
@@ -136,7 +133,7 @@ fn what_the_machine_has_for_itself_is_answered_as_what_cannot_be_reached() {
     for reason in
         ["is a loopback address", "is a link-local address", "is a multicast address", "is an unspecified"]
     {
-        assert!(agent.logged(reason) > 0, "{reason} is not in the log:\n{}", agent.log_text());
+        agent.until_logged(reason);
     }
 }
 

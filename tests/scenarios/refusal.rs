@@ -60,7 +60,9 @@ fn refuses(part: &str, reason: &str, args: &[&str], candidate: impl FnOnce(&Case
     agent.wait_looks(3);
     serves(&case.good);
     assert_eq!(agent.admin("/readyz").status, 200);
-    assert_eq!(agent.logged(&format!(r#""reason":"{reason}""#)), 1, "in the log once");
+    let said = format!(r#""reason":"{reason}""#);
+    agent.until_logged(&said);
+    assert_eq!(agent.logged(&said), 1, "in the log once");
     let labels = [("outcome", "refused"), ("reason", reason)];
     assert_eq!(agent.metrics().one("hotcert_reloads_total", &labels), 1.0);
 

@@ -145,6 +145,7 @@ fn a_directory_without_data_link_is_said_once_and_followed() {
     directory.replace("tls.key", &leaf.key);
     agent.wait_serving(&leaf.serial);
     agent.wait_looks(5);
+    agent.until_logged("subPath");
     assert_eq!(agent.logged("subPath"), 1, "said once");
     let source = &agent.health()["source"];
     assert_eq!(source["atomic"], false);

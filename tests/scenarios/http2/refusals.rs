@@ -1,11 +1,10 @@
 //! What the agent itself refuses of gRPC is answered as gRPC: status 200, no body, and a status and a message that says
 //! which setting is missing.
 
-use std::net::TcpListener;
-
 use kit::agent::Launch;
 use kit::app::App;
 use kit::client::{Curl, Fetched, SERVER};
+use kit::own;
 use kit::pki::{Pki, dns};
 use kit::scene::Scene;
 
@@ -86,7 +85,7 @@ fn grpc_web_passes_to_an_app_of_http_1() {
 #[test]
 fn an_app_that_is_down_is_unavailable() {
     let pki = Pki::default();
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = own::address(19_000);
     let volume = pki.volume(SERVER);
     volume.publish(&pki.leaf(SERVER), pki.roots());
     let agent = Launch::new(&volume.path).inbound("h2c:", unused).ready();
@@ -125,7 +124,7 @@ fn a_client_that_is_not_allowed_has_no_permission() {
 
 #[test]
 fn a_server_that_is_down_is_unavailable() {
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = own::address(19_000);
     let outbound = outbound(&Pki::default(), unused, &[]);
     is(&call(outbound.curl("/shop.Payments/Pay"), "--http2-prior-knowledge"), "14", &[&unused.to_string()]);
 }
