@@ -52,6 +52,7 @@ pub fn limits() -> Limits {
 pub fn context() -> (Publisher, Arc<ProxyContext>) {
     let publisher = publisher();
     let (_, inbound_bytes, outbound_bytes) = metrics::byte_counters();
+    let memory = MemoryBudget::new(MEMORY);
     let context = ProxyContext {
         identities: publisher.identities.clone(),
         tracker: ConnectionTracker::new(limits()),
@@ -66,7 +67,8 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         inbound_tasks: ConnectionTasks::new(),
         outbound_tasks: ConnectionTasks::new(),
         log_limiter: LogLimiter::default(),
-        memory: MemoryBudget::new(MEMORY),
+        app_memory: memory.of_app(),
+        memory,
     };
     (publisher, Arc::new(context))
 }

@@ -228,7 +228,7 @@ fn limits(args: &RunArgs, descriptors: u64, both_sides: bool, errors: &mut Error
         max_age: errors.positive_duration("--max-age", &args.max_age),
         max_age_grace: errors.duration("--max-age-grace", &args.max_age_grace),
         request_head,
-        first_request: request_head * FIRST_REQUEST_TIMEOUTS,
+        first_request: request_head.saturating_mul(FIRST_REQUEST_TIMEOUTS),
         drain_after: errors.duration("--drain-after", &args.drain_after),
         root_drain: errors.duration("--root-drain", &args.root_drain),
     }

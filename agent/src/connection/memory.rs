@@ -43,6 +43,7 @@ pub struct Share {
     in_use: AtomicUsize,
     /// Requests that wait for room, and what wakes one of them.
     waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
     freed: Notify,
     /// Kept, so that its address is not another peer's meanwhile.
     peer: Option<Arc<Peer>>,
@@ -90,6 +91,7 @@ impl MemoryBudget {
             divisor,
             in_use: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
             freed: Notify::new(),
             peer,
         })
@@ -101,11 +103,17 @@ impl MemoryBudget {
 }
 
 impl Share {
-    /// Whether so many bytes more are within the share. Who holds nothing always has room.
+    /// What it may hold now.
+    fn allowed(&self) -> usize {
+        self.budget.limit.saturating_sub(self.budget.in_use()) / self.divisor
+    }
+
+    /// Whether so many bytes more are within the share. Who holds nothing always has room, until many such peers hold
+    /// half as much again as the budget.
     fn has_room(&self, bytes: usize) -> bool {
         let in_use = self.in_use.load(SeqCst);
-        let left = self.budget.limit.saturating_sub(self.budget.in_use());
-        in_use == 0 || in_use + bytes <= left / self.divisor
+        let is_served = in_use == 0 && self.budget.in_use() < self.budget.limit / 2 * 3;
+        is_served || in_use + bytes <= self.allowed()
     }
 
     fn charge(&self, bytes: usize) {

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use crate::connection::handshake::result::HandshakeCounters;
-use crate::connection::memory::MemoryBudget;
+use crate::connection::memory::{MemoryBudget, Share};
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
@@ -37,6 +37,8 @@ pub struct ProxyContext {
     pub outbound_tasks: ConnectionTasks,
     pub log_limiter: LogLimiter,
     pub memory: Arc<MemoryBudget>,
+    /// The share of the app in it, on all outbound listeners.
+    pub app_memory: Arc<Share>,
 }
 
 #[derive(Clone, Copy, Debug)]

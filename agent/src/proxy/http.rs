@@ -42,12 +42,9 @@ pub const MAX_UNSEEN_RESETS: usize = 20;
 pub const MAX_STREAM_ERRORS: usize = 1024;
 /// What may be on its way on one HTTP/2 stream before the receiver reads it.
 pub const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all streams of a connection to a server, so that those that the app does not read do not stop the
-/// others.
+/// The same for all streams of a connection, so that those that are not read do not stop the others. What a client sends
+/// is buffered whatever becomes of its requests: how many of them wait is bounded by the memory budget.
 pub const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
-/// The same for what a client sends: it is buffered whatever becomes of its requests, so it is what one connection may
-/// cost. Eight requests that the app does not read fill it.
-pub const CLIENT_WINDOW: u32 = 512 * 1024;
 
 /// Names the reason of an error response of the agent's own, as its body does.
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-hotcert-error");

@@ -157,7 +157,7 @@ impl RequestError {
     pub fn is_of_the_other_side(&self) -> bool {
         match self {
             Self::Reset(..) | Self::ProxyUnreachable(_) => false,
-            Self::AppBusy(_) => true,
+            Self::AppBusy(_) | Self::NoMemory => true,
             error => matches!(error.status(), StatusCode::BAD_GATEWAY | StatusCode::LOOP_DETECTED),
         }
     }

@@ -128,6 +128,7 @@ impl Parts {
     fn new(settings: Settings, workers: Workers, identities: Identities) -> Self {
         let status = AgentStatus::new();
         let (bytes, inbound_bytes, outbound_bytes) = metrics::byte_counters();
+        let memory = MemoryBudget::new(settings.memory_budget);
         let context = Arc::new(ProxyContext {
             identities,
             tracker: ConnectionTracker::new(settings.limits.clone()),
@@ -147,7 +148,8 @@ impl Parts {
             inbound_tasks: ConnectionTasks::new(),
             outbound_tasks: ConnectionTasks::new(),
             log_limiter: LogLimiter::default(),
-            memory: MemoryBudget::new(settings.memory_budget),
+            app_memory: memory.of_app(),
+            memory,
         });
         let health = Health { context: Arc::clone(&context), status: status.clone() };
         let refusals = Refusals::default();

@@ -28,6 +28,7 @@ pub async fn give_back() {
             // An error means that the runtime ends.
             let _ = tokio::task::spawn_blocking(allocator::give_back).await;
             let left = allocator::unused().unwrap_or_default();
+            policy.gave_back(left);
             debug!(bytes = unused.saturating_sub(left), "free memory given back");
         }
     }
@@ -53,6 +54,11 @@ impl Policy {
             self.last = Some(now);
         }
         due
+    }
+
+    /// What is left cannot be given back, and is no reason to try again.
+    fn gave_back(&mut self, left: usize) {
+        self.least = Some(left);
     }
 }
 
@@ -105,5 +111,10 @@ mod tests {
         assert!(!is_due(30, 12) && !is_due(30, 14));
         assert!(is_due(30, 16));
         assert!(!is_due(12, 18) && !is_due(12, 100));
+        assert!(!is_due(40, 102) && is_due(40, 104));
+        policy.gave_back(35 << 20);
+        let mut is_due =
+            |mebibytes: usize, seconds| policy.is_due(mebibytes << 20, start + Duration::from_secs(seconds));
+        assert!(!is_due(36, 110) && !is_due(36, 120));
     }
 }

@@ -14,6 +14,10 @@ use super::{Chunk, Share};
 
 /// A request with its head and its stream, before anything is done for it.
 const WAITING_BYTES: usize = 4 * 1024;
+/// What its client may send meanwhile, if it has a body.
+const UNREAD_BYTES: usize = 64 * 1024;
+/// What other peers give back is noticed within this.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A request that is served: its connection to the app with a buffer for either direction, and what the app has
 /// answered before anybody reads it.
 const SERVED_BYTES: usize = 32 * 1024;
@@ -42,9 +46,9 @@ impl ConnectionMemory {
     }
 
     /// Room for one request; waits for it.
-    pub async fn admit(self: &Arc<Self>) -> Result<RequestMemory, NoRoom> {
+    pub async fn admit(self: &Arc<Self>, has_body: bool) -> Result<RequestMemory, NoRoom> {
         if !self.share.try_charge(SERVED_BYTES) {
-            Box::pin(self.share.wait(ROOM_WITHIN)).await?;
+            Box::pin(self.share.wait(has_body, ROOM_WITHIN)).await?;
         }
         Ok(RequestMemory::new(self))
     }
@@ -64,11 +68,11 @@ impl ConnectionMemory {
 
 impl Share {
     /// Waits until room for a request was charged.
-    pub(super) async fn wait(&self, within: Duration) -> Result<(), NoRoom> {
-        let _waiting = Waiting::begin(self);
+    pub(super) async fn wait(&self, has_body: bool, within: Duration) -> Result<(), NoRoom> {
+        let _waiting = Waiting::begin(self, has_body)?;
         let room = async {
             while !self.try_charge(SERVED_BYTES) {
-                self.freed.notified().await;
+                let _ = timeout(LOOK_AGAIN, self.freed.notified()).await;
             }
         };
         timeout(within, room).await.map_err(|_| NoRoom)?;
@@ -78,22 +82,33 @@ impl Share {
     }
 }
 
-/// A request that waits is in the budget, and not in the share: a peer none of whose requests is served has room.
-struct Waiting<'a>(&'a Share);
+/// A request that waits is in the budget, and not in what the share serves: a peer none of whose requests is served has
+/// room. Those that wait may together hold as much as those that are served.
+struct Waiting<'a> {
+    share: &'a Share,
+    bytes: usize,
+}
 
 impl<'a> Waiting<'a> {
-    fn begin(share: &'a Share) -> Self {
-        share.waiting.fetch_add(1, SeqCst);
-        share.budget.in_use.fetch_add(WAITING_BYTES, Relaxed);
+    fn begin(share: &'a Share, has_body: bool) -> Result<Self, NoRoom> {
+        let bytes = WAITING_BYTES + if has_body { UNREAD_BYTES } else { 0 };
         share.budget.waited.inc();
-        Self(share)
+        if share.waiting_bytes.load(SeqCst) + bytes > share.allowed() {
+            return Err(NoRoom);
+        }
+        share.waiting.fetch_add(1, SeqCst);
+        share.waiting_bytes.fetch_add(bytes, SeqCst);
+        share.budget.in_use.fetch_add(bytes, Relaxed);
+        Ok(Self { share, bytes })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.budget.in_use.fetch_sub(WAITING_BYTES, Relaxed);
-        self.0.waiting.fetch_sub(1, SeqCst);
+        let Self { share, bytes } = *self;
+        share.budget.in_use.fetch_sub(bytes, Relaxed);
+        share.waiting_bytes.fetch_sub(bytes, SeqCst);
+        share.waiting.fetch_sub(1, SeqCst);
     }
 }
 

@@ -20,7 +20,7 @@ fn connection(budget: &Arc<MemoryBudget>) -> Arc<ConnectionMemory> {
 
 /// Requests of one connection, until one has to wait.
 fn fill(connection: &Arc<ConnectionMemory>) -> Vec<RequestMemory> {
-    std::iter::from_fn(|| connection.admit().now_or_never().map(Result::unwrap)).collect()
+    std::iter::from_fn(|| connection.admit(false).now_or_never().map(Result::unwrap)).collect()
 }
 
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
@@ -44,10 +44,30 @@ async fn one_client_holds_a_sixth_and_leaves_the_others_their_share() {
 }
 
 #[tokio::test]
-async fn first_request_of_a_client_is_served_whatever_others_hold() {
+async fn first_request_of_a_client_is_served_until_clients_hold_half_as_much_again_as_the_budget() {
     let budget = MemoryBudget::new(LIMIT);
-    let held: Vec<_> = (0..1000).map(|_| connection(&budget).admit().now_or_never().unwrap()).collect();
-    assert!(held.iter().all(Result::is_ok) && budget.in_use() > LIMIT);
+    let ask = |_| connection(&budget).admit(false).now_or_never().unwrap();
+    let held: Vec<_> = (0..1000).filter_map(|one| ask(one).ok()).collect();
+    assert_eq!((held.len() * SERVED, budget.in_use()), (LIMIT / 2 * 3, LIMIT / 2 * 3));
+}
+
+#[tokio::test]
+async fn requests_that_wait_hold_no_more_than_a_share_with_what_their_client_may_send() {
+    let budget = MemoryBudget::new(LIMIT);
+    let connection = connection(&budget);
+    let served = fill(&connection);
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut request = Box::pin(connection.admit(true));
+        match poll(&mut request) {
+            Poll::Pending => waiting.push(request),
+            Poll::Ready(answer) => break answer,
+        }
+    };
+    assert_eq!(refused.err(), Some(NoRoom));
+    assert!(waiting.len() > 10 && waiting.len() * (64 << 10) < LIMIT / 5, "{}", waiting.len());
+    drop((waiting, served));
+    assert_eq!(budget.in_use(), 0);
 }
 
 #[tokio::test]
@@ -56,7 +76,7 @@ async fn requests_wait_for_room_and_are_refused_in_the_end() {
     let connection = connection(&budget);
     let mut held = fill(&connection);
     let share = &connection.share;
-    let (mut first, mut second) = (Box::pin(share.wait(DEADLINE)), Box::pin(share.wait(SHORT)));
+    let (mut first, mut second) = (Box::pin(share.wait(false, DEADLINE)), Box::pin(share.wait(false, SHORT)));
     assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
     // The one that was refused while it was filled waited, too.
     assert_eq!(budget.waited.get(), 3);
@@ -66,14 +86,14 @@ async fn requests_wait_for_room_and_are_refused_in_the_end() {
     share.release(SERVED);
     drop(held);
     assert_eq!(budget.in_use(), 0);
-    assert!(connection.admit().await.is_ok());
+    assert!(connection.admit(false).await.is_ok());
 }
 
 #[tokio::test]
 async fn response_goes_on_piece_by_piece_when_its_connection_has_no_room() {
     let budget = MemoryBudget::new(128 << 20);
     let connection = connection(&budget);
-    let (slow, reading) = (connection.admit().await.unwrap(), connection.admit().await.unwrap());
+    let (slow, reading) = (connection.admit(false).await.unwrap(), connection.admit(false).await.unwrap());
     let cx = Context::from_waker(std::task::Waker::noop());
     let piece = || Bytes::from(vec![0; 64 << 10]);
     let mut unread = Vec::new();
@@ -96,7 +116,7 @@ async fn response_goes_on_piece_by_piece_when_its_connection_has_no_room() {
 #[tokio::test]
 async fn last_piece_keeps_the_room_of_its_request() {
     let budget = MemoryBudget::new(LIMIT);
-    let request = connection(&budget).admit().await.unwrap();
+    let request = connection(&budget).admit(false).await.unwrap();
     let piece = request.take(Bytes::from_static(b"all"));
     drop(request);
     assert_eq!(budget.in_use(), SERVED + 3);

@@ -161,19 +161,28 @@ impl Places {
             return false;
         }
         let places = limits.places();
-        let mut first = self.victims.first(entries, now);
-        if first.is_none() && self.victims.may_search(now) {
+        let mut taken = self.take_victim(entries, places, newcomer, now);
+        if taken.is_none() && self.victims.may_search(now) {
             self.search(entries, places, now);
-            first = self.victims.first(entries, now);
+            taken = self.take_victim(entries, places, newcomer, now);
         }
-        match first {
-            Some(victim) if self.may_take(places, &victim, newcomer) => {
-                self.victims.take_first();
-                self.ask_to_leave(&victim, now);
-                true
-            }
-            _ => false,
-        }
+        let Some(victim) = taken else { return false };
+        self.ask_to_leave(&victim, now);
+        true
+    }
+
+    /// The first of those found that has to give way to the newcomer.
+    fn take_victim(
+        &mut self,
+        entries: &Slab<Arc<Entry>>,
+        places: usize,
+        newcomer: PeerId,
+        now: u64,
+    ) -> Option<Victim> {
+        let mut victims = std::mem::take(&mut self.victims);
+        let taken = victims.take(entries, now, |victim| self.may_take(places, victim, newcomer));
+        self.victims = victims;
+        taken
     }
 
     fn may_take(&self, places: usize, victim: &Victim, newcomer: PeerId) -> bool {

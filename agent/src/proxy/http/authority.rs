@@ -18,7 +18,9 @@ pub fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
     if hosts.next().is_some() {
         return Err(RequestError::DuplicateHost);
     }
-    if host.is_some_and(|host| !is_valid(host)) {
+    // An empty one says that the target has no authority (RFC 9110, 7.2), as some health checks do.
+    let may_be_empty = uri.authority().is_none();
+    if host.is_some_and(|host| !is_valid(host) && !(host.is_empty() && may_be_empty)) {
         return Err(RequestError::InvalidHost);
     }
     let Some(authority) = uri.authority().map(|authority| authority.as_str().as_bytes()) else {

@@ -27,6 +27,8 @@ const REFILL_PER_SECOND: u32 = 100;
 const REFILL_PER_HEADERS: u32 = 4;
 /// For each DATA frame that is sent: some clients acknowledge each in two windows and measure the round trip by a PING.
 const REFILL_PER_SENT_DATA: u32 = 5;
+/// For each so many bytes of it: some acknowledge every 4 KiB that they have read, in two windows.
+const SENT_BYTES_PER_TOKEN: u32 = 1024;
 /// For each DATA frame that is received.
 const REFILL_PER_RECEIVED_DATA: u32 = 2;
 /// A change of settings is applied to every stream and acknowledged; a connection has one or two.
@@ -96,7 +98,9 @@ impl FrameBudget {
     fn send(&mut self, frame: &Frame) {
         match frame.kind {
             Kind::Headers => self.refill(REFILL_PER_HEADERS),
-            Kind::Data if frame.has_data() => self.refill(REFILL_PER_SENT_DATA),
+            Kind::Data if frame.has_data() => {
+                self.refill(REFILL_PER_SENT_DATA + frame.length / SENT_BYTES_PER_TOKEN);
+            }
             _ => {}
         }
     }

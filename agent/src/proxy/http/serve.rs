@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::frame_limit::FrameLimited;
 use super::response_body::ProxyBody;
 use super::{
-    CLIENT_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, MAX_UNSEEN_RESETS, STREAM_WINDOW,
+    CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, MAX_UNSEEN_RESETS, STREAM_WINDOW,
 };
 use crate::connection::tracker::{CloseStage, Connection};
 
@@ -61,7 +61,7 @@ where
             .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
             .max_local_error_reset_streams(MAX_STREAM_ERRORS)
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CLIENT_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .enable_connect_protocol()
             .serve_connection(io, service);
         Box::pin(async move {

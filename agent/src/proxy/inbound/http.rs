@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -99,7 +99,13 @@ impl Client {
             Box::pin(RequestBody::new(request.into_body(), None, |_| ()).discard()).await;
             return Err(error);
         }
-        let memory = self.memory.admit().await?;
+        let memory = match self.memory.admit(!request.body().is_end_stream()).await {
+            Ok(memory) => memory,
+            Err(error) => {
+                Box::pin(RequestBody::new(request.into_body(), None, |_| ()).discard()).await;
+                return Err(error.into());
+            }
+        };
         let upgrade = Upgrade::take(&mut request);
         let (mut head, body) = request.into_parts();
         if let Err(error) = self.rewrite_request(&mut head) {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
 use hyper::http::request;
 use hyper::http::uri::{Authority, Scheme};
@@ -53,7 +53,7 @@ impl HttpForwarder {
     /// To `upstream`, or without one to the server that each request names. Must be called on a runtime, which
     /// then reaps idle connections.
     pub fn new(context: Arc<ProxyContext>, upstream: Option<Upstream>, destinations: Destinations) -> Self {
-        let memory = context.memory.of_app();
+        let memory = Arc::clone(&context.app_memory);
         Self { servers: Servers::new(Arc::clone(&context), destinations), context, fixed: upstream, memory }
     }
 
@@ -107,7 +107,13 @@ impl App {
         let (mut head, body) = request.into_parts();
         let upstream = self.upstream(&head.uri)?;
         rewrite_request(&mut head, &upstream)?;
-        let memory = self.memory.admit().await?;
+        let memory = match self.memory.admit(!body.is_end_stream()).await {
+            Ok(memory) => memory,
+            Err(error) => {
+                Box::pin(RequestBody::new(body, None, |_| ()).discard()).await;
+                return Err(error.into());
+            }
+        };
         let server = self.forwarder.servers.server(upstream).ok_or(RequestError::NoIdentity)?;
         let (response, lease) = match upgrade {
             None => {

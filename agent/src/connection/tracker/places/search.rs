@@ -15,6 +15,8 @@ use crate::connection::tracker::entry::{Entry, Protocol, Side};
 const FEWEST: usize = 16;
 const MOST: usize = 1024;
 const PART: usize = 64;
+/// Of those found, so many are held against a newcomer.
+const TRIED: usize = 16;
 /// What a look found is not relied on for longer.
 const STALE_AFTER_MILLIS: u64 = 1000;
 
@@ -50,20 +52,23 @@ pub(super) struct Victims {
 }
 
 impl Victims {
-    /// The first that is still as it was found.
-    pub fn first(&mut self, entries: &Slab<Arc<Entry>>, now: u64) -> Option<Victim> {
+    /// The first that is still as it was found and that `may_take` accepts, of a few.
+    pub fn take(
+        &mut self,
+        entries: &Slab<Arc<Entry>>,
+        now: u64,
+        may_take: impl Fn(&Victim) -> bool,
+    ) -> Option<Victim> {
         if self.searched_at.is_some_and(|at| now > at + STALE_AFTER_MILLIS) {
             self.found.clear();
         }
         while self.found.front().is_some_and(|victim| !victim.is_current(entries, now)) {
             self.found.pop_front();
         }
-        self.found.front().cloned()
-    }
-
-    pub fn take_first(&mut self) {
+        let is_fit = |victim: &Victim| victim.is_current(entries, now) && may_take(victim);
+        let at = self.found.iter().take(TRIED).position(is_fit)?;
         self.useful = true;
-        self.found.pop_front();
+        self.found.remove(at)
     }
 
     /// A look that was of no use is not repeated before the clock has moved.
@@ -72,8 +77,8 @@ impl Victims {
     }
 }
 
-/// The least is the first to give way: unlisted; of a peer over its share; idle; of the identity, and the source,
-/// that has most; HTTP, whose clients connect again by themselves; unused for longest.
+/// The least is the first to give way: unlisted; idle; of a peer over its share; of the identity, and the source, that
+/// has most; HTTP, whose clients connect again by themselves; unused for longest.
 type Rank = (bool, bool, bool, Reverse<usize>, Reverse<usize>, bool, u64);
 
 impl Places {
@@ -92,7 +97,7 @@ impl Places {
         }
         let victim = |(rank, key): (Rank, usize)| {
             let entry = Arc::clone(entries.get(key)?);
-            Some(Victim { entry, idle: !rank.2, key, last_activity: rank.6 })
+            Some(Victim { entry, idle: !rank.1, key, last_activity: rank.6 })
         };
         self.victims = Victims {
             found: first.into_sorted_vec().into_iter().filter_map(victim).collect(),
@@ -113,7 +118,7 @@ impl Places {
         let tcp = entry.protocol() == Protocol::Tcp;
         (idle || over || !entry.listed).then(|| {
             let last_activity = entry.last_activity.load(Relaxed);
-            (entry.listed, !over, !idle, Reverse(held.identity), Reverse(held.source), tcp, last_activity)
+            (entry.listed, !idle, !over, Reverse(held.identity), Reverse(held.source), tcp, last_activity)
         })
     }
 }

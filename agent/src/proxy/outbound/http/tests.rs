@@ -169,7 +169,7 @@ async fn idle_connections_are_closed() {
     let destinations = Destinations::of_fixed_route(Arc::default());
     let servers = Servers::with_idle_timeout(Arc::clone(&context), destinations, idle_timeout);
     let fixed = Some(agent.upstream(NAME));
-    let memory = context.memory.of_app();
+    let memory = Arc::clone(&context.app_memory);
     let mut app = app_of(HttpForwarder { context, servers, fixed, memory }).await;
     exchange(&mut app, GET).await;
     assert_eq!(agent.server.open(), 1);
