@@ -214,6 +214,14 @@ impl Attacker {
         while attackers.iter().any(|one| one.steps() < one.connections) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(2));
         }
+        for one in attackers {
+            let (steps, connections) = (one.steps(), one.connections);
+            ensure!(
+                steps * 2 >= connections,
+                "the attack {} made {steps} of {connections} connections",
+                one.kind
+            );
+        }
         Ok(())
     }
 

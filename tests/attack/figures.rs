@@ -36,11 +36,12 @@ impl Series {
         self.latencies.len() + self.failures
     }
 
-    /// The latency that so many of a hundred requests did not exceed. One that failed was slower than any.
+    /// The latency that so many of a hundred requests did not exceed; of fewer requests one may. One that failed was
+    /// slower than any.
     pub fn percentile(&self, percent: usize) -> Option<Duration> {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
-        let at = (self.asked() * percent).div_ceil(100).max(1) - 1;
+        let at = (self.asked() * percent / 100).max(1) - 1;
         sorted.get(at).copied()
     }
 

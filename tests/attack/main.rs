@@ -60,14 +60,15 @@ impl Times {
 /// Attacks the real agent and the real controller, and prints what it costs an honest client beside.
 ///
 /// Every row starts programs of its own on loopback, measures an honest client at rest, under attack and at rest
-/// again, and holds the figures against a bound. Exits with 1 if a bound is not held.
+/// again, and holds the figures against a bound. A row that misses one is measured twice more. Exits with 1 if a
+/// bound is still not held.
 #[derive(Parser)]
 #[command(name = "./tests/hostile", version, after_help = HELP)]
 struct Args {
     /// Rows to run [default: all]; --list shows them
     #[arg(value_name = "ROW")]
     rows: Vec<String>,
-    /// Two minutes for all rows together instead of about six
+    /// Two minutes for all rows together instead of about six; longer where a bound is not held at once
     #[arg(long)]
     short: bool,
     /// Print the rows and what each does, and exit
@@ -98,6 +99,9 @@ Examples:
   ./tests/hostile --short                every row within two minutes, as in ./tests/run
   ./tests/hostile chains hellos          two rows
   ./tests/hostile --agent PATH frames    one row, against an agent that was built elsewhere";
+
+/// So often is a row measured again that did not hold its bounds.
+const AGAIN: usize = 2;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -135,8 +139,17 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let mut results = Vec::new();
     for row in chosen(&args.rows)? {
         eprintln!("==> {}: {}  [{} s]", row.name, row.attack, begin.elapsed().as_secs());
-        let lines = measure(row, times);
-        lines.iter().filter(|line| !line.held).for_each(|line| eprintln!("    not held: {line}"));
+        let mut lines = measure(row, times);
+        // A machine that was busy for a moment is no regression; that misses its bounds each time.
+        for again in 0..=AGAIN {
+            let missed = lines.iter().filter(|line| !line.held);
+            missed.clone().for_each(|line| eprintln!("    not held: {line}"));
+            if again == AGAIN || missed.count() == 0 {
+                break;
+            }
+            eprintln!("    again, and longer");
+            lines = measure(row, Times::FULL);
+        }
         results.push((row, lines));
     }
     println!("{}", table(&results));

@@ -33,7 +33,8 @@ impl World {
         let volume = pki.volume(SERVER);
         volume.publish(&pki.leaf(SERVER), pki.roots());
         let app = app::start();
-        let launch = Launch::new(&volume.path).args(["--workers", "1"]);
+        // That of an injected agent, whatever the limit of the container is. Agents that know no budget ignore it.
+        let launch = Launch::new(&volume.path).args(["--workers", "1"]).env("HOTCERT_MEMORY_BUDGET", "128Mi");
         let agent = configure(launch, app).ready();
         Self { agent, volume, app, attacker: pki.leaf("attacker"), pki }
     }

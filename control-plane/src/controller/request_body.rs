@@ -104,7 +104,7 @@ impl Bodies {
         }
         let reading = async {
             if length > one {
-                drain(body).await;
+                let _ = timeout(DRAIN, drain(body)).await;
                 return Err(BodyError::TooLarge(one));
             }
             let Some(mut reserved) = self.memory.reserve(source, length) else {
@@ -115,7 +115,14 @@ impl Bodies {
                 tokio::spawn(timeout(DRAIN, drain(body)));
                 return Err(BodyError::Displaced);
             };
-            let bytes = read?;
+            let bytes = match read {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    drop(reserved);
+                    let _ = timeout(DRAIN, drain(body)).await;
+                    return Err(error);
+                }
+            };
             let answering = reserved.activity().answer();
             Ok(Body { bytes, _reserved: Some((reserved, answering)) })
         };
@@ -130,8 +137,6 @@ async fn read_whole(body: &mut Incoming, reserved: usize) -> Result<Vec<u8>, Bod
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         if bytes.len() + data.len() > reserved {
-            drop(bytes);
-            drain(body).await;
             return Err(BodyError::TooLarge(reserved));
         }
         bytes.extend_from_slice(&data);

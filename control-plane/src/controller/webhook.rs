@@ -100,26 +100,26 @@ impl Webhook {
                 response
             }
             (Some(path), _) => {
-                let (outcome, response) = self.admit(path, body);
+                let body = match body {
+                    Ok(body) => body,
+                    // Counted with what the listener refuses: it says nothing of the request.
+                    Err(error) if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                        return with_retry(text(error.status(), format!("{error}\n")));
+                    }
+                    Err(error) => {
+                        self.counters.admission(path, AdmissionOutcome::Malformed);
+                        return text(error.status(), format!("{error}\n"));
+                    }
+                };
+                let (outcome, response) = self.admit(path, &body);
                 self.counters.admission(path, outcome);
                 response
             }
         }
     }
 
-    fn admit(
-        &self,
-        path: WebhookPath,
-        body: Result<Body, BodyError>,
-    ) -> (AdmissionOutcome, Response<Full<Bytes>>) {
-        let body = match body {
-            Ok(body) => body,
-            Err(error) => {
-                let response = with_retry(text(error.status(), format!("{error}\n")));
-                return (AdmissionOutcome::Malformed, response);
-            }
-        };
-        let request = match AdmissionRequest::parse(&body) {
+    fn admit(&self, path: WebhookPath, body: &[u8]) -> (AdmissionOutcome, Response<Full<Bytes>>) {
+        let request = match AdmissionRequest::parse(body) {
             Ok(request) => request,
             Err(error) => {
                 warn!(webhook = path.as_str(), %error, "the request is not an AdmissionReview of a pod");

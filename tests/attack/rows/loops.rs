@@ -55,6 +55,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     let answer = outcome.err().map(|error| error.to_string()).unwrap_or_default();
     let what = |thing: &str| format!("{thing} above rest after one request ({answer})");
     let (mib, open) = (most.0.saturating_sub(rest.0).div_ceil(1024), most.1.saturating_sub(rest.1));
+    lines.push(Line::must("a request that goes round", "status 508", &answer, answer == "status 508"));
     lines.push(Line::most(what("descriptors"), "", MOST_DESCRIPTORS, rest.1, open));
     lines.push(Line::most(what("MiB"), " MiB", MOST_MIB, rest.0 / 1024, mib));
     Ok(lines)

@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 
+use anyhow::ensure;
+
 use super::Row;
 use crate::Times;
 use crate::figures::Line;
@@ -47,6 +49,7 @@ fn measure(_: Times) -> anyhow::Result<Vec<Line>> {
     let heard_all = || count(|_| true);
 
     plan.at_once(TIMES);
+    ensure!(heard_all() == TIMES as u64, "{} of {TIMES} requests arrive at rest", heard_all());
     let rest = format!("{} of {TIMES} arrive", heard_all());
     let hidden = format!("GET /hidden HTTP/1.1\r\nhost: a\r\nx-forwarded-client-cert: {FORGED}\r\n\r\n");
     let length = hidden.len();
@@ -55,6 +58,8 @@ fn measure(_: Times) -> anyhow::Result<Vec<Line>> {
     for _ in 0..TIMES {
         plan.converse(&[outer.clone().into_bytes(), get("/next")()]);
     }
+    let outer = count(|one| one.path == "/outer");
+    ensure!(outer == TIMES as u64, "{outer} of {TIMES} requests with a body arrive");
     let mut lines = vec![
         Line::most(
             "requests that nobody sent reach the app",
@@ -78,6 +83,8 @@ fn measure(_: Times) -> anyhow::Result<Vec<Line>> {
             format!("GET /spelled HTTP/1.1\r\nhost: a\r\n{spelling}: {FORGED}\r\n\r\n").into_bytes()
         ]);
     }
+    let spelled = count(|one| one.path == "/spelled");
+    ensure!(spelled == SPELLINGS.len() as u64, "{spelled} of {} spellings arrive", SPELLINGS.len());
     let names = format!("spellings of the identity header that reach the app, of {}", SPELLINGS.len());
     lines.push(Line::most(names, "", 0, &rest, count(|one| one.forged) - before));
 
