@@ -240,7 +240,7 @@ pub struct RunArgs {
     pub max_connections: Option<String>,
     /// Memory, such as 96Mi, for requests and responses that wait for the app, a server or their reader.
     /// One client may hold a fifth of what is left of it, so that the others go on; what is over that
-    /// waits [default: half of the container's memory limit, at most 512Mi; 128Mi without a limit]
+    /// waits [default: half of the container's memory limit, at most 512Mi; 512Mi without a limit]
     #[arg(long, env = "HOTCERT_MEMORY_BUDGET", value_name = "BYTES", help_heading = "Limits")]
     pub memory_budget: Option<String>,
     /// Time for a TLS handshake, from the accepted connection to its end

@@ -7,10 +7,7 @@ use std::path::Path;
 const MIB: u64 = 1 << 20;
 /// Of the limit; the other half is for connections without requests, identities, and what the allocator keeps free.
 const PART: u64 = 2;
-/// Without a limit: enough for 4,000 requests that are served at once. The same comes from a limit of 256 MiB, which is
-/// that of an injected agent.
-const UNLIMITED: u64 = 128 * MIB;
-/// More is hardly held by honest peers.
+/// Also without a limit: 16,000 requests that are served at once.
 const MAX_DEFAULT: u64 = 512 * MIB;
 /// Less is not enough for a few peers at once.
 const MIN: u64 = 4 * MIB;
@@ -50,7 +47,7 @@ pub fn default_budget() -> usize {
 }
 
 fn of_limit(limit: Option<u64>) -> usize {
-    let budget = limit.map_or(UNLIMITED, |limit| (limit / PART).clamp(MIN, MAX_DEFAULT));
+    let budget = limit.map_or(MAX_DEFAULT, |limit| (limit / PART).clamp(MIN, MAX_DEFAULT));
     usize::try_from(budget).unwrap_or(usize::MAX)
 }
 
@@ -122,7 +119,7 @@ mod tests {
 
     #[test]
     fn half_of_the_limit_is_the_budget() {
-        assert_eq!(of_limit(None), 128 << 20);
+        assert_eq!(of_limit(None), 512 << 20);
         assert_eq!(of_limit(Some(256 << 20)), 128 << 20);
         assert_eq!(of_limit(Some(64 << 20)), 32 << 20);
         assert_eq!(of_limit(Some(1 << 20)), 4 << 20);
