@@ -208,7 +208,14 @@ fn signed_deliveries_pass_beside_silent_connections_and_heads_that_do_not_end() 
         let full = "as many connections as there are places";
         within(Duration::from_secs(60), full, || (flood.begun() >= 1020).then_some(()));
         let deliveries = inbox.deliver(20);
-        assert_eq!(deliveries.delivered, 20, "beside {} from {from}: {deliveries:?}", flood.open());
+        // What comes from the flood's own address may be told to try again.
+        let told = deliveries.others.iter().filter(|one| matches!(one, Ok(503))).count();
+        let (fewest, told) = if from == SAME_SOURCE { (10, told) } else { (20, 0) };
+        assert!(
+            deliveries.delivered >= fewest && deliveries.delivered + told == 20,
+            "beside {} from {from}: {deliveries:?}",
+            flood.open()
+        );
         println!("20 deliveries beside {} connections from {from}: {deliveries:?}", flood.open());
     }
     // None of the descriptors of the others was taken.
@@ -228,7 +235,14 @@ fn signed_deliveries_pass_beside_bodies_that_are_withheld() {
         let flood = Flood::over_tls(80, from, inbox.address(), inbox.tls.clone(), say);
         until("more bodies than there is memory for", || (flood.begun() > 70).then_some(()));
         let deliveries = inbox.deliver(20);
-        assert_eq!(deliveries.delivered, 20, "beside {} from {from}: {deliveries:?}", flood.open());
+        // What comes from the flood's own address may be told to try again.
+        let told = deliveries.others.iter().filter(|one| matches!(one, Ok(503))).count();
+        let (fewest, told) = if from == SAME_SOURCE { (10, told) } else { (20, 0) };
+        assert!(
+            deliveries.delivered >= fewest && deliveries.delivered + told == 20,
+            "beside {} from {from}: {deliveries:?}",
+            flood.open()
+        );
         // Before the deadline of what is withheld.
         assert!(deliveries.slowest < Duration::from_secs(4), "{from}: {deliveries:?}");
         println!(
