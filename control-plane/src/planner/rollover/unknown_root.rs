@@ -70,6 +70,7 @@ fn in_pod(
     }
     // It does not let us in, so it does not say what it trusts.
     let newest = dependent.certificate.newest().map(|(_, version)| version.leaf.not_before)?;
-    let is_newer = handshake.leaf_not_before > Some(newest);
+    // Certificates know whole seconds, in which there is time for another.
+    let is_newer = handshake.leaf_not_before >= Some(newest);
     (is_newer && handshake.foreign.is_some()).then_some(UnknownRoot { root: None, seen_at })
 }
