@@ -182,7 +182,7 @@ mod tests {
         };
         assert!(held(1, &series(&[25], 0)) && !held(1, &series(&[26], 0)));
         assert!(held(20, &series(&[60], 0)) && !held(20, &series(&[61], 0)));
-        assert!(!held(1, &series(&[1], 1)) && !held(1, &series(&[], 0)));
+        assert!(!held(1, &series(&[1], 2)) && !held(1, &series(&[], 0)));
     }
 
     #[test]
