@@ -45,7 +45,7 @@ fn measure(times: Times) -> anyhow::Result<Vec<Line>> {
     for kind in frames::KINDS {
         attackers.push(start(kind, 1)?);
     }
-    Attacker::wait_in_place(&mut attackers)?;
+    Attacker::wait_as_far_as_they_get(&mut attackers)?;
     sleep(times.attack * 2);
     drop(attackers);
     let peak = peak.end();
