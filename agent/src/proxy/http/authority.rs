@@ -20,7 +20,7 @@ pub fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
     }
     // An empty one says that the target has no authority (RFC 9110, 7.2), as some health checks do.
     let may_be_empty = uri.authority().is_none();
-    if host.is_some_and(|host| !is_valid(host) && !(host.is_empty() && may_be_empty)) {
+    if !host.is_none_or(|host| is_valid(host) || host.is_empty() && may_be_empty) {
         return Err(RequestError::InvalidHost);
     }
     let Some(authority) = uri.authority().map(|authority| authority.as_str().as_bytes()) else {
@@ -166,6 +166,8 @@ mod tests {
             (V::HTTP_11, "/", &[], Err(RequestError::NoHost)),
             (V::HTTP_10, "/", &[], Ok(())),
             (V::HTTP_10, "/", &["a b"], Err(RequestError::InvalidHost)),
+            (V::HTTP_11, "/", &[""], Ok(())),
+            (V::HTTP_11, "http://a.test/", &[""], Err(RequestError::InvalidHost)),
             (V::HTTP_11, "/", &["a", "a"], Err(RequestError::DuplicateHost)),
             (V::HTTP_11, "/", &["user@a"], Err(RequestError::InvalidHost)),
             // The absolute form says the host, whatever Host says.
