@@ -3,6 +3,8 @@
 //! that one source may have everything when it is alone; without room, the source that holds the most gives
 //! way, so that no source can keep another out.
 
+mod source;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::handshake_limiter::Source;
+pub(crate) use source::Source;
 
 /// Bounds what strangers hold at once, and shares it between source addresses. At the limit the source that
 /// holds the most gives way: of its holders one that has not asked for anything yet, the longest waiting first;

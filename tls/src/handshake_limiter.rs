@@ -3,7 +3,6 @@
 //! done in milliseconds, and one that stays on to keep others out is the first to be evicted.
 
 mod failures;
-mod source;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -11,11 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::fair_limiter::FairLimiter;
+use crate::fair_limiter::{FairLimiter, Source};
 use crate::handshake::HandshakeError;
 use failures::Failures;
-
-pub(crate) use source::Source;
 
 /// Bounds how many handshakes, or other tasks of strangers, are under way at once, and how many handshakes of one
 /// source may fail.

@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::tracker::ConnectionTracker;
+use super::tracker::Limits;
 use super::tracker::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
-use super::tracker::state::{Limits, TrackerState, millis};
+use super::tracker::state::{TrackerState, millis};
 use hotcert_tls::{Snapshot, Snapshots};
 
 /// The resolution of every limit that is kept here.

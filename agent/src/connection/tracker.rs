@@ -5,6 +5,8 @@
 
 mod connection;
 pub(super) mod entry;
+mod limits;
+mod peer_id;
 mod places;
 mod roots;
 pub(super) mod state;
@@ -20,8 +22,9 @@ use prometheus_client::metrics::family::Family;
 pub use connection::{Connection, InFlight};
 use entry::{CloseReason, Entry, Origin};
 pub use entry::{CloseStage, Protocol, Side};
-pub use places::PeerId;
-pub use state::{ClosedLabels, Limits};
+pub use limits::Limits;
+pub use peer_id::PeerId;
+pub use state::ClosedLabels;
 use state::{LeafState, Shared, TrackerState};
 
 use hotcert_tls::Peer;

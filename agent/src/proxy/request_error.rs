@@ -4,7 +4,7 @@ use hyper::StatusCode;
 
 use crate::connection::memory::NoRoom;
 use crate::proxy::http::grpc::GrpcStatus;
-use crate::proxy::http::hops;
+use crate::proxy::http::hops::{self, TooManyHops};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -81,6 +81,12 @@ pub enum RequestError {
     /// The app or the server could not be reached, was not trusted, or gave no valid response.
     #[error("{0}")]
     BadGateway(String),
+}
+
+impl From<TooManyHops> for RequestError {
+    fn from(_: TooManyHops) -> Self {
+        Self::Loop
+    }
 }
 
 impl From<NoRoom> for RequestError {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::source::Source;
+use crate::fair_limiter::Source;
 
 /// Handshakes of one source that may be under way or have failed at once: enough for the clients behind one address
 /// that all connect again at the same moment, and for a thread the work of a tenth of a second.

@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use super::ConnectionTracker;
 use super::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
-use super::places::PeerId;
+use super::peer_id::PeerId;
 use super::state::Shared;
 
 /// Dropping it removes the connection from the tracker.

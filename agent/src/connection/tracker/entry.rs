@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 
 use futures_util::task::AtomicWaker;
 
-use super::places::PeerId;
+use super::peer_id::PeerId;
 use hotcert_tls::Peer;
 use hotcert_tls::Snapshot;
 

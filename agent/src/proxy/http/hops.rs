@@ -4,8 +4,6 @@
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::proxy::request_error::RequestError;
-
 pub const NAME: HeaderName = HeaderName::from_static("hotcert-hops");
 
 /// Agents that a request may pass. A call from one service to another passes two, so that is sixteen services in a
@@ -19,9 +17,13 @@ static COUNTS: [&str; MAX_HOPS] = [
     "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32",
 ];
 
+/// A request goes round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyHops;
+
 /// Counts this agent, unless the request has passed too many.
-pub fn count(headers: &mut HeaderMap) -> Result<(), RequestError> {
-    let next = COUNTS.get(passed(headers)).ok_or(RequestError::Loop)?;
+pub fn count(headers: &mut HeaderMap) -> Result<(), TooManyHops> {
+    let next = COUNTS.get(passed(headers)).ok_or(TooManyHops)?;
     headers.insert(NAME, HeaderValue::from_static(next));
     Ok(())
 }
@@ -47,7 +49,7 @@ mod tests {
             assert_eq!(count(&mut headers), Ok(()));
             assert_eq!(headers[NAME], hops.to_string());
         }
-        assert_eq!(count(&mut headers), Err(RequestError::Loop));
+        assert_eq!(count(&mut headers), Err(TooManyHops));
     }
 
     #[test]
@@ -59,6 +61,6 @@ mod tests {
             assert_eq!(count(&mut headers), Ok(()));
             assert_eq!(headers.get_all(NAME).iter().collect::<Vec<_>>(), [expected]);
         }
-        assert_eq!(count(&mut with(&["4000000000"])), Err(RequestError::Loop));
+        assert_eq!(count(&mut with(&["4000000000"])), Err(TooManyHops));
     }
 }

@@ -190,7 +190,7 @@ impl Client {
         if let Some(identity) = &self.identity {
             headers.insert(identity_header::NAME, identity.clone());
         }
-        hops::count(headers)
+        Ok(hops::count(headers)?)
     }
 }
 

@@ -194,7 +194,7 @@ fn rewrite_request(head: &mut request::Parts, upstream: &Upstream) -> Result<(),
         // The authority says the host; this proxy answers 100-continue.
         head.headers.remove(name);
     }
-    hops::count(&mut head.headers)
+    Ok(hops::count(&mut head.headers)?)
 }
 
 /// Whether a request to the forward proxy names a host.

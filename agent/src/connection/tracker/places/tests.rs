@@ -6,6 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use std::hash::RandomState;
+use std::net::IpAddr;
+
+use hotcert_tls::Peer;
+
 use super::*;
 use crate::connection::tracker::{CloseStage, Connection, ConnectionTracker, InFlight};
 use crate::proxy_fixture::{self, identity, publisher, root};
