@@ -33,8 +33,8 @@ pub const ROW: Row = Row {
 };
 
 const KINDS: [(&str, usize); 3] = [("anonymous", 1100), ("slow-upload", 1000), ("last-byte", 100)];
-/// 16 MiB of bodies, and 48 KiB of buffers for each of 1,024 connections, whose heads may have 16 KiB.
-const MOST_MIB: u64 = 64;
+/// 16 MiB of bodies, and 64 KiB of buffers for each of 1,024 connections, whose heads may have 16 KiB.
+const MOST_MIB: u64 = 80;
 const PATH: &str = "/notifications/standard";
 /// The largest message that is taken.
 const BODY: usize = 256 << 10;
