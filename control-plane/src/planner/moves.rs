@@ -190,7 +190,7 @@ impl FormerLeaf {
         now: SystemTime,
     ) -> Self {
         let accepted = shown & kept;
-        let is_removed = |root: &RootId| shown.contains(root) && !accepted.contains(root);
+        let is_removed = |root: &RootId| shown.contains(root) && !kept.contains(root);
         let published = dependent.certificate.published_version();
         if accepted.is_empty() || published.is_some_and(|(_, version)| is_removed(&version.root)) {
             return Self::Gone;

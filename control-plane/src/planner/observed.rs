@@ -377,6 +377,11 @@ impl Pod {
         self.proofs.get(authority)
     }
 
+    /// The proof for an authority, if it was taken at `since` or later.
+    pub fn proof_since(&self, authority: &str, since: SystemTime, now: SystemTime) -> Option<&Proof> {
+        self.proof(authority).filter(|proof| since <= proof.taken_at && proof.taken_at <= now)
+    }
+
     /// Whether it serves this Secret through its agent.
     pub fn serves(&self, secret: &str) -> bool {
         self.agent.as_ref().is_some_and(|agent| agent.secret == secret)

@@ -32,10 +32,7 @@ impl SigningContext<'_> {
         };
         // A namespace whose pods cannot be listed does not keep its certificates from being renewed, nor does a pod
         // that does not answer.
-        let is_seen = |pod: &Pod| {
-            pod.proof(&certificate.spec.authority)
-                .is_some_and(|proof| since <= proof.taken_at && proof.taken_at <= now)
-        };
+        let is_seen = |pod: &Pod| pod.proof_since(&certificate.spec.authority, since, now).is_some();
         let mut is_current = true;
         for pod in self.pods.mounting(&name.namespace, secret).filter(|_| list.error.is_none()) {
             let client = Some((certificate.spec.authority.as_str(), vec![self.root.clone()]));
@@ -144,8 +141,7 @@ impl SigningContext<'_> {
             leaf != version.leaf.sha256 && later.any(|(_, later)| later.leaf.sha256 == leaf)
         };
         let shows_later = |pod: &Pod| {
-            let proof = pod.proof(&certificate.spec.authority);
-            let proof = proof.filter(|proof| since <= proof.taken_at && proof.taken_at <= now);
+            let proof = pod.proof_since(&certificate.spec.authority, since, now);
             proof
                 .and_then(|proof| proof.result.as_ref().ok())
                 .is_some_and(|shown| is_later(&shown.leaf_sha256))

@@ -156,14 +156,21 @@ impl LedgerCheck<'_> {
             return known.switched;
         }
         let is_own = |root: &RootId| self.keyring.state.knows(root);
-        let mut others = self.other_keyrings().filter_map(|keyring| dependent.ledger_entry(keyring));
+        let mut others = self.entries_of_others(dependent);
         dependent.certificate.newest().is_some_and(|(_, version)| is_own(&version.root))
             && !others.any(|entry| entry.moved_from.iter().any(is_own))
     }
 
     fn is_signed_by_another(&self, dependent: &DependentCertificate<'_>) -> bool {
-        let mut entries = self.other_keyrings().filter_map(|keyring| dependent.ledger_entry(keyring));
-        entries.any(LedgerEntry::may_have_signed)
+        self.entries_of_others(dependent).any(LedgerEntry::may_have_signed)
+    }
+
+    /// What other authorities have written of the Secret.
+    fn entries_of_others<'b>(
+        &'b self,
+        dependent: &'b DependentCertificate<'_>,
+    ) -> impl Iterator<Item = &'b LedgerEntry> {
+        self.other_keyrings().filter_map(|keyring| dependent.ledger_entry(keyring))
     }
 
     /// The roots of other authorities that have the Secret in their ledger.

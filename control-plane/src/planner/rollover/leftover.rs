@@ -75,8 +75,7 @@ impl<'a> Leftover<'a> {
         since: SystemTime,
         now: SystemTime,
     ) -> PodTrust {
-        let proof = pod.proof(authority).filter(|_| pod.serves(&self.secret.name));
-        let proof = proof.filter(|proof| since <= proof.taken_at && proof.taken_at <= now);
+        let proof = pod.proof_since(authority, since, now).filter(|_| pod.serves(&self.secret.name));
         let Some(Ok(handshake)) = proof.map(|proof| &proof.result) else { return PodTrust::Unknown };
         let mut accepts = roots.iter().map(|root| handshake.accepts.get(*root).copied());
         if accepts.clone().any(|accepts| accepts == Some(true)) {
