@@ -104,22 +104,22 @@ impl Bodies {
         }
         let reading = async {
             if length > one {
-                let _ = timeout(DRAIN, drain(body)).await;
+                drain(body).await;
                 return Err(BodyError::TooLarge(one));
             }
             let Some(mut reserved) = self.memory.reserve(source, length) else {
-                tokio::spawn(timeout(DRAIN, drain(body)));
+                tokio::spawn(drain(body));
                 return Err(BodyError::NoMemory);
             };
             let Some(read) = reserved.run(read_whole(&mut body, length)).await else {
-                tokio::spawn(timeout(DRAIN, drain(body)));
+                tokio::spawn(drain(body));
                 return Err(BodyError::Displaced);
             };
             let bytes = match read {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     drop(reserved);
-                    let _ = timeout(DRAIN, drain(body)).await;
+                    drain(body).await;
                     return Err(error);
                 }
             };
@@ -144,6 +144,7 @@ async fn read_whole(body: &mut Incoming, reserved: usize) -> Result<Vec<u8>, Bod
     Ok(bytes)
 }
 
+/// Reads what its client is still sending, for a while.
 async fn drain(mut body: impl hyper::body::Body + Unpin) {
-    while let Some(Ok(_)) = body.frame().await {}
+    let _ = timeout(DRAIN, async { while let Some(Ok(_)) = body.frame().await {} }).await;
 }

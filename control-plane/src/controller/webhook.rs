@@ -102,13 +102,12 @@ impl Webhook {
             (Some(path), _) => {
                 let body = match body {
                     Ok(body) => body,
-                    // Counted with what the listener refuses: it says nothing of the request.
-                    Err(error) if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                        return with_retry(text(error.status(), format!("{error}\n")));
-                    }
                     Err(error) => {
-                        self.counters.admission(path, AdmissionOutcome::Malformed);
-                        return text(error.status(), format!("{error}\n"));
+                        // What there is no memory for is counted by the listener: it says nothing of the request.
+                        if error.status() != StatusCode::SERVICE_UNAVAILABLE {
+                            self.counters.admission(path, AdmissionOutcome::Malformed);
+                        }
+                        return with_retry(text(error.status(), format!("{error}\n")));
                     }
                 };
                 let (outcome, response) = self.admit(path, &body);
