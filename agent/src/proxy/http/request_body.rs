@@ -74,6 +74,12 @@ impl RequestBody {
         (taken.length <= SMALL).then(|| Self { again: taken.chunks, ..Self::empty() })
     }
 
+    /// As [`Self::discard`], for a request that is refused. Boxed like all that is rare, so that it takes no room in
+    /// each request.
+    pub async fn discard_refused(body: Incoming) {
+        Box::pin(Self::new(body, None, |_| ()).discard()).await;
+    }
+
     /// Takes what a client is about to send although nobody will get it.
     pub async fn discard(mut self) {
         if self.is_end_stream() {

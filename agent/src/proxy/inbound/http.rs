@@ -96,20 +96,20 @@ impl Client {
     ) -> Result<Response<ProxyBody>, RequestError> {
         let grpc = dialect == Dialect::Grpc;
         if let Err(error) = self.check(&request, grpc) {
-            Box::pin(RequestBody::new(request.into_body(), None, |_| ()).discard()).await;
+            RequestBody::discard_refused(request.into_body()).await;
             return Err(error);
         }
         let memory = match self.memory.admit(!request.body().is_end_stream()).await {
             Ok(memory) => memory,
             Err(error) => {
-                Box::pin(RequestBody::new(request.into_body(), None, |_| ()).discard()).await;
+                RequestBody::discard_refused(request.into_body()).await;
                 return Err(error.into());
             }
         };
         let upgrade = Upgrade::take(&mut request);
         let (mut head, body) = request.into_parts();
         if let Err(error) = self.rewrite_request(&mut head) {
-            Box::pin(RequestBody::new(body, None, |_| ()).discard()).await;
+            RequestBody::discard_refused(body).await;
             return Err(error);
         }
         self.app.list();

@@ -110,7 +110,7 @@ impl App {
         let memory = match self.memory.admit(!body.is_end_stream()).await {
             Ok(memory) => memory,
             Err(error) => {
-                Box::pin(RequestBody::new(body, None, |_| ()).discard()).await;
+                RequestBody::discard_refused(body).await;
                 return Err(error.into());
             }
         };
