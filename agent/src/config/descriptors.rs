@@ -10,7 +10,7 @@ const SPARE: u64 = 128;
 const PER_CONNECTION: u64 = 2;
 /// Of all connections, one in so many may be in its handshake besides.
 const HANDSHAKE_SHARE: usize = 4;
-const MIN_HANDSHAKES: usize = 64;
+const MIN_HANDSHAKES: usize = 256;
 /// By default no more connections than this.
 const MAX_DEFAULT: usize = 100_000;
 
