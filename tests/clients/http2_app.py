@@ -162,7 +162,8 @@ class Serve:
             self.h2.acknowledge_received_data(length, number)
 
     def request(self, event):
-        if self.last is not None:
+        # What came with the answer to the PING, after it, is counted among those that are taken.
+        if self.last is not None and event.stream_id > self.last:
             return
         stream = Stream(event.stream_id, list(event.headers))
         self.requests += 1
