@@ -6,9 +6,11 @@
 
 mod certificate;
 mod chain;
+mod key_kind;
 mod leaf;
 mod policy;
 mod rejection;
+mod sections;
 mod trust;
 
 use std::sync::Arc;
@@ -84,10 +86,12 @@ impl Validation {
 }
 
 impl Identity {
-    /// Same leaf, chain and roots.
+    /// Same leaf, chain and roots, and the same said about the bundle.
     pub fn same_as(&self, other: &Identity) -> bool {
-        let digest = |identity: &Identity| identity.trust.as_ref().map(|trust| trust.sha256.clone());
-        self.leaf.same_as(&other.leaf) && digest(self) == digest(other)
+        fn facts(identity: &Identity) -> Option<(&str, &[String])> {
+            identity.trust.as_ref().map(|trust| (trust.sha256.as_str(), trust.passed_over.as_slice()))
+        }
+        self.leaf.same_as(&other.leaf) && facts(self) == facts(other)
     }
 }
 

@@ -82,7 +82,7 @@ impl Health {
             "reason": reason,
             "draining": report.draining,
             "generation": snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
-            "source": source(&reload.source),
+            "source": source(&reload.source, snapshot.as_deref()),
             "served": snapshot.as_ref().map(|snapshot| served(snapshot, &report, now)),
             "last_attempt": reload.last_attempt.as_ref().map(|attempt| json!({
                 "at": date(attempt.at),
@@ -125,8 +125,10 @@ impl Health {
     }
 }
 
-fn source(source: &SourceStatus) -> Value {
+fn source(source: &SourceStatus, snapshot: Option<&Snapshot>) -> Value {
     let authority = source.authority.as_ref();
+    let trust = snapshot.and_then(|snapshot| snapshot.identity.trust.as_ref());
+    let passed_over = trust.iter().flat_map(|trust| &trust.passed_over);
     json!({
         "kind": authority.map(|authority| authority.kind.as_str()),
         "why": authority.map(|authority| &authority.why),
@@ -134,7 +136,7 @@ fn source(source: &SourceStatus) -> Value {
         "directory": source.directory,
         "atomic": source.atomic,
         "watching": source.watching,
-        "notices": source.notices,
+        "notices": source.notices.iter().chain(passed_over).collect::<Vec<_>>(),
         "api": source.api.as_ref().map(|api| json!({
             "secret": api.secret,
             "state": api.state.as_str(),

@@ -27,17 +27,24 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
     {
         validation.leaf = Err(rejection);
     }
-    let notice = (!credential.atomic && directory.is_dir()).then_some(SUB_PATH_NOTICE);
+    let notices = notices(&validation, !credential.atomic && directory.is_dir());
     let served = validation.leaf.is_ok() && validation.trust.is_ok();
     if as_json {
-        outln!("{:#}", report(directory, &validation, notice, served));
+        outln!("{:#}", report(directory, &validation, &notices, served));
     } else {
-        print(directory, args, &validation, notice, served);
+        print(directory, args, &validation, &notices, served);
     }
     if served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn report(directory: &Path, validation: &Validation, notice: Option<&str>, served: bool) -> Value {
+/// What is no reason to refuse the identity, and should be mended.
+fn notices(validation: &Validation, is_sub_path: bool) -> Vec<&str> {
+    let trust = validation.trust.as_ref().ok().and_then(Option::as_ref);
+    let passed_over = trust.into_iter().flat_map(|trust| &trust.passed_over).map(String::as_str);
+    is_sub_path.then_some(SUB_PATH_NOTICE).into_iter().chain(passed_over).collect()
+}
+
+fn report(directory: &Path, validation: &Validation, notices: &[&str], served: bool) -> Value {
     json!({
         "directory": directory.display().to_string(),
         "would_serve": served,
@@ -68,7 +75,7 @@ fn report(directory: &Path, validation: &Validation, notice: Option<&str>, serve
             }),
             Err(rejection) => refused(rejection),
         },
-        "notices": notice.into_iter().collect::<Vec<_>>(),
+        "notices": notices,
     })
 }
 
@@ -76,7 +83,7 @@ fn refused(rejection: &Rejection) -> Value {
     json!({ "accepted": false, "reason": rejection.reason().as_str(), "detail": rejection.to_string() })
 }
 
-fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notice: Option<&str>, served: bool) {
+fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notices: &[&str], served: bool) {
     let result = if served { "would be served" } else { "would not be served" };
     outln!("{}: {result}", directory.display());
     if let Err(missing @ Rejection::MissingDirectory(_)) = &validation.trust {
@@ -110,7 +117,7 @@ fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notice:
     if validation.trust.is_ok() && validation.leaf.is_err() {
         outln!("  A running agent would use this trust bundle and continue with its last valid leaf.");
     }
-    if let Some(notice) = notice {
+    for notice in notices {
         outln!("  notice  {notice}");
     }
 }
@@ -119,14 +126,23 @@ fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notice:
 fn describe(rejection: &Rejection, directory: &Path, args: &IdentityArgs) -> String {
     match rejection {
         Rejection::MissingFile { file } => format!("there is no file {file} in {}", directory.display()),
-        Rejection::MalformedPem { what: what @ "the certificate file", cause } => {
-            format!("{what} {}: {cause}; write the whole PEM file again", args.cert_file)
-        }
-        Rejection::MalformedPem { what: what @ "the key file", cause } => {
-            format!("{what} {}: {cause}; write the whole PEM file again", args.key_file)
-        }
-        rejection => rejection.to_string(),
+        rejection => name_file(&rejection.to_string(), args),
     }
+}
+
+/// A message that begins with what a file is for, with the name of the file.
+fn name_file(message: &str, args: &IdentityArgs) -> String {
+    let files = [
+        ("the certificate file", &args.cert_file),
+        ("the key file", &args.key_file),
+        ("the trust bundle", &args.ca_file),
+    ];
+    for (what, name) in files {
+        if let Some(rest) = message.strip_prefix(what) {
+            return format!("{what} {name}{rest}");
+        }
+    }
+    message.to_owned()
 }
 
 fn roots(trust: Option<&Trust>) -> impl Iterator<Item = &hotcert_tls::identity::Root> {

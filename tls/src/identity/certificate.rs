@@ -7,8 +7,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
+use super::key_kind;
 use super::rejection::Rejection;
-
 use crate::names::Names;
 
 /// The name of the leaf in rejections.
@@ -86,13 +86,17 @@ fn system_time(seconds: i64) -> SystemTime {
 }
 
 fn unsupported_key(certificate: &X509Certificate<'_>) -> Option<String> {
-    match certificate.public_key().parsed() {
+    let public_key = certificate.public_key();
+    match public_key.parsed() {
         Ok(PublicKey::RSA(key)) if (2048..=4096).contains(&key.key_size()) => None,
         Ok(PublicKey::RSA(key)) => Some(format!("RSA of {} bits", key.key_size())),
-        Ok(PublicKey::EC(point)) if matches!(point.key_size(), 256 | 384) => None,
-        Ok(PublicKey::EC(point)) => Some(format!("on a curve of {} bits", point.key_size())),
+        Ok(PublicKey::EC(point)) => match key_kind::named_in(public_key.raw) {
+            Some(kind) => Some(kind.into()),
+            None if matches!(point.key_size(), 256 | 384) => None,
+            None => Some("on a curve that is not supported".into()),
+        },
         Ok(PublicKey::DSA(_)) => Some("DSA".into()),
         // Ed25519 is not known to the parser; whether it can sign is found out with the private key.
-        _ => None,
+        _ => key_kind::named_in(public_key.raw).map(Into::into),
     }
 }

@@ -8,15 +8,18 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
+use webpki::EndEntityCert;
 
 use super::certificate::{Certificate, LEAF, parse_certificate};
 use super::chain::{Chain, Roles, check_chain};
+use super::key_kind;
 use super::policy::Policy;
 use super::rejection::Rejection;
+use super::sections::Sections;
 use super::trust::Trust;
-use crate::credential::LeafParts;
-use crate::credential::pem::{self, Section};
+use crate::credential::pem::Section;
+use crate::credential::{LeafParts, Part};
 use crate::digest::sha256_hex;
 use crate::names::Names;
 
@@ -56,13 +59,12 @@ impl Leaf {
         now: SystemTime,
     ) -> Result<Self, Rejection> {
         let (chain, key) = split(parts)?;
-        let [end_entity, intermediates @ ..] = chain.as_slice() else { return Err(no_certificate()) };
+        let [end_entity, intermediates @ ..] = chain.as_slice() else { return Err(Rejection::MalformedKey) };
         let facts = parse_certificate(end_entity, LEAF)?;
         if let Some(found) = &facts.unsupported_key {
             return Err(Rejection::UnsupportedKey { found: found.clone() });
         }
-        let signing = any_supported_type(&private_key(&key)?).map_err(|_| Rejection::MalformedKey)?;
-        let certified = CertifiedKey::new(chain.clone(), signing);
+        let certified = CertifiedKey::new(chain.clone(), key);
         certified.keys_match().map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => Rejection::KeyMismatch,
             error => Rejection::MalformedCertificate { what: LEAF.into(), cause: error.to_string() },
@@ -111,50 +113,78 @@ impl fmt::Debug for Leaf {
     }
 }
 
-fn no_certificate() -> Rejection {
-    Rejection::MalformedPem { what: "the certificate file", cause: "it holds no certificate".into() }
+/// Certificates with the leaf first, and its signing key.
+fn split(parts: &LeafParts) -> Result<(Vec<CertificateDer<'static>>, Arc<dyn SigningKey>), Rejection> {
+    let read = |part: &Part, what| {
+        let bytes = part.as_ref().map_err(|error| Rejection::from(error.clone()))?;
+        Sections::read(bytes, what)
+    };
+    let (sections, certificate_file, key_file) = match parts {
+        LeafParts::Pair { certificate, key } => {
+            let mut sections = read(certificate, "the certificate file")?;
+            sections.append(read(key, "the key file")?);
+            (sections, "the certificate file", "the key file")
+        }
+        LeafParts::Bundle(bundle) => {
+            let what = "the credential bundle";
+            (read(bundle, what)?, what, what)
+        }
+    };
+    // Of a certificate file that is a key file, the number of keys would be reported.
+    if sections.certificates.is_empty() {
+        return Err(sections.no_certificate(certificate_file));
+    }
+    let key = one_key(&sections.keys, key_file)?;
+    Ok((leaf_first(sections.certificates, &*key), key))
 }
 
-/// Certificates in order and the one private key.
-fn split(parts: &LeafParts) -> Result<(Vec<CertificateDer<'static>>, Section), Rejection> {
-    let mut sections = Vec::new();
-    let mut read = |part: &crate::credential::Part, what| -> Result<(), Rejection> {
-        let bytes = part.as_ref().map_err(|error| Rejection::from(error.clone()))?;
-        sections.extend(pem::sections(bytes).map_err(|error| Rejection::from_pem(what, error))?);
-        Ok(())
-    };
-    match parts {
-        LeafParts::Pair { certificate, key } => {
-            read(certificate, "the certificate file")?;
-            read(key, "the key file")?;
-        }
-        LeafParts::Bundle(bundle) => read(bundle, "the credential bundle")?,
-    }
-    let mut chain = Vec::new();
+/// The one key of the sections, which may stand there several times.
+fn one_key(sections: &[Section], what: &'static str) -> Result<Arc<dyn SigningKey>, Rejection> {
+    let malformed = |cause: String| Rejection::MalformedPem { what, cause };
     let mut keys = Vec::new();
     for section in sections {
-        match section.label.as_str() {
-            "CERTIFICATE" | "X509 CERTIFICATE" => chain.push(CertificateDer::from(section.der.to_vec())),
-            "ENCRYPTED PRIVATE KEY" => return Err(Rejection::EncryptedKey),
-            label if label.ends_with("PRIVATE KEY") => keys.push(section),
-            // EC PARAMETERS and the like.
-            _ => {}
-        }
-    }
-    // Of a certificate file that is a key file, the number of keys would be reported.
-    if chain.is_empty() {
-        return Err(no_certificate());
+        keys.push(any_supported_type(&private_key(section)?).map_err(|_| unreadable_key(section))?);
     }
     let count = keys.len();
-    match keys.pop() {
-        Some(key) if count == 1 => Ok((chain, key)),
-        Some(_) => Err(Rejection::MalformedPem {
-            what: "the key file",
-            cause: format!("it holds {count} private keys, not one"),
-        }),
-        None => {
-            Err(Rejection::MalformedPem { what: "the key file", cause: "it holds no private key".into() })
+    let key = keys.pop().ok_or_else(|| malformed("it holds no private key: publish the leaf's".into()))?;
+    match keys.iter().all(|other| other.public_key() == key.public_key()) {
+        true => Ok(key),
+        false => {
+            Err(malformed(format!("there are {count} different private keys: leave that of the leaf alone")))
         }
+    }
+}
+
+/// The chain in the order that peers want it in: a leaf that stands behind its issuers is moved to the front, and each
+/// certificate is followed by its issuer. What belongs to nothing stays behind.
+fn leaf_first(mut rest: Vec<CertificateDer<'static>>, key: &dyn SigningKey) -> Vec<CertificateDer<'static>> {
+    let is_leaf = |der: &CertificateDer<'static>| {
+        let key = key.public_key();
+        EndEntityCert::try_from(der).is_ok_and(|leaf| Some(leaf.subject_public_key_info()) == key)
+    };
+    let first = rest.iter().position(is_leaf).unwrap_or(0);
+    if first == 0 {
+        return rest;
+    }
+    let mut chain = vec![rest.remove(first)];
+    while let Some(next) = chain.last().and_then(|last| rest.iter().position(|der| is_issuer(der, last))) {
+        chain.push(rest.remove(next));
+    }
+    chain.append(&mut rest);
+    chain
+}
+
+/// By their names.
+fn is_issuer(issuer: &CertificateDer<'_>, of: &CertificateDer<'_>) -> bool {
+    let parse = |der| parse_certificate(der, "a certificate of the chain").ok();
+    parse(of).zip(parse(issuer)).is_some_and(|(of, issuer)| of.issuer == issuer.subject)
+}
+
+/// Why the key cannot be used for signing.
+fn unreadable_key(section: &Section) -> Rejection {
+    match key_kind::named_in(&section.der) {
+        Some(kind) => Rejection::UnsupportedKey { found: kind.into() },
+        None => Rejection::MalformedKey,
     }
 }
 

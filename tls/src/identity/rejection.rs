@@ -27,12 +27,22 @@ pub enum Rejection {
     #[error("{0}")]
     TooLarge(PartError),
     /// A file is not what it should be in PEM.
-    #[error("{what}: {cause}; write the whole PEM file again")]
+    #[error("{what}: {cause}")]
     MalformedPem {
         /// Which one.
         what: &'static str,
-        /// Why.
+        /// Why, and what to do.
         cause: String,
+    },
+    /// A file is in another format than PEM.
+    #[error("{what} is {found}: {conversion}")]
+    WrongFormat {
+        /// Which one.
+        what: &'static str,
+        /// The format that it is in.
+        found: &'static str,
+        /// What to do, with the command.
+        conversion: &'static str,
     },
     /// A certificate cannot be parsed, or no peer would accept its form.
     #[error("{what} is not an X.509 certificate that a peer accepts: {cause}; issue it again")]
@@ -46,7 +56,10 @@ pub enum Rejection {
     #[error("the private key cannot be read as PKCS#8, PKCS#1 or SEC1 of a supported kind; publish it again")]
     MalformedKey,
     /// The private key is encrypted.
-    #[error("the private key is encrypted with a passphrase: store it decrypted, and guard the Secret")]
+    #[error(
+        "the private key is encrypted with a passphrase: decrypt it with openssl pkey -in FILE -out NEW, and guard the \
+         Secret"
+    )]
     EncryptedKey,
     /// The key is of a kind or size that is not supported.
     #[error("the key is {found}; use P-256, P-384, Ed25519 or RSA of 2048 to 4096 bits")]
@@ -127,6 +140,12 @@ pub enum Rejection {
         "the trust bundle holds no certificate: with it no peer could be verified; publish at least one root"
     )]
     EmptyBundle,
+    /// The trust bundle holds no certificate of an authority.
+    #[error("the trust bundle holds no root: {last}")]
+    NoRoot {
+        /// About the last of its certificates.
+        last: String,
+    },
     /// A handshake with the candidate failed.
     #[error(
         "a handshake with the candidate failed: {cause}; verify the certificate with another TLS library"
@@ -149,10 +168,14 @@ pub enum RejectionReason {
     TooLarge,
     /// A file is not what it should be in PEM.
     MalformedPem,
+    /// A file is in another format than PEM.
+    WrongFormat,
     /// A certificate cannot be parsed, or no peer would accept its form.
     MalformedCertificate,
     /// The private key cannot be parsed.
     MalformedKey,
+    /// The private key is encrypted.
+    EncryptedKey,
     /// The key is of a kind or size that is not supported.
     UnsupportedKey,
     /// The private key does not belong to the leaf.
@@ -185,8 +208,10 @@ impl RejectionReason {
             Self::Unreadable => "unreadable",
             Self::TooLarge => "too_large",
             Self::MalformedPem => "malformed_pem",
+            Self::WrongFormat => "wrong_format",
             Self::MalformedCertificate => "malformed_certificate",
             Self::MalformedKey => "malformed_key",
+            Self::EncryptedKey => "encrypted_key",
             Self::UnsupportedKey => "unsupported_key",
             Self::KeyMismatch => "key_mismatch",
             Self::Expired => "expired",
@@ -210,9 +235,11 @@ impl Rejection {
             Self::Unreadable(_) => RejectionReason::Unreadable,
             Self::TooLarge(_) => RejectionReason::TooLarge,
             Self::MalformedPem { .. } => RejectionReason::MalformedPem,
+            Self::WrongFormat { .. } => RejectionReason::WrongFormat,
             Self::MalformedCertificate { .. } => RejectionReason::MalformedCertificate,
             Self::MalformedKey => RejectionReason::MalformedKey,
-            Self::UnsupportedKey { .. } | Self::EncryptedKey => RejectionReason::UnsupportedKey,
+            Self::EncryptedKey => RejectionReason::EncryptedKey,
+            Self::UnsupportedKey { .. } => RejectionReason::UnsupportedKey,
             Self::KeyMismatch => RejectionReason::KeyMismatch,
             Self::Expired { .. } => RejectionReason::Expired,
             Self::NotYetValid { .. } => RejectionReason::NotYetValid,
@@ -221,7 +248,7 @@ impl Rejection {
             Self::UntrustedByOwnBundle { .. } => RejectionReason::UntrustedByOwnBundle,
             Self::NameMissing { .. } => RejectionReason::NameMissing,
             Self::UsageMissing { .. } | Self::KeyUsageMissing => RejectionReason::UsageMissing,
-            Self::EmptyBundle => RejectionReason::EmptyBundle,
+            Self::EmptyBundle | Self::NoRoot { .. } => RejectionReason::EmptyBundle,
             Self::HandshakeFailed { .. } => RejectionReason::HandshakeFailed,
         }
     }
@@ -245,7 +272,13 @@ impl Rejection {
     }
 
     pub(super) fn from_pem(what: &'static str, error: PemError) -> Self {
-        Self::MalformedPem { what, cause: error.to_string() }
+        match error {
+            PemError::Encrypted { .. } => Self::EncryptedKey,
+            PemError::WrongFormat(format) => {
+                Self::WrongFormat { what, found: format.name(), conversion: format.conversion() }
+            }
+            error => Self::MalformedPem { what, cause: error.to_string() },
+        }
     }
 }
 

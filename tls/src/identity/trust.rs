@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, TrustAnchor};
+use rustls::pki_types::TrustAnchor;
 
 use super::certificate::{Certificate, parse_certificate};
 use super::rejection::Rejection;
-use crate::credential::pem;
+use super::sections::Sections;
 use crate::credential::{Part, PartError};
 use crate::digest::sha256_hex;
 
@@ -24,6 +24,9 @@ pub struct Trust {
     pub roots: Vec<Root>,
     /// Hex SHA-256 over the sorted digests of the roots: equal for equal sets of roots.
     pub sha256: String,
+    /// The certificates of the bundle that no peer is trusted by, each with the reason. They do not stand in the way of
+    /// the roots beside them, of which one may have to be removed.
+    pub passed_over: Vec<String>,
 }
 
 /// One root of a trust bundle.
@@ -43,7 +46,7 @@ pub struct Root {
 }
 
 impl Trust {
-    /// Parses every certificate of the bundle. Other sections are ignored, one malformed certificate rejects
+    /// Parses every certificate of the bundle. One malformed certificate rejects
     /// the whole, and an expired root counts as removed. `optional`: a missing file is no error.
     pub(super) fn parse(part: &Part, optional: bool, now: SystemTime) -> Result<Option<Self>, Rejection> {
         let bytes = match part {
@@ -51,20 +54,21 @@ impl Trust {
             Err(error) => return Err(error.clone().into()),
             Ok(bytes) => bytes,
         };
-        let sections =
-            pem::sections(bytes).map_err(|error| Rejection::from_pem("the trust bundle", error))?;
-        let mut roots = Vec::new();
+        let sections = Sections::read(bytes, "the trust bundle")?;
+        let (mut roots, mut passed_over) = (Vec::new(), Vec::new());
         let mut expired: Option<SystemTime> = None;
         let mut store = RootCertStore::empty();
-        for (index, section) in sections.iter().filter(|section| is_certificate(&section.label)).enumerate() {
+        for (index, der) in sections.certificates.into_iter().enumerate() {
             let what = format!("certificate {} of the trust bundle", index + 1);
-            let der = CertificateDer::from(section.der.to_vec());
             let Certificate { subject, not_before, not_after, may_issue, .. } =
                 parse_certificate(&der, &what)?;
             if !may_issue {
                 // A trust anchor could issue whatever its certificate says.
-                let cause = "it is not a CA certificate, which a root must be".into();
-                return Err(Rejection::MalformedCertificate { what, cause });
+                passed_over.push(format!(
+                    "{what} ({subject}) is not a CA certificate, so no peer is trusted by it: remove it, or publish its \
+                     issuer in its place"
+                ));
+                continue;
             }
             if now >= not_after {
                 expired = expired.max(Some(not_after));
@@ -78,18 +82,19 @@ impl Trust {
             roots.extend(anchor.map(|anchor| Root { sha256, subject, not_before, not_after, anchor }));
         }
         if roots.is_empty() {
-            return Err(match expired {
-                Some(not_after) => {
+            return Err(match (expired, passed_over.pop()) {
+                (Some(not_after), _) => {
                     Rejection::Expired { what: "every root of the trust bundle".into(), not_after }
                 }
-                None => Rejection::EmptyBundle,
+                (None, Some(last)) => Rejection::NoRoot { last },
+                (None, None) => Rejection::EmptyBundle,
             });
         }
         roots.sort_by(|a, b| a.sha256.cmp(&b.sha256));
         roots.dedup_by(|a, b| a.sha256 == b.sha256);
         let digests: Vec<_> = roots.iter().map(|root| root.sha256.as_str()).collect();
         let sha256 = sha256_hex(digests.join("\n").as_bytes());
-        Ok(Some(Self { store: Arc::new(store), roots, sha256 }))
+        Ok(Some(Self { store: Arc::new(store), roots, sha256, passed_over }))
     }
 
     /// Until when a chain that ends in `anchor` has a root: several certificates may have the same key.
@@ -110,10 +115,6 @@ impl Trust {
     pub fn lost_a_root_of(&self, before: &Self) -> bool {
         before.roots.iter().any(|root| !self.roots.iter().any(|other| other.sha256 == root.sha256))
     }
-}
-
-fn is_certificate(label: &str) -> bool {
-    matches!(label, "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
 }
 
 impl fmt::Debug for Trust {

@@ -55,6 +55,9 @@ pub(super) fn log_published(snapshot: &Snapshot) {
         roots = trust.as_ref().map_or(0, |trust| trust.roots.len()),
         "identity published"
     );
+    for notice in trust.iter().flat_map(|trust| &trust.passed_over) {
+        warn!(notice, "a certificate of the trust bundle is passed over");
+    }
     if !leaf.roles.client {
         warn!(
             serial = leaf.serial,
