@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
-use rustls::pki_types::CertificateDer;
-use rustls::{CertificateError, OtherError, RootCertStore};
+use rustls::pki_types::{CertificateDer, TrustAnchor};
+use rustls::{CertificateError, OtherError};
 use webpki::EndEntityCert;
 
 use crate::crypto::FailureBudget;
@@ -54,12 +54,10 @@ pub(crate) struct ChainLimits {
 }
 
 impl ChainLimits {
-    pub const NO_ROOTS: Self = Self { roots_of_one_name: 0 };
-
     /// Roots of one name are tried one after the other, so an honest chain may fail under all of them but one.
-    pub fn under(roots: &RootCertStore) -> Self {
+    pub fn under(roots: &[TrustAnchor<'_>]) -> Self {
         let mut names: HashMap<&[u8], u32> = HashMap::new();
-        for root in &roots.roots {
+        for root in roots {
             *names.entry(root.subject.as_ref()).or_default() += 1;
         }
         Self { roots_of_one_name: names.into_values().max().unwrap_or_default() }

@@ -16,16 +16,16 @@ use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, DEFAULT_VERSIONS, ServerConfig, SupportedProtocolVersion};
 
 pub use client_auth::{ClientAuth, ClientAuthError};
 pub(crate) use server_verifier::WrongServer;
 pub use server_verifier::{ExpectedPeer, ExpectedPeerError};
 
+use crate::chain_verifier::{ChainVerifier, Purpose};
 use crate::crypto::{fast_provider, provider};
 use crate::identity::Root;
 use crate::identity::{Identity, Leaf, Trust};
-use server_verifier::ServerRoots;
 
 /// The configurations of one identity. Those for a role that it does not have are `None`.
 #[derive(Debug)]
@@ -41,13 +41,13 @@ pub(crate) struct Configs {
 #[derive(Debug)]
 struct Client {
     leaf: Arc<Leaf>,
-    roots: ServerRoots,
+    roots: ChainVerifier,
 }
 
 impl Configs {
     pub fn build(identity: &Identity, client_auth: ClientAuth) -> Result<Self, rustls::Error> {
         let Identity { leaf, trust } = identity;
-        let clients = trust.as_deref().map(|trust| client_verifier::verifier(&trust.store)).transpose()?;
+        let clients = trust.as_deref().map(|trust| client_verifier::verifier(trust.verifier.clone()));
         let mutual_server = match &clients {
             Some(clients) if leaf.roles.server => Some(server_config(leaf, Some(clients))?),
             _ => None,
@@ -60,7 +60,7 @@ impl Configs {
         };
         let client = match trust {
             Some(trust) if leaf.roles.client => {
-                Some(Client { leaf: Arc::clone(leaf), roots: ServerRoots::new(Arc::clone(&trust.store)) })
+                Some(Client { leaf: Arc::clone(leaf), roots: trust.verifier.clone() })
             }
             _ => None,
         };
@@ -95,15 +95,15 @@ impl Configs {
 /// The peers that one root of the bundle accepts if it is the only one.
 #[derive(Debug)]
 pub struct SingleRootVerifier {
-    roots: ServerRoots,
+    roots: ChainVerifier,
     clients: Arc<dyn ClientCertVerifier>,
 }
 
 impl SingleRootVerifier {
     /// A verifier that trusts `root` alone.
     pub fn new(root: &Root) -> Result<Self, rustls::Error> {
-        let roots = Arc::new(RootCertStore { roots: vec![root.anchor.clone()] });
-        Ok(Self { clients: client_verifier::verifier(&roots)?, roots: ServerRoots::new(roots) })
+        let roots = ChainVerifier::new([root]);
+        Ok(Self { clients: client_verifier::verifier(roots.clone()), roots })
     }
 
     /// Whether a client that presents `chain`, leaf first, at the time `at` is accepted.
@@ -126,7 +126,7 @@ impl Trust {
         intermediates: &[CertificateDer<'_>],
         at: UnixTime,
     ) -> Result<(), rustls::Error> {
-        ServerRoots::new(Arc::clone(&self.store)).verify_chain(end_entity, intermediates, at)
+        self.verifier.check(end_entity, intermediates, Purpose::Server, at)
     }
 }
 
@@ -198,9 +198,9 @@ fn verifies_client(
     }
 }
 
-fn verifies_server(roots: &ServerRoots, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+fn verifies_server(roots: &ChainVerifier, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
     match chain {
-        [leaf, intermediates @ ..] => roots.verify_chain(leaf, intermediates, at).is_ok(),
+        [leaf, intermediates @ ..] => roots.check(leaf, intermediates, Purpose::Server, at).is_ok(),
         [] => false,
     }
 }

@@ -6,8 +6,8 @@ pub(crate) mod signature_cache;
 
 use std::sync::{Arc, LazyLock};
 
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 
 pub(crate) use failure_budget::FailureBudget;
 
@@ -19,6 +19,11 @@ pub fn provider() -> &'static Arc<CryptoProvider> {
         Arc::new(CryptoProvider { signature_verification_algorithms, ..provider })
     });
     &PROVIDER
+}
+
+/// The signatures that are verified, in certificates and in handshakes.
+pub fn algorithms() -> &'static WebPkiSupportedAlgorithms {
+    &provider().signature_verification_algorithms
 }
 
 /// For a TLS 1.3 handshake that protects no secret: the fastest key exchange and the fastest hash only.

@@ -6,6 +6,7 @@
 
 mod certificate;
 mod chain;
+mod explain;
 mod key_kind;
 mod leaf;
 mod policy;

@@ -53,6 +53,7 @@
 
 mod acceptor;
 mod chain_limits;
+mod chain_verifier;
 mod config;
 mod config_cache;
 mod connector;

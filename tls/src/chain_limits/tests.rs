@@ -157,7 +157,7 @@ fn chain_of_too_many_certificates_or_bytes_is_refused_before_it_is_verified() {
     let ours = root("ours");
     let many = Presented::by(&ours, ders(&[const { 0 }; 10].map(|_| root("other"))));
     assert_too_costly(&many, &[&ours], 0, "it has 11 certificates, and 10 are the most");
-    let limits = ChainLimits::NO_ROOTS;
+    let limits = ChainLimits::under(&[]);
     let large = vec![CertificateDer::from(vec![0; MAX_BYTES / 2]); 2];
     let verified = limits.verify::<(), ()>(&many.certified().cert[0], &large, || panic!("it was verified"));
     assert!(matches!(verified, Err(ChainLimit::Bytes(bytes)) if bytes > MAX_BYTES));

@@ -6,15 +6,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::verify_server_name;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::chain_limits::ChainLimits;
-use crate::crypto::provider;
+use crate::chain_verifier::{ChainVerifier, Purpose};
+use crate::crypto::algorithms;
 use crate::identity::Leaf;
 use crate::names::Names;
 use crate::san_pattern::SanPattern;
@@ -75,51 +75,13 @@ impl fmt::Display for ExpectedPeer {
 }
 
 /// Accepts the expected server.
-pub(super) fn verifier(expected: ExpectedPeer, roots: ServerRoots) -> Arc<dyn ServerCertVerifier> {
+pub(super) fn verifier(expected: ExpectedPeer, roots: ChainVerifier) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier(Accept::Expected { expected, roots }))
 }
 
 /// Accepts this one leaf and no other.
 pub(super) fn only(leaf: &Leaf) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Verifier(Accept::Leaf(leaf.certificate().clone())))
-}
-
-/// The roots that servers are verified by, within the limits of a chain.
-#[derive(Clone, Debug)]
-pub(super) struct ServerRoots {
-    store: Arc<RootCertStore>,
-    limits: ChainLimits,
-}
-
-impl ServerRoots {
-    pub fn new(store: Arc<RootCertStore>) -> Self {
-        Self { limits: ChainLimits::under(&store), store }
-    }
-
-    /// Chain, dates and usage; not the name.
-    pub fn verify_chain(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        at: UnixTime,
-    ) -> Result<(), Error> {
-        let verify = || {
-            let certificate = ParsedCertificate::try_from(end_entity)?;
-            let roots = &self.store;
-            verify_server_cert_signed_by_trust_anchor(
-                &certificate,
-                roots,
-                intermediates,
-                at,
-                algorithms().all,
-            )
-        };
-        self.limits.verify(end_entity, intermediates, verify)?
-    }
-}
-
-fn algorithms() -> &'static WebPkiSupportedAlgorithms {
-    &provider().signature_verification_algorithms
 }
 
 /// The server's names do not include the expected one.
@@ -139,7 +101,7 @@ fn as_expected(shown: &Names) -> String {
 
 #[derive(Debug)]
 enum Accept {
-    Expected { expected: ExpectedPeer, roots: ServerRoots },
+    Expected { expected: ExpectedPeer, roots: ChainVerifier },
     Leaf(CertificateDer<'static>),
 }
 
@@ -158,7 +120,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         match &self.0 {
             Accept::Expected { expected, roots } => {
-                roots.verify_chain(end_entity, intermediates, now)?;
+                roots.check(end_entity, intermediates, Purpose::Server, now)?;
                 verify_name(end_entity, expected)?;
             }
             Accept::Leaf(leaf) if leaf == end_entity => {}

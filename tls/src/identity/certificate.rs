@@ -9,6 +9,7 @@ use x509_parser::x509::X509Version;
 
 use super::key_kind;
 use super::rejection::Rejection;
+use crate::chain_verifier::rules::{self, RootRules};
 use crate::names::Names;
 
 /// The name of the leaf in rejections.
@@ -22,8 +23,11 @@ pub(super) struct Certificate {
     pub not_before: SystemTime,
     pub not_after: SystemTime,
     pub usage: Usage,
-    /// It is a CA certificate, or of X.509 v1, which has no field for that.
-    pub may_issue: bool,
+    /// Why no certificate under it would be accepted, as the rest of a sentence. One of X.509 v1 has no field that says
+    /// that it is an authority's.
+    pub cannot_issue: Option<String>,
+    /// What it allows as a root.
+    pub rules: RootRules,
     /// The kind of the public key, if it is not supported.
     pub unsupported_key: Option<String>,
 }
@@ -65,15 +69,18 @@ pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<
         return Err(malformed(format!("{} bytes follow it", rest.len())));
     }
     let validity = certificate.validity();
+    let not_before = system_time(validity.not_before.timestamp());
+    let not_after = system_time(validity.not_after.timestamp());
     Ok(Certificate {
         serial: hex::encode(certificate.raw_serial()).trim_start_matches("00").to_owned(),
         subject: certificate.subject().to_string(),
         issuer: certificate.issuer().to_string(),
         names: Names::of(&certificate),
-        not_before: system_time(validity.not_before.timestamp()),
-        not_after: system_time(validity.not_after.timestamp()),
+        not_before,
+        not_after,
         usage: Usage::of(&certificate),
-        may_issue: certificate.is_ca() || certificate.version() == X509Version::V1,
+        cannot_issue: cannot_issue(&certificate),
+        rules: RootRules::of(&certificate, not_before, not_after),
         unsupported_key: unsupported_key(&certificate),
     })
 }
@@ -82,6 +89,39 @@ fn system_time(seconds: i64) -> SystemTime {
     match u64::try_from(seconds) {
         Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds),
         Err(_) => UNIX_EPOCH,
+    }
+}
+
+fn cannot_issue(certificate: &X509Certificate<'_>) -> Option<String> {
+    if !certificate.is_ca() && certificate.version() != X509Version::V1 {
+        return Some(
+            "is not a CA certificate, so no peer is trusted by it: remove it, or publish its issuer in its place".into(),
+        );
+    }
+    if !rules::may_sign(certificate) {
+        return Some(
+            "has a key usage without keyCertSign, so no certificate under it is accepted: issue it again with that usage"
+                .into(),
+        );
+    }
+    let key = unusable_issuer_key(certificate)?;
+    Some(format!(
+        "has a key {key}, and no signature of it is accepted: issue it again with a key that is supported"
+    ))
+}
+
+/// What no signature is verified with. More is taken of issuers than of leaves.
+pub(super) fn unusable_issuer_key(certificate: &X509Certificate<'_>) -> Option<String> {
+    let public_key = certificate.public_key();
+    match public_key.parsed() {
+        Ok(PublicKey::RSA(key)) if key.key_size() < 2048 => {
+            Some(format!("of RSA with {} bits, which is too short", key.key_size()))
+        }
+        Ok(PublicKey::RSA(key)) if key.key_size() > 8192 => {
+            Some(format!("of RSA with {} bits, which is too long", key.key_size()))
+        }
+        Ok(PublicKey::RSA(_)) => None,
+        _ => key_kind::named_in(public_key.raw).filter(|kind| *kind != key_kind::P521).map(Into::into),
     }
 }
 

@@ -1,17 +1,17 @@
 //! The chain from the leaf to a root of the bundle, verified for each role the way a peer's TLS library does,
 //! with a rejection for each way it can fail.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::EndEntityCert;
 
-use super::certificate::{Certificate, LEAF, parse_certificate};
+use super::certificate::{Certificate, parse_certificate};
+use super::explain::Explain;
 use super::policy::Policy;
 use super::rejection::Rejection;
 use super::trust::Trust;
-use crate::chain_limits::{ChainLimit, ChainLimits};
-use crate::crypto::provider;
+use crate::chain_verifier::{ChainError, ChainVerifier, PathFault, Purpose};
 
 /// What peers would accept the leaf for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,28 +58,28 @@ pub(super) fn check_chain(
     policy: &Policy,
     now: SystemTime,
 ) -> Result<Chain, Rejection> {
-    // A peer with this bundle refuses what is beyond the limits: it is not to be served.
-    let limits = trust.map_or(ChainLimits::NO_ROOTS, |trust| ChainLimits::under(&trust.store));
-    let verify = |usage: KeyUsage| {
-        let verify = || verify_chain(end_entity, intermediates, trust, usage, now);
-        limits.verify(end_entity, intermediates, verify).map_err(too_costly)
-    };
+    let verify = |purpose| verify_chain(end_entity, intermediates, trust, purpose, now);
     let (mut verified_from, mut verified_until) = (facts.not_before, facts.not_after);
-    let mut allows = |result: Result<Validity, webpki::Error>| match result {
+    let mut allows = |result: Result<Validity, ChainError>| match result {
         Ok(Validity { from, until }) => {
             verified_from = from.map_or(verified_from, |from| verified_from.max(from));
             verified_until = until.map_or(verified_until, |until| verified_until.min(until));
             Ok(true)
         }
-        Err(webpki::Error::RequiredEkuNotFoundContext(_)) => Ok(false),
+        Err(
+            ChainError::Webpki(webpki::Error::RequiredEkuNotFoundContext(_))
+            | ChainError::Rule(PathFault::RootUsage { .. }),
+        ) => Ok(false),
         // The root of a public certificate is not in the bundle, and no peer verifies with the bundle.
-        Err(webpki::Error::UnknownIssuer) if policy.public_server => Ok(facts.usage.eku_server),
-        Err(error) => Err(explain(error, intermediates, facts)),
+        Err(ChainError::Webpki(webpki::Error::UnknownIssuer)) if policy.public_server => {
+            Ok(facts.usage.eku_server)
+        }
+        Err(error) => Err(Explain { end_entity, intermediates, facts, trust }.rejection(error)),
     };
-    let server = allows(verify(KeyUsage::server_auth())?)?;
+    let server = allows(verify(Purpose::Server))?;
     // As a client the leaf is always verified by the bundle: without a trusted chain there is no mTLS.
-    let client = match verify(KeyUsage::client_auth())? {
-        Err(webpki::Error::UnknownIssuer) if policy.public_server => false,
+    let client = match verify(Purpose::Client) {
+        Err(ChainError::Webpki(webpki::Error::UnknownIssuer)) if policy.public_server => false,
         result => allows(result)?,
     };
     // webpki ignores the key usage; OpenSSL does not.
@@ -102,21 +102,13 @@ fn verify_chain(
     end_entity: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'static>],
     trust: Option<&Trust>,
-    usage: KeyUsage,
+    purpose: Purpose,
     now: SystemTime,
-) -> Result<Validity, webpki::Error> {
+) -> Result<Validity, ChainError> {
+    let no_roots = ChainVerifier::new([]);
+    let verifier = trust.map_or(&no_roots, |trust| &trust.verifier);
     let certificate = EndEntityCert::try_from(end_entity)?;
-    let anchors = trust.map_or(&[][..], |trust| trust.store.roots.as_slice());
-    let algorithms = provider().signature_verification_algorithms.all;
-    let path = certificate.verify_for_usage(
-        algorithms,
-        anchors,
-        intermediates,
-        unix_time(now),
-        usage,
-        None,
-        None,
-    )?;
+    let path = verifier.verify(&certificate, (end_entity, intermediates), purpose, unix_time(now))?;
     let root = trust.and_then(|trust| trust.anchored_until(path.anchor()));
     let mut validity = Validity { from: None, until: root };
     for certificate in path.intermediate_certificates() {
@@ -128,64 +120,6 @@ fn verify_chain(
     Ok(validity)
 }
 
-fn too_costly(limit: ChainLimit) -> Rejection {
-    Rejection::ChainTooCostly { cause: limit.to_string() }
-}
-
 fn unix_time(time: SystemTime) -> UnixTime {
     UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn explain(
-    error: webpki::Error,
-    intermediates: &[CertificateDer<'static>],
-    facts: &Certificate,
-) -> Rejection {
-    use webpki::Error as E;
-    let untrusted = |cause: String| Rejection::UntrustedByOwnBundle { issuer: facts.issuer.clone(), cause };
-    match error {
-        E::CertExpired { not_after, .. } => Rejection::Expired {
-            what: "a certificate of its chain".into(),
-            not_after: UNIX_EPOCH + Duration::from_secs(not_after.as_secs()),
-        },
-        E::CertNotValidYet { not_before, .. } => Rejection::NotYetValid {
-            what: "a certificate of its chain".into(),
-            not_before: UNIX_EPOCH + Duration::from_secs(not_before.as_secs()),
-            serial: facts.serial.clone(),
-        },
-        E::CaUsedAsEndEntity => {
-            Rejection::MalformedCertificate { what: LEAF.into(), cause: "it is a CA certificate".into() }
-        }
-        E::UnknownIssuer if issuer_is_absent(intermediates, facts) => Rejection::ChainBroken {
-            cause: format!("none of the {} intermediates is {}", intermediates.len(), facts.issuer),
-        },
-        E::UnknownIssuer => untrusted("no root of the bundle issued it".into()),
-        E::InvalidSignatureForPublicKey if !intermediates.is_empty() => {
-            Rejection::ChainBroken { cause: "a signature does not verify".into() }
-        }
-        E::EndEntityUsedAsCa => {
-            Rejection::ChainBroken { cause: "an intermediate is not a CA certificate".into() }
-        }
-        E::InvalidSignatureForPublicKey => {
-            untrusted("the signature does not verify under the root of that name".into())
-        }
-        E::NameConstraintViolation => untrusted("a name lies outside the constraints of its issuer".into()),
-        E::BadDer
-        | E::BadDerTime
-        | E::TrailingData(_)
-        | E::UnsupportedCertVersion
-        | E::UnsupportedCriticalExtension
-        | E::InvalidCertValidity => {
-            Rejection::MalformedCertificate { what: LEAF.into(), cause: error.to_string() }
-        }
-        error => untrusted(error.to_string()),
-    }
-}
-
-/// There are intermediates, and the leaf's issuer is not one of them.
-fn issuer_is_absent(intermediates: &[CertificateDer<'static>], facts: &Certificate) -> bool {
-    let is_issuer = |der: &CertificateDer<'static>| {
-        parse_certificate(der, "an intermediate").is_ok_and(|certificate| certificate.subject == facts.issuer)
-    };
-    !intermediates.is_empty() && !intermediates.iter().any(is_issuer)
 }

@@ -1,8 +1,11 @@
 //! The kinds of keys that TLS peers here do not take, by the object identifiers in their DER, so that a refusal names
 //! them.
 
+/// The one of these that is taken of an issuer.
+pub(super) const P521: &str = "on the curve P-521 (521 bits)";
+
 const KINDS: [(&[u8], &str); 8] = [
-    (b"\x06\x05\x2b\x81\x04\x00\x23", "on the curve P-521 (521 bits)"),
+    (b"\x06\x05\x2b\x81\x04\x00\x23", P521),
     (b"\x06\x05\x2b\x81\x04\x00\x21", "on the curve P-224 (224 bits)"),
     (b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x01", "on the curve P-192 (192 bits)"),
     (b"\x06\x05\x2b\x81\x04\x00\x0a", "on the curve secp256k1 (256 bits)"),

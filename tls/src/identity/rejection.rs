@@ -102,6 +102,20 @@ pub enum Rejection {
         /// Why.
         cause: String,
     },
+    /// A certificate of the chain asks for something that cannot be verified here.
+    #[error("{what} {cause}, which is not supported: issue it without")]
+    NotSupported {
+        /// Which one.
+        what: String,
+        /// What it has, as the rest of a sentence.
+        cause: String,
+    },
+    /// An authority of the chain may not issue the leaf.
+    #[error("the leaf's chain is refused: {cause}; issue it under an authority that may issue it")]
+    IssuerNotAllowed {
+        /// Why.
+        cause: String,
+    },
     /// Peers with the same bundle would not trust the leaf.
     #[error(
         "the leaf, issued by {issuer}, does not verify against its own bundle: {cause}; publish the issuing root in the bundle first"
@@ -188,6 +202,10 @@ pub enum RejectionReason {
     ChainBroken,
     /// The chain is more than peers verify.
     ChainTooCostly,
+    /// A certificate of the chain asks for something that cannot be verified here.
+    NotSupported,
+    /// An authority of the chain may not issue the leaf.
+    IssuerNotAllowed,
     /// Peers with the same bundle would not trust the leaf.
     UntrustedByOwnBundle,
     /// The leaf lacks a name that is required.
@@ -218,6 +236,8 @@ impl RejectionReason {
             Self::NotYetValid => "not_yet_valid",
             Self::ChainBroken => "chain_broken",
             Self::ChainTooCostly => "chain_too_costly",
+            Self::NotSupported => "not_supported",
+            Self::IssuerNotAllowed => "issuer_not_allowed",
             Self::UntrustedByOwnBundle => "untrusted_by_own_bundle",
             Self::NameMissing => "name_missing",
             Self::UsageMissing => "usage_missing",
@@ -245,6 +265,8 @@ impl Rejection {
             Self::NotYetValid { .. } => RejectionReason::NotYetValid,
             Self::ChainBroken { .. } => RejectionReason::ChainBroken,
             Self::ChainTooCostly { .. } => RejectionReason::ChainTooCostly,
+            Self::NotSupported { .. } => RejectionReason::NotSupported,
+            Self::IssuerNotAllowed { .. } => RejectionReason::IssuerNotAllowed,
             Self::UntrustedByOwnBundle { .. } => RejectionReason::UntrustedByOwnBundle,
             Self::NameMissing { .. } => RejectionReason::NameMissing,
             Self::UsageMissing { .. } | Self::KeyUsageMissing => RejectionReason::UsageMissing,

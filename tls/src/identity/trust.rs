@@ -11,6 +11,7 @@ use rustls::pki_types::TrustAnchor;
 use super::certificate::{Certificate, parse_certificate};
 use super::rejection::Rejection;
 use super::sections::Sections;
+use crate::chain_verifier::{ChainVerifier, RootRules};
 use crate::credential::{Part, PartError};
 use crate::digest::sha256_hex;
 
@@ -27,6 +28,8 @@ pub struct Trust {
     /// The certificates of the bundle that no peer is trusted by, each with the reason. They do not stand in the way of
     /// the roots beside them, of which one may have to be removed.
     pub passed_over: Vec<String>,
+    /// Verifies chains under these roots.
+    pub(crate) verifier: ChainVerifier,
 }
 
 /// One root of a trust bundle.
@@ -43,6 +46,8 @@ pub struct Root {
     pub not_after: SystemTime,
     /// What verifiers use of it. Two certificates of one root may have the same.
     pub anchor: TrustAnchor<'static>,
+    /// What its certificate says besides.
+    pub(crate) rules: RootRules,
 }
 
 impl Trust {
@@ -60,14 +65,11 @@ impl Trust {
         let mut store = RootCertStore::empty();
         for (index, der) in sections.certificates.into_iter().enumerate() {
             let what = format!("certificate {} of the trust bundle", index + 1);
-            let Certificate { subject, not_before, not_after, may_issue, .. } =
+            let Certificate { subject, not_before, not_after, cannot_issue, rules, .. } =
                 parse_certificate(&der, &what)?;
-            if !may_issue {
+            if let Some(why) = cannot_issue {
                 // A trust anchor could issue whatever its certificate says.
-                passed_over.push(format!(
-                    "{what} ({subject}) is not a CA certificate, so no peer is trusted by it: remove it, or publish its \
-                     issuer in its place"
-                ));
+                passed_over.push(format!("{what} ({subject}) {why}"));
                 continue;
             }
             if now >= not_after {
@@ -79,7 +81,7 @@ impl Trust {
                 .add(der)
                 .map_err(|error| Rejection::MalformedCertificate { what, cause: error.to_string() })?;
             let anchor = store.roots.last().cloned();
-            roots.extend(anchor.map(|anchor| Root { sha256, subject, not_before, not_after, anchor }));
+            roots.extend(anchor.map(|anchor| Root { sha256, subject, not_before, not_after, anchor, rules }));
         }
         if roots.is_empty() {
             return Err(match (expired, passed_over.pop()) {
@@ -94,7 +96,8 @@ impl Trust {
         roots.dedup_by(|a, b| a.sha256 == b.sha256);
         let digests: Vec<_> = roots.iter().map(|root| root.sha256.as_str()).collect();
         let sha256 = sha256_hex(digests.join("\n").as_bytes());
-        Ok(Some(Self { store: Arc::new(store), roots, sha256, passed_over }))
+        let verifier = ChainVerifier::new(&roots);
+        Ok(Some(Self { store: Arc::new(store), roots, sha256, passed_over, verifier }))
     }
 
     /// Until when a chain that ends in `anchor` has a root: several certificates may have the same key.

@@ -1,0 +1,167 @@
+//! Chains under the roots of a bundle: one's own, those of clients and those of servers, by the same rules. The search for
+//! a path and the signatures are webpki's. What may be spent on them is limited before, and each path that is found has to
+//! follow rules that webpki does not know: nothing is accepted that webpki refuses.
+
+pub(crate) mod rules;
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::{CertificateError, OtherError};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+
+use crate::chain_limits::{ChainLimit, ChainLimits};
+use crate::crypto::algorithms;
+use crate::identity::Root;
+pub(crate) use rules::{PathFault, RootRules};
+
+/// What the other side is, by which the extended key usage of all certificates is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Server,
+    Client,
+}
+
+/// Verifies chains under certain roots.
+#[derive(Clone)]
+pub(crate) struct ChainVerifier(Arc<Roots>);
+
+struct Roots {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// Of each anchor.
+    rules: Vec<RootRules>,
+    limits: ChainLimits,
+}
+
+/// Why a chain is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChainError {
+    #[error("{0}")]
+    Limit(ChainLimit),
+    #[error("{0}")]
+    Rule(PathFault),
+    #[error("{0}")]
+    Webpki(webpki::Error),
+}
+
+impl From<ChainLimit> for ChainError {
+    fn from(limit: ChainLimit) -> Self {
+        Self::Limit(limit)
+    }
+}
+
+impl From<webpki::Error> for ChainError {
+    fn from(error: webpki::Error) -> Self {
+        Self::Webpki(error)
+    }
+}
+
+impl ChainVerifier {
+    pub fn new<'a>(roots: impl IntoIterator<Item = &'a Root>) -> Self {
+        let (anchors, rules): (Vec<_>, Vec<_>) =
+            roots.into_iter().map(|root| (root.anchor.clone(), root.rules.clone())).unzip();
+        let limits = ChainLimits::under(&anchors);
+        Self(Arc::new(Roots { anchors, rules, limits }))
+    }
+
+    /// The path from the leaf to a root, within the limits, if there is one that follows the rules.
+    pub fn verify<'p>(
+        &'p self,
+        end_entity: &'p EndEntityCert<'p>,
+        chain: (&CertificateDer<'_>, &'p [CertificateDer<'p>]),
+        purpose: Purpose,
+        at: UnixTime,
+    ) -> Result<VerifiedPath<'p>, ChainError> {
+        let (der, intermediates) = chain;
+        let fault = Cell::new(None);
+        let follows_rules = |path: &VerifiedPath<'_>| {
+            let root = self.rules_of(path.anchor()).ok_or(PathFault::Malformed);
+            root.and_then(|root| rules::check(path, root, purpose, at)).map_err(|found| {
+                fault.set(Some(found));
+                webpki::Error::PathLenConstraintViolated
+            })
+        };
+        let verify = || {
+            let usage = match purpose {
+                Purpose::Server => KeyUsage::server_auth(),
+                Purpose::Client => KeyUsage::client_auth(),
+            };
+            end_entity.verify_for_usage(
+                algorithms().all,
+                &self.0.anchors,
+                intermediates,
+                at,
+                usage,
+                None,
+                Some(&follows_rules),
+            )
+        };
+        match self.0.limits.verify(der, intermediates, verify)? {
+            Ok(path) => Ok(path),
+            // Webpki goes on to look for another path, and reports what is wrong with that.
+            Err(error) => Err(fault.take().map_or(ChainError::Webpki(error), ChainError::Rule)),
+        }
+    }
+
+    /// Whether there is such a path, for verifiers of rustls.
+    pub fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        purpose: Purpose,
+        at: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let parsed =
+            EndEntityCert::try_from(end_entity).map_err(|error| to_rustls(ChainError::Webpki(error)))?;
+        self.verify(&parsed, (end_entity, intermediates), purpose, at).map(|_| ()).map_err(to_rustls)
+    }
+
+    fn rules_of(&self, anchor: &TrustAnchor<'_>) -> Option<&RootRules> {
+        let index = self.0.anchors.iter().position(|own| std::ptr::eq(own, anchor))?;
+        self.0.rules.get(index)
+    }
+}
+
+impl fmt::Debug for ChainVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainVerifier").field("roots", &self.0.anchors.len()).finish_non_exhaustive()
+    }
+}
+
+/// As rustls reports it, and sends the alert that belongs to it.
+fn to_rustls(error: ChainError) -> rustls::Error {
+    use webpki::Error as E;
+    let error = match error {
+        ChainError::Limit(limit) => return limit.into(),
+        ChainError::Rule(fault) => return CertificateError::Other(OtherError(Arc::new(fault))).into(),
+        ChainError::Webpki(error) => error,
+    };
+    rustls::Error::InvalidCertificate(match error {
+        E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding,
+        E::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before },
+        E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        E::InvalidCertValidity => CertificateError::Expired,
+        E::UnknownIssuer => CertificateError::UnknownIssuer,
+        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        E::UnsupportedCriticalExtension => CertificateError::UnhandledCriticalExtension,
+        E::UnsupportedSignatureAlgorithmContext(context) => {
+            CertificateError::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id: context.signature_algorithm_id,
+                supported_algorithms: context.supported_algorithms,
+            }
+        }
+        E::UnsupportedSignatureAlgorithmForPublicKeyContext(context) => {
+            CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                signature_algorithm_id: context.signature_algorithm_id,
+                public_key_algorithm_id: context.public_key_algorithm_id,
+            }
+        }
+        E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
+        error => CertificateError::Other(OtherError(Arc::new(error))),
+    })
+}
+
+#[cfg(test)]
+mod tests;
