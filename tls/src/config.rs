@@ -74,11 +74,12 @@ impl Configs {
         client_config(verifier, Some(leaf), alpn).ok()
     }
 
-    /// As [`Configs::client`], for a trial handshake in memory.
-    pub fn trial_client(&self, expected: &ExpectedPeer) -> Option<Arc<ClientConfig>> {
-        let Client { leaf, roots } = self.client.as_ref()?;
-        let verifier = server_verifier::verifier(expected.clone(), roots.clone());
-        client_config_with(fast_provider(), &[&TLS13], verifier, Some(leaf), &[]).ok()
+    /// For a trial handshake in memory: the server must show `leaf`, which must be trusted. By which of its names it is
+    /// going to be dialled, if by any, is not known here.
+    pub fn trial_client(&self, leaf: &Leaf) -> Option<Arc<ClientConfig>> {
+        let Client { leaf: own, roots } = self.client.as_ref()?;
+        let verifier = server_verifier::only_trusted(leaf, roots.clone());
+        client_config_with(fast_provider(), &[&TLS13], verifier, Some(own), &[]).ok()
     }
 
     /// Whether a client that came in with `chain` (leaf first) at `at` is accepted under this trust.

@@ -63,7 +63,7 @@ impl Names {
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
-            return f.write_str("no subject alternative name");
+            return f.write_str("no DNS name, URI or IP address");
         }
         f.write_str(&self.labels().join(", "))
     }

@@ -81,7 +81,12 @@ pub(super) fn verifier(expected: ExpectedPeer, roots: ChainVerifier) -> Arc<dyn 
 
 /// Accepts this one leaf and no other.
 pub(super) fn only(leaf: &Leaf) -> Arc<dyn ServerCertVerifier> {
-    Arc::new(Verifier(Accept::Leaf(leaf.certificate().clone())))
+    Arc::new(Verifier(Accept::Leaf { leaf: leaf.certificate().clone(), roots: None }))
+}
+
+/// Accepts this one leaf and no other, if it is trusted.
+pub(super) fn only_trusted(leaf: &Leaf, roots: ChainVerifier) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier(Accept::Leaf { leaf: leaf.certificate().clone(), roots: Some(roots) }))
 }
 
 /// The server's names do not include the expected one.
@@ -102,7 +107,7 @@ fn as_expected(shown: &Names) -> String {
 #[derive(Debug)]
 enum Accept {
     Expected { expected: ExpectedPeer, roots: ChainVerifier },
-    Leaf(CertificateDer<'static>),
+    Leaf { leaf: CertificateDer<'static>, roots: Option<ChainVerifier> },
 }
 
 #[derive(Debug)]
@@ -123,9 +128,12 @@ impl ServerCertVerifier for Verifier {
                 roots.check(end_entity, intermediates, Purpose::Server, now)?;
                 verify_name(end_entity, expected)?;
             }
-            Accept::Leaf(leaf) if leaf == end_entity => {}
-            Accept::Leaf(_) => {
+            Accept::Leaf { leaf, .. } if leaf != end_entity => {
                 return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+            }
+            Accept::Leaf { roots: None, .. } => {}
+            Accept::Leaf { roots: Some(roots), .. } => {
+                roots.check(end_entity, intermediates, Purpose::Server, now)?;
             }
         }
         Ok(ServerCertVerified::assertion())

@@ -22,6 +22,7 @@ use crate::credential::pem::Section;
 use crate::credential::{LeafParts, Part};
 use crate::digest::sha256_hex;
 use crate::names::Names;
+use crate::san_pattern::SanPattern;
 
 /// A leaf certificate with its key and intermediates that was usable when it was parsed.
 #[non_exhaustive]
@@ -216,16 +217,22 @@ fn check_dates(
 }
 
 fn check_names(names: &Names, policy: &Policy) -> Result<(), Rejection> {
-    if names.is_empty() {
-        return Err(Rejection::NameMissing {
-            wanted: "a subject alternative name".into(),
-            carries: names.to_string(),
-        });
+    let missing = |wanted: String| Rejection::NameMissing { wanted, carries: names.to_string() };
+    // Servers are dialled by a name; of a client its issuer is enough.
+    if names.is_empty() && policy.serves {
+        return Err(missing("one of these as subject alternative name (a common name is not one)".into()));
     }
-    match policy.expected_names.iter().find(|pattern| !pattern.matches(names)) {
-        Some(missing) => {
-            Err(Rejection::NameMissing { wanted: missing.to_string(), carries: names.to_string() })
-        }
+    match policy.expected_names.iter().find(|pattern| !is_carried(pattern, names)) {
+        Some(pattern) => Err(missing(pattern.to_string())),
         None => Ok(()),
     }
+}
+
+/// Whether a name of the leaf matches, or a wildcard of the leaf stands for the name.
+fn is_carried(pattern: &SanPattern, names: &Names) -> bool {
+    let is_covered = |wanted: &str| {
+        let parent = wanted.split_once('.').map(|(_, parent)| parent);
+        names.dns.iter().any(|name| name.strip_prefix("*.").is_some_and(|covered| Some(covered) == parent))
+    };
+    pattern.matches(names) || matches!(pattern, SanPattern::Dns(wanted) if is_covered(wanted))
 }

@@ -11,6 +11,7 @@ use rcgen::{
 use zeroize::Zeroizing;
 
 mod formats;
+mod names;
 
 use super::*;
 use crate::credential::{LeafParts, Part, PartError};

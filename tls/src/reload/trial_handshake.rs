@@ -9,9 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection};
 
-use crate::config::{self, ClientAuth, Configs, ExpectedPeer};
+use crate::config::{self, ClientAuth, Configs};
 use crate::identity::{Identity, Rejection};
-use crate::names::Names;
 
 /// More flights than any handshake takes.
 const MAX_FLIGHTS: usize = 16;
@@ -36,8 +35,7 @@ pub(super) fn try_configs(identity: &Identity, configs: &Configs, now: SystemTim
         return Ok(());
     };
     let leaf = &identity.leaf;
-    let client = own_name(&leaf.names).and_then(|name| configs.trial_client(&name));
-    let mutual = client.map(|client| shake_hands(client, Arc::clone(server)));
+    let mutual = configs.trial_client(leaf).map(|client| shake_hands(client, Arc::clone(server)));
     let at = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
     match mutual {
         Some(Ok(())) => return Ok(()),
@@ -50,12 +48,6 @@ pub(super) fn try_configs(identity: &Identity, configs: &Configs, now: SystemTim
     let open = Configs::build(identity, ClientAuth::None).map_err(|error| failed(error.to_string()))?;
     let server = open.server.unwrap_or_else(|| Arc::clone(server));
     shake_hands(client, server).map_err(failed)
-}
-
-/// A name by which a route could lead to this very leaf.
-fn own_name(names: &Names) -> Option<ExpectedPeer> {
-    let dns = names.dns.iter().filter(|name| !name.starts_with("*."));
-    names.spiffe_id().into_iter().chain(dns.map(String::as_str)).find_map(|name| name.parse().ok())
 }
 
 fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), String> {

@@ -1,0 +1,68 @@
+//! Which names a leaf needs, and what matches what.
+
+use super::*;
+
+fn with_names(names: &[&str]) -> (Root, Issued) {
+    let root = root("root");
+    let issued = issue(&root, |params| {
+        params.subject_alt_names =
+            names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())).collect();
+    });
+    (root, issued)
+}
+
+fn dns(names: &[&str]) -> Vec<SanType> {
+    names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())).collect()
+}
+
+fn judged(names: &[&str], policy: &Policy) -> String {
+    let (root, issued) = with_names(names);
+    let candidate = credential(&issued.certificate, &issued.key, &root.pem());
+    leaf_reason(&Identity::parse(&candidate, policy, None, now())).into()
+}
+
+#[test]
+fn a_client_needs_no_name_and_a_server_does() {
+    let server = Policy { serves: true, ..Policy::default() };
+    assert_eq!(judged(&[], &Policy::default()), "accepted");
+    assert_eq!(judged(&[], &server), "name_missing");
+    let root = root("root");
+    let mail = issue(&root, |params| {
+        params.subject_alt_names = vec![SanType::Rfc822Name("a@shop.test".try_into().unwrap())];
+    });
+    let candidate = credential(&mail.certificate, &mail.key, &root.pem());
+    let client = Identity::parse(&candidate, &Policy::default(), None, now());
+    assert_eq!(leaf_reason(&client), "accepted");
+    let refused = Identity::parse(&candidate, &server, None, now()).leaf.unwrap_err().to_string();
+    assert!(refused.contains("no DNS name, URI or IP address"), "{refused}");
+}
+
+#[test]
+fn names_that_cannot_be_dialled_are_no_reason_to_refuse() {
+    for names in
+        [&["10.1.2.3", "payments.shop.svc"][..], &["payments.shop.svc."], &["localhost.localdomain."]]
+    {
+        let (root, issued) = with_names(names);
+        let identity =
+            validate(&credential(&issued.certificate, &issued.key, &root.pem())).merge(None).unwrap();
+        assert_eq!(crate::trial_handshake(&identity, crate::ClientAuth::Require, now()), Ok(()), "{names:?}");
+    }
+}
+
+#[test]
+fn an_expected_name_is_carried_by_itself_or_by_a_wildcard_for_it() {
+    let expects =
+        |pattern: &str| Policy { expected_names: vec![pattern.parse().unwrap()], ..Policy::default() };
+    for (carried, pattern, verdict) in [
+        ("payments.shop.svc", "dns:payments.shop.svc", "accepted"),
+        ("*.shop.svc", "dns:payments.shop.svc", "accepted"),
+        ("payments.shop.svc", "dns:*.shop.svc", "accepted"),
+        ("*.shop.svc", "dns:*.shop.svc", "accepted"),
+        ("*.shop.svc", "dns:a.payments.shop.svc", "name_missing"),
+        ("*.shop.svc", "dns:shop.svc", "name_missing"),
+        ("*.svc", "dns:payments.shop.svc", "name_missing"),
+        ("payments.shop.svc", "dns:other.shop.svc", "name_missing"),
+    ] {
+        assert_eq!(judged(&[carried], &expects(pattern)), verdict, "{carried} for {pattern}");
+    }
+}
