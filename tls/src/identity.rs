@@ -13,6 +13,7 @@ mod policy;
 mod rejection;
 mod sections;
 mod trust;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,6 +23,7 @@ pub use leaf::Leaf;
 pub use policy::Policy;
 pub use rejection::{Rejection, RejectionReason};
 pub use trust::{Root, Trust};
+pub(crate) use verdict::VerdictWindow;
 
 use crate::credential::Credential;
 

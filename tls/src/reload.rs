@@ -2,6 +2,7 @@
 //! the one writer. An event, the poll, a request and a due time all mean the same: read again. The loop
 //! reports and calls nothing of those who use the identity, which meet it in the snapshot only.
 
+mod clock;
 mod directory_reader;
 mod manual;
 mod report;

@@ -52,7 +52,7 @@ pub struct Root {
 
 impl Trust {
     /// Parses every certificate of the bundle. One malformed certificate rejects
-    /// the whole, and an expired root counts as removed. `optional`: a missing file is no error.
+    /// the whole, and an expired root counts as removed beside others. `optional`: a missing file is no error.
     pub(super) fn parse(part: &Part, optional: bool, now: SystemTime) -> Result<Option<Self>, Rejection> {
         let bytes = match part {
             Err(PartError::Missing { .. }) if optional => return Ok(None),
@@ -61,8 +61,6 @@ impl Trust {
         };
         let sections = Sections::read(bytes, "the trust bundle")?;
         let (mut roots, mut passed_over) = (Vec::new(), Vec::new());
-        let mut expired: Option<SystemTime> = None;
-        let mut store = RootCertStore::empty();
         for (index, der) in sections.certificates.into_iter().enumerate() {
             let what = format!("certificate {} of the trust bundle", index + 1);
             let Certificate { subject, not_before, not_after, cannot_issue, rules, .. } =
@@ -72,31 +70,28 @@ impl Trust {
                 passed_over.push(format!("{what} ({subject}) {why}"));
                 continue;
             }
-            if now >= not_after {
-                expired = expired.max(Some(not_after));
-                continue;
-            }
             let sha256 = sha256_hex(&der);
-            store
-                .add(der)
-                .map_err(|error| Rejection::MalformedCertificate { what, cause: error.to_string() })?;
-            let anchor = store.roots.last().cloned();
-            roots.extend(anchor.map(|anchor| Root { sha256, subject, not_before, not_after, anchor, rules }));
+            let anchor = webpki::anchor_from_trusted_cert(&der)
+                .map_err(|error| Rejection::MalformedCertificate { what, cause: error.to_string() })?
+                .to_owned();
+            roots.push(Root { sha256, subject, not_before, not_after, anchor, rules });
         }
         if roots.is_empty() {
-            return Err(match (expired, passed_over.pop()) {
-                (Some(not_after), _) => {
-                    Rejection::Expired { what: "every root of the trust bundle".into(), not_after }
-                }
-                (None, Some(last)) => Rejection::NoRoot { last },
-                (None, None) => Rejection::EmptyBundle,
+            return Err(match passed_over.pop() {
+                Some(last) => Rejection::NoRoot { last },
+                None => Rejection::EmptyBundle,
             });
+        }
+        // With nothing but expired roots nobody is trusted, which their rules see to.
+        if roots.iter().any(|root| now < root.not_after) {
+            roots.retain(|root| now < root.not_after);
         }
         roots.sort_by(|a, b| a.sha256.cmp(&b.sha256));
         roots.dedup_by(|a, b| a.sha256 == b.sha256);
         let digests: Vec<_> = roots.iter().map(|root| root.sha256.as_str()).collect();
         let sha256 = sha256_hex(digests.join("\n").as_bytes());
         let verifier = ChainVerifier::new(&roots);
+        let store = RootCertStore { roots: roots.iter().map(|root| root.anchor.clone()).collect() };
         Ok(Some(Self { store: Arc::new(store), roots, sha256, passed_over, verifier }))
     }
 

@@ -5,15 +5,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
+use super::clock::{ClockWatch, Jump, since_boot};
 use super::report;
 use super::reporter::Reporter;
 use super::trial_handshake::try_configs;
 use crate::config::{ClientAuth, Configs};
 use crate::credential::Fingerprint;
 use crate::event::Event;
-use crate::identity::{Identity, Policy, Rejection, RejectionReason, Validation};
+use crate::identity::{Identity, Policy, Rejection, RejectionReason, Validation, VerdictWindow};
 use crate::snapshot::{Delivery, Publisher, Snapshot};
 use crate::source::{Candidate, SourceKind};
 use crate::status::{Attempt, Outcome};
@@ -48,8 +49,9 @@ pub(crate) struct Progress {
     served: Option<Arc<Snapshot>>,
     /// What was published and is not emitted yet, and what it replaced.
     published: Option<(Arc<Snapshot>, Option<Identity>)>,
-    /// The content of which both leaf and trust are served.
-    served_content: Option<Fingerprint>,
+    /// The content of which both leaf and trust are served, and for how long they are what it means.
+    served_content: Option<(Fingerprint, VerdictWindow)>,
+    clock: ClockWatch,
     pending: Option<PendingContent>,
     /// A rejection was announced, and nothing has been served as a whole since.
     rejected: bool,
@@ -86,7 +88,10 @@ impl Writer {
         let now = at.wall;
         let credential = candidate.credential;
         let content = credential.fingerprint();
-        if self.progress.served_content == Some(content) && !self.root_expired(now) {
+        if let Some((served, window)) = self.progress.served_content
+            && served == content
+            && window.contains(now)
+        {
             self.report_served(Outcome::Unchanged, now);
             return Some(Outcome::Unchanged);
         }
@@ -107,7 +112,8 @@ impl Writer {
         if let Err(rejection) = &outcome {
             validation.trust = Err(rejection.clone());
         }
-        Some(self.report(content, &validation, outcome.unwrap_or(Outcome::Refused), at))
+        let window = VerdictWindow::of(credential, now);
+        Some(self.report((content, window), &validation, outcome.unwrap_or(Outcome::Refused), at))
     }
 
     /// Publishes what the validation leaves to be served, if that differs from what is.
@@ -145,19 +151,19 @@ impl Writer {
     /// Updates the status, and then emits what happened, so that a subscriber finds the status up to date.
     fn report(
         &mut self,
-        content: Fingerprint,
+        judged: (Fingerprint, VerdictWindow),
         validation: &Validation,
         outcome: Outcome,
         at: Moment,
     ) -> Outcome {
         let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
         if leaf.is_none() && trust.is_none() {
-            self.progress.served_content = Some(content);
+            self.progress.served_content = Some(judged);
             self.report_served(outcome, at.wall);
             return outcome;
         }
         self.progress.served_content = None;
-        self.track_pending(content, at.monotonic);
+        self.track_pending(judged.0, at.monotonic);
         let reported = report::report_rejections(&self.reporter, leaf, trust, at.wall);
         self.emit_published();
         let reasons = Reasons { leaf: leaf.map(Rejection::reason), trust: trust.map(Rejection::reason) };
@@ -196,15 +202,6 @@ impl Writer {
         }
     }
 
-    /// A served root has expired: the same bytes now mean fewer roots.
-    fn root_expired(&self, now: SystemTime) -> bool {
-        self.trust_expiry().is_some_and(|expiry| now >= expiry)
-    }
-
-    fn trust_expiry(&self) -> Option<SystemTime> {
-        self.progress.served.as_ref()?.identity.trust.as_ref()?.first_expiry()
-    }
-
     /// Remembers content that is not served as a whole. Returns whether it has been there long enough to count.
     fn track_pending(&mut self, content: Fingerprint, now: Instant) -> bool {
         match &self.progress.pending {
@@ -227,7 +224,8 @@ impl Writer {
         if let Some(held) = self.reporter.status().held {
             wait = wait.min(held.not_before.duration_since(now).unwrap_or(RETRY));
         }
-        if let Some(left) = self.trust_expiry().and_then(|expiry| expiry.duration_since(now).ok()) {
+        let due = self.progress.served_content.and_then(|(_, window)| window.until());
+        if let Some(left) = due.and_then(|due| due.duration_since(now).ok()) {
             wait = wait.min(left);
         }
         if let Some(left) = self.leaf_lifetime_left(now) {
@@ -236,8 +234,16 @@ impl Writer {
         wait.max(Duration::from_millis(1))
     }
 
-    /// What is served was valid when it was published: the clock was set back. Logged once each time.
+    /// Says that the clock has jumped, and, once each time, that what is served was valid when it was published and is
+    /// not any more.
     pub(super) fn check_clock(&mut self, now: SystemTime) {
+        if let Some(Jump { forwards, by }) = self.progress.clock.look(now, since_boot()) {
+            warn!(
+                by = %humantime::format_duration(Duration::from_secs(by.as_secs())),
+                "the clock of this machine was set {}: everything is judged again by the new time",
+                if forwards { "forwards" } else { "back" }
+            );
+        }
         let Some(served) = &self.progress.served else { return };
         let leaf = &served.identity.leaf;
         let not_valid_yet = now < leaf.usable_from;

@@ -266,6 +266,51 @@ fn expired_root_is_dropped_though_no_byte_changed() {
     assert_eq!(scene.next_wait(), scene.writer.poll);
 }
 
+/// A root that ends at this hour of the test.
+fn root_until(scene: &Scene, name: &str, end: Duration) -> Root {
+    let end = scene.begin.wall + end;
+    root_with(name, |params| params.not_after = end.into())
+}
+
+#[test]
+fn root_that_was_out_of_date_while_the_clock_was_wrong_comes_back() {
+    let mut scene = Scene::new();
+    let (short, long) = (root_until(&scene, "short", 2 * HOUR), root("long"));
+    let content = credential(&good(&long), &[&short, &long]);
+    let roots = |scene: &Scene| scene.served().identity.trust.as_ref().unwrap().roots.len();
+    scene.pass(5 * HOUR);
+    scene.consider(&content);
+    assert_eq!(roots(&scene), 1, "the clock is four hours ahead");
+    scene.passed = HOUR;
+    scene.consider(&content);
+    assert_eq!(roots(&scene), 2, "the clock is right, and no byte has changed");
+    scene.pass(2 * HOUR);
+    scene.consider(&content);
+    assert_eq!(roots(&scene), 1, "it has expired");
+}
+
+#[test]
+fn bundle_whose_only_root_has_expired_trusts_nobody() {
+    let mut scene = Scene::new();
+    let (short, long) = (root_until(&scene, "short", 2 * HOUR), root("long"));
+    let pair = good(&long);
+    scene.consider(&credential(&pair, &[&short, &long]));
+    scene.pass(3 * HOUR);
+    scene.consider(&credential(&pair, &[&short]));
+    let served = scene.served();
+    let roots = &served.identity.trust.as_ref().unwrap().roots;
+    assert_eq!(roots.len(), 1, "the other one is gone, as was published");
+    let configs = crate::config::Configs::build(&served.identity, ClientAuth::Require).unwrap();
+    let at = |time: SystemTime| {
+        rustls::pki_types::UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap())
+    };
+    for root in [&short, &long] {
+        let sections = crate::credential::pem::sections(good(root).certificate.as_bytes()).unwrap();
+        let chain = [sections[0].der.to_vec().into()];
+        assert!(!configs.trusts_client(&chain, at(scene.now().wall)));
+    }
+}
+
 #[test]
 fn swap_is_timed_and_a_first_or_held_identity_is_not() {
     let root = root("root");
