@@ -7,14 +7,18 @@ pub(crate) mod rules;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, OtherError};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+};
 
 use crate::chain_limits::{ChainLimit, ChainLimits};
 use crate::crypto::algorithms;
-use crate::identity::Root;
+use crate::identity::{RevocationList, RevocationLists, Root};
 pub(crate) use rules::{PathFault, RootRules};
 
 /// What the other side is, by which the extended key usage of all certificates is judged.
@@ -33,6 +37,7 @@ struct Roots {
     /// Of each anchor.
     rules: Vec<RootRules>,
     limits: ChainLimits,
+    revocation: Option<Arc<RevocationLists>>,
 }
 
 /// Why a chain is not accepted.
@@ -59,11 +64,14 @@ impl From<webpki::Error> for ChainError {
 }
 
 impl ChainVerifier {
-    pub fn new<'a>(roots: impl IntoIterator<Item = &'a Root>) -> Self {
+    pub fn new<'a>(
+        roots: impl IntoIterator<Item = &'a Root>,
+        revocation: Option<Arc<RevocationLists>>,
+    ) -> Self {
         let (anchors, rules): (Vec<_>, Vec<_>) =
             roots.into_iter().map(|root| (root.anchor.clone(), root.rules.clone())).unzip();
         let limits = ChainLimits::under(&anchors);
-        Self(Arc::new(Roots { anchors, rules, limits }))
+        Self(Arc::new(Roots { anchors, rules, limits, revocation }))
     }
 
     /// The path from the leaf to a root, within the limits, if there is one that follows the rules.
@@ -75,6 +83,19 @@ impl ChainVerifier {
         at: UnixTime,
     ) -> Result<VerifiedPath<'p>, ChainError> {
         let (der, intermediates) = chain;
+        let usable = self.usable_lists(at);
+        let revocation = match (&self.0.revocation, RevocationOptionsBuilder::new(&usable)) {
+            (None, _) => None,
+            (Some(_), Ok(builder)) => Some(
+                builder
+                    .with_depth(RevocationCheckDepth::Chain)
+                    .with_status_policy(UnknownStatusPolicy::Deny)
+                    // Those that are out of date have been left out.
+                    .with_expiration_policy(ExpirationPolicy::Ignore)
+                    .build(),
+            ),
+            (Some(_), Err(_)) => return Err(ChainError::Rule(self.unknown_status(at))),
+        };
         let fault = Cell::new(None);
         let follows_rules = |path: &VerifiedPath<'_>| {
             let root = self.rules_of(path.anchor()).ok_or(PathFault::Malformed);
@@ -94,12 +115,13 @@ impl ChainVerifier {
                 intermediates,
                 at,
                 usage,
-                None,
+                revocation,
                 Some(&follows_rules),
             )
         };
         match self.0.limits.verify(der, intermediates, verify)? {
             Ok(path) => Ok(path),
+            Err(webpki::Error::UnknownRevocationStatus) => Err(ChainError::Rule(self.unknown_status(at))),
             // Webpki goes on to look for another path, and reports what is wrong with that.
             Err(error) => Err(fault.take().map_or(ChainError::Webpki(error), ChainError::Rule)),
         }
@@ -118,6 +140,35 @@ impl ChainVerifier {
         self.verify(&parsed, (end_entity, intermediates), purpose, at).map(|_| ()).map_err(to_rustls)
     }
 
+    /// Whether the chain, leaf first, is refused because it is revoked.
+    pub fn revokes(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
+        let [end_entity, intermediates @ ..] = chain else { return false };
+        let verified = self.check(end_entity, intermediates, Purpose::Client, at);
+        let as_server = || self.check(end_entity, intermediates, Purpose::Server, at);
+        let is_revoked = |result: Result<(), rustls::Error>| {
+            matches!(result, Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)))
+        };
+        is_revoked(verified) || is_revoked(as_server())
+    }
+
+    fn lists(&self) -> impl Iterator<Item = &RevocationList> {
+        self.0.revocation.iter().flat_map(|revocation| &revocation.lists)
+    }
+
+    fn usable_lists(&self, at: UnixTime) -> Vec<&CertRevocationList<'static>> {
+        self.lists().filter(|list| system_time(at) < list.usable_until()).map(|list| &list.list).collect()
+    }
+
+    /// Why the status of a certificate is not known.
+    fn unknown_status(&self, at: UnixTime) -> PathFault {
+        match self.lists().find(|list| system_time(at) >= list.usable_until()) {
+            Some(list) => {
+                PathFault::StaleRevocationList { issuer: list.issuer.clone(), since: list.next_update }
+            }
+            None => PathFault::NoRevocationList,
+        }
+    }
+
     fn rules_of(&self, anchor: &TrustAnchor<'_>) -> Option<&RootRules> {
         let index = self.0.anchors.iter().position(|own| std::ptr::eq(own, anchor))?;
         self.0.rules.get(index)
@@ -128,6 +179,10 @@ impl fmt::Debug for ChainVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChainVerifier").field("roots", &self.0.anchors.len()).finish_non_exhaustive()
     }
+}
+
+fn system_time(at: UnixTime) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(at.as_secs())
 }
 
 /// As rustls reports it, and sends the alert that belongs to it.
@@ -144,6 +199,7 @@ fn to_rustls(error: ChainError) -> rustls::Error {
         E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
         E::InvalidCertValidity => CertificateError::Expired,
         E::UnknownIssuer => CertificateError::UnknownIssuer,
+        E::CertRevoked => CertificateError::Revoked,
         E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         E::UnsupportedCriticalExtension => CertificateError::UnhandledCriticalExtension,
         E::UnsupportedSignatureAlgorithmContext(context) => {

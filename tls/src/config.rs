@@ -103,7 +103,7 @@ pub struct SingleRootVerifier {
 impl SingleRootVerifier {
     /// A verifier that trusts `root` alone.
     pub fn new(root: &Root) -> Result<Self, rustls::Error> {
-        let roots = ChainVerifier::new([root]);
+        let roots = ChainVerifier::new([root], None);
         Ok(Self { clients: client_verifier::verifier(roots.clone()), roots })
     }
 

@@ -19,6 +19,8 @@ pub struct Layout {
     pub leaf: LeafFiles,
     /// The file with the PEM certificates of the trusted roots, in any order.
     pub trust: String,
+    /// The file with the revocation lists of the authorities, in PEM. There need not be one.
+    pub revocation: String,
 }
 
 /// The name of the file or key that holds a number that only grows, by which the newer of two contents is known.
@@ -46,6 +48,7 @@ impl Default for Layout {
         Self {
             leaf: LeafFiles::Pair { certificate: "tls.crt".into(), key: "tls.key".into() },
             trust: "ca.crt".into(),
+            revocation: "ca.crl".into(),
         }
     }
 }
@@ -93,6 +96,8 @@ pub struct Credential {
     pub leaf: LeafParts,
     /// The trust bundle.
     pub trust: Part,
+    /// The revocation lists; [`PartError::Missing`] if there are none.
+    pub revocation: Part,
     /// Which of two contents is newer; `None` if the publisher does not record it.
     pub revision: Option<u64>,
     /// When the source changed last, by the source's own clock.
@@ -125,6 +130,7 @@ impl Credential {
         Self {
             leaf: LeafParts::Pair { certificate: Ok(certificate.into()), key: Ok(key.into()) },
             trust: Ok(trust.into()),
+            revocation: Err(PartError::Missing { file: Layout::default().revocation }),
             revision: None,
             changed_at: None,
             atomic: true,
@@ -148,6 +154,7 @@ impl Credential {
         Self {
             leaf,
             trust: read(&layout.trust),
+            revocation: read(&layout.revocation),
             revision: read(REVISION).ok().and_then(|bytes| revision(&bytes)),
             changed_at,
             atomic,
@@ -176,6 +183,7 @@ impl Credential {
             LeafParts::Bundle(bundle) => add(bundle),
         }
         add(&self.trust);
+        add(&self.revocation);
         Fingerprint(hash.finalize().into())
     }
 }
@@ -201,6 +209,7 @@ impl fmt::Debug for Credential {
             }
             LeafParts::Bundle(bundle) => out.field("bundle_bytes", &length(bundle)),
         };
-        out.field("trust_bytes", &length(&self.trust)).finish_non_exhaustive()
+        out.field("trust_bytes", &length(&self.trust));
+        out.field("revocation_bytes", &length(&self.revocation)).finish_non_exhaustive()
     }
 }

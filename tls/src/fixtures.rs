@@ -67,6 +67,7 @@ pub fn credential(pair: &Pair, roots: &[&Root]) -> Credential {
     Credential {
         leaf: LeafParts::Pair { certificate: part(&pair.certificate), key: part(&pair.key) },
         trust: part(&bundle(roots)),
+        revocation: Err(crate::credential::PartError::Missing { file: "ca.crl".into() }),
         revision: None,
         changed_at: None,
         atomic: true,

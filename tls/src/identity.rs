@@ -11,6 +11,7 @@ mod key_kind;
 mod leaf;
 mod policy;
 mod rejection;
+mod revocation;
 mod sections;
 mod trust;
 mod verdict;
@@ -22,6 +23,7 @@ pub use chain::Roles;
 pub use leaf::Leaf;
 pub use policy::Policy;
 pub use rejection::{Rejection, RejectionReason};
+pub use revocation::{RevocationList, RevocationLists};
 pub use trust::{Root, Trust};
 pub(crate) use verdict::VerdictWindow;
 
@@ -56,8 +58,7 @@ impl Identity {
         served_trust: Option<&Arc<Trust>>,
         now: SystemTime,
     ) -> Validation {
-        let trust =
-            Trust::parse(&credential.trust, policy.public_server, now).map(|trust| trust.map(Arc::new));
+        let trust = Trust::parse(credential, policy, served_trust, now).map(|trust| trust.map(Arc::new));
         let leaf_trust = match &trust {
             Ok(trust) => trust.as_ref(),
             Err(_) => served_trust,
@@ -91,8 +92,13 @@ impl Validation {
 impl Identity {
     /// Same leaf, chain and roots, and the same said about the bundle.
     pub fn same_as(&self, other: &Identity) -> bool {
-        fn facts(identity: &Identity) -> Option<(&str, &[String])> {
-            identity.trust.as_ref().map(|trust| (trust.sha256.as_str(), trust.passed_over.as_slice()))
+        fn facts(identity: &Identity) -> Option<(&str, &[String], Option<&str>)> {
+            let trust = identity.trust.as_ref()?;
+            Some((
+                &trust.sha256,
+                &trust.passed_over,
+                trust.revocation.as_ref().map(|lists| lists.sha256.as_str()),
+            ))
         }
         self.leaf.same_as(&other.leaf) && facts(self) == facts(other)
     }

@@ -39,6 +39,7 @@ impl Reloader {
             layout: Layout::default(),
             client_auth: ClientAuth::Require,
             serves: true,
+            revocation_grace: Duration::ZERO,
             expected_names: Vec::new(),
             poll: POLL,
             #[cfg(feature = "kubernetes")]
@@ -65,6 +66,7 @@ pub struct ReloaderBuilder {
     client_auth: ClientAuth,
     serves: bool,
     expected_names: Vec<SanPattern>,
+    revocation_grace: Duration,
     poll: Duration,
     #[cfg(feature = "kubernetes")]
     secret: Option<Result<SecretRef, SecretRefError>>,
@@ -175,6 +177,13 @@ impl ReloaderBuilder {
         self
     }
 
+    /// Uses a revocation list for so long after the time at which the next one was promised. Not at all by default: then
+    /// nobody is trusted until the next one is there.
+    pub fn revocation_grace(mut self, grace: Duration) -> Self {
+        self.revocation_grace = grace;
+        self
+    }
+
     /// Reads the directory at least this often, in case an event was lost. 5 s by default, and at least 10 ms.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll = interval.max(MIN_POLL);
@@ -237,6 +246,7 @@ impl ReloaderBuilder {
                 public_server: self.client_auth == ClientAuth::None,
                 serves: self.serves,
                 expected_names: self.expected_names,
+                revocation_grace: self.revocation_grace,
             },
             client_auth: self.client_auth,
             poll: self.poll,

@@ -64,6 +64,23 @@ impl Snapshot {
         self.configs.trusts_server(&peer.chain, peer.verified_at)
     }
 
+    /// Whether this trust may refuse a peer that `before` accepts: a root is gone, or the revocation lists are others.
+    pub fn trusts_less_than(&self, before: &Self) -> bool {
+        let lists = |snapshot: &Self| {
+            let trust = snapshot.identity.trust.as_ref()?;
+            trust.revocation.as_ref().map(|lists| lists.sha256.clone())
+        };
+        self.lost_a_root_of(before) || lists(self) != lists(before)
+    }
+
+    /// Whether the certificate of a peer, or an authority of its chain, is revoked by now.
+    pub fn revokes(&self, peer: &Peer) -> bool {
+        self.identity
+            .trust
+            .as_ref()
+            .is_some_and(|trust| trust.verifier.revokes(&peer.chain, peer.verified_at))
+    }
+
     /// Whether a root that `before` trusts is not trusted here.
     pub fn lost_a_root_of(&self, before: &Self) -> bool {
         match (&before.identity.trust, &self.identity.trust) {

@@ -43,6 +43,12 @@ pub(crate) enum PathFault {
     RootNotYetValid { root: String, not_before: SystemTime },
     #[error("the root {root} expired at {}", format_rfc3339_seconds(*.not_after))]
     RootExpired { root: String, not_after: SystemTime },
+    #[error(
+        "there is no revocation list of an authority of the chain, and where there are lists every authority needs one"
+    )]
+    NoRevocationList,
+    #[error("the revocation list of {issuer} is out of date since {}", format_rfc3339_seconds(*.since))]
+    StaleRevocationList { issuer: String, since: SystemTime },
 }
 
 impl RootRules {

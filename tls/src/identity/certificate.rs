@@ -85,7 +85,7 @@ pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<
     })
 }
 
-fn system_time(seconds: i64) -> SystemTime {
+pub(super) fn system_time(seconds: i64) -> SystemTime {
     match u64::try_from(seconds) {
         Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds),
         Err(_) => UNIX_EPOCH,

@@ -105,7 +105,7 @@ fn verify_chain(
     purpose: Purpose,
     now: SystemTime,
 ) -> Result<Validity, ChainError> {
-    let no_roots = ChainVerifier::new([]);
+    let no_roots = ChainVerifier::new([], None);
     let verifier = trust.map_or(&no_roots, |trust| &trust.verifier);
     let certificate = EndEntityCert::try_from(end_entity)?;
     let path = verifier.verify(&certificate, (end_entity, intermediates), purpose, unix_time(now))?;

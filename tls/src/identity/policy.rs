@@ -1,5 +1,7 @@
 //! What an identity is needed for, which decides which shortcomings of a candidate matter.
 
+use std::time::Duration;
+
 use crate::san_pattern::SanPattern;
 
 /// What an identity is needed for.
@@ -12,4 +14,6 @@ pub struct Policy {
     pub serves: bool,
     /// Names that the leaf must carry, each of them.
     pub expected_names: Vec<SanPattern>,
+    /// How long a revocation list is used after the time at which the next one was promised.
+    pub revocation_grace: Duration,
 }

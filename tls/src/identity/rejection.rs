@@ -154,6 +154,23 @@ pub enum Rejection {
         "the trust bundle holds no certificate: with it no peer could be verified; publish at least one root"
     )]
     EmptyBundle,
+    /// The revocation list of an authority is older than the one in use.
+    #[error(
+        "the revocation list of {issuer} is older than the one in use: publish the newest, or restart to take an older one"
+    )]
+    OlderRevocationList {
+        /// The authority.
+        issuer: String,
+    },
+    /// The authority has withdrawn the certificate.
+    #[error("the leaf or an authority of its chain is revoked: issue a new one")]
+    Revoked,
+    /// Whether the chain is revoked cannot be told.
+    #[error("whether the leaf is revoked cannot be told: {cause}")]
+    RevocationUnknown {
+        /// Why, and what to do.
+        cause: String,
+    },
     /// The trust bundle holds no certificate of an authority.
     #[error("the trust bundle holds no root: {last}")]
     NoRoot {
@@ -214,6 +231,12 @@ pub enum RejectionReason {
     UsageMissing,
     /// The trust bundle holds no certificate.
     EmptyBundle,
+    /// The revocation list of an authority is older than the one in use.
+    OlderRevocationList,
+    /// The authority has withdrawn the certificate.
+    Revoked,
+    /// Whether the chain is revoked cannot be told.
+    RevocationUnknown,
     /// A handshake with the candidate failed.
     HandshakeFailed,
 }
@@ -242,6 +265,9 @@ impl RejectionReason {
             Self::NameMissing => "name_missing",
             Self::UsageMissing => "usage_missing",
             Self::EmptyBundle => "empty_bundle",
+            Self::OlderRevocationList => "older_revocation_list",
+            Self::Revoked => "revoked",
+            Self::RevocationUnknown => "revocation_unknown",
             Self::HandshakeFailed => "handshake_failed",
         }
     }
@@ -271,6 +297,9 @@ impl Rejection {
             Self::NameMissing { .. } => RejectionReason::NameMissing,
             Self::UsageMissing { .. } | Self::KeyUsageMissing => RejectionReason::UsageMissing,
             Self::EmptyBundle | Self::NoRoot { .. } => RejectionReason::EmptyBundle,
+            Self::OlderRevocationList { .. } => RejectionReason::OlderRevocationList,
+            Self::Revoked => RejectionReason::Revoked,
+            Self::RevocationUnknown { .. } => RejectionReason::RevocationUnknown,
             Self::HandshakeFailed { .. } => RejectionReason::HandshakeFailed,
         }
     }

@@ -69,6 +69,7 @@ fn credential(certificate: &str, key: &str, trust: &str) -> Credential {
     Credential {
         leaf: LeafParts::Pair { certificate: part(certificate), key: part(key) },
         trust: part(trust),
+        revocation: Err(crate::credential::PartError::Missing { file: "ca.crl".into() }),
         revision: None,
         changed_at: None,
         atomic: true,
@@ -357,6 +358,7 @@ fn credential_bundle_starts_with_the_key() {
     let bundle = Credential {
         leaf: LeafParts::Bundle(part(&format!("{}{}", issued.key, issued.certificate))),
         trust: part(&root.pem()),
+        revocation: Err(crate::credential::PartError::Missing { file: "ca.crl".into() }),
         revision: None,
         changed_at: None,
         atomic: true,

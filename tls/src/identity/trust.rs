@@ -9,10 +9,12 @@ use rustls::RootCertStore;
 use rustls::pki_types::TrustAnchor;
 
 use super::certificate::{Certificate, parse_certificate};
+use super::policy::Policy;
 use super::rejection::Rejection;
+use super::revocation::RevocationLists;
 use super::sections::Sections;
 use crate::chain_verifier::{ChainVerifier, RootRules};
-use crate::credential::{Part, PartError};
+use crate::credential::{Credential, PartError};
 use crate::digest::sha256_hex;
 
 /// The roots that peers are verified by. Never empty.
@@ -28,6 +30,8 @@ pub struct Trust {
     /// The certificates of the bundle that no peer is trusted by, each with the reason. They do not stand in the way of
     /// the roots beside them, of which one may have to be removed.
     pub passed_over: Vec<String>,
+    /// What the authorities have withdrawn, where they publish it.
+    pub revocation: Option<Arc<RevocationLists>>,
     /// Verifies chains under these roots.
     pub(crate) verifier: ChainVerifier,
 }
@@ -52,10 +56,16 @@ pub struct Root {
 
 impl Trust {
     /// Parses every certificate of the bundle. One malformed certificate rejects
-    /// the whole, and an expired root counts as removed beside others. `optional`: a missing file is no error.
-    pub(super) fn parse(part: &Part, optional: bool, now: SystemTime) -> Result<Option<Self>, Rejection> {
-        let bytes = match part {
-            Err(PartError::Missing { .. }) if optional => return Ok(None),
+    /// the whole, and an expired root counts as removed beside others. Revocation lists only go forwards from those that
+    /// are `served`.
+    pub(super) fn parse(
+        credential: &Credential,
+        policy: &Policy,
+        served: Option<&Arc<Self>>,
+        now: SystemTime,
+    ) -> Result<Option<Self>, Rejection> {
+        let bytes = match &credential.trust {
+            Err(PartError::Missing { .. }) if policy.public_server => return Ok(None),
             Err(error) => return Err(error.clone().into()),
             Ok(bytes) => bytes,
         };
@@ -90,9 +100,11 @@ impl Trust {
         roots.dedup_by(|a, b| a.sha256 == b.sha256);
         let digests: Vec<_> = roots.iter().map(|root| root.sha256.as_str()).collect();
         let sha256 = sha256_hex(digests.join("\n").as_bytes());
-        let verifier = ChainVerifier::new(&roots);
+        let before = served.and_then(|served| served.revocation.as_deref());
+        let revocation = RevocationLists::parse(&credential.revocation, before, policy.revocation_grace)?;
+        let verifier = ChainVerifier::new(&roots, revocation.clone());
         let store = RootCertStore { roots: roots.iter().map(|root| root.anchor.clone()).collect() };
-        Ok(Some(Self { store: Arc::new(store), roots, sha256, passed_over, verifier }))
+        Ok(Some(Self { store: Arc::new(store), roots, sha256, passed_over, revocation, verifier }))
     }
 
     /// Until when a chain that ends in `anchor` has a root: several certificates may have the same key.

@@ -108,6 +108,7 @@ mod tests {
         let credential = Credential {
             leaf: LeafParts::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
             trust: part(root.pem()),
+            revocation: Err(crate::credential::PartError::Missing { file: "ca.crl".into() }),
             revision: None,
             changed_at: None,
             atomic: true,

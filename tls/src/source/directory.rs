@@ -87,7 +87,7 @@ impl Volume {
                 .ok()
                 .and_then(|meta| changed(&meta));
         }
-        let mut names = vec![&self.layout.trust];
+        let mut names = vec![&self.layout.trust, &self.layout.revocation];
         match &self.layout.leaf {
             LeafFiles::Pair { certificate, key } => names.extend([certificate, key]),
             LeafFiles::Bundle { file } => names.push(file),
