@@ -11,6 +11,7 @@ use crate::admin::agent_status::{AgentReport, AgentStatus, SelfCheck};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
 use hotcert_tls::Snapshot;
+use hotcert_tls::identity::RevocationList;
 use hotcert_tls::status::{CurrentRejection, SourceStatus, Status};
 use hotcert_tls::{ApiState, WatchError};
 
@@ -177,11 +178,26 @@ fn served(snapshot: &Snapshot, report: &AgentReport, now: SystemTime) -> Value {
             "not_after": date(root.not_after),
         })).collect::<Vec<_>>()),
         "trust_sha256": trust.map(|trust| &trust.sha256),
+        "revocation_lists": trust.and_then(|trust| trust.revocation.as_ref()).map(|revocation| {
+            revocation.lists.iter().map(|list| revocation_list(list, now)).collect::<Vec<_>>()
+        }),
         "published_at": date(snapshot.published_at),
         "delivered_by": snapshot.delivery.from.as_str(),
         "written_at": snapshot.delivery.written_at.map(date),
         "written_to_published_seconds": written_to_published(snapshot),
         "proof": self_check(snapshot, report.self_check.as_ref()),
+    })
+}
+
+fn revocation_list(list: &RevocationList, now: SystemTime) -> Value {
+    json!({
+        "issuer": list.issuer,
+        "number": list.number,
+        "this_update": date(list.this_update),
+        "next_update": date(list.next_update),
+        "usable_until": date(list.usable_until()),
+        "usable": now < list.usable_until(),
+        "revoked": list.revoked,
     })
 }
 

@@ -273,6 +273,12 @@ impl LeafGauges {
 struct RootGauges {
     not_after: Family<RootLabels, FloatGauge>,
     not_before: Family<RootLabels, FloatGauge>,
+    lists_until: Family<IssuerLabels, FloatGauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabels {
+    issuer: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -293,12 +299,23 @@ impl RootGauges {
                 "root_not_before_timestamp_seconds",
                 "Start of validity of each trusted root, by the start of its SHA-256",
             ),
+            lists_until: registered(
+                registry,
+                "revocation_list_usable_until_timestamp_seconds",
+                "From when on the revocation list of each authority is out of date and nobody under it is trusted",
+            ),
         }
     }
 
     fn refresh(&self, trust: Option<&Trust>) {
         self.not_after.clear();
         self.not_before.clear();
+        self.lists_until.clear();
+        let revocation = trust.and_then(|trust| trust.revocation.as_ref());
+        for list in revocation.into_iter().flat_map(|revocation| &revocation.lists).take(MAX_ROOTS) {
+            let labels = IssuerLabels { issuer: list.issuer.clone() };
+            self.lists_until.get_or_create(&labels).set(seconds(list.usable_until()));
+        }
         for root in trust.into_iter().flat_map(|trust| &trust.roots).take(MAX_ROOTS) {
             let labels = RootLabels { root: root.sha256[..16].to_owned() };
             self.not_after.get_or_create(&labels).set(seconds(root.not_after));

@@ -70,6 +70,25 @@ pub struct IdentityArgs {
         help_heading = "Identity"
     )]
     pub ca_file: String,
+    /// File in the identity directory with the revocation lists of the authorities, in PEM. There need not be one; where
+    /// there is, every authority of a peer's chain needs a list that is not out of date
+    #[arg(
+        long,
+        env = "HOTCERT_CRL_FILE",
+        default_value = "ca.crl",
+        value_name = "NAME",
+        help_heading = "Identity"
+    )]
+    pub crl_file: String,
+    /// Time for which a revocation list is used after the next one was due. Afterwards its authority's peers are refused
+    #[arg(
+        long,
+        env = "HOTCERT_CRL_GRACE",
+        default_value = "0s",
+        value_name = "DURATION",
+        help_heading = "Identity"
+    )]
+    pub crl_grace: String,
     /// One file with key, leaf and intermediates, instead of --cert-file and --key-file
     #[arg(long, env = "HOTCERT_BUNDLE_FILE", value_name = "NAME", help_heading = "Identity")]
     pub bundle_file: Option<String>,

@@ -266,7 +266,7 @@ pub fn layout(args: &IdentityArgs) -> Layout {
         Some(file) => LeafFiles::Bundle { file: file.to_owned() },
         None => LeafFiles::Pair { certificate: args.cert_file.clone(), key: args.key_file.clone() },
     };
-    Layout { leaf, trust: args.ca_file.clone() }
+    Layout { leaf, trust: args.ca_file.clone(), revocation: args.crl_file.clone() }
 }
 
 fn policy(args: &IdentityArgs, errors: &mut Errors) -> Policy {
@@ -274,6 +274,7 @@ fn policy(args: &IdentityArgs, errors: &mut Errors) -> Policy {
         ("--cert-file", Some(args.cert_file.as_str())),
         ("--key-file", Some(&args.key_file)),
         ("--ca-file", Some(&args.ca_file)),
+        ("--crl-file", Some(&args.crl_file)),
         ("--bundle-file", given(&args.bundle_file)),
     ] {
         if name.is_some_and(|name| name.is_empty() || name.contains('/') || name.starts_with("..")) {
@@ -284,6 +285,7 @@ fn policy(args: &IdentityArgs, errors: &mut Errors) -> Policy {
         public_server: args.client_auth == ClientAuth::None,
         serves: false,
         expected_names: errors.parse_all("--expect-name", &args.expect_name),
+        revocation_grace: errors.duration("--crl-grace", &args.crl_grace),
     }
 }
 

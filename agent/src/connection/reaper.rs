@@ -70,7 +70,7 @@ impl ConnectionTracker {
                 leaf.superseded_at.get_or_insert(now);
             }
         }
-        if !before.is_some_and(|before| snapshot.lost_a_root_of(&before)) {
+        if !before.is_some_and(|before| snapshot.trusts_less_than(&before)) {
             return;
         }
         let entries: Vec<_> = state.entries.iter().map(|(_, entry)| Arc::clone(entry)).collect();
@@ -79,7 +79,7 @@ impl ConnectionTracker {
         let mut trusted = HashMap::new();
         for entry in entries {
             if !*trusted.entry(entry.peer_key()).or_insert_with(|| entry.is_trusted_under(&snapshot)) {
-                self.close_untrusted(&entry);
+                self.close_untrusted(&entry, &snapshot);
             }
         }
     }

@@ -149,7 +149,7 @@ impl ConnectionTracker {
         if let Some(latest) = newer
             && !entry.is_trusted_under(&latest)
         {
-            self.close_untrusted(&entry);
+            self.close_untrusted(&entry, &latest);
         }
         Connection { shared: Arc::clone(&self.shared), entry, key }
     }
@@ -208,8 +208,12 @@ impl ConnectionTracker {
         }
     }
 
-    pub(super) fn close_untrusted(&self, entry: &Entry) {
+    /// Closes a connection whose peer `snapshot` does not trust: at once if it is revoked.
+    pub(super) fn close_untrusted(&self, entry: &Entry, snapshot: &Snapshot) {
         entry.untrusted_since.store(self.shared.now() + 1, Relaxed);
+        if entry.peer.as_ref().is_some_and(|peer| snapshot.revokes(peer)) {
+            return entry.close(CloseStage::Cut, CloseReason::Revoked);
+        }
         // An HTTP connection that is closed while it seems idle may lose a request that is on its way, so
         // its next response is the last, and it is cut when the deadline is over.
         let stage = if entry.protocol() == Protocol::Tcp { CloseStage::Cut } else { CloseStage::LastRequest };

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hotcert_tls::credential::{Credential, LeafParts};
+use hotcert_tls::credential::Credential;
 use hotcert_tls::identity::{Identity, Policy};
 use hotcert_tls::status::Outcome;
 use hotcert_tls::{Identities, ManualSource, Reloader, Snapshot};
@@ -12,7 +12,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
-use zeroize::Zeroizing;
 
 /// The DNS name in every leaf, beside 127.0.0.1.
 pub const NAME: &str = "a.test";
@@ -76,15 +75,10 @@ pub fn identity(issuer: &Root, roots: &[&Root]) -> Issued {
 }
 
 pub fn identity_of(pair: &Pair, roots: &[&Root]) -> Issued {
-    let part = |text: &str| Ok(Zeroizing::new(text.as_bytes().to_vec()));
+    let part = |text: &str| text.as_bytes().to_vec();
     let bundle: String = roots.iter().map(|root| root.pem()).collect();
-    let credential = Credential {
-        leaf: LeafParts::Pair { certificate: part(&pair.certificate), key: part(&pair.key) },
-        trust: part(&bundle),
-        revision: None,
-        changed_at: Some(SystemTime::now()),
-        atomic: true,
-    };
+    let mut credential = Credential::pem(part(&pair.certificate), part(&pair.key), part(&bundle));
+    credential.changed_at = Some(SystemTime::now());
     let validation = Identity::parse(&credential, &Policy::default(), None, SystemTime::now());
     let identity = validation.merge(None).unwrap();
     Issued { credential, identity }

@@ -206,6 +206,7 @@ fn start_reload(settings: &Settings) -> Result<Identities, StartError> {
     let mut builder = Reloader::builder()
         .layout(settings.layout.clone())
         .client_auth(settings.client_auth)
+        .revocation_grace(settings.policy.revocation_grace)
         .poll_interval(settings.poll);
     if !settings.policy.serves {
         builder = builder.client_only();

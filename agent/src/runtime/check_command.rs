@@ -136,6 +136,7 @@ fn name_file(message: &str, args: &IdentityArgs) -> String {
         ("the certificate file", &args.cert_file),
         ("the key file", &args.key_file),
         ("the trust bundle", &args.ca_file),
+        ("the file of revocation lists", &args.crl_file),
     ];
     for (what, name) in files {
         if let Some(rest) = message.strip_prefix(what) {

@@ -7,11 +7,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hotcert_tls::credential::{Credential, LeafParts};
+use hotcert_tls::credential::Credential;
 use hotcert_tls::identity::{Identity, Policy, Validation};
 use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
-use zeroize::Zeroizing;
 
 use crate::api::algorithm::Algorithm;
 use crate::api::leaf_request::{LeafRequest, Usage};
@@ -123,14 +122,11 @@ impl Clients {
             .issue(&request, now)
             .map_err(|source| ClientError::Unsigned { root: root.clone(), source })?;
         let bundle: String = keyring.roots.values().map(Authority::certificate_pem).collect();
-        let part = |text: &str| Ok(Zeroizing::new(text.as_bytes().to_vec()));
-        let credential = Credential {
-            leaf: LeafParts::Pair { certificate: part(&leaf.certificate_pem), key: part(&leaf.key_pem) },
-            trust: part(&bundle),
-            revision: None,
-            changed_at: None,
-            atomic: true,
-        };
+        let credential = Credential::pem(
+            leaf.certificate_pem.as_bytes().to_vec(),
+            leaf.key_pem.as_bytes().to_vec(),
+            bundle.into_bytes(),
+        );
         let unusable = |cause: String| ClientError::Unusable { root: root.clone(), cause };
         let Validation { leaf: validated, trust, .. } =
             Identity::parse(&credential, &Policy::default(), None, now);

@@ -62,6 +62,8 @@ pub(in crate::connection) enum CloseReason {
     Done,
     LeafChanged,
     RootRemoved,
+    /// The peer's certificate is revoked.
+    Revoked,
     MaxAge,
     Idle,
     /// No request came since the handshake.
@@ -80,10 +82,11 @@ pub(in crate::connection) enum CloseReason {
 }
 
 impl CloseReason {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Done,
         Self::LeafChanged,
         Self::RootRemoved,
+        Self::Revoked,
         Self::MaxAge,
         Self::Idle,
         Self::NoRequest,
@@ -101,6 +104,7 @@ impl CloseReason {
             Self::Done => "done",
             Self::LeafChanged => "drained",
             Self::RootRemoved => "root_removed",
+            Self::Revoked => "revoked",
             Self::MaxAge => "max_age",
             Self::Idle => "idle",
             Self::NoRequest => "no_request",
