@@ -23,6 +23,7 @@ pub mod own;
 pub mod pipe;
 pub mod pki;
 pub mod reference;
+pub mod revocation;
 pub mod scene;
 pub mod store;
 pub mod volume;

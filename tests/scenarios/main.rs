@@ -42,6 +42,7 @@ mod proxy;
 mod reference;
 mod refusal;
 mod resumption;
+mod revocation;
 mod shutdown;
 mod soak;
 mod store;

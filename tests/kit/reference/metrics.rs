@@ -75,6 +75,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_ready", "gauge", &[]),
     ("hotcert_refused_requests", "counter", &["side", "reason"]),
     ("hotcert_reloads", "counter", &["outcome", "reason"]),
+    ("hotcert_revocation_list_usable_until_timestamp_seconds", "gauge", &["issuer"]),
     ("hotcert_root_not_after_timestamp_seconds", "gauge", &["root"]),
     ("hotcert_root_not_before_timestamp_seconds", "gauge", &["root"]),
     ("hotcert_swap_to_served_seconds", "histogram", &[]),
