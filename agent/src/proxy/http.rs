@@ -11,6 +11,7 @@ pub mod grpc;
 mod h2_stream;
 pub mod headers;
 pub mod hops;
+pub mod http1;
 pub mod http2_connection;
 pub mod pool;
 pub mod request_body;
