@@ -4,14 +4,17 @@
 pub mod authority;
 pub mod client;
 pub mod content;
+mod date;
 pub mod exchange;
 pub mod first_bytes;
 mod frame_limit;
 pub mod grpc;
+mod h2_body;
 mod h2_stream;
 pub mod headers;
 pub mod hops;
 pub mod http2_connection;
+mod http2_server;
 pub mod interim;
 pub mod pool;
 pub mod request_body;
