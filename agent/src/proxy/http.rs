@@ -4,20 +4,25 @@
 pub mod authority;
 pub mod client;
 pub mod content;
+mod date;
 pub mod exchange;
 pub mod first_bytes;
 mod frame_limit;
 pub mod grpc;
+mod h2_body;
 mod h2_stream;
 pub mod headers;
 pub mod hops;
 pub mod http1;
 pub mod http2_connection;
+mod http2_server;
+pub mod interim;
 pub mod pool;
 pub mod request_body;
 pub mod response_body;
 pub mod serve;
 pub mod upgrade;
+pub mod upgraded;
 
 use hotcert_log::Allowed;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -30,6 +35,7 @@ use crate::proxy::context::ProxyContext;
 use crate::proxy::request_error::RequestError;
 use content::Content;
 use headers::remove_hop_headers;
+use http1::Malformed;
 use pool::Lease;
 use response_body::ProxyBody;
 
@@ -114,6 +120,17 @@ pub fn answer(
         }
     }
     dialect.answer(error)
+}
+
+/// The answer to an HTTP/1 request that could not be read, and its record in metrics and log.
+pub fn refuse(context: &ProxyContext, side: Side, malformed: Malformed) -> Response<ProxyBody> {
+    let error = RequestError::Malformed(malformed);
+    context.requests.count_refused(side, error.status(), error.reason());
+    let reason = malformed.to_string();
+    if let Some(Allowed { suppressed }) = context.log_limiter.allow(&reason) {
+        warn!(suppressed, reason, side = side.as_str(), "HTTP/1 request refused: it cannot be read");
+    }
+    error_response(&error)
 }
 
 /// The agent's own response, in one line of text.

@@ -5,6 +5,7 @@ use hyper::StatusCode;
 use crate::connection::memory::NoRoom;
 use crate::proxy::http::grpc::GrpcStatus;
 use crate::proxy::http::hops::{self, TooManyHops};
+use crate::proxy::http::http1::Malformed;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -20,6 +21,9 @@ pub enum RequestError {
     DuplicateHost,
     #[error("the request has more than one Content-Length header")]
     RepeatedLength,
+    /// It cannot be read.
+    #[error("the request cannot be read: {0}")]
+    Malformed(Malformed),
     #[error("the request has no Host header")]
     NoHost,
     #[error("the host of the request is not HOST or HOST:PORT")]
@@ -99,6 +103,7 @@ impl RequestError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NotAllowed => StatusCode::FORBIDDEN,
+            Self::Malformed(reason) => reason.status(),
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::DuplicateHost
             | Self::RepeatedLength
@@ -132,6 +137,7 @@ impl RequestError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotAllowed => "not_allowed",
+            Self::Malformed(reason) => reason.reason(),
             Self::Connect | Self::ConnectWithoutPort | Self::ConnectAddress(_) => "connect",
             Self::DuplicateHost
             | Self::NoHost
@@ -179,6 +185,7 @@ impl RequestError {
             | Self::NotForProxy => GrpcStatus::Unimplemented,
             Self::ConnectWithoutPort
             | Self::ConnectAddress(_)
+            | Self::Malformed(_)
             | Self::DuplicateHost
             | Self::RepeatedLength
             | Self::NoHost

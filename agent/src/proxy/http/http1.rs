@@ -3,16 +3,22 @@
 //! version and the body (`framing`), never from a field that the other side wrote.
 
 mod chunked;
-mod date;
 mod decode;
 mod encode;
+mod error;
+mod exchange;
+mod feed;
 mod framing;
 mod head;
+mod incoming;
 mod input;
 mod malformed;
 mod output;
+pub mod server;
 mod target;
 
+pub use error::Error;
+pub use incoming::Incoming;
 pub use malformed::Malformed;
 pub use target::RawTarget;
 

@@ -14,6 +14,8 @@ pub struct Chunked {
     extension_bytes: usize,
     /// What was read of the trailer fields.
     trailers: Vec<u8>,
+    /// The trailer fields, at the end.
+    end: Option<HeaderMap>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,27 +43,41 @@ pub enum Part {
 
 impl Chunked {
     pub fn new() -> Self {
-        Self { state: State::Size(0, 0), extension_bytes: 0, trailers: Vec::new() }
+        Self { state: State::Size(0, 0), extension_bytes: 0, trailers: Vec::new(), end: None }
     }
 
     /// The next part of the body, or `None` when all of `input` was taken and more of it is needed.
     pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Part>, Malformed> {
-        while !input.is_empty() {
-            if let State::Data(left) = self.state {
+        self.read_framing(input)?;
+        match self.state {
+            State::Done => Ok(Some(Part::End(self.end.take()))),
+            State::Data(left) if !input.is_empty() => {
                 let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
                 let left = left - count as u64;
                 self.state = if left == 0 { State::DataCr } else { State::Data(left) };
-                return Ok(Some(Part::Data(input.split_to(count))));
+                let data = input.split_to(count);
+                // If the end has come with the last chunk, it is known as the last.
+                self.read_framing(input)?;
+                Ok(Some(Part::Data(data)))
             }
-            if let State::Trailers = self.state {
-                if let Some(end) = self.read_trailers(input)? {
-                    return Ok(Some(end));
-                }
-                continue;
-            }
-            self.state = self.after(input.get_u8())?;
+            _ => Ok(None),
         }
-        Ok(None)
+    }
+
+    /// Whether nothing is left of the body, and there are no trailer fields.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Done) && self.end.is_none()
+    }
+
+    /// Takes what is not data.
+    fn read_framing(&mut self, input: &mut Bytes) -> Result<(), Malformed> {
+        while !input.is_empty() && !matches!(self.state, State::Data(_) | State::Done) {
+            match self.state {
+                State::Trailers => self.read_trailers(input)?,
+                _ => self.state = self.after(input.get_u8())?,
+            }
+        }
+        Ok(())
     }
 
     fn after(&mut self, byte: u8) -> Result<State, Malformed> {
@@ -94,7 +110,7 @@ impl Chunked {
     }
 
     /// Takes one line, or what there is of it.
-    fn read_trailers(&mut self, input: &mut Bytes) -> Result<Option<Part>, Malformed> {
+    fn read_trailers(&mut self, input: &mut Bytes) -> Result<(), Malformed> {
         let count = memchr::memchr(b'\n', input).map_or(input.len(), |end| end + 1);
         if self.trailers.len() + count > MAX_TRAILER_BYTES {
             return Err(Malformed::TrailersTooLong);
@@ -102,21 +118,17 @@ impl Chunked {
         self.trailers.extend_from_slice(&input.split_to(count));
         let lines = &self.trailers[..];
         if !lines.ends_with(b"\n") {
-            return Ok(None);
+            return Ok(());
         }
         if !lines.ends_with(b"\r\n") {
             return Err(Malformed::Trailer);
         }
-        let ended = lines == b"\r\n" || lines.ends_with(b"\r\n\r\n");
-        if !ended {
-            return Ok(None);
+        if lines == b"\r\n" || lines.ends_with(b"\r\n\r\n") {
+            self.state = State::Done;
+            let lines = std::mem::take(&mut self.trailers);
+            self.end = (lines.len() > 2).then(|| head::trailers(lines.into())).transpose()?;
         }
-        self.state = State::Done;
-        let lines = std::mem::take(&mut self.trailers);
-        Ok(Some(Part::End(match lines.len() {
-            2 => None,
-            _ => Some(head::trailers(lines.into())?),
-        })))
+        Ok(())
     }
 }
 

@@ -27,9 +27,9 @@ impl Decoder {
     /// The next part of the body, or `None` when more input is needed. After the end there is no input that belongs to
     /// it.
     pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Part>, Malformed> {
-        let part = match self {
-            Self::Done => return Ok(Some(Part::End(None))),
-            _ if input.is_empty() => return Ok(None),
+        Ok(match self {
+            Self::Done => Some(Part::End(None)),
+            Self::Length(_) | Self::UntilClose if input.is_empty() => None,
             Self::Length(left) => {
                 let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= count as u64;
@@ -38,13 +38,15 @@ impl Decoder {
                 }
                 Some(Part::Data(input.split_to(count)))
             }
-            Self::Chunked(chunked) => chunked.next(input)?,
+            Self::Chunked(chunked) => {
+                let part = chunked.next(input)?;
+                if chunked.is_ended() {
+                    *self = Self::Done;
+                }
+                part
+            }
             Self::UntilClose => Some(Part::Data(input.split_to(input.len()))),
-        };
-        if let Some(Part::End(_)) = part {
-            *self = Self::Done;
-        }
-        Ok(part)
+        })
     }
 
     /// The stream has ended: whether the body has ended with it as it should.

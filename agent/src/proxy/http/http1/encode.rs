@@ -6,11 +6,10 @@ use bytes::Buf;
 use hyper::StatusCode;
 use hyper::ext::ReasonPhrase;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::{request, response};
 
-use super::date;
 use super::framing::Framing;
 use super::output::Output;
 use super::target::RawTarget;
@@ -55,9 +54,6 @@ pub fn response_head(
     out.reserve(USUAL_HEAD_BYTES);
     status_line(out, head.status, head.extensions.get::<ReasonPhrase>());
     fields(out, &head.headers);
-    if !head.headers.contains_key(DATE) {
-        field(out, &DATE, date::now().as_bytes());
-    }
     if framing == Framing::None
         && let Some(length) = declared
     {

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{MAX_HEAD_BYTES, Malformed};
@@ -163,6 +163,9 @@ impl PartialHead {
         if self.searched == 0 {
             // An empty line may come in two pieces.
             skip_empty_lines(&mut self.bytes);
+            if matches!(&self.bytes[..], [] | [b'\r']) {
+                return Ok(None);
+            }
         }
         if let Some(end) = end_of_head(&self.bytes, self.searched) {
             within_limit(end, &self.bytes)?;
