@@ -4,14 +4,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::h2_stream::Download;
 use super::http1;
 
 pub enum Content {
-    Http1(Incoming),
     Http1Request(http1::Incoming),
+    Http1Response(http1::ResponseBody),
     Http2(Download),
     /// Of the agent itself, in one piece or empty.
     Own(Option<Bytes>),
@@ -20,8 +20,6 @@ pub enum Content {
 /// Why a content ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    #[error("{0}")]
-    Hyper(#[source] hyper::Error),
     #[error(transparent)]
     Http1(http1::Error),
     #[error("{0}")]
@@ -32,7 +30,7 @@ impl BodyError {
     /// The reason, if the sender has reset the stream, or its connection has ended with one.
     pub fn reset_reason(&self) -> Option<h2::Reason> {
         match self {
-            Self::Hyper(_) | Self::Http1(_) => None,
+            Self::Http1(_) => None,
             Self::Http2(error) => error.reason(),
         }
     }
@@ -52,10 +50,10 @@ impl Body for Content {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Poll::Ready(match self.get_mut() {
-            Self::Http1(body) => {
-                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(BodyError::Hyper))
-            }
             Self::Http1Request(body) => {
+                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(BodyError::Http1))
+            }
+            Self::Http1Response(body) => {
                 ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(BodyError::Http1))
             }
             Self::Http2(body) => {
@@ -67,7 +65,7 @@ impl Body for Content {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Http1(body) => body.is_end_stream(),
+            Self::Http1Response(body) => body.is_end_stream(),
             Self::Http1Request(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
             Self::Own(bytes) => bytes.is_none(),
@@ -76,7 +74,7 @@ impl Body for Content {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Http1(body) => body.size_hint(),
+            Self::Http1Response(body) => body.size_hint(),
             Self::Http1Request(body) => body.size_hint(),
             Self::Http2(_) => SizeHint::default(),
             Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),

@@ -1,7 +1,6 @@
 //! Header fields that end at the agent, and those that each version of HTTP wants in its own form.
 
 use bytes::Bytes;
-use hyper::Version;
 use hyper::body::Body;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
@@ -9,6 +8,7 @@ use hyper::header::{
 };
 use hyper::http::request;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use hyper::{Method, Version};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -64,12 +64,12 @@ pub fn to_http1<B: Body<Data = Bytes>>(head: &mut request::Parts, body: &B) {
     head.uri = Uri::from(path);
     if std::mem::replace(&mut head.version, Version::HTTP_11) == Version::HTTP_2 {
         join_cookies(&mut head.headers);
+        // Servers of HTTP/1.1 ask for a length where content is usual.
+        if body.is_end_stream() && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
     }
     head.headers.remove(TE);
-    // In chunks, whatever the method: the HTTP/1 client would omit the body of a GET.
-    if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
-        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
 }
 
 /// Turns a request into one of HTTP/2: scheme and authority in the URI, and no Host. Servers compare the scheme with

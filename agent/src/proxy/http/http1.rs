@@ -3,6 +3,7 @@
 //! version and the body (`framing`), never from a field that the other side wrote.
 
 mod chunked;
+pub mod client;
 mod decode;
 mod encode;
 mod error;
@@ -14,12 +15,15 @@ mod incoming;
 mod input;
 mod malformed;
 mod output;
+mod response;
 pub mod server;
 mod target;
+mod upload;
 
 pub use error::Error;
 pub use incoming::Incoming;
 pub use malformed::Malformed;
+pub use response::ResponseBody;
 pub use target::RawTarget;
 
 use super::MAX_HEAD_BYTES;

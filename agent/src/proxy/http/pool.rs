@@ -125,7 +125,7 @@ impl Pool {
         C: FnOnce() -> F,
         F: Future<Output = Result<HttpConnection, RequestError>>,
     {
-        if let Some(lease) = self.take(needs, generation, fresh).await {
+        if let Some(lease) = self.take(needs, generation, fresh) {
             return Ok((lease, false));
         }
         // A pool that waits for a connection has something to reap soon.
@@ -141,7 +141,7 @@ impl Pool {
         {
             return Err(error.clone());
         }
-        if let Some(lease) = self.take(needs, generation, fresh).await {
+        if let Some(lease) = self.take(needs, generation, fresh) {
             return Ok((lease, false));
         }
         if !self.lock().multiplexes {
@@ -173,9 +173,9 @@ impl Pool {
         !(http1.is_empty() && http2.is_empty()) || self.lent.load(Relaxed) > 0
     }
 
-    async fn take(self: &Arc<Self>, needs: Needs, generation: u64, fresh: Duration) -> Option<Lease> {
+    fn take(self: &Arc<Self>, needs: Needs, generation: u64, fresh: Duration) -> Option<Lease> {
         loop {
-            let mut connection = {
+            let connection = {
                 let mut state = self.lock();
                 if needs != Needs::Http1
                     && let Some(lease) = state.take_http2(generation)
@@ -188,7 +188,7 @@ impl Pool {
                 state.http1.retain(|idle| idle.since.elapsed() < fresh);
                 state.http1.pop()?.connection
             };
-            if connection.takes_requests(generation) && connection.is_ready().await {
+            if connection.takes_requests(generation) {
                 return Some(self.lease_http1(connection));
             }
         }

@@ -4,9 +4,6 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,8 +25,6 @@ const DISCARD_WITHIN: Duration = Duration::from_millis(100);
 pub struct RequestBody {
     body: Option<Content>,
     in_flight: Option<InFlight>,
-    /// Set when all of it was taken.
-    taken_whole: Option<Arc<AtomicBool>>,
     /// Applied to the trailers.
     filter: fn(&mut HeaderMap),
     /// What was taken from `body` already, and is given again.
@@ -62,12 +57,7 @@ impl RequestBody {
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, taken_whole: None, filter: |_| (), again: VecDeque::new() }
-    }
-
-    /// Sets `whole` when all of it was taken.
-    pub fn report_whole(&mut self, whole: &Arc<AtomicBool>) {
-        self.taken_whole = Some(Arc::clone(whole));
+        Self { body: None, in_flight: None, filter: |_| (), again: VecDeque::new() }
     }
 
     /// A body that was taken whole, once more. `None` if it was not small.
@@ -124,9 +114,6 @@ impl Body for RequestBody {
         };
         if ended {
             this.in_flight = None;
-            if let Some(whole) = this.taken_whole.take() {
-                whole.store(true, Relaxed);
-            }
         }
         Poll::Ready(frame)
     }

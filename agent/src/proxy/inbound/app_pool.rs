@@ -15,6 +15,7 @@ use crate::connection::memory::{ConnectionMemory, ReadLimited};
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
 use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
 use crate::proxy::http::exchange::Origin;
+use crate::proxy::http::http1::{self, Malformed};
 use crate::proxy::http::http2_connection::Http2Connection;
 use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
 use crate::proxy::request_error::RequestError;
@@ -105,7 +106,7 @@ impl AppPools {
             }
             false => {
                 let stream = ReadLimited::new(stream, Arc::clone(memory));
-                Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1)
+                Ok(HttpConnection::Http1(Http1Connection::new(stream, attached)))
             }
         };
         connection.map_err(|error| self.failed(&error))
@@ -114,7 +115,7 @@ impl AppPools {
     fn failed(&self, error: &ClientError) -> AppError {
         match error {
             ClientError::NoHttp2(cause) => AppError::NoHttp2(self.target.clone(), cause.to_string()),
-            ClientError::Http1(error) if error.is_parse() => {
+            ClientError::Http1(error @ http1::Error::Malformed(Malformed::FirstLine)) => {
                 AppError::NoHttp1(self.target.clone(), with_causes(error))
             }
             error => AppError::InvalidResponse(self.target.clone(), with_causes(error)),

@@ -156,7 +156,7 @@ impl Origin for Server {
                     .await
                     .map(HttpConnection::Http2)
             }
-            false => Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1),
+            false => Ok(HttpConnection::Http1(Http1Connection::new(stream, attached))),
         };
         connection.map_err(|error| self.failed(&error))
     }

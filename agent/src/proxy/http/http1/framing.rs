@@ -69,11 +69,9 @@ pub fn of_response<B>(method: &Method, response: &mut Response<B>) -> Result<Rea
 }
 
 /// How the body of a request is written. `declared`: the length that its fields say.
-pub fn to_write_request<B: Body>(method: &Method, declared: Option<u64>, body: &B) -> Framing {
+pub fn to_write_request<B: Body>(declared: Option<u64>, body: &B) -> Framing {
     if body.is_end_stream() {
-        // Servers ask for a length where content is usual.
-        let usual = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-        return if declared.is_some() || usual { Framing::Length(0) } else { Framing::None };
+        return declared.map_or(Framing::None, |_| Framing::Length(0));
     }
     // In chunks, whatever the method.
     body.size_hint().exact().or(declared).map_or(Framing::Chunked, Framing::Length)

@@ -60,6 +60,11 @@ impl<D: Buf> Output<D> {
         self.buffer.is_empty() && self.piece.is_none() && self.after.is_empty()
     }
 
+    /// Whether some of what was added last was written.
+    pub fn is_begun(&self) -> bool {
+        self.unflushed
+    }
+
     /// Writes all of it. What the stream holds back is not waited for.
     pub fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
