@@ -13,6 +13,7 @@ use super::headers::to_http1;
 use super::http1;
 use super::http1::client::{Client, Failed};
 use super::interim::Interim;
+use super::proxy_status::ErrorType;
 use super::request_body::RequestBody;
 use crate::connection::tracker::{CloseStage, Connection};
 use crate::proxy::inbound::app_connections::AppPermit;
@@ -92,6 +93,14 @@ impl ClientError {
             Self::Http1(error) => error.was_closed(),
             Self::Http2(error) => error.is_io() || self.is_unprocessed(),
             Self::NoHttp2(_) => false,
+        }
+    }
+
+    /// For `Proxy-Status`.
+    pub fn proxy_error(&self) -> ErrorType {
+        match self {
+            error if error.was_closed() => ErrorType::ConnectionTerminated,
+            _ => ErrorType::HttpProtocolError,
         }
     }
 

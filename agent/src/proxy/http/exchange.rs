@@ -10,6 +10,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::client::{ClientError, SendError};
 use super::content::Content;
+use super::http1::RawTarget;
 use super::interim::Interim;
 use super::pool::{HttpConnection, Lease, Needs, Pool};
 use super::request_body::RequestBody;
@@ -146,5 +147,8 @@ fn copy<A, B>(request: &Request<A>, body: B) -> Request<B> {
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
+    if let Some(raw) = request.extensions().get::<RawTarget>() {
+        copy.extensions_mut().insert(raw.clone());
+    }
     copy
 }

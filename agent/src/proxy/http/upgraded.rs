@@ -8,19 +8,12 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 /// The stream is to come when the switch is agreed on: kept in the extensions of the request, or of the response of 101.
-#[derive(Clone)]
-pub struct OnUpgrade(Coming);
-
-#[derive(Clone)]
-enum Coming {
-    Own(Arc<Mutex<Option<oneshot::Receiver<Upgraded>>>>),
-    Hyper(hyper::upgrade::OnUpgrade),
-}
+#[derive(Clone, Default)]
+pub struct OnUpgrade(Arc<Mutex<Option<oneshot::Receiver<Upgraded>>>>);
 
 /// The connection's side of [`OnUpgrade`]. Dropped, it says that there was no switch.
 pub struct Switch(oneshot::Sender<Upgraded>);
@@ -28,7 +21,7 @@ pub struct Switch(oneshot::Sender<Upgraded>);
 /// Both sides of a switch that may come.
 pub fn upgrade() -> (Switch, OnUpgrade) {
     let (sender, receiver) = oneshot::channel();
-    (Switch(sender), OnUpgrade(Coming::Own(Arc::new(Mutex::new(Some(receiver))))))
+    (Switch(sender), OnUpgrade(Arc::new(Mutex::new(Some(receiver)))))
 }
 
 impl Switch {
@@ -39,29 +32,20 @@ impl Switch {
 }
 
 impl OnUpgrade {
-    /// Takes it out of a request.
+    /// Takes it out of a request. Without one in it, no switch will be made.
     pub fn of_request<B>(request: &mut Request<B>) -> Self {
-        let own = request.extensions_mut().remove::<Self>();
-        own.unwrap_or_else(|| Self(Coming::Hyper(hyper::upgrade::on(request))))
+        request.extensions_mut().remove::<Self>().unwrap_or_default()
     }
 
     /// Takes it out of a response.
     pub fn of_response<B>(response: &mut Response<B>) -> Self {
-        let own = response.extensions_mut().remove::<Self>();
-        own.unwrap_or_else(|| Self(Coming::Hyper(hyper::upgrade::on(response))))
+        response.extensions_mut().remove::<Self>().unwrap_or_default()
     }
 
     /// The stream, once the switch is made. `None` if it is not.
     pub async fn stream(self) -> Option<Upgraded> {
-        match self.0 {
-            Coming::Own(receiver) => {
-                let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-                receiver.await.ok()
-            }
-            Coming::Hyper(coming) => {
-                Some(Upgraded::new(Box::new(TokioIo::new(coming.await.ok()?)), Bytes::new()))
-            }
-        }
+        let coming = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        coming.await.ok()
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Body as _;
-use hyper::header::{CONTENT_LENGTH, EXPECT, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
 use hyper::http::request;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::app_pool::AppPool;
@@ -182,10 +182,15 @@ impl Client {
     fn rewrite_request(&self, head: &mut request::Parts) -> Result<(), RequestError> {
         let headers = &mut head.headers;
         remove_hop_headers(headers);
-        // This server answers Expect when the body is read.
-        headers.remove(EXPECT);
-        // HTTP/1.1 passes on the trailers that are announced, and an app that merges them into the headers would
-        // believe a forged identity among them.
+        if head.version == Version::HTTP_10 {
+            // It is not for such a request (RFC 9110, 10.1.1).
+            headers.remove(EXPECT);
+            if head.uri.authority().is_none() && !headers.contains_key(HOST) {
+                // Which a request of HTTP/1.1 must have.
+                headers.insert(HOST, self.app.host().clone());
+            }
+        }
+        // An app that merges announced trailers into the headers would believe a forged identity among them.
         if headers.get_all(TRAILER).iter().any(identity_header::is_named_in) {
             headers.remove(TRAILER);
         }

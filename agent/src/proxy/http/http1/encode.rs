@@ -148,11 +148,6 @@ impl Encoder {
         Self { framing, ended: matches!(framing, Framing::None | Framing::Length(0)) }
     }
 
-    /// Whether all of the body was written.
-    pub fn is_ended(&self) -> bool {
-        self.ended
-    }
-
     /// `last`: nothing comes after it, and no trailers.
     pub fn data<D: Buf>(&mut self, data: D, last: bool, out: &mut Output<D>) -> Result<(), WrongLength> {
         let count = data.remaining() as u64;
