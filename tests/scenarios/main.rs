@@ -18,6 +18,7 @@ mod directory;
 mod documents;
 mod floods;
 mod formats;
+mod framing;
 mod grpc;
 mod honesty;
 mod hostile;
