@@ -20,7 +20,7 @@ use crate::proxy::http::content::{BodyError, Content};
 use crate::proxy::http::date;
 use crate::proxy::http::interim::Interim;
 use crate::proxy::http::response_body::ProxyBody;
-use crate::proxy::http::upgraded::upgrade;
+use crate::proxy::http::upgraded::{Switch, upgrade};
 
 /// Of a request, what its answer depends on.
 struct Asked {
@@ -54,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         let is_latest = version == Version::HTTP_11;
         let (mut feed, content) = Feed::new(read.framing, is_latest && expects_continue(request.headers()));
         let mut switch = None;
-        if is_latest && (asked.method == Method::CONNECT || request.headers().contains_key(UPGRADE)) {
+        if asked.method == Method::CONNECT || is_latest && request.headers().contains_key(UPGRADE) {
             let (own, coming) = upgrade();
             request.extensions_mut().insert(coming);
             switch = Some(own);
@@ -70,10 +70,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                 let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS
                     || asked.method == Method::CONNECT && response.status().is_success();
                 match switch.filter(|_| switches && feed.is_ended()) {
-                    Some(switch) => match self.answer(response, &asked, &mut feed).await {
-                        Next::Request => Next::Switch(switch),
-                        _ => Next::Abort,
-                    },
+                    Some(switch) => self.switch(response, &asked, switch).await,
+                    // Nobody was asked to switch.
+                    None if switches => Next::Abort,
                     None => self.answer(response, &asked, &mut feed).await,
                 }
             }
@@ -144,28 +143,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         }
     }
 
+    /// Writes the answer after which the connection carries bytes.
+    async fn switch(&mut self, response: Response<ProxyBody>, asked: &Asked, switch: Switch) -> Next {
+        let (head, _) = response.into_parts();
+        let connection = match asked.method {
+            Method::CONNECT => encode::Connection::Implicit,
+            _ => encode::Connection::Upgrade,
+        };
+        encode::response_head(self.output.buffer(), &head, Framing::None, None, connection);
+        match poll_fn(|cx| self.output.poll_flush(cx, &mut self.stream)).await {
+            Ok(()) => Next::Switch(switch),
+            Err(_) => Next::Abort,
+        }
+    }
+
     /// Writes an answer, and reads what is left of its request.
     async fn answer(&mut self, response: Response<ProxyBody>, asked: &Asked, feed: &mut Feed) -> Next {
         let (mut head, mut body) = response.into_parts();
         let declared = framing::length(&head.headers, false).ok().flatten();
         let framing = framing::to_write_response(&asked.method, asked.version, head.status, declared, &body);
         let stage = self.tracked.as_ref().map_or(CloseStage::None, |tracked| tracked.close_stage());
-        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        let goes_on = switches
-            || asked.persists
-                && framing != Framing::UntilClose
-                && stage < CloseStage::LastRequest
-                && !self.input.ended
-                && !feed.is_too_much();
+        let goes_on = asked.persists
+            && framing != Framing::UntilClose
+            && stage < CloseStage::LastRequest
+            && !self.input.ended
+            && !feed.is_too_much();
         let connection = match goes_on {
-            _ if switches => encode::Connection::Upgrade,
             false => encode::Connection::Close,
             true if asked.version == Version::HTTP_11 => encode::Connection::Implicit,
             true => encode::Connection::KeepAlive,
         };
-        if !switches {
-            date::add(&mut head.headers);
-        }
+        date::add(&mut head.headers);
         encode::response_head(self.output.buffer(), &head, framing, declared, connection);
         drop(head);
         let done = framing == Framing::None || body.is_end_stream();

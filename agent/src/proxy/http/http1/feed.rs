@@ -129,9 +129,10 @@ impl Feed {
             Poll::Ready(part) => part,
             Poll::Pending => return Ok(Fed::Waiting),
         };
-        let To::Taker(sender) = &self.to else { return Ok(Fed::Waiting) };
+        let To::Taker(sender) = &mut self.to else { return Ok(Fed::Waiting) };
         match part {
             Ok(part) => {
+                self.awaits_continue = false;
                 let last = self.decoder.is_done();
                 let same = sender.give(cx, part, last);
                 if last {

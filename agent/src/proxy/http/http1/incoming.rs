@@ -20,13 +20,19 @@ pub struct Incoming {
     left: Option<u64>,
 }
 
-/// The connection's side of [`Incoming`].
-pub struct Sender(Arc<Mutex<Shared>>);
+/// The connection's side of [`Incoming`]. Dropped before the end, it says that there will be no more.
+pub struct Sender {
+    shared: Arc<Mutex<Shared>>,
+    ended: bool,
+}
 
 #[derive(Default)]
 struct Shared {
     next: Option<Next>,
     wanted: bool,
+    /// By the connection, before the end.
+    broken: bool,
+    /// By who takes it.
     dropped: bool,
     /// Who waits for a piece.
     taker: Option<Waker>,
@@ -58,7 +64,7 @@ pub enum Wish {
 /// A body of `length`, if that is known.
 pub fn incoming(length: Option<u64>) -> (Sender, Incoming) {
     let shared: Arc<Mutex<Shared>> = Arc::default();
-    (Sender(Arc::clone(&shared)), Incoming { shared, ended: false, left: length })
+    (Sender { shared: Arc::clone(&shared), ended: false }, Incoming { shared, ended: false, left: length })
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -78,7 +84,7 @@ fn wake_other(waker: Option<Waker>, cx: &Context<'_>) -> bool {
 impl Sender {
     /// What is wanted. Unless it is a piece, the task of `cx` is woken when that changes.
     pub fn wish(&self, cx: &Context<'_>) -> Wish {
-        let mut shared = lock(&self.0);
+        let mut shared = lock(&self.shared);
         match &shared.giver {
             _ if shared.dropped => return Wish::Dropped,
             _ if shared.wanted => return Wish::Piece,
@@ -90,7 +96,8 @@ impl Sender {
 
     /// Gives a part that was asked for. `last`: nothing comes after it. Returns whether it was the task of `cx` that asked,
     /// which then must look for itself.
-    pub fn give(&self, cx: &Context<'_>, part: Part, last: bool) -> bool {
+    pub fn give(&mut self, cx: &Context<'_>, part: Part, last: bool) -> bool {
+        self.ended = last;
         self.set(
             cx,
             match part {
@@ -102,18 +109,35 @@ impl Sender {
     }
 
     /// There will be no more of it.
-    pub fn fail(&self, cx: &Context<'_>, error: Error) -> bool {
+    pub fn fail(&mut self, cx: &Context<'_>, error: Error) -> bool {
+        self.ended = true;
         self.set(cx, Next::Failed(Box::new(error)))
     }
 
     fn set(&self, cx: &Context<'_>, next: Next) -> bool {
         let taker = {
-            let mut shared = lock(&self.0);
+            let mut shared = lock(&self.shared);
             shared.next = Some(next);
             shared.wanted = false;
             shared.taker.take()
         };
         wake_other(taker, cx)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let taker = {
+            let mut shared = lock(&self.shared);
+            shared.broken = true;
+            shared.taker.take()
+        };
+        if let Some(taker) = taker {
+            taker.wake();
+        }
     }
 }
 
@@ -132,6 +156,10 @@ impl Body for Incoming {
                 Some(next) => {
                     drop(shared);
                     return Poll::Ready(this.take(next));
+                }
+                None if shared.broken => {
+                    drop(shared);
+                    return Poll::Ready(this.take(Next::Failed(Box::new(Error::Ended))));
                 }
                 None => {
                     shared.wanted = true;

@@ -114,9 +114,9 @@ impl Upload {
         self.done && self.failed.is_none() && self.output.is_empty()
     }
 
-    /// Whether no more of it will be sent.
+    /// Whether no more of it will be sent, once there is a response. A body that still waits for a 100 is not wanted then.
     pub fn has_ended(&self) -> bool {
-        self.failed.is_some() || self.is_done()
+        self.failed.is_some() || self.wait.is_some() || self.is_done()
     }
 
     /// Why it was not taken.
