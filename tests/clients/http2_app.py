@@ -163,7 +163,8 @@ class Serve:
             self.h2.acknowledge_received_data(length, number)
 
     def request(self, event):
-        if self.last is not None:
+        # One that came with the acknowledgement is under way too.
+        if self.last is not None and event.stream_id > self.last:
             return
         stream = Stream(event.stream_id, list(event.headers))
         self.requests += 1

@@ -85,11 +85,12 @@ where
             Content::Http2(Download::new(stream, None))
         };
         let request = Request::from_parts(head, content);
-        let interim = self.interims.of(reply.stream_id().as_u32(), &request);
+        let number = reply.stream_id().as_u32();
+        let interim = self.interims.of(number, &request);
         // Boxed, so that it is gone while the body of the response is sent.
         let response = Box::pin((self.respond)(request, interim));
         let interims = Arc::clone(&self.interims);
-        tokio::spawn(answer(response, Reply { reply, is_head, interims, tunnel }));
+        tokio::spawn(answer(response, Reply { reply, number, is_head, interims, tunnel }));
     }
 }
 
@@ -133,6 +134,8 @@ where
 /// Where the response to one request goes.
 struct Reply {
     reply: SendResponse<Chunk>,
+    /// Of the stream.
+    number: u32,
     /// To a HEAD: without content, whatever the response has.
     is_head: bool,
     interims: Arc<Interims>,
@@ -174,7 +177,7 @@ impl Reply {
         response: Pin<&mut F>,
     ) -> Poll<Option<F::Output>> {
         let response = response.poll(cx);
-        while let Some(interim) = self.interims.take(self.reply.stream_id().as_u32()) {
+        while let Some(interim) = self.interims.take(self.number) {
             // An error means that the stream has ended, which is noticed below.
             let _ = self.reply.send_informational(interim);
         }
