@@ -97,11 +97,6 @@ impl RequestCounters {
         self.refused.get_or_create(&RefusedLabels { side: side.as_str(), reason }).inc();
     }
 
-    /// A request that could not be read, which hyper answered.
-    pub fn count_malformed(&self, side: Side) {
-        self.count_refused(side, hyper::StatusCode::BAD_REQUEST, "malformed");
-    }
-
     pub fn count(&self, side: Side, status: hyper::StatusCode) {
         let classes = match side {
             Side::Inbound => &self.inbound,

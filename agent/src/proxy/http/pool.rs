@@ -12,6 +12,7 @@ use hyper::{Request, Response};
 use super::client::{Http1Connection, SendError};
 use super::content::Content;
 use super::http2_connection::{Http2Connection, InUse};
+use super::interim::Interim;
 use super::request_body::RequestBody;
 use crate::proxy::request_error::RequestError;
 
@@ -88,12 +89,14 @@ impl Lease {
         }
     }
 
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Content>, SendError> {
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        interim: &mut Interim,
+    ) -> Result<Response<Content>, SendError> {
         match self {
-            Self::Http1 { connection, .. } => {
-                connection.send(request).await.map(|response| response.map(Content::Http1))
-            }
-            Self::Http2 { connection, .. } => connection.send(request).await,
+            Self::Http1 { connection, .. } => connection.send(request, interim).await,
+            Self::Http2 { connection, .. } => connection.send(request, interim).await,
         }
     }
 }
@@ -122,7 +125,7 @@ impl Pool {
         C: FnOnce() -> F,
         F: Future<Output = Result<HttpConnection, RequestError>>,
     {
-        if let Some(lease) = self.take(needs, generation, fresh).await {
+        if let Some(lease) = self.take(needs, generation, fresh) {
             return Ok((lease, false));
         }
         // A pool that waits for a connection has something to reap soon.
@@ -138,7 +141,7 @@ impl Pool {
         {
             return Err(error.clone());
         }
-        if let Some(lease) = self.take(needs, generation, fresh).await {
+        if let Some(lease) = self.take(needs, generation, fresh) {
             return Ok((lease, false));
         }
         if !self.lock().multiplexes {
@@ -170,9 +173,9 @@ impl Pool {
         !(http1.is_empty() && http2.is_empty()) || self.lent.load(Relaxed) > 0
     }
 
-    async fn take(self: &Arc<Self>, needs: Needs, generation: u64, fresh: Duration) -> Option<Lease> {
+    fn take(self: &Arc<Self>, needs: Needs, generation: u64, fresh: Duration) -> Option<Lease> {
         loop {
-            let mut connection = {
+            let connection = {
                 let mut state = self.lock();
                 if needs != Needs::Http1
                     && let Some(lease) = state.take_http2(generation)
@@ -185,7 +188,7 @@ impl Pool {
                 state.http1.retain(|idle| idle.since.elapsed() < fresh);
                 state.http1.pop()?.connection
             };
-            if connection.takes_requests(generation) && connection.is_ready().await {
+            if connection.takes_requests(generation) {
                 return Some(self.lease_http1(connection));
             }
         }

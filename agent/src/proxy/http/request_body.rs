@@ -4,17 +4,15 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
+use super::content::{BodyError, Content};
 use crate::connection::tracker::InFlight;
 
 /// Longer bodies are not kept for a second try, nor waited for when nobody will get them.
@@ -25,10 +23,8 @@ const DISCARD_WITHIN: Duration = Duration::from_millis(100);
 
 /// The body of a request, from a client or the app.
 pub struct RequestBody {
-    body: Option<Incoming>,
+    body: Option<Content>,
     in_flight: Option<InFlight>,
-    /// Set when all of it was taken.
-    taken_whole: Option<Arc<AtomicBool>>,
     /// Applied to the trailers.
     filter: fn(&mut HeaderMap),
     /// What was taken from `body` already, and is given again.
@@ -53,7 +49,7 @@ impl Taken {
 }
 
 impl RequestBody {
-    pub fn new(body: Incoming, in_flight: Option<&InFlight>, filter: fn(&mut HeaderMap)) -> Self {
+    pub fn new(body: Content, in_flight: Option<&InFlight>, filter: fn(&mut HeaderMap)) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
@@ -61,12 +57,7 @@ impl RequestBody {
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, taken_whole: None, filter: |_| (), again: VecDeque::new() }
-    }
-
-    /// Sets `whole` when all of it was taken.
-    pub fn report_whole(&mut self, whole: &Arc<AtomicBool>) {
-        self.taken_whole = Some(Arc::clone(whole));
+        Self { body: None, in_flight: None, filter: |_| (), again: VecDeque::new() }
     }
 
     /// A body that was taken whole, once more. `None` if it was not small.
@@ -76,7 +67,7 @@ impl RequestBody {
 
     /// As [`Self::discard`], for a request that is refused. Boxed like all that is rare, so that it takes no room in
     /// each request.
-    pub async fn discard_refused(body: Incoming) {
+    pub async fn discard_refused(body: Content) {
         Box::pin(Self::new(body, None, |_| ()).discard()).await;
     }
 
@@ -100,12 +91,12 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(chunk) = this.again.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
@@ -123,9 +114,6 @@ impl Body for RequestBody {
         };
         if ended {
             this.in_flight = None;
-            if let Some(whole) = this.taken_whole.take() {
-                whole.store(true, Relaxed);
-            }
         }
         Poll::Ready(frame)
     }

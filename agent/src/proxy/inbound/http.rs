@@ -6,25 +6,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
+use hyper::body::Body as _;
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
 use hyper::http::request;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::app_pool::AppPool;
 use super::identity_header;
 use crate::connection::memory::{ConnectionMemory, RequestMemory};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
-use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
+use crate::connection::tracker::{Connection, InFlight, Protocol, Side};
 use crate::proxy::context::ProxyContext;
+use crate::proxy::http::content::Content;
 use crate::proxy::http::exchange::{self, Origin as _};
 use crate::proxy::http::headers::remove_hop_headers;
+use crate::proxy::http::interim::Interim;
 use crate::proxy::http::request_body::RequestBody;
 use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::serve::{self, Continuation};
 use crate::proxy::http::upgrade::Upgrade;
-use crate::proxy::http::{Dialect, answer, pass_on};
+use crate::proxy::http::{Dialect, answer, pass_on, refuse};
 use crate::proxy::http::{authority, hops};
 use crate::proxy::request_error::RequestError;
 
@@ -57,19 +59,22 @@ where
     let (connection, continuation) = (Arc::clone(&client.connection), Arc::clone(&client.continuation));
     let client = Arc::new(client);
     let context = Arc::clone(&client.context);
-    let malformed = move || context.requests.count_malformed(Side::Inbound);
+    let refuse = move |malformed| refuse(&context, Side::Inbound, malformed);
     let http2 = protocol == Protocol::Http2;
-    serve::serve(stream, http2, Some(connection), continuation, malformed, move |request| {
-        Arc::clone(&client).request(request)
+    serve::serve(stream, http2, Some(connection), continuation, refuse, move |request, interim| {
+        Arc::clone(&client).request(request, interim)
     })
 }
 
 impl Client {
-    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ProxyBody>, h2::Error> {
+    async fn request(
+        self: Arc<Self>,
+        request: Request<Content>,
+        mut interim: Interim,
+    ) -> Result<Response<ProxyBody>, h2::Error> {
         let in_flight = self.connection.begin_request();
-        let version = request.version();
-        let dialect = Dialect::of(version, request.headers());
-        let mut response = match self.forward(request, dialect, in_flight).await {
+        let dialect = Dialect::of(request.version(), request.headers());
+        let mut response = match self.forward(request, dialect, in_flight, &mut interim).await {
             Ok(response) => {
                 self.context.requests.count(Side::Inbound, response.status());
                 response
@@ -79,20 +84,15 @@ impl Client {
         if let Some(hsts) = &self.context.hsts {
             response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
         }
-        if version < Version::HTTP_2
-            && response.status() != StatusCode::SWITCHING_PROTOCOLS
-            && self.connection.close_stage() >= CloseStage::LastRequest
-        {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
         Ok(response)
     }
 
     async fn forward(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<Content>,
         dialect: Dialect,
         in_flight: InFlight,
+        interim: &mut Interim,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let grpc = dialect == Dialect::Grpc;
         if let Err(error) = self.check(&request, grpc) {
@@ -115,15 +115,17 @@ impl Client {
         self.app.list();
         if let Some(upgrade) = upgrade {
             // Boxed like all that is rare, so that it takes no room in each request.
-            return Box::pin(self.switch(Request::from_parts(head, ()), upgrade, in_flight, memory)).await;
+            let request = Request::from_parts(head, ());
+            return Box::pin(self.switch(request, upgrade, in_flight, memory, interim)).await;
         }
         let body = RequestBody::new(body, Some(&in_flight), identity_header::remove_forged);
-        let (response, lease) = exchange::send(&*self.app, Request::from_parts(head, body), grpc).await?;
+        let request = Request::from_parts(head, body);
+        let (response, lease) = exchange::send(&*self.app, request, grpc, interim).await?;
         Ok(pass_on(response, lease, Some(in_flight), memory, dialect))
     }
 
     /// Whether the request may be sent to the app.
-    fn check(&self, request: &Request<Incoming>, grpc: bool) -> Result<(), RequestError> {
+    fn check(&self, request: &Request<Content>, grpc: bool) -> Result<(), RequestError> {
         if !self.allowed {
             self.connection.close_after_this_request();
             return Err(RequestError::NotAllowed);
@@ -148,9 +150,10 @@ impl Client {
         upgrade: Upgrade,
         in_flight: InFlight,
         memory: RequestMemory,
+        interim: &mut Interim,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let http1 = upgrade.is_http1();
-        let (response, switched) = exchange::switch(&*self.app, request, upgrade).await?;
+        let (response, switched) = exchange::switch(&*self.app, request, upgrade, interim).await?;
         match switched {
             Err(lease) => {
                 return Ok(pass_on(response, lease, Some(in_flight), memory, Dialect::Http2));
@@ -179,10 +182,15 @@ impl Client {
     fn rewrite_request(&self, head: &mut request::Parts) -> Result<(), RequestError> {
         let headers = &mut head.headers;
         remove_hop_headers(headers);
-        // This server answers Expect when the body is read.
-        headers.remove(EXPECT);
-        // HTTP/1.1 passes on the trailers that are announced, and an app that merges them into the headers would
-        // believe a forged identity among them.
+        if head.version == Version::HTTP_10 {
+            // It is not for such a request (RFC 9110, 10.1.1).
+            headers.remove(EXPECT);
+            if head.uri.authority().is_none() && !headers.contains_key(HOST) {
+                // Which a request of HTTP/1.1 must have.
+                headers.insert(HOST, self.app.host().clone());
+            }
+        }
+        // An app that merges announced trailers into the headers would believe a forged identity among them.
         if headers.get_all(TRAILER).iter().any(identity_header::is_named_in) {
             headers.remove(TRAILER);
         }
