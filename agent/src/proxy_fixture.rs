@@ -96,6 +96,17 @@ pub fn client_config(root: &Root, issuer: &Root) -> ClientConfig {
         .unwrap()
 }
 
+/// The same without a certificate.
+pub fn anonymous_client_config(root: &Root) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
 pub async fn connect(config: ClientConfig, socket: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(NAME).unwrap(), socket).await
 }

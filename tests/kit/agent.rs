@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::client::{Answer, get};
+use crate::client::{Answer, ask, get};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::reference::assert_documented;
@@ -287,8 +287,17 @@ impl Agent {
         serde_json::from_slice(&self.admin("/healthz").body).unwrap()
     }
 
+    /// `/metrics` in the first of these formats.
+    pub fn exposition(&self, accept: &str) -> Answer {
+        let admin = self.address("admin");
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nhost: {admin}\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+        );
+        ask(admin, &request).expect("the admin port answers")
+    }
+
     pub fn metrics(&self) -> Metrics {
-        let text = self.admin("/metrics").text();
+        let text = self.exposition("application/openmetrics-text").text();
         let metrics = Metrics::parse(&text).unwrap_or_else(|fault| panic!("{fault} in:\n{text}"));
         assert_documented(&metrics);
         metrics

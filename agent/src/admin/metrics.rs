@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hotcert_log::DroppedLines;
+use hotcert_log::{DroppedLines, exposition};
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -137,14 +136,10 @@ impl Metrics {
         }
     }
 
-    /// The current state in the OpenMetrics text format.
-    pub fn render(&self, now: SystemTime) -> String {
+    /// The current state in the format that is asked for, after its content type.
+    pub fn render(&self, accept: Option<&str>, now: SystemTime) -> (&'static str, String) {
         self.refresh(now);
-        let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => text,
-            Err(_) => String::new(),
-        }
+        exposition::render(&self.registry, accept)
     }
 
     fn refresh(&self, now: SystemTime) {

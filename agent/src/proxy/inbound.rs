@@ -75,13 +75,10 @@ impl Inbound {
     async fn accept(self: Arc<Self>, socket: TcpStream, from: SocketAddr) -> Option<Serving> {
         let context = &self.context;
         // Also when no place is free: who it is decides whether another gives way.
-        let handshake = handshake::accept(socket, &self.acceptor);
+        let handshake = handshake::accept(socket, from, &self.acceptor);
         match context.handshake_limiter.handshake_from(from.ip(), handshake).await {
-            Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
-            Ok(accepted) => {
-                self.count(HandshakeResult::Ok);
-                return self.serve_accepted(accepted, from);
-            }
+            Ok(Accepted::SelfCheck) => self.count(HandshakeResult::SelfCheck),
+            Ok(Accepted::Client(client)) => return self.serve_accepted(client, from),
             Err(error) => {
                 self.count(HandshakeResult::Failed(error.failure()));
                 self.log_failed_handshake(from, &error);
@@ -91,8 +88,8 @@ impl Inbound {
     }
 
     /// Serves a client after its handshake.
-    fn serve_accepted(self: Arc<Self>, accepted: Accepted, from: SocketAddr) -> Option<Serving> {
-        let Accepted { stream, snapshot, peer, .. } = accepted;
+    fn serve_accepted(self: Arc<Self>, client: handshake::Client, from: SocketAddr) -> Option<Serving> {
+        let handshake::Client { stream, snapshot, peer } = client;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let http = self.protocol.is_http();
         let protocol = match (http, h2) {
@@ -104,8 +101,8 @@ impl Inbound {
             Some(peer) => self.allow.admits(&peer.names),
             None => self.allow.0.is_empty(),
         };
+        self.count(if allowed { HandshakeResult::Ok } else { HandshakeResult::NotAllowed });
         if !allowed {
-            self.count(HandshakeResult::NotAllowed);
             self.log_not_allowed(from, peer.as_deref());
             if !http {
                 // There is no way to tell it so.
