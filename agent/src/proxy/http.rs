@@ -12,11 +12,13 @@ mod h2_stream;
 pub mod headers;
 pub mod hops;
 pub mod http2_connection;
+pub mod interim;
 pub mod pool;
 pub mod request_body;
 pub mod response_body;
 pub mod serve;
 pub mod upgrade;
+pub mod upgraded;
 
 use hotcert_log::Allowed;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};

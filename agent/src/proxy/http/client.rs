@@ -16,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::MAX_HEAD_BYTES;
+use super::content::Content;
 use super::headers::to_http1;
+use super::interim::Interim;
 use super::request_body::RequestBody;
 use crate::connection::tracker::{CloseStage, Connection};
 use crate::proxy::inbound::app_connections::AppPermit;
@@ -155,7 +157,8 @@ impl Http1Connection {
     pub async fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<hyper::body::Incoming>, SendError> {
+        _interim: &mut Interim,
+    ) -> Result<Response<Content>, SendError> {
         let (mut head, mut body) = request.into_parts();
         to_http1(&mut head, &body);
         let has_body = !body.is_end_stream();
@@ -169,7 +172,7 @@ impl Http1Connection {
         let response = self.sender.try_send_request(Request::from_parts(head, body)).await;
         // What was answered before it was sent may never be read.
         self.unread = has_body && !self.body_sent.load(Relaxed);
-        response.map_err(|mut error| {
+        response.map(|response| response.map(Content::Http1)).map_err(|mut error| {
             let unsent = error.take_message();
             SendError { error: error.into_error().into(), unsent }
         })

@@ -10,6 +10,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::client::{ClientError, SendError};
 use super::content::Content;
+use super::interim::Interim;
 use super::pool::{HttpConnection, Lease, Needs, Pool};
 use super::request_body::RequestBody;
 use super::upgrade::{Tunnel, Upgrade};
@@ -46,11 +47,12 @@ pub trait Origin: Sync {
     fn name(&self) -> String;
 }
 
-/// Sends a request. `grpc`: it needs HTTP/2.
+/// Sends a request. `grpc`: it needs HTTP/2. What comes before the response goes to `interim`.
 pub async fn send<O: Origin>(
     origin: &O,
     mut request: Request<RequestBody>,
     grpc: bool,
+    interim: &mut Interim,
 ) -> Result<(Response<Content>, Lease), RequestError> {
     let repeatable = origin.repeats() && request.body().is_end_stream() && request.method().is_idempotent();
     let mut spare = repeatable.then(|| copy(&request, RequestBody::empty()));
@@ -69,7 +71,7 @@ pub async fn send<O: Origin>(
                 return Err(error);
             }
         };
-        let SendError { error, unsent } = match lease.send(request).await {
+        let SendError { error, unsent } = match lease.send(request, interim).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 return Err(RequestError::SwitchedUnasked(origin.name()));
             }
@@ -93,6 +95,7 @@ pub async fn switch<O: Origin>(
     origin: &O,
     request: Request<()>,
     upgrade: Upgrade,
+    interim: &mut Interim,
 ) -> Result<(Response<Content>, Result<Tunnel, Lease>), RequestError> {
     let mut needs = match upgrade.is_http1() && !origin.is_http2_only() {
         true => Needs::Http1,
@@ -104,7 +107,7 @@ pub async fn switch<O: Origin>(
         match lease {
             Lease::Http1 { .. } => {
                 let (request, own_key) = upgrade.http1_request(request)?;
-                match lease.send(request).await {
+                match lease.send(request, interim).await {
                     Ok(response) => return upgrade.switched_http1(response, own_key, lease, &origin.name()),
                     Err(SendError { unsent: Some(_), .. }) if !new => {}
                     Err(SendError { error, .. }) => return Err(failed(origin, &error)),

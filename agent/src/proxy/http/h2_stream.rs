@@ -1,7 +1,6 @@
 //! One HTTP/2 stream to an app or a server: as the body of a request, as the body of a response, and as bytes
 //! both ways after an extended CONNECT. Each takes from its sender only what the receiver has room for.
 
-use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -109,7 +108,7 @@ impl Upload {
                 },
                 // The sender has given up: what it said to the agent is said to the receiver.
                 Some(Err(error)) => {
-                    self.stream.send_reset(reset_reason(&error).unwrap_or(Reason::CANCEL));
+                    self.stream.send_reset(error.reset_reason().unwrap_or(Reason::CANCEL));
                     return Poll::Ready(Ok(false));
                 }
             }
@@ -126,19 +125,7 @@ impl Future for Upload {
     }
 }
 
-/// The reason of the reset that `error` stands for, if it does.
-pub fn reset_reason(error: &(dyn Error + 'static)) -> Option<Reason> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.reason();
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// The body of a response.
+/// The body of a message as it is received.
 pub struct Download {
     stream: RecvStream,
     data_ended: bool,

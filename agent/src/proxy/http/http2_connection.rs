@@ -23,6 +23,7 @@ use super::content::Content;
 use super::frame_limit::FrameLimited;
 use super::h2_stream::{Download, StreamIo, Upload};
 use super::headers::to_http2;
+use super::interim::Interim;
 use super::request_body::RequestBody;
 use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, STREAM_WINDOW};
 use crate::connection::tracker::Connection;
@@ -162,7 +163,11 @@ impl Http2Connection {
         self.sender.is_extended_connect_protocol_enabled()
     }
 
-    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Content>, SendError> {
+    pub async fn send(
+        &self,
+        request: Request<RequestBody>,
+        interim: &mut Interim,
+    ) -> Result<Response<Content>, SendError> {
         let mut sender = match self.sender().await {
             Ok(sender) => sender,
             Err(error) => return Err(SendError { error: error.into(), unsent: Some(request) }),
@@ -181,6 +186,10 @@ impl Http2Connection {
             {
                 again = sending.again().filter(|_| whole);
                 upload = None;
+            }
+            while let Poll::Ready(Some(Ok(early))) = response.poll_informational(cx) {
+                let (head, ()) = early.into_parts();
+                interim.send(head.status, head.headers);
             }
             Pin::new(&mut response).poll(cx)
         });

@@ -12,6 +12,7 @@ use hyper::{Request, Response};
 use super::client::{Http1Connection, SendError};
 use super::content::Content;
 use super::http2_connection::{Http2Connection, InUse};
+use super::interim::Interim;
 use super::request_body::RequestBody;
 use crate::proxy::request_error::RequestError;
 
@@ -88,12 +89,14 @@ impl Lease {
         }
     }
 
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Content>, SendError> {
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        interim: &mut Interim,
+    ) -> Result<Response<Content>, SendError> {
         match self {
-            Self::Http1 { connection, .. } => {
-                connection.send(request).await.map(|response| response.map(Content::Http1))
-            }
-            Self::Http2 { connection, .. } => connection.send(request).await,
+            Self::Http1 { connection, .. } => connection.send(request, interim).await,
+            Self::Http2 { connection, .. } => connection.send(request, interim).await,
         }
     }
 }

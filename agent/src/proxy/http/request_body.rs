@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
+use super::content::{BodyError, Content};
 use crate::connection::tracker::InFlight;
 
 /// Longer bodies are not kept for a second try, nor waited for when nobody will get them.
@@ -25,7 +26,7 @@ const DISCARD_WITHIN: Duration = Duration::from_millis(100);
 
 /// The body of a request, from a client or the app.
 pub struct RequestBody {
-    body: Option<Incoming>,
+    body: Option<Content>,
     in_flight: Option<InFlight>,
     /// Set when all of it was taken.
     taken_whole: Option<Arc<AtomicBool>>,
@@ -53,7 +54,7 @@ impl Taken {
 }
 
 impl RequestBody {
-    pub fn new(body: Incoming, in_flight: Option<&InFlight>, filter: fn(&mut HeaderMap)) -> Self {
+    pub fn new(body: Content, in_flight: Option<&InFlight>, filter: fn(&mut HeaderMap)) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
@@ -76,7 +77,7 @@ impl RequestBody {
 
     /// As [`Self::discard`], for a request that is refused. Boxed like all that is rare, so that it takes no room in
     /// each request.
-    pub async fn discard_refused(body: Incoming) {
+    pub async fn discard_refused(body: Content) {
         Box::pin(Self::new(body, None, |_| ()).discard()).await;
     }
 
@@ -100,12 +101,12 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(chunk) = this.again.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::content::Content;
+use super::content::{BodyError, Content};
 use super::grpc::{self, GrpcStatus};
 use super::pool::Lease;
 use crate::connection::memory::{Chunk, RequestMemory};
@@ -30,8 +30,6 @@ struct Hold {
     _in_flight: Option<InFlight>,
     lease: Lease,
 }
-
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl ProxyBody {
     pub fn own(text: String) -> Self {
@@ -69,19 +67,13 @@ impl ProxyBody {
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Poll::Ready(match &mut self.content {
-            Content::Http1(body) => {
-                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into))
+        Poll::Ready(match ready!(Pin::new(&mut self.content).poll_frame(cx)) {
+            Some(Err(error)) if self.grpc && !error.is_reset() => {
+                let trailers = grpc::trailers(GrpcStatus::Unavailable, BROKEN);
+                self.content = Content::Own(None);
+                Some(Ok(Frame::trailers(trailers)))
             }
-            Content::Http2(body) => match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Err(error)) if self.grpc && !error.is_reset() => {
-                    let trailers = grpc::trailers(GrpcStatus::Unavailable, BROKEN);
-                    self.content = Content::Own(None);
-                    Some(Ok(Frame::trailers(trailers)))
-                }
-                frame => frame.map(|frame| frame.map_err(Into::into)),
-            },
-            Content::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            frame => frame,
         })
     }
 }
@@ -112,18 +104,10 @@ impl Body for ProxyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Http1(body) => body.is_end_stream(),
-            Content::Http2(body) => body.is_end_stream(),
-            Content::Own(bytes) => bytes.is_none(),
-        }
+        self.content.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Http1(body) => body.size_hint(),
-            Content::Http2(_) => SizeHint::default(),
-            Content::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-        }
+        self.content.size_hint()
     }
 }

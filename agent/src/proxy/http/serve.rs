@@ -12,7 +12,9 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::content::Content;
 use super::frame_limit::FrameLimited;
+use super::interim::Interim;
 use super::response_body::ProxyBody;
 use super::{
     CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, MAX_UNSEEN_RESETS, STREAM_WINDOW,
@@ -48,10 +50,11 @@ pub fn serve<S, R, F>(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    R: Fn(Request<Incoming>) -> F + Send + 'static,
+    R: Fn(Request<Content>, Interim) -> F + Send + 'static,
     F: Future<Output = Result<Response<ProxyBody>, h2::Error>> + Send + 'static,
 {
-    let service = service_fn(respond);
+    let service =
+        service_fn(move |request: Request<Incoming>| respond(request.map(Content::Http1), Interim::none()));
     if http2 {
         let io = TokioIo::new(FrameLimited::server(stream, tracked.clone()));
         let serving = http2::Builder::new(TokioExecutor::new())

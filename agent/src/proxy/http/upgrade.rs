@@ -13,9 +13,7 @@ use hyper::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
     UPGRADE,
 };
-use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::content::Content;
@@ -23,6 +21,7 @@ use super::h2_stream::StreamIo;
 use super::headers::remove_hop_headers;
 use super::pool::Lease;
 use super::request_body::RequestBody;
+use super::upgraded::{OnUpgrade, Upgraded};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::Connection;
 use crate::proxy::relay::relay;
@@ -59,7 +58,7 @@ impl Upgrade {
             }
             _ => return None,
         };
-        Some(Self { protocol, asked, client: hyper::upgrade::on(request) })
+        Some(Self { protocol, asked, client: OnUpgrade::of_request(request) })
     }
 
     /// Whether a CONNECT asks for another protocol, and not for a tunnel to a host.
@@ -122,7 +121,7 @@ impl Upgrade {
                 return Err(RequestError::WrongWebSocketAccept(name.into()));
             }
         }
-        let server = Server::Http1(hyper::upgrade::on(&mut response));
+        let server = Server::Http1(OnUpgrade::of_response(&mut response));
         if let Lease::Http1 { connection, .. } = &lease {
             connection.upgraded();
         }
@@ -245,18 +244,18 @@ impl Tunnel {
     /// Carries bytes until both directions have ended. The client's stream is what `wrap` makes of it.
     pub async fn run<W, S>(self, wrap: W)
     where
-        W: FnOnce(TokioIo<hyper::upgrade::Upgraded>) -> S,
+        W: FnOnce(Upgraded) -> S,
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { client, server, _lease } = self;
-        // An error means that the client has gone before it had the response.
-        let Ok(client) = client.await else { return };
-        let mut client = wrap(TokioIo::new(client));
+        // There is none if the client has gone before it had the response.
+        let Some(client) = client.stream().await else { return };
+        let mut client = wrap(client);
         // An error ends both sides: what they speak says how its messages end.
         let _ = match server {
-            Server::Http1(server) => match server.await {
-                Ok(server) => relay(&mut client, &mut TokioIo::new(server)).await,
-                Err(_) => return,
+            Server::Http1(server) => match server.stream().await {
+                Some(mut server) => relay(&mut client, &mut server).await,
+                None => return,
             },
             Server::Http2(mut stream) => relay(&mut client, &mut stream).await,
             Server::Tracked(mut stream) => relay(&mut client, &mut stream).await,

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -18,8 +18,10 @@ use crate::connection::memory::{ConnectionMemory, RequestMemory};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
 use crate::proxy::context::ProxyContext;
+use crate::proxy::http::content::Content;
 use crate::proxy::http::exchange::{self, Origin as _};
 use crate::proxy::http::headers::remove_hop_headers;
+use crate::proxy::http::interim::Interim;
 use crate::proxy::http::request_body::RequestBody;
 use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::serve::{self, Continuation};
@@ -59,17 +61,21 @@ where
     let context = Arc::clone(&client.context);
     let malformed = move || context.requests.count_malformed(Side::Inbound);
     let http2 = protocol == Protocol::Http2;
-    serve::serve(stream, http2, Some(connection), continuation, malformed, move |request| {
-        Arc::clone(&client).request(request)
+    serve::serve(stream, http2, Some(connection), continuation, malformed, move |request, interim| {
+        Arc::clone(&client).request(request, interim)
     })
 }
 
 impl Client {
-    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ProxyBody>, h2::Error> {
+    async fn request(
+        self: Arc<Self>,
+        request: Request<Content>,
+        mut interim: Interim,
+    ) -> Result<Response<ProxyBody>, h2::Error> {
         let in_flight = self.connection.begin_request();
         let version = request.version();
         let dialect = Dialect::of(version, request.headers());
-        let mut response = match self.forward(request, dialect, in_flight).await {
+        let mut response = match self.forward(request, dialect, in_flight, &mut interim).await {
             Ok(response) => {
                 self.context.requests.count(Side::Inbound, response.status());
                 response
@@ -90,9 +96,10 @@ impl Client {
 
     async fn forward(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<Content>,
         dialect: Dialect,
         in_flight: InFlight,
+        interim: &mut Interim,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let grpc = dialect == Dialect::Grpc;
         if let Err(error) = self.check(&request, grpc) {
@@ -115,15 +122,17 @@ impl Client {
         self.app.list();
         if let Some(upgrade) = upgrade {
             // Boxed like all that is rare, so that it takes no room in each request.
-            return Box::pin(self.switch(Request::from_parts(head, ()), upgrade, in_flight, memory)).await;
+            let request = Request::from_parts(head, ());
+            return Box::pin(self.switch(request, upgrade, in_flight, memory, interim)).await;
         }
         let body = RequestBody::new(body, Some(&in_flight), identity_header::remove_forged);
-        let (response, lease) = exchange::send(&*self.app, Request::from_parts(head, body), grpc).await?;
+        let request = Request::from_parts(head, body);
+        let (response, lease) = exchange::send(&*self.app, request, grpc, interim).await?;
         Ok(pass_on(response, lease, Some(in_flight), memory, dialect))
     }
 
     /// Whether the request may be sent to the app.
-    fn check(&self, request: &Request<Incoming>, grpc: bool) -> Result<(), RequestError> {
+    fn check(&self, request: &Request<Content>, grpc: bool) -> Result<(), RequestError> {
         if !self.allowed {
             self.connection.close_after_this_request();
             return Err(RequestError::NotAllowed);
@@ -148,9 +157,10 @@ impl Client {
         upgrade: Upgrade,
         in_flight: InFlight,
         memory: RequestMemory,
+        interim: &mut Interim,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let http1 = upgrade.is_http1();
-        let (response, switched) = exchange::switch(&*self.app, request, upgrade).await?;
+        let (response, switched) = exchange::switch(&*self.app, request, upgrade, interim).await?;
         match switched {
             Err(lease) => {
                 return Ok(pass_on(response, lease, Some(in_flight), memory, Dialect::Http2));

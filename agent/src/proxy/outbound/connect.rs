@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotcert_log::Allowed;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -19,6 +17,7 @@ use super::dial::{Purpose, dial};
 use super::route::Upstream;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::first_bytes::{FirstBytes, Rewound, read_first_bytes};
+use crate::proxy::http::upgraded::{OnUpgrade, Upgraded};
 use crate::proxy::relay::relay;
 
 /// The app speaks first, within this.
@@ -28,7 +27,7 @@ const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(30);
 const HANDSHAKE_FAILURE: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 40];
 
 /// The app's side of a tunnel, once it has said what it speaks.
-pub type TunnelStream = Rewound<TokioIo<Upgraded>>;
+pub type TunnelStream = Rewound<Upgraded>;
 
 /// Serves a tunnel to `upstream` to its end. `serve_http` serves HTTP in it, HTTP/2 if it is told so.
 pub async fn serve_tunnel<S, F>(
@@ -41,9 +40,9 @@ pub async fn serve_tunnel<S, F>(
     S: FnOnce(Upstream, TunnelStream, bool) -> F,
     F: Future<Output = ()>,
 {
-    // Errors mean that the app has gone, or says nothing.
-    let Ok(app) = app.await else { return };
-    let first = timeout(FIRST_BYTES_WITHIN, read_first_bytes(TokioIo::new(app))).await;
+    // The app may have gone, or say nothing.
+    let Some(app) = app.stream().await else { return };
+    let first = timeout(FIRST_BYTES_WITHIN, read_first_bytes(app)).await;
     let Ok(Ok((begins, mut app))) = first else { return };
     match begins {
         FirstBytes::Tls => {

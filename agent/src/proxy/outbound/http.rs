@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
 use hyper::http::request;
 use hyper::http::uri::{Authority, Scheme};
@@ -21,13 +21,16 @@ use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
 use crate::connection::memory::{ConnectionMemory, Share};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
+use crate::proxy::http::content::Content;
 use crate::proxy::http::exchange;
 use crate::proxy::http::first_bytes::{FirstBytes, read_first_bytes};
 use crate::proxy::http::headers::remove_hop_headers;
+use crate::proxy::http::interim::Interim;
 use crate::proxy::http::request_body::RequestBody;
 use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::serve::{self, Continuation};
 use crate::proxy::http::upgrade::Upgrade;
+use crate::proxy::http::upgraded::OnUpgrade;
 use crate::proxy::http::{Dialect, answer, pass_on};
 use crate::proxy::http::{authority, hops};
 use crate::proxy::request_error::RequestError;
@@ -76,17 +79,21 @@ impl HttpForwarder {
         let malformed = move || context.requests.count_malformed(Side::Outbound);
         let memory = ConnectionMemory::new(Arc::clone(&self.memory));
         let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation), memory });
-        serve::serve(stream, http2, None, continuation, malformed, move |request| {
-            Arc::clone(&app).request(request)
+        serve::serve(stream, http2, None, continuation, malformed, move |request, interim| {
+            Arc::clone(&app).request(request, interim)
         })
     }
 }
 
 impl App {
-    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ProxyBody>, h2::Error> {
+    async fn request(
+        self: Arc<Self>,
+        request: Request<Content>,
+        mut interim: Interim,
+    ) -> Result<Response<ProxyBody>, h2::Error> {
         let dialect = Dialect::of(request.version(), request.headers());
         let context = &self.forwarder.context;
-        match self.forward(request, dialect).await {
+        match self.forward(request, dialect, &mut interim).await {
             Ok(response) => {
                 context.requests.count(Side::Outbound, response.status());
                 Ok(response)
@@ -97,8 +104,9 @@ impl App {
 
     async fn forward(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<Content>,
         dialect: Dialect,
+        interim: &mut Interim,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let upgrade = Upgrade::take(&mut request);
         if upgrade.is_none() && request.method() == Method::CONNECT {
@@ -118,11 +126,11 @@ impl App {
         let (response, lease) = match upgrade {
             None => {
                 let request = Request::from_parts(head, RequestBody::new(body, None, |_| ()));
-                exchange::send(&server, request, dialect == Dialect::Grpc).await?
+                exchange::send(&server, request, dialect == Dialect::Grpc, interim).await?
             }
             Some(upgrade) => {
                 let http1 = upgrade.is_http1();
-                let switching = exchange::switch(&server, Request::from_parts(head, ()), upgrade);
+                let switching = exchange::switch(&server, Request::from_parts(head, ()), upgrade, interim);
                 match Box::pin(switching).await? {
                     (response, Err(lease)) => (response, lease),
                     (response, Ok(tunnel)) => {
@@ -138,7 +146,7 @@ impl App {
     }
 
     /// Opens a tunnel in which the app sends in plain text what the server gets over mTLS.
-    fn connect(&self, mut request: Request<Incoming>) -> Result<Response<ProxyBody>, RequestError> {
+    fn connect(&self, mut request: Request<Content>) -> Result<Response<ProxyBody>, RequestError> {
         if self.forwarder.fixed.is_some() {
             return Err(RequestError::Connect);
         }
@@ -148,7 +156,7 @@ impl App {
         let upstream = Upstream::named(authority.host(), port)
             .map_err(|error: OutboundRouteError| RequestError::ConnectAddress(error.to_string()))?;
         let http1 = request.version() < Version::HTTP_2;
-        let app = hyper::upgrade::on(&mut request);
+        let app = OnUpgrade::of_request(&mut request);
         let forwarder = self.forwarder.clone();
         let serve_http = move |upstream, stream, http2| {
             HttpForwarder { fixed: Some(upstream), ..forwarder }.serve_http(stream, http2)
