@@ -15,7 +15,7 @@ use crate::connection::tracker::Limits;
 use crate::proxy::address;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::Timeouts;
-use crate::proxy::inbound::InboundRoute;
+use crate::proxy::inbound::{InboundRoute, TrustedClients};
 use crate::proxy::outbound::{OutboundRoute, ProxyPolicy};
 use crate::proxy::own_listeners::{INBOUND, OwnListeners};
 use hotcert_tls::ClientAuth;
@@ -41,6 +41,7 @@ pub struct Settings {
     pub inbound: Vec<InboundRoute>,
     pub hsts: Option<Duration>,
     pub allow: AllowList,
+    pub trusted_clients: TrustedClients,
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
     pub proxy_policy: ProxyPolicy,
@@ -91,6 +92,7 @@ impl Settings {
             poll: errors.positive_duration("--poll-interval", &args.poll_interval),
             hsts: hsts(args, &mut errors),
             allow: allow(args, &mut errors),
+            trusted_clients: trusted_clients(args, &mut errors),
             proxy_policy: proxy_policy(args, &mut errors),
             probes: errors.parse_all("--probe", &args.probe),
             workers: match given(&args.workers) {
@@ -203,6 +205,17 @@ fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
         );
     }
     allow
+}
+
+fn trusted_clients(args: &RunArgs, errors: &mut Errors) -> TrustedClients {
+    let trusted = TrustedClients(errors.parse_all("--trust-forwarded", &args.trust_forwarded));
+    if args.files.client_auth == ClientAuth::None && !trusted.0.is_empty() {
+        errors.add(
+            "--trust-forwarded",
+            "clients present no certificate with --client-auth none, so that none can be told from others; remove one of the two",
+        );
+    }
+    trusted
 }
 
 fn hsts(args: &RunArgs, errors: &mut Errors) -> Option<Duration> {

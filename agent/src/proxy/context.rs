@@ -14,6 +14,7 @@ use crate::connection::memory::{MemoryBudget, Share};
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
+use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
 use hotcert_tls::{HandshakeLimiter, Identities};
 
@@ -27,6 +28,8 @@ pub struct ProxyContext {
     pub timeouts: Timeouts,
     /// The value of Strict-Transport-Security in responses to inbound clients.
     pub hsts: Option<HeaderValue>,
+    /// Inbound clients whose word on where a request comes from is passed on.
+    pub trusted_clients: TrustedClients,
     /// Inbound clients whose handshake is not complete.
     pub handshake_limiter: HandshakeLimiter,
     /// With those in the tracker they are what file descriptors are counted for.

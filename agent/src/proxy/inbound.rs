@@ -2,8 +2,9 @@
 
 pub mod app_connections;
 mod app_pool;
+pub mod forwarded;
 mod http;
-pub mod identity_header;
+mod identity_header;
 mod route;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
+pub use forwarded::TrustedClients;
 pub use http::strict_transport_security;
 pub use route::{InboundRoute, InboundRouteError};
 
@@ -30,6 +32,7 @@ use crate::proxy::context::ProxyContext;
 use crate::proxy::relay::relay;
 use crate::proxy::route_protocol::RouteProtocol;
 use app_pool::AppPools;
+use forwarded::Forwarded;
 use hotcert_tls::{Acceptor, HandshakeError, HandshakeFailure, Peer};
 
 /// One inbound listener's path to the app.
@@ -115,8 +118,8 @@ impl Inbound {
         let stream =
             Box::new(TrackedStream::new(stream, Arc::clone(&connection), context.inbound_bytes.clone()));
         if http {
-            let identity =
-                peer.as_deref().and_then(|peer| identity_header::value(&snapshot.identity.leaf, peer));
+            let own = &snapshot.identity.leaf;
+            let forwarded = Forwarded::new(own, peer.as_deref(), from.ip(), &context.trusted_clients);
             let memory = ConnectionMemory::new(context.memory.of_peer(peer.as_ref()));
             let client = http::Client {
                 context: Arc::clone(context),
@@ -125,7 +128,7 @@ impl Inbound {
                         .pool(context.app_connections.share(connection.holder()), Arc::clone(&memory)),
                 ),
                 connection,
-                identity,
+                forwarded,
                 allowed,
                 continuation: Arc::default(),
                 memory,

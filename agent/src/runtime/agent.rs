@@ -138,6 +138,7 @@ impl Parts {
             outbound_bytes,
             timeouts: settings.timeouts,
             hsts: settings.hsts.and_then(strict_transport_security),
+            trusted_clients: settings.trusted_clients.clone(),
             handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
                 settings.limits.max_connections,
             )),
@@ -253,6 +254,7 @@ fn log_settings(settings: &Settings) {
         http_proxy_allow = list(&settings.proxy_policy.allow),
         http_proxy_deny = list(&settings.proxy_policy.deny),
         allow = list(&settings.allow.0),
+        trust_forwarded = list(&settings.trusted_clients.0),
         probes = list(&settings.probes),
         client_auth = if settings.policy.public_server { "none" } else { "require" },
         workers = settings.workers,

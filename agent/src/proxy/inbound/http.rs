@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::app_pool::AppPool;
-use super::identity_header;
+use super::forwarded::{self, Forwarded};
 use crate::connection::memory::{ConnectionMemory, RequestMemory};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
@@ -35,8 +35,8 @@ pub(super) struct Client {
     pub context: Arc<ProxyContext>,
     pub app: Arc<AppPool>,
     pub connection: Arc<Connection>,
-    /// The value of the identity header, if the client has a certificate.
-    pub identity: Option<HeaderValue>,
+    /// What the app is told of it.
+    pub forwarded: Forwarded,
     pub allowed: bool,
     pub continuation: Arc<Continuation>,
     pub memory: Arc<ConnectionMemory>,
@@ -125,7 +125,7 @@ impl Client {
             let request = Request::from_parts(head, ());
             return Box::pin(self.switch(request, upgrade, in_flight, memory, interim)).await;
         }
-        let body = RequestBody::new(body, Some(&in_flight), identity_header::remove_forged);
+        let body = RequestBody::new(body, Some(&in_flight), forwarded::remove_claims);
         let request = Request::from_parts(head, body);
         let (response, lease) = exchange::send(&*self.app, request, grpc, interim).await?;
         Ok(pass_on(response, lease, Some(in_flight), memory, dialect))
@@ -193,14 +193,11 @@ impl Client {
         headers.remove(EXPECT);
         // HTTP/1.1 passes on the trailers that are announced, and an app that merges them into the headers would
         // believe a forged identity among them.
-        if headers.get_all(TRAILER).iter().any(identity_header::is_named_in) {
+        if headers.get_all(TRAILER).iter().any(forwarded::is_named_in) {
             headers.remove(TRAILER);
         }
-        identity_header::remove_forged(headers);
-        if let Some(identity) = &self.identity {
-            headers.insert(identity_header::NAME, identity.clone());
-        }
-        Ok(hops::count(headers)?)
+        self.forwarded.write(head);
+        Ok(hops::count(&mut head.headers)?)
     }
 }
 
