@@ -25,6 +25,7 @@ use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
 use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
+use crate::proxy::request_latency::RequestLatencies;
 pub use identity::{
     Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, leaf_from, publish,
     publisher, root,
@@ -59,6 +60,8 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         tracker: ConnectionTracker::new(limits()),
         handshakes: HandshakeCounters::default(),
         requests: RequestCounters::new(),
+        latencies: RequestLatencies::default(),
+        access_log: None,
         inbound_bytes,
         outbound_bytes,
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },

@@ -20,6 +20,7 @@ use crate::admin::reload_counters::ReloadCounters;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::context::{ByteLabels, ProxyContext};
+use crate::proxy::request_latency::LatencyCollector;
 use hotcert_tls::ApiState;
 use hotcert_tls::identity::{Leaf, Trust};
 
@@ -103,6 +104,10 @@ impl Metrics {
         r.register_collector(DroppedLines::collector(
             "log_lines_dropped",
             "Log lines that did not reach standard error, by reason",
+        ));
+        r.register_collector(DroppedLines::of_output(
+            "access_log_lines_dropped",
+            "Lines of the access log that did not reach standard output, by reason",
         ));
         refusals.register(r);
         let peer_not_after = registered(
@@ -212,6 +217,11 @@ fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: By
         "HTTP requests by side and class of status code",
         context.requests.family.clone(),
     );
+    registry.register_collector(Box::new(LatencyCollector {
+        name: "request_duration_seconds",
+        help: "From the complete head of an HTTP request to the end of its response, by side, listener and protocol",
+        latencies: context.latencies.clone(),
+    }));
     registry.register(
         "refused_requests",
         "HTTP requests that the agent answered itself, by side and reason",

@@ -7,6 +7,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use hotcert_log::LogFormat;
 
+use crate::config::access_log::AccessLogTarget;
 use crate::config::client_auth::client_auth;
 use crate::config::ports::{ADMIN, PROOF};
 use hotcert_tls::ClientAuth;
@@ -373,6 +374,23 @@ pub struct RunArgs {
         help_heading = "Logging"
     )]
     pub log_format: LogFormat,
+    /// Access log: a line of JSON for each HTTP request and for each connection that carries bytes, inbound and outbound
+    #[arg(
+        long,
+        env = "HOTCERT_ACCESS_LOG",
+        default_value = "off",
+        value_name = "WHERE",
+        help_heading = "Logging"
+    )]
+    pub access_log: AccessLogTarget,
+    /// Show paths in the access log with their queries, which may hold secrets
+    #[arg(
+        long,
+        env = "HOTCERT_ACCESS_LOG_QUERY",
+        value_parser = FalseyValueParser::new(),
+        help_heading = "Logging"
+    )]
+    pub access_log_query: bool,
 }
 
 #[derive(Clone, Debug, Args)]

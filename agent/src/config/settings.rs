@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::admin::app_probe::Probe;
+use crate::config::access_log::AccessLogSettings;
 use crate::config::args::{IdentityArgs, RunArgs};
 use crate::config::memory;
 use crate::config::{circles, descriptors};
@@ -54,6 +55,7 @@ pub struct Settings {
     pub memory_budget: usize,
     pub timeouts: Timeouts,
     pub shutdown: ShutdownTimes,
+    pub access_log: AccessLogSettings,
 }
 
 /// The Secret to read through the Kubernetes API, and how.
@@ -106,6 +108,7 @@ impl Settings {
                 connect: errors.positive_duration("--connect-timeout", &args.connect_timeout),
             },
             shutdown: shutdown(args, &mut errors),
+            access_log: AccessLogSettings { target: args.access_log, queries: args.access_log_query },
             inbound: listeners.inbound,
             outbound: listeners.outbound,
             http_proxy: listeners.http_proxy,

@@ -14,8 +14,10 @@ use crate::connection::memory::{MemoryBudget, Share};
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
+use crate::proxy::access_log::{AccessLog, ObservedRoute};
 use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
+use crate::proxy::request_latency::RequestLatencies;
 use hotcert_tls::{HandshakeLimiter, Identities};
 
 pub struct ProxyContext {
@@ -23,6 +25,8 @@ pub struct ProxyContext {
     pub tracker: ConnectionTracker,
     pub handshakes: HandshakeCounters,
     pub requests: RequestCounters,
+    pub latencies: RequestLatencies,
+    pub access_log: Option<AccessLog>,
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,
@@ -42,6 +46,14 @@ pub struct ProxyContext {
     pub memory: Arc<MemoryBudget>,
     /// The share of the app in it, on all outbound listeners.
     pub app_memory: Arc<Share>,
+}
+
+impl ProxyContext {
+    /// What sees the traffic of a route that listens on `name`. `upstream`: where it leads, if not each request says so.
+    pub fn observe(&self, side: Side, name: String, upstream: Option<String>) -> Arc<ObservedRoute> {
+        let latency = self.latencies.route(side, &name);
+        Arc::new(ObservedRoute { side, name, upstream, latency, log: self.access_log })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

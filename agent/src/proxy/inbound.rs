@@ -25,7 +25,8 @@ use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::handshake::{self, Accepted};
 use crate::connection::memory::ConnectionMemory;
 use crate::connection::tracked_stream::TrackedStream;
-use crate::connection::tracker::{Connection, Protocol};
+use crate::connection::tracker::{Connection, Protocol, Side};
+use crate::proxy::access_log::ObservedRoute;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
@@ -43,6 +44,7 @@ pub struct Inbound {
     protocol: RouteProtocol,
     allow: AllowList,
     app_pools: Arc<AppPools>,
+    observed: Arc<ObservedRoute>,
 }
 
 /// What is left to do for a client after its handshake.
@@ -51,7 +53,8 @@ type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Inbound {
     /// Must be called on a runtime, which then reaps idle connections to the app.
     pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
-        let InboundRoute { protocol, target, .. } = route;
+        let InboundRoute { protocol, listen, target } = route;
+        let observed = context.observe(Side::Inbound, listen.to_string(), Some(target.to_string()));
         let app_pools =
             AppPools::new(target.clone(), protocol == RouteProtocol::H2c, context.timeouts.connect);
         if protocol.is_http() {
@@ -62,7 +65,7 @@ impl Inbound {
             RouteProtocol::Http | RouteProtocol::H2c => vec!["h2", "http/1.1"],
         };
         let acceptor = context.identities.acceptor(&alpn).handshake_timeout(context.timeouts.handshake);
-        Arc::new(Self { context, acceptor, target, protocol, allow, app_pools })
+        Arc::new(Self { context, acceptor, target, protocol, allow, app_pools, observed })
     }
 
     /// Serves one client connection, from its handshake to its end. An idle connection holds the state of what
@@ -109,6 +112,7 @@ impl Inbound {
             self.log_not_allowed(from, peer.as_deref());
             if !http {
                 // There is no way to tell it so.
+                self.observed.connection(from).not_allowed(peer.as_ref(), &snapshot);
                 return None;
             }
         }
@@ -128,6 +132,8 @@ impl Inbound {
                         .pool(context.app_connections.share(connection.holder()), Arc::clone(&memory)),
                 ),
                 connection,
+                from,
+                route: Arc::clone(&self.observed),
                 forwarded,
                 allowed,
                 continuation: Arc::default(),
@@ -139,24 +145,30 @@ impl Inbound {
         }
     }
 
-    async fn relay<S>(self: Arc<Self>, connection: Arc<Connection>, mut stream: S, from: SocketAddr)
+    async fn relay<S>(self: Arc<Self>, connection: Arc<Connection>, stream: S, from: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let mut record = self.observed.connection(from);
+        record.over(&connection);
+        let mut stream = record.counter()(stream);
         let within = self.context.timeouts.connect;
         let Ok(_permit) = self.context.app_connections.acquire_for_bytes(connection.holder(), within).await
         else {
             connection.turn_away();
+            record.refused("app_busy");
             return;
         };
         match self.target.connect(within).await {
             Ok(mut app) => {
                 if let Err(error) = relay(&mut stream, &mut app).await {
                     app.abort();
+                    record.broke_off();
                     debug!(%from, %error, "inbound connection ended early");
                 }
             }
             Err(error) => {
+                record.refused("unreachable");
                 if let Some(Allowed { suppressed }) = self.context.log_limiter.allow("app") {
                     warn!(suppressed, %from, %error, "inbound connection closed");
                 }

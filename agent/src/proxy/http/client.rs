@@ -145,6 +145,11 @@ impl Http1Connection {
         matches!(timeout(READY_WITHIN, self.sender.ready()).await, Ok(Ok(())))
     }
 
+    /// The entry in the tracker, if it has one.
+    pub fn tracked(&self) -> Option<&Connection> {
+        self.attached.tracked().map(|connection| &**connection)
+    }
+
     /// Whether it can be used again once the response has ended.
     pub fn is_reusable(&self) -> bool {
         !self.unread

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::content::{BodyError, Content};
 use crate::connection::tracker::InFlight;
+use crate::proxy::access_log::Transferred;
 
 /// Longer bodies are not kept for a second try, nor waited for when nobody will get them.
 const SMALL: usize = 64 * 1024;
@@ -34,6 +35,8 @@ pub struct RequestBody {
     filter: fn(&mut HeaderMap),
     /// What was taken from `body` already, and is given again.
     again: VecDeque<Bytes>,
+    /// What its bytes are counted on.
+    counted: Option<Arc<Transferred>>,
 }
 
 /// What was taken from a body, as long as it is small.
@@ -62,7 +65,19 @@ impl RequestBody {
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, taken_whole: None, filter: |_| (), again: VecDeque::new() }
+        Self {
+            body: None,
+            in_flight: None,
+            taken_whole: None,
+            filter: |_| (),
+            again: VecDeque::new(),
+            counted: None,
+        }
+    }
+
+    /// Counts its bytes for the access log, if there is one.
+    pub fn counted(self, counted: Option<Arc<Transferred>>) -> Self {
+        Self { counted, ..self }
     }
 
     /// Sets `whole` when all of it was taken.
@@ -117,6 +132,8 @@ impl Body for RequestBody {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     (this.filter)(trailers);
+                } else if let (Some(counted), Some(data)) = (&this.counted, frame.data_ref()) {
+                    counted.received.fetch_add(data.len() as u64, Relaxed);
                 }
                 body.is_end_stream()
             }

@@ -2,6 +2,7 @@
 //! identity in a header.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::forwarded::{self, Forwarded};
 use crate::connection::memory::{ConnectionMemory, RequestMemory};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
+use crate::proxy::access_log::{ObservedRoute, RequestRecord};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::content::Content;
 use crate::proxy::http::exchange::{self, Origin as _};
@@ -35,6 +37,8 @@ pub(super) struct Client {
     pub context: Arc<ProxyContext>,
     pub app: Arc<AppPool>,
     pub connection: Arc<Connection>,
+    pub from: SocketAddr,
+    pub route: Arc<ObservedRoute>,
     /// What the app is told of it.
     pub forwarded: Forwarded,
     pub allowed: bool,
@@ -58,8 +62,11 @@ where
 {
     let (connection, continuation) = (Arc::clone(&client.connection), Arc::clone(&client.continuation));
     let client = Arc::new(client);
-    let context = Arc::clone(&client.context);
-    let malformed = move || context.requests.count_malformed(Side::Inbound);
+    let (context, route) = (Arc::clone(&client.context), Arc::clone(&client.route));
+    let malformed = move || {
+        context.requests.count_malformed(Side::Inbound);
+        route.malformed();
+    };
     let http2 = protocol == Protocol::Http2;
     serve::serve(stream, http2, Some(connection), continuation, malformed, move |request, interim| {
         Arc::clone(&client).request(request, interim)
@@ -75,12 +82,17 @@ impl Client {
         let in_flight = self.connection.begin_request();
         let version = request.version();
         let dialect = Dialect::of(version, request.headers());
-        let mut response = match self.forward(request, dialect, in_flight, &mut interim).await {
+        let mut record = self.route.request(&request, dialect);
+        record.from_client(&self.connection, self.from);
+        let mut response = match self.forward(request, dialect, in_flight, &mut interim, &mut record).await {
             Ok(response) => {
                 self.context.requests.count(Side::Inbound, response.status());
                 response
             }
-            Err(error) => answer(&self.context, Side::Inbound, dialect, &error)?,
+            Err(error) => {
+                record.refused(&error);
+                answer(&self.context, Side::Inbound, dialect, &error)?
+            }
         };
         if let Some(hsts) = &self.context.hsts {
             response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
@@ -91,6 +103,7 @@ impl Client {
         {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        ProxyBody::observe(&mut response, record);
         Ok(response)
     }
 
@@ -100,6 +113,7 @@ impl Client {
         dialect: Dialect,
         in_flight: InFlight,
         interim: &mut Interim,
+        record: &mut RequestRecord,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let grpc = dialect == Dialect::Grpc;
         if let Err(error) = self.check(&request, grpc) {
@@ -123,9 +137,10 @@ impl Client {
         if let Some(upgrade) = upgrade {
             // Boxed like all that is rare, so that it takes no room in each request.
             let request = Request::from_parts(head, ());
-            return Box::pin(self.switch(request, upgrade, in_flight, memory, interim)).await;
+            return Box::pin(self.switch(request, upgrade, in_flight, memory, interim, record)).await;
         }
-        let body = RequestBody::new(body, Some(&in_flight), forwarded::remove_claims);
+        let body =
+            RequestBody::new(body, Some(&in_flight), forwarded::remove_claims).counted(record.transferred());
         let request = Request::from_parts(head, body);
         let (response, lease) = exchange::send(&*self.app, request, grpc, interim).await?;
         Ok(pass_on(response, lease, Some(in_flight), memory, dialect))
@@ -158,6 +173,7 @@ impl Client {
         in_flight: InFlight,
         memory: RequestMemory,
         interim: &mut Interim,
+        record: &mut RequestRecord,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let http1 = upgrade.is_http1();
         let (response, switched) = exchange::switch(&*self.app, request, upgrade, interim).await?;
@@ -167,16 +183,24 @@ impl Client {
             }
             Ok(tunnel) if http1 => {
                 self.connection.upgrade();
-                self.continuation.set(tunnel.run(|client| client));
+                let record = record.upgraded(&response);
+                let tunnel = tunnel.run(record.counter());
+                self.continuation.set(async move {
+                    tunnel.await;
+                    drop(record);
+                });
             }
             Ok(tunnel) => {
                 let tracked = self.connection.open_tunnel().ok_or(RequestError::Full)?;
                 // The bytes are counted on the connection.
                 let counters = ByteCounters::uncounted();
-                let wrap = move |client| TrackedStream::new(client, Arc::new(tracked), counters);
+                let record = record.upgraded(&response);
+                let counter = record.counter();
+                let wrap = move |client| TrackedStream::new(counter(client), Arc::new(tracked), counters);
                 let tunnel = tunnel.run(wrap);
                 self.context.inbound_tasks.spawn(async move {
                     tunnel.await;
+                    drop(record);
                     // As long as there is a tunnel, its connection is not idle.
                     drop(in_flight);
                 });

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod bodies;
 mod framing;
+mod observed;
 
 const GET: &str = "GET /path HTTP/1.1\r\nhost: a.test\r\n\r\n";
 
