@@ -74,6 +74,7 @@ pub fn as_user(user: u32, groups: &[u32], umask: &str) -> Command {
 pub struct Launch {
     command: Command,
     listeners: usize,
+    reads_output: bool,
 }
 
 impl Launch {
@@ -119,7 +120,12 @@ impl Launch {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOTCERT_")) {
             command.env_remove(name);
         }
-        Self { command, listeners }
+        Self { command, listeners, reads_output: false }
+    }
+
+    /// With an access log, which `Agent::output` is.
+    pub fn access_log(self) -> Self {
+        Self { reads_output: true, ..self }.args(["--access-log", "stdout"])
     }
 
     /// With this program in place of the workspace's own.
@@ -202,9 +208,13 @@ impl Launch {
 
     /// Starts, and waits until every listener is bound.
     pub fn start(mut self) -> Agent {
+        if self.reads_output {
+            self.command.stdout(Stdio::piped());
+        }
         let mut child = self.command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::of(child.stderr.take().unwrap());
-        let mut agent = Agent { child, log, known: Vec::new() };
+        let output = child.stdout.take().map(Log::of).unwrap_or_default();
+        let mut agent = Agent { child, log, output, known: Vec::new() };
         until("every listener bound", || {
             let exited = agent.child.try_wait().unwrap();
             assert_eq!(exited, None, "the agent ended at start:\n{}", agent.log_text());
@@ -217,7 +227,7 @@ impl Launch {
     /// Starts with a log that nobody sees, and waits until the admin port answers; these are its listeners.
     pub fn start_logging_to(mut self, file: std::fs::File, known: &[(&'static str, SocketAddr)]) -> Agent {
         let child = self.command.stdin(Stdio::null()).stderr(file).spawn().unwrap();
-        let agent = Agent { child, log: Log::default(), known: known.to_vec() };
+        let agent = Agent { child, log: Log::default(), output: Log::default(), known: known.to_vec() };
         until("the admin port answers", || get(agent.address("admin"), "/livez").ok());
         agent
     }
@@ -233,6 +243,8 @@ impl Launch {
 pub struct Agent {
     child: Child,
     pub log: Log,
+    /// What it writes to standard output, if it has an access log.
+    pub output: Log,
     /// Listeners that the log need not name.
     known: Vec<(&'static str, SocketAddr)>,
 }
@@ -262,6 +274,20 @@ impl Agent {
             .filter_map(|l| serde_json::from_str(l).ok())
             .filter(|l: &Value| l["message"] == message)
             .collect()
+    }
+
+    /// The lines of the access log so far.
+    pub fn accesses(&self) -> Vec<Value> {
+        let lines = self.output.lines();
+        lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    }
+
+    /// Waits for a line of the access log in which this field has this value.
+    #[track_caller]
+    pub fn access(&self, field: &str, value: impl Into<Value>) -> Value {
+        let value = value.into();
+        let of = |line: &Value| line[field] == value;
+        until(&format!("a line with {field} {value}"), || self.accesses().into_iter().find(of))
     }
 
     pub fn log_text(&self) -> String {
@@ -391,6 +417,7 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.log.close();
+        self.output.close();
         if std::thread::panicking() {
             eprintln!("--- log of the agent\n{}\n---", self.log_text());
         }
