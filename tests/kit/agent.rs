@@ -125,7 +125,12 @@ impl Launch {
 
     /// With an access log, which `Agent::output` is.
     pub fn access_log(self) -> Self {
-        Self { reads_output: true, ..self }.args(["--access-log", "stdout"])
+        self.read_output().args(["--access-log", "stdout"])
+    }
+
+    /// With `Agent::output` as its standard output.
+    pub fn read_output(self) -> Self {
+        Self { reads_output: true, ..self }
     }
 
     /// With this program in place of the workspace's own.

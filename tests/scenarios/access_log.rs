@@ -166,8 +166,8 @@ fn nothing_waits_for_a_log_that_nobody_reads_and_what_is_dropped_is_counted() {
     assert_eq!(all.exit, 0, "{}", all.errors);
     let dropped = [("reason", "queue_full")];
     assert!(scene.agent.metrics().one("hotcert_access_log_lines_dropped_total", &dropped) > 0.0);
-    scene.agent.until_logged("lines for standard output were dropped");
     scene.agent.output.read_on();
+    scene.agent.until_logged("lines for standard output were dropped");
     // What got through is whole, and so is what comes now.
     until("the log goes on", || {
         scene.curl("/status/204").run();
@@ -185,7 +185,7 @@ fn every_line_is_written_before_the_agent_ends_and_none_without_an_access_log() 
     assert!(scene.agent.wait_exit(Duration::from_secs(20)).success());
     until("every line", || (scene.agent.accesses().len() == 20).then_some(()));
 
-    let quiet = Scene::http_by(|launch| launch.access_log().args(["--access-log", "off"]));
+    let quiet = Scene::http_by(Launch::read_output);
     quiet.curl("/headers").run();
     assert_eq!(quiet.agent.output.lines(), [""; 0]);
 }

@@ -149,12 +149,12 @@ impl Entry {
     /// Appends the line.
     pub(super) fn write(&self, out: &mut String, queries: bool) {
         let mut line = Object::begin(out);
-        line.plain("time", humantime::format_rfc3339_micros(self.at));
+        line.shown("time", humantime::format_rfc3339_micros(self.at));
         line.plain("side", self.route.side.as_str());
         line.plain("route", &self.route.name);
         line.plain("protocol", self.protocol);
         if let Some(from) = self.from {
-            line.plain("from", from);
+            line.shown("from", SocketAddr::new(from.ip().to_canonical(), from.port()));
         }
         if let Some(peer) = &self.peer {
             let name = match peer.names.spiffe_id() {

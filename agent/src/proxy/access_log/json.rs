@@ -41,19 +41,29 @@ impl<'a> Object<'a> {
     }
 
     /// Of this program's own, in which nothing is to be escaped.
-    pub fn plain(&mut self, name: &str, text: impl Display) {
+    pub fn plain(&mut self, name: &str, text: &str) {
         self.name(name);
-        let _ = write!(self.out, "\"{text}\"");
+        self.out.push('"');
+        self.out.push_str(text);
+        self.out.push('"');
+    }
+
+    /// The same of what is to be shown.
+    pub fn shown(&mut self, name: &str, value: impl Display) {
+        self.name(name);
+        let _ = write!(self.out, "\"{value}\"");
     }
 
     pub fn number(&mut self, name: &str, number: u64) {
         self.name(name);
-        let _ = write!(self.out, "{number}");
+        self.digits(number, 1);
     }
 
     pub fn seconds(&mut self, name: &str, duration: Duration) {
         self.name(name);
-        let _ = write!(self.out, "{}.{:06}", duration.as_secs(), duration.subsec_micros());
+        self.digits(duration.as_secs(), 1);
+        self.out.push('.');
+        self.digits(duration.subsec_micros().into(), 6);
     }
 
     /// Of this program's own.
@@ -74,7 +84,22 @@ impl<'a> Object<'a> {
         self.out.push_str("\":");
     }
 
+    /// At least so many. Without the machinery of formats, which a line would pass some ten times.
+    fn digits(&mut self, mut number: u64, at_least: usize) {
+        let (mut digits, mut at) = ([b'0'; 20], 20);
+        while number > 0 || 20 - at < at_least {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        self.out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+    }
+
     fn escaped(&mut self, text: &str) {
+        // As nearly all text is.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+            return self.out.push_str(text);
+        }
         let needs_none = |c: char| !(c.is_control() || c == '"' || c == '\\');
         let mut rest = text;
         while let Some(at) = rest.find(|c| !needs_none(c)) {
@@ -118,13 +143,14 @@ mod tests {
             object.number("n", u64::MAX);
             object.seconds("s", Duration::from_micros(12_000_345));
             object.list("flags", ["a", "b"].into_iter());
-            object.plain("plain", 1);
+            object.plain("plain", "1");
+            object.shown("shown", 1);
         });
         assert_eq!(line.find('\n'), Some(line.len() - 1));
         assert!(!line.trim_end().contains(|c: char| c.is_control()), "{line:?}");
         let expected = json!({
             "text": text, "bytes": "x\u{fffd}\u{fffd}y\u{fffd}", "n": u64::MAX, "s": 12.000_345, "flags": ["a", "b"],
-            "plain": "1",
+            "plain": "1", "shown": "1",
         });
         assert_eq!(value, expected);
     }

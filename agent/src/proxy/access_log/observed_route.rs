@@ -56,10 +56,14 @@ impl ObservedRoute {
         ConnectionRecord(Line(entry))
     }
 
-    /// A request that could not be read.
-    pub fn malformed(self: &Arc<Self>) {
+    /// A request that could not be read, of this client if it is inbound.
+    pub fn malformed(self: &Arc<Self>, client: Option<(&Connection, SocketAddr)>) {
         if self.log.is_some() {
             let mut entry = Entry::begin(self, Dialect::Http1.as_str());
+            if let Some((connection, from)) = client {
+                entry.from = Some(from);
+                entry.other_end(connection);
+            }
             entry.status = Some(hyper::StatusCode::BAD_REQUEST);
             entry.reason = Some("malformed");
             drop(Line(Some(Box::new(entry))));

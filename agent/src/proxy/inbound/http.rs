@@ -62,10 +62,10 @@ where
 {
     let (connection, continuation) = (Arc::clone(&client.connection), Arc::clone(&client.continuation));
     let client = Arc::new(client);
-    let (context, route) = (Arc::clone(&client.context), Arc::clone(&client.route));
+    let sender = Arc::clone(&client);
     let malformed = move || {
-        context.requests.count_malformed(Side::Inbound);
-        route.malformed();
+        sender.context.requests.count_malformed(Side::Inbound);
+        sender.route.malformed(Some((&sender.connection, sender.from)));
     };
     let http2 = protocol == Protocol::Http2;
     serve::serve(stream, http2, Some(connection), continuation, malformed, move |request, interim| {

@@ -88,7 +88,7 @@ impl HttpForwarder {
         let (context, observed) = (Arc::clone(&self.context), Arc::clone(&self.observed));
         let malformed = move || {
             context.requests.count_malformed(Side::Outbound);
-            observed.malformed();
+            observed.malformed(None);
         };
         let memory = ConnectionMemory::new(Arc::clone(&self.memory));
         let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation), memory });

@@ -4,9 +4,12 @@
 
 use std::time::Duration;
 
+use hotcert_log::LineOutput;
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::outbound::ProxyPolicy;
 use crate::proxy::own_listeners::OwnListeners;
 use crate::proxy_fixture::http::{HttpServer, exchange};
@@ -160,6 +163,26 @@ async fn connections_are_reused_until_the_identity_changes() {
     until(|| agent.server.open() == 1).await;
     exchange(&mut app, GET).await;
     assert_eq!(agent.server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn request_that_was_sent_again_is_logged_with_its_server() {
+    let mut agent = Agent::new().await;
+    let (output, read) = LineOutput::unwritten();
+    Arc::get_mut(&mut agent.context).unwrap().access_log = Some(AccessLog { output, queries: false });
+    let mut app = agent.app(Some(agent.upstream(NAME))).await;
+    exchange(&mut app, GET).await;
+    exchange(&mut app, &GET.replace("/path", "/hang-up-later")).await;
+    assert_eq!(agent.server.accepted(), 2);
+    let lines: Vec<Value> = read().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (line, path, flags) in
+        [(&lines[0], "/path", Value::Null), (&lines[1], "/hang-up-later", serde_json::json!(["retried"]))]
+    {
+        assert_eq!((&line["path"], &line["flags"]), (&path.into(), &flags), "{line:#}");
+        let fields = (&line["side"], &line["peer"], &line["upstream"]);
+        let server = agent.server.address.to_string();
+        assert_eq!(fields, (&"outbound".into(), &format!("dns:{NAME}").into(), &server.into()), "{line:#}");
+    }
 }
 
 #[tokio::test]
