@@ -42,6 +42,7 @@ mod places;
 mod probes;
 mod proof;
 mod proxy;
+mod proxy_status;
 mod reference;
 mod refusal;
 mod resumption;

@@ -36,6 +36,12 @@ pub struct AppUnreachable {
     cause: io::Error,
 }
 
+impl AppUnreachable {
+    pub fn cause(&self) -> &io::Error {
+        &self.cause
+    }
+}
+
 impl Target {
     pub async fn connect(&self, within: Duration) -> Result<AppStream, AppUnreachable> {
         let connect = async {

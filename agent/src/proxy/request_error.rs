@@ -5,6 +5,7 @@ use hyper::StatusCode;
 use crate::connection::memory::NoRoom;
 use crate::proxy::http::grpc::GrpcStatus;
 use crate::proxy::http::hops::{self, TooManyHops};
+use crate::proxy::http::proxy_status::ErrorType;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -79,8 +80,8 @@ pub enum RequestError {
     #[error("{0} reset the request: {1}")]
     Reset(String, h2::Reason),
     /// The app or the server could not be reached, was not trusted, or gave no valid response.
-    #[error("{0}")]
-    BadGateway(String),
+    #[error("{message}")]
+    BadGateway { error: ErrorType, next_hop: String, message: String },
 }
 
 impl From<TooManyHops> for RequestError {
@@ -124,7 +125,7 @@ impl RequestError {
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
             | Self::ProxyUnreachable(_)
-            | Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
+            | Self::BadGateway { .. } => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -154,7 +155,7 @@ impl RequestError {
             Self::NoMemory => "memory",
             Self::Reset(..) => "reset",
             Self::ProxyUnreachable(_) => "unreachable",
-            Self::BadGateway(_) => "bad_gateway",
+            Self::BadGateway { .. } => "bad_gateway",
         }
     }
 
@@ -165,6 +166,45 @@ impl RequestError {
             Self::Reset(..) | Self::ProxyUnreachable(_) => false,
             Self::AppBusy(_) | Self::NoMemory => true,
             error => matches!(error.status(), StatusCode::BAD_GATEWAY | StatusCode::LOOP_DETECTED),
+        }
+    }
+
+    /// For `Proxy-Status`.
+    pub fn proxy_error(&self) -> ErrorType {
+        match self {
+            Self::NotAllowed => ErrorType::HttpRequestDenied,
+            Self::Connect
+            | Self::ConnectWithoutPort
+            | Self::ConnectAddress(_)
+            | Self::DuplicateHost
+            | Self::RepeatedLength
+            | Self::NoHost
+            | Self::InvalidHost
+            | Self::ConflictingHost
+            | Self::AuthorityForm
+            | Self::NotForProxy
+            | Self::UserInformation
+            | Self::InvalidUrl => ErrorType::HttpRequestError,
+            Self::Loop => ErrorType::ProxyLoopDetected,
+            Self::ProxyUnreachable(_) => ErrorType::DestinationUnavailable,
+            Self::NoIdentity | Self::GrpcToHttp1App => ErrorType::ProxyConfigurationError,
+            Self::NoExtendedConnect(_)
+            | Self::Untranslatable(_)
+            | Self::NotSwitched(..)
+            | Self::SwitchedUnasked(_)
+            | Self::WrongWebSocketAccept(_) => ErrorType::HttpUpgradeFailed,
+            Self::Full | Self::AppBusy(_) => ErrorType::ConnectionLimitReached,
+            Self::NoRandomness | Self::NoMemory => ErrorType::ProxyInternalError,
+            Self::GrpcToHttp1Server(_) | Self::Reset(..) => ErrorType::HttpProtocolError,
+            Self::BadGateway { error, .. } => *error,
+        }
+    }
+
+    /// For `Proxy-Status`: where the agent went with the request.
+    pub fn next_hop(&self) -> Option<&str> {
+        match self {
+            Self::BadGateway { next_hop, .. } => Some(next_hop),
+            _ => None,
         }
     }
 
@@ -197,7 +237,7 @@ impl RequestError {
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
             | Self::ProxyUnreachable(_)
-            | Self::BadGateway(_) => GrpcStatus::Unavailable,
+            | Self::BadGateway { .. } => GrpcStatus::Unavailable,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use hyper::header::HeaderMap;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 
 use super::entry::{Entry, Flag, Transferred};
 use super::{AccessLog, CountedStream};
@@ -41,6 +41,7 @@ impl ObservedRoute {
             began: Instant::now(),
             route: Arc::clone(self),
             dialect,
+            is_head: request.method() == Method::HEAD,
             is_done: false,
             line: Line(entry),
         }
@@ -64,7 +65,7 @@ impl ObservedRoute {
                 entry.from = Some(from);
                 entry.other_end(connection);
             }
-            entry.status = Some(hyper::StatusCode::BAD_REQUEST);
+            entry.status = Some(StatusCode::BAD_REQUEST);
             entry.reason = Some("malformed");
             drop(Line(Some(Box::new(entry))));
         }
@@ -95,6 +96,7 @@ pub struct RequestRecord {
     began: Instant,
     route: Arc<ObservedRoute>,
     dialect: Dialect,
+    is_head: bool,
     /// Its latency is counted, and nothing is missing of its response.
     is_done: bool,
     line: Line,
@@ -148,6 +150,11 @@ impl RequestRecord {
                 entry.flag(Flag::Retried);
             }
         }
+    }
+
+    /// Whether a response with this status is complete without content, whatever it comes with.
+    pub fn wants_no_content(&self, status: StatusCode) -> bool {
+        self.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
     }
 
     /// Bytes of its response are passed on.

@@ -1,10 +1,13 @@
 //! One HTTP/1.1 connection to the app or to a server, which carries one request at a time, and what it has in common
 //! with [one of HTTP/2](super::http2_connection).
 
+use std::future::{Future as _, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Body as _;
@@ -13,12 +16,14 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::MAX_HEAD_BYTES;
 use super::content::Content;
 use super::headers::to_http1;
 use super::interim::Interim;
+use super::proxy_status::ErrorType;
 use super::request_body::RequestBody;
 use crate::connection::tracker::{CloseStage, Connection};
 use crate::proxy::inbound::app_connections::AppPermit;
@@ -104,6 +109,14 @@ impl ClientError {
         }
     }
 
+    /// For `Proxy-Status`.
+    pub fn proxy_error(&self) -> ErrorType {
+        match self {
+            error if error.was_closed() => ErrorType::ConnectionTerminated,
+            _ => ErrorType::HttpProtocolError,
+        }
+    }
+
     /// The other side reset this request alone.
     pub fn reset(&self) -> Option<h2::Reason> {
         match self {
@@ -162,7 +175,7 @@ impl Http1Connection {
     pub async fn send(
         &mut self,
         request: Request<RequestBody>,
-        _interim: &mut Interim,
+        interim: &mut Interim,
     ) -> Result<Response<Content>, SendError> {
         let (mut head, mut body) = request.into_parts();
         to_http1(&mut head, &body);
@@ -174,7 +187,26 @@ impl Http1Connection {
                 head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        let response = self.sender.try_send_request(Request::from_parts(head, body)).await;
+        let mut request = Request::from_parts(head, body);
+        // It costs as much as a small request, so only for clients that get them.
+        let mut early = interim.is_wanted().then(|| {
+            let (sender, early) = mpsc::unbounded_channel();
+            hyper::ext::on_informational(&mut request, move |response| {
+                let _ = sender.send((response.status(), response.headers().clone()));
+            });
+            early
+        });
+        let mut response = pin!(self.sender.try_send_request(request));
+        let response = poll_fn(|cx| {
+            let response = response.as_mut().poll(cx);
+            if let Some(early) = &mut early {
+                while let Poll::Ready(Some((status, headers))) = early.poll_recv(cx) {
+                    interim.send(status, headers);
+                }
+            }
+            response
+        })
+        .await;
         // What was answered before it was sent may never be read.
         self.unread = has_body && !self.body_sent.load(Relaxed);
         response.map(|response| response.map(Content::Http1)).map_err(|mut error| {

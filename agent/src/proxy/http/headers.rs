@@ -43,6 +43,20 @@ pub fn remove_hop_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// Makes one of a length that a response of HTTP/1 says several times (RFC 9110, 8.6): clients of HTTP/2 take more than
+/// one for an error. That they are the same was checked when it was read.
+pub fn unite_lengths(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return };
+    let several = lengths.next().is_some() || first.as_bytes().contains(&b',');
+    if several {
+        let length = first.to_str().ok().and_then(|value| value.split(',').next());
+        if let Some(Ok(length)) = length.map(|length| HeaderValue::from_str(length.trim())) {
+            headers.insert(CONTENT_LENGTH, length);
+        }
+    }
+}
+
 /// Listed in `Connection` or not, these define where a message goes and where it ends.
 fn is_end_to_end(name: &HeaderName) -> bool {
     *name == HOST || *name == CONTENT_LENGTH || *name == TE
@@ -99,6 +113,16 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_that_is_said_several_times_is_one() {
+        for values in [&["5"][..], &["5", "5"], &["5, 5"], &["5 , 5", "5"]] {
+            let mut headers: HeaderMap =
+                values.iter().map(|value| (CONTENT_LENGTH, HeaderValue::from_static(value))).collect();
+            unite_lengths(&mut headers);
+            assert_eq!(headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), ["5"], "{values:?}");
+        }
+    }
 
     #[test]
     fn hop_by_hop_headers_are_removed_however_they_are_declared() {

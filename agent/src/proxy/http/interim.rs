@@ -63,6 +63,10 @@ impl Interim {
         Self { to: None, expects_continue: false, left: 0 }
     }
 
+    pub fn is_wanted(&self) -> bool {
+        self.to.is_some()
+    }
+
     /// Passes one on, without what ends at this agent. A 101 is not an interim response of a request, and is dropped; so
     /// is a 100 that the client does not wait for.
     pub fn send(&mut self, status: StatusCode, mut headers: HeaderMap) {

@@ -61,7 +61,7 @@ impl ProxyBody {
     /// Tells `record` of the response and of its end.
     pub fn observe(response: &mut Response<Self>, mut record: RequestRecord) {
         record.answered(response);
-        match response.body().is_end_stream() {
+        match response.body().is_end_stream() || record.wants_no_content(response.status()) {
             true => record.complete(),
             false => response.body_mut().record = Some(record),
         }

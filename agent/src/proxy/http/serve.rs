@@ -6,19 +6,17 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::MAX_HEAD_BYTES;
 use super::content::Content;
-use super::frame_limit::FrameLimited;
+use super::http2_server::Server;
 use super::interim::Interim;
 use super::response_body::ProxyBody;
-use super::{
-    CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, MAX_UNSEEN_RESETS, STREAM_WINDOW,
-};
 use crate::connection::tracker::{CloseStage, Connection};
 
 /// What becomes of a connection after an upgrade of HTTP/1.1, in the task of the connection.
@@ -50,27 +48,15 @@ pub fn serve<S, R, F>(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    R: Fn(Request<Content>, Interim) -> F + Send + 'static,
+    R: Fn(Request<Content>, Interim) -> F + Send + Unpin + 'static,
     F: Future<Output = Result<Response<ProxyBody>, h2::Error>> + Send + 'static,
 {
-    let service =
-        service_fn(move |request: Request<Incoming>| respond(request.map(Content::Http1), Interim::none()));
     if http2 {
-        let io = TokioIo::new(FrameLimited::server(stream, tracked.clone()));
-        let serving = http2::Builder::new(TokioExecutor::new())
-            .max_concurrent_streams(MAX_STREAMS as u32)
-            .max_header_list_size(MAX_HEAD_BYTES as u32)
-            .max_send_buf_size(MAX_HEAD_BYTES)
-            .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
-            .max_local_error_reset_streams(MAX_STREAM_ERRORS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .enable_connect_protocol()
-            .serve_connection(io, service);
-        Box::pin(async move {
-            let _ = until_closed(Box::pin(serving), tracked).await;
-        })
+        Box::pin(Server::new(stream, tracked, respond))
     } else {
+        let service = service_fn(move |request: Request<Incoming>| {
+            respond(request.map(Content::Http1), Interim::none())
+        });
         // The reaper enforces the timeout of request heads, without a timer per request.
         let serving = http1::Builder::new()
             .header_read_timeout(None)
@@ -126,22 +112,6 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     const SHUTDOWN_AT: CloseStage = CloseStage::Finish;
-
-    fn shut_down(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-impl<I, B, S, E> GracefulConnection for http2::Connection<I, S, E>
-where
-    S: HttpService<Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
-{
-    const SHUTDOWN_AT: CloseStage = CloseStage::LastRequest;
 
     fn shut_down(self: Pin<&mut Self>) {
         self.graceful_shutdown();

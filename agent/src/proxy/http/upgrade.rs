@@ -7,8 +7,8 @@ use std::sync::Arc;
 use aws_lc_rs::{digest, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use h2::ext::Protocol;
 use hyper::body::Body;
-use hyper::ext::Protocol;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
     UPGRADE,
@@ -155,7 +155,7 @@ impl Upgrade {
         }
         if let Ok(protocol) = std::str::from_utf8(self.protocol.as_bytes()) {
             let protocol = if self.is_websocket() { WEBSOCKET } else { protocol };
-            request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
+            request.extensions_mut().insert(Protocol::from(protocol));
         }
         Ok((request, key))
     }

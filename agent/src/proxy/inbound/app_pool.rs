@@ -17,6 +17,7 @@ use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
 use crate::proxy::http::exchange::Origin;
 use crate::proxy::http::http2_connection::Http2Connection;
 use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
+use crate::proxy::http::proxy_status::ErrorType;
 use crate::proxy::request_error::RequestError;
 
 /// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a
@@ -50,7 +51,7 @@ enum AppError {
     #[error("no connection to the app at {target} was free within {}: {reason}", format_duration(*within))]
     Busy { target: Target, reason: NoAppConnection, within: Duration },
     #[error("no valid response from the app at {0}: {1}")]
-    InvalidResponse(Target, String),
+    InvalidResponse(Target, String, ErrorType),
     #[error(
         "no valid response from the app at {0}: {1}; if it speaks HTTP/2 (gRPC), write h2c: instead of http: in the route of --inbound (annotation hotcert.dev/inbound)"
     )]
@@ -59,6 +60,18 @@ enum AppError {
         "the app at {0} does not answer in HTTP/2 ({1}); if it speaks HTTP/1.1, write http: instead of h2c: in the route of --inbound (annotation hotcert.dev/inbound)"
     )]
     NoHttp2(Target, String),
+}
+
+impl AppError {
+    /// For `Proxy-Status`.
+    fn proxy_error(&self) -> ErrorType {
+        match self {
+            Self::Unreachable(error) => ErrorType::of_connecting(error.cause()),
+            Self::Busy { .. } => ErrorType::ConnectionLimitReached,
+            Self::InvalidResponse(.., error) => *error,
+            Self::NoHttp1(..) | Self::NoHttp2(..) => ErrorType::HttpProtocolError,
+        }
+    }
 }
 
 impl AppPools {
@@ -117,7 +130,15 @@ impl AppPools {
             ClientError::Http1(error) if error.is_parse() => {
                 AppError::NoHttp1(self.target.clone(), with_causes(error))
             }
-            error => AppError::InvalidResponse(self.target.clone(), with_causes(error)),
+            error => AppError::InvalidResponse(self.target.clone(), with_causes(error), error.proxy_error()),
+        }
+    }
+
+    fn bad_gateway(&self, error: &AppError) -> RequestError {
+        RequestError::BadGateway {
+            error: error.proxy_error(),
+            next_hop: self.target.to_string(),
+            message: error.to_string(),
         }
     }
 
@@ -172,12 +193,12 @@ impl Origin for AppPool {
     async fn connect(&self, _needs: Needs) -> Result<HttpConnection, RequestError> {
         self.pools.connect(&self.share, &self.memory).await.map_err(|error| match error {
             AppError::Busy { .. } => RequestError::AppBusy(error.to_string()),
-            error => RequestError::BadGateway(error.to_string()),
+            error => self.pools.bad_gateway(&error),
         })
     }
 
     fn failed(&self, error: &ClientError) -> RequestError {
-        RequestError::BadGateway(self.pools.failed(error).to_string())
+        self.pools.bad_gateway(&self.pools.failed(error))
     }
 
     fn grpc_needs_http2(&self) -> RequestError {

@@ -213,8 +213,10 @@ impl Client {
     fn rewrite_request(&self, head: &mut request::Parts) -> Result<(), RequestError> {
         let headers = &mut head.headers;
         remove_hop_headers(headers);
-        // This server answers Expect when the body is read.
-        headers.remove(EXPECT);
+        if head.version < Version::HTTP_2 {
+            // This server answers Expect when the body is read.
+            headers.remove(EXPECT);
+        }
         // HTTP/1.1 passes on the trailers that are announced, and an app that merges them into the headers would
         // believe a forged identity among them.
         if headers.get_all(TRAILER).iter().any(forwarded::is_named_in) {

@@ -16,6 +16,7 @@ use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Connection, Protocol, Side};
 use crate::proxy::context::ProxyContext;
+use crate::proxy::http::proxy_status::ErrorType;
 use hotcert_tls::{HandshakeError, HandshakeFailure, Snapshot};
 
 pub type ServerStream = TrackedStream<TlsStream<BufferedStream>>;
@@ -33,7 +34,7 @@ pub enum DialError {
     #[error("{upstream} did not answer within {}", format_duration(*after))]
     TimedOut { upstream: Upstream, after: Duration },
     #[error("TLS handshake with {upstream} failed: {cause}")]
-    Handshake { upstream: Upstream, cause: String },
+    Handshake { upstream: Upstream, failure: HandshakeFailure, cause: String },
     #[error("this agent has as many open connections to servers as --max-connections allows")]
     Full,
 }
@@ -45,9 +46,12 @@ impl DialError {
             HandshakeError::TimedOut(after) => Self::TimedOut { upstream: upstream.clone(), after: *after },
             error if error.failure() == HandshakeFailure::WrongName => Self::Handshake {
                 upstream: upstream.clone(),
+                failure: HandshakeFailure::WrongName,
                 cause: format!("{}; {}", error.cause(), where_name_is_set(upstream)),
             },
-            error => Self::Handshake { upstream: upstream.clone(), cause: error.cause() },
+            error => {
+                Self::Handshake { upstream: upstream.clone(), failure: error.failure(), cause: error.cause() }
+            }
         }
     }
 
@@ -60,6 +64,28 @@ impl DialError {
             Self::TimedOut { .. } => "timeout",
             Self::Handshake { .. } => "handshake",
             Self::Full => "limit",
+        }
+    }
+
+    /// For `Proxy-Status`.
+    pub fn proxy_error(&self) -> ErrorType {
+        match self {
+            Self::NoClientIdentity => ErrorType::ProxyConfigurationError,
+            Self::Unreachable { cause, .. } => ErrorType::of_connecting(cause),
+            Self::Refused { .. } => ErrorType::DestinationIpProhibited,
+            Self::TimedOut { .. } => ErrorType::ConnectionTimeout,
+            Self::Handshake { failure, .. } => match failure {
+                HandshakeFailure::NoCertificate
+                | HandshakeFailure::Expired
+                | HandshakeFailure::Untrusted
+                | HandshakeFailure::WrongName
+                | HandshakeFailure::ChainTooCostly
+                | HandshakeFailure::BadCertificate => ErrorType::TlsCertificateError,
+                HandshakeFailure::RefusedByPeer | HandshakeFailure::Alert => ErrorType::TlsAlertReceived,
+                HandshakeFailure::Closed => ErrorType::ConnectionTerminated,
+                _ => ErrorType::TlsProtocolError,
+            },
+            Self::Full => ErrorType::ConnectionLimitReached,
         }
     }
 

@@ -235,8 +235,12 @@ fn rewrite_request(head: &mut request::Parts, upstream: &Upstream) -> Result<(),
     let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path).build();
     head.uri = uri.map_err(|_| RequestError::InvalidUrl)?;
     remove_hop_headers(&mut head.headers);
-    for name in [HOST, EXPECT, PROXY_AUTHORIZATION] {
-        // The authority says the host; this proxy answers 100-continue.
+    if head.version < Version::HTTP_2 {
+        // This server answers Expect when the body is read.
+        head.headers.remove(EXPECT);
+    }
+    for name in [HOST, PROXY_AUTHORIZATION] {
+        // The authority says the host.
         head.headers.remove(name);
     }
     Ok(hops::count(&mut head.headers)?)

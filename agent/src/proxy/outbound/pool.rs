@@ -99,7 +99,11 @@ impl Servers {
                 }
                 RequestError::ProxyUnreachable(upstream.authority())
             }
-            error => RequestError::BadGateway(error.to_string()),
+            error => RequestError::BadGateway {
+                error: error.proxy_error(),
+                next_hop: upstream.authority(),
+                message: error.to_string(),
+            },
         }
     }
 
@@ -162,7 +166,11 @@ impl Origin for Server {
     }
 
     fn failed(&self, error: &ClientError) -> RequestError {
-        RequestError::BadGateway(format!("no valid response from {}: {}", self.name(), with_causes(error)))
+        RequestError::BadGateway {
+            error: error.proxy_error(),
+            next_hop: self.name(),
+            message: format!("no valid response from {}: {}", self.name(), with_causes(error)),
+        }
     }
 
     fn grpc_needs_http2(&self) -> RequestError {
