@@ -2,6 +2,7 @@
 //!
 //! Every value of every flag is parsed in [`settings`], which collects all errors.
 
+mod access_log;
 pub(crate) mod args;
 mod circles;
 pub mod client_auth;

@@ -23,7 +23,9 @@ use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
+use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
+use crate::proxy::request_latency::RequestLatencies;
 pub use identity::{
     Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, leaf_from, publish,
     publisher, root,
@@ -58,10 +60,13 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         tracker: ConnectionTracker::new(limits()),
         handshakes: HandshakeCounters::default(),
         requests: RequestCounters::new(),
+        latencies: RequestLatencies::default(),
+        access_log: None,
         inbound_bytes,
         outbound_bytes,
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
         hsts: None,
+        trusted_clients: TrustedClients::default(),
         handshake_limiter: HandshakeLimiter::new(100),
         app_connections: Arc::new(AppConnections::new(100, true)),
         inbound_tasks: ConnectionTasks::new(),
@@ -94,6 +99,17 @@ pub fn client_config(root: &Root, issuer: &Root) -> ClientConfig {
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![certificate], key)
         .unwrap()
+}
+
+/// The same without a certificate.
+pub fn anonymous_client_config(root: &Root) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 pub async fn connect(config: ClientConfig, socket: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {

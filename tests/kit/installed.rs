@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::client::command;
 
-/// `tests/clients/SCRIPT` in the Python that has grpcio, websockets and h2.
+/// `tests/clients/SCRIPT` in the Python that has grpcio, websockets, h2 and prometheus-client.
 pub fn python(script: &str) -> Command {
     let mut python = command(folder().join("bin/python"));
     python.arg("-u").arg(path(script));
@@ -19,6 +19,11 @@ pub fn node(script: &str) -> Command {
     let mut node = command(folder.join("bin/node"));
     node.env("NODE_PATH", folder.join("node_modules")).arg(path(script));
     node
+}
+
+/// The checker of Prometheus.
+pub fn promtool() -> Command {
+    command(folder().join("bin/promtool"))
 }
 
 fn path(script: &str) -> PathBuf {

@@ -1,6 +1,7 @@
 //! What hotcert promises, seen from outside: the real programs, and clients that are not ours.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access_log;
 mod admin;
 mod alpn;
 mod api;
@@ -16,9 +17,11 @@ mod control_plane;
 mod crash;
 mod directory;
 mod documents;
+mod exposition;
 mod floods;
 mod formats;
 mod framing;
+mod forwarded;
 mod grpc;
 mod honesty;
 mod hostile;

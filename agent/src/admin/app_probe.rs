@@ -22,7 +22,7 @@ use crate::connection::error_chain::with_causes;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::http::MAX_HEAD_BYTES;
 use crate::proxy::http::headers::remove_hop_headers;
-use crate::proxy::inbound::identity_header;
+use crate::proxy::inbound::forwarded;
 
 /// The prefix of the path under which probes are relayed.
 pub const PREFIX: &str = "/probe/";
@@ -63,7 +63,7 @@ impl Probe {
     async fn request(&self, mut headers: HeaderMap) -> Result<StatusCode, String> {
         remove_hop_headers(&mut headers);
         // The request has no body, and kubelet has no verified identity.
-        identity_header::remove_forged(&mut headers);
+        forwarded::remove_identity(&mut headers);
         headers.remove(CONTENT_LENGTH);
         headers.remove(EXPECT);
         if let Some(host) = headers.get(HOST).and_then(|host| self.host_of_app(host)) {

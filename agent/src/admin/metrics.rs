@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hotcert_log::DroppedLines;
+use hotcert_log::{DroppedLines, exposition};
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,6 +20,7 @@ use crate::admin::reload_counters::ReloadCounters;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::context::{ByteLabels, ProxyContext};
+use crate::proxy::request_latency::LatencyCollector;
 use hotcert_tls::ApiState;
 use hotcert_tls::identity::{Leaf, Trust};
 
@@ -105,6 +105,10 @@ impl Metrics {
             "log_lines_dropped",
             "Log lines that did not reach standard error, by reason",
         ));
+        r.register_collector(DroppedLines::of_output(
+            "access_log_lines_dropped",
+            "Lines of the access log that did not reach standard output, by reason",
+        ));
         refusals.register(r);
         let peer_not_after = registered(
             r,
@@ -137,14 +141,10 @@ impl Metrics {
         }
     }
 
-    /// The current state in the OpenMetrics text format.
-    pub fn render(&self, now: SystemTime) -> String {
+    /// The current state in the format that is asked for, after its content type.
+    pub fn render(&self, accept: Option<&str>, now: SystemTime) -> (&'static str, String) {
         self.refresh(now);
-        let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => text,
-            Err(_) => String::new(),
-        }
+        exposition::render(&self.registry, accept)
     }
 
     fn refresh(&self, now: SystemTime) {
@@ -217,6 +217,11 @@ fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: By
         "HTTP requests by side and class of status code",
         context.requests.family.clone(),
     );
+    registry.register_collector(Box::new(LatencyCollector {
+        name: "request_duration_seconds",
+        help: "From the complete head of an HTTP request to the end of its response, by side, listener and protocol",
+        latencies: context.latencies.clone(),
+    }));
     registry.register(
         "refused_requests",
         "HTTP requests that the agent answered itself, by side and reason",

@@ -14,8 +14,8 @@ use tracing::debug;
 use crate::admin::connections::{AdminConnections, MAX_CONNECTIONS};
 use crate::admin::health::Health;
 use crate::admin::http::{only_get, serve_http, text, typed};
-use crate::connection::handshake;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
+use crate::connection::handshake::{self, Accepted};
 use hotcert_tls::{Acceptor, Activity, HandshakeLimiter};
 
 pub struct ProofListener {
@@ -46,12 +46,12 @@ impl ProofListener {
     }
 
     async fn serve_connection(&self, socket: TcpStream, from: SocketAddr, activity: Activity) {
-        let handshake = handshake::accept(socket, &self.acceptor);
+        let handshake = handshake::accept(socket, from, &self.acceptor);
         match self.handshakes.handshake_from(from.ip(), handshake).await {
-            Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
-            Ok(accepted) => {
+            Ok(Accepted::SelfCheck) => self.count(HandshakeResult::SelfCheck),
+            Ok(Accepted::Client(client)) => {
                 self.count(HandshakeResult::Ok);
-                serve_http(accepted.stream, activity, |request| self.answer(request)).await;
+                serve_http(client.stream, activity, |request| self.answer(request)).await;
             }
             Err(error) => {
                 self.count(HandshakeResult::Failed(error.failure()));

@@ -7,6 +7,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use hotcert_log::LogFormat;
 
+use crate::config::access_log::AccessLogTarget;
 use crate::config::client_auth::client_auth;
 use crate::config::ports::{ADMIN, PROOF};
 use hotcert_tls::ClientAuth;
@@ -157,6 +158,18 @@ pub struct RunArgs {
         help_heading = "Traffic"
     )]
     pub allow: Vec<String>,
+    /// Keep what clients whose certificate has such a name say of where a request comes from (X-Forwarded-For, -Proto and
+    /// -Host, Forwarded, X-Forwarded-Client-Cert and the like), and add to it: for an ingress or a gateway in front.
+    /// Written as for --allow. Separate several with commas, or repeat the flag [default: what any client says is
+    /// replaced]
+    #[arg(
+        long,
+        env = "HOTCERT_TRUST_FORWARDED",
+        value_delimiter = ',',
+        value_name = "PATTERN",
+        help_heading = "Traffic"
+    )]
+    pub trust_forwarded: Vec<String>,
     /// Carry what the app sends to LISTEN (a loopback ADDRESS:PORT) to HOST over mTLS. The server must
     /// present SAN, a DNS name or SPIFFE ID [default: HOST]. Without a prefix bytes are carried; alpn= names
     /// what is offered to the server. With http: the app may speak HTTP/1.1 or HTTP/2 with prior knowledge
@@ -361,6 +374,23 @@ pub struct RunArgs {
         help_heading = "Logging"
     )]
     pub log_format: LogFormat,
+    /// Access log: a line of JSON for each HTTP request and for each connection that carries bytes, inbound and outbound
+    #[arg(
+        long,
+        env = "HOTCERT_ACCESS_LOG",
+        default_value = "off",
+        value_name = "WHERE",
+        help_heading = "Logging"
+    )]
+    pub access_log: AccessLogTarget,
+    /// Show paths in the access log with their queries, which may hold secrets
+    #[arg(
+        long,
+        env = "HOTCERT_ACCESS_LOG_QUERY",
+        value_parser = FalseyValueParser::new(),
+        help_heading = "Logging"
+    )]
+    pub access_log_query: bool,
 }
 
 #[derive(Clone, Debug, Args)]

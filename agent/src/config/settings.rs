@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::admin::app_probe::Probe;
+use crate::config::access_log::AccessLogSettings;
 use crate::config::args::{IdentityArgs, RunArgs};
 use crate::config::memory;
 use crate::config::{circles, descriptors};
@@ -15,7 +16,7 @@ use crate::connection::tracker::Limits;
 use crate::proxy::address;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::Timeouts;
-use crate::proxy::inbound::InboundRoute;
+use crate::proxy::inbound::{InboundRoute, TrustedClients};
 use crate::proxy::outbound::{OutboundRoute, ProxyPolicy};
 use crate::proxy::own_listeners::{INBOUND, OwnListeners};
 use hotcert_tls::ClientAuth;
@@ -41,6 +42,7 @@ pub struct Settings {
     pub inbound: Vec<InboundRoute>,
     pub hsts: Option<Duration>,
     pub allow: AllowList,
+    pub trusted_clients: TrustedClients,
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
     pub proxy_policy: ProxyPolicy,
@@ -53,6 +55,7 @@ pub struct Settings {
     pub memory_budget: usize,
     pub timeouts: Timeouts,
     pub shutdown: ShutdownTimes,
+    pub access_log: AccessLogSettings,
 }
 
 /// The Secret to read through the Kubernetes API, and how.
@@ -91,6 +94,7 @@ impl Settings {
             poll: errors.positive_duration("--poll-interval", &args.poll_interval),
             hsts: hsts(args, &mut errors),
             allow: allow(args, &mut errors),
+            trusted_clients: trusted_clients(args, &mut errors),
             proxy_policy: proxy_policy(args, &mut errors),
             probes: errors.parse_all("--probe", &args.probe),
             workers: match given(&args.workers) {
@@ -104,6 +108,7 @@ impl Settings {
                 connect: errors.positive_duration("--connect-timeout", &args.connect_timeout),
             },
             shutdown: shutdown(args, &mut errors),
+            access_log: AccessLogSettings { target: args.access_log, queries: args.access_log_query },
             inbound: listeners.inbound,
             outbound: listeners.outbound,
             http_proxy: listeners.http_proxy,
@@ -203,6 +208,17 @@ fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
         );
     }
     allow
+}
+
+fn trusted_clients(args: &RunArgs, errors: &mut Errors) -> TrustedClients {
+    let trusted = TrustedClients(errors.parse_all("--trust-forwarded", &args.trust_forwarded));
+    if args.files.client_auth == ClientAuth::None && !trusted.0.is_empty() {
+        errors.add(
+            "--trust-forwarded",
+            "clients present no certificate with --client-auth none, so that none can be told from others; remove one of the two",
+        );
+    }
+    trusted
 }
 
 fn hsts(args: &RunArgs, errors: &mut Errors) -> Option<Duration> {

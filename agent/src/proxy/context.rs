@@ -14,7 +14,10 @@ use crate::connection::memory::{MemoryBudget, Share};
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
+use crate::proxy::access_log::{AccessLog, ObservedRoute};
+use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
+use crate::proxy::request_latency::RequestLatencies;
 use hotcert_tls::{HandshakeLimiter, Identities};
 
 pub struct ProxyContext {
@@ -22,11 +25,15 @@ pub struct ProxyContext {
     pub tracker: ConnectionTracker,
     pub handshakes: HandshakeCounters,
     pub requests: RequestCounters,
+    pub latencies: RequestLatencies,
+    pub access_log: Option<AccessLog>,
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,
     /// The value of Strict-Transport-Security in responses to inbound clients.
     pub hsts: Option<HeaderValue>,
+    /// Inbound clients whose word on where a request comes from is passed on.
+    pub trusted_clients: TrustedClients,
     /// Inbound clients whose handshake is not complete.
     pub handshake_limiter: HandshakeLimiter,
     /// With those in the tracker they are what file descriptors are counted for.
@@ -39,6 +46,14 @@ pub struct ProxyContext {
     pub memory: Arc<MemoryBudget>,
     /// The share of the app in it, on all outbound listeners.
     pub app_memory: Arc<Share>,
+}
+
+impl ProxyContext {
+    /// What sees the traffic of a route that listens on `name`. `upstream`: where it leads, if not each request says so.
+    pub fn observe(&self, side: Side, name: String, upstream: Option<String>) -> Arc<ObservedRoute> {
+        let latency = self.latencies.route(side, &name);
+        Arc::new(ObservedRoute { side, name, upstream, latency, log: self.access_log })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,9 @@
 
 pub mod app_connections;
 mod app_pool;
+pub mod forwarded;
 mod http;
-pub mod identity_header;
+mod identity_header;
 mod route;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
+pub use forwarded::TrustedClients;
 pub use http::strict_transport_security;
 pub use route::{InboundRoute, InboundRouteError};
 
@@ -23,13 +25,15 @@ use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::handshake::{self, Accepted};
 use crate::connection::memory::ConnectionMemory;
 use crate::connection::tracked_stream::TrackedStream;
-use crate::connection::tracker::{Connection, Protocol};
+use crate::connection::tracker::{Connection, Protocol, Side};
+use crate::proxy::access_log::ObservedRoute;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::relay::relay;
 use crate::proxy::route_protocol::RouteProtocol;
 use app_pool::AppPools;
+use forwarded::Forwarded;
 use hotcert_tls::{Acceptor, HandshakeError, HandshakeFailure, Peer};
 
 /// One inbound listener's path to the app.
@@ -40,6 +44,7 @@ pub struct Inbound {
     protocol: RouteProtocol,
     allow: AllowList,
     app_pools: Arc<AppPools>,
+    observed: Arc<ObservedRoute>,
 }
 
 /// What is left to do for a client after its handshake.
@@ -48,7 +53,8 @@ type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Inbound {
     /// Must be called on a runtime, which then reaps idle connections to the app.
     pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
-        let InboundRoute { protocol, target, .. } = route;
+        let InboundRoute { protocol, listen, target } = route;
+        let observed = context.observe(Side::Inbound, listen.to_string(), Some(target.to_string()));
         let app_pools =
             AppPools::new(target.clone(), protocol == RouteProtocol::H2c, context.timeouts.connect);
         if protocol.is_http() {
@@ -59,7 +65,7 @@ impl Inbound {
             RouteProtocol::Http | RouteProtocol::H2c => vec!["h2", "http/1.1"],
         };
         let acceptor = context.identities.acceptor(&alpn).handshake_timeout(context.timeouts.handshake);
-        Arc::new(Self { context, acceptor, target, protocol, allow, app_pools })
+        Arc::new(Self { context, acceptor, target, protocol, allow, app_pools, observed })
     }
 
     /// Serves one client connection, from its handshake to its end. An idle connection holds the state of what
@@ -75,13 +81,10 @@ impl Inbound {
     async fn accept(self: Arc<Self>, socket: TcpStream, from: SocketAddr) -> Option<Serving> {
         let context = &self.context;
         // Also when no place is free: who it is decides whether another gives way.
-        let handshake = handshake::accept(socket, &self.acceptor);
+        let handshake = handshake::accept(socket, from, &self.acceptor);
         match context.handshake_limiter.handshake_from(from.ip(), handshake).await {
-            Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
-            Ok(accepted) => {
-                self.count(HandshakeResult::Ok);
-                return self.serve_accepted(accepted, from);
-            }
+            Ok(Accepted::SelfCheck) => self.count(HandshakeResult::SelfCheck),
+            Ok(Accepted::Client(client)) => return self.serve_accepted(client, from),
             Err(error) => {
                 self.count(HandshakeResult::Failed(error.failure()));
                 self.log_failed_handshake(from, &error);
@@ -91,8 +94,8 @@ impl Inbound {
     }
 
     /// Serves a client after its handshake.
-    fn serve_accepted(self: Arc<Self>, accepted: Accepted, from: SocketAddr) -> Option<Serving> {
-        let Accepted { stream, snapshot, peer, .. } = accepted;
+    fn serve_accepted(self: Arc<Self>, client: handshake::Client, from: SocketAddr) -> Option<Serving> {
+        let handshake::Client { stream, snapshot, peer } = client;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let http = self.protocol.is_http();
         let protocol = match (http, h2) {
@@ -104,11 +107,12 @@ impl Inbound {
             Some(peer) => self.allow.admits(&peer.names),
             None => self.allow.0.is_empty(),
         };
+        self.count(if allowed { HandshakeResult::Ok } else { HandshakeResult::NotAllowed });
         if !allowed {
-            self.count(HandshakeResult::NotAllowed);
             self.log_not_allowed(from, peer.as_deref());
             if !http {
                 // There is no way to tell it so.
+                self.observed.connection(from).not_allowed(peer.as_ref(), &snapshot);
                 return None;
             }
         }
@@ -118,8 +122,8 @@ impl Inbound {
         let stream =
             Box::new(TrackedStream::new(stream, Arc::clone(&connection), context.inbound_bytes.clone()));
         if http {
-            let identity =
-                peer.as_deref().and_then(|peer| identity_header::value(&snapshot.identity.leaf, peer));
+            let own = &snapshot.identity.leaf;
+            let forwarded = Forwarded::new(own, peer.as_deref(), from.ip(), &context.trusted_clients);
             let memory = ConnectionMemory::new(context.memory.of_peer(peer.as_ref()));
             let client = http::Client {
                 context: Arc::clone(context),
@@ -128,7 +132,9 @@ impl Inbound {
                         .pool(context.app_connections.share(connection.holder()), Arc::clone(&memory)),
                 ),
                 connection,
-                identity,
+                from,
+                route: Arc::clone(&self.observed),
+                forwarded,
                 allowed,
                 continuation: Arc::default(),
                 memory,
@@ -139,24 +145,30 @@ impl Inbound {
         }
     }
 
-    async fn relay<S>(self: Arc<Self>, connection: Arc<Connection>, mut stream: S, from: SocketAddr)
+    async fn relay<S>(self: Arc<Self>, connection: Arc<Connection>, stream: S, from: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let mut record = self.observed.connection(from);
+        record.over(&connection);
+        let mut stream = record.counter()(stream);
         let within = self.context.timeouts.connect;
         let Ok(_permit) = self.context.app_connections.acquire_for_bytes(connection.holder(), within).await
         else {
             connection.turn_away();
+            record.refused("app_busy");
             return;
         };
         match self.target.connect(within).await {
             Ok(mut app) => {
                 if let Err(error) = relay(&mut stream, &mut app).await {
                     app.abort();
+                    record.broke_off();
                     debug!(%from, %error, "inbound connection ended early");
                 }
             }
             Err(error) => {
+                record.refused("unreachable");
                 if let Some(Allowed { suppressed }) = self.context.log_limiter.allow("app") {
                     warn!(suppressed, %from, %error, "inbound connection closed");
                 }

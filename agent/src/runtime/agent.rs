@@ -26,6 +26,7 @@ use crate::connection::tracker::ConnectionTracker;
 use crate::proxy::context::{ProxyContext, RequestCounters};
 use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::inbound::strict_transport_security;
+use crate::proxy::request_latency::RequestLatencies;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
 use crate::runtime::give_back::give_back;
@@ -70,7 +71,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     let workers = Workers::start(settings.workers)?;
     let identities = start_reload(&settings)?;
     let (mut snapshots, self_checked) = (identities.snapshots(), identities.snapshots());
-    let parts = Parts::new(settings, workers, identities);
+    let parts = Parts::new(settings, workers, identities)?;
     let mut essential = pin!(parts.start_essential());
 
     // Admin and proof are served until the process ends.
@@ -125,7 +126,8 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(settings: Settings, workers: Workers, identities: Identities) -> Self {
+    fn new(settings: Settings, workers: Workers, identities: Identities) -> std::io::Result<Self> {
+        let access_log = settings.access_log.start()?;
         let status = AgentStatus::new();
         let (bytes, inbound_bytes, outbound_bytes) = metrics::byte_counters();
         let memory = MemoryBudget::new(settings.memory_budget);
@@ -134,10 +136,13 @@ impl Parts {
             tracker: ConnectionTracker::new(settings.limits.clone()),
             handshakes: HandshakeCounters::default(),
             requests: RequestCounters::new(),
+            latencies: RequestLatencies::default(),
+            access_log,
             inbound_bytes,
             outbound_bytes,
             timeouts: settings.timeouts,
             hsts: settings.hsts.and_then(strict_transport_security),
+            trusted_clients: settings.trusted_clients.clone(),
             handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
                 settings.limits.max_connections,
             )),
@@ -153,7 +158,7 @@ impl Parts {
         });
         let health = Health { context: Arc::clone(&context), status: status.clone() };
         let refusals = Refusals::default();
-        Self { settings, workers, context, status, health, bytes, refusals }
+        Ok(Self { settings, workers, context, status, health, bytes, refusals })
     }
 
     /// Starts the reaper, and reloads on SIGHUP. Without the reaper or the reload the agent would go on serving and
@@ -253,7 +258,9 @@ fn log_settings(settings: &Settings) {
         http_proxy_allow = list(&settings.proxy_policy.allow),
         http_proxy_deny = list(&settings.proxy_policy.deny),
         allow = list(&settings.allow.0),
+        trust_forwarded = list(&settings.trusted_clients.0),
         probes = list(&settings.probes),
+        access_log = %settings.access_log.target,
         client_auth = if settings.policy.public_server { "none" } else { "require" },
         workers = settings.workers,
         poll_interval = %span(settings.poll),

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::config::settings::Settings;
 use crate::connection::listener::{BindError, Bound};
+use crate::connection::tracker::Side;
 use crate::proxy::authorization::AllowList;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::inbound::{Inbound, InboundRoute};
@@ -91,7 +92,9 @@ impl RouteListeners {
         allow: &AllowList,
         workers: &[Handle],
     ) -> Result<(), BindError> {
-        for (bound, route) in self.inbound {
+        for (bound, mut route) in self.inbound {
+            // By which it is known, if the system chose the port.
+            route.listen = bound.address;
             let inbound = Inbound::new(Arc::clone(context), route, allow.clone());
             bound.listen()?.serve(workers, &context.inbound_tasks, move |socket, from| {
                 Arc::clone(&inbound).serve(socket, from)
@@ -105,7 +108,9 @@ impl RouteListeners {
                 continue;
             };
             let tasks = context.outbound_tasks.clone();
-            let tunnel = Arc::new(Tunnel { context, upstream, alpn, destinations });
+            let observed =
+                context.observe(Side::Outbound, bound.address.to_string(), Some(upstream.authority()));
+            let tunnel = Arc::new(Tunnel { context, upstream, alpn, destinations, observed });
             bound
                 .listen()?
                 .serve(workers, &tasks, move |socket, from| Arc::clone(&tunnel).serve(socket, from));
@@ -126,7 +131,7 @@ fn serve_http(
     destinations: Destinations,
     workers: &[Handle],
 ) -> Result<(), BindError> {
-    let forwarder = HttpForwarder::new(Arc::clone(context), upstream, destinations);
+    let forwarder = HttpForwarder::new(Arc::clone(context), bound.address, upstream, destinations);
     bound
         .listen()?
         .serve(workers, &context.outbound_tasks, move |socket, from| forwarder.clone().serve(socket, from));

@@ -23,7 +23,7 @@ pub struct Annotation {
 }
 
 /// Every annotation that a pod may have; another one is rejected.
-pub const ANNOTATIONS: [Annotation; 15] = [
+pub const ANNOTATIONS: [Annotation; 17] = [
     Annotation {
         name: "secret",
         value: "NAME",
@@ -55,6 +55,12 @@ pub const ANNOTATIONS: [Annotation; 15] = [
         value: "spiffe://DOMAIN/PATH or dns:NAME, …",
         meaning: "Clients whose certificate has one of these names are admitted. Default: every client that the trust \
                   bundle verifies.",
+    },
+    Annotation {
+        name: "trust-forwarded",
+        value: "spiffe://DOMAIN/PATH or dns:NAME, …",
+        meaning: "Clients whose word on where a request comes from (`X-Forwarded-For` and the like) is passed on to the \
+                  app and added to, such as an ingress. Default: none; what a client says is replaced.",
     },
     Annotation {
         name: "expect-name",
@@ -89,6 +95,12 @@ pub const ANNOTATIONS: [Annotation; 15] = [
         name: "log",
         value: "error, warn, info or debug",
         meaning: "Log level of the agent. Default: `info`.",
+    },
+    Annotation {
+        name: "access-log",
+        value: "off or stdout",
+        meaning: "Whether the agent writes a line for each request and connection to its standard output. Default: \
+                  `off`.",
     },
     Annotation {
         name: "injected",

@@ -14,6 +14,7 @@ use super::resources::Resources;
 use super::route::{self, InboundRoute, OutboundRoute, RouteCause, RouteError};
 use super::sidecar_kind::SidecarKind;
 
+const ACCESS_LOGS: [&str; 2] = ["off", "stdout"];
 const LOG_LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
 
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub struct PodSettings {
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
     pub allow: Vec<SanPattern>,
+    pub trust_forwarded: Vec<SanPattern>,
     pub expect_name: Vec<SanPattern>,
     pub client_auth: ClientAuth,
     /// The Secret is read through the API as well, with a token of the agent's own.
@@ -31,6 +33,7 @@ pub struct PodSettings {
     pub sidecar: SidecarKind,
     pub resources: Resources,
     pub log: Option<String>,
+    pub access_log: Option<String>,
 }
 
 impl PodSettings {
@@ -44,6 +47,7 @@ impl PodSettings {
             outbound: annotations.parse_list("outbound", parse_outbound),
             http_proxy: annotations.parse("http-proxy", parse_http_proxy),
             allow: annotations.parse_list("allow", parse_pattern),
+            trust_forwarded: annotations.parse_list("trust-forwarded", parse_pattern),
             expect_name: annotations.parse_list("expect-name", parse_pattern),
             client_auth: annotations
                 .parse("client-auth", |text| text.parse::<ClientAuth>())
@@ -53,9 +57,13 @@ impl PodSettings {
             sidecar: annotations.parse("sidecar", parse_variant).unwrap_or(sidecar),
             resources: Resources::parse(&mut annotations),
             log: annotations.parse("log", |text| one_of(text, &LOG_LEVELS)),
+            access_log: annotations.parse("access-log", |text| one_of(text, &ACCESS_LOGS)),
         };
-        if settings.client_auth == ClientAuth::None && !settings.allow.is_empty() {
-            annotations.reject("allow", "it has no effect with hotcert.dev/client-auth: none, because clients present no certificate: remove one of the two");
+        let by_name = [("allow", &settings.allow), ("trust-forwarded", &settings.trust_forwarded)];
+        for (name, _) in by_name.into_iter().filter(|(_, patterns)| !patterns.is_empty()) {
+            if settings.client_auth == ClientAuth::None {
+                annotations.reject(name, "it has no effect with hotcert.dev/client-auth: none, because clients present no certificate: remove one of the two");
+            }
         }
         settings
     }

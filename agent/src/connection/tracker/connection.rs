@@ -8,6 +8,7 @@ use super::ConnectionTracker;
 use super::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
 use super::peer_id::PeerId;
 use super::state::Shared;
+use hotcert_tls::Peer;
 
 /// Dropping it removes the connection from the tracker.
 pub struct Connection {
@@ -61,6 +62,11 @@ impl Connection {
     /// It is closed for want of something that its peer, or all of them, have used up.
     pub fn turn_away(&self) {
         self.entry.close(CloseStage::Cut, CloseReason::Limit);
+    }
+
+    /// Who is at its other end, if that showed a certificate.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        self.entry.peer.as_ref()
     }
 
     /// The generation under which it was made.

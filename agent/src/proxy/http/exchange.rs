@@ -20,6 +20,10 @@ use crate::proxy::request_error::RequestError;
 /// How often a request is sent again after it was refused without a look.
 const MAX_REFUSALS: usize = 2;
 
+/// An extension of the response to a request that was sent more than once.
+#[derive(Clone, Copy, Debug)]
+pub struct Retried;
+
 /// The app, or a server: where requests go.
 pub trait Origin: Sync {
     fn pool(&self) -> &Arc<Pool>;
@@ -58,6 +62,7 @@ pub async fn send<O: Origin>(
     let repeatable = origin.repeats() && request.body().is_end_stream() && request.method().is_idempotent();
     let mut spare = repeatable.then(|| copy(&request, RequestBody::empty()));
     let mut refusals = 0;
+    let mut is_retried = false;
     loop {
         let needs = if grpc { Needs::Http2 } else { Needs::Any };
         let (mut lease, new) = match lend(origin, needs).await {
@@ -76,9 +81,15 @@ pub async fn send<O: Origin>(
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 return Err(RequestError::SwitchedUnasked(origin.name()));
             }
-            Ok(response) => return Ok((response, lease)),
+            Ok(mut response) => {
+                if is_retried {
+                    response.extensions_mut().insert(Retried);
+                }
+                return Ok((response, lease));
+            }
             Err(error) => error,
         };
+        is_retried = true;
         // A connection that was idle may have been closed at any time, and a refusal has a reason.
         refusals += usize::from(new || error.is_refused());
         request = match unsent.filter(|_| refusals <= MAX_REFUSALS) {

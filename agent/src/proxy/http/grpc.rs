@@ -48,6 +48,11 @@ pub fn trailers(status: GrpcStatus, message: &str) -> HeaderMap {
     trailers
 }
 
+/// The code with which a call ended.
+pub fn status(headers: &HeaderMap) -> Option<u16> {
+    headers.get(STATUS)?.to_str().ok()?.parse().ok()
+}
+
 fn percent_encoded(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
     for byte in message.bytes() {

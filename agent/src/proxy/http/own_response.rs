@@ -26,6 +26,15 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// As a label of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+        }
+    }
+
     pub fn of(version: Version, headers: &HeaderMap) -> Self {
         match version {
             Version::HTTP_2 if grpc::is_call(version, headers) => Self::Grpc,

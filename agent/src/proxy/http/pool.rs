@@ -14,6 +14,7 @@ use super::content::Content;
 use super::http2_connection::{Http2Connection, InUse};
 use super::interim::Interim;
 use super::request_body::RequestBody;
+use crate::connection::tracker::Connection;
 use crate::proxy::request_error::RequestError;
 
 /// Idle HTTP/1.1 connections beyond this are closed.
@@ -82,6 +83,14 @@ impl Drop for Lent {
 }
 
 impl Lease {
+    /// The connection to a server in the tracker.
+    pub fn tracked(&self) -> Option<&Connection> {
+        match self {
+            Self::Http1 { connection, .. } => connection.tracked(),
+            Self::Http2 { connection, .. } => connection.tracked(),
+        }
+    }
+
     /// The response has ended: the connection is free for the next request.
     pub fn release(self) {
         if let Self::Http1 { connection, lent } = self {

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::content::{BodyError, Content};
 use crate::connection::tracker::InFlight;
+use crate::proxy::access_log::Transferred;
 
 /// Longer bodies are not kept for a second try, nor waited for when nobody will get them.
 const SMALL: usize = 64 * 1024;
@@ -29,6 +30,8 @@ pub struct RequestBody {
     filter: fn(&mut HeaderMap),
     /// What was taken from `body` already, and is given again.
     again: VecDeque<Bytes>,
+    /// What its bytes are counted on.
+    counted: Option<Arc<Transferred>>,
 }
 
 /// What was taken from a body, as long as it is small.
@@ -57,7 +60,12 @@ impl RequestBody {
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, filter: |_| (), again: VecDeque::new() }
+        Self { body: None, in_flight: None, filter: |_| (), again: VecDeque::new(), counted: None }
+    }
+
+    /// Counts its bytes for the access log, if there is one.
+    pub fn counted(self, counted: Option<Arc<Transferred>>) -> Self {
+        Self { counted, ..self }
     }
 
     /// A body that was taken whole, once more. `None` if it was not small.
@@ -107,6 +115,8 @@ impl Body for RequestBody {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     (this.filter)(trailers);
+                } else if let (Some(counted), Some(data)) = (&this.counted, frame.data_ref()) {
+                    counted.received.fetch_add(data.len() as u64, Relaxed);
                 }
                 body.is_end_stream()
             }

@@ -2,6 +2,7 @@
 //! identity in a header.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,11 @@ use hyper::{Method, Request, Response, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::app_pool::AppPool;
-use super::identity_header;
+use super::forwarded::{self, Forwarded};
 use crate::connection::memory::{ConnectionMemory, RequestMemory};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::{Connection, InFlight, Protocol, Side};
+use crate::proxy::access_log::{ObservedRoute, RequestRecord};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::content::Content;
 use crate::proxy::http::exchange::{self, Origin as _};
@@ -35,8 +37,10 @@ pub(super) struct Client {
     pub context: Arc<ProxyContext>,
     pub app: Arc<AppPool>,
     pub connection: Arc<Connection>,
-    /// The value of the identity header, if the client has a certificate.
-    pub identity: Option<HeaderValue>,
+    pub from: SocketAddr,
+    pub route: Arc<ObservedRoute>,
+    /// What the app is told of it.
+    pub forwarded: Forwarded,
     pub allowed: bool,
     pub continuation: Arc<Continuation>,
     pub memory: Arc<ConnectionMemory>,
@@ -58,8 +62,11 @@ where
 {
     let (connection, continuation) = (Arc::clone(&client.connection), Arc::clone(&client.continuation));
     let client = Arc::new(client);
-    let context = Arc::clone(&client.context);
-    let refuse = move |malformed| refuse(&context, Side::Inbound, malformed);
+    let sender = Arc::clone(&client);
+    let refuse = move |malformed| {
+        sender.route.malformed(Some((&sender.connection, sender.from)), malformed);
+        refuse(&sender.context, Side::Inbound, malformed)
+    };
     let http2 = protocol == Protocol::Http2;
     serve::serve(stream, http2, Some(connection), continuation, refuse, move |request, interim| {
         Arc::clone(&client).request(request, interim)
@@ -74,16 +81,22 @@ impl Client {
     ) -> Result<Response<ProxyBody>, h2::Error> {
         let in_flight = self.connection.begin_request();
         let dialect = Dialect::of(request.version(), request.headers());
-        let mut response = match self.forward(request, dialect, in_flight, &mut interim).await {
+        let mut record = self.route.request(&request, dialect);
+        record.from_client(&self.connection, self.from);
+        let mut response = match self.forward(request, dialect, in_flight, &mut interim, &mut record).await {
             Ok(response) => {
                 self.context.requests.count(Side::Inbound, response.status());
                 response
             }
-            Err(error) => answer(&self.context, Side::Inbound, dialect, &error)?,
+            Err(error) => {
+                record.refused(&error);
+                answer(&self.context, Side::Inbound, dialect, &error)?
+            }
         };
         if let Some(hsts) = &self.context.hsts {
             response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
         }
+        ProxyBody::observe(&mut response, record);
         Ok(response)
     }
 
@@ -93,6 +106,7 @@ impl Client {
         dialect: Dialect,
         in_flight: InFlight,
         interim: &mut Interim,
+        record: &mut RequestRecord,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let grpc = dialect == Dialect::Grpc;
         if let Err(error) = self.check(&request, grpc) {
@@ -116,9 +130,10 @@ impl Client {
         if let Some(upgrade) = upgrade {
             // Boxed like all that is rare, so that it takes no room in each request.
             let request = Request::from_parts(head, ());
-            return Box::pin(self.switch(request, upgrade, in_flight, memory, interim)).await;
+            return Box::pin(self.switch(request, upgrade, in_flight, memory, interim, record)).await;
         }
-        let body = RequestBody::new(body, Some(&in_flight), identity_header::remove_forged);
+        let body =
+            RequestBody::new(body, Some(&in_flight), forwarded::remove_claims).counted(record.transferred());
         let request = Request::from_parts(head, body);
         let (response, lease) = exchange::send(&*self.app, request, grpc, interim).await?;
         Ok(pass_on(response, lease, Some(in_flight), memory, dialect))
@@ -151,6 +166,7 @@ impl Client {
         in_flight: InFlight,
         memory: RequestMemory,
         interim: &mut Interim,
+        record: &mut RequestRecord,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let http1 = upgrade.is_http1();
         let (response, switched) = exchange::switch(&*self.app, request, upgrade, interim).await?;
@@ -160,16 +176,24 @@ impl Client {
             }
             Ok(tunnel) if http1 => {
                 self.connection.upgrade();
-                self.continuation.set(tunnel.run(|client| client));
+                let record = record.upgraded(&response);
+                let tunnel = tunnel.run(record.counter());
+                self.continuation.set(async move {
+                    tunnel.await;
+                    drop(record);
+                });
             }
             Ok(tunnel) => {
                 let tracked = self.connection.open_tunnel().ok_or(RequestError::Full)?;
                 // The bytes are counted on the connection.
                 let counters = ByteCounters::uncounted();
-                let wrap = move |client| TrackedStream::new(client, Arc::new(tracked), counters);
+                let record = record.upgraded(&response);
+                let counter = record.counter();
+                let wrap = move |client| TrackedStream::new(counter(client), Arc::new(tracked), counters);
                 let tunnel = tunnel.run(wrap);
                 self.context.inbound_tasks.spawn(async move {
                     tunnel.await;
+                    drop(record);
                     // As long as there is a tunnel, its connection is not idle.
                     drop(in_flight);
                 });
@@ -191,14 +215,11 @@ impl Client {
             }
         }
         // An app that merges announced trailers into the headers would believe a forged identity among them.
-        if headers.get_all(TRAILER).iter().any(identity_header::is_named_in) {
+        if headers.get_all(TRAILER).iter().any(forwarded::is_named_in) {
             headers.remove(TRAILER);
         }
-        identity_header::remove_forged(headers);
-        if let Some(identity) = &self.identity {
-            headers.insert(identity_header::NAME, identity.clone());
-        }
-        Ok(hops::count(headers)?)
+        self.forwarded.write(head);
+        Ok(hops::count(&mut head.headers)?)
     }
 }
 

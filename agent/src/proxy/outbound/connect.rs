@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use super::destination::Destinations;
 use super::dial::{Purpose, dial};
 use super::route::Upstream;
+use crate::proxy::access_log::ConnectionRecord;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::first_bytes::{FirstBytes, Rewound, read_first_bytes};
 use crate::proxy::http::upgraded::{OnUpgrade, Upgraded};
@@ -35,6 +36,7 @@ pub async fn serve_tunnel<S, F>(
     app: OnUpgrade,
     upstream: Upstream,
     destinations: Destinations,
+    record: ConnectionRecord,
     serve_http: S,
 ) where
     S: FnOnce(Upstream, TunnelStream, bool) -> F,
@@ -51,25 +53,30 @@ pub async fn serve_tunnel<S, F>(
         FirstBytes::Http1 | FirstBytes::Http2 => {
             serve_http(upstream, app, begins == FirstBytes::Http2).await;
         }
-        FirstBytes::Other => carry_bytes(&context, app, &upstream, &destinations).await,
+        FirstBytes::Other => carry_bytes(&context, app, &upstream, &destinations, record).await,
     }
 }
 
 async fn carry_bytes<S: AsyncRead + AsyncWrite + Unpin>(
     context: &ProxyContext,
-    mut app: S,
+    app: S,
     upstream: &Upstream,
     destinations: &Destinations,
+    mut record: ConnectionRecord,
 ) {
     let Some(snapshot) = context.identities.current() else { return };
     match dial(context, &snapshot, upstream, destinations, Purpose::Bytes(&[])).await {
         Ok(mut server) => {
             drop(snapshot);
+            record.over(&server.connection);
+            let mut app = record.counter()(app);
             if let Err(error) = relay(&mut app, &mut server.stream).await {
+                record.broke_off();
                 debug!(%upstream, %error, "tunnel ended early");
             }
         }
         Err(error) => {
+            record.refused(error.kind());
             let subject = format!("{upstream} {}", error.kind());
             if let Some(Allowed { suppressed }) = context.log_limiter.allow(&subject) {
                 warn!(suppressed, %upstream, %error, "tunnel closed");

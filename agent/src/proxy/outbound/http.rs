@@ -20,6 +20,7 @@ use super::pool::Servers;
 use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
 use crate::connection::memory::{ConnectionMemory, Share};
 use crate::connection::tracker::Side;
+use crate::proxy::access_log::{ObservedRoute, RequestRecord};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::content::Content;
 use crate::proxy::http::exchange;
@@ -43,6 +44,7 @@ pub struct HttpForwarder {
     /// The server of a fixed route. `None`: the server that each request names.
     pub(super) fixed: Option<Upstream>,
     memory: Arc<Share>,
+    observed: Arc<ObservedRoute>,
 }
 
 /// One connection of the app.
@@ -53,11 +55,19 @@ struct App {
 }
 
 impl HttpForwarder {
-    /// To `upstream`, or without one to the server that each request names. Must be called on a runtime, which
-    /// then reaps idle connections.
-    pub fn new(context: Arc<ProxyContext>, upstream: Option<Upstream>, destinations: Destinations) -> Self {
+    /// For the app's connections to `listen`, to `upstream`, or without one to the server that each request names. Must
+    /// be called on a runtime, which then reaps idle connections.
+    pub fn new(
+        context: Arc<ProxyContext>,
+        listen: SocketAddr,
+        upstream: Option<Upstream>,
+        destinations: Destinations,
+    ) -> Self {
         let memory = Arc::clone(&context.app_memory);
-        Self { servers: Servers::new(Arc::clone(&context), destinations), context, fixed: upstream, memory }
+        let to = upstream.as_ref().map(Upstream::authority);
+        let observed = context.observe(Side::Outbound, listen.to_string(), to);
+        let servers = Servers::new(Arc::clone(&context), destinations);
+        Self { servers, context, fixed: upstream, memory, observed }
     }
 
     pub async fn serve(self, app: TcpStream, from: SocketAddr) {
@@ -75,8 +85,11 @@ impl HttpForwarder {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let continuation = Arc::new(Continuation::default());
-        let context = Arc::clone(&self.context);
-        let refuse = move |malformed| refuse(&context, Side::Outbound, malformed);
+        let (context, observed) = (Arc::clone(&self.context), Arc::clone(&self.observed));
+        let refuse = move |malformed| {
+            observed.malformed(None, malformed);
+            refuse(&context, Side::Outbound, malformed)
+        };
         let memory = ConnectionMemory::new(Arc::clone(&self.memory));
         let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation), memory });
         serve::serve(stream, http2, None, continuation, refuse, move |request, interim| {
@@ -93,13 +106,19 @@ impl App {
     ) -> Result<Response<ProxyBody>, h2::Error> {
         let dialect = Dialect::of(request.version(), request.headers());
         let context = &self.forwarder.context;
-        match self.forward(request, dialect, &mut interim).await {
+        let mut record = self.forwarder.observed.request(&request, dialect);
+        let mut response = match self.forward(request, dialect, &mut interim, &mut record).await {
             Ok(response) => {
                 context.requests.count(Side::Outbound, response.status());
-                Ok(response)
+                response
             }
-            Err(error) => answer(context, Side::Outbound, dialect, &error),
-        }
+            Err(error) => {
+                record.refused(&error);
+                answer(context, Side::Outbound, dialect, &error)?
+            }
+        };
+        ProxyBody::observe(&mut response, record);
+        Ok(response)
     }
 
     async fn forward(
@@ -107,13 +126,15 @@ impl App {
         mut request: Request<Content>,
         dialect: Dialect,
         interim: &mut Interim,
+        record: &mut RequestRecord,
     ) -> Result<Response<ProxyBody>, RequestError> {
         let upgrade = Upgrade::take(&mut request);
         if upgrade.is_none() && request.method() == Method::CONNECT {
-            return self.connect(request);
+            return self.connect(request, record);
         }
         let (mut head, body) = request.into_parts();
         let upstream = self.upstream(&head.uri)?;
+        record.upstream(|| upstream.authority());
         rewrite_request(&mut head, &upstream)?;
         let memory = match self.memory.admit(!body.is_end_stream()).await {
             Ok(memory) => memory,
@@ -125,7 +146,10 @@ impl App {
         let server = self.forwarder.servers.server(upstream).ok_or(RequestError::NoIdentity)?;
         let (response, lease) = match upgrade {
             None => {
-                let request = Request::from_parts(head, RequestBody::new(body, None, |_| ()));
+                let request = Request::from_parts(
+                    head,
+                    RequestBody::new(body, None, |_| ()).counted(record.transferred()),
+                );
                 exchange::send(&server, request, dialect == Dialect::Grpc, interim).await?
             }
             Some(upgrade) => {
@@ -134,19 +158,29 @@ impl App {
                 match Box::pin(switching).await? {
                     (response, Err(lease)) => (response, lease),
                     (response, Ok(tunnel)) => {
-                        self.go_on(http1, tunnel.run(|app| app));
+                        let record = record.upgraded(&response);
+                        let tunnel = tunnel.run(record.counter());
+                        self.go_on(http1, async move {
+                            tunnel.await;
+                            drop(record);
+                        });
                         return Ok(response.map(|_| ProxyBody::empty()));
                     }
                 }
             }
         };
+        record.to_server(lease.tracked());
         let mut response = pass_on(response, lease, None, memory, dialect);
         response.headers_mut().remove(PROXY_AUTHENTICATE);
         Ok(response)
     }
 
     /// Opens a tunnel in which the app sends in plain text what the server gets over mTLS.
-    fn connect(&self, mut request: Request<Content>) -> Result<Response<ProxyBody>, RequestError> {
+    fn connect(
+        &self,
+        mut request: Request<Content>,
+        record: &mut RequestRecord,
+    ) -> Result<Response<ProxyBody>, RequestError> {
         if self.forwarder.fixed.is_some() {
             return Err(RequestError::Connect);
         }
@@ -163,8 +197,11 @@ impl App {
         };
         let destinations = self.forwarder.servers.destinations().clone();
         let context = Arc::clone(&self.forwarder.context);
-        self.go_on(http1, connect::serve_tunnel(context, app, upstream, destinations, serve_http));
-        Ok(Response::new(ProxyBody::empty()))
+        let response = Response::new(ProxyBody::empty());
+        record.upstream(|| upstream.authority());
+        let record = record.upgraded(&response);
+        self.go_on(http1, connect::serve_tunnel(context, app, upstream, destinations, record, serve_http));
+        Ok(response)
     }
 
     /// What the app's connection, or one stream of it, goes on with.

@@ -68,6 +68,8 @@ fn an_invalid_value_is_rejected_with_its_annotation_and_the_fix() {
         ("cpu-limit", "-1", "100m"),
         ("memory-limit", "0", "above 0"),
         ("log", "trace", "error, warn, info, debug"),
+        ("trust-forwarded", "ingress", "spiffe://DOMAIN/PATH"),
+        ("access-log", "/var/log/access", "off, stdout"),
     ] {
         let Err(InvalidPod(problems)) = inject_with(&[(name, value)]) else {
             panic!("{name}: {value:?} was accepted");
@@ -140,13 +142,12 @@ fn unknown_annotations_are_rejected_with_the_nearest_name() {
 }
 
 #[test]
-fn an_allow_list_without_client_certificates_is_rejected() {
-    let Err(InvalidPod(problems)) =
-        inject_with(&[("inbound", "8443=8080"), ("allow", "dns:a"), ("client-auth", "none")])
-    else {
-        panic!("accepted")
-    };
-    assert_eq!(problems[0].location, "annotation hotcert.dev/allow");
+fn names_of_clients_without_client_certificates_are_rejected() {
+    for name in ["allow", "trust-forwarded"] {
+        let annotations = [("inbound", "8443=8080"), (name, "dns:a"), ("client-auth", "none")];
+        let Err(InvalidPod(problems)) = inject_with(&annotations) else { panic!("{name} was accepted") };
+        assert_eq!(problems[0].location, format!("annotation hotcert.dev/{name}"));
+    }
 }
 
 #[test]

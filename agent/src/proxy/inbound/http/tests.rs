@@ -24,6 +24,7 @@ mod framing;
 mod messages;
 mod refusals;
 mod script;
+mod observed;
 
 const GET: &str = "GET /path HTTP/1.1\r\nhost: a.test\r\n\r\n";
 

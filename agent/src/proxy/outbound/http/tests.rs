@@ -4,14 +4,18 @@
 
 use std::time::Duration;
 
+use hotcert_log::LineOutput;
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::outbound::ProxyPolicy;
 use crate::proxy::own_listeners::OwnListeners;
 use crate::proxy_fixture::http::{HttpServer, exchange};
 use crate::proxy_fixture::{NAME, Publisher, Root, context, identity, publish, root, socket_pair, until};
 
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
 const GET: &str = "GET /path HTTP/1.1\r\nhost: app.test\r\nconnection: x-private\r\nx-private: 1\r\n\
     proxy-authorization: basic x\r\nx-kept: 1\r\n\r\n";
 
@@ -50,7 +54,7 @@ fn forwarder(context: &Arc<ProxyContext>, upstream: Option<Upstream>, allow: &[&
         Some(_) => Destinations::of_fixed_route(own),
         None => Destinations::of_proxy(own, ProxyPolicy { allow, ..ProxyPolicy::default() }),
     };
-    HttpForwarder::new(Arc::clone(context), upstream, destinations)
+    HttpForwarder::new(Arc::clone(context), LISTEN, upstream, destinations)
 }
 
 /// The app's connection to `forwarder`.
@@ -162,6 +166,26 @@ async fn connections_are_reused_until_the_identity_changes() {
 }
 
 #[tokio::test]
+async fn request_that_was_sent_again_is_logged_with_its_server() {
+    let mut agent = Agent::new().await;
+    let (output, read) = LineOutput::unwritten();
+    Arc::get_mut(&mut agent.context).unwrap().access_log = Some(AccessLog { output, queries: false });
+    let mut app = agent.app(Some(agent.upstream(NAME))).await;
+    exchange(&mut app, GET).await;
+    exchange(&mut app, &GET.replace("/path", "/hang-up-later")).await;
+    assert_eq!(agent.server.accepted(), 2);
+    let lines: Vec<Value> = read().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (line, path, flags) in
+        [(&lines[0], "/path", Value::Null), (&lines[1], "/hang-up-later", serde_json::json!(["retried"]))]
+    {
+        assert_eq!((&line["path"], &line["flags"]), (&path.into(), &flags), "{line:#}");
+        let fields = (&line["side"], &line["peer"], &line["upstream"]);
+        let server = agent.server.address.to_string();
+        assert_eq!(fields, (&"outbound".into(), &format!("dns:{NAME}").into(), &server.into()), "{line:#}");
+    }
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed() {
     let agent = Agent::new().await;
     let idle_timeout = Duration::from_millis(200);
@@ -170,7 +194,8 @@ async fn idle_connections_are_closed() {
     let servers = Servers::with_idle_timeout(Arc::clone(&context), destinations, idle_timeout);
     let fixed = Some(agent.upstream(NAME));
     let memory = Arc::clone(&context.app_memory);
-    let mut app = app_of(HttpForwarder { context, servers, fixed, memory }).await;
+    let observed = context.observe(Side::Outbound, LISTEN.to_string(), None);
+    let mut app = app_of(HttpForwarder { context, servers, fixed, memory, observed }).await;
     exchange(&mut app, GET).await;
     assert_eq!(agent.server.open(), 1);
     until(|| agent.server.open() == 0).await;
@@ -233,7 +258,8 @@ async fn fixed_route_to_a_listener_of_the_agent_is_not_dialled() {
     let own = OwnListeners::new([("--admin", agent.server.address)]);
     let destinations = Destinations::of_fixed_route(Arc::new(own));
     let upstream = Some(agent.upstream(NAME));
-    let mut app = app_of(HttpForwarder::new(Arc::clone(&agent.context), upstream, destinations)).await;
+    let mut app =
+        app_of(HttpForwarder::new(Arc::clone(&agent.context), LISTEN, upstream, destinations)).await;
     let response = exchange(&mut app, GET).await;
     assert!(response.starts_with("http/1.1 502"), "{response}");
     assert!(response.contains("is this agent's own listener of --admin"), "{response}");
