@@ -24,6 +24,7 @@ use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
 use crate::proxy::inbound::app_connections::AppConnections;
+use crate::proxy::outbound::addresses::FailedAddresses;
 pub use identity::{
     Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, leaf_from, publish,
     publisher, root,
@@ -61,6 +62,7 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         inbound_bytes,
         outbound_bytes,
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
+        failed_addresses: FailedAddresses::default(),
         hsts: None,
         handshake_limiter: HandshakeLimiter::new(100),
         app_connections: Arc::new(AppConnections::new(100, true)),

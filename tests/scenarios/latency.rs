@@ -1,8 +1,10 @@
-//! How long after the rename a handshake shows the new leaf, measured from outside.
+//! How long after the rename a handshake shows the new leaf, and how long a new connection takes to its first answer,
+//! measured from outside.
 
 use std::time::Instant;
 
-use kit::client::{python, python_files};
+use kit::app::App;
+use kit::client::{both, python, python_files};
 use kit::echo::Echo;
 use kit::pipe::Pipe;
 use kit::pki::serial;
@@ -44,4 +46,28 @@ fn the_new_leaf_is_shown_within_ten_milliseconds() {
         median
     });
     assert!(medians.into_iter().any(|median| median < 10.0), "no round with a median under 10 ms");
+}
+
+/// Half of the time by which the kernel delays an acknowledgement.
+const PROMPT_MILLIS: f64 = 20.0;
+
+/// How many of 20 first answers were prompt, to clients with TCP_NODELAY and with Nagle's algorithm.
+fn prompt_answers(scene: &Scene<App>) -> [usize; 2] {
+    let mut client = python("first_answer.py");
+    client.arg(scene.inbound().to_string()).args(python_files(&scene.client));
+    let output = client.output().unwrap();
+    let millis: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&both(&output));
+    println!("first answers: {millis}");
+    ["nodelay", "nagle"].map(|clients| {
+        let millis = millis[clients].as_array().unwrap().iter().map(|millis| millis.as_f64().unwrap());
+        millis.filter(|millis| *millis < PROMPT_MILLIS).count()
+    })
+}
+
+#[test]
+fn the_first_answer_does_not_wait_for_a_delayed_acknowledgement() {
+    let scene = Scene::http(&[]);
+    // On a busy machine some answers are late, whatever the client does: as many of either kind.
+    let is_prompt = |[nodelay, nagle]: [usize; 2]| nagle + 2 >= nodelay && nagle >= 10;
+    assert!((0..5).any(|_| is_prompt(prompt_answers(&scene))), "no round with prompt answers");
 }

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -92,6 +93,12 @@ pub struct BufferedStream {
 impl BufferedStream {
     pub fn new(socket: TcpStream) -> Self {
         Self { socket, unread: BufferedBytes::default() }
+    }
+}
+
+impl AsFd for BufferedStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -6,6 +6,7 @@ pub mod result;
 use std::sync::Arc;
 
 use hotcert_tls::{Acceptor, HandshakeError, Peer, SELF_CHECK_ALPN, Snapshot, answer_self_check};
+use rustls::ProtocolVersion;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -23,6 +24,10 @@ pub struct Accepted {
 
 pub async fn accept(socket: TcpStream, acceptor: &Acceptor) -> Result<Accepted, HandshakeError> {
     let stream = acceptor.accept_with(BufferedStream::new(socket), answer_self_check).await?;
+    // Of TLS 1.2 the server says the last word. An error means that the client has gone, which the next read tells.
+    if stream.connection().protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+        let _ = stream.acknowledge();
+    }
     let self_check = stream.alpn_protocol() == Some(SELF_CHECK_ALPN);
     let (stream, snapshot, peer) = stream.into_parts();
     Ok(Accepted { stream, snapshot, peer, self_check })

@@ -15,6 +15,7 @@ use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::inbound::app_connections::AppConnections;
+use crate::proxy::outbound::addresses::FailedAddresses;
 use hotcert_tls::{HandshakeLimiter, Identities};
 
 pub struct ProxyContext {
@@ -25,6 +26,7 @@ pub struct ProxyContext {
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,
+    pub failed_addresses: FailedAddresses,
     /// The value of Strict-Transport-Security in responses to inbound clients.
     pub hsts: Option<HeaderValue>,
     /// Inbound clients whose handshake is not complete.

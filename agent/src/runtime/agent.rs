@@ -26,6 +26,7 @@ use crate::connection::tracker::ConnectionTracker;
 use crate::proxy::context::{ProxyContext, RequestCounters};
 use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::inbound::strict_transport_security;
+use crate::proxy::outbound::addresses::FailedAddresses;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
 use crate::runtime::give_back::give_back;
@@ -137,6 +138,7 @@ impl Parts {
             inbound_bytes,
             outbound_bytes,
             timeouts: settings.timeouts,
+            failed_addresses: FailedAddresses::default(),
             hsts: settings.hsts.and_then(strict_transport_security),
             handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
                 settings.limits.max_connections,
