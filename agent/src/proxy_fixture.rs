@@ -61,7 +61,7 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         requests: RequestCounters::new(),
         inbound_bytes,
         outbound_bytes,
-        timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
+        timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE, response: None },
         failed_addresses: FailedAddresses::default(),
         hsts: None,
         handshake_limiter: HandshakeLimiter::new(100),

@@ -14,7 +14,7 @@ tls = context(options)
 def measure(nodelay):
     plain = socket.create_connection(options.address, timeout=20)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
-    with tls.wrap_socket(plain, server_hostname=options.server) as connection:
+    with tls.wrap_socket(plain, server_hostname=options.server) if tls else plain as connection:
         begun = time.monotonic()
         connection.sendall(b"GET /status/200 HTTP/1.1\r\n")
         connection.sendall(b"host: a\r\n\r\n")

@@ -227,6 +227,11 @@ fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: By
         "HTTP requests that the agent answered itself, by side and reason",
         context.requests.refused.clone(),
     );
+    registry.register(
+        "retried_requests",
+        "HTTP requests that were sent again because a pooled connection had ended, by side and reason",
+        context.requests.retried.clone(),
+    );
 }
 
 /// Returns what is computed when the metrics are scraped.

@@ -14,6 +14,7 @@ use crate::connection::memory::{MemoryBudget, Share};
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
+use crate::proxy::http::exchange::Retry;
 use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::outbound::addresses::FailedAddresses;
 use hotcert_tls::{HandshakeLimiter, Identities};
@@ -47,6 +48,8 @@ pub struct ProxyContext {
 pub struct Timeouts {
     pub handshake: Duration,
     pub connect: Duration,
+    /// Until the app or a server begins its response. `None`: as long as it takes.
+    pub response: Option<Duration>,
 }
 
 /// Bytes by side and direction.
@@ -64,6 +67,8 @@ pub struct RequestCounters {
     pub family: Family<RequestLabels, Counter>,
     /// Those that the agent answered itself.
     pub refused: Family<RefusedLabels, Counter>,
+    /// Those that were sent again, by reason.
+    pub retried: Family<RefusedLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -90,6 +95,7 @@ impl RequestCounters {
             outbound: classes(Side::Outbound),
             family: family.clone(),
             refused: Family::default(),
+            retried: Family::default(),
         }
     }
 
@@ -97,6 +103,11 @@ impl RequestCounters {
     pub fn count_refused(&self, side: Side, status: hyper::StatusCode, reason: &'static str) {
         self.count(side, status);
         self.refused.get_or_create(&RefusedLabels { side: side.as_str(), reason }).inc();
+    }
+
+    pub fn count_retry(&self, side: Side, reason: Retry) {
+        let labels = RefusedLabels { side: side.as_str(), reason: reason.as_str() };
+        self.retried.get_or_create(&labels).inc();
     }
 
     /// A request that could not be read, which hyper answered.
@@ -107,7 +118,8 @@ impl RequestCounters {
     pub fn count(&self, side: Side, status: hyper::StatusCode) {
         let classes = match side {
             Side::Inbound => &self.inbound,
-            Side::Outbound => &self.outbound,
+            // What the app asks is counted as what is sent for it.
+            Side::Outbound | Side::App => &self.outbound,
         };
         classes[usize::from((status.as_u16() / 100).clamp(1, 5) - 1)].inc();
     }

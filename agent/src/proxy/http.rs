@@ -12,9 +12,11 @@ mod h2_stream;
 pub mod headers;
 pub mod hops;
 pub mod http2_connection;
+mod keep_alive;
 pub mod pool;
 pub mod request_body;
 pub mod response_body;
+pub mod response_timeout;
 pub mod serve;
 pub mod upgrade;
 

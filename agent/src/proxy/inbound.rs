@@ -49,8 +49,8 @@ impl Inbound {
     /// Must be called on a runtime, which then reaps idle connections to the app.
     pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
         let InboundRoute { protocol, target, .. } = route;
-        let app_pools =
-            AppPools::new(target.clone(), protocol == RouteProtocol::H2c, context.timeouts.connect);
+        let (timeouts, requests) = (context.timeouts, context.requests.clone());
+        let app_pools = AppPools::new(target.clone(), protocol == RouteProtocol::H2c, timeouts, requests);
         if protocol.is_http() {
             tokio::spawn(Arc::clone(&app_pools).reap_idle());
         }

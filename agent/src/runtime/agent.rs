@@ -264,6 +264,7 @@ fn log_settings(settings: &Settings) {
         handshake_timeout = %span(timeouts.handshake),
         connect_timeout = %span(timeouts.connect),
         request_timeout = %span(limits.request_head),
+        response_timeout = timeouts.response.map_or_else(|| "none".into(), |timeout| span(timeout).to_string()),
         idle_timeout = %span(limits.idle),
         max_age = %span(limits.max_age),
         drain_after = %span(limits.drain_after),

@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection to the app or to a server, which carries one request at a time, and what it has in common
 //! with [one of HTTP/2](super::http2_connection).
 
+use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -60,6 +61,8 @@ pub enum ClientError {
     Http2(#[from] h2::Error),
     #[error("it does not answer in HTTP/2: {0}")]
     NoHttp2(#[source] io::Error),
+    #[error("it has said nothing for 20 seconds, and has not answered a PING")]
+    Unresponsive,
 }
 
 /// Why a request has no response.
@@ -84,7 +87,7 @@ impl ClientError {
                     && (error.reason() == Some(h2::Reason::REFUSED_STREAM)
                         || error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
             }
-            Self::Http1(_) | Self::NoHttp2(_) => false,
+            Self::Http1(_) | Self::NoHttp2(_) | Self::Unresponsive => false,
         }
     }
 
@@ -96,9 +99,12 @@ impl ClientError {
     /// Whether the connection was closed under the request.
     pub fn was_closed(&self) -> bool {
         match self {
-            Self::Http1(error) => error.is_incomplete_message() || error.is_closed() || error.is_canceled(),
+            Self::Http1(error) => {
+                error.is_incomplete_message() || error.is_closed() || error.is_canceled() || was_reset(error)
+            }
             Self::Http2(error) => error.is_io() || self.is_unprocessed(),
             Self::NoHttp2(_) => false,
+            Self::Unresponsive => true,
         }
     }
 
@@ -110,6 +116,13 @@ impl ClientError {
             _ => None,
         }
     }
+}
+
+/// What was sent reached a socket that was closed.
+fn was_reset(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset))
 }
 
 pub struct Http1Connection {

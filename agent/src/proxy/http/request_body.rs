@@ -15,6 +15,7 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
+use super::response_timeout::UploadClock;
 use crate::connection::tracker::InFlight;
 
 /// Longer bodies are not kept for a second try, nor waited for when nobody will get them.
@@ -33,6 +34,8 @@ pub struct RequestBody {
     filter: fn(&mut HeaderMap),
     /// What was taken from `body` already, and is given again.
     again: VecDeque<Bytes>,
+    /// Told of what is taken.
+    upload: Option<Arc<UploadClock>>,
 }
 
 /// What was taken from a body, as long as it is small.
@@ -61,12 +64,24 @@ impl RequestBody {
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, taken_whole: None, filter: |_| (), again: VecDeque::new() }
+        Self {
+            body: None,
+            in_flight: None,
+            taken_whole: None,
+            filter: |_| (),
+            again: VecDeque::new(),
+            upload: None,
+        }
     }
 
     /// Sets `whole` when all of it was taken.
     pub fn report_whole(&mut self, whole: &Arc<AtomicBool>) {
         self.taken_whole = Some(Arc::clone(whole));
+    }
+
+    /// Has `clock` told whenever something is taken.
+    pub fn watch(&mut self, clock: &Arc<UploadClock>) {
+        self.upload = Some(Arc::clone(clock));
     }
 
     /// A body that was taken whole, once more. `None` if it was not small.
@@ -112,6 +127,9 @@ impl Body for RequestBody {
         }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if let Some(upload) = &this.upload {
+            upload.moved();
+        }
         let ended = match &mut frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {

@@ -12,22 +12,25 @@ use hyper::http::uri::{Authority, Scheme};
 use super::app_connections::{AppShare, NoAppConnection};
 use crate::connection::error_chain::with_causes;
 use crate::connection::memory::{ConnectionMemory, ReadLimited};
+use crate::connection::tracker::Side;
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
+use crate::proxy::context::{RequestCounters, Timeouts};
 use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
-use crate::proxy::http::exchange::Origin;
+use crate::proxy::http::exchange::{Origin, Retry};
 use crate::proxy::http::http2_connection::Http2Connection;
 use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
 use crate::proxy::request_error::RequestError;
 
-/// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a
-/// request that crosses the close would be lost.
+/// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a request with a body
+/// that crosses the close is lost.
 const REUSE_WITHIN: Duration = Duration::from_millis(1000);
 
 /// The pools of all client connections of a listener.
 pub struct AppPools {
     target: Target,
     http2: bool,
-    connect_within: Duration,
+    timeouts: Timeouts,
+    requests: RequestCounters,
     /// Pools that may hold idle connections.
     with_idle: Mutex<Vec<Weak<AppPool>>>,
 }
@@ -62,8 +65,8 @@ enum AppError {
 }
 
 impl AppPools {
-    pub fn new(target: Target, http2: bool, connect_within: Duration) -> Arc<Self> {
-        Arc::new(Self { target, http2, connect_within, with_idle: Mutex::default() })
+    pub fn new(target: Target, http2: bool, timeouts: Timeouts, requests: RequestCounters) -> Arc<Self> {
+        Arc::new(Self { target, http2, timeouts, requests, with_idle: Mutex::default() })
     }
 
     /// For a new client connection, of which `memory` is. It has at most as many connections to the app as its share;
@@ -90,16 +93,16 @@ impl AppPools {
         share: &AppShare,
         memory: &Arc<ConnectionMemory>,
     ) -> Result<HttpConnection, AppError> {
-        let within = self.connect_within;
+        let within = self.timeouts.connect;
         let permit = share.acquire(within).await;
         let permit =
             permit.map_err(|reason| AppError::Busy { target: self.target.clone(), reason, within })?;
-        let stream = self.target.connect(self.connect_within).await?;
+        let stream = self.target.connect(within).await?;
         let attached = Attached::App { _permit: permit };
         let connection = match self.http2 {
             true => {
                 let authority = self.authority();
-                Http2Connection::handshake(stream, Scheme::HTTP, authority, attached, self.connect_within)
+                Http2Connection::handshake(stream, Scheme::HTTP, authority, attached, within)
                     .await
                     .map(HttpConnection::Http2)
             }
@@ -165,8 +168,12 @@ impl Origin for AppPool {
         self.pools.http2
     }
 
-    fn repeats(&self) -> bool {
-        false
+    fn response_timeout(&self) -> Option<Duration> {
+        self.pools.timeouts.response
+    }
+
+    fn count_retry(&self, reason: Retry) {
+        self.pools.requests.count_retry(Side::Inbound, reason);
     }
 
     async fn connect(&self, _needs: Needs) -> Result<HttpConnection, RequestError> {

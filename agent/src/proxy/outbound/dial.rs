@@ -119,7 +119,7 @@ pub async fn dial(
     let mut addresses = addresses(context, upstream, destinations).await?;
     let (stream, peer) = loop {
         let (socket, address) = connect(context, upstream, &mut addresses).await?;
-        let stream = BufferedStream::new(socket);
+        let stream = BufferedStream::to_server(socket);
         let handshake = connector.connect_under(snapshot, &upstream.host, stream);
         let error = match handshake_within(context, &addresses, handshake).await {
             Ok(stream) => {
