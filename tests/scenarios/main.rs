@@ -1,6 +1,7 @@
 //! What hotcert promises, seen from outside: the real programs, and clients that are not ours.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod addresses;
 mod admin;
 mod alpn;
 mod api;
@@ -24,6 +25,7 @@ mod hostile;
 mod http;
 mod http2;
 mod injection;
+mod ipv6;
 mod kubernetes;
 mod latency;
 mod ledger;
@@ -42,10 +44,12 @@ mod proxy;
 mod reference;
 mod refusal;
 mod resumption;
+mod retries;
 mod shutdown;
 mod soak;
 mod store;
 mod swap;
+mod timeouts;
 mod trust;
 mod users;
 mod webhook;
