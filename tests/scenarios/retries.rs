@@ -44,7 +44,7 @@ fn requests_that_may_be_repeated_survive_an_app_that_closes_its_connection_as_th
     let client = pki.client("storefront");
     assert_eq!(statuses(&agent, &client, REQUESTS, &[]), ["200"; REQUESTS]);
     let retried = retries(&agent, "closed") + retries(&agent, "unsent");
-    assert_eq!(retried, (REQUESTS / 2) as f64, "each second request is sent twice");
+    assert_eq!(retried, (REQUESTS - 1) as f64, "all but the first find their connection closed, once each");
 }
 
 #[test]
