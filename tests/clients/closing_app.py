@@ -1,9 +1,8 @@
 """A plain HTTP/1.1 app that answers one request on each connection, says that the connection stays open, and closes it
 when the next request comes: before it reads it, or after. Prints its port, and a line for each request that it read:
-its number on the connection, and its method."""
+its number on the connection, its method and its path. A request for /never is not answered."""
 import json
 import socket
-import sys
 import threading
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -16,16 +15,23 @@ def read_head(connection):
         if not part:
             return None
         head += part
-    return head.split(b" ")[0].decode()
+    method, path, _ = head.decode().split(" ", 2)
+    return method, path
+
+
+def say(number, head):
+    print(json.dumps({"number": number, "method": head[0], "path": head[1]}), flush=True)
 
 
 def serve(connection, number):
     try:
-        method = read_head(connection)
-        if method is None:
+        head = read_head(connection)
+        if head is None:
             return
-        print(json.dumps({"number": 1, "method": method}), flush=True)
-        if method == "POST":
+        say(1, head)
+        if head[1] == "/never":
+            return
+        if head[0] == "POST":
             # In the middle of the body.
             connection.recv(10)
             return
@@ -33,8 +39,7 @@ def serve(connection, number):
         # The next request is here.
         connection.recv(1, socket.MSG_PEEK)
         if number % 2:
-            method = read_head(connection)
-            print(json.dumps({"number": 2, "method": method}), flush=True)
+            say(2, read_head(connection))
     except OSError:
         pass
     finally:

@@ -59,3 +59,14 @@ fn a_request_whose_body_was_partly_sent_is_a_502_and_reaches_the_app_once() {
     let requests = [("side", "inbound"), ("code", "5xx")];
     assert_eq!(agent.metrics().one("hotcert_proxied_requests_total", &requests), 1.0);
 }
+
+#[test]
+fn nothing_is_sent_again_after_the_failure_of_a_new_connection() {
+    let (mut app, _volume, agent, pki) = closing_app();
+    let client = pki.client("storefront");
+    let status = |path: &str| Curl::https(agent.address("inbound"), path, &client).run().answer.status;
+    assert_eq!(status("/never"), 502);
+    assert_eq!(status("/once"), 200);
+    assert_eq!((app.line()["path"].as_str(), app.line()["path"].as_str()), (Some("/never"), Some("/once")));
+    assert_eq!(retries(&agent, "closed") + retries(&agent, "unsent"), 0.0);
+}

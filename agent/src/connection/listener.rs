@@ -200,3 +200,39 @@ fn concerns_one_connection(error: &io::Error) -> bool {
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_dialled_over_loopback() {
+        for (listens, dialled) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "127.0.0.1:1"),
+            ("[::1]:1", "[::1]:1"),
+            ("10.1.2.3:1", "10.1.2.3:1"),
+        ] {
+            assert_eq!(dial_address(listens.parse().unwrap()), dialled.parse().unwrap());
+        }
+    }
+
+    #[test]
+    fn only_a_lack_of_ipv6_leads_to_ipv4_alone() {
+        let lacks = |errno: Errno| lacks_ipv6(&io::Error::from(errno));
+        assert!(lacks(Errno::AFNOSUPPORT) && lacks(Errno::ADDRNOTAVAIL));
+        assert!(!lacks(Errno::ADDRINUSE) && !lacks(Errno::ACCESS));
+    }
+
+    #[tokio::test]
+    async fn both_families_reach_one_listener_whatever_it_is_told_of_the_other() {
+        let bound = Bound::bind("test", "[::]:0".parse().unwrap()).unwrap();
+        let (port, listening) = (bound.address.port(), bound.listen().unwrap());
+        let listener = TcpListener::from_std(listening.listener).unwrap();
+        for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), (Ipv6Addr::LOCALHOST, port).into()] {
+            let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            assert_eq!(accepted.unwrap().1.ip().to_canonical(), client.unwrap().local_addr().unwrap().ip());
+        }
+    }
+}

@@ -13,6 +13,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+use tracing::debug;
 
 /// From one attempt to the next while there is no answer: RFC 8305's recommendation.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -99,6 +100,7 @@ impl<'a> Addresses<'a> {
                     return Ok((socket, address));
                 }
                 Err(error) => {
+                    debug!(%address, %error, "an address of a server cannot be connected to");
                     self.failed.record(address);
                     last = error;
                 }
@@ -109,6 +111,7 @@ impl<'a> Addresses<'a> {
     fn put_back(&mut self, overtaken: &[(SocketAddr, Instant)]) {
         for (address, since) in overtaken {
             if since.elapsed() >= ATTEMPT_DELAY {
+                debug!(%address, "an address of a server has not answered");
                 self.failed.record(*address);
             }
             self.left.push_back(*address);
