@@ -9,6 +9,7 @@ pub mod handshake;
 pub mod listener;
 pub mod memory;
 mod reaper;
+pub(crate) mod socket;
 pub mod tasks;
 pub(crate) mod tracked_stream;
 pub mod tracker;

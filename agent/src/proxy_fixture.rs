@@ -25,6 +25,7 @@ use crate::connection::tracker::{ConnectionTracker, Limits};
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
 use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
+use crate::proxy::outbound::addresses::FailedAddresses;
 use crate::proxy::request_latency::RequestLatencies;
 pub use identity::{
     Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, leaf_from, publish,
@@ -64,7 +65,8 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         access_log: None,
         inbound_bytes,
         outbound_bytes,
-        timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
+        timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE, response: None },
+        failed_addresses: FailedAddresses::default(),
         hsts: None,
         trusted_clients: TrustedClients::default(),
         handshake_limiter: HandshakeLimiter::new(100),

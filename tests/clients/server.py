@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("mode", choices=["echo", "http"])
+parser.add_argument("--host", default="127.0.0.1")
 for name in ("cert", "key", "ca"):
     parser.add_argument(f"--{name}", required=True)
 options = parser.parse_args()
@@ -51,7 +52,8 @@ def serve(plain, peer):
         plain.close()
 
 
-listener = socket.create_server(("127.0.0.1", 0))
+family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+listener = socket.create_server((options.host, 0), family=family)
 print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
 while True:
     plain, peer = listener.accept()

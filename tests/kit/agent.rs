@@ -154,6 +154,14 @@ impl Launch {
         self.by(shell)
     }
 
+    /// With these lines as its /etc/hosts, which takes root.
+    pub fn with_hosts(self, hosts: &Path) -> Self {
+        let mut unshare = Command::new("unshare");
+        let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
+        unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(hosts).arg(self.command.get_program());
+        self.by(unshare)
+    }
+
     /// As this user, in no groups but these; the first is its own. The programs are those in `programs`, since a user
     /// may not enter the folder where they were built.
     pub fn as_user(self, user: u32, groups: &[u32], umask: &str, programs: &Path) -> Self {

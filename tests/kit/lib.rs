@@ -24,6 +24,7 @@ pub mod pipe;
 pub mod pki;
 pub mod reference;
 pub mod scene;
+pub mod silent;
 pub mod store;
 pub mod volume;
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access_log;
+mod addresses;
 mod admin;
 mod alpn;
 mod api;
@@ -28,6 +29,7 @@ mod hostile;
 mod http;
 mod http2;
 mod injection;
+mod ipv6;
 mod kubernetes;
 mod latency;
 mod ledger;
@@ -47,10 +49,12 @@ mod proxy_status;
 mod reference;
 mod refusal;
 mod resumption;
+mod retries;
 mod shutdown;
 mod soak;
 mod store;
 mod swap;
+mod timeouts;
 mod trust;
 mod users;
 mod webhook;

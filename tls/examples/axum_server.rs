@@ -51,7 +51,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (acceptor, handshakes, app) = (acceptor.clone(), Arc::clone(&handshakes), app.clone());
         tokio::spawn(async move {
             match handshakes.handshake_from(from.ip(), acceptor.accept(socket)).await {
-                Ok(stream) => serve(stream, app).await,
+                Ok(stream) => {
+                    // Or a client that leaves Nagle's algorithm on waits 40 ms before its first request.
+                    let _ = stream.acknowledge();
+                    serve(stream, app).await;
+                }
                 Err(error) => eprintln!("{from}: {error}"),
             }
         });

@@ -52,7 +52,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (acceptor, handshakes, routes) = (acceptor.clone(), Arc::clone(&handshakes), routes.clone());
         tokio::spawn(async move {
             match handshakes.handshake_from(from.ip(), acceptor.accept(socket)).await {
-                Ok(stream) => serve(stream, routes).await,
+                Ok(stream) => {
+                    // Or a client that leaves Nagle's algorithm on waits 40 ms before its first request.
+                    let _ = stream.acknowledge();
+                    serve(stream, routes).await;
+                }
                 Err(error) => eprintln!("{from}: {error}"),
             }
         });

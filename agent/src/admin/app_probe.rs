@@ -3,7 +3,7 @@
 //! returned, so that this does not bypass the agent.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::str::FromStr;
 use std::time::Duration;
@@ -70,7 +70,15 @@ impl Probe {
             headers.insert(HOST, host);
         }
         let app = Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)));
-        let stream = app.connect(TIMEOUT).await.map_err(|error| error.to_string())?;
+        // What "localhost" stands for is IPv6 alone to some apps.
+        let other = Target::Tcp(SocketAddr::from((Ipv6Addr::LOCALHOST, self.port)));
+        let (app, stream) = match app.connect(TIMEOUT).await {
+            Ok(stream) => (app, stream),
+            Err(error) => {
+                let stream = other.connect(TIMEOUT).await.map_err(|_| error.to_string())?;
+                (other, stream)
+            }
+        };
         let failed =
             |error: hyper::Error| format!("the app at {app} gave no valid response: {}", with_causes(&error));
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream));

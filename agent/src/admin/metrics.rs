@@ -211,6 +211,11 @@ fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: By
         "Requests and connections that got no connection to the app, because their client has its share of them or none was free",
         context.app_connections.refused.clone(),
     );
+    registry.register(
+        "failed_addresses",
+        "Addresses of servers that refused a connection, or did not answer while another did",
+        context.failed_addresses.count.clone(),
+    );
     registry.register("bytes", "Application bytes carried over TLS connections", bytes);
     registry.register(
         "proxied_requests",
@@ -226,6 +231,11 @@ fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: By
         "refused_requests",
         "HTTP requests that the agent answered itself, by side and reason",
         context.requests.refused.clone(),
+    );
+    registry.register(
+        "retried_requests",
+        "HTTP requests that were sent again because a pooled connection had ended, by side and reason",
+        context.requests.retried.clone(),
     );
 }
 

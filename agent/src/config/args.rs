@@ -221,7 +221,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "HOTCERT_ADMIN",
-        default_value_t = format!("0.0.0.0:{ADMIN}"),
+        default_value_t = format!("[::]:{ADMIN}"),
         value_name = "LISTEN",
         help_heading = "Administration"
     )]
@@ -230,7 +230,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "HOTCERT_PROOF",
-        default_value_t = format!("0.0.0.0:{PROOF}"),
+        default_value_t = format!("[::]:{PROOF}"),
         value_name = "LISTEN",
         help_heading = "Administration"
     )]
@@ -265,7 +265,8 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub handshake_timeout: String,
-    /// Time for connecting to the app or to a server
+    /// Time for connecting to the app or to a server, whose addresses are tried 250 ms apart. While another address is
+    /// left, a handshake with a server that says nothing has no more time than this
     #[arg(
         long,
         env = "HOTCERT_CONNECT_TIMEOUT",
@@ -274,8 +275,8 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub connect_timeout: String,
-    /// Time from the first byte of an HTTP/1 request to the end of its head. Twice this time may pass from the
-    /// handshake of a connection to the end of its first request's head, in HTTP/2 too
+    /// Time from the first byte of an HTTP/1 request to the end of its head, from a client or from the app. Twice this time may pass from the
+    /// handshake of a client's connection to the end of its first request's head, in HTTP/2 too
     #[arg(
         long,
         env = "HOTCERT_REQUEST_TIMEOUT",
@@ -284,6 +285,11 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub request_timeout: String,
+    /// Time from the end of an HTTP request to the beginning of its response, from the app or from a server. A request
+    /// without one is answered with 504, a gRPC call with DEADLINE_EXCEEDED [default: no limit, since a long poll may
+    /// take as long as it likes]
+    #[arg(long, env = "HOTCERT_RESPONSE_TIMEOUT", value_name = "DURATION", help_heading = "Limits")]
+    pub response_timeout: Option<String>,
     /// Time after which a connection that transfers no bytes is closed
     #[arg(
         long,

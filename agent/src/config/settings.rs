@@ -2,7 +2,7 @@
 //! reported together.
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -106,6 +106,8 @@ impl Settings {
             timeouts: Timeouts {
                 handshake: errors.positive_duration("--handshake-timeout", &args.handshake_timeout),
                 connect: errors.positive_duration("--connect-timeout", &args.connect_timeout),
+                response: given(&args.response_timeout)
+                    .map(|text| errors.positive_duration("--response-timeout", text)),
             },
             shutdown: shutdown(args, &mut errors),
             access_log: AccessLogSettings { target: args.access_log, queries: args.access_log_query },
@@ -141,7 +143,7 @@ struct Listeners {
 
 impl Listeners {
     fn from_args(args: &RunArgs, errors: &mut Errors) -> Self {
-        let (any, loopback) = (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into());
+        let (any, loopback) = (Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into());
         let inbound: Vec<InboundRoute> = errors.parse_all("--inbound", &args.inbound);
         let outbound: Vec<OutboundRoute> = errors.parse_all("--outbound", &args.outbound);
         let http_proxy =

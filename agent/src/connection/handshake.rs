@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use hotcert_tls::{Acceptor, HandshakeError, Peer, SELF_CHECK_ALPN, Snapshot, answer_self_check};
+use rustls::ProtocolVersion;
 use rustls::server::ClientHello;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -45,6 +46,11 @@ pub async fn accept(
     match acceptor.accept_with(BufferedStream::new(socket), select).await {
         Ok(stream) if stream.alpn_protocol() == Some(SELF_CHECK_ALPN) => Ok(Accepted::SelfCheck),
         Ok(stream) => {
+            // Of TLS 1.2 the server says the last word. An error means that the client has gone, which the next read
+            // tells.
+            if stream.connection().protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                let _ = stream.acknowledge();
+            }
             let (stream, snapshot, peer) = stream.into_parts();
             Ok(Accepted::Client(Client { stream, snapshot, peer }))
         }

@@ -139,6 +139,10 @@ fn due_close(
     if now >= idle_since + millis(limits.idle) {
         return Some((CloseStage::Cut, CloseReason::Idle));
     }
+    if entry.side == Side::App {
+        // What it is carried over has an age and a leaf.
+        return None;
+    }
     let jitter = u64::from(entry.jitter);
     let age = now.saturating_sub(entry.opened_at);
     // Up to a tenth earlier, so that connections opened together do not end together.

@@ -83,6 +83,19 @@ impl ConnectionTracker {
         self.open_of(Origin { holder, listed }, Side::Inbound, protocol, snapshot, peer)
     }
 
+    /// Adds a connection of the app, in plain text, which begins as HTTP/1.
+    pub fn open_plain(&self) -> Connection {
+        let state = self.state();
+        if state.entries.is_empty() {
+            self.shared.catch_up();
+            self.shared.first_opened.notify_one();
+        }
+        let origin = Origin { holder: PeerId::default(), listed: true };
+        // No leaf and no root matters to it.
+        let entry = Entry::new(Side::App, Protocol::Http1, u64::MAX, None, origin, self.shared.now());
+        self.insert(state, entry)
+    }
+
     fn open_of(
         &self,
         origin: Origin,
@@ -141,7 +154,7 @@ impl ConnectionTracker {
         let (generation, entry) = (entry.generation, Arc::new(entry));
         state.places.take(&entry);
         let key = state.entries.insert(Arc::clone(&entry));
-        if let Some(stage) = state.closing[entry.side as usize] {
+        if let Some(stage) = state.closing.get(entry.side as usize).copied().flatten() {
             entry.close(stage, CloseReason::Shutdown);
         }
         let newer = state.applied.clone().filter(|latest| latest.generation > generation);
@@ -201,8 +214,9 @@ impl ConnectionTracker {
     /// down.
     pub fn close_all(&self, side: Side, stage: CloseStage) {
         let mut state = self.state();
-        let closing = &mut state.closing[side as usize];
-        *closing = (*closing).max(Some(stage));
+        if let Some(closing) = state.closing.get_mut(side as usize) {
+            *closing = (*closing).max(Some(stage));
+        }
         for (_, entry) in state.entries.iter().filter(|(_, entry)| entry.side == side) {
             entry.close(stage, CloseReason::Shutdown);
         }

@@ -13,6 +13,7 @@ use humantime::format_duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::connection::socket;
 use crate::proxy::address::{self, AddressError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,11 @@ impl Target {
             match self {
                 Self::Tcp(address) => {
                     let stream = TcpStream::connect(address).await?;
-                    let _ = stream.set_nodelay(true);
+                    let _ = match address.ip().is_loopback() {
+                        // Its end is never missed.
+                        true => stream.set_nodelay(true),
+                        false => socket::configure(&stream),
+                    };
                     Ok(AppStream::Tcp(stream))
                 }
                 Self::Unix(path) => UnixStream::connect(path).await.map(AppStream::Unix),

@@ -15,8 +15,10 @@ use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::access_log::{AccessLog, ObservedRoute};
+use crate::proxy::http::exchange::Retry;
 use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
+use crate::proxy::outbound::addresses::FailedAddresses;
 use crate::proxy::request_latency::RequestLatencies;
 use hotcert_tls::{HandshakeLimiter, Identities};
 
@@ -30,6 +32,7 @@ pub struct ProxyContext {
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,
+    pub failed_addresses: FailedAddresses,
     /// The value of Strict-Transport-Security in responses to inbound clients.
     pub hsts: Option<HeaderValue>,
     /// Inbound clients whose word on where a request comes from is passed on.
@@ -60,6 +63,8 @@ impl ProxyContext {
 pub struct Timeouts {
     pub handshake: Duration,
     pub connect: Duration,
+    /// Until the app or a server begins its response. `None`: as long as it takes.
+    pub response: Option<Duration>,
 }
 
 /// Bytes by side and direction.
@@ -77,6 +82,8 @@ pub struct RequestCounters {
     pub family: Family<RequestLabels, Counter>,
     /// Those that the agent answered itself.
     pub refused: Family<RefusedLabels, Counter>,
+    /// Those that were sent again, by reason.
+    pub retried: Family<RefusedLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -103,6 +110,7 @@ impl RequestCounters {
             outbound: classes(Side::Outbound),
             family: family.clone(),
             refused: Family::default(),
+            retried: Family::default(),
         }
     }
 
@@ -112,10 +120,16 @@ impl RequestCounters {
         self.refused.get_or_create(&RefusedLabels { side: side.as_str(), reason }).inc();
     }
 
+    pub fn count_retry(&self, side: Side, reason: Retry) {
+        let labels = RefusedLabels { side: side.as_str(), reason: reason.as_str() };
+        self.retried.get_or_create(&labels).inc();
+    }
+
     pub fn count(&self, side: Side, status: hyper::StatusCode) {
         let classes = match side {
             Side::Inbound => &self.inbound,
-            Side::Outbound => &self.outbound,
+            // What the app asks is counted as what is sent for it.
+            Side::Outbound | Side::App => &self.outbound,
         };
         classes[usize::from((status.as_u16() / 100).clamp(1, 5) - 1)].inc();
     }

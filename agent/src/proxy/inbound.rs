@@ -55,8 +55,8 @@ impl Inbound {
     pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
         let InboundRoute { protocol, listen, target } = route;
         let observed = context.observe(Side::Inbound, listen.to_string(), Some(target.to_string()));
-        let app_pools =
-            AppPools::new(target.clone(), protocol == RouteProtocol::H2c, context.timeouts.connect);
+        let (timeouts, requests) = (context.timeouts, context.requests.clone());
+        let app_pools = AppPools::new(target.clone(), protocol == RouteProtocol::H2c, timeouts, requests);
         if protocol.is_http() {
             tokio::spawn(Arc::clone(&app_pools).reap_idle());
         }

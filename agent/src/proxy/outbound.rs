@@ -1,6 +1,7 @@
 //! Outbound: from the app's plain loopback connection to a server over mTLS, by bytes or by HTTP requests.
 //! The server must present the name that the route requires, or nothing is sent.
 
+pub mod addresses;
 mod connect;
 mod destination;
 mod dial;

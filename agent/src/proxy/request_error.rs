@@ -1,5 +1,8 @@
 //! Why the agent answered an HTTP request itself, instead of the app or the server.
 
+use std::time::Duration;
+
+use humantime::format_duration;
 use hyper::StatusCode;
 
 use crate::connection::memory::NoRoom;
@@ -83,6 +86,8 @@ pub enum RequestError {
     /// The app or the server reset the request.
     #[error("{0} reset the request: {1}")]
     Reset(String, h2::Reason),
+    #[error("{name} did not answer within {} (--response-timeout)", format_duration(*within))]
+    ResponseTimeout { name: String, within: Duration },
     /// The app or the server could not be reached, was not trusted, or gave no valid response.
     #[error("{message}")]
     BadGateway { error: ErrorType, next_hop: String, message: String },
@@ -123,6 +128,7 @@ impl RequestError {
             Self::NoExtendedConnect(_) | Self::Untranslatable(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::GrpcToHttp1App
             | Self::GrpcToHttp1Server(_)
             | Self::NotSwitched(..)
@@ -161,6 +167,7 @@ impl RequestError {
             Self::NoMemory => "memory",
             Self::Reset(..) => "reset",
             Self::ProxyUnreachable(_) => "unreachable",
+            Self::ResponseTimeout { .. } => "response_timeout",
             Self::BadGateway { .. } => "bad_gateway",
         }
     }
@@ -170,7 +177,7 @@ impl RequestError {
     pub fn is_of_the_other_side(&self) -> bool {
         match self {
             Self::Reset(..) | Self::ProxyUnreachable(_) => false,
-            Self::AppBusy(_) | Self::NoMemory => true,
+            Self::AppBusy(_) | Self::NoMemory | Self::ResponseTimeout { .. } => true,
             error => matches!(error.status(), StatusCode::BAD_GATEWAY | StatusCode::LOOP_DETECTED),
         }
     }
@@ -238,6 +245,7 @@ impl RequestError {
             | Self::NoRandomness => GrpcStatus::Internal,
             // Not to be tried again.
             Self::Loop => GrpcStatus::FailedPrecondition,
+            Self::ResponseTimeout { .. } => GrpcStatus::DeadlineExceeded,
             Self::Full | Self::AppBusy(_) | Self::NoMemory => GrpcStatus::ResourceExhausted,
             Self::NoIdentity
             | Self::NotSwitched(..)

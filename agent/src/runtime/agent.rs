@@ -26,6 +26,7 @@ use crate::connection::tracker::ConnectionTracker;
 use crate::proxy::context::{ProxyContext, RequestCounters};
 use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::inbound::strict_transport_security;
+use crate::proxy::outbound::addresses::FailedAddresses;
 use crate::proxy::request_latency::RequestLatencies;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
@@ -141,6 +142,7 @@ impl Parts {
             inbound_bytes,
             outbound_bytes,
             timeouts: settings.timeouts,
+            failed_addresses: FailedAddresses::default(),
             hsts: settings.hsts.and_then(strict_transport_security),
             trusted_clients: settings.trusted_clients.clone(),
             handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
@@ -269,6 +271,7 @@ fn log_settings(settings: &Settings) {
         handshake_timeout = %span(timeouts.handshake),
         connect_timeout = %span(timeouts.connect),
         request_timeout = %span(limits.request_head),
+        response_timeout = timeouts.response.map_or_else(|| "none".into(), |timeout| span(timeout).to_string()),
         idle_timeout = %span(limits.idle),
         max_age = %span(limits.max_age),
         drain_after = %span(limits.drain_after),

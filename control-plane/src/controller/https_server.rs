@@ -152,6 +152,8 @@ impl HttpsServer {
                 return;
             }
         };
+        // Or a sender that leaves Nagle's algorithm on waits 40 ms. An error means that it has gone.
+        let _ = accepted.acknowledge();
         let (stream, _, peer) = accepted.into_parts();
         if stream.get_ref().1.alpn_protocol() == Some(SELF_CHECK_ALPN) {
             return;

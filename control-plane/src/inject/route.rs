@@ -4,7 +4,7 @@
 mod protocol;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use hotcert_tls::{ExpectedPeer, ExpectedPeerError};
@@ -84,7 +84,7 @@ impl FromStr for InboundRoute {
 fn parse_inbound(text: &str) -> Result<InboundRoute, RouteCause> {
     let (protocol, rest) = RouteProtocol::split(text)?;
     let (listen, app) = rest.split_once('=').ok_or(RouteCause::NoApp)?;
-    let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into())
+    let listen = address::parse(listen, Ipv6Addr::UNSPECIFIED.into())
         .map_err(|error| listen_error(error, Direction::Inbound))?;
     match app.strip_prefix("unix:") {
         Some(path) if path.starts_with('/') => return Err(RouteCause::UnixSocket),
@@ -105,11 +105,12 @@ fn listen_error(error: AddressError, direction: Direction) -> RouteCause {
 impl InboundRoute {
     /// As an annotation has it: without the addresses that are its defaults.
     pub fn short(&self) -> String {
-        let short = |address: SocketAddr, default: Ipv4Addr| match address.ip() == default {
+        let short = |address: SocketAddr, default: IpAddr| match address.ip() == default {
             true => address.port().to_string(),
             false => address.to_string(),
         };
-        let (listen, app) = (short(self.listen, Ipv4Addr::UNSPECIFIED), short(self.app, Ipv4Addr::LOCALHOST));
+        let (listen, app) =
+            (short(self.listen, Ipv6Addr::UNSPECIFIED.into()), short(self.app, Ipv4Addr::LOCALHOST.into()));
         format!("{}{listen}={app}", self.protocol)
     }
 }
@@ -189,7 +190,7 @@ mod tests {
     fn malformed_routes_are_refused_with_what_to_write() {
         for (text, expected) in [
             ("0.0.0.0:1", "`=` is missing; write [http:|h2c:|alpn=NAME:]ADDRESS:PORT=ADDRESS:PORT"),
-            ("8443=127.0.0.1:80", "\"8443\" is not ADDRESS:PORT; did you mean 0.0.0.0:8443?"),
+            ("8443=127.0.0.1:80", "\"8443\" is not ADDRESS:PORT; did you mean [::]:8443?"),
             ("0.0.0.0=127.0.0.1:80", "\"0.0.0.0\" has no port; write it like 0.0.0.0:8443"),
             ("0.0.0.0:99999=127.0.0.1:80", "port 99999 is above 65535"),
             (

@@ -82,7 +82,7 @@ fn secret(annotations: &mut Annotations<'_>) -> String {
 }
 
 fn parse_inbound(text: &str) -> Result<InboundRoute, String> {
-    let parsed = expand(text, "0.0.0.0", "127.0.0.1").parse();
+    let parsed = expand(text, "[::]", "127.0.0.1").parse();
     let route: InboundRoute = parsed.map_err(|error: RouteError| match error.cause {
         cause @ (RouteCause::UnixSocket | RouteCause::Prefix(_)) => format!("{text:?}: {cause}"),
         _ => format!("{error}, or in short [http:|h2c:|alpn=NAME:]PORT=APPPORT, such as http:8443=8080"),

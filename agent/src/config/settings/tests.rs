@@ -20,7 +20,7 @@ fn settings(args: &[&str]) -> Result<Settings, Vec<String>> {
 #[test]
 fn each_error_names_its_flag_and_what_to_write() {
     for (args, expected) in [
-        (vec!["--admin=8443"], "--admin: \"8443\" is not ADDRESS:PORT; did you mean 0.0.0.0:8443?"),
+        (vec!["--admin=8443"], "--admin: \"8443\" is not ADDRESS:PORT; did you mean [::]:8443?"),
         (vec!["--proof=0.0.0.0:99999"], "--proof: port 99999 is above 65535"),
         (
             vec!["--inbound=https:0.0.0.0:1=127.0.0.1:2"],

@@ -32,6 +32,11 @@ impl Connection {
         self.entry.close(CloseStage::Cut, CloseReason::Frames);
     }
 
+    /// HTTP/2: its peer has gone without a word.
+    pub fn close_unresponsive(&self) {
+        self.entry.close(CloseStage::Cut, CloseReason::Unresponsive);
+    }
+
     /// Wakes the task of `waker` when the close stage changes. Read `close_stage` afterwards.
     pub fn wake_on_close(&self, waker: &Waker) {
         self.entry.waker.register(waker);
@@ -45,7 +50,7 @@ impl Connection {
     /// HTTP/1: bytes came in; if no request is in flight they begin a request head.
     pub fn record_received(&self) {
         let entry = &self.entry;
-        if entry.side == Side::Inbound
+        if entry.side != Side::Outbound
             && entry.protocol() == Protocol::Http1
             && entry.in_flight.load(Relaxed) == 0
             && entry.head_since.load(Relaxed) == 0
@@ -72,6 +77,11 @@ impl Connection {
     /// The generation under which it was made.
     pub fn generation(&self) -> u64 {
         self.entry.generation
+    }
+
+    /// What the app turned out to speak, or goes on with.
+    pub fn speaks(&self, protocol: Protocol) {
+        self.entry.speak(protocol);
     }
 
     /// HTTP/1.1: it was upgraded, and is limited and closed as TCP is from now on.

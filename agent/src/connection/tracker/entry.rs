@@ -22,6 +22,8 @@ const UNLISTED_FOR_MILLIS: u64 = 5000;
 pub enum Side {
     Inbound,
     Outbound,
+    /// From the app, in plain text, to be carried to servers. It takes no place.
+    App,
 }
 
 impl Side {
@@ -29,6 +31,7 @@ impl Side {
         match self {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
+            Self::App => "app",
         }
     }
 }
@@ -77,10 +80,12 @@ pub(in crate::connection) enum CloseReason {
     Limit,
     /// HTTP/2: too many of its frames carried nothing.
     Frames,
+    /// HTTP/2: its peer did not answer a PING.
+    Unresponsive,
 }
 
 impl CloseReason {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Done,
         Self::LeafChanged,
         Self::RootRemoved,
@@ -94,6 +99,7 @@ impl CloseReason {
         Self::OverShare,
         Self::Limit,
         Self::Frames,
+        Self::Unresponsive,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -111,6 +117,7 @@ impl CloseReason {
             Self::OverShare => "over_share",
             Self::Limit => "limit",
             Self::Frames => "frames",
+            Self::Unresponsive => "unresponsive",
         }
     }
 }
@@ -222,8 +229,14 @@ impl Entry {
 
     /// From now on it carries bytes, and no request.
     pub fn carry_bytes(&self) {
-        self.protocol.store(Protocol::Tcp as u8, Relaxed);
-        self.head_since.store(0, Relaxed);
+        self.speak(Protocol::Tcp);
+    }
+
+    pub fn speak(&self, protocol: Protocol) {
+        self.protocol.store(protocol as u8, Relaxed);
+        if protocol != Protocol::Http1 {
+            self.head_since.store(0, Relaxed);
+        }
     }
 
     pub fn close_reason(&self) -> CloseReason {
@@ -253,6 +266,7 @@ impl Entry {
         match self.side {
             Side::Inbound => snapshot.trusts_client(peer),
             Side::Outbound => snapshot.trusts_server(peer),
+            Side::App => true,
         }
     }
 

@@ -71,6 +71,9 @@ impl Places {
     }
 
     pub fn take(&mut self, entry: &Entry) {
+        if entry.side == Side::App {
+            return;
+        }
         self.taken[entry.side as usize] += 1;
         if entry.side == Side::Inbound {
             for key in [entry.holder.identity, entry.holder.source] {
@@ -92,6 +95,9 @@ impl Places {
     }
 
     fn give_back(&mut self, entry: &Entry) {
+        if entry.side == Side::App {
+            return;
+        }
         self.taken[entry.side as usize] -= 1;
         if entry.side == Side::Inbound {
             for key in [entry.holder.identity, entry.holder.source] {

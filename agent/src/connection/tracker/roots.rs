@@ -63,6 +63,8 @@ impl RootUsage {
                 let verifies = |root: &SingleRootVerifier| match side {
                     Side::Inbound => root.trusts_client(&peer.chain, peer.verified_at),
                     Side::Outbound => root.trusts_server(&peer.chain, peer.verified_at),
+                    // In plain text.
+                    Side::App => false,
                 };
                 let matching =
                     verifiers.iter().enumerate().filter(|(_, root)| root.as_ref().is_ok_and(verifies));

@@ -42,7 +42,7 @@ pub(in crate::connection) struct TrackerState {
     pub applied: Option<Arc<Snapshot>>,
     /// The leaf of each generation that still has connections.
     pub leaves: HashMap<u64, LeafState>,
-    /// By side: the stage that a drain has reached.
+    /// By side with a place: the stage that a drain has reached.
     pub closing: [Option<CloseStage>; 2],
 }
 

@@ -54,6 +54,8 @@ pub enum ClientError {
     Http2(#[from] h2::Error),
     #[error("it does not answer in HTTP/2: {0}")]
     NoHttp2(#[source] io::Error),
+    #[error("it has said nothing for 20 seconds, and has not answered a PING")]
+    Unresponsive,
 }
 
 /// Why a request has no response.
@@ -78,7 +80,7 @@ impl ClientError {
                     && (error.reason() == Some(h2::Reason::REFUSED_STREAM)
                         || error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
             }
-            Self::Http1(_) | Self::NoHttp2(_) => false,
+            Self::Http1(_) | Self::NoHttp2(_) | Self::Unresponsive => false,
         }
     }
 
@@ -93,6 +95,7 @@ impl ClientError {
             Self::Http1(error) => error.was_closed(),
             Self::Http2(error) => error.is_io() || self.is_unprocessed(),
             Self::NoHttp2(_) => false,
+            Self::Unresponsive => true,
         }
     }
 

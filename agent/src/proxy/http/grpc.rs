@@ -14,6 +14,7 @@ const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum GrpcStatus {
+    DeadlineExceeded = 4,
     PermissionDenied = 7,
     ResourceExhausted = 8,
     FailedPrecondition = 9,

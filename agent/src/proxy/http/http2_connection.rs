@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicU8, AtomicUsize};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use hyper::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Attached, ClientError, SendError};
 use super::content::Content;
@@ -24,6 +25,7 @@ use super::frame_limit::FrameLimited;
 use super::h2_stream::{Download, StreamIo, Upload};
 use super::headers::to_http2;
 use super::interim::Interim;
+use super::keep_alive::{self, Heard};
 use super::request_body::RequestBody;
 use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, STREAM_WINDOW};
 use crate::connection::tracker::Connection;
@@ -37,9 +39,14 @@ pub struct Http2Connection {
     authority: Authority,
     attached: Arc<Attached>,
     in_use: Arc<AtomicUsize>,
-    /// It takes no more requests: it has ended, or the other side has said so.
-    closed: Arc<AtomicBool>,
+    state: Arc<AtomicU8>,
 }
+
+const OPEN: u8 = 0;
+/// It takes no more requests: it has ended, or the other side has said so.
+const CLOSED: u8 = 1;
+/// It was closed because the other side did not answer.
+const UNRESPONSIVE: u8 = 2;
 
 /// A request in flight on an HTTP/2 connection.
 pub struct InUse(Arc<AtomicUsize>);
@@ -75,7 +82,8 @@ impl Http2Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = FrameLimited::client(io, attached.tracked().cloned());
+        let heard: Arc<Heard> = Arc::default();
+        let io = FrameLimited::client(io, attached.tracked().cloned(), Arc::clone(&heard));
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(MAX_STREAMS)
@@ -86,14 +94,16 @@ impl Http2Connection {
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .handshake::<_, Bytes>(io)
             .await?;
-        let ping_pong = connection.ping_pong();
-        let closed = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&closed);
+        let mut ping_pong = connection.ping_pong();
+        let state = Arc::new(AtomicU8::new(OPEN));
+        let ended = Arc::clone(&state);
+        let alive = CancellationToken::new();
+        let ends = alive.clone().drop_guard();
         let attached = Arc::new(attached);
         let held = Arc::clone(&attached);
         let in_use: Arc<AtomicUsize> = Arc::default();
         let requests = matches!(*held, Attached::App { .. }).then(|| Arc::clone(&in_use));
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             let mut window = STREAM_WINDOW;
             let _ = poll_fn(|cx| {
                 if let Some(requests) = &requests {
@@ -106,10 +116,10 @@ impl Http2Connection {
                 Pin::new(&mut connection).poll(cx)
             })
             .await;
-            ended.store(true, Relaxed);
-            drop(held);
+            ended.fetch_max(CLOSED, Relaxed);
+            drop((held, ends));
         });
-        if let Some(mut ping_pong) = ping_pong {
+        if let Some(ping_pong) = &mut ping_pong {
             let pong = ping_pong.ping(Ping::opaque());
             let no_answer = || io::Error::new(io::ErrorKind::TimedOut, "no answer to a PING");
             match timeout(within, pong).await {
@@ -121,7 +131,21 @@ impl Http2Connection {
         if sender.current_max_send_streams() == 0 {
             return Err(ClientError::NoHttp2(io::Error::other("it allows no requests")));
         }
-        Ok(Self { sender, scheme, authority, attached, in_use, closed })
+        if let Some(ping_pong) = ping_pong {
+            let (state, requests, attached) =
+                (Arc::clone(&state), Arc::clone(&in_use), Arc::clone(&attached));
+            let unresponsive =
+                keep_alive::until_unresponsive(ping_pong, heard, move || requests.load(Relaxed) > 0);
+            tokio::spawn(alive.run_until_cancelled_owned(async move {
+                unresponsive.await;
+                state.store(UNRESPONSIVE, Relaxed);
+                if let Some(tracked) = attached.tracked() {
+                    tracked.close_unresponsive();
+                }
+                driver.abort();
+            }));
+        }
+        Ok(Self { sender, scheme, authority, attached, in_use, state })
     }
 
     /// A place for one more request, if it is open and has room.
@@ -141,13 +165,15 @@ impl Http2Connection {
     }
 
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
+        self.state.load(Relaxed) != OPEN
     }
 
     /// A handle for one request, if the connection takes it.
     async fn sender(&self) -> Result<h2::client::SendRequest<Bytes>, h2::Error> {
         let ready = self.sender.clone().ready().await;
-        ready.inspect_err(|_| self.closed.store(true, Relaxed))
+        ready.inspect_err(|_| {
+            self.state.fetch_max(CLOSED, Relaxed);
+        })
     }
 
     pub fn is_idle(&self) -> bool {
@@ -201,6 +227,9 @@ impl Http2Connection {
                     ended
                 });
                 Ok(response.map(|stream| Content::Http2(Download::new(stream, ended))))
+            }
+            Err(_) if self.state.load(Relaxed) == UNRESPONSIVE => {
+                Err(SendError::sent(ClientError::Unresponsive))
             }
             Err(error) => {
                 let unsent = again.filter(|_| error.is_unprocessed());

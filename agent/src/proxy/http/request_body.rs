@@ -13,6 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
 use super::content::{BodyError, Content};
+use super::response_timeout::UploadClock;
 use crate::connection::tracker::InFlight;
 use crate::proxy::access_log::Transferred;
 
@@ -32,6 +33,8 @@ pub struct RequestBody {
     again: VecDeque<Bytes>,
     /// What its bytes are counted on.
     counted: Option<Arc<Transferred>>,
+    /// Told of what is taken.
+    upload: Option<Arc<UploadClock>>,
 }
 
 /// What was taken from a body, as long as it is small.
@@ -60,12 +63,17 @@ impl RequestBody {
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, filter: |_| (), again: VecDeque::new(), counted: None }
+        Self { body: None, in_flight: None, filter: |_| (), again: VecDeque::new(), counted: None, upload: None }
     }
 
     /// Counts its bytes for the access log, if there is one.
     pub fn counted(self, counted: Option<Arc<Transferred>>) -> Self {
         Self { counted, ..self }
+    }
+
+    /// Has `clock` told whenever something is taken.
+    pub fn watch(&mut self, clock: &Arc<UploadClock>) {
+        self.upload = Some(Arc::clone(clock));
     }
 
     /// A body that was taken whole, once more. `None` if it was not small.
@@ -111,6 +119,9 @@ impl Body for RequestBody {
         }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if let Some(upload) = &this.upload {
+            upload.moved();
+        }
         let ended = match &mut frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {

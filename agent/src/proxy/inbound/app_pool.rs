@@ -13,17 +13,19 @@ use hyper::http::uri::{Authority, Scheme};
 use super::app_connections::{AppShare, NoAppConnection};
 use crate::connection::error_chain::with_causes;
 use crate::connection::memory::{ConnectionMemory, ReadLimited};
+use crate::connection::tracker::Side;
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
+use crate::proxy::context::{RequestCounters, Timeouts};
 use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
-use crate::proxy::http::exchange::Origin;
+use crate::proxy::http::exchange::{Origin, Retry};
 use crate::proxy::http::http1::{self, Malformed};
 use crate::proxy::http::http2_connection::Http2Connection;
 use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
 use crate::proxy::http::proxy_status::ErrorType;
 use crate::proxy::request_error::RequestError;
 
-/// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a
-/// request that crosses the close would be lost.
+/// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a request with a body
+/// that crosses the close is lost.
 const REUSE_WITHIN: Duration = Duration::from_millis(1000);
 
 /// The pools of all client connections of a listener.
@@ -33,7 +35,8 @@ pub struct AppPools {
     authority: Authority,
     host: HeaderValue,
     http2: bool,
-    connect_within: Duration,
+    timeouts: Timeouts,
+    requests: RequestCounters,
     /// Pools that may hold idle connections.
     with_idle: Mutex<Vec<Weak<AppPool>>>,
 }
@@ -80,7 +83,7 @@ impl AppError {
 }
 
 impl AppPools {
-    pub fn new(target: Target, http2: bool, connect_within: Duration) -> Arc<Self> {
+    pub fn new(target: Target, http2: bool, timeouts: Timeouts, requests: RequestCounters) -> Arc<Self> {
         let address = match &target {
             Target::Tcp(address) => address.to_string().parse().ok(),
             Target::Unix(_) => None,
@@ -88,7 +91,7 @@ impl AppPools {
         let authority = address.unwrap_or_else(|| Authority::from_static("localhost"));
         let host = HeaderValue::from_str(authority.as_str());
         let host = host.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
-        Arc::new(Self { target, authority, host, http2, connect_within, with_idle: Mutex::default() })
+        Arc::new(Self { target, authority, host, http2, timeouts, requests, with_idle: Mutex::default() })
     }
 
     /// For a new client connection, of which `memory` is. It has at most as many connections to the app as its share;
@@ -115,16 +118,16 @@ impl AppPools {
         share: &AppShare,
         memory: &Arc<ConnectionMemory>,
     ) -> Result<HttpConnection, AppError> {
-        let within = self.connect_within;
+        let within = self.timeouts.connect;
         let permit = share.acquire(within).await;
         let permit =
             permit.map_err(|reason| AppError::Busy { target: self.target.clone(), reason, within })?;
-        let stream = self.target.connect(self.connect_within).await?;
+        let stream = self.target.connect(within).await?;
         let attached = Attached::App { _permit: permit };
         let connection = match self.http2 {
             true => {
                 let authority = self.authority.clone();
-                Http2Connection::handshake(stream, Scheme::HTTP, authority, attached, self.connect_within)
+                Http2Connection::handshake(stream, Scheme::HTTP, authority, attached, within)
                     .await
                     .map(HttpConnection::Http2)
             }
@@ -194,8 +197,12 @@ impl Origin for AppPool {
         self.pools.http2
     }
 
-    fn repeats(&self) -> bool {
-        false
+    fn response_timeout(&self) -> Option<Duration> {
+        self.pools.timeouts.response
+    }
+
+    fn count_retry(&self, reason: Retry) {
+        self.pools.requests.count_retry(Side::Inbound, reason);
     }
 
     async fn connect(&self, _needs: Needs) -> Result<HttpConnection, RequestError> {

@@ -1,7 +1,7 @@
 //! An inbound route as written on the command line: where clients connect, and where the app listens.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::proxy::address::{self, AddressError};
@@ -46,7 +46,7 @@ impl FromStr for InboundRoute {
 fn parse(text: &str) -> Result<InboundRoute, InboundRouteCause> {
     let (protocol, rest) = RouteProtocol::split(text)?;
     let (listen, target) = rest.split_once('=').ok_or(InboundRouteCause::NoTarget)?;
-    let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into())?;
+    let listen = address::parse(listen, Ipv6Addr::UNSPECIFIED.into())?;
     Ok(InboundRoute { protocol, listen, target: target.parse()? })
 }
 
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn malformed_routes_are_refused_with_what_to_write() {
         for (text, expected) in [
-            ("8443=127.0.0.1:80", "did you mean 0.0.0.0:8443?"),
+            ("8443=127.0.0.1:80", "did you mean [::]:8443?"),
             ("0.0.0.0:8443", "`=` is missing; write [http:|h2c:|alpn=NAME:]ADDRESS:PORT=ADDRESS:PORT"),
             ("0.0.0.0:8443=app", "the app's address: \"app\" is not ADDRESS:PORT; write it like 127.0.0.1:"),
             (

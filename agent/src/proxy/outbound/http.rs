@@ -19,7 +19,8 @@ use super::destination::Destinations;
 use super::pool::Servers;
 use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
 use crate::connection::memory::{ConnectionMemory, Share};
-use crate::connection::tracker::Side;
+use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
+use crate::connection::tracker::{Connection, InFlight, Protocol, Side};
 use crate::proxy::access_log::{ObservedRoute, RequestRecord};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::content::Content;
@@ -50,6 +51,7 @@ pub struct HttpForwarder {
 /// One connection of the app.
 struct App {
     forwarder: HttpForwarder,
+    connection: Arc<Connection>,
     continuation: Arc<Continuation>,
     memory: Arc<ConnectionMemory>,
 }
@@ -71,19 +73,29 @@ impl HttpForwarder {
     }
 
     pub async fn serve(self, app: TcpStream, from: SocketAddr) {
+        let connection = Arc::new(self.context.tracker.open_plain());
+        // Bytes are counted where they are encrypted.
+        let app = TrackedStream::new(app, Arc::clone(&connection), ByteCounters::uncounted());
         // An error means that the app closed its connection.
         let Ok((begins, mut app)) = read_first_bytes(app).await else { return };
         match begins {
             FirstBytes::Tls => connect::refuse_tls(&self.context, &mut app, from, None).await,
-            begins => self.serve_http(app, begins == FirstBytes::Http2).await,
+            begins => self.serve_http(app, begins == FirstBytes::Http2, connection).await,
         }
     }
 
     /// Serves HTTP in plain text. Boxed, because a request may be a CONNECT whose tunnel is served like this again.
-    pub(super) fn serve_http<S>(self, stream: S, http2: bool) -> Pin<Box<dyn Future<Output = ()> + Send>>
+    /// `connection`: the one that it comes on.
+    pub(super) fn serve_http<S>(
+        self,
+        stream: S,
+        http2: bool,
+        connection: Arc<Connection>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        connection.speaks(if http2 { Protocol::Http2 } else { Protocol::Http1 });
         let continuation = Arc::new(Continuation::default());
         let (context, observed) = (Arc::clone(&self.context), Arc::clone(&self.observed));
         let refuse = move |malformed| {
@@ -91,8 +103,10 @@ impl HttpForwarder {
             refuse(&context, Side::Outbound, malformed)
         };
         let memory = ConnectionMemory::new(Arc::clone(&self.memory));
-        let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation), memory });
-        serve::serve(stream, http2, None, continuation, refuse, move |request, interim| {
+        let tracked = Some(Arc::clone(&connection));
+        let app =
+            Arc::new(App { forwarder: self, connection, continuation: Arc::clone(&continuation), memory });
+        serve::serve(stream, http2, tracked, continuation, refuse, move |request, interim| {
             Arc::clone(&app).request(request, interim)
         })
     }
@@ -104,10 +118,11 @@ impl App {
         request: Request<Content>,
         mut interim: Interim,
     ) -> Result<Response<ProxyBody>, h2::Error> {
+        let in_flight = self.connection.begin_request();
         let dialect = Dialect::of(request.version(), request.headers());
         let context = &self.forwarder.context;
         let mut record = self.forwarder.observed.request(&request, dialect);
-        let mut response = match self.forward(request, dialect, &mut interim, &mut record).await {
+        let mut response = match self.forward(request, dialect, in_flight, &mut interim, &mut record).await {
             Ok(response) => {
                 context.requests.count(Side::Outbound, response.status());
                 response
@@ -125,6 +140,7 @@ impl App {
         &self,
         mut request: Request<Content>,
         dialect: Dialect,
+        in_flight: InFlight,
         interim: &mut Interim,
         record: &mut RequestRecord,
     ) -> Result<Response<ProxyBody>, RequestError> {
@@ -146,10 +162,8 @@ impl App {
         let server = self.forwarder.servers.server(upstream).ok_or(RequestError::NoIdentity)?;
         let (response, lease) = match upgrade {
             None => {
-                let request = Request::from_parts(
-                    head,
-                    RequestBody::new(body, None, |_| ()).counted(record.transferred()),
-                );
+                let body = RequestBody::new(body, Some(&in_flight), |_| ()).counted(record.transferred());
+                let request = Request::from_parts(head, body);
                 exchange::send(&server, request, dialect == Dialect::Grpc, interim).await?
             }
             Some(upgrade) => {
@@ -170,7 +184,7 @@ impl App {
             }
         };
         record.to_server(lease.tracked());
-        let mut response = pass_on(response, lease, None, memory, dialect);
+        let mut response = pass_on(response, lease, Some(in_flight), memory, dialect);
         response.headers_mut().remove(PROXY_AUTHENTICATE);
         Ok(response)
     }
@@ -192,8 +206,9 @@ impl App {
         let http1 = request.version() < Version::HTTP_2;
         let app = OnUpgrade::of_request(&mut request);
         let forwarder = self.forwarder.clone();
+        let connection = Arc::clone(&self.connection);
         let serve_http = move |upstream, stream, http2| {
-            HttpForwarder { fixed: Some(upstream), ..forwarder }.serve_http(stream, http2)
+            HttpForwarder { fixed: Some(upstream), ..forwarder }.serve_http(stream, http2, connection)
         };
         let destinations = self.forwarder.servers.destinations().clone();
         let context = Arc::clone(&self.forwarder.context);
@@ -207,6 +222,7 @@ impl App {
     /// What the app's connection, or one stream of it, goes on with.
     fn go_on(&self, http1: bool, next: impl Future<Output = ()> + Send + 'static) {
         if http1 {
+            self.connection.speaks(Protocol::Tcp);
             self.continuation.set(next);
         } else {
             self.forwarder.context.outbound_tasks.spawn(next);

@@ -14,9 +14,10 @@ use super::destination::Destinations;
 use super::dial::{DialError, Dialed, Purpose, dial};
 use super::route::Upstream;
 use crate::connection::error_chain::with_causes;
+use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
-use crate::proxy::http::exchange::Origin;
+use crate::proxy::http::exchange::{Origin, Retry};
 use crate::proxy::http::http2_connection::Http2Connection;
 use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
 use crate::proxy::request_error::RequestError;
@@ -140,8 +141,12 @@ impl Origin for Server {
         false
     }
 
-    fn repeats(&self) -> bool {
-        true
+    fn response_timeout(&self) -> Option<Duration> {
+        self.servers.context.timeouts.response
+    }
+
+    fn count_retry(&self, reason: Retry) {
+        self.servers.context.requests.count_retry(Side::Outbound, reason);
     }
 
     async fn connect(&self, needs: Needs) -> Result<HttpConnection, RequestError> {

@@ -218,7 +218,7 @@ fn annotations_become_the_agents_environment() {
         [
             "HOTCERT_IDENTITY=/run/hotcert/identity",
             "HOTCERT_SECRET=payments-tls",
-            "HOTCERT_INBOUND=http:0.0.0.0:8443=127.0.0.1:8080,0.0.0.0:8444=127.0.0.1:8081",
+            "HOTCERT_INBOUND=http:[::]:8443=127.0.0.1:8080,0.0.0.0:8444=127.0.0.1:8081",
             "HOTCERT_OUTBOUND=http:127.0.0.1:9001=payments.shop.svc:8443#payments.shop.svc,127.0.0.1:9002=10.0.0.1:5432#spiffe://shop/db",
             "HOTCERT_HTTP_PROXY=127.0.0.1:9000",
             "HOTCERT_ALLOW=spiffe://shop/ns/*/sa/storefront,dns:a.shop.svc",
