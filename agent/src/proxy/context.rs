@@ -54,6 +54,9 @@ pub struct ByteLabels {
     pub direction: &'static str,
 }
 
+/// The reason of a request that could not be read.
+pub const MALFORMED: &str = "malformed";
+
 /// Proxied HTTP requests by side and class of status code.
 #[derive(Clone)]
 pub struct RequestCounters {
@@ -99,7 +102,7 @@ impl RequestCounters {
 
     /// A request that could not be read, which hyper answered.
     pub fn count_malformed(&self, side: Side) {
-        self.count_refused(side, hyper::StatusCode::BAD_REQUEST, "malformed");
+        self.count_refused(side, hyper::StatusCode::BAD_REQUEST, MALFORMED);
     }
 
     pub fn count(&self, side: Side, status: hyper::StatusCode) {

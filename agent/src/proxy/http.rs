@@ -18,14 +18,16 @@ pub mod response_body;
 pub mod serve;
 pub mod upgrade;
 
+use std::fmt::Display;
+
 use hotcert_log::Allowed;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Response, Version};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode, Version};
 use tracing::warn;
 
 use crate::connection::memory::RequestMemory;
 use crate::connection::tracker::{InFlight, Side};
-use crate::proxy::context::ProxyContext;
+use crate::proxy::context::{MALFORMED, ProxyContext};
 use crate::proxy::request_error::RequestError;
 use content::Content;
 use headers::remove_hop_headers;
@@ -97,22 +99,45 @@ pub fn pass_on(
     response
 }
 
-/// The answer to a request that has no response, and its record in metrics and log.
+/// The answer to a request that has no response, and its record in metrics and log. `from`: who sent it.
 pub fn answer(
     context: &ProxyContext,
     side: Side,
     dialect: Dialect,
     error: &RequestError,
+    from: &dyn Display,
 ) -> Result<Response<ProxyBody>, h2::Error> {
     // What a gRPC call is told in a response of 200 is counted as what it stands for.
     context.requests.count_refused(side, error.status(), error.reason());
     if error.is_of_the_other_side() {
         let reason = error.to_string();
         if let Some(Allowed { suppressed }) = context.log_limiter.allow(&reason) {
-            warn!(suppressed, reason, side = side.as_str(), "request answered by the agent");
+            warn!(suppressed, reason, side = side.as_str(), %from, "request answered by the agent");
         }
+    } else if error.status() == StatusCode::BAD_REQUEST {
+        log_bad_request(context, side, error.reason(), from, error);
     }
     dialect.answer(error)
+}
+
+/// Counts a request that could not be read, which the HTTP library answered, and logs it.
+pub fn record_malformed(context: &ProxyContext, side: Side, from: &dyn Display) {
+    context.requests.count_malformed(side);
+    log_bad_request(context, side, MALFORMED, from, &"it is not a request of HTTP/1.1");
+}
+
+/// Who sends what is no proper request is for its operator to know, and not for each request.
+fn log_bad_request(
+    context: &ProxyContext,
+    side: Side,
+    reason: &'static str,
+    from: &dyn Display,
+    error: &dyn Display,
+) {
+    let from = from.to_string();
+    if let Some(Allowed { suppressed }) = context.log_limiter.allow(&(reason, &from)) {
+        warn!(suppressed, reason, side = side.as_str(), from, %error, "request refused with 400");
+    }
 }
 
 /// The agent's own response, in one line of text.
@@ -124,6 +149,9 @@ fn error_response(error: &RequestError) -> Response<ProxyBody> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     if let Ok(value) = HeaderValue::from_str(&line) {
         headers.insert(ERROR_HEADER, value);
+    }
+    if let Some(seconds) = error.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, seconds.into());
     }
     response
 }

@@ -45,7 +45,7 @@ impl Tunnel {
         match dialed {
             Ok(server) => {
                 let (mut app, mut server) = (app, Box::new(server.stream));
-                if let Err(error) = relay(&mut app, &mut server).await {
+                if let Err(error) = relay(&mut app, &mut server, &context.app_memory).await {
                     reset(app);
                     debug!(upstream = %self.upstream, %error, "outbound connection ended early");
                 }

@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::ConnectionTracker;
 use super::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
 use super::peer_id::PeerId;
+use super::peer_name::PeerName;
 use super::state::Shared;
 
 /// Dropping it removes the connection from the tracker.
@@ -28,7 +29,9 @@ impl Connection {
 
     /// HTTP/2: too many of its frames carry nothing.
     pub fn close_for_frames(&self) {
-        self.entry.close(CloseStage::Cut, CloseReason::Frames);
+        if self.entry.close(CloseStage::Cut, CloseReason::Frames) {
+            self.shared.log_frames(&self.entry);
+        }
     }
 
     /// Wakes the task of `waker` when the close stage changes. Read `close_stage` afterwards.
@@ -51,6 +54,11 @@ impl Connection {
         {
             entry.head_since.store(self.shared.now().max(1), Relaxed);
         }
+    }
+
+    /// What its peer is called.
+    pub fn peer_name(&self) -> PeerName<'_> {
+        self.entry.name()
     }
 
     /// Whose it is.

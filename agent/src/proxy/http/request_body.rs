@@ -15,6 +15,7 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
+use crate::connection::memory::UploadMemory;
 use crate::connection::tracker::InFlight;
 
 /// Longer bodies are not kept for a second try, nor waited for when nobody will get them.
@@ -27,6 +28,8 @@ const DISCARD_WITHIN: Duration = Duration::from_millis(100);
 pub struct RequestBody {
     body: Option<Incoming>,
     in_flight: Option<InFlight>,
+    /// Of the memory budget, until it has ended.
+    memory: Option<UploadMemory>,
     /// Set when all of it was taken.
     taken_whole: Option<Arc<AtomicBool>>,
     /// Applied to the trailers.
@@ -61,7 +64,19 @@ impl RequestBody {
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, taken_whole: None, filter: |_| (), again: VecDeque::new() }
+        Self {
+            body: None,
+            in_flight: None,
+            memory: None,
+            taken_whole: None,
+            filter: |_| (),
+            again: VecDeque::new(),
+        }
+    }
+
+    /// Holds this until it has ended.
+    pub fn with_memory(self, memory: Option<UploadMemory>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Sets `whole` when all of it was taken.
@@ -122,7 +137,7 @@ impl Body for RequestBody {
             _ => true,
         };
         if ended {
-            this.in_flight = None;
+            (this.in_flight, this.memory) = (None, None);
             if let Some(whole) = this.taken_whole.take() {
                 whole.store(true, Relaxed);
             }

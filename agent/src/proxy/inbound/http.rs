@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::app_pool::AppPool;
 use super::identity_header;
-use crate::connection::memory::{ConnectionMemory, RequestMemory};
+use crate::connection::memory::{ConnectionMemory, RequestMemory, Upload};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::{CloseStage, Connection, InFlight, Protocol, Side};
 use crate::proxy::context::ProxyContext;
@@ -24,7 +24,7 @@ use crate::proxy::http::request_body::RequestBody;
 use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::serve::{self, Continuation};
 use crate::proxy::http::upgrade::Upgrade;
-use crate::proxy::http::{Dialect, answer, pass_on};
+use crate::proxy::http::{Dialect, answer, pass_on, record_malformed};
 use crate::proxy::http::{authority, hops};
 use crate::proxy::request_error::RequestError;
 
@@ -56,8 +56,8 @@ where
 {
     let (connection, continuation) = (Arc::clone(&client.connection), Arc::clone(&client.continuation));
     let client = Arc::new(client);
-    let context = Arc::clone(&client.context);
-    let malformed = move || context.requests.count_malformed(Side::Inbound);
+    let (context, of) = (Arc::clone(&client.context), Arc::clone(&client.connection));
+    let malformed = move || record_malformed(&context, Side::Inbound, &of.peer_name());
     let http2 = protocol == Protocol::Http2;
     serve::serve(stream, http2, Some(connection), continuation, malformed, move |request| {
         Arc::clone(&client).request(request)
@@ -74,7 +74,9 @@ impl Client {
                 self.context.requests.count(Side::Inbound, response.status());
                 response
             }
-            Err(error) => answer(&self.context, Side::Inbound, dialect, &error)?,
+            Err(error) => {
+                answer(&self.context, Side::Inbound, dialect, &error, &self.connection.peer_name())?
+            }
         };
         if let Some(hsts) = &self.context.hsts {
             response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
@@ -99,7 +101,8 @@ impl Client {
             RequestBody::discard_refused(request.into_body()).await;
             return Err(error);
         }
-        let memory = match self.memory.admit(!request.body().is_end_stream()).await {
+        let upload = Upload::of(request.body());
+        let memory = match self.memory.admit(upload).await {
             Ok(memory) => memory,
             Err(error) => {
                 RequestBody::discard_refused(request.into_body()).await;
@@ -117,7 +120,8 @@ impl Client {
             // Boxed like all that is rare, so that it takes no room in each request.
             return Box::pin(self.switch(Request::from_parts(head, ()), upgrade, in_flight, memory)).await;
         }
-        let body = RequestBody::new(body, Some(&in_flight), identity_header::remove_forged);
+        let body = RequestBody::new(body, Some(&in_flight), identity_header::remove_forged)
+            .with_memory(memory.upload(upload));
         let (response, lease) = exchange::send(&*self.app, Request::from_parts(head, body), grpc).await?;
         Ok(pass_on(response, lease, Some(in_flight), memory, dialect))
     }
@@ -157,14 +161,14 @@ impl Client {
             }
             Ok(tunnel) if http1 => {
                 self.connection.upgrade();
-                self.continuation.set(tunnel.run(|client| client));
+                self.continuation.set(tunnel.run(|client| client, Arc::clone(self.memory.share())));
             }
             Ok(tunnel) => {
                 let tracked = self.connection.open_tunnel().ok_or(RequestError::Full)?;
                 // The bytes are counted on the connection.
                 let counters = ByteCounters::uncounted();
                 let wrap = move |client| TrackedStream::new(client, Arc::new(tracked), counters);
-                let tunnel = tunnel.run(wrap);
+                let tunnel = tunnel.run(wrap, Arc::clone(self.memory.share()));
                 self.context.inbound_tasks.spawn(async move {
                     tunnel.await;
                     // As long as there is a tunnel, its connection is not idle.

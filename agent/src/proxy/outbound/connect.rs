@@ -66,7 +66,7 @@ async fn carry_bytes<S: AsyncRead + AsyncWrite + Unpin>(
     match dial(context, &snapshot, upstream, destinations, Purpose::Bytes(&[])).await {
         Ok(mut server) => {
             drop(snapshot);
-            if let Err(error) = relay(&mut app, &mut server.stream).await {
+            if let Err(error) = relay(&mut app, &mut server.stream, &context.app_memory).await {
                 debug!(%upstream, %error, "tunnel ended early");
             }
         }

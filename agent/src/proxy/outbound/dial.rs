@@ -106,7 +106,7 @@ pub async fn dial(
         .handshake_timeout(context.timeouts.handshake);
     connector.config(snapshot).ok_or(DialError::NoClientIdentity)?;
     if context.tracker.is_full(Side::Outbound) {
-        context.tracker.count_rejected(Side::Outbound);
+        context.tracker.reject_outbound();
         return Err(DialError::Full);
     }
     let after = context.timeouts.connect;
@@ -120,7 +120,9 @@ pub async fn dial(
         .as_ref()
         .map_or_else(|error| HandshakeResult::Failed(error.failure()), |_| HandshakeResult::Ok);
     context.handshakes.count(HandshakeSide::Outbound, result);
-    let (stream, _, peer) = handshake.map_err(|error| DialError::handshake(upstream, &error))?.into_parts();
+    let (mut stream, _, peer) =
+        handshake.map_err(|error| DialError::handshake(upstream, &error))?.into_parts();
+    stream.get_mut().0.set_share(Arc::clone(&context.app_memory));
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let protocol = match purpose {
         Purpose::Bytes(_) => Protocol::Tcp,

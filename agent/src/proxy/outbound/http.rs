@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
 use hyper::http::request;
 use hyper::http::uri::{Authority, Scheme};
@@ -18,7 +18,7 @@ use super::connect;
 use super::destination::Destinations;
 use super::pool::Servers;
 use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
-use crate::connection::memory::{ConnectionMemory, Share};
+use crate::connection::memory::{ConnectionMemory, Share, Upload};
 use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::exchange;
@@ -28,9 +28,12 @@ use crate::proxy::http::request_body::RequestBody;
 use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::serve::{self, Continuation};
 use crate::proxy::http::upgrade::Upgrade;
-use crate::proxy::http::{Dialect, answer, pass_on};
+use crate::proxy::http::{Dialect, answer, pass_on, record_malformed};
 use crate::proxy::http::{authority, hops};
 use crate::proxy::request_error::RequestError;
+
+/// Who sends what comes from loopback.
+const THE_APP: &str = "the app";
 
 /// Forwards the app's requests to servers over mTLS.
 #[derive(Clone)]
@@ -73,7 +76,7 @@ impl HttpForwarder {
     {
         let continuation = Arc::new(Continuation::default());
         let context = Arc::clone(&self.context);
-        let malformed = move || context.requests.count_malformed(Side::Outbound);
+        let malformed = move || record_malformed(&context, Side::Outbound, &THE_APP);
         let memory = ConnectionMemory::new(Arc::clone(&self.memory));
         let app = Arc::new(App { forwarder: self, continuation: Arc::clone(&continuation), memory });
         serve::serve(stream, http2, None, continuation, malformed, move |request| {
@@ -91,7 +94,7 @@ impl App {
                 context.requests.count(Side::Outbound, response.status());
                 Ok(response)
             }
-            Err(error) => answer(context, Side::Outbound, dialect, &error),
+            Err(error) => answer(context, Side::Outbound, dialect, &error, &THE_APP),
         }
     }
 
@@ -107,7 +110,8 @@ impl App {
         let (mut head, body) = request.into_parts();
         let upstream = self.upstream(&head.uri)?;
         rewrite_request(&mut head, &upstream)?;
-        let memory = match self.memory.admit(!body.is_end_stream()).await {
+        let upload = Upload::of(&body);
+        let memory = match self.memory.admit(upload).await {
             Ok(memory) => memory,
             Err(error) => {
                 RequestBody::discard_refused(body).await;
@@ -117,7 +121,10 @@ impl App {
         let server = self.forwarder.servers.server(upstream).ok_or(RequestError::NoIdentity)?;
         let (response, lease) = match upgrade {
             None => {
-                let request = Request::from_parts(head, RequestBody::new(body, None, |_| ()));
+                let request = Request::from_parts(
+                    head,
+                    RequestBody::new(body, None, |_| ()).with_memory(memory.upload(upload)),
+                );
                 exchange::send(&server, request, dialect == Dialect::Grpc).await?
             }
             Some(upgrade) => {
@@ -126,7 +133,7 @@ impl App {
                 match Box::pin(switching).await? {
                     (response, Err(lease)) => (response, lease),
                     (response, Ok(tunnel)) => {
-                        self.go_on(http1, tunnel.run(|app| app));
+                        self.go_on(http1, tunnel.run(|app| app, Arc::clone(self.memory.share())));
                         return Ok(response.map(|_| ProxyBody::empty()));
                     }
                 }
