@@ -31,6 +31,7 @@ mod library;
 mod log;
 mod managers;
 mod manifests;
+mod memory;
 mod messages;
 mod notifications;
 mod outage;

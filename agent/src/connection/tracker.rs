@@ -142,7 +142,7 @@ impl ConnectionTracker {
             && origin.listed
             && let Some((victim, reason)) = places.make_room(entries, limits, origin.holder, now)
         {
-            self.shared.log_gave_way(&victim, reason, name);
+            self.shared.log_gave_way(&victim, reason, origin.holder, name);
             return Some(state);
         }
         drop(state);

@@ -11,11 +11,11 @@ use super::state::Shared;
 
 impl Shared {
     /// A connection is asked to give way to one of `newcomer`.
-    pub fn log_gave_way(&self, victim: &Entry, reason: CloseReason, newcomer: PeerName<'_>) {
-        let reason = reason.as_str();
-        if let Some(Allowed { suppressed }) = self.log_limiter.allow(&(reason, victim.holder.identity)) {
+    pub fn log_gave_way(&self, victim: &Entry, reason: CloseReason, newcomer: PeerId, name: PeerName<'_>) {
+        let (reason, pair) = (reason.as_str(), (victim.holder.identity, newcomer.identity));
+        if let Some(Allowed { suppressed }) = self.log_limiter.allow(&(reason, pair)) {
             warn!(
-                suppressed, reason, places = self.limits.places(), of = %victim.name(), to = %newcomer,
+                suppressed, reason, places = self.limits.places(), of = %victim.name(), to = %name,
                 "all places are taken (--max-connections): a connection gives way to that of another client"
             );
         }

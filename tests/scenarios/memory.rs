@@ -1,0 +1,49 @@
+//! The memory budget: what one peer has others hold for it is no more than its share, whatever carries it and whether it
+//! has a certificate or not.
+
+use kit::client::{SERVER, python, python_files};
+use kit::flood::{Flood, OTHER_SOURCE, SAME_SOURCE, TlsClient};
+use kit::pipe::Pipe;
+use kit::pki::dns;
+use kit::scene::Scene;
+use kit::until;
+use tokio::runtime::Runtime;
+
+const BUDGET: [&str; 2] = ["--memory-budget", "4Mi"];
+const KIB: u64 = 1 << 10;
+
+#[test]
+fn bytes_that_nobody_takes_cost_little_beyond_the_share_of_their_peer() {
+    const CONNECTIONS: u64 = 150;
+    let scene = Scene::tcp(&BUDGET);
+    let in_use = || scene.agent.metrics().one("hotcert_memory_in_use_bytes", &[]);
+    let before = scene.agent.resident();
+    let mut pour = python("pour.py");
+    pour.arg(scene.inbound().to_string()).args(python_files(&scene.pki.client("greedy")));
+    pour.args(["--connections", &CONNECTIONS.to_string()]);
+    let mut pour = Pipe::program(pour);
+    assert_eq!(pour.line()["open"], CONNECTIONS);
+    // A sixth of the budget, and for each a few KiB in either direction beside the TLS connection itself.
+    let grown = scene.agent.resident().saturating_sub(before);
+    assert!(grown < 4 * KIB + CONNECTIONS * 64, "{grown} KiB for {CONNECTIONS} connections");
+    assert!(in_use() > 0.0);
+    let mut other = Pipe::tls(scene.inbound(), &scene.client, &[]);
+    assert!(other.echoes("beside them"));
+    drop(pour);
+    until("the budget is free", || (in_use() == 0.0).then_some(()));
+}
+
+#[test]
+fn clients_of_one_address_have_one_share_and_those_of_another_have_theirs() {
+    let scene = Scene::http(&[&BUDGET[..], &["--client-auth", "none"]].concat());
+    let tls = TlsClient::new(&scene.client.ca, &dns(SERVER));
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", dns(SERVER)).into_bytes();
+    let waits = || scene.agent.metrics().one("hotcert_memory_waits_total", &[]);
+    // One request on each connection, for a response that does not end.
+    let flood = Flood::over_tls(60, SAME_SOURCE, scene.inbound(), tls.clone(), ask("/gated"));
+    until("more than the share of the address", || (waits() > 0.0).then_some(()));
+    let other = || tls.status(OTHER_SOURCE, scene.inbound(), &ask("/bytes/10"));
+    let statuses: Vec<_> = (0..10).map(|_| Runtime::new().unwrap().block_on(other()).unwrap()).collect();
+    assert_eq!(statuses, [200; 10]);
+    drop(flood);
+}
