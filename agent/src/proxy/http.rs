@@ -111,7 +111,9 @@ pub fn answer(
     context.requests.count_refused(side, error.status(), error.reason());
     if error.is_of_the_other_side() {
         let reason = error.to_string();
-        if let Some(Allowed { suppressed }) = context.log_limiter.allow(&reason) {
+        // What one client has used up says nothing of another.
+        let client = error.retry_after_seconds().map(|_| from.to_string());
+        if let Some(Allowed { suppressed }) = context.log_limiter.allow(&(&reason, client)) {
             warn!(suppressed, reason, side = side.as_str(), %from, "request answered by the agent");
         }
     } else if error.status() == StatusCode::BAD_REQUEST {
