@@ -1,6 +1,6 @@
-"""Sends bytes on many connections, each until the other side takes no more, and reads none, until input ends.
+"""Sends bytes on many connections, as many as the other side takes, and reads none, until input ends.
 
-Prints a line when none takes any more."""
+Prints a line when all are open."""
 import json
 import select
 import socket
@@ -11,8 +11,6 @@ from connect import arguments, connect, context
 
 options = arguments(__doc__, connections=8)
 tls = context(options)
-# Longer than a busy machine takes to pass on what fits into its sockets.
-QUIET = 2
 BLOCK = bytes(1 << 16)
 
 
@@ -24,11 +22,10 @@ def begin():
 
 
 connections = [begin() for _ in range(options.connections)]
-while writable := select.select([], connections, [], QUIET)[1]:
-    for connection in writable:
+print(json.dumps({"open": len(connections)}), flush=True)
+while sys.stdin not in select.select([sys.stdin], [], [], 0)[0]:
+    for connection in select.select([], connections, [], 0.1)[1]:
         try:
             connection.send(BLOCK)
         except (ssl.SSLWantWriteError, BlockingIOError):
             pass
-print(json.dumps({"open": len(connections)}), flush=True)
-sys.stdin.read()
