@@ -10,10 +10,12 @@ use clap::{CommandFactory as _, Parser};
 
 use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
 use crate::config::descriptors;
+use crate::config::effective::effective;
 use crate::config::settings::Settings;
 use crate::runtime::check_command;
 use hotcert_log::terminal;
 use hotcert_tls::identity::Policy;
+use tracing::info;
 
 /// Runs the program with `args`, of which the first is its name.
 pub fn main_from<I>(args: I) -> ExitCode
@@ -22,7 +24,7 @@ where
 {
     let words: Vec<OsString> = args.into_iter().collect();
     let result = match parse(words.clone()).map(|cli: Cli| cli.command) {
-        Ok(Command::Run(args)) => run(&args),
+        Ok(Command::Run(args)) => run(&args, &words),
         Ok(Command::Check(args)) => check(&args),
         Err(code) => return code,
     };
@@ -85,7 +87,7 @@ fn with_sources(command: clap::Command, words: &[OsString], errors: &[String]) -
 }
 
 /// An error is everything that is wrong with the arguments.
-fn run(args: &RunArgs) -> Result<ExitCode, Vec<String>> {
+fn run(args: &RunArgs, words: &[OsString]) -> Result<ExitCode, Vec<String>> {
     let _log = match hotcert_log::start(args.log_format) {
         Ok(log) => log,
         Err(error) => {
@@ -94,6 +96,7 @@ fn run(args: &RunArgs) -> Result<ExitCode, Vec<String>> {
         }
     };
     let settings = Settings::from_args(args, descriptors::raise_limit())?;
+    info!(version = env!("CARGO_PKG_VERSION"), settings = effective(words, &settings), "starting");
     Ok(crate::runtime::agent::run(settings).unwrap_or_else(|error| {
         hotcert_log::last_words(&format!("error: {error}"));
         ExitCode::FAILURE

@@ -7,6 +7,7 @@ pub(crate) mod args;
 mod circles;
 pub mod client_auth;
 pub mod descriptors;
+pub(crate) mod effective;
 mod memory;
 pub mod ports;
 pub mod settings;

@@ -8,6 +8,7 @@ pub(crate) mod error_chain;
 pub mod handshake;
 pub mod listener;
 pub mod memory;
+pub(crate) mod pass_on_writes;
 mod reaper;
 pub(crate) mod socket;
 pub mod tasks;

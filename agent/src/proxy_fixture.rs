@@ -55,7 +55,7 @@ pub fn limits() -> Limits {
 pub fn context() -> (Publisher, Arc<ProxyContext>) {
     let publisher = publisher();
     let (_, inbound_bytes, outbound_bytes) = metrics::byte_counters();
-    let memory = MemoryBudget::new(MEMORY);
+    let memory = MemoryBudget::new(MEMORY, 0);
     let context = ProxyContext {
         identities: publisher.identities.clone(),
         tracker: ConnectionTracker::new(limits()),

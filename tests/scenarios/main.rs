@@ -37,6 +37,7 @@ mod library;
 mod log;
 mod managers;
 mod manifests;
+mod memory;
 mod messages;
 mod notifications;
 mod outage;

@@ -8,6 +8,7 @@ use kit::pipe::Pipe;
 use kit::pki::{Credentials, Pki, dns, spiffe};
 use kit::scene::Scene;
 use kit::{DEADLINE, until};
+use serde_json::Value;
 
 const PLACES: usize = 40;
 /// Requests of a peer that asks while another holds the places.
@@ -59,6 +60,15 @@ fn places_that_one_peer_holds_without_a_request_are_there_for_another() {
     let gave_way = closed(&scene.agent, "gave_way") + closed(&scene.agent, "over_share");
     assert!(gave_way > 0.0, "{gave_way}");
     assert!(closed(&scene.agent, "limit") > 0.0, "the intruder takes no place but its own");
+    // Who gave way to whom, with the flag; not for each connection.
+    let gives_way =
+        "all places are taken (--max-connections): a connection gives way to that of another client";
+    let is_of = |value: &Value, who: &str| value.as_str().is_some_and(|name| name.contains(who));
+    let gave_way = scene.agent.log_lines(gives_way);
+    let between = |line: &&Value| is_of(&line["of"], "intruder") && is_of(&line["to"], "storefront");
+    assert!(gave_way.iter().any(|line| between(&line)), "{gave_way:?}");
+    assert!(gave_way.len() < 40, "{gave_way:?}");
+    scene.agent.until_logged("all places are taken (--max-connections), and none gives way to it");
 }
 
 #[test]
@@ -94,6 +104,7 @@ fn connection_without_a_request_is_closed_in_time_and_http2_is_told_so() {
         let goaway = if kind == "no-request" { 5 } else { 0 };
         assert!(filling.line()["goaway"].as_u64().unwrap() >= goaway, "{kind}");
     }
+    scene.agent.until_logged("no request within 3s, twice --request-timeout");
     assert!(used.get("/bytes/10").is_some(), "between requests, nothing has changed");
 }
 
@@ -200,6 +211,7 @@ fn peer_beyond_its_share_of_the_app_is_told_so() {
         assert_eq!(got.answer.status, 503, "{got:?}");
         let reason = got.answer.header("x-hotcert-error").unwrap_or_default().to_owned();
         assert!(reason.contains("this client has its share"), "{reason}");
+        assert_eq!(got.answer.header("retry-after"), Some("1"), "{got:?}");
     }
     let other = Curl::https(scene.inbound(), "/bytes/10", &scene.pki.client("other")).run();
     assert_eq!(other.answer.status, 200, "{other:?}");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-pub(crate) use source::Source;
+pub use source::Source;
 
 /// Bounds what strangers hold at once, and shares it between source addresses. At the limit the source that
 /// holds the most gives way: of its holders one that has not asked for anything yet, the longest waiting first;

@@ -85,7 +85,7 @@ pub use acceptor::Acceptor;
 pub use config::{ClientAuth, ClientAuthError, ExpectedPeer, ExpectedPeerError, SingleRootVerifier};
 pub use connector::Connector;
 pub use event::{CredentialPart, Event, Events};
-pub use fair_limiter::{Activity, Answering, FairLimiter, Place};
+pub use fair_limiter::{Activity, Answering, FairLimiter, Place, Source};
 pub use handshake::{HandshakeError, HandshakeFailure};
 pub use handshake_limiter::HandshakeLimiter;
 pub use identities::Identities;

@@ -251,9 +251,9 @@ pub struct RunArgs {
     /// one is closed [default: what the hard limit of file descriptors is enough for, at most 100000]
     #[arg(long, env = "HOTCERT_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<String>,
-    /// Memory, such as 96Mi, for requests and responses that wait for the app, a server or their reader.
-    /// One client may hold a fifth of what is left of it, so that the others go on; what is over that
-    /// waits [default: half of the container's memory limit, at most 512Mi; 512Mi without a limit]
+    /// Memory, such as 96Mi, for requests, responses and relayed bytes that wait for the app, a server or
+    /// their reader; with routes on both sides a quarter is kept for each. One client may hold a fifth of
+    /// what is left, so that the others go on; what is over that waits [default: half of the container's memory limit, at most 512Mi; 512Mi without a limit]
     #[arg(long, env = "HOTCERT_MEMORY_BUDGET", value_name = "BYTES", help_heading = "Limits")]
     pub memory_budget: Option<String>,
     /// Time for a TLS handshake, from the accepted connection to its end

@@ -25,7 +25,7 @@ use hotcert_tls::credential::{Layout, LeafFiles};
 use hotcert_tls::identity::Policy;
 
 const MAX_WORKERS: usize = 4;
-/// With traffic on both sides, one in so many connections is kept for each.
+/// With traffic on both sides, one in so many connections is kept for each, and one in so many bytes of the memory.
 const KEPT_SHARE: usize = 4;
 /// Browsers and gRPC channels connect before there is a request, and connect again at no cost but a handshake when such
 /// a connection is closed: by default after 30 seconds.
@@ -53,6 +53,8 @@ pub struct Settings {
     pub limits: Limits,
     /// In bytes.
     pub memory_budget: usize,
+    /// Of these, each side may count on so many, whatever the other takes.
+    pub memory_kept_for_each_side: usize,
     pub timeouts: Timeouts,
     pub shutdown: ShutdownTimes,
     pub access_log: AccessLogSettings,
@@ -85,6 +87,7 @@ impl Settings {
         let both_sides = has_outbound && !listeners.inbound.is_empty();
         let mut policy = policy(&args.files, &mut errors);
         policy.serves = !listeners.inbound.is_empty();
+        let memory_budget = memory_budget(args, &mut errors);
         let settings = Self {
             identity: args.identity.clone(),
             secret: secret(args, &mut errors),
@@ -102,7 +105,8 @@ impl Settings {
                 None => half_of_cpus(),
             },
             limits: limits(args, descriptors, both_sides, &mut errors),
-            memory_budget: memory_budget(args, &mut errors),
+            memory_budget,
+            memory_kept_for_each_side: kept_for_each_side(memory_budget, both_sides),
             timeouts: Timeouts {
                 handshake: errors.positive_duration("--handshake-timeout", &args.handshake_timeout),
                 connect: errors.positive_duration("--connect-timeout", &args.connect_timeout),
@@ -236,12 +240,7 @@ fn limits(args: &RunArgs, descriptors: u64, both_sides: bool, errors: &mut Error
     let request_head = errors.positive_duration("--request-timeout", &args.request_timeout);
     Limits {
         max_connections,
-        // So that clients cannot keep the app from its servers, nor the app its clients from it.
-        kept_for_each_side: if both_sides {
-            max_connections.div_ceil(KEPT_SHARE).min(max_connections / 2)
-        } else {
-            0
-        },
+        kept_for_each_side: kept_for_each_side(max_connections, both_sides),
         idle: errors.positive_duration("--idle-timeout", &args.idle_timeout),
         max_age: errors.positive_duration("--max-age", &args.max_age),
         max_age_grace: errors.duration("--max-age-grace", &args.max_age_grace),
@@ -258,6 +257,11 @@ fn max_connections(args: &RunArgs, descriptors: u64, errors: &mut Errors) -> usi
         None => descriptors::default_connections(descriptors),
     };
     errors.keep("--max-connections", connections).unwrap_or(1)
+}
+
+/// So that clients cannot keep the app from its servers, nor the app its clients from it.
+fn kept_for_each_side(all: usize, both_sides: bool) -> usize {
+    if both_sides { all.div_ceil(KEPT_SHARE).min(all / 2) } else { 0 }
 }
 
 fn memory_budget(args: &RunArgs, errors: &mut Errors) -> usize {

@@ -78,7 +78,7 @@ impl ConnectionTracker {
         // A chain is verified once per peer, not once per connection.
         let mut trusted = HashMap::new();
         for entry in entries {
-            if !*trusted.entry(entry.peer_key()).or_insert_with(|| entry.is_trusted_under(&snapshot)) {
+            if !*trusted.entry(entry.chain_key()).or_insert_with(|| entry.is_trusted_under(&snapshot)) {
                 self.close_untrusted(&entry);
             }
         }
@@ -94,7 +94,9 @@ impl ConnectionTracker {
             let superseded = leaf.and_then(|leaf| Some((leaf.superseded_at?, leaf.not_after)));
             if let Some((stage, reason)) = due_close(entry, superseded, &self.shared.limits, now, wall_clock)
             {
-                entry.close(stage, reason);
+                if entry.close(stage, reason) && reason == CloseReason::NoRequest {
+                    self.shared.log_no_request(entry);
+                }
             }
         }
         let current = applied.as_ref().map_or(0, |snapshot| snapshot.generation);

@@ -5,8 +5,10 @@
 
 mod connection;
 pub(super) mod entry;
+mod limit_log;
 mod limits;
 mod peer_id;
+mod peer_name;
 mod places;
 mod roots;
 pub(super) mod state;
@@ -24,6 +26,7 @@ use entry::{CloseReason, Entry, Origin};
 pub use entry::{CloseStage, Protocol, Side};
 pub use limits::Limits;
 pub use peer_id::PeerId;
+pub use peer_name::PeerName;
 pub use state::ClosedLabels;
 use state::{LeafState, Shared, TrackerState};
 
@@ -65,8 +68,9 @@ impl ConnectionTracker {
         snapshot: &Snapshot,
         peer: Option<Arc<Peer>>,
     ) -> Option<Connection> {
-        let holder = PeerId::new(&self.shared.hasher, peer.as_deref(), Ipv4Addr::UNSPECIFIED.into());
-        self.open_of(Origin { holder, listed: true }, side, protocol, snapshot, peer)
+        let source = Ipv4Addr::UNSPECIFIED.into();
+        let holder = PeerId::new(&self.shared.hasher, peer.as_deref(), source);
+        self.open_of(Origin { holder, source, listed: true }, side, protocol, snapshot, peer)
     }
 
     /// Adds a client's connection, whose handshake was made under `snapshot`. If no place is free, the one that has
@@ -80,7 +84,7 @@ impl ConnectionTracker {
         listed: bool,
     ) -> Option<Connection> {
         let holder = PeerId::new(&self.shared.hasher, peer.as_deref(), source);
-        self.open_of(Origin { holder, listed }, Side::Inbound, protocol, snapshot, peer)
+        self.open_of(Origin { holder, source, listed }, Side::Inbound, protocol, snapshot, peer)
     }
 
     /// Adds a connection of the app, in plain text, which begins as HTTP/1.
@@ -104,7 +108,7 @@ impl ConnectionTracker {
         snapshot: &Snapshot,
         peer: Option<Arc<Peer>>,
     ) -> Option<Connection> {
-        let mut state = self.state_with_a_place(side, origin)?;
+        let mut state = self.state_with_a_place(side, origin, peer.as_deref())?;
         // Leaf and trust may have changed between the handshake and here.
         let newer = state.applied.as_ref().filter(|latest| latest.generation > snapshot.generation);
         let same_leaf = |latest: &Arc<Snapshot>| latest.identity.leaf.same_as(&snapshot.identity.leaf);
@@ -121,15 +125,20 @@ impl ConnectionTracker {
     /// Adds a stream of an HTTP/2 connection that carries bytes from now on: it is limited and closed as a TCP
     /// connection of the same peer. `None` when no place is free.
     fn open_tunnel(&self, connection: &Connection) -> Option<Connection> {
-        let Entry { side, generation, holder, listed, ref peer, .. } = *connection.entry;
-        let origin = Origin { holder, listed };
-        let state = self.state_with_a_place(side, origin)?;
+        let Entry { side, generation, ref peer, .. } = *connection.entry;
+        let origin = connection.entry.origin();
+        let state = self.state_with_a_place(side, origin, peer.as_deref())?;
         let entry = Entry::new(side, Protocol::Tcp, generation, peer.clone(), origin, self.shared.now());
         Some(self.insert(state, entry))
     }
 
     /// The state, while there is a place for one more connection.
-    fn state_with_a_place(&self, side: Side, origin: Origin) -> Option<MutexGuard<'_, TrackerState>> {
+    fn state_with_a_place(
+        &self,
+        side: Side,
+        origin: Origin,
+        peer: Option<&Peer>,
+    ) -> Option<MutexGuard<'_, TrackerState>> {
         let mut state = self.state();
         if state.entries.is_empty() {
             self.shared.catch_up();
@@ -137,17 +146,22 @@ impl ConnectionTracker {
         }
         let (limits, now) = (&self.shared.limits, self.shared.now());
         let TrackerState { entries, places, .. } = &mut *state;
-        let has_place = places.is_free(side, limits)
-            // The app's own connections to servers have the app as their only source, and nothing to share.
-            || side == Side::Inbound
-                && origin.listed
-                && places.make_room(entries, limits, origin.holder, now);
-        if !has_place {
-            drop(state);
-            self.count_rejected(side);
-            return None;
+        if places.is_free(side, limits) {
+            return Some(state);
         }
-        Some(state)
+        let name = PeerName { peer, source: origin.source };
+        // The app's own connections to servers have the app as their only source, and nothing to share.
+        if side == Side::Inbound
+            && origin.listed
+            && let Some((victim, reason)) = places.make_room(entries, limits, origin.holder, now)
+        {
+            self.shared.log_gave_way(&victim, reason, origin.holder, name);
+            return Some(state);
+        }
+        drop(state);
+        self.shared.count_closed(side, CloseReason::Limit);
+        self.shared.log_turned_away(side, origin.holder, (side == Side::Inbound).then_some(name));
+        None
     }
 
     fn insert(&self, mut state: MutexGuard<'_, TrackerState>, entry: Entry) -> Connection {
@@ -167,9 +181,10 @@ impl ConnectionTracker {
         Connection { shared: Arc::clone(&self.shared), entry, key }
     }
 
-    /// Counts a connection that is turned away because no place is free.
-    pub fn count_rejected(&self, side: Side) {
-        self.shared.count_closed(side, CloseReason::Limit);
+    /// A connection to a server is not made because no place is free.
+    pub fn reject_outbound(&self) {
+        self.shared.count_closed(Side::Outbound, CloseReason::Limit);
+        self.shared.log_turned_away(Side::Outbound, PeerId::default(), None);
     }
 
     /// The most connections that one side may have.

@@ -23,7 +23,7 @@ pub use route::{InboundRoute, InboundRouteError};
 
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::handshake::{self, Accepted};
-use crate::connection::memory::ConnectionMemory;
+use crate::connection::memory::{ConnectionMemory, Share};
 use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Connection, Protocol, Side};
 use crate::proxy::access_log::ObservedRoute;
@@ -95,7 +95,7 @@ impl Inbound {
 
     /// Serves a client after its handshake.
     fn serve_accepted(self: Arc<Self>, client: handshake::Client, from: SocketAddr) -> Option<Serving> {
-        let handshake::Client { stream, snapshot, peer } = client;
+        let handshake::Client { mut stream, snapshot, peer } = client;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let http = self.protocol.is_http();
         let protocol = match (http, h2) {
@@ -119,12 +119,14 @@ impl Inbound {
         let context = &self.context;
         let connection = context.tracker.admit(protocol, &snapshot, peer.clone(), from.ip(), allowed)?;
         let connection = Arc::new(connection);
+        let share = context.memory.of_peer(connection.holder());
+        stream.get_mut().0.set_share(Arc::clone(&share));
         let stream =
             Box::new(TrackedStream::new(stream, Arc::clone(&connection), context.inbound_bytes.clone()));
         if http {
             let own = &snapshot.identity.leaf;
             let forwarded = Forwarded::new(own, peer.as_deref(), from.ip(), &context.trusted_clients);
-            let memory = ConnectionMemory::new(context.memory.of_peer(peer.as_ref()));
+            let memory = ConnectionMemory::new(share);
             let client = http::Client {
                 context: Arc::clone(context),
                 app: Arc::new(
@@ -141,27 +143,40 @@ impl Inbound {
             };
             Some(http::serve(client, stream, protocol))
         } else {
-            Some(Box::pin(self.relay(connection, stream, from)))
+            Some(Box::pin(self.relay(connection, stream, from, share)))
         }
     }
 
-    async fn relay<S>(self: Arc<Self>, connection: Arc<Connection>, stream: S, from: SocketAddr)
-    where
+    async fn relay<S>(
+        self: Arc<Self>,
+        connection: Arc<Connection>,
+        stream: S,
+        from: SocketAddr,
+        share: Arc<Share>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut record = self.observed.connection(from);
         record.over(&connection);
         let mut stream = record.counter()(stream);
         let within = self.context.timeouts.connect;
-        let Ok(_permit) = self.context.app_connections.acquire_for_bytes(connection.holder(), within).await
-        else {
-            connection.turn_away();
-            record.refused("app_busy");
-            return;
+        let permit = self.context.app_connections.acquire_for_bytes(connection.holder(), within).await;
+        let _permit = match permit {
+            Ok(permit) => permit,
+            Err(error) => {
+                let (reason, of) = (error.as_str(), connection.peer_name());
+                if let Some(Allowed { suppressed }) =
+                    self.context.log_limiter.allow(&(reason, connection.holder().identity))
+                {
+                    warn!(suppressed, reason, %of, "connection closed: no connection to the app is free: {error}");
+                }
+                record.refused("app_busy");
+                return connection.turn_away();
+            }
         };
         match self.target.connect(within).await {
             Ok(mut app) => {
-                if let Err(error) = relay(&mut stream, &mut app).await {
+                if let Err(error) = relay(&mut stream, &mut app, &share).await {
                     app.abort();
                     record.broke_off();
                     debug!(%from, %error, "inbound connection ended early");

@@ -50,7 +50,7 @@ impl Tunnel {
             Ok(server) => {
                 record.over(&server.connection);
                 let (mut app, mut server) = (record.counter()(app), Box::new(server.stream));
-                if let Err(error) = relay(&mut app, &mut server).await {
+                if let Err(error) = relay(&mut app, &mut server, &context.app_memory).await {
                     reset(app.into_inner());
                     record.broke_off();
                     debug!(upstream = %self.upstream, %error, "outbound connection ended early");

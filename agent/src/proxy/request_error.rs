@@ -140,6 +140,12 @@ impl RequestError {
         }
     }
 
+    /// When to ask again what was refused because something is used up: whoever holds it gives it back meanwhile, or
+    /// the next request waits for it.
+    pub fn retry_after_seconds(&self) -> Option<u16> {
+        matches!(self, Self::Full | Self::AppBusy(_) | Self::NoMemory).then_some(1)
+    }
+
     /// For metrics.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -65,7 +65,7 @@ pub fn run(settings: Settings) -> Result<ExitCode, AgentError> {
 
 async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     let mut signals = Signals::new()?;
-    log_settings(&settings);
+    warn_without_traffic(&settings);
     let listeners = Listeners::bind(&settings).map_err(AgentError::Bind)?;
     let self_check_target = listeners.self_check_target();
     let Listeners { admin, proof, routes } = listeners;
@@ -131,7 +131,7 @@ impl Parts {
         let access_log = settings.access_log.start()?;
         let status = AgentStatus::new();
         let (bytes, inbound_bytes, outbound_bytes) = metrics::byte_counters();
-        let memory = MemoryBudget::new(settings.memory_budget);
+        let memory = MemoryBudget::new(settings.memory_budget, settings.memory_kept_for_each_side);
         let context = Arc::new(ProxyContext {
             identities,
             tracker: ConnectionTracker::new(settings.limits.clone()),
@@ -245,42 +245,7 @@ async fn reload_on_hangup(identities: Identities) -> String {
     "waiting for SIGHUP".into()
 }
 
-fn log_settings(settings: &Settings) {
-    fn list<T: ToString>(values: &[T]) -> String {
-        values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    }
-    let Settings { limits, timeouts, shutdown, .. } = settings;
-    let span = humantime::format_duration;
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        identity = settings.identity.as_deref().map(|path| path.display().to_string()),
-        secret = settings.secret.as_ref().map(|watcher| watcher.secret.to_string()),
-        inbound = list(&settings.inbound),
-        outbound = list(&settings.outbound),
-        http_proxy_allow = list(&settings.proxy_policy.allow),
-        http_proxy_deny = list(&settings.proxy_policy.deny),
-        allow = list(&settings.allow.0),
-        trust_forwarded = list(&settings.trusted_clients.0),
-        probes = list(&settings.probes),
-        access_log = %settings.access_log.target,
-        client_auth = if settings.policy.public_server { "none" } else { "require" },
-        workers = settings.workers,
-        poll_interval = %span(settings.poll),
-        max_connections = limits.max_connections,
-        memory_budget = settings.memory_budget,
-        handshake_timeout = %span(timeouts.handshake),
-        connect_timeout = %span(timeouts.connect),
-        request_timeout = %span(limits.request_head),
-        response_timeout = timeouts.response.map_or_else(|| "none".into(), |timeout| span(timeout).to_string()),
-        idle_timeout = %span(limits.idle),
-        max_age = %span(limits.max_age),
-        drain_after = %span(limits.drain_after),
-        root_drain = %span(limits.root_drain),
-        shutdown_delay = %span(shutdown.delay),
-        shutdown_grace = %span(shutdown.grace),
-        outbound_linger = %span(shutdown.outbound_linger),
-        "starting"
-    );
+fn warn_without_traffic(settings: &Settings) {
     if settings.inbound.is_empty() && settings.has_no_outbound() {
         warn!(
             "none of --inbound, --outbound and --http-proxy is set: the identity is kept current, but no traffic is carried"

@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::ConnectionTracker;
 use super::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
 use super::peer_id::PeerId;
+use super::peer_name::PeerName;
 use super::state::Shared;
 use hotcert_tls::Peer;
 
@@ -29,7 +30,9 @@ impl Connection {
 
     /// HTTP/2: too many of its frames carry nothing.
     pub fn close_for_frames(&self) {
-        self.entry.close(CloseStage::Cut, CloseReason::Frames);
+        if self.entry.close(CloseStage::Cut, CloseReason::Frames) {
+            self.shared.log_frames(&self.entry);
+        }
     }
 
     /// HTTP/2: its peer has gone without a word.
@@ -57,6 +60,11 @@ impl Connection {
         {
             entry.head_since.store(self.shared.now().max(1), Relaxed);
         }
+    }
+
+    /// What its peer is called.
+    pub fn peer_name(&self) -> PeerName<'_> {
+        self.entry.name()
     }
 
     /// Whose it is.

@@ -1,8 +1,10 @@
 //! The agent's own answer to a request that has no other, in the form that its client reads.
 
+use std::fmt::Display;
+
 use hotcert_log::Allowed;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Response, Version};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode, Version};
 use tracing::warn;
 
 use super::http1::Malformed;
@@ -53,33 +55,49 @@ impl Dialect {
     }
 }
 
-/// The answer to a request that has no response, and its record in metrics and log.
+/// The answer to a request that has no response, and its record in metrics and log. `from`: who sent it.
 pub fn answer(
     context: &ProxyContext,
     side: Side,
     dialect: Dialect,
     error: &RequestError,
+    from: &dyn Display,
 ) -> Result<Response<ProxyBody>, h2::Error> {
     // What a gRPC call is told in a response of 200 is counted as what it stands for.
     context.requests.count_refused(side, error.status(), error.reason());
     if error.is_of_the_other_side() {
         let reason = error.to_string();
-        if let Some(Allowed { suppressed }) = context.log_limiter.allow(&reason) {
-            warn!(suppressed, reason, side = side.as_str(), "request answered by the agent");
+        // What one client has used up says nothing of another.
+        let client = error.retry_after_seconds().map(|_| from.to_string());
+        if let Some(Allowed { suppressed }) = context.log_limiter.allow(&(&reason, client)) {
+            warn!(suppressed, reason, side = side.as_str(), %from, "request answered by the agent");
         }
+    } else if error.status() == StatusCode::BAD_REQUEST {
+        log_bad_request(context, side, from, error);
     }
     dialect.answer(error)
 }
 
 /// The answer to an HTTP/1 request that cannot be read, and its record in metrics and log, which has none of its bytes.
-pub fn refuse(context: &ProxyContext, side: Side, malformed: Malformed) -> Response<ProxyBody> {
+pub fn refuse(
+    context: &ProxyContext,
+    side: Side,
+    malformed: Malformed,
+    from: &dyn Display,
+) -> Response<ProxyBody> {
     let error = RequestError::Malformed(malformed);
     context.requests.count_refused(side, error.status(), error.reason());
-    let reason = malformed.to_string();
-    if let Some(Allowed { suppressed }) = context.log_limiter.allow(&reason) {
-        warn!(suppressed, reason, side = side.as_str(), "request refused: it cannot be read");
-    }
+    log_bad_request(context, side, from, &error);
     error_response(&error)
+}
+
+/// Who sends what is no proper request is for its operator to know, and not for each request.
+fn log_bad_request(context: &ProxyContext, side: Side, from: &dyn Display, error: &RequestError) {
+    let (reason, from) = (error.reason(), from.to_string());
+    if let Some(Allowed { suppressed }) = context.log_limiter.allow(&(reason, &from)) {
+        let status = error.status().as_u16();
+        warn!(suppressed, reason, side = side.as_str(), from, status, %error, "request refused");
+    }
 }
 
 fn grpc_response(error: &RequestError) -> Response<ProxyBody> {
@@ -103,6 +121,9 @@ fn error_response(error: &RequestError) -> Response<ProxyBody> {
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     if let Ok(value) = HeaderValue::from_str(&ascii::line(&line, MAX_ERROR_HEADER)) {
         headers.insert(ERROR_HEADER, value);
+    }
+    if let Some(seconds) = error.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, seconds.into());
     }
     add_proxy_status(headers, error, &line);
     response

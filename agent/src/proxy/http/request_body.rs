@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::content::{BodyError, Content};
 use super::response_timeout::UploadClock;
+use crate::connection::memory::UploadMemory;
 use crate::connection::tracker::InFlight;
 use crate::proxy::access_log::Transferred;
 
@@ -27,6 +28,8 @@ const DISCARD_WITHIN: Duration = Duration::from_millis(100);
 pub struct RequestBody {
     body: Option<Content>,
     in_flight: Option<InFlight>,
+    /// Of the memory budget, until it has ended.
+    memory: Option<UploadMemory>,
     /// Applied to the trailers.
     filter: fn(&mut HeaderMap),
     /// What was taken from `body` already, and is given again.
@@ -63,7 +66,20 @@ impl RequestBody {
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, filter: |_| (), again: VecDeque::new(), counted: None, upload: None }
+        Self {
+            body: None,
+            in_flight: None,
+            memory: None,
+            filter: |_| (),
+            again: VecDeque::new(),
+            counted: None,
+            upload: None,
+        }
+    }
+
+    /// Holds this until it has ended.
+    pub fn with_memory(self, memory: Option<UploadMemory>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Counts its bytes for the access log, if there is one.
@@ -134,7 +150,7 @@ impl Body for RequestBody {
             _ => true,
         };
         if ended {
-            this.in_flight = None;
+            (this.in_flight, this.memory) = (None, None);
         }
         Poll::Ready(frame)
     }

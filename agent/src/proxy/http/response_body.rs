@@ -53,7 +53,9 @@ impl ProxyBody {
         grpc: bool,
     ) -> Self {
         let hold = Some(Hold { _in_flight: in_flight, lease });
-        let mut this = Self { content, hold, memory: Some(memory), grpc, record: None };
+        let mut this = Self { content, hold, memory: None, grpc, record: None };
+        memory.begin_response(if this.is_end_stream() { Some(0) } else { this.size_hint().exact() });
+        this.memory = Some(memory);
         this.release_if_ended();
         this
     }

@@ -22,6 +22,7 @@ use super::headers::remove_hop_headers;
 use super::pool::Lease;
 use super::request_body::RequestBody;
 use super::upgraded::{OnUpgrade, Upgraded};
+use crate::connection::memory::Share;
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::Connection;
 use crate::proxy::relay::relay;
@@ -241,8 +242,9 @@ enum Server {
 }
 
 impl Tunnel {
-    /// Carries bytes until both directions have ended. The client's stream is what `wrap` makes of it.
-    pub async fn run<W, S>(self, wrap: W)
+    /// Carries bytes until both directions have ended. The client's stream is what `wrap` makes of it; what waits for
+    /// its receiver is of `share`.
+    pub async fn run<W, S>(self, wrap: W, share: Arc<Share>)
     where
         W: FnOnce(Upgraded) -> S,
         S: AsyncRead + AsyncWrite + Unpin,
@@ -254,11 +256,11 @@ impl Tunnel {
         // An error ends both sides: what they speak says how its messages end.
         let _ = match server {
             Server::Http1(server) => match server.stream().await {
-                Some(mut server) => relay(&mut client, &mut server).await,
+                Some(mut server) => relay(&mut client, &mut server, &share).await,
                 None => return,
             },
-            Server::Http2(mut stream) => relay(&mut client, &mut stream).await,
-            Server::Tracked(mut stream) => relay(&mut client, &mut stream).await,
+            Server::Http2(mut stream) => relay(&mut client, &mut stream, &share).await,
+            Server::Tracked(mut stream) => relay(&mut client, &mut stream, &share).await,
         };
     }
 }

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Body as _;
 use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
 use hyper::http::request;
 use hyper::{Method, Request, Response, Version};
@@ -15,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::app_pool::AppPool;
 use super::forwarded::{self, Forwarded};
-use crate::connection::memory::{ConnectionMemory, RequestMemory};
+use crate::connection::memory::{ConnectionMemory, RequestMemory, Upload};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::{Connection, InFlight, Protocol, Side};
 use crate::proxy::access_log::{ObservedRoute, RequestRecord};
@@ -65,7 +64,7 @@ where
     let sender = Arc::clone(&client);
     let refuse = move |malformed| {
         sender.route.malformed(Some((&sender.connection, sender.from)), malformed);
-        refuse(&sender.context, Side::Inbound, malformed)
+        refuse(&sender.context, Side::Inbound, malformed, &sender.connection.peer_name())
     };
     let http2 = protocol == Protocol::Http2;
     serve::serve(stream, http2, Some(connection), continuation, refuse, move |request, interim| {
@@ -90,7 +89,7 @@ impl Client {
             }
             Err(error) => {
                 record.refused(&error);
-                answer(&self.context, Side::Inbound, dialect, &error)?
+                answer(&self.context, Side::Inbound, dialect, &error, &self.connection.peer_name())?
             }
         };
         if let Some(hsts) = &self.context.hsts {
@@ -113,7 +112,8 @@ impl Client {
             RequestBody::discard_refused(request.into_body()).await;
             return Err(error);
         }
-        let memory = match self.memory.admit(!request.body().is_end_stream()).await {
+        let upload = Upload::of(request.body());
+        let memory = match self.memory.admit(upload).await {
             Ok(memory) => memory,
             Err(error) => {
                 RequestBody::discard_refused(request.into_body()).await;
@@ -132,8 +132,9 @@ impl Client {
             let request = Request::from_parts(head, ());
             return Box::pin(self.switch(request, upgrade, in_flight, memory, interim, record)).await;
         }
-        let body =
-            RequestBody::new(body, Some(&in_flight), forwarded::remove_claims).counted(record.transferred());
+        let body = RequestBody::new(body, Some(&in_flight), forwarded::remove_claims)
+            .counted(record.transferred())
+            .with_memory(memory.upload(upload));
         let request = Request::from_parts(head, body);
         let (response, lease) = exchange::send(&*self.app, request, grpc, interim).await?;
         Ok(pass_on(response, lease, Some(in_flight), memory, dialect))
@@ -177,7 +178,7 @@ impl Client {
             Ok(tunnel) if http1 => {
                 self.connection.upgrade();
                 let record = record.upgraded(&response);
-                let tunnel = tunnel.run(record.counter());
+                let tunnel = tunnel.run(record.counter(), Arc::clone(self.memory.share()));
                 self.continuation.set(async move {
                     tunnel.await;
                     drop(record);
@@ -190,7 +191,7 @@ impl Client {
                 let record = record.upgraded(&response);
                 let counter = record.counter();
                 let wrap = move |client| TrackedStream::new(counter(client), Arc::new(tracked), counters);
-                let tunnel = tunnel.run(wrap);
+                let tunnel = tunnel.run(wrap, Arc::clone(self.memory.share()));
                 self.context.inbound_tasks.spawn(async move {
                     tunnel.await;
                     drop(record);

@@ -70,7 +70,7 @@ async fn carry_bytes<S: AsyncRead + AsyncWrite + Unpin>(
             drop(snapshot);
             record.over(&server.connection);
             let mut app = record.counter()(app);
-            if let Err(error) = relay(&mut app, &mut server.stream).await {
+            if let Err(error) = relay(&mut app, &mut server.stream, &context.app_memory).await {
                 record.broke_off();
                 debug!(%upstream, %error, "tunnel ended early");
             }

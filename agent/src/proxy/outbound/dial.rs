@@ -137,7 +137,7 @@ pub async fn dial(
         .handshake_timeout(context.timeouts.handshake);
     connector.config(snapshot).ok_or(DialError::NoClientIdentity)?;
     if context.tracker.is_full(Side::Outbound) {
-        context.tracker.count_rejected(Side::Outbound);
+        context.tracker.reject_outbound();
         return Err(DialError::Full);
     }
     // However many addresses there are.
@@ -150,7 +150,8 @@ pub async fn dial(
         let error = match handshake_within(context, &addresses, handshake).await {
             Ok(stream) => {
                 context.handshakes.count(HandshakeSide::Outbound, HandshakeResult::Ok);
-                let (stream, _, peer) = stream.into_parts();
+                let (mut stream, _, peer) = stream.into_parts();
+                stream.get_mut().0.set_share(Arc::clone(&context.app_memory));
                 break (stream, peer);
             }
             Err(error) => error,

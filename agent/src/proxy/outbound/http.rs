@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use hyper::body::Body as _;
 use hyper::header::{EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
 use hyper::http::request;
 use hyper::http::uri::{Authority, Scheme};
@@ -18,7 +17,7 @@ use super::connect;
 use super::destination::Destinations;
 use super::pool::Servers;
 use super::route::{DEFAULT_PORT, OutboundRouteError, Upstream};
-use crate::connection::memory::{ConnectionMemory, Share};
+use crate::connection::memory::{ConnectionMemory, Share, Upload};
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::{Connection, InFlight, Protocol, Side};
 use crate::proxy::access_log::{ObservedRoute, RequestRecord};
@@ -36,6 +35,9 @@ use crate::proxy::http::upgraded::OnUpgrade;
 use crate::proxy::http::{Dialect, answer, pass_on, refuse};
 use crate::proxy::http::{authority, hops};
 use crate::proxy::request_error::RequestError;
+
+/// Who sends what comes from loopback.
+const THE_APP: &str = "the app";
 
 /// Forwards the app's requests to servers over mTLS.
 #[derive(Clone)]
@@ -100,7 +102,7 @@ impl HttpForwarder {
         let (context, observed) = (Arc::clone(&self.context), Arc::clone(&self.observed));
         let refuse = move |malformed| {
             observed.malformed(None, malformed);
-            refuse(&context, Side::Outbound, malformed)
+            refuse(&context, Side::Outbound, malformed, &THE_APP)
         };
         let memory = ConnectionMemory::new(Arc::clone(&self.memory));
         let tracked = Some(Arc::clone(&connection));
@@ -129,7 +131,7 @@ impl App {
             }
             Err(error) => {
                 record.refused(&error);
-                answer(context, Side::Outbound, dialect, &error)?
+                answer(context, Side::Outbound, dialect, &error, &THE_APP)?
             }
         };
         ProxyBody::observe(&mut response, record);
@@ -152,7 +154,8 @@ impl App {
         let upstream = self.upstream(&head.uri)?;
         record.upstream(|| upstream.authority());
         rewrite_request(&mut head, &upstream)?;
-        let memory = match self.memory.admit(!body.is_end_stream()).await {
+        let upload = Upload::of(&body);
+        let memory = match self.memory.admit(upload).await {
             Ok(memory) => memory,
             Err(error) => {
                 RequestBody::discard_refused(body).await;
@@ -162,7 +165,9 @@ impl App {
         let server = self.forwarder.servers.server(upstream).ok_or(RequestError::NoIdentity)?;
         let (response, lease) = match upgrade {
             None => {
-                let body = RequestBody::new(body, Some(&in_flight), |_| ()).counted(record.transferred());
+                let body = RequestBody::new(body, Some(&in_flight), |_| ())
+                    .counted(record.transferred())
+                    .with_memory(memory.upload(upload));
                 let request = Request::from_parts(head, body);
                 exchange::send(&server, request, dialect == Dialect::Grpc, interim).await?
             }
@@ -173,7 +178,7 @@ impl App {
                     (response, Err(lease)) => (response, lease),
                     (response, Ok(tunnel)) => {
                         let record = record.upgraded(&response);
-                        let tunnel = tunnel.run(record.counter());
+                        let tunnel = tunnel.run(record.counter(), Arc::clone(self.memory.share()));
                         self.go_on(http1, async move {
                             tunnel.await;
                             drop(record);
