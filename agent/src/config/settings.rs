@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::admin::app_probe::Probe;
 use crate::config::args::{IdentityArgs, RunArgs};
+use crate::config::circles;
+use crate::config::descriptors::Descriptors;
 use crate::config::memory;
-use crate::config::{circles, descriptors};
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
 use crate::proxy::authorization::AllowList;
@@ -49,6 +50,7 @@ pub struct Settings {
     pub proof: SocketAddr,
     pub workers: usize,
     pub limits: Limits,
+    pub descriptors: Descriptors,
     /// In bytes.
     pub memory_budget: usize,
     pub timeouts: Timeouts,
@@ -80,6 +82,7 @@ impl Settings {
         let listeners = Listeners::from_args(args, &mut errors);
         let has_outbound = !listeners.outbound.is_empty() || listeners.http_proxy.is_some();
         let both_sides = has_outbound && !listeners.inbound.is_empty();
+        let descriptors = allotted(args, descriptors, &mut errors);
         let mut policy = policy(&args.files, &mut errors);
         policy.serves = !listeners.inbound.is_empty();
         let settings = Self {
@@ -97,7 +100,8 @@ impl Settings {
                 Some(text) => errors.positive_number("--workers", text),
                 None => half_of_cpus(),
             },
-            limits: limits(args, descriptors, both_sides, &mut errors),
+            limits: limits(args, descriptors.connections, both_sides, &mut errors),
+            descriptors,
             memory_budget: memory_budget(args, &mut errors),
             timeouts: Timeouts {
                 handshake: errors.positive_duration("--handshake-timeout", &args.handshake_timeout),
@@ -213,8 +217,7 @@ fn hsts(args: &RunArgs, errors: &mut Errors) -> Option<Duration> {
     Some(duration)
 }
 
-fn limits(args: &RunArgs, descriptors: u64, both_sides: bool, errors: &mut Errors) -> Limits {
-    let max_connections = max_connections(args, descriptors, errors);
+fn limits(args: &RunArgs, max_connections: usize, both_sides: bool, errors: &mut Errors) -> Limits {
     let request_head = errors.positive_duration("--request-timeout", &args.request_timeout);
     Limits {
         max_connections,
@@ -234,12 +237,17 @@ fn limits(args: &RunArgs, descriptors: u64, both_sides: bool, errors: &mut Error
     }
 }
 
-fn max_connections(args: &RunArgs, descriptors: u64, errors: &mut Errors) -> usize {
-    let connections = match given(&args.max_connections) {
-        Some(text) => descriptors::check(errors.positive_number("--max-connections", text), descriptors),
-        None => descriptors::default_connections(descriptors),
+/// What so many file descriptors are for. After an error, a placeholder.
+fn allotted(args: &RunArgs, available: u64, errors: &mut Errors) -> Descriptors {
+    let descriptors = match given(&args.max_connections) {
+        Some(text) => {
+            let connections = errors.positive_number("--max-connections", text);
+            Descriptors::for_connections(connections, available)
+        }
+        None => Descriptors::by_default(available),
     };
-    errors.keep("--max-connections", connections).unwrap_or(1)
+    let placeholder = Descriptors { connections: 1, handshakes: 1, admin: 1 };
+    errors.keep("--max-connections", descriptors).unwrap_or(placeholder)
 }
 
 fn memory_budget(args: &RunArgs, errors: &mut Errors) -> usize {

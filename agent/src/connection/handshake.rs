@@ -3,6 +3,7 @@
 
 pub mod result;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hotcert_tls::{Acceptor, HandshakeError, Peer, SELF_CHECK_ALPN, Snapshot, answer_self_check};
@@ -21,8 +22,13 @@ pub struct Accepted {
     pub self_check: bool,
 }
 
-pub async fn accept(socket: TcpStream, acceptor: &Acceptor) -> Result<Accepted, HandshakeError> {
-    let stream = acceptor.accept_with(BufferedStream::new(socket), answer_self_check).await?;
+pub async fn accept(
+    socket: TcpStream,
+    from: SocketAddr,
+    acceptor: &Acceptor,
+) -> Result<Accepted, HandshakeError> {
+    let socket = BufferedStream::new(socket);
+    let stream = acceptor.accept_from_with(socket, from.ip(), answer_self_check).await?;
     let self_check = stream.alpn_protocol() == Some(SELF_CHECK_ALPN);
     let (stream, snapshot, peer) = stream.into_parts();
     Ok(Accepted { stream, snapshot, peer, self_check })

@@ -15,7 +15,7 @@ use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::inbound::app_connections::AppConnections;
-use hotcert_tls::{HandshakeLimiter, Identities};
+use hotcert_tls::Identities;
 
 pub struct ProxyContext {
     pub identities: Identities,
@@ -27,8 +27,6 @@ pub struct ProxyContext {
     pub timeouts: Timeouts,
     /// The value of Strict-Transport-Security in responses to inbound clients.
     pub hsts: Option<HeaderValue>,
-    /// Inbound clients whose handshake is not complete.
-    pub handshake_limiter: HandshakeLimiter,
     /// With those in the tracker they are what file descriptors are counted for.
     pub app_connections: Arc<AppConnections>,
     /// Clients' connections to inbound listeners.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use hotcert_log::LogLimiter;
-use hotcert_tls::{HandshakeLimiter, Identities, Reloader, StartError};
+use hotcert_tls::{Identities, Reloader, StartError};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -16,7 +16,6 @@ use crate::admin::connections::{AdminConnections, Refusals};
 use crate::admin::health::Health;
 use crate::admin::metrics::{self, Metrics};
 use crate::admin::proof::ProofListener;
-use crate::config::descriptors;
 use crate::config::settings::{SecretSource, Settings};
 use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::listener::BindError;
@@ -138,9 +137,6 @@ impl Parts {
             outbound_bytes,
             timeouts: settings.timeouts,
             hsts: settings.hsts.and_then(strict_transport_security),
-            handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
-                settings.limits.max_connections,
-            )),
             app_connections: Arc::new(AppConnections::new(
                 settings.limits.max_connections,
                 settings.inbound.iter().any(|route| route.protocol.is_http()),
@@ -180,7 +176,7 @@ impl Parts {
     }
 
     fn admin_connections(&self, listener: &'static str) -> AdminConnections {
-        AdminConnections::new(listener, self.refusals.clone())
+        AdminConnections::new(listener, self.settings.descriptors.admin, self.refusals.clone())
     }
 
     fn worker_handles(&self) -> Vec<Handle> {
@@ -206,6 +202,7 @@ fn start_reload(settings: &Settings) -> Result<Identities, StartError> {
     let mut builder = Reloader::builder()
         .layout(settings.layout.clone())
         .client_auth(settings.client_auth)
+        .max_handshakes(settings.descriptors.handshakes)
         .poll_interval(settings.poll);
     if !settings.policy.serves {
         builder = builder.client_only();

@@ -8,11 +8,13 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::proxy_fixture::{NAME, client_config, connect, identity, publish, publisher, root, socket_pair};
 
+const FROM: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
 fn accepting(
     acceptor: Acceptor,
     socket: TcpStream,
 ) -> tokio::task::JoinHandle<Result<Accepted, HandshakeError>> {
-    tokio::spawn(async move { accept(socket, &acceptor).await })
+    tokio::spawn(async move { accept(socket, FROM, &acceptor).await })
 }
 
 #[tokio::test]
