@@ -22,7 +22,7 @@ where
 {
     let words: Vec<OsString> = args.into_iter().collect();
     let result = match parse(words.clone()).map(|cli: Cli| cli.command) {
-        Ok(Command::Run(args)) => run(&args),
+        Ok(Command::Run(args)) => run(&args, &words),
         Ok(Command::Check(args)) => check(&args),
         Err(code) => return code,
     };
@@ -63,7 +63,7 @@ fn without_environment(command: clap::Command, args: &[OsString], error: clap::E
     plain.filter(is_same).unwrap_or(error)
 }
 
-/// The errors, which begin with a flag, with the environment variable in its place if that has the value.
+/// The errors or warnings, which begin with a flag, with the environment variable in its place if that has the value.
 fn with_sources(command: clap::Command, words: &[OsString], errors: &[String]) -> Vec<String> {
     let matches = command.clone().try_get_matches_from(words).ok();
     let (name, matches) = match matches.as_ref().and_then(clap::ArgMatches::subcommand) {
@@ -85,7 +85,7 @@ fn with_sources(command: clap::Command, words: &[OsString], errors: &[String]) -
 }
 
 /// An error is everything that is wrong with the arguments.
-fn run(args: &RunArgs) -> Result<ExitCode, Vec<String>> {
+fn run(args: &RunArgs, words: &[OsString]) -> Result<ExitCode, Vec<String>> {
     let _log = match hotcert_log::start(args.log_format) {
         Ok(log) => log,
         Err(error) => {
@@ -93,7 +93,8 @@ fn run(args: &RunArgs) -> Result<ExitCode, Vec<String>> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let settings = Settings::from_args(args, descriptors::raise_limit())?;
+    let mut settings = Settings::from_args(args, descriptors::raise_limit())?;
+    settings.warnings = with_sources(command(), words, &settings.warnings);
     Ok(crate::runtime::agent::run(settings).unwrap_or_else(|error| {
         hotcert_log::last_words(&format!("error: {error}"));
         ExitCode::FAILURE

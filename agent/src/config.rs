@@ -6,6 +6,7 @@ pub(crate) mod args;
 mod circles;
 pub mod client_auth;
 pub mod descriptors;
+pub mod ineffective;
 mod memory;
 pub mod ports;
 pub mod settings;

@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(allotted(100_000, u64::MAX), (25_000, 256));
         let default = |available| Descriptors::by_default(available).unwrap();
         assert_eq!(default(1024), Descriptors { connections: 322, handshakes: 256, admin: 20 });
-        assert_eq!(default(4096), Descriptors { connections: 1707, handshakes: 426, admin: 64 });
+        assert_eq!(default(4096), Descriptors { connections: 1706, handshakes: 426, admin: 64 });
         assert_eq!(default(256), Descriptors { connections: 33, handshakes: 66, admin: 20 });
         assert_eq!(default(u64::MAX), Descriptors { connections: 100_000, handshakes: 25_000, admin: 256 });
     }

@@ -11,6 +11,7 @@ use crate::admin::app_probe::Probe;
 use crate::config::args::{IdentityArgs, RunArgs};
 use crate::config::circles;
 use crate::config::descriptors::Descriptors;
+use crate::config::ineffective;
 use crate::config::memory;
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub memory_budget: usize,
     pub timeouts: Timeouts,
     pub shutdown: ShutdownTimes,
+    /// Flags that have no effect, each with why.
+    pub warnings: Vec<String>,
 }
 
 /// The Secret to read through the Kubernetes API, and how.
@@ -85,14 +88,15 @@ impl Settings {
         let descriptors = allotted(args, descriptors, &mut errors);
         let mut policy = policy(&args.files, &mut errors);
         policy.serves = !listeners.inbound.is_empty();
-        let settings = Self {
+        let hsts = hsts(args, &listeners.inbound, &mut errors);
+        let mut settings = Self {
             identity: args.identity.clone(),
             secret: secret(args, &mut errors),
             layout: layout(&args.files),
             policy,
             client_auth: args.files.client_auth,
             poll: errors.positive_duration("--poll-interval", &args.poll_interval),
-            hsts: hsts(args, &mut errors),
+            hsts,
             allow: allow(args, &mut errors),
             proxy_policy: proxy_policy(args, &mut errors),
             probes: errors.parse_all("--probe", &args.probe),
@@ -113,7 +117,9 @@ impl Settings {
             http_proxy: listeners.http_proxy,
             admin: listeners.admin,
             proof: listeners.proof,
+            warnings: Vec::new(),
         };
+        settings.warnings = ineffective::find(args, &settings);
         if errors.0.is_empty() { Ok(settings) } else { Err(errors.0) }
     }
 
@@ -178,6 +184,14 @@ impl Listeners {
 }
 
 fn proxy_policy(args: &RunArgs, errors: &mut Errors) -> ProxyPolicy {
+    let flags =
+        [("--http-proxy-allow", &args.http_proxy_allow), ("--http-proxy-deny", &args.http_proxy_deny)];
+    for (flag, given) in flags {
+        if given.iter().any(|text| !text.is_empty()) && self::given(&args.http_proxy).is_none() {
+            errors
+                .add(flag, "it decides where --http-proxy connects, and there is none; add it, or omit this");
+        }
+    }
     ProxyPolicy {
         allow: errors.parse_all("--http-proxy-allow", &args.http_proxy_allow),
         deny: errors.parse_all("--http-proxy-deny", &args.http_proxy_deny),
@@ -209,10 +223,19 @@ fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
     allow
 }
 
-fn hsts(args: &RunArgs, errors: &mut Errors) -> Option<Duration> {
+fn hsts(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> Option<Duration> {
     let duration = errors.duration("--hsts", given(&args.hsts)?);
     if args.files.client_auth != ClientAuth::None {
         errors.add("--hsts", "browsers are no clients of mutual TLS; add --client-auth none, or omit it");
+    } else if !inbound.iter().any(|route| route.protocol.is_http()) {
+        errors.add(
+            "--hsts",
+            "no route has responses that it could be sent in; write http: or h2c: in --inbound, or omit it",
+        );
+    }
+    if !duration.is_zero() && duration.as_secs() == 0 {
+        errors
+            .add("--hsts", "it is sent in whole seconds; write 1s or more, or 0s to have browsers forget it");
     }
     Some(duration)
 }

@@ -41,11 +41,11 @@ pub enum RequestError {
     UserInformation,
     #[error("the URL is invalid")]
     InvalidUrl,
-    /// One answer for whatever the reason is, so that a request does not learn what is where.
+    /// One answer for whatever the reason is, so that a request does not learn what is where. The reason is for metrics.
     #[error(
         "{0} cannot be reached, or not through this proxy (--http-proxy-allow); the agent's log has the reason"
     )]
-    ProxyUnreachable(String),
+    ProxyUnreachable(String, &'static str),
     #[error("there is no identity to connect with yet")]
     NoIdentity,
     #[error(
@@ -123,7 +123,7 @@ impl RequestError {
             | Self::SwitchedUnasked(_)
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
-            | Self::ProxyUnreachable(_)
+            | Self::ProxyUnreachable(..)
             | Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -153,7 +153,7 @@ impl RequestError {
             Self::AppBusy(_) => "app_busy",
             Self::NoMemory => "memory",
             Self::Reset(..) => "reset",
-            Self::ProxyUnreachable(_) => "unreachable",
+            Self::ProxyUnreachable(_, reason) => reason,
             Self::BadGateway(_) => "bad_gateway",
         }
     }
@@ -162,7 +162,7 @@ impl RequestError {
     /// they are reached.
     pub fn is_of_the_other_side(&self) -> bool {
         match self {
-            Self::Reset(..) | Self::ProxyUnreachable(_) => false,
+            Self::Reset(..) | Self::ProxyUnreachable(..) => false,
             Self::AppBusy(_) | Self::NoMemory => true,
             error => matches!(error.status(), StatusCode::BAD_GATEWAY | StatusCode::LOOP_DETECTED),
         }
@@ -196,7 +196,7 @@ impl RequestError {
             | Self::SwitchedUnasked(_)
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
-            | Self::ProxyUnreachable(_)
+            | Self::ProxyUnreachable(..)
             | Self::BadGateway(_) => GrpcStatus::Unavailable,
         }
     }

@@ -268,6 +268,9 @@ fn log_settings(settings: &Settings) {
         outbound_linger = %span(shutdown.outbound_linger),
         "starting"
     );
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
     if settings.inbound.is_empty() && settings.has_no_outbound() {
         warn!(
             "none of --inbound, --outbound and --http-proxy is set: the identity is kept current, but no traffic is carried"

@@ -86,7 +86,7 @@ async fn handshakes_of_sources_that_are_not_named_share_the_places_and_are_not_t
 }
 
 #[tokio::test]
-async fn source_that_has_most_tasks_gives_way_to_the_others() {
+async fn source_that_has_most_gives_way_to_the_others() {
     let limiter = HandshakeLimiter::new(4);
     let mut honest = begin(&limiter, "10.0.0.1", 1).await;
     let mut hostile = begin(&limiter, "10.0.0.2", 5).await;
