@@ -145,7 +145,7 @@ fn server_that_is_made_as_documented_serves_beside_a_flood_of_bad_handshakes() {
     let has_said = |text: &str| std::fs::read_to_string(&said).unwrap().contains(text);
     serves();
     // Each makes the server sign, and has no certificate.
-    let tls = TlsClient::new(&client.ca, SERVER);
+    let tls = TlsClient::new(&client.ca, &kit::pki::dns(SERVER));
     let bad = Flood::over_tls(64, OTHER_SOURCE, address, tls, Vec::new());
     until("the flood to be turned away", || {
         has_said("too many handshakes of this source have failed").then_some(())

@@ -55,7 +55,7 @@ fn burst_of_as_many_clients_as_there_are_places_completes_its_handshakes() {
     const EACH: usize = 250;
     let args = ["--client-auth", "none", "--max-connections", "1600", "--handshake-timeout", "60s"];
     let scene = Scene::http(&args);
-    let tls = TlsClient::new(&scene.client.ca, SERVER);
+    let tls = TlsClient::new(&scene.client.ca, &dns(SERVER));
     let clients = (0..CLIENTS).flat_map(|number| vec![Ipv4Addr::new(127, 0, 0, 2 + number); EACH]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let connected = runtime.block_on(join_all(clients.map(|from| tls.connect(from, scene.inbound()))));

@@ -255,6 +255,8 @@ fn log_settings(settings: &Settings) {
         workers = settings.workers,
         poll_interval = %span(settings.poll),
         max_connections = limits.max_connections,
+        max_handshakes = settings.descriptors.handshakes,
+        max_admin_connections = settings.descriptors.admin,
         memory_budget = settings.memory_budget,
         handshake_timeout = %span(timeouts.handshake),
         connect_timeout = %span(timeouts.connect),
