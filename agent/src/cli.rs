@@ -65,7 +65,7 @@ fn without_environment(command: clap::Command, args: &[OsString], error: clap::E
     plain.filter(is_same).unwrap_or(error)
 }
 
-/// The errors, which begin with a flag, with the environment variable in its place if that has the value.
+/// The errors or warnings, which begin with a flag, with the environment variable in its place if that has the value.
 fn with_sources(command: clap::Command, words: &[OsString], errors: &[String]) -> Vec<String> {
     let matches = command.clone().try_get_matches_from(words).ok();
     let (name, matches) = match matches.as_ref().and_then(clap::ArgMatches::subcommand) {
@@ -95,7 +95,8 @@ fn run(args: &RunArgs, words: &[OsString]) -> Result<ExitCode, Vec<String>> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let settings = Settings::from_args(args, descriptors::raise_limit())?;
+    let mut settings = Settings::from_args(args, descriptors::raise_limit())?;
+    settings.warnings = with_sources(command(), words, &settings.warnings);
     info!(version = env!("CARGO_PKG_VERSION"), settings = effective(words, &settings), "starting");
     Ok(crate::runtime::agent::run(settings).unwrap_or_else(|error| {
         hotcert_log::last_words(&format!("error: {error}"));

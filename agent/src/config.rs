@@ -8,6 +8,7 @@ mod circles;
 pub mod client_auth;
 pub mod descriptors;
 pub(crate) mod effective;
+pub mod ineffective;
 mod memory;
 pub mod ports;
 pub mod settings;

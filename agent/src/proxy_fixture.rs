@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotcert_log::LogLimiter;
-use hotcert_tls::HandshakeLimiter;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -69,7 +68,6 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         failed_addresses: FailedAddresses::default(),
         hsts: None,
         trusted_clients: TrustedClients::default(),
-        handshake_limiter: HandshakeLimiter::new(100),
         app_connections: Arc::new(AppConnections::new(100, true)),
         inbound_tasks: ConnectionTasks::new(),
         outbound_tasks: ConnectionTasks::new(),

@@ -1,9 +1,13 @@
 //! Places: a peer that takes all it can get keeps no other peer out, neither from the agent nor from the app, and
 //! neither side of the agent takes the other's.
 
+use std::net::Ipv4Addr;
+
+use futures_util::future::join_all;
 use kit::agent::{Agent, Launch};
 use kit::app::App;
 use kit::client::{Curl, SERVER, python, python_files};
+use kit::flood::TlsClient;
 use kit::pipe::Pipe;
 use kit::pki::{Credentials, Pki, dns, spiffe};
 use kit::scene::Scene;
@@ -43,6 +47,27 @@ fn asks(scene: &Scene<App>, what: &str) {
         let got = scene.curl("/bytes/10").run();
         assert_eq!((got.exit, got.answer.status), (0, 200), "{what}, request {request}: {got:?}");
     }
+}
+
+/// Clients that all connect again at once, as after a restart, are more than a quarter of the places.
+#[test]
+fn burst_of_as_many_clients_as_there_are_places_completes_its_handshakes() {
+    const CLIENTS: u8 = 6;
+    const EACH: usize = 250;
+    let args = ["--client-auth", "none", "--max-connections", "1600", "--handshake-timeout", "60s"];
+    let scene = Scene::http(&args);
+    let tls = TlsClient::new(&scene.client.ca, &dns(SERVER));
+    let clients = (0..CLIENTS).flat_map(|number| vec![Ipv4Addr::new(127, 0, 0, 2 + number); EACH]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let connected = runtime.block_on(join_all(clients.map(|from| tls.connect(from, scene.inbound()))));
+    let failed: Vec<_> = connected.iter().filter_map(|connected| connected.as_ref().err()).collect();
+    assert!(failed.is_empty(), "{} of {} failed: {:?}", failed.len(), connected.len(), failed[0]);
+    let results = |result| {
+        let labels = [("side", "inbound"), ("result", result)];
+        scene.agent.metrics().sum("hotcert_handshakes_total", &labels) as usize
+    };
+    until("all completed", || (results("ok") == connected.len()).then_some(()));
+    assert_eq!((results("evicted"), results("throttled")), (0, 0));
 }
 
 #[test]

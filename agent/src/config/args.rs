@@ -188,8 +188,8 @@ pub struct RunArgs {
     #[arg(long, env = "HOTCERT_HTTP_PROXY", value_name = "LISTEN", help_heading = "Traffic")]
     pub http_proxy: Option<String>,
     /// With --client-auth none: how long browsers are to use HTTPS alone for this host, sent as
-    /// Strict-Transport-Security in the responses of http: and h2c: routes, unless the app sends its own [default: not
-    /// sent]
+    /// Strict-Transport-Security in the responses of http: and h2c: routes, unless the app sends its own; 0s has them
+    /// forget it [default: not sent]
     #[arg(long, env = "HOTCERT_HSTS", value_name = "DURATION", help_heading = "Traffic")]
     pub hsts: Option<String>,
     /// Destinations that --http-proxy connects to although it would not: an address, a network such as 10.20.0.0/16,
@@ -204,7 +204,9 @@ pub struct RunArgs {
         help_heading = "Traffic"
     )]
     pub http_proxy_allow: Vec<String>,
-    /// Destinations that --http-proxy refuses, unless --http-proxy-allow has them: written as there
+    /// Destinations that --http-proxy refuses: written as those of --http-proxy-allow. Of all that match, the most
+    /// specific decides: a host before a network, a longer name or prefix before a shorter one, and a denial before the
+    /// same that is allowed. A host that is denied is not looked up
     #[arg(
         long,
         env = "HOTCERT_HTTP_PROXY_DENY",

@@ -10,8 +10,10 @@ use std::time::Duration;
 use crate::admin::app_probe::Probe;
 use crate::config::access_log::AccessLogSettings;
 use crate::config::args::{IdentityArgs, RunArgs};
+use crate::config::circles;
+use crate::config::descriptors::Descriptors;
+use crate::config::ineffective;
 use crate::config::memory;
-use crate::config::{circles, descriptors};
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
 use crate::proxy::authorization::AllowList;
@@ -51,6 +53,7 @@ pub struct Settings {
     pub proof: SocketAddr,
     pub workers: usize,
     pub limits: Limits,
+    pub descriptors: Descriptors,
     /// In bytes.
     pub memory_budget: usize,
     /// Of these, each side may count on so many, whatever the other takes.
@@ -58,6 +61,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub shutdown: ShutdownTimes,
     pub access_log: AccessLogSettings,
+    /// Flags that have no effect, each with why.
+    pub warnings: Vec<String>,
 }
 
 /// The Secret to read through the Kubernetes API, and how.
@@ -85,17 +90,19 @@ impl Settings {
         let listeners = Listeners::from_args(args, &mut errors);
         let has_outbound = !listeners.outbound.is_empty() || listeners.http_proxy.is_some();
         let both_sides = has_outbound && !listeners.inbound.is_empty();
+        let descriptors = allotted(args, descriptors, &mut errors);
         let mut policy = policy(&args.files, &mut errors);
         policy.serves = !listeners.inbound.is_empty();
         let memory_budget = memory_budget(args, &mut errors);
-        let settings = Self {
+        let hsts = hsts(args, &listeners.inbound, &mut errors);
+        let mut settings = Self {
             identity: args.identity.clone(),
             secret: secret(args, &mut errors),
             layout: layout(&args.files),
             policy,
             client_auth: args.files.client_auth,
             poll: errors.positive_duration("--poll-interval", &args.poll_interval),
-            hsts: hsts(args, &mut errors),
+            hsts,
             allow: allow(args, &mut errors),
             trusted_clients: trusted_clients(args, &mut errors),
             proxy_policy: proxy_policy(args, &mut errors),
@@ -104,7 +111,8 @@ impl Settings {
                 Some(text) => errors.positive_number("--workers", text),
                 None => half_of_cpus(),
             },
-            limits: limits(args, descriptors, both_sides, &mut errors),
+            limits: limits(args, descriptors.connections, both_sides, &mut errors),
+            descriptors,
             memory_budget,
             memory_kept_for_each_side: kept_for_each_side(memory_budget, both_sides),
             timeouts: Timeouts {
@@ -120,7 +128,9 @@ impl Settings {
             http_proxy: listeners.http_proxy,
             admin: listeners.admin,
             proof: listeners.proof,
+            warnings: Vec::new(),
         };
+        settings.warnings = ineffective::find(args, &settings);
         if errors.0.is_empty() { Ok(settings) } else { Err(errors.0) }
     }
 
@@ -185,6 +195,14 @@ impl Listeners {
 }
 
 fn proxy_policy(args: &RunArgs, errors: &mut Errors) -> ProxyPolicy {
+    let flags =
+        [("--http-proxy-allow", &args.http_proxy_allow), ("--http-proxy-deny", &args.http_proxy_deny)];
+    for (flag, given) in flags {
+        if given.iter().any(|text| !text.is_empty()) && self::given(&args.http_proxy).is_none() {
+            errors
+                .add(flag, "it decides where --http-proxy connects, and there is none; add it, or omit this");
+        }
+    }
     ProxyPolicy {
         allow: errors.parse_all("--http-proxy-allow", &args.http_proxy_allow),
         deny: errors.parse_all("--http-proxy-deny", &args.http_proxy_deny),
@@ -227,16 +245,24 @@ fn trusted_clients(args: &RunArgs, errors: &mut Errors) -> TrustedClients {
     trusted
 }
 
-fn hsts(args: &RunArgs, errors: &mut Errors) -> Option<Duration> {
+fn hsts(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> Option<Duration> {
     let duration = errors.duration("--hsts", given(&args.hsts)?);
     if args.files.client_auth != ClientAuth::None {
         errors.add("--hsts", "browsers are no clients of mutual TLS; add --client-auth none, or omit it");
+    } else if !inbound.iter().any(|route| route.protocol.is_http()) {
+        errors.add(
+            "--hsts",
+            "no route has responses that it could be sent in; write http: or h2c: in --inbound, or omit it",
+        );
+    }
+    if !duration.is_zero() && duration.as_secs() == 0 {
+        errors
+            .add("--hsts", "it is sent in whole seconds; write 1s or more, or 0s to have browsers forget it");
     }
     Some(duration)
 }
 
-fn limits(args: &RunArgs, descriptors: u64, both_sides: bool, errors: &mut Errors) -> Limits {
-    let max_connections = max_connections(args, descriptors, errors);
+fn limits(args: &RunArgs, max_connections: usize, both_sides: bool, errors: &mut Errors) -> Limits {
     let request_head = errors.positive_duration("--request-timeout", &args.request_timeout);
     Limits {
         max_connections,
@@ -251,12 +277,17 @@ fn limits(args: &RunArgs, descriptors: u64, both_sides: bool, errors: &mut Error
     }
 }
 
-fn max_connections(args: &RunArgs, descriptors: u64, errors: &mut Errors) -> usize {
-    let connections = match given(&args.max_connections) {
-        Some(text) => descriptors::check(errors.positive_number("--max-connections", text), descriptors),
-        None => descriptors::default_connections(descriptors),
+/// What so many file descriptors are for. After an error, a placeholder.
+fn allotted(args: &RunArgs, available: u64, errors: &mut Errors) -> Descriptors {
+    let descriptors = match given(&args.max_connections) {
+        Some(text) => {
+            let connections = errors.positive_number("--max-connections", text);
+            Descriptors::for_connections(connections, available)
+        }
+        None => Descriptors::by_default(available),
     };
-    errors.keep("--max-connections", connections).unwrap_or(1)
+    let placeholder = Descriptors { connections: 1, handshakes: 1, admin: 1 };
+    errors.keep("--max-connections", descriptors).unwrap_or(placeholder)
 }
 
 /// So that clients cannot keep the app from its servers, nor the app its clients from it.

@@ -43,7 +43,7 @@ pub async fn accept(
         offered.store(named, Relaxed);
         answer_self_check(hello, config)
     };
-    match acceptor.accept_with(BufferedStream::new(socket), select).await {
+    match acceptor.accept_from_with(BufferedStream::new(socket), from.ip(), select).await {
         Ok(stream) if stream.alpn_protocol() == Some(SELF_CHECK_ALPN) => Ok(Accepted::SelfCheck),
         Ok(stream) => {
             // Of TLS 1.2 the server says the last word. An error means that the client has gone, which the next read

@@ -20,7 +20,7 @@ use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::outbound::addresses::FailedAddresses;
 use crate::proxy::request_latency::RequestLatencies;
-use hotcert_tls::{HandshakeLimiter, Identities};
+use hotcert_tls::Identities;
 
 pub struct ProxyContext {
     pub identities: Identities,
@@ -37,8 +37,6 @@ pub struct ProxyContext {
     pub hsts: Option<HeaderValue>,
     /// Inbound clients whose word on where a request comes from is passed on.
     pub trusted_clients: TrustedClients,
-    /// Inbound clients whose handshake is not complete.
-    pub handshake_limiter: HandshakeLimiter,
     /// With those in the tracker they are what file descriptors are counted for.
     pub app_connections: Arc<AppConnections>,
     /// Clients' connections to inbound listeners.

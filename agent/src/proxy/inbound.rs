@@ -79,10 +79,8 @@ impl Inbound {
 
     /// Makes the handshake, within the limits. Returns what is left to do for the client.
     async fn accept(self: Arc<Self>, socket: TcpStream, from: SocketAddr) -> Option<Serving> {
-        let context = &self.context;
         // Also when no place is free: who it is decides whether another gives way.
-        let handshake = handshake::accept(socket, from, &self.acceptor);
-        match context.handshake_limiter.handshake_from(from.ip(), handshake).await {
+        match handshake::accept(socket, from, &self.acceptor).await {
             Ok(Accepted::SelfCheck) => self.count(HandshakeResult::SelfCheck),
             Ok(Accepted::Client(client)) => return self.serve_accepted(client, from),
             Err(error) => {

@@ -49,11 +49,11 @@ pub enum RequestError {
     UserInformation,
     #[error("the URL is invalid")]
     InvalidUrl,
-    /// One answer for whatever the reason is, so that a request does not learn what is where.
+    /// One answer for whatever the reason is, so that a request does not learn what is where. The reason is for metrics.
     #[error(
         "{0} cannot be reached, or not through this proxy (--http-proxy-allow); the agent's log has the reason"
     )]
-    ProxyUnreachable(String),
+    ProxyUnreachable(String, &'static str),
     #[error("there is no identity to connect with yet")]
     NoIdentity,
     #[error(
@@ -135,7 +135,7 @@ impl RequestError {
             | Self::SwitchedUnasked(_)
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
-            | Self::ProxyUnreachable(_)
+            | Self::ProxyUnreachable(..)
             | Self::BadGateway { .. } => StatusCode::BAD_GATEWAY,
         }
     }
@@ -172,7 +172,7 @@ impl RequestError {
             Self::AppBusy(_) => "app_busy",
             Self::NoMemory => "memory",
             Self::Reset(..) => "reset",
-            Self::ProxyUnreachable(_) => "unreachable",
+            Self::ProxyUnreachable(_, reason) => reason,
             Self::ResponseTimeout { .. } => "response_timeout",
             Self::BadGateway { .. } => "bad_gateway",
         }
@@ -182,7 +182,7 @@ impl RequestError {
     /// they are reached.
     pub fn is_of_the_other_side(&self) -> bool {
         match self {
-            Self::Reset(..) | Self::ProxyUnreachable(_) => false,
+            Self::Reset(..) | Self::ProxyUnreachable(..) => false,
             Self::AppBusy(_) | Self::NoMemory | Self::ResponseTimeout { .. } => true,
             error => matches!(error.status(), StatusCode::BAD_GATEWAY | StatusCode::LOOP_DETECTED),
         }
@@ -258,7 +258,7 @@ impl RequestError {
             | Self::SwitchedUnasked(_)
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
-            | Self::ProxyUnreachable(_)
+            | Self::ProxyUnreachable(..)
             | Self::BadGateway { .. } => GrpcStatus::Unavailable,
         }
     }

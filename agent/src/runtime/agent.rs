@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use hotcert_log::LogLimiter;
-use hotcert_tls::{HandshakeLimiter, Identities, Reloader, StartError};
+use hotcert_tls::{Identities, Reloader, StartError};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -16,7 +16,6 @@ use crate::admin::connections::{AdminConnections, Refusals};
 use crate::admin::health::Health;
 use crate::admin::metrics::{self, Metrics};
 use crate::admin::proof::ProofListener;
-use crate::config::descriptors;
 use crate::config::settings::{SecretSource, Settings};
 use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::listener::BindError;
@@ -65,7 +64,7 @@ pub fn run(settings: Settings) -> Result<ExitCode, AgentError> {
 
 async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     let mut signals = Signals::new()?;
-    warn_without_traffic(&settings);
+    warn_of_settings(&settings);
     let listeners = Listeners::bind(&settings).map_err(AgentError::Bind)?;
     let self_check_target = listeners.self_check_target();
     let Listeners { admin, proof, routes } = listeners;
@@ -145,9 +144,6 @@ impl Parts {
             failed_addresses: FailedAddresses::default(),
             hsts: settings.hsts.and_then(strict_transport_security),
             trusted_clients: settings.trusted_clients.clone(),
-            handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
-                settings.limits.max_connections,
-            )),
             app_connections: Arc::new(AppConnections::new(
                 settings.limits.max_connections,
                 settings.inbound.iter().any(|route| route.protocol.is_http()),
@@ -187,7 +183,7 @@ impl Parts {
     }
 
     fn admin_connections(&self, listener: &'static str) -> AdminConnections {
-        AdminConnections::new(listener, self.refusals.clone())
+        AdminConnections::new(listener, self.settings.descriptors.admin, self.refusals.clone())
     }
 
     fn worker_handles(&self) -> Vec<Handle> {
@@ -213,6 +209,7 @@ fn start_reload(settings: &Settings) -> Result<Identities, StartError> {
     let mut builder = Reloader::builder()
         .layout(settings.layout.clone())
         .client_auth(settings.client_auth)
+        .max_handshakes(settings.descriptors.handshakes)
         .poll_interval(settings.poll);
     if !settings.policy.serves {
         builder = builder.client_only();
@@ -245,7 +242,10 @@ async fn reload_on_hangup(identities: Identities) -> String {
     "waiting for SIGHUP".into()
 }
 
-fn warn_without_traffic(settings: &Settings) {
+fn warn_of_settings(settings: &Settings) {
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
     if settings.inbound.is_empty() && settings.has_no_outbound() {
         warn!(
             "none of --inbound, --outbound and --http-proxy is set: the identity is kept current, but no traffic is carried"

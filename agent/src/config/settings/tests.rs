@@ -36,7 +36,7 @@ fn each_error_names_its_flag_and_what_to_write() {
              through it; use 127.0.0.1 or [::1]",
         ),
         (
-            vec!["--http-proxy-deny=10.0.0.0/33"],
+            vec!["--http-proxy=127.0.0.1:1", "--http-proxy-deny=10.0.0.0/33"],
             "--http-proxy-deny: \"10.0.0.0/33\" is not an address, a network such as 10.20.0.0/16, or a host such as \
              shop.svc, which stands for all names below it too",
         ),
@@ -55,6 +55,23 @@ fn each_error_names_its_flag_and_what_to_write() {
             "--hsts: browsers are no clients of mutual TLS; add --client-auth none, or omit it",
         ),
         (
+            vec!["--client-auth=none", "--hsts=365d", "--inbound=0.0.0.0:1=127.0.0.1:2"],
+            "--hsts: no route has responses that it could be sent in; write http: or h2c: in --inbound, or omit it",
+        ),
+        (
+            vec!["--client-auth=none", "--hsts=500ms", "--inbound=http:0.0.0.0:1=127.0.0.1:2"],
+            "--hsts: it is sent in whole seconds; write 1s or more, or 0s to have browsers forget it",
+        ),
+        (
+            vec!["--http-proxy-deny=10.0.0.0/8"],
+            "--http-proxy-deny: it decides where --http-proxy connects, and there is none; add it, or omit this",
+        ),
+        (
+            vec!["--http-proxy=127.0.0.1:1", "--http-proxy-allow=10.0.0.1/8"],
+            "--http-proxy-allow: \"10.0.0.1/8\" is an address with the length of a prefix: write 10.0.0.0/8 for the \
+             network, or 10.0.0.1 for this address alone",
+        ),
+        (
             vec!["--cert-file=a/b"],
             "--cert-file: give the name of a file in the identity directory, not a path",
         ),
@@ -69,16 +86,48 @@ fn each_error_names_its_flag_and_what_to_write() {
 #[test]
 fn more_connections_than_there_are_descriptors_for_are_refused() {
     let with = |connections: &str| settings(&["--identity=/tls", "--max-connections", connections]);
-    assert_eq!(with("320").unwrap().limits.max_connections, 320);
+    // As many as before admin and proof were counted.
+    assert_eq!(with("398").unwrap().limits.max_connections, 398);
     assert_eq!(
         with("4000").err().unwrap(),
         [
-            "--max-connections: 4000 connections need 9128 file descriptors, and this process may have 1024, enough \
-          for 320; give 320 or less, or raise its hard limit (ulimit -Hn, LimitNOFILE of systemd) to 9128 or more"
+            "--max-connections: 4000 connections need 9124 file descriptors, and this process may have 1024, enough \
+          for 400; give 400 or less, or raise its hard limit (ulimit -Hn, LimitNOFILE of systemd) to 9124 or more"
         ]
     );
-    assert_eq!(settings(&["--identity=/tls"]).unwrap().limits.max_connections, 320);
+    assert_eq!(settings(&["--identity=/tls"]).unwrap().limits.max_connections, 322);
     assert_eq!(with("0").err().unwrap(), ["--max-connections: \"0\" is not a number above 0"]);
+}
+
+#[test]
+fn flags_that_have_no_effect_are_warned_of() {
+    let warned = |args: &[&str]| {
+        let warnings = settings(&[&["--identity=/tls"], args].concat()).unwrap().warnings;
+        let flag = |warning: &String| warning.split_once(": it has no effect: ").unwrap().0.to_owned();
+        warnings.iter().map(flag).collect::<Vec<_>>()
+    };
+    let all = [
+        "--allow=dns:a",
+        "--kubeconfig=/k",
+        "--api-silence=1s",
+        "--cert-file=a",
+        "--key-file=a",
+        "--memory-budget=64Mi",
+        "--request-timeout=1s",
+        "--max-age-grace=1s",
+        "--drain-after=1s",
+        "--root-drain=1s",
+        "--outbound-linger=1s",
+    ];
+    let flags = all.map(|flag| flag.split('=').next().unwrap());
+    let given = |more: &[&'static str]| warned(&[&all, more].concat());
+    assert_eq!(given(&["--bundle-file=b"]), flags);
+    // Of bytes on one side: what concerns requests and the other side has no effect.
+    assert_eq!(given(&["--bundle-file=b", "--inbound=0.0.0.0:1=127.0.0.1:2"]), flags[1..]);
+    assert_eq!(given(&["--secret=a/b", "--inbound=http:0.0.0.0:1=127.0.0.1:2"]), ["--outbound-linger"]);
+    assert_eq!(given(&["--secret=a/b", "--http-proxy=127.0.0.1:1"]), ["--allow"]);
+    assert_eq!(given(&["--secret=a/b", "--outbound=127.0.0.1:1=a:2"]), [&flags[..1], &flags[5..10]].concat());
+    assert!(warned(&["--memory-budget=", "--request-timeout=15s", "--cert-file=tls.crt"]).is_empty());
 }
 
 #[test]

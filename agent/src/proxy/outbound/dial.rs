@@ -60,14 +60,20 @@ impl DialError {
         }
     }
 
-    /// The kind of failure, by which log messages are limited.
+    /// The kind of failure, for metrics, and for the log, whose messages are limited by it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NoClientIdentity => "no_client_identity",
-            Self::Unreachable { .. } => "unreachable",
-            Self::Refused { .. } => "refused",
+            Self::Unreachable { cause, .. } => match cause.kind() {
+                io::ErrorKind::ConnectionRefused => "refused",
+                io::ErrorKind::TimedOut => "timeout",
+                // The resolver's errors are none of the system.
+                _ if cause.raw_os_error().is_none() => "dns",
+                _ => "unreachable",
+            },
+            Self::Refused { .. } => "denied",
             Self::TimedOut { .. } => "timeout",
-            Self::Handshake { .. } => "handshake",
+            Self::Handshake { .. } => "tls",
             Self::Full => "limit",
         }
     }
@@ -142,6 +148,9 @@ pub async fn dial(
     }
     // However many addresses there are.
     let end = Instant::now() + context.timeouts.connect + context.timeouts.handshake;
+    destinations
+        .check_host(&upstream.host)
+        .map_err(|cause| DialError::Refused { upstream: upstream.clone(), cause })?;
     let mut addresses = addresses(context, upstream, destinations).await?;
     let (stream, peer) = loop {
         let (socket, address) = connect(context, upstream, &mut addresses).await?;

@@ -94,11 +94,12 @@ impl Servers {
         match error {
             DialError::Full => RequestError::Full,
             error if self.destinations.are_named_by_requests() && error.is_of_the_network() => {
-                let subject = format!("{upstream} {}", error.kind());
+                let reason = error.kind();
+                let subject = format!("{upstream} {reason}");
                 if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(&subject) {
-                    warn!(suppressed, %upstream, %error, "the forward proxy cannot reach a server");
+                    warn!(suppressed, %upstream, reason, %error, "the forward proxy cannot reach a server");
                 }
-                RequestError::ProxyUnreachable(upstream.authority())
+                RequestError::ProxyUnreachable(upstream.authority(), reason)
             }
             error => RequestError::BadGateway {
                 error: error.proxy_error(),

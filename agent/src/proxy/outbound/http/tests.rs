@@ -50,9 +50,10 @@ impl Agent {
 fn forwarder(context: &Arc<ProxyContext>, upstream: Option<Upstream>, allow: &[&str]) -> HttpForwarder {
     let own = Arc::new(OwnListeners::default());
     let allow = allow.iter().map(|pattern| pattern.parse().unwrap()).collect();
+    let deny = vec!["denied.invalid".parse().unwrap()];
     let destinations = match upstream {
         Some(_) => Destinations::of_fixed_route(own),
-        None => Destinations::of_proxy(own, ProxyPolicy { allow, ..ProxyPolicy::default() }),
+        None => Destinations::of_proxy(own, ProxyPolicy { allow, deny }),
     };
     HttpForwarder::new(Arc::clone(context), LISTEN, upstream, destinations)
 }
@@ -224,6 +225,8 @@ async fn what_is_refused_is_answered_as_what_cannot_be_reached() {
         (&[], "169.254.169.254:80".into()),
         (&["127.0.0.0/8"], closed.to_string()),
         (&["127.0.0.0/8"], "no-such-host.invalid:80".into()),
+        // There is no such host either, but it is not looked up.
+        (&[], "www.denied.invalid:80".into()),
     ] {
         let answer = answer_to(&agent, allow, &format!("http://{host}/")).await;
         assert!(answer.starts_with("http/1.1 502"), "{host}: {answer}");
@@ -234,10 +237,9 @@ async fn what_is_refused_is_answered_as_what_cannot_be_reached() {
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
     assert_eq!(agent.server.accepted(), 0);
-    let refused = [(Side::Outbound.as_str(), "unreachable")];
-    for (side, reason) in refused {
-        let labels = crate::proxy::context::RefusedLabels { side, reason };
-        assert_eq!(agent.context.requests.refused.get_or_create(&labels).get(), 7);
+    for (reason, count) in [("denied", 6), ("refused", 1), ("dns", 1), ("unreachable", 0)] {
+        let labels = crate::proxy::context::RefusedLabels { side: Side::Outbound.as_str(), reason };
+        assert_eq!(agent.context.requests.refused.get_or_create(&labels).get(), count, "{reason}");
     }
 }
 
