@@ -21,7 +21,7 @@ impl PeerId {
         let source = source.to_canonical();
         let identity = match peer {
             None => hasher.hash_one(network(source)),
-            Some(peer) => match peer.names.spiffe_id() {
+            Some(peer) => match &peer.spiffe_id {
                 Some(id) => hasher.hash_one(id),
                 None if peer.names.is_empty() => hasher.hash_one(&peer.subject),
                 None => hasher.hash_one(peer.names.labels()),
