@@ -115,7 +115,8 @@ pub async fn dial(
         Err(_) => return Err(DialError::TimedOut { upstream: upstream.clone(), after }),
     };
     let _ = socket.set_nodelay(true);
-    let handshake = connector.connect_under(snapshot, &upstream.host, BufferedStream::new(socket)).await;
+    let handshake =
+        connector.connect_under(snapshot, upstream.server_name(), BufferedStream::new(socket)).await;
     let result = handshake
         .as_ref()
         .map_or_else(|error| HandshakeResult::Failed(error.failure()), |_| HandshakeResult::Ok);
@@ -159,8 +160,10 @@ async fn connect(upstream: &Upstream, destinations: &Destinations) -> Result<Tcp
 fn where_name_is_set(upstream: &Upstream) -> String {
     let route = "--outbound (annotation hotcert.dev/outbound)";
     if upstream.expected.to_string() == upstream.host {
-        format!("the host is the expected name; to expect another, write HOST:PORT#SAN in a route of {route}")
+        format!(
+            "the host is the expected name; to expect another, write HOST:PORT#dns:NAME or HOST:PORT#spiffe://DOMAIN/PATH in a route of {route}"
+        )
     } else {
-        format!("the expected name is the one after # in {route}")
+        format!("what is expected is written after # in {route}")
     }
 }
