@@ -22,6 +22,7 @@ use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
+use crate::proxy::authorization::NotAllowed;
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
 use crate::proxy::inbound::app_connections::AppConnections;
 pub use identity::{
@@ -58,6 +59,7 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         tracker: ConnectionTracker::new(limits()),
         handshakes: HandshakeCounters::default(),
         requests: RequestCounters::new(),
+        not_allowed: NotAllowed::default(),
         inbound_bytes,
         outbound_bytes,
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },

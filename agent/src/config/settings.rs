@@ -13,7 +13,7 @@ use crate::config::memory;
 use crate::config::{circles, descriptors};
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
-use crate::proxy::authorization::AllowList;
+use crate::proxy::authorization::AllowLists;
 use crate::proxy::context::Timeouts;
 use crate::proxy::inbound::InboundRoute;
 use crate::proxy::outbound::{OutboundRoute, ProxyPolicy};
@@ -40,7 +40,7 @@ pub struct Settings {
     pub poll: Duration,
     pub inbound: Vec<InboundRoute>,
     pub hsts: Option<Duration>,
-    pub allow: AllowList,
+    pub allow: AllowLists,
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
     pub proxy_policy: ProxyPolicy,
@@ -90,9 +90,9 @@ impl Settings {
             client_auth: args.files.client_auth,
             poll: errors.positive_duration("--poll-interval", &args.poll_interval),
             hsts: hsts(args, &mut errors),
-            allow: allow(args, &mut errors),
+            allow: allow(args, &listeners.inbound, &mut errors),
             proxy_policy: proxy_policy(args, &mut errors),
-            probes: errors.parse_all("--probe", &args.probe),
+            probes: probes(args, &listeners.inbound, &mut errors),
             workers: match given(&args.workers) {
                 Some(text) => errors.positive_number("--workers", text),
                 None => half_of_cpus(),
@@ -190,9 +190,13 @@ fn secret(args: &RunArgs, errors: &mut Errors) -> Option<SecretSource> {
     Some(SecretSource { secret, kubeconfig, silence })
 }
 
-fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
-    let allow = AllowList(errors.parse_all("--allow", &args.allow));
-    if args.files.client_auth == ClientAuth::None && !allow.0.is_empty() {
+fn allow(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> AllowLists {
+    let allow = AllowLists::new(errors.parse_all("--allow", &args.allow));
+    let routes: Vec<_> = inbound.iter().map(|route| route.listen).collect();
+    for error in allow.check(&routes) {
+        errors.add("--allow", error);
+    }
+    if args.files.client_auth == ClientAuth::None && !allow.is_empty() {
         errors
             .add("--allow", "clients present no certificate with --client-auth none; remove one of the two");
     }
@@ -203,6 +207,15 @@ fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
         );
     }
     allow
+}
+
+/// An app that is told of each client is told that a probe is none.
+fn probes(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> Vec<Probe> {
+    let mut probes: Vec<Probe> = errors.parse_all("--probe", &args.probe);
+    for probe in &mut probes {
+        probe.proxy_v2 = inbound.iter().any(|route| route.proxy_v2 && route.target == probe.app());
+    }
+    probes
 }
 
 fn hsts(args: &RunArgs, errors: &mut Errors) -> Option<Duration> {

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -92,6 +93,11 @@ pub struct BufferedStream {
 impl BufferedStream {
     pub fn new(socket: TcpStream) -> Self {
         Self { socket, unread: BufferedBytes::default() }
+    }
+
+    /// Where the peer connected to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 }
 

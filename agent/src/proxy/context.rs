@@ -14,6 +14,7 @@ use crate::connection::memory::{MemoryBudget, Share};
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
+use crate::proxy::authorization::NotAllowed;
 use crate::proxy::inbound::app_connections::AppConnections;
 use hotcert_tls::{HandshakeLimiter, Identities};
 
@@ -22,6 +23,7 @@ pub struct ProxyContext {
     pub tracker: ConnectionTracker,
     pub handshakes: HandshakeCounters,
     pub requests: RequestCounters,
+    pub not_allowed: NotAllowed,
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,

@@ -4,6 +4,8 @@ pub mod app_connections;
 mod app_pool;
 mod http;
 pub mod identity_header;
+mod introduced;
+pub mod proxy_protocol;
 mod route;
 
 use std::future::Future;
@@ -14,29 +16,35 @@ use std::sync::Arc;
 use hotcert_log::Allowed;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 pub use http::strict_transport_security;
 pub use route::{InboundRoute, InboundRouteError};
 
+use crate::connection::buffered_stream::BufferedStream;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::handshake::{self, Accepted};
 use crate::connection::memory::ConnectionMemory;
 use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Connection, Protocol};
-use crate::proxy::app_endpoint::Target;
-use crate::proxy::authorization::AllowList;
+use crate::proxy::app_endpoint::{AppStream, Target};
+use crate::proxy::authorization::{AllowList, RouteLabels};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::relay::relay;
 use crate::proxy::route_protocol::RouteProtocol;
+use app_connections::AppPermit;
 use app_pool::AppPools;
-use hotcert_tls::{Acceptor, HandshakeError, HandshakeFailure, Peer};
+use hotcert_tls::{Acceptor, HandshakeError, HandshakeFailure, Peer, Snapshot};
+use introduced::Introduced;
 
 /// One inbound listener's path to the app.
 pub struct Inbound {
     context: Arc<ProxyContext>,
     acceptor: Acceptor,
+    listen: SocketAddr,
     target: Target,
+    proxy_v2: bool,
     protocol: RouteProtocol,
     allow: AllowList,
     app_pools: Arc<AppPools>,
@@ -48,7 +56,7 @@ type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Inbound {
     /// Must be called on a runtime, which then reaps idle connections to the app.
     pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
-        let InboundRoute { protocol, target, .. } = route;
+        let InboundRoute { protocol, listen, target, proxy_v2 } = route;
         let app_pools =
             AppPools::new(target.clone(), protocol == RouteProtocol::H2c, context.timeouts.connect);
         if protocol.is_http() {
@@ -59,7 +67,7 @@ impl Inbound {
             RouteProtocol::Http | RouteProtocol::H2c => vec!["h2", "http/1.1"],
         };
         let acceptor = context.identities.acceptor(&alpn).handshake_timeout(context.timeouts.handshake);
-        Arc::new(Self { context, acceptor, target, protocol, allow, app_pools })
+        Arc::new(Self { context, acceptor, listen, target, proxy_v2, protocol, allow, app_pools })
     }
 
     /// Serves one client connection, from its handshake to its end. An idle connection holds the state of what
@@ -106,6 +114,7 @@ impl Inbound {
         };
         if !allowed {
             self.count(HandshakeResult::NotAllowed);
+            self.context.not_allowed.get_or_create(&RouteLabels::of(self.listen)).inc();
             self.log_not_allowed(from, peer.as_deref());
             if !http {
                 // There is no way to tell it so.
@@ -115,6 +124,8 @@ impl Inbound {
         let context = &self.context;
         let connection = context.tracker.admit(protocol, &snapshot, peer.clone(), from.ip(), allowed)?;
         let connection = Arc::new(connection);
+        let introduction =
+            self.proxy_v2.then(|| self.introduction(&stream, &snapshot, peer.as_deref(), from));
         let stream =
             Box::new(TrackedStream::new(stream, Arc::clone(&connection), context.inbound_bytes.clone()));
         if http {
@@ -135,31 +146,83 @@ impl Inbound {
             };
             Some(http::serve(client, stream, protocol))
         } else {
-            Some(Box::pin(self.relay(connection, stream, from)))
+            match introduction {
+                None => Some(Box::pin(self.relay(connection, stream, from))),
+                Some(header) => Some(Box::pin(self.relay_introduced(connection, stream, from, header))),
+            }
         }
+    }
+
+    /// The header of PROXY protocol for this client.
+    fn introduction(
+        &self,
+        stream: &TlsStream<BufferedStream>,
+        snapshot: &Snapshot,
+        peer: Option<&Peer>,
+        from: SocketAddr,
+    ) -> Box<[u8]> {
+        let (socket, connection) = stream.get_ref();
+        let to = socket.local_addr().unwrap_or(self.listen);
+        let tls = proxy_protocol::Tls::of(connection, &snapshot.identity.leaf);
+        proxy_protocol::Client { from, to, tls, peer: peer.map(Into::into) }.header()
     }
 
     async fn relay<S>(self: Arc<Self>, connection: Arc<Connection>, mut stream: S, from: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let Some((_permit, mut app)) = self.connect_app(&connection, from).await else { return };
+        if let Err(error) = relay(&mut stream, &mut app).await {
+            app.abort();
+            debug!(%from, %error, "inbound connection ended early");
+        }
+    }
+
+    async fn relay_introduced<S>(
+        self: Arc<Self>,
+        connection: Arc<Connection>,
+        mut stream: S,
+        from: SocketAddr,
+        header: Box<[u8]>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some((_permit, app)) = self.connect_app(&connection, from).await else { return };
+        let mut app = Introduced::begin(app, &header).await;
+        drop(header);
+        let result = match app.was_refused() {
+            false => relay(&mut stream, &mut app).await,
+            true => Ok(()),
+        };
+        if app.was_refused()
+            && let Some(Allowed { suppressed }) = self.context.log_limiter.allow("app refused PROXY protocol")
+        {
+            warn!(
+                suppressed, %from, target = %self.target,
+                "the app closed the connection at its start, without a byte: it gets a header of PROXY protocol version 2 first, which it has to be told to expect; if it does not, remove #proxy-v2 from the route"
+            );
+        }
+        if let Err(error) = result {
+            app.abort();
+            debug!(%from, %error, "inbound connection ended early");
+        }
+    }
+
+    /// A connection to the app for bytes. If there is none, the client is closed, with a reason in the log.
+    async fn connect_app(&self, connection: &Connection, from: SocketAddr) -> Option<(AppPermit, AppStream)> {
         let within = self.context.timeouts.connect;
-        let Ok(_permit) = self.context.app_connections.acquire_for_bytes(connection.holder(), within).await
+        let Ok(permit) = self.context.app_connections.acquire_for_bytes(connection.holder(), within).await
         else {
             connection.turn_away();
-            return;
+            return None;
         };
         match self.target.connect(within).await {
-            Ok(mut app) => {
-                if let Err(error) = relay(&mut stream, &mut app).await {
-                    app.abort();
-                    debug!(%from, %error, "inbound connection ended early");
-                }
-            }
+            Ok(app) => Some((permit, app)),
             Err(error) => {
                 if let Some(Allowed { suppressed }) = self.context.log_limiter.allow("app") {
                     warn!(suppressed, %from, %error, "inbound connection closed");
                 }
+                None
             }
         }
     }
@@ -178,10 +241,13 @@ impl Inbound {
     }
 
     fn log_not_allowed(&self, from: SocketAddr, peer: Option<&Peer>) {
-        let subject = peer.map_or("", |peer| &peer.sha256);
-        if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(subject) {
+        let subject = format!("{} {}", self.listen, peer.map_or("", |peer| &peer.sha256));
+        if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(&subject) {
             let names = peer.map_or_else(|| "no certificate".into(), |peer| peer.names.to_string());
-            warn!(suppressed, %from, names, "client refused: its certificate is verified, but not on the allow list");
+            warn!(
+                suppressed, %from, route = %self.listen, names,
+                "client refused: its certificate is verified, but not on the allow list"
+            );
         }
     }
 }

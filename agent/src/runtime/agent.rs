@@ -23,6 +23,7 @@ use crate::connection::listener::BindError;
 use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::ConnectionTracker;
+use crate::proxy::authorization::NotAllowed;
 use crate::proxy::context::{ProxyContext, RequestCounters};
 use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::inbound::strict_transport_security;
@@ -134,6 +135,7 @@ impl Parts {
             tracker: ConnectionTracker::new(settings.limits.clone()),
             handshakes: HandshakeCounters::default(),
             requests: RequestCounters::new(),
+            not_allowed: NotAllowed::default(),
             inbound_bytes,
             outbound_bytes,
             timeouts: settings.timeouts,
@@ -252,7 +254,7 @@ fn log_settings(settings: &Settings) {
         outbound = list(&settings.outbound),
         http_proxy_allow = list(&settings.proxy_policy.allow),
         http_proxy_deny = list(&settings.proxy_policy.deny),
-        allow = list(&settings.allow.0),
+        allow = %settings.allow,
         probes = list(&settings.probes),
         client_auth = if settings.policy.public_server { "none" } else { "require" },
         workers = settings.workers,

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::config::settings::Settings;
 use crate::connection::listener::{BindError, Bound};
-use crate::proxy::authorization::AllowList;
+use crate::proxy::authorization::AllowLists;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::inbound::{Inbound, InboundRoute};
 use crate::proxy::outbound::{Destinations, HttpForwarder, OutboundRoute, ProxyPolicy, Tunnel, Upstream};
@@ -88,11 +88,13 @@ impl RouteListeners {
     pub fn serve(
         self,
         context: &Arc<ProxyContext>,
-        allow: &AllowList,
+        allow: &AllowLists,
         workers: &[Handle],
     ) -> Result<(), BindError> {
         for (bound, route) in self.inbound {
-            let inbound = Inbound::new(Arc::clone(context), route, allow.clone());
+            let allow = allow.of(route.listen).clone();
+            let route = InboundRoute { listen: bound.address, ..route };
+            let inbound = Inbound::new(Arc::clone(context), route, allow);
             bound.listen()?.serve(workers, &context.inbound_tasks, move |socket, from| {
                 Arc::clone(&inbound).serve(socket, from)
             });
