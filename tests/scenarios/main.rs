@@ -39,6 +39,7 @@ mod places;
 mod probes;
 mod proof;
 mod proxy;
+mod proxy_protocol;
 mod reference;
 mod refusal;
 mod resumption;
