@@ -4,10 +4,11 @@
 mod receivers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Stdio;
 use std::thread;
 
 use kit::agent::{Agent, Launch};
-use kit::client::{Curl, SERVER, openssl};
+use kit::client::{Curl, SERVER, command, files, openssl};
 use kit::own;
 use kit::pipe::Pipe;
 use kit::pki::{Credentials, Pki, dns, issue, request, spiffe};
@@ -107,13 +108,16 @@ fn bytes_follow_the_header_in_both_directions() {
 }
 
 #[test]
-fn an_address_as_name_and_a_certificate_without_an_id_are_left_out() {
+fn a_name_that_was_not_asked_for_and_an_id_that_is_not_there_are_left_out() {
     let receiver = Receiver::default();
     let scene = Scene::new("", receiver.address, |launch| launch);
     let mut named = request("storefront");
     named.spiffe_id = None;
     let client = scene.pki.credentials("named", &issue(&scene.pki.root, &named), scene.pki.roots());
-    let mut pipe = Pipe::tls(scene.inbound(), &client, &["-noservername"]);
+    let mut nameless = command("openssl");
+    nameless.args(["s_client", "-quiet", "-noservername", "-connect", &scene.inbound().to_string()]);
+    nameless.args(files(&client)).stderr(Stdio::null());
+    let mut pipe = Pipe::program(nameless);
     assert!(pipe.echoes("hello"));
     let header = receiver.next();
     assert_eq!((header.authority, header.spiffe_id), (None, None));

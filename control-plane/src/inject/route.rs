@@ -15,7 +15,7 @@ use protocol::{Direction, PrefixError};
 pub use protocol::{RouteProtocol, split_prefix};
 
 /// After the app's address: the agent introduces each client to it.
-const PROXY_V2: &str = "#proxy-v2";
+const PROXY_V2: &str = "proxy-v2";
 /// In the list of names after `#`: what is sent as SNI in place of the host.
 const SNI: &str = "sni:";
 
@@ -63,10 +63,10 @@ pub enum RouteCause {
     Listen(AddressError),
     #[error("the app's address: {0}")]
     App(AddressError),
-    #[error("#{0} is not an option of a route; the option is {PROXY_V2}")]
+    #[error("#{0} is not an option of a route; the option is #{PROXY_V2}")]
     UnknownOption(String),
     #[error(
-        "{PROXY_V2} is for routes that carry bytes; an app behind http: or h2c: reads X-Forwarded-Client-Cert"
+        "#{PROXY_V2} is for routes that carry bytes; an app behind http: or h2c: reads X-Forwarded-Client-Cert"
     )]
     ProxyV2OfHttp,
     #[error("the app's address: \"{0}\" is not an absolute path; write unix:/PATH")]
@@ -112,8 +112,8 @@ fn parse_inbound(text: &str) -> Result<InboundRoute, RouteCause> {
         None => {}
     }
     let (app, proxy_v2) = match app.split_once('#') {
-        Some(_) if app.ends_with(PROXY_V2) && protocol.is_http() => return Err(RouteCause::ProxyV2OfHttp),
-        Some((app, "proxy-v2")) => (app, true),
+        Some((_, PROXY_V2)) if protocol.is_http() => return Err(RouteCause::ProxyV2OfHttp),
+        Some((app, PROXY_V2)) => (app, true),
         Some((_, option)) => return Err(RouteCause::UnknownOption(option.into())),
         None => (app, false),
     };
@@ -129,8 +129,8 @@ fn listen_error(error: AddressError, direction: Direction) -> RouteCause {
 }
 
 impl InboundRoute {
-    fn option(&self) -> &'static str {
-        if self.proxy_v2 { PROXY_V2 } else { "" }
+    fn option(&self) -> String {
+        if self.proxy_v2 { format!("#{PROXY_V2}") } else { String::new() }
     }
 
     /// As an annotation has it: without the addresses that are its defaults.

@@ -155,13 +155,10 @@ impl Client<'_> {
 
 /// Appends type, length and value, if there is a value.
 fn put(to: &mut Vec<u8>, kind: u8, value: &[u8]) {
-    match u16::try_from(value.len()) {
-        Ok(length @ 1..) => {
-            to.push(kind);
-            to.extend(length.to_be_bytes());
-            to.extend(value);
-        }
-        _ => {}
+    if let Ok(length @ 1..) = u16::try_from(value.len()) {
+        to.push(kind);
+        to.extend(length.to_be_bytes());
+        to.extend(value);
     }
 }
 

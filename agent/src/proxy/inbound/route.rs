@@ -9,7 +9,7 @@ use crate::proxy::app_endpoint::{Target, TargetError};
 use crate::proxy::route_protocol::{PrefixError, RouteProtocol};
 
 /// After the app's address: the agent introduces each client to it.
-const PROXY_V2: &str = "#proxy-v2";
+const PROXY_V2: &str = "proxy-v2";
 
 /// `[http:|h2c:|alpn=NAME[+NAME…]:]LISTEN=TARGET[#proxy-v2]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +38,10 @@ enum InboundRouteCause {
     Listen(#[from] AddressError),
     #[error("the app's address: {0}")]
     Target(#[from] TargetError),
-    #[error("#{0} is not an option of a route; the option is {PROXY_V2}")]
+    #[error("#{0} is not an option of a route; the option is #{PROXY_V2}")]
     UnknownOption(String),
     #[error(
-        "{PROXY_V2} is for routes that carry bytes; an app behind http: or h2c: reads X-Forwarded-Client-Cert"
+        "#{PROXY_V2} is for routes that carry bytes; an app behind http: or h2c: reads X-Forwarded-Client-Cert"
     )]
     ProxyV2OfHttp,
 }
@@ -58,22 +58,27 @@ fn parse(text: &str) -> Result<InboundRoute, InboundRouteCause> {
     let (protocol, rest) = RouteProtocol::split(text)?;
     let (listen, target) = rest.split_once('=').ok_or(InboundRouteCause::NoTarget)?;
     let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into())?;
-    let (target, proxy_v2) = match target.strip_suffix(PROXY_V2) {
-        Some(_) if protocol.is_http() => return Err(InboundRouteCause::ProxyV2OfHttp),
-        Some(target) => (target, true),
-        None => (target, false),
+    let (target, option) = split_option(target);
+    let proxy_v2 = match option {
+        None => false,
+        Some(PROXY_V2) if protocol.is_http() => return Err(InboundRouteCause::ProxyV2OfHttp),
+        Some(PROXY_V2) => true,
+        Some(option) => return Err(InboundRouteCause::UnknownOption(option.into())),
     };
-    // The path of a Unix socket may have the sign.
-    if let Some((_, option)) = target.split_once('#').filter(|(address, _)| !address.starts_with("unix:")) {
-        return Err(InboundRouteCause::UnknownOption(option.into()));
-    }
     Ok(InboundRoute { protocol, listen, target: target.parse()?, proxy_v2 })
+}
+
+/// The app's address, and what follows `#`, which the path of a Unix socket may have too.
+fn split_option(target: &str) -> (&str, Option<&str>) {
+    let known = || target.strip_suffix(PROXY_V2)?.strip_suffix('#').map(|path| (path, PROXY_V2));
+    let split = if target.starts_with("unix:") { known() } else { target.split_once('#') };
+    split.map_or((target, None), |(target, option)| (target, Some(option)))
 }
 
 impl fmt::Display for InboundRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let option = if self.proxy_v2 { PROXY_V2 } else { "" };
-        write!(f, "{}{}={}{option}", self.protocol, self.listen, self.target)
+        write!(f, "{}{}={}", self.protocol, self.listen, self.target)?;
+        if self.proxy_v2 { write!(f, "#{PROXY_V2}") } else { Ok(()) }
     }
 }
 
@@ -114,7 +119,7 @@ mod tests {
             ),
             ("alpn=:0.0.0.0:1=127.0.0.1:1", "alpn= names no protocol"),
             ("0.0.0.0:1=127.0.0.1:1#proxy", "#proxy is not an option of a route; the option is #proxy-v2"),
-            ("0.0.0.0:1=127.0.0.1:1#proxy-v2#proxy-v2", "#proxy-v2 is not an option of a route"),
+            ("0.0.0.0:1=127.0.0.1:1#proxy-v2#proxy-v2", "#proxy-v2#proxy-v2 is not an option of a route"),
             ("http:0.0.0.0:1=127.0.0.1:1#proxy-v2", "#proxy-v2 is for routes that carry bytes"),
             ("h2c:0.0.0.0:1=127.0.0.1:1#proxy-v2", "#proxy-v2 is for routes that carry bytes"),
             ("0.0.0.0:1=unix:app", "the app's address: \"app\" is not an absolute path; write unix:/PATH"),
