@@ -21,6 +21,7 @@ use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
+use crate::proxy::authorization::NotAllowed;
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
 use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
@@ -62,6 +63,7 @@ pub fn context() -> (Publisher, Arc<ProxyContext>) {
         requests: RequestCounters::new(),
         latencies: RequestLatencies::default(),
         access_log: None,
+        not_allowed: NotAllowed::default(),
         inbound_bytes,
         outbound_bytes,
         timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE, response: None },

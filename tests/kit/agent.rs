@@ -193,6 +193,11 @@ impl Launch {
         self.listener("--inbound", format!("{mode}127.0.0.1:0={target}"))
     }
 
+    /// `--inbound [http:]LISTEN=TARGET`
+    pub fn inbound_at(self, mode: &str, listen: SocketAddr, target: impl std::fmt::Display) -> Self {
+        self.listener("--inbound", format!("{mode}{listen}={target}"))
+    }
+
     /// `--outbound [http:]127.0.0.1:0=ROUTE`
     pub fn outbound(self, mode: &str, route: impl std::fmt::Display) -> Self {
         self.listener("--outbound", format!("{mode}127.0.0.1:0={route}"))

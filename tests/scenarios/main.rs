@@ -47,6 +47,7 @@ mod probes;
 mod proof;
 mod proxy;
 mod proxy_status;
+mod proxy_protocol;
 mod reference;
 mod refusal;
 mod resumption;

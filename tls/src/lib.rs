@@ -30,7 +30,7 @@
 //! | [`Identities`] | the handle: acceptors, connectors, events, status |
 //! | [`Acceptor`], [`ServerStream`], [`FairLimiter`] | a server's side of a connection |
 //! | [`Connector`], [`ClientStream`], [`ExpectedPeer`] | a client's side of a connection |
-//! | [`Peer`], [`Names`], [`SanPattern`] | who is at the other end |
+//! | [`Peer`], [`Names`], [`SpiffeId`], [`SanPattern`] | who is at the other end |
 //! | [`HandshakeError`] | why a handshake failed |
 //! | [`ManualSource`] | a source of the program's own |
 //! | [`Event`], [`Status`](status::Status) | what happens, and how things stand |
@@ -78,6 +78,7 @@ mod self_check;
 mod shared;
 mod snapshot;
 mod source;
+mod spiffe_id;
 pub mod status;
 mod stream;
 mod turns;
@@ -100,6 +101,7 @@ pub use self_check::{SELF_CHECK_ALPN, answer_self_check};
 pub use snapshot::{Delivery, Snapshot, Snapshots};
 pub use source::directory::read_directory;
 pub use source::{ApiState, SecretRef, SecretRefError, SourceKind, WatchError, WatchErrorReason};
+pub use spiffe_id::{NoSpiffeId, SpiffeId, SpiffeIdError};
 pub use status::Status;
 pub use stream::{ClientStream, ServerStream};
 

@@ -202,6 +202,11 @@ fn register_reloads(registry: &mut Registry, health: &Health) {
 fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: ByteFamily) {
     registry.register("handshakes", "TLS handshakes by side and result", context.handshakes.0.clone());
     registry.register(
+        "not_allowed",
+        "Clients whose certificate is verified but not on the allow list, by the address of the route",
+        context.not_allowed.clone(),
+    );
+    registry.register(
         "connections_closed",
         "Ended connections by side and reason",
         context.tracker.closed().clone(),

@@ -134,7 +134,8 @@ pub struct RunArgs {
 
     /// Serve TLS on LISTEN (ADDRESS:PORT) for the app at TARGET (ADDRESS:PORT or unix:/PATH). Without a
     /// prefix bytes are carried, of any protocol; alpn= names what TLS negotiates for it, such as
-    /// alpn=postgresql: or alpn=h2+http/1.1:. With http: the agent takes HTTP/1.1 and HTTP/2, sends
+    /// alpn=postgresql: or alpn=h2+http/1.1:. With #proxy-v2 they begin with a header of PROXY protocol,
+    /// version 2, that says who the client is. With http: the agent takes HTTP/1.1 and HTTP/2, sends
     /// HTTP/1.1 to the app, and passes the client's identity in X-Forwarded-Client-Cert. With h2c: it
     /// sends HTTP/2 with prior knowledge to the app, which gRPC needs. Separate several with commas, or
     /// repeat the flag
@@ -142,19 +143,20 @@ pub struct RunArgs {
         long,
         env = "HOTCERT_INBOUND",
         value_delimiter = ',',
-        value_name = "[http:|h2c:|alpn=NAME[+NAME]:]LISTEN=TARGET",
+        value_name = "[http:|h2c:|alpn=NAME[+NAME]:]LISTEN=TARGET[#proxy-v2]",
         help_heading = "Traffic"
     )]
     pub inbound: Vec<String>,
     /// Admit only clients whose certificate has such a name: spiffe://DOMAIN/PATH, where * matches one
     /// path segment and a final ** matches any remaining segments, or dns:NAME, where a first label * matches one label.
-    /// Separate several with commas, or repeat the flag [default: every client that the trust bundle
-    /// verifies]
+    /// With LISTEN=, the address of a route of --inbound, the names are for that route alone; without it, for
+    /// every route that has no list of its own. Separate several with commas, or repeat the flag [default:
+    /// every client that the trust bundle verifies]
     #[arg(
         long,
         env = "HOTCERT_ALLOW",
         value_delimiter = ',',
-        value_name = "PATTERN",
+        value_name = "[LISTEN=]PATTERN[+PATTERN]",
         help_heading = "Traffic"
     )]
     pub allow: Vec<String>,
@@ -171,7 +173,8 @@ pub struct RunArgs {
     )]
     pub trust_forwarded: Vec<String>,
     /// Carry what the app sends to LISTEN (a loopback ADDRESS:PORT) to HOST over mTLS. The server must
-    /// present SAN, a DNS name or SPIFFE ID [default: HOST]. Without a prefix bytes are carried; alpn= names
+    /// present one of the SANs: dns:NAME, ip:ADDRESS or spiffe://DOMAIN/PATH [default: HOST]. The SNI is HOST, or
+    /// the name after sni:. Without a prefix bytes are carried; alpn= names
     /// what is offered to the server. With http: the app may speak HTTP/1.1 or HTTP/2 with prior knowledge
     /// (gRPC in plain text), the server HTTP/2 or HTTP/1.1 by ALPN; connections are reused, and errors are
     /// responses. Separate several with commas, or repeat the flag
@@ -179,7 +182,7 @@ pub struct RunArgs {
         long,
         env = "HOTCERT_OUTBOUND",
         value_delimiter = ',',
-        value_name = "[http:|alpn=NAME[+NAME]:]LISTEN=HOST:PORT[#SAN]",
+        value_name = "[http:|alpn=NAME[+NAME]:]LISTEN=HOST:PORT[#[sni:NAME+]SAN[+SAN]]",
         help_heading = "Traffic"
     )]
     pub outbound: Vec<String>,

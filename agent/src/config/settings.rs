@@ -16,7 +16,7 @@ use crate::config::ineffective;
 use crate::config::memory;
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
-use crate::proxy::authorization::AllowList;
+use crate::proxy::authorization::AllowLists;
 use crate::proxy::context::Timeouts;
 use crate::proxy::inbound::{InboundRoute, TrustedClients};
 use crate::proxy::outbound::{OutboundRoute, ProxyPolicy};
@@ -43,7 +43,7 @@ pub struct Settings {
     pub poll: Duration,
     pub inbound: Vec<InboundRoute>,
     pub hsts: Option<Duration>,
-    pub allow: AllowList,
+    pub allow: AllowLists,
     pub trusted_clients: TrustedClients,
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
@@ -103,10 +103,10 @@ impl Settings {
             client_auth: args.files.client_auth,
             poll: errors.positive_duration("--poll-interval", &args.poll_interval),
             hsts,
-            allow: allow(args, &mut errors),
+            allow: allow(args, &listeners.inbound, &mut errors),
             trusted_clients: trusted_clients(args, &mut errors),
             proxy_policy: proxy_policy(args, &mut errors),
-            probes: errors.parse_all("--probe", &args.probe),
+            probes: probes(args, &listeners.inbound, &mut errors),
             workers: match given(&args.workers) {
                 Some(text) => errors.positive_number("--workers", text),
                 None => half_of_cpus(),
@@ -219,9 +219,13 @@ fn secret(args: &RunArgs, errors: &mut Errors) -> Option<SecretSource> {
     Some(SecretSource { secret, kubeconfig, silence })
 }
 
-fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
-    let allow = AllowList(errors.parse_all("--allow", &args.allow));
-    if args.files.client_auth == ClientAuth::None && !allow.0.is_empty() {
+fn allow(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> AllowLists {
+    let allow = AllowLists::new(errors.parse_all("--allow", &args.allow));
+    let routes: Vec<_> = inbound.iter().map(|route| route.listen).collect();
+    for error in allow.check(&routes) {
+        errors.add("--allow", error);
+    }
+    if args.files.client_auth == ClientAuth::None && !allow.is_empty() {
         errors
             .add("--allow", "clients present no certificate with --client-auth none; remove one of the two");
     }
@@ -243,6 +247,15 @@ fn trusted_clients(args: &RunArgs, errors: &mut Errors) -> TrustedClients {
         );
     }
     trusted
+}
+
+/// An app that is told of each client is told that a probe is none.
+fn probes(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> Vec<Probe> {
+    let mut probes: Vec<Probe> = errors.parse_all("--probe", &args.probe);
+    for probe in &mut probes {
+        probe.proxy_v2 = inbound.iter().any(|route| route.proxy_v2 && route.target == probe.app());
+    }
+    probes
 }
 
 fn hsts(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> Option<Duration> {

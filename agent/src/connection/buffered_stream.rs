@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -125,6 +126,11 @@ impl BufferedStream {
     /// Reads ahead only while this share has room for it.
     pub fn set_share(&mut self, share: Arc<Share>) {
         self.share = Some(share);
+    }
+
+    /// Where the peer connected to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 
     fn reads_ahead(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::access_log::{AccessLog, ObservedRoute};
+use crate::proxy::authorization::NotAllowed;
 use crate::proxy::http::exchange::Retry;
 use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
@@ -29,6 +30,7 @@ pub struct ProxyContext {
     pub requests: RequestCounters,
     pub latencies: RequestLatencies,
     pub access_log: Option<AccessLog>,
+    pub not_allowed: NotAllowed,
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,

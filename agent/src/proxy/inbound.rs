@@ -2,9 +2,12 @@
 
 pub mod app_connections;
 mod app_pool;
+mod bytes;
 pub mod forwarded;
 mod http;
 mod identity_header;
+mod introduced;
+pub mod proxy_protocol;
 mod route;
 
 use std::future::Future;
@@ -15,24 +18,28 @@ use std::sync::Arc;
 use hotcert_log::Allowed;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 pub use forwarded::TrustedClients;
 pub use http::strict_transport_security;
 pub use route::{InboundRoute, InboundRouteError};
 
+use crate::connection::buffered_stream::BufferedStream;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::handshake::{self, Accepted};
 use crate::connection::memory::{ConnectionMemory, Share};
 use crate::connection::tracked_stream::TrackedStream;
-use crate::connection::tracker::{Connection, Protocol, Side};
+use crate::connection::tracker::{Protocol, Side};
 use crate::proxy::access_log::ObservedRoute;
 use crate::proxy::app_endpoint::Target;
-use crate::proxy::authorization::AllowList;
+use crate::proxy::authorization::{AllowList, RouteLabels};
 use crate::proxy::context::ProxyContext;
 use crate::proxy::relay::relay;
 use crate::proxy::route_protocol::RouteProtocol;
+use app_connections::AppPermit;
 use app_pool::AppPools;
+use bytes::Bytes;
 use forwarded::Forwarded;
 use hotcert_tls::{Acceptor, HandshakeError, HandshakeFailure, Peer};
 
@@ -40,7 +47,9 @@ use hotcert_tls::{Acceptor, HandshakeError, HandshakeFailure, Peer};
 pub struct Inbound {
     context: Arc<ProxyContext>,
     acceptor: Acceptor,
+    listen: SocketAddr,
     target: Target,
+    proxy_v2: bool,
     protocol: RouteProtocol,
     allow: AllowList,
     app_pools: Arc<AppPools>,
@@ -53,7 +62,7 @@ type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Inbound {
     /// Must be called on a runtime, which then reaps idle connections to the app.
     pub fn new(context: Arc<ProxyContext>, route: InboundRoute, allow: AllowList) -> Arc<Self> {
-        let InboundRoute { protocol, listen, target } = route;
+        let InboundRoute { protocol, listen, target, proxy_v2 } = route;
         let observed = context.observe(Side::Inbound, listen.to_string(), Some(target.to_string()));
         let (timeouts, requests) = (context.timeouts, context.requests.clone());
         let app_pools = AppPools::new(target.clone(), protocol == RouteProtocol::H2c, timeouts, requests);
@@ -65,7 +74,7 @@ impl Inbound {
             RouteProtocol::Http | RouteProtocol::H2c => vec!["h2", "http/1.1"],
         };
         let acceptor = context.identities.acceptor(&alpn).handshake_timeout(context.timeouts.handshake);
-        Arc::new(Self { context, acceptor, target, protocol, allow, app_pools, observed })
+        Arc::new(Self { context, acceptor, listen, target, proxy_v2, protocol, allow, app_pools, observed })
     }
 
     /// Serves one client connection, from its handshake to its end. An idle connection holds the state of what
@@ -107,6 +116,7 @@ impl Inbound {
         };
         self.count(if allowed { HandshakeResult::Ok } else { HandshakeResult::NotAllowed });
         if !allowed {
+            self.context.not_allowed.get_or_create(&RouteLabels::of(self.listen)).inc();
             self.log_not_allowed(from, peer.as_deref());
             if !http {
                 // There is no way to tell it so.
@@ -117,6 +127,7 @@ impl Inbound {
         let context = &self.context;
         let connection = context.tracker.admit(protocol, &snapshot, peer.clone(), from.ip(), allowed)?;
         let connection = Arc::new(connection);
+        let introduction = self.introduction(&stream, &snapshot, peer.as_deref(), from);
         let share = context.memory.of_peer(connection.holder());
         stream.get_mut().0.set_share(Arc::clone(&share));
         let stream =
@@ -141,51 +152,8 @@ impl Inbound {
             };
             Some(http::serve(client, stream, protocol))
         } else {
-            Some(Box::pin(self.relay(connection, stream, from, share)))
-        }
-    }
-
-    async fn relay<S>(
-        self: Arc<Self>,
-        connection: Arc<Connection>,
-        stream: S,
-        from: SocketAddr,
-        share: Arc<Share>,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut record = self.observed.connection(from);
-        record.over(&connection);
-        let mut stream = record.counter()(stream);
-        let within = self.context.timeouts.connect;
-        let permit = self.context.app_connections.acquire_for_bytes(connection.holder(), within).await;
-        let _permit = match permit {
-            Ok(permit) => permit,
-            Err(error) => {
-                let (reason, of) = (error.as_str(), connection.peer_name());
-                if let Some(Allowed { suppressed }) =
-                    self.context.log_limiter.allow(&(reason, connection.holder().identity))
-                {
-                    warn!(suppressed, reason, %of, "connection closed: no connection to the app is free: {error}");
-                }
-                record.refused("app_busy");
-                return connection.turn_away();
-            }
-        };
-        match self.target.connect(within).await {
-            Ok(mut app) => {
-                if let Err(error) = relay(&mut stream, &mut app, &share).await {
-                    app.abort();
-                    record.broke_off();
-                    debug!(%from, %error, "inbound connection ended early");
-                }
-            }
-            Err(error) => {
-                record.refused("unreachable");
-                if let Some(Allowed { suppressed }) = self.context.log_limiter.allow("app") {
-                    warn!(suppressed, %from, %error, "inbound connection closed");
-                }
-            }
+            let client = Bytes { stream, connection, from, share, introduction };
+            Some(Box::pin(self.relay(client)))
         }
     }
 
@@ -203,10 +171,13 @@ impl Inbound {
     }
 
     fn log_not_allowed(&self, from: SocketAddr, peer: Option<&Peer>) {
-        let subject = peer.map_or("", |peer| &peer.sha256);
-        if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(subject) {
+        let subject = format!("{} {}", self.listen, peer.map_or("", |peer| &peer.sha256));
+        if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(&subject) {
             let names = peer.map_or_else(|| "no certificate".into(), |peer| peer.names.to_string());
-            warn!(suppressed, %from, names, "client refused: its certificate is verified, but not on the allow list");
+            warn!(
+                suppressed, %from, route = %self.listen, names,
+                "client refused: its certificate is verified, but not on the allow list"
+            );
         }
     }
 }

@@ -206,7 +206,7 @@ impl RequestError {
             | Self::UserInformation
             | Self::InvalidUrl => ErrorType::HttpRequestError,
             Self::Loop => ErrorType::ProxyLoopDetected,
-            Self::ProxyUnreachable(_) => ErrorType::DestinationUnavailable,
+            Self::ProxyUnreachable(..) => ErrorType::DestinationUnavailable,
             Self::NoIdentity | Self::GrpcToHttp1App => ErrorType::ProxyConfigurationError,
             Self::NoExtendedConnect(_)
             | Self::Untranslatable(_)

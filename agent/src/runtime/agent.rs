@@ -22,6 +22,7 @@ use crate::connection::listener::BindError;
 use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::ConnectionTracker;
+use crate::proxy::authorization::NotAllowed;
 use crate::proxy::context::{ProxyContext, RequestCounters};
 use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::inbound::strict_transport_security;
@@ -138,6 +139,7 @@ impl Parts {
             requests: RequestCounters::new(),
             latencies: RequestLatencies::default(),
             access_log,
+            not_allowed: NotAllowed::default(),
             inbound_bytes,
             outbound_bytes,
             timeouts: settings.timeouts,

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use crate::config::settings::Settings;
 use crate::connection::listener::{BindError, Bound};
 use crate::connection::tracker::Side;
-use crate::proxy::authorization::AllowList;
+use crate::proxy::authorization::AllowLists;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::inbound::{Inbound, InboundRoute};
 use crate::proxy::outbound::{Destinations, HttpForwarder, OutboundRoute, ProxyPolicy, Tunnel, Upstream};
@@ -89,13 +89,14 @@ impl RouteListeners {
     pub fn serve(
         self,
         context: &Arc<ProxyContext>,
-        allow: &AllowList,
+        allow: &AllowLists,
         workers: &[Handle],
     ) -> Result<(), BindError> {
         for (bound, mut route) in self.inbound {
+            let allow = allow.of(route.listen).clone();
             // By which it is known, if the system chose the port.
             route.listen = bound.address;
-            let inbound = Inbound::new(Arc::clone(context), route, allow.clone());
+            let inbound = Inbound::new(Arc::clone(context), route, allow);
             bound.listen()?.serve(workers, &context.inbound_tasks, move |socket, from| {
                 Arc::clone(&inbound).serve(socket, from)
             });

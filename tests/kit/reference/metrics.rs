@@ -74,6 +74,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_memory_waits", "counter", &[]),
     ("hotcert_peer_earliest_not_after_timestamp_seconds", "gauge", &[]),
     ("hotcert_log_lines_dropped", "counter", &["reason"]),
+    ("hotcert_not_allowed", "counter", &["route"]),
     ("hotcert_proxied_requests", "counter", &["side", "code"]),
     ("hotcert_ready", "gauge", &[]),
     ("hotcert_refused_requests", "counter", &["side", "reason"]),

@@ -7,6 +7,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
+use super::algorithms::Algorithms;
 use super::rejection::Rejection;
 
 use crate::names::Names;
@@ -22,6 +23,7 @@ pub(super) struct Certificate {
     pub not_before: SystemTime,
     pub not_after: SystemTime,
     pub usage: Usage,
+    pub algorithms: Algorithms,
     /// It is a CA certificate, or of X.509 v1, which has no field for that.
     pub may_issue: bool,
     /// The kind of the public key, if it is not supported.
@@ -73,6 +75,7 @@ pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<
         not_before: system_time(validity.not_before.timestamp()),
         not_after: system_time(validity.not_after.timestamp()),
         usage: Usage::of(&certificate),
+        algorithms: Algorithms::of(&certificate),
         may_issue: certificate.is_ca() || certificate.version() == X509Version::V1,
         unsupported_key: unsupported_key(&certificate),
     })

@@ -55,6 +55,12 @@ pub(super) fn log_published(snapshot: &Snapshot) {
         roots = trust.as_ref().map_or(0, |trust| trust.roots.len()),
         "identity published"
     );
+    if let Some(why) = leaf.names.no_spiffe_id() {
+        warn!(
+            serial = leaf.serial,
+            "the leaf has {why}: peers that allow or expect it by its SPIFFE ID refuse it"
+        );
+    }
     if !leaf.roles.client {
         warn!(
             serial = leaf.serial,

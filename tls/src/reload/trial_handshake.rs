@@ -55,7 +55,7 @@ pub(super) fn try_configs(identity: &Identity, configs: &Configs, now: SystemTim
 /// A name by which a route could lead to this very leaf.
 fn own_name(names: &Names) -> Option<ExpectedPeer> {
     let dns = names.dns.iter().filter(|name| !name.starts_with("*."));
-    names.spiffe_id().into_iter().chain(dns.map(String::as_str)).find_map(|name| name.parse().ok())
+    names.spiffe_id().map(ExpectedPeer::Spiffe).or_else(|| dns.into_iter().find_map(|name| name.parse().ok()))
 }
 
 fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), String> {

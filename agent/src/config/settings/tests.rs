@@ -51,6 +51,19 @@ fn each_error_names_its_flag_and_what_to_write() {
             "--allow: clients present no certificate with --client-auth none; remove one of the two",
         ),
         (
+            vec!["--client-auth=none", "--inbound=0.0.0.0:1=127.0.0.1:2", "--allow=0.0.0.0:1=dns:a"],
+            "--allow: clients present no certificate with --client-auth none; remove one of the two",
+        ),
+        (
+            vec!["--inbound=0.0.0.0:1=127.0.0.1:2", "--allow=dns:a,0.0.0.0:3=dns:b"],
+            "--allow: 0.0.0.0:3 is the address of no route of --inbound; its addresses are: 0.0.0.0:1",
+        ),
+        (
+            vec!["--inbound=0.0.0.0:1=127.0.0.1:2", "--allow=0.0.0.0:1=dns:a,dns:b"],
+            "--allow: every route of --inbound has a list of its own, so that dns:b would admit nobody anywhere; \
+             write LISTEN=dns:b for the route that it is for",
+        ),
+        (
             vec!["--hsts=365d"],
             "--hsts: browsers are no clients of mutual TLS; add --client-auth none, or omit it",
         ),
@@ -128,6 +141,17 @@ fn flags_that_have_no_effect_are_warned_of() {
     assert_eq!(given(&["--secret=a/b", "--http-proxy=127.0.0.1:1"]), ["--allow"]);
     assert_eq!(given(&["--secret=a/b", "--outbound=127.0.0.1:1=a:2"]), [&flags[..1], &flags[5..10]].concat());
     assert!(warned(&["--memory-budget=", "--request-timeout=15s", "--cert-file=tls.crt"]).is_empty());
+}
+
+#[test]
+fn a_probe_of_an_app_that_is_told_of_clients_is_told_apart() {
+    let settings = settings(&[
+        "--identity=/tls",
+        "--inbound=0.0.0.0:1=127.0.0.1:8080#proxy-v2,0.0.0.0:2=127.0.0.1:8081,0.0.0.0:3=unix:/a#proxy-v2",
+        "--probe=8080/healthz,8081/healthz,8082/healthz",
+    ]);
+    let told: Vec<bool> = settings.unwrap().probes.iter().map(|probe| probe.proxy_v2).collect();
+    assert_eq!(told, [true, false, false]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ impl PeerId {
     pub fn new(hasher: &RandomState, peer: Option<&Peer>, source: IpAddr) -> Self {
         let identity = match peer {
             None => hasher.hash_one(Source::from(source)),
-            Some(peer) => match peer.names.spiffe_id() {
+            Some(peer) => match &peer.spiffe_id {
                 Some(id) => hasher.hash_one(id),
                 None if peer.names.is_empty() => hasher.hash_one(&peer.subject),
                 None => hasher.hash_one(peer.names.labels()),

@@ -15,7 +15,7 @@ pub const NAME: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 pub fn value(own: &Leaf, peer: &Peer) -> Option<HeaderValue> {
     let mut parts = Vec::new();
     if let Some(id) = own.names.spiffe_id() {
-        parts.push(format!("By={}", quoted(id)));
+        parts.push(format!("By={}", quoted(id.as_str())));
     }
     parts.push(format!("Hash={}", peer.sha256));
     parts.push(format!("Subject=\"{}\"", escaped(&peer.subject)));

@@ -155,7 +155,7 @@ pub async fn dial(
     let (stream, peer) = loop {
         let (socket, address) = connect(context, upstream, &mut addresses).await?;
         let stream = BufferedStream::to_server(socket);
-        let handshake = connector.connect_under(snapshot, &upstream.host, stream);
+        let handshake = connector.connect_under(snapshot, upstream.server_name(), stream);
         let error = match handshake_within(context, &addresses, handshake).await {
             Ok(stream) => {
                 context.handshakes.count(HandshakeSide::Outbound, HandshakeResult::Ok);
@@ -248,8 +248,10 @@ async fn handshake_within<T>(
 fn where_name_is_set(upstream: &Upstream) -> String {
     let route = "--outbound (annotation hotcert.dev/outbound)";
     if upstream.expected.to_string() == upstream.host {
-        format!("the host is the expected name; to expect another, write HOST:PORT#SAN in a route of {route}")
+        format!(
+            "the host is the expected name; to expect another, write HOST:PORT#dns:NAME or HOST:PORT#spiffe://DOMAIN/PATH in a route of {route}"
+        )
     } else {
-        format!("the expected name is the one after # in {route}")
+        format!("what is expected is written after # in {route}")
     }
 }

@@ -38,7 +38,7 @@ impl Agent {
 
     fn upstream(&self, expected: &str) -> Upstream {
         let expected = expected.parse().unwrap();
-        Upstream { host: "127.0.0.1".into(), port: self.server.address.port(), expected }
+        Upstream { host: "127.0.0.1".into(), port: self.server.address.port(), sni: None, expected }
     }
 
     async fn app(&self, upstream: Option<Upstream>) -> TcpStream {
@@ -126,8 +126,12 @@ async fn failures_are_responses_that_name_the_server_and_the_cause() {
     assert_eq!(agent.server.requests(), 0, "nothing is sent to a server with another name");
 
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let upstream =
-        Upstream { host: "127.0.0.1".into(), port: closed.port(), expected: NAME.parse().unwrap() };
+    let upstream = Upstream {
+        host: "127.0.0.1".into(),
+        port: closed.port(),
+        sni: None,
+        expected: NAME.parse().unwrap(),
+    };
     let unreachable = exchange(&mut agent.app(Some(upstream)).await, GET).await;
     assert!(unreachable.starts_with("http/1.1 502"), "{unreachable}");
     assert!(unreachable.contains(&format!("{closed}#{NAME} cannot be reached: ")), "{unreachable}");
@@ -144,7 +148,7 @@ async fn failures_are_responses_that_name_the_server_and_the_cause() {
 #[tokio::test]
 async fn without_an_identity_the_response_is_a_503() {
     let (_publisher, context) = context();
-    let upstream = Upstream { host: "127.0.0.1".into(), port: 1, expected: NAME.parse().unwrap() };
+    let upstream = Upstream { host: "127.0.0.1".into(), port: 1, sni: None, expected: NAME.parse().unwrap() };
     let mut app = app_of(forwarder(&context, Some(upstream), &[])).await;
     let response = exchange(&mut app, GET).await;
     assert!(response.starts_with("http/1.1 503") && response.contains("no identity"), "{response}");
