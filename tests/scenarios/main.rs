@@ -16,6 +16,7 @@ mod control_plane;
 mod crash;
 mod directory;
 mod documents;
+mod exchanges;
 mod floods;
 mod formats;
 mod grpc;

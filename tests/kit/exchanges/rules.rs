@@ -1,0 +1,121 @@
+//! Whether what was seen with agents is what was seen without. Where it is not, nginx is the judge: what nginx does as
+//! well is the way of proxies. nginx does not carry trailers nor interim answers, so that it is not asked about them.
+
+use std::fmt;
+
+use super::exchange::Exchange;
+use super::view::View;
+
+/// What was seen of one exchange.
+pub struct Views {
+    pub direct: View,
+    pub agent: View,
+    pub two_agents: View,
+    pub nginx: View,
+}
+
+/// A difference that is none of a proxy's.
+#[derive(Debug)]
+pub struct Difference {
+    pub with: &'static str,
+    pub what: String,
+    /// Without an agent, with one or two, and with nginx.
+    pub seen: [Option<String>; 3],
+}
+
+/// Differences that are wanted: a part of the fact's name, whether it is wanted of this exchange, and why.
+pub const WANTED: &[(&str, fn(&Exchange) -> bool, &str)] = &[(
+    "trailer",
+    |exchange| {
+        exchange.requests.iter().any(|request| {
+            let is_announced = |fields: &[super::exchange::Field]| {
+                fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("trailer"))
+            };
+            !is_announced(&request.fields) && !request.trailers.is_empty()
+                || !is_announced(&request.response.fields) && !request.response.trailers.is_empty()
+        })
+    },
+    "trailers that were not announced may be dropped (RFC 9110, 6.5.1)",
+)];
+
+impl Views {
+    pub fn differences(&self, exchange: &Exchange) -> Vec<Difference> {
+        let mut differences = self.of("one agent", &self.agent, exchange);
+        differences.extend(self.of("two agents", &self.two_agents, exchange));
+        differences
+    }
+
+    fn of(&self, with: &'static str, agent: &View, exchange: &Exchange) -> Vec<Difference> {
+        let (direct, nginx) = (&self.direct, &self.nginx);
+        let mut differences = Vec::new();
+        let refused = agent.refused.iter().find(|(at, _)| !direct.refused.contains_key(at));
+        let count = refused.map_or(usize::MAX, |(at, _)| *at);
+        if let Some((at, status)) = refused {
+            let malformed = direct.facts.contains_key(&format!("client {} fault", at + 1))
+                || direct.facts.contains_key(&format!("app {} fault", at + 1));
+            let is_answer = *status >= 400 || malformed;
+            if !is_answer || !malformed && !nginx.refused.contains_key(at) {
+                differences.push(Difference {
+                    with,
+                    what: format!("request {} is not answered by the app", at + 1),
+                    seen: [
+                        Some("answered".into()),
+                        Some(format!("refused with {status}: {:?}", agent.reason(*at))),
+                        Some(
+                            nginx
+                                .refused
+                                .get(at)
+                                .map_or("answered".into(), |status| format!("refused with {status}")),
+                        ),
+                    ],
+                });
+            }
+        }
+        let names = direct.facts.keys().chain(agent.facts.keys());
+        let mut names: Vec<_> = names.filter(|name| number(name) < count).collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            let [left, right, judge] = [direct, agent, nginx].map(|view| view.facts.get(name));
+            let is_host_of_route = with == "two agents" && name.ends_with(" host");
+            let is_judge =
+                !name.contains("trailer") && !name.contains("interim") && !name.contains("another hop");
+            let wanted = WANTED.iter().any(|(part, is, _)| name.contains(part) && is(exchange));
+            let of_proxy = with == "two agents" && name.contains(" field proxy-auth");
+            if left == right || is_host_of_route || wanted || of_proxy || is_judge && right == judge {
+                continue;
+            }
+            let seen = [left, right, judge].map(|seen| seen.cloned());
+            differences.push(Difference { with, what: name.clone(), seen });
+        }
+        let is_left_open = nginx.kept && nginx.refused.is_empty();
+        if refused.is_none() && !agent.kept && is_left_open && !exchange.half_close {
+            let seen = [direct.kept, agent.kept, nginx.kept].map(|kept| Some(kept.to_string()));
+            differences.push(Difference { with, what: "the client's connection is kept".into(), seen });
+        }
+        differences
+    }
+}
+
+impl View {
+    /// What whoever refused this request said of it.
+    fn reason(&self, at: usize) -> &str {
+        self.facts.get(&format!("client {} field x-hotcert-error", at + 1)).map_or("", String::as_str)
+    }
+}
+
+/// Of the request, from 0, that a fact is about.
+fn number(name: &str) -> usize {
+    let number = name.split(' ').nth(1).and_then(|number| number.parse().ok());
+    number.map_or(0, |number: usize| number - 1)
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [direct, agent, nginx] = self.seen.each_ref().map(|seen| seen.as_deref().unwrap_or("(none)"));
+        writeln!(f, "  {}", self.what)?;
+        writeln!(f, "    without agents  {direct}")?;
+        writeln!(f, "    with {:<11}{agent}", self.with)?;
+        writeln!(f, "    with nginx      {nginx}")
+    }
+}
