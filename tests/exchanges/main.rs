@@ -41,7 +41,11 @@ fn main() -> ExitCode {
     if args.verbose {
         exchanges.iter().for_each(|exchange| print!("{exchange}"));
     }
-    let differing = Ways::default().differences(&exchanges);
+    let mut ways = Ways::default();
+    let differing = ways.differences(&exchanges);
+    if args.verbose {
+        print!("{}", ways.nginx_log());
+    }
     print!("{}", report(args.seed, &differing));
     if differing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

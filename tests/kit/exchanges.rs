@@ -8,6 +8,7 @@ pub mod generate;
 pub mod rules;
 pub mod view;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use tempfile::TempDir;
@@ -92,6 +93,7 @@ fn nginx(pki: &Pki, folder: &TempDir, app: SocketAddr) -> (Nginx, SocketAddr) {
     server {{
         listen {listen} ssl http2;
         ssl_certificate {}; ssl_certificate_key {}; ssl_client_certificate {}; ssl_verify_client on;
+        ssl_protocols TLSv1.3;
         location / {{
             proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\";
             proxy_set_header Host $host_or_ours; proxy_redirect off; proxy_next_upstream off;
@@ -121,6 +123,11 @@ impl Ways {
         all.map(|(((direct, agent), two_agents), nginx)| Views { direct, agent, two_agents, nginx }).collect()
     }
 
+    /// What nginx logged.
+    pub fn nginx_log(&self) -> String {
+        self._nginx.log()
+    }
+
     /// The exchanges of which something else is seen with agents than without.
     pub fn differences(&mut self, exchanges: &[Exchange]) -> Vec<(Exchange, Vec<Difference>)> {
         let differing = self
@@ -134,26 +141,42 @@ impl Ways {
 
 impl Way {
     fn run(&mut self, exchange: &Exchange) -> View {
-        self.app.begin(exchange.requests.iter().map(|request| request.response.clone()).collect());
-        // The app speaks HTTP/1.1.
-        let in_http2 = exchange.http2 && self.between != Between::Nothing;
-        let got = self.client.run(exchange, in_http2);
-        View::of(exchange, self.between, &self.app.take(), &got)
+        // What nginx refuses must not keep it from judging the next request.
+        let parts =
+            if self.between == Between::Nginx { exchange.one_by_one() } else { vec![exchange.clone()] };
+        let mut view = View::default();
+        for part in parts {
+            let script: Vec<_> = part.requests.iter().map(|request| request.response.clone()).collect();
+            // The app speaks HTTP/1.1.
+            let in_http2 = part.http2 && self.between != Between::Nothing;
+            self.app.begin(script.clone());
+            let mut got = self.client.run(&part, in_http2);
+            let mut seen = self.app.take();
+            // A connection at rest may be closed at any time, and then nothing comes of what was sent on it.
+            if self.client.reused && got[0].is_nothing() && seen.is_empty() {
+                self.app.begin(script);
+                got = self.client.run(&part, in_http2);
+                seen = self.app.take();
+            }
+            view.add(View::of(&part, self.between, &seen, &got));
+        }
+        view
     }
 }
 
-/// For people: what differs, of the first of them in full.
+/// For people: what differs, of the first exchange of each kind in full.
 pub fn report(seed: u64, differing: &[(Exchange, Vec<Difference>)]) -> String {
-    const IN_FULL: usize = 12;
-    let mut kinds = std::collections::BTreeMap::<String, (usize, u64)>::new();
+    let mut kinds = BTreeMap::<String, (usize, u64)>::new();
     let mut report = String::new();
-    for (at, (exchange, differences)) in differing.iter().enumerate() {
+    for (exchange, differences) in differing {
+        let mut is_new = false;
         for difference in differences {
-            let what: String = difference.what.chars().filter(|letter| !letter.is_ascii_digit()).collect();
-            let kind = format!("{}: {}", difference.with, what.replace("  ", " "));
-            kinds.entry(kind).or_insert((0, exchange.index)).0 += 1;
+            let kind = format!("{}: {}", difference.with, rules::without_number(&difference.what));
+            let entry = kinds.entry(kind).or_insert((0, exchange.index));
+            entry.0 += 1;
+            is_new |= entry.0 == 1;
         }
-        if at < IN_FULL {
+        if is_new {
             report += &format!("seed {seed}, {exchange}");
             differences.iter().for_each(|difference| report += &difference.to_string());
         }

@@ -282,8 +282,10 @@ pub fn members(fields: &Fields, name: &str) -> Vec<String> {
     members.filter(|member| !member.is_empty()).collect()
 }
 
+/// The same length several times is that length (RFC 9110, 8.6).
 fn length(fields: &Fields) -> Result<Option<u64>, Fault> {
-    let mut lengths = values(fields, "content-length");
+    let lengths = values(fields, "content-length").flat_map(|value| value.split(|byte| *byte == b','));
+    let mut lengths = lengths.map(<[u8]>::trim_ascii);
     let Some(first) = lengths.next() else { return Ok(None) };
     let is_length = !first.is_empty() && first.len() < 19 && first.iter().all(u8::is_ascii_digit);
     if !is_length {
@@ -298,7 +300,9 @@ fn length(fields: &Fields) -> Result<Option<u64>, Fault> {
 /// A request says once where it ends.
 fn request_framing(fields: &Fields) -> Result<Framing, Fault> {
     let length = length(fields)?;
-    if values(fields, "content-length").count() > 1 {
+    if values(fields, "content-length").count() > 1
+        || values(fields, "content-length").any(|value| value.contains(&b','))
+    {
         return Err(malformed("more than one length", b""));
     }
     let codings = members(fields, "transfer-encoding");

@@ -103,14 +103,11 @@ impl<S: Read + Write> Connection<S> {
                 Part::Data(data) => self.data(stream, data, last, answer)?,
                 Part::Trailers(trailers) => self.headers(stream, trailers, true)?,
                 Part::Wait => {
-                    while answer.interim.is_empty() && answer.head.is_none() && !answer.ended {
-                        self.read_frame(stream, answer)?;
-                    }
-                    // Whoever was answered at once has no use for the rest.
-                    if answer.head.is_some() && !answer.ended {
-                        self.send(&frame(RESET, 0, stream, &8u32.to_be_bytes()))?;
-                        while !answer.ended {
-                            self.read_frame(stream, answer)?;
+                    // Some never ask for it, and then it is sent nevertheless.
+                    if let Err(fault) = self.wait(stream, answer) {
+                        answer.fault = Some(fault.clone());
+                        if fault != Fault::Timeout {
+                            return Err(fault);
                         }
                     }
                 }
@@ -121,6 +118,20 @@ impl<S: Read + Write> Connection<S> {
         }
         while !answer.ended {
             self.read_frame(stream, answer)?;
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, stream: u32, answer: &mut Answer) -> Result<(), Fault> {
+        while answer.interim.is_empty() && answer.head.is_none() && !answer.ended {
+            self.read_frame(stream, answer)?;
+        }
+        // Whoever was answered at once has no use for the rest.
+        if answer.head.is_some() {
+            while !answer.ended {
+                self.read_frame(stream, answer)?;
+            }
+            self.send(&frame(RESET, 0, stream, &8u32.to_be_bytes()))?;
         }
         Ok(())
     }

@@ -12,6 +12,9 @@ use crate::link::Link;
 
 /// What does not come within this does not come.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for whoever has often not answered, so that a fault does not take hours to be shown.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(300);
+const OFTEN: usize = 4;
 
 /// What came in answer to one request.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +28,14 @@ pub struct Got {
     pub kept: bool,
 }
 
+impl Got {
+    /// The connection was closed before anything came.
+    pub fn is_nothing(&self) -> bool {
+        let closed = matches!(self.fault, Some(Fault::Closed | Fault::Truncated | Fault::Reset));
+        closed && self.head.is_none() && self.interim.is_empty()
+    }
+}
+
 pub struct Client {
     address: SocketAddr,
     http1: Dialer,
@@ -33,29 +44,49 @@ pub struct Client {
     scheme: &'static str,
     kept: Option<Source<Link>>,
     kept_http2: Option<Connection<Link>>,
+    /// Answers that did not come.
+    timeouts: usize,
+    /// The last exchange was on a connection that had carried another.
+    pub reused: bool,
 }
 
 impl Client {
     pub fn new(address: SocketAddr, dialer: Dialer) -> Self {
         let scheme = if dialer.config().is_some() { "https" } else { "http" };
-        Self { address, http2: dialer.clone().http2(), http1: dialer, scheme, kept: None, kept_http2: None }
+        Self {
+            address,
+            http2: dialer.clone().http2(),
+            http1: dialer,
+            scheme,
+            kept: None,
+            kept_http2: None,
+            timeouts: 0,
+            reused: false,
+        }
     }
 
     /// The answers, as many as there are requests.
     pub fn run(&mut self, exchange: &Exchange, in_http2: bool) -> Vec<Got> {
+        let answers = self.answers(exchange, in_http2);
+        self.timeouts += answers.iter().filter(|got| got.fault == Some(Fault::Timeout)).count();
+        answers
+    }
+
+    fn patience(&self) -> Duration {
+        if self.timeouts < OFTEN { PATIENCE } else { LITTLE_PATIENCE }
+    }
+
+    fn answers(&mut self, exchange: &Exchange, in_http2: bool) -> Vec<Got> {
         if in_http2 {
             return exchange.requests.iter().map(|request| self.http2(request)).collect();
         }
         if let Some(mut kept) = self.kept.take() {
+            self.reused = true;
             let answers = self.http1(exchange, &mut kept);
-            // The other side may close a connection at rest at any time, and then answers nothing.
-            let died =
-                |got: &Got| got.head.is_none() && matches!(got.fault, Some(Fault::Closed | Fault::Reset));
-            if !answers.first().is_some_and(died) {
-                return self.keep(kept, answers);
-            }
+            return self.keep(kept, answers);
         }
-        match Link::open(&self.http1, self.address, PATIENCE) {
+        self.reused = false;
+        match Link::open(&self.http1, self.address, self.patience()) {
             Ok(link) => {
                 let mut source = Source::new(link);
                 let answers = self.http1(exchange, &mut source);
@@ -116,10 +147,11 @@ impl Client {
 
     fn http2(&mut self, request: &Request) -> Got {
         let (fields, parts) = request.http2(self.scheme);
+        self.reused = self.kept_http2.is_some();
         let mut connection = match self.kept_http2.take() {
             Some(connection) => connection,
             None => {
-                let link = Link::open(&self.http2, self.address, PATIENCE).map_err(|_| Fault::Reset);
+                let link = Link::open(&self.http2, self.address, self.patience()).map_err(|_| Fault::Reset);
                 match link.and_then(Connection::open) {
                     Ok(connection) => connection,
                     Err(fault) => return Got { fault: Some(fault), ..Got::default() },

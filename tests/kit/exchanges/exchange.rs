@@ -15,6 +15,8 @@ const PATTERN: usize = 1 << 20;
 pub struct Exchange {
     pub index: u64,
     pub http2: bool,
+    /// How many requests of the exchange come before these.
+    pub first: usize,
     pub requests: Vec<Request>,
     /// All requests are sent before the first answer is read.
     pub pipelined: bool,
@@ -110,6 +112,21 @@ pub fn put_fields(fields: &[Field], out: &mut Vec<u8>) {
 /// A name and a value as one is used to.
 pub fn field(name: &str, value: impl AsRef<[u8]>) -> Field {
     (name.into(), [b" ", value.as_ref()].concat())
+}
+
+impl Exchange {
+    /// The same requests, none of which knows of another.
+    pub fn one_by_one(&self) -> Vec<Self> {
+        let count = self.requests.len();
+        let one = |(at, request): (usize, &Request)| Self {
+            first: at,
+            requests: vec![request.clone()],
+            pipelined: false,
+            half_close: self.half_close && at + 1 == count,
+            ..*self
+        };
+        self.requests.iter().enumerate().map(one).collect()
+    }
 }
 
 impl Request {

@@ -287,7 +287,7 @@ pub fn exchange(seed: u64, index: u64) -> Exchange {
     let pipelined = !http2 && count > 1 && random.chance(60);
     let half_close = !http2 && random.chance(4);
     let requests = (1..=count).map(|at| request(random, http2, pipelined, at == count)).collect();
-    Exchange { index, http2, requests, pipelined, half_close }
+    Exchange { index, http2, first: 0, requests, pipelined, half_close }
 }
 
 fn request(random: &mut Random, http2: bool, pipelined: bool, last: bool) -> Request {
@@ -343,6 +343,10 @@ fn request(random: &mut Random, http2: bool, pipelined: bool, last: bool) -> Req
     };
     let host = if target.starts_with(b"http:") { Some(HOST) } else { host };
     let response = response(random, method, last, has_body, expects);
+    if !response.trailers.is_empty() && random.chance(60) {
+        fields.push(field("TE", "trailers"));
+        fields.extend((!http2 && random.chance(50)).then(|| field("Connection", "TE")));
+    }
     Request { method, target, minor, host, fields, framing, length, trailers, expects, response }
 }
 

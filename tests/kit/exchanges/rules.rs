@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::exchange::Exchange;
-use super::view::View;
+use super::exchange::{Exchange, Field, Request};
+use super::view::{Refused, View};
 
 /// What was seen of one exchange.
 pub struct Views {
@@ -23,20 +23,28 @@ pub struct Difference {
     pub seen: [Option<String>; 3],
 }
 
-/// Differences that are wanted: a part of the fact's name, whether it is wanted of this exchange, and why.
-pub const WANTED: &[(&str, fn(&Exchange) -> bool, &str)] = &[(
-    "trailer",
-    |exchange| {
-        exchange.requests.iter().any(|request| {
-            let is_announced = |fields: &[super::exchange::Field]| {
-                fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("trailer"))
-            };
-            !is_announced(&request.fields) && !request.trailers.is_empty()
-                || !is_announced(&request.response.fields) && !request.response.trailers.is_empty()
-        })
-    },
-    "trailers that were not announced may be dropped (RFC 9110, 6.5.1)",
-)];
+/// Differences that are wanted: a part of the fact's name, whether it is wanted of this request, and why.
+pub const WANTED: &[(&str, fn(&Request) -> bool, &str)] = &[
+    (
+        "app trailer",
+        |request| !is_announced(&request.fields),
+        "trailers that were not announced may be dropped (RFC 9110, 6.5.1)",
+    ),
+    (
+        "client trailer",
+        |request| !is_announced(&request.response.fields) || !takes_trailers(request),
+        "so may those that the client has not said to take (RFC 9110, 10.1.4)",
+    ),
+];
+
+fn is_announced(fields: &[Field]) -> bool {
+    fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("trailer"))
+}
+
+fn takes_trailers(request: &Request) -> bool {
+    let takes = |value: &[u8]| value.ends_with(b"trailers");
+    request.fields.iter().any(|(name, value)| name.eq_ignore_ascii_case("te") && takes(value))
+}
 
 impl Views {
     pub fn differences(&self, exchange: &Exchange) -> Vec<Difference> {
@@ -50,22 +58,23 @@ impl Views {
         let mut differences = Vec::new();
         let refused = agent.refused.iter().find(|(at, _)| !direct.refused.contains_key(at));
         let count = refused.map_or(usize::MAX, |(at, _)| *at);
-        if let Some((at, status)) = refused {
+        if let Some((at, Refused { status, fault })) = refused {
             let malformed = direct.facts.contains_key(&format!("client {} fault", at + 1))
                 || direct.facts.contains_key(&format!("app {} fault", at + 1));
-            let is_answer = *status >= 400 || malformed;
-            if !is_answer || !malformed && !nginx.refused.contains_key(at) {
+            let judge = nginx.refused.get(at);
+            // A reset is the way in which HTTP/2 refuses what is malformed.
+            let is_answer = *status >= 400 || malformed || judge.is_some_and(|judge| judge.status == 0);
+            if !is_answer || !malformed && judge.is_none() {
                 differences.push(Difference {
                     with,
                     what: format!("request {} is not answered by the app", at + 1),
                     seen: [
                         Some("answered".into()),
-                        Some(format!("refused with {status}: {:?}", agent.reason(*at))),
+                        Some(format!("{status}: {fault} {}", agent.reason(*at))),
                         Some(
-                            nginx
-                                .refused
-                                .get(at)
-                                .map_or("answered".into(), |status| format!("refused with {status}")),
+                            judge.map_or("answered".into(), |judge| {
+                                format!("{}: {}", judge.status, judge.fault)
+                            }),
                         ),
                     ],
                 });
@@ -80,7 +89,12 @@ impl Views {
             let is_host_of_route = with == "two agents" && name.ends_with(" host");
             let is_judge =
                 !name.contains("trailer") && !name.contains("interim") && !name.contains("another hop");
-            let wanted = WANTED.iter().any(|(part, is, _)| name.contains(part) && is(exchange));
+            let fact = without_number(name);
+            let request = exchange.requests.get(number(name));
+            let wanted = |(part, is, _): &(&str, fn(&Request) -> bool, _)| {
+                fact.starts_with(part) && request.is_some_and(is)
+            };
+            let wanted = WANTED.iter().any(wanted);
             let of_proxy = with == "two agents" && name.contains(" field proxy-auth");
             if left == right || is_host_of_route || wanted || of_proxy || is_judge && right == judge {
                 continue;
@@ -102,6 +116,12 @@ impl View {
     fn reason(&self, at: usize) -> &str {
         self.facts.get(&format!("client {} field x-hotcert-error", at + 1)).map_or("", String::as_str)
     }
+}
+
+pub fn without_number(fact: &str) -> String {
+    let words: Vec<_> =
+        fact.split(' ').enumerate().filter(|(at, _)| *at != 1).map(|(_, word)| word).collect();
+    words.join(" ")
 }
 
 /// Of the request, from 0, that a fact is about.

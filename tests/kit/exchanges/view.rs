@@ -58,10 +58,18 @@ pub type Facts = BTreeMap<String, String>;
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub facts: Facts,
-    /// The requests, from 0, that the app did not answer, and the status of whoever did; 0 if nobody did.
-    pub refused: BTreeMap<usize, u16>,
+    /// The requests, from 0, that the app did not answer.
+    pub refused: BTreeMap<usize, Refused>,
     /// The last answer left the connection open.
     pub kept: bool,
+}
+
+/// What came instead of an answer of the app.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Of whoever answered; 0 if nobody did.
+    pub status: u16,
+    pub fault: String,
 }
 
 impl View {
@@ -73,16 +81,27 @@ impl View {
         }
         for (at, request) in exchange.requests.iter().enumerate() {
             if let Some(seen) = seen.get(at) {
-                view.app(at + 1, request, between, seen);
+                view.app(exchange.first + at + 1, request, between, seen);
             }
             let Some(got) = got.get(at) else { continue };
             let by_app = got.head.as_ref().is_some_and(|head| values(&head.fields, "x-app").next().is_some());
             if !by_app || at >= first_unseen {
-                view.refused.insert(at, got.head.as_ref().map_or(0, |head| head.status));
+                let fault = got.fault.as_ref().map_or(String::new(), ToString::to_string);
+                view.refused.insert(
+                    exchange.first + at,
+                    Refused { status: got.head.as_ref().map_or(0, |head| head.status), fault },
+                );
             }
-            view.client(at + 1, exchange, request, between, got);
+            view.client(exchange.first + at + 1, exchange, request, between, got);
         }
         view
+    }
+
+    /// What was seen of the requests that follow.
+    pub fn add(&mut self, other: Self) {
+        self.facts.extend(other.facts);
+        self.refused.extend(other.refused);
+        self.kept = other.kept;
     }
 
     fn put(&mut self, side: &str, at: usize, what: &str, value: impl Into<String>) {
@@ -101,7 +120,10 @@ impl View {
         let (authority, target) = origin_form(&head.target);
         self.put("app", at, "method", head.method.clone());
         self.put("app", at, "target", target.escape_ascii().to_string());
-        self.put("app", at, "version", format!("1.{}", head.minor));
+        // A proxy speaks its own version (RFC 9110, 2.5).
+        if between != Between::Nothing && head.minor == 0 {
+            self.put("app", at, "version", "1.0");
+        }
         let hosts: Vec<_> =
             values(&head.fields, "host").map(|host| host.escape_ascii().to_string()).collect();
         let host = match (authority, &hosts[..]) {
@@ -148,7 +170,7 @@ impl View {
         }
         let Some(head) = &got.head else { return };
         self.put("client", at, "status", head.status.to_string());
-        if !exchange.http2 {
+        if between != Between::Nothing && head.minor < request.minor {
             self.put("client", at, "version", format!("1.{}", head.minor));
         }
         let mut skipped =
@@ -194,7 +216,9 @@ impl View {
             }
         }
         for (name, values) in by_name {
-            self.put(side, at, &format!("{kind} {name}"), values.join(" | "));
+            // Of several, HTTP/2 makes one and one several (RFC 9113, 8.2.3).
+            let between = if name == "cookie" { "; " } else { " | " };
+            self.put(side, at, &format!("{kind} {name}"), values.join(between));
         }
     }
 
