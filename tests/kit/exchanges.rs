@@ -146,19 +146,18 @@ impl Way {
             if self.between == Between::Nginx { exchange.one_by_one() } else { vec![exchange.clone()] };
         let mut view = View::default();
         for part in parts {
-            let script: Vec<_> = part.requests.iter().map(|request| request.response.clone()).collect();
             // The app speaks HTTP/1.1.
             let in_http2 = part.http2 && self.between != Between::Nothing;
-            self.app.begin(script.clone());
+            self.app.begin(&part);
             let mut got = self.client.run(&part, in_http2);
-            let mut seen = self.app.take();
+            let mut record = self.app.take();
             // A connection at rest may be closed at any time, and then nothing comes of what was sent on it.
-            if self.client.reused && got[0].is_nothing() && seen.is_empty() {
-                self.app.begin(script);
+            if self.client.reused && got[0].is_nothing() && record.seen[0].is_none() {
+                self.app.begin(&part);
                 got = self.client.run(&part, in_http2);
-                seen = self.app.take();
+                record = self.app.take();
             }
-            view.add(View::of(&part, self.between, &seen, &got));
+            view.add(View::of(&part, self.between, &record, &got));
         }
         view
     }

@@ -5,17 +5,21 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::exchange::{Response, field, put_fields};
-use crate::http1::{Fault, Fields, Framing, RequestHead, Source, members};
+use super::exchange::{Exchange, Response, field, put_fields};
+use crate::http1::{Fault, Fields, Framing, RequestHead, Source, members, values};
 
 /// So long is read what a client still sends before its connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// The field that says which exchange a request is of, and which of its requests.
+pub const TAG: &str = "x-exchange";
+const MALFORMED: &[u8] =
+    b"HTTP/1.1 400 Malformed\r\nx-app: none\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 /// A request that came.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// `None`: there was none, for this fault.
-    pub head: Option<RequestHead>,
+    pub head: RequestHead,
     pub body: Vec<u8>,
     pub trailers: Fields,
     pub fault: Option<Fault>,
@@ -23,10 +27,39 @@ pub struct Seen {
     pub early: bool,
 }
 
+/// What an app saw of an exchange.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Each request of the script, if it came.
+    pub seen: Vec<Option<Seen>>,
+    /// What came beside.
+    pub beside: Vec<String>,
+}
+
 #[derive(Default)]
 struct State {
+    index: u64,
+    first: usize,
     script: Vec<Response>,
-    seen: Vec<Seen>,
+    record: Record,
+}
+
+impl State {
+    /// The place in the script of a request that says which it is.
+    fn place(&mut self, head: &RequestHead) -> Option<usize> {
+        let tag = String::from_utf8_lossy(values(&head.fields, TAG).next()?).into_owned();
+        let (index, number) = tag.split_once('.')?;
+        // What comes late, of an exchange that was broken off, is none of this one.
+        if index.parse() != Ok(self.index) {
+            return None;
+        }
+        let place = number.parse::<usize>().ok()?.checked_sub(self.first);
+        let place = place.filter(|place| self.record.seen.get(*place).is_some_and(Option::is_none));
+        if place.is_none() {
+            self.record.beside.push(format!("request {number} again"));
+        }
+        place
+    }
 }
 
 pub struct App {
@@ -51,14 +84,16 @@ impl Default for App {
 }
 
 impl App {
-    /// From now on requests are answered with these, one after the other.
-    pub fn begin(&self, script: Vec<Response>) {
-        *self.state.lock().unwrap() = State { script, seen: Vec::new() };
+    /// From now on its requests are answered as it says.
+    pub fn begin(&self, exchange: &Exchange) {
+        let script: Vec<_> = exchange.requests.iter().map(|request| request.response.clone()).collect();
+        let record = Record { seen: vec![None; script.len()], ..Record::default() };
+        *self.state.lock().unwrap() = State { index: exchange.index, first: exchange.first, script, record };
     }
 
     /// What came since.
-    pub fn take(&self) -> Vec<Seen> {
-        std::mem::take(&mut self.state.lock().unwrap().seen)
+    pub fn take(&self) -> Record {
+        std::mem::take(&mut self.state.lock().unwrap().record)
     }
 }
 
@@ -79,32 +114,19 @@ fn serve_one(source: &mut Source<TcpStream>, out: &mut TcpStream, state: &Mutex<
         Ok(head) => head,
         Err(Fault::Closed | Fault::Reset) => return false,
         Err(fault) => {
-            let seen = Seen {
-                head: None,
-                body: Vec::new(),
-                trailers: Fields::new(),
-                fault: Some(fault),
-                early: false,
-            };
-            state.lock().unwrap().seen.push(seen);
-            let _ = out.write_all(
-                b"HTTP/1.1 400 Malformed\r\nx-app: none\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-            );
+            state.lock().unwrap().record.beside.push(fault.to_string());
+            let _ = out.write_all(MALFORMED);
             return false;
         }
     };
-    let (at, response) = {
+    let (place, response) = {
         let mut state = state.lock().unwrap();
-        let response = state.script.get(state.seen.len()).cloned().unwrap_or_else(unexpected);
-        let seen = Seen {
-            head: Some(head.clone()),
-            body: Vec::new(),
-            trailers: Fields::new(),
-            fault: None,
-            early: response.early,
-        };
-        state.seen.push(seen);
-        (state.seen.len() - 1, response)
+        let place = state.place(&head);
+        let response = place.map_or_else(unexpected, |place| state.script[place].clone());
+        let (head, early) = (head.clone(), response.early);
+        let seen = Seen { head, body: Vec::new(), trailers: Fields::new(), fault: None, early };
+        place.into_iter().for_each(|place| state.record.seen[place] = Some(seen.clone()));
+        (place, response)
     };
     let expects = head.minor > 0 && members(&head.fields, "expect").iter().any(|what| what == "100-continue");
     let kept = if response.early {
@@ -117,7 +139,11 @@ fn serve_one(source: &mut Source<TcpStream>, out: &mut TcpStream, state: &Mutex<
         }
         let (body, trailers, fault) = source.body(head.framing);
         let broken = fault.is_some();
-        if let Some(seen) = state.lock().unwrap().seen.get_mut(at) {
+        // Another exchange may have begun meanwhile.
+        if let Some(place) = place
+            && let Some(Some(seen)) = state.lock().unwrap().record.seen.get_mut(place)
+            && seen.head.target == head.target
+        {
             (seen.body, seen.trailers, seen.fault) = (body, trailers, fault);
         }
         !broken && respond(&head, &response, out)

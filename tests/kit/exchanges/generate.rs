@@ -286,7 +286,12 @@ pub fn exchange(seed: u64, index: u64) -> Exchange {
     let count = if random.chance(25) { 2 + random.below(3) } else { 1 };
     let pipelined = !http2 && count > 1 && random.chance(60);
     let half_close = !http2 && random.chance(4);
-    let requests = (1..=count).map(|at| request(random, http2, pipelined, at == count)).collect();
+    let requests = (1..=count).map(|at| {
+        let mut request = request(random, http2, pipelined, at == count);
+        request.fields.push(field(super::app::TAG, format!("{index}.{}", at - 1)));
+        request
+    });
+    let requests = requests.collect();
     Exchange { index, http2, first: 0, requests, pipelined, half_close }
 }
 

@@ -67,7 +67,7 @@ impl Views {
             if !is_answer || !malformed && judge.is_none() {
                 differences.push(Difference {
                     with,
-                    what: format!("request {} is not answered by the app", at + 1),
+                    what: format!("request {} refused with {status}", at + 1),
                     seen: [
                         Some("answered".into()),
                         Some(format!("{status}: {fault} {}", agent.reason(*at))),

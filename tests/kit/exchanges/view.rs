@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::app::Seen;
+use super::app::{Record, Seen};
 use super::client::Got;
 use super::exchange::{Exchange, Request};
 use crate::http1::{Fields, members, values};
@@ -73,19 +73,18 @@ pub struct Refused {
 }
 
 impl View {
-    pub fn of(exchange: &Exchange, between: Between, seen: &[Seen], got: &[Got]) -> Self {
+    pub fn of(exchange: &Exchange, between: Between, record: &Record, got: &[Got]) -> Self {
         let mut view = Self { kept: got.last().is_some_and(|got| got.kept), ..Self::default() };
-        let first_unseen = seen.len();
-        if seen.len() > exchange.requests.len() {
-            view.facts.insert("app requests".into(), format!("{}, which is more than were sent", seen.len()));
+        if !record.beside.is_empty() {
+            view.facts.insert("app beside".into(), record.beside.join(", "));
         }
         for (at, request) in exchange.requests.iter().enumerate() {
-            if let Some(seen) = seen.get(at) {
+            if let Some(seen) = &record.seen[at] {
                 view.app(exchange.first + at + 1, request, between, seen);
             }
             let Some(got) = got.get(at) else { continue };
             let by_app = got.head.as_ref().is_some_and(|head| values(&head.fields, "x-app").next().is_some());
-            if !by_app || at >= first_unseen {
+            if !by_app || record.seen[at].is_none() {
                 let fault = got.fault.as_ref().map_or(String::new(), ToString::to_string);
                 view.refused.insert(
                     exchange.first + at,
@@ -109,14 +108,7 @@ impl View {
     }
 
     fn app(&mut self, at: usize, request: &Request, between: Between, seen: &Seen) {
-        let Some(head) = &seen.head else {
-            return self.put(
-                "app",
-                at,
-                "fault",
-                seen.fault.as_ref().map_or(String::new(), ToString::to_string),
-            );
-        };
+        let head = &seen.head;
         let (authority, target) = origin_form(&head.target);
         self.put("app", at, "method", head.method.clone());
         self.put("app", at, "target", target.escape_ascii().to_string());
