@@ -55,11 +55,13 @@ pub struct Source<R> {
     read: R,
     buffer: Vec<u8>,
     at: usize,
+    /// What was taken since it was last asked for, if it ever is.
+    raw: Option<Vec<u8>>,
 }
 
 impl<R: Read> Source<R> {
     pub fn new(read: R) -> Self {
-        Self { read, buffer: Vec::new(), at: 0 }
+        Self { read, buffer: Vec::new(), at: 0, raw: None }
     }
 
     pub fn stream(&mut self) -> &mut R {
@@ -69,6 +71,22 @@ impl<R: Read> Source<R> {
     /// Whether all that was read has been taken.
     pub fn is_empty(&self) -> bool {
         self.at == self.buffer.len()
+    }
+
+    /// Keeps what is taken from now on.
+    pub fn keep_raw(mut self) -> Self {
+        self.raw = Some(Vec::new());
+        self
+    }
+
+    /// What was taken since this was last called, as it came.
+    pub fn raw(&mut self) -> Vec<u8> {
+        self.raw.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What was read and not taken.
+    pub fn rest_of_buffer(&self) -> &[u8] {
+        &self.buffer[self.at..]
     }
 
     /// Reads more; how much, which is nothing at the end.
@@ -107,6 +125,7 @@ impl<R: Read> Source<R> {
             let rest = &self.buffer[self.at..];
             if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let line = rest[..end].to_vec();
+                self.raw.iter_mut().for_each(|raw| raw.extend_from_slice(&rest[..=end]));
                 self.at += end + 1;
                 let Some(line) = line.strip_suffix(b"\r") else {
                     return Err(malformed("a line that ends with LF alone", &line));
@@ -194,7 +213,9 @@ impl<R: Read> Source<R> {
                 self.more()?;
             }
             let some = (self.buffer.len() - self.at).min(usize::try_from(length).unwrap_or(usize::MAX));
-            into.extend_from_slice(&self.buffer[self.at..self.at + some]);
+            let taken = &self.buffer[self.at..self.at + some];
+            into.extend_from_slice(taken);
+            self.raw.iter_mut().for_each(|raw| raw.extend_from_slice(taken));
             self.at += some;
             length -= some as u64;
         }

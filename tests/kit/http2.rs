@@ -29,7 +29,7 @@ const OUR_SETTINGS: [(u16, u32); 3] = [(1, 0), (2, 0), (4, 1 << 26)];
 const FRAME: usize = 16_384;
 
 /// What is sent on a stream after its first HEADERS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     Data(Vec<u8>),
     Trailers(Vec<Field>),

@@ -14,6 +14,7 @@ pub mod echo;
 pub mod exchanges;
 pub mod flood;
 pub mod forge;
+pub mod haproxy;
 pub mod http1;
 pub mod http2;
 pub mod installed;
@@ -30,6 +31,7 @@ pub mod pki;
 pub mod random;
 pub mod reference;
 pub mod scene;
+pub mod smuggling;
 pub mod store;
 pub mod volume;
 

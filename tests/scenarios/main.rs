@@ -44,6 +44,7 @@ mod reference;
 mod refusal;
 mod resumption;
 mod shutdown;
+mod smuggling;
 mod soak;
 mod store;
 mod swap;

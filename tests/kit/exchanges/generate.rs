@@ -285,13 +285,15 @@ pub fn exchange(seed: u64, index: u64) -> Exchange {
     let http2 = random.chance(35);
     let count = if random.chance(25) { 2 + random.below(3) } else { 1 };
     let pipelined = !http2 && count > 1 && random.chance(60);
-    let half_close = !http2 && random.chance(4);
+    let may_half_close = !http2 && random.chance(4);
     let requests = (1..=count).map(|at| {
         let mut request = request(random, http2, pipelined, at == count);
         request.fields.push(field(super::app::TAG, format!("{index}.{}", at - 1)));
         request
     });
-    let requests = requests.collect();
+    let requests: Vec<_> = requests.collect();
+    // Whoever said that nothing follows cannot be asked for a body.
+    let half_close = may_half_close && !requests.iter().any(|request| request.expects);
     Exchange { index, http2, first: 0, requests, pipelined, half_close }
 }
 
