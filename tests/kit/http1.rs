@@ -308,14 +308,13 @@ fn length(fields: &Fields) -> Result<Option<u64>, Fault> {
     let lengths = values(fields, "content-length").flat_map(|value| value.split(|byte| *byte == b','));
     let mut lengths = lengths.map(<[u8]>::trim_ascii);
     let Some(first) = lengths.next() else { return Ok(None) };
-    let is_length = !first.is_empty() && first.len() < 19 && first.iter().all(u8::is_ascii_digit);
-    if !is_length {
-        return Err(malformed("a length", first));
-    }
+    let is_length = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    let length = is_length.then(|| String::from_utf8_lossy(first).parse::<u64>().ok()).flatten();
+    let length = length.ok_or_else(|| malformed("a length", first))?;
     if lengths.any(|other| other != first) {
         return Err(malformed("lengths that differ, the first", first));
     }
-    Ok(Some(String::from_utf8_lossy(first).parse().unwrap()))
+    Ok(Some(length))
 }
 
 /// A request says once where it ends.

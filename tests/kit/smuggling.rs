@@ -58,7 +58,8 @@ struct Way {
     sink: Sink,
     /// What the sink is called by those who need its address.
     sink_name: String,
-    host_is_kept: bool,
+    /// Else the host is the route's.
+    is_inbound: bool,
     last: &'static str,
 }
 
@@ -99,16 +100,7 @@ impl Default for Proxies {
         let way = |name, address, dialer: Dialer, sink: Sink, last| {
             let sink_name = format!("localhost:{}", sink.address.port());
             let http2 = dialer.clone().http2();
-            Way {
-                name,
-                address,
-                http1: dialer,
-                http2,
-                sink,
-                sink_name,
-                host_is_kept: name == "inbound",
-                last,
-            }
+            Way { name, address, http1: dialer, http2, sink, sink_name, is_inbound: name == "inbound", last }
         };
         let ways = [
             way("inbound", inbound.address("inbound"), mtls, behind, LAST),
@@ -164,23 +156,26 @@ impl Proxies {
                 (reference, passed, forwarded)
             }
         };
-        let mut faults = judge::faults(&reference, &forwarded, way.host_is_kept);
+        let mut faults = judge::faults(&reference, &forwarded, way.is_inbound);
         faults.extend(judge::lost(&reference, &forwarded, passed.refusals));
         if judge::has_to_end(&reference) && !passed.ended {
             faults.push("the connection was not closed".into());
         }
-        for (raw, parsed) in judge::by_connection(&forwarded) {
-            if !raw.is_empty() && self.read.insert(raw.clone()) {
-                let disagreeing = self.parsers.disagreeing(&raw, &parsed);
+        for stream in judge::by_connection(&forwarded) {
+            if !stream.raw.is_empty() && self.read.insert(stream.raw.clone()) {
+                let disagreeing = self.parsers.disagreeing(&stream);
                 if !disagreeing.is_empty() {
                     // To be read again when it is tried again.
-                    self.read.remove(&raw);
+                    self.read.remove(&stream.raw);
                 }
                 faults.extend(disagreeing);
             }
         }
-        let more = || format!("    {}\n{}", passed.text, judge::shown(&forwarded));
-        faults.into_iter().map(|fault| format!("{}: {fault}\n{}", way.name, more())).collect()
+        let mut faults: Vec<_> = faults.into_iter().map(|fault| format!("{}: {fault}\n", way.name)).collect();
+        if let Some(last) = faults.last_mut() {
+            *last += &format!("    {}\n{}", passed.text, judge::shown(&forwarded));
+        }
+        faults
     }
 
     /// Whether both agents still serve.

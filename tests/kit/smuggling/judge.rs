@@ -2,6 +2,7 @@
 
 use super::reference::{End, Reference, Sent};
 use super::sink::{Forwarded, Parsed, digest, latin1};
+use crate::http1::{RequestHead, members};
 
 /// Fields that a proxy adds or writes anew; docs/http.md names those of the agent.
 const OF_PROXIES: [&str; 14] = [
@@ -22,7 +23,7 @@ const OF_PROXIES: [&str; 14] = [
 ];
 
 /// What is wrong with it, if anything is.
-pub fn faults(reference: &Reference, forwarded: &[Forwarded], host_is_kept: bool) -> Vec<String> {
+pub fn faults(reference: &Reference, forwarded: &[Forwarded], is_inbound: bool) -> Vec<String> {
     let mut faults = Vec::new();
     let mut rest = reference.requests.iter();
     for one in forwarded {
@@ -31,14 +32,14 @@ pub fn faults(reference: &Reference, forwarded: &[Forwarded], host_is_kept: bool
             faults.push(format!("forwarded bytes that are no request: {fault}: {}", one.raw.escape_ascii()));
             continue;
         };
-        // Nobody may be told by a client who the client is.
+        // Nobody may be told by a client who the client is. Outbound, that is for the server's agent to see to.
         for (name, value) in head.fields.iter().chain(&one.trailers) {
-            if is_claim(name) && latin1(value).contains("evil") {
+            if is_inbound && is_claim(name) && latin1(value).contains("evil") {
                 faults.push(format!("forwarded the claim {name}: {}", value.escape_ascii()));
             }
         }
-        let wanted = rest.by_ref().find(|sent| same(sent, one, host_is_kept));
-        match wanted {
+        let wanted = rest.clone().position(|sent| same(sent, one, is_inbound));
+        match wanted.and_then(|at| rest.nth(at)) {
             None => {
                 faults.push(format!("forwarded what was not sent, or not so: {}", one.raw.escape_ascii()))
             }
@@ -62,7 +63,7 @@ fn is_claim(name: &str) -> bool {
     letters == "x-forwarded-client-cert"
 }
 
-fn same(sent: &Sent, one: &Forwarded, host_is_kept: bool) -> bool {
+fn same(sent: &Sent, one: &Forwarded, is_inbound: bool) -> bool {
     let Some(head) = &one.head else { return false };
     let (authority, target) = sent.origin();
     let is_whole = one.fault.is_none();
@@ -73,7 +74,7 @@ fn same(sent: &Sent, one: &Forwarded, host_is_kept: bool) -> bool {
     };
     let hosts: Vec<_> = crate::http1::values(&head.fields, "host").collect();
     let host = match (authority, crate::http1::values(&sent.fields, "host").next()) {
-        _ if !host_is_kept => true,
+        _ if !is_inbound => true,
         (Some(authority), _) => hosts == [&authority[..]],
         (None, Some(host)) => hosts == [host],
         // Whatever the proxy names.
@@ -135,17 +136,32 @@ pub fn has_to_end(reference: &Reference) -> bool {
     matches!(reference.end, End::Malformed | End::Closes)
 }
 
+/// The whole requests of one connection of a proxy.
+pub struct Stream {
+    pub raw: Vec<u8>,
+    pub parsed: Vec<Parsed>,
+    /// The last of them ends the connection.
+    pub closes: bool,
+}
+
 /// What was forwarded on each connection of the proxy, as far as it is whole.
-pub fn by_connection(forwarded: &[Forwarded]) -> Vec<(Vec<u8>, Vec<Parsed>)> {
+pub fn by_connection(forwarded: &[Forwarded]) -> Vec<Stream> {
     let mut connections: Vec<_> = forwarded.iter().map(|one| one.connection).collect();
     connections.sort_unstable();
     connections.dedup();
     let of = |connection: usize| {
         let whole =
             forwarded.iter().filter(|one| one.connection == connection).take_while(|one| one.fault.is_none());
+        let heads = whole.clone().filter_map(|one| one.head.as_ref());
+        let closes =
+            |head: &RequestHead| members(&head.fields, "connection").iter().any(|member| member == "close");
         let parsed =
             whole.clone().filter_map(|one| one.head.as_ref().map(|head| Parsed::of(head, &one.body)));
-        (whole.flat_map(|one| one.raw.clone()).collect(), parsed.collect())
+        Stream {
+            closes: heads.last().is_some_and(closes),
+            parsed: parsed.collect(),
+            raw: whole.flat_map(|one| one.raw.clone()).collect(),
+        }
     };
     connections.into_iter().map(of).collect()
 }

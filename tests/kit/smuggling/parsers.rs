@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::judge::Stream;
 use super::sink::{Parsed, Sink};
 use crate::dialer::Dialer;
 use crate::haproxy::Haproxy;
@@ -151,11 +152,12 @@ impl Parsers {
         }
     }
 
-    /// The parsers that see something else in these bytes than `expected`, and what. One that refuses is none.
-    pub fn disagreeing(&self, bytes: &[u8], expected: &[Parsed]) -> Vec<String> {
+    /// The parsers that see something else in these bytes than the sink, and what. One that refuses is none.
+    pub fn disagreeing(&self, stream: &Stream) -> Vec<String> {
+        let expected = &stream.parsed;
         let methods: Vec<_> = expected.iter().map(|parsed| parsed.method.clone()).collect();
         let mut disagreeing = Vec::new();
-        for (name, outcomes) in self.read(bytes, &methods) {
+        for (name, outcomes) in self.read(&stream.raw, &methods) {
             let mut agrees = true;
             for (at, outcome) in outcomes.iter().enumerate() {
                 agrees &= match outcome {

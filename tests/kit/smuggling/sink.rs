@@ -167,6 +167,7 @@ impl State {
     fn serve_one<S: Read + Write>(&self, number: usize, source: &mut Source<Watched<'_, S>>) -> bool {
         let (head, body, trailers, fault) = match source.request_head() {
             Err(Fault::Closed) => return false,
+            Err(Fault::Reset) if source.is_empty() => return false,
             Err(fault) => (None, Vec::new(), Fields::new(), Some(fault)),
             Ok(head) => {
                 if values(&head.fields, "expect").next().is_some() {
