@@ -27,7 +27,8 @@ const server = http.createServer((request, response) => {
     response.end();
   });
 });
-// Methods that Node.js has a list of are no question of framing, nor are others.
+// As of an app that knows no other protocol.
+server.shouldUpgradeCallback = () => false;
 server.listen(0, '127.0.0.1', () => console.log(JSON.stringify({ port: server.address().port })));
 process.stdin.on('end', () => process.exit());
 process.stdin.resume();

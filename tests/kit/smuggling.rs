@@ -35,8 +35,8 @@ const LAST_THROUGH_PROXY: &str =
 /// Who has to answer does so within this.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Who waits for more is not waited for.
-const QUIET: Duration = Duration::from_millis(40);
-const LITTLE: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_millis(25);
+const LITTLE: Duration = Duration::from_millis(100);
 
 /// The inputs of the corpus, each with the file and line that it is in.
 pub fn corpus() -> Vec<(String, Input)> {

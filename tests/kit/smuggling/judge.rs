@@ -5,7 +5,7 @@ use super::sink::{Forwarded, Parsed, digest, latin1};
 use crate::http1::{RequestHead, members};
 
 /// Fields that a proxy adds or writes anew; docs/http.md names those of the agent.
-const OF_PROXIES: [&str; 14] = [
+const OF_PROXIES: [&str; 17] = [
     "host",
     "connection",
     "content-length",
@@ -18,6 +18,9 @@ const OF_PROXIES: [&str; 14] = [
     "x-forwarded-host",
     "x-forwarded-port",
     "cookie",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "upgrade",
     "via",
     "expect",
 ];
@@ -86,8 +89,9 @@ fn same(sent: &Sent, one: &Forwarded, is_inbound: bool) -> bool {
 impl Sent {
     /// The host that the target names, and the target without it.
     fn origin(&self) -> (Option<Vec<u8>>, Vec<u8>) {
-        let scheme = self.target.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case(b"http://"));
-        let Some(rest) = scheme.and_then(|_| self.target.get(7..)) else {
+        let colon = self.target.windows(3).position(|part| part == b"://");
+        let colon = colon.filter(|at| *at > 0 && self.target[..*at].iter().all(u8::is_ascii_alphabetic));
+        let Some(rest) = colon.and_then(|at| self.target.get(at + 3..)) else {
             return (None, self.target.clone());
         };
         let end = rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len());
@@ -140,8 +144,8 @@ pub fn has_to_end(reference: &Reference) -> bool {
 pub struct Stream {
     pub raw: Vec<u8>,
     pub parsed: Vec<Parsed>,
-    /// The last of them ends the connection.
-    pub closes: bool,
+    /// With the last of them the connection ends, or goes on in another protocol.
+    pub ends: bool,
 }
 
 /// What was forwarded on each connection of the proxy, as far as it is whole.
@@ -153,12 +157,13 @@ pub fn by_connection(forwarded: &[Forwarded]) -> Vec<Stream> {
         let whole =
             forwarded.iter().filter(|one| one.connection == connection).take_while(|one| one.fault.is_none());
         let heads = whole.clone().filter_map(|one| one.head.as_ref());
-        let closes =
-            |head: &RequestHead| members(&head.fields, "connection").iter().any(|member| member == "close");
+        let ends = |head: &RequestHead| {
+            members(&head.fields, "connection").iter().any(|member| member == "close" || member == "upgrade")
+        };
         let parsed =
             whole.clone().filter_map(|one| one.head.as_ref().map(|head| Parsed::of(head, &one.body)));
         Stream {
-            closes: heads.last().is_some_and(closes),
+            ends: heads.last().is_some_and(ends),
             parsed: parsed.collect(),
             raw: whole.flat_map(|one| one.raw.clone()).collect(),
         }

@@ -158,19 +158,19 @@ impl Parsers {
         let methods: Vec<_> = expected.iter().map(|parsed| parsed.method.clone()).collect();
         let mut disagreeing = Vec::new();
         for (name, outcomes) in self.read(&stream.raw, &methods) {
-            let mut agrees = true;
-            for (at, outcome) in outcomes.iter().enumerate() {
-                agrees &= match outcome {
-                    Outcome::Request(parsed) => match expected.get(at) {
-                        Some(expected) => parsed == expected,
-                        None => at == expected.len() && parsed.target == "/last",
-                    },
-                    Outcome::Refused(_) => break,
-                    Outcome::Silent => false,
-                };
-            }
+            let count = expected.len() + usize::from(!stream.ends);
+            // What comes after a request that ends the connection, or switches to another protocol, is nobody's.
+            let read = &outcomes[..outcomes.len().min(count)];
+            let is_refusal = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_));
+            let before = read.iter().position(is_refusal).unwrap_or(read.len());
+            let agrees =
+                read[..before].iter().enumerate().all(|(at, outcome)| match (outcome, expected.get(at)) {
+                    (Outcome::Request(parsed), Some(expected)) => parsed == expected,
+                    (Outcome::Request(parsed), None) => parsed.target == "/last",
+                    _ => false,
+                });
             let is_whole =
-                outcomes.len() == expected.len() + 1 || matches!(outcomes.last(), Some(Outcome::Refused(_)));
+                read.len() == count && (stream.ends || outcomes.len() == count) || before < read.len();
             if !agrees || !is_whole {
                 disagreeing.push(format!("{name} reads {outcomes:?}"));
             }

@@ -250,64 +250,75 @@ fn names_one_host(sent: &Sent) -> bool {
     }
 }
 
-/// `None` if it is malformed (RFC 9113, 8.1.1).
+/// `None` if its head is malformed (RFC 9113, 8.1.1). If what follows is, the head may be on its way.
 pub fn http2(request: &Http2Request) -> Option<Sent> {
-    let pseudo = |name: &str| {
-        let mut values =
-            request.fields.iter().filter(|(is, _)| is == name.as_bytes()).map(|(_, value)| value);
-        (values.next(), values.next())
+    let count = request.fields.iter().take_while(|(name, _)| name.starts_with(b":")).count();
+    let (pseudo, regular) = request.fields.split_at(count);
+    let one = |name: &str| {
+        let mut values = pseudo.iter().filter(|(is, _)| is == name.as_bytes()).map(|(_, value)| value);
+        values.next().filter(|_| values.next().is_none())
     };
-    let (Some(method), None) = pseudo(":method") else { return None };
-    let (Some(scheme), None) = pseudo(":scheme") else { return None };
-    let (Some(path), None) = pseudo(":path") else { return None };
-    let (authority, None) = pseudo(":authority") else { return None };
-    let count = 3 + usize::from(authority.is_some());
+    let (method, scheme, path) = (one(":method")?, one(":scheme")?, one(":path")?);
+    let (authority, protocol) = (one(":authority"), one(":protocol"));
+    if count != 3 + usize::from(authority.is_some()) + usize::from(protocol.is_some()) {
+        return None;
+    }
+    // A WebSocket in HTTP/2 (RFC 8441) is a GET in HTTP/1.1.
+    let method: &[u8] = match (&method[..], protocol.map(Vec::as_slice)) {
+        (b"CONNECT", Some(b"websocket")) => b"GET",
+        (_, Some(_)) => return None,
+        (method, None) => method,
+    };
     let is_path = path.starts_with(b"/") || method == b"OPTIONS" && path == b"*";
-    let is_text = |bytes: &[u8]| bytes.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
-    let (begin, regular) = request.fields.split_at_checked(count)?;
-    if !begin.iter().all(|(name, _)| name.starts_with(b":"))
-        || !is_token(method)
+    let is_text = |bytes: &[u8]| !bytes.is_empty() && bytes.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
+    if !is_token(method)
         || !is_path
         || !is_text(path)
+        || !is_text(scheme)
+        || !authority.is_none_or(|it| is_text(it))
     {
         return None;
     }
-    if !is_text(scheme) || authority.is_some_and(|authority| !is_text(authority) || authority.is_empty()) {
-        return None;
-    }
-    let mut body = Vec::new();
     let mut fields = fields(regular)?;
-    for part in &request.parts {
-        match part {
-            Part::Data(data) => body.extend_from_slice(data),
-            Part::Trailers(trailers) => drop(self::fields(trailers)?),
-            Part::Wait => {}
-        }
-    }
-    let lengths: Vec<_> = crate::http1::values(&fields, "content-length").collect();
-    let is_length = |length: &&[u8]| {
-        !length.is_empty()
-            && length.iter().all(u8::is_ascii_digit)
-            && String::from_utf8_lossy(length).parse() == Ok(body.len())
-    };
-    if !lengths.iter().all(is_length) {
-        return None;
-    }
     let hosts: Vec<_> = crate::http1::values(&fields, "host").map(<[u8]>::to_vec).collect();
     if let Some(authority) = authority {
-        if hosts.iter().any(|host| !host.eq_ignore_ascii_case(authority)) {
+        // A port that is that of the scheme need not be said.
+        let host = |host: &[u8]| host.strip_suffix(b":443").unwrap_or(host).to_ascii_lowercase();
+        if hosts.iter().any(|other| host(other) != host(authority)) {
             return None;
         }
         fields.retain(|(name, _)| name != "host");
         fields.push(("host".into(), authority.clone()));
     }
     let method = String::from_utf8_lossy(method).into_owned();
-    let mut sent = Sent { method, target: path.clone(), minor: 1, fields, body, ..Sent::default() };
-    sent.strict = true;
+    let mut sent = Sent { method, target: path.clone(), minor: 1, fields, strict: true, ..Sent::default() };
     sent.refuse = hosts.len() > 1 || !names_one_host(&sent) && (authority.is_some() || !hosts.is_empty());
+    for part in &request.parts {
+        match part {
+            Part::Data(data) => sent.body.extend_from_slice(data),
+            // Pseudo-fields in trailers are malformed too, but nothing comes of them in HTTP/1.
+            Part::Trailers(trailers) => {
+                let (pseudo, trailers): (Vec<_>, Vec<_>) = trailers
+                    .iter()
+                    .cloned()
+                    .partition(|(name, _)| name.starts_with(b":") && is_token(&name[1..]));
+                sent.strict &= pseudo.is_empty();
+                sent.truncated |= self::fields(&trailers).is_none();
+            }
+            Part::Wait => {}
+        }
+    }
+    let length = sent.body.len() as u64;
+    let is_length = |value: &[u8]| {
+        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        is_number && String::from_utf8_lossy(value).parse() == Ok(length)
+    };
+    sent.truncated |= !crate::http1::values(&sent.fields, "content-length").all(is_length);
+    sent.strict &= !sent.truncated;
     Some(sent)
 }
 
+/// Spaces around a value are malformed (RFC 9113, 8.2.1), but nothing comes of them in HTTP/1.
 fn fields(fields: &[crate::http2::Field]) -> Option<Fields> {
     const OF_HTTP1: [&str; 5] =
         ["connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"];
@@ -316,12 +327,11 @@ fn fields(fields: &[crate::http2::Field]) -> Option<Fields> {
         let text = String::from_utf8_lossy(name).into_owned();
         let is_name =
             is_token(name) && !name.iter().any(u8::is_ascii_uppercase) && !OF_HTTP1.contains(&&text[..]);
-        let is_value =
-            value.iter().all(|byte| !matches!(byte, 0 | b'\r' | b'\n')) && value.trim_ascii() == value;
+        let is_value = value.iter().all(|byte| !matches!(byte, 0 | b'\r' | b'\n'));
         if !is_name || !is_value || text == "te" && value != b"trailers" {
             return None;
         }
-        parsed.push((text, value.clone()));
+        parsed.push((text, value.trim_ascii().to_vec()));
     }
     Some(parsed)
 }
