@@ -94,7 +94,8 @@ impl ConnectionTracker {
             self.shared.catch_up();
             self.shared.first_opened.notify_one();
         }
-        let origin = Origin { holder: PeerId::default(), listed: true };
+        let source = Ipv4Addr::LOCALHOST.into();
+        let origin = Origin { holder: PeerId::default(), source, listed: true };
         // No leaf and no root matters to it.
         let entry = Entry::new(Side::App, Protocol::Http1, u64::MAX, None, origin, self.shared.now());
         self.insert(state, entry)

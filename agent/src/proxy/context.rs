@@ -74,9 +74,6 @@ pub struct ByteLabels {
     pub direction: &'static str,
 }
 
-/// The reason of a request that could not be read.
-pub const MALFORMED: &str = "malformed";
-
 /// Proxied HTTP requests by side and class of status code.
 #[derive(Clone)]
 pub struct RequestCounters {

@@ -16,28 +16,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hotcert_log::Allowed;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 pub use forwarded::TrustedClients;
 pub use http::strict_transport_security;
 pub use route::{InboundRoute, InboundRouteError};
 
-use crate::connection::buffered_stream::BufferedStream;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
 use crate::connection::handshake::{self, Accepted};
-use crate::connection::memory::{ConnectionMemory, Share};
+use crate::connection::memory::ConnectionMemory;
 use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Protocol, Side};
 use crate::proxy::access_log::ObservedRoute;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::authorization::{AllowList, RouteLabels};
 use crate::proxy::context::ProxyContext;
-use crate::proxy::relay::relay;
 use crate::proxy::route_protocol::RouteProtocol;
-use app_connections::AppPermit;
 use app_pool::AppPools;
 use bytes::Bytes;
 use forwarded::Forwarded;

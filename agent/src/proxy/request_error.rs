@@ -206,6 +206,7 @@ impl RequestError {
             | Self::UserInformation
             | Self::InvalidUrl => ErrorType::HttpRequestError,
             Self::Loop => ErrorType::ProxyLoopDetected,
+            Self::ResponseTimeout { .. } => ErrorType::HttpResponseTimeout,
             Self::ProxyUnreachable(..) => ErrorType::DestinationUnavailable,
             Self::NoIdentity | Self::GrpcToHttp1App => ErrorType::ProxyConfigurationError,
             Self::NoExtendedConnect(_)

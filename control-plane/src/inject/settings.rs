@@ -62,8 +62,9 @@ impl PodSettings {
             log: annotations.parse("log", |text| one_of(text, &LOG_LEVELS)),
             access_log: annotations.parse("access-log", |text| one_of(text, &ACCESS_LOGS)),
         };
-        let by_name = [("allow", &settings.allow), ("trust-forwarded", &settings.trust_forwarded)];
-        for (name, _) in by_name.into_iter().filter(|(_, patterns)| !patterns.is_empty()) {
+        let by_name =
+            [("allow", settings.allow.is_empty()), ("trust-forwarded", settings.trust_forwarded.is_empty())];
+        for (name, _) in by_name.into_iter().filter(|(_, is_empty)| !is_empty) {
             if settings.client_auth == ClientAuth::None {
                 annotations.reject(name, "it has no effect with hotcert.dev/client-auth: none, because clients present no certificate: remove one of the two");
             }

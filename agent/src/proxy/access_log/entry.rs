@@ -157,8 +157,8 @@ impl Entry {
             line.shown("from", SocketAddr::new(from.ip().to_canonical(), from.port()));
         }
         if let Some(peer) = &self.peer {
-            let name = match peer.names.spiffe_id() {
-                Some(id) => id.to_owned(),
+            let name = match &peer.spiffe_id {
+                Some(id) => id.to_string(),
                 None => peer.names.labels().into_iter().next().unwrap_or_else(|| peer.subject.clone()),
             };
             line.text("peer", name.as_bytes(), MAX_NAME);

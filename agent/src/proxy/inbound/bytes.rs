@@ -110,7 +110,9 @@ impl Inbound {
             Ok(permit) => permit,
             Err(error) => {
                 let (reason, of) = (error.as_str(), connection.peer_name());
-                if let Some(Allowed { suppressed }) = log_limiter.allow(&(reason, connection.holder().identity)) {
+                if let Some(Allowed { suppressed }) =
+                    log_limiter.allow(&(reason, connection.holder().identity))
+                {
                     warn!(suppressed, reason, %of, "connection closed: no connection to the app is free: {error}");
                 }
                 record.refused("app_busy");

@@ -22,9 +22,9 @@ mod bodies;
 mod expectations;
 mod framing;
 mod messages;
+mod observed;
 mod refusals;
 mod script;
-mod observed;
 
 const GET: &str = "GET /path HTTP/1.1\r\nhost: a.test\r\n\r\n";
 

@@ -1,0 +1,141 @@
+//! Whether what was seen with agents is what was seen without. Where it is not, nginx is the judge: what nginx does as
+//! well is the way of proxies. nginx does not carry trailers nor interim answers, so that it is not asked about them.
+
+use std::fmt;
+
+use super::exchange::{Exchange, Field, Request};
+use super::view::{Refused, View};
+
+/// What was seen of one exchange.
+pub struct Views {
+    pub direct: View,
+    pub agent: View,
+    pub two_agents: View,
+    pub nginx: View,
+}
+
+/// A difference that is none of a proxy's.
+#[derive(Debug)]
+pub struct Difference {
+    pub with: &'static str,
+    pub what: String,
+    /// Without an agent, with one or two, and with nginx.
+    pub seen: [Option<String>; 3],
+}
+
+/// Differences that are wanted: a part of the fact's name, whether it is wanted of this request, and why.
+pub const WANTED: &[(&str, fn(&Request) -> bool, &str)] = &[
+    (
+        "app trailer",
+        |request| !is_announced(&request.fields),
+        "trailers that were not announced may be dropped (RFC 9110, 6.5.1)",
+    ),
+    (
+        "client trailer",
+        |request| !is_announced(&request.response.fields) || !takes_trailers(request),
+        "so may those that the client has not said to take (RFC 9110, 10.1.4)",
+    ),
+];
+
+fn is_announced(fields: &[Field]) -> bool {
+    fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("trailer"))
+}
+
+fn takes_trailers(request: &Request) -> bool {
+    let takes = |value: &[u8]| value.ends_with(b"trailers");
+    request.fields.iter().any(|(name, value)| name.eq_ignore_ascii_case("te") && takes(value))
+}
+
+impl Views {
+    pub fn differences(&self, exchange: &Exchange) -> Vec<Difference> {
+        let mut differences = self.of("one agent", &self.agent, exchange);
+        differences.extend(self.of("two agents", &self.two_agents, exchange));
+        differences
+    }
+
+    fn of(&self, with: &'static str, agent: &View, exchange: &Exchange) -> Vec<Difference> {
+        let (direct, nginx) = (&self.direct, &self.nginx);
+        let mut differences = Vec::new();
+        let refused = agent.refused.iter().find(|(at, _)| !direct.refused.contains_key(at));
+        let count = refused.map_or(usize::MAX, |(at, _)| *at);
+        if let Some((at, Refused { status, fault })) = refused {
+            let malformed = direct.facts.contains_key(&format!("client {} fault", at + 1))
+                || direct.facts.contains_key(&format!("app {} fault", at + 1));
+            let judge = nginx.refused.get(at);
+            // A reset is the way in which HTTP/2 refuses what is malformed.
+            let is_answer = *status >= 400 || malformed || judge.is_some_and(|judge| judge.status == 0);
+            if !is_answer || !malformed && judge.is_none() {
+                differences.push(Difference {
+                    with,
+                    what: format!("request {} refused with {status}", at + 1),
+                    seen: [
+                        Some("answered".into()),
+                        Some(format!("{status}: {fault} {}", agent.reason(*at))),
+                        Some(
+                            judge.map_or("answered".into(), |judge| {
+                                format!("{}: {}", judge.status, judge.fault)
+                            }),
+                        ),
+                    ],
+                });
+            }
+        }
+        let names = direct.facts.keys().chain(agent.facts.keys());
+        let mut names: Vec<_> = names.filter(|name| number(name) < count).collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            let [left, right, judge] = [direct, agent, nginx].map(|view| view.facts.get(name));
+            let is_host_of_route = with == "two agents" && name.ends_with(" host");
+            let is_judge =
+                !name.contains("trailer") && !name.contains("interim") && !name.contains("another hop");
+            let fact = without_number(name);
+            let request = exchange.requests.get(number(name));
+            let wanted = |(part, is, _): &(&str, fn(&Request) -> bool, _)| {
+                fact.starts_with(part) && request.is_some_and(is)
+            };
+            let wanted = WANTED.iter().any(wanted);
+            let of_proxy = with == "two agents" && name.contains(" field proxy-auth");
+            if left == right || is_host_of_route || wanted || of_proxy || is_judge && right == judge {
+                continue;
+            }
+            let seen = [left, right, judge].map(|seen| seen.cloned());
+            differences.push(Difference { with, what: name.clone(), seen });
+        }
+        let is_left_open = nginx.kept && nginx.refused.is_empty();
+        if refused.is_none() && !agent.kept && is_left_open && !exchange.half_close {
+            let seen = [direct.kept, agent.kept, nginx.kept].map(|kept| Some(kept.to_string()));
+            differences.push(Difference { with, what: "the client's connection is kept".into(), seen });
+        }
+        differences
+    }
+}
+
+impl View {
+    /// What whoever refused this request said of it.
+    fn reason(&self, at: usize) -> &str {
+        self.facts.get(&format!("client {} field x-hotcert-error", at + 1)).map_or("", String::as_str)
+    }
+}
+
+pub fn without_number(fact: &str) -> String {
+    let words: Vec<_> =
+        fact.split(' ').enumerate().filter(|(at, _)| *at != 1).map(|(_, word)| word).collect();
+    words.join(" ")
+}
+
+/// Of the request, from 0, that a fact is about.
+fn number(name: &str) -> usize {
+    let number = name.split(' ').nth(1).and_then(|number| number.parse().ok());
+    number.map_or(0, |number: usize| number - 1)
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [direct, agent, nginx] = self.seen.each_ref().map(|seen| seen.as_deref().unwrap_or("(none)"));
+        writeln!(f, "  {}", self.what)?;
+        writeln!(f, "    without agents  {direct}")?;
+        writeln!(f, "    with {:<11}{agent}", self.with)?;
+        writeln!(f, "    with nginx      {nginx}")
+    }
+}
