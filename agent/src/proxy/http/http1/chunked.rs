@@ -31,6 +31,7 @@ enum State {
     DataLf,
     Trailers,
     Done,
+    Broken(Malformed),
 }
 
 /// A part of a body.
@@ -51,13 +52,16 @@ impl Chunked {
         self.read_framing(input)?;
         match self.state {
             State::Done => Ok(Some(Part::End(self.end.take()))),
+            State::Broken(reason) => Err(reason),
             State::Data(left) if !input.is_empty() => {
                 let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
                 let left = left - count as u64;
                 self.state = if left == 0 { State::DataCr } else { State::Data(left) };
                 let data = input.split_to(count);
-                // If the end has come with the last chunk, it is known as the last.
-                self.read_framing(input)?;
+                // If the end has come with the last chunk, it is known as the last. What is wrong after it is said next.
+                if let Err(reason) = self.read_framing(input) {
+                    self.state = State::Broken(reason);
+                }
                 Ok(Some(Part::Data(data)))
             }
             _ => Ok(None),
@@ -71,7 +75,7 @@ impl Chunked {
 
     /// Takes what is not data.
     fn read_framing(&mut self, input: &mut Bytes) -> Result<(), Malformed> {
-        while !input.is_empty() && !matches!(self.state, State::Data(_) | State::Done) {
+        while !input.is_empty() && !matches!(self.state, State::Data(_) | State::Done | State::Broken(_)) {
             match self.state {
                 State::Trailers => self.read_trailers(input)?,
                 _ => self.state = self.after(input.get_u8())?,

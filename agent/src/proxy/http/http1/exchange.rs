@@ -133,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         loop {
             match feed.poll(cx, &mut self.input, &mut self.stream, discard)? {
                 Fed::Given => return Ok(true),
+                Fed::Passed => {}
                 Fed::Waiting => return Ok(false),
                 Fed::Continue if self.output.has_room() => {
                     feed.awaits_continue = false;
@@ -177,19 +178,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         encode::response_head(self.output.buffer(), &head, framing, declared, connection);
         drop(head);
         let done = framing == Framing::None || body.is_end_stream();
-        let mut writing = Writing { encoder: Encoder::new(framing), done };
+        let mut writing = Writing { encoder: Encoder::new(framing), done, failed: false };
         let written = poll_fn(|cx| self.poll_body(cx, Pin::new(&mut body), &mut writing, feed)).await;
         drop(body);
         match written {
             Err(()) => return Next::Abort,
-            Ok(()) if !goes_on && feed.is_ended() && self.input.bytes.is_empty() => return Next::Close,
-            Ok(()) if !goes_on => return Next::Linger,
-            Ok(()) => {}
+            Ok(()) if feed.is_ended() => {}
+            // The client takes the end of the connection for that of the response.
+            Ok(()) if framing == Framing::UntilClose || feed.is_too_much() => return Next::Linger,
+            Ok(()) => match Box::pin(self.read_rest(feed)).await {
+                Next::Request if goes_on => return Next::Request,
+                Next::Abort => return Next::Abort,
+                _ => return Next::Linger,
+            },
         }
-        if !feed.is_ended() {
-            return Box::pin(self.read_rest(feed)).await;
+        match goes_on {
+            true => Next::Request,
+            false if self.input.bytes.is_empty() => Next::Close,
+            false => Next::Linger,
         }
-        Next::Request
     }
 
     /// Fails when the answer cannot be written whole.
@@ -207,7 +214,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                     Poll::Pending => waits = true,
                     Poll::Ready(frame) => {
                         let last = body.is_end_stream();
-                        self.encode(frame, last, writing)?;
+                        if self.encode(frame, last, writing).is_err() {
+                            // What came before is passed on.
+                            (writing.done, writing.failed) = (true, true);
+                        }
                     }
                 }
             }
@@ -216,7 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                 return Poll::Ready(Err(()));
             }
             if written.is_ready() && writing.done {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(if writing.failed { Err(()) } else { Ok(()) });
             }
             // What is wrong with the request is too late to be said.
             let fed = self.poll_feed(cx, feed, false).map_err(|_| ())?;
@@ -232,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         last: bool,
         writing: &mut Writing,
     ) -> Result<(), ()> {
-        let Writing { encoder, done } = writing;
+        let Writing { encoder, done, .. } = writing;
         *done = last;
         let encoded = match frame.transpose().map_err(|_| ())?.map(Frame::into_data) {
             Some(Ok(data)) => encoder.data(data, last, &mut self.output),
@@ -275,4 +285,6 @@ struct Writing {
     encoder: Encoder,
     /// Nothing more is taken of the body.
     done: bool,
+    /// It ended too early.
+    failed: bool,
 }

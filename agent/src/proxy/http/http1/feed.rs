@@ -43,8 +43,10 @@ pub enum Broken {
 /// What became of a look at the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fed {
-    /// A piece was given to who asked for it in this task.
+    /// A piece was given to who asked for it in this task, which is to look for it.
     Given,
+    /// A piece was given to another task, which may want the next one already.
+    Passed,
     /// Something has to happen elsewhere first.
     Waiting,
     /// A 100 is due, without which the client may not go on.
@@ -138,7 +140,7 @@ impl Feed {
                 if last {
                     self.to = To::Ended;
                 }
-                Ok(if same { Fed::Given } else { Fed::Waiting })
+                Ok(if same { Fed::Given } else { Fed::Passed })
             }
             Err(error) => {
                 let broken = match error {

@@ -91,7 +91,8 @@ impl Client {
     }
 
     pub async fn say(&mut self, text: impl AsRef<[u8]>) {
-        self.0.write_all(text.as_ref()).await.unwrap();
+        let said = timeout(DEADLINE, self.0.write_all(text.as_ref())).await;
+        said.expect("what is said is taken before the deadline").unwrap();
     }
 
     /// What comes up to these bytes.
