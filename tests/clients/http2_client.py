@@ -218,13 +218,10 @@ def upload(client):
 def download(client):
     client.reads = False
     numbers = [client.ask("GET", options.path) for _ in range(options.count)]
-    quiet, received = 0, 0
+    quiet = 0
     while quiet < 3:
-        moved = client.step()
-        received = sum(client.requests[number].length for number in numbers)
-        # What has not begun is not at its end.
-        quiet = 0 if moved or not received else quiet + 1
-    say(received=received)
+        quiet = 0 if client.step() else quiet + 1
+    say(received=sum(client.requests[number].length for number in numbers))
     sys.stdin.read()
 
 
