@@ -26,6 +26,20 @@ pub fn promtool() -> Command {
     command(folder().join("bin/promtool"))
 }
 
+/// As [`python`], for as long as its input is open.
+pub fn lasting_python(script: &str) -> Command {
+    let mut python = Command::new(folder().join("bin/python"));
+    python.arg("-u").arg(path(script));
+    python
+}
+
+/// As [`node`], for as long as its input is open.
+pub fn lasting_node(script: &str) -> Command {
+    let mut node = Command::new(folder().join("bin/node"));
+    node.arg(path(script));
+    node
+}
+
 fn path(script: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script)
 }

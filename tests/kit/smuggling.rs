@@ -27,6 +27,7 @@ use parsers::Parsers;
 use reference::{End, Reference};
 use sink::Sink;
 
+const FORWARD_PROXY: &str = "forward proxy";
 /// Follows every input, so that it shows where the input ended and that the connection ends.
 const LAST: &str = "GET /end HTTP/1.1\r\nHost: end.test\r\nConnection: close\r\n\r\n";
 /// The same for a forward proxy.
@@ -105,7 +106,7 @@ impl Default for Proxies {
         let ways = [
             way("inbound", inbound.address("inbound"), mtls, behind, LAST),
             way("outbound", outbound.address("outbound"), Dialer::plain(), route, LAST),
-            way("forward proxy", outbound.address("http-proxy"), Dialer::plain(), named, LAST_THROUGH_PROXY),
+            way(FORWARD_PROXY, outbound.address("http-proxy"), Dialer::plain(), named, LAST_THROUGH_PROXY),
         ];
         Self {
             ways,
@@ -124,7 +125,7 @@ impl Proxies {
         let mut faults = Vec::new();
         for at in 0..self.ways.len() {
             // A forward proxy is for those who name a server.
-            if self.ways[at].name == "forward proxy" && !input.names_sink() {
+            if self.ways[at].name == FORWARD_PROXY && !input.names_sink() {
                 continue;
             }
             if !self.faults_on(at, input).is_empty() {
@@ -138,12 +139,15 @@ impl Proxies {
 
     fn faults_on(&mut self, at: usize, input: &Input) -> Vec<String> {
         let way = &self.ways[at];
-        let sink = if way.name == "forward proxy" { way.sink_name.as_str() } else { "sink.test" };
+        let sink = if way.name == FORWARD_PROXY { way.sink_name.as_str() } else { "sink.test" };
         let input = input.to(sink);
         let (reference, passed, forwarded) = match input {
             Input::Http1(bytes) => {
                 let bytes = [bytes, way.last.replace(SINK, sink).into_bytes()].concat();
-                let reference = reference::http1(&bytes);
+                let reference = reference::http1(&bytes, way.name == FORWARD_PROXY);
+                if reference.end == End::Tunnel {
+                    return Vec::new();
+                }
                 let passed = way.send(&bytes, &reference);
                 let forwarded = way.sink.take(LITTLE);
                 (reference, passed, forwarded)

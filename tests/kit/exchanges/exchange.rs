@@ -1,6 +1,7 @@
 //! What a client sends and what an app answers: a few requests on one connection, each with its response.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use crate::app::pattern;
 use crate::http2::{Field as Http2Field, Part};
@@ -8,8 +9,14 @@ use crate::http2::{Field as Http2Field, Part};
 /// As it is spelled, and whatever stands behind the colon.
 pub type Field = (String, Vec<u8>);
 
-/// No body of the tests repeats within this.
-const PATTERN: usize = 1 << 20;
+/// Longer than any body, wherever that begins.
+static PATTERN: LazyLock<bytes::Bytes> = LazyLock::new(|| pattern(0, (1 << 20) + (1 << 16)));
+
+/// Bytes that differ from those of other bodies.
+fn body(from: usize, length: usize) -> Vec<u8> {
+    let from = from % (1 << 16);
+    PATTERN[from..from + length].to_vec()
+}
 
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -131,7 +138,7 @@ impl Exchange {
 
 impl Request {
     pub fn body(&self) -> Vec<u8> {
-        pattern(self.target.len() % PATTERN, self.length).to_vec()
+        body(self.target.len(), self.length)
     }
 
     pub fn head(&self) -> Vec<u8> {
@@ -234,12 +241,12 @@ impl Response {
         if method == "HEAD" || matches!(self.status, 204 | 304) {
             return head;
         }
-        let body = pattern(usize::from(self.status), self.length);
+        let body = body(usize::from(self.status), self.length);
         let mut content = match framing {
             Framing::Chunked(chunks) => chunks.cut(&body, &self.trailers),
             Framing::ChunkedAndLength => Chunks::PLAIN.cut(&body, &self.trailers),
             Framing::None => Vec::new(),
-            _ => body.to_vec(),
+            _ => body,
         };
         if self.broken {
             content.truncate(content.len() / 2);

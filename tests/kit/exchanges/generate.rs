@@ -456,12 +456,12 @@ fn chunks(random: &mut Random, length: usize) -> Chunks {
 }
 
 fn length(random: &mut Random) -> usize {
-    match random.below(200) {
-        0..30 => 0,
-        30..60 => 1,
-        60..180 => random.below(400),
-        180..190 => 16_384 - 5 + random.below(10),
-        190..198 => 65_536,
+    match random.below(400) {
+        0..60 => 0,
+        60..120 => 1,
+        120..370 => random.below(400),
+        370..390 => 16_384 - 5 + random.below(10),
+        390..398 => 65_536,
         _ => 1 << 20,
     }
 }

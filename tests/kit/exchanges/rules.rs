@@ -23,18 +23,26 @@ pub struct Difference {
     pub seen: [Option<String>; 3],
 }
 
-/// Differences that are wanted: a part of the fact's name, whether it is wanted of this request, and why.
-pub const WANTED: &[(&str, fn(&Request) -> bool, &str)] = &[
-    (
-        "app trailer",
-        |request| !is_announced(&request.fields),
-        "trailers that were not announced may be dropped (RFC 9110, 6.5.1)",
-    ),
-    (
-        "client trailer",
-        |request| !is_announced(&request.response.fields) || !takes_trailers(request),
-        "so may those that the client has not said to take (RFC 9110, 10.1.4)",
-    ),
+/// A difference that is wanted.
+pub struct Wanted {
+    /// What the fact's name begins with, without the number of the request.
+    fact: &'static str,
+    /// Whether it is wanted of this request.
+    of: fn(&Request) -> bool,
+    pub why: &'static str,
+}
+
+pub const WANTED: &[Wanted] = &[
+    Wanted {
+        fact: "app trailer",
+        of: |request| !is_announced(&request.fields),
+        why: "trailers that were not announced may be dropped (RFC 9110, 6.5.1)",
+    },
+    Wanted {
+        fact: "client trailer",
+        of: |request| !is_announced(&request.response.fields) || !takes_trailers(request),
+        why: "so may those that the client has not said to take (RFC 9110, 10.1.4)",
+    },
 ];
 
 fn is_announced(fields: &[Field]) -> bool {
@@ -91,10 +99,8 @@ impl Views {
                 !name.contains("trailer") && !name.contains("interim") && !name.contains("another hop");
             let fact = without_number(name);
             let request = exchange.requests.get(number(name));
-            let wanted = |(part, is, _): &(&str, fn(&Request) -> bool, _)| {
-                fact.starts_with(part) && request.is_some_and(is)
-            };
-            let wanted = WANTED.iter().any(wanted);
+            let is_wanted = |wanted: &Wanted| fact.starts_with(wanted.fact) && request.is_some_and(wanted.of);
+            let wanted = WANTED.iter().any(is_wanted);
             let of_proxy = with == "two agents" && name.contains(" field proxy-auth");
             if left == right || is_host_of_route || wanted || of_proxy || is_judge && right == judge {
                 continue;

@@ -2,14 +2,12 @@
 //! on the way is not among the facts, or is brought into one form; all of that is here, and nowhere else.
 
 use std::collections::BTreeMap;
-
-use sha2::{Digest as _, Sha256};
+use std::hash::{DefaultHasher, Hasher as _};
 
 use super::app::{Record, Seen};
 use super::client::Got;
 use super::exchange::{Exchange, Request};
 use crate::http1::{Fields, members, values};
-use crate::pki::hex;
 
 /// Between the client and the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,11 +133,11 @@ impl View {
         let mut skipped = listed;
         skipped.retain(|name| !NEVER_LISTED.contains(&&name[..]));
         skipped.extend(["host"].iter().chain(&OF_ONE_HOP).chain(&OF_THE_CLIENT).map(ToString::to_string));
-        self.fields("app", at, "field", between, &head.fields, &skipped);
+        self.fields(("app", at, "field"), between, &head.fields, &skipped);
         self.leaks("app", at, between, &head.fields);
         if !seen.early {
             self.put("app", at, "body", digest(&seen.body));
-            self.fields("app", at, "trailer", between, &seen.trailers, &[]);
+            self.fields(("app", at, "trailer"), between, &seen.trailers, &[]);
             if let Some(fault) = &seen.fault {
                 self.put("app", at, "fault", fault.to_string());
             }
@@ -173,7 +171,7 @@ impl View {
         if !request.response.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("date")) {
             skipped.push("date".into());
         }
-        self.fields("client", at, "field", between, &head.fields, &skipped);
+        self.fields(("client", at, "field"), between, &head.fields, &skipped);
         if !exchange.http2 {
             self.leaks("client", at, between, &head.fields);
         }
@@ -186,16 +184,14 @@ impl View {
         }
         if got.fault.is_none() {
             self.put("client", at, "body", digest(&got.body));
-            self.fields("client", at, "trailer", between, &got.trailers, &[]);
+            self.fields(("client", at, "trailer"), between, &got.trailers, &[]);
         }
     }
 
     /// Each name with its values in order; the order between names says nothing (RFC 9110, 5.3).
     fn fields(
         &mut self,
-        side: &str,
-        at: usize,
-        kind: &str,
+        (side, at, kind): (&str, usize, &str),
         between: Between,
         fields: &Fields,
         skipped: &[String],
@@ -233,8 +229,11 @@ fn origin_form(target: &[u8]) -> (Option<Vec<u8>>, Vec<u8>) {
     (Some(authority.to_vec()), [slash, path].concat())
 }
 
+/// Quick, as there are many: who would change a body does not know of it.
 fn digest(body: &[u8]) -> String {
-    format!("{} bytes, {}", body.len(), &hex(&Sha256::digest(body))[..8])
+    let mut hasher = DefaultHasher::new();
+    hasher.write(body);
+    format!("{} bytes, {:016x}", body.len(), hasher.finish())
 }
 
 fn brief(value: &[u8]) -> String {

@@ -210,7 +210,8 @@ fn bytes_changed(random: &mut Random, bytes: &mut Vec<u8>, corpus: &[Input]) {
         }
         _ => {
             if let Some(byte) = bytes.get_mut(at) {
-                *byte = if random.chance(50) { *byte ^ (1 << random.below(8)) } else { random.next() as u8 };
+                *byte =
+                    if random.chance(50) { *byte ^ (1 << random.below(8)) } else { random.number() as u8 };
             }
         }
     }

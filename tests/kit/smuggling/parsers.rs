@@ -54,8 +54,8 @@ impl Default for Parsers {
             &haproxy_config(haproxy_address, sinks[1].address),
             &[haproxy_address],
         );
-        let mut node = Pipe::program(installed::node("parse.js"));
-        let mut python = Pipe::program(installed::python("parse.py"));
+        let mut node = Pipe::program(installed::lasting_node("parse.js"));
+        let mut python = Pipe::program(installed::lasting_python("parse.py"));
         let address = |pipe: &mut Pipe| {
             SocketAddr::from(([127, 0, 0, 1], pipe.line()["port"].as_u64().unwrap() as u16))
         };

@@ -31,6 +31,8 @@ pub enum End {
     Malformed,
     /// The connection has to end after the last request, whatever follows.
     Closes,
+    /// What follows is for the host that a forward proxy was asked for.
+    Tunnel,
 }
 
 #[derive(Debug)]
@@ -47,8 +49,9 @@ impl Reference {
     }
 }
 
-pub fn http1(stream: &[u8]) -> Reference {
-    let mut rest = Rest { bytes: stream, at: 0, strict: true };
+/// As a forward proxy reads it, if it is one.
+pub fn http1(stream: &[u8], is_proxy: bool) -> Reference {
+    let mut rest = Rest { bytes: stream, at: 0, strict: true, is_proxy };
     let mut requests = Vec::new();
     let end = loop {
         rest.strict = true;
@@ -66,6 +69,7 @@ struct Rest<'a> {
     at: usize,
     /// So far nothing was to be forgiven.
     strict: bool,
+    is_proxy: bool,
 }
 
 impl Rest<'_> {
@@ -92,6 +96,14 @@ impl Rest<'_> {
         let fields = self.fields()?;
         let mut sent = Sent { method, target, minor, fields, ..Sent::default() };
         sent.refuse = !names_one_host(&sent);
+        if sent.method == "CONNECT" {
+            // A host and a port (RFC 9112, 3.2.3).
+            let is_authority = sent.target.contains(&b':') && !sent.target.contains(&b'/');
+            if self.is_proxy && is_authority {
+                return Err(End::Tunnel);
+            }
+            sent.refuse = true;
+        }
         let framing = self.framing(&sent)?;
         let result = match framing {
             Framing::Length(length) => self.length(length, &mut sent.body),
@@ -274,7 +286,7 @@ pub fn http2(request: &Http2Request) -> Option<Sent> {
     if !is_token(method)
         || !is_path
         || !is_text(path)
-        || !is_text(scheme)
+        || !(scheme.is_empty() || is_text(scheme))
         || !authority.is_none_or(|it| is_text(it))
     {
         return None;
