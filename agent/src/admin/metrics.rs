@@ -20,7 +20,6 @@ use crate::admin::reload_counters::ReloadCounters;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
 use crate::proxy::context::{ByteLabels, ProxyContext};
-use crate::proxy::request_latency::LatencyCollector;
 use hotcert_tls::ApiState;
 use hotcert_tls::identity::{Leaf, Trust};
 
@@ -227,11 +226,10 @@ fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: By
         "HTTP requests by side and class of status code",
         context.requests.family.clone(),
     );
-    registry.register_collector(Box::new(LatencyCollector {
-        name: "request_duration_seconds",
-        help: "From the complete head of an HTTP request to the end of its response, by side, listener and protocol",
-        latencies: context.latencies.clone(),
-    }));
+    registry.register_collector(context.latencies.collector(
+        "request_duration_seconds",
+        "From the complete head of an HTTP request to the end of its response, by side, listener and protocol",
+    ));
     registry.register(
         "refused_requests",
         "HTTP requests that the agent answered itself, by side and reason",

@@ -61,10 +61,16 @@ impl RouteLatency {
 }
 
 /// As a metric that is read when it is asked for.
-pub struct LatencyCollector {
-    pub name: &'static str,
-    pub help: &'static str,
-    pub latencies: RequestLatencies,
+struct LatencyCollector {
+    name: &'static str,
+    help: &'static str,
+    latencies: RequestLatencies,
+}
+
+impl RequestLatencies {
+    pub fn collector(&self, name: &'static str, help: &'static str) -> Box<dyn Collector> {
+        Box::new(LatencyCollector { name, help, latencies: self.clone() })
+    }
 }
 
 impl Collector for LatencyCollector {
@@ -108,6 +114,8 @@ mod tests {
 
     use super::*;
 
+    const NAME: &str = "request_duration_seconds";
+
     #[test]
     fn requests_are_counted_by_route_and_protocol_in_the_bucket_of_their_time() {
         let latencies = RequestLatencies::default();
@@ -118,8 +126,7 @@ mod tests {
         }
         route.observe(Dialect::Grpc, Duration::from_millis(2));
         let mut registry = Registry::with_prefix("hotcert");
-        let (name, help) = ("request_duration_seconds", "Time");
-        registry.register_collector(Box::new(LatencyCollector { name, help, latencies }));
+        registry.register_collector(latencies.collector(NAME, "Time"));
         let (_, text) = hotcert_log::exposition::render(&registry, None);
         let labels =
             |protocol: &str| format!("side=\"inbound\",route=\"0.0.0.0:8443\",protocol=\"{protocol}\"}}");
