@@ -23,9 +23,8 @@ pub use request::{ConnectionMemory, NoRoom, RequestMemory, Upload, UploadMemory}
 
 use crate::connection::tracker::{PeerId, Side};
 
-/// A peer may hold as much as a fifth of what is left: alone a sixth, and each of two a seventh. With the budget of a
-/// limit of 256 MiB, of which a quarter is kept for outbound, this is what 2,000 small requests hold that are served at
-/// once.
+/// A peer may hold as much as a fifth of what is left of the budget: alone a sixth, and each of two a seventh. With the
+/// budget of a limit of 256 MiB this is what 2,000 small requests hold that are served at once.
 const PEER_DIVISOR: usize = 5;
 
 /// In bytes.
@@ -140,11 +139,13 @@ impl MemoryBudget {
 impl Share {
     /// What it may hold now.
     fn allowed(&self) -> usize {
-        let left = self.budget.left(self.holder.side());
-        match self.holder {
-            Holder::Peer(_) => left / PEER_DIVISOR,
-            Holder::App => self.in_use.load(SeqCst) + left,
-        }
+        let (budget, in_use) = (&self.budget, self.in_use.load(SeqCst));
+        let left = budget.left(self.holder.side());
+        let most = match self.holder {
+            Holder::Peer(_) => budget.limit.saturating_sub(budget.in_use()).max(left) / PEER_DIVISOR,
+            Holder::App => usize::MAX,
+        };
+        most.min(in_use + left)
     }
 
     /// Whether so many bytes more are within the share. Who holds nothing always has room, until many such peers hold

@@ -69,7 +69,7 @@ impl Direction {
         R: AsyncRead + AsyncWrite + Unpin,
         W: AsyncWrite + Unpin,
     {
-        for _ in 0..MAX_CHUNKS_PER_POLL {
+        for chunks in 0..=MAX_CHUNKS_PER_POLL {
             while !self.pending.is_empty() {
                 let Poll::Ready(written) = Pin::new(&mut *to).poll_write(cx, self.pending.bytes()) else {
                     if self.room != RelayRoom::Ample {
@@ -92,6 +92,10 @@ impl Direction {
             // What the receiver took may be in its buffer still.
             if self.room != RelayRoom::Ample && self.poll_flush(cx, to, share)?.is_pending() {
                 return Poll::Pending;
+            }
+            if chunks == MAX_CHUNKS_PER_POLL {
+                // Before another is read, so that one that waits for its turn holds none.
+                break;
             }
             match std::mem::take(&mut self.stage) {
                 Stage::Done => {

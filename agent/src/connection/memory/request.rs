@@ -20,7 +20,7 @@ const UNREAD_BYTES: usize = 64 * 1024;
 /// What other peers give back is noticed within this.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A request that is served: its head, its stream and its connection to the app.
-const SERVED_BYTES: usize = 8 * 1024;
+const SERVED_BYTES: usize = 10 * 1024;
 /// Bodies up to this are part of it.
 const SMALL_BODY_BYTES: u64 = 4 * 1024;
 /// A request with a longer body, until the app has it, and one whose response is longer: a buffer for either direction,
@@ -67,7 +67,8 @@ impl ConnectionMemory {
         const SMALL: usize = 4 * 1024;
         let buffered = self.buffered.load(Relaxed);
         match buffered {
-            _ if !self.share.has_room(PIECE_BYTES) => SMALL,
+            // As many as its small requests may be answered at once, and none be read.
+            _ if !self.share.has_room(PIECE_BYTES) => SMALL / 2,
             _ if buffered < CONNECTION_BYTES / 4 => usize::MAX,
             _ if buffered < CONNECTION_BYTES => 4 * SMALL,
             _ => SMALL,

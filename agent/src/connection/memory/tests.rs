@@ -16,7 +16,7 @@ use crate::proxy_fixture::DEADLINE;
 
 const LIMIT: usize = 8 << 20;
 const SHORT: Duration = Duration::from_millis(10);
-const SERVED: usize = 8 << 10;
+const SERVED: usize = 10 << 10;
 const BUFFER: usize = 24 << 10;
 const BLOCKED: usize = 128 << 10;
 
@@ -77,8 +77,8 @@ async fn injected_agent_serves_2000_small_requests_of_one_service_at_once_and_fe
         let budget = MemoryBudget::new(128 << 20, 32 << 20);
         fill(&connection(&budget, 0), upload).len()
     };
-    assert_eq!((at_once(no_body()), at_once(of_length(4 << 10))), (2048, 2048));
-    assert_eq!((at_once(of_length((4 << 10) + 1)), at_once(endless())), (512, 512));
+    assert_eq!((at_once(no_body()), at_once(of_length(4 << 10))), (2184, 2184));
+    assert_eq!((at_once(of_length((4 << 10) + 1)), at_once(endless())), (642, 642));
 }
 
 #[tokio::test]
@@ -109,11 +109,12 @@ async fn quarter_is_kept_for_each_side_whatever_the_other_holds() {
     let app = ConnectionMemory::new(budget.of_app());
     let held: Vec<_> = (0..1000).map(|identity| fill(&connection(&budget, identity), no_body())).collect();
     assert!(budget.of_side(Side::Inbound) > LIMIT / 4 * 3, "{}", budget.in_use());
+    let is_about = |held: usize, part: usize| held <= part && held + SERVED > part;
     let sent_out = fill(&app, no_body()).len() * SERVED;
-    assert_eq!(sent_out, LIMIT / 4);
+    assert!(is_about(sent_out, LIMIT / 4), "{sent_out}");
     drop(held);
     let sent_out = fill(&app, no_body());
-    assert_eq!(sent_out.len() * SERVED, LIMIT / 4 * 3);
+    assert!(is_about(sent_out.len() * SERVED, LIMIT / 4 * 3), "{}", sent_out.len());
     let client = fill(&connection(&budget, 0), no_body()).len() * SERVED;
     assert!(client > LIMIT / 4 / 6 - 2 * SERVED, "{client}");
 }
@@ -123,7 +124,9 @@ async fn first_request_of_a_client_is_served_until_clients_hold_half_as_much_aga
     let budget = budget();
     let ask = |identity| connection(&budget, identity).admit(no_body()).now_or_never().unwrap();
     let held: Vec<_> = (0..3000).filter_map(|identity| ask(identity).ok()).collect();
-    assert_eq!((held.len() * SERVED, budget.in_use()), (LIMIT / 2 * 3, LIMIT / 2 * 3));
+    let in_use = budget.in_use();
+    assert_eq!(held.len() * SERVED, in_use);
+    assert!((LIMIT / 2 * 3..LIMIT / 2 * 3 + SERVED).contains(&in_use), "{in_use}");
 }
 
 #[tokio::test]
