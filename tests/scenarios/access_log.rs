@@ -97,7 +97,7 @@ fn a_connection_that_carries_bytes_is_a_line_of_both_sides() {
     );
     let (_volume, other) = caller(&pki, "", payments.address("inbound"), "billing.shop.svc");
     Pipe::tcp(other.address("outbound")).wait_closed(kit::DEADLINE);
-    assert_has(&other.access("reason", "handshake"), json!({ "peer": null, "protocol": "tcp" }));
+    assert_has(&other.access("reason", "tls"), json!({ "peer": null, "protocol": "tcp" }));
     let count = |agent: &Agent, side: &str, result: &str| {
         agent.metrics().sum("hotcert_handshakes_total", &[("side", side), ("result", result)])
     };

@@ -86,6 +86,7 @@ mod tests {
     fn values_are_those_that_were_given_defaults_and_what_follows_from_the_machine() {
         let logged = of(&[
             "--identity=/id",
+            "--inbound=http:127.0.0.1:4=127.0.0.1:5",
             "--outbound=127.0.0.1:1=a.test:1,127.0.0.1:2=a.test:2",
             "--client-auth=none",
             "--hsts=1d",
@@ -101,10 +102,11 @@ mod tests {
             "http-proxy=127.0.0.1:3 ",
             "secret=none ",
             "idle-timeout=1h ",
-            "max-connections=320 ",
         ] {
             assert!(logged.contains(expected), "{expected}: {logged}");
         }
+        let connections = crate::config::descriptors::Descriptors::by_default(1024).unwrap().connections;
+        assert!(logged.contains(&format!("max-connections={connections} ")), "{logged}");
         let budget = crate::config::memory::default_budget();
         assert!(logged.contains(&format!("memory-budget={budget} ")), "{logged}");
     }

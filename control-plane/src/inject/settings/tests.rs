@@ -185,7 +185,7 @@ fn an_allow_list_may_be_for_one_route() {
     for (allow, flag) in [
         ("dns:a, dns:b", "dns:a,dns:b"),
         ("dns:a+dns:b", "dns:a,dns:b"),
-        ("8443=dns:a+spiffe://D/b, dns:c", "0.0.0.0:8443=dns:a+spiffe://d/b,dns:c"),
+        ("8443=dns:a+spiffe://D/b, dns:c", "[::]:8443=dns:a+spiffe://d/b,dns:c"),
         ("8444=dns:a", "127.0.0.2:8444=dns:a"),
         ("127.0.0.2:8444=dns:a", "127.0.0.2:8444=dns:a"),
     ] {
@@ -220,8 +220,8 @@ fn ports_alone_become_addresses_and_full_forms_stay() {
         assert_eq!(parse_inbound(text).unwrap().to_string(), long);
     }
     for (text, long) in [
-        ("5432=5433#proxy-v2", "0.0.0.0:5432=127.0.0.1:5433#proxy-v2"),
-        ("alpn=postgresql:5432=[::1]:5433#proxy-v2", "alpn=postgresql:0.0.0.0:5432=[::1]:5433#proxy-v2"),
+        ("5432=5433#proxy-v2", "[::]:5432=127.0.0.1:5433#proxy-v2"),
+        ("alpn=postgresql:5432=[::1]:5433#proxy-v2", "alpn=postgresql:[::]:5432=[::1]:5433#proxy-v2"),
     ] {
         let route = parse_inbound(text).unwrap();
         assert_eq!(route.to_string(), long);
