@@ -114,6 +114,8 @@ impl Http2Connection {
             let no_answer = || io::Error::new(io::ErrorKind::TimedOut, "no answer to a PING");
             match timeout(within, pong).await {
                 Ok(Ok(_)) => {}
+                // It goes away before its first request, as after a new leaf: that is HTTP/2, and the request finds so.
+                Ok(Err(_)) if goes_away(&sender).await => {}
                 Ok(Err(error)) => return Err(ClientError::NoHttp2(io::Error::other(error))),
                 Err(_) => return Err(ClientError::NoHttp2(no_answer())),
             }
@@ -228,9 +230,42 @@ impl Http2Connection {
     }
 }
 
+/// Whether the other side has said that it takes no more requests, for no error.
+async fn goes_away(sender: &h2::client::SendRequest<Bytes>) -> bool {
+    let ready = sender.clone().ready().await;
+    ready.is_err_and(|error| ClientError::from(error).is_unprocessed())
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+    use crate::connection::tracker::PeerId;
+    use crate::proxy::inbound::app_connections::AppConnections;
+
+    #[tokio::test]
+    async fn connection_that_goes_away_before_its_first_request_gives_the_request_back() {
+        let (client, mut server) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            // SETTINGS, and a GOAWAY without an error; the PING is not answered.
+            let frames = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            server.write_all(&frames).await.unwrap();
+            server.shutdown().await.unwrap();
+            server.read_to_end(&mut Vec::new()).await
+        });
+        let within = Duration::from_secs(10);
+        let share = Arc::new(AppConnections::new(1, true)).share(PeerId { identity: 1, source: 2 });
+        let attached = Attached::App { _permit: share.acquire(within).await.unwrap() };
+        let authority = Authority::from_static("a.test");
+        let connection =
+            Http2Connection::handshake(client, Scheme::HTTP, authority, attached, within).await.unwrap();
+        let request = Request::new(RequestBody::empty());
+        let SendError { error, unsent } =
+            connection.send(request, &mut Interim::none()).await.err().expect("no response");
+        assert!(unsent.is_some() && error.is_unprocessed() && connection.is_closed(), "{error}");
+    }
 
     #[test]
     fn windows_of_many_requests_are_no_larger_together_than_those_of_a_few() {
