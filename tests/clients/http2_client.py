@@ -1,7 +1,8 @@
 """One connection of HTTP/2 by Python's `h2`, with a client certificate or in the clear, and what it does by `--mode`:
 
 `trailers` posts a body and trailers, one of them forged, and prints what comes · `get` asks `--count` times at once ·
-`one` asks once with `--method` · `expect` posts a body once it was told to continue, or was not told anything ·
+`one` asks once with `--method` · `expect` posts a body once it was told to continue, or nothing came
+`--count` times for half a second ·
 `end` posts one piece and prints how the request ends, having cancelled it with `--code` if one is given · `stay`
 keeps a request open and says when it was told to go away and when it was cut · `both` posts `--length`
 bytes while it reads them back · `upload` posts all that it is let, until nothing moves any more · `download` reads all
@@ -154,9 +155,9 @@ def one(client):
 def expect(client):
     fields = [("expect", "100-continue"), ("content-length", "4")]
     number = client.ask("POST", options.path, end=False, headers=fields)
-    request, moved = client.requests[number], True
-    while moved and not (request.interim or request.status or request.end):
-        moved = client.step()
+    request, quiet = client.requests[number], 0
+    while quiet < options.count and not (request.interim or request.status or request.end):
+        quiet = 0 if client.step() else quiet + 1
     told = bool(request.interim)
     if request.status is None and request.end is None:
         client.h2.send_data(number, b"body", end_stream=True)

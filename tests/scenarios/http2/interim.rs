@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 
 use super::{client, outbound, scene, told};
 
+/// For a client that waits for what is sure to come.
+const PATIENT: [&str; 2] = ["--count", "30"];
+
 /// An app of HTTP/1.1 that answers each connection as it is told to, with the agent in front of it.
 struct RawScene {
     agent: Agent,
@@ -58,7 +61,7 @@ fn say(stream: &mut BufReader<TcpStream>, text: &str) {
     let _ = stream.get_mut().write_all(text.as_bytes());
 }
 
-/// The interim responses that a client saw, without those of the connection itself.
+/// The interim responses that a client saw.
 fn interim(seen: &Value) -> &Vec<Value> {
     seen["interim"].as_array().unwrap()
 }
@@ -121,9 +124,9 @@ fn a_client_of_http_2_that_waits_for_100_gets_that_of_the_app() {
     let http2 = scene(&[]);
     let outbound = http2.outbound();
     for mut each in [
-        http1.client("expect", &[]),
-        http2.client("expect", "/continue", &[]),
-        client(outbound.address(), None, "expect", "/continue", &[]),
+        http1.client("expect", &PATIENT),
+        http2.client("expect", "/continue", &PATIENT),
+        client(outbound.address(), None, "expect", "/continue", &PATIENT),
     ] {
         let seen = each.line();
         assert_eq!(seen["interim"], json!([[[":status", "100"]]]), "{seen}");
@@ -152,7 +155,7 @@ fn an_expectation_that_the_app_refuses_needs_no_body() {
         say(stream, "HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n");
     });
     let http2 = scene(&[]);
-    for mut each in [http1.client("expect", &[]), http2.client("expect", "/unexpected", &[])] {
+    for mut each in [http1.client("expect", &PATIENT), http2.client("expect", "/unexpected", &PATIENT)] {
         let seen = each.line();
         assert!(seen["told"] == false && seen["status"] == 417, "{seen}");
     }
