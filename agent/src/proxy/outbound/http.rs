@@ -169,7 +169,7 @@ impl App {
                 }
             }
         };
-        record.to_server(lease.tracked());
+        record.sent_over(lease.tracked());
         let mut response = pass_on(response, lease, None, memory, dialect);
         response.headers_mut().remove(PROXY_AUTHENTICATE);
         Ok(response)
