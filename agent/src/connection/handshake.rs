@@ -16,7 +16,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::connection::buffered_stream::BufferedStream;
 
-/// Who is at the other end.
+/// Who is at the other end. It is taken apart at once, and not kept.
+#[allow(clippy::large_enum_variant)]
 pub enum Accepted {
     Client(Client),
     /// This agent, which checks what its own listener serves.

@@ -105,7 +105,7 @@ pub struct RequestRecord {
 
 impl RequestRecord {
     /// Who asks, on an inbound route.
-    pub fn from_client(&mut self, connection: &Arc<Connection>, from: SocketAddr) {
+    pub fn asked_by(&mut self, connection: &Arc<Connection>, from: SocketAddr) {
         if let Some(entry) = &mut self.line.0 {
             entry.from = Some(from);
             entry.other_end(connection);
@@ -114,7 +114,7 @@ impl RequestRecord {
     }
 
     /// Where it was sent, on an outbound route.
-    pub fn to_server(&mut self, connection: Option<&Connection>) {
+    pub fn sent_over(&mut self, connection: Option<&Connection>) {
         if let (Some(entry), Some(connection)) = (&mut self.line.0, connection) {
             entry.other_end(connection);
         }

@@ -81,7 +81,7 @@ impl Client {
         let in_flight = self.connection.begin_request();
         let dialect = Dialect::of(request.version(), request.headers());
         let mut record = self.route.request(&request, dialect);
-        record.from_client(&self.connection, self.from);
+        record.asked_by(&self.connection, self.from);
         let mut response = match self.forward(request, dialect, in_flight, &mut interim, &mut record).await {
             Ok(response) => {
                 self.context.requests.count(Side::Inbound, response.status());
@@ -130,7 +130,7 @@ impl Client {
         if let Some(upgrade) = upgrade {
             // Boxed like all that is rare, so that it takes no room in each request.
             let request = Request::from_parts(head, ());
-            return Box::pin(self.switch(request, upgrade, in_flight, memory, interim, record)).await;
+            return Box::pin(self.switch(request, upgrade, (in_flight, memory), interim, record)).await;
         }
         let body = RequestBody::new(body, Some(&in_flight), forwarded::remove_claims)
             .counted(record.transferred())
@@ -164,8 +164,7 @@ impl Client {
         &self,
         request: Request<()>,
         upgrade: Upgrade,
-        in_flight: InFlight,
-        memory: RequestMemory,
+        (in_flight, memory): (InFlight, RequestMemory),
         interim: &mut Interim,
         record: &mut RequestRecord,
     ) -> Result<Response<ProxyBody>, RequestError> {

@@ -188,7 +188,7 @@ impl App {
                 }
             }
         };
-        record.to_server(lease.tracked());
+        record.sent_over(lease.tracked());
         let mut response = pass_on(response, lease, Some(in_flight), memory, dialect);
         response.headers_mut().remove(PROXY_AUTHENTICATE);
         Ok(response)
