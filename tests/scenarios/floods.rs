@@ -107,6 +107,21 @@ fn proof_is_given_beside_silent_connections_from_the_same_address() {
     }
 }
 
+#[test]
+fn strangers_at_the_admin_and_proof_ports_leave_descriptors_for_the_app_where_there_are_few() {
+    let (pki, app) = (Pki::default(), App::default());
+    let volume = pki.volume(SERVER);
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    let agent = Launch::new(&volume.path).inbound("http:", app.address).under_hard_limit(512).ready();
+    let floods = ["admin", "proof"].map(|port| Flood::silent(400, OTHER_SOURCE, agent.address(port)));
+    until("more than there are places for", || floods.iter().all(|flood| flood.begun() > 800).then_some(()));
+    let client = pki.client("storefront");
+    for _ in 0..20 {
+        let got = Curl::https(agent.address("inbound"), "/bytes/10", &client).run();
+        assert_eq!((got.exit, got.answer.status), (0, 200), "{} descriptors: {got:?}", agent.descriptors());
+    }
+}
+
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A controller that receives notifications. It may have a quarter of its descriptors as connections.

@@ -6,13 +6,15 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use kit::agent::program;
 use kit::client::{Curl, SERVER};
-use kit::flood::{Flood, OTHER_SOURCE, TlsClient};
+use kit::flood::{Flood, OTHER_SOURCE, TlsClient, connect};
 use kit::pipe::Pipe;
 use kit::pki::{Pair, Pki, authority, issue, request};
 use kit::until;
 use kit::volume::Volume;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SWAPS: u64 = 20;
 /// What a connection under a removed root may take to be closed.
@@ -144,13 +146,21 @@ fn server_that_is_made_as_documented_serves_beside_a_flood_of_bad_handshakes() {
     };
     let has_said = |text: &str| std::fs::read_to_string(&said).unwrap().contains(text);
     serves();
-    // Each makes the server sign, and has no certificate.
-    let tls = TlsClient::new(&client.ca, &kit::pki::dns(SERVER));
-    let bad = Flood::over_tls(64, OTHER_SOURCE, address, tls, Vec::new());
+    // All at once, so that a slow machine does not make them fewer a second than are forgiven.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let garbage = async || {
+        let mut socket = connect(OTHER_SOURCE, address).await?;
+        socket.write_all(b"\x16\x03\x01\x00\x05garba").await?;
+        socket.read_to_end(&mut Vec::new()).await
+    };
     until("the flood to be turned away", || {
+        runtime.block_on(join_all((0..1500).map(|_| garbage())));
         has_said("too many handshakes of this source have failed").then_some(())
     });
     assert!(has_said("127.0.0.2:"));
+    // Each makes the server sign, and has no certificate.
+    let tls = TlsClient::new(&client.ca, &kit::pki::dns(SERVER));
+    let bad = Flood::over_tls(64, OTHER_SOURCE, address, tls, Vec::new());
     let slowest = (0..20).map(|_| serves()).max();
     drop(bad);
     let silent = Flood::silent(600, OTHER_SOURCE, address);

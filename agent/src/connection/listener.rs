@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tracing::{info, warn};
 
 use crate::connection::socket;
@@ -19,6 +20,10 @@ use crate::connection::tasks::ConnectionTasks;
 const BACKLOG: u32 = 4096;
 /// Between attempts while `accept` fails, for example for lack of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
+
+/// Connections that are accepted before what is to become of them is decided: until their tasks have run, and those of
+/// what gave way to them, they hold descriptors beside those that are counted.
+const ACCEPTED_AT_ONCE: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for {role}: {}", why(.cause))]
@@ -175,7 +180,10 @@ async fn accept_loop<C, F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let mut failing = false;
-    loop {
+    for turn in 1_usize.. {
+        if turn.is_multiple_of(ACCEPTED_AT_ONCE) {
+            yield_now().await;
+        }
         match listener.accept().await {
             Ok((stream, from)) => {
                 failing = false;
