@@ -93,10 +93,10 @@ impl ConnectionTracker {
             let leaf = leaves.get(&entry.generation);
             let superseded = leaf.and_then(|leaf| Some((leaf.superseded_at?, leaf.not_after)));
             if let Some((stage, reason)) = due_close(entry, superseded, &self.shared.limits, now, wall_clock)
+                && entry.close(stage, reason)
+                && reason == CloseReason::NoRequest
             {
-                if entry.close(stage, reason) && reason == CloseReason::NoRequest {
-                    self.shared.log_no_request(entry);
-                }
+                self.shared.log_no_request(entry);
             }
         }
         let current = applied.as_ref().map_or(0, |snapshot| snapshot.generation);
