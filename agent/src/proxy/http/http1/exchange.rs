@@ -263,12 +263,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         // It is no request that is slow to come.
         let _in_flight = self.tracked.as_ref().map(|tracked| tracked.begin_request());
         poll_fn(|cx| {
-            match self.poll_feed(cx, feed, true) {
-                Ok(_) if feed.is_ended() => return Poll::Ready(Next::Request),
-                Ok(_) if feed.is_too_much() => return Poll::Ready(Next::Linger),
-                Ok(_) => {}
-                Err(Broken::Malformed(_)) => return Poll::Ready(Next::Linger),
-                Err(Broken::Gone) => return Poll::Ready(Next::Abort),
+            loop {
+                match self.poll_feed(cx, feed, true) {
+                    Ok(_) if feed.is_ended() => return Poll::Ready(Next::Request),
+                    Ok(_) if feed.is_too_much() => return Poll::Ready(Next::Linger),
+                    // Who asked for it in this task has gone to another one, whose next wish is to be heard of.
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(Broken::Malformed(_)) => return Poll::Ready(Next::Linger),
+                    Err(Broken::Gone) => return Poll::Ready(Next::Abort),
+                }
             }
             let written = self.output.poll_flush(cx, &mut self.stream);
             if matches!(written, Poll::Ready(Err(_))) || self.stage(cx) == CloseStage::Cut {
