@@ -170,7 +170,8 @@ pub fn report(seed: u64, differing: &[(Exchange, Vec<Difference>)]) -> String {
     for (exchange, differences) in differing {
         let mut is_new = false;
         for difference in differences {
-            let kind = format!("{}: {}", difference.with, rules::without_number(&difference.what));
+            let version = if exchange.http2 { "HTTP/2" } else { "HTTP/1" };
+            let kind = format!("{version}, {}: {}", difference.with, rules::without_number(&difference.what));
             let entry = kinds.entry(kind).or_insert((0, exchange.index));
             entry.0 += 1;
             is_new |= entry.0 == 1;

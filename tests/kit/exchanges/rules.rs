@@ -45,6 +45,17 @@ pub const WANTED: &[Wanted] = &[
     },
 ];
 
+/// Whether a request may be refused though nginx takes it: a `:path` is of RFC 3986 (RFC 9113, 8.3.1), and the library that
+/// reads HTTP/2 takes little else. In HTTP/1, where clients do send it, it is taken.
+fn may_be_refused(exchange: &Exchange, request: &Request) -> bool {
+    exchange.http2 && !is_of_uri(&request.target)
+}
+
+/// Bytes that are those of a path and a query (RFC 3986, 3.3 and 3.4).
+fn is_of_uri(target: &[u8]) -> bool {
+    target.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(byte))
+}
+
 fn is_announced(fields: &[Field]) -> bool {
     fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("trailer"))
 }
@@ -72,7 +83,9 @@ impl Views {
             let judge = nginx.refused.get(at);
             // A reset is the way in which HTTP/2 refuses what is malformed.
             let is_answer = *status >= 400 || malformed || judge.is_some_and(|judge| judge.status == 0);
-            if !is_answer || !malformed && judge.is_none() {
+            let request = exchange.requests.get(*at);
+            let may_be = request.is_some_and(|request| may_be_refused(exchange, request));
+            if !may_be && (!is_answer || !malformed && judge.is_none()) {
                 differences.push(Difference {
                     with,
                     what: format!("request {} refused with {status}", at + 1),

@@ -20,7 +20,7 @@ use crate::pipe::Pipe;
 /// Follows what is parsed, and so shows where it ended.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nHost: last\r\nConnection: close\r\n\r\n";
 /// Whoever still waits then has another idea of where the requests end.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = crate::DEADLINE;
 
 /// What a parser saw.
 #[derive(Debug, PartialEq, Eq)]
