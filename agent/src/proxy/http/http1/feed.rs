@@ -85,8 +85,8 @@ impl Feed {
                         || self.decoder.left().is_some_and(|left| left > DISCARDED_BYTES)))
     }
 
-    /// Gives a piece if one is wanted and has come. When all was taken, looks whether the client has gone; an end of its
-    /// stream does not say so, as it may wait for its answer.
+    /// Gives a piece if one is wanted and has come. When all was taken, looks whether the client has gone; an orderly end
+    /// of its stream does not say so, as it may wait for its answer.
     pub fn poll<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -98,7 +98,8 @@ impl Feed {
             To::Ended => {
                 if input.bytes.is_empty()
                     && !input.ended
-                    && let Poll::Ready(Err(_)) = input.poll_read(cx, stream)
+                    && let Poll::Ready(read) = input.poll_read(cx, stream)
+                    && (read.is_err() || input.cut)
                 {
                     return Err(Broken::Gone);
                 }

@@ -21,6 +21,8 @@ pub struct Input {
     next_read: usize,
     /// The other side has ended its stream.
     pub ended: bool,
+    /// It did so without a word, where TLS has one.
+    pub cut: bool,
 }
 
 /// A head that comes in pieces.
@@ -48,7 +50,7 @@ pub type Check = fn(&[u8]) -> Result<(), Malformed>;
 
 impl Input {
     pub fn new() -> Self {
-        Self { bytes: Bytes::new(), next_read: FIRST_READ_BYTES, ended: false }
+        Self { bytes: Bytes::new(), next_read: FIRST_READ_BYTES, ended: false, cut: false }
     }
 
     /// Reads once, when all that was read before has been used. Ready when there are bytes or the stream has ended.
@@ -81,7 +83,7 @@ impl Input {
                 if error.kind() != io::ErrorKind::UnexpectedEof {
                     return Poll::Ready(Err(error));
                 }
-                self.ended = true;
+                (self.ended, self.cut) = (true, true);
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
