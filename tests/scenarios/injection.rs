@@ -98,8 +98,8 @@ fn the_agent_reads_the_routes_that_injection_writes() {
 fn the_agent_reads_the_lists_that_injection_writes() {
     for (allow, lists) in [
         ("dns:a, spiffe://D/b", "dns:a,spiffe://d/b"),
-        ("8443=dns:a+spiffe://d/b, dns:c", "dns:c,0.0.0.0:8443=dns:a+spiffe://d/b"),
-        ("8443=dns:a, [::1]:8444=dns:b, 8443=dns:c", "0.0.0.0:8443=dns:a+dns:c,[::1]:8444=dns:b"),
+        ("8443=dns:a+spiffe://d/b, dns:c", "dns:c,[::]:8443=dns:a+spiffe://d/b"),
+        ("8443=dns:a, [::1]:8444=dns:b, 8443=dns:c", "[::]:8443=dns:a+dns:c,[::1]:8444=dns:b"),
     ] {
         let inbound = "8443=8080, http:[::1]:8444=8081, 8445=8082";
         let annotations = [("inbound", inbound), ("allow", allow)];

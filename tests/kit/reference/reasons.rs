@@ -53,6 +53,12 @@ const METRICS: &[Metric] = &[
                 "`--request-timeout`, of which it is twice",
             ),
             ("slow_request", "the head of a request took too long", "", "`--request-timeout`"),
+            (
+                "unresponsive",
+                "HTTP/2: no answer to a PING for 20 s with requests in flight",
+                "[When a peer fails](../agent.md#when-a-peer-fails)",
+                "fixed",
+            ),
             ("shutdown", "the agent ends", "", "`--shutdown-grace`"),
             ("not_allowed", "the client's names are not on the allow list", PLACES, "`--allow`"),
             (
