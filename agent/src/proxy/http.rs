@@ -138,7 +138,7 @@ fn log_bad_request(
 ) {
     let from = from.to_string();
     if let Some(Allowed { suppressed }) = context.log_limiter.allow(&(reason, &from)) {
-        warn!(suppressed, reason, side = side.as_str(), from, %error, "request refused with 400");
+        warn!(suppressed, reason, side = side.as_str(), from, %error, "invalid request refused");
     }
 }
 
