@@ -96,7 +96,7 @@ fn log_bad_request(context: &ProxyContext, side: Side, from: &dyn Display, error
     let (reason, from) = (error.reason(), from.to_string());
     if let Some(Allowed { suppressed }) = context.log_limiter.allow(&(reason, &from)) {
         let status = error.status().as_u16();
-        warn!(suppressed, reason, side = side.as_str(), from, status, %error, "request refused");
+        warn!(suppressed, reason, side = side.as_str(), from, status, %error, "invalid request refused");
     }
 }
 
