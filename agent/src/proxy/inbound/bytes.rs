@@ -43,7 +43,9 @@ impl Inbound {
             return None;
         }
         let (socket, connection) = stream.get_ref();
+        // An IPv4 client of a listener on [::] came to an IPv4 address.
         let to = socket.local_addr().unwrap_or(self.listen);
+        let to = SocketAddr::new(to.ip().to_canonical(), to.port());
         let tls = proxy_protocol::Tls::of(connection, &snapshot.identity.leaf);
         Some(proxy_protocol::Client { from, to, tls, peer: peer.map(Into::into) }.header())
     }
