@@ -59,7 +59,7 @@ impl Script {
 }
 
 async fn play(mut socket: TcpStream, connection: usize, steps: Vec<Step>, heard: Arc<Mutex<Vec<String>>>) {
-    let mut read_to = async |end: &[u8], most: usize, socket: &mut TcpStream| {
+    let read_to = async |end: &[u8], most: usize, socket: &mut TcpStream| {
         let mut all = Vec::new();
         while all.len() < most && (end.is_empty() || !all.ends_with(end)) {
             let Ok(byte) = socket.read_u8().await else { return false };
