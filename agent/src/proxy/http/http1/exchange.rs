@@ -276,16 +276,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         // It is no request that is slow to come.
         let _in_flight = self.tracked.as_ref().map(|tracked| tracked.begin_request());
         poll_fn(|cx| {
-            loop {
-                match self.poll_feed(cx, feed, true) {
-                    Ok(_) if feed.is_ended() => return Poll::Ready(Next::Request),
-                    Ok(_) if feed.is_too_much() => return Poll::Ready(Next::Linger),
-                    // Who asked for it in this task has gone to another one, whose next wish is to be heard of.
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(Broken::Malformed(_)) => return Poll::Ready(Next::Linger),
-                    Err(Broken::Gone) => return Poll::Ready(Next::Abort),
-                }
+            match self.poll_rest(cx, feed) {
+                Ok(()) if feed.is_ended() => return Poll::Ready(Next::Request),
+                Ok(()) if feed.is_too_much() => return Poll::Ready(Next::Linger),
+                Ok(()) => {}
+                Err(Broken::Malformed(_)) => return Poll::Ready(Next::Linger),
+                Err(Broken::Gone) => return Poll::Ready(Next::Abort),
             }
             let written = self.output.poll_flush(cx, &mut self.stream);
             if matches!(written, Poll::Ready(Err(_))) || self.stage(cx) == CloseStage::Cut {
@@ -294,6 +290,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             Poll::Pending
         })
         .await
+    }
+
+    /// Reads as long as something is wanted. What asked for a piece in this task when the answer was awaited asks in
+    /// another one now.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, feed: &mut Feed) -> Result<(), Broken> {
+        while self.poll_feed(cx, feed, true)? {}
+        Ok(())
     }
 }
 

@@ -68,12 +68,10 @@ impl Input {
             Poll::Ready(Ok(())) => {
                 self.ended = count == 0;
                 self.next_read = match count {
-                    count if count == self.next_read => (2 * count).min(PLAIN_BYTES),
-                    _ => (self.next_read / 2)
-                        .max(count.next_power_of_two())
-                        .max(FIRST_READ_BYTES)
-                        .min(PLAIN_BYTES),
+                    count if count == self.next_read => 2 * count,
+                    count => (self.next_read / 2).max(count.next_power_of_two()),
                 };
+                self.next_read = self.next_read.clamp(FIRST_READ_BYTES, PLAIN_BYTES);
                 self.bytes = taken(buffer, count);
                 Poll::Ready(Ok(()))
             }

@@ -3,10 +3,11 @@ use hyper::header::HeaderValue;
 
 use super::*;
 
-/// The data, the trailers and what is left, when the bytes come in these pieces.
-fn read<'a>(
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), Option<Malformed>> {
+/// The data, the trailers and what is left; `None` as the error if it has not ended.
+type Outcome = Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), Option<Malformed>>;
+
+/// What comes of bytes in these pieces.
+fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     let mut chunked = Chunked::new();
     let mut data = Vec::new();
     let mut end = None;
@@ -26,7 +27,7 @@ fn read<'a>(
 }
 
 /// However the bytes are split, the result is the same.
-fn read_in_every_way(bytes: &[u8]) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), Option<Malformed>> {
+fn read_in_every_way(bytes: &[u8]) -> Outcome {
     let whole = read([bytes]);
     assert_eq!(read(bytes.chunks(1)), whole, "{}", bytes.escape_ascii());
     for at in 0..bytes.len() {
