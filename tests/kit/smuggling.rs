@@ -34,7 +34,7 @@ const LAST: &str = "GET /end HTTP/1.1\r\nHost: end.test\r\nConnection: close\r\n
 const LAST_THROUGH_PROXY: &str =
     "GET http://{sink}/end HTTP/1.1\r\nHost: {sink}\r\nConnection: close\r\n\r\n";
 /// Who has to answer does so within this.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = crate::DEADLINE;
 /// Who waits for more is not waited for.
 const QUIET: Duration = Duration::from_millis(25);
 const LITTLE: Duration = Duration::from_millis(100);

@@ -11,7 +11,7 @@ use crate::http2::Connection;
 use crate::link::Link;
 
 /// What does not come within this does not come.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = crate::DEADLINE;
 /// The same for whoever has often not answered, so that a fault does not take hours to be shown.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(300);
 const OFTEN: usize = 4;

@@ -177,7 +177,8 @@ impl View {
         }
         // Here it is what a GET would have got.
         if request.method == "HEAD" || head.status == 304 {
-            let lengths: Vec<_> = values(&head.fields, "content-length").map(<[u8]>::escape_ascii).collect();
+            // The same several times is that (RFC 9110, 8.6).
+            let lengths = members(&head.fields, "content-length");
             if let Some(length) = lengths.first() {
                 self.put("client", at, "length", length.to_string());
             }

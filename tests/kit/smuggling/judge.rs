@@ -148,27 +148,32 @@ pub struct Stream {
     pub ends: bool,
 }
 
-/// What was forwarded on each connection of the proxy, as far as it is whole.
+/// What was forwarded on each connection of the proxy, as far as it is whole. What follows a request that ends its
+/// connection, or switches, is read apart.
 pub fn by_connection(forwarded: &[Forwarded]) -> Vec<Stream> {
     let mut connections: Vec<_> = forwarded.iter().map(|one| one.connection).collect();
     connections.sort_unstable();
     connections.dedup();
-    let of = |connection: usize| {
-        let whole =
-            forwarded.iter().filter(|one| one.connection == connection).take_while(|one| one.fault.is_none());
-        let heads = whole.clone().filter_map(|one| one.head.as_ref());
-        let ends = |head: &RequestHead| {
-            members(&head.fields, "connection").iter().any(|member| member == "close" || member == "upgrade")
-        };
-        let parsed =
-            whole.clone().filter_map(|one| one.head.as_ref().map(|head| Parsed::of(head, &one.body)));
-        Stream {
-            ends: heads.last().is_some_and(ends),
-            parsed: parsed.collect(),
-            raw: whole.flat_map(|one| one.raw.clone()).collect(),
-        }
-    };
-    connections.into_iter().map(of).collect()
+    let mut streams = Vec::new();
+    for connection in connections {
+        let of = forwarded.iter().filter(|one| one.connection == connection);
+        let whole: Vec<_> = of.take_while(|one| one.fault.is_none()).collect();
+        streams.extend(whole.split_inclusive(|one| one.head.as_ref().is_some_and(ends)).map(stream));
+    }
+    streams
+}
+
+fn ends(head: &RequestHead) -> bool {
+    members(&head.fields, "connection").iter().any(|member| member == "close" || member == "upgrade")
+}
+
+fn stream(whole: &[&Forwarded]) -> Stream {
+    let parsed = whole.iter().filter_map(|one| one.head.as_ref().map(|head| Parsed::of(head, &one.body)));
+    Stream {
+        raw: whole.iter().flat_map(|one| one.raw.clone()).collect(),
+        parsed: parsed.collect(),
+        ends: whole.last().and_then(|one| one.head.as_ref()).is_some_and(ends),
+    }
 }
 
 /// For people.
