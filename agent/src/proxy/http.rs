@@ -23,6 +23,7 @@ mod own_response;
 pub mod pool;
 pub mod proxy_status;
 pub mod request_body;
+pub mod request_check;
 pub mod response_body;
 pub mod response_timeout;
 pub mod serve;

@@ -89,9 +89,19 @@ pub async fn send<O: Origin>(
     let mut repeatable = request.body().is_end_stream() && request.method().is_idempotent();
     let mut refusals = 0;
     let mut is_retried = false;
+    // HTTP/2 would have it percent-encoded.
+    let has_raw_target = request.extensions().get::<RawTarget>().is_some() && !origin.is_http2_only();
+    let mut needs = match (grpc, has_raw_target) {
+        (true, _) => Needs::Http2,
+        (false, true) => Needs::Http1,
+        (false, false) => Needs::Any,
+    };
     loop {
-        let needs = if grpc { Needs::Http2 } else { Needs::Any };
         let (mut lease, new) = match lend(origin, needs).await {
+            Err(_) if needs == Needs::Http1 => {
+                needs = Needs::Any;
+                continue;
+            }
             Ok((lease, _)) if grpc && matches!(lease, Lease::Http1 { .. }) => {
                 lease.release();
                 Box::pin(request.into_body().discard()).await;

@@ -86,7 +86,7 @@ where
         };
         let request = Request::from_parts(head, content);
         let number = reply.stream_id().as_u32();
-        let interim = self.interims.of(number, &request);
+        let interim = self.interims.of(number);
         // Boxed, so that it is gone while the body of the response is sent.
         let response = Box::pin((self.respond)(request, interim));
         let interims = Arc::clone(&self.interims);

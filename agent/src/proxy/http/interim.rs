@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hyper::header::{CONTENT_LENGTH, EXPECT, HeaderMap};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{CONTENT_LENGTH, HeaderMap};
+use hyper::{Response, StatusCode};
 
 use super::headers::remove_hop_headers;
 
@@ -30,15 +30,13 @@ pub struct Interims {
 pub struct Interim {
     /// `None`: they are dropped.
     to: Option<(Arc<Interims>, u32)>,
-    expects_continue: bool,
     left: usize,
 }
 
 impl Interims {
-    /// For a request, whose `stream` tells it from others of the connection.
-    pub fn of<B>(self: &Arc<Self>, stream: u32, request: &Request<B>) -> Interim {
-        let expects_continue = request.headers().contains_key(EXPECT);
-        Interim { to: Some((Arc::clone(self), stream)), expects_continue, left: MAX_BYTES }
+    /// For the request of a `stream`, which tells it from others of the connection.
+    pub fn of(self: &Arc<Self>, stream: u32) -> Interim {
+        Interim { to: Some((Arc::clone(self), stream)), left: MAX_BYTES }
     }
 
     /// The next one to send.
@@ -60,16 +58,15 @@ impl Interims {
 impl Interim {
     /// For a client that is to get none, as one of HTTP/1.0.
     pub fn none() -> Self {
-        Self { to: None, expects_continue: false, left: 0 }
+        Self { to: None, left: 0 }
     }
 
-    /// Passes one on, without what ends at this agent. A 101 is not an interim response of a request, and is dropped; so
-    /// is a 100 that the client does not wait for.
+    /// Passes one on, without what ends at this agent. A 101 is not an interim response of a request, and is dropped.
+    /// A 100 passes whether the client waits for it or not (RFC 9110, 15.2).
     pub fn send(&mut self, status: StatusCode, mut headers: HeaderMap) {
         let Some((interims, stream)) = &self.to else { return };
         let passes = match status {
             StatusCode::SWITCHING_PROTOCOLS => false,
-            StatusCode::CONTINUE => self.expects_continue,
             status => status.is_informational(),
         };
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
@@ -93,18 +90,10 @@ mod tests {
 
     use super::*;
 
-    fn request(expects: bool) -> Request<()> {
-        let mut request = Request::new(());
-        if expects {
-            request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
-        }
-        request
-    }
-
     #[test]
     fn each_request_gets_its_own_in_order() {
         let interims: Arc<Interims> = Arc::default();
-        let (mut one, mut other) = (interims.of(1, &request(true)), interims.of(3, &request(false)));
+        let (mut one, mut other) = (interims.of(1), interims.of(3));
         let mut headers = HeaderMap::new();
         headers.insert(LINK, HeaderValue::from_static("</a>"));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -114,10 +103,11 @@ mod tests {
         other.send(StatusCode::EARLY_HINTS, headers);
         one.send(StatusCode::SWITCHING_PROTOCOLS, HeaderMap::new());
         one.send(StatusCode::PROCESSING, HeaderMap::new());
+        assert_eq!(interims.take(3).unwrap().status(), StatusCode::CONTINUE);
         let hints = interims.take(3).unwrap();
         assert_eq!((hints.status(), hints.headers().len()), (StatusCode::EARLY_HINTS, 1));
         assert_eq!(hints.headers()[LINK], "</a>");
-        assert!(interims.take(3).is_none(), "a 100 that was not asked for");
+        assert!(interims.take(3).is_none());
         assert_eq!(interims.take(1).unwrap().status(), StatusCode::CONTINUE);
         assert_eq!(interims.take(1).unwrap().status(), StatusCode::PROCESSING);
         assert!(interims.take(1).is_none());
@@ -126,7 +116,7 @@ mod tests {
     #[test]
     fn what_would_fill_the_memory_is_dropped() {
         let interims: Arc<Interims> = Arc::default();
-        let mut endless = interims.of(1, &request(false));
+        let mut endless = interims.of(1);
         for _ in 0..1_000_000 {
             endless.send(StatusCode::EARLY_HINTS, HeaderMap::new());
         }

@@ -28,7 +28,7 @@ use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::serve::{self, Continuation};
 use crate::proxy::http::upgrade::Upgrade;
 use crate::proxy::http::{Dialect, answer, pass_on, refuse};
-use crate::proxy::http::{authority, hops};
+use crate::proxy::http::{hops, request_check};
 use crate::proxy::request_error::RequestError;
 
 /// One client connection.
@@ -121,6 +121,11 @@ impl Client {
             }
         };
         let upgrade = Upgrade::take(&mut request);
+        if upgrade.is_none() && request.method() == Method::CONNECT {
+            // For a protocol that no header could name.
+            RequestBody::discard_refused(request.into_body()).await;
+            return Err(RequestError::Connect);
+        }
         let (mut head, body) = request.into_parts();
         if let Err(error) = self.rewrite_request(&mut head) {
             RequestBody::discard_refused(body).await;
@@ -152,11 +157,7 @@ impl Client {
         if request.method() == Method::CONNECT && !Upgrade::is_extended_connect(request) {
             return Err(RequestError::Connect);
         }
-        // Those of HTTP/1 are made one when they are read.
-        if request.headers().get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
-            return Err(RequestError::RepeatedLength);
-        }
-        authority::check(request)
+        request_check::check(request)
     }
 
     /// Asks the app to switch to another protocol.

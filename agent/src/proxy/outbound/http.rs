@@ -33,7 +33,7 @@ use crate::proxy::http::serve::{self, Continuation};
 use crate::proxy::http::upgrade::Upgrade;
 use crate::proxy::http::upgraded::OnUpgrade;
 use crate::proxy::http::{Dialect, answer, pass_on, refuse};
-use crate::proxy::http::{authority, hops};
+use crate::proxy::http::{authority, hops, request_check};
 use crate::proxy::request_error::RequestError;
 
 /// Who sends what comes from loopback.
@@ -150,8 +150,12 @@ impl App {
         if upgrade.is_none() && request.method() == Method::CONNECT {
             return self.connect(request, record);
         }
+        let upstream = self.upstream(request.uri())?;
+        if let Err(error) = request_check::check(&request) {
+            RequestBody::discard_refused(request.into_body()).await;
+            return Err(error);
+        }
         let (mut head, body) = request.into_parts();
-        let upstream = self.upstream(&head.uri)?;
         record.upstream(|| upstream.authority());
         rewrite_request(&mut head, &upstream)?;
         let upload = Upload::of(&body);

@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             switch = Some(own);
         }
         // One of HTTP/1.0 takes no interim responses.
-        let interim = if is_latest { self.interims.of(0, &request) } else { Interim::none() };
+        let interim = if is_latest { self.interims.of(0) } else { Interim::none() };
         // Boxed, so that it is gone while the body of the response is sent.
         let mut response = Box::pin(respond(request.map(|()| content), interim));
         let mut patience = None;
@@ -133,9 +133,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
 
     fn take_interims(&mut self, feed: &mut Feed) {
         while let Some(interim) = self.interims.take(0) {
-            if interim.status() == StatusCode::CONTINUE && !std::mem::take(&mut feed.awaits_continue) {
-                // The agent has said so already.
-                continue;
+            if interim.status() == StatusCode::CONTINUE {
+                feed.awaits_continue = false;
+                if std::mem::take(&mut feed.said_continue) {
+                    continue;
+                }
             }
             encode::interim_head(self.output.buffer(), interim.status(), interim.headers());
         }
@@ -149,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                 Fed::Passed => {}
                 Fed::Waiting => return Ok(false),
                 Fed::Continue if self.output.has_room() => {
-                    feed.awaits_continue = false;
+                    (feed.awaits_continue, feed.said_continue) = (false, true);
                     encode::interim_head(self.output.buffer(), StatusCode::CONTINUE, &HeaderMap::new());
                 }
                 Fed::Continue => return Ok(false),

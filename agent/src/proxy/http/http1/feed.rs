@@ -22,6 +22,8 @@ pub struct Feed {
     to: To,
     /// The client waits for a 100 before it sends the body.
     pub awaits_continue: bool,
+    /// The agent has said a 100, so that the app's is one too many.
+    pub said_continue: bool,
     discarded: u64,
 }
 
@@ -64,11 +66,17 @@ impl Feed {
             (To::Taker(sender), Content::Http1Request(incoming))
         };
         let awaits_continue = awaits_continue && !decoder.is_done();
-        (Self { decoder, to, awaits_continue, discarded: 0 }, content)
+        (Self { decoder, to, awaits_continue, said_continue: false, discarded: 0 }, content)
     }
 
     pub fn ended() -> Self {
-        Self { decoder: Decoder::Done, to: To::Ended, awaits_continue: false, discarded: 0 }
+        Self {
+            decoder: Decoder::Done,
+            to: To::Ended,
+            awaits_continue: false,
+            said_continue: false,
+            discarded: 0,
+        }
     }
 
     pub fn is_ended(&self) -> bool {

@@ -27,7 +27,11 @@ pub fn parse(method: &Method, target: Bytes) -> Result<(Uri, Option<RawTarget>),
         }
         _ => end_of_authority(&target),
     };
-    let (path, raw) = path_and_query(target.slice(path_begins..))?;
+    let (path, raw) = match target.slice(path_begins..) {
+        // RFC 9112, 3.2.4.
+        empty if empty.is_empty() && *method == Method::OPTIONS => (PathAndQuery::from_static("*"), None),
+        path => path_and_query(path)?,
+    };
     if path_begins == 0 {
         return Ok((Uri::from(path), raw));
     }
@@ -58,6 +62,9 @@ fn end_of_authority(target: &[u8]) -> usize {
 fn path_and_query(path: Bytes) -> Result<(PathAndQuery, Option<RawTarget>), Malformed> {
     if path.is_empty() {
         return Ok((PathAndQuery::from_static("/"), None));
+    }
+    if path[0] == b'#' {
+        return Err(Malformed::Target);
     }
     if path[0] == b'/' && path.iter().all(|byte| is_of_uri(*byte)) {
         let path = PathAndQuery::from_maybe_shared(path).map_err(|_| Malformed::Target)?;
@@ -130,5 +137,8 @@ mod tests {
             assert_eq!(parsed(Method::GET, target), Err(Malformed::Target), "{}", target.escape_ascii());
         }
         assert_eq!(parsed(Method::CONNECT, b"http://a.test/"), Err(Malformed::Target));
+        let (uri, _) = parse(&Method::OPTIONS, Bytes::from_static(b"http://a.test")).unwrap();
+        assert_eq!(uri.path(), "*");
+        assert_eq!(parsed(Method::GET, b"http://a.test#b"), Err(Malformed::Target));
     }
 }

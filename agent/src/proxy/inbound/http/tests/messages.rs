@@ -164,7 +164,7 @@ async fn client_of_http_1_0_gets_what_it_understands() {
 async fn target_reaches_the_app_as_it_came() {
     let script = Script::says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     let mut client = Client::new(&script.agent()).await;
-    let targets = ["/?q=up{job=\"x\"}", "/a|b^c`d\\e<f>", "/%2e%2E//..;/", "/a?b?c&d=[e]", "/#f", "*"];
+    let targets = ["/?q=up{job=\"x\"}", "/a|b^c`d\\e<f>", "/%2e%2E//..;/", "/a?b?c&d=[e]", "/#f"];
     for target in targets {
         client.say(format!("GET {target} HTTP/1.1\r\nhost: a.test\r\n\r\n")).await;
         client.hear("\r\n\r\nok").await;

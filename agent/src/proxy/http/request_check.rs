@@ -1,0 +1,26 @@
+//! What a request must be before it is passed on, in whichever version it came and whoever sent it.
+
+use hyper::header::CONTENT_LENGTH;
+use hyper::{Method, Request};
+
+use super::authority;
+use super::http1::Malformed;
+use crate::proxy::request_error::RequestError;
+
+/// Whether a request other than CONNECT says in one way what it is for, and how long it is.
+pub fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
+    // Those of HTTP/1 are made one when they are read.
+    let mut lengths = request.headers().get_all(CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        if lengths.next().is_some() {
+            return Err(RequestError::RepeatedLength);
+        }
+        if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
+            return Err(RequestError::Malformed(Malformed::Length));
+        }
+    }
+    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
+        return Err(RequestError::Malformed(Malformed::Target));
+    }
+    authority::check(request)
+}
