@@ -122,6 +122,14 @@ pub fn field(name: &str, value: impl AsRef<[u8]>) -> Field {
 }
 
 impl Exchange {
+    /// Whether another request may follow on the connection: nobody ended it, and nothing of the last one is left unread.
+    pub fn may_go_on(&self) -> bool {
+        let says_close =
+            |(name, value): &Field| name.eq_ignore_ascii_case("connection") && value.trim_ascii() == b"close";
+        let goes_on = |last: &Request| !last.response.early && !last.fields.iter().any(says_close);
+        !self.half_close && self.requests.last().is_some_and(goes_on)
+    }
+
     /// The same requests, none of which knows of another.
     pub fn one_by_one(&self) -> Vec<Self> {
         let count = self.requests.len();

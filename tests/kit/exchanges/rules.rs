@@ -122,7 +122,7 @@ impl Views {
             differences.push(Difference { with, what: name.clone(), seen });
         }
         let is_left_open = nginx.kept && nginx.refused.is_empty();
-        if refused.is_none() && !agent.kept && is_left_open && !exchange.half_close {
+        if refused.is_none() && !agent.kept && is_left_open && exchange.may_go_on() {
             let seen = [direct.kept, agent.kept, nginx.kept].map(|kept| Some(kept.to_string()));
             differences.push(Difference { with, what: "the client's connection is kept".into(), seen });
         }
