@@ -21,6 +21,7 @@ mod target;
 mod upload;
 
 pub use error::Error;
+pub use feed::expects_continue;
 pub use incoming::Incoming;
 pub use malformed::Malformed;
 pub use response::ResponseBody;

@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
 use super::content::{BodyError, Content};
+use super::http1::expects_continue;
 use super::response_timeout::UploadClock;
 use crate::connection::memory::UploadMemory;
 use crate::connection::tracker::InFlight;
@@ -101,8 +102,12 @@ impl RequestBody {
 
     /// As [`Self::discard`], for a request that is refused. Boxed like all that is rare, so that it takes no room in
     /// each request.
-    pub async fn discard_refused(body: Content) {
-        Box::pin(Self::new(body, None, |_| ()).discard()).await;
+    ///
+    /// A client that waits for a 100 is not told to send what nobody wants.
+    pub async fn discard_refused(head: &HeaderMap, body: Content) {
+        if !expects_continue(head) {
+            Box::pin(Self::new(body, None, |_| ()).discard()).await;
+        }
     }
 
     /// Takes what a client is about to send although nobody will get it.
@@ -136,10 +141,11 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let polled = Pin::new(&mut *body).poll_frame(cx);
         if let Some(upload) = &this.upload {
-            upload.moved();
+            upload.asked(polled.is_pending());
         }
+        let mut frame = ready!(polled);
         let ended = match &mut frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {

@@ -19,7 +19,8 @@ pub fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
             return Err(RequestError::Malformed(Malformed::Length));
         }
     }
-    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    if target.starts_with('?') || target == "*" && request.method() != Method::OPTIONS {
         return Err(RequestError::Malformed(Malformed::Target));
     }
     authority::check(request)

@@ -4,8 +4,8 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use hyper::Request;
@@ -19,14 +19,24 @@ pub struct UploadClock {
     begun: Instant,
     /// In milliseconds since then.
     moved: AtomicU64,
+    /// It is the client that has not sent more.
+    waits: AtomicBool,
 }
 
 impl UploadClock {
     fn new() -> Arc<Self> {
-        Arc::new(Self { begun: Instant::now(), moved: AtomicU64::new(0) })
+        Arc::new(Self { begun: Instant::now(), moved: AtomicU64::new(0), waits: AtomicBool::new(false) })
     }
 
-    pub fn moved(&self) {
+    /// More of the body was asked for, and was there, or is not `pending` any more.
+    pub fn asked(&self, pending: bool) {
+        self.waits.store(pending, Relaxed);
+        if !pending {
+            self.moved();
+        }
+    }
+
+    fn moved(&self) {
         let since = self.begun.elapsed().as_millis();
         self.moved.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
     }
@@ -60,12 +70,19 @@ impl ResponseDeadline {
     /// `None` if there is no response in time.
     pub async fn wait<F: Future>(&self, response: F) -> Option<F::Output> {
         let mut response = pin!(response);
+        let mut deadline = self.upload.last() + self.within;
         loop {
-            let deadline = self.upload.last() + self.within;
             match timeout_at(deadline, &mut response).await {
                 Ok(response) => return Some(response),
-                Err(_) if self.upload.last() + self.within > deadline => {}
-                Err(_) => return None,
+                // The client has not sent the rest yet.
+                Err(_) if self.upload.waits.load(Relaxed) => deadline = Instant::now() + self.within,
+                Err(_) => {
+                    let next = self.upload.last() + self.within;
+                    if next <= deadline {
+                        return None;
+                    }
+                    deadline = next;
+                }
             }
         }
     }
@@ -85,7 +102,7 @@ mod tests {
         let sending = tokio::spawn(async move {
             for _ in 0..5 {
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                upload.moved();
+                upload.asked(false);
             }
         });
         assert_eq!(deadline.wait(pending::<()>()).await, None);

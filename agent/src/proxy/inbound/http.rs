@@ -109,26 +109,29 @@ impl Client {
     ) -> Result<Response<ProxyBody>, RequestError> {
         let grpc = dialect == Dialect::Grpc;
         if let Err(error) = self.check(&request, grpc) {
-            RequestBody::discard_refused(request.into_body()).await;
+            let (head, body) = request.into_parts();
+            RequestBody::discard_refused(&head.headers, body).await;
             return Err(error);
         }
         let upload = Upload::of(request.body());
         let memory = match self.memory.admit(upload).await {
             Ok(memory) => memory,
             Err(error) => {
-                RequestBody::discard_refused(request.into_body()).await;
+                let (head, body) = request.into_parts();
+                RequestBody::discard_refused(&head.headers, body).await;
                 return Err(error.into());
             }
         };
         let upgrade = Upgrade::take(&mut request);
         if upgrade.is_none() && request.method() == Method::CONNECT {
             // For a protocol that no header could name.
-            RequestBody::discard_refused(request.into_body()).await;
+            let (head, body) = request.into_parts();
+            RequestBody::discard_refused(&head.headers, body).await;
             return Err(RequestError::Connect);
         }
         let (mut head, body) = request.into_parts();
         if let Err(error) = self.rewrite_request(&mut head) {
-            RequestBody::discard_refused(body).await;
+            RequestBody::discard_refused(&head.headers, body).await;
             return Err(error);
         }
         self.app.list();

@@ -82,7 +82,11 @@ impl HttpForwarder {
         let Ok((begins, mut app)) = read_first_bytes(app).await else { return };
         match begins {
             FirstBytes::Tls => connect::refuse_tls(&self.context, &mut app, from, None).await,
-            begins => self.serve_http(app, begins == FirstBytes::Http2, connection).await,
+            begins => {
+                let http2 = begins == FirstBytes::Http2;
+                connection.speaks(protocol(http2));
+                self.serve_http(app, http2, connection).await;
+            }
         }
     }
 
@@ -97,7 +101,6 @@ impl HttpForwarder {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        connection.speaks(if http2 { Protocol::Http2 } else { Protocol::Http1 });
         let continuation = Arc::new(Continuation::default());
         let (context, observed) = (Arc::clone(&self.context), Arc::clone(&self.observed));
         let refuse = move |malformed| {
@@ -152,7 +155,8 @@ impl App {
         }
         let upstream = self.upstream(request.uri())?;
         if let Err(error) = request_check::check(&request) {
-            RequestBody::discard_refused(request.into_body()).await;
+            let (head, body) = request.into_parts();
+            RequestBody::discard_refused(&head.headers, body).await;
             return Err(error);
         }
         let (mut head, body) = request.into_parts();
@@ -162,7 +166,7 @@ impl App {
         let memory = match self.memory.admit(upload).await {
             Ok(memory) => memory,
             Err(error) => {
-                RequestBody::discard_refused(body).await;
+                RequestBody::discard_refused(&head.headers, body).await;
                 return Err(error.into());
             }
         };
@@ -217,6 +221,10 @@ impl App {
         let forwarder = self.forwarder.clone();
         let connection = Arc::clone(&self.connection);
         let serve_http = move |upstream, stream, http2| {
+            // With a tunnel in one of its streams a connection goes on with HTTP/2.
+            if http1 {
+                connection.speaks(protocol(http2));
+            }
             HttpForwarder { fixed: Some(upstream), ..forwarder }.serve_http(stream, http2, connection)
         };
         let destinations = self.forwarder.servers.destinations().clone();
@@ -251,6 +259,10 @@ impl App {
         Upstream::named(authority.host(), authority.port_u16().unwrap_or(DEFAULT_PORT))
             .map_err(|_| RequestError::InvalidHost)
     }
+}
+
+fn protocol(http2: bool) -> Protocol {
+    if http2 { Protocol::Http2 } else { Protocol::Http1 }
 }
 
 /// Turns the app's request into the server's.

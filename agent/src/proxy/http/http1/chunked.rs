@@ -22,7 +22,9 @@ pub struct Chunked {
 enum State {
     /// The size so far, and its digits.
     Size(u64, u8),
-    /// After the size, up to the end of its line.
+    /// After the size, before its extensions or the end of its line.
+    Space(u64),
+    /// Up to the end of its line.
     Extension(u64),
     SizeLf(u64),
     /// So much of a chunk is left.
@@ -94,9 +96,13 @@ impl Chunked {
                 State::Size(size << 4 | u64::from(digit), digits + 1)
             }
             (State::Size(_, 0), _) => return Err(Malformed::ChunkSize),
-            (State::Size(size, _) | State::Extension(size), b'\r') => State::SizeLf(size),
+            (State::Size(size, _) | State::Space(size) | State::Extension(size), b'\r') => {
+                State::SizeLf(size)
+            }
             // White space before the semicolon is an old habit of some servers.
-            (State::Size(size, _), b';' | b' ' | b'\t') => State::Extension(size),
+            (State::Size(size, _), b' ' | b'\t') => State::Space(size),
+            (State::Space(size), b' ' | b'\t') => State::Space(size),
+            (State::Size(size, _) | State::Space(size), b';') => State::Extension(size),
             (State::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => {
                 self.extension_bytes += 1;
                 if self.extension_bytes > MAX_EXTENSION_BYTES {

@@ -54,6 +54,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         R: Fn(Request<Content>, Interim) -> F,
         F: Future<Output = Result<Response<ProxyBody>, h2::Error>>,
     {
+        // Until its answer has been written.
+        let _in_flight = self.tracked.as_ref().map(|tracked| tracked.begin_request());
         let (method, version) = (request.method().clone(), request.version());
         let asked = Asked { method, version, persists: read.persists };
         let is_latest = version == Version::HTTP_11;
@@ -184,6 +186,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             && stage < CloseStage::LastRequest
             && !self.input.ended
             && !feed.is_too_much();
+        if feed.awaits_continue {
+            // There is no 100 after a final response.
+            feed.give_up();
+        }
         let connection = match goes_on {
             false => encode::Connection::Close,
             true if asked.version == Version::HTTP_11 => encode::Connection::Implicit,

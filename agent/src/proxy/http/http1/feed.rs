@@ -83,6 +83,13 @@ impl Feed {
         matches!(self.to, To::Ended)
     }
 
+    /// Nobody gets the rest of it.
+    pub fn give_up(&mut self) {
+        if !self.is_ended() {
+            self.to = To::Nobody;
+        }
+    }
+
     /// Whether so much of the body may be to come that the connection is not used again.
     pub fn is_too_much(&self) -> bool {
         // Who waits for a 100 may send the body or not, when another answer comes first.
@@ -208,7 +215,9 @@ pub fn poll_part<S: AsyncRead + Unpin>(
             ready!(input.poll_read(cx, stream)).map_err(Error::Io)?;
         }
         if input.ended {
-            return Poll::Ready(if decoder.end() { Ok(Part::End(None)) } else { Err(Error::Ended) });
+            // Without its last word a TLS stream may have been cut by anybody on the way.
+            let is_whole = !input.cut && decoder.end();
+            return Poll::Ready(if is_whole { Ok(Part::End(None)) } else { Err(Error::Ended) });
         }
     }
 }

@@ -60,6 +60,11 @@ impl<D: Buf> Output<D> {
         self.buffer.is_empty() && self.piece.is_none() && self.after.is_empty()
     }
 
+    /// Whether all of it was written, and nothing is held back by the stream.
+    pub fn is_flushed(&self) -> bool {
+        self.is_empty() && !self.unflushed
+    }
+
     /// Whether some of what was added last was written.
     pub fn is_begun(&self) -> bool {
         self.unflushed

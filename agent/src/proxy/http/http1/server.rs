@@ -110,10 +110,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, partial: &mut PartialHead) -> Poll<Result<Bytes, NoHead>> {
-        if self.stage(cx) >= CloseStage::Finish && partial.is_empty() && self.input.bytes.is_empty() {
+        let stage = self.stage(cx);
+        let head = self.input.poll_head(cx, &mut self.stream, partial, head::may_begin_request);
+        // A request that has come is answered.
+        if head.is_pending()
+            && stage >= CloseStage::Finish
+            && partial.is_empty()
+            && self.input.bytes.is_empty()
+        {
             return Poll::Ready(Err(NoHead::Ended { partial: false }));
         }
-        self.input.poll_head(cx, &mut self.stream, partial, head::may_begin_request)
+        head
     }
 
     /// What the tracker asks for. The task of `cx` is woken when that changes.

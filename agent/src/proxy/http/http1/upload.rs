@@ -111,7 +111,7 @@ impl Upload {
 
     /// Whether all of it was sent.
     pub fn is_done(&self) -> bool {
-        self.done && self.failed.is_none() && self.output.is_empty()
+        self.done && self.failed.is_none() && self.output.is_flushed()
     }
 
     /// Whether no more of it will be sent, once there is a response. A body that still waits for a 100 is not wanted then.
