@@ -125,12 +125,13 @@ pub fn flush() {
     static DEADLINE: OnceLock<Instant> = OnceLock::new();
     let deadline = *DEADLINE.get_or_init(|| Instant::now() + FLUSH_TIMEOUT);
     let flush = |queue: &Queue| queue.flush(deadline.saturating_duration_since(Instant::now()));
+    // What is put out is asked for; a log that nobody reads must not take its time.
+    if let Some(output) = output::OUTPUT.get() {
+        flush(output);
+    }
     if let Some(log) = LOG.get() {
         log.report_suppressed();
         flush(&log.queue);
-    }
-    if let Some(output) = output::OUTPUT.get() {
-        flush(output);
     }
 }
 

@@ -107,6 +107,11 @@ impl Probe {
         Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))
     }
 
+    /// Whether this is its app, on whichever loopback address that listens.
+    pub fn is_of(&self, target: &Target) -> bool {
+        matches!(target, Target::Tcp(address) if address.port() == self.port && address.ip().is_loopback())
+    }
+
     /// kubelet sets the address that it dialled as the host, unless the probe sets a host of its own.
     fn host_of_app(&self, host: &HeaderValue) -> Option<HeaderValue> {
         let dialled: SocketAddr = host.to_str().ok()?.parse().ok()?;

@@ -33,7 +33,8 @@ pub fn find(args: &RunArgs, settings: &Settings) -> Vec<String> {
         ("--api-silence", args.api_silence.clone(), no_secret, NO_SECRET),
         ("--cert-file", files.cert_file.clone(), bundle, BUNDLE),
         ("--key-file", files.key_file.clone(), bundle, BUNDLE),
-        ("--memory-budget", text(&args.memory_budget), no_requests, NO_REQUESTS),
+        ("--trust-forwarded", args.trust_forwarded.concat(), !takes_requests(settings), NO_REQUESTS),
+        ("--response-timeout", text(&args.response_timeout), no_requests, NO_REQUESTS),
         ("--request-timeout", args.request_timeout.clone(), no_requests, NO_REQUESTS),
         ("--max-age-grace", args.max_age_grace.clone(), no_requests, NO_REQUESTS),
         ("--drain-after", args.drain_after.clone(), no_requests, NO_REQUESTS),
@@ -44,6 +45,10 @@ pub fn find(args: &RunArgs, settings: &Settings) -> Vec<String> {
         .into_iter()
         .filter(|(flag, value, ineffective, _)| *ineffective && is_given(flag, value));
     without_effect.map(|(flag, _, _, why)| format!("{flag}: it has no effect: {why}")).collect()
+}
+
+fn takes_requests(settings: &Settings) -> bool {
+    settings.inbound.iter().any(|route| route.protocol.is_http())
 }
 
 fn carries_requests(settings: &Settings) -> bool {

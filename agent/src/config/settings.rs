@@ -253,7 +253,7 @@ fn trusted_clients(args: &RunArgs, errors: &mut Errors) -> TrustedClients {
 fn probes(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> Vec<Probe> {
     let mut probes: Vec<Probe> = errors.parse_all("--probe", &args.probe);
     for probe in &mut probes {
-        probe.proxy_v2 = inbound.iter().any(|route| route.proxy_v2 && route.target == probe.app());
+        probe.proxy_v2 = inbound.iter().any(|route| route.proxy_v2 && probe.is_of(&route.target));
     }
     probes
 }

@@ -37,7 +37,7 @@ pub async fn accept(
     from: SocketAddr,
     acceptor: &Acceptor,
 ) -> Result<Accepted, HandshakeError> {
-    let from_here = socket.local_addr().is_ok_and(|own| own.ip() == from.ip());
+    let from_here = socket.local_addr().is_ok_and(|own| own.ip().to_canonical() == from.ip());
     let offered = AtomicBool::new(false);
     let select = |hello: &ClientHello<'_>, config| {
         let named = hello.alpn().is_some_and(|mut names| names.any(|name| name == SELF_CHECK_ALPN));

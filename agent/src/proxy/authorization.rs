@@ -1,7 +1,7 @@
 //! Who may come in: the names a verified peer's certificate must carry, for every inbound route or for one of them.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -57,7 +57,7 @@ impl FromStr for AllowItem {
         let (listen, patterns) = match text.split_once('=') {
             None => (None, text),
             Some((listen, patterns)) => {
-                let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into());
+                let listen = address::parse(listen, Ipv6Addr::UNSPECIFIED.into());
                 let listen = listen.map_err(|error: AddressError| refuse(format!("before `=`, {error}")))?;
                 (Some(listen), patterns)
             }
@@ -208,7 +208,7 @@ mod tests {
             ("0.0.0.0:1=", "neither spiffe:// nor dns:"),
             ("dns:a+", "neither spiffe:// nor dns:"),
             ("0.0.0.0:1=dns:a+b", "neither spiffe:// nor dns:"),
-            ("8443=dns:a", "before `=`, \"8443\" is not ADDRESS:PORT; did you mean 0.0.0.0:8443?"),
+            ("8443=dns:a", "before `=`, \"8443\" is not ADDRESS:PORT; did you mean [::]:8443?"),
             ("=dns:a", "before `=`, \"\" is not ADDRESS:PORT"),
         ] {
             let error = item.parse::<AllowItem>().unwrap_err().to_string();

@@ -109,7 +109,7 @@ fn endless_interim_responses_end_at_a_bound() {
     });
     let seen = scene.client("one", &[]).line();
     let count = interim(&seen).len();
-    assert!(seen["status"] == 502 && (1..100).contains(&count), "{count} before {}", seen["status"]);
+    assert!(seen["status"] == 200 && (1..100).contains(&count), "{count} before {}", seen["status"]);
 }
 
 #[test]

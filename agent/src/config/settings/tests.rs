@@ -125,7 +125,6 @@ fn flags_that_have_no_effect_are_warned_of() {
         "--api-silence=1s",
         "--cert-file=a",
         "--key-file=a",
-        "--memory-budget=64Mi",
         "--request-timeout=1s",
         "--max-age-grace=1s",
         "--drain-after=1s",
@@ -139,7 +138,7 @@ fn flags_that_have_no_effect_are_warned_of() {
     assert_eq!(given(&["--bundle-file=b", "--inbound=0.0.0.0:1=127.0.0.1:2"]), flags[1..]);
     assert_eq!(given(&["--secret=a/b", "--inbound=http:0.0.0.0:1=127.0.0.1:2"]), ["--outbound-linger"]);
     assert_eq!(given(&["--secret=a/b", "--http-proxy=127.0.0.1:1"]), ["--allow"]);
-    assert_eq!(given(&["--secret=a/b", "--outbound=127.0.0.1:1=a:2"]), [&flags[..1], &flags[5..10]].concat());
+    assert_eq!(given(&["--secret=a/b", "--outbound=127.0.0.1:1=a:2"]), [&flags[..1], &flags[5..9]].concat());
     assert!(warned(&["--memory-budget=", "--request-timeout=15s", "--cert-file=tls.crt"]).is_empty());
 }
 

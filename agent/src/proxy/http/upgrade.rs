@@ -2,6 +2,7 @@
 //! an extended CONNECT of RFC 8441). Both are passed on as what the other side takes; a WebSocket is translated
 //! between them.
 
+use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::{digest, rand};
@@ -243,25 +244,25 @@ enum Server {
 
 impl Tunnel {
     /// Carries bytes until both directions have ended. The client's stream is what `wrap` makes of it; what waits for
-    /// its receiver is of `share`.
-    pub async fn run<W, S>(self, wrap: W, share: Arc<Share>)
+    /// its receiver is of `share`. Fails if one of both ends has failed.
+    pub async fn run<W, S>(self, wrap: W, share: Arc<Share>) -> io::Result<()>
     where
         W: FnOnce(Upgraded) -> S,
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { client, server, _lease } = self;
         // There is none if the client has gone before it had the response.
-        let Some(client) = client.stream().await else { return };
+        let Some(client) = client.stream().await else { return Ok(()) };
         let mut client = wrap(client);
         // An error ends both sides: what they speak says how its messages end.
-        let _ = match server {
+        match server {
             Server::Http1(server) => match server.stream().await {
                 Some(mut server) => relay(&mut client, &mut server, &share).await,
-                None => return,
+                None => Ok(()),
             },
             Server::Http2(mut stream) => relay(&mut client, &mut stream, &share).await,
             Server::Tracked(mut stream) => relay(&mut client, &mut stream, &share).await,
-        };
+        }
     }
 }
 

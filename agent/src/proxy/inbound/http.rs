@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
+use hyper::header::{EXPECT, HOST, HeaderValue, STRICT_TRANSPORT_SECURITY, TRAILER};
 use hyper::http::request;
 use hyper::{Method, Request, Response, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -180,10 +180,12 @@ impl Client {
             }
             Ok(tunnel) if http1 => {
                 self.connection.upgrade();
-                let record = record.upgraded(&response);
+                let mut record = record.upgraded(&response);
                 let tunnel = tunnel.run(record.counter(), Arc::clone(self.memory.share()));
                 self.continuation.set(async move {
-                    tunnel.await;
+                    if tunnel.await.is_err() {
+                        record.broke_off();
+                    }
                     drop(record);
                 });
             }
@@ -191,12 +193,14 @@ impl Client {
                 let tracked = self.connection.open_tunnel().ok_or(RequestError::Full)?;
                 // The bytes are counted on the connection.
                 let counters = ByteCounters::uncounted();
-                let record = record.upgraded(&response);
+                let mut record = record.upgraded(&response);
                 let counter = record.counter();
                 let wrap = move |client| TrackedStream::new(counter(client), Arc::new(tracked), counters);
                 let tunnel = tunnel.run(wrap, Arc::clone(self.memory.share()));
                 self.context.inbound_tasks.spawn(async move {
-                    tunnel.await;
+                    if tunnel.await.is_err() {
+                        record.broke_off();
+                    }
                     drop(record);
                     // As long as there is a tunnel, its connection is not idle.
                     drop(in_flight);
@@ -213,16 +217,19 @@ impl Client {
         if head.version == Version::HTTP_10 {
             // It is not for such a request (RFC 9110, 10.1.1).
             headers.remove(EXPECT);
-            if head.uri.authority().is_none() && !headers.contains_key(HOST) {
-                // Which a request of HTTP/1.1 must have.
-                headers.insert(HOST, self.app.host().clone());
-            }
         }
         // An app that merges announced trailers into the headers would believe a forged identity among them.
         if headers.get_all(TRAILER).iter().any(forwarded::is_named_in) {
             headers.remove(TRAILER);
         }
         self.forwarded.write(head);
+        if head.version == Version::HTTP_10
+            && head.uri.authority().is_none()
+            && !head.headers.contains_key(HOST)
+        {
+            // Which a request of HTTP/1.1 must have, and this one has not named.
+            head.headers.insert(HOST, self.app.host().clone());
+        }
         Ok(hops::count(&mut head.headers)?)
     }
 }

@@ -17,6 +17,11 @@ use tracing::debug;
 
 /// From one attempt to the next while there is no answer: RFC 8305's recommendation.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Attempts of one call that are under way at once: each holds a descriptor. A server of which two addresses do not answer
+/// is waited for until the third does, or the first has failed.
+const MAX_ATTEMPTS: usize = 3;
+/// Of a name with more addresses the first are tried.
+const MAX_ADDRESSES: usize = 64;
 /// A pod that has gone leaves its Service within seconds.
 const AVOID_FOR: Duration = Duration::from_secs(10);
 /// More are not remembered: names that requests choose may resolve to anything.
@@ -61,7 +66,7 @@ pub struct Addresses<'a> {
 impl<'a> Addresses<'a> {
     pub fn new(resolved: Vec<SocketAddr>, failed: &'a FailedAddresses) -> Self {
         let (late, early): (Vec<_>, Vec<_>) =
-            resolved.into_iter().partition(|address| failed.is_recent(address));
+            resolved.into_iter().take(MAX_ADDRESSES).partition(|address| failed.is_recent(address));
         let left = in_turn(early).into_iter().chain(in_turn(late)).collect();
         Self { left, failed }
     }
@@ -78,7 +83,9 @@ impl<'a> Addresses<'a> {
         let mut under_way: Vec<(SocketAddr, Instant)> = Vec::new();
         let mut last = io::Error::other("its name has no address");
         loop {
-            if let Some(address) = self.left.pop_front() {
+            if attempts.len() < MAX_ATTEMPTS
+                && let Some(address) = self.left.pop_front()
+            {
                 under_way.push((address, Instant::now()));
                 attempts.push(async move { (address, TcpStream::connect(address).await) });
             } else if attempts.is_empty() {
@@ -90,7 +97,7 @@ impl<'a> Addresses<'a> {
                     self.put_back(&under_way);
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                () = sleep(ATTEMPT_DELAY), if !self.left.is_empty() => None,
+                () = sleep(ATTEMPT_DELAY), if attempts.len() < MAX_ATTEMPTS && !self.left.is_empty() => None,
             };
             let Some((address, result)) = result else { continue };
             under_way.retain(|(other, _)| *other != address);
@@ -101,7 +108,10 @@ impl<'a> Addresses<'a> {
                 }
                 Err(error) => {
                     debug!(%address, %error, "an address of a server cannot be connected to");
-                    self.failed.record(address);
+                    // What this process lacks says nothing of the address.
+                    if !is_own(&error) {
+                        self.failed.record(address);
+                    }
                     last = error;
                 }
             }
@@ -117,6 +127,13 @@ impl<'a> Addresses<'a> {
             self.left.push_back(*address);
         }
     }
+}
+
+/// There are no descriptors left, or no ports.
+fn is_own(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|error| own.contains(&error))
 }
 
 /// Both families in turn, beginning with that of the first.

@@ -185,10 +185,12 @@ impl App {
                 match Box::pin(switching).await? {
                     (response, Err(lease)) => (response, lease),
                     (response, Ok(tunnel)) => {
-                        let record = record.upgraded(&response);
+                        let mut record = record.upgraded(&response);
                         let tunnel = tunnel.run(record.counter(), Arc::clone(self.memory.share()));
                         self.go_on(http1, async move {
-                            tunnel.await;
+                            if tunnel.await.is_err() {
+                                record.broke_off();
+                            }
                             drop(record);
                         });
                         return Ok(response.map(|_| ProxyBody::empty()));

@@ -101,13 +101,13 @@ impl Chunked {
             }
             // White space before the semicolon is an old habit of some servers.
             (State::Size(size, _), b' ' | b'\t') => State::Space(size),
-            (State::Space(size), b' ' | b'\t') => State::Space(size),
+            (State::Space(size), b' ' | b'\t') => {
+                self.count_extension()?;
+                State::Space(size)
+            }
             (State::Size(size, _) | State::Space(size), b';') => State::Extension(size),
             (State::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => {
-                self.extension_bytes += 1;
-                if self.extension_bytes > MAX_EXTENSION_BYTES {
-                    return Err(Malformed::ExtensionsTooLong);
-                }
+                self.count_extension()?;
                 State::Extension(size)
             }
             (State::SizeLf(0), b'\n') => State::Trailers,
@@ -117,6 +117,14 @@ impl Chunked {
             (State::DataCr | State::DataLf, _) => return Err(Malformed::ChunkEnd),
             _ => return Err(Malformed::ChunkSize),
         })
+    }
+
+    fn count_extension(&mut self) -> Result<(), Malformed> {
+        self.extension_bytes += 1;
+        match self.extension_bytes > MAX_EXTENSION_BYTES {
+            true => Err(Malformed::ExtensionsTooLong),
+            false => Ok(()),
+        }
     }
 
     /// Takes one line, or what there is of it.

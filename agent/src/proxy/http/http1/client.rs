@@ -30,8 +30,8 @@ use crate::proxy::http::interim::Interim;
 use crate::proxy::http::request_body::RequestBody;
 use crate::proxy::http::upgraded::{Stream, Upgraded, upgrade};
 
-/// More before one response are none that a client waits for.
-const MAX_INTERIMS: usize = 64;
+/// More before one response are none that a client waits for. Most of so many are not passed on either.
+const MAX_INTERIMS: usize = 20_000;
 
 /// A connection, lent to one request at a time.
 pub struct Client {

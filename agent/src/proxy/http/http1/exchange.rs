@@ -3,13 +3,11 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::body::{Body as _, Frame};
 use hyper::header::{HeaderMap, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
 
 use super::Malformed;
 use super::encode::{self, Encoder};
@@ -23,9 +21,6 @@ use crate::proxy::http::date;
 use crate::proxy::http::interim::Interim;
 use crate::proxy::http::response_body::ProxyBody;
 use crate::proxy::http::upgraded::{Switch, upgrade};
-
-/// How long a client that has ended its side gets its answer. Most have gone, and cannot be told from those that wait.
-const ENDED_FOR: Duration = Duration::from_secs(30);
 
 /// Of a request, what its answer depends on.
 struct Asked {
@@ -70,8 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         let interim = if is_latest { self.interims.of(0) } else { Interim::none() };
         // Boxed, so that it is gone while the body of the response is sent.
         let mut response = Box::pin(respond(request.map(|()| content), interim));
-        let mut patience = None;
-        let outcome = poll_fn(|cx| self.poll_answer(cx, response.as_mut(), &mut feed, &mut patience)).await;
+        let outcome = poll_fn(|cx| self.poll_answer(cx, response.as_mut(), &mut feed)).await;
         drop(response);
         match outcome {
             Outcome::Answer(Ok(response)) => {
@@ -105,7 +99,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         cx: &mut Context<'_>,
         mut response: Pin<&mut F>,
         feed: &mut Feed,
-        patience: &mut Option<Pin<Box<Sleep>>>,
     ) -> Poll<Outcome<F::Output>> {
         loop {
             let answer = response.as_mut().poll(cx);
@@ -123,11 +116,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             if matches!(written, Poll::Ready(Err(_))) || self.stage(cx) == CloseStage::Cut {
                 return Poll::Ready(Outcome::Gone);
             }
-            if self.input.ended {
-                let patience = patience.get_or_insert_with(|| Box::pin(sleep(ENDED_FOR)));
-                if patience.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Outcome::Gone);
-                }
+            if self.is_given_up(cx) {
+                return Poll::Ready(Outcome::Gone);
             }
             return Poll::Pending;
         }
@@ -234,6 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                 match body.as_mut().poll_frame(cx) {
                     Poll::Pending => waits = true,
                     Poll::Ready(frame) => {
+                        self.patience = None;
                         let last = body.is_end_stream();
                         if self.encode(frame, last, writing).is_err() {
                             // What came before is passed on.
@@ -252,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             // What is wrong with the request is too late to be said.
             let fed = self.poll_feed(cx, feed, false).map_err(|_| ())?;
             if !fed && (waits || written.is_pending()) {
-                return Poll::Pending;
+                return if self.is_given_up(cx) { Poll::Ready(Err(())) } else { Poll::Pending };
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use super::Malformed;
 use super::framing::{self, Read};
@@ -31,6 +31,10 @@ const LINGER_IN_SILENCE: Duration = Duration::from_secs(2);
 /// The same in bytes: what an app refuses is rarely larger.
 const LINGER_BYTES: usize = 256 << 20;
 
+/// A client that has ended its side may wait for its answer, or may have gone, which looks the same until something is
+/// written to it: it is waited for as long, while nothing comes for it.
+const ENDED_FOR: Duration = Duration::from_secs(10);
+
 pub struct Server<S> {
     pub(super) stream: S,
     pub(super) input: Input,
@@ -38,6 +42,8 @@ pub struct Server<S> {
     pub(super) interims: Arc<Interims>,
     /// The entry in the tracker that may ask it to close.
     pub(super) tracked: Option<Arc<Connection>>,
+    /// Runs while a client that has ended its side is waited for.
+    pub(super) patience: Option<Pin<Box<Sleep>>>,
 }
 
 /// What follows the answer to a request.
@@ -64,7 +70,7 @@ pub async fn serve<S, R, F>(
     F: Future<Output = Result<Response<ProxyBody>, h2::Error>>,
 {
     let (input, output) = (Input::new(), Output::new());
-    let mut server = Server { stream, input, output, interims: Arc::default(), tracked };
+    let mut server = Server { stream, input, output, interims: Arc::default(), tracked, patience: None };
     loop {
         let next = match server.head().await {
             Ok(head) => match read(&head) {
@@ -128,6 +134,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         let Some(tracked) = &self.tracked else { return CloseStage::None };
         tracked.wake_on_close(cx.waker());
         tracked.close_stage()
+    }
+
+    /// Whether a client that has ended its side has been waited for long enough.
+    pub(super) fn is_given_up(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.input.ended {
+            return false;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(ENDED_FOR)));
+        patience.as_mut().poll(cx).is_ready()
     }
 
     async fn shut_down(mut self) {

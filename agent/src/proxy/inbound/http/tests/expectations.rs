@@ -22,7 +22,7 @@ async fn interim_responses_come_before_the_response() {
 
 #[tokio::test]
 async fn endless_interim_responses_are_a_502() {
-    let endless: &str = Box::leak("HTTP/1.1 102 Processing\r\n\r\n".repeat(1000).into_boxed_str());
+    let endless: &str = Box::leak("HTTP/1.1 102 Processing\r\n\r\n".repeat(30_000).into_boxed_str());
     let script = Script::says(endless).await;
     let mut client = Client::new(&script.agent()).await;
     client.say(GET).await;

@@ -218,6 +218,23 @@ async fn client_that_has_ended_its_side_gets_its_answer() {
 }
 
 #[tokio::test]
+async fn client_that_has_gone_does_not_hold_a_connection_to_the_app() {
+    // An app that never answers, and one that never ends its answer.
+    for steps in [
+        &[Step::ReadTo("never")][..],
+        &[Step::Say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"), Step::ReadTo("never")],
+    ] {
+        let script = Script::start(steps).await;
+        let agent = script.agent();
+        let mut client = Client::new(&agent).await;
+        client.say(GET).await;
+        until(|| script.heard().concat().contains("\r\n\r\n")).await;
+        drop(client);
+        until(|| agent.context.app_connections.open() == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn connection_that_the_app_has_closed_or_misused_is_not_used_again() {
     for steps in [
         &[Step::Say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), Step::Close][..],
