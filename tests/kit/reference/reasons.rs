@@ -29,6 +29,8 @@ const HANDSHAKES: &str = "[Handshakes](../limits.md#handshakes)";
 const PLACES: &str = "[Places](../limits.md#places)";
 const APP: &str = "[Connections to the app](../limits.md#connections-to-the-app)";
 const MEMORY: &str = "[Memory](../limits.md#memory-of-requests)";
+const PEER_FAILS: &str = "[When a peer fails](../agent.md#when-a-peer-fails)";
+const HTTP1: &str = "[Framing of HTTP/1](../http.md#framing-of-http1)";
 const FRAMES: &str = "[Frames](../limits.md#frames-that-carry-nothing)";
 const CIRCLES: &str = "[Circles](../limits.md#circles-unread-bodies-and-the-forward-proxy)";
 const ADMIN: &str = "[Admin and proof](../limits.md#admin-and-proof)";
@@ -56,7 +58,7 @@ const METRICS: &[Metric] = &[
             (
                 "unresponsive",
                 "HTTP/2: no answer to a PING for 20 s with requests in flight",
-                "[When a peer fails](../agent.md#when-a-peer-fails)",
+                PEER_FAILS,
                 "fixed",
             ),
             ("shutdown", "the agent ends", "", "`--shutdown-grace`"),
@@ -87,7 +89,12 @@ const METRICS: &[Metric] = &[
         label: "reason",
         sources: &[
             ("agent/src/proxy/request_error.rs", "pub fn reason(", END_OF_FUNCTION),
-            ("agent/src/proxy/context.rs", "pub const MALFORMED", ";"),
+            ("agent/src/proxy/http/http1/malformed.rs", "pub fn reason(", END_OF_FUNCTION),
+            (
+                "agent/src/proxy/outbound/dial.rs",
+                "Self::Unreachable { cause, .. } => match",
+                "Self::Handshake",
+            ),
         ],
         values: &[
             ("not_allowed", "403: the client's names are not on the allow list", "", "`--allow`"),
@@ -98,12 +105,47 @@ const METRICS: &[Metric] = &[
                 "`--http-proxy`",
             ),
             ("host", "400: no `Host`, two, or one that is no host", "", "the client"),
-            ("length", "400: more than one `Content-Length`", "", "the client"),
+            ("length", "400: more than one `Content-Length`, or one that is no number", "", "the client"),
             (
                 "malformed",
-                "400 or 431: it is no request of HTTP/1.1, or its head is longer than 64 KiB",
-                "",
+                "400: its first line, a field or a trailer is not one of HTTP/1.1",
+                HTTP1,
                 "the client",
+            ),
+            ("target_too_long", "414: its first line is longer than 64 KiB", HTTP1, "the client"),
+            (
+                "fields_too_large",
+                "431: its fields are longer than 64 KiB, or more than 256",
+                HTTP1,
+                "the client",
+            ),
+            ("version", "505: neither HTTP/1.1 nor HTTP/1.0", HTTP1, "the client"),
+            ("transfer_encoding", "400 or 501: another coding than `chunked`", HTTP1, "the client"),
+            ("chunk", "400: a chunk does not begin or end as it should", HTTP1, "the client"),
+            (
+                "response_timeout",
+                "504: the app or the server did not begin its response in time",
+                "",
+                "`--response-timeout`",
+            ),
+            (
+                "denied",
+                "502: the forward proxy may not go there",
+                CIRCLES,
+                "`--http-proxy-allow`, `--http-proxy-deny`",
+            ),
+            ("dns", "502: the forward proxy found no address of the host", "", "the name server"),
+            (
+                "refused",
+                "502: the server of a request to the forward proxy refused the connection",
+                "",
+                "the server",
+            ),
+            (
+                "timeout",
+                "502: the server of a request to the forward proxy did not answer in time",
+                "",
+                "`--connect-timeout`",
             ),
             (
                 "loop",
@@ -161,7 +203,7 @@ const METRICS: &[Metric] = &[
             ("tls/src/handshake.rs", "impl HandshakeFailure {", END_OF_FUNCTION),
         ],
         values: &[
-            ("ok", "complete; inbound, one that is not allowed is counted besides", "", ""),
+            ("ok", "complete, and inbound of a client that is let in", "", ""),
             ("self_check", "the agent's own check of its listener", "", ""),
             ("not_allowed", "complete, and the client's names are not on the allow list", "", "`--allow`"),
             ("timeout", "it was not complete in time", HANDSHAKES, "`--handshake-timeout`"),
@@ -169,7 +211,7 @@ const METRICS: &[Metric] = &[
                 "evicted",
                 "it gave way while too many were under way",
                 HANDSHAKES,
-                "`--max-connections`, of which they are a quarter",
+                "`--max-connections`: as many, and at most 4,096",
             ),
             (
                 "throttled",
@@ -199,6 +241,31 @@ const METRICS: &[Metric] = &[
             ("alert", "the peer sent another alert", "", "the peer"),
             ("incompatible", "no version, cipher suite or signature scheme in common", "", "the peer"),
             ("malformed", "the peer does not speak TLS", "", "the peer"),
+        ],
+    },
+    Metric {
+        name: "hotcert_retried_requests_total",
+        label: "reason",
+        sources: &[("agent/src/proxy/http/exchange.rs", "impl Retry {", END_OF_FUNCTION)],
+        values: &[
+            (
+                "unsent",
+                "the pooled connection had ended, and nothing of the request was sent",
+                PEER_FAILS,
+                "fixed",
+            ),
+            (
+                "refused",
+                "the other side said that it has not looked at the request",
+                PEER_FAILS,
+                "fixed: twice",
+            ),
+            (
+                "closed",
+                "the pooled connection was closed under a request that may be repeated",
+                PEER_FAILS,
+                "fixed: once",
+            ),
         ],
     },
     Metric {
@@ -241,7 +308,7 @@ const METRICS: &[Metric] = &[
         ],
     },
     Metric {
-        name: "hotcert_log_lines_dropped_total` and `hotcert_controller_log_lines_dropped_total",
+        name: "hotcert_log_lines_dropped_total`, `hotcert_access_log_lines_dropped_total` and `hotcert_controller_log_lines_dropped_total",
         label: "reason",
         sources: &[("log/src/dropped_lines.rs", "for (reason, count) in", "{")],
         values: &[
