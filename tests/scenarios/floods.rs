@@ -249,15 +249,20 @@ fn signed_deliveries_pass_beside_bodies_that_are_withheld() {
         let say = withheld("/notifications/s", 256 << 10);
         let flood = Flood::over_tls(80, from, inbox.address(), inbox.tls.clone(), say);
         until("more bodies than there is memory for", || (flood.begun() > 70).then_some(()));
-        let deliveries = inbox.deliver(20);
-        // What comes from the flood's own address may be told to try again.
-        let told = deliveries.others.iter().filter(|one| matches!(one, Ok(503))).count();
-        let (fewest, told) = if from == SAME_SOURCE { (10, told) } else { (20, 0) };
-        assert!(
-            deliveries.delivered >= fewest && deliveries.delivered + told == 20,
-            "beside {} from {from}: {deliveries:?}",
-            flood.open()
-        );
+        let mut deliveries = inbox.deliver(20);
+        // What comes from the flood's own address is told to try again, and does.
+        until("20 deliveries", || {
+            let told = deliveries.others.iter().filter(|one| matches!(one, Ok(503))).count();
+            let tries = if from == SAME_SOURCE { told } else { 0 };
+            assert_eq!(tries, deliveries.others.len(), "beside {} from {from}: {deliveries:?}", flood.open());
+            if deliveries.delivered < 20 {
+                let again = inbox.deliver(20 - deliveries.delivered);
+                deliveries.delivered += again.delivered;
+                deliveries.others.extend(again.others);
+                deliveries.slowest = deliveries.slowest.max(again.slowest);
+            }
+            (deliveries.delivered == 20).then_some(())
+        });
         // Before the deadline of what is withheld.
         assert!(deliveries.slowest < Duration::from_secs(4), "{from}: {deliveries:?}");
         println!(
