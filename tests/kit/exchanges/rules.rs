@@ -43,6 +43,11 @@ pub const WANTED: &[Wanted] = &[
         of: |request| !is_announced(&request.response.fields) || !takes_trailers(request),
         why: "so may those that the client has not said to take (RFC 9110, 10.1.4)",
     },
+    Wanted {
+        fact: "client asked to go on",
+        of: |request| expects(&request.fields),
+        why: "two agents speak HTTP/2 to each other, over which a body does not wait for a 100",
+    },
 ];
 
 /// Whether a request may be refused though nginx takes it: a `:path` is of RFC 3986 (RFC 9113, 8.3.1), and the library that
@@ -54,6 +59,10 @@ fn may_be_refused(exchange: &Exchange, request: &Request) -> bool {
 /// Bytes that are those of a path and a query (RFC 3986, 3.3 and 3.4).
 fn is_of_uri(target: &[u8]) -> bool {
     target.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(byte))
+}
+
+fn expects(fields: &[Field]) -> bool {
+    fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("expect"))
 }
 
 fn is_announced(fields: &[Field]) -> bool {
