@@ -162,7 +162,7 @@ pub struct RunArgs {
     pub allow: Vec<String>,
     /// Keep what clients whose certificate has such a name say of where a request comes from (X-Forwarded-For, -Proto and
     /// -Host, Forwarded, X-Forwarded-Client-Cert and the like), and add to it: for an ingress or a gateway in front.
-    /// Written as for --allow. Separate several with commas, or repeat the flag [default: what any client says is
+    /// Names as in --allow, for all routes. Separate several with commas, or repeat the flag [default: what any client says is
     /// replaced]
     #[arg(
         long,

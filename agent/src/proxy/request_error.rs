@@ -83,6 +83,9 @@ pub enum RequestError {
     AppBusy(String),
     #[error("this client's requests hold as much memory as one client may (--memory-budget)")]
     NoMemory,
+    /// The client broke its request off, so that nobody gets the answer.
+    #[error("the request ended before its end: {0}")]
+    BrokenOff(String),
     /// The app or the server reset the request.
     #[error("{0} reset the request: {1}")]
     Reset(String, h2::Reason),
@@ -113,6 +116,7 @@ impl RequestError {
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::DuplicateHost
             | Self::RepeatedLength
+            | Self::BrokenOff(_)
             | Self::NoHost
             | Self::InvalidHost
             | Self::ConflictingHost
@@ -158,6 +162,7 @@ impl RequestError {
             | Self::ConflictingHost
             | Self::AuthorityForm => "host",
             Self::RepeatedLength => "length",
+            Self::BrokenOff(_) => "broken_off",
             Self::Loop => "loop",
             Self::NotForProxy | Self::UserInformation | Self::InvalidUrl => "url",
             Self::NoIdentity => "no_identity",
@@ -198,6 +203,7 @@ impl RequestError {
             | Self::Malformed(_)
             | Self::DuplicateHost
             | Self::RepeatedLength
+            | Self::BrokenOff(_)
             | Self::NoHost
             | Self::InvalidHost
             | Self::ConflictingHost
@@ -243,6 +249,7 @@ impl RequestError {
             | Self::Malformed(_)
             | Self::DuplicateHost
             | Self::RepeatedLength
+            | Self::BrokenOff(_)
             | Self::NoHost
             | Self::InvalidHost
             | Self::ConflictingHost

@@ -112,6 +112,7 @@ const METRICS: &[Metric] = &[
                 HTTP1,
                 "the client",
             ),
+            ("broken_off", "400, which nobody gets: the client broke its request off", "", "the client"),
             ("target_too_long", "414: its first line is longer than 64 KiB", HTTP1, "the client"),
             (
                 "fields_too_large",

@@ -10,7 +10,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::client::{ClientError, SendError};
 use super::content::Content;
-use super::http1::RawTarget;
+use super::http1::{self, RawTarget};
 use super::interim::Interim;
 use super::pool::{HttpConnection, Lease, Needs, Pool};
 use super::request_body::RequestBody;
@@ -204,6 +204,9 @@ async fn lend<O: Origin>(origin: &O, needs: Needs) -> Result<(Lease, bool), Requ
 }
 
 fn failed<O: Origin>(origin: &O, error: &ClientError) -> RequestError {
+    if let ClientError::Http1(http1::Error::Request(cause)) = error {
+        return RequestError::BrokenOff(cause.to_string());
+    }
     match error.reset() {
         Some(reason) => RequestError::Reset(origin.name(), reason),
         None => origin.failed(error),

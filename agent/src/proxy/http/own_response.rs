@@ -72,7 +72,7 @@ pub fn answer(
         if let Some(Allowed { suppressed }) = context.log_limiter.allow(&(&reason, client)) {
             warn!(suppressed, reason, side = side.as_str(), %from, "request answered by the agent");
         }
-    } else if error.status() == StatusCode::BAD_REQUEST {
+    } else if error.status() == StatusCode::BAD_REQUEST && !matches!(error, RequestError::BrokenOff(_)) {
         log_bad_request(context, side, from, error);
     }
     dialect.answer(error)

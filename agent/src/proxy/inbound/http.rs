@@ -223,11 +223,8 @@ impl Client {
             headers.remove(TRAILER);
         }
         self.forwarded.write(head);
-        if head.version == Version::HTTP_10
-            && head.uri.authority().is_none()
-            && !head.headers.contains_key(HOST)
-        {
-            // Which a request of HTTP/1.1 must have, and this one has not named.
+        if head.uri.authority().is_none() && !head.headers.contains_key(HOST) {
+            // Which a request of HTTP/1.1 must have, and one of HTTP/1.0 or HTTP/2 need not.
             head.headers.insert(HOST, self.app.host().clone());
         }
         Ok(hops::count(&mut head.headers)?)
