@@ -281,6 +281,11 @@ pub fn http2(request: &Http2Request) -> Option<Sent> {
         (_, Some(_)) => return None,
         (method, None) => method,
     };
+    // A fragment is no part of a target (RFC 9110, 7.1): what is before it may be forwarded.
+    let path = match path.split(|byte| *byte == b'#').next() {
+        Some([]) if !path.is_empty() => &b"/"[..],
+        before => before.unwrap_or(path),
+    };
     let is_path = path.starts_with(b"/") || method == b"OPTIONS" && path == b"*";
     let is_text = |bytes: &[u8]| !bytes.is_empty() && bytes.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
     if !is_token(method)
@@ -303,7 +308,7 @@ pub fn http2(request: &Http2Request) -> Option<Sent> {
         fields.push(("host".into(), authority.clone()));
     }
     let method = String::from_utf8_lossy(method).into_owned();
-    let mut sent = Sent { method, target: path.clone(), minor: 1, fields, strict: true, ..Sent::default() };
+    let mut sent = Sent { method, target: path.to_vec(), minor: 1, fields, strict: true, ..Sent::default() };
     sent.refuse = hosts.len() > 1 || !names_one_host(&sent) && (authority.is_some() || !hosts.is_empty());
     for part in &request.parts {
         match part {

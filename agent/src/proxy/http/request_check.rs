@@ -1,7 +1,7 @@
 //! What a request must be before it is passed on, in whichever version it came and whoever sent it.
 
-use hyper::header::CONTENT_LENGTH;
-use hyper::{Method, Request};
+use hyper::header::{CONTENT_LENGTH, HeaderName};
+use hyper::{Method, Request, Version};
 
 use super::authority;
 use super::http1::Malformed;
@@ -19,9 +19,17 @@ pub fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
             return Err(RequestError::Malformed(Malformed::Length));
         }
     }
+    // The library that reads HTTP/2 takes a sign for a part of a name that is none.
+    if request.version() == Version::HTTP_2 && request.headers().keys().any(is_quoted) {
+        return Err(RequestError::Malformed(Malformed::Field));
+    }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     if target.starts_with('?') || target == "*" && request.method() != Method::OPTIONS {
         return Err(RequestError::Malformed(Malformed::Target));
     }
     authority::check(request)
+}
+
+fn is_quoted(name: &HeaderName) -> bool {
+    name.as_str().contains('"')
 }
