@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::exchange::{Exchange, Field, Request};
+use super::exchange::{Exchange, Field, Framing, Request};
 use super::view::{Refused, View};
 
 /// What was seen of one exchange.
@@ -44,6 +44,11 @@ pub const WANTED: &[Wanted] = &[
         why: "so may those that the client has not said to take (RFC 9110, 10.1.4)",
     },
     Wanted {
+        fact: "client length",
+        of: |request| matches!(request.response.framing, Framing::ChunkedAndLength),
+        why: "a length beside a transfer coding says nothing and is removed (RFC 9112, 6.3)",
+    },
+    Wanted {
         fact: "client asked to go on",
         of: |request| expects(&request.fields),
         why: "two agents speak HTTP/2 to each other, over which a body does not wait for a 100",
@@ -52,8 +57,11 @@ pub const WANTED: &[Wanted] = &[
 
 /// Whether a request may be refused though nginx takes it: a `:path` is of RFC 3986 (RFC 9113, 8.3.1), and the library that
 /// reads HTTP/2 takes little else. In HTTP/1, where clients do send it, it is taken.
-fn may_be_refused(exchange: &Exchange, request: &Request) -> bool {
-    exchange.http2 && !is_of_uri(&request.target)
+///
+/// So may one whose response breaks off, where two agents speak HTTP/2 to each other: a reset overtakes a head that waits to
+/// be sent.
+fn may_be_refused(exchange: &Exchange, request: &Request, with: &str) -> bool {
+    exchange.http2 && !is_of_uri(&request.target) || request.response.broken && with == "two agents"
 }
 
 /// Bytes that are those of a path and a query (RFC 3986, 3.3 and 3.4).
@@ -93,7 +101,7 @@ impl Views {
             // A reset is the way in which HTTP/2 refuses what is malformed.
             let is_answer = *status >= 400 || malformed || judge.is_some_and(|judge| judge.status == 0);
             let request = exchange.requests.get(*at);
-            let may_be = request.is_some_and(|request| may_be_refused(exchange, request));
+            let may_be = request.is_some_and(|request| may_be_refused(exchange, request, with));
             if !may_be && (!is_answer || !malformed && judge.is_none()) {
                 differences.push(Difference {
                     with,
