@@ -78,15 +78,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                     None => self.answer(response, &asked, &mut feed).await,
                 }
             }
-            Outcome::Refused(reason) => self.refuse(refuse(reason)).await,
+            Outcome::Refused(reason) => self.refuse(asked.method, refuse(reason)).await,
             // A reset is for HTTP/2.
             Outcome::Answer(Err(_)) | Outcome::Gone => Next::Abort,
         }
     }
 
     /// Answers what could not be read. What follows is not known to be a request.
-    pub(super) async fn refuse(&mut self, response: Response<ProxyBody>) -> Next {
-        let asked = Asked { method: Method::GET, version: Version::HTTP_11, persists: false };
+    pub(super) async fn refuse(&mut self, method: Method, response: Response<ProxyBody>) -> Next {
+        let asked = Asked { method, version: Version::HTTP_11, persists: false };
         match self.answer(response, &asked, &mut Feed::ended()).await {
             Next::Abort => Next::Abort,
             _ => Next::Linger,

@@ -27,6 +27,11 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|named| named.trim().eq_ignore_ascii_case(token))
 }
 
+/// Of a request that cannot be read, so far as it matters to the answer: one to HEAD has no content.
+pub fn method(head: &Bytes) -> Method {
+    if head.starts_with(b"HEAD ") { Method::HEAD } else { Method::GET }
+}
+
 /// A request from its head, which ends with an empty line.
 pub fn request(head: &Bytes) -> Result<Request<()>, Malformed> {
     let (line, fields) = split_line(head);

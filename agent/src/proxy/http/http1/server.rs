@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
@@ -79,9 +79,9 @@ pub async fn serve<S, R, F>(
                     drop(head);
                     Box::pin(server.exchange(request, read, &refuse, &respond)).await
                 }
-                Err(reason) => Box::pin(server.refuse(refuse(reason))).await,
+                Err(reason) => Box::pin(server.refuse(head::method(&head), refuse(reason))).await,
             },
-            Err(NoHead::Malformed(reason)) => Box::pin(server.refuse(refuse(reason))).await,
+            Err(NoHead::Malformed(reason)) => Box::pin(server.refuse(Method::GET, refuse(reason))).await,
             Err(NoHead::Ended { .. } | NoHead::Failed(_)) => Next::Close,
         };
         match next {
