@@ -101,3 +101,15 @@ async fn connection_is_used_again_when_the_rest_of_a_refused_request_is_small() 
         client.hear("\n").await;
     }
 }
+
+#[tokio::test]
+async fn head_that_cannot_be_read_is_refused_without_content() {
+    let script = Script::says(OK).await;
+    let agent = script.agent();
+    for malformed in ["no colon", "host: a.test\r\ncontent-length: 5, 6"] {
+        let mut client = Client::new(&agent).await;
+        client.say(format!("HEAD / HTTP/1.1\r\n{malformed}\r\n\r\n")).await;
+        let (answer, whole) = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("\r\n\r\n") && whole, "{answer}");
+    }
+}
