@@ -50,7 +50,7 @@ pub const WANTED: &[Wanted] = &[
     },
     Wanted {
         fact: "client asked to go on",
-        of: |request| expects(&request.fields),
+        of: |request| request.expects,
         why: "two agents speak HTTP/2 to each other, over which a body does not wait for a 100",
     },
 ];
@@ -67,10 +67,6 @@ fn may_be_refused(exchange: &Exchange, request: &Request, with: &str) -> bool {
 /// Bytes that are those of a path and a query (RFC 3986, 3.3 and 3.4).
 fn is_of_uri(target: &[u8]) -> bool {
     target.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(byte))
-}
-
-fn expects(fields: &[Field]) -> bool {
-    fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("expect"))
 }
 
 fn is_announced(fields: &[Field]) -> bool {
