@@ -11,11 +11,12 @@ use clap::{CommandFactory as _, Parser};
 use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
 use crate::config::descriptors;
 use crate::config::effective::effective;
+use crate::config::ineffective;
 use crate::config::settings::Settings;
 use crate::runtime::check_command;
 use hotcert_log::terminal;
 use hotcert_tls::identity::Policy;
-use tracing::info;
+use tracing::{info, warn};
 
 /// Runs the program with `args`, of which the first is its name.
 pub fn main_from<I>(args: I) -> ExitCode
@@ -95,9 +96,12 @@ fn run(args: &RunArgs, words: &[OsString]) -> Result<ExitCode, Vec<String>> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let mut settings = Settings::from_args(args, descriptors::raise_limit())?;
-    settings.warnings = with_sources(command(), words, &settings.warnings);
+    let settings = Settings::from_args(args, descriptors::raise_limit())?;
+    let warnings = with_sources(command(), words, &ineffective::find(args, &settings));
     info!(version = env!("CARGO_PKG_VERSION"), settings = effective(words, &settings), "starting");
+    for warning in warnings {
+        warn!("{warning}");
+    }
     Ok(crate::runtime::agent::run(settings).unwrap_or_else(|error| {
         hotcert_log::last_words(&format!("error: {error}"));
         ExitCode::FAILURE

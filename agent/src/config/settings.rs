@@ -12,7 +12,6 @@ use crate::config::access_log::AccessLogSettings;
 use crate::config::args::{IdentityArgs, RunArgs};
 use crate::config::circles;
 use crate::config::descriptors::Descriptors;
-use crate::config::ineffective;
 use crate::config::memory;
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
@@ -61,8 +60,6 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub shutdown: ShutdownTimes,
     pub access_log: AccessLogSettings,
-    /// Flags that have no effect, each with why.
-    pub warnings: Vec<String>,
 }
 
 /// The Secret to read through the Kubernetes API, and how.
@@ -95,7 +92,7 @@ impl Settings {
         policy.serves = !listeners.inbound.is_empty();
         let memory_budget = memory_budget(args, &mut errors);
         let hsts = hsts(args, &listeners.inbound, &mut errors);
-        let mut settings = Self {
+        let settings = Self {
             identity: args.identity.clone(),
             secret: secret(args, &mut errors),
             layout: layout(&args.files),
@@ -128,9 +125,7 @@ impl Settings {
             http_proxy: listeners.http_proxy,
             admin: listeners.admin,
             proof: listeners.proof,
-            warnings: Vec::new(),
         };
-        settings.warnings = ineffective::find(args, &settings);
         if errors.0.is_empty() { Ok(settings) } else { Err(errors.0) }
     }
 

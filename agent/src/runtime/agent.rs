@@ -245,9 +245,6 @@ async fn reload_on_hangup(identities: Identities) -> String {
 }
 
 fn warn_of_settings(settings: &Settings) {
-    for warning in &settings.warnings {
-        warn!("{warning}");
-    }
     if settings.inbound.is_empty() && settings.has_no_outbound() {
         warn!(
             "none of --inbound, --outbound and --http-proxy is set: the identity is kept current, but no traffic is carried"

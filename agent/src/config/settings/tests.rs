@@ -5,14 +5,19 @@
 use clap::Parser as _;
 
 use super::*;
-use crate::config::args::{Cli, Command};
+use crate::config::args::{Cli, Command, RunArgs};
+use crate::config::ineffective;
 
 const DESCRIPTORS: u64 = 1024;
 
 fn settings(args: &[&str]) -> Result<Settings, Vec<String>> {
+    Settings::from_args(&parsed(args), DESCRIPTORS)
+}
+
+fn parsed(args: &[&str]) -> RunArgs {
     let args = ["hotcert-agent", "run"].into_iter().chain(args.iter().copied());
     match Cli::try_parse_from(args).unwrap().command {
-        Command::Run(args) => Settings::from_args(&args, DESCRIPTORS),
+        Command::Run(args) => *args,
         Command::Check(_) => unreachable!(),
     }
 }
@@ -115,7 +120,8 @@ fn more_connections_than_there_are_descriptors_for_are_refused() {
 #[test]
 fn flags_that_have_no_effect_are_warned_of() {
     let warned = |args: &[&str]| {
-        let warnings = settings(&[&["--identity=/tls"], args].concat()).unwrap().warnings;
+        let args = parsed(&[&["--identity=/tls"], args].concat());
+        let warnings = ineffective::find(&args, &Settings::from_args(&args, DESCRIPTORS).unwrap());
         let flag = |warning: &String| warning.split_once(": it has no effect: ").unwrap().0.to_owned();
         warnings.iter().map(flag).collect::<Vec<_>>()
     };
