@@ -19,6 +19,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::ACCEPT;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 
@@ -68,11 +69,11 @@ impl Admin {
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
             },
             "/healthz" => typed(StatusCode::OK, "application/json", format!("{:#}\n", self.health.json(now))),
-            "/metrics" => typed(
-                StatusCode::OK,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                self.metrics.render(now),
-            ),
+            "/metrics" => {
+                let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+                let (content_type, body) = self.metrics.render(accept, now);
+                typed(StatusCode::OK, content_type, body)
+            }
             "/" => typed(StatusCode::OK, "text/html; charset=utf-8", page::render(&self.health.json(now))),
             _ => text(
                 StatusCode::NOT_FOUND,

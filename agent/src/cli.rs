@@ -10,10 +10,13 @@ use clap::{CommandFactory as _, Parser};
 
 use crate::config::args::{CheckArgs, Cli, Command, RunArgs};
 use crate::config::descriptors;
+use crate::config::effective::effective;
+use crate::config::ineffective;
 use crate::config::settings::Settings;
 use crate::runtime::check_command;
 use hotcert_log::terminal;
 use hotcert_tls::identity::Policy;
+use tracing::{info, warn};
 
 /// Runs the program with `args`, of which the first is its name.
 pub fn main_from<I>(args: I) -> ExitCode
@@ -22,7 +25,7 @@ where
 {
     let words: Vec<OsString> = args.into_iter().collect();
     let result = match parse(words.clone()).map(|cli: Cli| cli.command) {
-        Ok(Command::Run(args)) => run(&args),
+        Ok(Command::Run(args)) => run(&args, &words),
         Ok(Command::Check(args)) => check(&args),
         Err(code) => return code,
     };
@@ -63,7 +66,7 @@ fn without_environment(command: clap::Command, args: &[OsString], error: clap::E
     plain.filter(is_same).unwrap_or(error)
 }
 
-/// The errors, which begin with a flag, with the environment variable in its place if that has the value.
+/// The errors or warnings, which begin with a flag, with the environment variable in its place if that has the value.
 fn with_sources(command: clap::Command, words: &[OsString], errors: &[String]) -> Vec<String> {
     let matches = command.clone().try_get_matches_from(words).ok();
     let (name, matches) = match matches.as_ref().and_then(clap::ArgMatches::subcommand) {
@@ -85,7 +88,7 @@ fn with_sources(command: clap::Command, words: &[OsString], errors: &[String]) -
 }
 
 /// An error is everything that is wrong with the arguments.
-fn run(args: &RunArgs) -> Result<ExitCode, Vec<String>> {
+fn run(args: &RunArgs, words: &[OsString]) -> Result<ExitCode, Vec<String>> {
     let _log = match hotcert_log::start(args.log_format) {
         Ok(log) => log,
         Err(error) => {
@@ -94,6 +97,11 @@ fn run(args: &RunArgs) -> Result<ExitCode, Vec<String>> {
         }
     };
     let settings = Settings::from_args(args, descriptors::raise_limit())?;
+    let warnings = with_sources(command(), words, &ineffective::find(args, &settings));
+    info!(version = env!("CARGO_PKG_VERSION"), settings = effective(words, &settings), "starting");
+    for warning in warnings {
+        warn!("{warning}");
+    }
     Ok(crate::runtime::agent::run(settings).unwrap_or_else(|error| {
         hotcert_log::last_words(&format!("error: {error}"));
         ExitCode::FAILURE

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotcert_log::LogLimiter;
-use hotcert_tls::HandshakeLimiter;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -22,8 +21,12 @@ use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::{ConnectionTracker, Limits};
+use crate::proxy::authorization::NotAllowed;
 use crate::proxy::context::{ProxyContext, RequestCounters, Timeouts};
+use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
+use crate::proxy::outbound::addresses::FailedAddresses;
+use crate::proxy::request_latency::RequestLatencies;
 pub use identity::{
     Issued, NAME, Pair, Publisher, Root, identity, identity_of, leaf, leaf_for, leaf_from, publish,
     publisher, root,
@@ -52,17 +55,21 @@ pub fn limits() -> Limits {
 pub fn context() -> (Publisher, Arc<ProxyContext>) {
     let publisher = publisher();
     let (_, inbound_bytes, outbound_bytes) = metrics::byte_counters();
-    let memory = MemoryBudget::new(MEMORY);
+    let memory = MemoryBudget::new(MEMORY, 0);
     let context = ProxyContext {
         identities: publisher.identities.clone(),
         tracker: ConnectionTracker::new(limits()),
         handshakes: HandshakeCounters::default(),
         requests: RequestCounters::new(),
+        latencies: RequestLatencies::default(),
+        access_log: None,
+        not_allowed: NotAllowed::default(),
         inbound_bytes,
         outbound_bytes,
-        timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE },
+        timeouts: Timeouts { handshake: DEADLINE, connect: DEADLINE, response: None },
+        failed_addresses: FailedAddresses::default(),
         hsts: None,
-        handshake_limiter: HandshakeLimiter::new(100),
+        trusted_clients: TrustedClients::default(),
         app_connections: Arc::new(AppConnections::new(100, true)),
         inbound_tasks: ConnectionTasks::new(),
         outbound_tasks: ConnectionTasks::new(),
@@ -94,6 +101,17 @@ pub fn client_config(root: &Root, issuer: &Root) -> ClientConfig {
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![certificate], key)
         .unwrap()
+}
+
+/// The same without a certificate.
+pub fn anonymous_client_config(root: &Root) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 pub async fn connect(config: ClientConfig, socket: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {

@@ -3,7 +3,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `args` | arguments, validated into settings |
+//! | `args`, `ineffective` | arguments, validated into settings, and which of them have no effect |
 //! | `cluster` | starts every task in a cluster, and drains on SIGTERM |
 //! | `directory` | the same for a directory on one machine: the reconcile loop alone |
 //! | `leader` | leader election around the reconcile loop |
@@ -30,6 +30,7 @@ mod error;
 mod health;
 mod http;
 mod https_server;
+mod ineffective;
 mod leader;
 mod listener;
 mod metrics;
@@ -66,6 +67,9 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(errors) => return refuse(&errors),
     };
+    for warning in ineffective::find(args) {
+        tracing::warn!("{warning}");
+    }
     descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let result = runtime.map_err(ControllerError::Io).and_then(|runtime| {

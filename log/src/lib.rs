@@ -9,20 +9,25 @@
 //! and goes into a [`queue`](queue::Queue) of a fixed size; one thread writes. What the queue has no room for and what
 //! cannot be written is dropped, counted ([`DroppedLines`]) and said in the next line that gets through. A panic is
 //! logged the same way. What is queued is written before the process ends, if that takes no longer than
-//! [`FLUSH_TIMEOUT`].
+//! [`FLUSH_TIMEOUT`]. [`exposition`] has the metrics of a program in the format that a scraper asks for.
 //!
 //! `tracing-appender` bounds its queue by lines and not by bytes, gives up a whole batch at an error without counting
 //! it, and prints at its end, which blocks and panics as the log did.
 //!
+//! Lines on standard output that are no messages have a queue and a thread of their own, [`LineOutput`], under the same
+//! rules.
+//!
 //! Commands that a person runs print through [`terminal`], at once, and end quietly when nobody reads on.
 
 mod dropped_lines;
+pub mod exposition;
 mod filter;
 mod library_limit;
 mod limiter;
 mod line;
+mod output;
 mod queue;
-mod standard_error;
+mod standard_stream;
 pub mod terminal;
 mod writer;
 
@@ -38,12 +43,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use dropped_lines::DroppedLines;
 pub use limiter::{Allowed, LogLimiter};
+pub use output::LineOutput;
 
 use filter::Filter;
 use library_limit::LibraryLimit;
 use queue::Queue;
-use standard_error::StandardError;
-use writer::Writer;
+use standard_stream::StandardStream;
+use writer::{GapReport, Writer};
 
 /// How long the end of the process waits for the log.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -83,8 +89,11 @@ pub fn start(format: LogFormat) -> io::Result<Started> {
     if LOG.get().is_some() {
         return Ok(Started(()));
     }
-    let writer = Writer::new(StandardError::open()?, format);
-    std::thread::Builder::new().name("log".into()).spawn(move || writer.run(LOG.wait()))?;
+    let writer = Writer::new(StandardStream::error()?, GapReport::Line(format));
+    std::thread::Builder::new().name("log".into()).spawn(move || {
+        let log = LOG.wait();
+        writer.run(&log.queue, || log.report_suppressed())
+    })?;
     let Filter { directives, named_targets, problem } = Filter::from_environment();
     let libraries = LibraryLimit::new(named_targets);
     let log = LOG.get_or_init(|| Log { format, queue: Queue::default(), libraries });
@@ -110,13 +119,20 @@ pub fn start(format: LogFormat) -> io::Result<Started> {
     Ok(Started(()))
 }
 
-/// Waits until what was logged is written: before the process ends. All calls together wait for [`FLUSH_TIMEOUT`].
+/// Waits until what was logged and put out is written: before the process ends. All calls together wait for
+/// [`FLUSH_TIMEOUT`].
 pub fn flush() {
     static DEADLINE: OnceLock<Instant> = OnceLock::new();
-    let Some(log) = LOG.get() else { return };
-    log.report_suppressed();
     let deadline = *DEADLINE.get_or_init(|| Instant::now() + FLUSH_TIMEOUT);
-    log.queue.flush(deadline.saturating_duration_since(Instant::now()));
+    let flush = |queue: &Queue| queue.flush(deadline.saturating_duration_since(Instant::now()));
+    // What is put out is asked for; a log that nobody reads must not take its time.
+    if let Some(output) = output::OUTPUT.get() {
+        flush(output);
+    }
+    if let Some(log) = LOG.get() {
+        log.report_suppressed();
+        flush(&log.queue);
+    }
 }
 
 /// Prints what a person must see before the process ends, after everything that was logged.

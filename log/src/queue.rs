@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 const MAX_BYTES: usize = 512 << 10;
 /// What an empty buffer keeps.
 const KEPT: usize = 8 << 10;
+/// So many bytes are written at once, however short the time is that they were gathered for.
+const GATHERED_BYTES: usize = 64 << 10;
 
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
+    /// How long lines are gathered before they are written.
+    gather_for: Duration,
     /// Awaited by the writer.
     filled: Condvar,
     /// Awaited by the end of the process.
@@ -28,6 +32,10 @@ struct State {
     overflow: u64,
     /// The writer is asleep.
     waits: bool,
+    /// The writer is asleep until its time, or until there are many lines.
+    gathers: bool,
+    /// Nothing is gathered any more, because the process ends.
+    ends: bool,
     /// The writer has lines that it has not written.
     writes: bool,
     report_at: Option<Instant>,
@@ -51,6 +59,11 @@ pub enum Next {
 }
 
 impl Queue {
+    /// One whose lines are written together with those that come within this time.
+    pub fn gathering(gather_for: Duration) -> Self {
+        Self { gather_for, ..Self::default() }
+    }
+
     /// Takes a line that waits to be written, or counts it if there is no room.
     pub fn push(&self, line: &[u8]) {
         let mut state = self.lock();
@@ -68,9 +81,13 @@ impl Queue {
     }
 
     fn wake(&self, mut state: MutexGuard<'_, State>) {
-        let waits = std::mem::take(&mut state.waits);
+        let many = state.gathers && (state.lines.len() >= GATHERED_BYTES || state.overflow > 0);
+        if many {
+            state.gathers = false;
+        }
+        let wakes = std::mem::take(&mut state.waits) || many;
         drop(state);
-        if waits {
+        if wakes {
             self.filled.notify_one();
         }
     }
@@ -82,6 +99,7 @@ impl Queue {
         let mut state = self.lock();
         state.writes = false;
         self.written.notify_all();
+        let mut due = None;
         loop {
             let now = Instant::now();
             if state.report_at.is_some_and(|at| at <= now) {
@@ -89,6 +107,14 @@ impl Queue {
                 return Next::Report;
             }
             if state.has_work() {
+                let due = *due.get_or_insert(now + self.gather_for);
+                if now < due && state.gathers_on() {
+                    state.gathers = true;
+                    let waited = self.filled.wait_timeout(state, due - now);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    continue;
+                }
+                state.gathers = false;
                 state.writes = true;
                 std::mem::swap(&mut state.lines, lines);
                 return Next::Write { overflow: std::mem::take(&mut state.overflow) };
@@ -116,7 +142,10 @@ impl Queue {
     /// Waits until everything is written, or for this long.
     pub fn flush(&self, timeout: Duration) {
         let is_busy = |state: &mut State| state.writes || state.has_work();
-        drop(self.written.wait_timeout_while(self.lock(), timeout, is_busy));
+        let mut state = self.lock();
+        state.ends = true;
+        self.filled.notify_one();
+        drop(self.written.wait_timeout_while(state, timeout, is_busy));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -127,6 +156,11 @@ impl Queue {
 impl State {
     fn has_work(&self) -> bool {
         !self.lines.is_empty() || self.overflow > 0
+    }
+
+    /// Whether there is a use in waiting for more lines.
+    fn gathers_on(&self) -> bool {
+        !self.ends && self.overflow == 0 && self.lines.len() < GATHERED_BYTES
     }
 
     fn push(&mut self, line: &[u8]) {
@@ -231,6 +265,39 @@ mod tests {
             queue.flush(Duration::from_secs(60));
             queue.push(LINE);
             assert!(writer.join().is_ok_and(|next| next == Next::Write { overflow: 0 }));
+        });
+    }
+
+    #[test]
+    fn lines_are_gathered_for_their_time_or_until_there_are_many_or_the_process_ends() {
+        let gathering = |time| Queue::gathering(Duration::from_secs(time));
+        let queue = Queue::gathering(Duration::from_millis(20));
+        queue.push(LINE);
+        let begin = Instant::now();
+        assert_eq!(written(&queue), (LINE.to_vec(), 0));
+        assert!(begin.elapsed() >= Duration::from_millis(20));
+
+        let queue = gathering(600);
+        let many = GATHERED_BYTES.div_ceil(LINE.len());
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| written(&queue).0.len());
+            for _ in 0..many {
+                queue.push(LINE);
+            }
+            assert_eq!(writer.join().ok(), Some(many * LINE.len()));
+        });
+
+        let queue = gathering(600);
+        queue.push(LINE);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let lines = written(&queue).0;
+                // Written, and nothing is left.
+                queue.push(b"");
+                lines
+            });
+            queue.flush(Duration::from_millis(1));
+            assert_eq!(writer.join().ok(), Some(LINE.to_vec()));
         });
     }
 

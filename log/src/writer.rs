@@ -1,23 +1,31 @@
-//! The thread that writes the log, the only one that waits for standard error. An error ends nothing: what could not
-//! be written is counted, and said before the next line that can.
+//! The thread that writes what is queued, the only one that waits for standard error or standard output. An error ends
+//! nothing: what could not be written is counted, and said before the next line that can.
 
 use std::io::{self, Write};
 
-use tracing::Level;
+use tracing::{Level, warn};
 
 use crate::line::line;
-use crate::queue::Next;
-use crate::{Log, LogFormat};
+use crate::queue::{Next, Queue};
+use crate::{Allowed, LogFormat, LogLimiter};
 
 /// Writes up to this length are not torn apart by another process that writes to the same pipe (PIPE_BUF of Linux).
 const MAX_WRITE: usize = 4096;
 
 pub struct Writer<W> {
     out: W,
-    format: LogFormat,
+    report: GapReport,
     gap: Gap,
     /// What was written last is a part of a line.
     is_torn: bool,
+}
+
+/// Where it is said that lines are missing.
+pub enum GapReport {
+    /// Where they would be, by a line.
+    Line(LogFormat),
+    /// In the log.
+    Log(LogLimiter),
 }
 
 /// Lines that are missing in what was written, and of which that does not say so yet.
@@ -32,16 +40,17 @@ struct Gap {
 type WriteError = (usize, io::Error);
 
 impl<W: Write> Writer<W> {
-    pub fn new(out: W, format: LogFormat) -> Self {
-        Self { out, format, gap: Gap::default(), is_torn: false }
+    pub fn new(out: W, report: GapReport) -> Self {
+        Self { out, report, gap: Gap::default(), is_torn: false }
     }
 
-    pub fn run(mut self, log: &Log) -> ! {
+    /// `on_report` is called when the time has come that the queue was told.
+    pub fn run(mut self, queue: &Queue, on_report: impl Fn()) -> ! {
         let mut lines = Vec::new();
         loop {
-            match log.queue.next(&mut lines) {
-                Next::Write { overflow } => log.queue.count_failed(self.write(&lines, overflow)),
-                Next::Report => log.report_suppressed(),
+            match queue.next(&mut lines) {
+                Next::Write { overflow } => queue.count_failed(self.write(&lines, overflow)),
+                Next::Report => on_report(),
             }
         }
     }
@@ -64,10 +73,19 @@ impl<W: Write> Writer<W> {
     }
 
     fn say_gap(&mut self) -> Result<(), WriteError> {
-        let said = self.gap.lines(self.format);
-        // Of the line that is missing nothing was written.
-        self.send(said.as_bytes()).map_err(|(_, error)| (0, error))?;
-        self.gap = Gap::default();
+        match &self.report {
+            GapReport::Line(format) => {
+                let said = self.gap.lines(*format);
+                // Of the line that is missing nothing was written.
+                self.send(said.as_bytes()).map_err(|(_, error)| (0, error))?;
+                self.gap = Gap::default();
+            }
+            GapReport::Log(limiter) => {
+                if self.gap.log(limiter) {
+                    self.gap = Gap::default();
+                }
+            }
+        }
         Ok(())
     }
 
@@ -91,6 +109,23 @@ impl<W: Write> Writer<W> {
 }
 
 impl Gap {
+    /// Whether it was said.
+    fn log(&self, limiter: &LogLimiter) -> bool {
+        let Self { queue_full, write_failed, error } = self;
+        let missing = queue_full + write_failed > 0;
+        let said = missing && matches!(limiter.allow("standard output"), Some(Allowed { .. }));
+        if said {
+            let error = (!error.is_empty()).then_some(error);
+            warn!(
+                queue_full,
+                write_failed,
+                error,
+                "lines for standard output were dropped: it is not read fast enough, or cannot be written"
+            );
+        }
+        said
+    }
+
     fn lines(&self, format: LogFormat) -> String {
         let mut lines = String::new();
         let mut say = |count: u64, why: &str| {

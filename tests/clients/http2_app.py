@@ -3,7 +3,8 @@
 Prints its port, and then a line for each event that a test may wait for. By path: `/digest` SHA-256 and length of the
 body · `/bytes/N` N bytes · `/echo` what comes, as it comes, and the trailers too · `/hold` never ends · `/stall` reads
 nothing · `/reset/CODE` RST_STREAM after the head · `/refuse/CODE` RST_STREAM instead of a head · `/together/N` answers
-when N requests are open · anything else, what was asked. An extended CONNECT for `websocket` is served as `websocket.py`
+when N requests are open · `/early` 103, and then as anything else · `/continue` 100, and then as `/digest` ·
+`/unexpected` 417 before any body · anything else, what was asked. An extended CONNECT for `websocket` is served as `websocket.py`
 serves one, with any other protocol its DATA is said back."""
 import argparse
 import hashlib
@@ -184,6 +185,14 @@ class Serve:
                 self.head(stream)
                 if stream.route != "echo":
                     say(event=stream.route, path=stream.path)
+            case "early":
+                self.h2.send_headers(stream.number, [(":status", "103"), ("link", "</style.css>; rel=preload")])
+            case "continue":
+                self.h2.send_headers(stream.number, [(":status", "100")])
+                stream.route = "digest"
+            case "unexpected":
+                self.h2.send_headers(stream.number, [(":status", "417")], end_stream=True)
+                self.streams.pop(stream.number)
             case "websocket":
                 offered = dict(stream.headers).get("sec-websocket-protocol", "")
                 self.head(stream, [("sec-websocket-protocol", "echo.v2")] if "echo.v2" in offered else [])

@@ -1,6 +1,8 @@
 """One connection of HTTP/2 by Python's `h2`, with a client certificate or in the clear, and what it does by `--mode`:
 
 `trailers` posts a body and trailers, one of them forged, and prints what comes · `get` asks `--count` times at once ·
+`one` asks once with `--method` · `expect` posts a body once it was told to continue, or nothing came
+`--count` times for half a second ·
 `end` posts one piece and prints how the request ends, having cancelled it with `--code` if one is given · `stay`
 keeps a request open and says when it was told to go away and when it was cut · `both` posts `--length`
 bytes while it reads them back · `upload` posts all that it is let, until nothing moves any more · `download` reads all
@@ -15,7 +17,7 @@ import h2.events
 from connect import arguments, connect, context
 from http2 import Connection, GoAway, pattern
 
-options = arguments(__doc__, mode="get", path="/", count=1, length=0, code=-1)
+options = arguments(__doc__, mode="get", method="GET", path="/", count=1, length=0, code=-1)
 PATTERN = pattern()
 
 
@@ -27,11 +29,13 @@ class Request:
     def __init__(self):
         self.status, self.headers, self.body, self.trailers = None, {}, hashlib.sha256(), []
         self.text, self.length, self.end = b"", 0, None
+        self.fields, self.interim, self.data_frames = [], [], 0
 
     def result(self):
         return {
             "status": self.status, "headers": self.headers, "trailers": self.trailers, "end": self.end,
             "length": self.length, "sha256": self.body.hexdigest(),
+            "interim": self.interim, "fields": self.fields, "data_frames": self.data_frames,
             "text": self.text.decode(errors="replace") if self.length < 1 << 10 else None,
         }
 
@@ -86,10 +90,14 @@ class Client:
         match event:
             case h2.events.ResponseReceived():
                 request.status, request.headers = int(dict(event.headers)[":status"]), dict(event.headers)
+                request.fields = [list(field) for field in event.headers]
+            case h2.events.InformationalResponseReceived():
+                request.interim.append([list(field) for field in event.headers])
             case h2.events.DataReceived():
                 if self.reads:
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 request.length += len(event.data)
+                request.data_frames += 1
                 request.body.update(event.data)
                 request.text += event.data[: (1 << 10) - len(request.text)]
             case h2.events.TrailersReceived():
@@ -138,6 +146,22 @@ def get(client):
     results = [client.finish(number) for number in numbers]
     ok = sum(result["status"] == 200 and result["end"] == "ended" for result in results)
     say(ok=ok, failed=[result for result in results if result["status"] != 200][:3], goaway=client.goaway)
+
+
+def one(client):
+    say(**client.finish(client.ask(options.method, options.path)))
+
+
+def expect(client):
+    fields = [("expect", "100-continue"), ("content-length", "4")]
+    number = client.ask("POST", options.path, end=False, headers=fields)
+    request, quiet = client.requests[number], 0
+    while quiet < options.count and not (request.interim or request.status or request.end):
+        quiet = 0 if client.step() else quiet + 1
+    told = bool(request.interim)
+    if request.status is None and request.end is None:
+        client.h2.send_data(number, b"body", end_stream=True)
+    say(told=told, **client.finish(number))
 
 
 def end(client):
@@ -202,5 +226,5 @@ def download(client):
     sys.stdin.read()
 
 
-modes = [trailers, get, end, stay, both, upload, download]
+modes = [trailers, get, one, expect, end, stay, both, upload, download]
 {mode.__name__: mode for mode in modes}[options.mode](Client())

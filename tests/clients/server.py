@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("mode", choices=["echo", "http"])
+parser.add_argument("--host", default="127.0.0.1")
 for name in ("cert", "key", "ca"):
     parser.add_argument(f"--{name}", required=True)
 options = parser.parse_args()
@@ -17,6 +18,8 @@ tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 tls.load_cert_chain(options.cert, options.key)
 tls.load_verify_locations(options.ca)
 tls.verify_mode = ssl.CERT_REQUIRED
+names = {}
+tls.sni_callback = lambda connection, name, _: names.__setitem__(connection, name)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -24,9 +27,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self):
         length = int(self.headers.get("content-length", 0))
-        names = [list(name) for name in self.connection.getpeercert()["subjectAltName"]]
+        peer = [list(name) for name in self.connection.getpeercert()["subjectAltName"]]
         asked = {"method": self.command, "target": self.path, "headers": self.headers.items()}
-        body = json.dumps({**asked, "body": self.rfile.read(length).decode(), "peer": names}).encode()
+        body = json.dumps({**asked, "body": self.rfile.read(length).decode(), "peer": peer, "sni": names.get(self.connection)}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -51,7 +54,8 @@ def serve(plain, peer):
         plain.close()
 
 
-listener = socket.create_server(("127.0.0.1", 0))
+family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+listener = socket.create_server((options.host, 0), family=family)
 print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
 while True:
     plain, peer = listener.accept()

@@ -1,6 +1,7 @@
 //! What is measured, a row each.
 
 mod bulk;
+mod first_answer;
 mod grpc;
 mod handshakes;
 mod memory;
@@ -24,6 +25,8 @@ pub enum Row {
     Grpc,
     /// Full mTLS handshakes: CPU time and rate, also with a post-quantum key exchange
     Handshakes,
+    /// The first answer on a new connection: latency, to clients with TCP_NODELAY and with Nagle's algorithm
+    FirstAnswer,
     /// Big bodies, both ways: CPU time and rate
     Bulk,
     /// Resident memory: at rest, for each idle connection, after they have gone
@@ -42,6 +45,7 @@ impl Row {
             Self::Requests => requests::measure(bench),
             Self::Grpc => grpc::measure(bench),
             Self::Handshakes => handshakes::measure(bench),
+            Self::FirstAnswer => first_answer::measure(bench),
             Self::Bulk => bulk::measure(bench),
             Self::Memory => memory::measure(bench),
             Self::Rotation => rotation::measure(bench),

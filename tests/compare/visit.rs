@@ -1,4 +1,4 @@
-//! One connection made and one request answered, by hand: how long the handshake took to show the leaf.
+//! One connection made and one request answered, by hand: when the handshake showed the leaf, and how long the answer took.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -10,8 +10,18 @@ use crate::load::Script;
 use crate::message::Message;
 
 pub fn visit(dialer: &Dialer, address: SocketAddr, within: Duration) -> io::Result<Visit> {
+    visit_with(dialer, address, within, true)
+}
+
+/// `nodelay`: without Nagle's algorithm, which a socket has unless it is told otherwise.
+pub fn visit_with(
+    dialer: &Dialer,
+    address: SocketAddr,
+    within: Duration,
+    nodelay: bool,
+) -> io::Result<Visit> {
     let mut socket = std::net::TcpStream::connect_timeout(&address, within)?;
-    socket.set_nodelay(true)?;
+    socket.set_nodelay(nodelay)?;
     socket.set_read_timeout(Some(within))?;
     let mut tls = dialer.tls().map_err(io::Error::other)?;
     let mut leaf = None;
@@ -35,7 +45,7 @@ pub fn visit(dialer: &Dialer, address: SocketAddr, within: Duration) -> io::Resu
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if answer.feed(&buffer[..count])? > 0 {
-            return Ok(Visit { shown, leaf });
+            return Ok(Visit { shown, answered: shown.elapsed(), leaf });
         }
     }
 }
@@ -46,6 +56,8 @@ impl<T: io::Read + io::Write> Stream for T {}
 pub struct Visit {
     /// When the client had the server's leaf and its proof.
     pub shown: Instant,
+    /// How long the answer to the first request took from then on.
+    pub answered: Duration,
     /// DER.
     pub leaf: Option<Vec<u8>>,
 }

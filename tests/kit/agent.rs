@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::client::{Answer, get};
+use crate::client::{Answer, ask, get};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::reference::assert_documented;
@@ -74,6 +74,7 @@ pub fn as_user(user: u32, groups: &[u32], umask: &str) -> Command {
 pub struct Launch {
     command: Command,
     listeners: usize,
+    reads_output: bool,
 }
 
 impl Launch {
@@ -119,7 +120,17 @@ impl Launch {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOTCERT_")) {
             command.env_remove(name);
         }
-        Self { command, listeners }
+        Self { command, listeners, reads_output: false }
+    }
+
+    /// With an access log, which `Agent::output` is.
+    pub fn access_log(self) -> Self {
+        self.read_output().args(["--access-log", "stdout"])
+    }
+
+    /// With `Agent::output` as its standard output.
+    pub fn read_output(self) -> Self {
+        Self { reads_output: true, ..self }
     }
 
     /// With this program in place of the workspace's own.
@@ -141,6 +152,14 @@ impl Launch {
         shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &descriptors.to_string()]);
         shell.arg(self.command.get_program());
         self.by(shell)
+    }
+
+    /// With these lines as its /etc/hosts, which takes root.
+    pub fn with_hosts(self, hosts: &Path) -> Self {
+        let mut unshare = Command::new("unshare");
+        let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
+        unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(hosts).arg(self.command.get_program());
+        self.by(unshare)
     }
 
     /// As this user, in no groups but these; the first is its own. The programs are those in `programs`, since a user
@@ -174,6 +193,11 @@ impl Launch {
         self.listener("--inbound", format!("{mode}127.0.0.1:0={target}"))
     }
 
+    /// `--inbound [http:]LISTEN=TARGET`
+    pub fn inbound_at(self, mode: &str, listen: SocketAddr, target: impl std::fmt::Display) -> Self {
+        self.listener("--inbound", format!("{mode}{listen}={target}"))
+    }
+
     /// `--outbound [http:]127.0.0.1:0=ROUTE`
     pub fn outbound(self, mode: &str, route: impl std::fmt::Display) -> Self {
         self.listener("--outbound", format!("{mode}127.0.0.1:0={route}"))
@@ -202,9 +226,13 @@ impl Launch {
 
     /// Starts, and waits until every listener is bound.
     pub fn start(mut self) -> Agent {
+        if self.reads_output {
+            self.command.stdout(Stdio::piped());
+        }
         let mut child = self.command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::of(child.stderr.take().unwrap());
-        let mut agent = Agent { child, log, known: Vec::new() };
+        let output = child.stdout.take().map(Log::of).unwrap_or_default();
+        let mut agent = Agent { child, log, output, known: Vec::new() };
         until("every listener bound", || {
             let exited = agent.child.try_wait().unwrap();
             assert_eq!(exited, None, "the agent ended at start:\n{}", agent.log_text());
@@ -217,7 +245,7 @@ impl Launch {
     /// Starts with a log that nobody sees, and waits until the admin port answers; these are its listeners.
     pub fn start_logging_to(mut self, file: std::fs::File, known: &[(&'static str, SocketAddr)]) -> Agent {
         let child = self.command.stdin(Stdio::null()).stderr(file).spawn().unwrap();
-        let agent = Agent { child, log: Log::default(), known: known.to_vec() };
+        let agent = Agent { child, log: Log::default(), output: Log::default(), known: known.to_vec() };
         until("the admin port answers", || get(agent.address("admin"), "/livez").ok());
         agent
     }
@@ -233,6 +261,8 @@ impl Launch {
 pub struct Agent {
     child: Child,
     pub log: Log,
+    /// What it writes to standard output, if it has an access log.
+    pub output: Log,
     /// Listeners that the log need not name.
     known: Vec<(&'static str, SocketAddr)>,
 }
@@ -264,6 +294,20 @@ impl Agent {
             .collect()
     }
 
+    /// The lines of the access log so far.
+    pub fn accesses(&self) -> Vec<Value> {
+        let lines = self.output.lines();
+        lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    }
+
+    /// Waits for a line of the access log in which this field has this value.
+    #[track_caller]
+    pub fn access(&self, field: &str, value: impl Into<Value>) -> Value {
+        let value = value.into();
+        let of = |line: &Value| line[field] == value;
+        until(&format!("a line with {field} {value}"), || self.accesses().into_iter().find(of))
+    }
+
     pub fn log_text(&self) -> String {
         self.log.lines().join("\n")
     }
@@ -287,8 +331,17 @@ impl Agent {
         serde_json::from_slice(&self.admin("/healthz").body).unwrap()
     }
 
+    /// `/metrics` in the first of these formats.
+    pub fn exposition(&self, accept: &str) -> Answer {
+        let admin = self.address("admin");
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nhost: {admin}\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+        );
+        ask(admin, &request).expect("the admin port answers")
+    }
+
     pub fn metrics(&self) -> Metrics {
-        let text = self.admin("/metrics").text();
+        let text = self.exposition("application/openmetrics-text").text();
         let metrics = Metrics::parse(&text).unwrap_or_else(|fault| panic!("{fault} in:\n{text}"));
         assert_documented(&metrics);
         metrics
@@ -382,6 +435,7 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.log.close();
+        self.output.close();
         if std::thread::panicking() {
             eprintln!("--- log of the agent\n{}\n---", self.log_text());
         }

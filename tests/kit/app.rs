@@ -55,13 +55,22 @@ impl App {
         Self::start(Some(path.into()))
     }
 
+    /// On this address.
+    pub fn at(address: SocketAddr) -> Self {
+        Self::start_at(address, None)
+    }
+
     fn start(path: Option<PathBuf>) -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into(), path)
+    }
+
+    fn start_at(address: SocketAddr, path: Option<PathBuf>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (gate, opened) = watch::channel(false);
         let requests = Arc::new(AtomicUsize::new(0));
         let state = State { opened, requests: requests.clone() };
-        let tcp = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let tcp = runtime.block_on(TcpListener::bind(address)).unwrap();
         let address = tcp.local_addr().unwrap();
         let of_tcp = state.clone();
         runtime.spawn(async move {

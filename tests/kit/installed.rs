@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::client::command;
 
-/// `tests/clients/SCRIPT` in the Python that has grpcio, websockets and h2.
+/// `tests/clients/SCRIPT` in the Python that has grpcio, websockets, h2 and prometheus-client.
 pub fn python(script: &str) -> Command {
     let mut python = command(folder().join("bin/python"));
     python.arg("-u").arg(path(script));
@@ -18,6 +18,25 @@ pub fn node(script: &str) -> Command {
     let folder = folder();
     let mut node = command(folder.join("bin/node"));
     node.env("NODE_PATH", folder.join("node_modules")).arg(path(script));
+    node
+}
+
+/// The checker of Prometheus.
+pub fn promtool() -> Command {
+    command(folder().join("bin/promtool"))
+}
+
+/// As [`python`], for as long as its input is open.
+pub fn lasting_python(script: &str) -> Command {
+    let mut python = Command::new(folder().join("bin/python"));
+    python.arg("-u").arg(path(script));
+    python
+}
+
+/// As [`node`], for as long as its input is open.
+pub fn lasting_node(script: &str) -> Command {
+    let mut node = Command::new(folder().join("bin/node"));
+    node.arg(path(script));
     node
 }
 

@@ -1,4 +1,4 @@
-//! A strict reader of the Prometheus text format: it refuses what Prometheus would only put up with.
+//! A strict reader of OpenMetrics and of the Prometheus text format: it refuses what Prometheus would only put up with.
 
 use std::collections::{BTreeMap, BTreeSet};
 

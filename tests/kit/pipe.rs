@@ -1,5 +1,6 @@
 //! One connection held in the hand: a program whose input and output are the connection's two ways.
 
+use std::fs;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -139,6 +140,16 @@ impl Pipe {
 
     pub fn is_closed(&self) -> bool {
         self.heard.lock().unwrap().1
+    }
+
+    /// Stops the program, which then answers nothing, while the kernel goes on to acknowledge what is sent to it.
+    pub fn freeze(&self) {
+        let child = self.child.as_ref().unwrap().id();
+        // Of `timeout`, which continues it to end it.
+        let programs = fs::read_to_string(format!("/proc/{child}/task/{child}/children")).unwrap();
+        for program in programs.split_whitespace() {
+            kill_process(Pid::from_raw(program.parse().unwrap()).unwrap(), Signal::STOP).unwrap();
+        }
     }
 
     #[track_caller]

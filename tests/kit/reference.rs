@@ -8,6 +8,7 @@ mod flags;
 mod metrics;
 mod objects;
 mod rbac;
+mod reasons;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,7 @@ pub fn pages() -> Vec<Page> {
         page("metrics.md", metrics::page()),
         page("objects.md", objects::page()),
         page("rbac.md", rbac::page()),
+        page("reasons.md", reasons::page()),
     ]
 }
 

@@ -16,7 +16,7 @@ const PAGES: [(&str, &str); 5] = [
     ("/livez", "text/plain"),
     ("/readyz", "text/plain"),
     ("/healthz", "application/json"),
-    ("/metrics", "application/openmetrics-text"),
+    ("/metrics", "text/plain; version=0.0.4"),
     ("/", "text/html"),
 ];
 

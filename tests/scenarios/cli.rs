@@ -157,7 +157,7 @@ fn more_connections_than_there_are_descriptors_for_are_refused() {
     let output = limited.args(args).output().unwrap();
     let said = both(&output);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    for part in ["--max-connections: 4000 ", "may have 1024", "give 320 or less", "ulimit -Hn"] {
+    for part in ["--max-connections: 4000 ", "may have 1024", "give 400 or less", "ulimit -Hn"] {
         assert!(said.contains(part), "{part} is not in: {said}");
     }
 }

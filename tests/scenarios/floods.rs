@@ -107,6 +107,21 @@ fn proof_is_given_beside_silent_connections_from_the_same_address() {
     }
 }
 
+#[test]
+fn strangers_at_the_admin_and_proof_ports_leave_descriptors_for_the_app_where_there_are_few() {
+    let (pki, app) = (Pki::default(), App::default());
+    let volume = pki.volume(SERVER);
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    let agent = Launch::new(&volume.path).inbound("http:", app.address).under_hard_limit(512).ready();
+    let floods = ["admin", "proof"].map(|port| Flood::silent(400, OTHER_SOURCE, agent.address(port)));
+    until("more than there are places for", || floods.iter().all(|flood| flood.begun() > 800).then_some(()));
+    let client = pki.client("storefront");
+    for _ in 0..20 {
+        let got = Curl::https(agent.address("inbound"), "/bytes/10", &client).run();
+        assert_eq!((got.exit, got.answer.status), (0, 200), "{} descriptors: {got:?}", agent.descriptors());
+    }
+}
+
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A controller that receives notifications. It may have a quarter of its descriptors as connections.
@@ -234,15 +249,20 @@ fn signed_deliveries_pass_beside_bodies_that_are_withheld() {
         let say = withheld("/notifications/s", 256 << 10);
         let flood = Flood::over_tls(80, from, inbox.address(), inbox.tls.clone(), say);
         until("more bodies than there is memory for", || (flood.begun() > 70).then_some(()));
-        let deliveries = inbox.deliver(20);
-        // What comes from the flood's own address may be told to try again.
-        let told = deliveries.others.iter().filter(|one| matches!(one, Ok(503))).count();
-        let (fewest, told) = if from == SAME_SOURCE { (10, told) } else { (20, 0) };
-        assert!(
-            deliveries.delivered >= fewest && deliveries.delivered + told == 20,
-            "beside {} from {from}: {deliveries:?}",
-            flood.open()
-        );
+        let mut deliveries = inbox.deliver(20);
+        // What comes from the flood's own address is told to try again, and does.
+        until("20 deliveries", || {
+            let told = deliveries.others.iter().filter(|one| matches!(one, Ok(503))).count();
+            let tries = if from == SAME_SOURCE { told } else { 0 };
+            assert_eq!(tries, deliveries.others.len(), "beside {} from {from}: {deliveries:?}", flood.open());
+            if deliveries.delivered < 20 {
+                let again = inbox.deliver(20 - deliveries.delivered);
+                deliveries.delivered += again.delivered;
+                deliveries.others.extend(again.others);
+                deliveries.slowest = deliveries.slowest.max(again.slowest);
+            }
+            (deliveries.delivered == 20).then_some(())
+        });
         // Before the deadline of what is withheld.
         assert!(deliveries.slowest < Duration::from_secs(4), "{from}: {deliveries:?}");
         println!(

@@ -310,6 +310,11 @@ fn a_host_that_is_none_is_a_400_that_says_so() {
     assert_eq!(scene.service.requests(), 0);
     let refused = [("side", "inbound"), ("reason", "host")];
     assert!(scene.agent.metrics().sum("hotcert_refused_requests_total", &refused) >= 6.0);
+    let logged = scene.agent.log_lines("invalid request refused");
+    let named = |line: &serde_json::Value| {
+        line["reason"] == "host" && line["from"].as_str().is_some_and(|from| from.contains("storefront"))
+    };
+    assert!(!logged.is_empty() && logged.iter().all(named) && logged.len() < 6, "{logged:?}");
     assert_eq!(scene.curl("/headers").run().answer.status, 200);
 }
 

@@ -2,6 +2,7 @@
 
 mod drain;
 mod frames;
+mod interim;
 mod memory;
 mod refusals;
 mod streams;

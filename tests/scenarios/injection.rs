@@ -10,14 +10,21 @@ use hotcert::inject::problem::InvalidPod;
 use hotcert::inject::sidecar_kind::SidecarKind;
 use hotcert_agent::admin::app_probe::Probe;
 use hotcert_agent::config::ports;
+use hotcert_agent::proxy::authorization::AllowLists;
 use hotcert_agent::proxy::inbound::InboundRoute;
 use hotcert_agent::proxy::outbound::OutboundRoute;
 use serde_json::{Value, json};
 
 /// The pod with the annotation, injected; its app listens on port 8080 and has a probe of `path`.
 fn injected(annotation: &str, value: &str, path: &str) -> Result<Value, InvalidPod> {
+    injected_with(&[(annotation, value)], path)
+}
+
+fn injected_with(given: &[(&str, &str)], path: &str) -> Result<Value, InvalidPod> {
     let mut annotations = json!({ "hotcert.dev/secret": "app-tls", "hotcert.dev/inbound": "8443=8080" });
-    annotations[format!("hotcert.dev/{annotation}")] = json!(value);
+    for (annotation, value) in given {
+        annotations[format!("hotcert.dev/{annotation}")] = json!(value);
+    }
     let probe = json!({ "httpGet": { "port": 8080, "path": path } });
     let pod = json!({
         "metadata": { "annotations": annotations },
@@ -65,6 +72,7 @@ fn the_agent_reads_the_routes_that_injection_writes() {
         "alpn=postgresql:5432=5433",
         "alpn=h2+http/1.1:[::]:8443=8080, 8444=8081",
         "alpn=a=b:8443=8080",
+        "5432=5433#proxy-v2, alpn=postgresql:5434=[::1]:5433#proxy-v2, http:8443=8080",
     ] {
         let rendered = variable(&injected("inbound", value, "/").unwrap(), "HOTCERT_INBOUND");
         assert_eq!(read_by_the_agent::<InboundRoute>(&rendered), rendered, "{value}");
@@ -76,11 +84,28 @@ fn the_agent_reads_the_routes_that_injection_writes() {
         "[::1]:9001=[fd00::1]:443#payments.shop.svc",
         "127.0.0.2:9001=payments:443#spiffe://shop/ns/shop/sa/payments",
         "9001=payments:443#10.0.0.1",
+        "9001=payments:443#dns:Payments+spiffe://Shop/a+ip:10.0.0.1",
+        "http:9001=payments:443#sni:Other.test, 9002=10.0.0.1:443#sni:a+dns:b",
         "alpn=postgresql:9001=payments:5432",
         "alpn=h2+http/1.1:[::1]:9001=[fd00::1]:443#payments.shop.svc, http:9002=orders:443",
     ] {
         let rendered = variable(&injected("outbound", value, "/").unwrap(), "HOTCERT_OUTBOUND");
         assert_eq!(read_by_the_agent::<OutboundRoute>(&rendered), rendered, "{value}");
+    }
+}
+
+#[test]
+fn the_agent_reads_the_lists_that_injection_writes() {
+    for (allow, lists) in [
+        ("dns:a, spiffe://D/b", "dns:a,spiffe://d/b"),
+        ("8443=dns:a+spiffe://d/b, dns:c", "dns:c,[::]:8443=dns:a+spiffe://d/b"),
+        ("8443=dns:a, [::1]:8444=dns:b, 8443=dns:c", "[::]:8443=dns:a+dns:c,[::1]:8444=dns:b"),
+    ] {
+        let inbound = "8443=8080, http:[::1]:8444=8081, 8445=8082";
+        let annotations = [("inbound", inbound), ("allow", allow)];
+        let rendered = variable(&injected_with(&annotations, "/").unwrap(), "HOTCERT_ALLOW");
+        let read = AllowLists::new(rendered.split(',').map(|item| item.parse().unwrap()).collect());
+        assert_eq!(read.to_string(), lists, "{allow}");
     }
 }
 
@@ -114,6 +139,10 @@ fn injection_refuses_the_routes_that_the_agent_refuses_with_the_same_reason() {
         "alpn=h2+:0.0.0.0:8443=127.0.0.1:8080",
         "alpn=a b:0.0.0.0:8443=127.0.0.1:8080",
         "alpn=h2+h2:0.0.0.0:8443=127.0.0.1:8080",
+        "0.0.0.0:8443=127.0.0.1:8080#proxy",
+        "0.0.0.0:8443=127.0.0.1:8080#proxy-v2#proxy-v2",
+        "http:0.0.0.0:8443=127.0.0.1:8080#proxy-v2",
+        "h2c:0.0.0.0:8443=127.0.0.1:8080#proxy-v2",
     ] {
         refused("inbound", value, &value.parse::<InboundRoute>().unwrap_err());
     }
@@ -126,6 +155,12 @@ fn injection_refuses_the_routes_that_the_agent_refuses_with_the_same_reason() {
         "127.0.0.1:9001=:443#payments",
         "127.0.0.1:9001=payments:443#a b",
         "127.0.0.1:9001=payments:443#spiffe://shop/*",
+        "127.0.0.1:9001=payments:443#spiffe://shop",
+        "127.0.0.1:9001=payments:443#",
+        "127.0.0.1:9001=payments:443#a+",
+        "127.0.0.1:9001=payments:443#ip:a",
+        "127.0.0.1:9001=payments:443#sni:10.0.0.1",
+        "127.0.0.1:9001=payments:443#sni:a+sni:b",
         "h2c:127.0.0.1:9001=payments:443",
         "grpc:127.0.0.1:9001=payments:443",
         "alpn=h2+h2:127.0.0.1:9001=payments:443",

@@ -1,13 +1,20 @@
-//! How long after the rename a handshake shows the new leaf, measured from outside.
+//! How long after the rename a handshake shows the new leaf, and how long a new connection takes to its first answer,
+//! measured from outside.
 
+use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Instant;
 
-use kit::client::{python, python_files};
+use kit::agent::Launch;
+use kit::client::{SERVER, both, python, python_files};
 use kit::echo::Echo;
 use kit::pipe::Pipe;
-use kit::pki::serial;
+use kit::pki::{Pki, dns, serial};
 use kit::scene::Scene;
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
+
+use crate::outbound::python_server;
 
 /// What Python calls `time.monotonic_ns`, of an instant of ours.
 fn monotonic_nanos(instant: Instant) -> i128 {
@@ -44,4 +51,50 @@ fn the_new_leaf_is_shown_within_ten_milliseconds() {
         median
     });
     assert!(medians.into_iter().any(|median| median < 10.0), "no round with a median under 10 ms");
+}
+
+/// Half of the time by which the kernel delays an acknowledgement.
+const PROMPT_MILLIS: f64 = 20.0;
+
+/// How many of 20 first answers were prompt, to clients with TCP_NODELAY and with Nagle's algorithm.
+fn prompt_answers(mut client: Command) -> [usize; 2] {
+    let output = client.output().unwrap();
+    let millis: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", both(&output)));
+    println!("first answers: {millis}");
+    ["nodelay", "nagle"].map(|clients| {
+        let millis = millis[clients].as_array().unwrap().iter().map(|millis| millis.as_f64().unwrap());
+        millis.filter(|millis| *millis < PROMPT_MILLIS).count()
+    })
+}
+
+fn first_answer(address: SocketAddr) -> Command {
+    let mut client = python("first_answer.py");
+    client.arg(address.to_string());
+    client
+}
+
+#[test]
+fn the_first_answer_does_not_wait_for_the_acknowledgement_of_a_client() {
+    let scene = Scene::http(&[]);
+    let round = || {
+        let mut client = first_answer(scene.inbound());
+        client.args(python_files(&scene.client));
+        prompt_answers(client)
+    };
+    // On a busy machine some answers are late, whatever the client does: as many of either kind.
+    let is_prompt = |[nodelay, nagle]: [usize; 2]| nagle >= 10 && nagle + 2 >= nodelay;
+    assert!((0..5).any(|_| is_prompt(round())), "no round with prompt answers");
+}
+
+#[test]
+fn the_first_answer_does_not_wait_for_the_acknowledgement_of_a_server() {
+    let pki = Pki::default();
+    // Python's, which leaves Nagle's algorithm on and sends session tickets.
+    let (_server, address) = python_server(&pki, "http");
+    let volume = pki.volume("storefront");
+    volume.publish(&pki.leaf("storefront"), pki.roots());
+    let agent = Launch::new(&volume.path).outbound("", format!("{address}#{}", dns(SERVER))).ready();
+    let round = || prompt_answers(first_answer(agent.address("outbound")));
+    assert!((0..5).any(|_| round().into_iter().all(|prompt| prompt >= 10)), "no round with prompt answers");
 }

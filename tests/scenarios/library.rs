@@ -1,14 +1,20 @@
 //! The library in other people's programs: each example, under load, through rotations and a root rollover. The
 //! examples are the programs that `tls/examples` shows.
 
+use std::fs::File;
+use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use kit::agent::program;
-use kit::client::SERVER;
+use kit::client::{Curl, SERVER};
+use kit::flood::{Flood, OTHER_SOURCE, TlsClient, connect};
 use kit::pipe::Pipe;
 use kit::pki::{Pair, Pki, authority, issue, request};
+use kit::until;
 use kit::volume::Volume;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SWAPS: u64 = 20;
 /// What a connection under a removed root may take to be closed.
@@ -117,6 +123,52 @@ fn axum_and_reqwest_rotate_under_load() {
 #[test]
 fn tonic_rotates_under_load() {
     rotates_under_load("tonic_server", "tonic_client", &["-alpn", "h2"], str::to_owned);
+}
+
+/// A server as the documentation has it, and nothing added. What strangers of another address send is bad handshakes, or
+/// nothing at all on more connections than there are places.
+#[test]
+fn server_that_is_made_as_documented_serves_beside_a_flood_of_bad_handshakes() {
+    let pki = Pki::default();
+    let (volume, client) = (pki.volume(SERVER), pki.client("caller"));
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    let said = pki.path("said");
+    let mut command = Command::new(program("examples/axum_server"));
+    command.arg(&volume.path).arg("127.0.0.1:0").stderr(File::create(&said).unwrap());
+    let mut server = Pipe::program(command);
+    server.hear("listening on ").unwrap();
+    let address: SocketAddr = server.hear("\n").unwrap().trim().parse().unwrap();
+    let serves = || {
+        let begin = Instant::now();
+        let got = Curl::https(address, "/", &client).run();
+        assert_eq!((got.exit, got.answer.status), (0, 200), "{got:?}");
+        begin.elapsed()
+    };
+    let has_said = |text: &str| std::fs::read_to_string(&said).unwrap().contains(text);
+    serves();
+    // All at once, so that a slow machine does not make them fewer a second than are forgiven.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let garbage = async || {
+        let mut socket = connect(OTHER_SOURCE, address).await?;
+        socket.write_all(b"\x16\x03\x01\x00\x05garba").await?;
+        socket.read_to_end(&mut Vec::new()).await
+    };
+    until("the flood to be turned away", || {
+        runtime.block_on(join_all((0..1500).map(|_| garbage())));
+        has_said("too many handshakes of this source have failed").then_some(())
+    });
+    assert!(has_said("127.0.0.2:"));
+    // Each makes the server sign, and has no certificate.
+    let tls = TlsClient::new(&client.ca, &kit::pki::dns(SERVER));
+    let bad = Flood::over_tls(64, OTHER_SOURCE, address, tls, Vec::new());
+    let slowest = (0..20).map(|_| serves()).max();
+    drop(bad);
+    let silent = Flood::silent(600, OTHER_SOURCE, address);
+    until("more connections than places", || (silent.begun() > 600).then_some(()));
+    let slowest = slowest.max((0..20).map(|_| serves()).max());
+    assert!(!has_said("127.0.0.1:"), "no handshake of the client failed");
+    println!("the slowest of 40 requests took {slowest:?}");
+    assert!(slowest < Some(Duration::from_secs(5)), "{slowest:?}");
 }
 
 /// What a service takes in with the library is TLS and no more.

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 
 use hotcert::api::leaf_request::LeafRequest;
 use kit::agent::{Agent, Launch};
-use kit::app::pattern;
+use kit::app::{App, pattern};
 use kit::client::{Answer, Curl, SERVER, python, python_files};
+use kit::forge::Forge;
 use kit::pipe::Pipe;
 use kit::pki::{Pki, dns, issue, request, spiffe};
 use kit::scene::Scene;
 
 use kit::volume::Volume;
 use kit::{DEADLINE, own, until};
+use rcgen::SanType;
 
 /// An agent that goes out as `storefront` on these routes.
 fn outbound(pki: &Pki, mode: &str, route: String) -> (Volume, Agent) {
@@ -87,6 +89,56 @@ fn the_name_is_that_of_the_host_unless_given() {
     let seen = get(&agent, "/somewhere").json();
     assert_eq!(seen["target"], "/somewhere");
     assert!(seen["peer"].to_string().contains(&spiffe("storefront")), "{seen}");
+}
+
+#[test]
+fn sni_and_expected_names_are_apart() {
+    let pki = Pki::default();
+    let (_server, address) = python_server(&pki, "http");
+    let local = format!("localhost:{}", address.port());
+    let (ours, theirs) = (dns(SERVER), dns("billing"));
+    for (route, sni) in [
+        (format!("{local}#{ours}"), Some("localhost")),
+        (format!("{local}#dns:{ours}"), Some("localhost")),
+        (format!("{local}#{}", spiffe(SERVER)), Some("localhost")),
+        (format!("{local}#dns:{theirs}+{}", spiffe(SERVER)), Some("localhost")),
+        (format!("{local}#sni:other.test+dns:{ours}"), Some("other.test")),
+        (format!("{local}#sni:other.test"), Some("other.test")),
+        (format!("{address}#{ours}"), None),
+        (format!("{address}#sni:other.test+{}", spiffe(SERVER)), Some("other.test")),
+    ] {
+        let (_volume, agent) = outbound(&pki, "http:", route.clone());
+        let answer = get(&agent, "/");
+        assert_eq!(answer.status, 200, "{route}: {}", answer.text());
+        assert_eq!(answer.json()["sni"].as_str(), sni, "{route}");
+    }
+    for expected in [format!("dns:{theirs}+{}", spiffe("billing")), format!("sni:{ours}+dns:{theirs}")] {
+        let (_volume, agent) = outbound(&pki, "http:", format!("{local}#{expected}"));
+        let answer = get(&agent, "/");
+        assert!(answer.status == 502 && answer.text().contains(&theirs), "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_server_with_two_uris_has_no_spiffe_id() {
+    let (pki, forge, app) = (Pki::default(), Forge::default(), App::default());
+    let pair = forge.leaf_with(SERVER, |params| {
+        params.subject_alt_names.push(SanType::URI("https://payments.test/".try_into().unwrap()));
+    });
+    let server = pki.volume(SERVER);
+    server.publish(&pair, &forge.cert);
+    let server = Launch::new(&server.path).inbound("http:", app.address).ready();
+    server.until_logged("the leaf has no SPIFFE ID: it has 2 URIs");
+    let volume = pki.volume("storefront");
+    volume.publish(&forge.leaf("storefront"), &forge.cert);
+    for (expected, status) in [(spiffe(SERVER), 502), (dns(SERVER), 200)] {
+        let route = format!("{}#{expected}", server.address("inbound"));
+        let agent = Launch::new(&volume.path).outbound("http:", route).ready();
+        let answer = get(&agent, "/headers");
+        let text = answer.text();
+        assert_eq!(answer.status, status, "{text}");
+        assert_eq!(text.contains("an X.509-SVID has exactly one"), status == 502, "{text}");
+    }
 }
 
 #[test]

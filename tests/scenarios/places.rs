@@ -1,13 +1,18 @@
 //! Places: a peer that takes all it can get keeps no other peer out, neither from the agent nor from the app, and
 //! neither side of the agent takes the other's.
 
+use std::net::Ipv4Addr;
+
+use futures_util::future::join_all;
 use kit::agent::{Agent, Launch};
 use kit::app::App;
 use kit::client::{Curl, SERVER, python, python_files};
+use kit::flood::TlsClient;
 use kit::pipe::Pipe;
 use kit::pki::{Credentials, Pki, dns, spiffe};
 use kit::scene::Scene;
 use kit::{DEADLINE, until};
+use serde_json::Value;
 
 const PLACES: usize = 40;
 /// Requests of a peer that asks while another holds the places.
@@ -44,6 +49,27 @@ fn asks(scene: &Scene<App>, what: &str) {
     }
 }
 
+/// Clients that all connect again at once, as after a restart, are more than a quarter of the places.
+#[test]
+fn burst_of_as_many_clients_as_there_are_places_completes_its_handshakes() {
+    const CLIENTS: u8 = 6;
+    const EACH: usize = 250;
+    let args = ["--client-auth", "none", "--max-connections", "1600", "--handshake-timeout", "60s"];
+    let scene = Scene::http(&args);
+    let tls = TlsClient::new(&scene.client.ca, &dns(SERVER));
+    let clients = (0..CLIENTS).flat_map(|number| vec![Ipv4Addr::new(127, 0, 0, 2 + number); EACH]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let connected = runtime.block_on(join_all(clients.map(|from| tls.connect(from, scene.inbound()))));
+    let failed: Vec<_> = connected.iter().filter_map(|connected| connected.as_ref().err()).collect();
+    assert!(failed.is_empty(), "{} of {} failed: {:?}", failed.len(), connected.len(), failed[0]);
+    let results = |result| {
+        let labels = [("side", "inbound"), ("result", result)];
+        scene.agent.metrics().sum("hotcert_handshakes_total", &labels) as usize
+    };
+    until("all completed", || (results("ok") == connected.len()).then_some(()));
+    assert_eq!((results("evicted"), results("throttled")), (0, 0));
+}
+
 #[test]
 fn places_that_one_peer_holds_without_a_request_are_there_for_another() {
     let scene = Scene::http(&with_places(&[]));
@@ -59,6 +85,15 @@ fn places_that_one_peer_holds_without_a_request_are_there_for_another() {
     let gave_way = closed(&scene.agent, "gave_way") + closed(&scene.agent, "over_share");
     assert!(gave_way > 0.0, "{gave_way}");
     assert!(closed(&scene.agent, "limit") > 0.0, "the intruder takes no place but its own");
+    // Who gave way to whom, with the flag; not for each connection.
+    let gives_way =
+        "all places are taken (--max-connections): a connection gives way to that of another client";
+    let is_of = |value: &Value, who: &str| value.as_str().is_some_and(|name| name.contains(who));
+    let gave_way = scene.agent.log_lines(gives_way);
+    let between = |line: &&Value| is_of(&line["of"], "intruder") && is_of(&line["to"], "storefront");
+    assert!(gave_way.iter().any(|line| between(&line)), "{gave_way:?}");
+    assert!(gave_way.len() < 40, "{gave_way:?}");
+    scene.agent.until_logged("all places are taken (--max-connections), and none gives way to it");
 }
 
 #[test]
@@ -94,6 +129,7 @@ fn connection_without_a_request_is_closed_in_time_and_http2_is_told_so() {
         let goaway = if kind == "no-request" { 5 } else { 0 };
         assert!(filling.line()["goaway"].as_u64().unwrap() >= goaway, "{kind}");
     }
+    scene.agent.until_logged("no request within 3s, twice --request-timeout");
     assert!(used.get("/bytes/10").is_some(), "between requests, nothing has changed");
 }
 
@@ -200,6 +236,7 @@ fn peer_beyond_its_share_of_the_app_is_told_so() {
         assert_eq!(got.answer.status, 503, "{got:?}");
         let reason = got.answer.header("x-hotcert-error").unwrap_or_default().to_owned();
         assert!(reason.contains("this client has its share"), "{reason}");
+        assert_eq!(got.answer.header("retry-after"), Some("1"), "{got:?}");
     }
     let other = Curl::https(scene.inbound(), "/bytes/10", &scene.pki.client("other")).run();
     assert_eq!(other.answer.status, 200, "{other:?}");

@@ -138,14 +138,15 @@ fn what_the_machine_has_for_itself_is_answered_as_what_cannot_be_reached() {
 }
 
 #[test]
-fn a_host_is_allowed_by_name_and_denied_by_address() {
+fn a_host_is_allowed_and_denied_by_name_before_its_address_is() {
     let scene = Scene::http(&[]);
     let volume = scene.pki.volume("storefront");
     volume.publish(&scene.pki.leaf("storefront"), scene.pki.roots());
     let url = format!("http://localhost:{}/headers", scene.inbound().port());
     for (flags, expected) in [
         (&["--http-proxy-allow", "localhost"][..], 200),
-        (&["--http-proxy-allow", "127.0.0.0/8,::1", "--http-proxy-deny", "localhost"], 200),
+        (&["--http-proxy-allow", "127.0.0.0/8,::1", "--http-proxy-deny", "localhost"], 502),
+        (&["--http-proxy-allow", "localhost", "--http-proxy-deny", "127.0.0.0/8,::1"], 200),
         (&["--http-proxy-allow", "other.test", "--http-proxy-deny", "localhost"], 502),
     ] {
         let agent = Launch::new(&volume.path).strict_http_proxy().args(flags).ready();

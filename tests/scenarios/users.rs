@@ -118,7 +118,7 @@ impl Installed {
             let value = match name {
                 "HOTCERT_INBOUND" => {
                     let (mode, rest) = value.split_once(':').unwrap();
-                    assert_eq!(rest, "0.0.0.0:8443=127.0.0.1:8080");
+                    assert_eq!(rest, "[::]:8443=127.0.0.1:8080");
                     format!("{mode}:127.0.0.1:0={}", app.address)
                 }
                 "HOTCERT_ADMIN" | "HOTCERT_PROOF" => {

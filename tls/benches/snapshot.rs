@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::SystemTime;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hotcert_tls::credential::{Credential, LeafParts};
+use hotcert_tls::credential::{Credential, LeafParts, PartError};
 use hotcert_tls::identity::{Identity, Policy};
 use hotcert_tls::status::Outcome;
 use hotcert_tls::{ClientAuth, ExpectedPeer, Reloader, trial_handshake};
@@ -26,6 +26,7 @@ fn credential() -> Credential {
     Credential {
         leaf: LeafParts::Pair { certificate: part(leaf.pem()), key: part(key.serialize_pem()) },
         trust: part(root.pem()),
+        revocation: Err(PartError::Missing { file: "ca.crl".into() }),
         revision: None,
         changed_at: None,
         atomic: true,

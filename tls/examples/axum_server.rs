@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Extension, Router};
-use hotcert_tls::{Events, HandshakeLimiter, Peer, Reloader, ServerStream};
+use hotcert_tls::{Events, Peer, Reloader, ServerStream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Handshakes under way at once; one more evicts the oldest of the source that has most.
-const MAX_HANDSHAKES: usize = 256;
 /// Between attempts while connections cannot be accepted.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 /// What requests in flight have left when the client's root is removed.
@@ -34,7 +32,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(log(identities.subscribe()));
 
     let acceptor = identities.acceptor(["h2", "http/1.1"]);
-    let handshakes = Arc::new(HandshakeLimiter::new(MAX_HANDSHAKES));
     let app = Router::new().route("/", get(greet));
     let listener = TcpListener::bind(listen).await?;
     println!("listening on {}", listener.local_addr()?);
@@ -48,10 +45,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
         };
-        let (acceptor, handshakes, app) = (acceptor.clone(), Arc::clone(&handshakes), app.clone());
+        let (acceptor, app) = (acceptor.clone(), app.clone());
         tokio::spawn(async move {
-            match handshakes.handshake_from(from.ip(), acceptor.accept(socket)).await {
-                Ok(stream) => serve(stream, app).await,
+            match acceptor.accept_from(socket, from.ip()).await {
+                Ok(stream) => {
+                    // Or a client that leaves Nagle's algorithm on waits 40 ms before its first request.
+                    let _ = stream.acknowledge();
+                    serve(stream, app).await;
+                }
                 Err(error) => eprintln!("{from}: {error}"),
             }
         });

@@ -5,18 +5,15 @@
 
 use std::error::Error;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hotcert_tls::{Events, HandshakeLimiter, Reloader, ServerStream};
+use hotcert_tls::{Events, Reloader, ServerStream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::service::Routes;
 
-/// Handshakes under way at once; one more evicts the oldest of the source that has most.
-const MAX_HANDSHAKES: usize = 256;
 /// Between attempts while connections cannot be accepted.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 /// What requests in flight have left when the client's root is removed.
@@ -34,7 +31,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // gRPC requires HTTP/2, and clients insist on it in ALPN.
     let acceptor = identities.acceptor(["h2"]);
-    let handshakes = Arc::new(HandshakeLimiter::new(MAX_HANDSHAKES));
     let (_reporter, health) = tonic_health::server::health_reporter();
     let routes = Routes::new(health);
     let listener = TcpListener::bind(listen).await?;
@@ -49,10 +45,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
         };
-        let (acceptor, handshakes, routes) = (acceptor.clone(), Arc::clone(&handshakes), routes.clone());
+        let (acceptor, routes) = (acceptor.clone(), routes.clone());
         tokio::spawn(async move {
-            match handshakes.handshake_from(from.ip(), acceptor.accept(socket)).await {
-                Ok(stream) => serve(stream, routes).await,
+            match acceptor.accept_from(socket, from.ip()).await {
+                Ok(stream) => {
+                    // Or a client that leaves Nagle's algorithm on waits 40 ms before its first request.
+                    let _ = stream.acknowledge();
+                    serve(stream, routes).await;
+                }
                 Err(error) => eprintln!("{from}: {error}"),
             }
         });

@@ -4,6 +4,7 @@
 
 mod client_auth;
 mod client_verifier;
+mod expected_peer;
 mod server_verifier;
 
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, DEFAULT_VERSIONS, ServerConfig, SupportedProtocolVersion};
 
 pub use client_auth::{ClientAuth, ClientAuthError};
+pub use expected_peer::{ExpectedPeer, ExpectedPeerError};
 pub(crate) use server_verifier::WrongServer;
-pub use server_verifier::{ExpectedPeer, ExpectedPeerError};
 
 use crate::chain_verifier::{ChainVerifier, Purpose};
 use crate::crypto::{fast_provider, provider};

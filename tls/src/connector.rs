@@ -56,7 +56,7 @@ impl Connector {
     }
 
     /// Makes the handshake on a connection to `host`, the name or address by which the server is reached: a name
-    /// is sent as SNI, and what is neither is not. The certificate is held against the expected peer, which may have
+    /// is sent as SNI, and an address is not. The certificate is held against the expected peer, which may have
     /// another name.
     pub async fn connect<IO>(&self, host: &str, io: IO) -> Result<ClientStream<IO>, HandshakeError>
     where
@@ -111,7 +111,9 @@ impl Connector {
         ServerName::try_from(host.to_owned()).unwrap_or_else(|_| match &*self.expected {
             ExpectedPeer::Name(name) => name.clone(),
             // No SNI is sent for an address.
-            ExpectedPeer::Spiffe(_) => ServerName::IpAddress(IpAddr::from(Ipv4Addr::UNSPECIFIED).into()),
+            ExpectedPeer::Spiffe(_) | ExpectedPeer::Any(_) => {
+                ServerName::IpAddress(IpAddr::from(Ipv4Addr::UNSPECIFIED).into())
+            }
         })
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-pub(crate) use source::Source;
+pub use source::Source;
 
 /// Bounds what strangers hold at once, and shares it between source addresses. At the limit the source that
 /// holds the most gives way: of its holders one that has not asked for anything yet, the longest waiting first;
@@ -110,16 +110,21 @@ impl FairLimiter {
         let (evict, evicted) = oneshot::channel();
         let mut state = self.0.lock();
         let id = state.admit(source, amount, evict);
+        // None is evicted until it is decided, because what they leave may not be enough.
+        let mut leaving = Vec::new();
         while state.used > self.0.capacity {
-            match state.gives_way_to(id, self.0.grace) {
-                Some(evicted) => state.release(evicted),
+            let next = state.gives_way_to(id, self.0.grace);
+            match next.and_then(|next| state.remove(next)) {
+                Some(holder) => leaving.push(holder),
                 None => {
                     state.release(id);
+                    leaving.into_iter().for_each(|holder| state.put(holder));
                     return None;
                 }
             }
         }
         state.stand(id, Standing::Silent);
+        drop(state);
         Some(Place { activity: Activity { limiter: Arc::clone(&self.0), id }, evicted })
     }
 
@@ -140,14 +145,18 @@ impl State {
     fn admit(&mut self, source: Source, amount: usize, evict: oneshot::Sender<()>) -> u64 {
         let id = self.next_number();
         let rank = Rank { standing: Standing::New, turn: id, id };
-        let holder = Holder { source, amount, rank, since: Instant::now(), answering: 0, _evict: evict };
-        self.holders.insert(id, holder);
+        self.put(Holder { source, amount, rank, since: Instant::now(), answering: 0, _evict: evict });
+        id
+    }
+
+    fn put(&mut self, holder: Holder) {
+        let Holder { source, amount, rank, .. } = holder;
+        self.holders.insert(rank.id, holder);
         self.used += amount;
         self.change(source, |share| {
             share.held += amount;
             share.ranks.insert(rank);
         });
-        id
     }
 
     /// The holder that gives way to the newcomer, which counts already. `None` if the newcomer is refused.
@@ -161,12 +170,18 @@ impl State {
 
     /// Does nothing if it was evicted.
     fn release(&mut self, id: u64) {
-        let Some(holder) = self.holders.remove(&id) else { return };
+        drop(self.remove(id));
+    }
+
+    /// The holder, which is evicted when the result is dropped.
+    fn remove(&mut self, id: u64) -> Option<Holder> {
+        let holder = self.holders.remove(&id)?;
         self.used -= holder.amount;
         self.change(holder.source, |share| {
             share.held -= holder.amount;
             share.ranks.remove(&holder.rank);
         });
+        Some(holder)
     }
 
     /// One more request that is being answered, or one less. Does nothing if it was evicted.

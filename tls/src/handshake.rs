@@ -17,10 +17,10 @@ pub enum HandshakeError {
     /// The other end was too slow.
     #[error("handshake failed: it was not complete within {}", format_duration(*.0))]
     TimedOut(Duration),
-    /// It gave way to others; see [`HandshakeLimiter`](crate::HandshakeLimiter).
-    #[error("handshake failed: it gave way to newer ones, since too many were under way")]
+    /// It gave way to others; see [`Acceptor::accept_from`](crate::Acceptor::accept_from).
+    #[error("handshake failed: it gave way to others, since too many were under way")]
     Evicted,
-    /// It was not begun; see [`HandshakeLimiter`](crate::HandshakeLimiter).
+    /// It was not begun; see [`Acceptor::accept_from`](crate::Acceptor::accept_from).
     #[error("handshake failed: too many handshakes of this source have failed; it may try again in a moment")]
     Throttled,
     /// There is no identity yet.

@@ -1,91 +1,61 @@
-//! Limiter: bounds how many unproven tasks run at once, such as handshakes, and what the handshakes of one source may
-//! cost. At the limit a new task evicts the one that has run longest of the source that has most: an honest client is
-//! done in milliseconds, and one that stays on to keep others out is the first to be evicted.
+//! Handshake limiter: bounds how many handshakes are under way at once, and what those of one source may cost. At the
+//! limit a new handshake evicts the one that has waited longest for its peer, of the source that has most: an honest
+//! client is done in milliseconds, and one that stays on to keep others out is the first to be evicted. One that waits
+//! for this program to compute is not evicted by those that came after it from its own source.
 
 mod failures;
 
 use std::future::Future;
-use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::fair_limiter::{FairLimiter, Source};
+use crate::fair_limiter::{Activity, FairLimiter, Source};
 use crate::handshake::HandshakeError;
 use failures::Failures;
 
-/// Bounds how many handshakes, or other tasks of strangers, are under way at once, and how many handshakes of one
-/// source may fail.
-///
-/// At the limit a new task evicts one: of the source that has most tasks, the one that has run longest. So a source
-/// alone may use all places, and one of many keeps its share whatever the others do. A source is an IPv4 address, or
-/// an IPv6 network of 64 bits, which one host can have to itself.
-///
-/// ```no_run
-/// # use std::sync::Arc;
-/// # async fn run(identities: hotcert_tls::Identities, listener: tokio::net::TcpListener) -> std::io::Result<()> {
-/// let acceptor = identities.acceptor(["h2", "http/1.1"]);
-/// let limiter = Arc::new(hotcert_tls::HandshakeLimiter::new(256));
-/// loop {
-///     let (socket, from) = listener.accept().await?;
-///     let (acceptor, limiter) = (acceptor.clone(), Arc::clone(&limiter));
-///     tokio::spawn(async move {
-///         match limiter.handshake_from(from.ip(), acceptor.accept(socket)).await {
-///             Ok(stream) => { /* serve it */ }
-///             Err(error) => eprintln!("{from}: {error}"),
-///         }
-///     });
-/// }
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct HandshakeLimiter {
+/// Handshakes at once, unless a program is told otherwise: few enough for the descriptors that a process has by default.
+pub(crate) const DEFAULT_PLACES: usize = 256;
+
+/// Cheap to clone; clones share the places and the budgets.
+#[derive(Clone, Debug)]
+pub(crate) struct HandshakeLimiter {
     places: FairLimiter,
-    failures: Mutex<Failures>,
+    failures: Arc<Mutex<Failures>>,
 }
 
 impl HandshakeLimiter {
-    /// A limiter of so many tasks, at least one.
-    pub fn new(limit: usize) -> Self {
-        Self { places: FairLimiter::new(limit), failures: Mutex::default() }
+    /// A limiter of so many handshakes at once, at least one.
+    pub fn new(places: usize) -> Self {
+        Self { places: FairLimiter::new(places), failures: Arc::default() }
     }
 
-    /// Runs `task` in a place. `None` if it was evicted before it was done. All tasks without a source share as one
-    /// source does.
-    pub async fn run<F: Future>(&self, task: F) -> Option<F::Output> {
-        self.run_in_place(Source::Unknown, task).await
-    }
-
-    /// As [`HandshakeLimiter::run`], for a task of the peer at `source`. `None` if it was evicted before it was done.
-    pub async fn run_from<F: Future>(&self, source: IpAddr, task: F) -> Option<F::Output> {
-        self.run_in_place(source.into(), task).await
-    }
-
-    /// Makes a handshake with the peer at `source` in a place, within the budget of that source: each handshake is
-    /// charged to it until it succeeds. Beyond the budget it fails at once with [`HandshakeError::Throttled`], before
-    /// a byte is read, as long as peers of another source have been served; the budget comes back with time. A
-    /// handshake that gave way to others fails with [`HandshakeError::Evicted`].
-    pub async fn handshake_from<T, F>(&self, source: IpAddr, handshake: F) -> Result<T, HandshakeError>
+    /// Makes a handshake with a peer of `source` in a place, within the budget of that source: each handshake is
+    /// charged to it until it succeeds. Beyond the budget it fails before it has begun, as long as peers of another
+    /// source have been served; the budget comes back with time. `handshake` says when it waits to be computed.
+    pub async fn run<T, F>(
+        &self,
+        source: Source,
+        handshake: impl FnOnce(Activity) -> F,
+    ) -> Result<T, HandshakeError>
     where
         F: Future<Output = Result<T, HandshakeError>>,
     {
-        let source = Source::from(source);
-        if !lock(&self.failures).admit(source, Instant::now()) {
+        // What the sources that the caller does not name have used is nobody's in particular.
+        if source != Source::Unknown && !lock(&self.failures).admit(source, Instant::now()) {
             return Err(HandshakeError::Throttled);
         }
-        let done = self.run_in_place(source, handshake).await.ok_or(HandshakeError::Evicted)??;
+        let mut place = self.places.reserve_for(source, 1).ok_or(HandshakeError::Evicted)?;
+        let handshake = handshake(place.activity());
+        let done = place.run(handshake).await.ok_or(HandshakeError::Evicted)??;
         lock(&self.failures).succeeded(source, Instant::now());
         Ok(done)
     }
 
-    /// Tasks that run now.
+    /// Handshakes under way.
+    #[cfg(test)]
     pub fn active(&self) -> usize {
         self.places.held()
-    }
-
-    async fn run_in_place<F: Future>(&self, source: Source, task: F) -> Option<F::Output> {
-        // A place is refused only for the sake of one that answers a request, and none does.
-        self.places.reserve_for(source, 1)?.run(task).await
     }
 }
 

@@ -4,6 +4,7 @@
 //! Leaf and trust are validated apart: a removed root must go even when the leaf beside the new bundle is
 //! rejected.
 
+mod algorithms;
 mod certificate;
 mod chain;
 mod explain;
@@ -19,6 +20,7 @@ mod verdict;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use algorithms::Algorithms;
 pub use chain::Roles;
 pub use leaf::Leaf;
 pub use policy::Policy;

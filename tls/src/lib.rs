@@ -4,7 +4,7 @@
 //! ```no_run
 //! use hotcert_tls::{ExpectedPeer, Reloader};
 //!
-//! # async fn run(socket: tokio::net::TcpStream, other: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn run(listener: tokio::net::TcpListener, other: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
 //! let identities = Reloader::builder()
 //!     .directory("/var/run/secrets/tls") // tls.crt, tls.key and ca.crt, as a Secret volume has them
 //!     .require_client_certificate()
@@ -12,7 +12,8 @@
 //!     .await?; // the first identity is current
 //!
 //! let acceptor = identities.acceptor(["h2", "http/1.1"]);
-//! let stream = acceptor.accept(socket).await?; // under the identity of this moment
+//! let (socket, from) = listener.accept().await?;
+//! let stream = acceptor.accept_from(socket, from.ip()).await?; // under the identity of this moment, within limits
 //! println!("{}", stream.peer().map_or_else(String::new, |peer| peer.names.to_string()));
 //! let untrusted = stream.untrusted(); // completes when the client's root is removed
 //!
@@ -27,9 +28,9 @@
 //! |---|---|
 //! | [`Reloader`], [`ReloaderBuilder`] | what to read, and what is required of it |
 //! | [`Identities`] | the handle: acceptors, connectors, events, status |
-//! | [`Acceptor`], [`ServerStream`], [`HandshakeLimiter`], [`FairLimiter`] | a server's side of a connection |
+//! | [`Acceptor`], [`ServerStream`], [`FairLimiter`] | a server's side of a connection |
 //! | [`Connector`], [`ClientStream`], [`ExpectedPeer`] | a client's side of a connection |
-//! | [`Peer`], [`Names`], [`SanPattern`] | who is at the other end |
+//! | [`Peer`], [`Names`], [`SpiffeId`], [`SanPattern`] | who is at the other end |
 //! | [`HandshakeError`] | why a handshake failed |
 //! | [`ManualSource`] | a source of the program's own |
 //! | [`Event`], [`Status`](status::Status) | what happens, and how things stand |
@@ -78,6 +79,7 @@ mod self_check;
 mod shared;
 mod snapshot;
 mod source;
+mod spiffe_id;
 pub mod status;
 mod stream;
 mod turns;
@@ -86,9 +88,8 @@ pub use acceptor::Acceptor;
 pub use config::{ClientAuth, ClientAuthError, ExpectedPeer, ExpectedPeerError, SingleRootVerifier};
 pub use connector::Connector;
 pub use event::{CredentialPart, Event, Events};
-pub use fair_limiter::{Activity, Answering, FairLimiter, Place};
+pub use fair_limiter::{Activity, Answering, FairLimiter, Place, Source};
 pub use handshake::{HandshakeError, HandshakeFailure};
-pub use handshake_limiter::HandshakeLimiter;
 pub use identities::Identities;
 pub use identity::{Identity, Leaf, Rejection, RejectionReason, Trust};
 pub use names::Names;
@@ -101,6 +102,7 @@ pub use self_check::{SELF_CHECK_ALPN, answer_self_check};
 pub use snapshot::{Delivery, Snapshot, Snapshots};
 pub use source::directory::read_directory;
 pub use source::{ApiState, SecretRef, SecretRefError, SourceKind, WatchError, WatchErrorReason};
+pub use spiffe_id::{NoSpiffeId, SpiffeId, SpiffeIdError};
 pub use status::Status;
 pub use stream::{ClientStream, ServerStream};
 

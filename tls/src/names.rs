@@ -6,6 +6,8 @@ use std::fmt;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
+use crate::spiffe_id::{self, NoSpiffeId, SpiffeId};
+
 /// The subject alternative names of a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
@@ -43,12 +45,23 @@ impl Names {
         self.dns.is_empty() && self.uris.is_empty() && self.ips.is_empty()
     }
 
-    /// The SPIFFE ID, if there is exactly one: with several, the certificate has no identity that
-    /// the SPIFFE rules would recognise.
-    pub fn spiffe_id(&self) -> Option<&str> {
-        let mut ids = self.uris.iter().filter(|uri| uri.starts_with("spiffe://"));
-        let first = ids.next()?;
-        ids.next().is_none().then_some(first.as_str())
+    /// The SPIFFE ID: of a certificate that has exactly one URI, and that is one.
+    pub fn spiffe_id(&self) -> Option<SpiffeId> {
+        match self.uris.as_slice() {
+            [uri] => uri.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Why there is no SPIFFE ID, although a URI was meant as one: peers that go by it refuse the certificate.
+    pub fn no_spiffe_id(&self) -> Option<NoSpiffeId> {
+        if !self.uris.iter().any(|uri| spiffe_id::has_scheme(uri)) {
+            return None;
+        }
+        match self.uris.as_slice() {
+            [uri] => uri.parse::<SpiffeId>().err().map(NoSpiffeId::Invalid),
+            uris => Some(NoSpiffeId::SeveralUris(uris.len())),
+        }
     }
 
     /// `spiffe://…`, `dns:…`, `ip:…`, the most specific kind first.
@@ -65,6 +78,38 @@ impl fmt::Display for Names {
         if self.is_empty() {
             return f.write_str("no DNS name, URI or IP address");
         }
-        f.write_str(&self.labels().join(", "))
+        f.write_str(&self.labels().join(", "))?;
+        self.no_spiffe_id().map_or(Ok(()), |why| write!(f, " ({why})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_uri_is_a_spiffe_id_and_several_are_none() {
+        let names = |uris: &[&str]| Names {
+            dns: vec!["a".into()],
+            uris: uris.iter().map(|uri| (*uri).to_owned()).collect(),
+            ..Names::default()
+        };
+        for (uris, shown) in [
+            (&["spiffe://d/a"][..], "spiffe://d/a, dns:a"),
+            (&["https://d/a"], "https://d/a, dns:a"),
+            (&["https://d/a", "https://d/b"], "https://d/a, https://d/b, dns:a"),
+            (
+                &["spiffe://d/a", "https://d/b"],
+                "spiffe://d/a, https://d/b, dns:a (no SPIFFE ID: it has 2 URIs, and an X.509-SVID has exactly one)",
+            ),
+            (
+                &["spiffe://d"],
+                "spiffe://d, dns:a (no SPIFFE ID: its URI has no path: a workload's ID is spiffe://trust-domain/path)",
+            ),
+        ] {
+            let names = names(uris);
+            assert_eq!(names.to_string(), shown);
+            assert_eq!(names.spiffe_id().is_some(), uris == ["spiffe://d/a"], "{uris:?}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::digest::sha256_hex;
 use crate::names::Names;
+use crate::spiffe_id::SpiffeId;
 
 /// Bounds the memory that an endless stream of new certificates can take.
 const MAX_CACHED: usize = 1024;
@@ -25,6 +26,10 @@ const EVICT_AFTER: Duration = Duration::from_secs(600);
 pub struct Peer {
     /// The subject alternative names.
     pub names: Names,
+    /// The SPIFFE ID among the names, if there is one.
+    pub spiffe_id: Option<SpiffeId>,
+    /// The first common name of the subject.
+    pub common_name: Option<String>,
     /// RFC 4514 text of the subject.
     pub subject: String,
     /// Hex SHA-256 of the leaf's DER.
@@ -96,8 +101,12 @@ impl Peer {
         let leaf = chain.first()?;
         let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
         let not_after = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+        let names = Names::of(&certificate);
+        let common_name = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok());
         Some(Self {
-            names: Names::of(&certificate),
+            spiffe_id: names.spiffe_id(),
+            names,
+            common_name: common_name.map(str::to_owned),
             subject: certificate.subject().to_string(),
             sha256: sha256_hex(leaf),
             not_after: UNIX_EPOCH + Duration::from_secs(not_after),

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use crate::config::ClientAuth;
 use crate::credential::Layout;
 use crate::event::Event;
+use crate::handshake_limiter::{DEFAULT_PLACES, HandshakeLimiter};
 use crate::identities::Identities;
 use crate::identity::Policy;
 use crate::peer::Peers;
@@ -42,6 +43,7 @@ impl Reloader {
             revocation_grace: Duration::ZERO,
             expected_names: Vec::new(),
             poll: POLL,
+            max_handshakes: DEFAULT_PLACES,
             #[cfg(feature = "kubernetes")]
             secret: None,
             #[cfg(feature = "kubernetes")]
@@ -68,6 +70,7 @@ pub struct ReloaderBuilder {
     expected_names: Vec<SanPattern>,
     revocation_grace: Duration,
     poll: Duration,
+    max_handshakes: usize,
     #[cfg(feature = "kubernetes")]
     secret: Option<Result<SecretRef, SecretRefError>>,
     #[cfg(feature = "kubernetes")]
@@ -190,6 +193,13 @@ impl ReloaderBuilder {
         self
     }
 
+    /// How many handshakes the acceptors make at once, all together: 256 by default, and at least one. Each takes a file
+    /// descriptor and some 20 KiB. Beyond it see [`Acceptor::accept_from`](crate::Acceptor::accept_from).
+    pub fn max_handshakes(mut self, places: usize) -> Self {
+        self.max_handshakes = places;
+        self
+    }
+
     /// Starts, and waits until there is an identity. It waits for as long as the source has none that is valid;
     /// what is wrong is logged through `tracing`, once, and is in [`Identities::status`] of
     /// [`ReloaderBuilder::start_without_waiting`].
@@ -214,6 +224,7 @@ impl ReloaderBuilder {
         }
         let volume = self.directory.clone().map(|directory| Volume::new(directory, self.layout.clone()));
         let requested = Arc::new(Notify::new());
+        let handshakes = HandshakeLimiter::new(self.max_handshakes);
         let (writer, snapshots) = self.writer();
         let reporter = writer.reporter.clone();
         let reload = Reload { volume, secret, writer, requested: Arc::clone(&requested) };
@@ -225,17 +236,19 @@ impl ReloaderBuilder {
             end.send_replace(Some(error));
         });
         let task = Some(task.abort_handle());
-        Ok(Identities::new(Shared { snapshots, reporter, requested, peers: Peers::default(), ended, task }))
+        let peers = Peers::default();
+        Ok(Identities::new(Shared { snapshots, reporter, requested, peers, handshakes, ended, task }))
     }
 
     /// Starts with a source of the program's own, which hands over each credential. The directory and the Secret of
     /// the builder are not read.
     pub fn start_manually(self) -> (ManualSource, Identities) {
+        let handshakes = HandshakeLimiter::new(self.max_handshakes);
         let (writer, snapshots) = self.writer();
         let reporter = writer.reporter.clone();
         let (end, ended) = watch::channel(None);
         let (requested, peers) = (Arc::default(), Peers::default());
-        let shared = Shared { snapshots, reporter, requested, peers, ended, task: None };
+        let shared = Shared { snapshots, reporter, requested, peers, handshakes, ended, task: None };
         (ManualSource { writer, _end: end }, Identities::new(shared))
     }
 

@@ -9,7 +9,7 @@ use rustls::server::ClientHello;
 /// [`Snapshot::self_check_config`](crate::Snapshot::self_check_config) for the client's side.
 pub const SELF_CHECK_ALPN: &[u8] = b"hotcert-self-check";
 
-/// For [`Acceptor::accept_with`](crate::Acceptor::accept_with): `config`, or for a client that offers
+/// For [`Acceptor::accept_from_with`](crate::Acceptor::accept_from_with): `config`, or for a client that offers
 /// [`SELF_CHECK_ALPN`] the same with that protocol and no other. The accepted stream then has it as its protocol, and
 /// the application is not troubled with it.
 pub fn answer_self_check(hello: &ClientHello<'_>, config: Arc<ServerConfig>) -> Arc<ServerConfig> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use crate::handshake_limiter::HandshakeLimiter;
 use crate::peer::Peers;
 use crate::reload::Reporter;
 use crate::reload_error::ReloadError;
@@ -17,6 +18,8 @@ pub(crate) struct Shared {
     pub reporter: Reporter,
     pub requested: Arc<Notify>,
     pub peers: Peers,
+    /// Of all acceptors that have none of their own.
+    pub handshakes: HandshakeLimiter,
     /// Set when the reload has ended by itself.
     pub ended: watch::Receiver<Option<ReloadError>>,
     /// `None` if the program hands over the credentials itself.

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
+use crate::fair_limiter::Activity;
+
 /// So long do handshakes compute between two looks for events.
 const SLICE: Duration = Duration::from_millis(1);
 
@@ -21,11 +23,12 @@ thread_local! {
 }
 
 /// Polls `handshake` when it is its turn. After a slice of time of handshakes, every task of the thread that is ready
-/// runs.
-pub(crate) async fn in_turns<F: Future>(handshake: F) -> F::Output {
+/// runs. `activity` knows when it waits for its turn, and when for its peer.
+pub(crate) async fn in_turns<F: Future>(activity: &Activity, handshake: F) -> F::Output {
     let turn = TURN.with(Arc::clone);
     let mut handshake = pin!(handshake);
     loop {
+        let waits_for_this_thread = activity.answer();
         let permit = Arc::clone(&turn).acquire_owned().await;
         let began = BEGAN.get().unwrap_or_else(begin_slice);
         let polled = poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
@@ -34,6 +37,7 @@ pub(crate) async fn in_turns<F: Future>(handshake: F) -> F::Output {
         } else {
             after_other_tasks(move || drop(permit));
         }
+        drop(waits_for_this_thread);
         match polled {
             Poll::Ready(output) => return output,
             Poll::Pending => woken().await,
@@ -64,9 +68,19 @@ async fn woken() {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Mutex;
 
     use super::*;
+    use crate::fair_limiter::{FairLimiter, Place};
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn place() -> Place {
+        FairLimiter::new(1).place(PEER).unwrap()
+    }
 
     #[tokio::test]
     async fn other_tasks_run_between_the_handshakes_that_are_ready_at_once() {
@@ -74,12 +88,15 @@ mod tests {
         let handshakes: Vec<_> = (0..100)
             .map(|_| {
                 let ran = Arc::clone(&ran);
-                tokio::spawn(in_turns(async move {
-                    // As long as a handshake takes.
-                    let began = Instant::now();
-                    while began.elapsed() < SLICE / 5 {}
-                    ran.lock().unwrap().push("handshake");
-                }))
+                tokio::spawn(async move {
+                    let handshake = async {
+                        // As long as a handshake takes.
+                        let began = Instant::now();
+                        while began.elapsed() < SLICE / 5 {}
+                        ran.lock().unwrap().push("handshake");
+                    };
+                    in_turns(&place().activity(), handshake).await;
+                })
             })
             .collect();
         let other = Arc::clone(&ran);
@@ -102,9 +119,26 @@ mod tests {
 
     #[tokio::test]
     async fn handshake_that_waits_for_its_peer_takes_no_turn() {
-        let waiting = tokio::spawn(in_turns(std::future::pending::<()>()));
+        let waiting = tokio::spawn(async {
+            in_turns(&place().activity(), std::future::pending::<()>()).await;
+        });
         yield_now().await;
-        assert_eq!(in_turns(async { 7 }).await, 7);
+        assert_eq!(in_turns(&place().activity(), async { 7 }).await, 7);
         waiting.abort();
+    }
+
+    #[tokio::test]
+    async fn handshake_gives_way_while_it_waits_for_its_peer_and_not_while_it_waits_for_its_turn() {
+        let limiter = FairLimiter::new(1);
+        let place = limiter.place(PEER).unwrap();
+        let activity = place.activity();
+        let handshake = in_turns(&activity, std::future::pending::<()>());
+        tokio::pin!(handshake);
+        let turn = TURN.with(Arc::clone).acquire_owned().await.unwrap();
+        assert!(futures_util::poll!(&mut handshake).is_pending());
+        assert!(limiter.place(PEER).is_none(), "it waits for its turn");
+        drop(turn);
+        assert!(futures_util::poll!(&mut handshake).is_pending());
+        assert!(limiter.place(PEER).is_some(), "it waits for its peer");
     }
 }

@@ -3,7 +3,7 @@
 //! returned, so that this does not bypass the agent.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::connection::error_chain::with_causes;
 use crate::proxy::app_endpoint::Target;
 use crate::proxy::http::MAX_HEAD_BYTES;
 use crate::proxy::http::headers::remove_hop_headers;
-use crate::proxy::inbound::identity_header;
+use crate::proxy::inbound::{forwarded, proxy_protocol};
 
 /// The prefix of the path under which probes are relayed.
 pub const PREFIX: &str = "/probe/";
@@ -34,6 +34,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Probe {
     port: u16,
     path_and_query: String,
+    /// The app expects a header of PROXY protocol first.
+    pub proxy_v2: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,14 +65,25 @@ impl Probe {
     async fn request(&self, mut headers: HeaderMap) -> Result<StatusCode, String> {
         remove_hop_headers(&mut headers);
         // The request has no body, and kubelet has no verified identity.
-        identity_header::remove_forged(&mut headers);
+        forwarded::remove_identity(&mut headers);
         headers.remove(CONTENT_LENGTH);
         headers.remove(EXPECT);
         if let Some(host) = headers.get(HOST).and_then(|host| self.host_of_app(host)) {
             headers.insert(HOST, host);
         }
-        let app = Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)));
-        let stream = app.connect(TIMEOUT).await.map_err(|error| error.to_string())?;
+        // What "localhost" stands for is IPv6 alone to some apps.
+        let other = Target::Tcp(SocketAddr::from((Ipv6Addr::LOCALHOST, self.port)));
+        let (app, mut stream) = match self.app().connect(TIMEOUT).await {
+            Ok(stream) => (self.app(), stream),
+            Err(error) => {
+                let stream = other.connect(TIMEOUT).await.map_err(|_| error.to_string())?;
+                (other, stream)
+            }
+        };
+        if self.proxy_v2 {
+            let sent = proxy_protocol::send_local(&mut stream).await;
+            sent.map_err(|error| format!("the app at {app} closed the connection: {error}"))?;
+        }
         let failed =
             |error: hyper::Error| format!("the app at {app} gave no valid response: {}", with_causes(&error));
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream));
@@ -87,6 +100,16 @@ impl Probe {
                 end.err().map_or_else(|| format!("the app at {app} closed the connection"), failed)
             }),
         }
+    }
+
+    /// Where the app listens.
+    pub fn app(&self) -> Target {
+        Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))
+    }
+
+    /// Whether this is its app, on whichever loopback address that listens.
+    pub fn is_of(&self, target: &Target) -> bool {
+        matches!(target, Target::Tcp(address) if address.port() == self.port && address.ip().is_loopback())
     }
 
     /// kubelet sets the address that it dialled as the host, unless the probe sets a host of its own.
@@ -111,8 +134,11 @@ impl FromStr for Probe {
             let port = text[..slash].parse().ok().filter(|port| *port > 0)?;
             let path_and_query: hyper::http::uri::PathAndQuery = text[slash..].parse().ok()?;
             // What parsing drops or changes could not be matched again.
-            (path_and_query.as_str() == &text[slash..])
-                .then(|| Self { port, path_and_query: text[slash..].into() })
+            (path_and_query.as_str() == &text[slash..]).then(|| Self {
+                port,
+                path_and_query: text[slash..].into(),
+                proxy_v2: false,
+            })
         };
         probe().ok_or_else(|| ProbeError(given.into()))
     }

@@ -11,9 +11,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-/// Probes, scrapers and the control plane need few; each costs a few descriptors and some KiB.
-pub const MAX_CONNECTIONS: usize = 256;
-
 /// The connections of one listener.
 pub struct AdminConnections {
     limiter: FairLimiter,
@@ -42,8 +39,8 @@ impl Refusals {
 }
 
 impl AdminConnections {
-    pub fn new(listener: &'static str, refusals: Refusals) -> Self {
-        Self { limiter: FairLimiter::new(MAX_CONNECTIONS), listener, refusals }
+    pub fn new(listener: &'static str, max_connections: usize, refusals: Refusals) -> Self {
+        Self { limiter: FairLimiter::new(max_connections), listener, refusals }
     }
 
     /// Serves one connection until it ends or gives way to others.

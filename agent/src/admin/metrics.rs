@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hotcert_log::DroppedLines;
+use hotcert_log::{DroppedLines, exposition};
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -105,6 +104,10 @@ impl Metrics {
             "log_lines_dropped",
             "Log lines that did not reach standard error, by reason",
         ));
+        r.register_collector(DroppedLines::of_output(
+            "access_log_lines_dropped",
+            "Lines of the access log that did not reach standard output, by reason",
+        ));
         refusals.register(r);
         let peer_not_after = registered(
             r,
@@ -137,14 +140,10 @@ impl Metrics {
         }
     }
 
-    /// The current state in the OpenMetrics text format.
-    pub fn render(&self, now: SystemTime) -> String {
+    /// The current state in the format that is asked for, after its content type.
+    pub fn render(&self, accept: Option<&str>, now: SystemTime) -> (&'static str, String) {
         self.refresh(now);
-        let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => text,
-            Err(_) => String::new(),
-        }
+        exposition::render(&self.registry, accept)
     }
 
     fn refresh(&self, now: SystemTime) {
@@ -202,6 +201,11 @@ fn register_reloads(registry: &mut Registry, health: &Health) {
 fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: ByteFamily) {
     registry.register("handshakes", "TLS handshakes by side and result", context.handshakes.0.clone());
     registry.register(
+        "not_allowed",
+        "Clients whose certificate is verified but not on the allow list, by the address of the route",
+        context.not_allowed.clone(),
+    );
+    registry.register(
         "connections_closed",
         "Ended connections by side and reason",
         context.tracker.closed().clone(),
@@ -211,16 +215,30 @@ fn register_data_path(registry: &mut Registry, context: &ProxyContext, bytes: By
         "Requests and connections that got no connection to the app, because their client has its share of them or none was free",
         context.app_connections.refused.clone(),
     );
+    registry.register(
+        "failed_addresses",
+        "Addresses of servers that refused a connection, or did not answer while another did",
+        context.failed_addresses.count.clone(),
+    );
     registry.register("bytes", "Application bytes carried over TLS connections", bytes);
     registry.register(
         "proxied_requests",
         "HTTP requests by side and class of status code",
         context.requests.family.clone(),
     );
+    registry.register_collector(context.latencies.collector(
+        "request_duration_seconds",
+        "From the complete head of an HTTP request to the end of its response, by side, listener and protocol",
+    ));
     registry.register(
         "refused_requests",
         "HTTP requests that the agent answered itself, by side and reason",
         context.requests.refused.clone(),
+    );
+    registry.register(
+        "retried_requests",
+        "HTTP requests that were sent again because a pooled connection had ended, by side and reason",
+        context.requests.retried.clone(),
     );
 }
 

@@ -11,18 +11,17 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::admin::connections::{AdminConnections, MAX_CONNECTIONS};
+use crate::admin::connections::AdminConnections;
 use crate::admin::health::Health;
 use crate::admin::http::{only_get, serve_http, text, typed};
-use crate::connection::handshake;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
-use hotcert_tls::{Acceptor, Activity, HandshakeLimiter};
+use crate::connection::handshake::{self, Accepted};
+use hotcert_tls::{Acceptor, Activity};
 
 pub struct ProofListener {
     health: Health,
     acceptor: Acceptor,
     connections: AdminConnections,
-    handshakes: HandshakeLimiter,
 }
 
 impl ProofListener {
@@ -33,9 +32,10 @@ impl ProofListener {
             .acceptor(["http/1.1"])
             // Always mTLS, whatever the inbound listeners require.
             .require_client_certificate()
-            .handshake_timeout(context.timeouts.handshake);
-        let handshakes = HandshakeLimiter::new(MAX_CONNECTIONS);
-        Arc::new(Self { health, acceptor, connections, handshakes })
+            .handshake_timeout(context.timeouts.handshake)
+            // Places are those of the connections. What fails here costs inbound clients nothing.
+            .max_handshakes(usize::MAX);
+        Arc::new(Self { health, acceptor, connections })
     }
 
     /// Serves one connection to its end.
@@ -46,12 +46,11 @@ impl ProofListener {
     }
 
     async fn serve_connection(&self, socket: TcpStream, from: SocketAddr, activity: Activity) {
-        let handshake = handshake::accept(socket, &self.acceptor);
-        match self.handshakes.handshake_from(from.ip(), handshake).await {
-            Ok(accepted) if accepted.self_check => self.count(HandshakeResult::SelfCheck),
-            Ok(accepted) => {
+        match handshake::accept(socket, from, &self.acceptor).await {
+            Ok(Accepted::SelfCheck) => self.count(HandshakeResult::SelfCheck),
+            Ok(Accepted::Client(client)) => {
                 self.count(HandshakeResult::Ok);
-                serve_http(accepted.stream, activity, |request| self.answer(request)).await;
+                serve_http(client.stream, activity, |request| self.answer(request)).await;
             }
             Err(error) => {
                 self.count(HandshakeResult::Failed(error.failure()));

@@ -7,6 +7,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use hotcert_log::LogFormat;
 
+use crate::config::access_log::AccessLogTarget;
 use crate::config::client_auth::client_auth;
 use crate::config::ports::{ADMIN, PROOF};
 use hotcert_tls::ClientAuth;
@@ -152,7 +153,8 @@ pub struct RunArgs {
 
     /// Serve TLS on LISTEN (ADDRESS:PORT) for the app at TARGET (ADDRESS:PORT or unix:/PATH). Without a
     /// prefix bytes are carried, of any protocol; alpn= names what TLS negotiates for it, such as
-    /// alpn=postgresql: or alpn=h2+http/1.1:. With http: the agent takes HTTP/1.1 and HTTP/2, sends
+    /// alpn=postgresql: or alpn=h2+http/1.1:. With #proxy-v2 they begin with a header of PROXY protocol,
+    /// version 2, that says who the client is. With http: the agent takes HTTP/1.1 and HTTP/2, sends
     /// HTTP/1.1 to the app, and passes the client's identity in X-Forwarded-Client-Cert. With h2c: it
     /// sends HTTP/2 with prior knowledge to the app, which gRPC needs. Separate several with commas, or
     /// repeat the flag
@@ -160,24 +162,38 @@ pub struct RunArgs {
         long,
         env = "HOTCERT_INBOUND",
         value_delimiter = ',',
-        value_name = "[http:|h2c:|alpn=NAME[+NAME]:]LISTEN=TARGET",
+        value_name = "[http:|h2c:|alpn=NAME[+NAME]:]LISTEN=TARGET[#proxy-v2]",
         help_heading = "Traffic"
     )]
     pub inbound: Vec<String>,
     /// Admit only clients whose certificate has such a name: spiffe://DOMAIN/PATH, where * matches one
     /// path segment and a final ** matches any remaining segments, or dns:NAME, where a first label * matches one label.
-    /// Separate several with commas, or repeat the flag [default: every client that the trust bundle
-    /// verifies]
+    /// With LISTEN=, the address of a route of --inbound, the names are for that route alone; without it, for
+    /// every route that has no list of its own. Separate several with commas, or repeat the flag [default:
+    /// every client that the trust bundle verifies]
     #[arg(
         long,
         env = "HOTCERT_ALLOW",
         value_delimiter = ',',
-        value_name = "PATTERN",
+        value_name = "[LISTEN=]PATTERN[+PATTERN]",
         help_heading = "Traffic"
     )]
     pub allow: Vec<String>,
+    /// Keep what clients whose certificate has such a name say of where a request comes from (X-Forwarded-For, -Proto and
+    /// -Host, Forwarded, X-Forwarded-Client-Cert and the like), and add to it: for an ingress or a gateway in front.
+    /// Names as in --allow, for all routes. Separate several with commas, or repeat the flag [default: what any client says is
+    /// replaced]
+    #[arg(
+        long,
+        env = "HOTCERT_TRUST_FORWARDED",
+        value_delimiter = ',',
+        value_name = "PATTERN",
+        help_heading = "Traffic"
+    )]
+    pub trust_forwarded: Vec<String>,
     /// Carry what the app sends to LISTEN (a loopback ADDRESS:PORT) to HOST over mTLS. The server must
-    /// present SAN, a DNS name or SPIFFE ID [default: HOST]. Without a prefix bytes are carried; alpn= names
+    /// present one of the SANs: dns:NAME, ip:ADDRESS or spiffe://DOMAIN/PATH [default: HOST]. The SNI is HOST, or
+    /// the name after sni:. Without a prefix bytes are carried; alpn= names
     /// what is offered to the server. With http: the app may speak HTTP/1.1 or HTTP/2 with prior knowledge
     /// (gRPC in plain text), the server HTTP/2 or HTTP/1.1 by ALPN; connections are reused, and errors are
     /// responses. Separate several with commas, or repeat the flag
@@ -185,7 +201,7 @@ pub struct RunArgs {
         long,
         env = "HOTCERT_OUTBOUND",
         value_delimiter = ',',
-        value_name = "[http:|alpn=NAME[+NAME]:]LISTEN=HOST:PORT[#SAN]",
+        value_name = "[http:|alpn=NAME[+NAME]:]LISTEN=HOST:PORT[#[sni:NAME+]SAN[+SAN]]",
         help_heading = "Traffic"
     )]
     pub outbound: Vec<String>,
@@ -194,8 +210,8 @@ pub struct RunArgs {
     #[arg(long, env = "HOTCERT_HTTP_PROXY", value_name = "LISTEN", help_heading = "Traffic")]
     pub http_proxy: Option<String>,
     /// With --client-auth none: how long browsers are to use HTTPS alone for this host, sent as
-    /// Strict-Transport-Security in the responses of http: and h2c: routes, unless the app sends its own [default: not
-    /// sent]
+    /// Strict-Transport-Security in the responses of http: and h2c: routes, unless the app sends its own; 0s has them
+    /// forget it [default: not sent]
     #[arg(long, env = "HOTCERT_HSTS", value_name = "DURATION", help_heading = "Traffic")]
     pub hsts: Option<String>,
     /// Destinations that --http-proxy connects to although it would not: an address, a network such as 10.20.0.0/16,
@@ -210,7 +226,9 @@ pub struct RunArgs {
         help_heading = "Traffic"
     )]
     pub http_proxy_allow: Vec<String>,
-    /// Destinations that --http-proxy refuses, unless --http-proxy-allow has them: written as there
+    /// Destinations that --http-proxy refuses: written as those of --http-proxy-allow. Of all that match, the most
+    /// specific decides: a host before a network, a longer name or prefix before a shorter one, and a denial before the
+    /// same that is allowed. A host that is denied is not looked up
     #[arg(
         long,
         env = "HOTCERT_HTTP_PROXY_DENY",
@@ -227,7 +245,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "HOTCERT_ADMIN",
-        default_value_t = format!("0.0.0.0:{ADMIN}"),
+        default_value_t = format!("[::]:{ADMIN}"),
         value_name = "LISTEN",
         help_heading = "Administration"
     )]
@@ -236,7 +254,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "HOTCERT_PROOF",
-        default_value_t = format!("0.0.0.0:{PROOF}"),
+        default_value_t = format!("[::]:{PROOF}"),
         value_name = "LISTEN",
         help_heading = "Administration"
     )]
@@ -257,9 +275,9 @@ pub struct RunArgs {
     /// one is closed [default: what the hard limit of file descriptors is enough for, at most 100000]
     #[arg(long, env = "HOTCERT_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<String>,
-    /// Memory, such as 96Mi, for requests and responses that wait for the app, a server or their reader.
-    /// One client may hold a fifth of what is left of it, so that the others go on; what is over that
-    /// waits [default: half of the container's memory limit, at most 512Mi; 512Mi without a limit]
+    /// Memory, such as 96Mi, for requests, responses and relayed bytes that wait for the app, a server or
+    /// their reader; with routes on both sides a quarter is kept for each. One client may hold a fifth of
+    /// what is left, so that the others go on; what is over that waits [default: half of the container's memory limit, at most 512Mi; 512Mi without a limit]
     #[arg(long, env = "HOTCERT_MEMORY_BUDGET", value_name = "BYTES", help_heading = "Limits")]
     pub memory_budget: Option<String>,
     /// Time for a TLS handshake, from the accepted connection to its end
@@ -271,7 +289,8 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub handshake_timeout: String,
-    /// Time for connecting to the app or to a server
+    /// Time for connecting to the app or to a server, whose addresses are tried 250 ms apart. While another address is
+    /// left, a handshake with a server that says nothing has no more time than this
     #[arg(
         long,
         env = "HOTCERT_CONNECT_TIMEOUT",
@@ -280,8 +299,8 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub connect_timeout: String,
-    /// Time from the first byte of an HTTP/1 request to the end of its head. Twice this time may pass from the
-    /// handshake of a connection to the end of its first request's head, in HTTP/2 too
+    /// Time from the first byte of an HTTP/1 request to the end of its head, from a client or from the app. Twice this time may pass from the
+    /// handshake of a client's connection to the end of its first request's head, in HTTP/2 too
     #[arg(
         long,
         env = "HOTCERT_REQUEST_TIMEOUT",
@@ -290,6 +309,11 @@ pub struct RunArgs {
         help_heading = "Limits"
     )]
     pub request_timeout: String,
+    /// Time from the end of an HTTP request to the beginning of its response, from the app or from a server. A request
+    /// without one is answered with 504, a gRPC call with DEADLINE_EXCEEDED [default: no limit, since a long poll may
+    /// take as long as it likes]
+    #[arg(long, env = "HOTCERT_RESPONSE_TIMEOUT", value_name = "DURATION", help_heading = "Limits")]
+    pub response_timeout: Option<String>,
     /// Time after which a connection that transfers no bytes is closed
     #[arg(
         long,
@@ -380,6 +404,23 @@ pub struct RunArgs {
         help_heading = "Logging"
     )]
     pub log_format: LogFormat,
+    /// Access log: a line of JSON for each HTTP request and for each connection that carries bytes, inbound and outbound
+    #[arg(
+        long,
+        env = "HOTCERT_ACCESS_LOG",
+        default_value = "off",
+        value_name = "WHERE",
+        help_heading = "Logging"
+    )]
+    pub access_log: AccessLogTarget,
+    /// Show paths in the access log with their queries, which may hold secrets
+    #[arg(
+        long,
+        env = "HOTCERT_ACCESS_LOG_QUERY",
+        value_parser = FalseyValueParser::new(),
+        help_heading = "Logging"
+    )]
+    pub access_log_query: bool,
 }
 
 #[derive(Clone, Debug, Args)]

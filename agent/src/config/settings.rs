@@ -2,20 +2,22 @@
 //! reported together.
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::admin::app_probe::Probe;
+use crate::config::access_log::AccessLogSettings;
 use crate::config::args::{IdentityArgs, RunArgs};
+use crate::config::circles;
+use crate::config::descriptors::Descriptors;
 use crate::config::memory;
-use crate::config::{circles, descriptors};
 use crate::connection::tracker::Limits;
 use crate::proxy::address;
-use crate::proxy::authorization::AllowList;
+use crate::proxy::authorization::AllowLists;
 use crate::proxy::context::Timeouts;
-use crate::proxy::inbound::InboundRoute;
+use crate::proxy::inbound::{InboundRoute, TrustedClients};
 use crate::proxy::outbound::{OutboundRoute, ProxyPolicy};
 use crate::proxy::own_listeners::{INBOUND, OwnListeners};
 use hotcert_tls::ClientAuth;
@@ -24,7 +26,7 @@ use hotcert_tls::credential::{Layout, LeafFiles};
 use hotcert_tls::identity::Policy;
 
 const MAX_WORKERS: usize = 4;
-/// With traffic on both sides, one in so many connections is kept for each.
+/// With traffic on both sides, one in so many connections is kept for each, and one in so many bytes of the memory.
 const KEPT_SHARE: usize = 4;
 /// Browsers and gRPC channels connect before there is a request, and connect again at no cost but a handshake when such
 /// a connection is closed: by default after 30 seconds.
@@ -40,7 +42,8 @@ pub struct Settings {
     pub poll: Duration,
     pub inbound: Vec<InboundRoute>,
     pub hsts: Option<Duration>,
-    pub allow: AllowList,
+    pub allow: AllowLists,
+    pub trusted_clients: TrustedClients,
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
     pub proxy_policy: ProxyPolicy,
@@ -49,10 +52,14 @@ pub struct Settings {
     pub proof: SocketAddr,
     pub workers: usize,
     pub limits: Limits,
+    pub descriptors: Descriptors,
     /// In bytes.
     pub memory_budget: usize,
+    /// Of these, each side may count on so many, whatever the other takes.
+    pub memory_kept_for_each_side: usize,
     pub timeouts: Timeouts,
     pub shutdown: ShutdownTimes,
+    pub access_log: AccessLogSettings,
 }
 
 /// The Secret to read through the Kubernetes API, and how.
@@ -80,8 +87,11 @@ impl Settings {
         let listeners = Listeners::from_args(args, &mut errors);
         let has_outbound = !listeners.outbound.is_empty() || listeners.http_proxy.is_some();
         let both_sides = has_outbound && !listeners.inbound.is_empty();
+        let descriptors = allotted(args, descriptors, &mut errors);
         let mut policy = policy(&args.files, &mut errors);
         policy.serves = !listeners.inbound.is_empty();
+        let memory_budget = memory_budget(args, &mut errors);
+        let hsts = hsts(args, &listeners.inbound, &mut errors);
         let settings = Self {
             identity: args.identity.clone(),
             secret: secret(args, &mut errors),
@@ -89,21 +99,27 @@ impl Settings {
             policy,
             client_auth: args.files.client_auth,
             poll: errors.positive_duration("--poll-interval", &args.poll_interval),
-            hsts: hsts(args, &mut errors),
-            allow: allow(args, &mut errors),
+            hsts,
+            allow: allow(args, &listeners.inbound, &mut errors),
+            trusted_clients: trusted_clients(args, &mut errors),
             proxy_policy: proxy_policy(args, &mut errors),
-            probes: errors.parse_all("--probe", &args.probe),
+            probes: probes(args, &listeners.inbound, &mut errors),
             workers: match given(&args.workers) {
                 Some(text) => errors.positive_number("--workers", text),
                 None => half_of_cpus(),
             },
-            limits: limits(args, descriptors, both_sides, &mut errors),
-            memory_budget: memory_budget(args, &mut errors),
+            limits: limits(args, descriptors.connections, both_sides, &mut errors),
+            descriptors,
+            memory_budget,
+            memory_kept_for_each_side: kept_for_each_side(memory_budget, both_sides),
             timeouts: Timeouts {
                 handshake: errors.positive_duration("--handshake-timeout", &args.handshake_timeout),
                 connect: errors.positive_duration("--connect-timeout", &args.connect_timeout),
+                response: given(&args.response_timeout)
+                    .map(|text| errors.positive_duration("--response-timeout", text)),
             },
             shutdown: shutdown(args, &mut errors),
+            access_log: AccessLogSettings { target: args.access_log, queries: args.access_log_query },
             inbound: listeners.inbound,
             outbound: listeners.outbound,
             http_proxy: listeners.http_proxy,
@@ -136,7 +152,7 @@ struct Listeners {
 
 impl Listeners {
     fn from_args(args: &RunArgs, errors: &mut Errors) -> Self {
-        let (any, loopback) = (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into());
+        let (any, loopback) = (Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into());
         let inbound: Vec<InboundRoute> = errors.parse_all("--inbound", &args.inbound);
         let outbound: Vec<OutboundRoute> = errors.parse_all("--outbound", &args.outbound);
         let http_proxy =
@@ -174,6 +190,14 @@ impl Listeners {
 }
 
 fn proxy_policy(args: &RunArgs, errors: &mut Errors) -> ProxyPolicy {
+    let flags =
+        [("--http-proxy-allow", &args.http_proxy_allow), ("--http-proxy-deny", &args.http_proxy_deny)];
+    for (flag, given) in flags {
+        if given.iter().any(|text| !text.is_empty()) && self::given(&args.http_proxy).is_none() {
+            errors
+                .add(flag, "it decides where --http-proxy connects, and there is none; add it, or omit this");
+        }
+    }
     ProxyPolicy {
         allow: errors.parse_all("--http-proxy-allow", &args.http_proxy_allow),
         deny: errors.parse_all("--http-proxy-deny", &args.http_proxy_deny),
@@ -190,9 +214,13 @@ fn secret(args: &RunArgs, errors: &mut Errors) -> Option<SecretSource> {
     Some(SecretSource { secret, kubeconfig, silence })
 }
 
-fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
-    let allow = AllowList(errors.parse_all("--allow", &args.allow));
-    if args.files.client_auth == ClientAuth::None && !allow.0.is_empty() {
+fn allow(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> AllowLists {
+    let allow = AllowLists::new(errors.parse_all("--allow", &args.allow));
+    let routes: Vec<_> = inbound.iter().map(|route| route.listen).collect();
+    for error in allow.check(&routes) {
+        errors.add("--allow", error);
+    }
+    if args.files.client_auth == ClientAuth::None && !allow.is_empty() {
         errors
             .add("--allow", "clients present no certificate with --client-auth none; remove one of the two");
     }
@@ -205,25 +233,48 @@ fn allow(args: &RunArgs, errors: &mut Errors) -> AllowList {
     allow
 }
 
-fn hsts(args: &RunArgs, errors: &mut Errors) -> Option<Duration> {
+fn trusted_clients(args: &RunArgs, errors: &mut Errors) -> TrustedClients {
+    let trusted = TrustedClients(errors.parse_all("--trust-forwarded", &args.trust_forwarded));
+    if args.files.client_auth == ClientAuth::None && !trusted.0.is_empty() {
+        errors.add(
+            "--trust-forwarded",
+            "clients present no certificate with --client-auth none, so that none can be told from others; remove one of the two",
+        );
+    }
+    trusted
+}
+
+/// An app that is told of each client is told that a probe is none.
+fn probes(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> Vec<Probe> {
+    let mut probes: Vec<Probe> = errors.parse_all("--probe", &args.probe);
+    for probe in &mut probes {
+        probe.proxy_v2 = inbound.iter().any(|route| route.proxy_v2 && probe.is_of(&route.target));
+    }
+    probes
+}
+
+fn hsts(args: &RunArgs, inbound: &[InboundRoute], errors: &mut Errors) -> Option<Duration> {
     let duration = errors.duration("--hsts", given(&args.hsts)?);
     if args.files.client_auth != ClientAuth::None {
         errors.add("--hsts", "browsers are no clients of mutual TLS; add --client-auth none, or omit it");
+    } else if !inbound.iter().any(|route| route.protocol.is_http()) {
+        errors.add(
+            "--hsts",
+            "no route has responses that it could be sent in; write http: or h2c: in --inbound, or omit it",
+        );
+    }
+    if !duration.is_zero() && duration.as_secs() == 0 {
+        errors
+            .add("--hsts", "it is sent in whole seconds; write 1s or more, or 0s to have browsers forget it");
     }
     Some(duration)
 }
 
-fn limits(args: &RunArgs, descriptors: u64, both_sides: bool, errors: &mut Errors) -> Limits {
-    let max_connections = max_connections(args, descriptors, errors);
+fn limits(args: &RunArgs, max_connections: usize, both_sides: bool, errors: &mut Errors) -> Limits {
     let request_head = errors.positive_duration("--request-timeout", &args.request_timeout);
     Limits {
         max_connections,
-        // So that clients cannot keep the app from its servers, nor the app its clients from it.
-        kept_for_each_side: if both_sides {
-            max_connections.div_ceil(KEPT_SHARE).min(max_connections / 2)
-        } else {
-            0
-        },
+        kept_for_each_side: kept_for_each_side(max_connections, both_sides),
         idle: errors.positive_duration("--idle-timeout", &args.idle_timeout),
         max_age: errors.positive_duration("--max-age", &args.max_age),
         max_age_grace: errors.duration("--max-age-grace", &args.max_age_grace),
@@ -234,12 +285,22 @@ fn limits(args: &RunArgs, descriptors: u64, both_sides: bool, errors: &mut Error
     }
 }
 
-fn max_connections(args: &RunArgs, descriptors: u64, errors: &mut Errors) -> usize {
-    let connections = match given(&args.max_connections) {
-        Some(text) => descriptors::check(errors.positive_number("--max-connections", text), descriptors),
-        None => descriptors::default_connections(descriptors),
+/// What so many file descriptors are for. After an error, a placeholder.
+fn allotted(args: &RunArgs, available: u64, errors: &mut Errors) -> Descriptors {
+    let descriptors = match given(&args.max_connections) {
+        Some(text) => {
+            let connections = errors.positive_number("--max-connections", text);
+            Descriptors::for_connections(connections, available)
+        }
+        None => Descriptors::by_default(available),
     };
-    errors.keep("--max-connections", connections).unwrap_or(1)
+    let placeholder = Descriptors { connections: 1, handshakes: 1, admin: 1 };
+    errors.keep("--max-connections", descriptors).unwrap_or(placeholder)
+}
+
+/// So that clients cannot keep the app from its servers, nor the app its clients from it.
+fn kept_for_each_side(all: usize, both_sides: bool) -> usize {
+    if both_sides { all.div_ceil(KEPT_SHARE).min(all / 2) } else { 0 }
 }
 
 fn memory_budget(args: &RunArgs, errors: &mut Errors) -> usize {

@@ -1,14 +1,21 @@
 //! The buffered stream under TLS: it reads what the socket has in one call, where rustls would ask for
 //! 4 KiB at a time. Buffers are borrowed from the thread and returned when empty, so that an idle connection
-//! holds none.
+//! holds none; where its peer has no room in the memory budget it reads no more than is asked for.
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::connection::memory::{RelayRoom, Share};
+use crate::connection::pass_on_writes::pass_on_writes;
 
 /// Plaintext that is moved in one call: a whole number of full TLS records.
 pub const PLAIN_BYTES: usize = 4 * RECORD_BYTES;
@@ -17,6 +24,8 @@ const RECORD_BYTES: usize = 16 * 1024;
 const RECORD_OVERHEAD_BYTES: usize = 32;
 /// Every buffer has this size: `PLAIN_BYTES`, and the same encrypted, fit.
 const BUFFER_BYTES: usize = PLAIN_BYTES + 4 * RECORD_OVERHEAD_BYTES;
+/// The flights of a handshake, session tickets, and a response in a few writes.
+const PROMPT_READS: u8 = 8;
 /// Free buffers that a thread keeps.
 const MAX_FREE_BUFFERS: usize = 16;
 
@@ -31,7 +40,7 @@ pub fn borrow_buffer() -> Box<[u8]> {
 
 pub fn return_buffer(buffer: Box<[u8]>) {
     FREE_BUFFERS.with_borrow_mut(|free| {
-        if free.len() < MAX_FREE_BUFFERS {
+        if buffer.len() == BUFFER_BYTES && free.len() < MAX_FREE_BUFFERS {
             free.push(buffer);
         }
     });
@@ -64,6 +73,16 @@ impl BufferedBytes {
         }
     }
 
+    /// Keeps what there is in a buffer of its size.
+    pub fn shrink(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            let (start, end) = (std::mem::take(&mut self.start), self.end);
+            self.end -= start;
+            self.buffer = Some(buffer[start..end].into());
+            return_buffer(buffer);
+        }
+    }
+
     pub fn consume(&mut self, count: usize) {
         self.start += count;
         if self.start >= self.end {
@@ -87,11 +106,41 @@ impl Drop for BufferedBytes {
 pub struct BufferedStream {
     socket: TcpStream,
     unread: BufferedBytes,
+    /// So many reads are acknowledged at once.
+    prompt_reads: u8,
+    /// Of its peer, once that is known.
+    share: Option<Arc<Share>>,
 }
 
 impl BufferedStream {
     pub fn new(socket: TcpStream) -> Self {
-        Self { socket, unread: BufferedBytes::default() }
+        Self { socket, unread: BufferedBytes::default(), prompt_reads: 0, share: None }
+    }
+
+    /// To a server, whose first messages are acknowledged at once: one that leaves Nagle's algorithm on keeps its first
+    /// response until its session tickets are, which the kernel would delay by 40 ms.
+    pub fn to_server(socket: TcpStream) -> Self {
+        Self { prompt_reads: PROMPT_READS, ..Self::new(socket) }
+    }
+
+    /// Reads ahead only while this share has room for it.
+    pub fn set_share(&mut self, share: Arc<Share>) {
+        self.share = Some(share);
+    }
+
+    /// Where the peer connected to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn reads_ahead(&self) -> bool {
+        self.share.as_ref().is_none_or(|share| share.relay_room() == RelayRoom::Ample)
+    }
+}
+
+impl AsFd for BufferedStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -99,6 +148,9 @@ impl AsyncRead for BufferedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.unread.is_empty() {
+            if !this.reads_ahead() {
+                return Pin::new(&mut this.socket).poll_read(cx, out);
+            }
             let mut buffer = borrow_buffer();
             let mut read = ReadBuf::new(&mut buffer);
             let result = Pin::new(&mut this.socket).poll_read(cx, &mut read);
@@ -108,6 +160,11 @@ impl AsyncRead for BufferedStream {
                 return result;
             }
             this.unread.fill(buffer, 0, count);
+            if this.prompt_reads > 0 {
+                this.prompt_reads -= 1;
+                // The option does not last.
+                let _ = sockopt::set_tcp_quickack(&this.socket, true);
+            }
         }
         let bytes = this.unread.bytes();
         let count = bytes.len().min(out.remaining());
@@ -118,29 +175,7 @@ impl AsyncRead for BufferedStream {
 }
 
 impl AsyncWrite for BufferedStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().socket).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().socket).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
-    }
+    pass_on_writes!(socket);
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl ConnectionTracker {
         // A chain is verified once per peer, not once per connection.
         let mut trusted = HashMap::new();
         for entry in entries {
-            if !*trusted.entry(entry.peer_key()).or_insert_with(|| entry.is_trusted_under(&snapshot)) {
+            if !*trusted.entry(entry.chain_key()).or_insert_with(|| entry.is_trusted_under(&snapshot)) {
                 self.close_untrusted(&entry, &snapshot);
             }
         }
@@ -93,8 +93,10 @@ impl ConnectionTracker {
             let leaf = leaves.get(&entry.generation);
             let superseded = leaf.and_then(|leaf| Some((leaf.superseded_at?, leaf.not_after)));
             if let Some((stage, reason)) = due_close(entry, superseded, &self.shared.limits, now, wall_clock)
+                && entry.close(stage, reason)
+                && reason == CloseReason::NoRequest
             {
-                entry.close(stage, reason);
+                self.shared.log_no_request(entry);
             }
         }
         let current = applied.as_ref().map_or(0, |snapshot| snapshot.generation);
@@ -138,6 +140,10 @@ fn due_close(
     let idle_since = entry.last_activity.load(Relaxed);
     if now >= idle_since + millis(limits.idle) {
         return Some((CloseStage::Cut, CloseReason::Idle));
+    }
+    if entry.side == Side::App {
+        // What it is carried over has an age and a leaf.
+        return None;
     }
     let jitter = u64::from(entry.jitter);
     let age = now.saturating_sub(entry.opened_at);

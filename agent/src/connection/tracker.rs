@@ -5,8 +5,10 @@
 
 mod connection;
 pub(super) mod entry;
+mod limit_log;
 mod limits;
 mod peer_id;
+mod peer_name;
 mod places;
 mod roots;
 pub(super) mod state;
@@ -24,6 +26,7 @@ use entry::{CloseReason, Entry, Origin};
 pub use entry::{CloseStage, Protocol, Side};
 pub use limits::Limits;
 pub use peer_id::PeerId;
+pub use peer_name::PeerName;
 pub use state::ClosedLabels;
 use state::{LeafState, Shared, TrackerState};
 
@@ -65,8 +68,9 @@ impl ConnectionTracker {
         snapshot: &Snapshot,
         peer: Option<Arc<Peer>>,
     ) -> Option<Connection> {
-        let holder = PeerId::new(&self.shared.hasher, peer.as_deref(), Ipv4Addr::UNSPECIFIED.into());
-        self.open_of(Origin { holder, listed: true }, side, protocol, snapshot, peer)
+        let source = Ipv4Addr::UNSPECIFIED.into();
+        let holder = PeerId::new(&self.shared.hasher, peer.as_deref(), source);
+        self.open_of(Origin { holder, source, listed: true }, side, protocol, snapshot, peer)
     }
 
     /// Adds a client's connection, whose handshake was made under `snapshot`. If no place is free, the one that has
@@ -80,7 +84,21 @@ impl ConnectionTracker {
         listed: bool,
     ) -> Option<Connection> {
         let holder = PeerId::new(&self.shared.hasher, peer.as_deref(), source);
-        self.open_of(Origin { holder, listed }, Side::Inbound, protocol, snapshot, peer)
+        self.open_of(Origin { holder, source, listed }, Side::Inbound, protocol, snapshot, peer)
+    }
+
+    /// Adds a connection of the app, in plain text, which begins as HTTP/1.
+    pub fn open_plain(&self) -> Connection {
+        let state = self.state();
+        if state.entries.is_empty() {
+            self.shared.catch_up();
+            self.shared.first_opened.notify_one();
+        }
+        let source = Ipv4Addr::LOCALHOST.into();
+        let origin = Origin { holder: PeerId::default(), source, listed: true };
+        // No leaf and no root matters to it.
+        let entry = Entry::new(Side::App, Protocol::Http1, u64::MAX, None, origin, self.shared.now());
+        self.insert(state, entry)
     }
 
     fn open_of(
@@ -91,7 +109,7 @@ impl ConnectionTracker {
         snapshot: &Snapshot,
         peer: Option<Arc<Peer>>,
     ) -> Option<Connection> {
-        let mut state = self.state_with_a_place(side, origin)?;
+        let mut state = self.state_with_a_place(side, origin, peer.as_deref())?;
         // Leaf and trust may have changed between the handshake and here.
         let newer = state.applied.as_ref().filter(|latest| latest.generation > snapshot.generation);
         let same_leaf = |latest: &Arc<Snapshot>| latest.identity.leaf.same_as(&snapshot.identity.leaf);
@@ -108,15 +126,20 @@ impl ConnectionTracker {
     /// Adds a stream of an HTTP/2 connection that carries bytes from now on: it is limited and closed as a TCP
     /// connection of the same peer. `None` when no place is free.
     fn open_tunnel(&self, connection: &Connection) -> Option<Connection> {
-        let Entry { side, generation, holder, listed, ref peer, .. } = *connection.entry;
-        let origin = Origin { holder, listed };
-        let state = self.state_with_a_place(side, origin)?;
+        let Entry { side, generation, ref peer, .. } = *connection.entry;
+        let origin = connection.entry.origin();
+        let state = self.state_with_a_place(side, origin, peer.as_deref())?;
         let entry = Entry::new(side, Protocol::Tcp, generation, peer.clone(), origin, self.shared.now());
         Some(self.insert(state, entry))
     }
 
     /// The state, while there is a place for one more connection.
-    fn state_with_a_place(&self, side: Side, origin: Origin) -> Option<MutexGuard<'_, TrackerState>> {
+    fn state_with_a_place(
+        &self,
+        side: Side,
+        origin: Origin,
+        peer: Option<&Peer>,
+    ) -> Option<MutexGuard<'_, TrackerState>> {
         let mut state = self.state();
         if state.entries.is_empty() {
             self.shared.catch_up();
@@ -124,24 +147,29 @@ impl ConnectionTracker {
         }
         let (limits, now) = (&self.shared.limits, self.shared.now());
         let TrackerState { entries, places, .. } = &mut *state;
-        let has_place = places.is_free(side, limits)
-            // The app's own connections to servers have the app as their only source, and nothing to share.
-            || side == Side::Inbound
-                && origin.listed
-                && places.make_room(entries, limits, origin.holder, now);
-        if !has_place {
-            drop(state);
-            self.count_rejected(side);
-            return None;
+        if places.is_free(side, limits) {
+            return Some(state);
         }
-        Some(state)
+        let name = PeerName { peer, source: origin.source };
+        // The app's own connections to servers have the app as their only source, and nothing to share.
+        if side == Side::Inbound
+            && origin.listed
+            && let Some((victim, reason)) = places.make_room(entries, limits, origin.holder, now)
+        {
+            self.shared.log_gave_way(&victim, reason, origin.holder, name);
+            return Some(state);
+        }
+        drop(state);
+        self.shared.count_closed(side, CloseReason::Limit);
+        self.shared.log_turned_away(side, origin.holder, (side == Side::Inbound).then_some(name));
+        None
     }
 
     fn insert(&self, mut state: MutexGuard<'_, TrackerState>, entry: Entry) -> Connection {
         let (generation, entry) = (entry.generation, Arc::new(entry));
         state.places.take(&entry);
         let key = state.entries.insert(Arc::clone(&entry));
-        if let Some(stage) = state.closing[entry.side as usize] {
+        if let Some(stage) = state.closing.get(entry.side as usize).copied().flatten() {
             entry.close(stage, CloseReason::Shutdown);
         }
         let newer = state.applied.clone().filter(|latest| latest.generation > generation);
@@ -154,9 +182,10 @@ impl ConnectionTracker {
         Connection { shared: Arc::clone(&self.shared), entry, key }
     }
 
-    /// Counts a connection that is turned away because no place is free.
-    pub fn count_rejected(&self, side: Side) {
-        self.shared.count_closed(side, CloseReason::Limit);
+    /// A connection to a server is not made because no place is free.
+    pub fn reject_outbound(&self) {
+        self.shared.count_closed(Side::Outbound, CloseReason::Limit);
+        self.shared.log_turned_away(Side::Outbound, PeerId::default(), None);
     }
 
     /// The most connections that one side may have.
@@ -201,8 +230,9 @@ impl ConnectionTracker {
     /// down.
     pub fn close_all(&self, side: Side, stage: CloseStage) {
         let mut state = self.state();
-        let closing = &mut state.closing[side as usize];
-        *closing = (*closing).max(Some(stage));
+        if let Some(closing) = state.closing.get_mut(side as usize) {
+            *closing = (*closing).max(Some(stage));
+        }
         for (_, entry) in state.entries.iter().filter(|(_, entry)| entry.side == side) {
             entry.close(stage, CloseReason::Shutdown);
         }
@@ -212,7 +242,8 @@ impl ConnectionTracker {
     pub(super) fn close_untrusted(&self, entry: &Entry, snapshot: &Snapshot) {
         entry.untrusted_since.store(self.shared.now() + 1, Relaxed);
         if entry.peer.as_ref().is_some_and(|peer| snapshot.revokes(peer)) {
-            return entry.close(CloseStage::Cut, CloseReason::Revoked);
+            entry.close(CloseStage::Cut, CloseReason::Revoked);
+            return;
         }
         // An HTTP connection that is closed while it seems idle may lose a request that is on its way, so
         // its next response is the last, and it is cut when the deadline is over.

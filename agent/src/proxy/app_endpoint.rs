@@ -13,6 +13,7 @@ use humantime::format_duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::connection::socket;
 use crate::proxy::address::{self, AddressError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +37,23 @@ pub struct AppUnreachable {
     cause: io::Error,
 }
 
+impl AppUnreachable {
+    pub fn cause(&self) -> &io::Error {
+        &self.cause
+    }
+}
+
 impl Target {
     pub async fn connect(&self, within: Duration) -> Result<AppStream, AppUnreachable> {
         let connect = async {
             match self {
                 Self::Tcp(address) => {
                     let stream = TcpStream::connect(address).await?;
-                    let _ = stream.set_nodelay(true);
+                    let _ = match address.ip().is_loopback() {
+                        // Its end is never missed.
+                        true => stream.set_nodelay(true),
+                        false => socket::configure(&stream),
+                    };
                     Ok(AppStream::Tcp(stream))
                 }
                 Self::Unix(path) => UnixStream::connect(path).await.map(AppStream::Unix),

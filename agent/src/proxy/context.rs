@@ -14,21 +14,31 @@ use crate::connection::memory::{MemoryBudget, Share};
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracked_stream::ByteCounters;
 use crate::connection::tracker::{ConnectionTracker, Side};
+use crate::proxy::access_log::{AccessLog, ObservedRoute};
+use crate::proxy::authorization::NotAllowed;
+use crate::proxy::http::exchange::Retry;
+use crate::proxy::inbound::TrustedClients;
 use crate::proxy::inbound::app_connections::AppConnections;
-use hotcert_tls::{HandshakeLimiter, Identities};
+use crate::proxy::outbound::addresses::FailedAddresses;
+use crate::proxy::request_latency::RequestLatencies;
+use hotcert_tls::Identities;
 
 pub struct ProxyContext {
     pub identities: Identities,
     pub tracker: ConnectionTracker,
     pub handshakes: HandshakeCounters,
     pub requests: RequestCounters,
+    pub latencies: RequestLatencies,
+    pub access_log: Option<AccessLog>,
+    pub not_allowed: NotAllowed,
     pub inbound_bytes: ByteCounters,
     pub outbound_bytes: ByteCounters,
     pub timeouts: Timeouts,
+    pub failed_addresses: FailedAddresses,
     /// The value of Strict-Transport-Security in responses to inbound clients.
     pub hsts: Option<HeaderValue>,
-    /// Inbound clients whose handshake is not complete.
-    pub handshake_limiter: HandshakeLimiter,
+    /// Inbound clients whose word on where a request comes from is passed on.
+    pub trusted_clients: TrustedClients,
     /// With those in the tracker they are what file descriptors are counted for.
     pub app_connections: Arc<AppConnections>,
     /// Clients' connections to inbound listeners.
@@ -41,10 +51,20 @@ pub struct ProxyContext {
     pub app_memory: Arc<Share>,
 }
 
+impl ProxyContext {
+    /// What sees the traffic of a route that listens on `name`. `upstream`: where it leads, if not each request says so.
+    pub fn observe(&self, side: Side, name: String, upstream: Option<String>) -> Arc<ObservedRoute> {
+        let latency = self.latencies.route(side, &name);
+        Arc::new(ObservedRoute { side, name, upstream, latency, log: self.access_log })
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     pub handshake: Duration,
     pub connect: Duration,
+    /// Until the app or a server begins its response. `None`: as long as it takes.
+    pub response: Option<Duration>,
 }
 
 /// Bytes by side and direction.
@@ -62,6 +82,8 @@ pub struct RequestCounters {
     pub family: Family<RequestLabels, Counter>,
     /// Those that the agent answered itself.
     pub refused: Family<RefusedLabels, Counter>,
+    /// Those that were sent again, by reason.
+    pub retried: Family<RefusedLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,6 +110,7 @@ impl RequestCounters {
             outbound: classes(Side::Outbound),
             family: family.clone(),
             refused: Family::default(),
+            retried: Family::default(),
         }
     }
 
@@ -97,15 +120,16 @@ impl RequestCounters {
         self.refused.get_or_create(&RefusedLabels { side: side.as_str(), reason }).inc();
     }
 
-    /// A request that could not be read, which hyper answered.
-    pub fn count_malformed(&self, side: Side) {
-        self.count_refused(side, hyper::StatusCode::BAD_REQUEST, "malformed");
+    pub fn count_retry(&self, side: Side, reason: Retry) {
+        let labels = RefusedLabels { side: side.as_str(), reason: reason.as_str() };
+        self.retried.get_or_create(&labels).inc();
     }
 
     pub fn count(&self, side: Side, status: hyper::StatusCode) {
         let classes = match side {
             Side::Inbound => &self.inbound,
-            Side::Outbound => &self.outbound,
+            // What the app asks is counted as what is sent for it.
+            Side::Outbound | Side::App => &self.outbound,
         };
         classes[usize::from((status.as_u16() / 100).clamp(1, 5) - 1)].inc();
     }

@@ -1,34 +1,43 @@
 //! What inbound and outbound HTTP share: serving a connection in either version, connections to the app or to
 //! servers in either version, and what is translated between them.
 
+mod ascii;
 pub mod authority;
 pub mod client;
 pub mod content;
+mod date;
 pub mod exchange;
 pub mod first_bytes;
 mod frame_limit;
 pub mod grpc;
+mod h2_body;
 mod h2_stream;
 pub mod headers;
 pub mod hops;
+pub mod http1;
 pub mod http2_connection;
+mod http2_server;
+pub mod interim;
+mod keep_alive;
+mod own_response;
 pub mod pool;
+pub mod proxy_status;
 pub mod request_body;
+pub mod request_check;
 pub mod response_body;
+pub mod response_timeout;
 pub mod serve;
 pub mod upgrade;
+pub mod upgraded;
 
-use hotcert_log::Allowed;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Response, Version};
-use tracing::warn;
+use hyper::Response;
+use hyper::header::CONTENT_LENGTH;
 
 use crate::connection::memory::RequestMemory;
-use crate::connection::tracker::{InFlight, Side};
-use crate::proxy::context::ProxyContext;
-use crate::proxy::request_error::RequestError;
+use crate::connection::tracker::InFlight;
 use content::Content;
-use headers::remove_hop_headers;
+use headers::{remove_hop_headers, unite_lengths};
+pub use own_response::{Dialect, answer, refuse};
 use pool::Lease;
 use response_body::ProxyBody;
 
@@ -46,41 +55,6 @@ pub const STREAM_WINDOW: u32 = 64 * 1024;
 /// is buffered whatever becomes of its requests: how many of them wait is bounded by the memory budget.
 pub const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
 
-/// Names the reason of an error response of the agent's own, as its body does.
-pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-hotcert-error");
-
-/// How the client of a request wants to be told of an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    Http1,
-    Http2,
-    Grpc,
-}
-
-impl Dialect {
-    pub fn of(version: Version, headers: &HeaderMap) -> Self {
-        match version {
-            Version::HTTP_2 if grpc::is_call(version, headers) => Self::Grpc,
-            Version::HTTP_2 => Self::Http2,
-            _ => Self::Http1,
-        }
-    }
-
-    /// The agent's own answer, or the reset of the request.
-    fn answer(self, error: &RequestError) -> Result<Response<ProxyBody>, h2::Error> {
-        match (self, error) {
-            (Self::Http2 | Self::Grpc, RequestError::Reset(_, reason)) => Err((*reason).into()),
-            (Self::Grpc, error) => {
-                let message = format!("hotcert-agent: {}", one_line(error));
-                let mut response = Response::new(ProxyBody::empty());
-                *response.headers_mut() = grpc::trailers_only(error.grpc_status(), &message);
-                Ok(response)
-            }
-            (_, error) => Ok(error_response(error)),
-        }
-    }
-}
-
 /// The response of the app or the server, for the client. `in_flight` is held until its body has ended, and `memory`
 /// until it has been sent.
 pub fn pass_on(
@@ -94,40 +68,6 @@ pub fn pass_on(
     let grpc = dialect == Dialect::Grpc && !response.headers().contains_key(CONTENT_LENGTH);
     let mut response = response.map(|content| ProxyBody::passed_on(content, lease, in_flight, memory, grpc));
     remove_hop_headers(response.headers_mut());
+    unite_lengths(response.headers_mut());
     response
-}
-
-/// The answer to a request that has no response, and its record in metrics and log.
-pub fn answer(
-    context: &ProxyContext,
-    side: Side,
-    dialect: Dialect,
-    error: &RequestError,
-) -> Result<Response<ProxyBody>, h2::Error> {
-    // What a gRPC call is told in a response of 200 is counted as what it stands for.
-    context.requests.count_refused(side, error.status(), error.reason());
-    if error.is_of_the_other_side() {
-        let reason = error.to_string();
-        if let Some(Allowed { suppressed }) = context.log_limiter.allow(&reason) {
-            warn!(suppressed, reason, side = side.as_str(), "request answered by the agent");
-        }
-    }
-    dialect.answer(error)
-}
-
-/// The agent's own response, in one line of text.
-fn error_response(error: &RequestError) -> Response<ProxyBody> {
-    let line = one_line(error);
-    let mut response = Response::new(ProxyBody::own(format!("hotcert-agent: {line}\n")));
-    *response.status_mut() = error.status();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if let Ok(value) = HeaderValue::from_str(&line) {
-        headers.insert(ERROR_HEADER, value);
-    }
-    response
-}
-
-fn one_line(error: &RequestError) -> String {
-    error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,6 +1,7 @@
 //! Outbound: from the app's plain loopback connection to a server over mTLS, by bytes or by HTTP requests.
 //! The server must present the name that the route requires, or nothing is sent.
 
+pub mod addresses;
 mod connect;
 mod destination;
 mod dial;
@@ -19,6 +20,7 @@ pub use destination::{DestinationPattern, Destinations, ProxyPolicy};
 pub use http::HttpForwarder;
 pub use route::{OutboundRoute, OutboundRouteError, Upstream};
 
+use crate::proxy::access_log::ObservedRoute;
 use crate::proxy::app_endpoint::reset;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::relay::relay;
@@ -31,27 +33,32 @@ pub struct Tunnel {
     /// What is offered to the server.
     pub alpn: Vec<String>,
     pub destinations: Destinations,
+    pub observed: Arc<ObservedRoute>,
 }
 
 impl Tunnel {
-    pub async fn serve(self: Arc<Self>, app: TcpStream, _from: SocketAddr) {
+    pub async fn serve(self: Arc<Self>, app: TcpStream, from: SocketAddr) {
         let context = &self.context;
+        let mut record = self.observed.connection(from);
         let Some(snapshot) = context.identities.current() else {
-            return;
+            return record.refused("no_identity");
         };
         let purpose = Purpose::Bytes(&self.alpn);
         let dialed = Box::pin(dial(context, &snapshot, &self.upstream, &self.destinations, purpose)).await;
         drop(snapshot);
         match dialed {
             Ok(server) => {
-                let (mut app, mut server) = (app, Box::new(server.stream));
-                if let Err(error) = relay(&mut app, &mut server).await {
-                    reset(app);
+                record.over(&server.connection);
+                let (mut app, mut server) = (record.counter()(app), Box::new(server.stream));
+                if let Err(error) = relay(&mut app, &mut server, &context.app_memory).await {
+                    reset(app.into_inner());
+                    record.broke_off();
                     debug!(upstream = %self.upstream, %error, "outbound connection ended early");
                 }
             }
             Err(error) => {
                 reset(app);
+                record.refused(error.kind());
                 if let Some(Allowed { suppressed }) =
                     context.log_limiter.allow(&format!("{} {}", self.upstream, error.kind()))
                 {

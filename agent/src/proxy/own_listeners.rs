@@ -1,6 +1,8 @@
 //! The agent's own listeners as destinations: a route that leads to one of them would send traffic in a circle.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::connection::listener::is_own;
 
 /// The flag that opens the inbound listeners.
 pub const INBOUND: &str = "--inbound";
@@ -43,31 +45,16 @@ fn dialled(ip: IpAddr) -> IpAddr {
 fn covers(listen: IpAddr, ip: IpAddr) -> bool {
     let listen = listen.to_canonical();
     match listen.is_unspecified() {
-        true => (listen.is_ipv6() || ip.is_ipv4()) && is_own(ip),
+        true => (listen.is_ipv6() || ip.is_ipv4()) && (ip.is_loopback() || is_own(ip)),
         false => listen == ip,
     }
-}
-
-/// Whether it is an address of this machine, or of this pod: to such an address, and to no other, the kernel sends
-/// from the address itself. Nothing is sent to find out.
-fn is_own(ip: IpAddr) -> bool {
-    if ip.is_loopback() {
-        return true;
-    }
-    let any: IpAddr = match ip {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect((ip, 9))?;
-        socket.local_addr()
-    });
-    source.is_ok_and(|source| source.ip() == ip)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::net::UdpSocket;
+
     use super::*;
 
     #[test]
@@ -109,7 +96,7 @@ mod tests {
         if socket.connect("203.0.113.7:9").is_ok() {
             assert!(is_own(socket.local_addr().unwrap().ip()));
         }
-        assert!(is_own("127.0.0.2".parse().unwrap()) && is_own("::1".parse().unwrap()));
+        assert!(is_own("127.0.0.1".parse().unwrap()) && is_own("::1".parse().unwrap()));
         assert!(!is_own("203.0.113.7".parse().unwrap()) && !is_own("224.0.0.1".parse().unwrap()));
     }
 

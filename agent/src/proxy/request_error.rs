@@ -1,10 +1,15 @@
 //! Why the agent answered an HTTP request itself, instead of the app or the server.
 
+use std::time::Duration;
+
+use humantime::format_duration;
 use hyper::StatusCode;
 
 use crate::connection::memory::NoRoom;
 use crate::proxy::http::grpc::GrpcStatus;
 use crate::proxy::http::hops::{self, TooManyHops};
+use crate::proxy::http::http1::Malformed;
+use crate::proxy::http::proxy_status::ErrorType;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -20,6 +25,9 @@ pub enum RequestError {
     DuplicateHost,
     #[error("the request has more than one Content-Length header")]
     RepeatedLength,
+    /// It cannot be read.
+    #[error("the request cannot be read: {0}")]
+    Malformed(Malformed),
     #[error("the request has no Host header")]
     NoHost,
     #[error("the host of the request is not HOST or HOST:PORT")]
@@ -41,11 +49,11 @@ pub enum RequestError {
     UserInformation,
     #[error("the URL is invalid")]
     InvalidUrl,
-    /// One answer for whatever the reason is, so that a request does not learn what is where.
+    /// One answer for whatever the reason is, so that a request does not learn what is where. The reason is for metrics.
     #[error(
         "{0} cannot be reached, or not through this proxy (--http-proxy-allow); the agent's log has the reason"
     )]
-    ProxyUnreachable(String),
+    ProxyUnreachable(String, &'static str),
     #[error("there is no identity to connect with yet")]
     NoIdentity,
     #[error(
@@ -75,12 +83,17 @@ pub enum RequestError {
     AppBusy(String),
     #[error("this client's requests hold as much memory as one client may (--memory-budget)")]
     NoMemory,
+    /// The client broke its request off, so that nobody gets the answer.
+    #[error("the request ended before its end: {0}")]
+    BrokenOff(String),
     /// The app or the server reset the request.
     #[error("{0} reset the request: {1}")]
     Reset(String, h2::Reason),
+    #[error("{name} did not answer within {} (--response-timeout)", format_duration(*within))]
+    ResponseTimeout { name: String, within: Duration },
     /// The app or the server could not be reached, was not trusted, or gave no valid response.
-    #[error("{0}")]
-    BadGateway(String),
+    #[error("{message}")]
+    BadGateway { error: ErrorType, next_hop: String, message: String },
 }
 
 impl From<TooManyHops> for RequestError {
@@ -99,9 +112,11 @@ impl RequestError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NotAllowed => StatusCode::FORBIDDEN,
+            Self::Malformed(reason) => reason.status(),
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::DuplicateHost
             | Self::RepeatedLength
+            | Self::BrokenOff(_)
             | Self::NoHost
             | Self::InvalidHost
             | Self::ConflictingHost
@@ -117,21 +132,29 @@ impl RequestError {
             Self::NoExtendedConnect(_) | Self::Untranslatable(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::GrpcToHttp1App
             | Self::GrpcToHttp1Server(_)
             | Self::NotSwitched(..)
             | Self::SwitchedUnasked(_)
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
-            | Self::ProxyUnreachable(_)
-            | Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
+            | Self::ProxyUnreachable(..)
+            | Self::BadGateway { .. } => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// When to ask again what was refused because something is used up: whoever holds it gives it back meanwhile, or
+    /// the next request waits for it.
+    pub fn retry_after_seconds(&self) -> Option<u16> {
+        matches!(self, Self::Full | Self::AppBusy(_) | Self::NoMemory).then_some(1)
     }
 
     /// For metrics.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotAllowed => "not_allowed",
+            Self::Malformed(reason) => reason.reason(),
             Self::Connect | Self::ConnectWithoutPort | Self::ConnectAddress(_) => "connect",
             Self::DuplicateHost
             | Self::NoHost
@@ -139,6 +162,7 @@ impl RequestError {
             | Self::ConflictingHost
             | Self::AuthorityForm => "host",
             Self::RepeatedLength => "length",
+            Self::BrokenOff(_) => "broken_off",
             Self::Loop => "loop",
             Self::NotForProxy | Self::UserInformation | Self::InvalidUrl => "url",
             Self::NoIdentity => "no_identity",
@@ -153,8 +177,9 @@ impl RequestError {
             Self::AppBusy(_) => "app_busy",
             Self::NoMemory => "memory",
             Self::Reset(..) => "reset",
-            Self::ProxyUnreachable(_) => "unreachable",
-            Self::BadGateway(_) => "bad_gateway",
+            Self::ProxyUnreachable(_, reason) => reason,
+            Self::ResponseTimeout { .. } => "response_timeout",
+            Self::BadGateway { .. } => "bad_gateway",
         }
     }
 
@@ -162,9 +187,51 @@ impl RequestError {
     /// they are reached.
     pub fn is_of_the_other_side(&self) -> bool {
         match self {
-            Self::Reset(..) | Self::ProxyUnreachable(_) => false,
-            Self::AppBusy(_) | Self::NoMemory => true,
+            Self::Reset(..) | Self::ProxyUnreachable(..) => false,
+            Self::AppBusy(_) | Self::NoMemory | Self::ResponseTimeout { .. } => true,
             error => matches!(error.status(), StatusCode::BAD_GATEWAY | StatusCode::LOOP_DETECTED),
+        }
+    }
+
+    /// For `Proxy-Status`.
+    pub fn proxy_error(&self) -> ErrorType {
+        match self {
+            Self::NotAllowed => ErrorType::HttpRequestDenied,
+            Self::Connect
+            | Self::ConnectWithoutPort
+            | Self::ConnectAddress(_)
+            | Self::Malformed(_)
+            | Self::DuplicateHost
+            | Self::RepeatedLength
+            | Self::BrokenOff(_)
+            | Self::NoHost
+            | Self::InvalidHost
+            | Self::ConflictingHost
+            | Self::AuthorityForm
+            | Self::NotForProxy
+            | Self::UserInformation
+            | Self::InvalidUrl => ErrorType::HttpRequestError,
+            Self::Loop => ErrorType::ProxyLoopDetected,
+            Self::ResponseTimeout { .. } => ErrorType::HttpResponseTimeout,
+            Self::ProxyUnreachable(..) => ErrorType::DestinationUnavailable,
+            Self::NoIdentity | Self::GrpcToHttp1App => ErrorType::ProxyConfigurationError,
+            Self::NoExtendedConnect(_)
+            | Self::Untranslatable(_)
+            | Self::NotSwitched(..)
+            | Self::SwitchedUnasked(_)
+            | Self::WrongWebSocketAccept(_) => ErrorType::HttpUpgradeFailed,
+            Self::Full | Self::AppBusy(_) => ErrorType::ConnectionLimitReached,
+            Self::NoRandomness | Self::NoMemory => ErrorType::ProxyInternalError,
+            Self::GrpcToHttp1Server(_) | Self::Reset(..) => ErrorType::HttpProtocolError,
+            Self::BadGateway { error, .. } => *error,
+        }
+    }
+
+    /// For `Proxy-Status`: where the agent went with the request.
+    pub fn next_hop(&self) -> Option<&str> {
+        match self {
+            Self::BadGateway { next_hop, .. } => Some(next_hop),
+            _ => None,
         }
     }
 
@@ -179,8 +246,10 @@ impl RequestError {
             | Self::NotForProxy => GrpcStatus::Unimplemented,
             Self::ConnectWithoutPort
             | Self::ConnectAddress(_)
+            | Self::Malformed(_)
             | Self::DuplicateHost
             | Self::RepeatedLength
+            | Self::BrokenOff(_)
             | Self::NoHost
             | Self::InvalidHost
             | Self::ConflictingHost
@@ -190,14 +259,15 @@ impl RequestError {
             | Self::NoRandomness => GrpcStatus::Internal,
             // Not to be tried again.
             Self::Loop => GrpcStatus::FailedPrecondition,
+            Self::ResponseTimeout { .. } => GrpcStatus::DeadlineExceeded,
             Self::Full | Self::AppBusy(_) | Self::NoMemory => GrpcStatus::ResourceExhausted,
             Self::NoIdentity
             | Self::NotSwitched(..)
             | Self::SwitchedUnasked(_)
             | Self::WrongWebSocketAccept(_)
             | Self::Reset(..)
-            | Self::ProxyUnreachable(_)
-            | Self::BadGateway(_) => GrpcStatus::Unavailable,
+            | Self::ProxyUnreachable(..)
+            | Self::BadGateway { .. } => GrpcStatus::Unavailable,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use hotcert_log::LogLimiter;
-use hotcert_tls::{HandshakeLimiter, Identities, Reloader, StartError};
+use hotcert_tls::{Identities, Reloader, StartError};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -16,16 +16,18 @@ use crate::admin::connections::{AdminConnections, Refusals};
 use crate::admin::health::Health;
 use crate::admin::metrics::{self, Metrics};
 use crate::admin::proof::ProofListener;
-use crate::config::descriptors;
 use crate::config::settings::{SecretSource, Settings};
 use crate::connection::handshake::result::HandshakeCounters;
 use crate::connection::listener::BindError;
 use crate::connection::memory::MemoryBudget;
 use crate::connection::tasks::ConnectionTasks;
 use crate::connection::tracker::ConnectionTracker;
+use crate::proxy::authorization::NotAllowed;
 use crate::proxy::context::{ProxyContext, RequestCounters};
 use crate::proxy::inbound::app_connections::AppConnections;
 use crate::proxy::inbound::strict_transport_security;
+use crate::proxy::outbound::addresses::FailedAddresses;
+use crate::proxy::request_latency::RequestLatencies;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
 use crate::runtime::give_back::give_back;
@@ -63,14 +65,14 @@ pub fn run(settings: Settings) -> Result<ExitCode, AgentError> {
 
 async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     let mut signals = Signals::new()?;
-    log_settings(&settings);
+    warn_of_settings(&settings);
     let listeners = Listeners::bind(&settings).map_err(AgentError::Bind)?;
     let self_check_target = listeners.self_check_target();
     let Listeners { admin, proof, routes } = listeners;
     let workers = Workers::start(settings.workers)?;
     let identities = start_reload(&settings)?;
     let (mut snapshots, self_checked) = (identities.snapshots(), identities.snapshots());
-    let parts = Parts::new(settings, workers, identities);
+    let parts = Parts::new(settings, workers, identities)?;
     let mut essential = pin!(parts.start_essential());
 
     // Admin and proof are served until the process ends.
@@ -125,22 +127,25 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(settings: Settings, workers: Workers, identities: Identities) -> Self {
+    fn new(settings: Settings, workers: Workers, identities: Identities) -> std::io::Result<Self> {
+        let access_log = settings.access_log.start()?;
         let status = AgentStatus::new();
         let (bytes, inbound_bytes, outbound_bytes) = metrics::byte_counters();
-        let memory = MemoryBudget::new(settings.memory_budget);
+        let memory = MemoryBudget::new(settings.memory_budget, settings.memory_kept_for_each_side);
         let context = Arc::new(ProxyContext {
             identities,
             tracker: ConnectionTracker::new(settings.limits.clone()),
             handshakes: HandshakeCounters::default(),
             requests: RequestCounters::new(),
+            latencies: RequestLatencies::default(),
+            access_log,
+            not_allowed: NotAllowed::default(),
             inbound_bytes,
             outbound_bytes,
             timeouts: settings.timeouts,
+            failed_addresses: FailedAddresses::default(),
             hsts: settings.hsts.and_then(strict_transport_security),
-            handshake_limiter: HandshakeLimiter::new(descriptors::max_handshakes(
-                settings.limits.max_connections,
-            )),
+            trusted_clients: settings.trusted_clients.clone(),
             app_connections: Arc::new(AppConnections::new(
                 settings.limits.max_connections,
                 settings.inbound.iter().any(|route| route.protocol.is_http()),
@@ -153,7 +158,7 @@ impl Parts {
         });
         let health = Health { context: Arc::clone(&context), status: status.clone() };
         let refusals = Refusals::default();
-        Self { settings, workers, context, status, health, bytes, refusals }
+        Ok(Self { settings, workers, context, status, health, bytes, refusals })
     }
 
     /// Starts the reaper, and reloads on SIGHUP. Without the reaper or the reload the agent would go on serving and
@@ -180,7 +185,7 @@ impl Parts {
     }
 
     fn admin_connections(&self, listener: &'static str) -> AdminConnections {
-        AdminConnections::new(listener, self.refusals.clone())
+        AdminConnections::new(listener, self.settings.descriptors.admin, self.refusals.clone())
     }
 
     fn worker_handles(&self) -> Vec<Handle> {
@@ -207,6 +212,7 @@ fn start_reload(settings: &Settings) -> Result<Identities, StartError> {
         .layout(settings.layout.clone())
         .client_auth(settings.client_auth)
         .revocation_grace(settings.policy.revocation_grace)
+        .max_handshakes(settings.descriptors.handshakes)
         .poll_interval(settings.poll);
     if !settings.policy.serves {
         builder = builder.client_only();
@@ -239,39 +245,7 @@ async fn reload_on_hangup(identities: Identities) -> String {
     "waiting for SIGHUP".into()
 }
 
-fn log_settings(settings: &Settings) {
-    fn list<T: ToString>(values: &[T]) -> String {
-        values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    }
-    let Settings { limits, timeouts, shutdown, .. } = settings;
-    let span = humantime::format_duration;
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        identity = settings.identity.as_deref().map(|path| path.display().to_string()),
-        secret = settings.secret.as_ref().map(|watcher| watcher.secret.to_string()),
-        inbound = list(&settings.inbound),
-        outbound = list(&settings.outbound),
-        http_proxy_allow = list(&settings.proxy_policy.allow),
-        http_proxy_deny = list(&settings.proxy_policy.deny),
-        allow = list(&settings.allow.0),
-        probes = list(&settings.probes),
-        client_auth = if settings.policy.public_server { "none" } else { "require" },
-        workers = settings.workers,
-        poll_interval = %span(settings.poll),
-        max_connections = limits.max_connections,
-        memory_budget = settings.memory_budget,
-        handshake_timeout = %span(timeouts.handshake),
-        connect_timeout = %span(timeouts.connect),
-        request_timeout = %span(limits.request_head),
-        idle_timeout = %span(limits.idle),
-        max_age = %span(limits.max_age),
-        drain_after = %span(limits.drain_after),
-        root_drain = %span(limits.root_drain),
-        shutdown_delay = %span(shutdown.delay),
-        shutdown_grace = %span(shutdown.grace),
-        outbound_linger = %span(shutdown.outbound_linger),
-        "starting"
-    );
+fn warn_of_settings(settings: &Settings) {
     if settings.inbound.is_empty() && settings.has_no_outbound() {
         warn!(
             "none of --inbound, --outbound and --http-proxy is set: the identity is kept current, but no traffic is carried"

@@ -40,6 +40,10 @@ impl Drain {
                 "the grace period is over: cutting the remaining connections"
             ),
         }
+        // So that what is told of them is what became of them.
+        for side in [Side::Inbound, Side::Outbound] {
+            self.context.tracker.close_all(side, CloseStage::Cut);
+        }
     }
 
     /// The pod stays in its endpoints for a while after it became unready.

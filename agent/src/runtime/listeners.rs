@@ -7,7 +7,8 @@ use tokio::runtime::Handle;
 
 use crate::config::settings::Settings;
 use crate::connection::listener::{BindError, Bound};
-use crate::proxy::authorization::AllowList;
+use crate::connection::tracker::Side;
+use crate::proxy::authorization::AllowLists;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::inbound::{Inbound, InboundRoute};
 use crate::proxy::outbound::{Destinations, HttpForwarder, OutboundRoute, ProxyPolicy, Tunnel, Upstream};
@@ -88,11 +89,14 @@ impl RouteListeners {
     pub fn serve(
         self,
         context: &Arc<ProxyContext>,
-        allow: &AllowList,
+        allow: &AllowLists,
         workers: &[Handle],
     ) -> Result<(), BindError> {
-        for (bound, route) in self.inbound {
-            let inbound = Inbound::new(Arc::clone(context), route, allow.clone());
+        for (bound, mut route) in self.inbound {
+            let allow = allow.of(route.listen).clone();
+            // By which it is known, if the system chose the port.
+            route.listen = bound.address;
+            let inbound = Inbound::new(Arc::clone(context), route, allow);
             bound.listen()?.serve(workers, &context.inbound_tasks, move |socket, from| {
                 Arc::clone(&inbound).serve(socket, from)
             });
@@ -105,7 +109,9 @@ impl RouteListeners {
                 continue;
             };
             let tasks = context.outbound_tasks.clone();
-            let tunnel = Arc::new(Tunnel { context, upstream, alpn, destinations });
+            let observed =
+                context.observe(Side::Outbound, bound.address.to_string(), Some(upstream.authority()));
+            let tunnel = Arc::new(Tunnel { context, upstream, alpn, destinations, observed });
             bound
                 .listen()?
                 .serve(workers, &tasks, move |socket, from| Arc::clone(&tunnel).serve(socket, from));
@@ -126,7 +132,7 @@ fn serve_http(
     destinations: Destinations,
     workers: &[Handle],
 ) -> Result<(), BindError> {
-    let forwarder = HttpForwarder::new(Arc::clone(context), upstream, destinations);
+    let forwarder = HttpForwarder::new(Arc::clone(context), bound.address, upstream, destinations);
     bound
         .listen()?
         .serve(workers, &context.outbound_tasks, move |socket, from| forwarder.clone().serve(socket, from));

@@ -4,15 +4,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hotcert_tls::{SpiffeId, SpiffeIdError};
 use rustls_pki_types::DnsName;
 
 use crate::api::algorithm::Algorithm;
 
 /// X.520's upper bound.
 const COMMON_NAME_MAX: usize = 64;
-/// The SPIFFE standard's upper bounds, in bytes.
-const SPIFFE_ID_MAX: usize = 2048;
-const TRUST_DOMAIN_MAX: usize = 255;
 
 /// What a leaf may be used for: its extended key usages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +50,18 @@ pub enum NameError {
     #[error("DNS name {name:?}: {problem}")]
     DnsName { name: String, problem: &'static str },
     #[error("SPIFFE ID {id:?}: {problem}")]
-    SpiffeId { id: String, problem: &'static str },
+    SpiffeId { id: String, problem: SpiffeProblem },
+}
+
+/// Why a leaf is not issued with a SPIFFE ID.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpiffeProblem {
+    #[error(transparent)]
+    Invalid(#[from] SpiffeIdError),
+    #[error("has upper case in its scheme or trust domain: write them in lower case")]
+    UpperCase,
+    #[error("is not ASCII")]
+    NotAscii,
 }
 
 impl LeafRequest {
@@ -109,29 +118,11 @@ fn dns_problem(name: &str) -> Option<&'static str> {
     }
 }
 
-fn spiffe_problem(id: &str) -> Option<&'static str> {
-    let Some(rest) = id.strip_prefix("spiffe://") else {
-        return Some("does not begin with spiffe://");
-    };
-    let Some((trust_domain, path)) = rest.split_once('/') else {
-        return Some("has no path: a workload's ID is spiffe://trust-domain/path");
-    };
-    let domain_character =
-        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
-    let path_character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if id.len() > SPIFFE_ID_MAX {
-        Some("is longer than 2048 bytes")
-    } else if trust_domain.is_empty() {
-        Some("has no trust domain: it is spiffe://trust-domain/path")
-    } else if trust_domain.len() > TRUST_DOMAIN_MAX {
-        Some("has a trust domain longer than 255 bytes")
-    } else if !trust_domain.chars().all(domain_character) {
-        Some("has a trust domain with other characters than a-z, 0-9, dot, hyphen, underscore")
-    } else if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        Some("has an empty, \".\" or \"..\" path segment: remove doubled and trailing slashes")
-    } else if !path.split('/').all(|segment| segment.chars().all(path_character)) {
-        Some("has a path with other characters than letters, digits, dot, hyphen, underscore")
-    } else {
-        None
+/// Peers take upper case for lower case in scheme and trust domain; not every one does, so none is issued.
+fn spiffe_problem(id: &str) -> Option<SpiffeProblem> {
+    match id.parse::<SpiffeId>() {
+        Ok(parsed) if parsed.as_str() == id => None,
+        Ok(_) => Some(SpiffeProblem::UpperCase),
+        Err(error) => Some(error.into()),
     }
 }

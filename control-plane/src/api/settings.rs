@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use hotcert_tls::SpiffeId;
+
 use crate::api::algorithm::Algorithm;
 use crate::api::duration;
 use crate::api::leaf_request::{LeafRequest, Usage};
@@ -297,8 +299,15 @@ fn foreign_names(
             ));
         }
     }
-    let own = format!("spiffe://{}/ns/{namespace}/", authority.trust_domain);
-    if !spiffe_id.starts_with(&own) || spiffe_id.len() == own.len() {
+    let is_own = |id: SpiffeId| {
+        let mut path = id.segments();
+        id.trust_domain() == authority.trust_domain
+            && path.by_ref().take(2).eq(["ns", namespace])
+            && path.next().is_some()
+    };
+    // What is no SPIFFE ID is refused with what is wrong with it.
+    if spiffe_id.parse().is_ok_and(|id| !is_own(id)) {
+        let own = format!("spiffe://{}/ns/{namespace}/", authority.trust_domain);
         errors.push(format!(
             "spiffeId: {spiffe_id} is not under {own}: an authority with anyName: true would sign it"
         ));

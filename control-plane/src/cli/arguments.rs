@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use hotcert_tls::SpiffeId;
 
 use crate::api::duration;
 use crate::api::object_name::{ObjectName, ObjectNameError};
@@ -51,8 +52,8 @@ pub(super) fn secret_name(text: &str) -> Result<String, String> {
 
 /// Of SPIFFE IDs.
 pub(super) fn trust_domain(text: &str) -> Result<String, String> {
-    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-    if (1..=255).contains(&text.len()) && text.chars().all(is_allowed) {
+    let id = format!("spiffe://{text}/workload").parse::<SpiffeId>();
+    if id.is_ok_and(|id| id.trust_domain() == text) {
         return Ok(text.to_owned());
     }
     Err("use lower-case letters, digits, dots, hyphens and underscores, such as prod.example.org".into())

@@ -206,6 +206,6 @@ spec:
         );
         let (out, log, ok) = converted(&deployment, &["--rbac", "--namespace", "shop"]);
         assert!(ok && log.is_empty(), "{log}");
-        assert!(out.contains("value: http:0.0.0.0:8443=127.0.0.1:8080\n"), "{out}");
+        assert!(out.contains("value: http:[::]:8443=127.0.0.1:8080\n"), "{out}");
     }
 }

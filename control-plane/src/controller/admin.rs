@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::admin_connections::AdminConnections;
 use super::health::Health;
-use super::http::{only_get, text, typed};
+use super::http::{accept, only_get, text, typed};
 use super::metrics::Metrics;
 
 pub struct Admin {
@@ -42,11 +42,10 @@ impl Admin {
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
             },
             "/healthz" => typed(StatusCode::OK, "application/json", format!("{:#}\n", self.health.json(now))),
-            "/metrics" => typed(
-                StatusCode::OK,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                self.metrics.render(&self.health, now),
-            ),
+            "/metrics" => {
+                let (content_type, body) = self.metrics.render(&self.health, accept(request), now);
+                typed(StatusCode::OK, content_type, body)
+            }
             _ => text(StatusCode::NOT_FOUND, "not found; try /livez, /readyz, /healthz or /metrics\n".into()),
         }
     }

@@ -23,10 +23,10 @@ const OVERLAPS_PER_LIFETIME: u32 = 4;
 #[derive(Clone, Debug, Args)]
 pub struct ControllerArgs {
     /// ADDRESS:PORT of the admission webhook, which API servers call over HTTPS
-    #[arg(long, env = "HOTCERT_WEBHOOK_LISTEN", default_value = "0.0.0.0:9443", value_name = "LISTEN")]
+    #[arg(long, env = "HOTCERT_WEBHOOK_LISTEN", default_value = "[::]:9443", value_name = "LISTEN")]
     pub webhook_listen: String,
     /// ADDRESS:PORT of /livez, /readyz, /healthz and /metrics, without TLS
-    #[arg(long, env = "HOTCERT_ADMIN", default_value_t = format!("0.0.0.0:{ADMIN}"), value_name = "LISTEN")]
+    #[arg(long, env = "HOTCERT_ADMIN", default_value_t = format!("[::]:{ADMIN}"), value_name = "LISTEN")]
     pub admin: String,
     /// Namespace of the webhook's Secret and Service [default: the one of the service account or kubeconfig]
     #[arg(long, env = "HOTCERT_NAMESPACE", value_name = "NAME")]

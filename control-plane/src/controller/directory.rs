@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use hotcert_log::exposition;
 use http_body_util::Full;
-use hyper::{Method, Response, StatusCode};
-use prometheus_client::encoding::text::encode;
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::sync::watch;
@@ -18,7 +19,7 @@ use tracing::{info, warn};
 use super::admin_connections::AdminConnections;
 use super::args::Settings;
 use super::error::ControllerError;
-use super::http::{only_get, text, typed};
+use super::http::{accept, only_get, text, typed};
 use super::listener::Bound;
 use super::metrics::register_log;
 use super::refusals::Refusals;
@@ -58,8 +59,7 @@ pub async fn run(settings: Settings, dir: &Path) -> Result<(), ControllerError> 
     admin.serve(CancellationToken::new(), move |socket, from| {
         let (pages, connections) = (Arc::clone(&admin_pages), Arc::clone(&connections));
         async move {
-            let respond = |request: &hyper::Request<_>| pages.respond(request.method(), request.uri().path());
-            connections.serve(socket, from, respond).await;
+            connections.serve(socket, from, |request| pages.respond(request)).await;
         }
     })?;
     let lead = async {
@@ -125,8 +125,8 @@ struct Admin {
 }
 
 impl Admin {
-    fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        if method != Method::GET {
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET {
             return only_get();
         }
         let waits_for = self.waits_for.borrow().clone();
@@ -134,7 +134,7 @@ impl Admin {
         // There is no webhook here that would be missed: a controller with broken settings is not ready.
         let not_ready = waits_for.as_ref().map(|waits_for| format!("waiting for {waits_for}"));
         let not_ready = not_ready.or_else(|| problem.clone());
-        match path {
+        match request.uri().path() {
             "/livez" => text(StatusCode::OK, "alive\n".into()),
             "/readyz" => match not_ready {
                 None => text(StatusCode::OK, "ready\n".into()),
@@ -154,9 +154,8 @@ impl Admin {
                 typed(StatusCode::OK, "application/json", format!("{health:#}\n"))
             }
             "/metrics" => {
-                let mut rendered = String::new();
-                let _ = encode(&mut rendered, &self.registry);
-                typed(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", rendered)
+                let (content_type, body) = exposition::render(&self.registry, accept(request));
+                typed(StatusCode::OK, content_type, body)
             }
             _ => text(StatusCode::NOT_FOUND, "not found; try /livez, /readyz, /healthz or /metrics\n".into()),
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -32,6 +32,11 @@ where
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(socket), service);
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+}
+
+/// The formats that the client asks for.
+pub fn accept(request: &Request<Incoming>) -> Option<&str> {
+    request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok())
 }
 
 pub fn only_get() -> Response<Full<Bytes>> {

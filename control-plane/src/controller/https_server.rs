@@ -10,10 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotcert_tls::{
-    Acceptor, Activity, FairLimiter, HandshakeError, HandshakeLimiter, Identities, Peer, SELF_CHECK_ALPN,
-    answer_self_check,
-};
+use hotcert_tls::{Acceptor, Activity, FairLimiter, Identities, Peer, SELF_CHECK_ALPN, answer_self_check};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -63,8 +60,6 @@ pub struct Limits {
 pub struct HttpsServer {
     acceptor: Acceptor,
     limits: Limits,
-    /// Of the failed handshakes of each source.
-    handshakes: HandshakeLimiter,
     connections: FairLimiter,
     open: TaskTracker,
     bodies: Bodies,
@@ -84,10 +79,11 @@ impl HttpsServer {
     ) -> Self {
         let protocols: &[&str] = if limits.http2 { &["h2", "http/1.1"] } else { &[] };
         let max_connections = descriptors::share_of_listener(MAX_CONNECTIONS);
+        let acceptor = identities.acceptor(protocols).handshake_timeout(HANDSHAKE_TIMEOUT);
         Self {
-            acceptor: identities.acceptor(protocols).handshake_timeout(HANDSHAKE_TIMEOUT),
+            // Places are those of the connections.
+            acceptor: acceptor.max_handshakes(usize::MAX),
             limits,
-            handshakes: HandshakeLimiter::new(max_connections),
             connections: FairLimiter::new(max_connections),
             open: TaskTracker::new(),
             bodies: Bodies::new(limits.bodies),
@@ -142,16 +138,17 @@ impl HttpsServer {
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         // Boxed: it is large, and over before the connection is.
-        let handshake = Box::pin(self.acceptor.accept_with(socket, answer_self_check));
-        let accepted = match self.handshakes.handshake_from(from.ip(), handshake).await {
+        let handshake = Box::pin(self.acceptor.accept_from_with(socket, from.ip(), answer_self_check));
+        let accepted = match handshake.await {
             Ok(accepted) => accepted,
-            Err(HandshakeError::Evicted) => return count("no_room"),
             Err(error) => {
                 count(error.failure().as_str());
                 debug!(%from, %error, "handshake failed");
                 return;
             }
         };
+        // Or a sender that leaves Nagle's algorithm on waits 40 ms. An error means that it has gone.
+        let _ = accepted.acknowledge();
         let (stream, _, peer) = accepted.into_parts();
         if stream.get_ref().1.alpn_protocol() == Some(SELF_CHECK_ALPN) {
             return;

@@ -5,10 +5,9 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hotcert_log::DroppedLines;
+use hotcert_log::{DroppedLines, exposition};
 use hotcert_tls::{Identities, RejectionReason};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -82,8 +81,8 @@ impl Metrics {
         add(&mut self.registry);
     }
 
-    /// The current state in the Prometheus (OpenMetrics) text format.
-    pub fn render(&self, health: &Health, now: SystemTime) -> String {
+    /// The current state in the format that is asked for, after its content type.
+    pub fn render(&self, health: &Health, accept: Option<&str>, now: SystemTime) -> (&'static str, String) {
         self.ready.set(health.unready(now).is_none().into());
         let snapshot = health.identities.current();
         self.generation.set(snapshot.as_ref().map_or(0, |snapshot| snapshot.generation as i64));
@@ -98,11 +97,7 @@ impl Metrics {
             let labels = PhaseLabels { phase: phase.as_str() };
             self.phase.get_or_create(&labels).set((current == Some(phase)).into());
         }
-        let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => text,
-            Err(_) => String::new(),
-        }
+        exposition::render(&self.registry, accept)
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Annotation {
 }
 
 /// Every annotation that a pod may have; another one is rejected.
-pub const ANNOTATIONS: [Annotation; 15] = [
+pub const ANNOTATIONS: [Annotation; 17] = [
     Annotation {
         name: "secret",
         value: "NAME",
@@ -31,18 +31,19 @@ pub const ANNOTATIONS: [Annotation; 15] = [
     },
     Annotation {
         name: "inbound",
-        value: "[http:|h2c:|alpn=NAME[+NAME…]:]PORT=APPPORT, …",
+        value: "[http:|h2c:|alpn=NAME[+NAME…]:]PORT=APPPORT[#proxy-v2], …",
         meaning: "Ports on which the agent terminates TLS, and the loopback port of the app behind each. Without a prefix \
                   bytes are forwarded (TCP); `alpn=` names the ALPN protocols that such a route negotiates, in the \
                   server's order. `http:` and `h2c:` take HTTP/1.1 and HTTP/2 and speak HTTP/1.1 (`http:`) or HTTP/2 \
                   without TLS (`h2c:`, for gRPC) to the app, which receives the peer's identity in \
-                  `X-Forwarded-Client-Cert`.",
+                  `X-Forwarded-Client-Cert`. With `#proxy-v2` bytes to the app begin with a header of PROXY protocol, \
+                  version 2, that says who the client is.",
     },
     Annotation {
         name: "outbound",
-        value: "[http:|alpn=NAME[+NAME…]:]PORT=HOST:PORT[#SAN], …",
-        meaning: "Loopback ports on which the app reaches HOST over mTLS. SAN is the name that the server must show; \
-                  default: HOST. Without a prefix bytes are forwarded (TCP); `alpn=` names the ALPN protocols that are \
+        value: "[http:|alpn=NAME[+NAME…]:]PORT=HOST:PORT[#[sni:NAME+]SAN[+SAN…]], …",
+        meaning: "Loopback ports on which the app reaches HOST over mTLS. The server must show one of the SANs: \
+                  `dns:NAME`, `ip:ADDRESS` or `spiffe://DOMAIN/PATH`; default: HOST. SNI is HOST, or the name after `sni:`. Without a prefix bytes are forwarded (TCP); `alpn=` names the ALPN protocols that are \
                   offered to the server. `http:` takes HTTP/1.1 and HTTP/2 without TLS (gRPC) from the app.",
     },
     Annotation {
@@ -52,9 +53,16 @@ pub const ANNOTATIONS: [Annotation; 15] = [
     },
     Annotation {
         name: "allow",
+        value: "[PORT=]NAME[+NAME…], …",
+        meaning: "Clients whose certificate has one of these names are admitted: `spiffe://DOMAIN/PATH` or `dns:NAME`. With \
+                  PORT of an inbound route the names are for that route alone; without it, for every route that has no \
+                  list of its own. Default: every client that the trust bundle verifies.",
+    },
+    Annotation {
+        name: "trust-forwarded",
         value: "spiffe://DOMAIN/PATH or dns:NAME, …",
-        meaning: "Clients whose certificate has one of these names are admitted. Default: every client that the trust \
-                  bundle verifies.",
+        meaning: "Clients whose word on where a request comes from (`X-Forwarded-For` and the like) is passed on to the \
+                  app and added to, such as an ingress. Default: none; what a client says is replaced.",
     },
     Annotation {
         name: "expect-name",
@@ -89,6 +97,12 @@ pub const ANNOTATIONS: [Annotation; 15] = [
         name: "log",
         value: "error, warn, info or debug",
         meaning: "Log level of the agent. Default: `info`.",
+    },
+    Annotation {
+        name: "access-log",
+        value: "off or stdout",
+        meaning: "Whether the agent writes a line for each request and connection to its standard output. Default: \
+                  `off`.",
     },
     Annotation {
         name: "injected",

@@ -133,7 +133,8 @@ fn ports(settings: &PodSettings) -> Vec<Value> {
 }
 
 fn environment(spec: &Value, settings: &PodSettings, probe_targets: &[String]) -> Vec<Value> {
-    let PodSettings { secret, inbound, outbound, http_proxy, allow, expect_name, .. } = settings;
+    let PodSettings { secret, inbound, outbound, http_proxy, allow, trust_forwarded, expect_name, .. } =
+        settings;
     let mut variables = vec![("HOTCERT_IDENTITY", IDENTITY_DIRECTORY.to_owned())];
     if settings.api {
         // Without a namespace: the token names it, and a manifest may not know it yet.
@@ -144,6 +145,7 @@ fn environment(spec: &Value, settings: &PodSettings, probe_targets: &[String]) -
         ("HOTCERT_OUTBOUND", joined(outbound)),
         ("HOTCERT_HTTP_PROXY", joined(http_proxy.as_slice())),
         ("HOTCERT_ALLOW", joined(allow)),
+        ("HOTCERT_TRUST_FORWARDED", joined(trust_forwarded)),
         ("HOTCERT_EXPECT_NAME", joined(expect_name)),
         ("HOTCERT_PROBE", joined(probe_targets)),
     ];
@@ -153,6 +155,7 @@ fn environment(spec: &Value, settings: &PodSettings, probe_targets: &[String]) -
     }
     variables.push(("HOTCERT_LOG_FORMAT", "json".into()));
     variables.extend(settings.log.clone().map(|level| ("HOTCERT_LOG", level)));
+    variables.extend(settings.access_log.clone().map(|target| ("HOTCERT_ACCESS_LOG", target)));
     variables.extend(shutdown(spec));
     variables.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }

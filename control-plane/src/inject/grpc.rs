@@ -49,7 +49,7 @@ pub fn not_carried(route: &InboundRoute) -> String {
         RouteProtocol::Http | RouteProtocol::H2c => "speaks HTTP/1.1 to the app",
         RouteProtocol::Tcp { .. } => "negotiates no HTTP/2",
     };
-    let right = InboundRoute { protocol: RouteProtocol::H2c, ..route.clone() };
+    let right = InboundRoute { protocol: RouteProtocol::H2c, proxy_v2: false, ..route.clone() };
     let route = truncate_middle(&route.short(), MAX_QUOTED_ROUTE);
     format!("but hotcert.dev/inbound: {route} {reason}; for gRPC write {}", right.short())
 }

@@ -1,6 +1,6 @@
 //! Port conflicts in the pod: its containers share one network namespace, so each port has one listener.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ pub fn check(pod: &Value, settings: &PodSettings, problems: &mut Problems) {
         }
     }
     for (container, port) in declared_ports(pod) {
-        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         if let Some((location, _)) = listeners.iter().find(|(_, listen)| overlap(everywhere, *listen)) {
             problems.add(
                 format!("container {container}"),
@@ -44,7 +44,7 @@ pub fn check(pod: &Value, settings: &PodSettings, problems: &mut Problems) {
 
 /// Every listener of the agent, and what configures it.
 fn listeners(settings: &PodSettings) -> Vec<(String, SocketAddr)> {
-    let everywhere = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let everywhere = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let mut listeners = vec![
         ("its health and metrics".to_owned(), everywhere(ADMIN)),
         ("its proof listener".to_owned(), everywhere(PROOF)),

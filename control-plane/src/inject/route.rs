@@ -4,24 +4,32 @@
 mod protocol;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use hotcert_tls::{ExpectedPeer, ExpectedPeerError};
+use rustls_pki_types::DnsName;
 
 use super::address::{self, AddressError};
 use protocol::{Direction, PrefixError};
 pub use protocol::{RouteProtocol, split_prefix};
 
-/// `[http:|h2c:|alpn=NAME[+NAME…]:]LISTEN=APP`: where clients connect, and where the app listens.
+/// After the app's address: the agent introduces each client to it.
+const PROXY_V2: &str = "proxy-v2";
+/// In the list of names after `#`: what is sent as SNI in place of the host.
+const SNI: &str = "sni:";
+
+/// `[http:|h2c:|alpn=NAME[+NAME…]:]LISTEN=APP[#proxy-v2]`: where clients connect, and where the app listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboundRoute {
     pub protocol: RouteProtocol,
     pub listen: SocketAddr,
     pub app: SocketAddr,
+    /// Bytes to the app begin with a header of PROXY protocol version 2.
+    pub proxy_v2: bool,
 }
 
-/// `[http:|alpn=NAME[+NAME…]:]LISTEN=HOST:PORT[#SAN]`: where the app connects, and which server that is.
+/// `[http:|alpn=NAME[+NAME…]:]LISTEN=HOST:PORT[#[sni:NAME+]SAN[+SAN…]]`: where the app connects, and which server that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboundRoute {
     /// Never H2c: what comes from the app decides, and the server by ALPN.
@@ -30,7 +38,9 @@ pub struct OutboundRoute {
     /// DNS name or IP address of the server, without brackets.
     pub host: String,
     pub port: u16,
-    /// The name that the server must show.
+    /// What is sent as SNI in place of the host.
+    pub sni: Option<DnsName<'static>>,
+    /// The names of which the server must show one.
     pub expected: ExpectedPeer,
 }
 
@@ -53,6 +63,12 @@ pub enum RouteCause {
     Listen(AddressError),
     #[error("the app's address: {0}")]
     App(AddressError),
+    #[error("#{0} is not an option of a route; the option is #{PROXY_V2}")]
+    UnknownOption(String),
+    #[error(
+        "#{PROXY_V2} is for routes that carry bytes; an app behind http: or h2c: reads X-Forwarded-Client-Cert"
+    )]
+    ProxyV2OfHttp,
     #[error("the app's address: \"{0}\" is not an absolute path; write unix:/PATH")]
     RelativePath(String),
     #[error(
@@ -69,6 +85,10 @@ pub enum RouteCause {
     MalformedPort(String),
     #[error("the server's host is empty; write HOST:PORT")]
     NoHost,
+    #[error("sni: is in the list twice")]
+    SniTwice,
+    #[error("{0:?} after sni: is not a DNS name")]
+    MalformedSni(String),
     #[error(transparent)]
     Name(#[from] ExpectedPeerError),
 }
@@ -84,15 +104,21 @@ impl FromStr for InboundRoute {
 fn parse_inbound(text: &str) -> Result<InboundRoute, RouteCause> {
     let (protocol, rest) = RouteProtocol::split(text)?;
     let (listen, app) = rest.split_once('=').ok_or(RouteCause::NoApp)?;
-    let listen = address::parse(listen, Ipv4Addr::UNSPECIFIED.into())
+    let listen = address::parse(listen, Ipv6Addr::UNSPECIFIED.into())
         .map_err(|error| listen_error(error, Direction::Inbound))?;
     match app.strip_prefix("unix:") {
         Some(path) if path.starts_with('/') => return Err(RouteCause::UnixSocket),
         Some(path) => return Err(RouteCause::RelativePath(path.into())),
         None => {}
     }
+    let (app, proxy_v2) = match app.split_once('#') {
+        Some((_, PROXY_V2)) if protocol.is_http() => return Err(RouteCause::ProxyV2OfHttp),
+        Some((app, PROXY_V2)) => (app, true),
+        Some((_, option)) => return Err(RouteCause::UnknownOption(option.into())),
+        None => (app, false),
+    };
     let app = address::parse(app, Ipv4Addr::LOCALHOST.into()).map_err(RouteCause::App)?;
-    Ok(InboundRoute { protocol, listen, app })
+    Ok(InboundRoute { protocol, listen, app, proxy_v2 })
 }
 
 fn listen_error(error: AddressError, direction: Direction) -> RouteCause {
@@ -103,20 +129,25 @@ fn listen_error(error: AddressError, direction: Direction) -> RouteCause {
 }
 
 impl InboundRoute {
+    fn option(&self) -> String {
+        if self.proxy_v2 { format!("#{PROXY_V2}") } else { String::new() }
+    }
+
     /// As an annotation has it: without the addresses that are its defaults.
     pub fn short(&self) -> String {
-        let short = |address: SocketAddr, default: Ipv4Addr| match address.ip() == default {
+        let short = |address: SocketAddr, default: IpAddr| match address.ip() == default {
             true => address.port().to_string(),
             false => address.to_string(),
         };
-        let (listen, app) = (short(self.listen, Ipv4Addr::UNSPECIFIED), short(self.app, Ipv4Addr::LOCALHOST));
-        format!("{}{listen}={app}", self.protocol)
+        let (listen, app) =
+            (short(self.listen, Ipv6Addr::UNSPECIFIED.into()), short(self.app, Ipv4Addr::LOCALHOST.into()));
+        format!("{}{listen}={app}{}", self.protocol, self.option())
     }
 }
 
 impl fmt::Display for InboundRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}={}", self.protocol, self.listen, self.app)
+        write!(f, "{}{}={}{}", self.protocol, self.listen, self.app, self.option())
     }
 }
 
@@ -139,24 +170,43 @@ fn parse_outbound(text: &str) -> Result<OutboundRoute, RouteCause> {
     if !listen.ip().is_loopback() {
         return Err(RouteCause::NotLoopback(listen));
     }
-    let (address, name) =
-        server.split_once('#').map_or((server, None), |(address, name)| (address, Some(name)));
+    let (address, names) =
+        server.split_once('#').map_or((server, None), |(address, names)| (address, Some(names)));
     let (host, port) =
         address.rsplit_once(':').ok_or_else(|| RouteCause::NoServerPort(address.to_owned()))?;
     let port = port.parse().map_err(|_| RouteCause::MalformedPort(port.to_owned()))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let expected = name.unwrap_or(host).parse()?;
+    let (sni, expected) = names.map_or(Ok((None, None)), split_names)?;
+    let expected = expected.as_deref().unwrap_or(host).parse()?;
     if host.is_empty() {
         return Err(RouteCause::NoHost);
     }
-    Ok(OutboundRoute { protocol, listen, host: host.to_ascii_lowercase(), port, expected })
+    Ok(OutboundRoute { protocol, listen, host: host.to_ascii_lowercase(), port, sni, expected })
+}
+
+/// The name for the SNI, and the expected names, if the list has any.
+fn split_names(list: &str) -> Result<(Option<DnsName<'static>>, Option<String>), RouteCause> {
+    let (sni, expected): (Vec<&str>, Vec<&str>) = list.split('+').partition(|name| name.starts_with(SNI));
+    let sni = match sni.as_slice() {
+        [] => None,
+        [name] => {
+            let name = name[SNI.len()..].to_ascii_lowercase();
+            Some(DnsName::try_from(name.clone()).map_err(|_| RouteCause::MalformedSni(name))?)
+        }
+        _ => return Err(RouteCause::SniTwice),
+    };
+    Ok((sni, (!expected.is_empty()).then(|| expected.join("+"))))
 }
 
 impl fmt::Display for OutboundRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol, listen, host, port, expected } = self;
+        let Self { protocol, listen, host, port, sni, expected } = self;
         let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{protocol}{listen}={open}{host}{close}:{port}#{expected}")
+        write!(f, "{protocol}{listen}={open}{host}{close}:{port}#")?;
+        if let Some(name) = sni {
+            write!(f, "{SNI}{}+", name.as_ref())?;
+        }
+        expected.fmt(f)
     }
 }
 
@@ -180,6 +230,7 @@ mod tests {
             "http:[::]:8443=127.0.0.1:8080",
             "h2c:[::]:8443=127.0.0.1:8080",
             "alpn=h2+http/1.1:[::]:8443=127.0.0.1:8080",
+            "alpn=h2+http/1.1:[::]:8443=127.0.0.1:8080#proxy-v2",
         ] {
             assert_eq!(text.parse::<InboundRoute>().unwrap().to_string(), text);
         }
@@ -189,7 +240,7 @@ mod tests {
     fn malformed_routes_are_refused_with_what_to_write() {
         for (text, expected) in [
             ("0.0.0.0:1", "`=` is missing; write [http:|h2c:|alpn=NAME:]ADDRESS:PORT=ADDRESS:PORT"),
-            ("8443=127.0.0.1:80", "\"8443\" is not ADDRESS:PORT; did you mean 0.0.0.0:8443?"),
+            ("8443=127.0.0.1:80", "\"8443\" is not ADDRESS:PORT; did you mean [::]:8443?"),
             ("0.0.0.0=127.0.0.1:80", "\"0.0.0.0\" has no port; write it like 0.0.0.0:8443"),
             ("0.0.0.0:99999=127.0.0.1:80", "port 99999 is above 65535"),
             (

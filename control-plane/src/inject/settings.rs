@@ -8,12 +8,14 @@ use clap::ValueEnum;
 use hotcert_tls::{ClientAuth, SanPattern};
 use serde_json::Value;
 
+use super::allow::{self, AllowItem};
 use super::annotations::Annotations;
 use super::problem::Problems;
 use super::resources::Resources;
 use super::route::{self, InboundRoute, OutboundRoute, RouteCause, RouteError};
 use super::sidecar_kind::SidecarKind;
 
+const ACCESS_LOGS: [&str; 2] = ["off", "stdout"];
 const LOG_LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
 
 #[derive(Clone, Debug)]
@@ -23,7 +25,8 @@ pub struct PodSettings {
     pub inbound: Vec<InboundRoute>,
     pub outbound: Vec<OutboundRoute>,
     pub http_proxy: Option<SocketAddr>,
-    pub allow: Vec<SanPattern>,
+    pub allow: Vec<AllowItem>,
+    pub trust_forwarded: Vec<SanPattern>,
     pub expect_name: Vec<SanPattern>,
     pub client_auth: ClientAuth,
     /// The Secret is read through the API as well, with a token of the agent's own.
@@ -31,6 +34,7 @@ pub struct PodSettings {
     pub sidecar: SidecarKind,
     pub resources: Resources,
     pub log: Option<String>,
+    pub access_log: Option<String>,
 }
 
 impl PodSettings {
@@ -38,12 +42,15 @@ impl PodSettings {
     pub fn parse(pod: &Value, sidecar: SidecarKind, problems: &mut Problems) -> Self {
         let mut annotations = Annotations::of(pod, problems);
         annotations.reject_unknown();
+        let secret = secret(&mut annotations);
+        let inbound = annotations.parse_list("inbound", parse_inbound);
         let settings = Self {
-            secret: secret(&mut annotations),
-            inbound: annotations.parse_list("inbound", parse_inbound),
+            secret,
+            allow: allow::parse(&mut annotations, &inbound),
+            inbound,
             outbound: annotations.parse_list("outbound", parse_outbound),
             http_proxy: annotations.parse("http-proxy", parse_http_proxy),
-            allow: annotations.parse_list("allow", parse_pattern),
+            trust_forwarded: annotations.parse_list("trust-forwarded", parse_pattern),
             expect_name: annotations.parse_list("expect-name", parse_pattern),
             client_auth: annotations
                 .parse("client-auth", |text| text.parse::<ClientAuth>())
@@ -53,9 +60,14 @@ impl PodSettings {
             sidecar: annotations.parse("sidecar", parse_variant).unwrap_or(sidecar),
             resources: Resources::parse(&mut annotations),
             log: annotations.parse("log", |text| one_of(text, &LOG_LEVELS)),
+            access_log: annotations.parse("access-log", |text| one_of(text, &ACCESS_LOGS)),
         };
-        if settings.client_auth == ClientAuth::None && !settings.allow.is_empty() {
-            annotations.reject("allow", "it has no effect with hotcert.dev/client-auth: none, because clients present no certificate: remove one of the two");
+        let by_name =
+            [("allow", settings.allow.is_empty()), ("trust-forwarded", settings.trust_forwarded.is_empty())];
+        for (name, _) in by_name.into_iter().filter(|(_, is_empty)| !is_empty) {
+            if settings.client_auth == ClientAuth::None {
+                annotations.reject(name, "it has no effect with hotcert.dev/client-auth: none, because clients present no certificate: remove one of the two");
+            }
         }
         settings
     }
@@ -74,9 +86,12 @@ fn secret(annotations: &mut Annotations<'_>) -> String {
 }
 
 fn parse_inbound(text: &str) -> Result<InboundRoute, String> {
-    let parsed = expand(text, "0.0.0.0", "127.0.0.1").parse();
+    let parsed = expand(text, "[::]", "127.0.0.1").parse();
     let route: InboundRoute = parsed.map_err(|error: RouteError| match error.cause {
-        cause @ (RouteCause::UnixSocket | RouteCause::Prefix(_)) => format!("{text:?}: {cause}"),
+        cause @ (RouteCause::UnixSocket
+        | RouteCause::Prefix(_)
+        | RouteCause::UnknownOption(_)
+        | RouteCause::ProxyV2OfHttp) => format!("{text:?}: {cause}"),
         _ => format!("{error}, or in short [http:|h2c:|alpn=NAME:]PORT=APPPORT, such as http:8443=8080"),
     })?;
     nonzero_port(text, route.listen).map(|_| route)
@@ -117,11 +132,12 @@ fn expand(text: &str, listen: &str, target: &str) -> String {
     let Some((from, to)) = rest.split_once('=') else {
         return text.to_owned();
     };
+    let (to, option) = to.split_at(to.find('#').unwrap_or(to.len()));
     let address = |host: &str, port: &str| match is_number(port) && !host.is_empty() {
         true => format!("{host}:{port}"),
         false => port.to_owned(),
     };
-    format!("{prefix}{}={}", address(listen, from), address(target, to))
+    format!("{prefix}{}={}{option}", address(listen, from), address(target, to))
 }
 
 fn is_number(text: &str) -> bool {

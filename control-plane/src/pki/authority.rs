@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 pub use error::AuthorityError;
 
 use crate::api::algorithm::Algorithm;
-use crate::api::leaf_request::{LeafRequest, NameError, Usage, validate_common_name};
+use crate::api::leaf_request::{LeafRequest, NameError, SpiffeProblem, Usage, validate_common_name};
 use crate::digest::sha256_hex;
 
 /// How far before the moment of issue a certificate's not-before lies, so that a peer whose clock
@@ -205,7 +205,7 @@ fn subject_alt_names(request: &LeafRequest) -> Result<Vec<SanType>, NameError> {
         names.push(SanType::DnsName(name.as_str().try_into().map_err(invalid)?));
     }
     if let Some(id) = &request.spiffe_id {
-        let invalid = |_| NameError::SpiffeId { id: id.clone(), problem: "is not ASCII" };
+        let invalid = |_| NameError::SpiffeId { id: id.clone(), problem: SpiffeProblem::NotAscii };
         names.push(SanType::URI(id.as_str().try_into().map_err(invalid)?));
     }
     Ok(names)

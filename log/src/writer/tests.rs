@@ -28,7 +28,7 @@ impl Write for Disk {
 }
 
 fn writer(room: usize) -> Writer<Disk> {
-    Writer::new(Disk { room, ..Disk::default() }, LogFormat::Text)
+    Writer::new(Disk { room, ..Disk::default() }, GapReport::Line(LogFormat::Text))
 }
 
 /// Without times.
@@ -101,4 +101,15 @@ fn lines_are_written_whole_in_pieces_that_a_pipe_does_not_tear() {
         assert_eq!(lines[end - 1], b'\n');
     }
     assert!(writer.out.writes.len() < 10, "{:?}", writer.out.writes);
+}
+
+#[test]
+fn output_of_records_has_no_line_about_a_gap() {
+    let mut writer = Writer::new(Disk { room: 8, ..Disk::default() }, GapReport::Log(LogLimiter::default()));
+    assert_eq!(writer.write(b"one\n", 7), 0);
+    assert_eq!(writer.write(b"two\nthree\n", 0), 1);
+    writer.out.room = 1 << 20;
+    assert_eq!(writer.write(b"four\n", 0), 0);
+    // What was begun is ended, so that the next record is a line.
+    assert_eq!(written(&writer), ["one", "two", "four"]);
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 use super::{cell, repository};
 use crate::metrics::Metrics;
 
-const ABOUT: &str = "Metrics are in the OpenMetrics text format at `/metrics` of the admin port. Counters end in `_total`, \
+const ABOUT: &str = "Metrics are at `/metrics` of the admin port: in OpenMetrics for a scraper that asks for it by `Accept`, as \
+     Prometheus does, else in the text format of Prometheus. Counters end in `_total`, \
      histograms in `_bucket`, `_sum` and `_count`; times are seconds. Label values are bounded: generations are \
-     `current`, `previous` and `older`; pods are in the objects' status, never in labels.";
+     `current`, `previous` and `older`, a route is the address that it listens on; pods are in the objects' status, never in labels.";
 
 /// A family as it is registered: its name with the program's prefix, without the suffix of its type.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +51,7 @@ const PROGRAMS: [(&str, &str, &str); 2] =
 
 /// Type and labels of each family.
 const SHAPES: &[(&str, &str, &[&str])] = &[
+    ("hotcert_access_log_lines_dropped", "counter", &["reason"]),
     ("hotcert_admin_connections_refused", "counter", &["listener", "reason"]),
     ("hotcert_api_failures", "counter", &["reason"]),
     ("hotcert_api_watch", "gauge", &[]),
@@ -61,6 +63,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_connections_closed", "counter", &["side", "reason"]),
     ("hotcert_connections_limit", "gauge", &[]),
     ("hotcert_connections_open", "gauge", &["side", "generation"]),
+    ("hotcert_failed_addresses", "counter", &[]),
     ("hotcert_generation", "gauge", &[]),
     ("hotcert_handshakes", "counter", &["side", "result"]),
     ("hotcert_leaf_age_seconds", "gauge", &[]),
@@ -71,10 +74,13 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_memory_waits", "counter", &[]),
     ("hotcert_peer_earliest_not_after_timestamp_seconds", "gauge", &[]),
     ("hotcert_log_lines_dropped", "counter", &["reason"]),
+    ("hotcert_not_allowed", "counter", &["route"]),
     ("hotcert_proxied_requests", "counter", &["side", "code"]),
     ("hotcert_ready", "gauge", &[]),
     ("hotcert_refused_requests", "counter", &["side", "reason"]),
+    ("hotcert_request_duration_seconds", "histogram", &["side", "route", "protocol"]),
     ("hotcert_reloads", "counter", &["outcome", "reason"]),
+    ("hotcert_retried_requests", "counter", &["side", "reason"]),
     ("hotcert_revocation_list_usable_until_timestamp_seconds", "gauge", &["issuer"]),
     ("hotcert_root_not_after_timestamp_seconds", "gauge", &["root"]),
     ("hotcert_root_not_before_timestamp_seconds", "gauge", &["root"]),

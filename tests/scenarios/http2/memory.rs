@@ -21,7 +21,7 @@ const CONNECTIONS: u64 = 4;
 fn unread(scene: &Scene<App>) -> Pipe {
     let mut client = python("unread.py");
     client.arg(scene.inbound().to_string()).args(python_files(&scene.pki.client("greedy")));
-    client.args(["--connections", &CONNECTIONS.to_string(), "--streams", "25"]);
+    client.args(["--connections", &CONNECTIONS.to_string(), "--streams", "100"]);
     let mut client = Pipe::program(client);
     assert_eq!(client.line()["open"], CONNECTIONS);
     client

@@ -149,7 +149,8 @@ fn default_port(container: &Value, flag: &str) -> u64 {
     let help = help(container);
     let flag = format!(" {flag} ");
     let of_flag = help.split_once(&flag).unwrap_or_else(|| panic!("no {flag} in {help}")).1;
-    let value = of_flag.split_once("[default: ").unwrap().1.split(']').next().unwrap();
+    // The address has brackets too.
+    let value = of_flag.split_once("[default: ").unwrap().1.split("]\n").next().unwrap();
     value.rsplit(':').next().unwrap().parse().unwrap()
 }
 

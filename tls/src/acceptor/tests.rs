@@ -198,3 +198,49 @@ fn client_of(
         .with_client_auth_cert(chain, key)
         .unwrap()
 }
+
+#[tokio::test]
+async fn acceptors_of_one_identity_share_the_places_unless_one_has_its_own() {
+    let root = root("root");
+    let (mut source, identities) = Reloader::builder().max_handshakes(1).start_manually();
+    source.offer(&credential(&issue(&root, |_| {}), &[&root]));
+    let own = identities.acceptor(NO_ALPN).max_handshakes(1);
+    let (_silent, apart) = accepting(own).await;
+    let (_silent, first) = accepting(identities.acceptor(["h2"])).await;
+    while identities.acceptor(NO_ALPN).limiter.active() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let (socket, second) = accepting(identities.acceptor(NO_ALPN)).await;
+    let _client = connect(client(&root, &[&root]), socket).await.unwrap();
+    assert!(second.await.unwrap().is_ok());
+    assert_eq!(first.await.unwrap().unwrap_err().failure(), HandshakeFailure::Evicted);
+    assert!(!apart.is_finished());
+}
+
+#[tokio::test]
+async fn source_whose_handshakes_fail_is_turned_away_without_more_than_the_call() {
+    let root = root("root");
+    let (_source, identities) = published(&root, &[&root]);
+    let acceptor = identities.acceptor(NO_ALPN);
+    let (honest, hostile) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+    let served = async || {
+        let (near, far) = tokio::io::duplex(1 << 14);
+        let connecting = TlsConnector::from(client(&root, &[&root]));
+        let connecting = connecting.connect(ServerName::try_from(NAME).unwrap(), near);
+        let (client, server) = tokio::join!(connecting, acceptor.accept_from(far, honest));
+        client.is_ok() && server.is_ok()
+    };
+    assert!(served().await);
+    let mut failed = 0;
+    loop {
+        let (mut near, far) = tokio::io::duplex(64);
+        near.write_all(b"\x16\x03\x01\x00\x05garba").await.unwrap();
+        match acceptor.accept_from(far, hostile).await.unwrap_err().failure() {
+            HandshakeFailure::Malformed => failed += 1,
+            failure => break assert_eq!(failure, HandshakeFailure::Throttled),
+        }
+        assert!(failed < 100_000, "it may go on as it likes");
+    }
+    assert!(failed >= 500, "{failed} are too few for clients behind one address");
+    assert!(served().await);
+}

@@ -94,6 +94,17 @@ fn amounts_are_shared_as_places_are_and_nothing_young_gives_way() {
 }
 
 #[test]
+fn nobody_gives_way_to_one_that_is_refused_all_the_same() {
+    let limiter = FairLimiter::new(100);
+    let mut held: Vec<_> = (0..4).map(|_| limiter.reserve(ATTACKER, 25).unwrap()).collect();
+    // Two would give way, and then the newcomer's source would be the one that holds the most.
+    assert!(limiter.reserve(CLIENT, 60).is_none());
+    assert_eq!((evicted(&mut held), limiter.held()), (vec![], 100));
+    let _fits = limiter.reserve(CLIENT, 40).unwrap();
+    assert_eq!(evicted(&mut held), [0, 1], "in their order");
+}
+
+#[test]
 fn addresses_of_one_network_of_ipv6_are_one_source() {
     let limiter = FairLimiter::new(2);
     let source = |text: &str| text.parse().unwrap();

@@ -7,6 +7,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
+use super::algorithms::Algorithms;
 use super::key_kind;
 use super::rejection::Rejection;
 use crate::chain_verifier::rules::{self, RootRules};
@@ -23,6 +24,7 @@ pub(super) struct Certificate {
     pub not_before: SystemTime,
     pub not_after: SystemTime,
     pub usage: Usage,
+    pub algorithms: Algorithms,
     /// Why no certificate under it would be accepted, as the rest of a sentence. One of X.509 v1 has no field that says
     /// that it is an authority's.
     pub cannot_issue: Option<String>,
@@ -79,6 +81,7 @@ pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<
         not_before,
         not_after,
         usage: Usage::of(&certificate),
+        algorithms: Algorithms::of(&certificate),
         cannot_issue: cannot_issue(&certificate),
         rules: RootRules::of(&certificate, not_before, not_after),
         unsupported_key: unsupported_key(&certificate),

@@ -11,6 +11,7 @@ use rustls::pki_types::{
 use rustls::sign::{CertifiedKey, SigningKey};
 use webpki::EndEntityCert;
 
+use super::algorithms::Algorithms;
 use super::certificate::{Certificate, LEAF, parse_certificate};
 use super::chain::{Chain, Roles, check_chain};
 use super::key_kind;
@@ -39,6 +40,8 @@ pub struct Leaf {
     pub issuer: String,
     /// The subject alternative names.
     pub names: Names,
+    /// What it was signed by, and the kind of its key.
+    pub algorithms: Algorithms,
     /// The start of the leaf's own validity.
     pub not_before: SystemTime,
     /// The end of the leaf's own validity.
@@ -77,7 +80,7 @@ impl Leaf {
         if policy.serves && !roles.server {
             return Err(Rejection::UsageMissing { wanted: "serverAuth", allowed: "clientAuth only".into() });
         }
-        let Certificate { serial, subject, issuer, names, not_before, not_after, .. } = facts;
+        let Certificate { serial, subject, issuer, names, algorithms, not_before, not_after, .. } = facts;
         let sha256 = sha256_hex(end_entity);
         Ok(Self {
             certified: Arc::new(certified),
@@ -86,6 +89,7 @@ impl Leaf {
             subject,
             issuer,
             names,
+            algorithms,
             not_before,
             not_after,
             usable_from: verified_from.max(not_before),

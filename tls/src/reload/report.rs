@@ -58,6 +58,12 @@ pub(super) fn log_published(snapshot: &Snapshot) {
     for notice in trust.iter().flat_map(|trust| &trust.passed_over) {
         warn!(notice, "a certificate of the trust bundle is passed over");
     }
+    if let Some(why) = leaf.names.no_spiffe_id() {
+        warn!(
+            serial = leaf.serial,
+            "the leaf has {why}: peers that allow or expect it by its SPIFFE ID refuse it"
+        );
+    }
     if !leaf.roles.client {
         warn!(
             serial = leaf.serial,

@@ -7,7 +7,9 @@ use std::task::Waker;
 use super::ConnectionTracker;
 use super::entry::{CloseReason, CloseStage, Entry, Protocol, Side};
 use super::peer_id::PeerId;
+use super::peer_name::PeerName;
 use super::state::Shared;
+use hotcert_tls::Peer;
 
 /// Dropping it removes the connection from the tracker.
 pub struct Connection {
@@ -28,7 +30,14 @@ impl Connection {
 
     /// HTTP/2: too many of its frames carry nothing.
     pub fn close_for_frames(&self) {
-        self.entry.close(CloseStage::Cut, CloseReason::Frames);
+        if self.entry.close(CloseStage::Cut, CloseReason::Frames) {
+            self.shared.log_frames(&self.entry);
+        }
+    }
+
+    /// HTTP/2: its peer has gone without a word.
+    pub fn close_unresponsive(&self) {
+        self.entry.close(CloseStage::Cut, CloseReason::Unresponsive);
     }
 
     /// Wakes the task of `waker` when the close stage changes. Read `close_stage` afterwards.
@@ -44,13 +53,18 @@ impl Connection {
     /// HTTP/1: bytes came in; if no request is in flight they begin a request head.
     pub fn record_received(&self) {
         let entry = &self.entry;
-        if entry.side == Side::Inbound
+        if entry.side != Side::Outbound
             && entry.protocol() == Protocol::Http1
             && entry.in_flight.load(Relaxed) == 0
             && entry.head_since.load(Relaxed) == 0
         {
             entry.head_since.store(self.shared.now().max(1), Relaxed);
         }
+    }
+
+    /// What its peer is called.
+    pub fn peer_name(&self) -> PeerName<'_> {
+        self.entry.name()
     }
 
     /// Whose it is.
@@ -63,9 +77,19 @@ impl Connection {
         self.entry.close(CloseStage::Cut, CloseReason::Limit);
     }
 
+    /// Who is at its other end, if that showed a certificate.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        self.entry.peer.as_ref()
+    }
+
     /// The generation under which it was made.
     pub fn generation(&self) -> u64 {
         self.entry.generation
+    }
+
+    /// What the app turned out to speak, or goes on with.
+    pub fn speaks(&self, protocol: Protocol) {
+        self.entry.speak(protocol);
     }
 
     /// HTTP/1.1: it was upgraded, and is limited and closed as TCP is from now on.

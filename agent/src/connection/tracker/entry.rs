@@ -1,6 +1,7 @@
 //! The tracker's record of one open connection: what the reaper must know of it, and how it is asked to
 //! close.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use futures_util::task::AtomicWaker;
 
 use super::peer_id::PeerId;
+use super::peer_name::PeerName;
 use hotcert_tls::Peer;
 use hotcert_tls::Snapshot;
 
@@ -22,6 +24,8 @@ const UNLISTED_FOR_MILLIS: u64 = 5000;
 pub enum Side {
     Inbound,
     Outbound,
+    /// From the app, in plain text, to be carried to servers. It takes no place.
+    App,
 }
 
 impl Side {
@@ -29,6 +33,7 @@ impl Side {
         match self {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
+            Self::App => "app",
         }
     }
 }
@@ -79,10 +84,12 @@ pub(in crate::connection) enum CloseReason {
     Limit,
     /// HTTP/2: too many of its frames carried nothing.
     Frames,
+    /// HTTP/2: its peer did not answer a PING.
+    Unresponsive,
 }
 
 impl CloseReason {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Done,
         Self::LeafChanged,
         Self::RootRemoved,
@@ -97,6 +104,7 @@ impl CloseReason {
         Self::OverShare,
         Self::Limit,
         Self::Frames,
+        Self::Unresponsive,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -115,22 +123,26 @@ impl CloseReason {
             Self::OverShare => "over_share",
             Self::Limit => "limit",
             Self::Frames => "frames",
+            Self::Unresponsive => "unresponsive",
         }
     }
 }
 
-/// Equal for connections of one peer on one side.
+/// Equal for connections of one chain on one side, which is verified once for all of them. Whose they are is
+/// [`PeerId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::connection) struct PeerKey {
+pub(in crate::connection) struct ChainKey {
     inbound: bool,
-    /// The address of the interned peer.
-    peer: usize,
+    /// The address of the interned chain.
+    chain: usize,
 }
 
 /// Whose a connection is, and whether its peer is on the allow list.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::connection) struct Origin {
     pub holder: PeerId,
+    /// Where it comes from, for the log.
+    pub source: IpAddr,
     pub listed: bool,
 }
 
@@ -148,6 +160,7 @@ pub(in crate::connection) struct Entry {
     pub peer: Option<Arc<Peer>>,
     /// Whose place it takes.
     pub holder: PeerId,
+    source: IpAddr,
     pub last_activity: AtomicU64,
     /// HTTP/1: when the first byte of a request came whose head is not complete; 0 when none.
     pub head_since: AtomicU64,
@@ -186,6 +199,7 @@ impl Entry {
             listed: origin.listed,
             peer,
             holder: origin.holder,
+            source: origin.source,
             last_activity: AtomicU64::new(opened_at),
             head_since: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
@@ -199,12 +213,22 @@ impl Entry {
         }
     }
 
-    /// Asks the connection to close. A stage that was reached already stays, with its reason.
-    pub fn close(&self, stage: CloseStage, reason: CloseReason) {
-        if self.close_stage.fetch_max(stage as u8, AcqRel) < stage as u8 {
+    pub fn name(&self) -> PeerName<'_> {
+        PeerName { peer: self.peer.as_deref(), source: self.source }
+    }
+
+    pub fn origin(&self) -> Origin {
+        Origin { holder: self.holder, source: self.source, listed: self.listed }
+    }
+
+    /// Asks the connection to close. A stage that was reached already stays, with its reason. Whether it was not.
+    pub fn close(&self, stage: CloseStage, reason: CloseReason) -> bool {
+        let is_new = self.close_stage.fetch_max(stage as u8, AcqRel) < stage as u8;
+        if is_new {
             self.close_reason.store(reason as u8, Relaxed);
             self.waker.wake();
         }
+        is_new
     }
 
     pub fn close_stage(&self) -> CloseStage {
@@ -226,8 +250,14 @@ impl Entry {
 
     /// From now on it carries bytes, and no request.
     pub fn carry_bytes(&self) {
-        self.protocol.store(Protocol::Tcp as u8, Relaxed);
-        self.head_since.store(0, Relaxed);
+        self.speak(Protocol::Tcp);
+    }
+
+    pub fn speak(&self, protocol: Protocol) {
+        self.protocol.store(protocol as u8, Relaxed);
+        if protocol != Protocol::Http1 {
+            self.head_since.store(0, Relaxed);
+        }
     }
 
     pub fn close_reason(&self) -> CloseReason {
@@ -257,11 +287,12 @@ impl Entry {
         match self.side {
             Side::Inbound => snapshot.trusts_client(peer),
             Side::Outbound => snapshot.trusts_server(peer),
+            Side::App => true,
         }
     }
 
-    pub fn peer_key(&self) -> PeerKey {
-        let peer = self.peer.as_ref().map_or(0, |peer| Arc::as_ptr(peer) as usize);
-        PeerKey { inbound: self.side == Side::Inbound, peer }
+    pub fn chain_key(&self) -> ChainKey {
+        let chain = self.peer.as_ref().map_or(0, |peer| Arc::as_ptr(peer) as usize);
+        ChainKey { inbound: self.side == Side::Inbound, chain }
     }
 }

@@ -71,6 +71,9 @@ impl Places {
     }
 
     pub fn take(&mut self, entry: &Entry) {
+        if entry.side == Side::App {
+            return;
+        }
         self.taken[entry.side as usize] += 1;
         if entry.side == Side::Inbound {
             for key in [entry.holder.identity, entry.holder.source] {
@@ -92,6 +95,9 @@ impl Places {
     }
 
     fn give_back(&mut self, entry: &Entry) {
+        if entry.side == Side::App {
+            return;
+        }
         self.taken[entry.side as usize] -= 1;
         if entry.side == Side::Inbound {
             for key in [entry.holder.identity, entry.holder.source] {
@@ -110,16 +116,16 @@ impl Places {
         Held { identity: count(holder.identity), source: count(holder.source) }
     }
 
-    /// Has one of the inbound connections give way to a new one of `newcomer`, if one of them has to.
+    /// Has one of the inbound connections give way to a new one of `newcomer`, if one of them has to: which, and why.
     pub fn make_room(
         &mut self,
         entries: &Slab<Arc<Entry>>,
         limits: &Limits,
         newcomer: PeerId,
         now: u64,
-    ) -> bool {
+    ) -> Option<(Arc<Entry>, CloseReason)> {
         if self.leaving >= MAX_LEAVING {
-            return false;
+            return None;
         }
         let places = limits.places();
         let mut taken = self.take_victim(entries, places, newcomer, now);
@@ -127,9 +133,9 @@ impl Places {
             self.search(entries, places, now);
             taken = self.take_victim(entries, places, newcomer, now);
         }
-        let Some(victim) = taken else { return false };
-        self.ask_to_leave(&victim, now);
-        true
+        let victim = taken?;
+        let reason = self.ask_to_leave(&victim, now);
+        Some((victim.entry, reason))
     }
 
     /// The first of those found that has to give way to the newcomer.
@@ -160,7 +166,7 @@ impl Places {
         }
     }
 
-    fn ask_to_leave(&mut self, victim: &Victim, now: u64) {
+    fn ask_to_leave(&mut self, victim: &Victim, now: u64) -> CloseReason {
         let entry = &victim.entry;
         self.give_back(entry);
         self.leaving += 1;
@@ -174,6 +180,7 @@ impl Places {
             false => CloseReason::OverShare,
         };
         entry.close(stage, reason);
+        reason
     }
 }
 

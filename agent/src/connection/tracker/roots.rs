@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use slab::Slab;
 
-use super::entry::{Entry, PeerKey, Side};
+use super::entry::{ChainKey, Entry, Side};
 use hotcert_tls::Peer;
 use hotcert_tls::SingleRootVerifier;
 use hotcert_tls::identity::Trust;
@@ -17,7 +17,7 @@ use hotcert_tls::identity::Trust;
 pub(in crate::connection) struct RootUsage {
     /// The digest of the bundle that the cache belongs to.
     trust_sha256: String,
-    cache: HashMap<PeerKey, CachedRoot>,
+    cache: HashMap<ChainKey, CachedRoot>,
 }
 
 struct CachedRoot {
@@ -34,12 +34,12 @@ pub(super) struct PeerConnections {
     connections: usize,
 }
 
-pub(super) fn by_peer(entries: &Slab<Arc<Entry>>) -> HashMap<PeerKey, PeerConnections> {
-    let mut open: HashMap<PeerKey, PeerConnections> = HashMap::new();
+pub(super) fn by_peer(entries: &Slab<Arc<Entry>>) -> HashMap<ChainKey, PeerConnections> {
+    let mut open: HashMap<ChainKey, PeerConnections> = HashMap::new();
     for (_, entry) in entries {
         if let Some(peer) = &entry.peer {
             let new = || PeerConnections { side: entry.side, peer: Arc::clone(peer), connections: 0 };
-            open.entry(entry.peer_key()).or_insert_with(new).connections += 1;
+            open.entry(entry.chain_key()).or_insert_with(new).connections += 1;
         }
     }
     open
@@ -49,7 +49,7 @@ impl RootUsage {
     /// By the SHA-256 of each root of `trust`: the connections whose peer it alone verifies.
     pub(super) fn count(
         &mut self,
-        open: HashMap<PeerKey, PeerConnections>,
+        open: HashMap<ChainKey, PeerConnections>,
         trust: &Trust,
     ) -> BTreeMap<String, usize> {
         if self.trust_sha256 != trust.sha256 {
@@ -63,6 +63,8 @@ impl RootUsage {
                 let verifies = |root: &SingleRootVerifier| match side {
                     Side::Inbound => root.trusts_client(&peer.chain, peer.verified_at),
                     Side::Outbound => root.trusts_server(&peer.chain, peer.verified_at),
+                    // In plain text.
+                    Side::App => false,
                 };
                 let matching =
                     verifiers.iter().enumerate().filter(|(_, root)| root.as_ref().is_ok_and(verifies));

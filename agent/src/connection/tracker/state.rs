@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use hotcert_log::LogLimiter;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -32,6 +33,7 @@ pub(in crate::connection) struct Shared {
     pub root_usage: Mutex<RootUsage>,
     /// For the names and addresses of peers.
     pub hasher: RandomState,
+    pub log_limiter: LogLimiter,
 }
 
 #[derive(Default)]
@@ -42,7 +44,7 @@ pub(in crate::connection) struct TrackerState {
     pub applied: Option<Arc<Snapshot>>,
     /// The leaf of each generation that still has connections.
     pub leaves: HashMap<u64, LeafState>,
-    /// By side: the stage that a drain has reached.
+    /// By side with a place: the stage that a drain has reached.
     pub closing: [Option<CloseStage>; 2],
 }
 
@@ -69,6 +71,7 @@ impl Shared {
             closed: Family::default(),
             root_usage: Mutex::default(),
             hasher: RandomState::new(),
+            log_limiter: LogLimiter::default(),
         }
     }
 

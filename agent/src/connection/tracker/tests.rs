@@ -133,6 +133,36 @@ fn responses_on_a_pooled_outbound_connection_do_not_begin_a_request() {
 }
 
 #[test]
+fn plain_connection_of_the_app_ends_when_it_is_idle_or_slow_and_takes_no_place() {
+    let root = root("root");
+    let mut test = TestTracker::new();
+    let snapshot = test.publish(&identity(&root, &[&root]));
+    let open = |_| test.tracker.open(Side::Outbound, Protocol::Http1, &snapshot, None);
+    let plain: Vec<_> = (0..5).map(|_| test.tracker.open_plain()).collect();
+    assert!((0..3).map(open).all(|server| server.is_some()), "all places are free");
+    let [slow, asking, tunnel, later, idle] = &plain[..] else { unreachable!() };
+    test.advance(SECOND);
+    slow.record_received();
+    asking.record_received();
+    let in_flight = asking.begin_request();
+    tunnel.record_received();
+    tunnel.speaks(Protocol::Tcp);
+    test.advance(11 * SECOND);
+    let stages = |plain: &[Connection]| plain.iter().map(Connection::close_stage).collect::<Vec<_>>();
+    let [cut, open] = [CloseStage::Cut, CloseStage::None];
+    assert_eq!(stages(&plain), [cut, open, open, open, open]);
+    later.record_activity();
+    // A new leaf is no reason: there is none on it.
+    test.publish(&identity(&root, &[&root]));
+    test.advance(95 * SECOND);
+    assert_eq!(stages(&plain), [cut, cut, cut, open, cut]);
+    drop((in_flight, idle));
+    drop(plain);
+    let of = |reason| test.tracker.closed().get_or_create(&ClosedLabels { side: "app", reason }).get();
+    assert_eq!((of("slow_request"), of("idle"), of("done")), (1, 3, 1));
+}
+
+#[test]
 fn idle_old_and_slow_connections_end_and_moving_ones_do_not() {
     let root = root("root");
     let mut test = TestTracker::new();

@@ -3,26 +3,20 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use hyper::body::Body as _;
-use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 
-use super::MAX_HEAD_BYTES;
+use super::content::Content;
 use super::headers::to_http1;
+use super::http1;
+use super::http1::client::{Client, Failed};
+use super::interim::Interim;
+use super::proxy_status::ErrorType;
 use super::request_body::RequestBody;
 use crate::connection::tracker::{CloseStage, Connection};
 use crate::proxy::inbound::app_connections::AppPermit;
-
-/// A connection that is not ready for its next request within this is closed.
-const READY_WITHIN: Duration = Duration::from_millis(10);
 
 /// What a connection has as long as it is open.
 pub enum Attached {
@@ -55,11 +49,13 @@ impl Attached {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error(transparent)]
-    Http1(#[from] hyper::Error),
+    Http1(#[from] http1::Error),
     #[error(transparent)]
     Http2(#[from] h2::Error),
     #[error("it does not answer in HTTP/2: {0}")]
     NoHttp2(#[source] io::Error),
+    #[error("it has said nothing for 20 seconds, and has not answered a PING")]
+    Unresponsive,
 }
 
 /// Why a request has no response.
@@ -84,7 +80,7 @@ impl ClientError {
                     && (error.reason() == Some(h2::Reason::REFUSED_STREAM)
                         || error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
             }
-            Self::Http1(_) | Self::NoHttp2(_) => false,
+            Self::Http1(_) | Self::NoHttp2(_) | Self::Unresponsive => false,
         }
     }
 
@@ -96,9 +92,18 @@ impl ClientError {
     /// Whether the connection was closed under the request.
     pub fn was_closed(&self) -> bool {
         match self {
-            Self::Http1(error) => error.is_incomplete_message() || error.is_closed() || error.is_canceled(),
+            Self::Http1(error) => error.was_closed(),
             Self::Http2(error) => error.is_io() || self.is_unprocessed(),
             Self::NoHttp2(_) => false,
+            Self::Unresponsive => true,
+        }
+    }
+
+    /// For `Proxy-Status`.
+    pub fn proxy_error(&self) -> ErrorType {
+        match self {
+            error if error.was_closed() => ErrorType::ConnectionTerminated,
+            _ => ErrorType::HttpProtocolError,
         }
     }
 
@@ -113,66 +118,43 @@ impl ClientError {
 }
 
 pub struct Http1Connection {
-    sender: http1::SendRequest<RequestBody>,
+    client: Client,
     attached: Arc<Attached>,
-    /// Whether the body of the last request was taken whole.
-    body_sent: Arc<AtomicBool>,
-    /// Whether a body may be left unread on it, in which the other side would see its next request.
-    unread: bool,
 }
 
 impl Http1Connection {
-    pub async fn handshake<S>(io: S, attached: Attached) -> Result<Self, ClientError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(io)).await?;
+    pub fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, attached: Attached) -> Self {
         let attached = Arc::new(attached);
-        let held = Arc::clone(&attached);
-        tokio::spawn(async move {
-            // Its errors are those of its requests.
-            let _ = connection.with_upgrades().await;
-            drop(held);
-        });
-        Ok(Self { sender, attached, body_sent: Arc::default(), unread: false })
+        Self { client: Client::new(stream, Arc::clone(&attached)), attached }
+    }
+
+    /// Whether it can be used again, now that the response has ended.
+    pub fn is_reusable(&self) -> bool {
+        self.client.is_idle()
     }
 
     /// Whether the next request can be sent. It cannot when the connection was closed.
-    pub async fn is_ready(&mut self) -> bool {
-        matches!(timeout(READY_WITHIN, self.sender.ready()).await, Ok(Ok(())))
-    }
-
-    /// Whether it can be used again once the response has ended.
-    pub fn is_reusable(&self) -> bool {
-        !self.unread
+    /// The entry in the tracker, if it has one.
+    pub fn tracked(&self) -> Option<&Connection> {
+        self.attached.tracked().map(|connection| &**connection)
     }
 
     pub fn takes_requests(&self, generation: u64) -> bool {
-        !self.sender.is_closed() && self.attached.takes_requests(generation)
+        self.attached.takes_requests(generation) && self.client.is_open()
     }
 
     pub async fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<hyper::body::Incoming>, SendError> {
-        let (mut head, mut body) = request.into_parts();
+        interim: &mut Interim,
+    ) -> Result<Response<Content>, SendError> {
+        let (mut head, body) = request.into_parts();
         to_http1(&mut head, &body);
-        let has_body = !body.is_end_stream();
-        if has_body {
-            self.body_sent.store(false, Relaxed);
-            body.report_whole(&self.body_sent);
-            if matches!(&*self.attached, Attached::App { .. }) && !expects_body(&head.method) {
-                head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-        }
-        let response = self.sender.try_send_request(Request::from_parts(head, body)).await;
-        // What was answered before it was sent may never be read.
-        self.unread = has_body && !self.body_sent.load(Relaxed);
-        response.map_err(|mut error| {
-            let unsent = error.take_message();
-            SendError { error: error.into_error().into(), unsent }
-        })
+        let close = !body.is_end_stream()
+            && matches!(&*self.attached, Attached::App { .. })
+            && !expects_body(&head.method);
+        let sent = self.client.send(head, body, close, interim).await;
+        sent.map_err(|Failed { error, unsent }| SendError { error: error.into(), unsent })
     }
 
     /// From now on it carries bytes.

@@ -8,6 +8,7 @@ mod frames;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
+use super::keep_alive::Heard;
 use crate::connection::tracker::Connection;
 use frames::{Frame, FrameScanner, Kind};
 
@@ -118,6 +120,8 @@ pub struct FrameLimited<S> {
     in_a_row: u32,
     /// The highest stream that the other side has opened.
     last_stream: u32,
+    /// Told of what comes in.
+    heard: Option<Arc<Heard>>,
 }
 
 impl<S> FrameLimited<S> {
@@ -127,17 +131,27 @@ impl<S> FrameLimited<S> {
     }
 
     /// Of a client, which sends the preface.
-    pub fn client(stream: S, tracked: Option<Arc<Connection>>) -> Self {
-        Self::new(stream, tracked, FrameScanner::new(), FrameScanner::after_preface())
+    pub fn client(stream: S, tracked: Option<Arc<Connection>>, heard: Arc<Heard>) -> Self {
+        let this = Self::new(stream, tracked, FrameScanner::new(), FrameScanner::after_preface());
+        Self { heard: Some(heard), ..this }
     }
 
     fn new(stream: S, tracked: Option<Arc<Connection>>, received: FrameScanner, sent: FrameScanner) -> Self {
-        Self { stream, tracked, budget: FrameBudget::new(), received, sent, in_a_row: 0, last_stream: 0 }
+        Self {
+            stream,
+            tracked,
+            budget: FrameBudget::new(),
+            received,
+            sent,
+            in_a_row: 0,
+            last_stream: 0,
+            heard: None,
+        }
     }
 
     /// Whether all frames of `bytes` are within the budget.
     fn receive(&mut self, bytes: &[u8]) -> bool {
-        let Self { budget, received, in_a_row, last_stream, .. } = self;
+        let Self { budget, received, in_a_row, last_stream, heard, .. } = self;
         let mut within = true;
         received.scan(bytes, |frame| {
             *in_a_row += match frame.kind {
@@ -146,6 +160,12 @@ impl<S> FrameLimited<S> {
             };
             if frame.kind == Kind::Headers {
                 *last_stream = frame.stream.max(*last_stream);
+            }
+            if let Some(heard) = heard {
+                heard.any.store(true, Relaxed);
+                if matches!(frame.kind, Kind::Headers | Kind::Data) {
+                    heard.response.store(true, Relaxed);
+                }
             }
             within = within && budget.receive(frame);
         });

@@ -14,6 +14,7 @@ const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum GrpcStatus {
+    DeadlineExceeded = 4,
     PermissionDenied = 7,
     ResourceExhausted = 8,
     FailedPrecondition = 9,
@@ -46,6 +47,11 @@ pub fn trailers(status: GrpcStatus, message: &str) -> HeaderMap {
         trailers.insert(MESSAGE, message);
     }
     trailers
+}
+
+/// The code with which a call ended.
+pub fn status(headers: &HeaderMap) -> Option<u16> {
+    headers.get(STATUS)?.to_str().ok()?.parse().ok()
 }
 
 fn percent_encoded(message: &str) -> String {

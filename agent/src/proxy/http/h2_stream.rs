@@ -1,38 +1,30 @@
 //! One HTTP/2 stream to an app or a server: as the body of a request, as the body of a response, and as bytes
-//! both ways after an extended CONNECT. Each takes from its sender only what the receiver has room for.
+//! both ways after a CONNECT. Each takes from its sender only what the receiver has room for.
 
-use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use hyper::body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::h2_body::{BodySender, Part};
 use super::request_body::{RequestBody, Taken};
 
 /// Sends the body of a request. Completes with whether all of it was sent, which it was not if the stream was reset.
 pub struct Upload {
-    body: RequestBody,
-    stream: SendStream<Bytes>,
-    /// Taken from the body, and waiting for room in the stream's window.
-    chunk: Option<Chunk>,
+    sender: BodySender<RequestBody>,
     /// What was sent, to send it again. `None` if it is not to be, or had trailers.
     taken: Option<Taken>,
 }
 
-struct Chunk {
-    bytes: Bytes,
-    last: bool,
-}
-
 impl Upload {
     pub fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
-        Self { body, stream, chunk: None, taken: Some(Taken::default()) }
+        Self { sender: BodySender::new(body, stream, Reason::CANCEL), taken: Some(Taken::default()) }
     }
 
     /// The body, once more. `None` if it was not small, or had trailers.
@@ -48,7 +40,7 @@ impl Upload {
             if watched && let Poll::Ready(ended) = Pin::new(&mut response_ended).poll(cx) {
                 watched = false;
                 if ended.is_err() {
-                    self.stream.send_reset(Reason::CANCEL);
+                    self.sender.reset(Reason::CANCEL);
                     return Poll::Ready(());
                 }
             }
@@ -56,89 +48,24 @@ impl Upload {
         })
         .await;
     }
-
-    fn poll_to_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, h2::Error>> {
-        loop {
-            if self.stream.poll_reset(cx)?.is_ready() {
-                return Poll::Ready(Ok(false));
-            }
-            if let Some(chunk) = self.chunk.take() {
-                if self.stream.capacity() == 0 {
-                    let room = self.stream.poll_capacity(cx);
-                    self.chunk = Some(chunk);
-                    match ready!(room) {
-                        Some(Ok(_)) => continue,
-                        Some(Err(error)) => return Poll::Ready(Err(error)),
-                        None => return Poll::Ready(Ok(false)),
-                    }
-                }
-                self.stream.send_data(chunk.bytes, chunk.last)?;
-                if chunk.last {
-                    return Poll::Ready(Ok(true));
-                }
-            }
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                None => {
-                    self.stream.send_data(Bytes::new(), true)?;
-                    return Poll::Ready(Ok(true));
-                }
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => {
-                        let last = self.body.is_end_stream();
-                        if let Some(taken) = &mut self.taken {
-                            taken.add(&bytes);
-                        }
-                        if !bytes.is_empty() {
-                            // One byte is claim enough to be told when there is room: a claim on the whole chunk
-                            // would take from the connection's window what other streams could use.
-                            self.stream.reserve_capacity(1);
-                            self.chunk = Some(Chunk { bytes, last });
-                        } else if last {
-                            self.stream.send_data(bytes, true)?;
-                            return Poll::Ready(Ok(true));
-                        }
-                    }
-                    Err(frame) => {
-                        if let Ok(trailers) = frame.into_trailers() {
-                            self.taken = None;
-                            self.stream.reserve_capacity(0);
-                            self.stream.send_trailers(trailers)?;
-                            return Poll::Ready(Ok(true));
-                        }
-                    }
-                },
-                // The sender has given up: what it said to the agent is said to the receiver.
-                Some(Err(error)) => {
-                    self.stream.send_reset(reset_reason(&error).unwrap_or(Reason::CANCEL));
-                    return Poll::Ready(Ok(false));
-                }
-            }
-        }
-    }
 }
 
 impl Future for Upload {
     type Output = bool;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        let Self { sender, taken } = self.get_mut();
+        let sent = sender.poll(cx, |part| match (part, &mut *taken) {
+            (Part::Data(bytes), Some(taken)) => taken.add(bytes),
+            (Part::Trailers, taken) => *taken = None,
+            (Part::Data(_), None) => {}
+        });
         // An error means that the stream or its connection has ended, which the response says as well.
-        self.get_mut().poll_to_end(cx).map(|sent| sent.unwrap_or(false))
+        sent.map(|sent| sent.unwrap_or(false))
     }
 }
 
-/// The reason of the reset that `error` stands for, if it does.
-pub fn reset_reason(error: &(dyn Error + 'static)) -> Option<Reason> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.reason();
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// The body of a response.
+/// The body of a message as it is received.
 pub struct Download {
     stream: RecvStream,
     data_ended: bool,
@@ -167,10 +94,6 @@ impl Download {
                 Some(Ok(bytes)) => {
                     let _ = self.stream.flow_control().release_capacity(bytes.len());
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                // The server has answered and does not want the rest of the request.
-                Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) && error.is_reset() => {
-                    return Poll::Ready(None);
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => self.data_ended = true,
@@ -206,19 +129,19 @@ impl Body for Download {
 }
 
 /// Bytes both ways.
-pub struct StreamIo {
-    send: SendStream<Bytes>,
+pub struct StreamIo<B: Buf = Bytes> {
+    send: SendStream<B>,
     receive: RecvStream,
     unread: Bytes,
 }
 
-impl StreamIo {
-    pub fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+impl<B: Buf> StreamIo<B> {
+    pub fn new(send: SendStream<B>, receive: RecvStream) -> Self {
         Self { send, receive, unread: Bytes::new() }
     }
 }
 
-impl AsyncRead for StreamIo {
+impl<B: Buf + Unpin> AsyncRead for StreamIo<B> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while this.unread.is_empty() {
@@ -236,7 +159,7 @@ impl AsyncRead for StreamIo {
     }
 }
 
-impl AsyncWrite for StreamIo {
+impl<B: Buf + From<Bytes> + Unpin> AsyncWrite for StreamIo<B> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if bytes.is_empty() {
@@ -251,7 +174,9 @@ impl AsyncWrite for StreamIo {
             }
         }
         let count = this.send.capacity().min(bytes.len());
-        this.send.send_data(Bytes::copy_from_slice(&bytes[..count]), false).map_err(io::Error::other)?;
+        this.send
+            .send_data(Bytes::copy_from_slice(&bytes[..count]).into(), false)
+            .map_err(io::Error::other)?;
         Poll::Ready(Ok(count))
     }
 
@@ -260,7 +185,7 @@ impl AsyncWrite for StreamIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().send.send_data(Bytes::new(), true).map_err(io::Error::other)?;
+        self.get_mut().send.send_data(Bytes::new().into(), true).map_err(io::Error::other)?;
         Poll::Ready(Ok(()))
     }
 }

@@ -1,7 +1,6 @@
 //! Header fields that end at the agent, and those that each version of HTTP wants in its own form.
 
 use bytes::Bytes;
-use hyper::Version;
 use hyper::body::Body;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
@@ -9,6 +8,7 @@ use hyper::header::{
 };
 use hyper::http::request;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use hyper::{Method, Version};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -43,6 +43,20 @@ pub fn remove_hop_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// Makes one of a length that a response of HTTP/1 says several times (RFC 9110, 8.6): clients of HTTP/2 take more than
+/// one for an error. That they are the same was checked when it was read.
+pub fn unite_lengths(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return };
+    let several = lengths.next().is_some() || first.as_bytes().contains(&b',');
+    if several {
+        let length = first.to_str().ok().and_then(|value| value.split(',').next());
+        if let Some(Ok(length)) = length.map(|length| HeaderValue::from_str(length.trim())) {
+            headers.insert(CONTENT_LENGTH, length);
+        }
+    }
+}
+
 /// Listed in `Connection` or not, these define where a message goes and where it ends.
 fn is_end_to_end(name: &HeaderName) -> bool {
     *name == HOST || *name == CONTENT_LENGTH || *name == TE
@@ -64,12 +78,12 @@ pub fn to_http1<B: Body<Data = Bytes>>(head: &mut request::Parts, body: &B) {
     head.uri = Uri::from(path);
     if std::mem::replace(&mut head.version, Version::HTTP_11) == Version::HTTP_2 {
         join_cookies(&mut head.headers);
+        // Servers of HTTP/1.1 ask for a length where content is usual.
+        if body.is_end_stream() && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
     }
     head.headers.remove(TE);
-    // In chunks, whatever the method: the HTTP/1 client would omit the body of a GET.
-    if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
-        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
 }
 
 /// Turns a request into one of HTTP/2: scheme and authority in the URI, and no Host. Servers compare the scheme with
@@ -99,6 +113,16 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_that_is_said_several_times_is_one() {
+        for values in [&["5"][..], &["5", "5"], &["5, 5"], &["5 , 5", "5"]] {
+            let mut headers: HeaderMap =
+                values.iter().map(|value| (CONTENT_LENGTH, HeaderValue::from_static(value))).collect();
+            unite_lengths(&mut headers);
+            assert_eq!(headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), ["5"], "{values:?}");
+        }
+    }
 
     #[test]
     fn hop_by_hop_headers_are_removed_however_they_are_declared() {

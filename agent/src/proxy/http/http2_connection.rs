@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicU8, AtomicUsize};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,12 +17,15 @@ use hyper::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Attached, ClientError, SendError};
 use super::content::Content;
 use super::frame_limit::FrameLimited;
 use super::h2_stream::{Download, StreamIo, Upload};
 use super::headers::to_http2;
+use super::interim::Interim;
+use super::keep_alive::{self, Heard};
 use super::request_body::RequestBody;
 use super::{CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, STREAM_WINDOW};
 use crate::connection::tracker::Connection;
@@ -36,9 +39,14 @@ pub struct Http2Connection {
     authority: Authority,
     attached: Arc<Attached>,
     in_use: Arc<AtomicUsize>,
-    /// It takes no more requests: it has ended, or the other side has said so.
-    closed: Arc<AtomicBool>,
+    state: Arc<AtomicU8>,
 }
+
+const OPEN: u8 = 0;
+/// It takes no more requests: it has ended, or the other side has said so.
+const CLOSED: u8 = 1;
+/// It was closed because the other side did not answer.
+const UNRESPONSIVE: u8 = 2;
 
 /// A request in flight on an HTTP/2 connection.
 pub struct InUse(Arc<AtomicUsize>);
@@ -74,7 +82,8 @@ impl Http2Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = FrameLimited::client(io, attached.tracked().cloned());
+        let heard: Arc<Heard> = Arc::default();
+        let io = FrameLimited::client(io, attached.tracked().cloned(), Arc::clone(&heard));
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(MAX_STREAMS)
@@ -85,14 +94,16 @@ impl Http2Connection {
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .handshake::<_, Bytes>(io)
             .await?;
-        let ping_pong = connection.ping_pong();
-        let closed = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&closed);
+        let mut ping_pong = connection.ping_pong();
+        let state = Arc::new(AtomicU8::new(OPEN));
+        let ended = Arc::clone(&state);
+        let alive = CancellationToken::new();
+        let ends = alive.clone().drop_guard();
         let attached = Arc::new(attached);
         let held = Arc::clone(&attached);
         let in_use: Arc<AtomicUsize> = Arc::default();
         let requests = matches!(*held, Attached::App { .. }).then(|| Arc::clone(&in_use));
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             let mut window = STREAM_WINDOW;
             let _ = poll_fn(|cx| {
                 if let Some(requests) = &requests {
@@ -105,14 +116,16 @@ impl Http2Connection {
                 Pin::new(&mut connection).poll(cx)
             })
             .await;
-            ended.store(true, Relaxed);
-            drop(held);
+            ended.fetch_max(CLOSED, Relaxed);
+            drop((held, ends));
         });
-        if let Some(mut ping_pong) = ping_pong {
+        if let Some(ping_pong) = &mut ping_pong {
             let pong = ping_pong.ping(Ping::opaque());
             let no_answer = || io::Error::new(io::ErrorKind::TimedOut, "no answer to a PING");
             match timeout(within, pong).await {
                 Ok(Ok(_)) => {}
+                // It goes away before its first request, as after a new leaf: that is HTTP/2, and the request finds so.
+                Ok(Err(_)) if goes_away(&sender).await => {}
                 Ok(Err(error)) => return Err(ClientError::NoHttp2(io::Error::other(error))),
                 Err(_) => return Err(ClientError::NoHttp2(no_answer())),
             }
@@ -120,7 +133,21 @@ impl Http2Connection {
         if sender.current_max_send_streams() == 0 {
             return Err(ClientError::NoHttp2(io::Error::other("it allows no requests")));
         }
-        Ok(Self { sender, scheme, authority, attached, in_use, closed })
+        if let Some(ping_pong) = ping_pong {
+            let (state, requests, attached) =
+                (Arc::clone(&state), Arc::clone(&in_use), Arc::clone(&attached));
+            let unresponsive =
+                keep_alive::until_unresponsive(ping_pong, heard, move || requests.load(Relaxed) > 0);
+            tokio::spawn(alive.run_until_cancelled_owned(async move {
+                unresponsive.await;
+                state.store(UNRESPONSIVE, Relaxed);
+                if let Some(tracked) = attached.tracked() {
+                    tracked.close_unresponsive();
+                }
+                driver.abort();
+            }));
+        }
+        Ok(Self { sender, scheme, authority, attached, in_use, state })
     }
 
     /// A place for one more request, if it is open and has room.
@@ -140,13 +167,15 @@ impl Http2Connection {
     }
 
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
+        self.state.load(Relaxed) != OPEN
     }
 
     /// A handle for one request, if the connection takes it.
     async fn sender(&self) -> Result<h2::client::SendRequest<Bytes>, h2::Error> {
         let ready = self.sender.clone().ready().await;
-        ready.inspect_err(|_| self.closed.store(true, Relaxed))
+        ready.inspect_err(|_| {
+            self.state.fetch_max(CLOSED, Relaxed);
+        })
     }
 
     pub fn is_idle(&self) -> bool {
@@ -162,7 +191,11 @@ impl Http2Connection {
         self.sender.is_extended_connect_protocol_enabled()
     }
 
-    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Content>, SendError> {
+    pub async fn send(
+        &self,
+        request: Request<RequestBody>,
+        interim: &mut Interim,
+    ) -> Result<Response<Content>, SendError> {
         let mut sender = match self.sender().await {
             Ok(sender) => sender,
             Err(error) => return Err(SendError { error: error.into(), unsent: Some(request) }),
@@ -182,6 +215,10 @@ impl Http2Connection {
                 again = sending.again().filter(|_| whole);
                 upload = None;
             }
+            while let Poll::Ready(Some(Ok(early))) = response.poll_informational(cx) {
+                let (head, ()) = early.into_parts();
+                interim.send(head.status, head.headers);
+            }
             Pin::new(&mut response).poll(cx)
         });
         match response.await.map_err(ClientError::from) {
@@ -192,6 +229,9 @@ impl Http2Connection {
                     ended
                 });
                 Ok(response.map(|stream| Content::Http2(Download::new(stream, ended))))
+            }
+            Err(_) if self.state.load(Relaxed) == UNRESPONSIVE => {
+                Err(SendError::sent(ClientError::Unresponsive))
             }
             Err(error) => {
                 let unsent = again.filter(|_| error.is_unprocessed());
@@ -219,9 +259,42 @@ impl Http2Connection {
     }
 }
 
+/// Whether the other side has said that it takes no more requests, for no error.
+async fn goes_away(sender: &h2::client::SendRequest<Bytes>) -> bool {
+    let ready = sender.clone().ready().await;
+    ready.is_err_and(|error| ClientError::from(error).is_unprocessed())
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+    use crate::connection::tracker::PeerId;
+    use crate::proxy::inbound::app_connections::AppConnections;
+
+    #[tokio::test]
+    async fn connection_that_goes_away_before_its_first_request_gives_the_request_back() {
+        let (client, mut server) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            // SETTINGS, and a GOAWAY without an error; the PING is not answered.
+            let frames = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            server.write_all(&frames).await.unwrap();
+            server.shutdown().await.unwrap();
+            server.read_to_end(&mut Vec::new()).await
+        });
+        let within = Duration::from_secs(10);
+        let share = Arc::new(AppConnections::new(1, true)).share(PeerId { identity: 1, source: 2 });
+        let attached = Attached::App { _permit: share.acquire(within).await.unwrap() };
+        let authority = Authority::from_static("a.test");
+        let connection =
+            Http2Connection::handshake(client, Scheme::HTTP, authority, attached, within).await.unwrap();
+        let request = Request::new(RequestBody::empty());
+        let SendError { error, unsent } =
+            connection.send(request, &mut Interim::none()).await.err().expect("no response");
+        assert!(unsent.is_some() && error.is_unprocessed() && connection.is_closed(), "{error}");
+    }
 
     #[test]
     fn windows_of_many_requests_are_no_larger_together_than_those_of_a_few() {

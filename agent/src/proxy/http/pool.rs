@@ -12,7 +12,9 @@ use hyper::{Request, Response};
 use super::client::{Http1Connection, SendError};
 use super::content::Content;
 use super::http2_connection::{Http2Connection, InUse};
+use super::interim::Interim;
 use super::request_body::RequestBody;
+use crate::connection::tracker::Connection;
 use crate::proxy::request_error::RequestError;
 
 /// Idle HTTP/1.1 connections beyond this are closed.
@@ -81,6 +83,14 @@ impl Drop for Lent {
 }
 
 impl Lease {
+    /// The connection to a server in the tracker.
+    pub fn tracked(&self) -> Option<&Connection> {
+        match self {
+            Self::Http1 { connection, .. } => connection.tracked(),
+            Self::Http2 { connection, .. } => connection.tracked(),
+        }
+    }
+
     /// The response has ended: the connection is free for the next request.
     pub fn release(self) {
         if let Self::Http1 { connection, lent } = self {
@@ -88,12 +98,14 @@ impl Lease {
         }
     }
 
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Content>, SendError> {
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        interim: &mut Interim,
+    ) -> Result<Response<Content>, SendError> {
         match self {
-            Self::Http1 { connection, .. } => {
-                connection.send(request).await.map(|response| response.map(Content::Http1))
-            }
-            Self::Http2 { connection, .. } => connection.send(request).await,
+            Self::Http1 { connection, .. } => connection.send(request, interim).await,
+            Self::Http2 { connection, .. } => connection.send(request, interim).await,
         }
     }
 }
@@ -122,7 +134,7 @@ impl Pool {
         C: FnOnce() -> F,
         F: Future<Output = Result<HttpConnection, RequestError>>,
     {
-        if let Some(lease) = self.take(needs, generation, fresh).await {
+        if let Some(lease) = self.take(needs, generation, fresh) {
             return Ok((lease, false));
         }
         // A pool that waits for a connection has something to reap soon.
@@ -138,7 +150,7 @@ impl Pool {
         {
             return Err(error.clone());
         }
-        if let Some(lease) = self.take(needs, generation, fresh).await {
+        if let Some(lease) = self.take(needs, generation, fresh) {
             return Ok((lease, false));
         }
         if !self.lock().multiplexes {
@@ -170,9 +182,9 @@ impl Pool {
         !(http1.is_empty() && http2.is_empty()) || self.lent.load(Relaxed) > 0
     }
 
-    async fn take(self: &Arc<Self>, needs: Needs, generation: u64, fresh: Duration) -> Option<Lease> {
+    fn take(self: &Arc<Self>, needs: Needs, generation: u64, fresh: Duration) -> Option<Lease> {
         loop {
-            let mut connection = {
+            let connection = {
                 let mut state = self.lock();
                 if needs != Needs::Http1
                     && let Some(lease) = state.take_http2(generation)
@@ -185,7 +197,7 @@ impl Pool {
                 state.http1.retain(|idle| idle.since.elapsed() < fresh);
                 state.http1.pop()?.connection
             };
-            if connection.takes_requests(generation) && connection.is_ready().await {
+            if connection.takes_requests(generation) {
                 return Some(self.lease_http1(connection));
             }
         }

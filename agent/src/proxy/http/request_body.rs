@@ -5,17 +5,21 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
+use super::content::{BodyError, Content};
+use super::http1::expects_continue;
+use super::response_timeout::UploadClock;
+use crate::connection::memory::UploadMemory;
 use crate::connection::tracker::InFlight;
+use crate::proxy::access_log::Transferred;
 
 /// Longer bodies are not kept for a second try, nor waited for when nobody will get them.
 const SMALL: usize = 64 * 1024;
@@ -25,14 +29,18 @@ const DISCARD_WITHIN: Duration = Duration::from_millis(100);
 
 /// The body of a request, from a client or the app.
 pub struct RequestBody {
-    body: Option<Incoming>,
+    body: Option<Content>,
     in_flight: Option<InFlight>,
-    /// Set when all of it was taken.
-    taken_whole: Option<Arc<AtomicBool>>,
+    /// Of the memory budget, until it has ended.
+    memory: Option<UploadMemory>,
     /// Applied to the trailers.
     filter: fn(&mut HeaderMap),
     /// What was taken from `body` already, and is given again.
     again: VecDeque<Bytes>,
+    /// What its bytes are counted on.
+    counted: Option<Arc<Transferred>>,
+    /// Told of what is taken.
+    upload: Option<Arc<UploadClock>>,
 }
 
 /// What was taken from a body, as long as it is small.
@@ -53,7 +61,7 @@ impl Taken {
 }
 
 impl RequestBody {
-    pub fn new(body: Incoming, in_flight: Option<&InFlight>, filter: fn(&mut HeaderMap)) -> Self {
+    pub fn new(body: Content, in_flight: Option<&InFlight>, filter: fn(&mut HeaderMap)) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
@@ -61,12 +69,30 @@ impl RequestBody {
     }
 
     pub fn empty() -> Self {
-        Self { body: None, in_flight: None, taken_whole: None, filter: |_| (), again: VecDeque::new() }
+        Self {
+            body: None,
+            in_flight: None,
+            memory: None,
+            filter: |_| (),
+            again: VecDeque::new(),
+            counted: None,
+            upload: None,
+        }
     }
 
-    /// Sets `whole` when all of it was taken.
-    pub fn report_whole(&mut self, whole: &Arc<AtomicBool>) {
-        self.taken_whole = Some(Arc::clone(whole));
+    /// Holds this until it has ended.
+    pub fn with_memory(self, memory: Option<UploadMemory>) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Counts its bytes for the access log, if there is one.
+    pub fn counted(self, counted: Option<Arc<Transferred>>) -> Self {
+        Self { counted, ..self }
+    }
+
+    /// Has `clock` told whenever something is taken.
+    pub fn watch(&mut self, clock: &Arc<UploadClock>) {
+        self.upload = Some(Arc::clone(clock));
     }
 
     /// A body that was taken whole, once more. `None` if it was not small.
@@ -76,8 +102,12 @@ impl RequestBody {
 
     /// As [`Self::discard`], for a request that is refused. Boxed like all that is rare, so that it takes no room in
     /// each request.
-    pub async fn discard_refused(body: Incoming) {
-        Box::pin(Self::new(body, None, |_| ()).discard()).await;
+    ///
+    /// A client that waits for a 100 is not told to send what nobody wants.
+    pub async fn discard_refused(head: &HeaderMap, body: Content) {
+        if !expects_continue(head) {
+            Box::pin(Self::new(body, None, |_| ()).discard()).await;
+        }
     }
 
     /// Takes what a client is about to send although nobody will get it.
@@ -100,32 +130,35 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(chunk) = this.again.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        if let Some(upload) = &this.upload {
+            upload.asked(polled.is_pending());
+        }
+        let mut frame = ready!(polled);
         let ended = match &mut frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     (this.filter)(trailers);
+                } else if let (Some(counted), Some(data)) = (&this.counted, frame.data_ref()) {
+                    counted.received.fetch_add(data.len() as u64, Relaxed);
                 }
                 body.is_end_stream()
             }
             _ => true,
         };
         if ended {
-            this.in_flight = None;
-            if let Some(whole) = this.taken_whole.take() {
-                whole.store(true, Relaxed);
-            }
+            (this.in_flight, this.memory) = (None, None);
         }
         Poll::Ready(frame)
     }

@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::content::Content;
+use super::content::{BodyError, Content};
 use super::grpc::{self, GrpcStatus};
 use super::pool::Lease;
 use crate::connection::memory::{Chunk, RequestMemory};
 use crate::connection::tracker::InFlight;
+use crate::proxy::access_log::RequestRecord;
 
 const BROKEN: &str = "hotcert-agent: the connection ended before the response";
 
@@ -23,6 +25,8 @@ pub struct ProxyBody {
     memory: Option<RequestMemory>,
     /// A gRPC call is told of a broken connection by a status, not by a reset of its stream.
     grpc: bool,
+    /// What is told of the request, until the body has ended.
+    record: Option<RequestRecord>,
 }
 
 /// Held until the body has ended or is dropped.
@@ -31,15 +35,13 @@ struct Hold {
     lease: Lease,
 }
 
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
-
 impl ProxyBody {
     pub fn own(text: String) -> Self {
-        Self { content: Content::Own(Some(text.into())), hold: None, memory: None, grpc: false }
+        Self { content: Content::Own(Some(text.into())), hold: None, memory: None, grpc: false, record: None }
     }
 
     pub fn empty() -> Self {
-        Self { content: Content::Own(None), hold: None, memory: None, grpc: false }
+        Self { content: Content::Own(None), hold: None, memory: None, grpc: false, record: None }
     }
 
     /// A body that is passed on from the connection of `lease`, which is released when the body has ended.
@@ -51,9 +53,39 @@ impl ProxyBody {
         grpc: bool,
     ) -> Self {
         let hold = Some(Hold { _in_flight: in_flight, lease });
-        let mut this = Self { content, hold, memory: Some(memory), grpc };
+        let mut this = Self { content, hold, memory: None, grpc, record: None };
+        memory.begin_response(if this.is_end_stream() { Some(0) } else { this.size_hint().exact() });
+        this.memory = Some(memory);
         this.release_if_ended();
         this
+    }
+
+    /// Tells `record` of the response and of its end.
+    pub fn observe(response: &mut Response<Self>, mut record: RequestRecord) {
+        record.answered(response);
+        match response.body().is_end_stream() || record.wants_no_content(response.status()) {
+            true => record.complete(),
+            false => response.body_mut().record = Some(record),
+        }
+    }
+
+    fn record(&mut self, frame: Option<&Result<Frame<Bytes>, BodyError>>) {
+        let ended = self.is_end_stream();
+        let Some(record) = &mut self.record else { return };
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    record.sent(data.len());
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    record.trailers(trailers);
+                }
+                if ended && let Some(record) = self.record.take() {
+                    record.complete();
+                }
+            }
+            Some(Err(_)) => self.record.take().map_or((), RequestRecord::upstream_gone),
+            None => self.record.take().map_or((), RequestRecord::complete),
+        }
     }
 
     fn release_if_ended(&mut self) {
@@ -69,19 +101,13 @@ impl ProxyBody {
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Poll::Ready(match &mut self.content {
-            Content::Http1(body) => {
-                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into))
+        Poll::Ready(match ready!(Pin::new(&mut self.content).poll_frame(cx)) {
+            Some(Err(error)) if self.grpc && !error.is_reset() => {
+                let trailers = grpc::trailers(GrpcStatus::Unavailable, BROKEN);
+                self.content = Content::Own(None);
+                Some(Ok(Frame::trailers(trailers)))
             }
-            Content::Http2(body) => match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Err(error)) if self.grpc && !error.is_reset() => {
-                    let trailers = grpc::trailers(GrpcStatus::Unavailable, BROKEN);
-                    self.content = Content::Own(None);
-                    Some(Ok(Frame::trailers(trailers)))
-                }
-                frame => frame.map(|frame| frame.map_err(Into::into)),
-            },
-            Content::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            frame => frame,
         })
     }
 }
@@ -99,6 +125,7 @@ impl Body for ProxyBody {
             ready!(memory.poll_room(cx));
         }
         let frame = ready!(this.poll_content(cx));
+        this.record(frame.as_ref());
         match &frame {
             Some(Ok(_)) => this.release_if_ended(),
             None => this.release(),
@@ -112,18 +139,10 @@ impl Body for ProxyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Http1(body) => body.is_end_stream(),
-            Content::Http2(body) => body.is_end_stream(),
-            Content::Own(bytes) => bytes.is_none(),
-        }
+        self.content.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Http1(body) => body.size_hint(),
-            Content::Http2(_) => SizeHint::default(),
-            Content::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-        }
+        self.content.size_hint()
     }
 }

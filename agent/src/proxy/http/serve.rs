@@ -5,19 +5,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hyper::body::{Body, Incoming};
-use hyper::server::conn::{http1, http2};
-use hyper::service::{HttpService, service_fn};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::frame_limit::FrameLimited;
+use super::content::Content;
+use super::http1::{self, Malformed};
+use super::http2_server::Server;
+use super::interim::Interim;
 use super::response_body::ProxyBody;
-use super::{
-    CONNECTION_WINDOW, MAX_HEAD_BYTES, MAX_STREAM_ERRORS, MAX_STREAMS, MAX_UNSEEN_RESETS, STREAM_WINDOW,
-};
-use crate::connection::tracker::{CloseStage, Connection};
+use crate::connection::tracker::Connection;
 
 /// What becomes of a connection after an upgrade of HTTP/1.1, in the task of the connection.
 #[derive(Default)]
@@ -36,111 +32,30 @@ impl Continuation {
 }
 
 /// Serves one connection to its end; `respond` fails with the reset that the client is to get, which is for HTTP/2
-/// alone. `tracked`: the entry in the tracker that may ask it to close. `malformed` is told of an HTTP/1 request that could
-/// not be read, to which hyper answers with a status alone.
+/// alone. `tracked`: the entry in the tracker that may ask it to close. `refuse` answers an HTTP/1 request that could not be
+/// read.
 pub fn serve<S, R, F>(
     stream: S,
     http2: bool,
     tracked: Option<Arc<Connection>>,
     continuation: Arc<Continuation>,
-    malformed: impl FnOnce() + Send + 'static,
+    refuse: impl Fn(Malformed) -> Response<ProxyBody> + Send + Sync + 'static,
     respond: R,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    R: Fn(Request<Incoming>) -> F + Send + 'static,
+    R: Fn(Request<Content>, Interim) -> F + Send + Sync + Unpin + 'static,
     F: Future<Output = Result<Response<ProxyBody>, h2::Error>> + Send + 'static,
 {
-    let service = service_fn(respond);
     if http2 {
-        let io = TokioIo::new(FrameLimited::server(stream, tracked.clone()));
-        let serving = http2::Builder::new(TokioExecutor::new())
-            .max_concurrent_streams(MAX_STREAMS as u32)
-            .max_header_list_size(MAX_HEAD_BYTES as u32)
-            .max_send_buf_size(MAX_HEAD_BYTES)
-            .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
-            .max_local_error_reset_streams(MAX_STREAM_ERRORS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .enable_connect_protocol()
-            .serve_connection(io, service);
-        Box::pin(async move {
-            let _ = until_closed(Box::pin(serving), tracked).await;
-        })
+        Box::pin(Server::new(stream, tracked, respond))
     } else {
         // The reaper enforces the timeout of request heads, without a timer per request.
-        let serving = http1::Builder::new()
-            .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let serving = until_closed(Box::pin(serving), tracked);
         Box::pin(async move {
-            if serving.await.is_err_and(|error| error.is_parse()) {
-                malformed();
-            }
+            http1::server::serve(stream, tracked, refuse, respond).await;
             if let Some(next) = continuation.take() {
                 next.await;
             }
         })
-    }
-}
-
-/// Serves a connection to its end, and shuts it down gracefully when the tracker asks for it.
-async fn until_closed<C: GracefulConnection>(
-    mut connection: Pin<Box<C>>,
-    tracked: Option<Arc<Connection>>,
-) -> C::Output {
-    let mut shutting_down = false;
-    std::future::poll_fn(|cx| {
-        if let Some(tracked) = &tracked {
-            tracked.wake_on_close(cx.waker());
-            if !shutting_down && tracked.close_stage() >= C::SHUTDOWN_AT {
-                shutting_down = true;
-                connection.as_mut().shut_down();
-            }
-        }
-        connection.as_mut().poll(cx)
-    })
-    .await
-}
-
-/// A hyper server connection.
-trait GracefulConnection: Future {
-    /// The stage at which it shuts down. HTTP/2 can announce "no new requests" without a race, and does so
-    /// early; HTTP/1 announces it in its next response, and shuts down if none comes.
-    const SHUTDOWN_AT: CloseStage;
-
-    fn shut_down(self: Pin<&mut Self>);
-}
-
-impl<I, B, S> GracefulConnection for http1::UpgradeableConnection<I, S>
-where
-    S: HttpService<Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    const SHUTDOWN_AT: CloseStage = CloseStage::Finish;
-
-    fn shut_down(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-impl<I, B, S, E> GracefulConnection for http2::Connection<I, S, E>
-where
-    S: HttpService<Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
-{
-    const SHUTDOWN_AT: CloseStage = CloseStage::LastRequest;
-
-    fn shut_down(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
     }
 }

@@ -2,20 +2,19 @@
 //! an extended CONNECT of RFC 8441). Both are passed on as what the other side takes; a WebSocket is translated
 //! between them.
 
+use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::{digest, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use h2::ext::Protocol;
 use hyper::body::Body;
-use hyper::ext::Protocol;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
     UPGRADE,
 };
-use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::content::Content;
@@ -23,6 +22,8 @@ use super::h2_stream::StreamIo;
 use super::headers::remove_hop_headers;
 use super::pool::Lease;
 use super::request_body::RequestBody;
+use super::upgraded::{OnUpgrade, Upgraded};
+use crate::connection::memory::Share;
 use crate::connection::tracked_stream::{ByteCounters, TrackedStream};
 use crate::connection::tracker::Connection;
 use crate::proxy::relay::relay;
@@ -59,7 +60,7 @@ impl Upgrade {
             }
             _ => return None,
         };
-        Some(Self { protocol, asked, client: hyper::upgrade::on(request) })
+        Some(Self { protocol, asked, client: OnUpgrade::of_request(request) })
     }
 
     /// Whether a CONNECT asks for another protocol, and not for a tunnel to a host.
@@ -122,7 +123,7 @@ impl Upgrade {
                 return Err(RequestError::WrongWebSocketAccept(name.into()));
             }
         }
-        let server = Server::Http1(hyper::upgrade::on(&mut response));
+        let server = Server::Http1(OnUpgrade::of_response(&mut response));
         if let Lease::Http1 { connection, .. } = &lease {
             connection.upgraded();
         }
@@ -156,7 +157,7 @@ impl Upgrade {
         }
         if let Ok(protocol) = std::str::from_utf8(self.protocol.as_bytes()) {
             let protocol = if self.is_websocket() { WEBSOCKET } else { protocol };
-            request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
+            request.extensions_mut().insert(Protocol::from(protocol));
         }
         Ok((request, key))
     }
@@ -242,25 +243,26 @@ enum Server {
 }
 
 impl Tunnel {
-    /// Carries bytes until both directions have ended. The client's stream is what `wrap` makes of it.
-    pub async fn run<W, S>(self, wrap: W)
+    /// Carries bytes until both directions have ended. The client's stream is what `wrap` makes of it; what waits for
+    /// its receiver is of `share`. Fails if one of both ends has failed.
+    pub async fn run<W, S>(self, wrap: W, share: Arc<Share>) -> io::Result<()>
     where
-        W: FnOnce(TokioIo<hyper::upgrade::Upgraded>) -> S,
+        W: FnOnce(Upgraded) -> S,
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { client, server, _lease } = self;
-        // An error means that the client has gone before it had the response.
-        let Ok(client) = client.await else { return };
-        let mut client = wrap(TokioIo::new(client));
+        // There is none if the client has gone before it had the response.
+        let Some(client) = client.stream().await else { return Ok(()) };
+        let mut client = wrap(client);
         // An error ends both sides: what they speak says how its messages end.
-        let _ = match server {
-            Server::Http1(server) => match server.await {
-                Ok(server) => relay(&mut client, &mut TokioIo::new(server)).await,
-                Err(_) => return,
+        match server {
+            Server::Http1(server) => match server.stream().await {
+                Some(mut server) => relay(&mut client, &mut server, &share).await,
+                None => Ok(()),
             },
-            Server::Http2(mut stream) => relay(&mut client, &mut stream).await,
-            Server::Tracked(mut stream) => relay(&mut client, &mut stream).await,
-        };
+            Server::Http2(mut stream) => relay(&mut client, &mut stream, &share).await,
+            Server::Tracked(mut stream) => relay(&mut client, &mut stream, &share).await,
+        }
     }
 }
 

@@ -66,7 +66,7 @@ pub struct RefusedLabels {
 }
 
 impl NoAppConnection {
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Share => "share",
             Self::Limit => "limit",

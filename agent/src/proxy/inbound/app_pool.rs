@@ -7,27 +7,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use humantime::format_duration;
+use hyper::header::HeaderValue;
 use hyper::http::uri::{Authority, Scheme};
 
 use super::app_connections::{AppShare, NoAppConnection};
 use crate::connection::error_chain::with_causes;
 use crate::connection::memory::{ConnectionMemory, ReadLimited};
+use crate::connection::tracker::Side;
 use crate::proxy::app_endpoint::{AppUnreachable, Target};
+use crate::proxy::context::{RequestCounters, Timeouts};
 use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
-use crate::proxy::http::exchange::Origin;
+use crate::proxy::http::exchange::{Origin, Retry};
+use crate::proxy::http::http1::{self, Malformed};
 use crate::proxy::http::http2_connection::Http2Connection;
 use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
+use crate::proxy::http::proxy_status::ErrorType;
 use crate::proxy::request_error::RequestError;
 
-/// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a
-/// request that crosses the close would be lost.
+/// A connection that was idle for longer is not reused: apps close theirs after a few seconds, and a request with a body
+/// that crosses the close is lost.
 const REUSE_WITHIN: Duration = Duration::from_millis(1000);
 
 /// The pools of all client connections of a listener.
 pub struct AppPools {
     target: Target,
+    /// For requests that name none: the app's own address, as for a client without an agent.
+    authority: Authority,
+    host: HeaderValue,
     http2: bool,
-    connect_within: Duration,
+    timeouts: Timeouts,
+    requests: RequestCounters,
     /// Pools that may hold idle connections.
     with_idle: Mutex<Vec<Weak<AppPool>>>,
 }
@@ -50,7 +59,7 @@ enum AppError {
     #[error("no connection to the app at {target} was free within {}: {reason}", format_duration(*within))]
     Busy { target: Target, reason: NoAppConnection, within: Duration },
     #[error("no valid response from the app at {0}: {1}")]
-    InvalidResponse(Target, String),
+    InvalidResponse(Target, String, ErrorType),
     #[error(
         "no valid response from the app at {0}: {1}; if it speaks HTTP/2 (gRPC), write h2c: instead of http: in the route of --inbound (annotation hotcert.dev/inbound)"
     )]
@@ -61,9 +70,28 @@ enum AppError {
     NoHttp2(Target, String),
 }
 
+impl AppError {
+    /// For `Proxy-Status`.
+    fn proxy_error(&self) -> ErrorType {
+        match self {
+            Self::Unreachable(error) => ErrorType::of_connecting(error.cause()),
+            Self::Busy { .. } => ErrorType::ConnectionLimitReached,
+            Self::InvalidResponse(.., error) => *error,
+            Self::NoHttp1(..) | Self::NoHttp2(..) => ErrorType::HttpProtocolError,
+        }
+    }
+}
+
 impl AppPools {
-    pub fn new(target: Target, http2: bool, connect_within: Duration) -> Arc<Self> {
-        Arc::new(Self { target, http2, connect_within, with_idle: Mutex::default() })
+    pub fn new(target: Target, http2: bool, timeouts: Timeouts, requests: RequestCounters) -> Arc<Self> {
+        let address = match &target {
+            Target::Tcp(address) => address.to_string().parse().ok(),
+            Target::Unix(_) => None,
+        };
+        let authority = address.unwrap_or_else(|| Authority::from_static("localhost"));
+        let host = HeaderValue::from_str(authority.as_str());
+        let host = host.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
+        Arc::new(Self { target, authority, host, http2, timeouts, requests, with_idle: Mutex::default() })
     }
 
     /// For a new client connection, of which `memory` is. It has at most as many connections to the app as its share;
@@ -90,22 +118,22 @@ impl AppPools {
         share: &AppShare,
         memory: &Arc<ConnectionMemory>,
     ) -> Result<HttpConnection, AppError> {
-        let within = self.connect_within;
+        let within = self.timeouts.connect;
         let permit = share.acquire(within).await;
         let permit =
             permit.map_err(|reason| AppError::Busy { target: self.target.clone(), reason, within })?;
-        let stream = self.target.connect(self.connect_within).await?;
+        let stream = self.target.connect(within).await?;
         let attached = Attached::App { _permit: permit };
         let connection = match self.http2 {
             true => {
-                let authority = self.authority();
-                Http2Connection::handshake(stream, Scheme::HTTP, authority, attached, self.connect_within)
+                let authority = self.authority.clone();
+                Http2Connection::handshake(stream, Scheme::HTTP, authority, attached, within)
                     .await
                     .map(HttpConnection::Http2)
             }
             false => {
                 let stream = ReadLimited::new(stream, Arc::clone(memory));
-                Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1)
+                Ok(HttpConnection::Http1(Http1Connection::new(stream, attached)))
             }
         };
         connection.map_err(|error| self.failed(&error))
@@ -114,20 +142,19 @@ impl AppPools {
     fn failed(&self, error: &ClientError) -> AppError {
         match error {
             ClientError::NoHttp2(cause) => AppError::NoHttp2(self.target.clone(), cause.to_string()),
-            ClientError::Http1(error) if error.is_parse() => {
+            ClientError::Http1(error @ http1::Error::Malformed(Malformed::FirstLine)) => {
                 AppError::NoHttp1(self.target.clone(), with_causes(error))
             }
-            error => AppError::InvalidResponse(self.target.clone(), with_causes(error)),
+            error => AppError::InvalidResponse(self.target.clone(), with_causes(error), error.proxy_error()),
         }
     }
 
-    /// For requests that name none.
-    fn authority(&self) -> Authority {
-        let address = match &self.target {
-            Target::Tcp(address) => address.to_string().parse().ok(),
-            Target::Unix(_) => None,
-        };
-        address.unwrap_or_else(|| Authority::from_static("localhost"))
+    fn bad_gateway(&self, error: &AppError) -> RequestError {
+        RequestError::BadGateway {
+            error: error.proxy_error(),
+            next_hop: self.target.to_string(),
+            message: error.to_string(),
+        }
     }
 }
 
@@ -138,6 +165,11 @@ impl AppPool {
         self.listed.store(false, Release);
         let has_idle = self.pool.reap(0, REUSE_WITHIN);
         has_idle && !self.listed.swap(true, AcqRel)
+    }
+
+    /// For requests that name none.
+    pub fn host(&self) -> &HeaderValue {
+        &self.pools.host
     }
 
     /// Lets the reaper know that there will be connections to reap.
@@ -165,19 +197,23 @@ impl Origin for AppPool {
         self.pools.http2
     }
 
-    fn repeats(&self) -> bool {
-        false
+    fn response_timeout(&self) -> Option<Duration> {
+        self.pools.timeouts.response
+    }
+
+    fn count_retry(&self, reason: Retry) {
+        self.pools.requests.count_retry(Side::Inbound, reason);
     }
 
     async fn connect(&self, _needs: Needs) -> Result<HttpConnection, RequestError> {
         self.pools.connect(&self.share, &self.memory).await.map_err(|error| match error {
             AppError::Busy { .. } => RequestError::AppBusy(error.to_string()),
-            error => RequestError::BadGateway(error.to_string()),
+            error => self.pools.bad_gateway(&error),
         })
     }
 
     fn failed(&self, error: &ClientError) -> RequestError {
-        RequestError::BadGateway(self.pools.failed(error).to_string())
+        self.pools.bad_gateway(&self.pools.failed(error))
     }
 
     fn grpc_needs_http2(&self) -> RequestError {

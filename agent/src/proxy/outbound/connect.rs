@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotcert_log::Allowed;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -17,8 +15,10 @@ use tracing::{debug, warn};
 use super::destination::Destinations;
 use super::dial::{Purpose, dial};
 use super::route::Upstream;
+use crate::proxy::access_log::ConnectionRecord;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::first_bytes::{FirstBytes, Rewound, read_first_bytes};
+use crate::proxy::http::upgraded::{OnUpgrade, Upgraded};
 use crate::proxy::relay::relay;
 
 /// The app speaks first, within this.
@@ -28,7 +28,7 @@ const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(30);
 const HANDSHAKE_FAILURE: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 40];
 
 /// The app's side of a tunnel, once it has said what it speaks.
-pub type TunnelStream = Rewound<TokioIo<Upgraded>>;
+pub type TunnelStream = Rewound<Upgraded>;
 
 /// Serves a tunnel to `upstream` to its end. `serve_http` serves HTTP in it, HTTP/2 if it is told so.
 pub async fn serve_tunnel<S, F>(
@@ -36,14 +36,15 @@ pub async fn serve_tunnel<S, F>(
     app: OnUpgrade,
     upstream: Upstream,
     destinations: Destinations,
+    record: ConnectionRecord,
     serve_http: S,
 ) where
     S: FnOnce(Upstream, TunnelStream, bool) -> F,
     F: Future<Output = ()>,
 {
-    // Errors mean that the app has gone, or says nothing.
-    let Ok(app) = app.await else { return };
-    let first = timeout(FIRST_BYTES_WITHIN, read_first_bytes(TokioIo::new(app))).await;
+    // The app may have gone, or say nothing.
+    let Some(app) = app.stream().await else { return };
+    let first = timeout(FIRST_BYTES_WITHIN, read_first_bytes(app)).await;
     let Ok(Ok((begins, mut app))) = first else { return };
     match begins {
         FirstBytes::Tls => {
@@ -52,25 +53,30 @@ pub async fn serve_tunnel<S, F>(
         FirstBytes::Http1 | FirstBytes::Http2 => {
             serve_http(upstream, app, begins == FirstBytes::Http2).await;
         }
-        FirstBytes::Other => carry_bytes(&context, app, &upstream, &destinations).await,
+        FirstBytes::Other => carry_bytes(&context, app, &upstream, &destinations, record).await,
     }
 }
 
 async fn carry_bytes<S: AsyncRead + AsyncWrite + Unpin>(
     context: &ProxyContext,
-    mut app: S,
+    app: S,
     upstream: &Upstream,
     destinations: &Destinations,
+    mut record: ConnectionRecord,
 ) {
     let Some(snapshot) = context.identities.current() else { return };
     match dial(context, &snapshot, upstream, destinations, Purpose::Bytes(&[])).await {
         Ok(mut server) => {
             drop(snapshot);
-            if let Err(error) = relay(&mut app, &mut server.stream).await {
+            record.over(&server.connection);
+            let mut app = record.counter()(app);
+            if let Err(error) = relay(&mut app, &mut server.stream, &context.app_memory).await {
+                record.broke_off();
                 debug!(%upstream, %error, "tunnel ended early");
             }
         }
         Err(error) => {
+            record.refused(error.kind());
             let subject = format!("{upstream} {}", error.kind());
             if let Some(Allowed { suppressed }) = context.log_limiter.allow(&subject) {
                 warn!(suppressed, %upstream, %error, "tunnel closed");

@@ -1,21 +1,27 @@
 //! One mTLS connection to a server, under one snapshot, within deadlines, in the tracker.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use humantime::format_duration;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
+use tracing::debug;
 
+use super::addresses::Addresses;
 use super::destination::{Destinations, Refusal};
 use super::route::Upstream;
 use crate::connection::buffered_stream::BufferedStream;
 use crate::connection::handshake::result::{HandshakeResult, HandshakeSide};
+use crate::connection::socket;
 use crate::connection::tracked_stream::TrackedStream;
 use crate::connection::tracker::{Connection, Protocol, Side};
 use crate::proxy::context::ProxyContext;
+use crate::proxy::http::proxy_status::ErrorType;
 use hotcert_tls::{HandshakeError, HandshakeFailure, Snapshot};
 
 pub type ServerStream = TrackedStream<TlsStream<BufferedStream>>;
@@ -33,7 +39,7 @@ pub enum DialError {
     #[error("{upstream} did not answer within {}", format_duration(*after))]
     TimedOut { upstream: Upstream, after: Duration },
     #[error("TLS handshake with {upstream} failed: {cause}")]
-    Handshake { upstream: Upstream, cause: String },
+    Handshake { upstream: Upstream, failure: HandshakeFailure, cause: String },
     #[error("this agent has as many open connections to servers as --max-connections allows")]
     Full,
 }
@@ -45,21 +51,52 @@ impl DialError {
             HandshakeError::TimedOut(after) => Self::TimedOut { upstream: upstream.clone(), after: *after },
             error if error.failure() == HandshakeFailure::WrongName => Self::Handshake {
                 upstream: upstream.clone(),
+                failure: HandshakeFailure::WrongName,
                 cause: format!("{}; {}", error.cause(), where_name_is_set(upstream)),
             },
-            error => Self::Handshake { upstream: upstream.clone(), cause: error.cause() },
+            error => {
+                Self::Handshake { upstream: upstream.clone(), failure: error.failure(), cause: error.cause() }
+            }
         }
     }
 
-    /// The kind of failure, by which log messages are limited.
+    /// The kind of failure, for metrics, and for the log, whose messages are limited by it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NoClientIdentity => "no_client_identity",
-            Self::Unreachable { .. } => "unreachable",
-            Self::Refused { .. } => "refused",
+            Self::Unreachable { cause, .. } => match cause.kind() {
+                io::ErrorKind::ConnectionRefused => "refused",
+                io::ErrorKind::TimedOut => "timeout",
+                // The resolver's errors are none of the system.
+                _ if cause.raw_os_error().is_none() => "dns",
+                _ => "unreachable",
+            },
+            Self::Refused { .. } => "denied",
             Self::TimedOut { .. } => "timeout",
-            Self::Handshake { .. } => "handshake",
+            Self::Handshake { .. } => "tls",
             Self::Full => "limit",
+        }
+    }
+
+    /// For `Proxy-Status`.
+    pub fn proxy_error(&self) -> ErrorType {
+        match self {
+            Self::NoClientIdentity => ErrorType::ProxyConfigurationError,
+            Self::Unreachable { cause, .. } => ErrorType::of_connecting(cause),
+            Self::Refused { .. } => ErrorType::DestinationIpProhibited,
+            Self::TimedOut { .. } => ErrorType::ConnectionTimeout,
+            Self::Handshake { failure, .. } => match failure {
+                HandshakeFailure::NoCertificate
+                | HandshakeFailure::Expired
+                | HandshakeFailure::Untrusted
+                | HandshakeFailure::WrongName
+                | HandshakeFailure::ChainTooCostly
+                | HandshakeFailure::BadCertificate => ErrorType::TlsCertificateError,
+                HandshakeFailure::RefusedByPeer | HandshakeFailure::Alert => ErrorType::TlsAlertReceived,
+                HandshakeFailure::Closed => ErrorType::ConnectionTerminated,
+                _ => ErrorType::TlsProtocolError,
+            },
+            Self::Full => ErrorType::ConnectionLimitReached,
         }
     }
 
@@ -106,21 +143,40 @@ pub async fn dial(
         .handshake_timeout(context.timeouts.handshake);
     connector.config(snapshot).ok_or(DialError::NoClientIdentity)?;
     if context.tracker.is_full(Side::Outbound) {
-        context.tracker.count_rejected(Side::Outbound);
+        context.tracker.reject_outbound();
         return Err(DialError::Full);
     }
-    let after = context.timeouts.connect;
-    let socket = match tokio::time::timeout(after, connect(upstream, destinations)).await {
-        Ok(result) => result?,
-        Err(_) => return Err(DialError::TimedOut { upstream: upstream.clone(), after }),
+    // However many addresses there are.
+    let end = Instant::now() + context.timeouts.connect + context.timeouts.handshake;
+    destinations
+        .check_host(&upstream.host)
+        .map_err(|cause| DialError::Refused { upstream: upstream.clone(), cause })?;
+    let mut addresses = addresses(context, upstream, destinations).await?;
+    let (stream, peer) = loop {
+        let (socket, address) = connect(context, upstream, &mut addresses).await?;
+        let stream = BufferedStream::to_server(socket);
+        let handshake = connector.connect_under(snapshot, upstream.server_name(), stream);
+        let error = match handshake_within(context, &addresses, handshake).await {
+            Ok(stream) => {
+                context.handshakes.count(HandshakeSide::Outbound, HandshakeResult::Ok);
+                let (mut stream, _, peer) = stream.into_parts();
+                stream.get_mut().0.set_share(Arc::clone(&context.app_memory));
+                break (stream, peer);
+            }
+            Err(error) => error,
+        };
+        context.handshakes.count(HandshakeSide::Outbound, HandshakeResult::Failed(error.failure()));
+        // A server that refuses, or is refused, has an answer that another address does not change.
+        let is_of_the_network =
+            matches!(error.failure(), HandshakeFailure::Closed | HandshakeFailure::Timeout);
+        if is_of_the_network {
+            context.failed_addresses.record(address);
+        }
+        if !is_of_the_network || addresses.is_empty() || Instant::now() >= end {
+            return Err(DialError::handshake(upstream, &error));
+        }
+        debug!(%upstream, %address, %error, "trying the next address of a server");
     };
-    let _ = socket.set_nodelay(true);
-    let handshake = connector.connect_under(snapshot, &upstream.host, BufferedStream::new(socket)).await;
-    let result = handshake
-        .as_ref()
-        .map_or_else(|error| HandshakeResult::Failed(error.failure()), |_| HandshakeResult::Ok);
-    context.handshakes.count(HandshakeSide::Outbound, result);
-    let (stream, _, peer) = handshake.map_err(|error| DialError::handshake(upstream, &error))?.into_parts();
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let protocol = match purpose {
         Purpose::Bytes(_) => Protocol::Tcp,
@@ -134,33 +190,68 @@ pub async fn dial(
     Ok(Dialed { stream, connection, http2: http2 && protocol == Protocol::Http2 })
 }
 
-/// Connects to the first address of the server that may be connected to and accepts.
-async fn connect(upstream: &Upstream, destinations: &Destinations) -> Result<TcpStream, DialError> {
-    let unreachable = |cause| DialError::Unreachable { upstream: upstream.clone(), cause };
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((upstream.host.as_str(), upstream.port))
+/// The addresses of the server that may be connected to.
+async fn addresses<'a>(
+    context: &'a ProxyContext,
+    upstream: &Upstream,
+    destinations: &Destinations,
+) -> Result<Addresses<'a>, DialError> {
+    let after = context.timeouts.connect;
+    let resolving = tokio::net::lookup_host((upstream.host.as_str(), upstream.port));
+    let resolved = timeout(after, resolving)
         .await
-        .map_err(unreachable)?
-        .collect();
-    let mut last = None;
-    for address in addresses {
-        if let Err(cause) = destinations.check(&upstream.host, address) {
-            last.get_or_insert(DialError::Refused { upstream: upstream.clone(), cause });
-            continue;
-        }
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(cause) => last = Some(unreachable(cause)),
+        .map_err(|_| DialError::TimedOut { upstream: upstream.clone(), after })?
+        .map_err(|cause| DialError::Unreachable { upstream: upstream.clone(), cause })?;
+    let mut refused = None;
+    let mut allowed = Vec::new();
+    for address in resolved {
+        match destinations.check(&upstream.host, address) {
+            Ok(()) => allowed.push(address),
+            Err(cause) => refused = refused.or(Some(cause)),
         }
     }
-    Err(last.unwrap_or_else(|| unreachable(io::Error::other("its name has no address"))))
+    match refused {
+        Some(cause) if allowed.is_empty() => Err(DialError::Refused { upstream: upstream.clone(), cause }),
+        _ => Ok(Addresses::new(allowed, &context.failed_addresses)),
+    }
+}
+
+/// Connects to the first address that accepts, within the time for connecting.
+async fn connect(
+    context: &ProxyContext,
+    upstream: &Upstream,
+    addresses: &mut Addresses<'_>,
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let after = context.timeouts.connect;
+    let connected = addresses.connect(after).await.map_err(|cause| match cause.kind() {
+        io::ErrorKind::TimedOut => DialError::TimedOut { upstream: upstream.clone(), after },
+        _ => DialError::Unreachable { upstream: upstream.clone(), cause },
+    })?;
+    let _ = socket::configure(&connected.0);
+    Ok(connected)
+}
+
+/// While another address is left, a server that accepts and says nothing has no more time than one that does not accept.
+async fn handshake_within<T>(
+    context: &ProxyContext,
+    addresses: &Addresses<'_>,
+    handshake: impl Future<Output = Result<T, HandshakeError>>,
+) -> Result<T, HandshakeError> {
+    if addresses.is_empty() {
+        return handshake.await;
+    }
+    let within = context.timeouts.connect.min(context.timeouts.handshake);
+    timeout(within, handshake).await.unwrap_or(Err(HandshakeError::TimedOut(within)))
 }
 
 /// Where to state the name that the server must show.
 fn where_name_is_set(upstream: &Upstream) -> String {
     let route = "--outbound (annotation hotcert.dev/outbound)";
     if upstream.expected.to_string() == upstream.host {
-        format!("the host is the expected name; to expect another, write HOST:PORT#SAN in a route of {route}")
+        format!(
+            "the host is the expected name; to expect another, write HOST:PORT#dns:NAME or HOST:PORT#spiffe://DOMAIN/PATH in a route of {route}"
+        )
     } else {
-        format!("the expected name is the one after # in {route}")
+        format!("what is expected is written after # in {route}")
     }
 }

@@ -14,9 +14,10 @@ use super::destination::Destinations;
 use super::dial::{DialError, Dialed, Purpose, dial};
 use super::route::Upstream;
 use crate::connection::error_chain::with_causes;
+use crate::connection::tracker::Side;
 use crate::proxy::context::ProxyContext;
 use crate::proxy::http::client::{Attached, ClientError, Http1Connection};
-use crate::proxy::http::exchange::Origin;
+use crate::proxy::http::exchange::{Origin, Retry};
 use crate::proxy::http::http2_connection::Http2Connection;
 use crate::proxy::http::pool::{HttpConnection, Needs, Pool};
 use crate::proxy::request_error::RequestError;
@@ -93,13 +94,18 @@ impl Servers {
         match error {
             DialError::Full => RequestError::Full,
             error if self.destinations.are_named_by_requests() && error.is_of_the_network() => {
-                let subject = format!("{upstream} {}", error.kind());
+                let reason = error.kind();
+                let subject = format!("{upstream} {reason}");
                 if let Some(Allowed { suppressed }) = self.context.log_limiter.allow(&subject) {
-                    warn!(suppressed, %upstream, %error, "the forward proxy cannot reach a server");
+                    warn!(suppressed, %upstream, reason, %error, "the forward proxy cannot reach a server");
                 }
-                RequestError::ProxyUnreachable(upstream.authority())
+                RequestError::ProxyUnreachable(upstream.authority(), reason)
             }
-            error => RequestError::BadGateway(error.to_string()),
+            error => RequestError::BadGateway {
+                error: error.proxy_error(),
+                next_hop: upstream.authority(),
+                message: error.to_string(),
+            },
         }
     }
 
@@ -136,8 +142,12 @@ impl Origin for Server {
         false
     }
 
-    fn repeats(&self) -> bool {
-        true
+    fn response_timeout(&self) -> Option<Duration> {
+        self.servers.context.timeouts.response
+    }
+
+    fn count_retry(&self, reason: Retry) {
+        self.servers.context.requests.count_retry(Side::Outbound, reason);
     }
 
     async fn connect(&self, needs: Needs) -> Result<HttpConnection, RequestError> {
@@ -156,13 +166,17 @@ impl Origin for Server {
                     .await
                     .map(HttpConnection::Http2)
             }
-            false => Http1Connection::handshake(stream, attached).await.map(HttpConnection::Http1),
+            false => Ok(HttpConnection::Http1(Http1Connection::new(stream, attached))),
         };
         connection.map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &ClientError) -> RequestError {
-        RequestError::BadGateway(format!("no valid response from {}: {}", self.name(), with_causes(error)))
+        RequestError::BadGateway {
+            error: error.proxy_error(),
+            next_hop: self.name(),
+            message: format!("no valid response from {}: {}", self.name(), with_causes(error)),
+        }
     }
 
     fn grpc_needs_http2(&self) -> RequestError {

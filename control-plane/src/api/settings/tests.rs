@@ -59,6 +59,16 @@ fn a_namespace_speaks_for_itself_alone() {
         }),
         "spiffe://cluster.local/ns/shop/",
     );
+    for (id, wrong) in [
+        ("spiffe://cluster.local/ns/shop", "is not under spiffe://cluster.local/ns/shop/"),
+        ("spiffe://cluster.local/ns/shopping/sa/a", "is not under spiffe://cluster.local/ns/shop/"),
+        ("spiffe://cluster.local.evil/ns/shop/sa/a", "is not under spiffe://cluster.local/ns/shop/"),
+        ("spiffe://cluster.local/ns/shop/../bank/sa/a", "path segment"),
+        ("spiffe://cluster.local/ns/shop/", "path segment"),
+        ("spiffe://Cluster.Local/ns/shop/sa/a", "upper case in its scheme or trust domain"),
+    ] {
+        refused(certificate("shop", "mtls-prod-payments", |spec| spec.spiffe_id = Some(id.into())), wrong);
+    }
     refused(certificate("bank", "mtls-prod-payments", |_| {}), "does not allow the namespace bank");
     refused(certificate("shop", "mtls-stage-payments", |_| {}), "the cluster is stage");
     let any = authority(|spec| spec.any_name = Some(true)).unwrap();

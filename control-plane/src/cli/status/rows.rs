@@ -92,7 +92,7 @@ fn describe(
         return Some((false, format!("no: {problem}{}", proved.unwrap_or_default())));
     }
     let proved = proved_at.map(|at| format!("; proved {} ago", rounded_span(at, now))).unwrap_or_default();
-    Some((true, format!("yes, after {:.2} s{proved}", seconds.unwrap_or(0.0))))
+    Some((true, format!("yes, seen {:.2} s after publishing{proved}", seconds.unwrap_or(0.0))))
 }
 
 /// When the handshake with the pod was that showed the leaf.
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_gone_or_not_ready_is_not_shown_as_serving() {
-        let served = "yes, after 2.00 s; proved 60m ago";
+        let served = "yes, seen 2.00 s after publishing; proved 60m ago";
         assert_eq!(shown(None), [["payments-1", "0123456789ab", served]]);
         let there = live(&[("payments-1", None)]);
         assert_eq!(shown(Some(&there)), [["payments-1", "0123456789ab", served]]);

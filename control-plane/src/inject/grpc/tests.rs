@@ -72,8 +72,8 @@ fn routes_that_carry_grpc_and_ports_without_it_have_no_warning() {
 
 #[test]
 fn addresses_beside_the_defaults_stay_in_what_to_write() {
-    let found = found("http:[::]:8443=[::1]:8080", named("grpc"));
-    assert!(found[0].ends_with("write h2c:[::]:8443=[::1]:8080"), "{found:?}");
+    let found = found("http:0.0.0.0:8443=[::1]:8080", named("grpc"));
+    assert!(found[0].ends_with("write h2c:0.0.0.0:8443=[::1]:8080"), "{found:?}");
 }
 
 /// The API server truncates warnings to 256 characters.

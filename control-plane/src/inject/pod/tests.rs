@@ -208,21 +208,25 @@ fn annotations_become_the_agents_environment() {
         ("outbound", "http:9001=payments.shop.svc:8443,9002=10.0.0.1:5432#spiffe://shop/db"),
         ("http-proxy", "9000"),
         ("allow", "spiffe://shop/ns/*/sa/storefront\n, dns:a.shop.svc"),
+        ("trust-forwarded", "spiffe://shop/ns/edge/sa/ingress"),
         ("expect-name", "dns:payments.shop.svc"),
         ("log", "debug"),
+        ("access-log", "stdout"),
     ]);
     assert_eq!(
         environment(&native(&pod)),
         [
             "HOTCERT_IDENTITY=/run/hotcert/identity",
             "HOTCERT_SECRET=payments-tls",
-            "HOTCERT_INBOUND=http:0.0.0.0:8443=127.0.0.1:8080,0.0.0.0:8444=127.0.0.1:8081",
+            "HOTCERT_INBOUND=http:[::]:8443=127.0.0.1:8080,0.0.0.0:8444=127.0.0.1:8081",
             "HOTCERT_OUTBOUND=http:127.0.0.1:9001=payments.shop.svc:8443#payments.shop.svc,127.0.0.1:9002=10.0.0.1:5432#spiffe://shop/db",
             "HOTCERT_HTTP_PROXY=127.0.0.1:9000",
             "HOTCERT_ALLOW=spiffe://shop/ns/*/sa/storefront,dns:a.shop.svc",
+            "HOTCERT_TRUST_FORWARDED=spiffe://shop/ns/edge/sa/ingress",
             "HOTCERT_EXPECT_NAME=dns:payments.shop.svc",
             "HOTCERT_LOG_FORMAT=json",
             "HOTCERT_LOG=debug",
+            "HOTCERT_ACCESS_LOG=stdout",
         ]
     );
     let pod = native(&asking(&[("inbound", "8443=8080"), ("client-auth", "none")]));

@@ -54,6 +54,10 @@ impl RouteProtocol {
         Ok((Self::Tcp { alpn: parse_alpn(list)? }, rest))
     }
 
+    pub fn is_http(&self) -> bool {
+        !matches!(self, Self::Tcp { .. })
+    }
+
     /// Whether a gRPC client, which insists on HTTP/2, reaches a gRPC server behind an inbound route of this protocol.
     pub fn carries_grpc(&self) -> bool {
         match self {

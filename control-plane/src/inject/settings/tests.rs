@@ -59,6 +59,13 @@ fn an_invalid_value_is_rejected_with_its_annotation_and_the_fix() {
         ("http-proxy", "0", "1 to 65535"),
         ("allow", "payments", "spiffe://DOMAIN/PATH"),
         ("allow", " ", "remove it"),
+        ("allow", "spiffe://d", "for all of its workloads write spiffe://d/**"),
+        ("allow", "spiffe://d/a/", "path segment"),
+        ("allow", "8443=dns:a", "\"8443\" is the port of no route"),
+        ("inbound", "http:8443=8080#proxy-v2", "#proxy-v2 is for routes that carry bytes"),
+        ("inbound", "8443=8080#proxy", "#proxy is not an option"),
+        ("outbound", "9001=a:1#sni:10.0.0.1", "after sni: is not a DNS name"),
+        ("outbound", "9001=a:1#spiffe://d/*", "is not a SPIFFE ID: it has a path"),
         ("expect-name", "dns:a.*", "dns:NAME"),
         ("client-auth", "optional", "require or none"),
         ("api", "yes", "enabled, disabled"),
@@ -68,6 +75,8 @@ fn an_invalid_value_is_rejected_with_its_annotation_and_the_fix() {
         ("cpu-limit", "-1", "100m"),
         ("memory-limit", "0", "above 0"),
         ("log", "trace", "error, warn, info, debug"),
+        ("trust-forwarded", "ingress", "spiffe://DOMAIN/PATH"),
+        ("access-log", "/var/log/access", "off, stdout"),
     ] {
         let Err(InvalidPod(problems)) = inject_with(&[(name, value)]) else {
             panic!("{name}: {value:?} was accepted");
@@ -140,13 +149,12 @@ fn unknown_annotations_are_rejected_with_the_nearest_name() {
 }
 
 #[test]
-fn an_allow_list_without_client_certificates_is_rejected() {
-    let Err(InvalidPod(problems)) =
-        inject_with(&[("inbound", "8443=8080"), ("allow", "dns:a"), ("client-auth", "none")])
-    else {
-        panic!("accepted")
-    };
-    assert_eq!(problems[0].location, "annotation hotcert.dev/allow");
+fn names_of_clients_without_client_certificates_are_rejected() {
+    for name in ["allow", "trust-forwarded"] {
+        let annotations = [("inbound", "8443=8080"), (name, "dns:a"), ("client-auth", "none")];
+        let Err(InvalidPod(problems)) = inject_with(&annotations) else { panic!("{name} was accepted") };
+        assert_eq!(problems[0].location, format!("annotation hotcert.dev/{name}"));
+    }
 }
 
 #[test]
@@ -166,17 +174,65 @@ fn a_limit_below_its_request_is_rejected_even_when_one_is_the_default() {
 }
 
 #[test]
+fn an_allow_list_may_be_for_one_route() {
+    let allowed = |inbound: &str, allow: &str| {
+        let injected = inject_with(&[("inbound", inbound), ("allow", allow)]);
+        let Ok(Injection::Injected { pod, .. }) = injected else { panic!("{allow}: {injected:?}") };
+        let agent = pod["spec"]["initContainers"][0]["env"].as_array().unwrap().clone();
+        agent.iter().find(|variable| variable["name"] == "HOTCERT_ALLOW").unwrap()["value"].clone()
+    };
+    let routes = "8443=8080,http:127.0.0.2:8444=8081";
+    for (allow, flag) in [
+        ("dns:a, dns:b", "dns:a,dns:b"),
+        ("dns:a+dns:b", "dns:a,dns:b"),
+        ("8443=dns:a+spiffe://D/b, dns:c", "[::]:8443=dns:a+spiffe://d/b,dns:c"),
+        ("8444=dns:a", "127.0.0.2:8444=dns:a"),
+        ("127.0.0.2:8444=dns:a", "127.0.0.2:8444=dns:a"),
+    ] {
+        assert_eq!(allowed(routes, allow), flag);
+    }
+    for (inbound, allow, reason) in [
+        (routes, "9443=dns:a", "\"9443\" is the port of no route of hotcert.dev/inbound"),
+        (routes, "0.0.0.0:8444=dns:a", "\"0.0.0.0:8444\" is the port of no route"),
+        (routes, "8443=", "neither spiffe:// nor dns:"),
+        ("8443=8080", "8443=dns:a, dns:b", "every route of hotcert.dev/inbound has a list of its own"),
+        ("127.0.0.2:8443=8080, 127.0.0.3:8443=8080", "8443=dns:a", "is the port of several routes"),
+    ] {
+        let Err(InvalidPod(problems)) = inject_with(&[("inbound", inbound), ("allow", allow)]) else {
+            panic!("{allow} was accepted")
+        };
+        assert!(problems.len() == 1 && problems[0].to_string().contains(reason), "{allow}: {problems:?}");
+    }
+}
+
+#[test]
 fn ports_alone_become_addresses_and_full_forms_stay() {
     for (text, long) in [
-        ("8443=8080", "0.0.0.0:8443=127.0.0.1:8080"),
-        ("http:8443=8080", "http:0.0.0.0:8443=127.0.0.1:8080"),
-        ("h2c:8443=8080", "h2c:0.0.0.0:8443=127.0.0.1:8080"),
-        ("alpn=postgresql:5432=5433", "alpn=postgresql:0.0.0.0:5432=127.0.0.1:5433"),
+        ("8443=8080", "[::]:8443=127.0.0.1:8080"),
+        ("http:8443=8080", "http:[::]:8443=127.0.0.1:8080"),
+        ("h2c:8443=8080", "h2c:[::]:8443=127.0.0.1:8080"),
+        ("alpn=postgresql:5432=5433", "alpn=postgresql:[::]:5432=127.0.0.1:5433"),
         ("alpn=h2+http/1.1:[::]:8443=8080", "alpn=h2+http/1.1:[::]:8443=127.0.0.1:8080"),
         ("[::]:8443=8080", "[::]:8443=127.0.0.1:8080"),
-        ("8443=[::1]:8080", "0.0.0.0:8443=[::1]:8080"),
+        ("8443=[::1]:8080", "[::]:8443=[::1]:8080"),
+        ("0.0.0.0:8443=8080", "0.0.0.0:8443=127.0.0.1:8080"),
     ] {
         assert_eq!(parse_inbound(text).unwrap().to_string(), long);
+    }
+    for (text, long) in [
+        ("5432=5433#proxy-v2", "[::]:5432=127.0.0.1:5433#proxy-v2"),
+        ("alpn=postgresql:5432=[::1]:5433#proxy-v2", "alpn=postgresql:[::]:5432=[::1]:5433#proxy-v2"),
+    ] {
+        let route = parse_inbound(text).unwrap();
+        assert_eq!(route.to_string(), long);
+        assert_eq!(route.short(), text);
+    }
+    for (text, long) in [
+        ("9001=a:1#dns:b+spiffe://d/c", "127.0.0.1:9001=a:1#b+spiffe://d/c"),
+        ("9001=a:1#sni:B", "127.0.0.1:9001=a:1#sni:b+a"),
+        ("http:9001=a:1#sni:b+dns:c", "http:127.0.0.1:9001=a:1#sni:b+c"),
+    ] {
+        assert_eq!(parse_outbound(text).unwrap().to_string(), long);
     }
     assert_eq!(parse_outbound("9001=a:1").unwrap().to_string(), "127.0.0.1:9001=a:1#a");
     assert_eq!(parse_outbound("alpn=h2:9001=a:1").unwrap().to_string(), "alpn=h2:127.0.0.1:9001=a:1#a");

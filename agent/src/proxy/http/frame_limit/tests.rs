@@ -118,7 +118,7 @@ async fn each_kind_that_carries_nothing_is_sent_away_in_time() {
 #[tokio::test]
 async fn server_that_floods_is_sent_away_too() {
     let (mut server, client) = tokio::io::duplex(1 << 16);
-    let mut client = FrameLimited::client(client, None);
+    let mut client = FrameLimited::client(client, None, Arc::default());
     // The preface and the first frame: a server has no preface.
     client.write_all(&[&[b'x'; 24], &frame(4, 0, 0, b"")[..]].concat()).await.unwrap();
     let serving = async move {

@@ -19,7 +19,12 @@ use crate::proxy_fixture::{
 use std::sync::Arc;
 
 mod bodies;
+mod expectations;
 mod framing;
+mod messages;
+mod observed;
+mod refusals;
+mod script;
 
 const GET: &str = "GET /path HTTP/1.1\r\nhost: a.test\r\n\r\n";
 
@@ -184,7 +189,7 @@ async fn ambiguous_requests_are_refused() {
     let head = app.last_head();
     assert!(head.starts_with("get /path http/1.1\r\n") && head.contains("host: a.test:1\r\n"), "{head}");
     assert!(!head.contains("b.test"), "{head}");
-    // What cannot be read is answered by the HTTP library.
+    // What cannot be read is no request.
     let response = exchange(&mut agent.client().await, "GET / HTTP/1.1\r\nno colon\r\n\r\n").await;
     assert!(response.starts_with("http/1.1 400"), "{response}");
     until(|| refused("malformed") == 1).await;

@@ -65,6 +65,7 @@ fn what_is_denied_is_refused_unless_it_is_allowed() {
         ("a.test", "10.9.9.9", false),
         ("a.test", "::ffff:10.9.9.9", false),
         ("a.test", "10.1.2.3", true),
+        ("evil.test", "10.1.2.3", false),
         ("a.test", "11.0.0.1", true),
         ("a.test", "fd00::1", false),
         ("evil.test", "11.0.0.1", false),
@@ -77,6 +78,51 @@ fn what_is_denied_is_refused_unless_it_is_allowed() {
     let allow = policy(&["127.0.0.0/8", "dev.test"], &[]);
     assert!(allows(&allow, "a.test", "127.0.0.1") && allows(&allow, "x.dev.test", "::1"));
     assert!(!allows(&allow, "a.test", "::1") && !allows(&allow, "a.test", "169.254.0.1"));
+}
+
+#[test]
+fn most_specific_pattern_decides_and_of_two_that_are_the_same_the_denial() {
+    let rules = policy(
+        &["10.0.0.0/8", "10.1.2.3", "shop.test", "a.bad.shop.test", "127.0.0.0/8", "fd00::/8"],
+        &["10.1.0.0/16", "10.1.2.3", "10.0.0.0/8", "bad.shop.test", "0.0.0.0/0", "fd00:1::/32"],
+    );
+    for (host, ip, expected) in [
+        // Denied with the same prefix.
+        ("a.test", "10.9.9.9", false),
+        ("a.test", "10.1.9.9", false),
+        ("a.test", "10.1.2.3", false),
+        ("a.test", "11.0.0.1", false),
+        ("a.test", "127.0.0.1", true),
+        ("a.test", "fd00:2::1", true),
+        ("a.test", "fd00:1::1", false),
+        // By whatever name IPv6 has for it.
+        ("a.test", "64:ff9b::b00:1", false),
+        ("a.test", "64:ff9b::7f00:1", true),
+        ("a.test", "2606:4700::1111", true),
+        // A name decides before any network.
+        ("shop.test", "10.1.2.3", true),
+        ("www.shop.test", "169.254.169.254", true),
+        ("bad.shop.test", "127.0.0.1", false),
+        ("www.bad.shop.test.", "127.0.0.1", false),
+        ("A.bad.shop.test", "11.0.0.1", true),
+    ] {
+        assert_eq!(allows(&rules, host, ip), expected, "{host} at {ip}");
+    }
+    let within = policy(&["10.0.0.0/8"], &["10.1.0.0/16"]);
+    assert!(allows(&within, "a.test", "10.2.0.1") && !allows(&within, "a.test", "10.1.0.1"));
+}
+
+#[test]
+fn name_that_is_denied_is_refused_before_it_is_looked_up() {
+    let destinations = Destinations::of_proxy(
+        Arc::new(OwnListeners::new([])),
+        policy(&["good.evil.test"], &["evil.test", "10.0.0.0/8"]),
+    );
+    let refused = Refusal::Denied("www.evil.test".into(), DestinationPattern::Host("evil.test".into()));
+    assert_eq!(destinations.check_host("www.evil.test"), Err(refused));
+    for host in ["good.evil.test", "a.test", "10.0.0.1"] {
+        assert_eq!(destinations.check_host(host), Ok(()), "{host}");
+    }
 }
 
 #[test]
@@ -103,7 +149,8 @@ fn patterns_are_addresses_networks_and_hosts() {
         ("10.1.2.3", "10.1.2.3/32"),
         ("::ffff:10.1.2.3", "10.1.2.3/32"),
         ("[::1]", "::1/128"),
-        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
         ("fd00::/8", "fd00::/8"),
         ("*.Shop.svc", "shop.svc"),
         (".shop.svc.", "shop.svc"),
@@ -112,6 +159,13 @@ fn patterns_are_addresses_networks_and_hosts() {
         assert_eq!(text.parse::<DestinationPattern>().unwrap().to_string(), shown);
     }
     for bad in ["", "*", "10.0.0.0/33", "10.0.0", "a b", "a:80", "http://a", "a..b", "a/b", "256.1.1.1"] {
-        assert_eq!(bad.parse::<DestinationPattern>(), Err(DestinationPatternError(bad.into())));
+        assert_eq!(bad.parse::<DestinationPattern>(), Err(DestinationPatternError::Malformed(bad.into())));
+    }
+    for (bad, meant) in [
+        ("10.0.0.1/8", "10.0.0.0/8 for the network, or 10.0.0.1 for"),
+        ("fd00::1/8", "fd00::/8 for the network, or fd00::1 for"),
+    ] {
+        let error = bad.parse::<DestinationPattern>().unwrap_err().to_string();
+        assert!(error.contains(meant), "{error}");
     }
 }

@@ -4,14 +4,18 @@
 
 use std::time::Duration;
 
+use hotcert_log::LineOutput;
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::outbound::ProxyPolicy;
 use crate::proxy::own_listeners::OwnListeners;
 use crate::proxy_fixture::http::{HttpServer, exchange};
 use crate::proxy_fixture::{NAME, Publisher, Root, context, identity, publish, root, socket_pair, until};
 
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
 const GET: &str = "GET /path HTTP/1.1\r\nhost: app.test\r\nconnection: x-private\r\nx-private: 1\r\n\
     proxy-authorization: basic x\r\nx-kept: 1\r\n\r\n";
 
@@ -34,7 +38,7 @@ impl Agent {
 
     fn upstream(&self, expected: &str) -> Upstream {
         let expected = expected.parse().unwrap();
-        Upstream { host: "127.0.0.1".into(), port: self.server.address.port(), expected }
+        Upstream { host: "127.0.0.1".into(), port: self.server.address.port(), sni: None, expected }
     }
 
     async fn app(&self, upstream: Option<Upstream>) -> TcpStream {
@@ -46,11 +50,12 @@ impl Agent {
 fn forwarder(context: &Arc<ProxyContext>, upstream: Option<Upstream>, allow: &[&str]) -> HttpForwarder {
     let own = Arc::new(OwnListeners::default());
     let allow = allow.iter().map(|pattern| pattern.parse().unwrap()).collect();
+    let deny = vec!["denied.invalid".parse().unwrap()];
     let destinations = match upstream {
         Some(_) => Destinations::of_fixed_route(own),
-        None => Destinations::of_proxy(own, ProxyPolicy { allow, ..ProxyPolicy::default() }),
+        None => Destinations::of_proxy(own, ProxyPolicy { allow, deny }),
     };
-    HttpForwarder::new(Arc::clone(context), upstream, destinations)
+    HttpForwarder::new(Arc::clone(context), LISTEN, upstream, destinations)
 }
 
 /// The app's connection to `forwarder`.
@@ -121,8 +126,12 @@ async fn failures_are_responses_that_name_the_server_and_the_cause() {
     assert_eq!(agent.server.requests(), 0, "nothing is sent to a server with another name");
 
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let upstream =
-        Upstream { host: "127.0.0.1".into(), port: closed.port(), expected: NAME.parse().unwrap() };
+    let upstream = Upstream {
+        host: "127.0.0.1".into(),
+        port: closed.port(),
+        sni: None,
+        expected: NAME.parse().unwrap(),
+    };
     let unreachable = exchange(&mut agent.app(Some(upstream)).await, GET).await;
     assert!(unreachable.starts_with("http/1.1 502"), "{unreachable}");
     assert!(unreachable.contains(&format!("{closed}#{NAME} cannot be reached: ")), "{unreachable}");
@@ -139,7 +148,7 @@ async fn failures_are_responses_that_name_the_server_and_the_cause() {
 #[tokio::test]
 async fn without_an_identity_the_response_is_a_503() {
     let (_publisher, context) = context();
-    let upstream = Upstream { host: "127.0.0.1".into(), port: 1, expected: NAME.parse().unwrap() };
+    let upstream = Upstream { host: "127.0.0.1".into(), port: 1, sni: None, expected: NAME.parse().unwrap() };
     let mut app = app_of(forwarder(&context, Some(upstream), &[])).await;
     let response = exchange(&mut app, GET).await;
     assert!(response.starts_with("http/1.1 503") && response.contains("no identity"), "{response}");
@@ -162,6 +171,26 @@ async fn connections_are_reused_until_the_identity_changes() {
 }
 
 #[tokio::test]
+async fn request_that_was_sent_again_is_logged_with_its_server() {
+    let mut agent = Agent::new().await;
+    let (output, read) = LineOutput::unwritten();
+    Arc::get_mut(&mut agent.context).unwrap().access_log = Some(AccessLog { output, queries: false });
+    let mut app = agent.app(Some(agent.upstream(NAME))).await;
+    exchange(&mut app, GET).await;
+    exchange(&mut app, &GET.replace("/path", "/hang-up-later")).await;
+    assert_eq!(agent.server.accepted(), 2);
+    let lines: Vec<Value> = read().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (line, path, flags) in
+        [(&lines[0], "/path", Value::Null), (&lines[1], "/hang-up-later", serde_json::json!(["retried"]))]
+    {
+        assert_eq!((&line["path"], &line["flags"]), (&path.into(), &flags), "{line:#}");
+        let fields = (&line["side"], &line["peer"], &line["upstream"]);
+        let server = agent.server.address.to_string();
+        assert_eq!(fields, (&"outbound".into(), &format!("dns:{NAME}").into(), &server.into()), "{line:#}");
+    }
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed() {
     let agent = Agent::new().await;
     let idle_timeout = Duration::from_millis(200);
@@ -170,7 +199,8 @@ async fn idle_connections_are_closed() {
     let servers = Servers::with_idle_timeout(Arc::clone(&context), destinations, idle_timeout);
     let fixed = Some(agent.upstream(NAME));
     let memory = Arc::clone(&context.app_memory);
-    let mut app = app_of(HttpForwarder { context, servers, fixed, memory }).await;
+    let observed = context.observe(Side::Outbound, LISTEN.to_string(), None);
+    let mut app = app_of(HttpForwarder { context, servers, fixed, memory, observed }).await;
     exchange(&mut app, GET).await;
     assert_eq!(agent.server.open(), 1);
     until(|| agent.server.open() == 0).await;
@@ -199,6 +229,8 @@ async fn what_is_refused_is_answered_as_what_cannot_be_reached() {
         (&[], "169.254.169.254:80".into()),
         (&["127.0.0.0/8"], closed.to_string()),
         (&["127.0.0.0/8"], "no-such-host.invalid:80".into()),
+        // There is no such host either, but it is not looked up.
+        (&[], "www.denied.invalid:80".into()),
     ] {
         let answer = answer_to(&agent, allow, &format!("http://{host}/")).await;
         assert!(answer.starts_with("http/1.1 502"), "{host}: {answer}");
@@ -209,10 +241,9 @@ async fn what_is_refused_is_answered_as_what_cannot_be_reached() {
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
     assert_eq!(agent.server.accepted(), 0);
-    let refused = [(Side::Outbound.as_str(), "unreachable")];
-    for (side, reason) in refused {
-        let labels = crate::proxy::context::RefusedLabels { side, reason };
-        assert_eq!(agent.context.requests.refused.get_or_create(&labels).get(), 7);
+    for (reason, count) in [("denied", 6), ("refused", 1), ("dns", 1), ("unreachable", 0)] {
+        let labels = crate::proxy::context::RefusedLabels { side: Side::Outbound.as_str(), reason };
+        assert_eq!(agent.context.requests.refused.get_or_create(&labels).get(), count, "{reason}");
     }
 }
 
@@ -233,7 +264,8 @@ async fn fixed_route_to_a_listener_of_the_agent_is_not_dialled() {
     let own = OwnListeners::new([("--admin", agent.server.address)]);
     let destinations = Destinations::of_fixed_route(Arc::new(own));
     let upstream = Some(agent.upstream(NAME));
-    let mut app = app_of(HttpForwarder::new(Arc::clone(&agent.context), upstream, destinations)).await;
+    let mut app =
+        app_of(HttpForwarder::new(Arc::clone(&agent.context), LISTEN, upstream, destinations)).await;
     let response = exchange(&mut app, GET).await;
     assert!(response.starts_with("http/1.1 502"), "{response}");
     assert!(response.contains("is this agent's own listener of --admin"), "{response}");
