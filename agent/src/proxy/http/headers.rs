@@ -10,6 +10,8 @@ use hyper::http::request;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::{Method, Version};
 
+use super::list;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -17,13 +19,13 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// Removes the hop-by-hop headers, and those that the sender lists in `Connection`. `TE: trailers` stays: it
 /// says that the sender takes trailers, which are carried.
 pub fn remove_hop_headers(headers: &mut HeaderMap) {
+    // As in most messages, there is none.
+    if !headers.keys().any(is_of_hop) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
+        let named: Vec<HeaderName> = list::members(headers, &CONNECTION)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             .filter(|name| !is_end_to_end(name))
             .collect();
         for name in named {
@@ -41,6 +43,19 @@ pub fn remove_hop_headers(headers: &mut HeaderMap) {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
     }
+}
+
+fn is_of_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Makes one of a length that a response of HTTP/1 says several times (RFC 9110, 8.6): clients of HTTP/2 take more than
@@ -63,8 +78,7 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(TE).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+    list::contains(headers, &TE, "trailers")
 }
 
 /// Turns a request into one of HTTP/1.1: the path alone, the authority in Host.

@@ -81,8 +81,8 @@ pub async fn serve<S, R, F>(
                 }
                 Err(reason) => Box::pin(server.refuse(head::method(&head), refuse(reason))).await,
             },
-            Err(NoHead::Malformed(reason)) => Box::pin(server.refuse(Method::GET, refuse(reason))).await,
-            Err(NoHead::Ended { .. } | NoHead::Failed(_)) => Next::Close,
+            Err((NoHead::Malformed(reason), method)) => Box::pin(server.refuse(method, refuse(reason))).await,
+            Err((NoHead::Ended { .. } | NoHead::Failed(_), _)) => Next::Close,
         };
         match next {
             Next::Request => {}
@@ -104,7 +104,8 @@ fn read(head: &Bytes) -> Result<(Request<()>, Read), Malformed> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
-    async fn head(&mut self) -> Result<Bytes, NoHead> {
+    /// The next head, or why there is none, and the method that has come of it.
+    async fn head(&mut self) -> Result<Bytes, (NoHead, Method)> {
         if !self.input.bytes.is_empty()
             && let Some(tracked) = &self.tracked
         {
@@ -112,7 +113,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             tracked.record_received();
         }
         let mut partial = PartialHead::default();
-        poll_fn(|cx| self.poll_head(cx, &mut partial)).await
+        let head = poll_fn(|cx| self.poll_head(cx, &mut partial)).await;
+        head.map_err(|none| (none, head::method(partial.begun(&self.input.bytes))))
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, partial: &mut PartialHead) -> Poll<Result<Bytes, NoHead>> {
