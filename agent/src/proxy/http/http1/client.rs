@@ -50,10 +50,19 @@ pub struct Wire {
     pub attached: Arc<Attached>,
 }
 
-/// Why there is no response, and the request if nothing of it was sent.
+/// Why there is no response.
 pub struct Failed {
     pub error: Error,
-    pub unsent: Option<Request<RequestBody>>,
+    pub request: Returned,
+}
+
+/// What comes back of a request without a response. Boxed like all that is rare.
+pub enum Returned {
+    /// All of it: nobody has looked at it.
+    Unsent(Box<Request<RequestBody>>),
+    /// Its head, of which the other side may have seen all.
+    Sent(Box<request::Parts>),
+    Nothing,
 }
 
 impl Idle {
@@ -91,7 +100,8 @@ impl Client {
         interim: &mut Interim,
     ) -> Result<Response<Content>, Failed> {
         let Some(mut wire) = self.idle.lock().take() else {
-            return Err(Failed { error: Error::Closed, unsent: Some(Request::from_parts(head, body)) });
+            let request = Returned::Unsent(Box::new(Request::from_parts(head, body)));
+            return Err(Failed { error: Error::Closed, request });
         };
         let declared = framing::length(&head.headers, false).ok().flatten();
         let framing = framing::to_write_request(declared, &body);
@@ -109,8 +119,11 @@ impl Client {
                 Ok(self.received(response, Read { persists, ..read }, wire, upload))
             }
             Err(error) => {
-                let unsent = upload.unsent().map(|body| Request::from_parts(head, body));
-                Err(Failed { error, unsent })
+                let request = match upload.unsent() {
+                    Some(body) => Returned::Unsent(Box::new(Request::from_parts(head, body))),
+                    None => Returned::Sent(Box::new(head)),
+                };
+                Err(Failed { error, request })
             }
         }
     }

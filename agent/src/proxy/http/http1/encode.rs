@@ -5,9 +5,7 @@ use std::io::Write as _;
 use bytes::Buf;
 use hyper::StatusCode;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use hyper::header::{HOST, HeaderMap, HeaderName, TE, TRAILER, UPGRADE};
 use hyper::http::{request, response};
 
 use super::framing::Framing;
@@ -91,7 +89,7 @@ fn fields(out: &mut Vec<u8>, headers: &HeaderMap) {
 }
 
 fn is_of_connection(name: &HeaderName) -> bool {
-    [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE].contains(name)
+    matches!(name.as_str(), "connection" | "content-length" | "transfer-encoding" | "upgrade")
 }
 
 fn field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
