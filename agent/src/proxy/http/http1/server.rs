@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use super::Malformed;
+use super::answering::Answer;
 use super::framing::{self, Read};
 use super::head;
 use super::input::{Input, NoHead, PartialHead};
@@ -67,7 +68,7 @@ pub async fn serve<S, R, F>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Fn(Request<Content>, Interim) -> F,
-    F: Future<Output = Result<Response<ProxyBody>, h2::Error>>,
+    F: Future<Output = Answer> + Send + 'static,
 {
     let (input, output) = (Input::new(), Output::new());
     let mut server = Server { stream, input, output, interims: Arc::default(), tracked, patience: None };
