@@ -144,15 +144,14 @@ impl Http1Connection {
 
     pub async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         interim: &mut Interim,
     ) -> Result<Response<Content>, SendError> {
-        let (mut head, body) = request.into_parts();
-        to_http1(&mut head, &body);
-        let close = !body.is_end_stream()
+        to_http1(&mut request);
+        let close = !request.body().is_end_stream()
             && matches!(&*self.attached, Attached::App { .. })
-            && !expects_body(&head.method);
-        let sent = self.client.send(head, body, close, interim).await;
+            && !expects_body(request.method());
+        let sent = self.client.send(request, close, interim).await;
         sent.map_err(|Failed { error, request }| SendError { error: error.into(), request })
     }
 

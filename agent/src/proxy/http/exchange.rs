@@ -83,7 +83,7 @@ impl Retry {
 /// Sends a request. `grpc`: it needs HTTP/2. What comes before the response goes to `interim`.
 pub async fn send<O: Origin>(
     origin: &O,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     grpc: bool,
     interim: &mut Interim,
 ) -> Result<(Response<Content>, Lease), RequestError> {
@@ -141,15 +141,11 @@ pub async fn send<O: Origin>(
         // An idle connection may be closed at any time; what happens on a new one is the answer.
         let may_repeat = repeatable && !new && error.was_closed();
         let (again, reason) = match returned {
-            Returned::Unsent(unsent) if is_refused && refusals <= MAX_REFUSALS => (*unsent, Retry::Refused),
-            Returned::Unsent(unsent) if !is_refused && !new => (*unsent, Retry::Unsent),
-            Returned::Unsent(unsent) if may_repeat => {
+            Returned::Unsent(unsent) if is_refused && refusals <= MAX_REFUSALS => (unsent, Retry::Refused),
+            Returned::Unsent(unsent) if !is_refused && !new => (unsent, Retry::Unsent),
+            Returned::Unsent(request) | Returned::Sent(request) if may_repeat => {
                 repeatable = false;
-                (*unsent, Retry::Closed)
-            }
-            Returned::Sent(head) if may_repeat => {
-                repeatable = false;
-                (Request::from_parts(*head, RequestBody::empty()), Retry::Closed)
+                (request, Retry::Closed)
             }
             _ => return Err(failed(origin, &error)),
         };
@@ -175,7 +171,7 @@ pub async fn switch<O: Origin>(
         match lease {
             Lease::Http1 { .. } => {
                 let (request, own_key) = upgrade.http1_request(request)?;
-                match in_time(origin, lease.send(request, interim)).await? {
+                match in_time(origin, lease.send(Box::new(request), interim)).await? {
                     Ok(response) => return upgrade.switched_http1(response, own_key, lease, &origin.name()),
                     Err(SendError { request: Returned::Unsent(_), .. }) if !new => {
                         origin.count_retry(Retry::Unsent)

@@ -8,7 +8,7 @@ use hyper::header::{
 };
 use hyper::http::request;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use hyper::{Method, Version};
+use hyper::{Method, Request, Version};
 
 use super::list;
 
@@ -82,22 +82,23 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// Turns a request into one of HTTP/1.1: the path alone, the authority in Host.
-pub fn to_http1<B: Body<Data = Bytes>>(head: &mut request::Parts, body: &B) {
-    if let Some(host) =
-        head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-    {
-        head.headers.insert(HOST, host);
+pub fn to_http1<B: Body<Data = Bytes>>(request: &mut Request<B>) {
+    if let Some(authority) = request.uri().authority() {
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            request.headers_mut().insert(HOST, host);
+        }
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     }
-    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    head.uri = Uri::from(path);
-    if std::mem::replace(&mut head.version, Version::HTTP_11) == Version::HTTP_2 {
-        join_cookies(&mut head.headers);
+    if std::mem::replace(request.version_mut(), Version::HTTP_11) == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
         // Servers of HTTP/1.1 ask for a length where content is usual.
-        if body.is_end_stream() && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let has_content = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+        if has_content && request.body().is_end_stream() {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
     }
-    head.headers.remove(TE);
+    request.headers_mut().remove(TE);
 }
 
 /// Turns a request into one of HTTP/2: scheme and authority in the URI, and no Host. Servers compare the scheme with

@@ -194,24 +194,24 @@ impl Http2Connection {
 
     pub async fn send(
         &self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         interim: &mut Interim,
     ) -> Result<Response<Content>, SendError> {
         let mut sender = match self.sender().await {
             Ok(sender) => sender,
             Err(error) => {
-                let request = Returned::Unsent(Box::new(request));
-                return Err(SendError { error: error.into(), request });
+                return Err(SendError { error: error.into(), request: Returned::Unsent(request) });
             }
         };
-        let (mut head, body) = request.into_parts();
+        let (mut head, body) = (*request).into_parts();
         to_http2(&mut head, &self.scheme, &self.authority);
         let bodiless = body.is_end_stream();
         let sent = Request::from_parts(head.clone(), ());
         let (mut response, stream) = match sender.send_request(sent, bodiless) {
             Ok(sent) => sent,
             Err(error) => {
-                return Err(SendError { error: error.into(), request: Returned::Sent(Box::new(head)) });
+                let request = Box::new(Request::from_parts(head, RequestBody::empty()));
+                return Err(SendError { error: error.into(), request: Returned::Sent(request) });
             }
         };
         let mut upload = (!bodiless).then(|| Upload::new(body, stream));
@@ -244,7 +244,7 @@ impl Http2Connection {
                 let error = if is_unresponsive { ClientError::Unresponsive } else { error };
                 let request = match again.filter(|_| error.is_unprocessed()) {
                     Some(body) => Returned::Unsent(Box::new(Request::from_parts(head, body))),
-                    None => Returned::Sent(Box::new(head)),
+                    None => Returned::Sent(Box::new(Request::from_parts(head, RequestBody::empty()))),
                 };
                 Err(SendError { error, request })
             }
@@ -301,7 +301,7 @@ mod tests {
         let authority = Authority::from_static("a.test");
         let connection =
             Http2Connection::handshake(client, Scheme::HTTP, authority, attached, within).await.unwrap();
-        let request = Request::new(RequestBody::empty());
+        let request = Box::new(Request::new(RequestBody::empty()));
         let SendError { error, request } =
             connection.send(request, &mut Interim::none()).await.err().expect("no response");
         assert!(
