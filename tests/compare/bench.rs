@@ -106,7 +106,7 @@ impl Bench {
         let number = self.sites.replace(self.sites.get() + 1);
         let directory = self.directory.join(format!("{number}-{}", peer.name().replace(' ', "-")));
         let (app, dialer) = match mode {
-            Mode::Tcp | Mode::Http => (self.app, self.dialer(peer, Group::X25519)?),
+            Mode::Tcp | Mode::Http | Mode::LoggedHttp => (self.app, self.dialer(peer, Group::X25519)?),
             Mode::Grpc => (self.grpc_app, self.http2_dialer()?),
         };
         let site = Site::create(directory, &self.pki, app, mode)?;

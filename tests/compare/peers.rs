@@ -1,5 +1,5 @@
 //! The terminators that are measured, each set up as its own documentation advises for this one task: TLS 1.3
-//! with a client certificate that a root verifies, no resumption, one worker, nothing logged per connection.
+//! with a client certificate that a root verifies, no resumption, one worker, nothing logged per connection unless the mode says so.
 
 mod agent;
 mod envoy;
@@ -34,6 +34,8 @@ pub enum Mode {
     Tcp,
     /// HTTP/1.1 requests, over connections to the service that are used again.
     Http,
+    /// As `Http`, with a line in an access log for each request.
+    LoggedHttp,
     /// gRPC calls: HTTP/2, which to the service is spoken from the first byte on (h2c).
     Grpc,
 }
@@ -162,7 +164,9 @@ impl Started {
             running.with_context(|| format!("{name} cannot be started; ./tests/bench installs it"))?;
         loop {
             let shown = match site.mode {
-                Mode::Tcp | Mode::Http => visit(dialer, site.listen, START).map(|visit| visit.shown),
+                Mode::Tcp | Mode::Http | Mode::LoggedHttp => {
+                    visit(dialer, site.listen, START).map(|visit| visit.shown)
+                }
                 Mode::Grpc => grpc::Load::open(dialer, site.listen, 1).map(|_| Instant::now()),
             };
             match shown {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::agent::{Agent, Launch};
 use crate::client::SERVER;
 use crate::dialer::{Dialer, Group};
-use crate::http1::{Fault, Source, values};
+use crate::http1::{Fault, Framing, Source, values};
 use crate::http2::Connection;
 use crate::link::Link;
 use crate::pki::{Pki, dns};
@@ -216,7 +216,10 @@ impl Way {
                     let _ = source.stream().set_patience(LITTLE);
                 }
                 Err(fault) => {
-                    passed.ended = matches!(fault, Fault::Closed | Fault::Reset | Fault::Truncated);
+                    // After an answer to what may have been HEAD there may be content that no HEAD has.
+                    let read_on = matches!(fault, Fault::Malformed(_)) && passed.refusals > 0;
+                    passed.ended = matches!(fault, Fault::Closed | Fault::Reset | Fault::Truncated)
+                        || read_on && source.body(Framing::Close).2.is_none();
                     passed.text += &fault.to_string();
                     return passed;
                 }

@@ -16,7 +16,12 @@ macro_rules! pass_on_writes {
             cx: &mut std::task::Context<'_>,
             bytes: &[std::io::IoSlice<'_>],
         ) -> std::task::Poll<std::io::Result<usize>> {
-            std::pin::Pin::new(&mut self.get_mut().$stream).poll_write_vectored(cx, bytes)
+            let stream = std::pin::Pin::new(&mut self.get_mut().$stream);
+            match bytes {
+                // Of one piece, as most are, which costs the kernel less.
+                [one] => stream.poll_write(cx, one),
+                several => stream.poll_write_vectored(cx, several),
+            }
         }
 
         fn is_write_vectored(&self) -> bool {

@@ -19,6 +19,7 @@ pub mod http2_connection;
 mod http2_server;
 pub mod interim;
 mod keep_alive;
+pub mod list;
 mod own_response;
 pub mod pool;
 pub mod proxy_status;

@@ -36,6 +36,8 @@ pub enum RequestError {
     ConflictingHost,
     #[error("the target of the request is HOST:PORT, which only CONNECT may have; write a path or a URL")]
     AuthorityForm,
+    #[error("the URL of the request is neither of http nor of https")]
+    Scheme,
     #[error(
         "the request has passed {} agents, so it goes in a circle: an app of --inbound leads back to an agent",
         hops::MAX_HOPS
@@ -121,6 +123,7 @@ impl RequestError {
             | Self::InvalidHost
             | Self::ConflictingHost
             | Self::AuthorityForm
+            | Self::Scheme
             | Self::NotForProxy
             | Self::UserInformation
             | Self::InvalidUrl
@@ -164,7 +167,7 @@ impl RequestError {
             Self::RepeatedLength => "length",
             Self::BrokenOff(_) => "broken_off",
             Self::Loop => "loop",
-            Self::NotForProxy | Self::UserInformation | Self::InvalidUrl => "url",
+            Self::Scheme | Self::NotForProxy | Self::UserInformation | Self::InvalidUrl => "url",
             Self::NoIdentity => "no_identity",
             Self::GrpcToHttp1App | Self::GrpcToHttp1Server(_) => "grpc_to_http1",
             Self::NoExtendedConnect(_)
@@ -208,6 +211,7 @@ impl RequestError {
             | Self::InvalidHost
             | Self::ConflictingHost
             | Self::AuthorityForm
+            | Self::Scheme
             | Self::NotForProxy
             | Self::UserInformation
             | Self::InvalidUrl => ErrorType::HttpRequestError,
@@ -254,6 +258,7 @@ impl RequestError {
             | Self::InvalidHost
             | Self::ConflictingHost
             | Self::AuthorityForm
+            | Self::Scheme
             | Self::UserInformation
             | Self::InvalidUrl
             | Self::NoRandomness => GrpcStatus::Internal,

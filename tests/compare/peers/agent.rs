@@ -17,13 +17,13 @@ impl Peer for Agent {
     }
 
     fn modes(&self) -> &'static [Mode] {
-        &[Mode::Tcp, Mode::Http, Mode::Grpc]
+        &[Mode::Tcp, Mode::Http, Mode::LoggedHttp, Mode::Grpc]
     }
 
     fn command(&self, program: &Path, site: &Site) -> anyhow::Result<Command> {
         let mode = match site.mode {
             Mode::Tcp => "",
-            Mode::Http => "http:",
+            Mode::Http | Mode::LoggedHttp => "http:",
             Mode::Grpc => "h2c:",
         };
         let mut command = Command::new(program);
@@ -33,6 +33,9 @@ impl Peer for Agent {
         command.args(["run", "--workers", "1", "--proof", "127.0.0.1:0"]);
         command.arg("--admin").arg(site.admin.to_string()).arg("--identity").arg(&site.volume.path);
         command.arg("--inbound").arg(format!("{mode}{}={}", site.listen, site.app));
+        if site.mode == Mode::LoggedHttp {
+            command.args(["--access-log", "stdout"]);
+        }
         Ok(command)
     }
 

@@ -19,7 +19,7 @@ impl Peer for Envoy {
     }
 
     fn modes(&self) -> &'static [Mode] {
-        &[Mode::Tcp, Mode::Http, Mode::Grpc]
+        &[Mode::Tcp, Mode::Http, Mode::LoggedHttp, Mode::Grpc]
     }
 
     fn command(&self, program: &Path, site: &Site) -> anyhow::Result<Command> {
@@ -80,15 +80,21 @@ fn config(site: &Site) -> Value {
             "validation_context_sds_secret_config": from("roots.json", "roots"),
         },
     });
+    let access_log = match site.mode {
+        Mode::LoggedHttp => json!([{"name": "envoy.access_loggers.stdout", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"}}]),
+        _ => json!([]),
+    };
     let filter = match site.mode {
         Mode::Tcp => json!({"name": "envoy.filters.network.tcp_proxy", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
             "stat_prefix": "in", "cluster": "app",
         }}),
-        Mode::Http | Mode::Grpc => {
+        Mode::Http | Mode::LoggedHttp | Mode::Grpc => {
             json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                 "stat_prefix": "in",
+                "access_log": access_log,
                 "forward_client_cert_details": "SANITIZE_SET",
                 "set_current_client_cert_details": {"uri": true, "dns": true},
                 "route_config": {"virtual_hosts": [{"name": "app", "domains": ["*"],

@@ -25,25 +25,33 @@ impl Peer for Haproxy {
     }
 
     fn modes(&self) -> &'static [Mode] {
-        &[Mode::Tcp, Mode::Http, Mode::Grpc]
+        &[Mode::Tcp, Mode::Http, Mode::LoggedHttp, Mode::Grpc]
     }
 
     fn command(&self, program: &Path, site: &Site) -> anyhow::Result<Command> {
         let mode = if site.mode == Mode::Tcp { "tcp" } else { "http" };
         // With HTTP it tells the service who the client is, as the others do.
         let identity = match site.mode {
-            Mode::Http | Mode::Grpc => "http-request set-header x-client-certificate %{+Q}[ssl_c_s_dn]",
+            Mode::Http | Mode::LoggedHttp | Mode::Grpc => {
+                "http-request set-header x-client-certificate %{+Q}[ssl_c_s_dn]"
+            }
             Mode::Tcp => "",
         };
         let (alpn, proto) = if site.mode == Mode::Grpc { ("alpn h2", "proto h2") } else { ("", "") };
+        let (log, option) = match site.mode {
+            Mode::LoggedHttp => ("log stdout format raw local0", "log global\n    option httplog"),
+            _ => ("", ""),
+        };
         let config = format!(
             "global
     nbthread 1
     maxconn 9500
+    {log}
     tune.ssl.cachesize 0
     stats socket {socket} mode 600 level admin
 defaults
     mode {mode}
+    {option}
     timeout connect 5s
     timeout client 1h
     timeout server 1h

@@ -24,7 +24,7 @@ impl Peer for Nginx {
     }
 
     fn modes(&self) -> &'static [Mode] {
-        if self.tls { &[Mode::Tcp, Mode::Http, Mode::Grpc] } else { &[Mode::Tcp] }
+        if self.tls { &[Mode::Tcp, Mode::Http, Mode::LoggedHttp, Mode::Grpc] } else { &[Mode::Tcp] }
     }
 
     fn is_floor(&self) -> bool {
@@ -64,6 +64,10 @@ impl Nginx {
             proxy_set_header Connection \"\"; proxy_set_header X-Client-Certificate $ssl_client_s_dn;",
             ),
         };
+        let log = match site.mode {
+            Mode::LoggedHttp => "/dev/stdout combined",
+            _ => "off",
+        };
         let body = match site.mode {
             Mode::Tcp => format!(
                 "stream {{
@@ -73,9 +77,9 @@ impl Nginx {
     }}
 }}"
             ),
-            Mode::Http | Mode::Grpc => format!(
+            Mode::Http | Mode::LoggedHttp | Mode::Grpc => format!(
                 "http {{
-    access_log off; keepalive_timeout 1h; keepalive_requests 1000000000;
+    access_log {log}; keepalive_timeout 1h; keepalive_requests 1000000000;
     upstream app {{ server {app}; keepalive 64; keepalive_requests 1000000000; }}
     server {{
         listen {listen} {ssl} {http2}; {tls}

@@ -154,7 +154,12 @@ const METRICS: &[Metric] = &[
                 CIRCLES,
                 "the routes: an app of `--inbound` leads back to an agent",
             ),
-            ("url", "400: the forward proxy was asked for no `http://HOST:PORT/…`", "", "the app"),
+            (
+                "url",
+                "400: the URL is neither of `http` nor of `https`, or the forward proxy was asked for no `http://HOST:PORT/…`",
+                "",
+                "the app",
+            ),
             ("no_identity", "503: there is no certificate yet", "", "`--identity`, `--secret`"),
             (
                 "grpc_to_http1",

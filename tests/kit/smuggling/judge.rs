@@ -41,7 +41,9 @@ pub fn faults(reference: &Reference, forwarded: &[Forwarded], is_inbound: bool) 
                 faults.push(format!("forwarded the claim {name}: {}", value.escape_ascii()));
             }
         }
-        let wanted = rest.clone().position(|sent| same(sent, one, is_inbound));
+        // Of two that look the same, the one that may be forwarded.
+        let wanted = rest.clone().position(|sent| same(sent, one, is_inbound) && !sent.refuse);
+        let wanted = wanted.or_else(|| rest.clone().position(|sent| same(sent, one, is_inbound)));
         match wanted.and_then(|at| rest.nth(at)) {
             None => {
                 faults.push(format!("forwarded what was not sent, or not so: {}", one.raw.escape_ascii()))

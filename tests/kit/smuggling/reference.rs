@@ -310,8 +310,10 @@ pub fn http2(request: &Http2Request) -> Option<Sent> {
     let method = String::from_utf8_lossy(method).into_owned();
     let mut sent = Sent { method, target: path.to_vec(), minor: 1, fields, strict: true, ..Sent::default() };
     sent.refuse = hosts.len() > 1 || !names_one_host(&sent) && (authority.is_some() || !hosts.is_empty());
-    for part in &request.parts {
+    for (at, part) in request.parts.iter().enumerate() {
         match part {
+            // Of a tunnel, which is none of the request.
+            Part::Data(_) if protocol.is_some() => {}
             Part::Data(data) => sent.body.extend_from_slice(data),
             // Pseudo-fields in trailers are malformed too, but nothing comes of them in HTTP/1.
             Part::Trailers(trailers) => {
@@ -321,6 +323,9 @@ pub fn http2(request: &Http2Request) -> Option<Sent> {
                     .partition(|(name, _)| name.starts_with(b":") && is_token(&name[1..]));
                 sent.strict &= pseudo.is_empty();
                 sent.truncated |= self::fields(&trailers).is_none();
+                // They end the stream, and what follows is an error of the connection.
+                sent.strict &= at + 1 == request.parts.len();
+                break;
             }
             Part::Wait => {}
         }

@@ -32,6 +32,10 @@ pub fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
     if !is_valid(authority) {
         return Err(RequestError::InvalidHost);
     }
+    // Of another the app would see the path alone, as if it had been asked for that.
+    if uri.scheme().is_some_and(|scheme| ![Scheme::HTTP, Scheme::HTTPS].contains(scheme)) {
+        return Err(RequestError::Scheme);
+    }
     match host {
         None if version == Version::HTTP_11 => Err(RequestError::NoHost),
         // The form of CONNECT alone.
@@ -175,6 +179,10 @@ mod tests {
             (V::HTTP_11, "http://a.test/", &[], Err(RequestError::NoHost)),
             (V::HTTP_11, "http://u@a.test/", &["a.test"], Err(RequestError::InvalidHost)),
             (V::HTTP_11, "a.test:80", &["a.test"], Err(RequestError::AuthorityForm)),
+            (V::HTTP_11, "HTTP://a.test/", &["a.test"], Ok(())),
+            (V::HTTP_11, "ftp://a.test/", &["a.test"], Err(RequestError::Scheme)),
+            (V::HTTP_11, "1http://a.test/", &["a.test"], Err(RequestError::Scheme)),
+            (V::HTTP_2, "httpx://a.test/", &[], Err(RequestError::Scheme)),
             (V::HTTP_2, "https://a.test/", &[], Ok(())),
             (V::HTTP_2, "https://a.test/", &["A.test:443"], Ok(())),
             (V::HTTP_2, "https://a.test/", &["a.test:80"], Err(RequestError::ConflictingHost)),

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::content::Content;
 use super::headers::to_http1;
 use super::http1;
-use super::http1::client::{Client, Failed};
+use super::http1::client::{Client, Failed, Returned};
 use super::interim::Interim;
 use super::proxy_status::ErrorType;
 use super::request_body::RequestBody;
@@ -61,13 +61,12 @@ pub enum ClientError {
 /// Why a request has no response.
 pub struct SendError {
     pub error: ClientError,
-    /// The request, if nobody has looked at it.
-    pub unsent: Option<Request<RequestBody>>,
+    pub request: Returned,
 }
 
 impl SendError {
     pub(super) fn sent(error: impl Into<ClientError>) -> Self {
-        Self { error: error.into(), unsent: None }
+        Self { error: error.into(), request: Returned::Nothing }
     }
 }
 
@@ -145,16 +144,15 @@ impl Http1Connection {
 
     pub async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         interim: &mut Interim,
     ) -> Result<Response<Content>, SendError> {
-        let (mut head, body) = request.into_parts();
-        to_http1(&mut head, &body);
-        let close = !body.is_end_stream()
+        to_http1(&mut request);
+        let close = !request.body().is_end_stream()
             && matches!(&*self.attached, Attached::App { .. })
-            && !expects_body(&head.method);
-        let sent = self.client.send(head, body, close, interim).await;
-        sent.map_err(|Failed { error, unsent }| SendError { error: error.into(), unsent })
+            && !expects_body(request.method());
+        let sent = self.client.send(request, close, interim).await;
+        sent.map_err(|Failed { error, request }| SendError { error: error.into(), request })
     }
 
     /// From now on it carries bytes.

@@ -10,6 +10,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::client::{ClientError, SendError};
 use super::content::Content;
+use super::http1::client::Returned;
 use super::http1::{self, RawTarget};
 use super::interim::Interim;
 use super::pool::{HttpConnection, Lease, Needs, Pool};
@@ -82,7 +83,7 @@ impl Retry {
 /// Sends a request. `grpc`: it needs HTTP/2. What comes before the response goes to `interim`.
 pub async fn send<O: Origin>(
     origin: &O,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     grpc: bool,
     interim: &mut Interim,
 ) -> Result<(Response<Content>, Lease), RequestError> {
@@ -113,8 +114,6 @@ pub async fn send<O: Origin>(
                 return Err(error);
             }
         };
-        // An idle connection may be closed at any time; what happens on a new one is the answer.
-        let spare = (repeatable && !new).then(|| copy(&request, RequestBody::empty()));
         let sent = match origin.response_timeout() {
             None => lease.send(request, interim).await,
             Some(within) => {
@@ -123,7 +122,7 @@ pub async fn send<O: Origin>(
                 response.ok_or_else(|| RequestError::ResponseTimeout { name: origin.name(), within })?
             }
         };
-        let SendError { error, unsent } = match sent {
+        let SendError { error, request: returned } = match sent {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 return Err(RequestError::SwitchedUnasked(origin.name()));
             }
@@ -139,12 +138,14 @@ pub async fn send<O: Origin>(
         let is_refused = error.is_unprocessed();
         // A refusal has a reason, so that it is not tried for long.
         refusals += usize::from(new || error.is_refused());
-        let unsent = unsent.filter(|_| if is_refused { refusals <= MAX_REFUSALS } else { !new });
-        let (again, reason) = match (unsent, spare) {
-            (Some(unsent), _) => (unsent, if is_refused { Retry::Refused } else { Retry::Unsent }),
-            (None, Some(spare)) if error.was_closed() => {
+        // An idle connection may be closed at any time; what happens on a new one is the answer.
+        let may_repeat = repeatable && !new && error.was_closed();
+        let (again, reason) = match returned {
+            Returned::Unsent(unsent) if is_refused && refusals <= MAX_REFUSALS => (unsent, Retry::Refused),
+            Returned::Unsent(unsent) if !is_refused && !new => (unsent, Retry::Unsent),
+            Returned::Unsent(request) | Returned::Sent(request) if may_repeat => {
                 repeatable = false;
-                (spare, Retry::Closed)
+                (request, Retry::Closed)
             }
             _ => return Err(failed(origin, &error)),
         };
@@ -166,13 +167,15 @@ pub async fn switch<O: Origin>(
     };
     loop {
         let (mut lease, new) = lend(origin, needs).await?;
-        let request = copy(&request, ());
+        let request = copy(&request);
         match lease {
             Lease::Http1 { .. } => {
                 let (request, own_key) = upgrade.http1_request(request)?;
-                match in_time(origin, lease.send(request, interim)).await? {
+                match in_time(origin, lease.send(Box::new(request), interim)).await? {
                     Ok(response) => return upgrade.switched_http1(response, own_key, lease, &origin.name()),
-                    Err(SendError { unsent: Some(_), .. }) if !new => origin.count_retry(Retry::Unsent),
+                    Err(SendError { request: Returned::Unsent(_), .. }) if !new => {
+                        origin.count_retry(Retry::Unsent)
+                    }
                     Err(SendError { error, .. }) => return Err(failed(origin, &error)),
                 }
             }
@@ -213,8 +216,8 @@ fn failed<O: Origin>(origin: &O, error: &ClientError) -> RequestError {
     }
 }
 
-fn copy<A, B>(request: &Request<A>, body: B) -> Request<B> {
-    let mut copy = Request::new(body);
+fn copy(request: &Request<()>) -> Request<()> {
+    let mut copy = Request::new(());
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();

@@ -8,7 +8,9 @@ use hyper::header::{
 };
 use hyper::http::request;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use hyper::{Method, Version};
+use hyper::{Method, Request, Version};
+
+use super::list;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -17,13 +19,13 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// Removes the hop-by-hop headers, and those that the sender lists in `Connection`. `TE: trailers` stays: it
 /// says that the sender takes trailers, which are carried.
 pub fn remove_hop_headers(headers: &mut HeaderMap) {
+    // As in most messages, there is none.
+    if !headers.keys().any(is_of_hop) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
+        let named: Vec<HeaderName> = list::members(headers, &CONNECTION)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             .filter(|name| !is_end_to_end(name))
             .collect();
         for name in named {
@@ -41,6 +43,19 @@ pub fn remove_hop_headers(headers: &mut HeaderMap) {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
     }
+}
+
+fn is_of_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Makes one of a length that a response of HTTP/1 says several times (RFC 9110, 8.6): clients of HTTP/2 take more than
@@ -63,27 +78,27 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(TE).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+    list::contains(headers, &TE, "trailers")
 }
 
 /// Turns a request into one of HTTP/1.1: the path alone, the authority in Host.
-pub fn to_http1<B: Body<Data = Bytes>>(head: &mut request::Parts, body: &B) {
-    if let Some(host) =
-        head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-    {
-        head.headers.insert(HOST, host);
+pub fn to_http1<B: Body<Data = Bytes>>(request: &mut Request<B>) {
+    if let Some(authority) = request.uri().authority() {
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            request.headers_mut().insert(HOST, host);
+        }
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     }
-    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    head.uri = Uri::from(path);
-    if std::mem::replace(&mut head.version, Version::HTTP_11) == Version::HTTP_2 {
-        join_cookies(&mut head.headers);
+    if std::mem::replace(request.version_mut(), Version::HTTP_11) == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
         // Servers of HTTP/1.1 ask for a length where content is usual.
-        if body.is_end_stream() && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let has_content = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+        if has_content && request.body().is_end_stream() {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
     }
-    head.headers.remove(TE);
+    request.headers_mut().remove(TE);
 }
 
 /// Turns a request into one of HTTP/2: scheme and authority in the URI, and no Host. Servers compare the scheme with

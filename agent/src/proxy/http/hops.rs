@@ -4,6 +4,8 @@
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::list;
+
 pub const NAME: HeaderName = HeaderName::from_static("hotcert-hops");
 
 /// Agents that a request may pass. A call from one service to another passes two, so that is sixteen services in a
@@ -30,8 +32,9 @@ pub fn count(headers: &mut HeaderMap) -> Result<(), TooManyHops> {
 
 /// A proxy between may have repeated or joined the field: the largest number counts. Anything else is not of an agent.
 fn passed(headers: &HeaderMap) -> usize {
-    let values = headers.get_all(NAME).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(|hops| hops.trim().parse().ok()).max().unwrap_or(0)
+    let counts =
+        list::members(headers, &NAME).filter_map(|hops| std::str::from_utf8(hops).ok()?.parse().ok());
+    counts.max().unwrap_or(0)
 }
 
 #[cfg(test)]

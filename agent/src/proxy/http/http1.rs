@@ -2,6 +2,7 @@
 //! head and a body whose end is known, and written anew: where a body ends follows from the method, the status, the
 //! version and the body (`framing`), never from a field that the other side wrote.
 
+mod answering;
 mod chunked;
 pub mod client;
 mod decode;

@@ -24,6 +24,7 @@ use super::content::Content;
 use super::frame_limit::FrameLimited;
 use super::h2_stream::{Download, StreamIo, Upload};
 use super::headers::to_http2;
+use super::http1::client::Returned;
 use super::interim::Interim;
 use super::keep_alive::{self, Heard};
 use super::request_body::RequestBody;
@@ -193,18 +194,26 @@ impl Http2Connection {
 
     pub async fn send(
         &self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         interim: &mut Interim,
     ) -> Result<Response<Content>, SendError> {
         let mut sender = match self.sender().await {
             Ok(sender) => sender,
-            Err(error) => return Err(SendError { error: error.into(), unsent: Some(request) }),
+            Err(error) => {
+                return Err(SendError { error: error.into(), request: Returned::Unsent(request) });
+            }
         };
-        let (mut head, body) = request.into_parts();
+        let (mut head, body) = (*request).into_parts();
         to_http2(&mut head, &self.scheme, &self.authority);
         let bodiless = body.is_end_stream();
         let sent = Request::from_parts(head.clone(), ());
-        let (mut response, stream) = sender.send_request(sent, bodiless).map_err(SendError::sent)?;
+        let (mut response, stream) = match sender.send_request(sent, bodiless) {
+            Ok(sent) => sent,
+            Err(error) => {
+                let request = Box::new(Request::from_parts(head, RequestBody::empty()));
+                return Err(SendError { error: error.into(), request: Returned::Sent(request) });
+            }
+        };
         let mut upload = (!bodiless).then(|| Upload::new(body, stream));
         let mut again = bodiless.then(RequestBody::empty);
         // Both at once: the response may come before the request has ended, and most requests have ended before it.
@@ -230,12 +239,14 @@ impl Http2Connection {
                 });
                 Ok(response.map(|stream| Content::Http2(Download::new(stream, ended))))
             }
-            Err(_) if self.state.load(Relaxed) == UNRESPONSIVE => {
-                Err(SendError::sent(ClientError::Unresponsive))
-            }
             Err(error) => {
-                let unsent = again.filter(|_| error.is_unprocessed());
-                Err(SendError { unsent: unsent.map(|body| Request::from_parts(head, body)), error })
+                let is_unresponsive = self.state.load(Relaxed) == UNRESPONSIVE;
+                let error = if is_unresponsive { ClientError::Unresponsive } else { error };
+                let request = match again.filter(|_| error.is_unprocessed()) {
+                    Some(body) => Returned::Unsent(Box::new(Request::from_parts(head, body))),
+                    None => Returned::Sent(Box::new(Request::from_parts(head, RequestBody::empty()))),
+                };
+                Err(SendError { error, request })
             }
         }
     }
@@ -290,10 +301,13 @@ mod tests {
         let authority = Authority::from_static("a.test");
         let connection =
             Http2Connection::handshake(client, Scheme::HTTP, authority, attached, within).await.unwrap();
-        let request = Request::new(RequestBody::empty());
-        let SendError { error, unsent } =
+        let request = Box::new(Request::new(RequestBody::empty()));
+        let SendError { error, request } =
             connection.send(request, &mut Interim::none()).await.err().expect("no response");
-        assert!(unsent.is_some() && error.is_unprocessed() && connection.is_closed(), "{error}");
+        assert!(
+            matches!(request, Returned::Unsent(_)) && error.is_unprocessed() && connection.is_closed(),
+            "{error}"
+        );
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Lease {
 
     pub async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         interim: &mut Interim,
     ) -> Result<Response<Content>, SendError> {
         match self {
@@ -194,7 +194,8 @@ impl Pool {
                 if needs == Needs::Http2 {
                     return None;
                 }
-                state.http1.retain(|idle| idle.since.elapsed() < fresh);
+                let now = Instant::now();
+                state.http1.retain(|idle| now.duration_since(idle.since) < fresh);
                 state.http1.pop()?.connection
             };
             if connection.takes_requests(generation) {

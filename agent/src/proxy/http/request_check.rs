@@ -23,6 +23,10 @@ pub fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
     if request.version() == Version::HTTP_2 && request.headers().keys().any(is_quoted) {
         return Err(RequestError::Malformed(Malformed::Field));
     }
+    // The library that reads HTTP/2 takes a path that is missing for an empty one.
+    if request.version() == Version::HTTP_2 && request.uri().path().is_empty() {
+        return Err(RequestError::Malformed(Malformed::Target));
+    }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     if target.starts_with('?') || target == "*" && request.method() != Method::OPTIONS {
         return Err(RequestError::Malformed(Malformed::Target));

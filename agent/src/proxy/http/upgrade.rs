@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::content::Content;
 use super::h2_stream::StreamIo;
 use super::headers::remove_hop_headers;
+use super::list;
 use super::pool::Lease;
 use super::request_body::RequestBody;
 use super::upgraded::{OnUpgrade, Upgraded};
@@ -210,10 +211,7 @@ impl Upgrade {
 /// The protocol that the headers of an HTTP/1.1 request ask for. HTTP/2 itself is negotiated by ALPN.
 fn asked_by_headers(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
-    let connection = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let asked = connection
-        .flat_map(|value| value.split(','))
-        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    let asked = list::contains(headers, &CONNECTION, "upgrade");
     (asked && !headers.get_all(UPGRADE).iter().any(is_http_or_tls)).then(|| protocol.clone())
 }
 

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{Entry, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request;
 
 use super::identity_header;
@@ -87,15 +87,18 @@ impl Forwarded {
 /// Adds a value to a list, which may be in several fields and is in one afterwards.
 fn append(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>, separator: &str) {
     let Some(value) = value else { return };
-    if !headers.contains_key(&name) {
-        headers.insert(name, value.clone());
-        return;
+    match headers.entry(name) {
+        Entry::Vacant(entry) => {
+            entry.insert(value.clone());
+        }
+        Entry::Occupied(mut entry) => {
+            let said = entry.iter().map(HeaderValue::as_bytes);
+            let list: Vec<&[u8]> = said.chain([value.as_bytes()]).filter(|value| !value.is_empty()).collect();
+            // Made of values, it is one.
+            let list = HeaderValue::from_bytes(&list.join(separator.as_bytes()));
+            entry.insert(list.unwrap_or_else(|_| value.clone()));
+        }
     }
-    let said = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
-    let list: Vec<&[u8]> = said.chain([value.as_bytes()]).filter(|value| !value.is_empty()).collect();
-    // Made of values, it is one.
-    let list = HeaderValue::from_bytes(&list.join(separator.as_bytes()));
-    headers.insert(name, list.unwrap_or_else(|_| value.clone()));
 }
 
 /// Removes all that a client says of where a request comes from, as from its trailers.

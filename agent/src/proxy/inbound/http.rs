@@ -143,7 +143,8 @@ impl Client {
         let body = RequestBody::new(body, Some(&in_flight), forwarded::remove_claims)
             .counted(record.transferred())
             .with_memory(memory.upload(upload));
-        let request = Request::from_parts(head, body);
+        // Boxed once, as it is handed on several times.
+        let request = Box::new(Request::from_parts(head, body));
         let (response, lease) = exchange::send(&*self.app, request, grpc, interim).await?;
         Ok(pass_on(response, lease, Some(in_flight), memory, dialect))
     }

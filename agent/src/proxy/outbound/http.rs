@@ -176,7 +176,7 @@ impl App {
                 let body = RequestBody::new(body, Some(&in_flight), |_| ())
                     .counted(record.transferred())
                     .with_memory(memory.upload(upload));
-                let request = Request::from_parts(head, body);
+                let request = Box::new(Request::from_parts(head, body));
                 exchange::send(&server, request, dialect == Dialect::Grpc, interim).await?
             }
             Some(upgrade) => {

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use hyper::body::Body as _;
 use hyper::header::UPGRADE;
-use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
@@ -50,10 +49,19 @@ pub struct Wire {
     pub attached: Arc<Attached>,
 }
 
-/// Why there is no response, and the request if nothing of it was sent.
+/// Why there is no response.
 pub struct Failed {
     pub error: Error,
-    pub unsent: Option<Request<RequestBody>>,
+    pub request: Returned,
+}
+
+/// What comes back of a request without a response.
+pub enum Returned {
+    /// All of it: nobody has looked at it.
+    Unsent(Box<Request<RequestBody>>),
+    /// It without its body. The other side may have seen all of it.
+    Sent(Box<Request<RequestBody>>),
+    Nothing,
 }
 
 impl Idle {
@@ -85,32 +93,38 @@ impl Client {
     /// Sends a request. `close`: it is the last.
     pub async fn send(
         &self,
-        head: request::Parts,
-        body: RequestBody,
+        mut request: Box<Request<RequestBody>>,
         close: bool,
         interim: &mut Interim,
     ) -> Result<Response<Content>, Failed> {
         let Some(mut wire) = self.idle.lock().take() else {
-            return Err(Failed { error: Error::Closed, unsent: Some(Request::from_parts(head, body)) });
+            return Err(Failed { error: Error::Closed, request: Returned::Unsent(request) });
         };
-        let declared = framing::length(&head.headers, false).ok().flatten();
+        let body = std::mem::replace(request.body_mut(), RequestBody::empty());
+        let declared = framing::length(request.headers(), false).ok().flatten();
         let framing = framing::to_write_request(declared, &body);
         let mut output = Output::new();
-        let connection = match head.headers.contains_key(UPGRADE) {
+        let connection = match request.headers().contains_key(UPGRADE) {
             true => Connection::Upgrade,
             false if close => Connection::Close,
             false => Connection::Implicit,
         };
-        encode::request_head(output.buffer(), &head, framing, connection);
-        let mut upload = Upload::new(output, body, framing, expects_continue(&head.headers));
-        match wire.exchange(&head.method, &mut upload, interim).await {
+        encode::request_head(output.buffer(), &request, framing, connection);
+        let mut upload = Upload::new(output, body, framing, expects_continue(request.headers()));
+        match wire.exchange(request.method(), &mut upload, interim).await {
             Ok((response, read)) => {
                 let persists = read.persists && !close;
                 Ok(self.received(response, Read { persists, ..read }, wire, upload))
             }
             Err(error) => {
-                let unsent = upload.unsent().map(|body| Request::from_parts(head, body));
-                Err(Failed { error, unsent })
+                let request = match upload.unsent() {
+                    Some(body) => {
+                        *request.body_mut() = body;
+                        Returned::Unsent(request)
+                    }
+                    None => Returned::Sent(request),
+                };
+                Err(Failed { error, request })
             }
         }
     }

@@ -3,12 +3,10 @@
 use std::io::Write as _;
 
 use bytes::Buf;
-use hyper::StatusCode;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
-use hyper::http::{request, response};
+use hyper::header::{HOST, HeaderMap, HeaderName, TE, TRAILER, UPGRADE};
+use hyper::http::response;
+use hyper::{Request, StatusCode};
 
 use super::framing::Framing;
 use super::output::Output;
@@ -30,17 +28,19 @@ pub enum Connection {
     Upgrade,
 }
 
-pub fn request_head(out: &mut Vec<u8>, head: &request::Parts, framing: Framing, connection: Connection) {
+pub fn request_head<B>(out: &mut Vec<u8>, request: &Request<B>, framing: Framing, connection: Connection) {
     out.reserve(USUAL_HEAD_BYTES);
-    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.extend_from_slice(request.method().as_str().as_bytes());
     out.push(b' ');
-    match head.extensions.get::<RawTarget>() {
+    match request.extensions().get::<RawTarget>() {
         Some(RawTarget(target)) => out.extend_from_slice(target),
-        None => out.extend_from_slice(head.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes()),
+        None => {
+            out.extend_from_slice(request.uri().path_and_query().map_or("/", |path| path.as_str()).as_bytes())
+        }
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    fields(out, &head.headers);
-    end_of_head(out, &head.headers, framing, connection);
+    fields(out, request.headers());
+    end_of_head(out, request.headers(), framing, connection);
 }
 
 /// `framing`: of the body that is written. `declared`: the length of a body that there is not.
@@ -91,7 +91,7 @@ fn fields(out: &mut Vec<u8>, headers: &HeaderMap) {
 }
 
 fn is_of_connection(name: &HeaderName) -> bool {
-    [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE].contains(name)
+    matches!(name.as_str(), "connection" | "content-length" | "transfer-encoding" | "upgrade")
 }
 
 fn field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {

@@ -10,6 +10,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Malformed;
+use super::answering::{self, Answer, answering};
 use super::encode::{self, Encoder};
 use super::feed::{Broken, Fed, Feed, expects_continue};
 use super::framing::{self, Framing, Read};
@@ -47,7 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     ) -> Next
     where
         R: Fn(Request<Content>, Interim) -> F,
-        F: Future<Output = Result<Response<ProxyBody>, h2::Error>>,
+        F: Future<Output = Answer> + Send + 'static,
     {
         // Until its answer has been written.
         let _in_flight = self.tracked.as_ref().map(|tracked| tracked.begin_request());
@@ -64,9 +65,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         // One of HTTP/1.0 takes no interim responses.
         let interim = if is_latest { self.interims.of(0) } else { Interim::none() };
         // Boxed, so that it is gone while the body of the response is sent.
-        let mut response = Box::pin(respond(request.map(|()| content), interim));
-        let outcome = poll_fn(|cx| self.poll_answer(cx, response.as_mut(), &mut feed)).await;
-        drop(response);
+        let mut response = answering(respond(request.map(|()| content), interim));
+        let outcome = poll_fn(|cx| self.poll_answer(cx, response.get_pin(), &mut feed)).await;
+        match &outcome {
+            Outcome::Answer(_) => answering::keep(response),
+            Outcome::Refused(_) | Outcome::Gone => drop(response),
+        }
         match outcome {
             Outcome::Answer(Ok(response)) => {
                 let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -94,12 +98,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     }
 
     /// Waits for the answer, and gives it the body of the request meanwhile.
-    fn poll_answer<F: Future>(
+    fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        mut response: Pin<&mut F>,
+        mut response: Pin<&mut (dyn Future<Output = Answer> + Send)>,
         feed: &mut Feed,
-    ) -> Poll<Outcome<F::Output>> {
+    ) -> Poll<Outcome<Answer>> {
         loop {
             let answer = response.as_mut().poll(cx);
             self.take_interims(feed);

@@ -1,7 +1,7 @@
 //! Where a body ends: one rule for what is read and one for what is written (RFC 9112, 6).
 
 use hyper::body::Body;
-use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::Malformed;
@@ -28,6 +28,10 @@ pub struct Read {
 /// The body of a request that is read. The fields of the request say the same afterwards, once.
 pub fn of_request<B>(request: &mut Request<B>) -> Result<Read, Malformed> {
     let version = request.version();
+    // As of most, nothing is said of either.
+    if version == Version::HTTP_11 && !request.headers().keys().any(is_of_framing) {
+        return Ok(Read { framing: Framing::None, persists: true });
+    }
     let persists = persists(version, request.headers());
     let headers = request.headers_mut();
     // In requests a list of equal lengths is refused, although a recipient may make it one: no client sends it.
@@ -40,6 +44,10 @@ pub fn of_request<B>(request: &mut Request<B>) -> Result<Read, Malformed> {
     }
     set_length(headers, length);
     Ok(Read { framing: length.map_or(Framing::None, Framing::Length), persists })
+}
+
+fn is_of_framing(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "content-length" | "transfer-encoding")
 }
 
 /// The body of a response to a request of `method` that is read.

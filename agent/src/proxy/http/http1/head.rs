@@ -10,25 +10,26 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::target;
 use super::{MAX_FIELDS, Malformed};
+use crate::proxy::http::list;
 
 /// Most messages have fewer fields, and need no room for all that may be.
 const FEW_FIELDS: usize = 32;
+/// What is added to a request on its way: four fields that say who asks, and the hops.
+const ADDED_TO_REQUEST: usize = 5;
+/// The date.
+const ADDED_TO_RESPONSE: usize = 1;
 
 /// What `Connection` and the version say of the time after a message.
 pub fn persists(version: Version, headers: &HeaderMap) -> bool {
+    let says = |option| list::contains(headers, &CONNECTION, option);
     match version {
-        Version::HTTP_11 => !has_token(headers, "close"),
-        _ => has_token(headers, "keep-alive") && !has_token(headers, "close"),
+        Version::HTTP_11 => !says("close"),
+        _ => says("keep-alive") && !says("close"),
     }
 }
 
-fn has_token(headers: &HeaderMap, token: &str) -> bool {
-    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|named| named.trim().eq_ignore_ascii_case(token))
-}
-
 /// Of a request that cannot be read, so far as it matters to the answer: one to HEAD has no content.
-pub fn method(head: &Bytes) -> Method {
+pub fn method(head: &[u8]) -> Method {
     if head.starts_with(b"HEAD ") { Method::HEAD } else { Method::GET }
 }
 
@@ -41,7 +42,7 @@ pub fn request(head: &Bytes) -> Result<Request<()>, Malformed> {
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.version_mut() = version;
-    *request.headers_mut() = parse_fields(head, fields, Malformed::Field)?;
+    *request.headers_mut() = parse_fields(head, fields, ADDED_TO_REQUEST, Malformed::Field)?;
     if let Some(raw) = raw {
         request.extensions_mut().insert(raw);
     }
@@ -58,7 +59,7 @@ pub fn response(head: &Bytes) -> Result<Response<()>, Malformed> {
     if status.canonical_reason().map(str::as_bytes) != Some(reason) {
         keep_reason(response.extensions_mut(), head.slice_ref(reason));
     }
-    *response.headers_mut() = parse_fields(head, fields, Malformed::Field)?;
+    *response.headers_mut() = parse_fields(head, fields, ADDED_TO_RESPONSE, Malformed::Field)?;
     Ok(response)
 }
 
@@ -92,7 +93,7 @@ pub fn may_begin_response(bytes: &[u8]) -> Result<(), Malformed> {
 
 /// The trailer fields of a body, with the empty line that ends them.
 pub fn trailers(bytes: Bytes) -> Result<HeaderMap, Malformed> {
-    parse_fields(&bytes, &bytes, Malformed::Trailer)
+    parse_fields(&bytes, &bytes, 0, Malformed::Trailer)
 }
 
 /// The first line without its end, and what follows.
@@ -144,8 +145,9 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// `fields` is a part of `head`, whose memory the values share. `wrong`: what is wrong if they cannot be read.
-fn parse_fields(head: &Bytes, fields: &[u8], wrong: Malformed) -> Result<HeaderMap, Malformed> {
+/// `fields` is a part of `head`, whose memory the values share. `added`: so many more will be added. `wrong`: what is wrong
+/// if they cannot be read.
+fn parse_fields(head: &Bytes, fields: &[u8], added: usize, wrong: Malformed) -> Result<HeaderMap, Malformed> {
     let mut few = [EMPTY_HEADER; FEW_FIELDS];
     let mut many;
     let parsed = match httparse::parse_headers(fields, &mut few) {
@@ -161,7 +163,8 @@ fn parse_fields(head: &Bytes, fields: &[u8], wrong: Malformed) -> Result<HeaderM
         Err(httparse::Error::TooManyHeaders) => return Err(Malformed::TooManyFields),
         Err(_) => return Err(wrong),
     };
-    let mut headers = HeaderMap::try_with_capacity(parsed.len()).map_err(|_| Malformed::TooManyFields)?;
+    let capacity = parsed.len() + added;
+    let mut headers = HeaderMap::try_with_capacity(capacity).map_err(|_| Malformed::TooManyFields)?;
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| wrong)?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| wrong)?;

@@ -146,6 +146,11 @@ impl PartialHead {
         self.bytes.is_empty()
     }
 
+    /// What has come of a head that is refused. It is in `input` if it came whole.
+    pub fn begun<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
+        if self.is_empty() { input } else { &self.bytes }
+    }
+
     /// The head that ends in `input`, if one does. What belongs to it is taken out of `input`.
     fn take_head(&mut self, input: &mut Bytes, check: Check) -> Result<Option<Bytes>, Malformed> {
         if self.is_empty() {

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use super::Malformed;
+use super::answering::Answer;
 use super::framing::{self, Read};
 use super::head;
 use super::input::{Input, NoHead, PartialHead};
@@ -67,7 +68,7 @@ pub async fn serve<S, R, F>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Fn(Request<Content>, Interim) -> F,
-    F: Future<Output = Result<Response<ProxyBody>, h2::Error>>,
+    F: Future<Output = Answer> + Send + 'static,
 {
     let (input, output) = (Input::new(), Output::new());
     let mut server = Server { stream, input, output, interims: Arc::default(), tracked, patience: None };
@@ -81,8 +82,8 @@ pub async fn serve<S, R, F>(
                 }
                 Err(reason) => Box::pin(server.refuse(head::method(&head), refuse(reason))).await,
             },
-            Err(NoHead::Malformed(reason)) => Box::pin(server.refuse(Method::GET, refuse(reason))).await,
-            Err(NoHead::Ended { .. } | NoHead::Failed(_)) => Next::Close,
+            Err((NoHead::Malformed(reason), method)) => Box::pin(server.refuse(method, refuse(reason))).await,
+            Err((NoHead::Ended { .. } | NoHead::Failed(_), _)) => Next::Close,
         };
         match next {
             Next::Request => {}
@@ -104,7 +105,8 @@ fn read(head: &Bytes) -> Result<(Request<()>, Read), Malformed> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
-    async fn head(&mut self) -> Result<Bytes, NoHead> {
+    /// The next head, or why there is none, and the method that has come of it.
+    async fn head(&mut self) -> Result<Bytes, (NoHead, Method)> {
         if !self.input.bytes.is_empty()
             && let Some(tracked) = &self.tracked
         {
@@ -112,7 +114,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             tracked.record_received();
         }
         let mut partial = PartialHead::default();
-        poll_fn(|cx| self.poll_head(cx, &mut partial)).await
+        let head = poll_fn(|cx| self.poll_head(cx, &mut partial)).await;
+        head.map_err(|none| (none, head::method(partial.begun(&self.input.bytes))))
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, partial: &mut PartialHead) -> Poll<Result<Bytes, NoHead>> {
