@@ -4,6 +4,7 @@
 
 pub mod certificate;
 pub mod der;
+pub mod expected;
 pub mod extensions;
 pub mod fuzz;
 pub mod go;

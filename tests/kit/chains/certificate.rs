@@ -97,6 +97,21 @@ impl Extension {
     }
 }
 
+/// A revocation list without entries, in DER.
+pub fn list(issuer: &str, signed_by: KeyNumber, extensions: &[Extension]) -> Vec<u8> {
+    let extensions: Vec<_> = extensions.iter().map(Extension::der).collect();
+    let signed = sequence(&[
+        tlv(0x02, &[1]),
+        algorithm(),
+        name(issuer),
+        utc("250101000000Z"),
+        utc("350101000000Z"),
+        if extensions.is_empty() { Vec::new() } else { tlv(0xa0, &sequence(&extensions)) },
+    ]);
+    let signature = key(signed_by).sign(&signed).unwrap();
+    sequence(&[signed, algorithm(), bits(&signature)])
+}
+
 /// A distinguished name that is a common name alone.
 pub fn name(common: &str) -> Vec<u8> {
     sequence(&[tlv(0x31, &sequence(&[oid("2.5.4.3"), tlv(0x0c, common.as_bytes())]))])

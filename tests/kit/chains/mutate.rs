@@ -30,36 +30,29 @@ pub fn case(seed: u64, index: u64) -> Case {
     for _ in 0..random.choose(&[1, 1, 1, 2, 2, 3]) {
         chain.mutate(&mut random);
     }
-    let role = random.choose(&[Role::Server, Role::Client]);
-    let mut ders: Vec<_> = chain.certificates.iter().map(Certificate::der).collect();
-    if random.chance(3) {
-        let at = random.below(ders.len());
-        let byte = random.below(ders[at].len());
-        ders[at][byte] ^= 1 << random.below(8);
+    let mut case = chain.case();
+    case.id = format!("{index} of seed {seed}");
+    case.role = random.choose(&[Role::Server, Role::Client]);
+    if case.role == Role::Client || random.chance(40) {
+        case.name = None;
     }
-    let root = ders.remove(0);
-    let leaf = ders.pop().unwrap_or_default();
-    let (mut roots, mut intermediates) = (vec![root], ders);
-    intermediates.reverse();
     for certificate in &chain.beside {
-        let at = if random.chance(30) { &mut roots } else { &mut intermediates };
+        let at = if random.chance(30) { &mut case.roots } else { &mut case.intermediates };
         at.push(certificate.der());
     }
     if random.chance(5) {
-        intermediates.reverse();
+        case.intermediates.reverse();
     }
-    Case {
-        id: format!("{index} of seed {seed}"),
-        role,
-        roots,
-        intermediates,
-        leaf,
-        key: Some(private_key(LEAF_KEY)),
-        lists: Vec::new(),
-        at: UNIX_EPOCH + Duration::from_secs(AT),
-        name: (role == Role::Server && random.chance(60)).then(|| NAME.into()),
-        expected: None,
+    if random.chance(3) {
+        let at = random.below(case.leaf.len());
+        case.leaf[at] ^= 1 << random.below(8);
     }
+    case
+}
+
+/// A server's chain without faults, with one intermediate, `mid`.
+pub fn good() -> Case {
+    Chain::good(1).case()
 }
 
 impl Chain {
@@ -79,6 +72,25 @@ impl Chain {
                 .with(ALTERNATIVE_NAMES, false, sequence(&[dns(NAME)])),
         );
         Self { certificates, beside: Vec::new() }
+    }
+
+    fn case(&self) -> Case {
+        let mut ders: Vec<_> = self.certificates.iter().map(Certificate::der).collect();
+        let roots = vec![ders.remove(0)];
+        let leaf = ders.pop().unwrap_or_default();
+        ders.reverse();
+        Case {
+            id: "good".into(),
+            role: Role::Server,
+            roots,
+            intermediates: ders,
+            leaf,
+            key: Some(private_key(LEAF_KEY)),
+            lists: Vec::new(),
+            at: UNIX_EPOCH + Duration::from_secs(AT),
+            name: Some(NAME.into()),
+            expected: Some(true),
+        }
     }
 
     fn mutate(&mut self, random: &mut Random) {

@@ -5,6 +5,23 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 
 const PROXY: &str = "1.3.6.1.5.5.7.1.14";
+/// Extensions that OpenSSL or Go reads in every certificate: key identifiers, key usage, names, basic constraints,
+/// constraints on names, points of revocation lists, policies, extended key usage, where the issuer is found.
+const READ: [&str; 13] = [
+    "2.5.29.14",
+    "2.5.29.15",
+    "2.5.29.17",
+    "2.5.29.19",
+    "2.5.29.30",
+    "2.5.29.31",
+    "2.5.29.32",
+    "2.5.29.33",
+    "2.5.29.35",
+    "2.5.29.36",
+    "2.5.29.37",
+    "2.5.29.54",
+    "1.3.6.1.5.5.7.1.1",
+];
 
 /// What some peer refuses the certificate for, as the rest of a sentence.
 pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
@@ -15,7 +32,7 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
     certificate.extensions().iter().find_map(|extension| {
         let oid = extension.oid.to_id_string();
         match extension.parsed_extension() {
-            ParsedExtension::ParseError { .. } => {
+            ParsedExtension::ParseError { .. } if READ.contains(&oid.as_str()) => {
                 Some(format!("has an extension ({oid}) that cannot be read"))
             }
             ParsedExtension::PolicyConstraints(_) => {
