@@ -45,7 +45,7 @@ fn path(script: &str) -> PathBuf {
 }
 
 /// The folder that `HOTCERT_TEST_CLIENTS` names, else the one that `tests/clients/install` has made.
-fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = || {
         let home = || var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod app;
+pub mod chains;
 pub mod client;
 pub mod crashing_store;
 pub mod dialer;

@@ -7,6 +7,7 @@ mod admin;
 mod alpn;
 mod api;
 mod authorization;
+mod chains;
 mod circles;
 mod cli;
 mod cluster_commands;

@@ -99,10 +99,12 @@ impl ChainVerifier {
         let fault = Cell::new(None);
         let follows_rules = |path: &VerifiedPath<'_>| {
             let root = self.rules_of(path.anchor()).ok_or(PathFault::Malformed);
-            root.and_then(|root| rules::check(path, root, purpose, at)).map_err(|found| {
-                fault.set(Some(found));
-                webpki::Error::PathLenConstraintViolated
-            })
+            root.and_then(|root| rules::check(path, root, purpose, at, self.0.revocation.is_some())).map_err(
+                |found| {
+                    fault.set(Some(found));
+                    webpki::Error::PathLenConstraintViolated
+                },
+            )
         };
         let verify = || {
             let usage = match purpose {

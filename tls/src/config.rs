@@ -130,6 +130,24 @@ impl Trust {
     ) -> Result<(), rustls::Error> {
         self.verifier.check(end_entity, intermediates, Purpose::Server, at)
     }
+
+    /// As [`verify_server`](Self::verify_server), the chain of a client.
+    pub fn verify_client(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        self.verifier.check(end_entity, intermediates, Purpose::Client, at)
+    }
+}
+
+impl ExpectedPeer {
+    /// Verifies that the certificate of a server has an expected name, and nothing else of it. For those who bring their
+    /// own verifier.
+    pub fn verify_name(&self, end_entity: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        server_verifier::verify_name(end_entity, self)
+    }
 }
 
 /// For a program's connection to its own listener: presents the leaf if it can be a client, and accepts that

@@ -1,5 +1,10 @@
-//! The rules of RFC 5280 for a path that webpki does not check: whether each issuer may sign certificates, and what the
-//! root's own certificate says, of which webpki keeps the name, the key and the constraints on names alone.
+//! The rules of RFC 5280 for a path that webpki does not check: whether each issuer may sign certificates, whether each
+//! certificate names the one above it as its issuer, and what the root's own certificate says, of which webpki keeps the
+//! name, the key and the constraints on names alone.
+
+mod form;
+mod issuer;
+mod unsupported_names;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,10 +12,13 @@ use humantime::format_rfc3339_seconds;
 use rustls::pki_types::UnixTime;
 use webpki::VerifiedPath;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 
 use super::Purpose;
+pub(crate) use form::form_fault;
+use issuer::IssuerIds;
+pub(crate) use unsupported_names::UnsupportedNames;
 
 /// What the certificate of a root allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +30,10 @@ pub(crate) struct RootRules {
     path_length: Option<u32>,
     server: bool,
     client: bool,
-    /// It has constraints on names that are not supported, so that webpki refuses every such name.
-    pub unsupported_constraints: bool,
+    ids: IssuerIds,
+    signs_lists: bool,
+    /// The names that its constraints are on and that are not supported.
+    pub unsupported_names: UnsupportedNames,
 }
 
 /// A rule that a path violates.
@@ -33,8 +43,26 @@ pub(crate) enum PathFault {
         "the key usage of the intermediate {subject} has no keyCertSign, so it may not issue certificates"
     )]
     NoCertSign { subject: String },
-    #[error("an intermediate cannot be parsed")]
+    #[error("a certificate of the chain cannot be parsed")]
     Malformed,
+    #[error(
+        "the key usage of the leaf has no digitalSignature, without which its key cannot be used for TLS"
+    )]
+    LeafKeyUsage,
+    #[error("the leaf has constraints on names, which authorities alone have")]
+    LeafConstraints,
+    #[error("{subject} {why}")]
+    Form { subject: String, why: String },
+    #[error(
+        "{subject} bears the name of its issuer and does not name the issuer's key, so peers take it for a self-signed certificate"
+    )]
+    SelfIssued { subject: String },
+    #[error("the key usage of the root {root} has no cRLSign, so no revocation list of it counts")]
+    NoListSign { root: String },
+    #[error(
+        "the authority key identifier of {subject} is not that of its issuer {issuer}, by which peers find the issuer"
+    )]
+    OtherIssuer { subject: String, issuer: String },
     #[error("the root {root} allows {allowed} intermediates below it, and the chain has {found}")]
     PathLength { root: String, allowed: u32, found: u32 },
     #[error("the extended key usage of the root {root} does not include {wanted}")]
@@ -58,7 +86,8 @@ impl RootRules {
             Ok(None) => (true, true),
             Ok(Some(usage)) => {
                 let usage = usage.value;
-                (usage.server_auth || usage.any, usage.client_auth || usage.any)
+                // Neither OpenSSL nor webpki takes any usage for one of these.
+                (usage.server_auth, usage.client_auth)
             }
             Err(_) => (false, false),
         };
@@ -69,7 +98,9 @@ impl RootRules {
             path_length: constraints.and_then(|constraints| constraints.value.path_len_constraint),
             server,
             client,
-            unsupported_constraints: has_unsupported_constraints(certificate),
+            ids: IssuerIds::of(certificate),
+            signs_lists: !matches!(certificate.key_usage(), Ok(Some(usage)) if !usage.value.crl_sign()),
+            unsupported_names: UnsupportedNames::constrained_by(certificate),
         }
     }
 
@@ -97,17 +128,6 @@ impl RootRules {
     }
 }
 
-/// Whether it constrains URIs or directory names.
-pub(crate) fn has_unsupported_constraints(certificate: &X509Certificate<'_>) -> bool {
-    let Ok(Some(constraints)) = certificate.name_constraints() else { return false };
-    let subtrees = [&constraints.value.permitted_subtrees, &constraints.value.excluded_subtrees];
-    subtrees
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|subtree| matches!(subtree.base, GeneralName::URI(_) | GeneralName::DirectoryName(_)))
-}
-
 /// Whether the certificate may sign others, as far as its key usage says.
 pub(crate) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
     match certificate.key_usage() {
@@ -117,22 +137,101 @@ pub(crate) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
     }
 }
 
+/// Why constraints on names are not as RFC 5280 has them, as the rest of a sentence: some peers refuse what is under
+/// them, and others make different things of it.
+pub(crate) fn constraints_fault(certificate: &X509Certificate<'_>) -> Option<&'static str> {
+    let constraints = match certificate.name_constraints() {
+        Ok(None) => return None,
+        Err(_) => return Some("has constraints on names that cannot be read"),
+        Ok(Some(constraints)) => constraints.value,
+    };
+    let subtrees = [&constraints.permitted_subtrees, &constraints.excluded_subtrees];
+    let subtrees: Vec<_> = subtrees.into_iter().flatten().collect();
+    if subtrees.is_empty() || subtrees.iter().any(|subtrees| subtrees.is_empty()) {
+        return Some("has constraints on names that are empty");
+    }
+    let begins_with_dot =
+        |base: &GeneralName<'_>| matches!(base, GeneralName::DNSName(name) if name.starts_with('.'));
+    subtrees
+        .into_iter()
+        .flatten()
+        .any(|subtree| begins_with_dot(&subtree.base))
+        .then_some("has a constraint on DNS names that begins with a dot, which is for URIs alone")
+}
+
+/// Whether the key of the leaf may be used for TLS, by OpenSSL's rule, which knows Netscape's kinds of certificates, too.
+pub(crate) fn may_shake_hands(leaf: &X509Certificate<'_>, purpose: Purpose) -> bool {
+    let netscape = leaf.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::NSCertType(kind) => Some(kind),
+        _ => None,
+    });
+    if netscape.is_some_and(|kind| match purpose {
+        Purpose::Server => !kind.ssl_server(),
+        Purpose::Client => !kind.ssl_client(),
+    }) {
+        return false;
+    }
+    match (leaf.key_usage(), purpose) {
+        (Ok(None), _) => true,
+        (Ok(Some(usage)), purpose) => {
+            let usage = usage.value;
+            let signs = usage.digital_signature() || usage.key_agreement();
+            signs || purpose == Purpose::Server && usage.key_encipherment()
+        }
+        (Err(_), _) => false,
+    }
+}
+
 /// Checks a path that webpki has found.
 pub(super) fn check(
     path: &VerifiedPath<'_>,
     root: &RootRules,
     purpose: Purpose,
     at: UnixTime,
+    has_lists: bool,
 ) -> Result<(), PathFault> {
+    let ders: Vec<_> = std::iter::once(path.end_entity().der())
+        .chain(path.intermediate_certificates().map(|intermediate| intermediate.der()))
+        .collect();
+    let parsed = ders.iter().map(|der| X509Certificate::from_der(der).map(|(_, certificate)| certificate));
+    let certificates: Vec<_> = parsed.collect::<Result<_, _>>().map_err(|_| PathFault::Malformed)?;
+    let (leaf, intermediates) = certificates.split_first().ok_or(PathFault::Malformed)?;
+    if !may_shake_hands(leaf, purpose) {
+        return Err(PathFault::LeafKeyUsage);
+    }
+    if !matches!(leaf.name_constraints(), Ok(None)) {
+        return Err(PathFault::LeafConstraints);
+    }
     // Those that are issued by themselves, such as one that certifies a new key under the old, do not count.
     let mut counted = 0;
-    for intermediate in path.intermediate_certificates() {
-        let der = intermediate.der();
-        let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| PathFault::Malformed)?;
-        if !may_sign(&certificate) {
-            return Err(PathFault::NoCertSign { subject: certificate.subject().to_string() });
+    for intermediate in intermediates {
+        let subject = || intermediate.subject().to_string();
+        if !may_sign(intermediate) {
+            return Err(PathFault::NoCertSign { subject: subject() });
         }
-        counted += u32::from(certificate.subject().as_raw() != certificate.issuer().as_raw());
+        if let Some(why) = constraints_fault(intermediate) {
+            return Err(PathFault::Form { subject: subject(), why: why.into() });
+        }
+        counted += u32::from(intermediate.subject().as_raw() != intermediate.issuer().as_raw());
+    }
+    let issuers = intermediates.iter().map(IssuerIds::of).chain([root.ids.clone()]);
+    for (certificate, issuer) in certificates.iter().zip(issuers) {
+        let subject = || certificate.subject().to_string();
+        if let Some(why) = form_fault(certificate) {
+            return Err(PathFault::Form { subject: subject(), why });
+        }
+        if !issuer.issued(certificate) {
+            return Err(PathFault::OtherIssuer {
+                subject: subject(),
+                issuer: certificate.issuer().to_string(),
+            });
+        }
+        if IssuerIds::of(certificate).looks_self_signed(certificate) {
+            return Err(PathFault::SelfIssued { subject: subject() });
+        }
+    }
+    if has_lists && !root.signs_lists {
+        return Err(PathFault::NoListSign { root: root.subject.clone() });
     }
     let at = UNIX_EPOCH + Duration::from_secs(at.as_secs());
     root.check(counted, purpose, at)

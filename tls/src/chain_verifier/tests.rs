@@ -1,6 +1,8 @@
 //! One verdict for one's own chain, a client's and a server's.
 #![allow(clippy::unwrap_used)]
 
+mod rules;
+
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -87,6 +89,7 @@ async fn a_chain_is_judged_alike_as_own_as_client_and_as_server() {
             mid.distinguished_name = rcgen::DistinguishedName::new();
             mid.distinguished_name.push(DnType::CommonName, "rcgen self signed cert");
             mid.distinguished_name.push(DnType::CommonName, "root");
+            mid.use_authority_key_identifier_extension = true;
         },
     );
     assert_eq!(of_itself.own(), Ok(()));

@@ -107,7 +107,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-fn verify_name(end_entity: &CertificateDer<'_>, expected: &ExpectedPeer) -> Result<(), Error> {
+pub(super) fn verify_name(end_entity: &CertificateDer<'_>, expected: &ExpectedPeer) -> Result<(), Error> {
     let (_, certificate) = X509Certificate::from_der(end_entity)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     let shown = Names::of(&certificate);

@@ -8,8 +8,10 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
 use super::algorithms::Algorithms;
+use super::explain::UNDERSTOOD;
 use super::key_kind;
 use super::rejection::Rejection;
+use crate::chain_verifier::Purpose;
 use crate::chain_verifier::rules::{self, RootRules};
 use crate::names::Names;
 
@@ -38,28 +40,18 @@ pub(super) struct Certificate {
 pub(super) struct Usage {
     /// The extended key usage allows a server.
     pub eku_server: bool,
-    /// The key usage allows a server, by OpenSSL's rule.
+    /// The key usage allows a server.
     pub key_usage_server: bool,
-    /// The key usage allows a client.
-    pub key_usage_client: bool,
 }
 
 impl Usage {
     fn of(certificate: &X509Certificate<'_>) -> Self {
         let eku_server = match certificate.extended_key_usage() {
-            Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
+            Ok(Some(usage)) => usage.value.server_auth,
             Ok(None) => true,
             Err(_) => false,
         };
-        let (key_usage_server, key_usage_client) = match certificate.key_usage() {
-            Ok(Some(usage)) => {
-                let signs = usage.value.digital_signature() || usage.value.key_agreement();
-                (signs || usage.value.key_encipherment(), signs)
-            }
-            Ok(None) => (true, true),
-            Err(_) => (false, false),
-        };
-        Self { eku_server, key_usage_server, key_usage_client }
+        Self { eku_server, key_usage_server: rules::may_shake_hands(certificate, Purpose::Server) }
     }
 }
 
@@ -107,10 +99,28 @@ fn cannot_issue(certificate: &X509Certificate<'_>) -> Option<String> {
                 .into(),
         );
     }
+    let fault = rules::constraints_fault(certificate).map(str::to_owned);
+    if let Some(fault) =
+        fault.or_else(|| rules::form_fault(certificate)).or_else(|| unknown_critical(certificate))
+    {
+        return Some(format!("{fault}, so no certificate under it is accepted: issue it again without"));
+    }
     let key = unusable_issuer_key(certificate)?;
     Some(format!(
         "has a key {key}, and no signature of it is accepted: issue it again with a key that is supported"
     ))
+}
+
+/// A critical extension that peers do not know in a root. What they know there is more than what is understood in a
+/// chain: policies begin below the root.
+fn unknown_critical(certificate: &X509Certificate<'_>) -> Option<String> {
+    const POLICIES: [&str; 4] = ["2.5.29.32", "2.5.29.33", "2.5.29.36", "2.5.29.54"];
+    let critical = certificate.extensions().iter().filter(|extension| extension.critical);
+    let mut oids = critical.map(|extension| extension.oid.to_id_string());
+    oids.find_map(|oid| {
+        let is_known = UNDERSTOOD.contains(&oid.as_str()) || POLICIES.contains(&oid.as_str());
+        (!is_known).then(|| format!("has the critical extension {oid}, which peers do not know"))
+    })
 }
 
 /// What no signature is verified with. More is taken of issuers than of leaves.

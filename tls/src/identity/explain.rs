@@ -8,12 +8,13 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::certificate::{Certificate, LEAF, parse_certificate, unusable_issuer_key};
 use super::rejection::Rejection;
 use super::trust::Trust;
-use crate::chain_verifier::rules::has_unsupported_constraints;
+use crate::chain_verifier::rules::UnsupportedNames;
 use crate::chain_verifier::{ChainError, PathFault};
 
 /// Extensions that are understood when they are critical: key usage, names, basic constraints, constraints on names,
 /// distribution points of CRLs, extended key usage.
-const UNDERSTOOD: [&str; 6] = ["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.37"];
+pub(super) const UNDERSTOOD: [&str; 6] =
+    ["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.37"];
 const EXTENSIONS: [(&str, &str); 4] = [
     ("2.5.29.32", "certificate policies"),
     ("2.5.29.33", "policy mappings"),
@@ -108,7 +109,9 @@ impl Explain<'_> {
             PathFault::RootExpired { root, not_after } => {
                 Rejection::Expired { what: format!("the root {root}"), not_after }
             }
-            PathFault::NoRevocationList | PathFault::StaleRevocationList { .. } => {
+            PathFault::NoListSign { .. }
+            | PathFault::NoRevocationList
+            | PathFault::StaleRevocationList { .. } => {
                 Rejection::RevocationUnknown { cause: fault.to_string() }
             }
             fault => Rejection::IssuerNotAllowed { cause: fault.to_string() },
@@ -129,13 +132,17 @@ impl Explain<'_> {
     }
 
     fn of_constraints(&self) -> Rejection {
-        let cause = "has constraints on URIs or directory names";
+        let cause =
+            "has constraints on names of a kind that the leaf bears, other than DNS names and IP addresses";
         let unsupported = |what| Rejection::NotSupported { what, cause: cause.into() };
-        if let Some((what, _)) = self.find_issuer(has_unsupported_constraints) {
+        let borne =
+            self.parsed().next().map(|(_, leaf)| UnsupportedNames::borne_by(&leaf)).unwrap_or_default();
+        let issuer = self.find_issuer(|issuer| UnsupportedNames::constrained_by(issuer).meet(borne));
+        if let Some((what, _)) = issuer {
             return unsupported(what);
         }
         let mut roots = self.trust.into_iter().flat_map(|trust| &trust.roots);
-        match roots.find(|root| root.rules.unsupported_constraints) {
+        match roots.find(|root| root.rules.unsupported_names.meet(borne)) {
             Some(root) => unsupported(format!("the root {}", root.subject)),
             None => self.untrusted("a name lies outside the constraints of its issuer".into()),
         }

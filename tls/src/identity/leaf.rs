@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer, ServerName,
 };
 use rustls::sign::{CertifiedKey, SigningKey};
 use webpki::EndEntityCert;
@@ -74,7 +74,7 @@ impl Leaf {
             error => Rejection::MalformedCertificate { what: LEAF.into(), cause: error.to_string() },
         })?;
         check_dates(LEAF, facts.not_before, facts.not_after, &facts.serial, now)?;
-        check_names(&facts.names, policy)?;
+        check_names(end_entity, &facts.names, policy)?;
         let Chain { roles, verified_from, verified_until } =
             check_chain(end_entity, intermediates, &facts, trust, policy, now)?;
         if policy.serves && !roles.server {
@@ -220,23 +220,30 @@ fn check_dates(
     Ok(())
 }
 
-fn check_names(names: &Names, policy: &Policy) -> Result<(), Rejection> {
+fn check_names(leaf: &CertificateDer<'_>, names: &Names, policy: &Policy) -> Result<(), Rejection> {
     let missing = |wanted: String| Rejection::NameMissing { wanted, carries: names.to_string() };
     // Servers are dialled by a name; of a client its issuer is enough.
     if names.is_empty() && policy.serves {
         return Err(missing("one of these as subject alternative name (a common name is not one)".into()));
     }
-    match policy.expected_names.iter().find(|pattern| !is_carried(pattern, names)) {
+    match policy.expected_names.iter().find(|pattern| !is_carried(pattern, leaf, names)) {
         Some(pattern) => Err(missing(pattern.to_string())),
         None => Ok(()),
     }
 }
 
-/// Whether a name of the leaf matches, or a wildcard of the leaf stands for the name.
-fn is_carried(pattern: &SanPattern, names: &Names) -> bool {
-    let is_covered = |wanted: &str| {
-        let parent = wanted.split_once('.').map(|(_, parent)| parent);
-        names.dns.iter().any(|name| name.strip_prefix("*.").is_some_and(|covered| Some(covered) == parent))
+/// Whether a name of the leaf matches. A DNS name has to be one that clients take the leaf for: also by a wildcard, in
+/// front of two labels at least.
+fn is_carried(pattern: &SanPattern, leaf: &CertificateDer<'_>, names: &Names) -> bool {
+    match pattern {
+        SanPattern::Dns(name) if !name.starts_with("*.") => is_called(name, leaf),
+        pattern => pattern.matches(names),
+    }
+}
+
+fn is_called(name: &str, leaf: &CertificateDer<'_>) -> bool {
+    let (Ok(name), Ok(leaf)) = (ServerName::try_from(name), EndEntityCert::try_from(leaf)) else {
+        return false;
     };
-    pattern.matches(names) || matches!(pattern, SanPattern::Dns(wanted) if is_covered(wanted))
+    leaf.verify_is_valid_for_subject_name(&name).is_ok()
 }

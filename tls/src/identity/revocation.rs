@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use webpki::{CertRevocationList, OwnedCertRevocationList};
-use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Extension};
 use zeroize::Zeroizing;
 
 use super::certificate::system_time;
@@ -17,6 +17,8 @@ use crate::digest::sha256_hex;
 const FILE: &str = "the file of revocation lists";
 const DER_SEQUENCE: u8 = 0x30;
 const LABEL: &str = "X509 CRL";
+/// The extension that says which certificates a list is about. It is critical.
+const SCOPE: &str = "2.5.29.28";
 
 /// The revocation lists of a bundle, one for each authority.
 #[derive(Debug)]
@@ -130,13 +132,24 @@ fn parse_list(der: &[u8], grace: Duration) -> Result<RevocationList, String> {
     let next_update = parsed
         .next_update()
         .ok_or("does not say when the next one comes, so it would never be out of date: have it issued with nextUpdate")?;
+    let is_unknown =
+        |extension: &&X509Extension<'_>| extension.critical && extension.oid.to_id_string() != SCOPE;
+    if let Some(extension) = parsed.extensions().iter().find(is_unknown) {
+        return Err(format!(
+            "has the critical extension {}, which peers do not know: have it issued without",
+            extension.oid
+        ));
+    }
     let list = OwnedCertRevocationList::from_der(der).map_err(|error| {
         format!("cannot be used: {error}; have it issued for all certificates, as a whole")
     })?;
-    let number = parsed.crl_number().map(|number| number.to_str_radix(16));
+    // Also in the lists of authorities that never said so, the number is what an older one is known by.
+    let number = parsed.crl_number().map(|number| number.to_str_radix(16)).ok_or(
+        "has no number, by which an older one would be known: have it issued with the extension cRLNumber",
+    )?;
     Ok(RevocationList {
         issuer: parsed.issuer().to_string(),
-        number,
+        number: Some(number),
         this_update: system_time(parsed.last_update().timestamp()),
         next_update: system_time(next_update.timestamp()),
         grace,

@@ -58,6 +58,8 @@ fn an_expected_name_is_carried_by_itself_or_by_a_wildcard_for_it() {
         ("*.shop.svc", "dns:payments.shop.svc", "accepted"),
         ("payments.shop.svc", "dns:*.shop.svc", "accepted"),
         ("*.shop.svc", "dns:*.shop.svc", "accepted"),
+        // Clients take no wildcard in front of one label.
+        ("*.svc", "dns:shop.svc", "name_missing"),
         ("*.shop.svc", "dns:a.payments.shop.svc", "name_missing"),
         ("*.shop.svc", "dns:shop.svc", "name_missing"),
         ("*.svc", "dns:payments.shop.svc", "name_missing"),

@@ -1,0 +1,153 @@
+//! What hotcert makes of a chain against what others make of it: nothing is accepted that webpki refuses, and nothing that
+//! OpenSSL or Go refuses without a reason that stands here.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+use super::certificate::private_key;
+use super::go::Go;
+use super::mutate::LEAF_KEY;
+use super::openssl::OpenSsl;
+use super::ours::Ours;
+use super::{Case, Role, webpki_alone};
+
+/// What others refuse and hotcert accepts, and why that is left to them.
+const LEFT: &[Left] = &[
+    Left {
+        who: "OpenSSL",
+        says: &["certificate signature failure", "unable to get local issuer", "self-signed certificate"],
+        of: has_issuers_of_one_name,
+        why: "it takes the first issuer of a name that no key identifier tells from others, and looks for no other",
+    },
+    Left {
+        who: "OpenSSL",
+        says: &["format error in certificate's not"],
+        of: |_| true,
+        why: "the dates of a root may have an offset, as those of the others may not; who publishes a root means it",
+    },
+];
+
+struct Left {
+    who: &'static str,
+    says: &'static [&'static str],
+    of: fn(&Case) -> bool,
+    /// For who reads this.
+    #[allow(dead_code)]
+    why: &'static str,
+}
+
+impl Left {
+    fn covers(&self, who: &str, says: &str, case: &Case) -> bool {
+        self.who == who && self.says.iter().any(|part| says.contains(part)) && (self.of)(case)
+    }
+}
+
+/// Several certificates could be an issuer by its name.
+fn has_issuers_of_one_name(case: &Case) -> bool {
+    let mut names = HashSet::new();
+    let all: Vec<_> = case
+        .roots
+        .iter()
+        .chain(&case.intermediates)
+        .map(|der| CertificateDer::from(der.as_slice()))
+        .collect();
+    let mut parsed = all.iter().filter_map(|der| EndEntityCert::try_from(der).ok());
+    parsed.any(|certificate| !names.insert(certificate.subject().to_vec()))
+}
+
+/// What `check` refuses of one's own identity, and is no reason to refuse a peer by its chain.
+const OWN_ALONE: &[&str] = &["name_missing", "key_mismatch"];
+
+/// Those who judge, and how often what was said.
+#[derive(Default)]
+pub struct Fuzz {
+    openssl: OpenSsl,
+    go: Go,
+    pub accepted: u64,
+    pub stricter: u64,
+}
+
+impl Fuzz {
+    /// What is wrong with the verdicts about a chain.
+    pub fn faults(&mut self, case: &Case) -> Vec<String> {
+        let ours = Ours::of(case);
+        let (check, peer) = (ours.check(case), ours.peer(case));
+        let mut faults = Vec::new();
+        match (&check, &peer) {
+            (Some(Ok(())), Err(why)) => faults.push(format!("served, and refused of a peer: {why}")),
+            (Some(Err(why)), Ok(())) if !OWN_ALONE.iter().any(|own| why.starts_with(own)) => {
+                faults.push(format!("accepted of a peer, and not served: {why}"));
+            }
+            _ => {}
+        }
+        let alone = webpki_alone::verdict(case);
+        if peer.is_err() && check.is_none_or(|check| check.is_err()) {
+            self.stricter += u64::from(alone.is_ok());
+            return faults;
+        }
+        self.accepted += 1;
+        if let Err(why) = alone {
+            faults.push(format!("accepted, and webpki alone refuses it: {why}"));
+        }
+        for (who, verdict) in [("OpenSSL", self.openssl.verdict(case)), ("Go", self.go.verdict(case))] {
+            let Err(why) = verdict else { continue };
+            if !LEFT.iter().any(|left| left.covers(who, &why, case)) {
+                faults.push(format!("accepted, and {who} refuses it: {why}"));
+            }
+        }
+        faults
+    }
+}
+
+/// The lines of our corpus.
+pub fn corpus() -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("chains/corpus");
+    cases(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A chain a line; lines that begin with `#` say what the next one is.
+pub fn cases(text: &str) -> anyhow::Result<Vec<Case>> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|(at, line)| parse(line).with_context(|| format!("line {}", at + 1))).collect()
+}
+
+/// For the corpus.
+pub fn line(case: &Case) -> String {
+    let base64 = |ders: &[Vec<u8>]| {
+        let all: Vec<_> = ders.iter().map(|der| BASE64_STANDARD.encode(der)).collect();
+        if all.is_empty() { "-".into() } else { all.join(",") }
+    };
+    let role = if case.role == Role::Client { "client" } else { "server" };
+    let name = case.name.as_deref().unwrap_or("-");
+    let (roots, intermediates) = (base64(&case.roots), base64(&case.intermediates));
+    format!("{role} {name} {} {roots} {intermediates} {}", case.seconds(), BASE64_STANDARD.encode(&case.leaf))
+}
+
+fn parse(line: &str) -> anyhow::Result<Case> {
+    let fields: Vec<_> = line.split(' ').collect();
+    let [role, name, at, roots, intermediates, leaf] = fields[..] else {
+        anyhow::bail!("six fields are a chain");
+    };
+    let base64 = |text: &str| -> anyhow::Result<Vec<Vec<u8>>> {
+        let all = text.split(',').filter(|text| *text != "-");
+        all.map(|text| Ok(BASE64_STANDARD.decode(text)?)).collect()
+    };
+    Ok(Case {
+        id: line.to_owned(),
+        role: if role == "client" { Role::Client } else { Role::Server },
+        roots: base64(roots)?,
+        intermediates: base64(intermediates)?,
+        leaf: BASE64_STANDARD.decode(leaf)?,
+        key: Some(private_key(LEAF_KEY)),
+        lists: Vec::new(),
+        at: UNIX_EPOCH + Duration::from_secs(at.parse()?),
+        name: (name != "-").then(|| name.to_owned()),
+        expected: None,
+    })
+}

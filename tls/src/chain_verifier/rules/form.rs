@@ -1,0 +1,62 @@
+//! What RFC 5280 has certificates look like and some peer insists on: a chain with another form works with one half of
+//! its peers.
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+
+const PROXY: &str = "1.3.6.1.5.5.7.1.14";
+/// Extensions that OpenSSL or Go reads in every certificate: key identifiers, key usage, names, basic constraints,
+/// constraints on names, points of revocation lists, policies, extended key usage, where the issuer is found.
+const READ: [&str; 13] = [
+    "2.5.29.14",
+    "2.5.29.15",
+    "2.5.29.17",
+    "2.5.29.19",
+    "2.5.29.30",
+    "2.5.29.31",
+    "2.5.29.32",
+    "2.5.29.33",
+    "2.5.29.35",
+    "2.5.29.36",
+    "2.5.29.37",
+    "2.5.29.54",
+    "1.3.6.1.5.5.7.1.1",
+];
+
+/// What some peer refuses the certificate for, as the rest of a sentence.
+pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
+    // The parser takes the bytes as they stand.
+    if certificate.raw_serial().first().is_none_or(|first| *first >= 0x80) {
+        return Some("has a serial number that is not positive".into());
+    }
+    certificate.extensions().iter().find_map(|extension| {
+        let oid = extension.oid.to_id_string();
+        match extension.parsed_extension() {
+            ParsedExtension::ParseError { .. } if READ.contains(&oid.as_str()) => {
+                Some(format!("has an extension ({oid}) that cannot be read"))
+            }
+            ParsedExtension::PolicyConstraints(_) => {
+                Some("has constraints on policies, which are not supported".into())
+            }
+            ParsedExtension::SubjectAlternativeName(names)
+                if !names.general_names.iter().all(is_readable) =>
+            {
+                Some("has a subject alternative name that cannot be read".into())
+            }
+            _ if oid == PROXY => Some("is a proxy certificate".into()),
+            _ => None,
+        }
+    })
+}
+
+/// By all peers.
+fn is_readable(name: &GeneralName<'_>) -> bool {
+    match name {
+        GeneralName::DNSName(text) | GeneralName::URI(text) | GeneralName::RFC822Name(text) => {
+            text.is_ascii()
+        }
+        GeneralName::IPAddress(bytes) => matches!(bytes.len(), 4 | 16),
+        GeneralName::Invalid(..) => false,
+        _ => true,
+    }
+}
