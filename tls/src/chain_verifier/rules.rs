@@ -16,6 +16,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 
 use super::Purpose;
+use super::revocation::UnknownStatus;
 pub(crate) use form::form_fault;
 use issuer::IssuerIds;
 pub(crate) use unsupported_names::UnsupportedNames;
@@ -31,7 +32,8 @@ pub(crate) struct RootRules {
     server: bool,
     client: bool,
     ids: IssuerIds,
-    signs_lists: bool,
+    /// Its key usage allows it to sign revocation lists.
+    pub signs_lists: bool,
     /// The names that its constraints are on and that are not supported.
     pub unsupported_names: UnsupportedNames,
 }
@@ -57,8 +59,6 @@ pub(crate) enum PathFault {
         "{subject} bears the name of its issuer and does not name the issuer's key, so peers take it for a self-signed certificate"
     )]
     SelfIssued { subject: String },
-    #[error("the key usage of the root {root} has no cRLSign, so no revocation list of it counts")]
-    NoListSign { root: String },
     #[error(
         "the authority key identifier of {subject} is not that of its issuer {issuer}, by which peers find the issuer"
     )]
@@ -71,12 +71,10 @@ pub(crate) enum PathFault {
     RootNotYetValid { root: String, not_before: SystemTime },
     #[error("the root {root} expired at {}", format_rfc3339_seconds(*.not_after))]
     RootExpired { root: String, not_after: SystemTime },
-    #[error(
-        "there is no revocation list of an authority of the chain, and where there are lists every authority needs one"
-    )]
-    NoRevocationList,
-    #[error("the revocation list of {issuer} is out of date since {}", format_rfc3339_seconds(*.since))]
-    StaleRevocationList { issuer: String, since: SystemTime },
+    #[error("the certificate of {subject} is revoked")]
+    Revoked { subject: String },
+    #[error("whether the certificate is revoked cannot be told: {0}")]
+    RevocationUnknown(UnknownStatus),
 }
 
 impl RootRules {
@@ -99,7 +97,7 @@ impl RootRules {
             server,
             client,
             ids: IssuerIds::of(certificate),
-            signs_lists: !matches!(certificate.key_usage(), Ok(Some(usage)) if !usage.value.crl_sign()),
+            signs_lists: may_sign_lists(certificate),
             unsupported_names: UnsupportedNames::constrained_by(certificate),
         }
     }
@@ -182,13 +180,21 @@ pub(crate) fn may_shake_hands(leaf: &X509Certificate<'_>, purpose: Purpose) -> b
     }
 }
 
+/// Whether the certificate may sign revocation lists, as far as its key usage says.
+pub(crate) fn may_sign_lists(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.key_usage() {
+        Ok(Some(usage)) => usage.value.crl_sign(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
 /// Checks a path that webpki has found.
 pub(super) fn check(
     path: &VerifiedPath<'_>,
     root: &RootRules,
     purpose: Purpose,
     at: UnixTime,
-    has_lists: bool,
 ) -> Result<(), PathFault> {
     let ders: Vec<_> = std::iter::once(path.end_entity().der())
         .chain(path.intermediate_certificates().map(|intermediate| intermediate.der()))
@@ -229,9 +235,6 @@ pub(super) fn check(
         if IssuerIds::of(certificate).looks_self_signed(certificate) {
             return Err(PathFault::SelfIssued { subject: subject() });
         }
-    }
-    if has_lists && !root.signs_lists {
-        return Err(PathFault::NoListSign { root: root.subject.clone() });
     }
     let at = UNIX_EPOCH + Duration::from_secs(at.as_secs());
     root.check(counted, purpose, at)

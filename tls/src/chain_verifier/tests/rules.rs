@@ -100,23 +100,3 @@ fn a_root_that_peers_do_not_understand_is_no_root() {
     let known = case(|root| add(root, &[2, 5, 29, 54], true, &[2, 1, 0]), |_| {});
     assert_eq!(known.own(), Ok(()));
 }
-
-#[test]
-fn a_root_that_may_not_sign_lists_has_none() {
-    let key = KeyPair::generate().unwrap();
-    let same_key = KeyPair::from_pem(&key.serialize_pem()).unwrap();
-    let certified = |usages, key| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = name_of_root();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = usages;
-        CertifiedIssuer::self_signed(params, key).unwrap()
-    };
-    let root = certified(vec![KeyUsagePurpose::KeyCertSign], key);
-    let with_lists = certified(vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign], same_key);
-    let leaf = fixtures::issue(&root, |_| {});
-    let list = revocation_list(&with_lists, 1, &[], SystemTime::now() + DAY);
-    let judge = |root| verdict(&parse(&[root], &list, None, Duration::ZERO).unwrap(), &leaf);
-    assert!(judge(&root).unwrap_err().contains("NoListSign"));
-    assert_eq!(judge(&with_lists), Ok(()));
-}
