@@ -30,6 +30,7 @@ pub use trust::{Root, Trust};
 pub(crate) use verdict::VerdictWindow;
 
 use crate::credential::Credential;
+use leaf::Grounds;
 
 /// The one current identity: a leaf with its key, and the roots that peers are verified by.
 #[derive(Clone, Debug)]
@@ -49,6 +50,9 @@ pub struct Validation {
     pub leaf: Result<Arc<Leaf>, Rejection>,
     /// The trust bundle, or what is wrong with it. `Ok(None)` if there is none and none is needed.
     pub trust: Result<Option<Arc<Trust>>, Rejection>,
+    /// All that was found to be wrong, each once, in the order in which it has to be put right: the bundle, by which the
+    /// leaf is judged, before the leaf.
+    pub faults: Vec<Rejection>,
 }
 
 impl Identity {
@@ -60,16 +64,28 @@ impl Identity {
         served_trust: Option<&Arc<Trust>>,
         now: SystemTime,
     ) -> Validation {
-        let trust = Trust::parse(credential, policy, served_trust, now).map(|trust| trust.map(Arc::new));
+        let (mut faults, mut roots) = (Vec::new(), None);
+        let trust = match Trust::parse(credential, policy, served_trust, now) {
+            Ok(trust) => Ok(trust.map(Arc::new)),
+            Err(unusable) => {
+                roots = unusable.roots;
+                faults.push(unusable.first.clone());
+                faults.extend(unusable.further);
+                Err(unusable.first)
+            }
+        };
         let leaf_trust = match &trust {
-            Ok(trust) => trust.as_ref(),
-            Err(_) => served_trust,
+            Ok(trust) => Some(trust.as_deref()),
+            Err(_) => served_trust.map(AsRef::as_ref).or(roots.as_ref()).map(Some),
         };
-        let leaf = match (&trust, leaf_trust) {
-            (Err(rejection), None) => Err(rejection.clone()),
-            _ => Leaf::parse(&credential.leaf, leaf_trust.map(AsRef::as_ref), policy, now).map(Arc::new),
+        let leaf = Leaf::parse(&credential.leaf, &Grounds { trust: leaf_trust, policy, now });
+        let found = leaf.as_ref().err().cloned().unwrap_or_default();
+        let leaf = match (&trust, served_trust, found.first()) {
+            (Err(rejection), None, _) | (_, _, Some(rejection)) => Err(rejection.clone()),
+            _ => leaf.map(Arc::new).map_err(|_| Rejection::MalformedKey),
         };
-        Validation { leaf, trust }
+        faults.extend(found.into_iter().filter(|fault| trust.as_ref().err() != Some(fault)));
+        Validation { leaf, trust, faults }
     }
 }
 
