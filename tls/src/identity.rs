@@ -20,6 +20,9 @@ mod verdict;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
 pub use algorithms::Algorithms;
 pub use chain::Roles;
 pub use leaf::Leaf;
@@ -30,7 +33,9 @@ pub use trust::{Root, Trust};
 pub(crate) use verdict::VerdictWindow;
 
 use crate::credential::Credential;
+use crate::event::CredentialPart;
 use leaf::Grounds;
+use sections::Sections;
 
 /// The one current identity: a leaf with its key, and the roots that peers are verified by.
 #[derive(Clone, Debug)]
@@ -52,7 +57,17 @@ pub struct Validation {
     pub trust: Result<Option<Arc<Trust>>, Rejection>,
     /// All that was found to be wrong, each once, in the order in which it has to be put right: the bundle, by which the
     /// leaf is judged, before the leaf.
-    pub faults: Vec<Rejection>,
+    pub faults: Vec<Fault>,
+}
+
+/// Something that is wrong with a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The part that is refused for it.
+    pub part: CredentialPart,
+    /// What is wrong, and what to do.
+    pub rejection: Rejection,
 }
 
 impl Identity {
@@ -74,6 +89,8 @@ impl Identity {
                 Err(unusable.first)
             }
         };
+        let mut faults: Vec<_> =
+            faults.into_iter().map(|rejection| Fault { part: CredentialPart::Trust, rejection }).collect();
         let leaf_trust = match &trust {
             Ok(trust) => Some(trust.as_deref()),
             Err(_) => served_trust.map(AsRef::as_ref).or(roots.as_ref()).map(Some),
@@ -84,12 +101,23 @@ impl Identity {
             (Err(rejection), None, _) | (_, _, Some(rejection)) => Err(rejection.clone()),
             _ => leaf.map(Arc::new).map_err(|_| Rejection::MalformedKey),
         };
-        faults.extend(found.into_iter().filter(|fault| trust.as_ref().err() != Some(fault)));
+        for rejection in found {
+            // A directory that is missing is missing once.
+            if !faults.iter().any(|fault| fault.rejection == rejection) {
+                faults.push(Fault { part: CredentialPart::Leaf, rejection });
+            }
+        }
         Validation { leaf, trust, faults }
     }
 }
 
 impl Validation {
+    /// Refuses the leaf for what only a handshake shows.
+    pub fn refuse_leaf(&mut self, rejection: Rejection) {
+        self.faults.push(Fault { part: CredentialPart::Leaf, rejection: rejection.clone() });
+        self.leaf = Err(rejection);
+    }
+
     /// The identity to serve from now on: each valid part, and each other part as it is served already.
     /// `None` if a part is missing from both.
     pub fn merge(&self, served: Option<&Identity>) -> Option<Identity> {
@@ -120,6 +148,18 @@ impl Identity {
         }
         self.leaf.same_as(&other.leaf) && facts(self) == facts(other)
     }
+}
+
+/// The certificates of a PEM file, in order, by the rules of [`Identity::parse`]: none is passed over. `what` names the
+/// file in a rejection.
+pub fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, Rejection> {
+    Ok(Sections::read(pem, what)?.certificates)
+}
+
+/// The one private key of a PEM file in DER, in whichever of its forms, if it can be used. `what` names the file in a
+/// rejection.
+pub fn private_key(pem: &[u8], what: &'static str) -> Result<Zeroizing<Vec<u8>>, Rejection> {
+    leaf::usable_key(Sections::read(pem, what)?.keys, what)
 }
 
 #[cfg(test)]

@@ -35,7 +35,9 @@ pub(crate) enum PathFault {
     NoCertSign { subject: String },
     #[error("a certificate of the chain cannot be parsed")]
     Malformed,
-    #[error("the key usage of the leaf has no digitalSignature, without which its key cannot be used for TLS")]
+    #[error(
+        "the key usage of the leaf has no digitalSignature, without which its key cannot be used for TLS"
+    )]
     LeafUsage,
     #[error("the root {root} allows {allowed} intermediates below it, and the chain has {found}")]
     PathLength { root: String, allowed: u32, found: u32 },

@@ -50,7 +50,9 @@ pub enum PemError {
     TextBeforeBegin { line: usize },
     #[error("line {line} ends a section that has no BEGIN line: write the file again as a whole")]
     EndWithoutBegin { line: usize },
-    #[error("line {line} is base64 of a certificate or key that has no BEGIN line: write the file again as a whole")]
+    #[error(
+        "line {line} is base64 of a certificate or key that has no BEGIN line: write the file again as a whole"
+    )]
     Base64Outside { line: usize },
     #[error("line {line} holds bytes of value 0, as text in UTF-16 has them: write the file again in UTF-8")]
     NotText { line: usize },

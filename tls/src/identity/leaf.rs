@@ -8,6 +8,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use webpki::EndEntityCert;
+use zeroize::Zeroizing;
 
 use super::algorithms::Algorithms;
 use super::certificate::{Certificate, LEAF, parse_certificate};
@@ -111,8 +112,7 @@ impl Leaf {
             None => return Err(faults),
         };
         if policy.serves && !chain.roles.server {
-            faults
-                .push(Rejection::UsageMissing { wanted: "serverAuth", allowed: "clientAuth only".into() });
+            faults.push(Rejection::UsageMissing { wanted: "serverAuth", allowed: "clientAuth only".into() });
         }
         match certified {
             Some(certified) if faults.is_empty() => Ok(Self::new(certified, facts, chain)),
@@ -201,7 +201,10 @@ fn one_key(sections: &[(&'static str, Section)], key_file: &'static str) -> Key 
             None => found = Some((what, key)),
             Some((_, first)) if first.public_key() == key.public_key() => {}
             Some((file, _)) if file == what => {
-                return malformed(what, "it holds different private keys: leave that of the leaf alone".into());
+                return malformed(
+                    what,
+                    "it holds different private keys: leave that of the leaf alone".into(),
+                );
             }
             Some((file, _)) => {
                 return malformed(what, format!("it holds another private key than {file}: remove it"));
@@ -212,6 +215,16 @@ fn one_key(sections: &[(&'static str, Section)], key_file: &'static str) -> Key 
         Some((_, key)) => Ok(key),
         None => malformed(key_file, "it holds no private key: publish the leaf's".into()),
     }
+}
+
+/// The DER of the one key of these sections.
+pub(super) fn usable_key(
+    sections: Vec<Section>,
+    what: &'static str,
+) -> Result<Zeroizing<Vec<u8>>, Rejection> {
+    let mut sections: Vec<_> = sections.into_iter().map(|section| (what, section)).collect();
+    one_key(&sections, what)?;
+    Ok(sections.pop().map(|(_, section)| section.der).unwrap_or_default())
 }
 
 /// The chain in the order that peers want it in: the leaf, of which this is the public key, and each certificate followed

@@ -53,7 +53,9 @@ pub enum Rejection {
         cause: String,
     },
     /// The private key cannot be parsed.
-    #[error("the private key is not PKCS#8, PKCS#1 or SEC1: publish it again (openssl pkey -in FILE -noout says what is wrong)")]
+    #[error(
+        "the private key is not PKCS#8, PKCS#1 or SEC1: publish it again (openssl pkey -in FILE -noout says what is wrong)"
+    )]
     MalformedKey,
     /// The private key is encrypted.
     #[error(
@@ -106,7 +108,7 @@ pub enum Rejection {
         cause: String,
     },
     /// A certificate of the chain asks for something that cannot be verified here.
-    #[error("{what} {cause}, which is not supported: issue it without")]
+    #[error("{what} {cause}, which is not supported: issue it again without that")]
     NotSupported {
         /// Which one.
         what: String,

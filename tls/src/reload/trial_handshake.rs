@@ -59,8 +59,10 @@ fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(
     server.writer().write_all(b"!").map_err(|error| error.to_string())?;
     let (mut server_received, mut client_received) = (false, false);
     for _ in 0..MAX_FLIGHTS {
-        transfer(&mut client, &mut server).map_err(|error| HandshakeError::WithClient(io::Error::other(error)).cause())?;
-        transfer(&mut server, &mut client).map_err(|error| HandshakeError::WithServer(io::Error::other(error)).cause())?;
+        transfer(&mut client, &mut server)
+            .map_err(|error| HandshakeError::WithClient(io::Error::other(error)).cause())?;
+        transfer(&mut server, &mut client)
+            .map_err(|error| HandshakeError::WithServer(io::Error::other(error)).cause())?;
         server_received |= read_byte(&mut server) == Some(b'?');
         client_received |= read_byte(&mut client) == Some(b'!');
         if server_received && client_received {

@@ -18,6 +18,10 @@ pub enum Format {
     JavaKeyStore,
     OpenSsh,
     Utf16,
+    /// Without a byte order mark.
+    Utf16Le,
+    /// Without a byte order mark.
+    Utf16Be,
     /// Base64 of DER, without the lines around it.
     BareBase64,
     /// Base64 of PEM, or of base64.
@@ -44,7 +48,9 @@ impl Format {
     pub fn of(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0xfe, 0xed, 0xfe, 0xed, ..] | [0xce, 0xce, 0xce, 0xce, ..] => Some(Self::JavaKeyStore),
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..0x80, ..] | [1..0x80, 0, ..] => Some(Self::Utf16),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(Self::Utf16),
+            [0, 1..0x80, ..] => Some(Self::Utf16Be),
+            [1..0x80, 0, ..] => Some(Self::Utf16Le),
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
             [b'P', b'K', 3, 4, ..] => Some(Self::Zip),
             _ => Self::of_der(bytes),
@@ -60,6 +66,7 @@ impl Format {
             [b'<', ..] => Some(Self::Html),
             _ if holds(b"-----\\n") || holds(b"-----\\r") => Some(Self::EscapedLineBreaks),
             _ if start.starts_with(b"apiVersion:") || holds(b"\nkind:") => Some(Self::Yaml),
+            _ if holds(b"-----") => None,
             _ => Self::of_base64(text),
         }
     }
@@ -98,7 +105,7 @@ impl Format {
             Self::Pkcs12 => "PKCS#12 (.p12, .pfx)",
             Self::JavaKeyStore => "a Java key store",
             Self::OpenSsh => "a key in the format of OpenSSH",
-            Self::Utf16 => "text in UTF-16",
+            Self::Utf16 | Self::Utf16Le | Self::Utf16Be => "text in UTF-16",
             Self::BareBase64 => "base64 without BEGIN and END lines",
             Self::Base64Twice => "encoded with base64 once more",
             Self::EscapedLineBreaks => "PEM with \\n written out in place of line breaks",
@@ -130,6 +137,8 @@ impl Format {
             }
             Self::OpenSsh => "convert a copy of it with: ssh-keygen -p -N '' -m pkcs8 -f COPY",
             Self::Utf16 => "convert it with: iconv -f UTF-16 -t UTF-8 FILE > NEW",
+            Self::Utf16Le => "convert it with: iconv -f UTF-16LE -t UTF-8 FILE > NEW",
+            Self::Utf16Be => "convert it with: iconv -f UTF-16BE -t UTF-8 FILE > NEW",
             Self::BareBase64 => {
                 "decode it with: base64 -d FILE > DER, and convert that: openssl x509 -inform der -in DER -out NEW \
                  (a key: openssl pkey)"
@@ -138,9 +147,7 @@ impl Format {
                 "decode it once with: base64 -d FILE > NEW (values under `data` of a Secret are base64 once; \
                  `stringData` takes PEM as it is)"
             }
-            Self::EscapedLineBreaks => {
-                r#"convert it with: sed 's/"//g; s/\\r//g; s/\\n/\n/g' FILE > NEW"#
-            }
+            Self::EscapedLineBreaks => r#"convert it with: sed 's/"//g; s/\\r//g; s/\\n/\n/g' FILE > NEW"#,
             Self::Json => {
                 r#"take the value out with: jq -r .NAME FILE > NEW (of a Secret: jq -r '.data["tls.crt"]' FILE | base64 -d > NEW)"#
             }
