@@ -31,8 +31,8 @@ pub struct Trust {
     pub roots: Vec<Root>,
     /// Hex SHA-256 over the sorted digests of the roots: equal for equal sets of roots.
     pub sha256: String,
-    /// The certificates of the bundle that no peer is trusted by, each with the reason. They do not stand in the way of
-    /// the roots beside them, of which one may have to be removed.
+    /// What should be mended: the certificates of the bundle that no peer is trusted by, or not everywhere, each with the
+    /// reason. They do not stand in the way of the roots beside them, of which one may have to be removed.
     pub passed_over: Vec<String>,
     /// What the authorities have withdrawn, where they publish it.
     pub revocation: Option<Arc<RevocationLists>>,
@@ -137,11 +137,18 @@ impl Trust {
 /// The roots of a bundle, what is said about its other certificates, and what is wrong with those that cannot be read.
 fn read_roots(bytes: &[u8]) -> Result<(Vec<Root>, Vec<String>, Vec<Rejection>), Rejection> {
     let sections = Sections::read(bytes, BUNDLE)?;
-    let (mut roots, mut passed_over, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut roots, mut passed_over, mut faults) = (Vec::<Root>::new(), Vec::new(), Vec::new());
+    let mut issuers = Vec::new();
     for (index, der) in sections.certificates.iter().enumerate() {
         let what = format!("certificate {} of the trust bundle", index + 1);
         match read_root(der, what) {
-            Ok(Ok(root)) => roots.push(root),
+            Ok(Ok((root, issuer))) => {
+                issuers.push((
+                    format!("certificate {} of the trust bundle ({})", index + 1, root.subject),
+                    issuer,
+                ));
+                roots.push(root);
+            }
             Ok(Err(why)) => passed_over.push(why),
             Err(fault) => faults.push(fault),
         }
@@ -152,6 +159,14 @@ fn read_roots(bytes: &[u8]) -> Result<(Vec<Root>, Vec<String>, Vec<Rejection>), 
             true => Rejection::EmptyBundle,
             false => Rejection::NoRoot { last: passed_over.join("; ") },
         });
+    }
+    for (what, issuer) in issuers {
+        if !roots.iter().any(|root| root.subject == issuer) {
+            passed_over.push(format!(
+                "{what} is an intermediate whose root {issuer} is not in the bundle: peers with OpenSSL trust nobody by it; \
+                 add the root"
+            ));
+        }
     }
     if !sections.keys.is_empty() {
         passed_over.push(
@@ -166,9 +181,9 @@ fn read_roots(bytes: &[u8]) -> Result<(Vec<Root>, Vec<String>, Vec<Rejection>), 
     Ok((roots, passed_over, faults))
 }
 
-/// The root that a certificate is, or why no peer is trusted by it.
-fn read_root(der: &CertificateDer<'_>, what: String) -> Result<Result<Root, String>, Rejection> {
-    let Certificate { subject, not_before, not_after, cannot_issue, rules, .. } =
+/// The root that a certificate is, with its issuer, or why no peer is trusted by it.
+fn read_root(der: &CertificateDer<'_>, what: String) -> Result<Result<(Root, String), String>, Rejection> {
+    let Certificate { subject, issuer, not_before, not_after, cannot_issue, rules, .. } =
         parse_certificate(der, &what)?;
     if let Some(why) = cannot_issue {
         // A trust anchor could issue whatever its certificate says.
@@ -177,7 +192,7 @@ fn read_root(der: &CertificateDer<'_>, what: String) -> Result<Result<Root, Stri
     let anchor = webpki::anchor_from_trusted_cert(der)
         .map_err(|error| Rejection::MalformedCertificate { what, cause: in_words(&error).into() })?
         .to_owned();
-    Ok(Ok(Root { sha256: sha256_hex(der), subject, not_before, not_after, anchor, rules }))
+    Ok(Ok((Root { sha256: sha256_hex(der), subject, not_before, not_after, anchor, rules }, issuer)))
 }
 
 impl fmt::Debug for Trust {

@@ -166,7 +166,9 @@ fn is_pkcs(identifier: &[u8], numbers: &[u8]) -> bool {
 }
 
 fn is_known(decoded: &[u8]) -> bool {
-    decoded.starts_with(b"-----") || matches!(decoded, [DER_SEQUENCE, 0x80..=0x84, ..])
+    decoded.starts_with(b"-----")
+        // Of any length, or a short key, which begins with its version.
+        || matches!(decoded, [DER_SEQUENCE, 0x80..=0x84, ..] | [DER_SEQUENCE, _, DER_INTEGER, 1, 0 | 1, ..])
 }
 
 /// The first bytes of a text in base64.

@@ -117,6 +117,7 @@ fn other_formats_are_called_by_their_names() {
         (base64(&leaf), Format::BareBase64),
         (lines(&leaf), Format::BareBase64),
         (lines(&key), Format::BareBase64),
+        (base64(&[b"\x30\x77\x02\x01\x01\x04\x20", &[7; 114][..]].concat()), Format::BareBase64),
         ([BYTE_ORDER_MARK, &base64(&leaf)].concat(), Format::BareBase64),
         (base64(A.as_bytes()), Format::Base64Twice),
         (lines(A.repeat(9).as_bytes()), Format::Base64Twice),

@@ -243,3 +243,19 @@ fn all_that_is_wrong_is_found_at_once() {
     let good = issue(&ours, |_| {});
     assert_eq!(reasons(&credential(&good.certificate, &good.key, &ours.pem())), []);
 }
+
+#[test]
+fn an_intermediate_in_the_bundle_needs_its_root_for_openssl_alone() {
+    let (root, mid, leaf) = chain();
+    let notices = |bundle: String| {
+        let validation = validate(&credential(&leaf.certificate, &leaf.key, &bundle));
+        assert_eq!(leaf_reason(&validation), "accepted");
+        validation.trust.unwrap().unwrap().passed_over.clone()
+    };
+    let [notice] = notices(mid.clone()).try_into().unwrap();
+    assert!(
+        notice.contains("(CN=mid) is an intermediate whose root CN=root is not in the bundle"),
+        "{notice}"
+    );
+    assert!(notices(format!("{mid}{}", root.pem())).is_empty());
+}
