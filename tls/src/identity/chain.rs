@@ -77,7 +77,7 @@ pub(super) fn check_chain(
         }
         // The root of a public certificate is not in the bundle, and no peer verifies with the bundle.
         Err(ChainError::Webpki(webpki::Error::UnknownIssuer)) if policy.public_server => {
-            Ok(facts.usage.eku_server)
+            Ok(facts.usable_by_server)
         }
         Err(error) => Err(Explain { end_entity, intermediates, facts, trust }.rejection(error)),
     };
@@ -87,11 +87,8 @@ pub(super) fn check_chain(
         Err(ChainError::Webpki(webpki::Error::UnknownIssuer)) if policy.public_server => false,
         result => allows(result)?,
     };
-    // That of a public certificate was not verified.
-    let roles = Roles { server: server && facts.usage.key_usage_server, client };
-    lacks_key_usage |= server && !roles.server;
-    match (roles.server || roles.client, lacks_key_usage) {
-        (true, _) => Ok(Chain { roles, verified_from, verified_until }),
+    match (server || client, lacks_key_usage) {
+        (true, _) => Ok(Chain { roles: Roles { server, client }, verified_from, verified_until }),
         (false, true) => Err(Rejection::KeyUsageMissing),
         (false, false) => Err(Rejection::UsageMissing {
             wanted: "serverAuth or clientAuth",
