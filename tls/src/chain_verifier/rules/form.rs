@@ -27,8 +27,8 @@ const READ: [&str; 13] = [
 pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
     // The parser takes the bytes as they stand.
     match certificate.raw_serial() {
-        [] | [0x80.., ..] => return Some("has a serial number that is not positive".into()),
-        [0, ..0x80, ..] => return Some("has a serial number that begins with a superfluous byte".into()),
+        [] | [0x80..=0xff, ..] => return Some("has a serial number that is not positive".into()),
+        [0, 0..=0x7f, ..] => return Some("has a serial number that begins with a superfluous byte".into()),
         _ => {}
     }
     certificate.extensions().iter().find_map(|extension| {
