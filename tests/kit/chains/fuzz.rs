@@ -13,7 +13,7 @@ use webpki::EndEntityCert;
 use super::certificate::private_key;
 use super::go::Go;
 use super::mutate::LEAF_KEY;
-use super::openssl::OpenSsl;
+use super::openssl::{self, OpenSsl};
 use super::ours::Ours;
 use super::{Case, Role, webpki_alone};
 
@@ -31,6 +31,36 @@ const LEFT: &[Left] = &[
         of: |_| true,
         why: "the dates of a root may have an offset, as those of the others may not; who publishes a root means it",
     },
+    Left {
+        who: "OpenSSL",
+        says: &["Could not read", "unable to get local issuer"],
+        of: has_unreadable,
+        why: "names are compared, and not read; who publishes a root means it",
+    },
+    Left {
+        who: "Go",
+        says: &[
+            "malformed",
+            "invalid RDNSequence",
+            "invalid UTF8String",
+            "invalid PrintableString",
+            "mismatch",
+        ],
+        of: |_| true,
+        why: "names and other fields that decide nothing are not read, nor the signature of a root by itself",
+    },
+    Left {
+        who: "Go",
+        says: &["unhandled critical extension"],
+        of: |_| true,
+        why: "names of kinds that it does not know, in an authority's critical names or constraints, bind nobody here",
+    },
+    Left {
+        who: "Go",
+        says: &["invalid basic constraints"],
+        of: |_| true,
+        why: "a boolean that is neither 0 nor 255 is true, as for OpenSSL",
+    },
 ];
 
 struct Left {
@@ -46,6 +76,12 @@ impl Left {
     fn covers(&self, who: &str, says: &str, case: &Case) -> bool {
         self.who == who && self.says.iter().any(|part| says.contains(part)) && (self.of)(case)
     }
+}
+
+/// A certificate that OpenSSL's own program does not read.
+fn has_unreadable(case: &Case) -> bool {
+    let mut all = case.roots.iter().chain(&case.intermediates).chain([&case.leaf]);
+    all.any(|der| !openssl::reads(der))
 }
 
 /// Several certificates could be an issuer by its name.

@@ -18,6 +18,15 @@ impl Default for OpenSsl {
     }
 }
 
+/// Whether it takes it for a certificate at all.
+pub fn reads(der: &[u8]) -> bool {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("certificate");
+    std::fs::write(&file, der).unwrap();
+    let output = command("openssl").args(["x509", "-inform", "der", "-noout", "-in"]).arg(file).output();
+    output.unwrap().status.success()
+}
+
 impl OpenSsl {
     pub fn verdict(&self, case: &Case) -> Verdict {
         let file = |name: &str, content: &str| write(&self.folder.path().join(name), content);

@@ -148,13 +148,23 @@ pub(crate) fn constraints_fault(certificate: &X509Certificate<'_>) -> Option<&'s
     if subtrees.is_empty() || subtrees.iter().any(|subtrees| subtrees.is_empty()) {
         return Some("has constraints on names that are empty");
     }
-    let begins_with_dot =
-        |base: &GeneralName<'_>| matches!(base, GeneralName::DNSName(name) if name.starts_with('.'));
-    subtrees
-        .into_iter()
-        .flatten()
-        .any(|subtree| begins_with_dot(&subtree.base))
-        .then_some("has a constraint on DNS names that begins with a dot, which is for URIs alone")
+    subtrees.into_iter().flatten().find_map(|subtree| match subtree.base {
+        GeneralName::DNSName(name) if name.starts_with('.') => {
+            Some("has a constraint on DNS names that begins with a dot, which is for URIs alone")
+        }
+        GeneralName::DNSName(name) if !name.is_ascii() => Some("has a constraint on DNS names not in ASCII"),
+        GeneralName::IPAddress(network) if !is_network(network) => {
+            Some("has a constraint on IP addresses that is no network")
+        }
+        _ => None,
+    })
+}
+
+/// An address and as many bytes of a mask, whose ones come first.
+fn is_network(bytes: &[u8]) -> bool {
+    let (_, mask) = bytes.split_at(bytes.len() / 2);
+    let bits = mask.iter().flat_map(|byte| (0..8).map(move |bit| byte << bit & 0x80 != 0));
+    matches!(bytes.len(), 8 | 32) && bits.is_sorted_by(|before, after| before >= after)
 }
 
 /// Whether the key of the leaf may be used for TLS, by OpenSSL's rule, which knows Netscape's kinds of certificates, too.

@@ -2,7 +2,7 @@
 //! its peers.
 
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{CRLDistributionPoint, GeneralName, ParsedExtension, PolicyInformation};
 
 const PROXY: &str = "1.3.6.1.5.5.7.1.14";
 /// Extensions that OpenSSL or Go reads in every certificate: key identifiers, key usage, names, basic constraints,
@@ -26,8 +26,10 @@ const READ: [&str; 13] = [
 /// What some peer refuses the certificate for, as the rest of a sentence.
 pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
     // The parser takes the bytes as they stand.
-    if certificate.raw_serial().first().is_none_or(|first| *first >= 0x80) {
-        return Some("has a serial number that is not positive".into());
+    match certificate.raw_serial() {
+        [] | [0x80..=0xff, ..] => return Some("has a serial number that is not positive".into()),
+        [0, 0..=0x7f, ..] => return Some("has a serial number that begins with a superfluous byte".into()),
+        _ => {}
     }
     certificate.extensions().iter().find_map(|extension| {
         let oid = extension.oid.to_id_string();
@@ -38,6 +40,12 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
             ParsedExtension::PolicyConstraints(_) => {
                 Some("has constraints on policies, which are not supported".into())
             }
+            ParsedExtension::CertificatePolicies(policies) if has_duplicates(policies) => {
+                Some("has the same policy twice".into())
+            }
+            ParsedExtension::CRLDistributionPoints(points) if !points.points.iter().all(is_somewhere) => {
+                Some("has a distribution point of revocation lists that is nowhere".into())
+            }
             ParsedExtension::SubjectAlternativeName(names)
                 if !names.general_names.iter().all(is_readable) =>
             {
@@ -47,6 +55,17 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
             _ => None,
         }
     })
+}
+
+fn has_duplicates(policies: &[PolicyInformation<'_>]) -> bool {
+    let is_known = |(at, policy): (usize, &PolicyInformation<'_>)| {
+        policies[..at].iter().any(|other| other.policy_id == policy.policy_id)
+    };
+    policies.iter().enumerate().any(is_known)
+}
+
+fn is_somewhere(point: &CRLDistributionPoint<'_>) -> bool {
+    point.distribution_point.is_some() || point.crl_issuer.is_some()
 }
 
 /// By all peers.

@@ -3,6 +3,7 @@
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::x509::X509Name;
 
 /// Of a certificate that issues others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,12 @@ impl IssuerIds {
 
     /// Whether OpenSSL takes the certificate, whose own these are, for one that is signed by itself.
     pub fn looks_self_signed(&self, certificate: &X509Certificate<'_>) -> bool {
-        certificate.subject().as_raw() == certificate.issuer().as_raw() && self.issued(certificate)
+        comparable(certificate.subject()) == comparable(certificate.issuer()) && self.issued(certificate)
     }
+}
+
+/// As OpenSSL compares names: whatever their encoding, case and spaces.
+fn comparable(name: &X509Name<'_>) -> String {
+    let text = name.to_string().to_lowercase();
+    text.split_whitespace().flat_map(|word| [word, " "]).collect()
 }
