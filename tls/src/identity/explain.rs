@@ -9,7 +9,7 @@ use x509_parser::x509::X509Version;
 use super::certificate::{Certificate, LEAF, unusable_issuer_key};
 use super::rejection::Rejection;
 use super::trust::Trust;
-use crate::chain_verifier::rules::UnsupportedNames;
+use crate::chain_verifier::rules::{UnsupportedNames, constraints_fault};
 use crate::chain_verifier::{ChainError, PathFault, in_words};
 
 /// Extensions that are understood when they are critical: key usage, names, basic constraints, constraints on names,
@@ -49,12 +49,14 @@ impl Explain<'_> {
         match error {
             E::CertExpired { not_after, .. } => {
                 let end = not_after.as_secs();
-                let what = self.find(|certificate| certificate.validity().not_after.timestamp() == end as i64);
+                let what =
+                    self.find(|certificate| certificate.validity().not_after.timestamp() == end as i64);
                 Rejection::Expired { what: what.unwrap_or_else(of_chain), not_after: system_time(end) }
             }
             E::CertNotValidYet { not_before, .. } => {
                 let start = not_before.as_secs();
-                let what = self.find(|certificate| certificate.validity().not_before.timestamp() == start as i64);
+                let what =
+                    self.find(|certificate| certificate.validity().not_before.timestamp() == start as i64);
                 Rejection::NotYetValid {
                     what: what.unwrap_or_else(of_chain),
                     not_before: system_time(start),
@@ -90,7 +92,8 @@ impl Explain<'_> {
             }
             E::InvalidCertValidity => malformed_of(
                 self.find(|certificate| {
-                    certificate.validity().not_after.timestamp() < certificate.validity().not_before.timestamp()
+                    certificate.validity().not_after.timestamp()
+                        < certificate.validity().not_before.timestamp()
                 }),
                 &error,
             ),
@@ -132,6 +135,11 @@ impl Explain<'_> {
     }
 
     fn of_constraints(&self) -> Rejection {
+        let fault =
+            self.parsed().skip(1).find_map(|(what, issuer)| Some((what, constraints_fault(&issuer)?)));
+        if let Some((what, fault)) = fault {
+            return Rejection::IssuerNotAllowed { cause: format!("{what} {fault}") };
+        }
         let cause =
             "has constraints on names of a kind that the leaf bears, other than DNS names and IP addresses";
         let unsupported = |what| Rejection::NotSupported { what, cause: cause.into() };

@@ -317,7 +317,10 @@ fn is_carried(pattern: &SanPattern, leaf: &CertificateDer<'_>, names: &Names) ->
 }
 
 fn is_called(name: &str, leaf: &CertificateDer<'_>) -> bool {
-    let (Ok(name), Ok(leaf)) = (ServerName::try_from(name), EndEntityCert::try_from(leaf)) else {
+    // An address is none, also if a certificate has it among its DNS names.
+    let (Ok(name @ ServerName::DnsName(_)), Ok(leaf)) =
+        (ServerName::try_from(name), EndEntityCert::try_from(leaf))
+    else {
         return false;
     };
     leaf.verify_is_valid_for_subject_name(&name).is_ok()
