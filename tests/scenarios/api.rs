@@ -415,8 +415,12 @@ fn a_list_of_the_secret_is_in_force_with_the_rest_of_it() {
     let mut open = Pipe::tls(agent.address("inbound"), &thief, &[]);
     assert!(open.echoes("hello"));
     let list = kit::revocation::list(&cluster.pki, 1, &[&stolen.serial], 1);
-    let files =
-        [("tls.crt", leaf.cert.as_str()), ("tls.key", &leaf.key), ("ca.crt", cluster.pki.roots()), ("ca.crl", &list)];
+    let files = [
+        ("tls.crt", leaf.cert.as_str()),
+        ("tls.key", &leaf.key),
+        ("ca.crt", cluster.pki.roots()),
+        ("ca.crl", &list),
+    ];
     cluster.server.publish_files(NAMESPACE, SECRET, &files);
     open.wait_closed(kit::DEADLINE);
     assert!(!accepted(agent.address("inbound"), &thief));

@@ -121,7 +121,8 @@ fn axum_closes_the_connections_of_a_revoked_client_and_lets_it_in_no_more() {
     let mut open = [&thief, &pki.client("honest")].map(|who| Pipe::tls(address, who, &[]));
     assert!(open.iter_mut().all(|pipe| pipe.get("/").is_some()));
     let list = kit::revocation::list(&pki, 1, &[&stolen.serial], 1);
-    let files = [("tls.crt", leaf.cert.as_str()), ("tls.key", &leaf.key), ("ca.crt", pki.roots()), ("ca.crl", &list)];
+    let files =
+        [("tls.crt", leaf.cert.as_str()), ("tls.key", &leaf.key), ("ca.crt", pki.roots()), ("ca.crl", &list)];
     server.volume.publish_files(&files);
     let [revoked, honest] = &mut open;
     revoked.wait_closed(CLOSED_WITHIN);

@@ -101,7 +101,8 @@ fn a_session_does_not_outlive_the_revocation_of_its_client() {
     let mut sessions = ["1.2", "1.3"].map(|version| reuse(scene.inbound(), &thief, version));
     let list = list(&scene.pki, 1, &[&stolen.serial], 1);
     let Pair { cert, key, .. } = &scene.leaf;
-    let files = [("tls.crt", cert.as_str()), ("tls.key", key), ("ca.crt", scene.pki.roots()), ("ca.crl", &list)];
+    let files =
+        [("tls.crt", cert.as_str()), ("tls.key", key), ("ca.crt", scene.pki.roots()), ("ca.crl", &list)];
     scene.volume.publish_files(&files);
     scene.agent.wait_until("the list", |health| !health["served"]["revocation_lists"].is_null());
     for session in &mut sessions {

@@ -167,7 +167,12 @@ fn it_is_cut_when_its_client_is_revoked_and_that_of_another_is_not() {
     held.echoes("hello");
     let mut other = scene.hold();
     let (leaf, list) = (scene.pki.leaf(SERVER), kit::revocation::list(&scene.pki, 1, &[&stolen.serial], 1));
-    let files = [("tls.crt", leaf.cert.as_str()), ("tls.key", &leaf.key), ("ca.crt", scene.pki.roots()), ("ca.crl", &list)];
+    let files = [
+        ("tls.crt", leaf.cert.as_str()),
+        ("tls.key", &leaf.key),
+        ("ca.crt", scene.pki.roots()),
+        ("ca.crl", &list),
+    ];
     let begin = scene.inbound.volume.publish_files(&files);
     assert_eq!(held.closed(), 1006);
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());

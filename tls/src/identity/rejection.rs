@@ -163,7 +163,9 @@ pub enum Rejection {
         issuer: String,
     },
     /// The revocation list of an authority is not its own.
-    #[error("the revocation list of {issuer} is not signed by the root of that name: publish the authority's own")]
+    #[error(
+        "the revocation list of {issuer} is not signed by the root of that name: publish the authority's own"
+    )]
     UnsignedRevocationList {
         /// The authority.
         issuer: String,

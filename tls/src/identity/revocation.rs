@@ -62,9 +62,8 @@ impl RevocationLists {
         };
         let mut merged = Merged { lists: Vec::new(), notices: Vec::new() };
         for list in lists {
-            let older = |before: &&Arc<RevocationList>| {
-                list.succeeds(before) && list.age_order(before).is_lt()
-            };
+            let older =
+                |before: &&Arc<RevocationList>| list.succeeds(before) && list.age_order(before).is_lt();
             match before.iter().find(older) {
                 Some(_) => {
                     rejection.get_or_insert(Rejection::OlderRevocationList { issuer: list.issuer.clone() });
@@ -107,7 +106,8 @@ impl Merged {
             let has_root = of_its_name.peek().is_some();
             has_root && !of_its_name.any(|root| list.is_signed_by(&root.anchor.subject_public_key_info))
         };
-        let (unsigned, rest): (Vec<_>, _) = std::mem::take(&mut self.lists).into_iter().partition(is_unsigned);
+        let (unsigned, rest): (Vec<_>, _) =
+            std::mem::take(&mut self.lists).into_iter().partition(is_unsigned);
         self.lists = rest;
         let mut rejection = None;
         for list in unsigned {
@@ -187,7 +187,9 @@ fn parse(
         }
     }
     match lists.is_empty() {
-        true => Err(malformed("it holds no list: publish those of all authorities, or remove the file".into())),
+        true => {
+            Err(malformed("it holds no list: publish those of all authorities, or remove the file".into()))
+        }
         false => Ok(lists),
     }
 }

@@ -50,8 +50,7 @@ fn stage(list: &RevocationList, now: SystemTime) -> Option<Stage> {
 }
 
 fn log(list: &RevocationList, stage: Stage) {
-    let (issuer, next_update, until) =
-        (&list.issuer, date(list.next_update), date(list.usable_until()));
+    let (issuer, next_update, until) = (&list.issuer, date(list.next_update), date(list.usable_until()));
     match stage {
         Stage::Due => warn!(
             issuer,

@@ -104,11 +104,7 @@ pub(super) fn emit_published(reporter: &Reporter, snapshot: &Snapshot, before: O
 }
 
 /// Logs and counts a rejection. Called once for the same content and reasons.
-pub(super) fn rejected(
-    reporter: &Reporter,
-    served: Option<&Snapshot>,
-    validation: &Validation,
-) {
+pub(super) fn rejected(reporter: &Reporter, served: Option<&Snapshot>, validation: &Validation) {
     let serving = match served {
         Some(snapshot) => format!("generation {} is still served", snapshot.generation),
         None => "nothing is served yet".into(),
@@ -134,11 +130,7 @@ pub(super) fn rejected(
 }
 
 /// What the status shows of a candidate that is not served as a whole. Returns what became of it.
-pub(super) fn report_rejections(
-    reporter: &Reporter,
-    validation: &Validation,
-    now: SystemTime,
-) -> Outcome {
+pub(super) fn report_rejections(reporter: &Reporter, validation: &Validation, now: SystemTime) -> Outcome {
     let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
     let lists = validation.revocation.as_ref();
     let mut outcome = Outcome::Refused;

@@ -44,11 +44,7 @@ pub struct SourceSelector {
 }
 
 impl SourceSelector {
-    pub fn decide<'a>(
-        &mut self,
-        api: Option<&'a WatchState>,
-        volume: VolumeState<'a>,
-    ) -> Decision<'a> {
+    pub fn decide<'a>(&mut self, api: Option<&'a WatchState>, volume: VolumeState<'a>) -> Decision<'a> {
         let last = api.and_then(|api| api.last.as_deref());
         if let (Some(last), VolumeState::Read(volume)) = (last, volume)
             && volume.fingerprint() == last.fingerprint

@@ -135,7 +135,10 @@ impl RevocationList {
         self.signer.get().map(Vec::as_slice)
     }
 
-    pub(super) fn roots_of_its_name<'a>(&self, roots: &'a [Root]) -> impl Iterator<Item = &'a Root> + use<'a> {
+    pub(super) fn roots_of_its_name<'a>(
+        &self,
+        roots: &'a [Root],
+    ) -> impl Iterator<Item = &'a Root> + use<'a> {
         let name = self.issuer_name.clone();
         roots.iter().filter(move |root| root.anchor.subject.as_ref() == name)
     }

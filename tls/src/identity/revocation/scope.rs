@@ -36,10 +36,11 @@ impl Scope {
         if (self.only_leaves && is_authority) || (self.only_authorities && !is_authority) {
             return false;
         }
-        let points = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::CRLDistributionPoints(points) => Some(points),
-            _ => None,
-        });
+        let points =
+            certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::CRLDistributionPoints(points) => Some(points),
+                _ => None,
+            });
         let Some(points) = points else { return true };
         let complete = points.iter().filter(|point| point.reasons.is_none() && point.crl_issuer.is_none());
         complete

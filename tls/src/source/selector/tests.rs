@@ -72,7 +72,9 @@ impl Case {
     }
 
     fn decide(&mut self) -> (SourceKind, Option<String>) {
-        let decision = self.selector.decide(Some(&self.watched), self.volume.as_ref().map_or(VolumeState::None, VolumeState::Read));
+        let decision = self
+            .selector
+            .decide(Some(&self.watched), self.volume.as_ref().map_or(VolumeState::None, VolumeState::Read));
         let content = decision.candidate.map(|candidate| {
             let trust = candidate.credential.trust.as_ref().unwrap();
             String::from_utf8(trust.to_vec()).unwrap().replace("ca.crt ", "")
