@@ -10,7 +10,7 @@ use kit::echo::Echo;
 use kit::hanging::Hanging;
 use kit::pki::Pki;
 use kit::scene::Scene;
-use kit::volume::PlainDirectory;
+use kit::volume::{PlainDirectory, Volume};
 use rustix::process::Signal;
 
 /// An agent that has nothing to drain ends within this.
@@ -46,6 +46,26 @@ fn a_directory_that_hangs_is_said_and_read_again_when_it_answers() {
     scene.agent.signal(Signal::TERM);
     let status = scene.agent.wait_exit(ENDS_WITHIN);
     assert_eq!(status.code(), Some(0), "after {:?}", begin.elapsed());
+}
+
+/// Which is read without a thread of its own.
+#[test]
+fn a_directory_that_hangs_where_one_in_memory_was_holds_nothing_up() {
+    let (pki, echo) = (Pki::default(), Echo::default());
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let volume = Volume::open(memory.path());
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    let agent =
+        Launch::new(&volume.path).inbound("", echo.address).args(["--poll-interval", "200ms"]).ready();
+    agent.wait_looks(2);
+    let hanging = Hanging::over(&volume.path);
+    agent.wait_until("hanging", |health| !health["source"]["hanging_seconds"].is_null());
+    assert!(accepted(agent.address("inbound"), &pki.client("storefront")));
+    drop(hanging);
+    agent.until_logged("the identity directory answers again");
+    let next = pki.leaf(SERVER);
+    volume.publish(&next, pki.roots());
+    agent.wait_serving(&next.serial);
 }
 
 #[test]

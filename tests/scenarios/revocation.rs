@@ -119,12 +119,32 @@ fn a_server_that_is_revoked_is_not_called_and_its_connections_are_cut() {
 
     let begin = publish(&list(&server.pki, 2, &[&served], 1));
     held.wait_closed(DEADLINE);
-    tunnelled.wait_closed(DEADLINE);
     assert_ne!(in_flight.finish().exit, 0, "the gate was never opened");
     assert!(begin.elapsed() < CUT_WITHIN, "{:?}", begin.elapsed());
     let refused = Curl::new(&format!("http://{http}/bytes/10")).run().answer;
     assert!(refused.status == 502 && refused.text().contains("revoked"), "{refused:?}");
     assert!(Pipe::tcp(bytes).get("/bytes/10").is_none());
+    // The tunnel is the app's own, each request in it is not.
+    assert!(tunnelled.get("/bytes/10").unwrap().contains(" 502 "));
+}
+
+#[test]
+fn a_tunnel_of_bytes_to_a_server_that_is_revoked_is_cut() {
+    let server = Scene::tcp(&[]);
+    let volume = server.pki.volume("caller");
+    let caller = server.pki.leaf("caller");
+    volume.publish(&caller, server.pki.roots());
+    let agent = Launch::new(&volume.path).http_proxy().ready();
+    let tunnel = format!("localhost:{}", server.inbound().port());
+    let mut tunnelled = Pipe::tcp(agent.address("http-proxy"));
+    tunnelled.say(&format!("CONNECT {tunnel} HTTP/1.1\r\nhost: {tunnel}\r\n\r\n"));
+    assert!(tunnelled.hear("\r\n\r\n").unwrap().contains(" 200 "));
+    assert!(tunnelled.echoes("hello"));
+    let served = server.served().unwrap();
+    let list = list(&server.pki, 1, &[&served], 1);
+    let begin = volume.publish_files(&files(&caller, server.pki.roots(), &list));
+    tunnelled.wait_closed(DEADLINE);
+    assert!(begin.elapsed() < CUT_WITHIN, "{:?}", begin.elapsed());
 }
 
 #[test]

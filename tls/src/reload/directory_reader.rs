@@ -2,6 +2,7 @@
 //! server is gone: it is read on a thread of its own, which nothing waits for beyond a deadline.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use tracing::{info, warn};
 use super::reporter::Reporter;
 use crate::credential::Credential;
 use crate::reload_error::ReloadError;
-use crate::source::directory::Volume;
 use crate::source::directory::watch::DirectoryWatch;
+use crate::source::directory::{Device, Volume, device};
 
 /// A directory that takes longer counts as hanging.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -21,10 +22,11 @@ const LOG_AGAIN: u32 = 10;
 
 pub(super) struct DirectoryReader {
     reporter: Reporter,
-    directory: String,
+    directory: PathBuf,
     /// Locked while it is read.
     files: Arc<Mutex<Files>>,
-    in_memory: bool,
+    /// The file system that was found to be in memory.
+    in_memory: Option<Device>,
     under_way: Option<UnderWay>,
     /// Something may have changed while a read was hanging, which it need not have seen.
     again: bool,
@@ -52,7 +54,7 @@ struct UnderWay {
 /// The result of one read.
 pub(super) struct DirectoryRead {
     pub credential: Credential,
-    in_memory: bool,
+    in_memory: Option<Device>,
     watching: Result<bool, notify::Error>,
     /// The directory exists and has no `..data`.
     not_atomic: bool,
@@ -61,13 +63,13 @@ pub(super) struct DirectoryRead {
 
 impl DirectoryReader {
     pub(super) fn new(volume: Volume, changed: Arc<Notify>, reporter: Reporter) -> Self {
-        let directory = volume.directory().display().to_string();
+        let directory = volume.directory().to_owned();
         let watch = DirectoryWatch::new(volume.directory(), changed);
         Self {
             reporter,
             directory,
             files: Arc::new(Mutex::new(Files { volume, watch })),
-            in_memory: false,
+            in_memory: None,
             under_way: None,
             again: false,
             warned_not_atomic: false,
@@ -77,9 +79,11 @@ impl DirectoryReader {
         }
     }
 
-    /// Reads the directory; `None` while it hangs. One that is known to be in memory is read on this thread.
+    /// Reads the directory; `None` while it hangs. One that is known to be in memory is read on this thread, unless
+    /// something else was mounted over it.
     pub(super) async fn read(&mut self) -> Result<Option<DirectoryRead>, ReloadError> {
-        if self.in_memory {
+        let is_in_memory = self.in_memory.is_some() && self.in_memory == device(&self.directory);
+        if is_in_memory && self.under_way.is_none() {
             return Ok(Some(self.finish(read_now(&self.files))));
         }
         let started = self.under_way.take().map_or_else(|| self.start(), Ok);
@@ -107,7 +111,7 @@ impl DirectoryReader {
         if read.log_after.is_some() {
             self.again = true;
             self.reporter.update(|report| report.source.hanging_since = None);
-            info!(directory = self.directory, after = %seconds(read.since.elapsed()), "the identity directory answers again");
+            info!(directory = %self.directory.display(), after = %seconds(read.since.elapsed()), "the identity directory answers again");
         }
         Ok(Some(self.finish(answer)))
     }
@@ -152,7 +156,7 @@ impl DirectoryReader {
         if read.log_after.is_none_or(|after| elapsed >= after) {
             read.log_after = Some(elapsed * LOG_AGAIN);
             warn!(
-                directory = self.directory,
+                directory = %self.directory.display(),
                 after = %seconds(elapsed),
                 "the identity directory does not answer: what is served stays, and the Kubernetes API, if it is a source, \
                  is followed; look at the volume's file system"
@@ -173,7 +177,7 @@ impl DirectoryReader {
         if read.not_atomic && !self.warned_not_atomic {
             self.warned_not_atomic = true;
             warn!(
-                directory = self.directory,
+                directory = %self.directory.display(),
                 "no ..data in the identity directory: if this is a subPath mount of a Secret, Kubernetes never \
                  updates it and a rotated certificate will not arrive; mount the whole Secret as a directory"
             );
@@ -186,7 +190,7 @@ impl DirectoryReader {
         if self.warned_beside != read.beside_data {
             self.warned_beside.clone_from(&read.beside_data);
             if !read.beside_data.is_empty() {
-                warn!(directory = self.directory, "{beside}");
+                warn!(directory = %self.directory.display(), "{beside}");
             }
         }
         let mut notices = Vec::new();
@@ -211,7 +215,7 @@ fn read_now(files: &Mutex<Files>) -> DirectoryRead {
     // Armed before reading, so that no change falls between the two.
     let watching = files.watch.arm();
     let volume = &files.volume;
-    let in_memory = volume.is_in_memory();
+    let in_memory = volume.in_memory();
     let credential = volume.read();
     let not_atomic = !credential.atomic && volume.directory().exists();
     let beside_data = match credential.atomic {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _}
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{AtFlags, StatxFlags};
 use zeroize::Zeroizing;
 
 use crate::credential::{Credential, Layout, LeafFiles, MAX_FILE_BYTES, Part, PartError};
@@ -37,11 +38,12 @@ impl Volume {
         &self.directory
     }
 
-    /// Whether it is in memory, where kubelet keeps Secrets, so that a read never has to wait.
+    /// The file system, if it is in memory, where kubelet keeps Secrets, so that a read never has to wait.
     /// Blocks on the file system.
-    pub fn is_in_memory(&self) -> bool {
+    pub fn in_memory(&self) -> Option<Device> {
         const TMPFS: u64 = 0x0102_1994;
-        rustix::fs::statfs(&self.directory).is_ok_and(|system| system.f_type as u64 == TMPFS)
+        let system = rustix::fs::statfs(&self.directory).ok()?;
+        (system.f_type as u64 == TMPFS).then(|| device(&self.directory))?
     }
 
     /// Reads all files of one version. Blocks on the file system; never fails as a whole: a missing or
@@ -130,6 +132,16 @@ impl Volume {
     }
 }
 
+/// The number of a file system.
+pub(crate) type Device = (u32, u32);
+
+/// The file system that is mounted there, without asking it: it may be one that hangs.
+pub(crate) fn device(directory: &Path) -> Option<Device> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let found = rustix::fs::statx(rustix::fs::CWD, directory, flags, StatxFlags::TYPE).ok()?;
+    Some((found.stx_dev_major, found.stx_dev_minor))
+}
+
 fn changed(meta: &std::fs::Metadata) -> Option<SystemTime> {
     let seconds = u64::try_from(meta.ctime()).ok()?;
     let nanos = u32::try_from(meta.ctime_nsec()).ok()?;
@@ -210,8 +222,9 @@ mod tests {
 
     #[test]
     fn only_a_memory_file_system_counts_as_in_memory() {
-        let is_in_memory = |directory: &str| Volume::new(directory, Layout::default()).is_in_memory();
-        assert!(is_in_memory("/dev/shm"));
-        assert!(!is_in_memory("/proc") && !is_in_memory("/nowhere"));
+        let in_memory = |directory: &str| Volume::new(directory, Layout::default()).in_memory();
+        assert!(in_memory("/dev/shm").is_some() && in_memory("/dev/shm") == device(Path::new("/dev/shm")));
+        assert_ne!(in_memory("/dev/shm"), device(Path::new("/proc")));
+        assert!(in_memory("/proc").is_none() && in_memory("/nowhere").is_none());
     }
 }

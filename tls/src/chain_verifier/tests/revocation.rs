@@ -4,7 +4,7 @@ use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope};
 
 use super::*;
 use crate::credential::Credential;
-use crate::fixtures::{Root, issue, root, root_with};
+use crate::fixtures::{Root, issue, root};
 use crate::identity::{Trust, Validation};
 
 fn at(days: i64) -> SystemTime {
@@ -106,26 +106,24 @@ fn where_there_are_lists_a_missing_stale_or_forged_one_trusts_nobody() {
     let graceful = Identity::parse(&credential, &policy, None, SystemTime::now()).trust.unwrap().unwrap();
     assert_eq!(verdict(&graceful, &under_root), Ok(()));
 
-    let forged = list(&super::fixtures::root("root"), 1, &[]);
+    let forged = list(&fixtures::root("root"), 1, &[]);
     assert_eq!(first(&[&root], &forged).unwrap_err(), RejectionReason::UnsignedRevocationList);
     credential.revocation = Ok(b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_vec().into());
     let broken = Identity::parse(&credential, &Policy::default(), None, SystemTime::now());
     assert_eq!(broken.trust.unwrap_err().reason(), RejectionReason::MalformedPem);
-    let no_lists =
-        root_with("root", |root| root.key_usages.retain(|usage| *usage != KeyUsagePurpose::CrlSign));
-    assert!(rcgen_refuses(&no_lists), "rcgen signs no list with such a root, nor does anybody accept one");
 }
 
-fn rcgen_refuses(root: &Root) -> bool {
-    let params = rcgen::CertificateRevocationListParams {
-        this_update: at(-1).into(),
-        next_update: at(1).into(),
-        crl_number: 1.into(),
-        issuing_distribution_point: None,
-        revoked_certs: Vec::new(),
-        key_identifier_method: rcgen::KeyIdMethod::Sha256,
-    };
-    params.signed_by(root).is_err()
+#[test]
+fn the_list_of_an_authority_that_may_sign_none_does_not_count() {
+    let signer = root("root");
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "root");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let key = KeyPair::from_pem(&signer.key().serialize_pem()).unwrap();
+    let trusted = CertifiedIssuer::self_signed(params, key).unwrap();
+    let trust = first(&[&trusted], &list(&signer, 1, &[])).unwrap();
+    assert!(verdict(&trust, &issue(&trusted, |_| {})).unwrap_err().contains("MayNotSign"));
 }
 
 #[test]
@@ -224,10 +222,14 @@ fn a_list_for_a_part_of_the_certificates_is_about_those() {
 #[test]
 fn the_signature_of_a_list_is_computed_once() {
     let root = root("root");
-    let trust = first(&[&root], &list(&root, 1, &[])).unwrap();
-    let pair = issue(&root, |_| {});
-    verdict(&trust, &pair).unwrap();
-    let computed = crate::crypto::signature_cache::COMPUTED.get();
-    verdict(&trust, &pair).unwrap();
-    assert_eq!(crate::crypto::signature_cache::COMPUTED.get(), computed);
+    let (trust, pair) = (first(&[&root], &list(&root, 1, &[])).unwrap(), issue(&root, |_| {}));
+    // A thread has its own cache of signatures.
+    let computed = std::thread::scope(|threads| {
+        let handshake = threads.spawn(|| {
+            verdict(&trust, &pair).unwrap();
+            crate::crypto::signature_cache::COMPUTED.get()
+        });
+        handshake.join().unwrap()
+    });
+    assert_eq!(computed, 1, "that of the certificate");
 }
