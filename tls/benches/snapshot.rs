@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 /// A P-256 leaf under a P-256 root, as a Secret has them.
 fn credential() -> Credential {
     let mut root = CertificateParams::default();
+    root.distinguished_name.push(rcgen::DnType::CommonName, "root");
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
