@@ -6,8 +6,9 @@ use x509_parser::extensions::{CRLDistributionPoint, GeneralName, ParsedExtension
 
 const PROXY: &str = "1.3.6.1.5.5.7.1.14";
 /// Extensions that OpenSSL or Go reads in every certificate: key identifiers, key usage, names, basic constraints,
-/// constraints on names, points of revocation lists, policies, extended key usage, where the issuer is found.
-const READ: [&str; 13] = [
+/// constraints on names, points of revocation lists, policies, extended key usage, where the issuer is found, Netscape's
+/// kind.
+const READ: [&str; 14] = [
     "2.5.29.14",
     "2.5.29.15",
     "2.5.29.17",
@@ -21,7 +22,10 @@ const READ: [&str; 13] = [
     "2.5.29.37",
     "2.5.29.54",
     "1.3.6.1.5.5.7.1.1",
+    "2.16.840.1.113730.1.1",
 ];
+/// That a certificate is an authority's, as DER has it.
+const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
 
 /// What some peer refuses the certificate for, as the rest of a sentence.
 pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
@@ -39,6 +43,12 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
             }
             ParsedExtension::PolicyConstraints(_) => {
                 Some("has constraints on policies, which are not supported".into())
+            }
+            // The parser takes other bytes for true, too.
+            ParsedExtension::BasicConstraints(basic)
+                if basic.ca && extension.value.get(2..5) != Some(&TRUE) =>
+            {
+                Some("has basic constraints that cannot be read".into())
             }
             ParsedExtension::CertificatePolicies(policies) if has_duplicates(policies) => {
                 Some("has the same policy twice".into())

@@ -30,7 +30,7 @@ async fn assert_refused(what: &str, case: Case, reason: RejectionReason) {
 
 #[tokio::test]
 async fn what_some_peer_refuses_of_an_intermediate_is_refused() {
-    let table: [(&str, fn(&mut CertificateParams)); 6] = [
+    let table: [(&str, fn(&mut CertificateParams)); 7] = [
         ("empty constraints", |mid| add(mid, NAME_CONSTRAINTS, false, &[0x30, 0])),
         ("constraints that begin with a dot", |mid| add(mid, NAME_CONSTRAINTS, true, ONLY_BELOW_SVC)),
         ("the key identifier of another issuer", |mid| {
@@ -45,7 +45,8 @@ async fn what_some_peer_refuses_of_an_intermediate_is_refused() {
             )
         }),
         ("constraints on policies", |mid| add(mid, &[2, 5, 29, 36], false, b"\x30\x03\x80\x01\x00")),
-        ("points of lists that cannot be read", |mid| add(mid, &[2, 5, 29, 31], false, b"\x30\x01")),
+        ("a point of lists that is nowhere", |mid| add(mid, &[2, 5, 29, 31], false, b"\x30\x02\x30\x00")),
+        ("a key identifier that cannot be read", |mid| add(mid, &[2, 5, 29, 35], false, b"?")),
     ];
     for (what, change) in table {
         assert_refused(what, case(|_| {}, change), RejectionReason::IssuerNotAllowed).await;
