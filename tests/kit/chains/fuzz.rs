@@ -7,8 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use webpki::EndEntityCert;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::certificate::private_key;
 use super::go::Go;
@@ -110,14 +109,9 @@ fn has_unreadable(case: &Case) -> bool {
 /// Several certificates could be an issuer by its name.
 fn has_issuers_of_one_name(case: &Case) -> bool {
     let mut names = HashSet::new();
-    let all: Vec<_> = case
-        .roots
-        .iter()
-        .chain(&case.intermediates)
-        .map(|der| CertificateDer::from(der.as_slice()))
-        .collect();
-    let mut parsed = all.iter().filter_map(|der| EndEntityCert::try_from(der).ok());
-    parsed.any(|certificate| !names.insert(certificate.subject().to_vec()))
+    let all = case.roots.iter().chain(&case.intermediates);
+    let mut parsed = all.filter_map(|der| X509Certificate::from_der(der).ok());
+    parsed.any(|(_, certificate)| !names.insert(certificate.subject().as_raw().to_vec()))
 }
 
 /// What `check` refuses of one's own identity, and is no reason to refuse a peer by its chain.
