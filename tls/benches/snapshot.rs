@@ -21,6 +21,7 @@ type Root = CertifiedIssuer<'static, KeyPair>;
 
 fn root() -> Root {
     let mut root = CertificateParams::default();
+    root.distinguished_name.push(rcgen::DnType::CommonName, "root");
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap()

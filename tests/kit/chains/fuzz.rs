@@ -7,8 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use webpki::EndEntityCert;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::certificate::private_key;
 use super::go::Go;
@@ -21,21 +20,33 @@ use super::{Case, Role, webpki_alone};
 const LEFT: &[Left] = &[
     Left {
         who: "OpenSSL",
-        says: &["certificate signature failure", "unable to get local issuer", "self-signed certificate"],
-        of: has_issuers_of_one_name,
+        says: &[""],
+        of: |case| has_issuers_of_one_name(case) && accepts_another_path(case),
         why: "it takes the first issuer of a name that no key identifier tells from others, and looks for no other",
     },
     Left {
         who: "OpenSSL",
         says: &["format error in certificate's not"],
         of: |_| true,
-        why: "the dates of a root may have an offset, as those of the others may not; who publishes a root means it",
+        why: "the dates of a root may be written otherwise than DER has it; who publishes a root means it",
     },
     Left {
         who: "OpenSSL",
         says: &["Could not read", "unable to get local issuer"],
         of: has_unreadable,
-        why: "names are compared, and not read; who publishes a root means it",
+        why: "names are compared, and not read",
+    },
+    Left {
+        who: "OpenSSL",
+        says: &["unspecified certificate verification error"],
+        of: |_| true,
+        why: "names are compared, and not read",
+    },
+    Left {
+        who: "OpenSSL",
+        says: &["certs public key", "decode issuer public key"],
+        of: |_| true,
+        why: "the key of a leaf is used in the handshake, which fails",
     },
     Left {
         who: "Go",
@@ -45,21 +56,16 @@ const LEFT: &[Left] = &[
             "invalid UTF8String",
             "invalid PrintableString",
             "mismatch",
+            "unsupported time format",
         ],
         of: |_| true,
-        why: "names and other fields that decide nothing are not read, nor the signature of a root by itself",
+        why: "names are compared, and not read; nor are the signature and the form of the dates of a root",
     },
     Left {
         who: "Go",
-        says: &["unhandled critical extension"],
+        says: &["unhandled critical extension", "cannot parse rfc822Name", "URI with empty host"],
         of: |_| true,
-        why: "names of kinds that it does not know, in an authority's critical names or constraints, bind nobody here",
-    },
-    Left {
-        who: "Go",
-        says: &["invalid basic constraints"],
-        of: |_| true,
-        why: "a boolean that is neither 0 nor 255 is true, as for OpenSSL",
+        why: "names of kinds that bind nobody here are not read",
     },
 ];
 
@@ -78,6 +84,22 @@ impl Left {
     }
 }
 
+/// OpenSSL accepts the chain when one of the certificates is not there.
+fn accepts_another_path(case: &Case) -> bool {
+    let openssl = OpenSsl::default();
+    let without_root = (0..case.roots.len()).map(|at| {
+        let mut case = case.clone();
+        case.roots.remove(at);
+        case
+    });
+    let without_intermediate = (0..case.intermediates.len()).map(|at| {
+        let mut case = case.clone();
+        case.intermediates.remove(at);
+        case
+    });
+    without_root.chain(without_intermediate).any(|case| openssl.verdict(&case).is_ok())
+}
+
 /// A certificate that OpenSSL's own program does not read.
 fn has_unreadable(case: &Case) -> bool {
     let mut all = case.roots.iter().chain(&case.intermediates).chain([&case.leaf]);
@@ -87,18 +109,13 @@ fn has_unreadable(case: &Case) -> bool {
 /// Several certificates could be an issuer by its name.
 fn has_issuers_of_one_name(case: &Case) -> bool {
     let mut names = HashSet::new();
-    let all: Vec<_> = case
-        .roots
-        .iter()
-        .chain(&case.intermediates)
-        .map(|der| CertificateDer::from(der.as_slice()))
-        .collect();
-    let mut parsed = all.iter().filter_map(|der| EndEntityCert::try_from(der).ok());
-    parsed.any(|certificate| !names.insert(certificate.subject().to_vec()))
+    let all = case.roots.iter().chain(&case.intermediates);
+    let mut parsed = all.filter_map(|der| X509Certificate::from_der(der).ok());
+    parsed.any(|(_, certificate)| !names.insert(certificate.subject().as_raw().to_vec()))
 }
 
 /// What `check` refuses of one's own identity, and is no reason to refuse a peer by its chain.
-const OWN_ALONE: &[&str] = &["name_missing", "key_mismatch"];
+const OWN_ALONE: &[&str] = &["name_missing", "key_mismatch", "another_leaf"];
 
 /// Those who judge, and how often what was said.
 #[derive(Default)]

@@ -51,7 +51,7 @@ impl OpenSsl {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error ")).collect();
+        let errors: Vec<_> = said.lines().filter(|line| line.contains(" depth lookup: ")).collect();
         Err(if errors.is_empty() { said.trim().replace('\n', "; ") } else { errors.join("; ") })
     }
 }

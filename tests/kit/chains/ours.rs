@@ -32,6 +32,8 @@ impl Ours {
             |rejection: &hotcert_tls::Rejection| Err(format!("{}: {rejection}", rejection.reason().as_str()));
         let checked = match (&self.validation.trust, &self.validation.leaf, self.validation.merge(None)) {
             (Err(rejection), ..) | (_, Err(rejection), _) => failed(rejection),
+            // The chain has another certificate for the key.
+            (_, Ok(leaf), _) if leaf.certificate().as_ref() != case.leaf => Err("another_leaf".into()),
             (_, Ok(leaf), _) if case.role == Role::Client && !leaf.roles.client => {
                 Err("usage_missing: not usable as a client".into())
             }

@@ -126,6 +126,7 @@ mod tests {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.distinguished_name.push(rcgen::DnType::CommonName, "root");
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let (ours, other) = (identity(&root, "ours.test"), identity(&root, "other.test"));
         let configs = |identity| Configs::build(identity, ClientAuth::Require).unwrap();

@@ -5,23 +5,27 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{CRLDistributionPoint, GeneralName, ParsedExtension, PolicyInformation};
 
 const PROXY: &str = "1.3.6.1.5.5.7.1.14";
-/// Extensions that OpenSSL or Go reads in every certificate: key identifiers, key usage, names, basic constraints,
-/// constraints on names, points of revocation lists, policies, extended key usage, where the issuer is found.
-const READ: [&str; 13] = [
-    "2.5.29.14",
-    "2.5.29.15",
-    "2.5.29.17",
-    "2.5.29.19",
-    "2.5.29.30",
-    "2.5.29.31",
-    "2.5.29.32",
-    "2.5.29.33",
-    "2.5.29.35",
-    "2.5.29.36",
-    "2.5.29.37",
-    "2.5.29.54",
-    "1.3.6.1.5.5.7.1.1",
+/// Extensions that OpenSSL or Go reads in every certificate, each with the tag of its value: key identifiers, key usage,
+/// names, basic constraints, constraints on names, points of revocation lists, policies, extended key usage, where the
+/// issuer is found, Netscape's kind.
+const READ: [(&str, u8); 14] = [
+    ("2.5.29.14", 0x04),
+    ("2.5.29.15", 0x03),
+    ("2.5.29.17", 0x30),
+    ("2.5.29.19", 0x30),
+    ("2.5.29.30", 0x30),
+    ("2.5.29.31", 0x30),
+    ("2.5.29.32", 0x30),
+    ("2.5.29.33", 0x30),
+    ("2.5.29.35", 0x30),
+    ("2.5.29.36", 0x30),
+    ("2.5.29.37", 0x30),
+    ("2.5.29.54", 0x02),
+    ("1.3.6.1.5.5.7.1.1", 0x30),
+    ("2.16.840.1.113730.1.1", 0x03),
 ];
+/// That a certificate is an authority's, as DER has it.
+const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
 
 /// What some peer refuses the certificate for, as the rest of a sentence.
 pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
@@ -33,12 +37,24 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
     }
     certificate.extensions().iter().find_map(|extension| {
         let oid = extension.oid.to_id_string();
+        let tag = READ.iter().find(|(read, _)| *read == oid).map(|(_, tag)| *tag);
         match extension.parsed_extension() {
-            ParsedExtension::ParseError { .. } if READ.contains(&oid.as_str()) => {
+            parsed
+                if tag.is_some_and(|tag| {
+                    matches!(parsed, ParsedExtension::ParseError { .. })
+                        || !is_one_value(extension.value, tag)
+                }) =>
+            {
                 Some(format!("has an extension ({oid}) that cannot be read"))
             }
             ParsedExtension::PolicyConstraints(_) => {
                 Some("has constraints on policies, which are not supported".into())
+            }
+            // The parser takes other bytes for true, too.
+            ParsedExtension::BasicConstraints(basic)
+                if basic.ca && extension.value.get(2..5) != Some(&TRUE) =>
+            {
+                Some("has basic constraints that cannot be read".into())
             }
             ParsedExtension::CertificatePolicies(policies) if has_duplicates(policies) => {
                 Some("has the same policy twice".into())
@@ -55,6 +71,19 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
             _ => None,
         }
     })
+}
+
+/// The parser overlooks some bits of the tag, and what follows.
+fn is_one_value(value: &[u8], tag: u8) -> bool {
+    let (length, content) = match value {
+        [first, length @ 0..=0x7f, content @ ..] if *first == tag => (usize::from(*length), content),
+        [first, 0x81, length, content @ ..] if *first == tag => (usize::from(*length), content),
+        [first, 0x82, high, low, content @ ..] if *first == tag => {
+            (usize::from(*high) << 8 | usize::from(*low), content)
+        }
+        _ => return false,
+    };
+    content.len() == length
 }
 
 fn has_duplicates(policies: &[PolicyInformation<'_>]) -> bool {

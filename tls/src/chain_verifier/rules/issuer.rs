@@ -53,6 +53,5 @@ impl IssuerIds {
 
 /// As OpenSSL compares names: whatever their encoding, case and spaces.
 fn comparable(name: &X509Name<'_>) -> String {
-    let text = name.to_string().to_lowercase();
-    text.split_whitespace().flat_map(|word| [word, " "]).collect()
+    name.to_string().to_lowercase().split_whitespace().collect()
 }

@@ -5,9 +5,9 @@ use rcgen::CustomExtension;
 use super::*;
 
 const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
-/// Permitted: the DNS name `x`, and one that begins with a dot.
+/// Permitted: the DNS name `x`, and what a constraint allows that begins with a dot.
 const ONLY_X: &[u8] = b"\x30\x07\xa0\x05\x30\x03\x82\x01x";
-const ONLY_BELOW_X: &[u8] = b"\x30\x08\xa0\x06\x30\x04\x82\x02.x";
+const ONLY_BELOW_SVC: &[u8] = b"\x30\x0a\xa0\x08\x30\x06\x82\x04.svc";
 
 fn add(params: &mut CertificateParams, oid: &[u64], critical: bool, value: &[u8]) {
     let mut extension = CustomExtension::from_oid_content(oid, value.to_vec());
@@ -30,9 +30,9 @@ async fn assert_refused(what: &str, case: Case, reason: RejectionReason) {
 
 #[tokio::test]
 async fn what_some_peer_refuses_of_an_intermediate_is_refused() {
-    let table: [(&str, fn(&mut CertificateParams)); 5] = [
+    let table: [(&str, fn(&mut CertificateParams)); 7] = [
         ("empty constraints", |mid| add(mid, NAME_CONSTRAINTS, false, &[0x30, 0])),
-        ("constraints that begin with a dot", |mid| add(mid, NAME_CONSTRAINTS, true, ONLY_BELOW_X)),
+        ("constraints that begin with a dot", |mid| add(mid, NAME_CONSTRAINTS, true, ONLY_BELOW_SVC)),
         ("the key identifier of another issuer", |mid| {
             add(mid, &[2, 5, 29, 35], false, b"\x30\x03\x80\x01x")
         }),
@@ -45,6 +45,8 @@ async fn what_some_peer_refuses_of_an_intermediate_is_refused() {
             )
         }),
         ("constraints on policies", |mid| add(mid, &[2, 5, 29, 36], false, b"\x30\x03\x80\x01\x00")),
+        ("a point of lists that is nowhere", |mid| add(mid, &[2, 5, 29, 31], false, b"\x30\x02\x30\x00")),
+        ("a key identifier that cannot be read", |mid| add(mid, &[2, 5, 29, 35], false, b"?")),
     ];
     for (what, change) in table {
         assert_refused(what, case(|_| {}, change), RejectionReason::IssuerNotAllowed).await;
