@@ -143,13 +143,15 @@ impl Validation {
 impl Identity {
     /// Same leaf, chain and roots, and the same said about the bundle.
     pub fn same_as(&self, other: &Identity) -> bool {
-        fn facts(identity: &Identity) -> Option<(&str, &[String], Option<(&str, &[String])>)> {
+        fn roots(identity: &Identity) -> Option<(&str, &[String])> {
             let trust = identity.trust.as_ref()?;
-            let lists = trust.revocation.as_ref();
-            let lists = lists.map(|lists| (lists.sha256.as_str(), lists.notices.as_slice()));
-            Some((&trust.sha256, &trust.passed_over, lists))
+            Some((&trust.sha256, &trust.passed_over))
         }
-        self.leaf.same_as(&other.leaf) && facts(self) == facts(other)
+        fn lists(identity: &Identity) -> Option<(&str, &[String])> {
+            let lists = identity.trust.as_ref()?.revocation.as_ref()?;
+            Some((&lists.sha256, &lists.notices))
+        }
+        self.leaf.same_as(&other.leaf) && roots(self) == roots(other) && lists(self) == lists(other)
     }
 }
 
