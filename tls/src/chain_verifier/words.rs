@@ -20,7 +20,7 @@ pub(crate) fn in_words(error: &Error) -> &'static str {
         Error::MaximumNameConstraintComparisonsExceeded
         | Error::MaximumPathBuildCallsExceeded
         | Error::MaximumPathDepthExceeded
-        | Error::MaximumSignatureChecksExceeded => "it would cost too much to verify",
+        | Error::MaximumSignatureChecksExceeded => "it takes too many steps",
         Error::NameConstraintViolation => "a name lies outside the constraints of its issuer",
         Error::PathLenConstraintViolated => "an authority allows fewer intermediates below it",
         Error::SignatureAlgorithmMismatch => "it names two signature algorithms",

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::{PublicKey, RSAPublicKey};
-use x509_parser::x509::X509Version;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
 use super::algorithms::Algorithms;
 use super::explain::UNDERSTOOD;
@@ -132,10 +132,17 @@ fn unsupported_key(certificate: &X509Certificate<'_>) -> Option<String> {
         (Ok(PublicKey::EC(point)), None) if !matches!(point.key_size(), 256 | 384) => {
             Some("on a curve that is not supported".into())
         }
+        (Ok(PublicKey::EC(_)), None) if !has_named_curve(public_key) => {
+            Some("on a curve that is written out in place of its name".into())
+        }
         (Ok(PublicKey::DSA(_)), None) => Some("DSA".into()),
         // Ed25519 is not known to the parser; whether it can sign is found out with the private key.
         _ => None,
     }
+}
+
+fn has_named_curve(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    key.algorithm.parameters.as_ref().is_some_and(|parameters| parameters.as_oid().is_ok())
 }
 
 fn wrong_rsa(key: &RSAPublicKey<'_>, most: usize) -> Option<String> {

@@ -98,7 +98,14 @@ impl Explain<'_> {
                 &error,
             ),
             E::CaUsedAsEndEntity => malformed_of(None, &error),
-            error => self.untrusted(format!("of a certificate of its chain, {}", in_words(&error))),
+            E::PathLenConstraintViolated => Rejection::IssuerNotAllowed { cause: in_words(&error).into() },
+            E::MaximumNameConstraintComparisonsExceeded
+            | E::MaximumPathBuildCallsExceeded
+            | E::MaximumPathDepthExceeded
+            | E::MaximumSignatureChecksExceeded => {
+                Rejection::ChainTooCostly { cause: in_words(&error).into() }
+            }
+            error => malformed(of_chain(), in_words(&error)),
         }
     }
 

@@ -89,14 +89,11 @@ impl Leaf {
             }
         };
         let certified = key.map(|key| CertifiedKey::new(chain.clone(), key));
-        if let Some(Err(error)) = certified.as_ref().map(CertifiedKey::keys_match) {
-            faults.push(match error {
-                rustls::Error::InconsistentKeys(_) => Rejection::KeyMismatch,
-                _ => Rejection::MalformedCertificate {
-                    what: LEAF.into(),
-                    cause: "its public key cannot be read".into(),
-                },
-            });
+        // Of a certificate that it cannot read, the verification below says why.
+        if let Some(Err(rustls::Error::InconsistentKeys(_))) =
+            certified.as_ref().map(CertifiedKey::keys_match)
+        {
+            faults.push(Rejection::KeyMismatch);
         }
         faults.extend(check_dates(LEAF, facts.not_before, facts.not_after, &facts.serial, now).err());
         faults.extend(check_names(end_entity, &facts.names, policy).err());

@@ -68,10 +68,18 @@ pub(super) struct Unusable {
     pub roots: Option<Trust>,
 }
 
-impl From<Rejection> for Unusable {
+impl From<Rejection> for Box<Unusable> {
     fn from(first: Rejection) -> Self {
-        Self { first, further: Vec::new(), roots: None }
+        Self::new(Unusable { first, further: Vec::new(), roots: None })
     }
+}
+
+/// The certificates of a bundle.
+struct Certificates {
+    roots: Vec<Root>,
+    passed_over: Vec<String>,
+    /// What is wrong with those that cannot be read.
+    faults: Vec<Rejection>,
 }
 
 impl Trust {
@@ -83,13 +91,13 @@ impl Trust {
         policy: &Policy,
         served: Option<&Arc<Self>>,
         now: SystemTime,
-    ) -> Result<(Option<Self>, Option<Rejection>), Unusable> {
+    ) -> Result<(Option<Self>, Option<Rejection>), Box<Unusable>> {
         let bytes = match &credential.trust {
             Err(PartError::Missing { .. }) if policy.public_server => return Ok((None, None)),
             Err(error) => return Err(Rejection::from(error.clone()).into()),
             Ok(bytes) => bytes,
         };
-        let (mut roots, mut passed_over, mut faults) = read_roots(bytes)?;
+        let Certificates { mut roots, mut passed_over, mut faults } = read_roots(bytes)?;
         let roots_are_known = faults.is_empty();
         roots.sort_by(|a, b| a.sha256.cmp(&b.sha256));
         roots.dedup_by(|a, b| a.sha256 == b.sha256);
@@ -115,7 +123,7 @@ impl Trust {
             None => Ok((Some(trust), rejection)),
             Some(first) => {
                 let roots = roots_are_known.then_some(trust);
-                Err(Unusable { first, further: faults.collect(), roots })
+                Err(Box::new(Unusable { first, further: faults.collect(), roots }))
             }
         }
     }
@@ -155,8 +163,7 @@ fn out_of_date(root: &Root, now: SystemTime) -> Option<String> {
     }
 }
 
-/// The roots of a bundle, what is said about its other certificates, and what is wrong with those that cannot be read.
-fn read_roots(bytes: &[u8]) -> Result<(Vec<Root>, Vec<String>, Vec<Rejection>), Rejection> {
+fn read_roots(bytes: &[u8]) -> Result<Certificates, Rejection> {
     let sections = Sections::read(bytes, BUNDLE)?;
     let (mut roots, mut passed_over, mut faults) = (Vec::<Root>::new(), Vec::new(), Vec::new());
     let mut issuers = Vec::new();
@@ -199,7 +206,7 @@ fn read_roots(bytes: &[u8]) -> Result<(Vec<Root>, Vec<String>, Vec<Rejection>), 
             "the trust bundle holds a certificate request, which is not used: remove it, or publish the certificate".into(),
         );
     }
-    Ok((roots, passed_over, faults))
+    Ok(Certificates { roots, passed_over, faults })
 }
 
 /// The root that a certificate is, with its issuer, or why no peer is trusted by it.
