@@ -73,6 +73,64 @@ fn check_says_why_not() {
     assert!(text.contains("does not exist"), "{text}");
 }
 
+#[test]
+fn check_says_all_that_is_wrong_with_the_first_thing_to_do_first() {
+    let (pki, forge) = (Pki::default(), Forge::default());
+    let stale = forge.leaf_with(SERVER, |params| params.not_after = from_now(-1));
+    let volume = pki.volume(SERVER);
+    volume.publish_files(&[
+        ("tls.crt", &stale.cert),
+        ("tls.key", &pki.leaf(SERVER).key),
+        ("ca.crt", "hello"),
+    ]);
+    let (code, report, text) = check(&volume.path, &["--expect-name", "dns:billing.shop.svc"]);
+    let faults: Vec<_> =
+        report["faults"].as_array().unwrap().iter().map(|fault| fault["reason"].as_str().unwrap()).collect();
+    assert_eq!((code, faults), (1, vec!["malformed_pem", "key_mismatch", "expired", "name_missing"]));
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("refused (")).collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines[0].contains("trust bundle ca.crt"), "{text}");
+}
+
+#[test]
+fn check_prints_the_revocation_lists() {
+    let pki = Pki::default();
+    let (volume, leaf) = (pki.volume(SERVER), pki.leaf(SERVER));
+    let list = kit::revocation::list(&pki, 7, &["aa", "bb"], 3);
+    volume.publish_files(&[
+        ("tls.crt", &leaf.cert),
+        ("tls.key", &leaf.key),
+        ("ca.crt", pki.roots()),
+        ("ca.crl", &list),
+    ]);
+    let (code, report, text) = check(&volume.path, &[]);
+    let lists = &report["trust"]["revocation_lists"];
+    assert_eq!((code, &lists[0]["number"], &lists[0]["revoked"]), (0, &"7".into(), &2.into()), "{report:#}");
+    let next = lists[0]["next_update"].as_str().unwrap();
+    assert!(text.contains(&format!("CN=root one: number 7 revokes 2, the next is due {next}")), "{text}");
+}
+
+/// `check | head -1` on something that is refused, and on something that is served.
+#[test]
+fn check_ends_quietly_when_nobody_reads_on() {
+    let pki = Pki::default();
+    let volume = pki.volume(SERVER);
+    volume.publish(&pki.leaf(SERVER), pki.roots());
+    for (directory, code) in [(volume.path.clone(), 0), (pki.path("nowhere"), 1)] {
+        let mut check = Command::new(program("hotcert-agent"));
+        check.arg("check").arg(&directory).stdout(std::process::Stdio::piped());
+        let mut check = check.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        drop(check.stdout.take());
+        let output = check.wait_with_output().unwrap();
+        assert_eq!(
+            (output.status.code(), both(&output).as_str()),
+            (Some(code), ""),
+            "{}",
+            directory.display()
+        );
+    }
+}
+
 /// Flags of `run --help` and the text that belongs to each.
 fn flags() -> BTreeMap<String, String> {
     let help = agent(&["run", "--help"]);

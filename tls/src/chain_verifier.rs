@@ -3,6 +3,7 @@
 //! follow rules that webpki does not know: nothing is accepted that webpki refuses.
 
 pub(crate) mod rules;
+mod words;
 
 use std::cell::Cell;
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::chain_limits::{ChainLimit, ChainLimits};
 use crate::crypto::algorithms;
 use crate::identity::{RevocationList, RevocationLists, Root};
 pub(crate) use rules::{PathFault, RootRules};
+pub(crate) use words::in_words;
 
 /// What the other side is, by which the extended key usage of all certificates is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(crate) enum ChainError {
     Limit(ChainLimit),
     #[error("{0}")]
     Rule(PathFault),
-    #[error("{0}")]
+    #[error("{}", in_words(.0))]
     Webpki(webpki::Error),
 }
 

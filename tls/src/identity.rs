@@ -20,6 +20,9 @@ mod verdict;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
 pub use algorithms::Algorithms;
 pub use chain::Roles;
 pub use leaf::Leaf;
@@ -30,6 +33,9 @@ pub use trust::{Root, Trust};
 pub(crate) use verdict::VerdictWindow;
 
 use crate::credential::Credential;
+use crate::event::CredentialPart;
+use leaf::Grounds;
+use sections::Sections;
 
 /// The one current identity: a leaf with its key, and the roots that peers are verified by.
 #[derive(Clone, Debug)]
@@ -49,6 +55,19 @@ pub struct Validation {
     pub leaf: Result<Arc<Leaf>, Rejection>,
     /// The trust bundle, or what is wrong with it. `Ok(None)` if there is none and none is needed.
     pub trust: Result<Option<Arc<Trust>>, Rejection>,
+    /// All that was found to be wrong, each once, in the order in which it has to be put right: the bundle, by which the
+    /// leaf is judged, before the leaf.
+    pub faults: Vec<Fault>,
+}
+
+/// Something that is wrong with a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The part that is refused for it.
+    pub part: CredentialPart,
+    /// What is wrong, and what to do.
+    pub rejection: Rejection,
 }
 
 impl Identity {
@@ -60,20 +79,45 @@ impl Identity {
         served_trust: Option<&Arc<Trust>>,
         now: SystemTime,
     ) -> Validation {
-        let trust = Trust::parse(credential, policy, served_trust, now).map(|trust| trust.map(Arc::new));
+        let (mut faults, mut roots) = (Vec::new(), None);
+        let trust = match Trust::parse(credential, policy, served_trust, now) {
+            Ok(trust) => Ok(trust.map(Arc::new)),
+            Err(unusable) => {
+                roots = unusable.roots;
+                faults.push(unusable.first.clone());
+                faults.extend(unusable.further);
+                Err(unusable.first)
+            }
+        };
+        let mut faults: Vec<_> =
+            faults.into_iter().map(|rejection| Fault { part: CredentialPart::Trust, rejection }).collect();
         let leaf_trust = match &trust {
-            Ok(trust) => trust.as_ref(),
-            Err(_) => served_trust,
+            Ok(trust) => Some(trust.as_deref()),
+            Err(_) => served_trust.map(AsRef::as_ref).or(roots.as_ref()).map(Some),
         };
-        let leaf = match (&trust, leaf_trust) {
-            (Err(rejection), None) => Err(rejection.clone()),
-            _ => Leaf::parse(&credential.leaf, leaf_trust.map(AsRef::as_ref), policy, now).map(Arc::new),
+        let leaf = Leaf::parse(&credential.leaf, &Grounds { trust: leaf_trust, policy, now });
+        let found = leaf.as_ref().err().cloned().unwrap_or_default();
+        let leaf = match (&trust, served_trust, found.first()) {
+            (Err(rejection), None, _) | (_, _, Some(rejection)) => Err(rejection.clone()),
+            _ => leaf.map(Arc::new).map_err(|_| Rejection::MalformedKey),
         };
-        Validation { leaf, trust }
+        for rejection in found {
+            // A directory that is missing is missing once.
+            if !faults.iter().any(|fault| fault.rejection == rejection) {
+                faults.push(Fault { part: CredentialPart::Leaf, rejection });
+            }
+        }
+        Validation { leaf, trust, faults }
     }
 }
 
 impl Validation {
+    /// Refuses the leaf for what only a handshake shows.
+    pub fn refuse_leaf(&mut self, rejection: Rejection) {
+        self.faults.push(Fault { part: CredentialPart::Leaf, rejection: rejection.clone() });
+        self.leaf = Err(rejection);
+    }
+
     /// The identity to serve from now on: each valid part, and each other part as it is served already.
     /// `None` if a part is missing from both.
     pub fn merge(&self, served: Option<&Identity>) -> Option<Identity> {
@@ -104,6 +148,18 @@ impl Identity {
         }
         self.leaf.same_as(&other.leaf) && facts(self) == facts(other)
     }
+}
+
+/// The certificates of a PEM file, in order, by the rules of [`Identity::parse`]: none is passed over. `what` names the
+/// file in a rejection.
+pub fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, Rejection> {
+    Ok(Sections::read(pem, what)?.certificates)
+}
+
+/// The one private key of a PEM file in DER, in whichever of its forms, if it can be used. `what` names the file in a
+/// rejection.
+pub fn private_key(pem: &[u8], what: &'static str) -> Result<Zeroizing<Vec<u8>>, Rejection> {
+    leaf::usable_key(Sections::read(pem, what)?.keys, what)
 }
 
 #[cfg(test)]

@@ -42,7 +42,9 @@ enum Cause {
     TrustDomain(String),
     #[error("a path segment mixes `*` with text, or has `**` before its end")]
     Wildcard,
-    #[error("the name is empty or has a `*` elsewhere than as first label")]
+    #[error(
+        "the name or one of its labels is empty, as behind a dot at its end, or it has a `*` elsewhere than as first label"
+    )]
     Dns,
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::config::args::IdentityArgs;
 use crate::config::settings::layout;
-use hotcert_tls::identity::{Identity, Policy, Rejection, Trust, Validation};
+use hotcert_tls::identity::{Fault, Identity, Policy, Rejection, RevocationList, Trust, Validation};
 use hotcert_tls::{read_directory, trial_handshake};
 
 const SUB_PATH_NOTICE: &str =
@@ -25,12 +25,14 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
     if let Some(identity) = validation.merge(None)
         && let Err(rejection) = trial_handshake(&identity, args.client_auth, now)
     {
-        validation.leaf = Err(rejection);
+        validation.refuse_leaf(rejection);
     }
     let notices = notices(&validation, !credential.atomic && directory.is_dir());
     let served = validation.leaf.is_ok() && validation.trust.is_ok();
     if as_json {
-        outln!("{:#}", report(directory, &validation, &notices, served));
+        let mut report = report(directory, &validation, &notices, served);
+        report["faults"] = validation.faults.iter().map(|fault| fault_json(fault, directory, args)).collect();
+        outln!("{report:#}");
     } else {
         print(directory, args, &validation, &notices, served);
     }
@@ -72,6 +74,13 @@ fn report(directory: &Path, validation: &Validation, notices: &[&str], served: b
                     "not_before": date(root.not_before).to_string(),
                     "not_after": date(root.not_after).to_string(),
                 })).collect::<Vec<_>>(),
+                "revocation_lists": revocation_lists(trust.as_deref()).map(|list| json!({
+                    "issuer": list.issuer,
+                    "number": list.number,
+                    "this_update": date(list.this_update).to_string(),
+                    "next_update": date(list.next_update).to_string(),
+                    "revoked": list.revoked,
+                })).collect::<Vec<_>>(),
             }),
             Err(rejection) => refused(rejection),
         },
@@ -83,16 +92,21 @@ fn refused(rejection: &Rejection) -> Value {
     json!({ "accepted": false, "reason": rejection.reason().as_str(), "detail": rejection.to_string() })
 }
 
+fn fault_json(fault: &Fault, directory: &Path, args: &IdentityArgs) -> Value {
+    json!({
+        "part": fault.part.as_str(),
+        "reason": fault.rejection.reason().as_str(),
+        "detail": describe(&fault.rejection, directory, args),
+    })
+}
+
 fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notices: &[&str], served: bool) {
     let result = if served { "would be served" } else { "would not be served" };
     outln!("{}: {result}", directory.display());
-    if let Err(missing @ Rejection::MissingDirectory(_)) = &validation.trust {
-        outln!("  refused ({}): {missing}", missing.reason().as_str());
-        return;
+    for Fault { part, rejection, .. } in &validation.faults {
+        let text = describe(rejection, directory, args);
+        outln!("  {:<7} refused ({}): {text}", part.as_str(), rejection.reason().as_str());
     }
-    let refusal = |rejection: &Rejection| {
-        format!("refused ({}): {}", rejection.reason().as_str(), describe(rejection, directory, args))
-    };
     match &validation.leaf {
         Ok(leaf) => {
             outln!("  leaf    {}", leaf.names);
@@ -100,10 +114,10 @@ fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notices
             outln!("          valid from {} to {}", date(leaf.not_before), date(leaf.not_after));
             outln!("          valid as {}", leaf.roles.labels().join(" and "));
         }
-        Err(_) if validation.leaf.as_ref().err() == validation.trust.as_ref().err() => {
-            outln!("  leaf    not validated, because there is no trust bundle");
+        Err(_) if validation.trust.is_err() => {
+            outln!("  Whether peers would trust the leaf cannot be told without a usable trust bundle.");
         }
-        Err(rejection) => outln!("  leaf    {}", refusal(rejection)),
+        Err(_) => {}
     }
     match &validation.trust {
         Ok(None) => outln!("  trust   none: no mTLS, neither inbound nor outbound"),
@@ -111,8 +125,13 @@ fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notices
             for root in roots(Some(trust)) {
                 outln!("  root    {}, until {}", root.subject, date(root.not_after));
             }
+            for list in revocation_lists(Some(trust)) {
+                let number = list.number.as_ref().map_or(String::new(), |number| format!(" number {number}"));
+                let next = date(list.next_update);
+                outln!("  crl     {}:{number} revokes {}, the next is due {next}", list.issuer, list.revoked);
+            }
         }
-        Err(rejection) => outln!("  trust   {}", refusal(rejection)),
+        Err(_) => {}
     }
     if validation.trust.is_ok() && validation.leaf.is_err() {
         outln!("  A running agent would use this trust bundle and continue with its last valid leaf.");
@@ -122,28 +141,32 @@ fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notices
     }
 }
 
-/// With the names of the files.
+/// With the names of the files, and their paths in commands.
 fn describe(rejection: &Rejection, directory: &Path, args: &IdentityArgs) -> String {
-    match rejection {
-        Rejection::MissingFile { file } => format!("there is no file {file} in {}", directory.display()),
-        rejection => name_file(&rejection.to_string(), args),
-    }
-}
-
-/// A message that begins with what a file is for, with the name of the file.
-fn name_file(message: &str, args: &IdentityArgs) -> String {
+    let message = match rejection {
+        Rejection::MissingFile { file } => {
+            return format!("there is no file {file} in {}", directory.display());
+        }
+        rejection => rejection.to_string(),
+    };
     let files = [
-        ("the certificate file", &args.cert_file),
-        ("the key file", &args.key_file),
-        ("the trust bundle", &args.ca_file),
-        ("the file of revocation lists", &args.crl_file),
+        ("the certificate file", Some(&args.cert_file)),
+        ("the key file", Some(&args.key_file)),
+        ("the credential bundle", args.bundle_file.as_ref()),
+        ("the trust bundle", Some(&args.ca_file)),
+        ("the file of revocation lists", Some(&args.crl_file)),
     ];
     for (what, name) in files {
-        if let Some(rest) = message.strip_prefix(what) {
-            return format!("{what} {name}{rest}");
+        if let (Some(rest), Some(name)) = (message.strip_prefix(what), name) {
+            let path = directory.join(name).display().to_string();
+            return format!("{what} {name}{}", rest.replace("FILE", &path));
         }
     }
-    message.to_owned()
+    message
+}
+
+fn revocation_lists(trust: Option<&Trust>) -> impl Iterator<Item = &RevocationList> {
+    trust.into_iter().flat_map(|trust| &trust.revocation).flat_map(|revocation| &revocation.lists)
 }
 
 fn roots(trust: Option<&Trust>) -> impl Iterator<Item = &hotcert_tls::identity::Root> {

@@ -33,8 +33,12 @@ pub(crate) enum PathFault {
         "the key usage of the intermediate {subject} has no keyCertSign, so it may not issue certificates"
     )]
     NoCertSign { subject: String },
-    #[error("an intermediate cannot be parsed")]
+    #[error("a certificate of the chain cannot be parsed")]
     Malformed,
+    #[error(
+        "the key usage of the leaf has no digitalSignature, without which its key cannot be used for TLS"
+    )]
+    LeafUsage,
     #[error("the root {root} allows {allowed} intermediates below it, and the chain has {found}")]
     PathLength { root: String, allowed: u32, found: u32 },
     #[error("the extended key usage of the root {root} does not include {wanted}")]
@@ -117,6 +121,18 @@ pub(crate) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
     }
 }
 
+/// Whether the key of a leaf may be used in TLS, as far as its key usage says, by OpenSSL's rule.
+pub(crate) fn may_authenticate(certificate: &X509Certificate<'_>, purpose: Purpose) -> bool {
+    match certificate.key_usage() {
+        Ok(Some(usage)) => {
+            let encrypts = purpose == Purpose::Server && usage.value.key_encipherment();
+            usage.value.digital_signature() || usage.value.key_agreement() || encrypts
+        }
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
 /// Checks a path that webpki has found.
 pub(super) fn check(
     path: &VerifiedPath<'_>,
@@ -124,6 +140,11 @@ pub(super) fn check(
     purpose: Purpose,
     at: UnixTime,
 ) -> Result<(), PathFault> {
+    let leaf = path.end_entity().der();
+    let (_, leaf) = X509Certificate::from_der(&leaf).map_err(|_| PathFault::Malformed)?;
+    if !may_authenticate(&leaf, purpose) {
+        return Err(PathFault::LeafUsage);
+    }
     // Those that are issued by themselves, such as one that certifies a new key under the old, do not count.
     let mut counted = 0;
     for intermediate in path.intermediate_certificates() {

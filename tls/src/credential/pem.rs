@@ -18,6 +18,10 @@ const DASHES: &[u8] = b"-----";
 /// U+FEFF, which editors of Windows put in front of a file, and so into the middle of files that are put together.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const MAX_LABEL: usize = 64;
+/// The shortest full line of base64 that programs write.
+const MIN_BASE64_LINE: usize = 60;
+/// What a key that is encrypted is called, whichever way.
+pub const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
 /// One `-----BEGIN label-----` … `-----END label-----` section, decoded.
 pub struct Section {
@@ -34,8 +38,6 @@ pub enum PemError {
     Unterminated { line: usize, label: String },
     #[error("the section {label} that begins in line {line} is not base64; write the file again")]
     NotBase64 { line: usize, label: String },
-    #[error("the section that begins in line {line} is encrypted")]
-    Encrypted { line: usize },
     #[error(
         "line {line} is not a whole BEGIN line: it needs five hyphens on both sides and a line of its own (line breaks \
          that were lost, or written as \\n, are a frequent cause)"
@@ -48,6 +50,12 @@ pub enum PemError {
     TextBeforeBegin { line: usize },
     #[error("line {line} ends a section that has no BEGIN line: write the file again as a whole")]
     EndWithoutBegin { line: usize },
+    #[error(
+        "line {line} is base64 of a certificate or key that has no BEGIN line: write the file again as a whole"
+    )]
+    Base64Outside { line: usize },
+    #[error("line {line} holds bytes of value 0, as text in UTF-16 has them: write the file again in UTF-8")]
+    NotText { line: usize },
     #[error("it is {found}: {convert}", found = .0.name(), convert = .0.conversion())]
     WrongFormat(Format),
     #[error("there is text in it but no PEM section")]
@@ -60,6 +68,10 @@ pub fn sections(text: &[u8]) -> Result<Vec<Section>, PemError> {
     if let Some(format) = Format::of(text) {
         return Err(PemError::WrongFormat(format));
     }
+    read_sections(text).map_err(|error| Format::of_text(trim(text)).map_or(error, PemError::WrongFormat))
+}
+
+fn read_sections(text: &[u8]) -> Result<Vec<Section>, PemError> {
     let mut found = Vec::new();
     let mut lines = Lines::of(text);
     while let Some((number, line)) = lines.next() {
@@ -160,6 +172,12 @@ fn pass_over(line: &[u8], number: usize) -> Result<(), PemError> {
     if line.starts_with(END) {
         return Err(PemError::EndWithoutBegin { line: number });
     }
+    if line.contains(&0) {
+        return Err(PemError::NotText { line: number });
+    }
+    if is_base64_of_der(line) {
+        return Err(PemError::Base64Outside { line: number });
+    }
     if find(line, BEGIN).is_some() {
         return Err(PemError::TextBeforeBegin { line: number });
     }
@@ -167,6 +185,12 @@ fn pass_over(line: &[u8], number: usize) -> Result<(), PemError> {
         true => Err(PemError::BadBegin { line: number }),
         false => Ok(()),
     }
+}
+
+/// A full line of base64 that begins as certificates and keys do.
+fn is_base64_of_der(line: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    line.len() >= MIN_BASE64_LINE && line.starts_with(b"M") && line.iter().all(is_digit)
 }
 
 /// Whether it says BEGIN between hyphens or dashes of another kind or number.
@@ -178,11 +202,14 @@ fn looks_like_begin(line: &[u8]) -> bool {
     before.ends_with(is_dash) && text.trim_end().ends_with(is_dash)
 }
 
+/// Reads on to the end of a section. Header lines in front of its content say that it is encrypted, or nothing that
+/// counts here.
 fn read_section(lines: &mut Lines<'_>, label: String, line: usize) -> Result<Section, PemError> {
-    let mut content = Vec::new();
+    let (mut content, mut encrypted) = (Vec::new(), false);
     while let Some((_, text)) = lines.next() {
         if let Some(end) = text.strip_prefix(END) {
             return match end.strip_suffix(DASHES) == Some(label.as_bytes()) {
+                true if encrypted => Ok(Section { label: ENCRYPTED.into(), der: Zeroizing::default() }),
                 true => decode(&content, label, line),
                 false => Err(PemError::Unterminated { line, label }),
             };
@@ -190,10 +217,10 @@ fn read_section(lines: &mut Lines<'_>, label: String, line: usize) -> Result<Sec
         if text.starts_with(DASHES) {
             return Err(PemError::Unterminated { line, label });
         }
-        if text.starts_with(b"Proc-Type:") {
-            return Err(PemError::Encrypted { line });
+        encrypted |= text.starts_with(b"Proc-Type:") || text.starts_with(b"DEK-Info:");
+        if !content.is_empty() || !text.contains(&b':') {
+            content.push(text);
         }
-        content.push(text);
     }
     Err(PemError::Unterminated { line, label })
 }
@@ -201,7 +228,8 @@ fn read_section(lines: &mut Lines<'_>, label: String, line: usize) -> Result<Sec
 fn decode(lines: &[&[u8]], label: String, line: usize) -> Result<Section, PemError> {
     // Sized once: growing would leave unwiped copies behind.
     let mut encoded = Zeroizing::new(Vec::with_capacity(lines.iter().map(|line| line.len()).sum()));
-    lines.iter().for_each(|line| encoded.extend_from_slice(line));
+    let digits = lines.iter().copied().flatten().filter(|byte| !byte.is_ascii_whitespace());
+    encoded.extend(digits.copied());
     let mut der = Zeroizing::new(vec![0; encoded.len() / 4 * 3 + 3]);
     match STANDARD.decode_slice(&encoded, &mut der) {
         Ok(length) => {

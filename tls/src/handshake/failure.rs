@@ -10,6 +10,7 @@ use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
 use super::HandshakeFailure;
 use crate::chain_limits::ChainLimit;
+use crate::chain_verifier::in_words;
 use crate::config::WrongServer;
 
 /// The other end of the handshake.
@@ -130,7 +131,10 @@ fn describe_certificate(cause: &CertificateError, remote: &str) -> String {
         CertificateError::Other(cause) if cause.0.is::<WrongServer>() => cause.0.to_string(),
         CertificateError::Other(cause) => match cause.0.downcast_ref::<ChainLimit>() {
             Some(limit) => format!("the chain of {certificate} would cost too much to verify: {limit}"),
-            None => format!("{certificate} cannot be verified: {}", cause.0),
+            None => match cause.0.downcast_ref() {
+                Some(error) => format!("{certificate} cannot be verified: {}", in_words(error)),
+                None => format!("{certificate} cannot be verified: {}", cause.0),
+            },
         },
         _ => format!("{certificate} cannot be verified"),
     }

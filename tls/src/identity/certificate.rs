@@ -4,12 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
-use x509_parser::public_key::PublicKey;
-use x509_parser::x509::X509Version;
+use x509_parser::public_key::{PublicKey, RSAPublicKey};
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
 use super::algorithms::Algorithms;
 use super::key_kind;
 use super::rejection::Rejection;
+use crate::chain_verifier::Purpose;
 use crate::chain_verifier::rules::{self, RootRules};
 use crate::names::Names;
 
@@ -23,7 +24,8 @@ pub(super) struct Certificate {
     pub names: Names,
     pub not_before: SystemTime,
     pub not_after: SystemTime,
-    pub usage: Usage,
+    /// Its usages allow a server. Absent ones allow everything.
+    pub usable_by_server: bool,
     pub algorithms: Algorithms,
     /// Why no certificate under it would be accepted, as the rest of a sentence. One of X.509 v1 has no field that says
     /// that it is an authority's.
@@ -32,35 +34,6 @@ pub(super) struct Certificate {
     pub rules: RootRules,
     /// The kind of the public key, if it is not supported.
     pub unsupported_key: Option<String>,
-}
-
-/// What the key may be used for. An absent extension allows everything.
-pub(super) struct Usage {
-    /// The extended key usage allows a server.
-    pub eku_server: bool,
-    /// The key usage allows a server, by OpenSSL's rule.
-    pub key_usage_server: bool,
-    /// The key usage allows a client.
-    pub key_usage_client: bool,
-}
-
-impl Usage {
-    fn of(certificate: &X509Certificate<'_>) -> Self {
-        let eku_server = match certificate.extended_key_usage() {
-            Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
-            Ok(None) => true,
-            Err(_) => false,
-        };
-        let (key_usage_server, key_usage_client) = match certificate.key_usage() {
-            Ok(Some(usage)) => {
-                let signs = usage.value.digital_signature() || usage.value.key_agreement();
-                (signs || usage.value.key_encipherment(), signs)
-            }
-            Ok(None) => (true, true),
-            Err(_) => (false, false),
-        };
-        Self { eku_server, key_usage_server, key_usage_client }
-    }
 }
 
 pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<Certificate, Rejection> {
@@ -80,7 +53,7 @@ pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<
         names: Names::of(&certificate),
         not_before,
         not_after,
-        usage: Usage::of(&certificate),
+        usable_by_server: usable_by_server(&certificate),
         algorithms: Algorithms::of(&certificate),
         cannot_issue: cannot_issue(&certificate),
         rules: RootRules::of(&certificate, not_before, not_after),
@@ -93,6 +66,15 @@ pub(super) fn system_time(seconds: i64) -> SystemTime {
         Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds),
         Err(_) => UNIX_EPOCH,
     }
+}
+
+fn usable_by_server(certificate: &X509Certificate<'_>) -> bool {
+    let extended = match certificate.extended_key_usage() {
+        Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
+        Ok(None) => true,
+        Err(_) => false,
+    };
+    extended && rules::may_authenticate(certificate, Purpose::Server)
 }
 
 fn cannot_issue(certificate: &X509Certificate<'_>) -> Option<String> {
@@ -109,7 +91,8 @@ fn cannot_issue(certificate: &X509Certificate<'_>) -> Option<String> {
     }
     let key = unusable_issuer_key(certificate)?;
     Some(format!(
-        "has a key {key}, and no signature of it is accepted: issue it again with a key that is supported"
+        "has a key that no signature is verified with ({key}), so no certificate under it is accepted: issue it again with \
+         another"
     ))
 }
 
@@ -117,29 +100,44 @@ fn cannot_issue(certificate: &X509Certificate<'_>) -> Option<String> {
 pub(super) fn unusable_issuer_key(certificate: &X509Certificate<'_>) -> Option<String> {
     let public_key = certificate.public_key();
     match public_key.parsed() {
-        Ok(PublicKey::RSA(key)) if key.key_size() < 2048 => {
-            Some(format!("of RSA with {} bits, which is too short", key.key_size()))
-        }
-        Ok(PublicKey::RSA(key)) if key.key_size() > 8192 => {
-            Some(format!("of RSA with {} bits, which is too long", key.key_size()))
-        }
-        Ok(PublicKey::RSA(_)) => None,
+        Ok(PublicKey::RSA(key)) => wrong_rsa(&key, 8192),
         _ => key_kind::named_in(public_key.raw).filter(|kind| *kind != key_kind::P521).map(Into::into),
     }
 }
 
 fn unsupported_key(certificate: &X509Certificate<'_>) -> Option<String> {
     let public_key = certificate.public_key();
-    match public_key.parsed() {
-        Ok(PublicKey::RSA(key)) if (2048..=4096).contains(&key.key_size()) => None,
-        Ok(PublicKey::RSA(key)) => Some(format!("RSA of {} bits", key.key_size())),
-        Ok(PublicKey::EC(point)) => match key_kind::named_in(public_key.raw) {
-            Some(kind) => Some(kind.into()),
-            None if matches!(point.key_size(), 256 | 384) => None,
-            None => Some("on a curve that is not supported".into()),
-        },
-        Ok(PublicKey::DSA(_)) => Some("DSA".into()),
+    match (public_key.parsed(), key_kind::named_in(public_key.raw)) {
+        (_, Some(kind)) => Some(kind.into()),
+        (Ok(PublicKey::RSA(key)), None) => wrong_rsa(&key, 4096),
+        (Ok(PublicKey::EC(point)), None) if !matches!(point.key_size(), 256 | 384) => {
+            Some("on a curve that is not supported".into())
+        }
+        (Ok(PublicKey::EC(_)), None) if !has_named_curve(public_key) => {
+            Some("on a curve that is written out in place of its name".into())
+        }
+        (Ok(PublicKey::DSA(_)), None) => Some("DSA".into()),
         // Ed25519 is not known to the parser; whether it can sign is found out with the private key.
-        _ => key_kind::named_in(public_key.raw).map(Into::into),
+        _ => None,
     }
+}
+
+fn has_named_curve(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    key.algorithm.parameters.as_ref().is_some_and(|parameters| parameters.as_oid().is_ok())
+}
+
+fn wrong_rsa(key: &RSAPublicKey<'_>, most: usize) -> Option<String> {
+    let which = match rsa_bits(key) {
+        2048.. if rsa_bits(key) <= most => return None,
+        ..2048 => "short",
+        _ => "long",
+    };
+    Some(format!("RSA of {} bits, which is too {which}", rsa_bits(key)))
+}
+
+/// The parser counts whole bytes.
+fn rsa_bits(key: &RSAPublicKey<'_>) -> usize {
+    let zeros = key.modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = key.modulus.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
+    8 * (key.modulus.len() - zeros) - first
 }

@@ -60,6 +60,7 @@ pub(super) fn check_chain(
 ) -> Result<Chain, Rejection> {
     let verify = |purpose| verify_chain(end_entity, intermediates, trust, purpose, now);
     let (mut verified_from, mut verified_until) = (facts.not_before, facts.not_after);
+    let mut lacks_key_usage = false;
     let mut allows = |result: Result<Validity, ChainError>| match result {
         Ok(Validity { from, until }) => {
             verified_from = from.map_or(verified_from, |from| verified_from.max(from));
@@ -70,9 +71,13 @@ pub(super) fn check_chain(
             ChainError::Webpki(webpki::Error::RequiredEkuNotFoundContext(_))
             | ChainError::Rule(PathFault::RootUsage { .. }),
         ) => Ok(false),
+        Err(ChainError::Rule(PathFault::LeafUsage)) => {
+            lacks_key_usage = true;
+            Ok(false)
+        }
         // The root of a public certificate is not in the bundle, and no peer verifies with the bundle.
         Err(ChainError::Webpki(webpki::Error::UnknownIssuer)) if policy.public_server => {
-            Ok(facts.usage.eku_server)
+            Ok(facts.usable_by_server)
         }
         Err(error) => Err(Explain { end_entity, intermediates, facts, trust }.rejection(error)),
     };
@@ -82,13 +87,8 @@ pub(super) fn check_chain(
         Err(ChainError::Webpki(webpki::Error::UnknownIssuer)) if policy.public_server => false,
         result => allows(result)?,
     };
-    // webpki ignores the key usage; OpenSSL does not.
-    let roles = Roles {
-        server: server && facts.usage.key_usage_server,
-        client: client && facts.usage.key_usage_client,
-    };
-    match (roles.server || roles.client, server || client) {
-        (true, _) => Ok(Chain { roles, verified_from, verified_until }),
+    match (server || client, lacks_key_usage) {
+        (true, _) => Ok(Chain { roles: Roles { server, client }, verified_from, verified_until }),
         (false, true) => Err(Rejection::KeyUsageMissing),
         (false, false) => Err(Rejection::UsageMissing {
             wanted: "serverAuth or clientAuth",

@@ -1,15 +1,16 @@
 //! Why peers would refuse a chain, in words about the certificate that is the cause.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::x509::X509Version;
 
-use super::certificate::{Certificate, LEAF, parse_certificate, unusable_issuer_key};
+use super::certificate::{Certificate, LEAF, unusable_issuer_key};
 use super::rejection::Rejection;
 use super::trust::Trust;
 use crate::chain_verifier::rules::has_unsupported_constraints;
-use crate::chain_verifier::{ChainError, PathFault};
+use crate::chain_verifier::{ChainError, PathFault, in_words};
 
 /// Extensions that are understood when they are critical: key usage, names, basic constraints, constraints on names,
 /// distribution points of CRLs, extended key usage.
@@ -45,26 +46,25 @@ impl Explain<'_> {
         };
         use webpki::Error as E;
         match error {
-            E::CertExpired { not_after, .. } => Rejection::Expired {
-                what: "a certificate of its chain".into(),
-                not_after: UNIX_EPOCH + Duration::from_secs(not_after.as_secs()),
-            },
-            E::CertNotValidYet { not_before, .. } => Rejection::NotYetValid {
-                what: "a certificate of its chain".into(),
-                not_before: UNIX_EPOCH + Duration::from_secs(not_before.as_secs()),
-                serial: self.facts.serial.clone(),
-            },
-            E::CaUsedAsEndEntity => malformed(LEAF.into(), "it is a CA certificate"),
-            E::UnknownIssuer if self.issuer_is_absent() => Rejection::ChainBroken {
-                cause: format!(
-                    "none of the {} intermediates is {}",
-                    self.intermediates.len(),
-                    self.facts.issuer
-                ),
-            },
-            E::UnknownIssuer => self.untrusted("no root of the bundle issued it".into()),
+            E::CertExpired { not_after, .. } => {
+                let end = not_after.as_secs();
+                let what = self.find(|certificate| certificate.validity().not_after.timestamp() == end as i64);
+                Rejection::Expired { what: what.unwrap_or_else(of_chain), not_after: system_time(end) }
+            }
+            E::CertNotValidYet { not_before, .. } => {
+                let start = not_before.as_secs();
+                let what = self.find(|certificate| certificate.validity().not_before.timestamp() == start as i64);
+                Rejection::NotYetValid {
+                    what: what.unwrap_or_else(of_chain),
+                    not_before: system_time(start),
+                    serial: self.facts.serial.clone(),
+                }
+            }
+            E::UnknownIssuer => self.of_issuer(),
             E::EndEntityUsedAsCa => {
-                Rejection::ChainBroken { cause: "an intermediate is not a CA certificate".into() }
+                let what = self.find_issuer(|certificate| !certificate.is_ca());
+                let what = what.map_or("an intermediate".into(), |(what, _)| what);
+                Rejection::ChainBroken { cause: format!("{what} is not a CA certificate") }
             }
             E::InvalidSignatureForPublicKey => self.of_signature(),
             E::CertRevoked => Rejection::Revoked,
@@ -91,10 +91,25 @@ impl Explain<'_> {
                 };
                 malformed(dated.unwrap_or_else(|| LEAF.into()), cause)
             }
-            E::BadDer | E::TrailingData(_) => malformed(self.unparsed(), "it is not DER of a certificate"),
-            E::UnsupportedCertVersion => malformed(LEAF.into(), "it is not of X.509 version 3"),
-            E::InvalidCertValidity => malformed(LEAF.into(), "it ends before it begins"),
-            error => self.untrusted(format!("the verifier says {error}")),
+            E::BadDer | E::TrailingData(_) => malformed(self.unparsed(), in_words(&error)),
+            E::UnsupportedCertVersion => {
+                malformed_of(self.find(|certificate| certificate.version() != X509Version::V3), &error)
+            }
+            E::InvalidCertValidity => malformed_of(
+                self.find(|certificate| {
+                    certificate.validity().not_after.timestamp() < certificate.validity().not_before.timestamp()
+                }),
+                &error,
+            ),
+            E::CaUsedAsEndEntity => malformed_of(None, &error),
+            E::PathLenConstraintViolated => Rejection::IssuerNotAllowed { cause: in_words(&error).into() },
+            E::MaximumNameConstraintComparisonsExceeded
+            | E::MaximumPathBuildCallsExceeded
+            | E::MaximumPathDepthExceeded
+            | E::MaximumSignatureChecksExceeded => {
+                Rejection::ChainTooCostly { cause: in_words(&error).into() }
+            }
+            error => malformed(of_chain(), in_words(&error)),
         }
     }
 
@@ -120,7 +135,8 @@ impl Explain<'_> {
         let issuer = self.find_issuer(|certificate| unusable_issuer_key(certificate).is_some());
         if let Some((what, certificate)) = issuer {
             let key = unusable_issuer_key(&certificate).unwrap_or_default();
-            return Rejection::NotSupported { what, cause: format!("has a key {key}") };
+            let cause = format!("has a key that no signature is verified with ({key})");
+            return Rejection::NotSupported { what, cause };
         }
         match self.intermediates.is_empty() {
             false => Rejection::ChainBroken { cause: "a signature does not verify".into() },
@@ -175,13 +191,31 @@ impl Explain<'_> {
         Rejection::UntrustedByOwnBundle { issuer: self.facts.issuer.clone(), cause }
     }
 
-    /// There are intermediates, and the leaf's issuer is not one of them.
-    fn issuer_is_absent(&self) -> bool {
-        let is_issuer = |der: &CertificateDer<'static>| {
-            parse_certificate(der, "an intermediate")
-                .is_ok_and(|certificate| certificate.subject == self.facts.issuer)
-        };
-        !self.intermediates.is_empty() && !self.intermediates.iter().any(is_issuer)
+    /// A certificate of the chain whose issuer is not there.
+    fn of_issuer(&self) -> Rejection {
+        let mut at = (LEAF.to_owned(), self.facts.issuer.clone());
+        // Names may lead in a circle.
+        for _ in 0..self.intermediates.len() {
+            let next = self.find_issuer(|certificate| certificate.subject().to_string() == at.1);
+            match next.map(|(what, certificate)| (what, certificate.issuer().to_string())) {
+                Some(next) if next != at => at = next,
+                _ => break,
+            }
+        }
+        let (what, issuer) = at;
+        let mut passed_over = self.trust.into_iter().flat_map(|trust| &trust.passed_over);
+        if let Some(why) = passed_over.find(|why| why.contains(&format!("({issuer})"))) {
+            return self.untrusted(why.clone());
+        }
+        match what == LEAF && !self.intermediates.is_empty() {
+            true => Rejection::ChainBroken {
+                cause: format!("none of the {} intermediates is {issuer}", self.intermediates.len()),
+            },
+            false if what == LEAF => {
+                self.untrusted("neither a root of the bundle nor an intermediate issued it".into())
+            }
+            false => self.untrusted(format!("no root of the bundle is {issuer}, which issued {what}")),
+        }
     }
 
     /// What each certificate of the chain is called, and what it says.
@@ -216,6 +250,19 @@ impl Explain<'_> {
             None => LEAF.into(),
         }
     }
+}
+
+/// If it is not one that can be named, of the leaf.
+fn malformed_of(what: Option<String>, error: &webpki::Error) -> Rejection {
+    malformed(what.unwrap_or_else(|| LEAF.into()), in_words(error))
+}
+
+fn of_chain() -> String {
+    "a certificate of its chain".into()
+}
+
+fn system_time(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 fn malformed(what: String, cause: &str) -> Rejection {

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use webpki::EndEntityCert;
+use zeroize::Zeroizing;
 
 use super::algorithms::Algorithms;
 use super::certificate::{Certificate, LEAF, parse_certificate};
@@ -19,8 +18,8 @@ use super::policy::Policy;
 use super::rejection::Rejection;
 use super::sections::Sections;
 use super::trust::Trust;
-use crate::credential::pem::Section;
-use crate::credential::{LeafParts, Part};
+use crate::credential::LeafParts;
+use crate::credential::pem::{self, Format, PemError, Section};
 use crate::digest::sha256_hex;
 use crate::names::Names;
 use crate::san_pattern::SanPattern;
@@ -55,37 +54,76 @@ pub struct Leaf {
     pub roles: Roles,
 }
 
+/// What a leaf is judged by besides itself.
+pub(super) struct Grounds<'a> {
+    /// The bundle, or that there is none. `None` if it cannot be used, so that chains cannot be judged.
+    pub trust: Option<Option<&'a Trust>>,
+    pub policy: &'a Policy,
+    pub now: SystemTime,
+}
+
 impl Leaf {
-    pub(super) fn parse(
-        parts: &LeafParts,
-        trust: Option<&Trust>,
-        policy: &Policy,
-        now: SystemTime,
-    ) -> Result<Self, Rejection> {
-        let (chain, key) = split(parts)?;
-        let [end_entity, intermediates @ ..] = chain.as_slice() else { return Err(Rejection::MalformedKey) };
-        let facts = parse_certificate(end_entity, LEAF)?;
-        if let Some(found) = &facts.unsupported_key {
-            return Err(Rejection::UnsupportedKey { found: found.clone() });
+    /// The errors are all that is wrong, what has to be put right first first. There is none if nothing is wrong but
+    /// that there is no bundle to judge by.
+    pub(super) fn parse(parts: &LeafParts, grounds: &Grounds<'_>) -> Result<Self, Vec<Rejection>> {
+        let Grounds { trust, policy, now } = *grounds;
+        let mut faults = Vec::new();
+        let (chain, key) = split(parts, &mut faults);
+        let facts = chain.first().map(|end_entity| parse_certificate(end_entity, LEAF));
+        let unsupported = facts.as_ref().and_then(|facts| facts.as_ref().ok()?.unsupported_key.clone());
+        let key = match (unsupported, key) {
+            // Why the key cannot be read is the same in other words.
+            (Some(found), _) => Err(Rejection::UnsupportedKey { found }),
+            (None, Some(key)) => key,
+            (None, None) => return Err(faults),
+        };
+        let key = key.map_err(|fault| faults.push(fault)).ok();
+        let ([end_entity, intermediates @ ..], Some(facts)) = (chain.as_slice(), facts) else {
+            return Err(faults);
+        };
+        let facts = match facts {
+            Ok(facts) => facts,
+            Err(fault) => {
+                faults.push(fault);
+                return Err(faults);
+            }
+        };
+        let certified = key.map(|key| CertifiedKey::new(chain.clone(), key));
+        // Of a certificate that it cannot read, the verification below says why.
+        if let Some(Err(rustls::Error::InconsistentKeys(_))) =
+            certified.as_ref().map(CertifiedKey::keys_match)
+        {
+            faults.push(Rejection::KeyMismatch);
         }
-        let certified = CertifiedKey::new(chain.clone(), key);
-        certified.keys_match().map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => Rejection::KeyMismatch,
-            error => Rejection::MalformedCertificate { what: LEAF.into(), cause: error.to_string() },
-        })?;
-        check_dates(LEAF, facts.not_before, facts.not_after, &facts.serial, now)?;
-        check_names(&facts.names, policy)?;
-        let Chain { roles, verified_from, verified_until } =
-            check_chain(end_entity, intermediates, &facts, trust, policy, now)?;
-        if policy.serves && !roles.server {
-            return Err(Rejection::UsageMissing { wanted: "serverAuth", allowed: "clientAuth only".into() });
+        faults.extend(check_dates(LEAF, facts.not_before, facts.not_after, &facts.serial, now).err());
+        faults.extend(check_names(&facts.names, policy).err());
+        // What else is wrong with a chain shows at a time at which the leaf is valid.
+        let at = now.min(facts.not_after - Duration::from_secs(1)).max(facts.not_before);
+        let chain = trust.map(|trust| check_chain(end_entity, intermediates, &facts, trust, policy, at));
+        let chain = match chain {
+            Some(Ok(chain)) => chain,
+            Some(Err(fault)) => {
+                faults.push(fault);
+                return Err(faults);
+            }
+            None => return Err(faults),
+        };
+        if policy.serves && !chain.roles.server {
+            faults.push(Rejection::UsageMissing { wanted: "serverAuth", allowed: "clientAuth only".into() });
         }
+        match certified {
+            Some(certified) if faults.is_empty() => Ok(Self::new(certified, facts, chain)),
+            _ => Err(faults),
+        }
+    }
+
+    fn new(certified: CertifiedKey, facts: Certificate, chain: Chain) -> Self {
+        let Chain { roles, verified_from, verified_until } = chain;
         let Certificate { serial, subject, issuer, names, algorithms, not_before, not_after, .. } = facts;
-        let sha256 = sha256_hex(end_entity);
-        Ok(Self {
+        Self {
+            sha256: sha256_hex(&certified.cert[0]),
             certified: Arc::new(certified),
             serial,
-            sha256,
             subject,
             issuer,
             names,
@@ -95,7 +133,7 @@ impl Leaf {
             usable_from: verified_from.max(not_before),
             usable_until: verified_until.min(not_after),
             roles,
-        })
+        }
     }
 
     /// The leaf's DER.
@@ -118,64 +156,97 @@ impl fmt::Debug for Leaf {
     }
 }
 
-/// Certificates with the leaf first, and its signing key.
-fn split(parts: &LeafParts) -> Result<(Vec<CertificateDer<'static>>, Arc<dyn SigningKey>), Rejection> {
-    let read = |part: &Part, what| {
-        let bytes = part.as_ref().map_err(|error| Rejection::from(error.clone()))?;
-        Sections::read(bytes, what)
-    };
-    let (sections, certificate_file, key_file) = match parts {
+type Key = Result<Arc<dyn SigningKey>, Rejection>;
+
+/// Certificates with the leaf first, and its signing key. `None` if the file with the key cannot be read.
+fn split(parts: &LeafParts, faults: &mut Vec<Rejection>) -> (Vec<CertificateDer<'static>>, Option<Key>) {
+    let files = match parts {
         LeafParts::Pair { certificate, key } => {
-            let mut sections = read(certificate, "the certificate file")?;
-            sections.append(read(key, "the key file")?);
-            (sections, "the certificate file", "the key file")
+            vec![(certificate, "the certificate file"), (key, "the key file")]
         }
-        LeafParts::Bundle(bundle) => {
-            let what = "the credential bundle";
-            (read(bundle, what)?, what, what)
-        }
+        LeafParts::Bundle(bundle) => vec![(bundle, "the credential bundle")],
     };
-    // Of a certificate file that is a key file, the number of keys would be reported.
-    if sections.certificates.is_empty() {
-        return Err(sections.no_certificate(certificate_file));
-    }
-    let key = one_key(&sections.keys, key_file)?;
-    Ok((leaf_first(sections.certificates, &*key), key))
-}
-
-/// The one key of the sections, which may stand there several times.
-fn one_key(sections: &[Section], what: &'static str) -> Result<Arc<dyn SigningKey>, Rejection> {
-    let malformed = |cause: String| Rejection::MalformedPem { what, cause };
-    let mut keys = Vec::new();
-    for section in sections {
-        keys.push(any_supported_type(&private_key(section)?).map_err(|_| unreadable_key(section))?);
-    }
-    let count = keys.len();
-    let key = keys.pop().ok_or_else(|| malformed("it holds no private key: publish the leaf's".into()))?;
-    match keys.iter().all(|other| other.public_key() == key.public_key()) {
-        true => Ok(key),
-        false => {
-            Err(malformed(format!("there are {count} different private keys: leave that of the leaf alone")))
+    let (first, last) = (files[0].1, files[files.len() - 1].1);
+    let (mut certificates, mut keys, mut no_certificate, mut has_key_file) = (vec![], vec![], None, false);
+    for (part, what) in files {
+        let bytes = part.as_ref().map_err(|error| Rejection::from(error.clone()));
+        match bytes.and_then(|bytes| Sections::read(bytes, what)) {
+            Ok(mut sections) => {
+                if what == first {
+                    no_certificate = Some(sections.no_certificate(what));
+                }
+                has_key_file |= what == last;
+                certificates.append(&mut sections.certificates);
+                keys.extend(sections.keys.into_iter().map(|section| (what, section)));
+            }
+            Err(fault) => faults.push(fault),
         }
     }
+    faults.extend(no_certificate.filter(|_| certificates.is_empty()));
+    let key = (has_key_file || !keys.is_empty()).then(|| one_key(&keys, last));
+    let public_key = key.as_ref().and_then(|key| key.as_ref().ok()?.public_key());
+    (in_order(certificates, public_key.as_ref()), key)
 }
 
-/// The chain in the order that peers want it in: a leaf that stands behind its issuers is moved to the front, and each
-/// certificate is followed by its issuer. What belongs to nothing stays behind.
-fn leaf_first(mut rest: Vec<CertificateDer<'static>>, key: &dyn SigningKey) -> Vec<CertificateDer<'static>> {
+/// The one key of the sections, which may stand in several files. That of the last file counts.
+fn one_key(sections: &[(&'static str, Section)], key_file: &'static str) -> Key {
+    let malformed = |what, cause: String| Err(Rejection::MalformedPem { what, cause });
+    let mut found: Option<(&'static str, Arc<dyn SigningKey>)> = None;
+    for (what, section) in sections.iter().rev() {
+        let key = signing_key(section, what)?;
+        match &found {
+            None => found = Some((what, key)),
+            Some((_, first)) if first.public_key() == key.public_key() => {}
+            Some((file, _)) if file == what => {
+                return malformed(
+                    what,
+                    "it holds different private keys: leave that of the leaf alone".into(),
+                );
+            }
+            Some((file, _)) => {
+                return malformed(what, format!("it holds another private key than {file}: remove it"));
+            }
+        }
+    }
+    match found {
+        Some((_, key)) => Ok(key),
+        None => malformed(key_file, "it holds no private key: publish the leaf's".into()),
+    }
+}
+
+/// The DER of the one key of these sections.
+pub(super) fn usable_key(
+    sections: Vec<Section>,
+    what: &'static str,
+) -> Result<Zeroizing<Vec<u8>>, Rejection> {
+    let mut sections: Vec<_> = sections.into_iter().map(|section| (what, section)).collect();
+    one_key(&sections, what)?;
+    Ok(sections.pop().map(|(_, section)| section.der).unwrap_or_default())
+}
+
+/// The chain in the order that peers want it in: the leaf, of which this is the public key, and each certificate followed
+/// by its issuer, once. What belongs to nothing stays behind.
+fn in_order(
+    mut rest: Vec<CertificateDer<'static>>,
+    public_key: Option<&SubjectPublicKeyInfoDer<'_>>,
+) -> Vec<CertificateDer<'static>> {
     let is_leaf = |der: &CertificateDer<'static>| {
-        let key = key.public_key();
-        EndEntityCert::try_from(der).is_ok_and(|leaf| Some(leaf.subject_public_key_info()) == key)
+        EndEntityCert::try_from(der)
+            .is_ok_and(|leaf| Some(leaf.subject_public_key_info().as_ref()) == public_key.map(AsRef::as_ref))
     };
-    let first = rest.iter().position(is_leaf).unwrap_or(0);
-    if first == 0 {
-        return rest;
+    let mut next = rest.iter().position(is_leaf).or((!rest.is_empty()).then_some(0));
+    let mut chain = Vec::with_capacity(rest.len());
+    while let Some(index) = next {
+        let certificate = rest.remove(index);
+        rest.retain(|other| *other != certificate);
+        next = rest.iter().position(|der| is_issuer(der, &certificate));
+        chain.push(certificate);
     }
-    let mut chain = vec![rest.remove(first)];
-    while let Some(next) = chain.last().and_then(|last| rest.iter().position(|der| is_issuer(der, last))) {
-        chain.push(rest.remove(next));
+    for certificate in rest {
+        if !chain.contains(&certificate) {
+            chain.push(certificate);
+        }
     }
-    chain.append(&mut rest);
     chain
 }
 
@@ -185,23 +256,24 @@ fn is_issuer(issuer: &CertificateDer<'_>, of: &CertificateDer<'_>) -> bool {
     parse(of).zip(parse(issuer)).is_some_and(|(of, issuer)| of.issuer == issuer.subject)
 }
 
-/// Why the key cannot be used for signing.
-fn unreadable_key(section: &Section) -> Rejection {
-    match key_kind::named_in(&section.der) {
+/// Borrows the wiped-on-drop bytes: no second copy of the key is made. What is in a section counts, and not what it is
+/// called.
+fn signing_key(section: &Section, what: &'static str) -> Key {
+    let der = section.der.as_slice();
+    let wrong_format = |format| Err(Rejection::from_pem(what, PemError::WrongFormat(format)));
+    match (section.label.as_str(), Format::of_der(der)) {
+        (pem::ENCRYPTED, _) | (_, Some(Format::DerEncryptedKey)) => {
+            return Err(Rejection::EncryptedKey { what });
+        }
+        ("OPENSSH PRIVATE KEY", _) => return wrong_format(Format::OpenSsh),
+        ("DSA PRIVATE KEY", _) => return Err(Rejection::UnsupportedKey { found: "DSA".into() }),
+        _ => {}
+    }
+    let key = PrivateKeyDer::try_from(der).map_err(|_| Rejection::MalformedKey)?;
+    any_supported_type(&key).map_err(|_| match key_kind::named_in(der) {
         Some(kind) => Rejection::UnsupportedKey { found: kind.into() },
         None => Rejection::MalformedKey,
-    }
-}
-
-/// Borrows the wiped-on-drop bytes: no second copy of the key is made.
-fn private_key(section: &Section) -> Result<PrivateKeyDer<'_>, Rejection> {
-    let der = section.der.as_slice();
-    match section.label.as_str() {
-        "PRIVATE KEY" => Ok(PrivatePkcs8KeyDer::from(der).into()),
-        "RSA PRIVATE KEY" => Ok(PrivatePkcs1KeyDer::from(der).into()),
-        "EC PRIVATE KEY" => Ok(PrivateSec1KeyDer::from(der).into()),
-        _ => Err(Rejection::MalformedKey),
-    }
+    })
 }
 
 fn check_dates(

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use humantime::format_rfc3339_seconds as date;
 
 use crate::credential::PartError;
-use crate::credential::pem::PemError;
+use crate::credential::pem::{Format, PemError};
 
 /// Why a part of a candidate is not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,14 +53,19 @@ pub enum Rejection {
         cause: String,
     },
     /// The private key cannot be parsed.
-    #[error("the private key cannot be read as PKCS#8, PKCS#1 or SEC1 of a supported kind; publish it again")]
+    #[error(
+        "the private key is not PKCS#8, PKCS#1 or SEC1: publish it again (openssl pkey -in FILE -noout says what is wrong)"
+    )]
     MalformedKey,
     /// The private key is encrypted.
     #[error(
-        "the private key is encrypted with a passphrase: decrypt it with openssl pkey -in FILE -out NEW, and guard the \
-         Secret"
+        "{what} holds a private key that is encrypted with a passphrase: decrypt it with openssl pkey -in FILE -out NEW, \
+         and guard the Secret"
     )]
-    EncryptedKey,
+    EncryptedKey {
+        /// Which file.
+        what: &'static str,
+    },
     /// The key is of a kind or size that is not supported.
     #[error("the key is {found}; use P-256, P-384, Ed25519 or RSA of 2048 to 4096 bits")]
     UnsupportedKey {
@@ -103,7 +108,7 @@ pub enum Rejection {
         cause: String,
     },
     /// A certificate of the chain asks for something that cannot be verified here.
-    #[error("{what} {cause}, which is not supported: issue it without")]
+    #[error("{what} {cause}, which is not supported: issue it again without that")]
     NotSupported {
         /// Which one.
         what: String,
@@ -118,7 +123,7 @@ pub enum Rejection {
     },
     /// Peers with the same bundle would not trust the leaf.
     #[error(
-        "the leaf, issued by {issuer}, does not verify against its own bundle: {cause}; publish the issuing root in the bundle first"
+        "the leaf, issued by {issuer}, does not verify against its own bundle: {cause}; publish its intermediates behind it, and their root in the bundle first"
     )]
     UntrustedByOwnBundle {
         /// Its issuer.
@@ -284,7 +289,7 @@ impl Rejection {
             Self::WrongFormat { .. } => RejectionReason::WrongFormat,
             Self::MalformedCertificate { .. } => RejectionReason::MalformedCertificate,
             Self::MalformedKey => RejectionReason::MalformedKey,
-            Self::EncryptedKey => RejectionReason::EncryptedKey,
+            Self::EncryptedKey { .. } => RejectionReason::EncryptedKey,
             Self::UnsupportedKey { .. } => RejectionReason::UnsupportedKey,
             Self::KeyMismatch => RejectionReason::KeyMismatch,
             Self::Expired { .. } => RejectionReason::Expired,
@@ -324,7 +329,7 @@ impl Rejection {
 
     pub(super) fn from_pem(what: &'static str, error: PemError) -> Self {
         match error {
-            PemError::Encrypted { .. } => Self::EncryptedKey,
+            PemError::WrongFormat(Format::DerEncryptedKey) => Self::EncryptedKey { what },
             PemError::WrongFormat(format) => {
                 Self::WrongFormat { what, found: format.name(), conversion: format.conversion() }
             }

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::certificate::system_time;
 use super::rejection::Rejection;
+use crate::chain_verifier::in_words;
 use crate::credential::pem;
 use crate::credential::{Part, PartError};
 use crate::digest::sha256_hex;
@@ -131,7 +132,7 @@ fn parse_list(der: &[u8], grace: Duration) -> Result<RevocationList, String> {
         .next_update()
         .ok_or("does not say when the next one comes, so it would never be out of date: have it issued with nextUpdate")?;
     let list = OwnedCertRevocationList::from_der(der).map_err(|error| {
-        format!("cannot be used: {error}; have it issued for all certificates, as a whole")
+        format!("cannot be used: {}; have it issued for all certificates, as a whole", in_words(&error))
     })?;
     let number = parsed.crl_number().map(|number| number.to_str_radix(16));
     Ok(RevocationList {

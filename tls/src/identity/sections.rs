@@ -17,7 +17,7 @@ pub(super) struct Sections {
     pub certificates: Vec<CertificateDer<'static>>,
     pub keys: Vec<Section>,
     /// It holds a request for a certificate.
-    has_request: bool,
+    pub has_request: bool,
 }
 
 impl Sections {
@@ -28,12 +28,6 @@ impl Sections {
             found.add(section, what)?;
         }
         Ok(found)
-    }
-
-    pub fn append(&mut self, mut other: Self) {
-        self.certificates.append(&mut other.certificates);
-        self.keys.append(&mut other.keys);
-        self.has_request |= other.has_request;
     }
 
     /// Why there is no certificate.
@@ -48,20 +42,19 @@ impl Sections {
     }
 
     fn add(&mut self, section: Section, what: &'static str) -> Result<(), Rejection> {
+        let wrong_format = |format| Rejection::from_pem(what, pem::PemError::WrongFormat(format));
         match section.label.as_str() {
-            "CERTIFICATE" | "X509 CERTIFICATE" => {
-                self.certificates.push(CertificateDer::from(section.der.to_vec()));
-            }
+            "CERTIFICATE" | "X509 CERTIFICATE" => match Format::of_der(&section.der) {
+                None | Some(Format::DerCertificate) => {
+                    self.certificates.push(CertificateDer::from(section.der.to_vec()));
+                }
+                Some(other) => return Err(wrong_format(other)),
+            },
             TRUSTED => self.certificates.push(without_settings(&section, what)?),
-            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => self.keys.push(section),
-            "ENCRYPTED PRIVATE KEY" => return Err(Rejection::EncryptedKey),
-            "OPENSSH PRIVATE KEY" => {
-                return Err(Rejection::UnsupportedKey { found: "in the format of OpenSSH".into() });
-            }
-            "DSA PRIVATE KEY" => return Err(Rejection::UnsupportedKey { found: "of DSA".into() }),
-            "PKCS7" | "CMS" => {
-                return Err(Rejection::from_pem(what, pem::PemError::WrongFormat(Format::Pkcs7)));
-            }
+            // Which of them can be used is judged where a key is looked for.
+            label if label.ends_with("PRIVATE KEY") => self.keys.push(section),
+            "PKCS7" | "CMS" | "PKCS #7 SIGNED DATA" => return Err(wrong_format(Format::Pkcs7)),
+            "PKCS12" => return Err(wrong_format(Format::Pkcs12)),
             "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => self.has_request = true,
             // What programs write beside keys and certificates.
             "EC PARAMETERS"

@@ -6,16 +6,20 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::RootCertStore;
-use rustls::pki_types::TrustAnchor;
+use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::certificate::{Certificate, parse_certificate};
 use super::policy::Policy;
 use super::rejection::Rejection;
 use super::revocation::RevocationLists;
 use super::sections::Sections;
-use crate::chain_verifier::{ChainVerifier, RootRules};
+use crate::chain_verifier::{ChainVerifier, RootRules, in_words};
 use crate::credential::{Credential, PartError};
 use crate::digest::sha256_hex;
+
+const BUNDLE: &str = "the trust bundle";
+/// Of so many certificates that are no roots a rejection speaks.
+const MAX_NAMED: usize = 3;
 
 /// The roots that peers are verified by. Never empty.
 #[derive(Clone)]
@@ -27,8 +31,8 @@ pub struct Trust {
     pub roots: Vec<Root>,
     /// Hex SHA-256 over the sorted digests of the roots: equal for equal sets of roots.
     pub sha256: String,
-    /// The certificates of the bundle that no peer is trusted by, each with the reason. They do not stand in the way of
-    /// the roots beside them, of which one may have to be removed.
+    /// What should be mended: the certificates of the bundle that no peer is trusted by, or not everywhere, each with the
+    /// reason. They do not stand in the way of the roots beside them, of which one may have to be removed.
     pub passed_over: Vec<String>,
     /// What the authorities have withdrawn, where they publish it.
     pub revocation: Option<Arc<RevocationLists>>,
@@ -54,6 +58,29 @@ pub struct Root {
     pub(crate) rules: RootRules,
 }
 
+/// A bundle that is refused.
+pub(super) struct Unusable {
+    pub first: Rejection,
+    /// What else is wrong.
+    pub further: Vec<Rejection>,
+    /// The bundle but for its revocation lists, if nothing is wrong with the roots.
+    pub roots: Option<Trust>,
+}
+
+impl From<Rejection> for Box<Unusable> {
+    fn from(first: Rejection) -> Self {
+        Self::new(Unusable { first, further: Vec::new(), roots: None })
+    }
+}
+
+/// The certificates of a bundle.
+struct Certificates {
+    roots: Vec<Root>,
+    passed_over: Vec<String>,
+    /// What is wrong with those that cannot be read.
+    faults: Vec<Rejection>,
+}
+
 impl Trust {
     /// Parses every certificate of the bundle. One malformed certificate rejects
     /// the whole, and an expired root counts as removed beside others. Revocation lists only go forwards from those that
@@ -63,35 +90,14 @@ impl Trust {
         policy: &Policy,
         served: Option<&Arc<Self>>,
         now: SystemTime,
-    ) -> Result<Option<Self>, Rejection> {
+    ) -> Result<Option<Self>, Box<Unusable>> {
         let bytes = match &credential.trust {
             Err(PartError::Missing { .. }) if policy.public_server => return Ok(None),
-            Err(error) => return Err(error.clone().into()),
+            Err(error) => return Err(Rejection::from(error.clone()).into()),
             Ok(bytes) => bytes,
         };
-        let sections = Sections::read(bytes, "the trust bundle")?;
-        let (mut roots, mut passed_over) = (Vec::new(), Vec::new());
-        for (index, der) in sections.certificates.into_iter().enumerate() {
-            let what = format!("certificate {} of the trust bundle", index + 1);
-            let Certificate { subject, not_before, not_after, cannot_issue, rules, .. } =
-                parse_certificate(&der, &what)?;
-            if let Some(why) = cannot_issue {
-                // A trust anchor could issue whatever its certificate says.
-                passed_over.push(format!("{what} ({subject}) {why}"));
-                continue;
-            }
-            let sha256 = sha256_hex(&der);
-            let anchor = webpki::anchor_from_trusted_cert(&der)
-                .map_err(|error| Rejection::MalformedCertificate { what, cause: error.to_string() })?
-                .to_owned();
-            roots.push(Root { sha256, subject, not_before, not_after, anchor, rules });
-        }
-        if roots.is_empty() {
-            return Err(match passed_over.pop() {
-                Some(last) => Rejection::NoRoot { last },
-                None => Rejection::EmptyBundle,
-            });
-        }
+        let Certificates { mut roots, passed_over, mut faults } = read_roots(bytes)?;
+        let roots_are_known = faults.is_empty();
         // With nothing but expired roots nobody is trusted, which their rules see to.
         if roots.iter().any(|root| now < root.not_after) {
             roots.retain(|root| now < root.not_after);
@@ -101,10 +107,19 @@ impl Trust {
         let digests: Vec<_> = roots.iter().map(|root| root.sha256.as_str()).collect();
         let sha256 = sha256_hex(digests.join("\n").as_bytes());
         let before = served.and_then(|served| served.revocation.as_deref());
-        let revocation = RevocationLists::parse(&credential.revocation, before, policy.revocation_grace)?;
+        let revocation = RevocationLists::parse(&credential.revocation, before, policy.revocation_grace);
+        let revocation = revocation.map_err(|fault| faults.push(fault)).ok().flatten();
         let verifier = ChainVerifier::new(&roots, revocation.clone());
         let store = RootCertStore { roots: roots.iter().map(|root| root.anchor.clone()).collect() };
-        Ok(Some(Self { store: Arc::new(store), roots, sha256, passed_over, revocation, verifier }))
+        let trust = Self { store: Arc::new(store), roots, sha256, passed_over, revocation, verifier };
+        let mut faults = faults.into_iter();
+        match faults.next() {
+            None => Ok(Some(trust)),
+            Some(first) => {
+                let roots = roots_are_known.then_some(trust);
+                Err(Box::new(Unusable { first, further: faults.collect(), roots }))
+            }
+        }
     }
 
     /// Until when a chain that ends in `anchor` has a root: several certificates may have the same key.
@@ -125,6 +140,66 @@ impl Trust {
     pub fn lost_a_root_of(&self, before: &Self) -> bool {
         before.roots.iter().any(|root| !self.roots.iter().any(|other| other.sha256 == root.sha256))
     }
+}
+
+fn read_roots(bytes: &[u8]) -> Result<Certificates, Rejection> {
+    let sections = Sections::read(bytes, BUNDLE)?;
+    let (mut roots, mut passed_over, mut faults) = (Vec::<Root>::new(), Vec::new(), Vec::new());
+    let mut issuers = Vec::new();
+    for (index, der) in sections.certificates.iter().enumerate() {
+        let what = format!("certificate {} of the trust bundle", index + 1);
+        match read_root(der, what) {
+            Ok(Ok((root, issuer))) => {
+                issuers.push((
+                    format!("certificate {} of the trust bundle ({})", index + 1, root.subject),
+                    issuer,
+                ));
+                roots.push(root);
+            }
+            Ok(Err(why)) => passed_over.push(why),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if roots.is_empty() && faults.is_empty() {
+        passed_over.truncate(MAX_NAMED);
+        return Err(match passed_over.is_empty() {
+            true => Rejection::EmptyBundle,
+            false => Rejection::NoRoot { last: passed_over.join("; ") },
+        });
+    }
+    for (what, issuer) in issuers {
+        if !roots.iter().any(|root| root.subject == issuer) {
+            passed_over.push(format!(
+                "{what} is an intermediate whose root {issuer} is not in the bundle: peers with OpenSSL trust nobody by it; \
+                 add the root"
+            ));
+        }
+    }
+    if !sections.keys.is_empty() {
+        passed_over.push(
+            "the trust bundle holds a private key, which is not used: remove it, and replace what it belongs to".into(),
+        );
+    }
+    if sections.has_request {
+        passed_over.push(
+            "the trust bundle holds a certificate request, which is not used: remove it, or publish the certificate".into(),
+        );
+    }
+    Ok(Certificates { roots, passed_over, faults })
+}
+
+/// The root that a certificate is, with its issuer, or why no peer is trusted by it.
+fn read_root(der: &CertificateDer<'_>, what: String) -> Result<Result<(Root, String), String>, Rejection> {
+    let Certificate { subject, issuer, not_before, not_after, cannot_issue, rules, .. } =
+        parse_certificate(der, &what)?;
+    if let Some(why) = cannot_issue {
+        // A trust anchor could issue whatever its certificate says.
+        return Ok(Err(format!("{what} ({subject}) {why}")));
+    }
+    let anchor = webpki::anchor_from_trusted_cert(der)
+        .map_err(|error| Rejection::MalformedCertificate { what, cause: in_words(&error).into() })?
+        .to_owned();
+    Ok(Ok((Root { sha256: sha256_hex(der), subject, not_before, not_after, anchor, rules }, issuer)))
 }
 
 impl fmt::Debug for Trust {

@@ -2,7 +2,7 @@
 //! through the very configs that would be published, and a byte goes each way. (In TLS 1.3 a client is
 //! done before the server has verified it, so a finished handshake alone proves half.)
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,7 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection};
 
 use crate::config::{self, ClientAuth, Configs};
+use crate::handshake::HandshakeError;
 use crate::identity::{Identity, Rejection};
 
 /// More flights than any handshake takes.
@@ -58,8 +59,10 @@ fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(
     server.writer().write_all(b"!").map_err(|error| error.to_string())?;
     let (mut server_received, mut client_received) = (false, false);
     for _ in 0..MAX_FLIGHTS {
-        transfer(&mut client, &mut server).map_err(|error| format!("the server side refused it: {error}"))?;
-        transfer(&mut server, &mut client).map_err(|error| format!("the client side refused it: {error}"))?;
+        transfer(&mut client, &mut server)
+            .map_err(|error| HandshakeError::WithClient(io::Error::other(error)).cause())?;
+        transfer(&mut server, &mut client)
+            .map_err(|error| HandshakeError::WithServer(io::Error::other(error)).cause())?;
         server_received |= read_byte(&mut server) == Some(b'?');
         client_received |= read_byte(&mut client) == Some(b'!');
         if server_received && client_received {

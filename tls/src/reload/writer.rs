@@ -106,7 +106,7 @@ impl Writer {
         }
         let outcome = self.publish(&validation, served.as_ref(), candidate, now).or_else(|rejection| {
             // Each part is valid and the whole does not work: keep the leaf that does.
-            validation.leaf = Err(rejection);
+            validation.refuse_leaf(rejection);
             self.publish(&validation, served.as_ref(), candidate, now)
         });
         if let Err(rejection) = &outcome {

@@ -55,14 +55,49 @@ fn an_expected_name_is_carried_by_itself_or_by_a_wildcard_for_it() {
         |pattern: &str| Policy { expected_names: vec![pattern.parse().unwrap()], ..Policy::default() };
     for (carried, pattern, verdict) in [
         ("payments.shop.svc", "dns:payments.shop.svc", "accepted"),
+        ("PAYMENTS.Shop.svc", "dns:payments.SHOP.svc", "accepted"),
         ("*.shop.svc", "dns:payments.shop.svc", "accepted"),
+        ("*.Shop.svc", "dns:payments.shop.svc", "accepted"),
         ("payments.shop.svc", "dns:*.shop.svc", "accepted"),
         ("*.shop.svc", "dns:*.shop.svc", "accepted"),
         ("*.shop.svc", "dns:a.payments.shop.svc", "name_missing"),
         ("*.shop.svc", "dns:shop.svc", "name_missing"),
         ("*.svc", "dns:payments.shop.svc", "name_missing"),
+        ("*.svc", "dns:*.shop.svc", "name_missing"),
+        ("*", "dns:payments", "name_missing"),
+        ("pay*.shop.svc", "dns:payments.shop.svc", "name_missing"),
+        ("a.payments.shop.svc", "dns:*.shop.svc", "name_missing"),
+        ("shop.svc", "dns:*.shop.svc", "name_missing"),
+        ("payments.shop.svc.", "dns:payments.shop.svc", "name_missing"),
         ("payments.shop.svc", "dns:other.shop.svc", "name_missing"),
+        ("10.1.2.3", "dns:10.1.2.3", "accepted"),
     ] {
         assert_eq!(judged(&[carried], &expects(pattern)), verdict, "{carried} for {pattern}");
+    }
+    let root = root("root");
+    let carries = |names: Vec<SanType>, pattern| {
+        let issued = issue(&root, |params| {
+            params.distinguished_name.push(rcgen::DnType::CommonName, "common.shop.svc");
+            params.subject_alt_names = names;
+        });
+        let candidate = credential(&issued.certificate, &issued.key, &root.pem());
+        leaf_reason(&Identity::parse(&candidate, &expects(pattern), None, now()))
+    };
+    let address = || SanType::IpAddress([10, 1, 2, 3].into());
+    assert_eq!(carries(vec![address()], "dns:10.1.2.3"), "name_missing");
+    assert_eq!(carries(vec![address()], "dns:common.shop.svc"), "name_missing");
+    let uri = |uri: &str| SanType::URI(uri.try_into().unwrap());
+    let id = "spiffe://shop/ns/a/sa/pay";
+    for (uris, pattern, verdict) in [
+        (&[id][..], id, "accepted"),
+        (&["SPIFFE://Shop/ns/a/sa/pay"], id, "accepted"),
+        (&[id], "spiffe://shop/ns/*/sa/pay", "accepted"),
+        (&[id], "spiffe://shop/ns/**", "accepted"),
+        (&["spiffe://shop/ns/a/sa/PAY"], id, "name_missing"),
+        (&[id, "https://shop.example"], id, "name_missing"),
+        (&["spiffe://shop/ns"], "spiffe://shop/ns/**", "name_missing"),
+    ] {
+        let names = uris.iter().map(|text| uri(text)).collect();
+        assert_eq!(carries(names, pattern), verdict, "{uris:?} for {pattern}");
     }
 }
