@@ -9,6 +9,7 @@ mod metrics;
 mod objects;
 mod rbac;
 mod reasons;
+mod rejections;
 
 use std::path::{Path, PathBuf};
 

@@ -94,7 +94,9 @@ pub struct IdentityArgs {
     #[arg(long, env = "HOTCERT_BUNDLE_FILE", value_name = "NAME", help_heading = "Identity")]
     pub bundle_file: Option<String>,
     /// Name that the leaf must have: spiffe://DOMAIN/PATH or dns:NAME; a leaf without it is refused.
-    /// Separate several with commas, or repeat the flag [default: any name]
+    /// Separate several with commas, or repeat the flag [default: any name]. A wildcard counts in either place: `dns:*.a.b`
+    /// is met by `x.a.b` and by `*.a.b` in the leaf, `dns:x.a.b` by `*.a.b`; it stands for one label. Upper and lower case
+    /// are the same. A name of the leaf that ends in a dot, its IP addresses and its common name meet nothing
     #[arg(
         long,
         env = "HOTCERT_EXPECT_NAME",

@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{cell, repository};
+use super::{cell, rejections, repository};
 
 const ABOUT: &str = "What the labels `reason` and `result` say, which limit is behind it and what changes it. \
-     [Limits](../limits.md) has the limits with their numbers; the label `reason` of `hotcert_reloads_total` is in \
-     [operating](../operating.md#troubleshooting).";
+     [Limits](../limits.md) has the limits with their numbers.";
 
 /// A metric, the label, where its values are in the sources, and what they mean.
 struct Metric {
@@ -19,12 +18,12 @@ struct Metric {
 }
 
 /// File, and what its values stand between.
-type Source = (&'static str, &'static str, &'static str);
+pub(super) type Source = (&'static str, &'static str, &'static str);
 
 /// Value, what happened, limit, and what changes it.
 type Value = (&'static str, &'static str, &'static str, &'static str);
 
-const END_OF_FUNCTION: &str = "\n    }\n";
+pub(super) const END_OF_FUNCTION: &str = "\n    }\n";
 const HANDSHAKES: &str = "[Handshakes](../limits.md#handshakes)";
 const PLACES: &str = "[Places](../limits.md#places)";
 const APP: &str = "[Connections to the app](../limits.md#connections-to-the-app)";
@@ -46,6 +45,7 @@ const METRICS: &[Metric] = &[
             ("done", "the client, the app or the server ended it", "", ""),
             ("drained", "it was made under an earlier leaf", "", "`--drain-after`"),
             ("root_removed", "the root that verified its peer was removed", "", "`--root-drain`"),
+            ("revoked", "the certificate of its peer is revoked", "", "[`ca.crl`](../revocation.md)"),
             ("max_age", "it was too old", "", "`--max-age`, `--max-age-grace`"),
             ("idle", "no byte moved for too long", PLACES, "`--idle-timeout`"),
             (
@@ -359,6 +359,7 @@ const METRICS: &[Metric] = &[
 
 pub fn page() -> String {
     let mut text = format!("# Reasons\n\n{ABOUT}\n");
+    text.push_str(&rejections::section());
     for metric in METRICS {
         metric.check();
         let Metric { name, label, values, .. } = metric;
@@ -387,7 +388,7 @@ impl Metric {
 }
 
 /// The texts between quotes.
-fn literals((file, begin, end): &Source) -> Vec<String> {
+pub(super) fn literals((file, begin, end): &Source) -> Vec<String> {
     let source = std::fs::read_to_string(repository().join(file)).expect("the source can be read");
     let (_, rest) = source.split_once(begin).unwrap_or_else(|| panic!("{file} has no {begin}"));
     let (part, _) = rest.split_once(end).unwrap_or_else(|| panic!("{file} has no {end} after {begin}"));
