@@ -39,7 +39,7 @@ pub struct Fingerprint(pub [u8; 32]);
 impl Leaf {
     /// Of the first certificate in this PEM; `None` if there is none that can be read.
     pub fn read(pem: &[u8]) -> Option<Self> {
-        let der = CertificateDer::from_pem_slice(pem).ok()?;
+        let der = certificates(pem).next()?;
         let (_, certificate) = X509Certificate::from_der(&der).ok()?;
         let moment = |at: x509_parser::time::ASN1Time| SystemTime::from(at.to_datetime());
         Some(Self {
@@ -86,14 +86,18 @@ pub fn not_before(der: &[u8]) -> Option<SystemTime> {
 
 /// The roots of a bundle, each by its digest.
 pub fn roots(bundle: &[u8]) -> BTreeSet<RootId> {
-    let certificates = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok);
-    certificates.map(|der| RootId(sha256_hex(&der))).collect()
+    certificates(bundle).map(|der| RootId(sha256_hex(&der))).collect()
 }
 
 /// The roots of a bundle as PEM, each by its digest.
 pub fn root_pems(bundle: &[u8]) -> impl Iterator<Item = (RootId, String)> {
-    let certificates = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok);
-    certificates.map(|der| (RootId(sha256_hex(&der)), certificate_pem(&der)))
+    certificates(bundle).map(|der| (RootId(sha256_hex(&der)), certificate_pem(&der)))
+}
+
+/// As an agent reads them. Of what an agent refuses, those that any reader finds.
+fn certificates(pem: &[u8]) -> impl Iterator<Item = CertificateDer<'static>> {
+    let found = hotcert_tls::identity::certificates(pem, "the certificates");
+    found.unwrap_or_else(|_| CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect()).into_iter()
 }
 
 /// It covers a key: not even the digest is shown.

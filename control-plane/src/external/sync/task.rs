@@ -11,6 +11,7 @@ use crate::api::leaf_request::Usage;
 use crate::api::resource::Naming;
 use crate::external::manager::{Manager, ManagerError, Version};
 use crate::pki::keyring::RootId;
+use crate::pki::pem::certificate_pem;
 use crate::pki::preflight::{self, Validated};
 use crate::pki::x509_facts;
 use crate::pki::x509_facts::{Fingerprint, Leaf};
@@ -73,6 +74,11 @@ fn validate(
     let validated = validated.map_err(|rejection| SyncError::Rejected(rejection.to_string()))?;
     let root = root_of(&validated, now)
         .ok_or_else(|| SyncError::Rejected("none of the roots that came with it verifies it".to_owned()))?;
+    // A manager may keep the leaf behind its issuers; everything that reads a version here takes the first for the leaf.
+    let certificate = match Leaf::read(certificate.as_bytes()) {
+        Some(first) if first.sha256 == validated.leaf.sha256 => certificate,
+        _ => validated.leaf.certified.cert.iter().map(|der| certificate_pem(der)).collect(),
+    };
     let fingerprint = Fingerprint::of(certificate.as_bytes(), key.as_bytes());
     let roots = x509_facts::roots(bundle.as_bytes());
     let version = StoredVersion {
@@ -99,4 +105,36 @@ fn root_of(validated: &Validated, now: SystemTime) -> Option<RootId> {
     let mut roots = validated.trust.iter().flat_map(|trust| &trust.roots);
     let root = roots.find(|root| SingleRootVerifier::new(root).is_ok_and(|verifier| verifies(&verifier)))?;
     Some(RootId(root.sha256.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::api::leaf_request::LeafRequest;
+    use crate::pki::authority::{Authority, AuthorityRequest};
+
+    #[test]
+    fn a_leaf_that_a_manager_keeps_behind_its_issuer_is_stored_in_front() {
+        let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
+        let request = AuthorityRequest { common_name: "root".into(), lifetime: day, ..Default::default() };
+        let root = Authority::create(&request, now).unwrap();
+        let request = LeafRequest {
+            common_name: "payments".into(),
+            dns_names: vec!["payments.shop.svc".into()],
+            lifetime: day / 2,
+            ..LeafRequest::default()
+        };
+        let leaf = root.issue(&request, now).unwrap();
+        let stored = |certificate: String| {
+            let version = Version { certificate, key: leaf.key_pem.clone(), roots: None };
+            let fetched =
+                validate(version, format!("\u{feff}{}", root.certificate_pem()), true, now).unwrap();
+            assert_eq!(fetched.roots.len(), 1, "a byte order mark hides no root");
+            fetched.version.certificate
+        };
+        let in_order = format!("{}{}", leaf.certificate_pem, root.certificate_pem());
+        assert_eq!(stored(in_order.clone()), in_order);
+        assert_eq!(stored(format!("{}{}", root.certificate_pem(), leaf.certificate_pem)), in_order);
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use hotcert_tls::identity;
 use rcgen::{KeyPair, PublicKeyData as _};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -22,10 +22,13 @@ impl Authority {
 
 /// The error is what no peer would accept.
 fn root(certificate: &[u8], key: &[u8]) -> Result<Authority, String> {
-    let der = CertificateDer::from_pem_slice(certificate)
-        .map_err(|error| format!("its certificate is not PEM: {error}"))?;
-    let key = str::from_utf8(key).ok().and_then(|pem| KeyPair::from_pem(pem).ok()).map(Zeroizing::new);
-    let key = key.ok_or("its key cannot be read: give an unencrypted one in PEM")?;
+    let certificates = identity::certificates(certificate, "its certificate");
+    let der = certificates.map_err(|rejection| rejection.to_string())?.into_iter().next();
+    let der = der.ok_or("its certificate is not there: give the root's in PEM")?;
+    let key = identity::private_key(key, "its key").map_err(|rejection| rejection.to_string())?;
+    let key = PrivateKeyDer::try_from(key.as_slice()).ok().and_then(|key| KeyPair::try_from(&key).ok());
+    let key =
+        Zeroizing::new(key.ok_or("its key cannot be used for signing: give P-256, P-384, Ed25519 or RSA")?);
     let authority = {
         let certificate = parse(&der)?;
         check(&certificate, &key)?;

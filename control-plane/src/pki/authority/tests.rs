@@ -352,3 +352,28 @@ fn impossible_dates_are_refused() {
     let before_1970 = root.issue(&request(), UNIX_EPOCH - DAY);
     assert!(matches!(before_1970, Err(AuthorityError::DateOutOfRange)), "{before_1970:?}");
 }
+
+#[test]
+fn import_takes_what_agents_take_and_calls_other_formats_by_their_names() {
+    let root = authority();
+    let (certificate, key) = (root.certificate_pem(), root.key_pem());
+    for (certificate, key) in [
+        (format!("\u{feff}{certificate}"), key.to_string()),
+        (certificate.replace('\n', "\r\n"), format!("\u{feff}{}", *key)),
+        (format!("subject=CN = root\n{certificate}"), format!("{certificate}{}", *key)),
+    ] {
+        let imported = Authority::import(certificate.as_bytes(), key.as_bytes()).unwrap();
+        assert_eq!(imported.certificate_pem(), root.certificate_pem());
+    }
+    let wide: Vec<u8> = certificate.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    for (certificate, key, wanted) in [
+        (wide.as_slice(), key.as_bytes(), "its certificate is text in UTF-16: convert it with: iconv"),
+        (b"hello", key.as_bytes(), "its certificate: there is text in it but no PEM section"),
+        (certificate.as_bytes(), encrypted.as_bytes(), "its key holds a private key that is encrypted"),
+        (certificate.as_bytes(), b"", "its key: it holds no private key"),
+    ] {
+        let error = Authority::import(certificate, key).err().unwrap().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
