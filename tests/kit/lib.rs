@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod app;
+pub mod chain_cases;
 pub mod client;
 pub mod crashing_store;
 pub mod dialer;
@@ -25,6 +26,7 @@ pub mod log;
 pub mod machine;
 pub mod metrics;
 pub mod nginx;
+pub mod openssl_chain;
 pub mod own;
 pub mod pipe;
 pub mod pki;
