@@ -4,6 +4,8 @@ use rcgen::CustomExtension;
 
 use super::*;
 
+type Change = fn(&mut CertificateParams);
+
 const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
 /// Permitted: the DNS name `x`, and what a constraint allows that begins with a dot.
 const ONLY_X: &[u8] = b"\x30\x07\xa0\x05\x30\x03\x82\x01x";
@@ -30,7 +32,7 @@ async fn assert_refused(what: &str, case: Case, reason: RejectionReason) {
 
 #[tokio::test]
 async fn what_some_peer_refuses_of_an_intermediate_is_refused() {
-    let table: [(&str, fn(&mut CertificateParams)); 7] = [
+    let table: [(&str, Change); 7] = [
         ("empty constraints", |mid| add(mid, NAME_CONSTRAINTS, false, &[0x30, 0])),
         ("constraints that begin with a dot", |mid| add(mid, NAME_CONSTRAINTS, true, ONLY_BELOW_SVC)),
         ("the key identifier of another issuer", |mid| {
@@ -58,7 +60,7 @@ async fn what_some_peer_refuses_of_an_intermediate_is_refused() {
 
 #[tokio::test]
 async fn what_some_peer_refuses_of_a_leaf_is_refused() {
-    let table: [(&str, RejectionReason, fn(&mut CertificateParams)); 3] = [
+    let table: [(&str, RejectionReason, Change); 3] = [
         ("constraints", RejectionReason::IssuerNotAllowed, |leaf| add(leaf, NAME_CONSTRAINTS, false, ONLY_X)),
         ("a key usage without signatures", RejectionReason::UsageMissing, |leaf| {
             leaf.key_usages = vec![KeyUsagePurpose::DataEncipherment];
