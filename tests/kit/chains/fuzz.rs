@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::certificate::private_key;
 use super::go::Go;
@@ -35,6 +35,12 @@ const LEFT: &[Left] = &[
         says: &["Could not read", "unable to get local issuer"],
         of: has_unreadable,
         why: "names are compared, and not read",
+    },
+    Left {
+        who: "OpenSSL",
+        says: &["unable to get local issuer"],
+        of: has_directory_names,
+        why: "directory names among the others are not read",
     },
     Left {
         who: "OpenSSL",
@@ -106,6 +112,17 @@ fn has_unreadable(case: &Case) -> bool {
     all.any(|der| !openssl::reads(der))
 }
 
+/// A certificate has a directory name as alternative name.
+fn has_directory_names(case: &Case) -> bool {
+    let mut all = case.roots.iter().chain(&case.intermediates).chain([&case.leaf]);
+    all.any(|der| {
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+        let names = certificate.subject_alternative_name().ok().flatten();
+        let mut names = names.iter().flat_map(|names| &names.value.general_names);
+        names.any(|name| matches!(name, GeneralName::DirectoryName(_)))
+    })
+}
+
 /// Several certificates could be an issuer by its name.
 fn has_issuers_of_one_name(case: &Case) -> bool {
     let mut names = HashSet::new();
@@ -115,7 +132,7 @@ fn has_issuers_of_one_name(case: &Case) -> bool {
 }
 
 /// What `check` refuses of one's own identity, and is no reason to refuse a peer by its chain.
-const OWN_ALONE: &[&str] = &["name_missing", "key_mismatch", "another_leaf"];
+const OWN_ALONE: &[&str] = &["name_missing", "key_mismatch", "another_leaf", "unsupported_key"];
 
 /// Those who judge, and how often what was said.
 #[derive(Default)]

@@ -38,7 +38,7 @@ impl Ours {
                 Err("usage_missing: not usable as a client".into())
             }
             // It takes place today.
-            (..) if case.at.elapsed().map_or_else(|early| early.duration(), |age| age) > HOUR => Ok(()),
+            (..) if case.at.elapsed().unwrap_or_else(|early| early.duration()) > HOUR => Ok(()),
             (.., Some(identity)) => match trial_handshake(&identity, ClientAuth::Require, case.at) {
                 Ok(()) => Ok(()),
                 Err(rejection) => failed(&rejection),

@@ -24,6 +24,8 @@ const READ: [(&str, u8); 14] = [
     ("1.3.6.1.5.5.7.1.1", 0x30),
     ("2.16.840.1.113730.1.1", 0x03),
 ];
+/// The tags of names.
+const NAMES: [u8; 9] = [0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
 /// That a certificate is an authority's, as DER has it.
 const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
 
@@ -62,8 +64,11 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
             ParsedExtension::CRLDistributionPoints(points) if !points.points.iter().all(is_somewhere) => {
                 Some("has a distribution point of revocation lists that is nowhere".into())
             }
+            ParsedExtension::ExtendedKeyUsage(_) if !has_elements(extension.value, &[0x06]) => {
+                Some("has an extended key usage that cannot be read".into())
+            }
             ParsedExtension::SubjectAlternativeName(names)
-                if !names.general_names.iter().all(is_readable) =>
+                if !has_elements(extension.value, &NAMES) || !names.general_names.iter().all(is_readable) =>
             {
                 Some("has a subject alternative name that cannot be read".into())
             }
@@ -73,17 +78,33 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
     })
 }
 
-/// The parser overlooks some bits of the tag, and what follows.
+/// The parser overlooks some bits of tags, and what follows a value.
 fn is_one_value(value: &[u8], tag: u8) -> bool {
-    let (length, content) = match value {
-        [first, length @ 0..=0x7f, content @ ..] if *first == tag => (usize::from(*length), content),
-        [first, 0x81, length, content @ ..] if *first == tag => (usize::from(*length), content),
-        [first, 0x82, high, low, content @ ..] if *first == tag => {
-            (usize::from(*high) << 8 | usize::from(*low), content)
+    split(value).is_some_and(|(found, _, after)| found == tag && after.is_empty())
+}
+
+/// Whether the elements of a sequence have the tags of such elements.
+fn has_elements(value: &[u8], tags: &[u8]) -> bool {
+    let Some((_, mut content, _)) = split(value) else { return false };
+    while let Some((tag, _, after)) = split(content) {
+        if !tags.contains(&tag) {
+            return false;
         }
-        _ => return false,
+        content = after;
+    }
+    content.is_empty()
+}
+
+/// The tag of the first value, its content, and what follows.
+fn split(value: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, length, rest) = match value {
+        [tag, length @ 0..=0x7f, rest @ ..] => (*tag, usize::from(*length), rest),
+        [tag, 0x81, length, rest @ ..] => (*tag, usize::from(*length), rest),
+        [tag, 0x82, high, low, rest @ ..] => (*tag, usize::from(*high) << 8 | usize::from(*low), rest),
+        _ => return None,
     };
-    content.len() == length
+    let (content, after) = rest.split_at_checked(length)?;
+    Some((tag, content, after))
 }
 
 fn has_duplicates(policies: &[PolicyInformation<'_>]) -> bool {

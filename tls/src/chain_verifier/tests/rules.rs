@@ -11,6 +11,9 @@ const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
 const ONLY_X: &[u8] = b"\x30\x07\xa0\x05\x30\x03\x82\x01x";
 const ONLY_BELOW_SVC: &[u8] = b"\x30\x0a\xa0\x08\x30\x06\x82\x04.svc";
 
+/// What is done to a certificate before it is issued.
+type Change = fn(&mut CertificateParams);
+
 fn add(params: &mut CertificateParams, oid: &[u64], critical: bool, value: &[u8]) {
     let mut extension = CustomExtension::from_oid_content(oid, value.to_vec());
     extension.set_criticality(critical);
@@ -94,7 +97,7 @@ async fn a_certificate_that_passes_for_self_signed_is_refused() {
 #[test]
 fn a_root_that_peers_do_not_understand_is_no_root() {
     for (what, change) in [
-        ("an unknown critical extension", (|root| add(root, &[1, 2, 3, 4], true, &[5, 0])) as fn(&mut _)),
+        ("an unknown critical extension", (|root| add(root, &[1, 2, 3, 4], true, &[5, 0])) as Change),
         ("empty constraints", |root| add(root, NAME_CONSTRAINTS, true, &[0x30, 0])),
         ("a critical key identifier", |root| add(root, &[2, 5, 29, 35], true, b"\x30\x03\x80\x01x")),
     ] {
