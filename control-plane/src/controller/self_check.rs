@@ -73,10 +73,9 @@ pub(super) mod tests {
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     use hotcert_tls::Reloader;
-    use hotcert_tls::credential::{Credential, Layout};
+    use hotcert_tls::credential::Credential;
     use tokio::time::timeout;
     use tokio_util::sync::CancellationToken;
-    use zeroize::Zeroizing;
 
     use super::*;
     use crate::api::leaf_request::LeafRequest;
@@ -103,13 +102,11 @@ pub(super) mod tests {
             ..LeafRequest::default()
         };
         let leaf = authority.issue(&request, now).unwrap();
-        Credential::read_parts(&Layout::default(), None, true, |part| {
-            Ok(Zeroizing::new(match part {
-                "tls.crt" => leaf.certificate_pem.clone().into_bytes(),
-                "tls.key" => leaf.key_pem.as_bytes().to_vec(),
-                _ => authority.certificate_pem().as_bytes().to_vec(),
-            }))
-        })
+        Credential::pem(
+            leaf.certificate_pem.into_bytes(),
+            leaf.key_pem.as_bytes().to_vec(),
+            authority.certificate_pem().as_bytes().to_vec(),
+        )
     }
 
     #[tokio::test]

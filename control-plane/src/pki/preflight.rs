@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hotcert_tls::credential::{Credential, Layout};
+use hotcert_tls::credential::Credential;
 use hotcert_tls::identity::{Identity, Leaf, Policy, Rejection, Trust};
-use zeroize::Zeroizing;
 
 /// A candidate that an agent would serve: its leaf and the roots beside it.
 pub struct Validated {
@@ -23,22 +22,13 @@ pub fn validate(
     now: SystemTime,
 ) -> Result<Validated, Rejection> {
     let policy = Policy { serves, ..Policy::default() };
-    let credential = Credential::read_parts(&Layout::default(), None, true, |part| {
-        Ok(Zeroizing::new(match part {
-            "tls.crt" => certificate.to_vec(),
-            "tls.key" => key.to_vec(),
-            "ca.crt" => bundle.to_vec(),
-            _ => Vec::new(),
-        }))
-    });
+    let credential = Credential::pem(certificate.to_vec(), key.to_vec(), bundle.to_vec());
     let validation = Identity::parse(&credential, &policy, None, now);
     Ok(Validated { trust: validation.trust?, leaf: validation.leaf? })
 }
 
 /// The roots of a bundle; `None` if an agent would refuse it.
 pub fn trust(bundle: &[u8], now: SystemTime) -> Option<Arc<Trust>> {
-    let credential = Credential::read_parts(&Layout::default(), None, true, |part| {
-        Ok(Zeroizing::new(if part == "ca.crt" { bundle.to_vec() } else { Vec::new() }))
-    });
+    let credential = Credential::pem(Vec::new(), Vec::new(), bundle.to_vec());
     Identity::parse(&credential, &Policy::default(), None, now).trust.ok().flatten()
 }
