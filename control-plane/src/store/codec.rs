@@ -22,6 +22,8 @@ pub const CERTIFICATE: &str = "tls.crt";
 pub const KEY: &str = "tls.key";
 pub const BUNDLE: &str = "ca.crt";
 pub const REVISION: &str = "revision";
+/// Revocation lists, which somebody else publishes beside the others.
+pub const LISTS: &str = "ca.crl";
 
 /// Which part cannot be used, and why. Nothing of its value is repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

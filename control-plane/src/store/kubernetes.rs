@@ -320,13 +320,13 @@ impl Store for KubernetesStore {
         let secret = name::validate(secret)?;
         let what = format!("the Secret {secret} of {certificate}");
         let secrets = self.secrets(&certificate.namespace);
-        let to_replace = self.metadata_to_replace(&what, &secrets, secret, over).await;
+        let to_replace = self.object_to_replace(&what, &secrets, secret, over).await;
         if matches!(to_replace, Err(StoreError::Conflict(_))) {
             self.find_owner(certificate, secret, over).await;
         }
         let over = to_replace?;
         if let Some(whose) =
-            over.as_ref().and_then(|over| target_secret::owner_if_foreign(over, &certificate.name))
+            over.as_ref().and_then(|over| target_secret::owner_if_foreign(&over.metadata, &certificate.name))
         {
             let change = |index: &mut cache::NamespaceIndex| index.set_conflicting(secret, Some(whose));
             self.cache.change(|state| state.update_namespace(&certificate.namespace, change));

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use kube::core::ObjectMeta;
+use zeroize::Zeroizing;
 
 use super::label::{self, CERTIFICATE, HOTCERT, MANAGED_BY, PUBLISHED_AT, VERSION};
 use crate::api::object_name::ObjectName;
@@ -44,14 +45,16 @@ impl Target {
     }
 }
 
-/// `over` is the metadata of what it is written over: labels and annotations of others stay.
+/// `over` is what it is written over: labels, annotations and revocation lists of others stay.
 pub fn object(
     certificate: &ObjectName,
     secret: &str,
     contents: &Contents,
-    over: Option<ObjectMeta>,
+    over: Option<SecretObject>,
 ) -> SecretObject {
-    let over = over.unwrap_or_default();
+    let lists = over.as_ref().map(|over| over.value(codec::LISTS)).filter(|lists| !lists.is_empty());
+    let lists = lists.map(|lists| (codec::LISTS.to_owned(), Zeroizing::new(lists.to_vec())));
+    let over = over.map(|over| over.metadata).unwrap_or_default();
     let mut labels = over.labels.unwrap_or_default();
     let ours = [(MANAGED_BY, HOTCERT), (CERTIFICATE, &certificate.name)];
     labels.extend(ours.map(|(key, value)| (key.to_owned(), value.to_owned())));
@@ -68,7 +71,7 @@ pub fn object(
         annotations: Some(annotations),
         ..Default::default()
     };
-    SecretObject::new(metadata, TLS, codec::target_secret::encode(contents))
+    SecretObject::new(metadata, TLS, codec::target_secret::encode(contents).into_iter().chain(lists))
 }
 
 /// The owner of a Secret, unless it is this certificate.

@@ -43,6 +43,22 @@ impl KubernetesStore {
         }
     }
 
+    /// The object to replace, as a whole, if it is still at this resource version.
+    pub(super) async fn object_to_replace(
+        &self,
+        what: &str,
+        secrets: &Api<SecretObject>,
+        name: &str,
+        over: Option<&ResourceVersion>,
+    ) -> Result<Option<SecretObject>, StoreError> {
+        let Some(over) = over else { return Ok(None) };
+        let found = answer(what, secrets.get_opt(name)).await?;
+        match found.filter(|found| found.resource_version() == *over) {
+            Some(found) => Ok(Some(found)),
+            None => Err(StoreError::Conflict(what.into())),
+        }
+    }
+
     pub(super) fn cache_read(&self, namespace: &str, read: &SecretObject, source: Source) {
         if let Some(owned) = OwnedSecret::read(read) {
             self.cache.change(|state| state.update_namespace(namespace, |index| index.put(owned, source)));

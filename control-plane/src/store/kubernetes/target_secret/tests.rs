@@ -23,7 +23,7 @@ fn a_publication_is_read_as_it_was_written() {
 }
 
 #[test]
-fn labels_and_annotations_of_others_stay_and_a_copy_of_the_key_does_not() {
+fn labels_annotations_and_lists_of_others_stay_and_a_copy_of_the_key_does_not() {
     let (certificate, _, kept) = test_objects::kept();
     let contents = test_objects::contents(&kept, &[]);
     let map = |pairs: &[(&str, &str)]| {
@@ -36,7 +36,11 @@ fn labels_and_annotations_of_others_stay_and_a_copy_of_the_key_does_not() {
         owner_references: Some(vec![OwnerReference::default()]),
         ..Default::default()
     };
+    let part = |name: &str, value: &str| (name.to_owned(), Zeroizing::new(value.as_bytes().to_vec()));
+    let over = SecretObject::new(over, TLS, [part("ca.crl", "lists"), part("tls.crt", "old")]);
     let object = object(&certificate, "payments-tls", &contents, Some(over));
+    assert_eq!(object.value("ca.crl"), b"lists");
+    assert_eq!(object.value("tls.crt"), kept.certificate.as_bytes());
     assert_eq!((object.label("team"), object.label(CERTIFICATE)), (Some("a"), Some("mtls-prod-payments")));
     assert_eq!((object.annotation("note"), object.annotation(LAST_APPLIED)), (Some("b"), None));
     assert_eq!((object.resource_version().0.as_str(), object.metadata.owner_references), ("7", None));
