@@ -8,12 +8,14 @@
 pub mod agent;
 pub mod app;
 pub mod client;
+pub mod clock;
 pub mod crashing_store;
 pub mod dialer;
 pub mod echo;
 pub mod exchanges;
 pub mod flood;
 pub mod forge;
+pub mod hanging;
 pub mod haproxy;
 pub mod http1;
 pub mod http2;

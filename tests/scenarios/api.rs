@@ -7,13 +7,16 @@ use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Secret;
 use kit::agent::{Agent, Launch};
-use kit::client::{SERVER, served};
+use kit::client::{SERVER, accepted, served};
 use kit::echo::Echo;
+use kit::hanging::Hanging;
 use kit::kube::{Account, ApiServer};
 use kit::line::Line;
+use kit::pipe::Pipe;
 use kit::pki::{Credentials, Pair, Pki, write};
 use kit::until;
 use kit::volume::Volume;
+use rustix::process::Signal;
 use serde_json::Value;
 
 const NAMESPACE: &str = "shop";
@@ -399,4 +402,63 @@ fn rights_that_do_not_suffice_to_watch_are_not_asked_for_in_a_hurry() {
 
 fn failures(agent: &Agent, reason: &str) -> f64 {
     agent.metrics().sum("hotcert_api_failures_total", &[("reason", reason)])
+}
+
+#[test]
+fn a_list_of_the_secret_is_in_force_with_the_rest_of_it() {
+    let cluster = Cluster::start();
+    let (leaf, stolen) = (cluster.leaf(), cluster.pki.leaf("stolen"));
+    let thief = cluster.pki.credentials("stolen", &stolen, cluster.pki.roots());
+    cluster.publish(&leaf, None);
+    let agent = cluster.agent();
+    cluster.serves(&agent, &leaf);
+    let mut open = Pipe::tls(agent.address("inbound"), &thief, &[]);
+    assert!(open.echoes("hello"));
+    let list = kit::revocation::list(&cluster.pki, 1, &[&stolen.serial], 1);
+    let files = [
+        ("tls.crt", leaf.cert.as_str()),
+        ("tls.key", &leaf.key),
+        ("ca.crt", cluster.pki.roots()),
+        ("ca.crl", &list),
+    ];
+    cluster.server.publish_files(NAMESPACE, SECRET, &files);
+    open.wait_closed(kit::DEADLINE);
+    assert!(!accepted(agent.address("inbound"), &thief));
+    assert_eq!(agent.health()["served"]["revocation_lists"][0]["revoked"], 1);
+    // Whoever writes the Secret without it has not put an end to it.
+    let next = cluster.leaf();
+    cluster.publish(&next, None);
+    cluster.serves(&agent, &next);
+    agent.wait_until("missed", |health| health["refused"]["revocation"]["reason"] == "missing_file");
+    assert!(!accepted(agent.address("inbound"), &thief));
+}
+
+#[test]
+fn a_volume_that_hangs_holds_up_neither_the_api_nor_the_end() {
+    let cluster = Cluster::start();
+    let (first, second) = (cluster.leaf(), cluster.leaf());
+    let volume = cluster.volume(&first);
+    cluster.publish(&first, Some(1));
+    let mut agent = cluster.agent_with(&volume);
+    believes(&agent, "api", "watched");
+    cluster.serves(&agent, &first);
+    let hanging = Hanging::over(&volume.path);
+    agent.signal(Signal::HUP);
+    agent.wait_until("hanging", |health| !health["source"]["hanging_seconds"].is_null());
+    cluster.publish(&second, Some(2));
+    let published = Instant::now();
+    cluster.serves(&agent, &second);
+    eprintln!("published to served beside a volume that hangs: {:?}", published.elapsed());
+    for leaf in [cluster.leaf(), cluster.leaf()] {
+        cluster.publish(&leaf, Some(3));
+        cluster.serves(&agent, &leaf);
+    }
+    drop(hanging);
+    agent.wait_until("answers", |health| health["source"]["hanging_seconds"].is_null());
+    let _hanging = Hanging::over(&volume.path);
+    agent.signal(Signal::HUP);
+    agent.wait_until("hanging", |health| !health["source"]["hanging_seconds"].is_null());
+    agent.signal(Signal::TERM);
+    // After the delay for endpoints to propagate.
+    assert_eq!(agent.wait_exit(kit::DEADLINE).code(), Some(0));
 }

@@ -25,7 +25,8 @@ const ON_A_MACHINE: [&str; 6] = [
     "docs/root-rollover.md",
 ];
 /// Pages with commands for a cluster as well, of which an API server is enough.
-const ON_AN_API_SERVER: [&str; 3] = ["docs/injection.md", "docs/notifications.md", "docs/operating.md"];
+const ON_AN_API_SERVER: [&str; 4] =
+    ["docs/injection.md", "docs/notifications.md", "docs/operating.md", "docs/revocation.md"];
 /// Run where a controller has been, by `outage`.
 const WITHOUT_A_CONTROLLER: [&str; 1] = ["docs/runbook.md"];
 /// Run on a whole node, by `tests/node/page.rs`.

@@ -106,6 +106,30 @@ fn rotates_under_load(server: &str, client: &str, alpn: &[&str], url: impl Fn(&s
     assert!(succeeded > 10 * SWAPS, "{succeeded} requests are no load");
 }
 
+/// Whoever embeds the library has to do nothing for it.
+#[test]
+fn axum_closes_the_connections_of_a_revoked_client_and_lets_it_in_no_more() {
+    let pki = Pki::default();
+    let stolen = pki.leaf("stolen");
+    let thief = pki.credentials("stolen", &stolen, pki.roots());
+    let volume = pki.volume(SERVER);
+    let leaf = pki.leaf(SERVER);
+    volume.publish(&leaf, pki.roots());
+    let mut server = Example::start("axum_server", volume, &["127.0.0.1:0"]);
+    server.process.hear("listening on ").unwrap();
+    let address: SocketAddr = server.process.hear("\n").unwrap().trim().parse().unwrap();
+    let mut open = [&thief, &pki.client("honest")].map(|who| Pipe::tls(address, who, &[]));
+    assert!(open.iter_mut().all(|pipe| pipe.get("/").is_some()));
+    let list = kit::revocation::list(&pki, 1, &[&stolen.serial], 1);
+    let files =
+        [("tls.crt", leaf.cert.as_str()), ("tls.key", &leaf.key), ("ca.crt", pki.roots()), ("ca.crl", &list)];
+    server.volume.publish_files(&files);
+    let [revoked, honest] = &mut open;
+    revoked.wait_closed(CLOSED_WITHIN);
+    assert!(honest.get("/").is_some());
+    assert_ne!(Curl::https(address, "/", &thief).run().exit, 0);
+}
+
 fn https(address: &str) -> String {
     format!("https://{address}/")
 }

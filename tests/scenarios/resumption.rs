@@ -8,7 +8,8 @@ use kit::agent::Launch;
 use kit::client::{SERVER, accepted, openssl, python, python_files};
 use kit::echo::Echo;
 use kit::pipe::Pipe;
-use kit::pki::{Credentials, Pki, authority, issue, request};
+use kit::pki::{Credentials, Pair, Pki, authority, issue, request};
+use kit::revocation::list;
 use kit::scene::Scene;
 use kit::until;
 
@@ -90,6 +91,26 @@ fn a_session_does_not_outlive_its_root() {
         let refused = session.line();
         assert_eq!(refused["ok"], false, "{refused}");
     }
+}
+
+#[test]
+fn a_session_does_not_outlive_the_revocation_of_its_client() {
+    let scene = Scene::tcp(&[]);
+    let stolen = scene.pki.leaf("stolen");
+    let thief = scene.pki.credentials("stolen", &stolen, scene.pki.roots());
+    let mut sessions = ["1.2", "1.3"].map(|version| reuse(scene.inbound(), &thief, version));
+    let list = list(&scene.pki, 1, &[&stolen.serial], 1);
+    let Pair { cert, key, .. } = &scene.leaf;
+    let files =
+        [("tls.crt", cert.as_str()), ("tls.key", key), ("ca.crt", scene.pki.roots()), ("ca.crl", &list)];
+    scene.volume.publish_files(&files);
+    scene.agent.wait_until("the list", |health| !health["served"]["revocation_lists"].is_null());
+    for session in &mut sessions {
+        session.say("again\n");
+        let refused = session.line();
+        assert_eq!(refused["ok"], false, "{refused}");
+    }
+    assert!(scene.accepts(), "another client");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! a path and the signatures are webpki's. What may be spent on them is limited before, and each path that is found has to
 //! follow rules that webpki does not know: nothing is accepted that webpki refuses.
 
+mod revocation;
 pub(crate) mod rules;
 
 use std::cell::Cell;
@@ -11,14 +12,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, OtherError};
-use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
-    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
-};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::chain_limits::{ChainLimit, ChainLimits};
 use crate::crypto::algorithms;
-use crate::identity::{RevocationList, RevocationLists, Root};
+use crate::identity::{RevocationLists, Root};
 pub(crate) use rules::{PathFault, RootRules};
 
 /// What the other side is, by which the extended key usage of all certificates is judged.
@@ -83,23 +81,17 @@ impl ChainVerifier {
         at: UnixTime,
     ) -> Result<VerifiedPath<'p>, ChainError> {
         let (der, intermediates) = chain;
-        let usable = self.usable_lists(at);
-        let revocation = match (&self.0.revocation, RevocationOptionsBuilder::new(&usable)) {
-            (None, _) => None,
-            (Some(_), Ok(builder)) => Some(
-                builder
-                    .with_depth(RevocationCheckDepth::Chain)
-                    .with_status_policy(UnknownStatusPolicy::Deny)
-                    // Those that are out of date have been left out.
-                    .with_expiration_policy(ExpirationPolicy::Ignore)
-                    .build(),
-            ),
-            (Some(_), Err(_)) => return Err(ChainError::Rule(self.unknown_status(at))),
-        };
         let fault = Cell::new(None);
         let follows_rules = |path: &VerifiedPath<'_>| {
             let root = self.rules_of(path.anchor()).ok_or(PathFault::Malformed);
-            root.and_then(|root| rules::check(path, root, purpose, at)).map_err(|found| {
+            let check = |root| {
+                rules::check(path, root, purpose, at)?;
+                match &self.0.revocation {
+                    Some(lists) => revocation::check(path, root, lists, system_time(at)),
+                    None => Ok(()),
+                }
+            };
+            root.and_then(check).map_err(|found| {
                 fault.set(Some(found));
                 webpki::Error::PathLenConstraintViolated
             })
@@ -115,13 +107,12 @@ impl ChainVerifier {
                 intermediates,
                 at,
                 usage,
-                revocation,
+                None,
                 Some(&follows_rules),
             )
         };
         match self.0.limits.verify(der, intermediates, verify)? {
             Ok(path) => Ok(path),
-            Err(webpki::Error::UnknownRevocationStatus) => Err(ChainError::Rule(self.unknown_status(at))),
             // Webpki goes on to look for another path, and reports what is wrong with that.
             Err(error) => Err(fault.take().map_or(ChainError::Webpki(error), ChainError::Rule)),
         }
@@ -142,30 +133,26 @@ impl ChainVerifier {
 
     /// Whether the chain, leaf first, is refused because it is revoked.
     pub fn revokes(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
-        let [end_entity, intermediates @ ..] = chain else { return false };
-        let verified = self.check(end_entity, intermediates, Purpose::Client, at);
-        let as_server = || self.check(end_entity, intermediates, Purpose::Server, at);
-        let is_revoked = |result: Result<(), rustls::Error>| {
-            matches!(result, Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)))
-        };
-        is_revoked(verified) || is_revoked(as_server())
+        [Purpose::Client, Purpose::Server].into_iter().any(|purpose| {
+            matches!(self.revocation_fault(chain, purpose, at), Some(PathFault::Revoked { .. }))
+        })
     }
 
-    fn lists(&self) -> impl Iterator<Item = &RevocationList> {
-        self.0.revocation.iter().flat_map(|revocation| &revocation.lists)
-    }
-
-    fn usable_lists(&self, at: UnixTime) -> Vec<&CertRevocationList<'static>> {
-        self.lists().filter(|list| system_time(at) < list.usable_until()).map(|list| &list.list).collect()
-    }
-
-    /// Why the status of a certificate is not known.
-    fn unknown_status(&self, at: UnixTime) -> PathFault {
-        match self.lists().find(|list| system_time(at) >= list.usable_until()) {
-            Some(list) => {
-                PathFault::StaleRevocationList { issuer: list.issuer.clone(), since: list.next_update }
+    /// Why a chain, leaf first, is refused for its revocation: it is revoked, or that cannot be told.
+    pub fn revocation_fault(
+        &self,
+        chain: &[CertificateDer<'static>],
+        purpose: Purpose,
+        at: UnixTime,
+    ) -> Option<PathFault> {
+        self.0.revocation.as_ref()?;
+        let [end_entity, intermediates @ ..] = chain else { return None };
+        let parsed = EndEntityCert::try_from(end_entity).ok()?;
+        match self.verify(&parsed, (end_entity, intermediates), purpose, at) {
+            Err(ChainError::Rule(fault @ (PathFault::Revoked { .. } | PathFault::RevocationUnknown(_)))) => {
+                Some(fault)
             }
-            None => PathFault::NoRevocationList,
+            _ => None,
         }
     }
 
@@ -190,6 +177,7 @@ fn to_rustls(error: ChainError) -> rustls::Error {
     use webpki::Error as E;
     let error = match error {
         ChainError::Limit(limit) => return limit.into(),
+        ChainError::Rule(PathFault::Revoked { .. }) => return CertificateError::Revoked.into(),
         ChainError::Rule(fault) => return CertificateError::Other(OtherError(Arc::new(fault))).into(),
         ChainError::Webpki(error) => error,
     };
@@ -199,7 +187,6 @@ fn to_rustls(error: ChainError) -> rustls::Error {
         E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
         E::InvalidCertValidity => CertificateError::Expired,
         E::UnknownIssuer => CertificateError::UnknownIssuer,
-        E::CertRevoked => CertificateError::Revoked,
         E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         E::UnsupportedCriticalExtension => CertificateError::UnhandledCriticalExtension,
         E::UnsupportedSignatureAlgorithmContext(context) => {

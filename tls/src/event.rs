@@ -103,14 +103,17 @@ pub enum CredentialPart {
     Leaf,
     /// The trust bundle.
     Trust,
+    /// The revocation lists beside a bundle that is taken.
+    Revocation,
 }
 
 impl CredentialPart {
-    /// `leaf` or `trust`.
+    /// `leaf`, `trust` or `revocation`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Leaf => "leaf",
             Self::Trust => "trust",
+            Self::Revocation => "revocation",
         }
     }
 }

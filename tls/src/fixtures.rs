@@ -35,7 +35,7 @@ pub fn root_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Roo
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     change(&mut params);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
@@ -77,6 +77,45 @@ pub fn credential(pair: &Pair, roots: &[&Root]) -> Credential {
 pub fn identity(pair: &Pair, roots: &[&Root]) -> Identity {
     let credential = credential(pair, roots);
     Identity::parse(&credential, &Policy::default(), None, SystemTime::now()).merge(None).unwrap()
+}
+
+/// What `root` has withdrawn, in PEM, from the first of these moments to the second.
+pub fn revocation_list(
+    root: &Root,
+    number: u64,
+    revoked: &[&Pair],
+    (from, until): (SystemTime, SystemTime),
+) -> String {
+    revocation_list_with(root, number, revoked, (from, until), None)
+}
+
+/// Of the certificates that its issuing distribution point says.
+pub fn revocation_list_with(
+    root: &Root,
+    number: u64,
+    revoked: &[&Pair],
+    (from, until): (SystemTime, SystemTime),
+    issuing_distribution_point: Option<rcgen::CrlIssuingDistributionPoint>,
+) -> String {
+    let entry = |pair: &&Pair| {
+        let section = &crate::credential::pem::sections(pair.certificate.as_bytes()).unwrap()[0];
+        let (_, certificate) = x509_parser::parse_x509_certificate(&section.der).unwrap();
+        rcgen::RevokedCertParams {
+            serial_number: certificate.raw_serial().to_vec().into(),
+            revocation_time: from.into(),
+            reason_code: None,
+            invalidity_date: None,
+        }
+    };
+    let params = rcgen::CertificateRevocationListParams {
+        this_update: from.into(),
+        next_update: until.into(),
+        crl_number: number.into(),
+        issuing_distribution_point,
+        revoked_certs: revoked.iter().map(entry).collect(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    params.signed_by(root).unwrap().pem().unwrap()
 }
 
 pub fn configs(identity: &Identity) -> Configs {

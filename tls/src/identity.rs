@@ -49,6 +49,8 @@ pub struct Validation {
     pub leaf: Result<Arc<Leaf>, Rejection>,
     /// The trust bundle, or what is wrong with it. `Ok(None)` if there is none and none is needed.
     pub trust: Result<Option<Arc<Trust>>, Rejection>,
+    /// What is wrong with the revocation lists beside a bundle that is taken. The last good ones stay in force.
+    pub revocation: Option<Rejection>,
 }
 
 impl Identity {
@@ -60,7 +62,10 @@ impl Identity {
         served_trust: Option<&Arc<Trust>>,
         now: SystemTime,
     ) -> Validation {
-        let trust = Trust::parse(credential, policy, served_trust, now).map(|trust| trust.map(Arc::new));
+        let (trust, revocation) = match Trust::parse(credential, policy, served_trust, now) {
+            Ok((trust, revocation)) => (Ok(trust.map(Arc::new)), revocation),
+            Err(rejection) => (Err(rejection), None),
+        };
         let leaf_trust = match &trust {
             Ok(trust) => trust.as_ref(),
             Err(_) => served_trust,
@@ -69,7 +74,7 @@ impl Identity {
             (Err(rejection), None) => Err(rejection.clone()),
             _ => Leaf::parse(&credential.leaf, leaf_trust.map(AsRef::as_ref), policy, now).map(Arc::new),
         };
-        Validation { leaf, trust }
+        Validation { leaf, trust, revocation }
     }
 }
 
@@ -94,15 +99,15 @@ impl Validation {
 impl Identity {
     /// Same leaf, chain and roots, and the same said about the bundle.
     pub fn same_as(&self, other: &Identity) -> bool {
-        fn facts(identity: &Identity) -> Option<(&str, &[String], Option<&str>)> {
+        fn roots(identity: &Identity) -> Option<(&str, &[String])> {
             let trust = identity.trust.as_ref()?;
-            Some((
-                &trust.sha256,
-                &trust.passed_over,
-                trust.revocation.as_ref().map(|lists| lists.sha256.as_str()),
-            ))
+            Some((&trust.sha256, &trust.passed_over))
         }
-        self.leaf.same_as(&other.leaf) && facts(self) == facts(other)
+        fn lists(identity: &Identity) -> Option<(&str, &[String])> {
+            let lists = identity.trust.as_ref()?.revocation.as_ref()?;
+            Some((&lists.sha256, &lists.notices))
+        }
+        self.leaf.same_as(&other.leaf) && roots(self) == roots(other) && lists(self) == lists(other)
     }
 }
 

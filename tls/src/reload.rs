@@ -4,6 +4,7 @@
 
 mod clock;
 mod directory_reader;
+mod list_dates;
 mod manual;
 mod report;
 mod reporter;
@@ -20,7 +21,7 @@ use crate::reload::directory_reader::DirectoryReader;
 use crate::reload::writer::Moment;
 use crate::reload_error::ReloadError;
 use crate::source::directory::Volume;
-use crate::source::{SecretRef, SourceSelector, WatchState};
+use crate::source::{SecretRef, SourceSelector, VolumeState, WatchState};
 
 pub use manual::ManualSource;
 pub(crate) use reporter::Reporter;
@@ -48,22 +49,23 @@ pub(crate) async fn run(reload: Reload) -> Result<Infallible, ReloadError> {
     let changed = Arc::new(Notify::new());
     let directory_name = volume.as_ref().map(|volume| volume.directory().display().to_string());
     writer.reporter.update(|status| status.source.directory = directory_name);
-    let mut directory = volume.map(|volume| DirectoryReader::new(volume, Arc::clone(&changed)));
+    let reader = |volume| DirectoryReader::new(volume, Arc::clone(&changed), writer.reporter.clone());
+    let mut directory = volume.map(reader);
     let secret_name = secret.as_ref().map(|watch| watch.secret.to_string());
     let mut api = secret.map(|watch| watch.state);
     let mut selector = SourceSelector::default();
     loop {
-        let mut read = None;
-        // Without a directory there is nothing that would have to be polled more often.
-        let mut watching = true;
-        if let Some(reader) = directory.take() {
-            let (mut reader, result) = reader.read().await.map_err(|_| ReloadError::ReadPanicked)?;
-            watching = reader.report(&result, &writer.reporter);
-            directory = Some(reader);
-            read = Some(result);
-        }
+        let read = match &mut directory {
+            Some(reader) => Some(reader.read().await?),
+            None => None,
+        };
+        let volume = match &read {
+            None => VolumeState::None,
+            Some(None) => VolumeState::Hanging,
+            Some(Some(read)) => VolumeState::Read(&read.credential),
+        };
         let watched = api.as_mut().map(|api| api.borrow_and_update().clone());
-        let decision = selector.decide(watched.as_ref(), read.as_ref().map(|read| &read.credential));
+        let decision = selector.decide(watched.as_ref(), volume);
         report::report_sources(
             &writer.reporter,
             &decision,
@@ -74,13 +76,25 @@ pub(crate) async fn run(reload: Reload) -> Result<Infallible, ReloadError> {
         if let Some(candidate) = decision.candidate {
             writer.consider(candidate, Moment::now());
         }
+        // Without a directory there is nothing that would have to be polled more often.
+        let watching = directory.as_ref().is_none_or(DirectoryReader::is_watching);
         let wait = writer.next_wait(watching, SystemTime::now());
         tokio::select! {
             () = changed.notified() => {}
-            () = requested.notified() => {}
+            () = requested.notified() => if let Some(reader) = &mut directory {
+                reader.requested();
+            },
+            () = answered(&mut directory) => {}
             result = api_changed(&mut api) => result.map_err(|_| ReloadError::WatchEnded)?,
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+async fn answered(directory: &mut Option<DirectoryReader>) {
+    match directory {
+        Some(reader) => reader.answered().await,
+        None => std::future::pending().await,
     }
 }
 

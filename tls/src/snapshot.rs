@@ -2,13 +2,15 @@
 //! The reload loop publishes here, each connection loads it once, and neither knows the other.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
+use rustls::pki_types::UnixTime;
 use rustls::{ClientConfig, ServerConfig};
 
+use crate::chain_verifier::Purpose;
 use crate::config::{Configs, ExpectedPeer};
 use crate::identity::Identity;
 use crate::peer::Peer;
@@ -79,6 +81,15 @@ impl Snapshot {
             .trust
             .as_ref()
             .is_some_and(|trust| trust.verifier.revokes(&peer.chain, peer.verified_at))
+    }
+
+    /// Why peers with this trust refuse the leaf at this time, for its revocation: it is revoked, or that cannot be told,
+    /// such as when the list of its authority is out of date. `None` without revocation lists.
+    pub fn revocation_fault(&self, now: SystemTime) -> Option<String> {
+        let (leaf, trust) = (&self.identity.leaf, self.identity.trust.as_ref()?);
+        let purpose = if leaf.roles.server { Purpose::Server } else { Purpose::Client };
+        let at = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        trust.verifier.revocation_fault(&leaf.certified.cert, purpose, at).map(|fault| fault.to_string())
     }
 
     /// Whether a root that `before` trusts is not trusted here.

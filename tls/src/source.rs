@@ -15,7 +15,7 @@ pub use secret_ref::{SecretRef, SecretRefError};
 pub use watch_error::{WatchError, WatchErrorReason};
 pub use watch_state::ApiState;
 
-pub(crate) use selector::{Candidate, Decision, SourceSelector};
+pub(crate) use selector::{Candidate, Decision, SourceSelector, VolumeState};
 #[cfg(any(test, feature = "kubernetes"))]
 pub(crate) use watch_state::SecretVersion;
 pub(crate) use watch_state::WatchState;

@@ -2,7 +2,7 @@
 //! the [`Snapshot`](crate::Snapshot).
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::identity::{Rejection, RejectionReason};
 use crate::source::{ApiState, SourceKind, WatchErrorReason};
@@ -19,6 +19,8 @@ pub struct Status {
     pub rejected_leaf: Option<CurrentRejection>,
     /// Why the trust bundle that the source has now is not served.
     pub rejected_trust: Option<CurrentRejection>,
+    /// What is wrong with the revocation lists that the source has now, of which the last good ones are in force.
+    pub rejected_revocation: Option<CurrentRejection>,
     /// A leaf that is not valid yet.
     pub held: Option<HeldCandidate>,
     /// How many candidates had each outcome since start.
@@ -37,6 +39,8 @@ pub struct SourceStatus {
     pub atomic: bool,
     /// Events are expected; otherwise changes are noticed by polling only.
     pub watching: bool,
+    /// Since when the directory has not answered. `None` while it does.
+    pub hanging_since: Option<Instant>,
     /// What is unusual about the directory, in sentences.
     pub notices: Vec<String>,
     /// The watch on the Secret. `None` if none is watched.

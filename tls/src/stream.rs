@@ -48,7 +48,7 @@ impl<IO> ServerStream<IO> {
     }
 
     /// Completes when the client would no longer be accepted, because the root that verified it was removed from
-    /// the trust bundle: at once if that was before the call. Never completes for a client without a certificate.
+    /// the trust bundle, or because its certificate is revoked: at once if that was before the call. Never completes for a client without a certificate.
     /// The server should then end the connection.
     ///
     /// The stream and this future keep the identity current. If the reload ends by itself
@@ -96,7 +96,7 @@ impl<IO> ClientStream<IO> {
     }
 
     /// Completes when the server would no longer be accepted, because the root that verified it was removed from
-    /// the trust bundle: at once if that was before the call. The client should then end the connection.
+    /// the trust bundle, or because its certificate is revoked: at once if that was before the call. The client should then end the connection.
     ///
     /// The stream and this future keep the identity current, as those of [`ServerStream::untrusted`].
     pub fn untrusted(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<IO> {
@@ -125,12 +125,12 @@ impl<IO> ClientStream<IO> {
     }
 }
 
-/// Compares each new snapshot that lost a root with the one before.
+/// Compares each new snapshot that lost a root, or has other revocation lists, with the one before.
 async fn until_untrusted(shared: &Shared, mut before: Arc<Snapshot>, is_trusted: impl Fn(&Snapshot) -> bool) {
     let mut snapshots = shared.snapshots.clone();
     loop {
         if let Some(current) = snapshots.load().filter(|current| current.generation > before.generation) {
-            if current.lost_a_root_of(&before) && !is_trusted(&current) {
+            if current.trusts_less_than(&before) && !is_trusted(&current) {
                 return;
             }
             before = current;

@@ -65,6 +65,9 @@ impl Health {
                 format_rfc3339_seconds(leaf.usable_from)
             ));
         }
+        if let Some(fault) = snapshot.revocation_fault(now) {
+            return Some(format!("peers refuse the served certificate: {fault}"));
+        }
         match &report.self_check {
             None => Some("the self-check of the listener is not complete yet".into()),
             Some(SelfCheck { result: Err(cause), .. }) => {
@@ -94,6 +97,7 @@ impl Health {
             "refused": {
                 "leaf": reload.rejected_leaf.as_ref().map(rejection),
                 "trust": reload.rejected_trust.as_ref().map(rejection),
+                "revocation": reload.rejected_revocation.as_ref().map(rejection),
             },
             "held": reload.held.as_ref().map(|held| json!({
                 "not_before": date(held.not_before),
@@ -130,6 +134,10 @@ fn source(source: &SourceStatus, snapshot: Option<&Snapshot>) -> Value {
     let authority = source.authority.as_ref();
     let trust = snapshot.and_then(|snapshot| snapshot.identity.trust.as_ref());
     let passed_over = trust.iter().flat_map(|trust| &trust.passed_over);
+    let lists = trust.iter().filter_map(|trust| trust.revocation.as_ref());
+    let of_lists = lists.flat_map(|lists| &lists.notices);
+    let hanging = source.hanging_since.map(|since| since.elapsed().as_secs());
+    let hangs = hanging.map(|seconds| format!("the directory has not answered for {seconds} s"));
     json!({
         "kind": authority.map(|authority| authority.kind.as_str()),
         "why": authority.map(|authority| &authority.why),
@@ -137,7 +145,8 @@ fn source(source: &SourceStatus, snapshot: Option<&Snapshot>) -> Value {
         "directory": source.directory,
         "atomic": source.atomic,
         "watching": source.watching,
-        "notices": source.notices.iter().chain(passed_over).collect::<Vec<_>>(),
+        "hanging_seconds": hanging,
+        "notices": hangs.iter().chain(&source.notices).chain(passed_over).chain(of_lists).collect::<Vec<_>>(),
         "api": source.api.as_ref().map(|api| json!({
             "secret": api.secret,
             "state": api.state.as_str(),

@@ -45,6 +45,7 @@ pub struct Metrics {
     generation: Gauge,
     peer_not_after: Family<NoLabels, FloatGauge>,
     api_watch: Family<NoLabels, Gauge>,
+    directory_hanging: Family<NoLabels, FloatGauge>,
     app_exposed: Gauge,
     memory_in_use: Gauge,
     tasks: Gauge,
@@ -88,6 +89,11 @@ impl Metrics {
         register_reloads(r, &health);
         let api_watch =
             registered(r, "api_watch", "1 while the Secret is being watched through the Kubernetes API");
+        let directory_hanging = registered(
+            r,
+            "directory_hanging_seconds",
+            "For how long the identity directory has not answered; absent while it does",
+        );
         let connections = registered(
             r,
             "connections_open",
@@ -134,6 +140,7 @@ impl Metrics {
             generation,
             peer_not_after,
             api_watch,
+            directory_hanging,
             app_exposed,
             memory_in_use,
             tasks,
@@ -161,8 +168,11 @@ impl Metrics {
         self.tasks.set(self.runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks() as i64).sum());
         self.memory_in_use.set(context.memory.in_use() as i64);
         self.app_exposed.set(self.health.status.report().exposed.len() as i64);
+        let source = context.identities.status().source;
+        let hanging = source.hanging_since.map(|since| since.elapsed().as_secs_f64());
+        set_or_remove(&self.directory_hanging, hanging);
         self.api_watch.clear();
-        if let Some(api) = context.identities.status().source.api {
+        if let Some(api) = source.api {
             self.api_watch.get_or_create(&NoLabels {}).set((api.state == ApiState::Watching).into());
         }
     }
@@ -332,7 +342,10 @@ impl RootGauges {
         let revocation = trust.and_then(|trust| trust.revocation.as_ref());
         for list in revocation.into_iter().flat_map(|revocation| &revocation.lists).take(MAX_ROOTS) {
             let labels = IssuerLabels { issuer: list.issuer.clone() };
-            self.lists_until.get_or_create(&labels).set(seconds(list.usable_until()));
+            // Two roots of one name have a list each.
+            let gauge = self.lists_until.get_or_create(&labels);
+            let until = seconds(list.usable_until());
+            gauge.set(if gauge.get() > 0.0 { gauge.get().min(until) } else { until });
         }
         for root in trust.into_iter().flat_map(|trust| &trust.roots).take(MAX_ROOTS) {
             let labels = RootLabels { root: root.sha256[..16].to_owned() };

@@ -11,6 +11,9 @@ td:first-child{color:#5b6475;white-space:nowrap;width:1%}code{font-size:.85rem;o
 @media(prefers-color-scheme:dark){body{background:#14171f;color:#e4e7ee}td{border-color:#2a2f3b}\
 td:first-child{color:#98a1b3}.ok{color:#5ecb8b}.bad{color:#ff8a80}}";
 
+/// What is judged by itself.
+const PARTS: [&str; 3] = ["leaf", "trust", "revocation"];
+
 /// Renders the object that `/healthz` answers with.
 pub fn render(health: &Value) -> String {
     let mut page = format!(
@@ -42,7 +45,7 @@ fn headline(page: &mut String, health: &Value) {
             let _ = write!(page, "<span class=bad>not ready</span></h1><p class=bad>{}</p>", escape(reason));
         }
     }
-    if ["leaf", "trust"].iter().any(|part| health["refused"][part].is_object()) {
+    if PARTS.iter().any(|part| health["refused"][part].is_object()) {
         page.push_str("<p class=bad>A newer candidate is refused; the last good one is still served.</p>");
     }
 }
@@ -60,6 +63,10 @@ fn served(page: &mut String, served: &Value) {
     for root in served["roots"].as_array().into_iter().flatten() {
         row(page, "Root", &format!("{}, until {}", shown(&root["subject"]), shown(&root["not_after"])));
     }
+    for list in served["revocation_lists"].as_array().into_iter().flatten() {
+        let (issuer, until) = (shown(&list["issuer"]), shown(&list["usable_until"]));
+        row(page, "Revocation list", &format!("{issuer}: {} revoked, until {until}", list["revoked"]));
+    }
     row(page, "Self-check", &shown(&served["proof"]["outcome"]));
 }
 
@@ -67,7 +74,7 @@ fn served(page: &mut String, served: &Value) {
 fn candidate(page: &mut String, health: &Value) {
     let attempt = &health["last_attempt"];
     row(page, "Last reload", &format!("{}: {}", shown(&attempt["at"]), shown(&attempt["outcome"])));
-    for part in ["leaf", "trust"] {
+    for part in PARTS {
         let refused = &health["refused"][part];
         if refused.is_object() {
             let text = format!("{} (since {})", shown(&refused["detail"]), shown(&refused["since"]));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::config::args::IdentityArgs;
 use crate::config::settings::layout;
-use hotcert_tls::identity::{Identity, Policy, Rejection, Trust, Validation};
+use hotcert_tls::identity::{Identity, Policy, Rejection, RevocationList, Trust, Validation};
 use hotcert_tls::{read_directory, trial_handshake};
 
 const SUB_PATH_NOTICE: &str =
@@ -40,8 +40,11 @@ pub fn run(directory: &Path, args: &IdentityArgs, policy: &Policy, as_json: bool
 /// What is no reason to refuse the identity, and should be mended.
 fn notices(validation: &Validation, is_sub_path: bool) -> Vec<&str> {
     let trust = validation.trust.as_ref().ok().and_then(Option::as_ref);
-    let passed_over = trust.into_iter().flat_map(|trust| &trust.passed_over).map(String::as_str);
-    is_sub_path.then_some(SUB_PATH_NOTICE).into_iter().chain(passed_over).collect()
+    let passed_over = trust.into_iter().flat_map(|trust| &trust.passed_over);
+    let lists = trust.and_then(|trust| trust.revocation.as_ref());
+    let of_lists = lists.into_iter().flat_map(|lists| &lists.notices);
+    let of_trust = passed_over.chain(of_lists).map(String::as_str);
+    is_sub_path.then_some(SUB_PATH_NOTICE).into_iter().chain(of_trust).collect()
 }
 
 fn report(directory: &Path, validation: &Validation, notices: &[&str], served: bool) -> Value {
@@ -71,6 +74,13 @@ fn report(directory: &Path, validation: &Validation, notices: &[&str], served: b
                     "subject": root.subject,
                     "not_before": date(root.not_before).to_string(),
                     "not_after": date(root.not_after).to_string(),
+                })).collect::<Vec<_>>(),
+                "revocation_lists": lists(trust.as_deref()).map(|list| json!({
+                    "issuer": list.issuer,
+                    "number": list.number,
+                    "next_update": date(list.next_update).to_string(),
+                    "usable_until": date(list.usable_until()).to_string(),
+                    "revoked": list.revoked,
                 })).collect::<Vec<_>>(),
             }),
             Err(rejection) => refused(rejection),
@@ -111,6 +121,10 @@ fn print(directory: &Path, args: &IdentityArgs, validation: &Validation, notices
             for root in roots(Some(trust)) {
                 outln!("  root    {}, until {}", root.subject, date(root.not_after));
             }
+            for list in lists(Some(trust)) {
+                let until = date(list.usable_until());
+                outln!("  list    of {}: {} revoked, until {until}", list.issuer, list.revoked);
+            }
         }
         Err(rejection) => outln!("  trust   {}", refusal(rejection)),
     }
@@ -148,4 +162,9 @@ fn name_file(message: &str, args: &IdentityArgs) -> String {
 
 fn roots(trust: Option<&Trust>) -> impl Iterator<Item = &hotcert_tls::identity::Root> {
     trust.into_iter().flat_map(|trust| &trust.roots)
+}
+
+fn lists(trust: Option<&Trust>) -> impl Iterator<Item = &RevocationList> {
+    let lists = trust.and_then(|trust| trust.revocation.as_ref());
+    lists.into_iter().flat_map(|lists| &lists.lists).map(AsRef::as_ref)
 }

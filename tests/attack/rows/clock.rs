@@ -1,12 +1,10 @@
 //! The clock goes back: the leaf is not valid yet, every peer refuses it, and the agent must say so.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use kit::agent::Launch;
 use kit::client::SERVER;
+use kit::clock::Clock;
 use kit::pki::Pki;
 
 use super::Row;
@@ -26,16 +24,9 @@ fn measure(_: Times) -> anyhow::Result<Vec<Line>> {
     let pki = Pki::default();
     let volume = pki.volume(SERVER);
     volume.publish(&pki.leaf(SERVER), pki.roots());
-    let offset = pki.path("offset");
-    fs::write(&offset, "+0")?;
-    let agent = Launch::new(&volume.path)
-        .inbound("http:", app::start())
-        .args(["--poll-interval", "500ms"])
-        .env("LD_PRELOAD", library()?)
-        .env("FAKETIME_TIMESTAMP_FILE", &offset)
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .ready();
+    let clock = Clock::new(&pki);
+    let launch = Launch::new(&volume.path).inbound("http:", app::start());
+    let agent = clock.of(launch).args(["--poll-interval", "500ms"]).ready();
     // What the agent says when it should: `None` if not in time.
     let says = |status: u16| {
         let begin = Instant::now();
@@ -55,9 +46,9 @@ fn measure(_: Times) -> anyhow::Result<Vec<Line>> {
         }
         None => format!("no change in {} s", WITHIN.as_secs()),
     };
-    fs::write(&offset, "-3d")?;
+    clock.set("-3d");
     let back = says(503);
-    fs::write(&offset, "+0")?;
+    clock.set("+0");
     let forth = says(200);
     let bound = format!("not ready within {} s", WITHIN.as_secs());
     let again = format!("ready within {} s", WITHIN.as_secs());
@@ -65,14 +56,4 @@ fn measure(_: Times) -> anyhow::Result<Vec<Line>> {
         Line::new("/readyz, three days back", bound, "ready", show(&back), back.is_some()),
         Line::new("/readyz, clock set right again", again, "ready", show(&forth), forth.is_some()),
     ])
-}
-
-/// Of the program `faketime`, which Debian has in a package of that name.
-fn library() -> anyhow::Result<PathBuf> {
-    let folders = fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path());
-    let libraries = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-    libraries
-        .into_iter()
-        .find(|path| path.exists())
-        .context("libfaketime is missing: apt-get install faketime")
 }

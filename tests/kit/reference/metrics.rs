@@ -63,6 +63,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_connections_closed", "counter", &["side", "reason"]),
     ("hotcert_connections_limit", "gauge", &[]),
     ("hotcert_connections_open", "gauge", &["side", "generation"]),
+    ("hotcert_directory_hanging_seconds", "gauge", &[]),
     ("hotcert_failed_addresses", "counter", &[]),
     ("hotcert_generation", "gauge", &[]),
     ("hotcert_handshakes", "counter", &["side", "result"]),

@@ -46,6 +46,7 @@ const METRICS: &[Metric] = &[
             ("done", "the client, the app or the server ended it", "", ""),
             ("drained", "it was made under an earlier leaf", "", "`--drain-after`"),
             ("root_removed", "the root that verified its peer was removed", "", "`--root-drain`"),
+            ("revoked", "the certificate of its peer is revoked", "", "[`ca.crl`](../revocation.md)"),
             ("max_age", "it was too old", "", "`--max-age`, `--max-age-grace`"),
             ("idle", "no byte moved for too long", PLACES, "`--idle-timeout`"),
             (

@@ -159,6 +159,28 @@ fn it_is_cut_when_the_root_of_its_client_is_removed() {
 }
 
 #[test]
+fn it_is_cut_when_its_client_is_revoked_and_that_of_another_is_not() {
+    let scene = scene(&["--root-drain", "1h"]);
+    let stolen = scene.pki.leaf("stolen");
+    let thief = scene.pki.credentials("stolen", &stolen, scene.pki.roots());
+    let mut held = Held::open(Websockets, &scene.inbound.url(), Some(&thief));
+    held.echoes("hello");
+    let mut other = scene.hold();
+    let (leaf, list) = (scene.pki.leaf(SERVER), kit::revocation::list(&scene.pki, 1, &[&stolen.serial], 1));
+    let files = [
+        ("tls.crt", leaf.cert.as_str()),
+        ("tls.key", &leaf.key),
+        ("ca.crt", scene.pki.roots()),
+        ("ca.crl", &list),
+    ];
+    let begin = scene.inbound.volume.publish_files(&files);
+    assert_eq!(held.closed(), 1006);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    other.echoes("still here");
+    until("counted", || (closed(&scene.inbound.agent, "revoked") == 1.0).then_some(()));
+}
+
+#[test]
 fn it_is_cut_when_the_root_of_its_server_is_removed() {
     let scene = scene(&[]);
     let (both, _, new) = two_roots(&scene.pki);

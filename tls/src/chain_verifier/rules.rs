@@ -11,6 +11,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 use super::Purpose;
+use super::revocation::UnknownStatus;
 
 /// What the certificate of a root allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) struct RootRules {
     path_length: Option<u32>,
     server: bool,
     client: bool,
+    /// Its key usage allows it to sign revocation lists.
+    pub signs_lists: bool,
     /// It has constraints on names that are not supported, so that webpki refuses every such name.
     pub unsupported_constraints: bool,
 }
@@ -43,12 +46,10 @@ pub(crate) enum PathFault {
     RootNotYetValid { root: String, not_before: SystemTime },
     #[error("the root {root} expired at {}", format_rfc3339_seconds(*.not_after))]
     RootExpired { root: String, not_after: SystemTime },
-    #[error(
-        "there is no revocation list of an authority of the chain, and where there are lists every authority needs one"
-    )]
-    NoRevocationList,
-    #[error("the revocation list of {issuer} is out of date since {}", format_rfc3339_seconds(*.since))]
-    StaleRevocationList { issuer: String, since: SystemTime },
+    #[error("the certificate of {subject} is revoked")]
+    Revoked { subject: String },
+    #[error("whether the certificate is revoked cannot be told: {0}")]
+    RevocationUnknown(UnknownStatus),
 }
 
 impl RootRules {
@@ -69,6 +70,7 @@ impl RootRules {
             path_length: constraints.and_then(|constraints| constraints.value.path_len_constraint),
             server,
             client,
+            signs_lists: may_sign_lists(certificate),
             unsupported_constraints: has_unsupported_constraints(certificate),
         }
     }
@@ -112,6 +114,15 @@ pub(crate) fn has_unsupported_constraints(certificate: &X509Certificate<'_>) -> 
 pub(crate) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
     match certificate.key_usage() {
         Ok(Some(usage)) => usage.value.key_cert_sign(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+/// Whether the certificate may sign revocation lists, as far as its key usage says.
+pub(crate) fn may_sign_lists(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.key_usage() {
+        Ok(Some(usage)) => usage.value.crl_sign(),
         Ok(None) => true,
         Err(_) => false,
     }

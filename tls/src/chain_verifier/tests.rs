@@ -12,6 +12,8 @@ use super::*;
 use crate::fixtures::{self, Pair};
 use crate::identity::{Identity, Policy, RejectionReason};
 
+mod revocation;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A leaf under an intermediate under a root.
@@ -113,114 +115,4 @@ fn a_root_that_may_not_sign_is_no_root() {
     let rejection = validation.trust.unwrap_err();
     assert_eq!(rejection.reason(), RejectionReason::EmptyBundle);
     assert!(rejection.to_string().contains("keyCertSign"), "{rejection}");
-}
-
-/// What `root` has withdrawn, in PEM.
-fn revocation_list(root: &fixtures::Root, number: u64, revoked: &[&Pair], next_update: SystemTime) -> String {
-    let serial = |pair: &&Pair| {
-        let section = &crate::credential::pem::sections(pair.certificate.as_bytes()).unwrap()[0];
-        let (_, certificate) = x509_parser::parse_x509_certificate(&section.der).unwrap();
-        rcgen::RevokedCertParams {
-            serial_number: certificate.raw_serial().to_vec().into(),
-            revocation_time: SystemTime::now().into(),
-            reason_code: None,
-            invalidity_date: None,
-        }
-    };
-    rcgen::CertificateRevocationListParams {
-        this_update: (SystemTime::now() - 2 * DAY).into(),
-        next_update: next_update.into(),
-        crl_number: number.into(),
-        issuing_distribution_point: None,
-        revoked_certs: revoked.iter().map(serial).collect(),
-        key_identifier_method: rcgen::KeyIdMethod::Sha256,
-    }
-    .signed_by(root)
-    .unwrap()
-    .pem()
-    .unwrap()
-}
-
-fn signs_lists(params: &mut CertificateParams) {
-    params.key_usages.push(KeyUsagePurpose::CrlSign);
-}
-
-fn chain(pair: &Pair) -> Vec<CertificateDer<'static>> {
-    let sections = crate::credential::pem::sections(pair.certificate.as_bytes()).unwrap();
-    sections.iter().map(|section| CertificateDer::from(section.der.to_vec())).collect()
-}
-
-/// A server of `roots` with revocation lists.
-fn parse(
-    roots: &[&fixtures::Root],
-    lists: &str,
-    served: Option<&Arc<crate::identity::Trust>>,
-    grace: Duration,
-) -> Result<Arc<crate::identity::Trust>, RejectionReason> {
-    let mut credential = fixtures::credential(&fixtures::issue(roots[0], |_| {}), roots);
-    credential.revocation = Ok(lists.as_bytes().to_vec().into());
-    let policy = Policy { revocation_grace: grace, ..Policy::default() };
-    let validation = Identity::parse(&credential, &policy, served, SystemTime::now());
-    validation.trust.map(Option::unwrap).map_err(|rejection| rejection.reason())
-}
-
-fn verdict(trust: &crate::identity::Trust, pair: &Pair) -> Result<(), String> {
-    let chain = chain(pair);
-    let both = [Purpose::Client, Purpose::Server].map(|purpose| {
-        trust
-            .verifier
-            .check(&chain[0], &chain[1..], purpose, UnixTime::now())
-            .map_err(|error| error.to_string())
-    });
-    assert_eq!(both[0], both[1]);
-    both[0].clone()
-}
-
-#[test]
-fn revoked_peers_are_refused_and_no_others() {
-    let root = fixtures::root_with("root", signs_lists);
-    let (good, bad) = (fixtures::issue(&root, |_| {}), fixtures::issue(&root, |_| {}));
-    let tomorrow = SystemTime::now() + DAY;
-    let trust = parse(&[&root], &revocation_list(&root, 1, &[&bad], tomorrow), None, Duration::ZERO).unwrap();
-    assert_eq!(verdict(&trust, &good), Ok(()));
-    assert!(verdict(&trust, &bad).unwrap_err().contains("Revoked"));
-    assert!(trust.verifier.revokes(&chain(&bad), UnixTime::now()));
-    assert!(!trust.verifier.revokes(&chain(&good), UnixTime::now()));
-}
-
-#[test]
-fn where_there_are_lists_a_missing_stale_or_forged_one_trusts_nobody() {
-    let (root, other) = (fixtures::root_with("root", signs_lists), fixtures::root_with("other", signs_lists));
-    let forger = fixtures::root_with("root", signs_lists);
-    let (under_root, under_other) = (fixtures::issue(&root, |_| {}), fixtures::issue(&other, |_| {}));
-    let (yesterday, tomorrow) = (SystemTime::now() - DAY, SystemTime::now() + DAY);
-    let list = |root, until| revocation_list(root, 1, &[], until);
-    let judge =
-        |lists: &str, grace, pair| verdict(&parse(&[&root, &other], lists, None, grace).unwrap(), pair);
-
-    let of_root = list(&root, tomorrow);
-    assert_eq!(judge(&of_root, Duration::ZERO, &under_root), Ok(()));
-    assert!(judge(&of_root, Duration::ZERO, &under_other).unwrap_err().contains("NoRevocationList"));
-    let both = format!("{of_root}{}", list(&other, tomorrow));
-    assert_eq!(judge(&both, Duration::ZERO, &under_other), Ok(()));
-
-    let stale = list(&root, yesterday);
-    assert!(judge(&stale, Duration::ZERO, &under_root).unwrap_err().contains("StaleRevocationList"));
-    assert_eq!(judge(&stale, 2 * DAY, &under_root), Ok(()));
-    assert!(judge(&list(&forger, tomorrow), Duration::ZERO, &under_root).is_err());
-}
-
-#[test]
-fn lists_only_go_forwards() {
-    let root = fixtures::root_with("root", signs_lists);
-    let bad = fixtures::issue(&root, |_| {});
-    let tomorrow = SystemTime::now() + DAY;
-    let (old, new) =
-        (revocation_list(&root, 9, &[], tomorrow), revocation_list(&root, 10, &[&bad], tomorrow));
-    let served = parse(&[&root], &new, None, Duration::ZERO).unwrap();
-    let next = |lists: &str| parse(&[&root], lists, Some(&served), Duration::ZERO).map(|_| ());
-    assert_eq!(next(&old), Err(RejectionReason::OlderRevocationList));
-    assert_eq!(next(&new), Ok(()));
-    assert_eq!(next(&format!("{old}{new}")), Ok(()), "the newest counts");
-    assert_eq!(next(""), Err(RejectionReason::MalformedPem), "a list that was there is missed");
 }

@@ -67,14 +67,6 @@ impl Explain<'_> {
                 Rejection::ChainBroken { cause: "an intermediate is not a CA certificate".into() }
             }
             E::InvalidSignatureForPublicKey => self.of_signature(),
-            E::CertRevoked => Rejection::Revoked,
-            E::InvalidCrlSignatureForPublicKey => Rejection::RevocationUnknown {
-                cause: "a revocation list is not signed by the authority that it names; publish the authority's own".into(),
-            },
-            E::IssuerNotCrlSigner => Rejection::RevocationUnknown {
-                cause: "an authority has a key usage without cRLSign, so no list of it counts; issue it with that usage"
-                    .into(),
-            },
             E::NameConstraintViolation => self.of_constraints(),
             E::UnsupportedCriticalExtension => self.of_extension(),
             E::UnsupportedSignatureAlgorithmContext(context) => {
@@ -108,8 +100,9 @@ impl Explain<'_> {
             PathFault::RootExpired { root, not_after } => {
                 Rejection::Expired { what: format!("the root {root}"), not_after }
             }
-            PathFault::NoRevocationList | PathFault::StaleRevocationList { .. } => {
-                Rejection::RevocationUnknown { cause: fault.to_string() }
+            PathFault::Revoked { subject } => Rejection::Revoked { subject },
+            PathFault::RevocationUnknown(unknown) => {
+                Rejection::RevocationUnknown { cause: unknown.to_string() }
             }
             fault => Rejection::IssuerNotAllowed { cause: fault.to_string() },
         }

@@ -156,15 +156,36 @@ pub enum Rejection {
     EmptyBundle,
     /// The revocation list of an authority is older than the one in use.
     #[error(
-        "the revocation list of {issuer} is older than the one in use: publish the newest, or restart to take an older one"
+        "the revocation list of {issuer} is older than the one in use, which stays in force: publish the newest, or restart to take an older one"
     )]
     OlderRevocationList {
         /// The authority.
         issuer: String,
     },
+    /// The revocation list of an authority is not its own.
+    #[error(
+        "the revocation list of {issuer} is not signed by the root of that name: publish the authority's own"
+    )]
+    UnsignedRevocationList {
+        /// The authority.
+        issuer: String,
+    },
+    /// A revocation list does not say by itself which certificates of its authority are revoked.
+    #[error(
+        "the revocation list of {issuer} {cause}, which is not supported: publish a complete list of the authority's own"
+    )]
+    UnsupportedRevocationList {
+        /// The authority.
+        issuer: String,
+        /// What it is, as the rest of a sentence.
+        cause: String,
+    },
     /// The authority has withdrawn the certificate.
-    #[error("the leaf or an authority of its chain is revoked: issue a new one")]
-    Revoked,
+    #[error("{subject} is revoked: issue a new certificate")]
+    Revoked {
+        /// Whose certificate: the leaf's, or that of an authority of its chain.
+        subject: String,
+    },
     /// Whether the chain is revoked cannot be told.
     #[error("whether the leaf is revoked cannot be told: {cause}")]
     RevocationUnknown {
@@ -233,6 +254,8 @@ pub enum RejectionReason {
     EmptyBundle,
     /// The revocation list of an authority is older than the one in use.
     OlderRevocationList,
+    /// The revocation list of an authority is not its own.
+    UnsignedRevocationList,
     /// The authority has withdrawn the certificate.
     Revoked,
     /// Whether the chain is revoked cannot be told.
@@ -266,6 +289,7 @@ impl RejectionReason {
             Self::UsageMissing => "usage_missing",
             Self::EmptyBundle => "empty_bundle",
             Self::OlderRevocationList => "older_revocation_list",
+            Self::UnsignedRevocationList => "unsigned_revocation_list",
             Self::Revoked => "revoked",
             Self::RevocationUnknown => "revocation_unknown",
             Self::HandshakeFailed => "handshake_failed",
@@ -291,14 +315,17 @@ impl Rejection {
             Self::NotYetValid { .. } => RejectionReason::NotYetValid,
             Self::ChainBroken { .. } => RejectionReason::ChainBroken,
             Self::ChainTooCostly { .. } => RejectionReason::ChainTooCostly,
-            Self::NotSupported { .. } => RejectionReason::NotSupported,
+            Self::NotSupported { .. } | Self::UnsupportedRevocationList { .. } => {
+                RejectionReason::NotSupported
+            }
             Self::IssuerNotAllowed { .. } => RejectionReason::IssuerNotAllowed,
             Self::UntrustedByOwnBundle { .. } => RejectionReason::UntrustedByOwnBundle,
             Self::NameMissing { .. } => RejectionReason::NameMissing,
             Self::UsageMissing { .. } | Self::KeyUsageMissing => RejectionReason::UsageMissing,
             Self::EmptyBundle | Self::NoRoot { .. } => RejectionReason::EmptyBundle,
             Self::OlderRevocationList { .. } => RejectionReason::OlderRevocationList,
-            Self::Revoked => RejectionReason::Revoked,
+            Self::UnsignedRevocationList { .. } => RejectionReason::UnsignedRevocationList,
+            Self::Revoked { .. } => RejectionReason::Revoked,
             Self::RevocationUnknown { .. } => RejectionReason::RevocationUnknown,
             Self::HandshakeFailed { .. } => RejectionReason::HandshakeFailed,
         }

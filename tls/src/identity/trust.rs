@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use humantime::format_rfc3339_seconds as date;
 use rustls::RootCertStore;
 use rustls::pki_types::TrustAnchor;
 
 use super::certificate::{Certificate, parse_certificate};
 use super::policy::Policy;
 use super::rejection::Rejection;
-use super::revocation::RevocationLists;
+use super::revocation::{Reading, RevocationLists};
 use super::sections::Sections;
 use crate::chain_verifier::{ChainVerifier, RootRules};
 use crate::credential::{Credential, PartError};
@@ -57,15 +58,15 @@ pub struct Root {
 impl Trust {
     /// Parses every certificate of the bundle. One malformed certificate rejects
     /// the whole, and an expired root counts as removed beside others. Revocation lists only go forwards from those that
-    /// are `served`.
+    /// are `served`; what is wrong with them does not hold up a change of the roots, and is returned beside.
     pub(super) fn parse(
         credential: &Credential,
         policy: &Policy,
         served: Option<&Arc<Self>>,
         now: SystemTime,
-    ) -> Result<Option<Self>, Rejection> {
+    ) -> Result<(Option<Self>, Option<Rejection>), Rejection> {
         let bytes = match &credential.trust {
-            Err(PartError::Missing { .. }) if policy.public_server => return Ok(None),
+            Err(PartError::Missing { .. }) if policy.public_server => return Ok((None, None)),
             Err(error) => return Err(error.clone().into()),
             Ok(bytes) => bytes,
         };
@@ -92,19 +93,25 @@ impl Trust {
                 None => Rejection::EmptyBundle,
             });
         }
+        roots.sort_by(|a, b| a.sha256.cmp(&b.sha256));
+        roots.dedup_by(|a, b| a.sha256 == b.sha256);
+        passed_over.extend(roots.iter().filter_map(|root| out_of_date(root, now)));
         // With nothing but expired roots nobody is trusted, which their rules see to.
         if roots.iter().any(|root| now < root.not_after) {
             roots.retain(|root| now < root.not_after);
         }
-        roots.sort_by(|a, b| a.sha256.cmp(&b.sha256));
-        roots.dedup_by(|a, b| a.sha256 == b.sha256);
         let digests: Vec<_> = roots.iter().map(|root| root.sha256.as_str()).collect();
         let sha256 = sha256_hex(digests.join("\n").as_bytes());
-        let before = served.and_then(|served| served.revocation.as_deref());
-        let revocation = RevocationLists::parse(&credential.revocation, before, policy.revocation_grace)?;
+        let served = served.map(AsRef::as_ref);
+        let Reading { lists: revocation, rejection } =
+            RevocationLists::read(&credential.revocation, &roots, policy, served, now);
+        if let (Some(rejection), None) = (&rejection, served) {
+            return Err(rejection.clone());
+        }
         let verifier = ChainVerifier::new(&roots, revocation.clone());
         let store = RootCertStore { roots: roots.iter().map(|root| root.anchor.clone()).collect() };
-        Ok(Some(Self { store: Arc::new(store), roots, sha256, passed_over, revocation, verifier }))
+        let trust = Self { store: Arc::new(store), roots, sha256, passed_over, revocation, verifier };
+        Ok((Some(trust), rejection))
     }
 
     /// Until when a chain that ends in `anchor` has a root: several certificates may have the same key.
@@ -124,6 +131,21 @@ impl Trust {
     /// Whether a root of `before` is missing here.
     pub fn lost_a_root_of(&self, before: &Self) -> bool {
         before.roots.iter().any(|root| !self.roots.iter().any(|other| other.sha256 == root.sha256))
+    }
+}
+
+fn out_of_date(root: &Root, now: SystemTime) -> Option<String> {
+    let Root { subject, not_before, not_after, .. } = root;
+    match () {
+        () if now >= *not_after => Some(format!(
+            "the root {subject} expired at {}, so no peer is trusted by it: remove it, or set the clock of this machine",
+            date(*not_after)
+        )),
+        () if now < *not_before => Some(format!(
+            "the root {subject} is valid only from {}, and no peer is trusted by it before",
+            date(*not_before)
+        )),
+        () => None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! For how long a verdict holds: it depends on the content and on the time, and changes only when a certificate of the
-//! content turns valid or expires.
+//! content turns valid or expires, or a revocation list in force goes out of date.
 
 use std::time::SystemTime;
 
 use super::certificate::parse_certificate;
 use super::sections::Sections;
+use super::trust::Trust;
 use crate::credential::{Credential, LeafParts};
 
 /// The time in which the verdict about a content stays what it is.
@@ -15,8 +16,8 @@ pub(crate) struct VerdictWindow {
 }
 
 impl VerdictWindow {
-    /// Of a credential that is judged at `now`.
-    pub fn of(credential: &Credential, now: SystemTime) -> Self {
+    /// Of a credential that is judged at `now`, with the lists of this trust in force.
+    pub fn of(credential: &Credential, trust: Option<&Trust>, now: SystemTime) -> Self {
         let leaf = match &credential.leaf {
             LeafParts::Pair { certificate, .. } => certificate,
             LeafParts::Bundle(bundle) => bundle,
@@ -26,13 +27,15 @@ impl VerdictWindow {
             .filter_map(|bytes| Sections::read(bytes, "a file").ok())
             .flat_map(|sections| sections.certificates)
             .filter_map(|der| parse_certificate(&der, "a certificate").ok());
+        let of_certificates =
+            certificates.flat_map(|certificate| [certificate.not_before, certificate.not_after]);
+        let lists = trust.and_then(|trust| trust.revocation.as_ref());
+        let of_lists = lists.into_iter().flat_map(|lists| &lists.lists).map(|list| list.usable_until());
         let mut window = Self::default();
-        for certificate in certificates {
-            for moment in [certificate.not_before, certificate.not_after] {
-                match moment <= now {
-                    true => window.from = window.from.max(Some(moment)),
-                    false => window.until = [window.until, Some(moment)].into_iter().flatten().min(),
-                }
+        for moment in of_certificates.chain(of_lists) {
+            match moment <= now {
+                true => window.from = window.from.max(Some(moment)),
+                false => window.until = [window.until, Some(moment)].into_iter().flatten().min(),
             }
         }
         window

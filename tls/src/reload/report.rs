@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::reporter::Reporter;
 use crate::event::{CredentialPart, Event};
-use crate::identity::{Identity, Rejection, Trust};
+use crate::identity::{Identity, Rejection, Trust, Validation};
 use crate::snapshot::Snapshot;
 use crate::source::{Decision, SourceKind, WatchState};
 use crate::status::{ApiStatus, Attempt, Authority, CurrentRejection, HeldCandidate, Outcome};
@@ -58,6 +58,10 @@ pub(super) fn log_published(snapshot: &Snapshot) {
     for notice in trust.iter().flat_map(|trust| &trust.passed_over) {
         warn!(notice, "a certificate of the trust bundle is passed over");
     }
+    let lists = trust.iter().flat_map(|trust| &trust.revocation);
+    for notice in lists.flat_map(|lists| &lists.notices) {
+        warn!(notice, "the revocation lists are not as they should be");
+    }
     if let Some(why) = leaf.names.no_spiffe_id() {
         warn!(
             serial = leaf.serial,
@@ -100,19 +104,17 @@ pub(super) fn emit_published(reporter: &Reporter, snapshot: &Snapshot, before: O
 }
 
 /// Logs and counts a rejection. Called once for the same content and reasons.
-pub(super) fn rejected(
-    reporter: &Reporter,
-    served: Option<&Snapshot>,
-    leaf: Option<&Rejection>,
-    trust: Option<&Rejection>,
-) {
+pub(super) fn rejected(reporter: &Reporter, served: Option<&Snapshot>, validation: &Validation) {
     let serving = match served {
         Some(snapshot) => format!("generation {} is still served", snapshot.generation),
         None => "nothing is served yet".into(),
     };
+    let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
     // A rejected bundle can be the reason that the leaf is rejected with it: one event, not two.
     let leaf = leaf.filter(|leaf| trust != Some(leaf));
-    for (part, rejection) in [(CredentialPart::Trust, trust), (CredentialPart::Leaf, leaf)] {
+    let lists = validation.revocation.as_ref();
+    let parts = [CredentialPart::Trust, CredentialPart::Leaf, CredentialPart::Revocation];
+    for (part, rejection) in parts.into_iter().zip([trust, leaf, lists]) {
         let Some(rejection) = rejection else { continue };
         let reason = rejection.reason();
         if let Rejection::NotYetValid { not_before, serial, .. } = rejection {
@@ -128,12 +130,9 @@ pub(super) fn rejected(
 }
 
 /// What the status shows of a candidate that is not served as a whole. Returns what became of it.
-pub(super) fn report_rejections(
-    reporter: &Reporter,
-    leaf: Option<&Rejection>,
-    trust: Option<&Rejection>,
-    now: SystemTime,
-) -> Outcome {
+pub(super) fn report_rejections(reporter: &Reporter, validation: &Validation, now: SystemTime) -> Outcome {
+    let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
+    let lists = validation.revocation.as_ref();
     let mut outcome = Outcome::Refused;
     reporter.update(|report| {
         report.held = match leaf {
@@ -145,8 +144,11 @@ pub(super) fn report_rejections(
         let is_held = report.held.is_some();
         report.rejected_leaf = since(&report.rejected_leaf, leaf.filter(|_| !is_held), now);
         report.rejected_trust = since(&report.rejected_trust, trust, now);
-        outcome = if is_held && trust.is_none() { Outcome::Held } else { Outcome::Refused };
-        report.last_attempt = Some(Attempt { at: now, outcome, rejection: leaf.or(trust).cloned() });
+        report.rejected_revocation = since(&report.rejected_revocation, lists, now);
+        let is_refused = trust.is_some() || lists.is_some();
+        outcome = if is_held && !is_refused { Outcome::Held } else { Outcome::Refused };
+        report.last_attempt =
+            Some(Attempt { at: now, outcome, rejection: leaf.or(trust).or(lists).cloned() });
     });
     outcome
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{error, info, warn};
 
 use super::clock::{ClockWatch, Jump, since_boot};
+use super::list_dates::ListDates;
 use super::report;
 use super::reporter::Reporter;
 use super::trial_handshake::try_configs;
@@ -58,6 +59,8 @@ pub(crate) struct Progress {
     retry: Option<Duration>,
     /// The generation whose expiry was logged.
     logged_expired: Option<u64>,
+    /// What was logged of revocation lists that go out of date.
+    list_dates: ListDates,
     /// It was logged that the served leaf is not valid yet.
     logged_not_valid_yet: bool,
 }
@@ -74,6 +77,7 @@ struct PendingContent {
 struct Reasons {
     leaf: Option<RejectionReason>,
     trust: Option<RejectionReason>,
+    revocation: Option<RejectionReason>,
 }
 
 impl Moment {
@@ -112,7 +116,8 @@ impl Writer {
         if let Err(rejection) = &outcome {
             validation.trust = Err(rejection.clone());
         }
-        let window = VerdictWindow::of(credential, now);
+        let trust = validation.trust.as_ref().ok().and_then(Option::as_deref);
+        let window = VerdictWindow::of(credential, trust, now);
         Some(self.report((content, window), &validation, outcome.unwrap_or(Outcome::Refused), at))
     }
 
@@ -157,24 +162,26 @@ impl Writer {
         at: Moment,
     ) -> Outcome {
         let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
-        if leaf.is_none() && trust.is_none() {
+        let lists = validation.revocation.as_ref();
+        if leaf.is_none() && trust.is_none() && lists.is_none() {
             self.progress.served_content = Some(judged);
             self.report_served(outcome, at.wall);
             return outcome;
         }
         self.progress.served_content = None;
         self.track_pending(judged.0, at.monotonic);
-        let reported = report::report_rejections(&self.reporter, leaf, trust, at.wall);
+        let reported = report::report_rejections(&self.reporter, validation, at.wall);
         self.emit_published();
-        let reasons = Reasons { leaf: leaf.map(Rejection::reason), trust: trust.map(Rejection::reason) };
-        let torn = [leaf, trust].into_iter().flatten().any(Rejection::may_be_torn);
+        let reason = |rejection: Option<&Rejection>| rejection.map(Rejection::reason);
+        let reasons = Reasons { leaf: reason(leaf), trust: reason(trust), revocation: reason(lists) };
+        let torn = [leaf, trust, lists].into_iter().flatten().any(Rejection::may_be_torn);
         if let Some(pending) = &mut self.progress.pending
             && pending.announced != Some(reasons)
         {
             pending.announced = Some(reasons);
             self.progress.rejected = true;
             self.progress.retry = torn.then_some(RETRY);
-            report::rejected(&self.reporter, self.progress.served.as_deref(), leaf, trust);
+            report::rejected(&self.reporter, self.progress.served.as_deref(), validation);
         }
         reported
     }
@@ -185,6 +192,7 @@ impl Writer {
         self.reporter.update(|report| {
             report.rejected_leaf = None;
             report.rejected_trust = None;
+            report.rejected_revocation = None;
             report.held = None;
             report.last_attempt = Some(Attempt { at: now, outcome, rejection: None });
         });
@@ -256,6 +264,8 @@ impl Writer {
             );
         }
         self.progress.logged_not_valid_yet = not_valid_yet;
+        let lists = served.identity.trust.as_ref().and_then(|trust| trust.revocation.as_deref());
+        self.progress.list_dates.check(lists, now);
     }
 
     /// `None` once the served leaf has expired, which is reported once.
@@ -280,7 +290,8 @@ impl Writer {
 /// Something is wrong with it, or it removes a root: a writer may have replaced some of the files only.
 fn may_be_half_written(validation: &Validation, served: Option<&Identity>) -> bool {
     let torn = |rejection: Option<&Rejection>| rejection.is_some_and(Rejection::may_be_torn);
-    if torn(validation.leaf.as_ref().err()) || torn(validation.trust.as_ref().err()) {
+    let Validation { leaf, trust, revocation, .. } = validation;
+    if torn(leaf.as_ref().err()) || torn(trust.as_ref().err()) || torn(revocation.as_ref()) {
         return true;
     }
     let before = served.and_then(|identity| identity.trust.as_ref());

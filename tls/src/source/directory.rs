@@ -3,12 +3,13 @@
 
 pub(crate) mod watch;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{AtFlags, StatxFlags};
 use zeroize::Zeroizing;
 
 use crate::credential::{Credential, Layout, LeafFiles, MAX_FILE_BYTES, Part, PartError};
@@ -37,11 +38,12 @@ impl Volume {
         &self.directory
     }
 
-    /// Whether it is in memory, where kubelet keeps Secrets, so that a read never has to wait.
+    /// The file system, if it is in memory, where kubelet keeps Secrets, so that a read never has to wait.
     /// Blocks on the file system.
-    pub fn is_in_memory(&self) -> bool {
+    pub fn in_memory(&self) -> Option<Device> {
         const TMPFS: u64 = 0x0102_1994;
-        rustix::fs::statfs(&self.directory).is_ok_and(|system| system.f_type as u64 == TMPFS)
+        let system = rustix::fs::statfs(&self.directory).ok()?;
+        (system.f_type as u64 == TMPFS).then(|| device(&self.directory))?
     }
 
     /// Reads all files of one version. Blocks on the file system; never fails as a whole: a missing or
@@ -61,9 +63,17 @@ impl Volume {
     fn read_version(&self, data: Option<&Path>) -> Credential {
         let version = data.map_or_else(|| self.directory.clone(), |target| self.directory.join(target));
         let absent = self.absent();
-        let read = |file: &str| match &absent {
-            Some(error) => Err(error.clone()),
-            None => read_file(&version, file),
+        let read = |file: &str| {
+            if let Some(error) = &absent {
+                return Err(error.clone());
+            }
+            match read_file(&version, file) {
+                // Lists may have another publisher than the Secret, who can write beside `..data` alone.
+                Err(PartError::Missing { .. }) if data.is_some() && file == self.layout.revocation => {
+                    read_file(&self.directory, file)
+                }
+                part => part,
+            }
         };
         Credential::read_parts(&self.layout, self.changed_at(data.is_some(), &version), data.is_some(), read)
     }
@@ -87,13 +97,49 @@ impl Volume {
                 .ok()
                 .and_then(|meta| changed(&meta));
         }
-        let mut names = vec![&self.layout.trust, &self.layout.revocation];
-        match &self.layout.leaf {
-            LeafFiles::Pair { certificate, key } => names.extend([certificate, key]),
-            LeafFiles::Bundle { file } => names.push(file),
-        }
-        names.iter().filter_map(|name| changed(&std::fs::metadata(version.join(name)).ok()?)).max()
+        let names = self.names();
+        names.into_iter().filter_map(|name| changed(&std::fs::metadata(version.join(name)).ok()?)).max()
     }
+
+    /// Files beside `..data` that replace the links into it: whoever put them there expects them to be read. Blocks on the
+    /// file system.
+    pub fn files_beside_data(&self) -> Vec<&str> {
+        let is_link = |name: &str| {
+            let path = self.directory.join(name);
+            match std::fs::symlink_metadata(&path) {
+                Ok(meta) if meta.is_symlink() => {
+                    std::fs::read_link(&path).is_ok_and(|target| target.starts_with("..data"))
+                }
+                Ok(_) => false,
+                Err(_) => true,
+            }
+        };
+        let mut names = self.names();
+        // Lists are read there if the Secret has none.
+        let data = self.directory.join("..data");
+        names.retain(|name| *name != self.layout.revocation || data.join(name).exists());
+        names.retain(|name| !is_link(name));
+        names
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let mut names = match &self.layout.leaf {
+            LeafFiles::Pair { certificate, key } => vec![certificate.as_str(), key],
+            LeafFiles::Bundle { file } => vec![file.as_str()],
+        };
+        names.extend([self.layout.trust.as_str(), &self.layout.revocation]);
+        names
+    }
+}
+
+/// The number of a file system.
+pub(crate) type Device = (u32, u32);
+
+/// The file system that is mounted there, without asking it: it may be one that hangs.
+pub(crate) fn device(directory: &Path) -> Option<Device> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let found = rustix::fs::statx(rustix::fs::CWD, directory, flags, StatxFlags::TYPE).ok()?;
+    Some((found.stx_dev_major, found.stx_dev_minor))
 }
 
 fn changed(meta: &std::fs::Metadata) -> Option<SystemTime> {
@@ -110,13 +156,20 @@ fn read_file(root: &Path, name: &str) -> Part {
         }
         _ => PartError::Unreadable { file: name.into(), cause: error.to_string() },
     };
-    // Non-blocking, so that a pipe of that name cannot block the read.
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let unusable = |kind: FileType| PartError::Unreadable { file: name.into(), cause: not_a_file(kind) };
+    let path = root.join(name);
+    // Before it is opened, which is an event for a pipe and an action for some devices.
+    let kind = std::fs::metadata(&path).map_err(unreadable)?.file_type();
+    if !kind.is_file() {
+        return Err(unusable(kind));
+    }
+    // In case it has become another since.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let file =
-        OpenOptions::new().read(true).custom_flags(nonblock).open(root.join(name)).map_err(unreadable)?;
+        OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
     if !meta.is_file() {
-        return Err(PartError::Unreadable { file: name.into(), cause: "not a regular file".into() });
+        return Err(unusable(meta.file_type()));
     }
     if meta.len() > MAX_FILE_BYTES as u64 {
         return Err(PartError::TooLarge { file: name.into() });
@@ -124,6 +177,16 @@ fn read_file(root: &Path, name: &str) -> Part {
     read_bounded(&file, meta.len() as usize)
         .map_err(unreadable)?
         .ok_or_else(|| PartError::TooLarge { file: name.into() })
+}
+
+fn not_a_file(kind: FileType) -> String {
+    let found = match kind {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    format!("it is {found}, and must be a regular file")
 }
 
 /// Names the user that must be able to read the file, rather than advise to make a key readable for all.
@@ -159,8 +222,9 @@ mod tests {
 
     #[test]
     fn only_a_memory_file_system_counts_as_in_memory() {
-        let is_in_memory = |directory: &str| Volume::new(directory, Layout::default()).is_in_memory();
-        assert!(is_in_memory("/dev/shm"));
-        assert!(!is_in_memory("/proc") && !is_in_memory("/nowhere"));
+        let in_memory = |directory: &str| Volume::new(directory, Layout::default()).in_memory();
+        assert!(in_memory("/dev/shm").is_some() && in_memory("/dev/shm") == device(Path::new("/dev/shm")));
+        assert_ne!(in_memory("/dev/shm"), device(Path::new("/proc")));
+        assert!(in_memory("/proc").is_none() && in_memory("/nowhere").is_none());
     }
 }

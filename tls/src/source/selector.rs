@@ -25,6 +25,16 @@ pub struct Candidate<'a> {
     pub written_at: Option<SystemTime>,
 }
 
+/// What is known of the volume.
+#[derive(Clone, Copy, Debug)]
+pub enum VolumeState<'a> {
+    /// There is none.
+    None,
+    /// It does not answer: it may show anything once it does.
+    Hanging,
+    Read(&'a Credential),
+}
+
 /// What has to be remembered to compare the volume with the API.
 #[derive(Debug, Default)]
 pub struct SourceSelector {
@@ -34,35 +44,38 @@ pub struct SourceSelector {
 }
 
 impl SourceSelector {
-    pub fn decide<'a>(
-        &mut self,
-        api: Option<&'a WatchState>,
-        volume: Option<&'a Credential>,
-    ) -> Decision<'a> {
+    pub fn decide<'a>(&mut self, api: Option<&'a WatchState>, volume: VolumeState<'a>) -> Decision<'a> {
         let last = api.and_then(|api| api.last.as_deref());
-        if let (Some(last), Some(volume)) = (last, volume)
+        if let (Some(last), VolumeState::Read(volume)) = (last, volume)
             && volume.fingerprint() == last.fingerprint
             // After a rollback the volume may still show the same content from before.
             && (!last.is_rollback || swapped_since(volume, last))
         {
             self.caught_up = last.number;
         }
-        let from_volume =
-            volume.map(|credential| Candidate { credential, from: SourceKind::Volume, written_at: None });
         let from_api = last.map(|last| Candidate {
             credential: &last.credential,
             from: SourceKind::Api,
             written_at: last.written_at,
         });
+        let from_volume = |credential| Candidate { credential, from: SourceKind::Volume, written_at: None };
         let (authority, why, candidate) = match (api, volume) {
-            (None, _) => (SourceKind::Volume, "it is the only source".to_owned(), from_volume),
             (Some(WatchState { state: ApiState::Watching, .. }), _) => {
                 (SourceKind::Api, "the Secret is being watched".to_owned(), from_api)
             }
-            (Some(api), None) => {
+            (Some(api), VolumeState::None) => {
                 (SourceKind::Api, format!("it is the only source; {}", describe(&api.state)), from_api)
             }
-            (Some(api), Some(volume)) => {
+            (None, VolumeState::None) => (SourceKind::Volume, "there is no source".to_owned(), None),
+            // What was served last may have come from it, after the last version of the API.
+            (api, VolumeState::Hanging) => {
+                let problem = api.map(|api| describe(&api.state) + "; ").unwrap_or_default();
+                (SourceKind::Volume, format!("{problem}the directory does not answer"), None)
+            }
+            (None, VolumeState::Read(volume)) => {
+                (SourceKind::Volume, "it is the only source".to_owned(), Some(from_volume(volume)))
+            }
+            (Some(api), VolumeState::Read(volume)) => {
                 let problem = describe(&api.state);
                 match last {
                     Some(last) if !self.is_newer(volume, last, api) => (
@@ -72,7 +85,7 @@ impl SourceSelector {
                         ),
                         from_api,
                     ),
-                    _ => (SourceKind::Volume, problem, from_volume),
+                    _ => (SourceKind::Volume, problem, Some(from_volume(volume))),
                 }
             }
         };

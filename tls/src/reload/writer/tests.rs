@@ -328,3 +328,58 @@ fn swap_is_timed_and_a_first_or_held_identity_is_not() {
     scene.consider(&held);
     assert_eq!((scene.generation(), scene.served().delivery.changed_at), (3, None));
 }
+
+#[test]
+fn list_that_goes_out_of_date_is_judged_at_its_moment_though_no_byte_changed() {
+    let root = root("root");
+    let mut scene = Scene::new();
+    let until = scene.begin.wall + 11 * HOUR;
+    let lists = |number: u64, until: SystemTime| {
+        crate::fixtures::revocation_list(&root, number, &[], (scene.begin.wall, until)).into_bytes()
+    };
+    let (late, next) = (lists(1, until), lists(2, until + 24 * HOUR));
+    let pair = good(&root);
+    let content =
+        |lists: &[u8]| Credential { revocation: Ok(lists.to_vec().into()), ..credential(&pair, &[&root]) };
+    scene.consider(&content(&late));
+    assert_eq!((scene.generation(), scene.last_outcome()), (1, Outcome::Published));
+    let wait = scene.next_wait();
+    assert!(wait > 11 * HOUR - 2 * SECOND && wait <= 11 * HOUR, "{wait:?}");
+    let leaf = scene.served().identity.leaf.clone();
+    assert_eq!(scene.served().revocation_fault(scene.now().wall), None);
+
+    scene.pass(wait);
+    scene.consider(&content(&late));
+    assert_eq!(scene.rejections(), [(Outcome::Refused, RejectionReason::RevocationUnknown, 1)]);
+    assert!(scene.served().revocation_fault(scene.now().wall).unwrap().contains("out of date since"));
+    // The clock was ahead.
+    scene.passed = HOUR;
+    scene.consider(&content(&late));
+    assert_eq!(scene.last_outcome(), Outcome::Unchanged);
+    assert!(scene.writer.reporter.status().rejected_leaf.is_none());
+
+    scene.passed = 12 * HOUR;
+    scene.consider(&content(&next));
+    assert_eq!((scene.generation(), scene.last_outcome()), (2, Outcome::Published));
+    assert!(scene.served().identity.leaf.same_as(&leaf));
+}
+
+#[test]
+fn refused_lists_hold_up_neither_a_leaf_nor_the_removal_of_a_root() {
+    let (kept, removed) = (root("kept"), root("removed"));
+    let mut scene = Scene::new();
+    scene.consider(&credential(&good(&kept), &[&kept, &removed]));
+    let broken =
+        |pair: &Pair| Credential { revocation: Ok(b"no list".to_vec().into()), ..credential(pair, &[&kept]) };
+    let next = good(&kept);
+    scene.consider(&broken(&next));
+    assert_eq!(scene.generation(), 2);
+    assert_eq!(scene.served().identity.trust.as_ref().unwrap().roots.len(), 1);
+    let status = scene.writer.reporter.status();
+    assert!(status.rejected_trust.is_none() && status.rejected_leaf.is_none());
+    assert_eq!(status.rejected_revocation.unwrap().rejection.reason(), RejectionReason::MalformedPem);
+    scene.consider(&broken(&next));
+    assert_eq!(scene.rejections(), [(Outcome::Refused, RejectionReason::MalformedPem, 1)]);
+    scene.consider(&credential(&next, &[&kept]));
+    assert!(scene.writer.reporter.status().rejected_revocation.is_none());
+}

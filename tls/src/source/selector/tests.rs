@@ -72,7 +72,9 @@ impl Case {
     }
 
     fn decide(&mut self) -> (SourceKind, Option<String>) {
-        let decision = self.selector.decide(Some(&self.watched), self.volume.as_ref());
+        let decision = self
+            .selector
+            .decide(Some(&self.watched), self.volume.as_ref().map_or(VolumeState::None, VolumeState::Read));
         let content = decision.candidate.map(|candidate| {
             let trust = candidate.credential.trust.as_ref().unwrap();
             String::from_utf8(trust.to_vec()).unwrap().replace("ca.crt ", "")
@@ -92,7 +94,7 @@ use SourceKind::{Api, Volume};
 #[test]
 fn a_volume_alone_is_the_authority() {
     let volume = credential("A", None, 1);
-    let decision = SourceSelector::default().decide(None, Some(&volume));
+    let decision = SourceSelector::default().decide(None, VolumeState::Read(&volume));
     assert_eq!(decision.authority, Volume);
     assert!(decision.candidate.is_some());
 }
@@ -185,4 +187,23 @@ fn superseded_contents_are_bounded() {
         case = case.api(second, &second.to_string(), None);
     }
     case.volume(2000, "998", None).lost().serves(Volume, "999");
+}
+
+/// After the volume had replaced what the API delivered last, so that this would be a step back.
+#[test]
+fn a_volume_that_hangs_leaves_the_decision_to_a_healthy_watch_alone() {
+    let mut case = Case::new().api(1, "A", Some(1)).lost().volume(2, "B", Some(2));
+    assert_eq!(case.decide(), (Volume, Some("B".into())));
+    let mut decide = |watched: Option<&WatchState>| {
+        let decision = case.selector.decide(watched, VolumeState::Hanging);
+        (decision.authority, decision.candidate.is_some(), decision.why)
+    };
+    assert_eq!(
+        decide(Some(&case.watched)),
+        (Volume, false, "the API is lost (unreachable): gone; the directory does not answer".into())
+    );
+    assert_eq!(decide(None), (Volume, false, "the directory does not answer".into()));
+    case.watched.set_state(ApiState::Watching, at(3));
+    let decision = case.selector.decide(Some(&case.watched), VolumeState::Hanging);
+    assert_eq!((decision.authority, decision.candidate.is_some()), (Api, true));
 }
