@@ -103,7 +103,8 @@ table! {
     key_is_half_written: "leaf" "malformed_pem", |case|
         case.publish_but("tls.key", &case.good.key[..case.good.key.len() / 2]);
     certificate_is_empty: "leaf" "malformed_pem", |case| case.publish_but("tls.crt", "");
-    two_keys: "leaf" "malformed_pem", |case| case.publish_but("tls.key", &case.good.key.repeat(2));
+    two_keys: "leaf" "malformed_pem", |case|
+        case.publish_but("tls.key", &(case.good.key.clone() + &case.forge.leaf(SERVER).key));
     bundle_is_half_written: "trust" "malformed_pem", |case|
         case.publish_but("ca.crt", &case.forge.cert[..case.forge.cert.len() / 2]);
     certificate_is_something_else: "leaf" "malformed_certificate", |case|
@@ -135,8 +136,8 @@ table! {
     key_usage_is_for_issuing_only: "leaf" "usage_missing", |case|
         case.publish_leaf(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
     bundle_is_empty: "trust" "empty_bundle", |case| case.publish_but("ca.crt", "");
-    bundle_holds_an_ordinary_leaf: "trust" "malformed_certificate", |case|
-        case.publish_but("ca.crt", &format!("{}{}", case.forge.cert, case.good.cert));
+    bundle_holds_ordinary_leaves_alone: "trust" "empty_bundle", |case|
+        case.publish_but("ca.crt", &format!("{}{}", case.forge.leaf(SERVER).cert, case.good.cert));
     bundle_is_only_words: "trust" "malformed_pem", |case| case.publish_but("ca.crt", "# the roots come later\n");
 }
 
