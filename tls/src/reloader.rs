@@ -113,7 +113,8 @@ impl ReloaderBuilder {
         self
     }
 
-    /// The names of the files, or of the keys of the Secret. By default `tls.crt`, `tls.key` and `ca.crt`.
+    /// The names of the files, or of the keys of the Secret. By default `tls.crt`, `tls.key`, `ca.crt`, and `ca.crl` for
+    /// revocation lists, which need not be there: where they are, they are in force.
     pub fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
