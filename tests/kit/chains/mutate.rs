@@ -15,6 +15,7 @@ use crate::random::Random;
 pub const AT: u64 = 1_893_456_000;
 const ROOT_KEY: u8 = 1;
 pub const LEAF_KEY: u8 = 9;
+const OTHER_KEY: u8 = 8;
 const NAME: &str = "a.example.test";
 
 /// From the root to the leaf, and what lies beside it.
@@ -111,6 +112,10 @@ impl Chain {
     /// Certificates that are issued by themselves, twice, or by others.
     fn rearrange(&mut self, at: usize, random: &mut Random) {
         let mut other = self.certificates[at].clone();
+        // An agent takes the certificate that its key is for, wherever it stands.
+        if other.key == LEAF_KEY {
+            other.key = OTHER_KEY;
+        }
         match random.below(4) {
             // The same name and key under another authority, or under its own new key.
             0 => (other.issuer, other.signed_by) = (name("other root"), 7),
@@ -230,7 +235,7 @@ fn mutate_fields(certificate: &mut Certificate, random: &mut Random) {
             certificate.serial = serials[random.below(serials.len())].to_vec();
         }
         2 => certificate.signed_by = random.choose(&[1, 2, 3, 9]),
-        3 => certificate.key = random.choose(&[1, 2, 3, 9]),
+        3 => certificate.key = random.choose(&[1, 2, 3, OTHER_KEY]),
         _ => {
             let algorithm = algorithms[random.below(algorithms.len())].clone();
             certificate.algorithms[random.below(2)] = algorithm;

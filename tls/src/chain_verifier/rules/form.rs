@@ -24,6 +24,7 @@ const READ: [(&str, u8); 14] = [
     ("1.3.6.1.5.5.7.1.1", 0x30),
     ("2.16.840.1.113730.1.1", 0x03),
 ];
+const OID: u8 = 0x06;
 /// The tags of names.
 const NAMES: [u8; 9] = [0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
 /// That a certificate is an authority's, as DER has it.
@@ -64,7 +65,7 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
             ParsedExtension::CRLDistributionPoints(points) if !points.points.iter().all(is_somewhere) => {
                 Some("has a distribution point of revocation lists that is nowhere".into())
             }
-            ParsedExtension::ExtendedKeyUsage(_) if !has_elements(extension.value, &[0x06]) => {
+            ParsedExtension::ExtendedKeyUsage(_) if !has_elements(extension.value, &[OID]) => {
                 Some("has an extended key usage that cannot be read".into())
             }
             ParsedExtension::SubjectAlternativeName(names)
@@ -86,8 +87,9 @@ fn is_one_value(value: &[u8], tag: u8) -> bool {
 /// Whether the elements of a sequence have the tags of such elements.
 fn has_elements(value: &[u8], tags: &[u8]) -> bool {
     let Some((_, mut content, _)) = split(value) else { return false };
-    while let Some((tag, _, after)) = split(content) {
-        if !tags.contains(&tag) {
+    while let Some((tag, element, after)) = split(content) {
+        let is_cut_short = tag == OID && element.last().is_none_or(|last| *last >= 0x80);
+        if !tags.contains(&tag) || is_cut_short {
             return false;
         }
         content = after;
