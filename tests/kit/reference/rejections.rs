@@ -138,6 +138,12 @@ const REJECTIONS: &[(&str, &str, &str, &str)] = &[
         "publish the newest; restart the agent to take an older one",
         LIST,
     ),
+    (
+        "unsigned_revocation_list",
+        "no authority of that name in the bundle has signed the list; the last good one stays in force",
+        "publish the authority's own list, and its certificate if its key is new",
+        LIST,
+    ),
     ("revoked", "the authority has withdrawn the leaf or an intermediate", "issue a new one", LIST),
     (
         "revocation_unknown",
