@@ -100,13 +100,14 @@ impl Pair {
 }
 
 impl Root {
-    /// The roots of a bundle in its order, without duplicates; anything else in it is skipped.
+    /// The roots of a bundle in its order that have not expired, without duplicates; anything else in it is skipped.
     pub fn parse_bundle(bundle: &[u8], now: SystemTime) -> Vec<Self> {
         let mut roots: Vec<Self> = Vec::new();
         for der in CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok) {
             let pem = certificate_pem(&der);
             let trust = preflight::trust(pem.as_bytes(), now);
-            if let Some(found) = trust.iter().flat_map(|trust| &trust.roots).next()
+            // A bundle of nothing but roots that have expired is one.
+            if let Some(found) = trust.iter().flat_map(|trust| &trust.roots).find(|root| now < root.not_after)
                 && !roots.iter().any(|root| root.pem == pem)
             {
                 roots.push(Self { pem, subject: found.subject.clone() });
