@@ -4,8 +4,6 @@ use rcgen::CustomExtension;
 
 use super::*;
 
-type Change = fn(&mut CertificateParams);
-
 const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
 /// Permitted: the DNS name `x`, and what a constraint allows that begins with a dot.
 const ONLY_X: &[u8] = b"\x30\x07\xa0\x05\x30\x03\x82\x01x";
