@@ -38,6 +38,9 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
         [0, 0..=0x7f, ..] => return Some("has a serial number that begins with a superfluous byte".into()),
         _ => {}
     }
+    if certificate.extensions_map().is_err() {
+        return Some("has an extension twice".into());
+    }
     certificate.extensions().iter().find_map(|extension| {
         let oid = extension.oid.to_id_string();
         let tag = READ.iter().find(|(read, _)| *read == oid).map(|(_, tag)| *tag);
