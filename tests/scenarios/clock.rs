@@ -23,7 +23,7 @@ struct Scene {
 
 fn scene(offset: &str, poll: &str) -> Scene {
     let (pki, echo) = (Pki::default(), Echo::default());
-    let short = Forge::root_until("short", from_now(2 * 3600));
+    let short = Forge::root_until("ending", from_now(2 * 3600));
     let client = pki.credentials("short", &short.leaf("short"), pki.roots());
     let leaf = issue(&pki.root, &LeafRequest { lifetime: 20 * HOUR, ..request(SERVER) });
     let volume = pki.volume(SERVER);
@@ -58,7 +58,7 @@ fn a_root_that_was_out_of_date_while_the_clock_was_wrong_comes_back_and_each_jum
     scene.clock.set("+3h");
     let health = scene.wait_roots(1);
     let notice = health["source"]["notices"][0].as_str().unwrap_or_default();
-    assert!(notice.contains("CN=short expired at"), "{health:#}");
+    assert!(notice.contains("CN=ending expired at"), "{health:#}");
     assert!(!scene.lets_in());
     scene.agent.wait_looks(3);
     scene.clock.set("+0");

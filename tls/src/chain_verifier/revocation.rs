@@ -77,7 +77,8 @@ fn check_certificate(
             continue;
         }
         if !list.is_signed_by(issuer.key) {
-            is_unsigned = true;
+            // That of another root of the name is about that root's. Whose any other is nobody knows, nor what it withdraws.
+            is_unsigned |= !list.is_of_a_root();
         } else if list.revokes(certificate.serial()) && issuer.may_sign {
             return Err(PathFault::Revoked { subject: parsed()?.1.subject().to_string() });
         } else if at >= list.usable_until() {
@@ -86,7 +87,7 @@ fn check_certificate(
             is_known = true;
         }
     }
-    if is_known && issuer.may_sign {
+    if is_known && issuer.may_sign && !is_unsigned {
         return Ok(());
     }
     let name = parsed()?.1.issuer().to_string();

@@ -140,6 +140,11 @@ impl RevocationList {
         verified
     }
 
+    /// Whether a root of the bundle has signed it.
+    pub(crate) fn is_of_a_root(&self) -> bool {
+        self.signed.is_none()
+    }
+
     /// The key that has signed it, as far as is known.
     pub(super) fn signer(&self) -> Option<&[u8]> {
         self.signer.get().map(Vec::as_slice)
