@@ -94,7 +94,10 @@ impl ChainVerifier {
                 }
             };
             root.and_then(check).map_err(|found| {
-                fault.set(Some(found));
+                // Of the first path, as the next may lead over a root that the peer has sent along; but that a certificate
+                // is revoked is said whichever path it is on.
+                let known = fault.take().filter(|_| !matches!(found, PathFault::Revoked { .. }));
+                fault.set(Some(known.unwrap_or(found)));
                 webpki::Error::PathLenConstraintViolated
             })
         };
