@@ -35,7 +35,11 @@ pub fn cases() -> Vec<ChainCase> {
             "signed by PSS",
             &["-sha256", "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32"],
         ),
-        chain("negative serial", &Root { serial: "-5", ..PLAIN }),
+        refuse(
+            chain("negative serial", &Root { serial: "-5", ..PLAIN }),
+            "issuer_not_allowed",
+            "Go refuses it",
+        ),
         refuse(
             curve("root of RSA with 1024 bits", &["RSA", "-pkeyopt", "rsa_keygen_bits:1024"]),
             "empty_bundle",
