@@ -132,12 +132,12 @@ impl Http1Connection {
         self.client.is_idle()
     }
 
-    /// Whether the next request can be sent. It cannot when the connection was closed.
     /// The entry in the tracker, if it has one.
     pub fn tracked(&self) -> Option<&Connection> {
         self.attached.tracked().map(|connection| &**connection)
     }
 
+    /// Whether the next request can be sent. It cannot when the connection was closed.
     pub fn takes_requests(&self, generation: u64) -> bool {
         self.attached.takes_requests(generation) && self.client.is_open()
     }
