@@ -96,7 +96,7 @@ fn fetch(
         let task = SyncTask {
             certificate: context.name.clone(),
             with: manager.clone(),
-            action: SyncAction::Fetch { trigger },
+            action: SyncAction::Fetch { trigger, usage: settings.usage },
         };
         if let Some(why) = external.failed.get(&task.key()) {
             certificate_plan.problem = Some((Reason::NotFetched, why.clone()));

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use super::observed::{FetchTrigger, Pod, ResourceVersion};
+use crate::api::leaf_request::Usage;
 use crate::api::notification::Event;
 use crate::api::object_name::ObjectName;
 use crate::api::request::RequestOutcome;
@@ -221,12 +222,11 @@ pub struct SyncTask {
 pub enum SyncAction {
     Fetch {
         trigger: FetchTrigger,
+        /// What it has to be valid for.
+        usage: Usage,
     },
     /// The version with this leaf.
-    Push {
-        version: u64,
-        sha256: String,
-    },
+    Push { version: u64, sha256: String },
 }
 
 impl Plan {
@@ -325,9 +325,9 @@ impl SyncTask {
     pub fn key(&self) -> DeliveryKey {
         let Self { certificate, with, action } = self;
         let content = match action {
-            SyncAction::Fetch { trigger: FetchTrigger::Request(id) } => id,
+            SyncAction::Fetch { trigger: FetchTrigger::Request(id), .. } => id,
             // A fetch that is not done within its hour is the same task in the next.
-            SyncAction::Fetch { trigger: FetchTrigger::Hour(_) } => "now and then",
+            SyncAction::Fetch { trigger: FetchTrigger::Hour(_), .. } => "now and then",
             SyncAction::Push { sha256, .. } => sha256,
         };
         (with.name.clone(), format!("{} {certificate} {} {content}", action.as_str(), with.id))
