@@ -7,6 +7,7 @@ use kit::client::{both, served};
 use kit::machine::{AUTHORITY, Machine, serial_in};
 use kit::until;
 use rustix::process::Signal;
+use serde_json::Value;
 
 #[test]
 fn a_certificate_is_issued_rotated_and_rolled_back_and_openssl_sees_each() {
@@ -306,6 +307,38 @@ fn openssl_accepts_a_chain_with_name_constraints_and_agents_serve_it() {
     assert!(shown.contains("DNS:shop.svc.cluster.local"), "{shown}");
     let verified = openssl(&["verify", "-purpose", "sslclient", "-CAfile", &ca, &leaf]);
     assert!(verified.trim().ends_with(": OK"), "{verified}");
+}
+
+#[test]
+fn keys_of_old_versions_are_removed_and_history_says_what_can_be_rolled_back_to() {
+    let machine = Machine::with(&["payments"]);
+    let name = "shop/mtls-local-payments";
+    for _ in 0..4 {
+        machine.succeeds(&["rotate", name]);
+    }
+    let versions = machine.home.path().join("state/versions/shop/mtls-local-payments");
+    let keys = |number: u64| {
+        let [with, without] = ["", ".keyless"].map(|suffix| versions.join(format!("{number}{suffix}")));
+        assert_ne!(with.exists(), without.exists(), "version {number}");
+        assert!(without.join("tls.crt").exists() != with.exists() && !without.join("tls.key").exists());
+        with.join("tls.key").exists()
+    };
+    until("the keys of two versions before the published one", || {
+        (1..=5).map(keys).eq([false, false, true, true, true]).then_some(())
+    });
+    let history = machine.json(&["history", name]);
+    let refused =
+        history["versions"].as_array().unwrap().iter().map(|version| version["rollbackRefused"].clone());
+    let removed = serde_json::json!("its key was removed");
+    let expected = [removed.clone(), removed, Value::Null, Value::Null, "the newest".into()];
+    assert_eq!(refused.collect::<Vec<_>>(), expected, "{history:#}");
+    let shown = machine.succeeds(&["history", name]);
+    assert!(shown.contains("ROLLBACK") && shown.contains("no: its key was removed"), "{shown}");
+    let refused = machine.refused(&["rollback", name, "--to", "2"]);
+    assert!(refused.contains("version 2 has no key any more: spec.rollbackVersions"), "{refused}");
+    let back = machine.json(&["rollback", name, "--to", "3"]);
+    assert_eq!(machine.shown("payments"), serial_in(&back));
+    machine.succeeds(&["check"]);
 }
 
 fn openssl(args: &[&str]) -> String {

@@ -23,6 +23,8 @@ use crate::api::resource::{ManagerRef, ServiceCertificateSpec};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HISTORY: usize = 5;
+/// Two: a second rotation that was to mend the first is undone by the way back over both.
+const ROLLBACK_VERSIONS: usize = 2;
 /// As long as the value of a label may be: what is kept of a certificate is found by it.
 const LONGEST_NAME: usize = 63;
 
@@ -37,8 +39,20 @@ fn manager(spec: &ServiceCertificateSpec, errors: &mut Vec<String>) -> Option<Ma
     Some(manager)
 }
 
-fn history(spec: &ServiceCertificateSpec) -> usize {
-    spec.history.map_or(HISTORY, |history| (history as usize).max(1))
+/// What is kept of the versions of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// How many are kept, the published one included.
+    pub versions: usize,
+    /// How many before the published one keep their key, so that a rollback can publish them again.
+    pub rollback_versions: usize,
+}
+
+fn history(spec: &ServiceCertificateSpec) -> History {
+    History {
+        versions: spec.history.map_or(HISTORY, |history| (history as usize).max(1)),
+        rollback_versions: spec.rollback_versions.map_or(ROLLBACK_VERSIONS, |versions| versions as usize),
+    }
 }
 
 fn length(name: &str, errors: &mut Vec<String>) {

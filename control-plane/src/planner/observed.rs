@@ -158,6 +158,8 @@ pub struct Version {
     pub copy_of: Option<u64>,
     /// Over certificate and key.
     pub fingerprint: Fingerprint,
+    /// Whether it can be served again.
+    pub has_key: bool,
     pub resource_version: ResourceVersion,
 }
 

@@ -92,6 +92,13 @@ pub enum Action {
         /// The stored version's resource version.
         expected: ResourceVersion,
     },
+    /// Keep what is recorded of a version and its certificate, and remove its key.
+    RemoveKey {
+        certificate: ObjectName,
+        version: u64,
+        /// The stored version's resource version.
+        expected: ResourceVersion,
+    },
     Nudge {
         pod: ObjectName,
         revision: u64,
@@ -280,6 +287,7 @@ impl Action {
             Self::RollBack { .. } => "roll_back",
             Self::Publish { .. } => "publish",
             Self::Prune { .. } => "prune",
+            Self::RemoveKey { .. } => "remove_key",
             Self::Nudge { .. } => "nudge",
             Self::UpdateAuthorityStatus { .. } | Self::UpdateCertificateStatus { .. } => "report",
         }
@@ -300,6 +308,7 @@ impl Action {
             | Self::RollBack { certificate, .. }
             | Self::Publish { certificate, .. }
             | Self::Prune { certificate, .. }
+            | Self::RemoveKey { certificate, .. }
             | Self::UpdateCertificateStatus { certificate, .. } => certificate.to_string(),
             Self::Nudge { pod, .. } => pod.to_string(),
         }

@@ -82,6 +82,11 @@ pub struct ServiceCertificateSpec {
     #[schemars(length(max = 32), regex(pattern = DURATION))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<String>,
+    /// Number of versions before the published one that keep their private key, so that a rollback can publish them again;
+    /// the others keep their certificate. One that has expired, or whose root is gone, does not count. Default: 2.
+    #[schemars(range(max = 49))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_versions: Option<u32>,
     /// Number of versions that are kept, the published one included. Default: 5.
     #[schemars(range(min = 1, max = 50))]
     #[serde(skip_serializing_if = "Option::is_none")]

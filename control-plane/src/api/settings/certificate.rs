@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{AuthoritySettings, CertificateNaming, digest, duration, history, length, manager};
+use super::{AuthoritySettings, CertificateNaming, History, digest, duration, history, length, manager};
 use crate::api::duration::format as format_duration;
 use crate::api::leaf_request::{LeafRequest, Usage};
 use crate::api::permitted_names::PermittedNames;
@@ -18,8 +18,7 @@ pub struct CertificateSettings {
     pub leaf: LeafRequest,
     /// How long before its end a leaf is renewed.
     pub renew_before: Duration,
-    /// How many versions are kept.
-    pub history: usize,
+    pub history: History,
     /// Where each new version is brought as well.
     pub manager: Option<ManagerRef>,
 }

@@ -1,6 +1,6 @@
 //! The valid spec of a certificate that is fetched from a manager.
 
-use super::{CertificateNaming, CertificateSettings, digest, history, length, manager};
+use super::{CertificateNaming, CertificateSettings, History, digest, history, length, manager};
 use crate::api::leaf_request::Usage;
 use crate::api::resource::{ManagerRef, ServiceCertificateSpec};
 
@@ -11,7 +11,7 @@ pub struct FetchedSettings {
     /// Where it comes from.
     pub manager: ManagerRef,
     pub usage: Usage,
-    pub history: usize,
+    pub history: History,
 }
 
 impl FetchedSettings {
