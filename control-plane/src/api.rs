@@ -9,6 +9,7 @@ pub(crate) mod duration;
 pub mod leaf_request;
 pub mod notification;
 pub mod object_name;
+pub mod permitted_names;
 pub mod request;
 pub mod resource;
 pub mod settings;

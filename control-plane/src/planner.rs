@@ -93,7 +93,10 @@ impl<'a> Specs<'a> {
         let authorities: BTreeMap<_, _> = observed
             .authorities
             .iter()
-            .map(|(name, authority)| (name.as_str(), AuthoritySettings::validate(name, &authority.spec)))
+            .map(|(name, authority)| {
+                let settings = AuthoritySettings::validate(name, &authority.spec, &observed.cluster_domain);
+                (name.as_str(), settings)
+            })
             .collect();
         let signed = observed.certificates.iter().filter_map(|(name, certificate)| {
             let authority = authorities.get(certificate.spec.authority.as_str())?.as_ref().ok()?;

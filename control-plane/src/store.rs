@@ -81,6 +81,15 @@ pub trait Store: Send + Sync + 'static {
         over: &ResourceVersion,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Removes the key of a version; what is recorded of it and its certificate stay. Succeeds if it has no key, and is a
+    /// conflict if it is another version of that number.
+    fn remove_key(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        over: &ResourceVersion,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// The bundle in the target Secret as it is now, PEM; empty if there is none that can be read.
     fn published_bundle(
         &self,

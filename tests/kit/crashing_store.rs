@@ -123,6 +123,15 @@ impl<S: Store> Store for CrashingStore<S> {
         self.alive(self.store.load_version(certificate, version)).await
     }
 
+    async fn remove_key(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        self.write(self.store.remove_key(certificate, version, over)).await
+    }
+
     async fn delete_version(
         &self,
         certificate: &ObjectName,

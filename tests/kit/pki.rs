@@ -52,8 +52,7 @@ pub struct Credentials {
 }
 
 pub fn authority(name: &str) -> Authority {
-    let request =
-        AuthorityRequest { common_name: name.into(), algorithm: Algorithm::P256, lifetime: 24 * HOUR };
+    let request = AuthorityRequest { common_name: name.into(), lifetime: 24 * HOUR, ..Default::default() };
     Authority::create(&request, SystemTime::now()).unwrap()
 }
 

@@ -49,6 +49,7 @@ macro_rules! every_promise_of_a_store {
             keyring_forgets_roots_that_are_not_needed
             keyring_with_too_many_roots_is_refused
             version_is_kept_once_and_comes_back
+            version_without_its_key_keeps_what_is_recorded_of_it
             version_is_pruned_again_and_again
             version_of_the_same_number_is_not_pruned_in_place_of_another
             publication_is_seen_as_it_was_written

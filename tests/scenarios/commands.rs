@@ -1,9 +1,13 @@
 //! A person's commands on one machine (`--dir`): the whole control plane without a cluster, with real
 //! agents that serve what it publishes and prove it.
 
-use kit::client::both;
+use kit::agent::Launch;
+use kit::app::App;
+use kit::client::{both, served};
 use kit::machine::{AUTHORITY, Machine, serial_in};
+use kit::until;
 use rustix::process::Signal;
+use serde_json::Value;
 
 #[test]
 fn a_certificate_is_issued_rotated_and_rolled_back_and_openssl_sees_each() {
@@ -201,6 +205,144 @@ fn an_authority_is_created_for_any_name_and_a_trust_domain() {
     let domain = ["--create-authority", "--trust-domain", "prod.example.org"];
     let refused = machine.refused(&[&other[..], &domain].concat());
     assert!(refused.contains("exists with the trust domain cluster.local"), "{refused}");
+}
+
+#[test]
+fn names_are_free_and_beyond_the_namespace_as_the_authority_allows() {
+    let machine = Machine::with(&[]);
+    let create = ["--authority", "shop-ca", "--create-authority", "--cluster", "prod-eu"];
+    let allow = ["--allow-dns-name", "*.{namespace}.example.org", "--allow-ip-address", "10.20.0.0/16"];
+    let edge = ["issue", "shop/edge", "--service", "payments", "--usage", "server"];
+    let names = ["--dns-name", "pay.shop.example.org", "--ip-address", "10.20.7.1"];
+    machine.succeeds(&[&edge[..], &names, &create, &allow].concat());
+    let leaf = machine.secret("payments").join("tls.crt");
+    let shown = openssl(&[
+        "x509",
+        "-noout",
+        "-ext",
+        "subjectAltName,extendedKeyUsage",
+        "-in",
+        &leaf.display().to_string(),
+    ]);
+    assert!(
+        shown.contains("DNS:pay.shop.example.org, URI:spiffe://cluster.local/ns/shop/sa/payments"),
+        "{shown}"
+    );
+    assert!(shown.contains("IP Address:10.20.7.1") && !shown.contains("Client"), "{shown}");
+    // By the name as well, whose cluster has a hyphen.
+    let by_name = ["issue", "shop/mtls-prod-eu-storefront", "--authority", "shop-ca"];
+    machine.succeeds(&[&by_name[..], &["--cluster", "prod-eu"]].concat());
+    assert!(machine.secret("storefront").exists());
+    for (args, said) in [
+        (&by_name[..], "the cluster is prod, and that of the authority is prod-eu: write spec.cluster"),
+        (&["issue", "shop/x", "--authority", "shop-ca"], "with --service any name will do"),
+        (
+            &["issue", "shop/client-x", "--service", "x", "--authority", "shop-ca"],
+            "write usage: mtls, server or client",
+        ),
+        (
+            &[
+                "issue",
+                "shop/x",
+                "--service",
+                "x",
+                "--authority",
+                "shop-ca",
+                "--dns-name",
+                "pay.bank.example.org",
+            ],
+            "no pattern of the authority's allowedNames.dnsNames allows it",
+        ),
+        (
+            &["issue", "shop/x", "--service", "x", "--authority", "shop-ca", "--ip-address", "10.21.0.1"],
+            "no pattern of the authority's allowedNames.ipAddresses allows its network",
+        ),
+        (
+            &[&["issue", "shop/x", "--service", "x", "--allow-dns-name", "*.org"], &create[..]].concat(),
+            "exists without that in its allowedNames.dnsNames",
+        ),
+        (
+            &[
+                "issue",
+                "shop/mtls-a-x",
+                "--authority",
+                "root-a-x",
+                "--create-authority",
+                "--allow-dns-name",
+                "a.*.org",
+            ],
+            "allowedNames.dnsNames: \"a.*.org\" is not a pattern of DNS names",
+        ),
+    ] {
+        let refused = machine.refused(args);
+        assert!(refused.contains(said), "{said:?} in {refused}");
+    }
+}
+
+/// What OpenSSL and a client of rustls do; webpki is asked in the unit tests.
+#[test]
+fn openssl_accepts_a_chain_with_name_constraints_and_agents_serve_it() {
+    let machine = Machine::with(&[]);
+    let permit = ["--permit-dns-domain", "shop.svc", "--permit-dns-domain", "shop.svc.cluster.local"];
+    let authority = ["--authority", AUTHORITY, "--create-authority"];
+    machine.succeeds(&[&["issue", "shop/mtls-local-payments"], &authority[..], &permit].concat());
+    let files = machine.credentials("payments");
+    let [ca, leaf] = [&files.ca, &files.cert].map(|path| path.display().to_string());
+    let shown = openssl(&["x509", "-noout", "-ext", "nameConstraints", "-in", &ca]);
+    assert!(shown.contains("critical") && shown.contains("DNS:shop.svc.cluster.local"), "{shown}");
+    let verified = openssl(&["verify", "-purpose", "sslserver", "-CAfile", &ca, &leaf]);
+    assert!(verified.trim().ends_with(": OK"), "{verified}");
+    let app = App::default();
+    let agent = Launch::new(&machine.secret("payments")).inbound("", app.address).ready();
+    until("OpenSSL is let in, and lets the agent in", || served(agent.address("inbound"), &files));
+    let outside = ["issue", "shop/mtls-local-other", "--dns-name", "other.shop.svc.example.org"];
+    let refused = machine.refused(&[&outside[..], &["--authority", AUTHORITY]].concat());
+    assert!(
+        refused.contains("is in none of the authority's nameConstraints.permittedDnsDomains"),
+        "{refused}"
+    );
+    // The next root has them, too.
+    machine.succeeds(&["rollover", AUTHORITY, "--watch"]);
+    let shown = openssl(&["x509", "-noout", "-ext", "nameConstraints", "-in", &ca]);
+    assert!(shown.contains("DNS:shop.svc.cluster.local"), "{shown}");
+    let verified = openssl(&["verify", "-purpose", "sslclient", "-CAfile", &ca, &leaf]);
+    assert!(verified.trim().ends_with(": OK"), "{verified}");
+}
+
+#[test]
+fn keys_of_old_versions_are_removed_and_history_says_what_can_be_rolled_back_to() {
+    let machine = Machine::with(&["payments"]);
+    let name = "shop/mtls-local-payments";
+    for _ in 0..4 {
+        machine.succeeds(&["rotate", name]);
+    }
+    let versions = machine.home.path().join("state/versions/shop/mtls-local-payments");
+    let keys = |number: u64| {
+        let [with, without] = ["", ".keyless"].map(|suffix| versions.join(format!("{number}{suffix}")));
+        assert_ne!(with.exists(), without.exists(), "version {number}");
+        assert!(without.join("tls.crt").exists() != with.exists() && !without.join("tls.key").exists());
+        with.join("tls.key").exists()
+    };
+    until("the keys of two versions before the published one", || {
+        (1..=5).map(keys).eq([false, false, true, true, true]).then_some(())
+    });
+    let history = machine.json(&["history", name]);
+    let refused =
+        history["versions"].as_array().unwrap().iter().map(|version| version["rollbackRefused"].clone());
+    let removed = serde_json::json!("its key was removed");
+    let expected = [removed.clone(), removed, Value::Null, Value::Null, "the newest".into()];
+    assert_eq!(refused.collect::<Vec<_>>(), expected, "{history:#}");
+    let shown = machine.succeeds(&["history", name]);
+    assert!(shown.contains("ROLLBACK") && shown.contains("no: its key was removed"), "{shown}");
+    let refused = machine.refused(&["rollback", name, "--to", "2"]);
+    assert!(refused.contains("version 2 has no key any more: spec.rollbackVersions"), "{refused}");
+    let back = machine.json(&["rollback", name, "--to", "3"]);
+    assert_eq!(machine.shown("payments"), serial_in(&back));
+    machine.succeeds(&["check"]);
+}
+
+fn openssl(args: &[&str]) -> String {
+    both(&std::process::Command::new("openssl").args(args).output().unwrap())
 }
 
 #[test]

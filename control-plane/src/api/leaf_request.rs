@@ -4,8 +4,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use hotcert_tls::{SpiffeId, SpiffeIdError};
 use rustls_pki_types::DnsName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::api::algorithm::Algorithm;
 
@@ -13,12 +16,28 @@ use crate::api::algorithm::Algorithm;
 const COMMON_NAME_MAX: usize = 64;
 
 /// What a leaf may be used for: its extended key usages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 pub enum Usage {
     #[default]
+    #[serde(rename = "mtls")]
+    #[value(name = "mtls", help = "Server and client")]
     ServerAndClient,
+    #[serde(rename = "server")]
+    #[value(name = "server", help = "Server only")]
     ServerOnly,
+    #[serde(rename = "client")]
+    #[value(name = "client", help = "Client only")]
     ClientOnly,
+}
+
+impl Usage {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerAndClient => "mtls",
+            Self::ServerOnly => "server",
+            Self::ClientOnly => "client",
+        }
+    }
 }
 
 /// What a leaf is made from; it needs at least one name: a DNS name, an address or a SPIFFE ID.

@@ -11,8 +11,8 @@ mod naming;
 mod shared;
 
 pub use authority::{
-    AuthorityStatus, CertificateAuthority, CertificateAuthoritySpec, HandledRequestStatus, ImportSource,
-    RolloverRecordStatus, RolloverStatus, RootStatus,
+    AllowedNames, AuthorityStatus, CertificateAuthority, CertificateAuthoritySpec, HandledRequestStatus,
+    ImportSource, NameConstraints, RolloverRecordStatus, RolloverStatus, RootStatus,
 };
 pub use certificate::{
     CertificateStatus, ExternalSyncStatus, HandledRequests, ManagerRef, PodServed, ServedStatus,

@@ -140,6 +140,9 @@ pub struct VersionRow {
     pub not_after: String,
     pub copy_of: Option<u64>,
     pub request: Option<String>,
+    pub has_key: bool,
+    /// Tells apart what versions were made for.
+    pub made_for: String,
 }
 
 /// A pod that exists.

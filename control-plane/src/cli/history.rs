@@ -10,7 +10,7 @@ use super::table::{Table, parse_time, rounded_span};
 use crate::api::object_name::ObjectName;
 use crate::api::request::{RequestOutcome, reason_text};
 use crate::cli::arguments::{object_ref, short_root};
-use crate::cli::backend::Backend;
+use crate::cli::backend::{Backend, VersionRow};
 use crate::cli::session::{CommandError, Session};
 use crate::store::ObjectRef;
 
@@ -36,16 +36,30 @@ async fn versions<B: Backend>(session: &Session<B>, name: &ObjectName) -> Result
     let certificate = session.backend.certificate(name).await?;
     let published = certificate.status.and_then(|status| status.version);
     let versions = session.backend.versions(name).await?;
+    let present = Present {
+        newest: versions.last().cloned(),
+        signing: signing_root(session, &certificate.spec.authority).await,
+        now: SystemTime::now(),
+    };
     if session.json {
+        let versions: Vec<_> = versions
+            .iter()
+            .map(|version| {
+                let mut row = json!(version);
+                row["rollbackRefused"] = json!(present.refusal(version));
+                row
+            })
+            .collect();
         outln!(
             "{:#}",
             json!({"certificate": name.to_string(), "published": published, "versions": versions})
         );
         return Ok(());
     }
-    let now = SystemTime::now();
-    let mut table = Table::new(&["VERSION", "SERIAL", "ROOT", "CREATED", "EXPIRES IN", "NOTE"]);
+    let now = present.now;
+    let mut table = Table::new(&["VERSION", "SERIAL", "ROOT", "CREATED", "EXPIRES IN", "ROLLBACK", "NOTE"]);
     for version in versions {
+        let rollback = present.refusal(&version).map_or_else(|| "yes".into(), |why| format!("no: {why}"));
         let mut notes = Vec::new();
         if i64::try_from(version.version).ok() == published {
             notes.push("published".to_owned());
@@ -59,11 +73,50 @@ async fn versions<B: Backend>(session: &Session<B>, name: &ObjectName) -> Result
             short_root(&version.root).to_owned(),
             version.created_at,
             parse_time(Some(&version.not_after)).map_or_else(|| "-".into(), |end| rounded_span(now, end)),
+            rollback,
             notes.join(", "),
         ]);
     }
     outln!("{table}");
     Ok(())
+}
+
+/// What a rollback would be judged by.
+struct Present {
+    newest: Option<VersionRow>,
+    /// The root that signs, where it is known.
+    signing: Option<String>,
+    now: SystemTime,
+}
+
+impl Present {
+    /// Why the version cannot be rolled back to, as far as it can be told from here.
+    fn refusal(&self, version: &VersionRow) -> Option<&'static str> {
+        let newest = self.newest.as_ref()?;
+        let end = parse_time(Some(&version.not_after));
+        if version.serial == newest.serial {
+            Some("the newest")
+        } else if !version.has_key {
+            Some("its key was removed")
+        } else if end.is_none_or(|end| end <= self.now) {
+            Some("expired")
+        } else if self.signing.as_ref().is_some_and(|signing| *signing != version.root) {
+            Some("another root signs")
+        } else if version.made_for != newest.made_for {
+            Some("made for another spec")
+        } else {
+            None
+        }
+    }
+}
+
+/// Whoever may not read authorities is told of a rollback that is refused when asking for it.
+async fn signing_root<B: Backend>(session: &Session<B>, authority: &str) -> Option<String> {
+    if authority.is_empty() {
+        return None;
+    }
+    let authority = session.backend.authority(authority).await.ok()?;
+    Some(authority.status?.root?.sha256)
 }
 
 async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), CommandError> {
@@ -122,4 +175,45 @@ async fn rollovers<B: Backend>(session: &Session<B>, name: &str) -> Result<(), C
         outln!("\n{requests}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::date;
+
+    #[test]
+    fn each_version_says_whether_it_can_be_rolled_back_to() {
+        let now = SystemTime::now();
+        let version = |version: u64| VersionRow {
+            version,
+            serial: version.to_string(),
+            root: "root".into(),
+            created_at: date::seconds(now),
+            not_after: date::seconds(now + Duration::from_secs(60)),
+            copy_of: None,
+            request: None,
+            has_key: true,
+            made_for: "spec".into(),
+        };
+        let present = Present { newest: Some(version(9)), signing: Some("root".into()), now };
+        for (row, expected) in [
+            (version(1), None),
+            (version(9), Some("the newest")),
+            (VersionRow { serial: "9".into(), ..version(8) }, Some("the newest")),
+            (VersionRow { has_key: false, ..version(2) }, Some("its key was removed")),
+            (VersionRow { not_after: date::seconds(now), ..version(3) }, Some("expired")),
+            (VersionRow { root: "old".into(), ..version(4) }, Some("another root signs")),
+            (VersionRow { made_for: "else".into(), ..version(5) }, Some("made for another spec")),
+        ] {
+            assert_eq!(present.refusal(&row), expected, "{row:?}");
+        }
+        assert_eq!(
+            Present { signing: None, ..present }.refusal(&VersionRow { root: "old".into(), ..version(4) }),
+            None
+        );
+    }
 }

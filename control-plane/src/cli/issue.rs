@@ -1,14 +1,19 @@
 //! `hotcert issue`: creates a certificate, and its authority on request, and follows it until it is served.
 
+use std::net::IpAddr;
+
 use clap::Args;
 
 use crate::api::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use crate::api::leaf_request::Usage;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{
-    CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ManagerRef, Naming,
-    ServiceCertificate, ServiceCertificateSpec,
+    AllowedNames, CertificateAuthority, CertificateAuthoritySpec, CertificateStatus, ManagerRef,
+    NameConstraints, Naming, ServiceCertificate, ServiceCertificateSpec,
 };
-use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings, TRUST_DOMAIN};
+use crate::api::settings::{
+    AuthoritySettings, CertificateSettings, ClusterDomain, FetchedSettings, TRUST_DOMAIN,
+};
 use crate::cli::arguments::{
     WaitArgs, lifetime, manager_ref, new_certificate_name, secret_name, trust_domain,
 };
@@ -18,9 +23,20 @@ use crate::cli::session::{CommandError, Session};
 
 #[derive(Debug, Args)]
 pub struct IssueArgs {
-    /// NAMESPACE/TYPE-CLUSTER-MICROSERVICE of the certificate, such as shop/mtls-prod-payments
+    /// NAMESPACE/TYPE-CLUSTER-MICROSERVICE of the certificate, such as shop/mtls-prod-payments; with --service
+    /// NAMESPACE/NAME
     #[arg(value_parser = new_certificate_name)]
     name: ObjectName,
+    /// Service that it is for; the certificate may then have any name [default: MICROSERVICE in its name]
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Cluster that it is for, if that has a hyphen or is not in its name; with --create-authority that of the authority,
+    /// too [default: CLUSTER in its name]
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// What it is for [default: TYPE in its name; with --service, mtls]
+    #[arg(long, value_name = "TYPE")]
+    usage: Option<Usage>,
     /// Authority that signs it, such as root-prod-shop
     #[arg(long, value_name = "NAME", required_unless_present = "manager")]
     authority: Option<String>,
@@ -38,12 +54,26 @@ pub struct IssueArgs {
     /// without --authority, every version is fetched from it instead
     #[arg(long, value_name = "MANAGER/ID", value_parser = manager_ref)]
     manager: Option<ManagerRef>,
-    /// Secret to publish to, in the same namespace [default: MICROSERVICE-tls]
+    /// Secret to publish to, in the same namespace [default: SERVICE-tls]
     #[arg(long, value_name = "NAME", value_parser = secret_name)]
     secret_name: Option<String>,
-    /// DNS name of the certificate; repeatable [default: MICROSERVICE.NAMESPACE.svc, also with .cluster.local]
+    /// DNS name of the certificate; repeatable [default: SERVICE.NAMESPACE.svc, and the same with the
+    /// cluster's domain]
     #[arg(long = "dns-name", value_name = "NAME")]
     dns_names: Vec<String>,
+    /// IP address of the certificate, which the authority has to allow; repeatable
+    #[arg(long = "ip-address", value_name = "ADDRESS")]
+    ip_addresses: Vec<IpAddr>,
+    /// With --create-authority: pattern of DNS names that it signs besides those of the own namespace, such as
+    /// '*.{namespace}.example.org'; repeatable
+    #[arg(long = "allow-dns-name", value_name = "PATTERN", requires = "create_authority")]
+    allowed_dns_names: Vec<String>,
+    /// With --create-authority: network of IP addresses that it signs, such as 10.0.0.0/8; repeatable
+    #[arg(long = "allow-ip-address", value_name = "NETWORK", requires = "create_authority")]
+    allowed_ip_addresses: Vec<String>,
+    /// With --create-authority: domain that its root permits DNS names in (name constraints), such as shop.svc; repeatable
+    #[arg(long = "permit-dns-domain", value_name = "DOMAIN", requires = "create_authority")]
+    permitted_dns_domains: Vec<String>,
     /// Lifetime of each version, such as 36h or 30d: at least 1s, at most the authority's leafLifetimeMax, which is 90d
     /// unless it is set [default: 30d, or the authority's maximum if that is shorter]
     #[arg(long, value_name = "DURATION", value_parser = lifetime)]
@@ -55,9 +85,14 @@ pub struct IssueArgs {
 pub(super) async fn run<B: Backend>(session: &mut Session<B>, args: &IssueArgs) -> Result<(), CommandError> {
     let spec = ServiceCertificateSpec {
         authority: args.authority.clone().unwrap_or_default(),
+        cluster: args.cluster.clone(),
+        service: args.service.clone(),
+        usage: args.usage,
         manager: args.manager.clone(),
         secret_name: args.secret_name.clone(),
         dns_names: (!args.dns_names.is_empty()).then(|| args.dns_names.clone()),
+        ip_addresses: (!args.ip_addresses.is_empty())
+            .then(|| args.ip_addresses.iter().map(ToString::to_string).collect()),
         lifetime: args.lifetime.clone(),
         ..Default::default()
     };
@@ -181,10 +216,23 @@ fn issue_progress(status: &CertificateStatus) -> Progress {
 fn authority_spec(args: &IssueArgs) -> CertificateAuthoritySpec {
     CertificateAuthoritySpec {
         namespaces: vec![args.name.namespace.clone()],
+        cluster: args.cluster.clone(),
         any_name: args.any_name.then_some(true),
         trust_domain: args.trust_domain.clone(),
+        allowed_names: allowed_names(args),
+        name_constraints: (!args.permitted_dns_domains.is_empty())
+            .then(|| NameConstraints { permitted_dns_domains: args.permitted_dns_domains.clone() }),
         ..Default::default()
     }
+}
+
+fn allowed_names(args: &IssueArgs) -> Option<AllowedNames> {
+    let allowed = AllowedNames {
+        dns_names: args.allowed_dns_names.clone(),
+        ip_addresses: args.allowed_ip_addresses.clone(),
+        spiffe_ids: Vec::new(),
+    };
+    (allowed != AllowedNames::default()).then_some(allowed)
 }
 
 /// Rejects before it is created what the controller would reject afterwards.
@@ -195,16 +243,20 @@ async fn validate<B: Backend>(
 ) -> Result<(), CommandError> {
     let invalid = |errors: Vec<String>| CommandError::Failed(errors.join("; "));
     let ObjectName { namespace, name } = &args.name;
-    if name.parse::<Naming>().is_err() {
+    if args.service.is_none() && name.parse::<Naming>().is_err() {
         return Err(CommandError::Failed(format!(
             "{} is not a name of a certificate: write TYPE-CLUSTER-MICROSERVICE, such as \
-             {namespace}/mtls-local-payments; TYPE is mtls, server or client",
+             {namespace}/mtls-local-payments; TYPE is mtls, server or client; with --service any name will do",
             args.name
         )));
     }
     let Some(authority_name) = &args.authority else {
         FetchedSettings::validate(name, spec).map_err(invalid)?;
         return Ok(());
+    };
+    // The controller has the domain of the cluster: what depends on it is left to it.
+    let validate_authority = |spec: &CertificateAuthoritySpec| {
+        AuthoritySettings::validate(authority_name, spec, &ClusterDomain::Unknown)
     };
     let invalid_authority = |errors: Vec<String>| {
         CommandError::Failed(format!("authority {authority_name}: {}", errors.join("; ")))
@@ -216,7 +268,7 @@ async fn validate<B: Backend>(
         }
         Err(BackendError::Missing(_)) if args.create_authority => authority_spec(args),
         Err(BackendError::Missing(_)) => {
-            AuthoritySettings::validate(authority_name, &authority_spec(args)).map_err(invalid_authority)?;
+            validate_authority(&authority_spec(args)).map_err(invalid_authority)?;
             let message =
                 format!("there is no authority {authority_name}: create it with --create-authority");
             return Err(CommandError::Failed(message));
@@ -224,7 +276,7 @@ async fn validate<B: Backend>(
         // Without permission to read authorities it is left to the controller to validate.
         Err(_) => return Ok(()),
     };
-    let authority = AuthoritySettings::validate(authority_name, &authority).map_err(invalid_authority)?;
+    let authority = validate_authority(&authority).map_err(invalid_authority)?;
     if !authority.may_be_used_in(namespace) {
         let how = session.backend.how_to_change_authority(authority_name);
         let unchanged = if args.create_authority {
@@ -252,6 +304,8 @@ fn refuse_other_settings<B: Backend>(
         "without anyName: true".to_owned()
     } else if args.trust_domain.as_deref().is_some_and(|asked| asked != domain) {
         format!("with the trust domain {domain}")
+    } else if let Some(field) = missing_names(args, spec) {
+        format!("without that in its {field}")
     } else {
         return Ok(());
     };
@@ -259,4 +313,18 @@ fn refuse_other_settings<B: Backend>(
     Err(CommandError::Failed(format!(
         "the authority {name} exists {differs}, and --create-authority does not change it: {how}, or name another"
     )))
+}
+
+/// The field of an existing authority that lacks what was asked for.
+fn missing_names(args: &IssueArgs, spec: &CertificateAuthoritySpec) -> Option<&'static str> {
+    let allowed = spec.allowed_names.clone().unwrap_or_default();
+    let permitted = spec.name_constraints.clone().unwrap_or_default().permitted_dns_domains;
+    [
+        ("allowedNames.dnsNames", &args.allowed_dns_names, allowed.dns_names),
+        ("allowedNames.ipAddresses", &args.allowed_ip_addresses, allowed.ip_addresses),
+        ("nameConstraints.permittedDnsDomains", &args.permitted_dns_domains, permitted),
+    ]
+    .into_iter()
+    .find(|(_, asked, there)| asked.iter().any(|name| !there.contains(name)))
+    .map(|(field, ..)| field)
 }

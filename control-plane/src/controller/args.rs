@@ -13,6 +13,7 @@ use hotcert_tls::ClientAuth;
 use super::webhook_certificate::plan::Timing;
 use crate::api::agent_ports::ADMIN;
 use crate::api::duration;
+use crate::api::settings::{CLUSTER_DOMAIN, ClusterDomain, ClusterDomainError};
 use crate::controller::native_sidecar::SidecarMode;
 use crate::inject::AGENT_IMAGE;
 
@@ -43,6 +44,10 @@ pub struct ControllerArgs {
     /// Work on a directory of this machine instead of a cluster, without a webhook and replicas
     #[arg(long, env = "HOTCERT_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
     pub dir: Option<PathBuf>,
+    /// DNS domain of the cluster, under which Services have their full names; an authority may name another. With --dir
+    /// the authority has to
+    #[arg(long, env = "HOTCERT_CLUSTER_DOMAIN", default_value = CLUSTER_DOMAIN, value_name = "DOMAIN")]
+    pub cluster_domain: String,
     /// Annotate pods that read only their volume, so that kubelet updates it at once; needs permission to patch pods
     #[arg(long, env = "HOTCERT_NUDGE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub nudge: bool,
@@ -98,6 +103,7 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
     /// Instead of a cluster.
     pub dir: Option<PathBuf>,
+    pub cluster_domain: ClusterDomain,
     pub nudge: bool,
     pub notifications: Option<PathBuf>,
     pub receiver: Option<ReceiverSettings>,
@@ -125,6 +131,10 @@ impl Settings {
         let lifetime = errors.duration("--webhook-lifetime", &args.webhook_lifetime);
         let overlap = errors.duration("--webhook-overlap", &args.webhook_overlap);
         let shutdown_delay = errors.duration("--shutdown-delay", &args.shutdown_delay);
+        let cluster_domain = args
+            .cluster_domain
+            .parse()
+            .map_err(|error: ClusterDomainError| errors.add("--cluster-domain", error));
         let namespace = non_empty(args.namespace.as_ref());
         errors.name("--webhook-name", &args.webhook_name);
         errors.name("--webhook-service", &args.webhook_service);
@@ -172,27 +182,31 @@ impl Settings {
                 None
             }
         };
-        match (webhook_listen, admin, lifetime, overlap, shutdown_delay) {
-            (Some(webhook_listen), Some(admin), Some(lifetime), Some(overlap), Some(shutdown_delay))
-                if errors.0.is_empty() =>
-            {
-                Ok(Self {
-                    webhook_listen,
-                    admin,
-                    namespace,
-                    agent_image: args.agent_image.clone(),
-                    sidecar: args.sidecar,
-                    kubeconfig: non_empty_path(args.kubeconfig.as_ref()),
-                    dir: non_empty_path(args.dir.as_ref()),
-                    nudge: args.nudge,
-                    notifications,
-                    receiver,
-                    webhook_name: args.webhook_name.clone(),
-                    webhook_service: args.webhook_service.clone(),
-                    timing: Timing { lifetime, overlap },
-                    shutdown_delay,
-                })
-            }
+        match (webhook_listen, admin, lifetime, overlap, shutdown_delay, cluster_domain) {
+            (
+                Some(webhook_listen),
+                Some(admin),
+                Some(lifetime),
+                Some(overlap),
+                Some(shutdown_delay),
+                Ok(cluster_domain),
+            ) if errors.0.is_empty() => Ok(Self {
+                webhook_listen,
+                admin,
+                namespace,
+                agent_image: args.agent_image.clone(),
+                sidecar: args.sidecar,
+                kubeconfig: non_empty_path(args.kubeconfig.as_ref()),
+                dir: non_empty_path(args.dir.as_ref()),
+                cluster_domain,
+                nudge: args.nudge,
+                notifications,
+                receiver,
+                webhook_name: args.webhook_name.clone(),
+                webhook_service: args.webhook_service.clone(),
+                timing: Timing { lifetime, overlap },
+                shutdown_delay,
+            }),
             _ => Err(errors.0),
         }
     }
@@ -268,6 +282,7 @@ mod tests {
             ("--webhook-service", "x_y"),
             ("--webhook-overlap", "soon"),
             ("--shutdown-delay", "5 parsecs"),
+            ("--cluster-domain", ".cluster.local"),
             ("--receiver-listen", "everywhere"),
         ];
         let flags: Vec<_> = wrong.iter().flat_map(|(flag, value)| [*flag, *value]).collect();

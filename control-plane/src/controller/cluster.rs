@@ -62,6 +62,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         Arc::clone(&store),
         outbound,
         settings.nudge,
+        settings.cluster_domain.clone(),
         reconcile_metrics.clone(),
     );
     let mut metrics = Metrics::new(&counters, &reconcile_metrics, &identities);
@@ -177,6 +178,7 @@ fn spawn_certificate(
         client: client.clone(),
         namespace: namespace.to_owned(),
         service: settings.webhook_service.clone(),
+        cluster_domain: settings.cluster_domain.clone(),
         webhook: settings.webhook_name.clone(),
         timing: settings.timing,
         status: status.clone(),
@@ -266,6 +268,7 @@ fn log_settings(settings: &Settings, namespace: &str) {
         sidecar = settings.sidecar.as_str(),
         webhook = settings.webhook_name,
         service = settings.webhook_service,
+        cluster_domain = %settings.cluster_domain,
         nudge = settings.nudge,
         lifetime = %duration::format(settings.timing.lifetime),
         overlap = %duration::format(settings.timing.overlap),

@@ -5,6 +5,8 @@ use clap::{Args as _, Command};
 use super::args::ControllerArgs;
 
 const DIRECTORY: &str = "with --dir there is no cluster, and no webhook that adds agents to pods";
+const COMMANDS_PLAN_TOO: &str =
+    "with --dir commands plan as well, and do not know it: write clusterDomain into the authority";
 const NO_RECEIVER: &str = "there is no --receiver-listen whose senders it could concern";
 
 /// A warning for each flag that is not at its default and changes nothing.
@@ -22,6 +24,7 @@ pub fn find(args: &ControllerArgs) -> Vec<String> {
     let without_effect = [
         ("--webhook-listen", args.webhook_listen.as_str(), in_directory, DIRECTORY),
         ("--namespace", args.namespace.as_deref().unwrap_or_default(), in_directory, DIRECTORY),
+        ("--cluster-domain", &args.cluster_domain, in_directory, COMMANDS_PLAN_TOO),
         ("--agent-image", &args.agent_image, in_directory, DIRECTORY),
         ("--sidecar", args.sidecar.as_str(), in_directory, DIRECTORY),
         ("--webhook-name", &args.webhook_name, in_directory, DIRECTORY),
@@ -60,6 +63,7 @@ mod tests {
         let all = [
             "--webhook-listen=127.0.0.1:0",
             "--namespace=a",
+            "--cluster-domain=a",
             "--agent-image=a",
             "--sidecar=native",
             "--webhook-name=a",

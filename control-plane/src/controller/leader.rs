@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::Client;
 use tokio::sync::watch;
 
+use crate::api::settings::ClusterDomain;
 use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::Dispatcher;
 use crate::proof::{PROBER, Prober};
@@ -29,11 +30,13 @@ impl LeaderReconciler {
         store: Arc<KubernetesStore>,
         (dispatcher, external_sync): (Dispatcher, ExternalSync),
         nudge: bool,
+        cluster_domain: ClusterDomain,
         metrics: ReconcileMetrics,
     ) -> Self {
         let (candidate, leading) = Candidate::new(client, namespace, identity());
         let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, metrics.clone());
-        let reconciler = reconciler.with_external(dispatcher, external_sync);
+        let reconciler =
+            reconciler.with_external(dispatcher, external_sync).with_cluster_domain(cluster_domain);
         Self { candidate, reconciler, leading, metrics }
     }
 

@@ -27,6 +27,7 @@ use secret::SecretState;
 
 use super::status::{CertificateReport, Status};
 use crate::api::duration;
+use crate::api::settings::ClusterDomain;
 
 pub const SECRET_NAME: &str = "hotcert-webhook";
 
@@ -42,6 +43,7 @@ pub struct WebhookCertificate {
     pub namespace: String,
     /// The Service through which API servers reach the webhook.
     pub service: String,
+    pub cluster_domain: ClusterDomain,
     /// Name of the MutatingWebhookConfiguration.
     pub webhook: String,
     pub timing: Timing,
@@ -116,8 +118,8 @@ impl WebhookCertificate {
         let webhook = self.webhooks().get_opt(&self.webhook).await;
         let webhook = webhook.map_err(api("reading the MutatingWebhookConfiguration"))?;
         let configuration = webhook.as_ref().and_then(WebhookConfiguration::read);
-        let names =
-            WebhookConfiguration::server_names(configuration.as_ref(), &self.service, &self.namespace);
+        let services = self.cluster_domain.service_names(&self.service, &self.namespace);
+        let names = WebhookConfiguration::server_names(configuration.as_ref(), services);
         let mut state = SecretState::read(secret.as_ref(), &names, now);
         let observed = state.observe(&names, configuration.as_ref(), now);
         let trusted =

@@ -276,7 +276,7 @@ impl ExternalSync {
 
     fn cache(&mut self, task: &SyncTask, fetched: FetchedVersion) {
         let SyncTask { certificate, with, action } = task;
-        let SyncAction::Fetch { trigger } = action else { return };
+        let SyncAction::Fetch { trigger, .. } = action else { return };
         let FetchedVersion { fingerprint, roots, version } = fetched;
         let fetched = Fetched { from: with.clone(), trigger: trigger.clone(), fingerprint, roots };
         Arc::make_mut(&mut self.fetched).insert(certificate.clone(), fetched);

@@ -7,13 +7,14 @@
 mod error;
 mod import;
 mod key;
+mod name_constraints;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -23,6 +24,7 @@ pub use error::AuthorityError;
 
 use crate::api::algorithm::Algorithm;
 use crate::api::leaf_request::{LeafRequest, NameError, SpiffeProblem, Usage, validate_common_name};
+use crate::api::permitted_names::PermittedNames;
 use crate::digest::sha256_hex;
 
 /// How far before the moment of issue a certificate's not-before lies, so that a peer whose clock
@@ -37,6 +39,8 @@ pub struct AuthorityRequest {
     pub algorithm: Algorithm,
     /// From `now` to the not-after, at least a second.
     pub lifetime: Duration,
+    /// Domains that DNS names of its leaves have to be in. Empty: all are permitted.
+    pub permitted_dns_domains: Vec<String>,
 }
 
 /// A leaf and its private key.
@@ -60,6 +64,7 @@ pub struct Authority {
     serial: String,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
+    permitted: PermittedNames,
 }
 
 impl Authority {
@@ -70,6 +75,10 @@ impl Authority {
         params.not_after = not_after(now, request.lifetime)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let domains = &request.permitted_dns_domains;
+        let permitted_subtrees: Vec<_> = domains.iter().cloned().map(GeneralSubtree::DnsName).collect();
+        params.name_constraints = (!domains.is_empty())
+            .then(|| rcgen::NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
 
         let key = key::generate(request.algorithm)?;
         let certificate = params
@@ -82,6 +91,7 @@ impl Authority {
             serial: serial(&params),
             not_before: params.not_before,
             not_after: params.not_after,
+            permitted: PermittedNames::within(domains),
         })
     }
 
@@ -93,6 +103,10 @@ impl Authority {
     pub fn issue(&self, request: &LeafRequest, now: SystemTime) -> Result<Leaf, AuthorityError> {
         let mut params = params(&request.common_name)?;
         request.validate()?;
+        if let Some(name) = request.dns_names.iter().find(|name| !self.permitted.permits(name)) {
+            let (name, permitted) = (name.clone(), self.permitted.clone());
+            return Err(AuthorityError::NotPermitted { name, root: self.sha256(), permitted });
+        }
         params.subject_alt_names = subject_alt_names(request)?;
         let moment = date(Some(now))?;
         if moment < self.not_before {

@@ -11,6 +11,7 @@ use crate::api::condition::Reason;
 use crate::api::object_name::ObjectName;
 use crate::api::request;
 use crate::api::resource::ExternalSyncStatus;
+use crate::api::settings::History;
 use crate::pki::keyring::RootId;
 
 /// How many versions beyond the history are kept for subscriptions that were not notified of them yet.
@@ -81,28 +82,64 @@ impl CertificateContext<'_> {
         before.saturating_add(1).max(u64::try_from(clock).unwrap_or(u64::MAX))
     }
 
-    /// `keep`: a version that is kept whatever its age.
-    pub fn prune(&self, history: usize, keep: Option<u64>, plan: &mut Plan) {
+    /// Deletes versions beyond the history, and removes the keys of those that no rollback may need. `keep`: a version
+    /// that is kept as it is, whatever its age. `may_return`: whether the root of a version is trusted, or may be again.
+    pub fn prune(
+        &self,
+        history: History,
+        keep: Option<u64>,
+        may_return: impl Fn(&Version) -> bool,
+        plan: &mut Plan,
+    ) {
+        let pruned = self.excess_versions(history.versions, keep);
+        let needed = self.versions_to_roll_back_to(history.rollback_versions, may_return);
+        for (number, stored) in &self.certificate.versions {
+            let (certificate, version) = (self.name.clone(), *number);
+            let expected = stored.resource_version.clone();
+            if pruned.contains(number) {
+                plan.actions.push(Action::Prune { certificate, version, expected });
+            } else if stored.has_key && !needed.contains(number) && keep != Some(version) {
+                plan.actions.push(Action::RemoveKey { certificate, version, expected });
+            }
+        }
+    }
+
+    /// The newest version, and before it as many leaves as are kept for a rollback that would not be refused for a reason
+    /// that lasts.
+    fn versions_to_roll_back_to(
+        &self,
+        rollback_versions: usize,
+        may_return: impl Fn(&Version) -> bool,
+    ) -> BTreeSet<u64> {
+        let mut versions = self.certificate.versions.iter().rev();
+        let Some((number, newest)) = versions.next() else { return BTreeSet::new() };
+        let (mut needed, mut others) = (BTreeSet::from([*number]), BTreeSet::new());
+        for (number, version) in versions {
+            let leaf = &version.leaf.sha256;
+            // A copy has the key of the version that it is one of.
+            let is_kept = *leaf == newest.leaf.sha256 || others.contains(leaf);
+            let may_be_needed = self.now < renew_at_latest(version) && may_return(version);
+            if is_kept || may_be_needed && others.len() < rollback_versions {
+                needed.insert(*number);
+                if *leaf != newest.leaf.sha256 {
+                    others.insert(leaf.clone());
+                }
+            }
+        }
+        needed
+    }
+
+    fn excess_versions(&self, history: usize, keep: Option<u64>) -> BTreeSet<u64> {
         let versions = &self.certificate.versions;
         let excess = versions.len().saturating_sub(history);
         // A version that a subscription has yet to be notified of is kept for a while longer.
         let marks = self.certificate.status.last_notified.values();
         let notified: Option<u64> = marks.filter_map(|marks| marks.get(VERSION_CHANNEL)?.parse().ok()).min();
         let is_notified = |number: u64| notified.is_none_or(|notified| number <= notified);
-        // The version that was rolled back to is kept as long as it is served: its copy refers to it.
-        plan.actions.extend(
-            versions
-                .iter()
-                .take(excess)
-                .enumerate()
-                .filter(|(_, (number, _))| Some(**number) != keep)
-                .filter(|(index, (number, _))| is_notified(**number) || index + MAX_UNNOTIFIED < excess)
-                .map(|(_, (number, version))| Action::Prune {
-                    certificate: self.name.clone(),
-                    version: *number,
-                    expected: version.resource_version.clone(),
-                }),
-        );
+        let excess = versions.keys().take(excess).enumerate().filter(|(index, number)| {
+            Some(**number) != keep && (is_notified(**number) || index + MAX_UNNOTIFIED < excess)
+        });
+        excess.map(|(_, number)| *number).collect()
     }
 }
 

@@ -61,7 +61,9 @@ pub fn plan_fetched<'a>(
     publish(pods, context, settings, &mut certificate_plan, plan);
     if certificate_plan.up_to_date {
         // The latest version that was fetched is kept: whether a fetch brings something new is seen by it.
-        context.prune(settings.history, certificate.latest_made().map(|(latest, _)| latest), plan);
+        let latest = certificate.latest_made().map(|(latest, _)| latest);
+        let may_return = |version: &Version| check_trust(0, version, newest).is_ok();
+        context.prune(settings.history, latest, may_return, plan);
     }
     certificate_plan
 }
@@ -96,7 +98,7 @@ fn fetch(
         let task = SyncTask {
             certificate: context.name.clone(),
             with: manager.clone(),
-            action: SyncAction::Fetch { trigger },
+            action: SyncAction::Fetch { trigger, usage: settings.usage },
         };
         if let Some(why) = external.failed.get(&task.key()) {
             certificate_plan.problem = Some((Reason::NotFetched, why.clone()));

@@ -134,7 +134,8 @@ impl<'a> SigningContext<'a> {
         }
         self.publish(certificate_plan, plan);
         if let (Some(settings), true) = (settings, certificate_plan.up_to_date) {
-            self.certificate.prune(settings.history, None, plan);
+            let needed = self.keyring.state.needed();
+            self.certificate.prune(settings.history, None, |version| needed.contains(&&version.root), plan);
         }
     }
 

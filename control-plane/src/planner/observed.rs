@@ -13,6 +13,7 @@ use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, HandledRequestStatus, ManagerRef,
     ServiceCertificateSpec,
 };
+use crate::api::settings::ClusterDomain;
 use crate::outbox::DeliveryKey;
 use crate::pki::keyring::{Keyring, RootId, State};
 use crate::pki::ledger::LedgerEntry;
@@ -29,6 +30,8 @@ pub struct Observed {
     pub watched_secrets: BTreeMap<ObjectName, WatchedSecret>,
     /// Whether pods may be nudged.
     pub nudge: bool,
+    /// Of authorities whose spec names none.
+    pub cluster_domain: ClusterDomain,
     /// Why the last action on an object failed, by the name of the object.
     pub failed_actions: BTreeMap<String, String>,
     pub notification_rules: Arc<NotificationRules>,
@@ -155,6 +158,8 @@ pub struct Version {
     pub copy_of: Option<u64>,
     /// Over certificate and key.
     pub fingerprint: Fingerprint,
+    /// Whether it can be served again.
+    pub has_key: bool,
     pub resource_version: ResourceVersion,
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use super::observed::{FetchTrigger, Pod, ResourceVersion};
+use crate::api::leaf_request::Usage;
 use crate::api::notification::Event;
 use crate::api::object_name::ObjectName;
 use crate::api::request::RequestOutcome;
@@ -86,6 +87,13 @@ pub enum Action {
         expected: Option<ResourceVersion>,
     },
     Prune {
+        certificate: ObjectName,
+        version: u64,
+        /// The stored version's resource version.
+        expected: ResourceVersion,
+    },
+    /// Keep what is recorded of a version and its certificate, and remove its key.
+    RemoveKey {
         certificate: ObjectName,
         version: u64,
         /// The stored version's resource version.
@@ -221,12 +229,11 @@ pub struct SyncTask {
 pub enum SyncAction {
     Fetch {
         trigger: FetchTrigger,
+        /// What it has to be valid for.
+        usage: Usage,
     },
     /// The version with this leaf.
-    Push {
-        version: u64,
-        sha256: String,
-    },
+    Push { version: u64, sha256: String },
 }
 
 impl Plan {
@@ -280,6 +287,7 @@ impl Action {
             Self::RollBack { .. } => "roll_back",
             Self::Publish { .. } => "publish",
             Self::Prune { .. } => "prune",
+            Self::RemoveKey { .. } => "remove_key",
             Self::Nudge { .. } => "nudge",
             Self::UpdateAuthorityStatus { .. } | Self::UpdateCertificateStatus { .. } => "report",
         }
@@ -300,6 +308,7 @@ impl Action {
             | Self::RollBack { certificate, .. }
             | Self::Publish { certificate, .. }
             | Self::Prune { certificate, .. }
+            | Self::RemoveKey { certificate, .. }
             | Self::UpdateCertificateStatus { certificate, .. } => certificate.to_string(),
             Self::Nudge { pod, .. } => pod.to_string(),
         }
@@ -325,9 +334,9 @@ impl SyncTask {
     pub fn key(&self) -> DeliveryKey {
         let Self { certificate, with, action } = self;
         let content = match action {
-            SyncAction::Fetch { trigger: FetchTrigger::Request(id) } => id,
+            SyncAction::Fetch { trigger: FetchTrigger::Request(id), .. } => id,
             // A fetch that is not done within its hour is the same task in the next.
-            SyncAction::Fetch { trigger: FetchTrigger::Hour(_) } => "now and then",
+            SyncAction::Fetch { trigger: FetchTrigger::Hour(_), .. } => "now and then",
             SyncAction::Push { sha256, .. } => sha256,
         };
         (with.name.clone(), format!("{} {certificate} {} {content}", action.as_str(), with.id))

@@ -30,6 +30,11 @@ impl CertificateContext<'_> {
             let stored: Vec<_> = self.certificate.versions.keys().map(ToString::to_string).collect();
             return refuse(format!("version {to} is not kept; kept versions: {}", stored.join(", ")));
         };
+        if !version.has_key {
+            return refuse(format!(
+                "version {to} has no key any more: spec.rollbackVersions says of how many versions it is kept"
+            ));
+        }
         let end = version.leaf.not_after;
         if self.now >= end {
             return refuse(format!("version {to} expired at {}", date::seconds(end)));

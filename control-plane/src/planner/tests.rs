@@ -19,6 +19,7 @@ use super::*;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
+use crate::api::settings::ClusterDomain;
 use crate::pki::keyring::{Phase, RootId, State};
 use crate::pki::x509_facts::{Fingerprint, Leaf, Root};
 use crate::planner::observed::{ResourceVersion, Version};
@@ -52,7 +53,8 @@ fn certificate_spec() -> ServiceCertificateSpec {
 }
 
 fn digest(name: &ObjectName, spec: &ServiceCertificateSpec) -> String {
-    let authority = AuthoritySettings::validate(AUTHORITY, &authority_spec()).unwrap();
+    let authority =
+        AuthoritySettings::validate(AUTHORITY, &authority_spec(), &ClusterDomain::default()).unwrap();
     CertificateSettings::validate(&name.namespace, &name.name, spec, &authority)
         .map_or_else(|wrong| panic!("{name}: {wrong:?}"), |settings| settings.digest())
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::api::algorithm::Algorithm;
 use crate::pki::authority::{Authority, AuthorityRequest};
 use crate::pki::keyring::{Keyring, RootId};
 use crate::proof::client_certificate::Client;
@@ -11,7 +10,7 @@ use crate::proof::client_certificate::Client;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn authority(lifetime: Duration, now: SystemTime) -> Authority {
-    let request = AuthorityRequest { common_name: "root".into(), algorithm: Algorithm::P256, lifetime };
+    let request = AuthorityRequest { common_name: "root".into(), lifetime, ..Default::default() };
     Authority::create(&request, now).unwrap()
 }
 

@@ -95,6 +95,9 @@ impl<S: Store> Applier<S> {
             Action::Prune { certificate, version, expected } => {
                 Ok(self.store.delete_version(certificate, *version, expected).await?)
             }
+            Action::RemoveKey { certificate, version, expected } => {
+                Ok(self.store.remove_key(certificate, *version, expected).await?)
+            }
             Action::Nudge { pod, revision } => Ok(self.store.nudge(pod, *revision).await?),
             Action::UpdateAuthorityStatus { authority, status, expected } => {
                 self.update_authority_status(authority, status, expected, observed).await

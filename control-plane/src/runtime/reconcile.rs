@@ -14,6 +14,7 @@ use super::backoff::{self, FailedActions};
 use super::metrics::ReconcileMetrics;
 use super::pod_cache::PodCache;
 use super::problem_log::ProblemLog;
+use crate::api::settings::ClusterDomain;
 use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::{Dispatcher, WaitOutcome};
 use crate::planner::observed::Observed;
@@ -41,6 +42,7 @@ pub struct Reconciler<S> {
     pods: PodCache,
     /// Whether pods may be nudged.
     nudge: bool,
+    cluster_domain: ClusterDomain,
     metrics: ReconcileMetrics,
     /// How often in a row the store could not be read.
     failed_reads: u32,
@@ -82,6 +84,7 @@ impl<S: Store> Reconciler<S> {
             probing: Probing::new(prober),
             pods: PodCache::default(),
             nudge,
+            cluster_domain: ClusterDomain::default(),
             metrics,
             failed_reads: 0,
             failed_actions: FailedActions::default(),
@@ -95,6 +98,13 @@ impl<S: Store> Reconciler<S> {
         self.dispatcher = dispatcher;
         self.applier = Arc::new(Applier::new(Arc::clone(&self.store), external_sync.fetch_cache()));
         self.external_sync = external_sync;
+        self
+    }
+
+    /// Of authorities whose spec names none.
+    #[must_use]
+    pub fn with_cluster_domain(mut self, domain: ClusterDomain) -> Self {
+        self.cluster_domain = domain;
         self
     }
 
@@ -157,6 +167,7 @@ impl<S: Store> Reconciler<S> {
         self.probing.record_results(SystemTime::now());
         self.dispatcher.collect_results();
         observed.nudge = self.nudge;
+        observed.cluster_domain = self.cluster_domain.clone();
         // A clock that was set back since leaves nothing that was seen later.
         self.leading_since = self.leading_since.min(SystemTime::now());
         observed.leading_since = Some(self.leading_since);

@@ -9,6 +9,7 @@
 //! | `secrets/NAMESPACE/SECRET/` | what `hotcert-agent run --identity` is pointed at | hotcert |
 //! | `state/authorities/NAME/keyring/N/` | `state.json`, and certificate and key of each root | hotcert |
 //! | `state/versions/NAMESPACE/NAME/N/` | a leaf, its key and `facts.json` | hotcert |
+//! | `state/versions/NAMESPACE/NAME/N.keyless/` | the same without the key, once no rollback may need it | hotcert |
 //! | `state/…/report.json`, `requests.json` | an object's status, and what commands ask of it | hotcert |
 //! | `lock` | held while anything is read or written | hotcert |
 //! | `leader` | held by the controller that leads, for as long as it does | hotcert |
@@ -254,6 +255,17 @@ impl Store for DirectoryStore {
     ) -> Result<StoredVersion, StoreError> {
         let certificate = certificate.clone();
         self.work(LockMode::Shared, move |tree| version::load(tree, &certificate, version)).await
+    }
+
+    async fn remove_key(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        let (certificate, over) = (certificate.clone(), over.clone());
+        self.work(LockMode::Exclusive, move |tree| version::remove_key(tree, &certificate, version, &over))
+            .await
     }
 
     async fn delete_version(

@@ -275,6 +275,29 @@ impl Store for KubernetesStore {
         }
     }
 
+    /// An immutable Secret cannot be changed, so that it is made anew. If that fails in between, the record of the version
+    /// is lost, which nothing can be rolled back to any more.
+    async fn remove_key(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        let what = format!("removing the key of version {version} of {certificate}");
+        let name = version::name(&certificate.name, version);
+        let object = answer(&what, self.secrets(&certificate.namespace).get(&name)).await?;
+        if object.resource_version() != *over {
+            self.reread(&certificate.namespace, &name).await;
+            return Err(StoreError::Conflict(what));
+        }
+        let Some(keyless) = version::without_key(&object) else { return Ok(()) };
+        self.delete_version(certificate, version, over).await?;
+        let source = Source::answer_from_now();
+        let written = self.write(&what, &keyless).await?;
+        self.cache_read(&certificate.namespace, &written, source);
+        Ok(())
+    }
+
     async fn delete_version(
         &self,
         certificate: &ObjectName,

@@ -33,6 +33,38 @@ pub async fn version_is_kept_once_and_comes_back(store: &impl Store, hand: &impl
     assert_eq!((&version.own_bundle, &seen.versions[&2].own_bundle), (&None, &own));
 }
 
+pub async fn version_without_its_key_keeps_what_is_recorded_of_it(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "keyless").await;
+    let (root, leaf) = leaf();
+    let bundle = Some(root.certificate_pem().to_owned());
+    let first = StoredVersion { bundle, request: Some("r1".into()), ..kept(&root, &leaf) };
+    store.create_version(&name, 1, &first).await.unwrap();
+    store.create_version(&name, 2, &kept(&root, &leaf)).await.unwrap();
+    let before = seen_certificate(store, &name, |certificate| certificate.versions.len() == 2).await;
+    let [with_key, second] = [1, 2].map(|number| before.versions[&number].clone());
+    assert!(with_key.has_key);
+    conflicts(store.remove_key(&name, 1, &second.resource_version).await);
+    store.remove_key(&name, 1, &with_key.resource_version).await.unwrap();
+
+    let is_gone =
+        |certificate: &Certificate| certificate.versions.get(&1).is_some_and(|version| !version.has_key);
+    let after = seen_certificate(store, &name, is_gone).await;
+    let keyless = &after.versions[&1];
+    assert_eq!((&keyless.leaf, &keyless.root), (&with_key.leaf, &with_key.root));
+    assert_eq!((&keyless.spec_digest, &keyless.own_bundle), (&with_key.spec_digest, &with_key.own_bundle));
+    assert_eq!((keyless.created_at, &keyless.request), (with_key.created_at, &with_key.request));
+    assert_eq!(after.versions[&2], second);
+    let loaded = store.load_version(&name, 1).await;
+    assert!(loaded.is_err(), "a version without a key is loaded: {loaded:?}");
+    store.load_version(&name, 2).await.unwrap();
+    // It is that version yet: removed once, pruned once, and its number is taken.
+    conflicts(store.create_version(&name, 1, &first).await);
+    conflicts(store.delete_version(&name, 1, &with_key.resource_version).await);
+    store.remove_key(&name, 1, &keyless.resource_version).await.unwrap();
+    store.delete_version(&name, 1, &keyless.resource_version).await.unwrap();
+    seen_certificate(store, &name, |certificate| certificate.versions.keys().eq([&2])).await;
+}
+
 pub async fn version_is_pruned_again_and_again(store: &impl Store, hand: &impl Hand) {
     let name = certificate(store, hand, "pruned").await;
     let (root, leaf) = leaf();

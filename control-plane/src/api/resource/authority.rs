@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::shared::{DURATION, NotifiedMarks};
+use super::shared::{CLUSTER, DURATION, NotifiedMarks};
 use crate::api::algorithm::Algorithm;
 use crate::api::condition::Condition;
 
@@ -38,6 +38,14 @@ pub struct CertificateAuthoritySpec {
         inner(length(min = 1, max = 63), regex(pattern = r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$"))
     )]
     pub namespaces: Vec<String>,
+    /// Name of its cluster. With it the authority may have any name. Default: CLUSTER in its name root-CLUSTER-NAME.
+    #[schemars(length(min = 1, max = 253), regex(pattern = CLUSTER))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// DNS domain of its cluster. Default: the controller's --cluster-domain.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_domain: Option<String>,
     /// Common name of the root's subject. Default: the object's name.
     #[schemars(length(min = 1, max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,12 +77,64 @@ pub struct CertificateAuthoritySpec {
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^[a-z0-9._-]+$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_domain: Option<String>,
-    /// Whether certificates may have names outside their own namespace. Default: false.
+    /// Whether certificates may have any name, also outside their own namespace. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub any_name: Option<bool>,
+    /// Names that its certificates may have besides those of their own namespace. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_names: Option<AllowedNames>,
+    /// Name constraints of the roots that are made for it: peers refuse a certificate with another name. A change takes
+    /// effect with the next root. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_constraints: Option<NameConstraints>,
     /// An existing root to use instead of a new one. Default: a new root is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub import: Option<ImportSource>,
+}
+
+/// Patterns of names; {namespace} in one stands for the namespace of the certificate.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AllowedNames {
+    /// Patterns of DNS names, such as *.{namespace}.example.org: * at the beginning is one label, ** one or more.
+    #[schemars(
+        length(max = 100),
+        inner(
+            length(min = 1, max = 253),
+            regex(pattern = r"^(\*\*?\.)?([-a-z0-9]|\{namespace\})+(\.([-a-z0-9]|\{namespace\})+)*$")
+        )
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_names: Vec<String>,
+    /// Networks of IP addresses, such as 10.0.0.0/8.
+    #[schemars(
+        length(max = 100),
+        inner(length(min = 2, max = 64), regex(pattern = r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$"))
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ip_addresses: Vec<String>,
+    /// Patterns of SPIFFE IDs, such as spiffe://example.org/{namespace}/*: * is one segment, ** at the end one or more.
+    #[schemars(
+        length(max = 100),
+        inner(
+            length(min = 1, max = 2048),
+            regex(pattern = r"^spiffe://[a-z0-9._-]+(/(\*|([-._A-Za-z0-9]|\{namespace\})+))*(/\*\*)?$")
+        )
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spiffe_ids: Vec<String>,
+}
+
+/// X.509 name constraints of a root.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NameConstraints {
+    /// Domains that DNS names have to be in, such as shop.svc: the domain itself, and all below.
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))
+    )]
+    pub permitted_dns_domains: Vec<String>,
 }
 
 /// Where an existing root's certificate and key are.

@@ -6,11 +6,12 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::shared::{DURATION, NotifiedMarks};
+use super::shared::{CLUSTER, DURATION, NotifiedMarks};
 use crate::api::algorithm::Algorithm;
 use crate::api::condition::Condition;
+use crate::api::leaf_request::Usage;
 
-/// A leaf for one service, signed by an authority or fetched from a manager; named TYPE-CLUSTER-MICROSERVICE; TYPE is mtls, server or client.
+/// A leaf for one service, signed by an authority or fetched from a manager; named TYPE-CLUSTER-MICROSERVICE unless spec.service names the service; TYPE is mtls, server or client.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "hotcert.dev",
@@ -38,19 +39,35 @@ pub struct ServiceCertificateSpec {
     #[schemars(length(min = 1, max = 253))]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub authority: String,
+    /// Name of its cluster, which has to be that of its authority. Default: CLUSTER in the certificate's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = CLUSTER))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Name of its service. With it the certificate may have any name. Default: MICROSERVICE in the certificate's name.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// What it is for: mtls (server and client), server or client. Default: TYPE in the certificate's name; with service,
+    /// mtls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// The certificate at an external manager. With an authority, each new version is pushed there; without
     /// one, each version is fetched from there. Default: no manager.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manager: Option<ManagerRef>,
-    /// Name of the Secret that it is published as, in the certificate's namespace. Default: MICROSERVICE-tls.
+    /// Name of the Secret that it is published as, in the certificate's namespace. Default: SERVICE-tls.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
-    /// DNS names of the leaf. Default: MICROSERVICE.NAMESPACE.svc and MICROSERVICE.NAMESPACE.svc.cluster.local.
+    /// DNS names of the leaf. Default: SERVICE.NAMESPACE.svc and SERVICE.NAMESPACE.svc.CLUSTERDOMAIN.
     #[schemars(length(max = 100), inner(length(min = 1, max = 253)))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns_names: Option<Vec<String>>,
-    /// SPIFFE ID of the leaf. Default: spiffe://DOMAIN/ns/NAMESPACE/sa/MICROSERVICE.
+    /// IP addresses of the leaf, which the authority's allowedNames have to allow. Default: none.
+    #[schemars(length(max = 100), inner(length(min = 2, max = 45), regex(pattern = r"^[0-9a-fA-F:.]+$")))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_addresses: Option<Vec<String>>,
+    /// SPIFFE ID of the leaf. Default: spiffe://DOMAIN/ns/NAMESPACE/sa/SERVICE.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^spiffe://"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spiffe_id: Option<String>,
@@ -65,6 +82,11 @@ pub struct ServiceCertificateSpec {
     #[schemars(length(max = 32), regex(pattern = DURATION))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<String>,
+    /// Number of versions before the published one that keep their private key, so that a rollback can publish them again;
+    /// the others keep their certificate. One that has expired, or whose root is gone, does not count. Default: 2.
+    #[schemars(range(max = 49))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_versions: Option<u32>,
     /// Number of versions that are kept, the published one included. Default: 5.
     #[schemars(range(min = 1, max = 50))]
     #[serde(skip_serializing_if = "Option::is_none")]

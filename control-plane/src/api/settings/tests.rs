@@ -1,9 +1,11 @@
 use super::*;
+use crate::api::leaf_request::Usage;
+use crate::api::resource::{AllowedNames, CertificateAuthoritySpec, ImportSource, NameConstraints};
 
 fn authority(change: impl FnOnce(&mut CertificateAuthoritySpec)) -> Result<AuthoritySettings, Vec<String>> {
     let mut spec = CertificateAuthoritySpec { namespaces: vec!["shop".into()], ..Default::default() };
     change(&mut spec);
-    AuthoritySettings::validate("root-prod-shop", &spec)
+    AuthoritySettings::validate("root-prod-shop", &spec, &ClusterDomain::default())
 }
 
 fn certificate(
@@ -51,7 +53,9 @@ fn a_namespace_speaks_for_itself_alone() {
         &["example.com"],
     ] {
         let wrong = names(foreign).unwrap_err();
-        assert!(wrong[0].contains(foreign[0]) && wrong[0].contains("anyName"), "{wrong:#?}");
+        let allowed =
+            "no pattern of the authority's allowedNames.dnsNames allows it, nor has it anyName: true";
+        assert!(wrong[0].contains(foreign[0]) && wrong[0].contains(allowed), "{wrong:#?}");
     }
     refused(
         certificate("shop", "mtls-prod-payments", |spec| {
@@ -91,7 +95,7 @@ fn nonsense_is_refused_with_its_field() {
     let spec = CertificateAuthoritySpec { namespaces: vec!["shop".into()], ..Default::default() };
     for name in ["my-root", "root-prod", "mtls-prod-shop"] {
         refused(
-            AuthoritySettings::validate(name, &spec),
+            AuthoritySettings::validate(name, &spec, &ClusterDomain::default()),
             "the form root-CLUSTER-NAME, such as root-prod-shop",
         );
     }
@@ -103,4 +107,149 @@ fn nonsense_is_refused_with_its_field() {
         spec.leaf_lifetime_max = Some("y".into());
     });
     assert_eq!(wrong.unwrap_err().len(), 2);
+}
+
+#[test]
+fn the_domain_of_the_cluster_is_the_authoritys_or_the_controllers() {
+    let corp: ClusterDomain = "corp.example".parse().unwrap();
+    let names = |own: Option<&str>, names: Option<&[&str]>| {
+        let spec = CertificateAuthoritySpec {
+            namespaces: vec!["shop".into()],
+            cluster_domain: own.map(str::to_owned),
+            ..Default::default()
+        };
+        let authority = AuthoritySettings::validate("root-prod-shop", &spec, &corp)?;
+        let spec = ServiceCertificateSpec {
+            dns_names: names.map(|names| names.iter().map(ToString::to_string).collect()),
+            ..Default::default()
+        };
+        let settings = CertificateSettings::validate("shop", "mtls-prod-payments", &spec, &authority)?;
+        Ok::<_, Vec<String>>(settings.leaf.dns_names)
+    };
+    assert_eq!(names(None, None).unwrap(), ["payments.shop.svc", "payments.shop.svc.corp.example"]);
+    let own = names(Some("other.example"), None).unwrap();
+    assert_eq!(own, ["payments.shop.svc", "payments.shop.svc.other.example"]);
+    assert!(names(None, Some(&["a.shop.svc.corp.example"])).is_ok());
+    refused(
+        names(None, Some(&["a.shop.svc.cluster.local"])),
+        "a.shop.svc.cluster.local is not under shop.svc",
+    );
+    refused(names(Some("other."), None), "clusterDomain: \"other.\" is not a DNS domain");
+}
+
+#[test]
+fn a_spec_may_say_what_the_name_does_not() {
+    let spec = CertificateAuthoritySpec {
+        namespaces: vec!["shop".into()],
+        cluster: Some("prod-eu".into()),
+        ..Default::default()
+    };
+    let authority = AuthoritySettings::validate("shop-ca", &spec, &ClusterDomain::default()).unwrap();
+    let validate = |name: &str, cluster: Option<&str>, service: Option<&str>| {
+        let spec = ServiceCertificateSpec {
+            cluster: cluster.map(str::to_owned),
+            service: service.map(str::to_owned),
+            ..Default::default()
+        };
+        CertificateSettings::validate("shop", name, &spec, &authority)
+    };
+    for (name, cluster, service) in [
+        ("mtls-prod-eu-payments", Some("prod-eu"), None),
+        ("mtls-prod-eu-payments", None, Some("payments")),
+        ("edge", None, Some("payments")),
+        ("edge", Some("prod-eu"), Some("payments")),
+    ] {
+        let settings = validate(name, cluster, service).unwrap();
+        assert_eq!(
+            (settings.secret_name.as_str(), settings.leaf.common_name.as_str()),
+            ("payments-tls", "payments")
+        );
+        assert_eq!(settings.leaf.spiffe_id.as_deref(), Some("spiffe://cluster.local/ns/shop/sa/payments"));
+    }
+    // What the name says alone is read as ever.
+    refused(
+        validate("mtls-prod-eu-payments", None, None),
+        "the cluster is prod, and that of the authority is prod-eu",
+    );
+    refused(validate("edge", Some("prod"), Some("payments")), "cluster: it is prod");
+    // Where it is published is known though the rest is wrong.
+    let spec = ServiceCertificateSpec {
+        service: Some("payments".into()),
+        lifetime: Some("never".into()),
+        ..Default::default()
+    };
+    assert_eq!(CertificateSettings::secret_name("edge", &spec), "payments-tls");
+}
+
+#[test]
+fn patterns_of_an_authority_allow_names_beyond_the_namespace() {
+    let authority = authority(|spec| {
+        spec.allowed_names = Some(AllowedNames {
+            dns_names: vec!["*.{namespace}.example.org".into()],
+            ip_addresses: vec!["10.1.0.0/16".into()],
+            spiffe_ids: vec!["spiffe://example.org/{namespace}/*".into()],
+        });
+    })
+    .unwrap();
+    let validate = |change: &dyn Fn(&mut ServiceCertificateSpec)| {
+        let mut spec = ServiceCertificateSpec::default();
+        change(&mut spec);
+        CertificateSettings::validate("shop", "mtls-prod-payments", &spec, &authority)
+    };
+    let settings = validate(&|spec| {
+        spec.dns_names = Some(vec!["payments.shop.svc".into(), "API.shop.example.org".into()]);
+        spec.ip_addresses = Some(vec!["10.1.2.3".into(), "::ffff:10.1.2.4".into()]);
+        spec.spiffe_id = Some("spiffe://example.org/shop/payments".into());
+    })
+    .unwrap();
+    assert_eq!(settings.leaf.dns_names, ["payments.shop.svc", "api.shop.example.org"]);
+    assert_eq!(
+        settings.leaf.ip_addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.1.2.3", "10.1.2.4"]
+    );
+    refused(
+        validate(&|spec| spec.dns_names = Some(vec!["api.bank.example.org".into()])),
+        "api.bank.example.org is not under shop.svc; no pattern",
+    );
+    refused(
+        validate(&|spec| spec.ip_addresses = Some(vec!["10.2.0.1".into()])),
+        "ipAddresses: 10.2.0.1: no pattern of the authority's allowedNames.ipAddresses allows its network",
+    );
+    refused(
+        validate(&|spec| spec.ip_addresses = Some(vec!["ten".into()])),
+        "ipAddresses: \"ten\" is not an IP address",
+    );
+    refused(
+        validate(&|spec| spec.spiffe_id = Some("spiffe://example.org/bank/payments".into())),
+        "spiffeId: spiffe://example.org/bank/payments is not under",
+    );
+    refused(
+        certificate("shop", "mtls-prod-x", |spec| spec.ip_addresses = Some(vec!["10.1.2.3".into()])),
+        "10.1.2.3",
+    );
+}
+
+#[test]
+fn names_outside_the_constraints_of_the_root_are_refused() {
+    let of = |domains: &[&str], import: bool| {
+        authority(|spec| {
+            spec.name_constraints = Some(NameConstraints {
+                permitted_dns_domains: domains.iter().map(ToString::to_string).collect(),
+            });
+            spec.import = import.then(|| ImportSource { secret_name: "root".into() });
+        })
+    };
+    let constrained = of(&["shop.svc", "shop.svc.cluster.local"], false).unwrap();
+    let spec = ServiceCertificateSpec::default();
+    let validate = |authority| CertificateSettings::validate("shop", "mtls-prod-payments", &spec, authority);
+    assert!(validate(&constrained).is_ok());
+    refused(
+        validate(&of(&["shop.svc"], false).unwrap()),
+        "payments.shop.svc.cluster.local is in none of the authority's nameConstraints.permittedDnsDomains, shop.svc",
+    );
+    refused(of(&[], false), "name at least one domain");
+    for wrong in [".shop.svc", "*.shop.svc", "shop.svc.", ""] {
+        refused(of(&[wrong], false), "is not a domain");
+    }
+    refused(of(&["shop.svc"], true), "a root that is imported has its own");
 }

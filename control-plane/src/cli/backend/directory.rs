@@ -115,6 +115,8 @@ impl Backend for DirectoryBackend {
             not_after: date::seconds(version.leaf.not_after),
             copy_of: version.copy_of,
             request: version.request.clone(),
+            has_key: version.has_key,
+            made_for: version.spec_digest.clone(),
         });
         Ok(rows.collect())
     }

@@ -103,6 +103,8 @@ impl Backend for KubernetesBackend {
                     not_after: annotation("not-after").unwrap_or_default(),
                     copy_of: annotation("copy-of").and_then(|number| number.parse().ok()),
                     request: annotation("request"),
+                    has_key: annotation("key-removed").is_none(),
+                    made_for: annotation("made-for").unwrap_or_default(),
                 })
             })
             .collect();

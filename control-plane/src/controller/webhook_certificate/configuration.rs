@@ -73,10 +73,9 @@ impl WebhookConfiguration {
     }
 
     /// The names under which API servers call the webhook: the Service's, and the hosts of entries with a URL.
-    pub fn server_names(configuration: Option<&Self>, service: &str, namespace: &str) -> ServerNames {
-        let name = format!("{service}.{namespace}.svc").to_ascii_lowercase();
-        let mut names =
-            ServerNames { dns: vec![name.clone(), format!("{name}.cluster.local")], ips: Vec::new() };
+    pub fn server_names(configuration: Option<&Self>, service: Vec<String>) -> ServerNames {
+        let dns = service.into_iter().map(|name| name.to_ascii_lowercase()).collect();
+        let mut names = ServerNames { dns, ips: Vec::new() };
         let entries = configuration.iter().flat_map(|configuration| &configuration.entries);
         for host in entries.filter_map(|entry| host(entry.url.as_deref()?)) {
             match host.parse::<IpAddr>() {

@@ -48,8 +48,7 @@ impl World {
     fn names(&self) -> ServerNames {
         WebhookConfiguration::server_names(
             WebhookConfiguration::read(&self.webhook).as_ref(),
-            "hotcert-webhook",
-            "hotcert-system",
+            ClusterDomain::default().service_names("hotcert-webhook", "hotcert-system"),
         )
     }
 

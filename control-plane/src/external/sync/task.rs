@@ -8,7 +8,6 @@ use hotcert_tls::SingleRootVerifier;
 use rustls_pki_types::UnixTime;
 
 use crate::api::leaf_request::Usage;
-use crate::api::resource::Naming;
 use crate::external::manager::{Manager, ManagerError, Version};
 use crate::pki::keyring::RootId;
 use crate::pki::pem::certificate_pem;
@@ -45,10 +44,9 @@ pub(super) async fn run(
     let SyncTask { certificate, with, action } = task;
     let (namespace, id) = (certificate.namespace.as_str(), with.id.as_str());
     match action {
-        SyncAction::Fetch { .. } => {
+        SyncAction::Fetch { usage, .. } => {
             let (version, bundle) = manager.fetch(namespace, id).await?;
-            let kind = certificate.name.parse::<Naming>().ok().and_then(|naming| naming.kind.usage());
-            let serves = kind.is_none_or(|usage| usage != Usage::ClientOnly);
+            let serves = *usage != Usage::ClientOnly;
             validate(version, bundle, serves, SystemTime::now()).map(Some)
         }
         SyncAction::Push { version, sha256 } => {

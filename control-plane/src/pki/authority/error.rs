@@ -4,12 +4,19 @@ use time::OffsetDateTime;
 
 use crate::api::algorithm::Algorithm;
 use crate::api::leaf_request::NameError;
+use crate::api::permitted_names::PermittedNames;
 
 /// Why no certificate was issued, and what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(
+        "the name constraints of the root {} {permitted}, so that peers would refuse a certificate for {name}: take the \
+         name out, or replace the root, which gives it the nameConstraints of the spec (hotcert rollover)",
+        .root.get(..12).unwrap_or(.root)
+    )]
+    NotPermitted { name: String, root: String, permitted: PermittedNames },
     #[error("the lifetime is shorter than a second: certificates count in whole seconds, give at least one")]
     LifetimeTooShort,
     #[error("the validity lies outside the years 1970 to 9999: check the clock and the lifetime")]

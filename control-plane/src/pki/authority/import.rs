@@ -8,8 +8,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::Authority;
 use super::error::AuthorityError;
+use super::{Authority, name_constraints};
 use crate::api::leaf_request::LeafRequest;
 use crate::pki::pem::certificate_pem;
 
@@ -38,6 +38,7 @@ fn root(certificate: &[u8], key: &[u8]) -> Result<Authority, String> {
             serial: hex::encode(certificate.raw_serial()).trim_start_matches("00").to_owned(),
             not_before: certificate.validity().not_before.to_datetime(),
             not_after: certificate.validity().not_after.to_datetime(),
+            permitted: name_constraints::read(&certificate)?,
             certificate_der: der.clone(),
         }
     };
@@ -77,7 +78,8 @@ fn check(certificate: &X509Certificate<'_>, key: &KeyPair) -> Result<(), String>
 fn check_issuer_encoding(authority: &Authority) -> Result<(), String> {
     let request = LeafRequest {
         common_name: "trial".into(),
-        dns_names: vec!["trial.invalid".into()],
+        // A DNS name might not be permitted.
+        spiffe_id: Some("spiffe://trial.invalid/trial".into()),
         lifetime: Duration::from_secs(1),
         ..LeafRequest::default()
     };

@@ -68,7 +68,12 @@ fn key_identifiers(certificate: &X509Certificate<'_>) -> (Vec<u8>, Vec<u8>) {
 fn every_algorithm_makes_leaves_that_peers_accept_under_every_root() {
     for algorithm in Algorithm::ALL {
         let root = Authority::create(
-            &AuthorityRequest { common_name: "root".to_owned(), algorithm, lifetime: DAY },
+            &AuthorityRequest {
+                common_name: "root".to_owned(),
+                algorithm,
+                lifetime: DAY,
+                ..Default::default()
+            },
             now(),
         )
         .unwrap();
@@ -376,4 +381,50 @@ fn import_takes_what_agents_take_and_calls_other_formats_by_their_names() {
         let error = Authority::import(certificate, key).err().unwrap().to_string();
         assert!(error.contains(wanted), "{error}");
     }
+}
+
+fn constrained() -> Authority {
+    let request = AuthorityRequest {
+        common_name: "shop root".to_owned(),
+        lifetime: 10 * DAY,
+        permitted_dns_domains: vec!["shop.svc".to_owned(), "example.org".to_owned()],
+        ..AuthorityRequest::default()
+    };
+    Authority::create(&request, now()).unwrap()
+}
+
+#[test]
+fn a_root_with_name_constraints_issues_what_peers_accept_and_nothing_else() {
+    let made = constrained();
+    let parsed = parse(made.certificate_der());
+    let extension = parsed.name_constraints().unwrap().unwrap();
+    assert!(extension.critical && extension.value.excluded_subtrees.is_none());
+    // Read again from its PEM it is the same, as it is after every restart.
+    let read = Authority::import(made.certificate_pem().as_bytes(), made.key_pem().as_bytes()).unwrap();
+    for root in [&made, &read] {
+        for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
+            verify(&root.issue(&request(), now()).unwrap(), root, now(), usage).unwrap();
+        }
+        for outside in ["payments.bank.svc", "*.svc", "payments.shop.svc.cluster.local"] {
+            let dns_names = vec!["payments.shop.svc".to_owned(), outside.to_owned()];
+            let refused = root.issue(&LeafRequest { dns_names, ..request() }, now());
+            let error = refused.unwrap_err();
+            assert!(
+                matches!(&error, AuthorityError::NotPermitted { name, .. } if name == outside),
+                "{error}"
+            );
+            assert!(error.to_string().contains("permit only shop.svc, example.org"), "{error}");
+        }
+    }
+    let nameless = LeafRequest { dns_names: Vec::new(), ..request() };
+    verify(&made.issue(&nameless, now()).unwrap(), &made, now(), KeyUsage::client_auth()).unwrap();
+}
+
+/// What would be signed without the check before.
+#[test]
+fn peers_refuse_a_name_that_a_root_does_not_permit() {
+    let unaware = Authority { permitted: PermittedNames::default(), ..constrained() };
+    let leaf = unaware.issue(&LeafRequest { dns_names: vec!["a.bank.svc".to_owned()], ..request() }, now());
+    let refused = verify(&leaf.unwrap(), &unaware, now(), KeyUsage::server_auth());
+    assert_eq!(refused, Err(webpki::Error::NameConstraintViolation));
 }

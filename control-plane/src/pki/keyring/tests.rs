@@ -127,3 +127,59 @@ fn keys_that_nothing_needs_are_dropped() {
     assert_eq!(ring.roots.keys().collect::<Vec<_>>(), [&to]);
     assert_eq!(ring.bundle(), ring.signing().unwrap().certificate_pem());
 }
+
+/// As a controller of release 0.2.0 wrote it: both have to read what the other writes.
+const STORED: &str = r#"{
+  "stage": {
+    "rolling": {
+      "from": "a166112f7f2de7a3c416ba9661925458621ba20000c947ff9a2bcc57a12f7db1",
+      "to": "094fb1fcfc50b7bb9b8f23adaac8c7656a138f36be6733777d102c99d363c787",
+      "phase": "Reissuing",
+      "startedAt": "2026-11-30T13:44:30.734571026Z",
+      "phaseStartedAt": "2026-11-30T13:45:00Z",
+      "reason": "requested",
+      "forced": false,
+      "reversed": true,
+      "redistributing": false,
+      "overrides": [
+        {
+          "pod": "shop/payments-0",
+          "uid": "u",
+          "reason": "it hangs",
+          "at": "2026-11-30T13:44:40.500000000Z"
+        }
+      ]
+    }
+  },
+  "handledRequests": {
+    "rollover": {
+      "id": "28d7be8f9e07",
+      "outcome": "begun",
+      "handledAt": "2026-11-30T13:44:30.734571026Z"
+    }
+  },
+  "rolloverHistory": [
+    {
+      "rollover": {
+        "from": "094fb1fcfc50b7bb9b8f23adaac8c7656a138f36be6733777d102c99d363c787",
+        "to": "a166112f7f2de7a3c416ba9661925458621ba20000c947ff9a2bcc57a12f7db1",
+        "phase": "Retiring",
+        "startedAt": "2026-11-30T13:44:30.734571026Z",
+        "phaseStartedAt": "2026-11-30T13:44:56.544278565Z",
+        "reason": "requested",
+        "forced": false,
+        "reversed": false,
+        "redistributing": false,
+        "overrides": []
+      },
+      "endedAt": "2026-11-30T13:44:56.544278565Z"
+    }
+  ]
+}"#;
+
+#[test]
+fn a_stored_state_is_read_and_written_as_it_was() {
+    let state: State = serde_json::from_str(STORED).unwrap();
+    assert_eq!(state.rollover().map(|rollover| rollover.phase), Some(Phase::Reissuing));
+    assert_eq!(serde_json::to_string_pretty(&state).unwrap(), STORED);
+}

@@ -187,7 +187,7 @@ impl SigningContext<'_> {
                     }
                     _ => self.authority.may_publish_under(&version.root),
                 };
-                is_valid(version) && is_trusted
+                version.has_key && is_valid(version) && is_trusted
             };
             latest.find(|(_, version)| fits(version)).map(|(number, version)| (*number, version.as_ref()))
         })

@@ -145,13 +145,14 @@ fn a_second_rollback_goes_further_back() {
 #[test]
 fn a_rollback_to_a_version_that_peers_would_reject_is_refused_with_a_reason() {
     type Change = fn(&mut Scene);
-    let rows: [(&str, Change, &str); 7] = [
+    let rows: [(&str, Change, &str); 8] = [
         ("to=9", |_| {}, "version 9 is not kept; kept versions: 1, 2, 3"),
         ("to=x", |_| {}, "is not a version number"),
         ("to=2", |scene| scene.version_mut(2).leaf.not_after = start(), "expired at"),
         ("to=2", |scene| scene.version_mut(2).leaf.not_after = start() + 2 * HOUR, "too soon"),
         ("to=2", |scene| scene.version_mut(2).root = root_id(NEW), "today's trust rejects"),
         ("to=2", |scene| scene.version_mut(2).spec_digest = "else".into(), "was made for another spec"),
+        ("to=2", |scene| scene.version_mut(2).has_key = false, "has no key any more: spec.rollbackVersions"),
         ("", |scene| scene.certificate().versions.retain(|number, _| *number == 3), "no version before"),
     ];
     for (words, change, why) in rows {
@@ -162,7 +163,10 @@ fn a_rollback_to_a_version_that_peers_would_reject_is_refused_with_a_reason() {
         }
         change(&mut scene);
         scene.ask("rollback", words);
-        assert_eq!(scene.does(), [""; 0], "{why}");
+        let mut does = scene.does();
+        // No rollback may need that of one that has expired or whose root is gone.
+        does.retain(|action| action != "remove the key of 2");
+        assert_eq!(does, [""; 0], "{why}");
         let (_, _, message) = scene.condition("RollbackRefused").unwrap();
         assert!(message.contains(why), "{message}");
         let status = scene.status();
@@ -310,4 +314,43 @@ fn a_renewal_hint_about_the_served_leaf_replaces_it_once() {
     scene.version_mut(2).request = None;
     assert!(scene.does().is_empty());
     assert_eq!(scene.status().handled_requests.unwrap().renewal_hint.as_deref(), Some("r1"));
+}
+
+#[test]
+fn keys_are_kept_of_as_many_versions_as_a_rollback_may_need() {
+    let long = |scene: &mut Scene| {
+        scene.certificate().spec.history = Some(10);
+        (2..=6).for_each(|number| scene.version(number, OLD));
+        scene.publish(6);
+    };
+    let removes = |change: fn(&mut Scene), expected: &[u64]| {
+        let changed = |scene: &mut Scene| {
+            long(scene);
+            change(scene);
+        };
+        let expected: Vec<_> = expected.iter().map(|number| format!("remove the key of {number}")).collect();
+        follows(changed, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    removes(|_| {}, &[1, 2, 3]);
+    removes(|scene| scene.certificate().spec.rollback_versions = Some(0), &[1, 2, 3, 4, 5]);
+    removes(|scene| scene.certificate().spec.rollback_versions = Some(49), &[]);
+    // Once.
+    removes(|scene| (1..=3).for_each(|number| scene.version_mut(number).has_key = false), &[]);
+    // What cannot be rolled back to takes no place of what can.
+    removes(|scene| scene.version_mut(5).leaf.not_after = scene.now, &[1, 2, 5]);
+    removes(|scene| scene.version_mut(4).root = root_id(NEW), &[1, 2, 4]);
+    // A copy has the key of what it is a copy of.
+    removes(
+        |scene| {
+            let fourth = scene.version_mut(4).clone();
+            let copy = Version { copy_of: Some(4), ..fourth };
+            *scene.version_mut(6) = Version { resource_version: stamp(206), ..copy };
+            scene.publish(6);
+        },
+        &[1, 2],
+    );
+    // The spec may be changed back.
+    removes(|scene| scene.version_mut(5).spec_digest = "of the spec before".into(), &[1, 2, 3]);
+    // While the newest version waits, the one before is served.
+    removes(|scene| scene.certificate().published = Published::OwnedByOther("it is another's".into()), &[]);
 }

@@ -334,6 +334,7 @@ fn a_version_with_a_pending_notification_is_kept_for_a_while() {
         }
         scene.publish(upto);
     };
+    scene.certificate().spec.rollback_versions = Some(49);
     versions(&mut scene, 8);
     assert_eq!(scene.does(), ["prune 1"], "of 2 to 8 nobody has heard yet");
     scene.deliver();
@@ -345,6 +346,7 @@ fn a_version_with_a_pending_notification_is_kept_for_a_while() {
     let mut deaf = with_rules(Scene::settled());
     deaf.deliver();
     deaf.record_status();
+    deaf.certificate().spec.rollback_versions = Some(49);
     versions(&mut deaf, 27);
     assert_eq!(deaf.does(), ["prune 1", "prune 2"], "and not for ever");
 }

@@ -59,6 +59,8 @@ fn a_root_is_replaced_so_early_that_no_leaf_has_to_be_cut_short() {
     scene.now = due - SECOND;
     scene.version(2, OLD);
     scene.publish(2);
+    // It has expired.
+    scene.version_mut(1).has_key = false;
     does(&scene, &[]);
     assert_eq!(scene.plan().wake_at.map(|at| at <= due), Some(true));
     scene.now = due;

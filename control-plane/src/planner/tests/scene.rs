@@ -123,6 +123,7 @@ impl Scene {
             request: None,
             copy_of: None,
             fingerprint: fingerprint(number),
+            has_key: true,
             resource_version: stamp(200 + number),
         };
         self.certificate().versions.insert(number, Arc::new(version));
@@ -260,6 +261,7 @@ fn short(action: &Action) -> Option<String> {
             format!("publish {version} over {over} of {}", roots.join("+"))
         }
         Action::Prune { version, .. } => format!("prune {version}"),
+        Action::RemoveKey { version, .. } => format!("remove the key of {version}"),
         Action::Authority { transition, .. } => match transition {
             Transition::CreateRoot { .. } => "create".into(),
             Transition::BeginRollover { why, .. } => format!("begin: {why}"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::scene::{OLD, Scene, name};
 use super::*;
+use crate::api::leaf_request::Usage;
 use crate::api::resource::ManagerRef;
 use crate::outbox::DeliveryKey;
 use crate::planner::observed::{FetchTrigger, Fetched, Published};
@@ -34,7 +35,7 @@ impl Scene {
 
     /// What was found for the task that the plan wants, as if it was done now.
     fn find(&mut self, number: u64) {
-        let SyncAction::Fetch { trigger: occasion } = self.task().action else {
+        let SyncAction::Fetch { trigger: occasion, .. } = self.task().action else {
             panic!("nothing is to be fetched")
         };
         let roots = BTreeSet::from([root_id(OLD)]);
@@ -82,7 +83,10 @@ fn a_request_triggers_a_fetch_and_is_handled_whatever_is_fetched() {
         scene.find(1);
         scene.ask(verb, "");
         let task = scene.task();
-        assert_eq!(task.action, SyncAction::Fetch { trigger: FetchTrigger::Request("r1".into()) });
+        assert_eq!(
+            task.action,
+            SyncAction::Fetch { trigger: FetchTrigger::Request("r1".into()), usage: Usage::default() }
+        );
         scene.find(1);
         assert_eq!((scene.does(), scene.sync_tasks()), (vec![], vec![]));
         let answered = scene.status().handled_requests.unwrap();
@@ -104,7 +108,10 @@ fn a_fetch_before_a_request_does_not_handle_it() {
     scene.find(2);
     scene.ask("renewal-hint", "");
     assert_eq!(scene.does(), ["keep 2"], "it is new all the same");
-    assert_eq!(scene.task().action, SyncAction::Fetch { trigger: FetchTrigger::Request("r1".into()) });
+    assert_eq!(
+        scene.task().action,
+        SyncAction::Fetch { trigger: FetchTrigger::Request("r1".into()), usage: Usage::default() }
+    );
 }
 
 #[test]

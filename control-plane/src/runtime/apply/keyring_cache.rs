@@ -89,14 +89,13 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::api::algorithm::Algorithm;
     use crate::pki::authority::{Authority, AuthorityRequest};
 
     fn keyring() -> Keyring {
         let request = AuthorityRequest {
             common_name: "root".into(),
-            algorithm: Algorithm::P256,
             lifetime: Duration::from_secs(3600),
+            ..Default::default()
         };
         Keyring::new(Authority::create(&request, SystemTime::now()).unwrap())
     }

@@ -140,6 +140,7 @@ impl<S: Store> Applier<S> {
             common_name: unique_name(&settings.common_name)?,
             algorithm: settings.algorithm,
             lifetime: settings.lifetime,
+            permitted_dns_domains: settings.permitted_dns_domains.clone(),
         };
         let made = tokio::task::spawn_blocking(move || Authority::create(&request, now)).await;
         Ok(made.map_err(|error| ApplyError::Panicked(error.to_string()))??)

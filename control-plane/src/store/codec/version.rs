@@ -85,6 +85,7 @@ pub fn facts<'v>(
         request,
         copy_of,
         fingerprint,
+        has_key: !value(KEY).is_empty(),
         resource_version,
     }
 }

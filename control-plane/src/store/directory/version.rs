@@ -1,7 +1,8 @@
-//! Versions of leaves: `state/versions/NAMESPACE/NAME/N/`, made by one rename and never written again.
+//! Versions of leaves: `state/versions/NAMESPACE/NAME/N/`, made by one rename and never written again. One whose key was
+//! removed is `N.keyless`, a name that a release which needs every key does not look at.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -18,6 +19,8 @@ use crate::store::codec::{self, BUNDLE, CERTIFICATE, KEY};
 use crate::store::{StoreError, StoredVersion};
 
 const FACTS: &str = "facts.json";
+/// After the number of a version whose key was removed.
+const KEYLESS: &str = ".keyless";
 
 pub fn create(
     tree: &Tree,
@@ -25,7 +28,10 @@ pub fn create(
     version: u64,
     stored: &StoredVersion,
 ) -> Result<(), StoreError> {
-    let directory = tree.versions(certificate)?.join(version.to_string());
+    let [directory, keyless] = directories(tree, certificate, version)?;
+    if keyless.is_dir() {
+        return Err(StoreError::Conflict(format!("version {version} of {certificate}")));
+    }
     let record = serde_json::to_vec_pretty(&Record::of(stored))
         .map_err(|error| files::malformed(&directory.join(FACTS), error.to_string()))?;
     let mut files = codec::version::encode(stored);
@@ -48,11 +54,49 @@ pub fn delete(
     version: u64,
     over: &ResourceVersion,
 ) -> Result<(), StoreError> {
-    let directory = tree.versions(certificate)?.join(version.to_string());
-    if directory.is_dir() && resource_version(&directory) != *over {
-        return Err(StoreError::Conflict(format!("version {version} of {certificate}")));
+    let directories = directories(tree, certificate, version)?;
+    check(&directories, certificate, version, over)?;
+    directories.iter().try_for_each(|directory| files::remove(directory))
+}
+
+/// Succeeds if it has none. A crash may leave both directories: then the key is removed again.
+pub fn remove_key(
+    tree: &Tree,
+    certificate: &ObjectName,
+    version: u64,
+    over: &ResourceVersion,
+) -> Result<(), StoreError> {
+    let directories = directories(tree, certificate, version)?;
+    check(&directories, certificate, version, over)?;
+    let [directory, keyless] = &directories;
+    if directory.is_dir() && !keyless.is_dir() {
+        let parts = files::read_all(directory, [FACTS, CERTIFICATE, BUNDLE])?;
+        let parts: Vec<_> =
+            parts.names().map(|name| (name.to_owned(), Zeroizing::new(parts.value(name).to_vec()))).collect();
+        files::create_directory(keyless, &parts)?;
     }
-    files::remove(&directory)
+    files::remove(directory)
+}
+
+/// Of a version with its key, and without it.
+fn directories(tree: &Tree, certificate: &ObjectName, version: u64) -> Result<[PathBuf; 2], StoreError> {
+    let versions = tree.versions(certificate)?;
+    Ok([versions.join(version.to_string()), versions.join(format!("{version}{KEYLESS}"))])
+}
+
+/// A conflict if it is another one.
+fn check(
+    directories: &[PathBuf; 2],
+    certificate: &ObjectName,
+    version: u64,
+    over: &ResourceVersion,
+) -> Result<(), StoreError> {
+    match directories.iter().find(|directory| directory.is_dir()) {
+        Some(directory) if resource_version(directory) != *over => {
+            Err(StoreError::Conflict(format!("version {version} of {certificate}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A version is never written again, so the directory stands for its files.
@@ -69,9 +113,14 @@ pub fn list(
 ) -> Result<BTreeMap<u64, Arc<Version>>, StoreError> {
     let directory = tree.versions(certificate)?;
     let mut versions = BTreeMap::new();
-    for number in files::numbers(&directory)? {
-        let own = directory.join(number.to_string());
-        match facts(&own) {
+    let keyless = files::names(&directory)?;
+    let keyless = keyless.iter().filter_map(|name| name.strip_suffix(KEYLESS)?.parse().ok());
+    let with_key = files::numbers(&directory)?.into_iter().map(|number| (number, true));
+    // Of both the one with the key counts, whose removal was interrupted: it comes last.
+    for (number, has_key) in keyless.map(|number| (number, false)).chain(with_key) {
+        let suffix = if has_key { "" } else { KEYLESS };
+        let own = directory.join(format!("{number}{suffix}"));
+        match facts(&own, has_key) {
             Ok(version) => {
                 versions.insert(number, Arc::new(version));
             }
@@ -102,12 +151,14 @@ fn unreadable(directory: &Path) -> Version {
     codec::version::facts(record, leaf, resource_version(directory), |_| &[])
 }
 
-fn facts(directory: &Path) -> Result<Version, StoreError> {
+fn facts(directory: &Path, has_key: bool) -> Result<Version, StoreError> {
     let (record, parts) = parts(directory)?;
     let leaf = Leaf::read(parts.value(CERTIFICATE))
         .ok_or_else(|| files::malformed(&directory.join(CERTIFICATE), "it holds no certificate"))?;
-    // The parts that are not returned have to be valid as well.
-    decode(directory, record.clone(), &parts)?;
+    if has_key {
+        // The parts that are not returned have to be valid as well.
+        decode(directory, record.clone(), &parts)?;
+    }
     Ok(codec::version::facts(record, leaf, resource_version(directory), |name| parts.value(name)))
 }
 

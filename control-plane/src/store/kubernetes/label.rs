@@ -24,6 +24,8 @@ pub const COPY_OF: &str = "hotcert.dev/copy-of";
 /// For people who read the history without the keys.
 pub const SERIAL: &str = "hotcert.dev/serial";
 pub const NOT_AFTER: &str = "hotcert.dev/not-after";
+/// On a kept version that has no key any more.
+pub const KEY_REMOVED: &str = "hotcert.dev/key-removed";
 /// On a pod: the revision that it was nudged for.
 pub const NUDGED: &str = "hotcert.dev/nudged";
 

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
 use kube::core::ObjectMeta;
+use zeroize::Zeroizing;
 
 use super::label::{
-    self, COPY_OF, CREATED_AT, HOTCERT, MADE_FOR, MANAGED_BY, NOT_AFTER, REQUEST, ROOT, SERIAL, VERSION,
-    VERSION_OF,
+    self, COPY_OF, CREATED_AT, HOTCERT, KEY_REMOVED, MADE_FOR, MANAGED_BY, NOT_AFTER, REQUEST, ROOT, SERIAL,
+    VERSION, VERSION_OF,
 };
 use crate::api::object_name::ObjectName;
 use crate::api::resource::ServiceCertificate;
@@ -81,6 +82,31 @@ pub fn object(certificate: &ObjectName, uid: &str, version: u64, stored: &Stored
     object
 }
 
+/// The version without its key; `None` if it has none.
+pub fn without_key(object: &SecretObject) -> Option<SecretObject> {
+    if object.value(codec::KEY).is_empty() {
+        return None;
+    }
+    let ObjectMeta { name, namespace, labels, annotations, owner_references, .. } = object.metadata.clone();
+    let mut annotations = annotations.unwrap_or_default();
+    annotations.insert(KEY_REMOVED.to_owned(), "true".to_owned());
+    let metadata = ObjectMeta {
+        name,
+        namespace,
+        labels,
+        annotations: Some(annotations),
+        owner_references,
+        ..Default::default()
+    };
+    // A Secret of this type has both, even if one is empty.
+    let part = |name: &str| (name.to_owned(), Zeroizing::new(object.value(name).to_vec()));
+    let mut parts = vec![part(codec::CERTIFICATE), (codec::KEY.to_owned(), Zeroizing::default())];
+    parts.extend(Some(part(codec::BUNDLE)).filter(|(_, bundle)| !bundle.is_empty()));
+    let mut keyless = SecretObject::new(metadata, TLS, parts);
+    keyless.immutable = Some(true);
+    Some(keyless)
+}
+
 fn record(object: &SecretObject) -> Record {
     let text = |annotation: &str| object.annotation(annotation).unwrap_or_default().to_owned();
     Record {
@@ -115,6 +141,21 @@ mod tests {
             (again.certificate, again.key, again.made_for),
             (kept.certificate, kept.key, kept.made_for)
         );
+    }
+
+    #[test]
+    fn a_version_without_its_key_is_the_same_otherwise() {
+        let (certificate, _, kept) = test_objects::kept();
+        let object = object(&certificate, "uid", 7, &kept);
+        let keyless = without_key(&object).unwrap();
+        assert_eq!((keyless.name(), keyless.immutable), (object.name(), Some(true)));
+        assert_eq!(keyless.metadata.owner_references, object.metadata.owner_references);
+        assert_eq!(keyless.keys().collect::<Vec<_>>(), ["ca.crt", "tls.crt", "tls.key"]);
+        let (before, after) = (read(&object).unwrap().2, read(&keyless).unwrap().2);
+        assert!(before.has_key && !after.has_key);
+        let fingerprint = after.fingerprint;
+        assert_eq!(Version { has_key: false, fingerprint, ..before }, after);
+        assert!(super::decode(&keyless).is_err() && without_key(&keyless).is_none());
     }
 
     #[test]

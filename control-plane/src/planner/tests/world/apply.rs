@@ -21,6 +21,7 @@ impl World {
             Action::RollBack { certificate, version, to: of, request, .. } => {
                 let held = self.store.certificates.get(certificate);
                 let Some(kept) = held.and_then(|held| held.versions.get(of)) else { return false };
+                assert!(kept.has_key, "{certificate}: a version without a key is rolled back to");
                 let (created_at, request, copy_of) = (self.now, Some(request.clone()), Some(*of));
                 let kept = Version { created_at, request, copy_of, ..kept.clone() };
                 self.keep(certificate, *version, kept)
@@ -31,6 +32,11 @@ impl World {
             Action::Prune { certificate, version, .. } => {
                 let Some(held) = self.store.certificates.get_mut(certificate) else { return false };
                 held.versions.remove(version).is_some()
+            }
+            Action::RemoveKey { certificate, version, .. } => {
+                let held = self.store.certificates.get_mut(certificate);
+                let Some(kept) = held.and_then(|held| held.versions.get_mut(version)) else { return false };
+                std::mem::take(&mut kept.has_key)
             }
             Action::Nudge { pod, revision } => {
                 let named = |held: &&mut SimulatedPod| {
@@ -88,6 +94,7 @@ impl World {
             request,
             copy_of: None,
             fingerprint: fingerprint(number),
+            has_key: true,
             resource_version: ResourceVersion::default(),
         };
         let authority = self.store.certificates[certificate].spec.authority.clone();
@@ -147,6 +154,7 @@ impl World {
             return false;
         }
         let Some(version) = held.versions.get(&version) else { return false };
+        assert!(version.has_key, "{certificate}: a version without a key is published");
         let trust: BTreeSet<_> = roots.iter().chain(keep).cloned().collect();
         assert!(trust.contains(&version.root), "{certificate}: its own bundle rejects its leaf");
         if now >= version.leaf.not_after + SECOND {
@@ -267,7 +275,8 @@ fn action_namespace(action: &Action) -> Option<&str> {
         Action::Issue { certificate, .. }
         | Action::RollBack { certificate, .. }
         | Action::Publish { certificate, .. }
-        | Action::Prune { certificate, .. } => Some(&certificate.namespace),
+        | Action::Prune { certificate, .. }
+        | Action::RemoveKey { certificate, .. } => Some(&certificate.namespace),
         Action::Nudge { pod, .. } => Some(&pod.namespace),
         _ => None,
     }

@@ -354,6 +354,7 @@ fn is_idempotent(action: &Action) -> bool {
     matches!(
         action,
         Action::Prune { .. }
+            | Action::RemoveKey { .. }
             | Action::Nudge { .. }
             | Action::UpdateAuthorityStatus { .. }
             | Action::UpdateCertificateStatus { .. }

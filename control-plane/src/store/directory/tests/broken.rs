@@ -178,6 +178,29 @@ async fn broken_keyring_is_unreadable_and_not_overwritten() {
     assert_eq!(scene.keyring().await.0.state, keyring.state);
 }
 
+#[tokio::test]
+async fn removal_of_a_key_that_was_interrupted_is_seen_and_repeated() {
+    let scene = Scene::create();
+    scene.store.create_version(&payments(), 1, &kept()).await.unwrap();
+    scene.store.create_version(&payments(), 2, &kept()).await.unwrap();
+    let versions = scene.path("state/versions/shop/mtls-prod-payments");
+    // As a crash leaves it between the copy without the key and the end of the one with it.
+    fs::create_dir(versions.join("1.keyless")).unwrap();
+    for file in ["facts.json", "tls.crt"] {
+        fs::copy(versions.join("1").join(file), versions.join("1.keyless").join(file)).unwrap();
+    }
+    let version = |observed: Observed| Arc::clone(&observed.certificates[&payments()].versions[&1]);
+    let seen = version(scene.store.observe().await.unwrap());
+    assert!(seen.has_key);
+    scene.store.remove_key(&payments(), 1, &seen.resource_version).await.unwrap();
+    assert_eq!(names(&versions), ["1.keyless", "2"]);
+    let seen = version(scene.store.observe().await.unwrap());
+    assert!(!seen.has_key && !seen.leaf.serial.is_empty());
+    assert_eq!(scene.problems().await, Vec::<String>::new());
+    scene.store.delete_version(&payments(), 1, &seen.resource_version).await.unwrap();
+    assert_eq!(names(&versions), ["2"]);
+}
+
 /// Else the next one would be refused as one that is there, for ever.
 #[tokio::test]
 async fn version_that_cannot_be_read_is_named_and_counts_as_its_number() {

@@ -105,6 +105,15 @@ impl<S: Store> Store for StaleStore<S> {
         self.store.load_version(certificate, version).await
     }
 
+    async fn remove_key(
+        &self,
+        certificate: &ObjectName,
+        version: u64,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        self.store.remove_key(certificate, version, over).await
+    }
+
     async fn delete_version(
         &self,
         certificate: &ObjectName,
