@@ -17,7 +17,7 @@ use super::problem_log::ProblemLog;
 use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::{Dispatcher, WaitOutcome};
 use crate::planner::observed::Observed;
-use crate::planner::{Action, Plan, plan};
+use crate::planner::{Action, Plan, Planner};
 use crate::proof::Prober;
 use crate::runtime::proofs::Probing;
 use crate::store::{Store, StoreError};
@@ -39,6 +39,7 @@ pub struct Reconciler<S> {
     external_sync: ExternalSync,
     probing: Probing,
     pods: PodCache,
+    planner: Planner,
     /// Whether pods may be nudged.
     nudge: bool,
     metrics: ReconcileMetrics,
@@ -60,6 +61,8 @@ pub struct Round {
     /// Nothing was planned, and no pod has to be listed.
     pub settled: bool,
     pub wake_at: Option<SystemTime>,
+    /// How many objects were planned.
+    pub planned: usize,
     pub observed: Observed,
     /// Authorities of the Secrets that were written; `None`: of a certificate that has none.
     published: BTreeSet<Option<String>>,
@@ -81,6 +84,7 @@ impl<S: Store> Reconciler<S> {
             external_sync,
             probing: Probing::new(prober),
             pods: PodCache::default(),
+            planner: Planner::default(),
             nudge,
             metrics,
             failed_reads: 0,
@@ -125,6 +129,7 @@ impl<S: Store> Reconciler<S> {
         self.probing.forget();
         self.external_sync.forget();
         self.pods = PodCache::default();
+        self.planner = Planner::default();
         self.failed_reads = 0;
         self.failed_actions = FailedActions::default();
         self.problem_log = ProblemLog::default();
@@ -177,20 +182,16 @@ impl<S: Store> Reconciler<S> {
         }
         observed.delivered_notifications = self.dispatcher.delivered();
         observed.overdue_notifications = self.dispatcher.undelivered(now);
-        let plan = plan(&observed, now);
+        let plan = self.planner.plan(&observed, now);
         self.metrics.record_observed(&observed);
-        let mut round = Round { wake_at: plan.wake_at, ..Round::default() };
+        let mut round = Round { wake_at: plan.wake_at, planned: self.planner.planned(), ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
         self.probing.request(&plan.probes, &self.applier, &observed, now).await;
         self.dispatcher.set_desired(&plan.notifications);
         self.dispatcher.send(now);
         self.external_sync.set_desired(&plan, &observed);
         self.external_sync.send(&self.store, now);
-        round.settled = plan.actions.is_empty()
-            && plan.list_pods.is_empty()
-            && plan.probes.is_empty()
-            && plan.notifications.is_empty()
-            && plan.sync_tasks.is_empty();
+        round.settled = plan.is_settled();
         self.pods.keep(std::mem::take(&mut observed.pods), &plan);
         if self.pods.is_empty() {
             self.probing.attach(&mut BTreeMap::new(), now);
