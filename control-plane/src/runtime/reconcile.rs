@@ -14,10 +14,11 @@ use super::backoff::{self, FailedActions};
 use super::metrics::ReconcileMetrics;
 use super::pod_cache::PodCache;
 use super::problem_log::ProblemLog;
+use crate::api::object_name::ObjectName;
 use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::{Dispatcher, WaitOutcome};
 use crate::planner::observed::Observed;
-use crate::planner::{Action, Plan, Planner};
+use crate::planner::{Action, Plan, Planner, Transition};
 use crate::proof::Prober;
 use crate::runtime::proofs::Probing;
 use crate::store::{Store, StoreError};
@@ -64,8 +65,10 @@ pub struct Round {
     /// How many objects were planned.
     pub planned: usize,
     pub observed: Observed,
-    /// Authorities of the Secrets that were written; `None`: of a certificate that has none.
-    published: BTreeSet<Option<String>>,
+    /// Secrets that were written.
+    published: BTreeSet<ObjectName>,
+    /// Pods, and the revision that each was nudged for.
+    nudged: Vec<(ObjectName, u64)>,
 }
 
 struct Pause {
@@ -192,7 +195,7 @@ impl<S: Store> Reconciler<S> {
         self.external_sync.set_desired(&plan, &observed);
         self.external_sync.send(&self.store, now);
         round.settled = plan.is_settled();
-        self.pods.keep(std::mem::take(&mut observed.pods), &plan);
+        self.pods.keep(std::mem::take(&mut observed.pods), &plan, &round.nudged);
         if self.pods.is_empty() {
             self.probing.attach(&mut BTreeMap::new(), now);
         }
@@ -227,11 +230,8 @@ impl<S: Store> Reconciler<S> {
         // The status is written last.
         actions.sort_by_key(|action| action.is_status_update());
         self.apply_concurrently(actions, observed, now, round).await;
-        if round.applied > 0 {
-            self.pods.record_write();
-        }
-        for authority in std::mem::take(&mut round.published) {
-            self.probing.expect_change(authority.as_deref());
+        if !round.published.is_empty() {
+            self.probing.expect_change(&round.published, &observed.pods);
         }
     }
 
@@ -300,10 +300,7 @@ impl<S: Store> Reconciler<S> {
         self.metrics.record_applied(action, &result, observed);
         match result {
             Ok(()) => {
-                if let (Action::Publish { .. }, Some(authority)) = (action, authority_of(action, observed)) {
-                    let authority = Some(authority).filter(|authority| !authority.is_empty());
-                    round.published.insert(authority.map(str::to_owned));
-                }
+                self.record_effect(action, round);
                 round.applied += 1;
                 self.failed_actions.record_success(action);
             }
@@ -318,6 +315,20 @@ impl<S: Store> Reconciler<S> {
                 self.failed_actions.record_failure(action, &error);
                 round.failed.push(message);
             }
+        }
+    }
+
+    /// What pods may show now that they did not before.
+    fn record_effect(&mut self, action: &Action, round: &mut Round) {
+        match action {
+            Action::Publish { certificate, secret, .. } => {
+                self.pods.record_publication(&certificate.namespace);
+                round.published.insert(ObjectName::new(certificate.namespace.clone(), secret.clone()));
+            }
+            Action::Authority { transition: Transition::ChangeLedger(_), .. } => {}
+            Action::Authority { .. } => self.pods.record_transition(),
+            Action::Nudge { pod, revision } => round.nudged.push((pod.clone(), *revision)),
+            _ => {}
         }
     }
 
