@@ -24,6 +24,8 @@ pub struct Target {
     /// Or why nothing can be written over it.
     pub publication: Result<Publication, String>,
     pub leaf: Option<Leaf>,
+    /// What others have put there, which stays when it is written. `None`: nothing.
+    of_others: Option<Box<ObjectMeta>>,
 }
 
 impl Target {
@@ -40,8 +42,33 @@ impl Target {
         } else {
             Ok(publication)
         };
-        Some(Self { certificate, resource_version: object.resource_version(), publication, leaf })
+        let of_others = of_others(&object.metadata);
+        Some(Self { certificate, resource_version: object.resource_version(), publication, leaf, of_others })
     }
+
+    /// The metadata to write over, if it is this certificate's and still at this resource version.
+    pub fn metadata_to_replace(&self, certificate: &str, over: &ResourceVersion) -> Option<ObjectMeta> {
+        let is_known = self.certificate == certificate && self.resource_version == *over;
+        let of_others = self.of_others.as_deref().cloned().unwrap_or_default();
+        let resource_version = Some(over.0.clone());
+        is_known.then_some(ObjectMeta { resource_version, ..of_others })
+    }
+}
+
+/// What [`object`] takes over.
+fn of_others(metadata: &ObjectMeta) -> Option<Box<ObjectMeta>> {
+    let without = |map: &Option<BTreeMap<String, String>>, ours: &[&str]| {
+        let of_others = map.iter().flatten().filter(|(key, _)| !ours.contains(&key.as_str()));
+        let of_others: BTreeMap<_, _> = of_others.map(|(key, value)| (key.clone(), value.clone())).collect();
+        (!of_others.is_empty()).then_some(of_others)
+    };
+    let of_others = ObjectMeta {
+        labels: without(&metadata.labels, &[MANAGED_BY, CERTIFICATE]),
+        annotations: without(&metadata.annotations, &[VERSION, PUBLISHED_AT, LAST_APPLIED]),
+        finalizers: metadata.finalizers.clone(),
+        ..ObjectMeta::default()
+    };
+    (of_others != ObjectMeta::default()).then(|| Box::new(of_others))
 }
 
 /// `over` is the metadata of what it is written over: labels and annotations of others stay.
