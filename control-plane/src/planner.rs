@@ -3,9 +3,14 @@
 //! planned again in the next round; an action that was planned on an outdated state is a conflict where it
 //! is applied.
 //!
+//! Each object has a plan of its own: [`plan_authority`] first, then [`plan_certificate`] of the certificates that name
+//! it, which read what was decided about their authority.
+//!
 //! | module | what it is |
 //! |---|---|
 //! | [`observed`] | the state that a plan is made from |
+//! | [`Planner`] | plans the objects that something touches, and remembers when the others are due |
+//! | `index`, `due` | what changed and which objects that touches; when an object is planned although nothing changed |
 //! | [`plan`](self::plan()) | the actions, probes, notifications and sync tasks that follow |
 //! | `certificate`, `authority` | what is decided about one object, and the rules that its decisions share |
 //! | `lifecycle` | a certificate that is signed here: issue, renew, publish, prune |
@@ -24,8 +29,10 @@
 mod authority;
 mod certificate;
 mod dependent;
+mod due;
 mod external_sync;
 pub mod grounds;
+mod index;
 mod lifecycle;
 mod moves;
 mod notifications;
@@ -39,14 +46,15 @@ mod rollover;
 mod serving;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use authority::AuthorityPlan;
-use certificate::{CertificateContext, CertificatePlan};
-use dependent::DependentCertificate;
+use authority::{AuthorityPlan, AuthorityState, VisibleAuthority};
+use certificate::{CertificatePlan, CertificateState};
+use due::DueQueue;
+use index::{Index, Key};
 use moves::MoveStage;
-use observed::{Certificate, Observed};
+use observed::Observed;
 pub use plan::{
     Action, IssueReason, PendingNotification, Plan, ProbeRequest, SyncAction, SyncTask, Transition,
 };
@@ -54,131 +62,162 @@ use pods::PodsBySecret;
 pub use status::Effect;
 
 use crate::api::condition::Reason;
-use crate::api::object_name::ObjectName;
-use crate::api::settings::{AuthoritySettings, CertificateSettings, FetchedSettings};
+use crate::api::settings::{CertificateSettings, FetchedSettings};
 
+/// Plans of the objects that something touches. What it returns is the plan of all of them: one that is not touched
+/// has nothing to do.
+#[derive(Debug, Default)]
+pub struct Planner {
+    index: Index,
+    due: DueQueue,
+    /// They have something to do, or wait for something that the index does not notice.
+    unsettled: BTreeSet<Key>,
+    /// What certificates saw of each authority when they were planned last.
+    visible: BTreeMap<String, VisibleAuthority>,
+    /// For how many objects the last plan was made.
+    planned: usize,
+}
+
+/// Of everything that was observed.
 pub fn plan(observed: &Observed, now: SystemTime) -> Plan {
-    let mut plan = Plan::default();
-    let specs = Specs::validate(observed);
-    let pods = PodsBySecret::new(observed);
-    let authority_plans = plan_authorities(&pods, &specs, now, &mut plan);
-    for (name, certificate) in &observed.certificates {
-        let context = CertificateContext { name, certificate, now };
-        let authority_plan = authority_plans.get(certificate.spec.authority.as_str());
-        let certificate_plan = plan_certificate(&pods, &specs, &context, authority_plan, &mut plan);
-        let served = serving::plan(&pods, &context, authority_plan, &certificate_plan, &mut plan);
-        status::certificate(observed, &context, &certificate_plan, served, &mut plan);
-    }
-    for (name, authority_plan) in &authority_plans {
-        status::authority(observed, name, authority_plan, now, &mut plan);
-    }
-    for (name, secret) in &observed.watched_secrets {
-        notifications::watched_secret(observed, name, secret, now, &mut plan);
-    }
-    plan.merge_duplicates();
-    plan
+    Planner::default().plan(observed, now)
 }
 
-/// The specs of all objects, validated; an error lists every fault.
-struct Specs<'a> {
-    authorities: BTreeMap<&'a str, Result<AuthoritySettings, Vec<String>>>,
-    /// Certificates of an authority whose spec is valid.
-    signed: BTreeMap<&'a ObjectName, Result<CertificateSettings, Vec<String>>>,
-    /// Certificates that name no authority.
-    fetched: BTreeMap<&'a ObjectName, Result<FetchedSettings, Vec<String>>>,
-}
-
-impl<'a> Specs<'a> {
-    fn validate(observed: &'a Observed) -> Self {
-        let authorities: BTreeMap<_, _> = observed
-            .authorities
-            .iter()
-            .map(|(name, authority)| {
-                let settings = AuthoritySettings::validate(name, &authority.spec, &observed.cluster_domain);
-                (name.as_str(), settings)
-            })
-            .collect();
-        let signed = observed.certificates.iter().filter_map(|(name, certificate)| {
-            let authority = authorities.get(certificate.spec.authority.as_str())?.as_ref().ok()?;
-            let settings =
-                CertificateSettings::validate(&name.namespace, &name.name, &certificate.spec, authority);
-            Some((name, settings))
-        });
-        let signed = signed.collect();
-        let fetched =
-            observed.certificates.iter().filter(|(_, certificate)| certificate.spec.authority.is_empty());
-        let fetched = fetched
-            .map(|(name, certificate)| (name, FetchedSettings::validate(&name.name, &certificate.spec)))
-            .collect();
-        Self { authorities, signed, fetched }
+impl Planner {
+    /// For how many objects the last plan was made: those that something touched.
+    pub fn planned(&self) -> usize {
+        self.planned
     }
 
-    fn dependent(&'a self, name: &'a ObjectName, certificate: &'a Certificate) -> DependentCertificate<'a> {
-        let settings = self.signed.get(name).and_then(|settings| settings.as_ref().ok());
-        let secret = settings.map(|settings| &settings.secret_name);
-        let secret = secret.or(certificate.status.secret_name.as_ref()).map_or("", String::as_str);
-        DependentCertificate { name, certificate, secret, valid: settings.is_some() }
+    pub fn plan(&mut self, observed: &Observed, now: SystemTime) -> Plan {
+        let Self { index, due, unsettled, visible, planned } = self;
+        *planned = 0;
+        let mut keys = index.update(observed, now);
+        keys.extend(due.due(now).cloned());
+        keys.append(unsettled);
+        let mut plan = Plan::default();
+        let mut record = |key: Key, effects: Plan, is_waiting: bool| {
+            *planned += 1;
+            due.set(&key, effects.wake_at);
+            if is_waiting || !effects.is_settled() || !effects.retain_pods.is_empty() {
+                unsettled.insert(key);
+            }
+            plan.extend(effects);
+        };
+
+        let pods = PodsBySecret::new(observed);
+        let mut authorities: BTreeSet<&str> = BTreeSet::new();
+        for key in &keys {
+            match key {
+                Key::Authority(name) => drop(authorities.insert(name)),
+                Key::Certificate(name) => {
+                    let certificate = observed.certificates.get(name);
+                    authorities.extend(certificate.map(|certificate| certificate.spec.authority.as_str()));
+                }
+                Key::WatchedSecret(_) => {}
+            }
+        }
+        let dependents: BTreeMap<_, _> =
+            authorities.iter().map(|name| (*name, index.dependents(name))).collect();
+        let mut authority_plans = BTreeMap::new();
+        let mut concerned = BTreeSet::new();
+        for (name, dependents) in &dependents {
+            let (Some(authority), Some(settings)) = (observed.authorities.get(*name), index.settings(name))
+            else {
+                visible.remove(*name);
+                record(Key::Authority((*name).to_owned()), Plan::default(), false);
+                continue;
+            };
+            let state = AuthorityState { name, authority, settings, dependents, pods: &pods, now };
+            let mut authority_plan = plan_authority(&state);
+            let seen = VisibleAuthority::of(&authority_plan);
+            if seen.concerns_all || visible.get(*name) != Some(&seen) {
+                concerned.extend(dependents.iter().map(|it| Key::Certificate(it.name.clone())));
+            }
+            visible.insert((*name).to_owned(), seen);
+            let effects = std::mem::take(&mut authority_plan.effects);
+            record(Key::Authority((*name).to_owned()), effects, authority_plan.is_waiting());
+            authority_plans.insert(*name, authority_plan);
+        }
+        for key in keys.union(&concerned) {
+            match key {
+                Key::Authority(_) => {}
+                Key::Certificate(name) => match observed.certificates.get(name) {
+                    Some(certificate) => {
+                        let state = CertificateState { name, certificate, pods: &pods, now };
+                        let authority_plan = authority_plans.get(certificate.spec.authority.as_str());
+                        let certificate_plan = plan_certificate(&state, authority_plan);
+                        let is_waiting = certificate_plan.is_waiting();
+                        record(key.clone(), certificate_plan.effects, is_waiting);
+                    }
+                    None => record(key.clone(), Plan::default(), false),
+                },
+                Key::WatchedSecret(name) => {
+                    let mut effects = Plan::default();
+                    if let Some(secret) = observed.watched_secrets.get(name) {
+                        notifications::watched_secret(observed, name, secret, now, &mut effects);
+                    }
+                    record(key.clone(), effects, false);
+                }
+            }
+        }
+        plan.wake_at = due.next();
+        plan.merge_duplicates();
+        notifications::limit(&mut plan.notifications, &observed.delivered_notifications);
+        plan
     }
 }
 
-fn plan_authorities<'a>(
-    pods: &PodsBySecret<'a>,
-    specs: &'a Specs<'_>,
-    now: SystemTime,
-    plan: &mut Plan,
-) -> BTreeMap<&'a str, AuthorityPlan<'a>> {
-    let observed = pods.observed;
-    let mut dependents: BTreeMap<&str, Vec<DependentCertificate<'_>>> = BTreeMap::new();
-    for (name, certificate) in &observed.certificates {
-        let dependent = specs.dependent(name, certificate);
-        dependents.entry(&certificate.spec.authority).or_default().push(dependent);
-    }
-    let authorities = observed.authorities.iter().map(|(name, authority)| {
-        let name = name.as_str();
-        let dependents = dependents.get(name).map_or(&[][..], Vec::as_slice);
-        let settings = &specs.authorities[name];
-        (name, rollover::plan(pods, (name, authority), settings, dependents, now, plan))
-    });
-    authorities.collect()
+/// What is decided about an authority: its roots, the next step of a rollover and what blocks it, its status.
+fn plan_authority<'a>(state: &AuthorityState<'a>) -> AuthorityPlan<'a> {
+    let mut effects = Plan::default();
+    let mut authority_plan = rollover::plan(state, &mut effects);
+    status::authority(state.pods.observed, state.name, &authority_plan, state.now, &mut effects);
+    authority_plan.effects = effects;
+    authority_plan
 }
 
-fn plan_certificate<'a>(
-    pods: &PodsBySecret<'_>,
-    specs: &'a Specs<'_>,
-    context: &CertificateContext<'_>,
-    authority_plan: Option<&AuthorityPlan<'_>>,
-    plan: &mut Plan,
-) -> CertificatePlan<'a> {
-    let CertificateContext { name, certificate, .. } = *context;
-    let observed = pods.observed;
-    let settings = specs.signed.get(name);
-    let mut certificate_plan = match specs.fetched.get(name) {
-        Some(settings) => external_sync::plan_fetched(pods, context, settings, plan),
-        None => lifecycle::plan(pods, context, settings, authority_plan, plan),
+/// What is decided about a certificate: its next version, what is published, which pods serve that, its status.
+/// `authority` is the plan of the authority that it names, if there is one of that name.
+fn plan_certificate(state: &CertificateState<'_>, authority: Option<&AuthorityPlan<'_>>) -> CertificatePlan {
+    let mut effects = Plan::default();
+    let CertificateState { name, certificate, pods, .. } = *state;
+    let (spec, observed) = (&certificate.spec, pods.observed);
+    let settings = authority.and_then(|authority| authority.settings.as_ref().ok());
+    let settings =
+        settings.map(|authority| CertificateSettings::validate(&name.namespace, &name.name, spec, authority));
+    let mut certificate_plan = if spec.authority.is_empty() {
+        let settings = FetchedSettings::validate(&name.name, spec);
+        external_sync::plan_fetched(state, &settings, &mut effects)
+    } else {
+        lifecycle::plan(state, settings.as_ref(), authority, &mut effects)
     };
-    if certificate.spec.manager.is_some() {
+    if spec.manager.is_some() {
         // Kept even while nothing can be done with the manager.
         certificate_plan.external_sync.clone_from(&certificate.status.external_sync);
     }
-    if let Some(Ok(settings)) = settings {
-        external_sync::plan_push(&observed.external, context, settings, &mut certificate_plan, plan);
+    if let Some(Ok(settings)) = &settings {
+        external_sync::plan_push(&observed.external, state, settings, &mut certificate_plan, &mut effects);
     }
     if let Some(why) = observed.failed_actions.get(&name.to_string()) {
         certificate_plan.problem.get_or_insert_with(|| (Reason::ActionFailed, why.clone()));
     }
-    if authority_plan.is_some_and(|authority_plan| authority_plan.authority.deleting) {
-        let why = format!("the authority {} is being deleted: name another", certificate.spec.authority);
+    if authority.is_some_and(|authority| authority.authority.deleting) {
+        let why = format!("the authority {} is being deleted: name another", spec.authority);
         certificate_plan.problem.get_or_insert((Reason::AuthorityDeleting, why));
     }
     // Without a problem the version for this spec is published, or will be in a moment.
-    if let (Some(Ok(settings)), Some(_)) = (settings, &certificate_plan.problem) {
+    if let (Some(Ok(settings)), Some(_)) = (&settings, &certificate_plan.problem) {
         let published = certificate.published_version();
-        let is_moving = authority_plan
-            .and_then(|authority_plan| authority_plan.moves.stage(name))
+        let is_moving = authority
+            .and_then(|authority| authority.moves.stage(name))
             .is_some_and(|stage| stage < MoveStage::Switching);
         certificate_plan.spec_pending =
             is_moving || published.is_some_and(|(_, version)| version.spec_digest != settings.digest());
     }
+    let served = serving::plan(state, authority, &certificate_plan, &mut effects);
+    status::certificate(observed, state, &certificate_plan, served, &mut effects);
+    certificate_plan.effects = effects;
     certificate_plan
 }
 

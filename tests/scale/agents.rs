@@ -42,11 +42,11 @@ pub fn secret(number: u32) -> String {
 }
 
 impl Agents {
-    /// Runs until dropped; begins to follow the Secrets of this namespace at once.
-    pub async fn run(self, client: Client, namespace: &str) {
+    /// Runs until dropped; begins to follow the Secrets at once.
+    pub async fn run(self, client: Client) {
         let listener =
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, PROOF)).await.expect("the port of proofs is free");
-        let secrets: Api<Secret> = Api::namespaced(client, namespace);
+        let secrets: Api<Secret> = Api::all(client);
         let ours = watcher::Config::default().labels("hotcert.dev/certificate").page_size(500);
         let mut events = pin!(watcher(secrets, ours).default_backoff().applied_objects());
         loop {

@@ -1,6 +1,5 @@
 //! The certificates, a pod for each, and the API server that they are in.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -8,6 +7,7 @@ use hotcert::api::resource::{
     CertificateAuthority, CertificateAuthoritySpec, ServiceCertificate, ServiceCertificateSpec,
 };
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kit::agent::Launch;
 use kit::kube::{Account, ApiServer, SYSTEM};
 use kit::metrics::Metrics;
@@ -20,7 +20,6 @@ use tokio::runtime::Runtime;
 use crate::agents::{Agents, address, secret};
 use crate::cost::Measured;
 
-const NAMESPACE: &str = "shop";
 const AUTHORITY: &str = "root-demo-shop";
 const AT_ONCE: usize = 16;
 const DEADLINE: Duration = Duration::from_secs(45 * 60);
@@ -28,6 +27,7 @@ pub const REST: Duration = Duration::from_secs(30);
 
 pub struct Fleet {
     count: usize,
+    namespaces: usize,
     server: ApiServer,
     account: Account,
     runtime: Runtime,
@@ -35,13 +35,16 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    pub fn create(count: usize) -> Self {
-        let (server, account) = ApiServer::with_hotcert(&[NAMESPACE]);
+    /// So many certificates, spread over so many namespaces.
+    pub fn create(count: usize, namespaces: usize) -> Self {
+        let (server, account) = ApiServer::with_hotcert(&["shop"]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let fleet = Self { count, server, account, runtime, controller: std::cell::OnceCell::new() };
+        let controller = std::cell::OnceCell::new();
+        let fleet = Self { count, namespaces, server, account, runtime, controller };
+        fleet.add_namespaces();
         fleet.fill();
-        let agents = Agents::default().run(fleet.client(), NAMESPACE);
+        let agents = Agents::default().run(fleet.client());
         fleet.runtime.spawn(agents);
         fleet
     }
@@ -58,18 +61,19 @@ impl Fleet {
         let client = self.client();
         let post = PostParams::default();
         let authorities: Api<CertificateAuthority> = Api::all(client.clone());
-        let spec = CertificateAuthoritySpec { namespaces: vec![NAMESPACE.into()], ..Default::default() };
+        let namespaces = (0..self.namespaces).map(namespace).collect();
+        let spec = CertificateAuthoritySpec { namespaces, ..Default::default() };
         self.runtime
             .block_on(authorities.create(&post, &CertificateAuthority::new(AUTHORITY, spec)))
             .unwrap();
-        let certificates: Api<ServiceCertificate> = Api::namespaced(client.clone(), NAMESPACE);
-        let pods: Api<Pod> = Api::namespaced(client, NAMESPACE);
+        let spread = self.namespaces;
         let numbers: Vec<u32> = (0..u32::try_from(self.count).unwrap()).collect();
-        let shared = Arc::new((certificates, pods));
         let made = stream::iter(numbers).map(|number| {
-            let shared = Arc::clone(&shared);
+            let client = client.clone();
             async move {
-                let (certificates, pods) = &*shared;
+                let namespace = namespace(number as usize % spread);
+                let certificates: Api<ServiceCertificate> = Api::namespaced(client.clone(), &namespace);
+                let pods: Api<Pod> = Api::namespaced(client, &namespace);
                 let spec = ServiceCertificateSpec { authority: AUTHORITY.into(), ..Default::default() };
                 let name = format!("mtls-demo-app{number:05}");
                 certificates.create(&PostParams::default(), &ServiceCertificate::new(&name, spec)).await.unwrap();
@@ -80,6 +84,24 @@ impl Fleet {
             }
         });
         self.runtime.block_on(made.buffer_unordered(AT_ONCE).collect::<Vec<_>>());
+    }
+
+    /// With the right of the controller to all of them, beside that to the first.
+    fn add_namespaces(&self) {
+        let client = self.client();
+        let post = PostParams::default();
+        let bind = json!({
+            "metadata": {"name": "hotcert"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "hotcert-namespace"},
+            "subjects": [{"kind": "ServiceAccount", "name": "hotcert-controller", "namespace": SYSTEM}],
+        });
+        let bind: ClusterRoleBinding = serde_json::from_value(bind).unwrap();
+        if self.namespaces > 1 {
+            self.runtime.block_on(Api::all(client).create(&post, &bind)).unwrap();
+        }
+        for name in (1..self.namespaces).map(namespace) {
+            self.server.namespace(&name);
+        }
     }
 
     pub fn start_controller(&self) -> Measured<'_> {
@@ -132,7 +154,7 @@ impl Fleet {
 
     pub fn rotate_one(&self) {
         let before = self.gauge("hotcert_controller_published_to_served_seconds_count", &[]);
-        let certificates: Api<ServiceCertificate> = Api::namespaced(self.client(), NAMESPACE);
+        let certificates: Api<ServiceCertificate> = Api::namespaced(self.client(), &namespace(0));
         let ask = json!({"metadata": {"annotations": {"hotcert.dev/rotate": "scale"}}});
         let name = "mtls-demo-app00000";
         self.runtime.block_on(certificates.patch(name, &PatchParams::default(), &Patch::Merge(ask))).unwrap();
@@ -164,6 +186,11 @@ impl Fleet {
             (at == "Steady").then_some(())
         });
     }
+}
+
+/// The right to the first is in the manifests.
+fn namespace(number: usize) -> String {
+    if number == 0 { "shop".into() } else { format!("shop{number}") }
 }
 
 fn pod(number: u32) -> Pod {

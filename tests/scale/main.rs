@@ -12,15 +12,25 @@ use std::process::ExitCode;
 use cost::Row;
 use fleet::Fleet;
 
-const USAGE: &str = "usage: scale [--json] [COUNT...]
+const USAGE: &str = "usage: scale [--json] [--namespaces NUMBER] [COUNT...]
 
-Creates COUNT certificates (default: 100 1000 10000, one after the other), and prints a line of what it cost
-for each. Needs etcd and kube-apiserver in KUBEBUILDER_ASSETS: ./tests/run scale sees to that.";
+Creates COUNT certificates (default: 100 1000 10000, one after the other) in NUMBER namespaces (default: one for ten
+certificates), and prints a line of what it cost for each. Needs etcd and kube-apiserver in KUBEBUILDER_ASSETS: ./tests/run scale sees to that.";
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let json = args.iter().any(|arg| arg == "--json");
     args.retain(|arg| arg != "--json");
+    let mut namespaces = None;
+    if let Some(at) = args.iter().position(|arg| arg == "--namespaces") {
+        let number = args.get(at + 1).and_then(|number| number.parse().ok()).filter(|number| *number > 0);
+        let Some(number) = number else {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        };
+        namespaces = Some(number);
+        args.drain(at..at + 2);
+    }
     let counts: Option<Vec<usize>> =
         args.iter().map(|arg| arg.parse().ok().filter(|count| *count > 0)).collect();
     let Some(mut counts) = counts else {
@@ -32,7 +42,7 @@ fn main() -> ExitCode {
     }
     let mut rows = Vec::new();
     for count in counts {
-        let row = measure(count);
+        let row = measure(count, namespaces.unwrap_or(count.div_ceil(10)));
         if !json {
             eprintln!("{row}\n");
         }
@@ -46,8 +56,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn measure(count: usize) -> Row {
-    let fleet = Fleet::create(count);
+fn measure(count: usize, namespaces: usize) -> Row {
+    let fleet = Fleet::create(count, namespaces);
     let mut controller = fleet.start_controller();
     let issued = controller.cost(|| fleet.wait_all_served());
     let idle = controller.cost(|| fleet.rest());

@@ -35,6 +35,10 @@ struct Cluster {
 impl Cluster {
     fn start() -> Self {
         let (server, account) = ApiServer::with_hotcert(&["shop", "bank"]);
+        Self::on(server, account)
+    }
+
+    fn on(server: ApiServer, account: Account) -> Self {
         let client = server.client(&account.kubeconfig);
         let start = async { KubernetesStore::start(client, SYSTEM.into(), true, Duration::from_millis(200)) };
         let store = server.run(start);
@@ -442,6 +446,78 @@ fn a_namespace_without_its_role_binding_is_closed_until_it_is_bound_and_others_g
     });
     keep().unwrap();
     assert_eq!(cluster.look().certificates[&name].versions.len(), 1);
+}
+
+/// Watches of the Secrets of one namespace each.
+fn namespaced_watches(server: &ApiServer) -> usize {
+    let metrics = kubectl(server, &["get", "--raw", "/metrics"], "");
+    let of_namespaces = |line: &&str| {
+        line.starts_with("apiserver_longrunning_")
+            && ["resource=\"secrets\"", "scope=\"namespace\"", "verb=\"WATCH\""]
+                .iter()
+                .all(|label| line.contains(label))
+    };
+    let counts = metrics
+        .lines()
+        .filter(of_namespaces)
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+    counts.sum()
+}
+
+#[test]
+fn with_the_right_to_all_namespaces_they_are_watched_together_and_one_that_comes_later_as_well() {
+    let (server, account) = ApiServer::with_hotcert(&["shop", "bank"]);
+    let bound = ["clusterrolebinding", "hotcert"];
+    let to = ["--clusterrole=hotcert-namespace", "--serviceaccount=hotcert-system:hotcert-controller"];
+    kubectl(&server, &[&["create"], &bound[..], &to[..]].concat(), "");
+    let namespaces = json!({"namespaces": ["shop", "bank", "later"]});
+    for object in
+        [authority("root-prod-shop", namespaces), certificate("bank", "mtls-prod-ledger", json!({}))]
+    {
+        kubectl(&server, &["apply", "-f", "-"], &object.to_string());
+    }
+    let cluster = Cluster::on(server, account);
+    let run = &cluster.server;
+    let version = kept(&root());
+    let watch = |namespace: &str| {
+        let data = json!({"tls.crt": version.certificate, "tls.key": "theirs"});
+        let metadata = json!({"name": "theirs", "labels": {"hotcert.dev/watch": "true"}});
+        let object = json!({"metadata": metadata, "type": "kubernetes.io/tls", "stringData": data});
+        run.create::<Secret>(namespace, object);
+        let name = ObjectName::new(namespace, "theirs");
+        cluster.until(&format!("the Secret in {namespace}"), |observed| {
+            observed.watched_secrets.contains_key(&name).then_some(())
+        });
+    };
+    watch("shop");
+    watch("bank");
+    run.namespace("later");
+    watch("later");
+    // Of the control plane's own namespace.
+    assert_eq!(namespaced_watches(run), 1, "each namespace has a watch of its own");
+    run.namespace("last");
+    let theirs = json!({"metadata": {"name": "theirs", "labels": {"hotcert.dev/watch": "true"}}});
+    run.create::<Secret>("last", theirs);
+    cluster.apply(certificate("last", "mtls-prod-last", json!({})));
+    let of_last = ObjectName::new("last", "theirs");
+    let is_seen = |observed: Observed| observed.watched_secrets.contains_key(&of_last).then_some(());
+    cluster.until("a Secret that was there before its namespace was of interest", is_seen);
+    run.delete::<Secret>("last", "theirs");
+    cluster.until("it gone", |observed| (!observed.watched_secrets.contains_key(&of_last)).then_some(()));
+
+    kubectl(run, &[&["delete"], &bound[..]].concat(), "");
+    let account = "system:serviceaccount:hotcert-system:hotcert-controller";
+    until("the right gone", || {
+        let may = run.kubectl(&["auth", "can-i", "list", "secrets", "-n", "bank", "--as", account], "");
+        both(&may).contains("no").then_some(())
+    });
+    run.run(cluster.store.relist());
+    let ledger = ObjectName::new("bank", "mtls-prod-ledger");
+    cluster.until("a namespace without a RoleBinding closed", |observed| {
+        matches!(observed.certificates.get(&ledger)?.published, Published::Inaccessible(_)).then_some(())
+    });
+    let of_shop = ObjectName::new("shop", "theirs");
+    cluster.until("the other open", |observed| observed.watched_secrets.contains_key(&of_shop).then_some(()));
 }
 
 #[test]

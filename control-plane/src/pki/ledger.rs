@@ -10,7 +10,7 @@ use super::root_id::RootId;
 use crate::api::object_name::ObjectName;
 
 /// By namespace and name of the Secret: short, because it is part of one Secret with the keys.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Ledger {
     namespaces: BTreeMap<String, BTreeMap<String, LedgerEntry>>,

@@ -1,19 +1,38 @@
-//! One authority as the rest of the planner sees it: what was decided about its keyring, and what blocks
-//! its rollover. Filled by [`rollover`](super::rollover), read by the certificates, the status and the
-//! notifications.
+//! One authority as the rest of the planner sees it: what its plan is made from, what was decided about its
+//! keyring, and what blocks its rollover. Filled by [`rollover`](super::rollover), read by the certificates, the
+//! status and the notifications.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
+use super::dependent::DependentCertificate;
 use super::observed::{Authority, KeyringView, Pod};
+use super::plan::Plan;
+use super::pods::PodsBySecret;
 use crate::api::object_name::ObjectName;
 use crate::api::settings::AuthoritySettings;
-use crate::pki::keyring::{Phase, Rollover, RootId};
+use crate::pki::keyring::{Phase, Rollover, RootId, State};
+use crate::pki::x509_facts::Root;
 use crate::planner::moves::Moves;
+
+/// What the plan of one authority is made from.
+pub struct AuthorityState<'a> {
+    pub name: &'a str,
+    pub authority: &'a Authority,
+    pub settings: &'a Result<AuthoritySettings, Vec<String>>,
+    /// The certificates that name it.
+    pub dependents: &'a [DependentCertificate<'a>],
+    /// The pods that mount its Secrets, and what else was observed.
+    pub pods: &'a PodsBySecret<'a>,
+    pub now: SystemTime,
+}
 
 /// What was decided about an authority.
 #[derive(Debug)]
 pub struct AuthorityPlan<'a> {
+    /// What follows: a transition, probes, notifications, and when it is planned again.
+    pub effects: Plan,
     pub authority: &'a Authority,
     pub settings: &'a Result<AuthoritySettings, Vec<String>>,
     pub keyring: Option<&'a KeyringView>,
@@ -31,6 +50,8 @@ pub struct AuthorityPlan<'a> {
     pub suspended: Option<String>,
     /// Certificates that come from another authority or a manager, and how far each has come.
     pub moves: Moves,
+    /// Secrets in its ledger that none of its certificates publishes any more.
+    pub has_leftovers: bool,
 }
 
 /// A pod, certificate or namespace that blocks the next step of a rollover, and why.
@@ -66,8 +87,53 @@ impl AuthorityPlan<'_> {
         }
     }
 
+    /// For something that the index does not notice.
+    pub fn is_waiting(&self) -> bool {
+        self.concerns_all_certificates()
+            || self.has_leftovers
+            || self.creating_root
+            || self.suspended.is_some()
+    }
+
+    /// While it rolls over, or certificates come to it from elsewhere, what holds for one certificate depends on
+    /// the others.
+    pub fn concerns_all_certificates(&self) -> bool {
+        self.rollover().is_some() || !self.moves.is_empty()
+    }
+
     pub fn rollover(&self) -> Option<&Rollover> {
         self.keyring.and_then(|keyring| keyring.state.rollover())
+    }
+}
+
+/// What the plans of certificates read of the plan of their authority.
+#[derive(Debug, PartialEq)]
+pub struct VisibleAuthority {
+    settings: Result<AuthoritySettings, Vec<String>>,
+    /// Without its ledger, of which each certificate sees its own entry.
+    keyring: Option<(State, BTreeMap<RootId, Root>)>,
+    suspended: Option<String>,
+    problem: Option<String>,
+    creating_root: bool,
+    deleting: bool,
+    pub concerns_all: bool,
+}
+
+impl VisibleAuthority {
+    pub fn of(plan: &AuthorityPlan<'_>) -> Self {
+        let keyring = plan.keyring.map(|keyring| {
+            let state = State { ledger: None, ..keyring.state.clone() };
+            (state, keyring.roots.clone())
+        });
+        Self {
+            settings: plan.settings.clone(),
+            keyring,
+            suspended: plan.suspended.clone(),
+            problem: plan.problem.clone(),
+            creating_root: plan.creating_root,
+            deleting: plan.authority.deleting,
+            concerns_all: plan.concerns_all_certificates(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::notifications::VERSION_CHANNEL;
 use super::observed::{Certificate, Publication, Published, Request, Version};
 use super::plan::{Action, Plan};
+use super::pods::PodsBySecret;
 use crate::api::condition::Reason;
 use crate::api::object_name::ObjectName;
 use crate::api::request;
@@ -19,9 +20,11 @@ const MAX_UNNOTIFIED: usize = 20;
 
 /// What was decided about a certificate.
 #[derive(Debug, Default)]
-pub struct CertificatePlan<'a> {
+pub struct CertificatePlan {
+    /// What follows: actions, probes, notifications, and when it is planned again.
+    pub effects: Plan,
     /// The Secret that it is published as; `None` while its spec is invalid.
-    pub secret_name: Option<&'a str>,
+    pub secret_name: Option<String>,
     /// The newest version is the one that is published.
     pub up_to_date: bool,
     pub renew_at: Option<SystemTime>,
@@ -45,13 +48,23 @@ pub struct CertificatePlan<'a> {
     pub moved_from: BTreeSet<RootId>,
 }
 
-pub struct CertificateContext<'a> {
+/// What the plan of one certificate is made from, besides that of its authority.
+pub struct CertificateState<'a> {
     pub name: &'a ObjectName,
     pub certificate: &'a Certificate,
+    /// The pods that mount its Secret, and what else was observed.
+    pub pods: &'a PodsBySecret<'a>,
     pub now: SystemTime,
 }
 
-impl CertificateContext<'_> {
+impl CertificatePlan {
+    /// For something that the index does not notice.
+    pub fn is_waiting(&self) -> bool {
+        self.in_progress || self.awaits_pods
+    }
+}
+
+impl CertificateState<'_> {
     pub fn next_version(&self) -> u64 {
         // After a loss of the history the numbers go on from the one in the status.
         let known = self.certificate.status.version.and_then(|version| u64::try_from(version).ok());

@@ -6,11 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::certificate::{CertificateContext, CertificatePlan, obstacle};
+use super::certificate::{CertificatePlan, CertificateState, obstacle};
 use super::dependent::DependentCertificate;
 use super::observed::{Certificate, ExternalState, FetchTrigger, Observed, Publication, Published, Version};
 use super::plan::{Action, Plan, SyncAction, SyncTask};
-use super::pods::PodsBySecret;
 use crate::api::condition::{Condition, ConditionType, Reason};
 use crate::api::date;
 use crate::api::object_name::ObjectName;
@@ -24,12 +23,11 @@ use crate::pki::keyring::RootId;
 const FETCH_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// One that is made by its manager.
-pub fn plan_fetched<'a>(
-    pods: &PodsBySecret<'_>,
-    context: &CertificateContext<'_>,
-    settings: &'a Result<FetchedSettings, Vec<String>>,
+pub fn plan_fetched(
+    context: &CertificateState<'_>,
+    settings: &Result<FetchedSettings, Vec<String>>,
     plan: &mut Plan,
-) -> CertificatePlan<'a> {
+) -> CertificatePlan {
     let certificate = context.certificate;
     let mut certificate_plan =
         CertificatePlan { problem: obstacle(certificate), ..CertificatePlan::default() };
@@ -40,7 +38,7 @@ pub fn plan_fetched<'a>(
             return certificate_plan;
         }
     };
-    certificate_plan.secret_name = Some(&settings.secret_name);
+    certificate_plan.secret_name = Some(settings.secret_name.clone());
     if certificate_plan.problem.is_some() {
         return certificate_plan;
     }
@@ -52,13 +50,13 @@ pub fn plan_fetched<'a>(
     }
     let next = rollback
         .and_then(Result::ok)
-        .or_else(|| fetch(&pods.observed.external, context, settings, &mut certificate_plan, plan));
+        .or_else(|| fetch(&context.pods.observed.external, context, settings, &mut certificate_plan, plan));
     if let Some(action) = next {
         plan.actions.push(action);
         certificate_plan.in_progress = true;
         return certificate_plan;
     }
-    publish(pods, context, settings, &mut certificate_plan, plan);
+    publish(context, settings, &mut certificate_plan, plan);
     if certificate_plan.up_to_date {
         // The latest version that was fetched is kept: whether a fetch brings something new is seen by it.
         let latest = certificate.latest_made().map(|(latest, _)| latest);
@@ -71,9 +69,9 @@ pub fn plan_fetched<'a>(
 /// Whether the manager has something new, and when to ask it again.
 fn fetch(
     external: &ExternalState,
-    context: &CertificateContext<'_>,
+    context: &CertificateState<'_>,
     settings: &FetchedSettings,
-    certificate_plan: &mut CertificatePlan<'_>,
+    certificate_plan: &mut CertificatePlan,
     plan: &mut Plan,
 ) -> Option<Action> {
     let manager = &settings.manager;
@@ -146,13 +144,12 @@ fn check_trust(number: u64, version: &Version, newest: Option<(u64, &Version)>) 
 }
 
 fn publish(
-    pods: &PodsBySecret<'_>,
-    context: &CertificateContext<'_>,
+    context: &CertificateState<'_>,
     settings: &FetchedSettings,
-    certificate_plan: &mut CertificatePlan<'_>,
+    certificate_plan: &mut CertificatePlan,
     plan: &mut Plan,
 ) {
-    let CertificateContext { name, certificate, now } = *context;
+    let CertificateState { name, certificate, pods, now } = *context;
     let Some((newest_number, newest)) = certificate.newest() else { return };
     // One that was signed here, before its spec was changed, is replaced by the first that is fetched.
     let Some(roots) = &newest.own_bundle else { return };
@@ -237,13 +234,13 @@ impl Origin {
 /// One that is signed here: what is published is pushed to its manager.
 pub fn plan_push(
     external: &ExternalState,
-    context: &CertificateContext<'_>,
+    context: &CertificateState<'_>,
     settings: &CertificateSettings,
-    certificate_plan: &mut CertificatePlan<'_>,
+    certificate_plan: &mut CertificatePlan,
     plan: &mut Plan,
 ) {
     let Some(manager) = &settings.manager else { return };
-    let CertificateContext { name, certificate, now } = *context;
+    let CertificateState { name, certificate, now, .. } = *context;
     let (true, Some((number, version))) = (certificate_plan.up_to_date, certificate.published_version())
     else {
         return;
@@ -280,7 +277,7 @@ fn is_manager_known(
     external: &ExternalState,
     manager: &ManagerRef,
     certificate: &Certificate,
-    certificate_plan: &mut CertificatePlan<'_>,
+    certificate_plan: &mut CertificatePlan,
 ) -> bool {
     let name = &manager.name;
     let problem = match &external.managers {

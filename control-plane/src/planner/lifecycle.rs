@@ -8,10 +8,9 @@ mod publication;
 use std::time::SystemTime;
 
 use super::authority::AuthorityPlan;
-use super::certificate::{CertificateContext, CertificatePlan, obstacle, renew_at};
+use super::certificate::{CertificatePlan, CertificateState, obstacle, renew_at};
 use super::observed::{Certificate, KeyringView, Version};
 use super::plan::{Action, IssueReason, Plan};
-use super::pods::PodsBySecret;
 use super::renewal_hint::RenewalHint;
 use crate::api::condition::Reason;
 use crate::api::request;
@@ -19,18 +18,17 @@ use crate::api::settings::CertificateSettings;
 use crate::pki::keyring::{Rollover, RootId};
 
 /// `settings` is `None` where there is no authority.
-pub fn plan<'a>(
-    pods: &PodsBySecret<'_>,
-    context: &CertificateContext<'_>,
-    settings: Option<&'a Result<CertificateSettings, Vec<String>>>,
+pub fn plan(
+    context: &CertificateState<'_>,
+    settings: Option<&Result<CertificateSettings, Vec<String>>>,
     authority: Option<&AuthorityPlan<'_>>,
     plan: &mut Plan,
-) -> CertificatePlan<'a> {
+) -> CertificatePlan {
     let certificate = context.certificate;
     let valid = settings.and_then(|settings| settings.as_ref().ok());
     let renew_before = valid.map(|settings| settings.renew_before);
     let mut certificate_plan = CertificatePlan {
-        secret_name: valid.map(|settings| settings.secret_name.as_str()),
+        secret_name: valid.map(|settings| settings.secret_name.clone()),
         renew_at: certificate.newest().map(|(_, version)| renew_at(version, renew_before)),
         problem: obstacle(certificate),
         ..CertificatePlan::default()
@@ -51,7 +49,7 @@ pub fn plan<'a>(
     }
     match authority.keyring {
         Some(keyring) => {
-            SigningContext::new(pods, context, authority, keyring).plan(valid, &mut certificate_plan, plan);
+            SigningContext::new(context, authority, keyring).plan(valid, &mut certificate_plan, plan);
         }
         None if authority.creating_root => certificate_plan.in_progress = true,
         None => {
@@ -82,8 +80,7 @@ fn invalid_spec(
 
 /// A certificate, and the keyring that signs it.
 struct SigningContext<'a> {
-    pods: &'a PodsBySecret<'a>,
-    certificate: &'a CertificateContext<'a>,
+    certificate: &'a CertificateState<'a>,
     authority: &'a AuthorityPlan<'a>,
     keyring: &'a KeyringView,
     root: &'a RootId,
@@ -94,25 +91,27 @@ struct SigningContext<'a> {
 
 impl<'a> SigningContext<'a> {
     fn new(
-        pods: &'a PodsBySecret<'a>,
-        certificate: &'a CertificateContext<'a>,
+        certificate: &'a CertificateState<'a>,
         authority: &'a AuthorityPlan<'a>,
         keyring: &'a KeyringView,
     ) -> Self {
         let root = keyring.state.signing();
         let root_not_after = keyring.roots.get(root).map_or(certificate.now, |root| root.not_after);
         let redistributing = keyring.state.rollover().filter(|rollover| rollover.is_redistributing());
-        Self { pods, certificate, authority, keyring, root, root_not_after, redistributing }
+        Self { certificate, authority, keyring, root, root_not_after, redistributing }
     }
 
     /// `settings` is `None` while the spec is invalid: then the newest version is still published.
     fn plan(
         &self,
         settings: Option<&CertificateSettings>,
-        certificate_plan: &mut CertificatePlan<'_>,
+        certificate_plan: &mut CertificatePlan,
         plan: &mut Plan,
     ) {
         self.close_obsolete_hint(certificate_plan);
+        let root = self.keyring.roots.get(self.root).into_iter();
+        let turns = root.flat_map(|root| [root.not_before, root.not_after]);
+        turns.filter(|at| *at > self.certificate.now).for_each(|at| plan.wake(at));
         if !self.is_root_valid() {
             certificate_plan.problem.get_or_insert((
                 Reason::RootExpired,
@@ -144,7 +143,7 @@ impl<'a> SigningContext<'a> {
         self.keyring.roots.get(self.root).is_some_and(|root| root.not_before <= now && now < root.not_after)
     }
 
-    fn close_obsolete_hint(&self, certificate_plan: &mut CertificatePlan<'_>) {
+    fn close_obsolete_hint(&self, certificate_plan: &mut CertificatePlan) {
         let (Some(request), Some((_, newest))) =
             (self.certificate.open_request(request::RENEWAL_HINT), self.certificate.certificate.newest())
         else {
@@ -165,7 +164,7 @@ impl<'a> SigningContext<'a> {
     fn next_version(
         &self,
         settings: &CertificateSettings,
-        certificate_plan: &mut CertificatePlan<'_>,
+        certificate_plan: &mut CertificatePlan,
     ) -> Option<Action> {
         let check_trust = |number, version: &Version| self.check_trust(number, version);
         match self.certificate.rollback(&settings.digest(), check_trust) {

@@ -4,7 +4,7 @@
 
 mod channel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
@@ -19,9 +19,22 @@ use crate::api::condition::Condition;
 use crate::api::notification::{Event, NotificationRules};
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{NotifiedMarks, UNDELIVERED};
+use crate::outbox::DeliveryKey;
 
 /// How many notifications of a subscription are planned at once; the next ones follow from the state later.
 const MAX_PENDING: usize = 500;
+
+/// Leaves so many of the notifications that are yet to be delivered.
+pub fn limit(pending: &mut Vec<PendingNotification>, delivered: &BTreeSet<DeliveryKey>) {
+    let mut by_subscription = BTreeMap::<String, usize>::new();
+    pending.retain(|notification| {
+        let key = (notification.subscription.clone(), notification.event.id.clone());
+        let planned = by_subscription.entry(key.0.clone()).or_default();
+        let fits = *planned < MAX_PENDING || delivered.contains(&key);
+        *planned += usize::from(fits);
+        fits
+    });
+}
 
 /// The last milestones by subscription.
 type Notified = BTreeMap<String, NotifiedMarks>;
@@ -160,11 +173,6 @@ impl Subject<'_> {
             if let Some(why) = self.observed.overdue_notifications.get(&key) {
                 marks.insert(UNDELIVERED.to_owned(), format!("{}: {why}", event.kind));
             }
-            let pending = plan.notifications_by_subscription.entry(subscription.to_owned()).or_default();
-            if !is_delivered && *pending >= MAX_PENDING {
-                break;
-            }
-            *pending += 1;
             // A notification that was delivered is repeated here as well, until the status records it.
             plan.notifications.push(PendingNotification { subscription: key.0, event });
             if !is_delivered {

@@ -61,7 +61,7 @@ pub enum SecretListing {
 }
 
 /// What is known of external managers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExternalState {
     /// By name. `None`: this process has no managers, and leaves them to the controller.
     pub managers: Option<Arc<BTreeSet<String>>>,
@@ -92,7 +92,7 @@ pub enum FetchTrigger {
     Hour(u64),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Authority {
     pub uid: String,
     /// Of the object with its status, not of the keyring.
@@ -112,7 +112,7 @@ pub struct Authority {
 /// An authority's keyring, as far as it exists.
 // There is one an authority, and authorities are few.
 #[allow(clippy::large_enum_variant)]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum KeyringState {
     Absent,
     Present(KeyringView),
@@ -120,14 +120,14 @@ pub enum KeyringState {
     Unreadable(String),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeyringView {
     pub resource_version: ResourceVersion,
     pub state: State,
     pub roots: BTreeMap<RootId, Root>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Certificate {
     pub uid: String,
     pub resource_version: ResourceVersion,
@@ -164,7 +164,7 @@ pub struct Version {
 }
 
 /// What is in the target Secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Published {
     Absent,
     /// The Secret belongs to something else: to what.
@@ -191,7 +191,7 @@ pub struct Publication {
 pub struct ResourceVersion(pub String);
 
 /// The pods of a namespace that mount a Secret of ours.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PodList {
     pub listed_at: SystemTime,
     /// Why the pods could not be listed.
@@ -199,7 +199,7 @@ pub struct PodList {
     pub pods: Vec<Pod>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     pub name: String,
     pub uid: String,

@@ -19,7 +19,7 @@ use crate::pki::ledger::LedgerChange;
 use crate::pki::x509_facts::Fingerprint;
 
 /// Everything that follows from one observed state.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub actions: Vec<Action>,
     /// Namespaces whose pods have to be listed before the next plan.
@@ -29,8 +29,6 @@ pub struct Plan {
     pub probes: Vec<ProbeRequest>,
     /// Notifications that are due, and those that were delivered but are not recorded in a status yet.
     pub notifications: Vec<PendingNotification>,
-    /// How many of them each subscription has.
-    pub(super) notifications_by_subscription: BTreeMap<String, usize>,
     /// Tasks with external managers that are due, and those that are done but not recorded yet.
     pub sync_tasks: Vec<SyncTask>,
     /// When the next round is due even if nothing changes.
@@ -240,6 +238,28 @@ impl Plan {
     /// No later than `at`.
     pub(super) fn wake(&mut self, at: SystemTime) {
         self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Adds the plan of one object.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.actions.extend(other.actions);
+        self.list_pods.extend(other.list_pods);
+        self.retain_pods.extend(other.retain_pods);
+        self.probes.extend(other.probes);
+        self.notifications.extend(other.notifications);
+        self.sync_tasks.extend(other.sync_tasks);
+        if let Some(at) = other.wake_at {
+            self.wake(at);
+        }
+    }
+
+    /// Nothing is to be done, and nothing waits for pods or others.
+    pub fn is_settled(&self) -> bool {
+        self.actions.is_empty()
+            && self.list_pods.is_empty()
+            && self.probes.is_empty()
+            && self.notifications.is_empty()
+            && self.sync_tasks.is_empty()
     }
 
     /// More than one certificate may want the same pod to be nudged or probed. A pod is probed once for all

@@ -99,6 +99,14 @@ impl ServedContext<'_> {
         }
     }
 
+    /// It can be probed, and was not since the publication.
+    pub fn is_unprobed(&self, pod: &Pod) -> bool {
+        let has_address = pod.agent.as_ref().is_some_and(|agent| agent.address.is_some());
+        let proof = pod.proof(self.authority());
+        let is_probed = proof.is_some_and(|proof| is_since(proof.taken_at, self.publication, self.now));
+        pod.serves(self.secret) && has_address && !is_probed
+    }
+
     fn trusts_what_is_published(&self, handshake: &HandshakeResult) -> bool {
         let trusted = &handshake.connections_under;
         // A client without a certificate sees no roots.

@@ -1,13 +1,13 @@
 //! Rolling a certificate back to an earlier version: which one, and why it may be refused. A rollback
 //! makes a new version with the old leaf, so the newest version is always the one to be served.
 
-use super::certificate::{CertificateContext, renew_at_latest};
+use super::certificate::{CertificateState, renew_at_latest};
 use super::observed::{Request, Version};
 use super::plan::Action;
 use crate::api::date;
 use crate::api::request;
 
-impl CertificateContext<'_> {
+impl CertificateState<'_> {
     /// `spec_digest`: of the present spec; `check_trust`: why that version is not trusted today. An error is
     /// the id of the request and why it is refused.
     pub fn rollback(

@@ -16,12 +16,11 @@ use phase_check::{PhaseCheck, without_expired_root};
 use requests::Requests;
 use successor::{NO_SUCCESSOR, has_successor, transition_reason};
 
-use super::authority::AuthorityPlan;
+use super::authority::{AuthorityPlan, AuthorityState};
 use super::dependent::DependentCertificate;
 use super::moves::Moves;
 use super::observed::{Authority, KeyringState, KeyringView, Observed, Request};
 use super::plan::{Action, Plan, Transition};
-use super::pods::PodsBySecret;
 use super::renewal_hint::RenewalHint;
 use crate::api::date;
 use crate::api::request::{self, RequestOutcome};
@@ -32,15 +31,10 @@ use crate::pki::keyring::{Rollover, RootId, UnknownRoot};
 const KEYRING_LOST: &str = "its keyring is gone (in a cluster, the Secret hotcert-ca-NAME): put it back from a backup. To begin \
                     anew under a root that no pod trusts yet, delete this CertificateAuthority and create it again";
 
-pub fn plan<'a>(
-    pods: &PodsBySecret<'a>,
-    (name, authority): (&str, &'a Authority),
-    settings: &'a Result<AuthoritySettings, Vec<String>>,
-    dependents: &[DependentCertificate<'a>],
-    now: SystemTime,
-    plan: &mut Plan,
-) -> AuthorityPlan<'a> {
+pub fn plan<'a>(state: &AuthorityState<'a>, plan: &mut Plan) -> AuthorityPlan<'a> {
+    let AuthorityState { name, authority, settings, dependents, pods, now } = *state;
     let mut authority_plan = AuthorityPlan {
+        effects: Plan::default(),
         authority,
         settings,
         keyring: None,
@@ -51,6 +45,7 @@ pub fn plan<'a>(
         creating_root: false,
         suspended: None,
         moves: Moves::default(),
+        has_leftovers: false,
     };
     let observed = pods.observed;
     let transition = match (&authority.keyring, settings) {
@@ -85,7 +80,6 @@ pub fn plan<'a>(
             if let Ok(settings) = settings {
                 authority_plan.rollover_due = rollover_due(keyring, settings, dependents);
             }
-            let requests = Requests { authority: name, authority_plan: &authority_plan, keyring, observed };
             let ledger = LedgerCheck {
                 observed,
                 authority: name,
@@ -94,8 +88,10 @@ pub fn plan<'a>(
                 moves: &authority_plan.moves,
                 now,
             };
-            let change = ledger.change(plan);
+            let (change, has_leftovers) = ledger.change(plan);
             // Also an empty ledger, where there is none.
+            authority_plan.has_leftovers = has_leftovers;
+            let requests = Requests { authority: name, authority_plan: &authority_plan, keyring, observed };
             let is_recording = !change.is_empty() || keyring.state.ledger.is_none();
             // An emergency comes first. Then what is about to be published is written down, before anything else
             // is decided on it; unless that fails, which must not hold up everything else.

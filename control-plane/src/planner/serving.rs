@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::authority::AuthorityPlan;
-use super::certificate::{CertificateContext, CertificatePlan};
+use super::certificate::{CertificatePlan, CertificateState};
 use super::nudge::nudge;
 use super::observed::{Pod, Publication, Published};
 use super::plan::Plan;
-use super::pods::{PodsBySecret, ServedContext, is_since};
+use super::pods::{ServedContext, is_since};
 use crate::api::resource::{PodServed, ServedStatus};
 use crate::pki::keyring::RootId;
 
@@ -30,20 +30,21 @@ pub struct Served {
     pub late: bool,
     /// Why the pods could not be listed.
     pub error: Option<String>,
+    /// Some pod is about to be probed for the first time since.
+    pub unprobed: bool,
 }
 
 /// `None` while nothing is published, or nothing is known of its pods yet.
 pub fn plan(
-    pods: &PodsBySecret<'_>,
-    context: &CertificateContext<'_>,
+    context: &CertificateState<'_>,
     authority_plan: Option<&AuthorityPlan<'_>>,
-    certificate_plan: &CertificatePlan<'_>,
+    certificate_plan: &CertificatePlan,
     plan: &mut Plan,
 ) -> Option<Served> {
-    let CertificateContext { name, certificate, now } = *context;
+    let CertificateState { name, certificate, pods, now } = *context;
     let (Published::Ours(publication), Some(secret), true) = (
         &certificate.published,
-        certificate_plan.secret_name,
+        certificate_plan.secret_name.as_deref(),
         certificate_plan.up_to_date || certificate_plan.awaits_pods,
     ) else {
         return None;
@@ -56,7 +57,7 @@ pub fn plan(
     let before_complete =
         before.filter(|before| before.serving == before.pods && !certificate_plan.awaits_pods);
     if let Some(before) = before_complete {
-        return Some(Served { status: before.clone(), complete: true, late, error: None });
+        return Some(Served { status: before.clone(), complete: true, late, error: None, unprobed: false });
     }
     let list = pods.observed.pods.get(&name.namespace);
     let list = list.filter(|list| is_since(list.listed_at, publication, now));
@@ -70,7 +71,7 @@ pub fn plan(
     let list = list?;
     if list.error.is_some() {
         let status = before.cloned().unwrap_or(ServedStatus { revision, ..ServedStatus::default() });
-        return Some(Served { status, complete: false, late, error: list.error.clone() });
+        return Some(Served { status, complete: false, late, error: list.error.clone(), unprobed: false });
     }
     let keyring = authority_plan.and_then(|plan| plan.keyring);
     let moved_from = authority_plan.and_then(|plan| plan.moves.from(name));
@@ -90,20 +91,19 @@ pub fn plan(
         (None, None) => None,
     };
     let served = ServedContext { publication, secret, client, is_ours: &is_ours, now };
-    let status = served_by(pods, context, &served, before, plan);
+    let (status, unprobed) = served_by(context, &served, before, plan);
     let complete = status.serving == status.pods;
-    Some(Served { status, complete, late, error: None })
+    Some(Served { status, complete, late, error: None, unprobed })
 }
 
-/// Which pods serve the publication. The others are nudged and probed.
+/// Which pods serve the publication, and whether some pod was not probed yet. The others are nudged and probed.
 fn served_by(
-    pods: &PodsBySecret<'_>,
-    context: &CertificateContext<'_>,
+    context: &CertificateState<'_>,
     served: &ServedContext<'_>,
     before: Option<&ServedStatus>,
     plan: &mut Plan,
-) -> ServedStatus {
-    let CertificateContext { name, now, .. } = *context;
+) -> (ServedStatus, bool) {
+    let CertificateState { name, pods, now, .. } = *context;
     // A repeated handshake does not change when the pod served it first.
     let first: BTreeMap<_, _> = before
         .iter()
@@ -112,8 +112,10 @@ fn served_by(
         .collect();
     let publication = served.publication;
     let mut status = ServedStatus { revision: status_revision(publication), ..ServedStatus::default() };
+    let mut unprobed = false;
     for pod in pods.mounting(&name.namespace, served.secret) {
         status.pods += 1;
+        unprobed |= served.is_unprobed(pod);
         match served.serving_after(pod) {
             Ok(seconds) => {
                 let seconds = first.get(pod.name.as_str()).map_or(seconds, |first| first.min(seconds));
@@ -128,7 +130,7 @@ fn served_by(
             }
         }
     }
-    status
+    (status, unprobed)
 }
 
 fn status_revision(publication: &Publication) -> i64 {

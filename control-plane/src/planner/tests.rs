@@ -16,10 +16,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{
     AuthorityStatus, CertificateAuthoritySpec, CertificateStatus, ServiceCertificateSpec,
 };
-use crate::api::settings::ClusterDomain;
+use crate::api::settings::{AuthoritySettings, ClusterDomain};
 use crate::pki::keyring::{Phase, RootId, State};
 use crate::pki::x509_facts::{Fingerprint, Leaf, Root};
 use crate::planner::observed::{ResourceVersion, Version};

@@ -22,7 +22,11 @@ const MAX_INTERVAL: Duration = Duration::from_secs(10);
 pub struct ProofSchedule {
     probes: BTreeMap<ProbeKey, ProbeEntry>,
     running: BTreeSet<ProbeKey>,
+    /// Those that are requested and not running, by the time when each is due.
+    waiting: Waiting,
 }
+
+type Waiting = BTreeSet<(SystemTime, ProbeKey)>;
 
 /// One kind of proof: what a pod shows to the clients of one authority.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +48,8 @@ struct ProbeEntry {
     proof: Option<Proof>,
     interval: Duration,
     next_probe: SystemTime,
+    /// As it is in [`ProofSchedule::waiting`].
+    waits_until: Option<SystemTime>,
 }
 
 impl ProofSchedule {
@@ -53,18 +59,14 @@ impl ProofSchedule {
         if room < MAX_CONCURRENT / 2 {
             return Vec::new();
         }
-        let mut due: Vec<_> = self
-            .probes
-            .iter()
-            .filter(|(key, entry)| entry.requested && !self.running.contains(*key) && entry.is_due(now))
-            .map(|(key, entry)| (entry.next_probe, key.clone()))
-            .collect();
-        // The pod that has waited longest comes first.
-        due.sort();
-        due.truncate(room);
+        // The pod that has waited longest comes first. Further away than any interval: the clock was set back.
+        let due = self.waiting.iter().take_while(|(at, _)| *at <= now);
+        let far = self.waiting.iter().rev().take_while(|(at, _)| *at > now + MAX_INTERVAL);
+        let due: Vec<_> = due.chain(far).take(room).map(|(_, key)| key.clone()).collect();
         let mut probes = Vec::new();
-        for (_, key) in due {
-            if let Some(entry) = self.probes.get(&key) {
+        for key in due {
+            if let Some(entry) = self.probes.get_mut(&key) {
+                entry.wait(&key, true, &mut self.waiting);
                 probes.push(ProbeRequest {
                     pod: entry.pod.clone(),
                     uid: key.uid.clone(),
@@ -88,13 +90,16 @@ impl ProofSchedule {
             if is_unchanged { (entry.interval * 2).clamp(MIN_INTERVAL, MAX_INTERVAL) } else { MIN_INTERVAL };
         entry.next_probe = now + entry.interval;
         entry.proof = Some(proof);
+        entry.wait(key, false, &mut self.waiting);
     }
 
-    /// Probes every pod of this authority (or of none) as soon as it is requested: a Secret was published, so it
-    /// may have something new to show.
-    pub fn reset(&mut self, authority: Option<&str>) {
-        let of_authority = self.probes.iter_mut().filter(|(key, _)| key.authority.as_deref() == authority);
-        of_authority.for_each(|(_, entry)| entry.reset());
+    /// Probes these pods as soon as it is requested: a Secret that they mount was published, so they may have
+    /// something new to show.
+    pub fn reset(&mut self, pods: &BTreeSet<&str>) {
+        for (key, entry) in self.probes.iter_mut().filter(|(key, _)| pods.contains(key.uid.as_str())) {
+            entry.reset();
+            entry.wait(key, self.running.contains(key), &mut self.waiting);
+        }
     }
 
     /// Adds the proofs to the pods, and forgets pods that are gone. In a namespace that could not be listed,
@@ -115,7 +120,13 @@ impl ProofSchedule {
             pod.proofs = proofs.collect();
         }
         let is_unknown = |namespace: &str| pods.get(namespace).is_some_and(|list| list.error.is_some());
-        self.probes.retain(|key, entry| listed.contains(&key.uid) || is_unknown(&entry.pod.namespace));
+        self.probes.retain(|key, entry| {
+            let is_there = listed.contains(&key.uid) || is_unknown(&entry.pod.namespace);
+            if !is_there {
+                entry.wait(key, true, &mut self.waiting);
+            }
+            is_there
+        });
     }
 
     /// When [`due`](Self::due) returns more. `None` while about as many probes run as may: then it returns more
@@ -124,9 +135,7 @@ impl ProofSchedule {
         if self.running.len() > MAX_CONCURRENT / 2 {
             return None;
         }
-        let waiting =
-            self.probes.iter().filter(|(key, entry)| entry.requested && !self.running.contains(*key));
-        waiting.map(|(_, entry)| entry.next_probe).min()
+        self.waiting.first().map(|(at, _)| *at)
     }
 
     /// Replaces the requests.
@@ -143,6 +152,9 @@ impl ProofSchedule {
                     entry.reset();
                 }
             }
+        }
+        for (key, entry) in &mut self.probes {
+            entry.wait(key, self.running.contains(key), &mut self.waiting);
         }
     }
 
@@ -168,6 +180,7 @@ impl ProbeEntry {
             proof: None,
             interval: Duration::ZERO,
             next_probe: UNIX_EPOCH,
+            waits_until: None,
         }
     }
 
@@ -177,9 +190,17 @@ impl ProbeEntry {
         self.next_probe = UNIX_EPOCH;
     }
 
-    fn is_due(&self, now: SystemTime) -> bool {
-        // Further away than any interval: the clock was set back.
-        self.next_probe <= now || self.next_probe > now + MAX_INTERVAL
+    /// Takes its place among those that wait, or gives it up.
+    fn wait(&mut self, key: &ProbeKey, is_running: bool, waiting: &mut Waiting) {
+        let until = (self.requested && !is_running).then_some(self.next_probe);
+        if until == self.waits_until {
+            return;
+        }
+        if let Some(before) = self.waits_until {
+            waiting.remove(&(before, key.clone()));
+        }
+        waiting.extend(until.map(|until| (until, key.clone())));
+        self.waits_until = until;
     }
 }
 

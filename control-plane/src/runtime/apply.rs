@@ -3,21 +3,25 @@
 //! refuse.
 
 mod error;
+mod event_budget;
 mod keyring_access;
 mod keyring_cache;
 mod kubernetes_event;
 mod status_events;
 mod transition;
+mod unpublished;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tracing::info;
 
 pub use error::ApplyError;
+use event_budget::EventBudget;
 use keyring_cache::KeyringCache;
 use kubernetes_event::event;
+use unpublished::UnpublishedVersions;
 
 use crate::api::condition::EventReason;
 use crate::api::date;
@@ -38,11 +42,19 @@ pub struct Applier<S> {
     store: Arc<S>,
     fetch_cache: FetchCache,
     keyrings: KeyringCache,
+    unpublished: UnpublishedVersions,
+    issued_events: EventBudget,
 }
 
 impl<S: Store> Applier<S> {
     pub fn new(store: Arc<S>, fetch_cache: FetchCache) -> Self {
-        Self { store, fetch_cache, keyrings: KeyringCache::default() }
+        Self {
+            store,
+            fetch_cache,
+            keyrings: KeyringCache::default(),
+            unpublished: UnpublishedVersions::default(),
+            issued_events: EventBudget::default(),
+        }
     }
 
     /// `observed` is the state that the action was planned on.
@@ -136,9 +148,10 @@ impl<S: Store> Applier<S> {
             copy_of: None,
         };
         self.store.create_version(certificate, number, &version).await?;
+        self.unpublished.insert(certificate, number, version);
         info!(%certificate, version = number, serial = leaf.serial, why = reason.as_str(), "issued");
         // A new root has one Event, of the authority, for all its certificates.
-        if reason != IssueReason::NewRoot {
+        if reason != IssueReason::NewRoot && self.issued_events.take(Instant::now()) {
             let (serial, until) = (&leaf.serial, date::seconds(leaf.not_after));
             let message = format!("version {number}, serial {serial}, until {until} ({})", reason.as_str());
             self.record_event(certificate, EventReason::Issued, message).await;
@@ -196,7 +209,10 @@ impl<S: Store> Applier<S> {
         Publication { certificate, secret, version, bundle_from, roots, keep, revision, expected }: Publication<'_>,
         observed: &Observed,
     ) -> Result<(), ApplyError> {
-        let stored = self.store.load_version(certificate, version).await?;
+        let stored = match self.unpublished.take(certificate, version) {
+            Some(stored) => stored,
+            None => self.store.load_version(certificate, version).await?,
+        };
         let mut bundle = match bundle_from {
             None => bundle(self.keyring_of(certificate, observed).await?.as_ref(), roots)?,
             Some(number) if number == version => own_bundle(&stored, certificate, number)?,

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 use super::apply::Applier;
+use crate::api::object_name::ObjectName;
 use crate::pki::keyring::Keyring;
 use crate::planner::ProbeRequest;
 use crate::planner::observed::{Observed, PodList, Proof};
@@ -104,9 +105,16 @@ impl Probing {
         self.schedule.attach(pods, now);
     }
 
-    /// After a Secret was published: every pod of this authority (or of none) may have something new to show.
-    pub fn expect_change(&mut self, authority: Option<&str>) {
-        self.schedule.reset(authority);
+    /// After Secrets were published: the pods that mount one may have something new to show.
+    pub fn expect_change(&mut self, published: &BTreeSet<ObjectName>, pods: &BTreeMap<String, PodList>) {
+        let namespaces: BTreeSet<&str> = published.iter().map(|secret| secret.namespace.as_str()).collect();
+        let lists = namespaces.into_iter().filter_map(|name| Some((name, pods.get(name)?)));
+        let pods = lists.flat_map(|(namespace, list)| list.pods.iter().map(move |pod| (namespace, pod)));
+        let changed = pods.filter(|(namespace, pod)| {
+            let mut secrets = pod.mounted_secrets.iter();
+            secrets.any(|secret| published.contains(&ObjectName::new(*namespace, secret.clone())))
+        });
+        self.schedule.reset(&changed.map(|(_, pod)| pod.uid.as_str()).collect());
     }
 
     /// Records the results that have arrived.

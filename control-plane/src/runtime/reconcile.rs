@@ -14,11 +14,12 @@ use super::backoff::{self, FailedActions};
 use super::metrics::ReconcileMetrics;
 use super::pod_cache::PodCache;
 use super::problem_log::ProblemLog;
+use crate::api::object_name::ObjectName;
 use crate::api::settings::ClusterDomain;
 use crate::external::sync::ExternalSync;
 use crate::notify::dispatcher::{Dispatcher, WaitOutcome};
 use crate::planner::observed::Observed;
-use crate::planner::{Action, Plan, plan};
+use crate::planner::{Action, Plan, Planner, Transition};
 use crate::proof::Prober;
 use crate::runtime::proofs::Probing;
 use crate::store::{Store, StoreError};
@@ -40,6 +41,7 @@ pub struct Reconciler<S> {
     external_sync: ExternalSync,
     probing: Probing,
     pods: PodCache,
+    planner: Planner,
     /// Whether pods may be nudged.
     nudge: bool,
     cluster_domain: ClusterDomain,
@@ -62,9 +64,13 @@ pub struct Round {
     /// Nothing was planned, and no pod has to be listed.
     pub settled: bool,
     pub wake_at: Option<SystemTime>,
+    /// How many objects were planned.
+    pub planned: usize,
     pub observed: Observed,
-    /// Authorities of the Secrets that were written; `None`: of a certificate that has none.
-    published: BTreeSet<Option<String>>,
+    /// Secrets that were written.
+    published: BTreeSet<ObjectName>,
+    /// Pods, and the revision that each was nudged for.
+    nudged: Vec<(ObjectName, u64)>,
 }
 
 struct Pause {
@@ -83,6 +89,7 @@ impl<S: Store> Reconciler<S> {
             external_sync,
             probing: Probing::new(prober),
             pods: PodCache::default(),
+            planner: Planner::default(),
             nudge,
             cluster_domain: ClusterDomain::default(),
             metrics,
@@ -135,6 +142,7 @@ impl<S: Store> Reconciler<S> {
         self.probing.forget();
         self.external_sync.forget();
         self.pods = PodCache::default();
+        self.planner = Planner::default();
         self.failed_reads = 0;
         self.failed_actions = FailedActions::default();
         self.problem_log = ProblemLog::default();
@@ -188,21 +196,17 @@ impl<S: Store> Reconciler<S> {
         }
         observed.delivered_notifications = self.dispatcher.delivered();
         observed.overdue_notifications = self.dispatcher.undelivered(now);
-        let plan = plan(&observed, now);
+        let plan = self.planner.plan(&observed, now);
         self.metrics.record_observed(&observed);
-        let mut round = Round { wake_at: plan.wake_at, ..Round::default() };
+        let mut round = Round { wake_at: plan.wake_at, planned: self.planner.planned(), ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
         self.probing.request(&plan.probes, &self.applier, &observed, now).await;
         self.dispatcher.set_desired(&plan.notifications);
         self.dispatcher.send(now);
         self.external_sync.set_desired(&plan, &observed);
         self.external_sync.send(&self.store, now);
-        round.settled = plan.actions.is_empty()
-            && plan.list_pods.is_empty()
-            && plan.probes.is_empty()
-            && plan.notifications.is_empty()
-            && plan.sync_tasks.is_empty();
-        self.pods.keep(std::mem::take(&mut observed.pods), &plan);
+        round.settled = plan.is_settled();
+        self.pods.keep(std::mem::take(&mut observed.pods), &plan, &round.nudged);
         if self.pods.is_empty() {
             self.probing.attach(&mut BTreeMap::new(), now);
         }
@@ -237,11 +241,8 @@ impl<S: Store> Reconciler<S> {
         // The status is written last.
         actions.sort_by_key(|action| action.is_status_update());
         self.apply_concurrently(actions, observed, now, round).await;
-        if round.applied > 0 {
-            self.pods.record_write();
-        }
-        for authority in std::mem::take(&mut round.published) {
-            self.probing.expect_change(authority.as_deref());
+        if !round.published.is_empty() {
+            self.probing.expect_change(&round.published, &observed.pods);
         }
     }
 
@@ -310,10 +311,7 @@ impl<S: Store> Reconciler<S> {
         self.metrics.record_applied(action, &result, observed);
         match result {
             Ok(()) => {
-                if let (Action::Publish { .. }, Some(authority)) = (action, authority_of(action, observed)) {
-                    let authority = Some(authority).filter(|authority| !authority.is_empty());
-                    round.published.insert(authority.map(str::to_owned));
-                }
+                self.record_effect(action, round);
                 round.applied += 1;
                 self.failed_actions.record_success(action);
             }
@@ -328,6 +326,20 @@ impl<S: Store> Reconciler<S> {
                 self.failed_actions.record_failure(action, &error);
                 round.failed.push(message);
             }
+        }
+    }
+
+    /// What pods may show now that they did not before.
+    fn record_effect(&mut self, action: &Action, round: &mut Round) {
+        match action {
+            Action::Publish { certificate, secret, .. } => {
+                self.pods.record_publication(&certificate.namespace);
+                round.published.insert(ObjectName::new(certificate.namespace.clone(), secret.clone()));
+            }
+            Action::Authority { transition: Transition::ChangeLedger(_), .. } => {}
+            Action::Authority { .. } => self.pods.record_transition(),
+            Action::Nudge { pod, revision } => round.nudged.push((pod.clone(), *revision)),
+            _ => {}
         }
     }
 

@@ -342,24 +342,21 @@ impl Store for KubernetesStore {
     ) -> Result<(), StoreError> {
         let secret = name::validate(secret)?;
         let what = format!("the Secret {secret} of {certificate}");
-        let secrets = self.secrets(&certificate.namespace);
-        let to_replace = self.object_to_replace(&what, &secrets, secret, over).await;
-        if matches!(to_replace, Err(StoreError::Conflict(_))) {
-            self.find_owner(certificate, secret, over).await;
-        }
-        let over = to_replace?;
-        if let Some(whose) =
-            over.as_ref().and_then(|over| target_secret::owner_if_foreign(&over.metadata, &certificate.name))
-        {
-            let change = |index: &mut cache::NamespaceIndex| index.set_conflicting(secret, Some(whose));
-            self.cache.change(|state| state.update_namespace(&certificate.namespace, change));
-            return Err(StoreError::Conflict(what));
-        }
-        let object = target_secret::object(certificate, secret, contents, over);
+        let known = over.and_then(|over| {
+            let state = self.cache.state();
+            let target = state.namespaces.get(&certificate.namespace)?.target(secret)?;
+            target.to_replace(&certificate.name, over)
+        });
+        let to_replace = match known {
+            // If there is another by now, the API server refuses what is written over this one.
+            Some(known) => Some(known),
+            None => self.target_to_replace(&what, certificate, secret, over).await?,
+        };
+        let object = target_secret::object(certificate, secret, contents, to_replace);
         let source = Source::answer_from_now();
         let written = self.write(&what, &object).await;
         if matches!(written, Err(StoreError::Conflict(_))) {
-            self.find_owner(certificate, secret, None).await;
+            self.find_owner(certificate, secret, over).await;
         }
         self.cache_read(&certificate.namespace, &written?, source);
         Ok(())

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::SigningContext;
 use crate::api::condition::Reason;
 use crate::pki::keyring::RootId;
-use crate::planner::certificate::{CertificateContext, CertificatePlan};
+use crate::planner::certificate::{CertificatePlan, CertificateState};
 use crate::planner::observed::{Pod, Publication, Published, Version};
 use crate::planner::plan::{Action, Plan, ProbeRequest};
 
@@ -14,8 +14,8 @@ impl SigningContext<'_> {
     /// Whether it was seen, since this process leads, what the pods of the Secret have: a keyring that was restored is
     /// older than that. What this process has published itself needs no second look.
     pub(super) fn is_keyring_current(&self, secret: &str, plan: &mut Plan) -> bool {
-        let CertificateContext { name, certificate, now } = *self.certificate;
-        let Some(since) = self.pods.observed.leading_since else { return true };
+        let CertificateState { name, certificate, now, .. } = *self.certificate;
+        let Some(since) = self.certificate.pods.observed.leading_since else { return true };
         let publication = match &certificate.published {
             Published::Ours(publication) => Some(publication),
             _ => None,
@@ -25,7 +25,7 @@ impl SigningContext<'_> {
         {
             return true;
         }
-        let list = self.pods.observed.pods.get(&name.namespace);
+        let list = self.certificate.pods.observed.pods.get(&name.namespace);
         let Some(list) = list.filter(|list| since <= list.listed_at && list.listed_at <= now) else {
             plan.list_pods.insert(name.namespace.clone());
             return false;
@@ -34,7 +34,7 @@ impl SigningContext<'_> {
         // that does not answer.
         let is_seen = |pod: &Pod| pod.proof_since(&certificate.spec.authority, since, now).is_some();
         let mut is_current = true;
-        for pod in self.pods.mounting(&name.namespace, secret).filter(|_| list.error.is_none()) {
+        for pod in self.certificate.pods.mounting(&name.namespace, secret).filter(|_| list.error.is_none()) {
             let client = Some((certificate.spec.authority.as_str(), vec![self.root.clone()]));
             let probe = ProbeRequest::of(&name.namespace, pod, client);
             if let Some(probe) = probe.filter(|_| pod.serves(secret) && !is_seen(pod)) {
@@ -47,10 +47,10 @@ impl SigningContext<'_> {
         is_current
     }
 
-    pub(super) fn publish(&self, certificate_plan: &mut CertificatePlan<'_>, plan: &mut Plan) {
-        let CertificateContext { name, certificate, now } = *self.certificate;
+    pub(super) fn publish(&self, certificate_plan: &mut CertificatePlan, plan: &mut Plan) {
+        let CertificateState { name, certificate, now, .. } = *self.certificate;
         let Some((newest_number, newest)) = certificate.newest() else { return };
-        let secret = certificate_plan.secret_name.or(certificate.status.secret_name.as_deref());
+        let secret = certificate_plan.secret_name.as_deref().or(certificate.status.secret_name.as_deref());
         let Some(secret) = secret.map(str::to_owned) else { return };
         if self.keyring.ledger_entry(&name.namespace, &secret).is_none() {
             // It is written into the ledger in this round, unless its spec is refused.
@@ -132,8 +132,9 @@ impl SigningContext<'_> {
         (number, version): (u64, &Version),
         publication: Option<&Publication>,
     ) -> bool {
-        let CertificateContext { name, certificate, now } = *self.certificate;
-        let (Some(since), Some(publication)) = (self.pods.observed.leading_since, publication) else {
+        let CertificateState { name, certificate, now, .. } = *self.certificate;
+        let (Some(since), Some(publication)) = (self.certificate.pods.observed.leading_since, publication)
+        else {
             return false;
         };
         let is_later = |leaf: &str| {
@@ -146,7 +147,8 @@ impl SigningContext<'_> {
                 .and_then(|proof| proof.result.as_ref().ok())
                 .is_some_and(|shown| is_later(&shown.leaf_sha256))
         };
-        publication.written_at < since && self.pods.mounting(&name.namespace, secret).any(shows_later)
+        publication.written_at < since
+            && self.certificate.pods.mounting(&name.namespace, secret).any(shows_later)
     }
 
     /// Why the newest version has to wait: some pod may not trust its root.

@@ -29,19 +29,22 @@ pub struct LedgerCheck<'a> {
 }
 
 impl LedgerCheck<'_> {
-    pub fn change(&self, plan: &mut Plan) -> LedgerChange {
+    /// And whether the ledger has Secrets that none of the certificates publishes.
+    pub fn change(&self, plan: &mut Plan) -> (LedgerChange, bool) {
         let mut change = LedgerChange::default();
         let Some(ledger) = self.keyring.state.ledger.as_deref() else {
             self.adopt(&mut change);
             for dependent in self.dependents {
                 self.record_dependent(&Ledger::default(), dependent, &mut change);
             }
-            return change;
+            return (change, true);
         };
         for dependent in self.dependents {
             self.record_dependent(ledger, dependent, &mut change);
         }
-        for leftover in leftovers(self.observed, ledger, self.dependents) {
+        let leftovers = leftovers(self.observed, ledger, self.dependents);
+        let has_leftovers = !leftovers.is_empty();
+        for leftover in leftovers {
             let entry = ledger.get(&leftover.secret.namespace, &leftover.secret.name);
             if self.is_without_roots(&leftover, plan) {
                 change.remove.insert(leftover.secret);
@@ -50,7 +53,7 @@ impl LedgerCheck<'_> {
                 change.record.insert(leftover.secret, LedgerEntry::default());
             }
         }
-        change
+        (change, has_leftovers)
     }
 
     /// The keyring has no ledger: it is made of everything that is published.
@@ -230,9 +233,15 @@ pub fn leftovers<'a>(
     ledger: &Ledger,
     dependents: &[DependentCertificate<'_>],
 ) -> Vec<Leftover<'a>> {
-    let published: BTreeSet<(&str, &str)> =
+    let mut published: Vec<(&str, &str)> =
         dependents.iter().map(|dependent| (dependent.name.namespace.as_str(), dependent.secret)).collect();
-    let left = ledger.iter().filter(|(namespace, secret, _)| !published.contains(&(*namespace, *secret)));
+    published.sort_unstable();
+    let mut published = published.into_iter().peekable();
+    // Both are in order.
+    let left = ledger.iter().filter(|(namespace, secret, _)| {
+        while published.next_if(|before| *before < (*namespace, *secret)).is_some() {}
+        published.peek() != Some(&(*namespace, *secret))
+    });
     left.map(|(namespace, secret, _)| Leftover::find(observed, ObjectName::new(namespace, secret))).collect()
 }
 

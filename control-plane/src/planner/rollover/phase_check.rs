@@ -303,6 +303,12 @@ impl PhaseCheck<'_> {
         if let Published::Ours(publication) = &dependent.certificate.published {
             nudge(self.observed, namespace, pod, publication, self.now, plan);
         }
+        // What is not published yet cannot be seen. Whether a pod trusts the new root is asked all the same, once that
+        // may have been published: nothing is issued under it before.
+        let is_pointless = *phase == Phase::Distributing || !found.trust_unproven;
+        if is_pointless && self.check_certificate(dependent).is_some() {
+            return Some(found);
+        }
         let roots = match phase {
             Phase::Distributing | Phase::Reissuing => vec![to.clone()],
             Phase::Retiring => vec![to.clone(), from.clone()],

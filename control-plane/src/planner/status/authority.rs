@@ -51,6 +51,8 @@ pub fn authority(
                 (before.handled_requests.clone(), before.rollover_history.clone());
         }
     }
+    let turns = root.into_iter().flat_map(|root| [root.not_before, root.not_after]);
+    turns.filter(|at| *at > now).for_each(|at| plan.wake(at));
     let mut conditions = Conditions::new(&before.conditions, authority_plan.authority.generation, now);
     set_ready(&mut conditions, authority_plan, root, now);
     let errors = authority_plan.settings.as_ref().err().map(|errors| errors.join("; "));

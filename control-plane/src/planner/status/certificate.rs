@@ -7,7 +7,7 @@ use crate::api::date;
 use crate::api::request;
 use crate::api::resource::{CertificateStatus, HandledRequests, ServedStatus};
 use crate::pki::x509_facts::Leaf;
-use crate::planner::certificate::{CertificateContext, CertificatePlan, handles_request};
+use crate::planner::certificate::{CertificatePlan, CertificateState, handles_request};
 use crate::planner::notifications;
 use crate::planner::observed::{Certificate, Observed, Publication, Published, Version};
 use crate::planner::plan::{Action, Plan};
@@ -18,19 +18,21 @@ use crate::planner::status::readiness::Effect;
 /// How long after a write the status does not mention that its pods are probed: most serve the publication
 /// by then, and the status is written once.
 const SERVED_SOON: Duration = Duration::from_secs(2);
+/// The same while a pod waits to be probed behind those of other certificates.
+const PROBED_SOON: Duration = Duration::from_secs(30);
 
 pub fn certificate(
     observed: &Observed,
-    context: &CertificateContext<'_>,
-    certificate_plan: &CertificatePlan<'_>,
+    context: &CertificateState<'_>,
+    certificate_plan: &CertificatePlan,
     served: Option<Served>,
     plan: &mut Plan,
 ) {
-    let CertificateContext { name, certificate, now } = *context;
+    let CertificateState { name, certificate, now, .. } = *context;
     let before = &certificate.status;
     let mut status = CertificateStatus {
         observed_generation: Some(certificate.generation),
-        secret_name: certificate_plan.secret_name.map(str::to_owned).or(before.secret_name.clone()),
+        secret_name: certificate_plan.secret_name.clone().or(before.secret_name.clone()),
         // Of the last publication, even if it is lost: the numbers go on from there.
         version: before.version,
         revision: before.revision,
@@ -46,11 +48,13 @@ pub fn certificate(
         status.renew_at = certificate_plan.renew_at.map(date::seconds);
         leaf = Some(&version.leaf);
     }
+    let turns = leaf.into_iter().flat_map(|leaf| [leaf.not_before, leaf.not_after]);
+    turns.filter(|at| *at > now).for_each(|at| plan.wake(at));
     let mut conditions = Conditions::new(&before.conditions, certificate.generation, now);
     set_ready(&mut conditions, certificate_plan, leaf, now);
     set_published(&mut conditions, certificate, certificate_plan, leaf, now);
     set_rollback_refused(&mut conditions, certificate, certificate_plan, status.handled_requests.as_ref());
-    let is_probing = served.as_ref().is_some_and(is_probing);
+    let grace = served.as_ref().and_then(|served| grace(certificate_plan, served));
     status.served = set_served(&mut conditions, certificate, served);
     let problem = certificate_plan.problem.as_ref();
     conditions.set_degraded(problem.map(|(reason, message)| (*reason, message.as_str())));
@@ -60,8 +64,8 @@ pub fn certificate(
     if certificate_plan.in_progress && certificate_plan.problem.is_none() {
         return;
     }
-    if let (Published::Ours(publication), true) = (&certificate.published, is_probing) {
-        let until = publication.written_at + SERVED_SOON;
+    if let (Published::Ours(publication), Some(grace)) = (&certificate.published, grace) {
+        let until = publication.written_at + grace;
         if (publication.written_at..until).contains(&now) {
             plan.wake(until);
             return;
@@ -91,7 +95,7 @@ fn describe_publication(
 
 fn set_ready(
     conditions: &mut Conditions<'_>,
-    certificate_plan: &CertificatePlan<'_>,
+    certificate_plan: &CertificatePlan,
     leaf: Option<&Leaf>,
     now: SystemTime,
 ) {
@@ -108,7 +112,7 @@ fn set_ready(
 fn set_published(
     conditions: &mut Conditions<'_>,
     certificate: &Certificate,
-    certificate_plan: &CertificatePlan<'_>,
+    certificate_plan: &CertificatePlan,
     leaf: Option<&Leaf>,
     now: SystemTime,
 ) {
@@ -140,7 +144,7 @@ fn publication_state(leaf: Option<&Leaf>, now: SystemTime) -> (bool, Reason, &'s
 fn set_rollback_refused(
     conditions: &mut Conditions<'_>,
     certificate: &Certificate,
-    certificate_plan: &CertificatePlan<'_>,
+    certificate_plan: &CertificatePlan,
     handled: Option<&HandledRequests>,
 ) {
     if let Some((_, why)) = &certificate_plan.refused_rollback {
@@ -159,8 +163,13 @@ fn set_rollback_refused(
     }
 }
 
-fn is_probing(served: &Served) -> bool {
-    !served.complete && !served.late && served.error.is_none()
+/// How long after a write the status waits for what pods show.
+fn grace(certificate_plan: &CertificatePlan, served: &Served) -> Option<Duration> {
+    let has_news = certificate_plan.problem.is_some() || certificate_plan.refused_rollback.is_some();
+    if served.complete || served.late || served.error.is_some() {
+        return None;
+    }
+    Some(if served.unprobed && !has_news { PROBED_SOON } else { SERVED_SOON })
 }
 
 /// Also what the status says of the pods. While they are being probed it is not written for each of them.
@@ -197,7 +206,7 @@ fn set_served(
 /// or were obsolete.
 fn handled_requests(
     certificate: &Certificate,
-    certificate_plan: &CertificatePlan<'_>,
+    certificate_plan: &CertificatePlan,
 ) -> Option<HandledRequests> {
     let mut handled = certificate.status.handled_requests.clone().unwrap_or_default();
     let published = certificate.published_version().map(|(number, _)| number);

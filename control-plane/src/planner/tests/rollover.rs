@@ -214,6 +214,29 @@ fn each_phase_asks_for_its_own_proof() {
     }
 }
 
+/// What is not published yet cannot be shown.
+#[test]
+fn a_pod_is_probed_for_a_phase_when_its_secret_is_published_and_for_its_trust_at_any_time() {
+    let probes = |scene: &Scene| scene.plan().probes.len();
+    let mut scene = Scene::rolling(Phase::Distributing);
+    scene.pod("one");
+    assert_eq!(probes(&scene), 1);
+    scene.publication().roots.remove(&root_id(NEW));
+    assert_eq!(probes(&scene), 0);
+    let mut scene = Scene::rolling(Phase::Reissuing);
+    scene.publish(1);
+    scene.now += SECOND;
+    scene.pod("one");
+    assert_eq!(
+        probes(&scene),
+        1,
+        "no leaf is published under the new root before the pod is known to trust it"
+    );
+    scene.list_pods().pods.clear();
+    scene.proven("one", 1, &[OLD, NEW]);
+    assert_eq!(probes(&scene), 0);
+}
+
 #[test]
 fn connections_under_the_old_root_are_waited_for_until_the_drain_deadline() {
     let mut scene = Scene::rolling(Phase::Reissuing);

@@ -25,6 +25,12 @@ fn serve(scene: &mut Scene) {
     shown.connections_under.insert(root_id(OLD), 0);
 }
 
+/// It shows another leaf than the published one.
+fn show_another(scene: &mut Scene) {
+    scene.list_pods().pods.clear();
+    scene.proven("one", NEW, &[OLD]);
+}
+
 #[test]
 fn pods_are_listed_nudged_and_probed_until_they_serve_the_publication() {
     let mut scene = fresh();
@@ -32,6 +38,8 @@ fn pods_are_listed_nudged_and_probed_until_they_serve_the_publication() {
     assert!(plan.list_pods.contains("shop"));
     assert_eq!(plan.probes.iter().map(|prove| prove.roots.clone()).collect::<Vec<_>>(), [[root_id(OLD)]]);
     assert_eq!(nudged(&scene), 1);
+    assert_eq!(scene.condition("Served"), None, "it is about to be probed");
+    show_another(&mut scene);
     assert_eq!(scene.condition("Served").unwrap().1, "Probing");
     serve(&mut scene);
     assert_eq!(scene.condition("Served").unwrap().1, "Served");
@@ -66,7 +74,10 @@ fn probing_is_not_in_the_status_when_pods_serve_the_publication_at_once() {
     let mut scene = fresh();
     scene.now -= 2 * SECOND;
     scene.list_pods();
-    assert_eq!(scene.condition("Served"), None);
+    assert_eq!(scene.condition("Served"), None, "its pod is not probed yet");
+    assert_eq!(scene.plan().wake_at, Some(scene.now + 29 * SECOND));
+    show_another(&mut scene);
+    assert_eq!(scene.condition("Served"), None, "it may serve it in a moment");
     assert_eq!(scene.plan().wake_at, Some(scene.now + SECOND));
     serve(&mut scene);
     assert_eq!(scene.condition("Served").unwrap().1, "Served");
@@ -77,8 +88,11 @@ fn a_proof_from_before_the_write_does_not_count() {
     let mut scene = fresh();
     serve(&mut scene);
     scene.list_pods().pods[0].proofs.get_mut(AUTHORITY).unwrap().taken_at = start();
+    assert_eq!(scene.condition("Served"), None, "it counts as not probed");
+    scene.now += 28 * SECOND;
     assert_eq!(scene.condition("Served").unwrap().1, "Probing");
     let mut scene = fresh();
+    serve(&mut scene);
     scene.proven("two", NEW, &[OLD]);
     assert_eq!(scene.condition("Served").unwrap().1, "Probing");
 }

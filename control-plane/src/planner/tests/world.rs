@@ -38,6 +38,8 @@ struct World {
     backups: Vec<(SystemTime, SimulatedStore)>,
     pods: Vec<SimulatedPod>,
     memory: Memory,
+    planner: Planner,
+    rounds: u64,
     /// Namespaces that the controller has no right to.
     closed: BTreeSet<String>,
     /// The authority that each root was made for.
@@ -140,6 +142,8 @@ impl World {
             backups: Vec::new(),
             pods: Vec::new(),
             memory: Memory::new(start()),
+            planner: Planner::default(),
+            rounds: 0,
             closed: BTreeSet::new(),
             made_for: BTreeMap::new(),
             overridden: BTreeSet::new(),
@@ -394,4 +398,61 @@ fn a_move_that_was_restored_from_a_backup_goes_on_with_pods_that_are_further() {
     assert_eq!(ahead.as_ref(), world.state_of(OTHER).map(State::signing), "it shows the new leaf");
     world.restore(backup);
     world.settle(false);
+}
+
+/// Enough that what is planned for one object and what is planned for all differ.
+fn fleet() -> World {
+    let mut world = World::new();
+    for number in 0..100 {
+        world.add_certificate(if number % 2 == 0 { "shop" } else { "bank" });
+    }
+    world.set_up();
+    for pod in 6..world.store.certificates.len() {
+        world.add_pod(pod, true);
+    }
+    for _ in 0..6 {
+        world.round(rounds::RoundOutcome::Whole, false);
+        world.step(&Step::SyncAll);
+        world.now += MINUTE;
+    }
+    world
+}
+
+#[test]
+fn an_event_is_planned_for_what_it_touches_however_many_certificates_there_are() {
+    let mut world = fleet();
+    world.round(rounds::RoundOutcome::Whole, false);
+    assert_eq!(world.planner.planned(), 0, "nothing has changed");
+    world.step(&Step::Rotate(0));
+    for round in 0..10 {
+        world.round(rounds::RoundOutcome::Whole, false);
+        let planned = world.planner.planned();
+        assert!(
+            planned <= 2,
+            "{planned} objects in round {round}: more than the certificate and its authority"
+        );
+        world.step(&Step::SyncAll);
+    }
+    let versions: Vec<_> = world.store.certificates.values().map(|held| held.newest).collect();
+    assert_eq!(
+        (versions.iter().max(), versions.iter().filter(|newest| **newest == 2).count()),
+        (Some(&2), 1)
+    );
+    assert_eq!(world.planner.planned(), 0, "all is settled again");
+}
+
+#[test]
+fn a_fleet_trusts_itself_in_every_step_of_a_rollover() {
+    let mut world = fleet();
+    world.step(&Step::Rollover(1));
+    for _ in 0..40 {
+        world.round(rounds::RoundOutcome::Whole, false);
+        world.check();
+        world.step(&Step::SyncAll);
+        world.check();
+        world.now += MINUTE;
+    }
+    assert!(
+        world.state().is_some_and(|state| state.rollover().is_none() && state.rollover_history.len() == 1)
+    );
 }

@@ -88,9 +88,9 @@ fn an_unchanged_result_is_probed_less_and_less_often_and_a_changed_one_starts_ov
     assert_eq!(intervals(&mut schedule, &mut now, changed, 3), [200, 400, 800]);
     let failed = |at| Proof { taken_at: at, leaf_since: at, result: Err("refused".into()) };
     assert_eq!(intervals(&mut schedule, &mut now, failed, 3), [200, 400, 800]);
-    schedule.reset(Some("another"));
+    schedule.reset(&BTreeSet::from(["another"]));
     assert_eq!(intervals(&mut schedule, &mut now, failed, 1), [1600]);
-    schedule.reset(Some("prod"));
+    schedule.reset(&BTreeSet::from([key("a").uid.as_str()]));
     assert_eq!(intervals(&mut schedule, &mut now, failed, 2), [200, 400]);
 }
 
@@ -113,7 +113,7 @@ fn a_pod_is_probed_once_at_a_time_and_again_soon_after_a_publication_in_between(
     let requests = [probe_request("a", &["new"])];
     assert_eq!(request(&mut schedule, &requests, now()).len(), 1);
     assert_eq!((request(&mut schedule, &requests, now()).len(), schedule.next_due()), (0, None));
-    schedule.reset(Some("prod"));
+    schedule.reset(&BTreeSet::from([key("a").uid.as_str()]));
     assert_eq!(request(&mut schedule, &requests, now()).len(), 0);
     schedule.record(&key("a"), proof(now(), "old", &[("new", true)]), now());
     assert_eq!(schedule.next_due(), Some(now() + MIN_INTERVAL));

@@ -15,6 +15,7 @@ impl<S: Store> Applier<S> {
     /// Before another term as the leader, and after one: keyrings are read anew, and their keys do not stay in memory.
     pub fn forget_all_keyrings(&self) {
         self.keyrings.clear();
+        self.unpublished.clear();
     }
 
     /// Forgets the keyrings of authorities that are no longer there, with their private keys. What the store said
@@ -22,6 +23,7 @@ impl<S: Store> Applier<S> {
     pub fn begin_round(&self, observed: &Observed) {
         self.keyrings.retain(|authority| observed.authorities.contains_key(authority));
         self.keyrings.begin_round();
+        self.unpublished.forget_old();
     }
 
     /// To sign or to publish with.

@@ -200,6 +200,12 @@ impl CacheState {
         secrets
     }
 
+    /// The objects and the keyrings are known: so is every namespace that has to do with us.
+    pub fn are_objects_listed(&self) -> bool {
+        let listings = [&self.authorities_listing, &self.certificates_listing, &self.own.listing];
+        listings.into_iter().all(|listing| matches!(listing, Listing::Complete))
+    }
+
     fn listing_wait(&self) -> ListingWait {
         let mut until = None;
         for (listing, what) in [

@@ -1,7 +1,8 @@
 //! The watches that feed the cache: both kinds of objects everywhere, every Secret of the control plane's
-//! own namespace, and in each namespace that has to do with us the Secrets with our labels. One that
+//! own namespace, and in each namespace that has to do with us the Secrets with our labels, or [`everywhere`]. One that
 //! fails is begun again; what it has said so far stays known.
 
+mod everywhere;
 mod watch_sink;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +56,7 @@ impl Informers {
             watch(authorities, Config::default(), AuthoritiesSink(Arc::clone(&self.cache))),
             watch(certificates, Config::default(), CertificatesSink(Arc::clone(&self.cache))),
             watch(own, Config::default(), OwnNamespaceSink(Arc::clone(&self.cache))),
-            self.watch_namespaces(),
+            self.watch_secrets(),
             self.recheck_conflicting_secrets(),
             self.look_for_closed_namespaces(),
         );
@@ -64,12 +65,7 @@ impl Informers {
     async fn watch_namespaces(&self) {
         let mut watched_namespaces: BTreeMap<String, [AbortOnDrop; 2]> = BTreeMap::new();
         loop {
-            let wanted = {
-                let mut state = self.cache.state();
-                let wanted = state.relevant_namespaces();
-                state.namespaces.retain(|namespace, _| wanted.contains(namespace));
-                wanted
-            };
+            let wanted = self.retain_relevant_namespaces();
             watched_namespaces.retain(|namespace, _| wanted.contains(namespace));
             for namespace in wanted {
                 watched_namespaces
@@ -78,6 +74,14 @@ impl Informers {
             }
             let _ = tokio::time::timeout(RESCAN_NAMESPACES, self.cache.namespaces_changed.notified()).await;
         }
+    }
+
+    /// Forgets the namespaces that have nothing to do with us any more. Returns the others.
+    fn retain_relevant_namespaces(&self) -> BTreeSet<String> {
+        let mut state = self.cache.state();
+        let wanted = state.relevant_namespaces();
+        state.namespaces.retain(|namespace, _| wanted.contains(namespace));
+        wanted
     }
 
     fn watch_namespace(&self, namespace: &str) -> [AbortOnDrop; 2] {

@@ -25,6 +25,10 @@ pub struct Target {
     /// Or why nothing can be written over it.
     pub publication: Result<Publication, String>,
     pub leaf: Option<Leaf>,
+    /// What others have put into its metadata, which stays when it is written. `None`: nothing.
+    of_others: Option<Box<ObjectMeta>>,
+    /// Revocation lists stay as well, and are read again for it.
+    has_lists: bool,
 }
 
 impl Target {
@@ -41,8 +45,35 @@ impl Target {
         } else {
             Ok(publication)
         };
-        Some(Self { certificate, resource_version: object.resource_version(), publication, leaf })
+        let of_others = of_others(&object.metadata);
+        let has_lists = !object.value(codec::LISTS).is_empty();
+        let resource_version = object.resource_version();
+        Some(Self { certificate, resource_version, publication, leaf, of_others, has_lists })
     }
+
+    /// What to write over, if it is this certificate's, still at this resource version, and known as far as it stays.
+    pub fn to_replace(&self, certificate: &str, over: &ResourceVersion) -> Option<SecretObject> {
+        let is_known = self.certificate == certificate && self.resource_version == *over && !self.has_lists;
+        let of_others = self.of_others.as_deref().cloned().unwrap_or_default();
+        let metadata = ObjectMeta { resource_version: Some(over.0.clone()), ..of_others };
+        is_known.then(|| SecretObject::new(metadata, TLS, []))
+    }
+}
+
+/// What [`object`] takes over.
+fn of_others(metadata: &ObjectMeta) -> Option<Box<ObjectMeta>> {
+    let without = |map: &Option<BTreeMap<String, String>>, ours: &[&str]| {
+        let of_others = map.iter().flatten().filter(|(key, _)| !ours.contains(&key.as_str()));
+        let of_others: BTreeMap<_, _> = of_others.map(|(key, value)| (key.clone(), value.clone())).collect();
+        (!of_others.is_empty()).then_some(of_others)
+    };
+    let of_others = ObjectMeta {
+        labels: without(&metadata.labels, &[MANAGED_BY, CERTIFICATE]),
+        annotations: without(&metadata.annotations, &[VERSION, PUBLISHED_AT, LAST_APPLIED]),
+        finalizers: metadata.finalizers.clone(),
+        ..ObjectMeta::default()
+    };
+    (of_others != ObjectMeta::default()).then(|| Box::new(of_others))
 }
 
 /// `over` is what it is written over: labels, annotations and revocation lists of others stay.

@@ -59,6 +59,29 @@ impl KubernetesStore {
         }
     }
 
+    /// The same of a target Secret, which may be another's.
+    pub(super) async fn target_to_replace(
+        &self,
+        what: &str,
+        certificate: &ObjectName,
+        secret: &str,
+        over: Option<&ResourceVersion>,
+    ) -> Result<Option<SecretObject>, StoreError> {
+        let secrets = self.secrets(&certificate.namespace);
+        let found = self.object_to_replace(what, &secrets, secret, over).await;
+        if matches!(found, Err(StoreError::Conflict(_))) {
+            self.find_owner(certificate, secret, over).await;
+        }
+        let found = found?;
+        let owner = |over: &SecretObject| target_secret::owner_if_foreign(&over.metadata, &certificate.name);
+        if let Some(whose) = found.as_ref().and_then(owner) {
+            let change = |index: &mut NamespaceIndex| index.set_conflicting(secret, Some(whose));
+            self.cache.change(|state| state.update_namespace(&certificate.namespace, change));
+            return Err(StoreError::Conflict(what.to_owned()));
+        }
+        Ok(found)
+    }
+
     pub(super) fn cache_read(&self, namespace: &str, read: &SecretObject, source: Source) {
         if let Some(owned) = OwnedSecret::read(read) {
             self.cache.change(|state| state.update_namespace(namespace, |index| index.put(owned, source)));

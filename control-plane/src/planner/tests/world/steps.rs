@@ -133,7 +133,11 @@ impl World {
             Step::Restart => self.restart(),
             Step::Sync { pod, lag } => self.sync(pod, lag),
             Step::SyncAll => (0..self.pods.len()).for_each(|pod| self.sync(pod, 0)),
-            Step::AddPod { certificate, agent } => self.add_pod(certificate, agent),
+            Step::AddPod { certificate, agent } => {
+                if self.pods.len() < 9 {
+                    self.add_pod(certificate, agent);
+                }
+            }
             Step::RemovePod(pod) => {
                 if !self.pods.is_empty() {
                     self.pods.remove(pod % self.pods.len());
@@ -306,10 +310,7 @@ impl World {
         pod.serves = pod.serves.max(there);
     }
 
-    fn add_pod(&mut self, certificate: usize, agent: bool) {
-        if self.pods.len() >= 9 {
-            return;
-        }
+    pub(super) fn add_pod(&mut self, certificate: usize, agent: bool) {
         let number = self.count();
         let many = self.store.certificates.len().max(1);
         let Some(name) = self.store.certificates.keys().nth(certificate % many).cloned() else { return };

@@ -211,3 +211,28 @@ async fn version_of_a_keyring_is_read_once_a_round_however_many_certificates_are
     let round = first.round().await.unwrap();
     assert!(round.settled && reads() == before, "nothing is read when there is nothing to write");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_issued_is_published_without_being_read_back() {
+    let scene = Scene::create().await;
+    for number in 0..20 {
+        scene.certify(&format!("service{number}")).await;
+    }
+    let mut first = reconciler(&scene.stale);
+    until("all of them", async || {
+        first.round().await.unwrap();
+        scene.published("service19").await
+    })
+    .await;
+    assert_eq!(scene.stale.loads.load(Ordering::SeqCst), 0);
+    // Another process has to read what this one has stored.
+    let directory = scene.store.root().join("secrets/shop/service7-tls");
+    std::fs::remove_dir_all(directory).unwrap();
+    let mut second = reconciler(&scene.stale);
+    until("it is written again", async || {
+        second.round().await.unwrap();
+        scene.published("service7").await
+    })
+    .await;
+    assert_eq!(scene.stale.loads.load(Ordering::SeqCst), 1);
+}

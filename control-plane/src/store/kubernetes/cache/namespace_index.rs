@@ -79,6 +79,10 @@ impl NamespaceIndex {
         self.targets.keys().chain(self.claimants.keys()).cloned().collect()
     }
 
+    pub fn target(&self, secret: &str) -> Option<&Target> {
+        self.targets.get(secret)
+    }
+
     /// Target Secrets that no certificate publishes any more.
     pub fn orphans(&self) -> impl Iterator<Item = (&String, WatchedSecret)> {
         let is_orphan = |name: &str, target: &Target| match self.certificates.get(&target.certificate) {

@@ -16,6 +16,8 @@ pub struct StaleStore<S> {
     frozen: Mutex<Option<BTreeMap<String, KeyringState>>>,
     pub observations: AtomicUsize,
     pub version_reads: AtomicUsize,
+    /// Of versions of certificates.
+    pub loads: AtomicUsize,
 }
 
 impl<S: Store> StaleStore<S> {
@@ -25,6 +27,7 @@ impl<S: Store> StaleStore<S> {
             frozen: Mutex::new(None),
             observations: AtomicUsize::new(0),
             version_reads: AtomicUsize::new(0),
+            loads: AtomicUsize::new(0),
         }
     }
 
@@ -102,6 +105,7 @@ impl<S: Store> Store for StaleStore<S> {
         certificate: &ObjectName,
         version: u64,
     ) -> Result<StoredVersion, StoreError> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
         self.store.load_version(certificate, version).await
     }
 
