@@ -99,7 +99,7 @@ enum ClientCommand {
     /// Show every authority and certificate, which pods serve it, and what a rollover waits for
     Status(WithGlobals<status::StatusArgs>),
     /// Create a certificate, and its authority with --create-authority; wait until it is served
-    Issue(WithGlobals<issue::IssueArgs>),
+    Issue(Box<WithGlobals<issue::IssueArgs>>),
     /// Issue a new version of a certificate now; wait until every pod serves it
     Rotate(WithGlobals<rotate::RotateArgs>),
     /// Publish an earlier version of a certificate again; wait until every pod serves it
@@ -165,7 +165,6 @@ impl ClientCommand {
     fn global(&self) -> &GlobalArgs {
         match self {
             Self::Status(WithGlobals { global, .. })
-            | Self::Issue(WithGlobals { global, .. })
             | Self::Rotate(WithGlobals { global, .. })
             | Self::Rollback(WithGlobals { global, .. })
             | Self::Rollover(WithGlobals { global, .. })
@@ -173,6 +172,7 @@ impl ClientCommand {
             | Self::History(WithGlobals { global, .. })
             | Self::Drill(WithGlobals { global, .. })
             | Self::Check(WithGlobals { global, .. }) => global,
+            Self::Issue(command) => &command.global,
         }
     }
 }
@@ -180,7 +180,7 @@ impl ClientCommand {
 async fn dispatch<B: Backend>(mut session: Session<B>, command: &ClientCommand) -> Result<(), CommandError> {
     match command {
         ClientCommand::Status(WithGlobals { args, .. }) => status::run(&mut session, args).await,
-        ClientCommand::Issue(WithGlobals { args, .. }) => issue::run(&mut session, args).await,
+        ClientCommand::Issue(command) => issue::run(&mut session, &command.args).await,
         ClientCommand::Rotate(WithGlobals { args, .. }) => rotate::run(&mut session, args).await,
         ClientCommand::Rollback(WithGlobals { args, .. }) => rollback::run(&mut session, args).await,
         ClientCommand::Rollover(WithGlobals { args, .. }) => rollover::run(&mut session, args).await,

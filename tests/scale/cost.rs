@@ -1,16 +1,26 @@
-//! What something cost the controller: time, CPU, requests to the API server, memory.
+//! What something cost the controller: time, CPU, the planner's part of it, requests to the API server, memory.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use kit::agent::Agent;
+use kit::metrics::Metrics;
+use kit::within;
 use serde::Serialize;
+
+use crate::site::Site;
+
+const DEADLINE: Duration = Duration::from_secs(45 * 60);
+const REST: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     pub seconds: f64,
     /// Of the controller's process.
     pub cpu_seconds: f64,
+    /// The planner's part, and how many objects it planned.
+    pub planning_seconds: f64,
+    pub planned: u64,
     /// To the API server, by the controller alone; watches count once.
     pub requests: u64,
     pub writes: u64,
@@ -28,57 +38,118 @@ pub struct Row {
     pub peak_kib: u64,
 }
 
-/// The controller, and how to read what it has used.
-pub struct Measured<'a> {
-    pub agent: Agent,
-    /// Requests so far: all, and writes.
-    pub requests: Box<dyn Fn() -> (u64, u64) + 'a>,
+/// A controller, and what it works on.
+struct Measured<'a> {
+    site: &'a dyn Site,
+    controller: Agent,
+}
+
+impl Row {
+    pub fn measure(site: &dyn Site) -> Self {
+        let measured = Measured { site, controller: site.start_controller() };
+        Self {
+            count: site.count(),
+            issued: measured.cost(|| measured.wait_all_done()),
+            idle: measured.cost(|| std::thread::sleep(REST)),
+            renewed: measured.cost(|| measured.rotate_one()),
+            rolled: measured.cost(|| measured.roll_over()),
+            settled_kib: measured.controller.resident(),
+            peak_kib: measured.controller.resident_peak(),
+        }
+    }
 }
 
 impl Measured<'_> {
-    pub fn cost(&mut self, work: impl FnOnce()) -> Cost {
-        let (requests, writes) = (self.requests)();
-        let (begin, cpu) = (Instant::now(), self.cpu());
+    fn cost(&self, work: impl FnOnce()) -> Cost {
+        let (requests, writes) = self.site.requests();
+        let (planning, planned) = self.planning();
+        let (begin, cpu) = (Instant::now(), self.controller.cpu());
         work();
         let seconds = begin.elapsed().as_secs_f64();
-        let (more_requests, more_writes) = (self.requests)();
+        let cpu_seconds = (self.controller.cpu() - cpu).as_secs_f64();
+        let (more_planning, more_planned) = self.planning();
+        let (more_requests, more_writes) = self.site.requests();
         Cost {
             seconds,
-            cpu_seconds: (self.cpu() - cpu).as_secs_f64(),
+            cpu_seconds,
+            planning_seconds: more_planning - planning,
+            planned: (more_planned - planned) as u64,
             requests: more_requests - requests,
             writes: more_writes - writes,
-            resident_kib: self.resident(),
+            resident_kib: self.controller.resident(),
         }
     }
 
-    pub fn resident(&self) -> u64 {
-        self.agent.resident()
+    fn planning(&self) -> (f64, f64) {
+        let metrics = self.metrics();
+        let sum = |name: &str| metrics.sum(&format!("hotcert_controller_{name}_total"), &[]);
+        (sum("planning_seconds"), sum("planned_objects"))
     }
 
-    pub fn peak(&self) -> u64 {
-        self.agent.resident_peak()
+    fn metrics(&self) -> Metrics {
+        let text = kit::client::get(self.controller.address("admin"), "/metrics").unwrap().text();
+        Metrics::parse(&text).unwrap()
     }
 
-    fn cpu(&self) -> Duration {
-        self.agent.cpu()
+    fn done(&self, metrics: &Metrics) -> f64 {
+        let (name, labels) = self.site.done_metric();
+        metrics.sum(name, labels)
+    }
+
+    /// Every certificate is ready, and its publication done.
+    fn wait_all_done(&self) {
+        within(DEADLINE, "all issued", || {
+            std::thread::sleep(Duration::from_millis(100));
+            let metrics = self.metrics();
+            let ready = metrics.sum("hotcert_controller_certificates", &[("ready", "True")]);
+            let count = self.site.count();
+            (ready as usize == count && self.done(&metrics) as usize >= count).then_some(())
+        });
+    }
+
+    fn rotate_one(&self) {
+        let before = self.done(&self.metrics());
+        self.site.rotate_one();
+        within(DEADLINE, "the new leaf", || (self.done(&self.metrics()) > before).then_some(()));
+    }
+
+    fn roll_over(&self) {
+        self.site.roll_over();
+        let mut last = String::new();
+        within(DEADLINE, "the rollover ended", || {
+            std::thread::sleep(Duration::from_millis(100));
+            let metrics = self.metrics();
+            let waiting = metrics.sum("hotcert_controller_rollover_waiting", &[]);
+            let is =
+                |phase: &&str| metrics.sum("hotcert_controller_rollover_phase", &[("phase", *phase)]) > 0.0;
+            let phase =
+                ["Steady", "Distributing", "Reissuing", "Retiring"].into_iter().find(is).unwrap_or("-");
+            let has_begun = !last.is_empty();
+            if phase != last && (has_begun || phase != "Steady") {
+                eprintln!("  {phase}, waiting for {waiting}");
+                last = phase.to_owned();
+            }
+            (has_begun && phase == "Steady").then_some(())
+        });
     }
 }
 
 impl Row {
     pub fn table(rows: &[Self]) -> String {
         let mut lines = vec![format!(
-            "{:>7}  {:>22}  {:>26}  {:>18}  {:>28}  {:>15}",
+            "{:>7}  {:>22}  {:>26}  {:>18}  {:>28}  {:>15}  {:>33}",
             "certs",
             "issue all (s, req/cert)",
             "idle 30 s (CPU ms, req)",
             "one leaf (s, req)",
             "rollover (s, req, writes/cert)",
-            "MiB (now, peak)"
+            "MiB (now, peak)",
+            "planner (µs/cert: issue, rollover)",
         )];
         for row in rows {
             let per = |number: u64| number as f64 / row.count as f64;
             lines.push(format!(
-                "{:>7}  {:>14.1} {:>8.1}  {:>17.0} {:>8}  {:>11.2} {:>6}  {:>11.1} {:>8.1} {:>8.1}  {:>7} {:>7}",
+                "{:>7}  {:>14.1} {:>8.1}  {:>17.0} {:>8}  {:>11.2} {:>6}  {:>11.1} {:>8.1} {:>8.1}  {:>7} {:>7}  {:>20.0} {:>12.0}",
                 row.count,
                 row.issued.seconds,
                 per(row.issued.requests),
@@ -91,6 +162,8 @@ impl Row {
                 per(row.rolled.writes),
                 row.settled_kib / 1024,
                 row.peak_kib / 1024,
+                row.issued.planning_seconds * 1e6 / row.count as f64,
+                row.rolled.planning_seconds * 1e6 / row.count as f64,
             ));
         }
         lines.join("\n")

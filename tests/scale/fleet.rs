@@ -1,6 +1,4 @@
-//! The certificates, a pod for each, and the API server that they are in.
-
-use std::time::Duration;
+//! A cluster: the certificates, a pod for each, and the API server that they are in.
 
 use futures_util::{StreamExt as _, stream};
 use hotcert::api::resource::{
@@ -8,22 +6,17 @@ use hotcert::api::resource::{
 };
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kit::agent::Launch;
+use kit::agent::{Agent, Launch};
 use kit::kube::{Account, ApiServer, SYSTEM};
-use kit::metrics::Metrics;
-use kit::within;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::agents::{Agents, address, secret};
-use crate::cost::Measured;
+use crate::site::{ASKED, AUTHORITY, Site, certificate, namespace};
 
-const AUTHORITY: &str = "root-demo-shop";
 const AT_ONCE: usize = 16;
-const DEADLINE: Duration = Duration::from_secs(45 * 60);
-pub const REST: Duration = Duration::from_secs(30);
 
 pub struct Fleet {
     count: usize,
@@ -31,7 +24,6 @@ pub struct Fleet {
     server: ApiServer,
     account: Account,
     runtime: Runtime,
-    controller: std::cell::OnceCell<String>,
 }
 
 impl Fleet {
@@ -40,8 +32,7 @@ impl Fleet {
         let (server, account) = ApiServer::with_hotcert(&["shop"]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let controller = std::cell::OnceCell::new();
-        let fleet = Self { count, namespaces, server, account, runtime, controller };
+        let fleet = Self { count, namespaces, server, account, runtime };
         fleet.add_namespaces();
         fleet.fill();
         let agents = Agents::default().run(fleet.client());
@@ -75,7 +66,7 @@ impl Fleet {
                 let certificates: Api<ServiceCertificate> = Api::namespaced(client.clone(), &namespace);
                 let pods: Api<Pod> = Api::namespaced(client, &namespace);
                 let spec = ServiceCertificateSpec { authority: AUTHORITY.into(), ..Default::default() };
-                let name = format!("mtls-demo-app{number:05}");
+                let name = certificate(number);
                 certificates.create(&PostParams::default(), &ServiceCertificate::new(&name, spec)).await.unwrap();
                 pods.create(&PostParams::default(), &pod(number)).await.unwrap();
                 let status = json!({"status": {"phase": "Running", "podIP": address(number), "podIPs": [{"ip": address(number)}]}});
@@ -103,16 +94,17 @@ impl Fleet {
             self.server.namespace(&name);
         }
     }
+}
 
-    pub fn start_controller(&self) -> Measured<'_> {
-        let agent = Launch::controller(&self.account.kubeconfig).args(["--namespace", SYSTEM]).start();
-        self.controller.set(format!("{}", agent.address("admin"))).unwrap();
-        let requests = move || self.requests();
-        Measured { agent, requests: Box::new(requests) }
+impl Site for Fleet {
+    fn count(&self) -> usize {
+        self.count
     }
 
-    /// That the API server has answered, all and writes. Our own looks are few beside them: this one, and
-    /// the simulated agents' one watch.
+    fn start_controller(&self) -> Agent {
+        Launch::controller(&self.account.kubeconfig).args(["--namespace", SYSTEM]).start()
+    }
+
     fn requests(&self) -> (u64, u64) {
         let text = self.server.kubectl(&["get", "--raw", "/metrics"], "").stdout;
         let metrics = String::from_utf8(text).unwrap();
@@ -131,66 +123,24 @@ impl Fleet {
         (all, writes)
     }
 
-    fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let admin = self.controller.get().unwrap().parse().unwrap();
-        let text = kit::client::get(admin, "/metrics").unwrap().text();
-        let metrics = Metrics::parse(&text).unwrap();
-        metrics.sum(name, labels)
+    /// Its pod has been seen to serve it.
+    fn done_metric(&self) -> (&'static str, &'static [(&'static str, &'static str)]) {
+        ("hotcert_controller_published_to_served_seconds_count", &[])
     }
 
-    /// Every certificate is published and its pod has been seen to serve it.
-    pub fn wait_all_served(&self) {
-        within(DEADLINE, "all issued and served", || {
-            std::thread::sleep(Duration::from_millis(100));
-            let ready = self.gauge("hotcert_controller_certificates", &[("ready", "True")]);
-            let served = self.gauge("hotcert_controller_published_to_served_seconds_count", &[]);
-            (ready as usize == self.count && served as usize >= self.count).then_some(())
-        });
-    }
-
-    pub fn rest(&self) {
-        std::thread::sleep(REST);
-    }
-
-    pub fn rotate_one(&self) {
-        let before = self.gauge("hotcert_controller_published_to_served_seconds_count", &[]);
+    fn rotate_one(&self) {
         let certificates: Api<ServiceCertificate> = Api::namespaced(self.client(), &namespace(0));
-        let ask = json!({"metadata": {"annotations": {"hotcert.dev/rotate": "scale"}}});
-        let name = "mtls-demo-app00000";
-        self.runtime.block_on(certificates.patch(name, &PatchParams::default(), &Patch::Merge(ask))).unwrap();
-        within(DEADLINE, "the new leaf served", || {
-            (self.gauge("hotcert_controller_published_to_served_seconds_count", &[]) > before).then_some(())
-        });
+        let ask = json!({"metadata": {"annotations": {"hotcert.dev/rotate": ASKED}}});
+        let (name, params) = (certificate(0), PatchParams::default());
+        self.runtime.block_on(certificates.patch(&name, &params, &Patch::Merge(ask))).unwrap();
     }
 
-    pub fn roll_over(&self) {
+    fn roll_over(&self) {
         let authorities: Api<CertificateAuthority> = Api::all(self.client());
-        let ask = json!({"metadata": {"annotations": {"hotcert.dev/rollover": "scale"}}});
-        self.runtime
-            .block_on(authorities.patch(AUTHORITY, &PatchParams::default(), &Patch::Merge(ask)))
-            .unwrap();
-        let phase = |phase: &str| self.gauge("hotcert_controller_rollover_phase", &[("phase", phase)]) > 0.0;
-        within(DEADLINE, "the rollover begun", || (!phase("Steady")).then_some(()));
-        let mut last = String::new();
-        within(DEADLINE, "the rollover ended", || {
-            std::thread::sleep(Duration::from_millis(100));
-            let waiting = self.gauge("hotcert_controller_rollover_waiting", &[]);
-            let at = ["Steady", "Distributing", "Reissuing", "Retiring"]
-                .into_iter()
-                .find(|at| phase(at))
-                .unwrap_or("-");
-            if at != last {
-                eprintln!("  {at}, waiting for {waiting}");
-                last = at.to_owned();
-            }
-            (at == "Steady").then_some(())
-        });
+        let ask = json!({"metadata": {"annotations": {"hotcert.dev/rollover": ASKED}}});
+        let params = PatchParams::default();
+        self.runtime.block_on(authorities.patch(AUTHORITY, &params, &Patch::Merge(ask))).unwrap();
     }
-}
-
-/// The right to the first is in the manifests.
-fn namespace(number: usize) -> String {
-    if number == 0 { "shop".into() } else { format!("shop{number}") }
 }
 
 fn pod(number: u32) -> Pod {

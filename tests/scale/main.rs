@@ -5,50 +5,48 @@
 
 mod agents;
 mod cost;
+mod directory;
 mod fleet;
+mod site;
 
 use std::process::ExitCode;
 
 use cost::Row;
+use directory::Directory;
 use fleet::Fleet;
 
-const USAGE: &str = "usage: scale [--json] [--namespaces NUMBER] [COUNT...]
+const USAGE: &str = "usage: scale [--json] [--directory] [--namespaces NUMBER] [COUNT...]
 
 Creates COUNT certificates (default: 100 1000 10000, one after the other) in NUMBER namespaces (default: one for ten
-certificates), and prints a line of what it cost for each. Needs etcd and kube-apiserver in KUBEBUILDER_ASSETS: ./tests/run scale sees to that.";
+certificates), and prints a line of what it cost for each: in a cluster, which needs etcd and kube-apiserver in
+KUBEBUILDER_ASSETS (./tests/run scale sees to that), or with --directory in a directory, without an API server and without pods.";
+
+struct Args {
+    json: bool,
+    directory: bool,
+    namespaces: Option<usize>,
+    counts: Vec<usize>,
+}
 
 fn main() -> ExitCode {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let json = args.iter().any(|arg| arg == "--json");
-    args.retain(|arg| arg != "--json");
-    let mut namespaces = None;
-    if let Some(at) = args.iter().position(|arg| arg == "--namespaces") {
-        let number = args.get(at + 1).and_then(|number| number.parse().ok()).filter(|number| *number > 0);
-        let Some(number) = number else {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        };
-        namespaces = Some(number);
-        args.drain(at..at + 2);
-    }
-    let counts: Option<Vec<usize>> =
-        args.iter().map(|arg| arg.parse().ok().filter(|count| *count > 0)).collect();
-    let Some(mut counts) = counts else {
+    let Some(args) = Args::parse(std::env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    if counts.is_empty() {
-        counts = vec![100, 1_000, 10_000];
-    }
     let mut rows = Vec::new();
-    for count in counts {
-        let row = measure(count, namespaces.unwrap_or(count.div_ceil(10)));
-        if !json {
+    for count in args.counts {
+        let namespaces = args.namespaces.unwrap_or(count.div_ceil(10));
+        let row = if args.directory {
+            Row::measure(&Directory::create(count, namespaces))
+        } else {
+            Row::measure(&Fleet::create(count, namespaces))
+        };
+        if !args.json {
             eprintln!("{row}\n");
         }
         rows.push(row);
     }
-    if json {
+    if args.json {
         println!("{}", serde_json::to_string_pretty(&rows).unwrap());
     } else {
         println!("{}", Row::table(&rows));
@@ -56,13 +54,21 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn measure(count: usize, namespaces: usize) -> Row {
-    let fleet = Fleet::create(count, namespaces);
-    let mut controller = fleet.start_controller();
-    let issued = controller.cost(|| fleet.wait_all_served());
-    let idle = controller.cost(|| fleet.rest());
-    let renewed = controller.cost(|| fleet.rotate_one());
-    let rolled = controller.cost(|| fleet.roll_over());
-    let settled = controller.resident();
-    Row { count, issued, idle, renewed, rolled, settled_kib: settled, peak_kib: controller.peak() }
+impl Args {
+    fn parse(mut words: impl Iterator<Item = String>) -> Option<Self> {
+        let number = |word: &str| word.parse().ok().filter(|number| *number > 0);
+        let mut args = Self { json: false, directory: false, namespaces: None, counts: Vec::new() };
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--json" => args.json = true,
+                "--directory" => args.directory = true,
+                "--namespaces" => args.namespaces = Some(number(&words.next()?)?),
+                count => args.counts.push(number(count)?),
+            }
+        }
+        if args.counts.is_empty() {
+            args.counts = vec![100, 1_000, 10_000];
+        }
+        Some(args)
+    }
 }

@@ -29,7 +29,9 @@ use crate::controller::native_sidecar::{self, SidecarDecision};
 use crate::controller::notification_services::NotificationServices;
 use crate::controller::signals::{Signals, reload_on_hangup};
 use crate::controller::webhook_counters::WebhookCounters;
+use crate::proof::{PROBER, Prober};
 use crate::runtime::metrics::ReconcileMetrics;
+use crate::runtime::reconcile::Reconciler;
 use crate::store::kubernetes::client;
 use crate::store::kubernetes::{KubernetesStore, RECHECK};
 
@@ -55,16 +57,11 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     let counters = WebhookCounters::default();
     let reconcile_metrics = ReconcileMetrics::default();
     let store = Arc::new(KubernetesStore::start(client.clone(), namespace.clone(), settings.nudge, RECHECK));
-    let outbound = (notifications.dispatcher(), notifications.external_sync());
-    let leader = LeaderReconciler::new(
-        client.clone(),
-        &namespace,
-        Arc::clone(&store),
-        outbound,
-        settings.nudge,
-        settings.cluster_domain.clone(),
-        reconcile_metrics.clone(),
-    );
+    let reconciler =
+        Reconciler::new(Arc::clone(&store), Prober::new(PROBER), settings.nudge, reconcile_metrics.clone())
+            .with_external(notifications.dispatcher(), notifications.external_sync())
+            .with_cluster_domain(settings.cluster_domain.clone());
+    let leader = LeaderReconciler::new(client.clone(), &namespace, reconciler, reconcile_metrics.clone());
     let mut metrics = Metrics::new(&counters, &reconcile_metrics, &identities);
     metrics.register(|registry| notifications.register(registry));
     metrics.register(|registry| refusals.register(registry));

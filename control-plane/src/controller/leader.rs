@@ -1,14 +1,8 @@
 //! The reconcile loop over the cluster, on whichever replica leads.
 
-use std::sync::Arc;
-
 use kube::Client;
 use tokio::sync::watch;
 
-use crate::api::settings::ClusterDomain;
-use crate::external::sync::ExternalSync;
-use crate::notify::dispatcher::Dispatcher;
-use crate::proof::{PROBER, Prober};
 use crate::runtime::lease::{Candidate, identity};
 use crate::runtime::metrics::ReconcileMetrics;
 use crate::runtime::reconcile::Reconciler;
@@ -27,16 +21,10 @@ impl LeaderReconciler {
     pub fn new(
         client: Client,
         namespace: &str,
-        store: Arc<KubernetesStore>,
-        (dispatcher, external_sync): (Dispatcher, ExternalSync),
-        nudge: bool,
-        cluster_domain: ClusterDomain,
+        reconciler: Reconciler<KubernetesStore>,
         metrics: ReconcileMetrics,
     ) -> Self {
         let (candidate, leading) = Candidate::new(client, namespace, identity());
-        let reconciler = Reconciler::new(store, Prober::new(PROBER), nudge, metrics.clone());
-        let reconciler =
-            reconciler.with_external(dispatcher, external_sync).with_cluster_domain(cluster_domain);
         Self { candidate, reconciler, leading, metrics }
     }
 

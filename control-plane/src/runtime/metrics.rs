@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -25,6 +25,8 @@ const PHASES: [&str; 4] = ["Steady", "Distributing", "Reissuing", "Retiring"];
 #[derive(Clone)]
 pub struct ReconcileMetrics {
     actions: Family<ActionLabels, Counter>,
+    planning_seconds: Counter<f64, AtomicU64>,
+    planned_objects: Counter,
     published_to_served: Histogram,
     certificates: Family<CertificateLabels, Gauge>,
     earliest_not_after: Family<AuthorityLabels, Gauge<f64, AtomicU64>>,
@@ -74,6 +76,8 @@ impl Default for ReconcileMetrics {
     fn default() -> Self {
         Self {
             actions: Family::default(),
+            planning_seconds: Counter::default(),
+            planned_objects: Counter::default(),
             published_to_served: Histogram::new(exponential_buckets(0.005, 2.0, 16)),
             certificates: Family::default(),
             earliest_not_after: Family::default(),
@@ -90,6 +94,16 @@ impl Default for ReconcileMetrics {
 impl ReconcileMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("actions", "Planned actions by kind and what came of them", self.actions.clone());
+        registry.register(
+            "planning_seconds",
+            "What finding changed objects and planning them took",
+            self.planning_seconds.clone(),
+        );
+        registry.register(
+            "planned_objects",
+            "Objects that were planned, each time counted",
+            self.planned_objects.clone(),
+        );
         registry.register(
             "published_to_served_seconds",
             "From writing a Secret to a handshake that shows its leaf, per pod",
@@ -131,6 +145,11 @@ impl ReconcileMetrics {
 
     pub fn set_leading(&self, leading: bool) {
         self.leading.set(leading.into());
+    }
+
+    pub fn record_planned(&self, objects: usize, took: Duration) {
+        self.planning_seconds.inc_by(took.as_secs_f64());
+        self.planned_objects.inc_by(u64::try_from(objects).unwrap_or(u64::MAX));
     }
 
     /// `observed` is the state that the action was planned on.

@@ -196,7 +196,9 @@ impl<S: Store> Reconciler<S> {
         }
         observed.delivered_notifications = self.dispatcher.delivered();
         observed.overdue_notifications = self.dispatcher.undelivered(now);
+        let begin = Instant::now();
         let plan = self.planner.plan(&observed, now);
+        self.metrics.record_planned(self.planner.planned(), begin.elapsed());
         self.metrics.record_observed(&observed);
         let mut round = Round { wake_at: plan.wake_at, planned: self.planner.planned(), ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;

@@ -81,7 +81,7 @@ impl World {
         let planned_on = Planned { observed: self.observe(), at: self.now, rings: self.rings() };
         let planned = self.planner.plan(&planned_on.observed, self.now);
         self.rounds += 1;
-        if self.rounds % COMPARED == 0 {
+        if self.rounds.is_multiple_of(COMPARED) {
             // What is left out because nothing touches it has nothing to do.
             assert_eq!(
                 planned,

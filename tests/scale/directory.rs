@@ -1,0 +1,69 @@
+//! A directory: the certificates without an API server and without pods, for what the controller itself costs.
+
+use std::fs;
+use std::process::Command;
+
+use kit::agent::{Agent, Launch, program};
+use tempfile::TempDir;
+
+use crate::site::{AUTHORITY, Site, certificate, namespace};
+
+pub struct Directory {
+    count: usize,
+    home: TempDir,
+}
+
+impl Directory {
+    /// So many certificates, spread over so many namespaces. In memory where there is a directory of memory: what is
+    /// measured is not the disk.
+    pub fn create(count: usize, namespaces: usize) -> Self {
+        let home = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+        let authorities = home.path().join("authorities");
+        fs::create_dir_all(&authorities).unwrap();
+        let all: Vec<_> = (0..namespaces).map(namespace).collect();
+        let spec = serde_json::json!({"spec": {"namespaces": all}});
+        fs::write(authorities.join(format!("{AUTHORITY}.yaml")), spec.to_string()).unwrap();
+        for name in &all {
+            fs::create_dir_all(home.path().join("certificates").join(name)).unwrap();
+        }
+        for number in 0..u32::try_from(count).unwrap() {
+            let file =
+                format!("certificates/{}/{}.yaml", all[number as usize % namespaces], certificate(number));
+            fs::write(home.path().join(file), format!("spec: {{authority: {AUTHORITY}}}\n")).unwrap();
+        }
+        Self { count, home }
+    }
+
+    fn run(&self, args: &[&str]) {
+        let mut hotcert = Command::new(program("hotcert"));
+        let output = hotcert.args(args).arg("--dir").arg(self.home.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Site for Directory {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn start_controller(&self) -> Agent {
+        Launch::controller_on(self.home.path(), 1).start()
+    }
+
+    fn requests(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    /// It is published.
+    fn done_metric(&self) -> (&'static str, &'static [(&'static str, &'static str)]) {
+        ("hotcert_controller_actions_total", &[("action", "publish"), ("outcome", "ok")])
+    }
+
+    fn rotate_one(&self) {
+        self.run(&["rotate", &format!("{}/{}", namespace(0), certificate(0))]);
+    }
+
+    fn roll_over(&self) {
+        self.run(&["rollover", AUTHORITY]);
+    }
+}

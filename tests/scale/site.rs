@@ -1,0 +1,35 @@
+//! Where the certificates are: [a cluster](crate::fleet) or [a directory](crate::directory).
+
+use kit::agent::Agent;
+
+pub const AUTHORITY: &str = "root-demo-shop";
+/// The id of what is asked for.
+pub const ASKED: &str = "scale";
+
+pub trait Site {
+    fn count(&self) -> usize;
+
+    fn start_controller(&self) -> Agent;
+
+    /// That the API server has answered, all and writes. Our own looks are few beside them: this one, and
+    /// the simulated agents' one watch.
+    fn requests(&self) -> (u64, u64);
+
+    /// The metric of the controller that counts publications which are done.
+    fn done_metric(&self) -> (&'static str, &'static [(&'static str, &'static str)]);
+
+    /// Asks for a new leaf of the first certificate.
+    fn rotate_one(&self);
+
+    /// Asks for another root.
+    fn roll_over(&self);
+}
+
+/// The right to the first is in the manifests.
+pub fn namespace(number: usize) -> String {
+    if number == 0 { "shop".into() } else { format!("shop{number}") }
+}
+
+pub fn certificate(number: u32) -> String {
+    format!("mtls-demo-app{number:05}")
+}
