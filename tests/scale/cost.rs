@@ -8,7 +8,7 @@ use kit::metrics::Metrics;
 use kit::within;
 use serde::Serialize;
 
-use crate::site::Site;
+use crate::site::{Requests, Site};
 
 const DEADLINE: Duration = Duration::from_secs(45 * 60);
 const REST: Duration = Duration::from_secs(30);
@@ -22,8 +22,7 @@ pub struct Cost {
     pub planning_seconds: f64,
     pub planned: u64,
     /// To the API server, by the controller alone; watches count once.
-    pub requests: u64,
-    pub writes: u64,
+    pub requests: Requests,
     pub resident_kib: u64,
 }
 
@@ -61,21 +60,22 @@ impl Row {
 
 impl Measured<'_> {
     fn cost(&self, work: impl FnOnce()) -> Cost {
-        let (requests, writes) = self.site.requests();
+        let before = self.site.requests();
         let (planning, planned) = self.planning();
         let (begin, cpu) = (Instant::now(), self.controller.cpu());
         work();
         let seconds = begin.elapsed().as_secs_f64();
         let cpu_seconds = (self.controller.cpu() - cpu).as_secs_f64();
         let (more_planning, more_planned) = self.planning();
-        let (more_requests, more_writes) = self.site.requests();
+        let mut requests = self.site.requests();
+        requests.iter_mut().for_each(|(kind, count)| *count -= before.get(kind).copied().unwrap_or(0));
+        requests.retain(|_, count| *count > 0);
         Cost {
             seconds,
             cpu_seconds,
             planning_seconds: more_planning - planning,
             planned: (more_planned - planned) as u64,
-            requests: more_requests - requests,
-            writes: more_writes - writes,
+            requests,
             resident_kib: self.controller.resident(),
         }
     }
@@ -134,6 +134,18 @@ impl Measured<'_> {
     }
 }
 
+impl Cost {
+    fn all(&self) -> u64 {
+        self.requests.values().sum()
+    }
+
+    fn writes(&self) -> u64 {
+        let is_write =
+            |kind: &str| ["POST", "PUT", "PATCH", "DELETE"].iter().any(|verb| kind.starts_with(verb));
+        self.requests.iter().filter(|(kind, _)| is_write(kind)).map(|(_, count)| count).sum()
+    }
+}
+
 impl Row {
     pub fn table(rows: &[Self]) -> String {
         let mut lines = vec![format!(
@@ -152,14 +164,14 @@ impl Row {
                 "{:>7}  {:>14.1} {:>8.1}  {:>17.0} {:>8}  {:>11.2} {:>6}  {:>11.1} {:>8.1} {:>8.1}  {:>7} {:>7}  {:>20.0} {:>12.0}",
                 row.count,
                 row.issued.seconds,
-                per(row.issued.requests),
+                per(row.issued.all()),
                 row.idle.cpu_seconds * 1000.0,
-                row.idle.requests,
+                row.idle.all(),
                 row.renewed.seconds,
-                row.renewed.requests,
+                row.renewed.all(),
                 row.rolled.seconds,
-                per(row.rolled.requests),
-                per(row.rolled.writes),
+                per(row.rolled.all()),
+                per(row.rolled.writes()),
                 row.settled_kib / 1024,
                 row.peak_kib / 1024,
                 row.issued.planning_seconds * 1e6 / row.count as f64,

@@ -6,7 +6,7 @@ use std::process::Command;
 use kit::agent::{Agent, Launch, program};
 use tempfile::TempDir;
 
-use crate::site::{AUTHORITY, Site, certificate, namespace};
+use crate::site::{AUTHORITY, Requests, Site, certificate, namespace};
 
 pub struct Directory {
     count: usize,
@@ -50,8 +50,8 @@ impl Site for Directory {
         Launch::controller_on(self.home.path(), 1).start()
     }
 
-    fn requests(&self) -> (u64, u64) {
-        (0, 0)
+    fn requests(&self) -> Requests {
+        Requests::new()
     }
 
     /// It is published.

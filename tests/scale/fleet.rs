@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::agents::{Agents, address, secret};
-use crate::site::{ASKED, AUTHORITY, Site, certificate, namespace};
+use crate::site::{ASKED, AUTHORITY, Requests, Site, certificate, namespace};
 
 const AT_ONCE: usize = 16;
 
@@ -105,22 +105,25 @@ impl Site for Fleet {
         Launch::controller(&self.account.kubeconfig).args(["--namespace", SYSTEM]).start()
     }
 
-    fn requests(&self) -> (u64, u64) {
+    fn requests(&self) -> Requests {
         let text = self.server.kubectl(&["get", "--raw", "/metrics"], "").stdout;
         let metrics = String::from_utf8(text).unwrap();
         let ours = ["secrets", "pods", "servicecertificates", "certificateauthorities", "events", "leases"];
-        let (mut all, mut writes) = (0, 0);
+        let mut requests = Requests::new();
         for line in metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
-            let is = |key: &str, values: &[&str]| {
-                values.iter().any(|value| line.contains(&format!("{key}=\"{value}\"")))
+            let label = |key: &str| {
+                let (_, rest) = line.split_once(&format!("{key}=\""))?;
+                Some(rest.split_once('"')?.0)
             };
-            let count = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
-            if is("resource", &ours) {
-                all += count;
-                writes += if is("verb", &["POST", "PUT", "PATCH", "DELETE"]) { count } else { 0 };
+            let (Some(verb), Some(resource)) = (label("verb"), label(",resource")) else { continue };
+            if ours.contains(&resource) {
+                let part = label("subresource").filter(|part| !part.is_empty());
+                let part = part.map(|part| format!("/{part}")).unwrap_or_default();
+                let count = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+                *requests.entry(format!("{verb} {resource}{part}")).or_default() += count;
             }
         }
-        (all, writes)
+        requests
     }
 
     /// Its pod has been seen to serve it.

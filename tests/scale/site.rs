@@ -1,19 +1,24 @@
 //! Where the certificates are: [a cluster](crate::fleet) or [a directory](crate::directory).
 
+use std::collections::BTreeMap;
+
 use kit::agent::Agent;
 
 pub const AUTHORITY: &str = "root-demo-shop";
 /// The id of what is asked for.
 pub const ASKED: &str = "scale";
 
+/// How many, by verb and resource: `PUT secrets`.
+pub type Requests = BTreeMap<String, u64>;
+
 pub trait Site {
     fn count(&self) -> usize;
 
     fn start_controller(&self) -> Agent;
 
-    /// That the API server has answered, all and writes. Our own looks are few beside them: this one, and
+    /// That the API server has answered, by verb and resource. Our own looks are few beside them: this one, and
     /// the simulated agents' one watch.
-    fn requests(&self) -> (u64, u64);
+    fn requests(&self) -> Requests;
 
     /// The metric of the controller that counts publications which are done.
     fn done_metric(&self) -> (&'static str, &'static [(&'static str, &'static str)]);

@@ -2,6 +2,7 @@
 //! nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -130,6 +131,18 @@ impl Probing {
         if let Some((key, proof)) = self.results.1.recv().await {
             self.schedule.record(&key, proof, now);
             self.record_results(now);
+        }
+    }
+
+    /// Starts what is due for as long as this work takes.
+    pub async fn run_beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.next_result(SystemTime::now()) => self.start_due(SystemTime::now()),
+            }
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Round {
     pub wake_at: Option<SystemTime>,
     /// How many objects were planned.
     pub planned: usize,
+    /// What it took to observe and to plan.
+    planning: Duration,
     pub observed: Observed,
     /// Secrets that were written.
     published: BTreeSet<ObjectName>,
@@ -153,9 +155,8 @@ impl<S: Store> Reconciler<S> {
         // Its watches may have hung while it did not lead.
         self.store.relist().await;
         loop {
-            let begin = Instant::now();
             let pause = match self.round().await {
-                Ok(round) => self.pause(&round, begin.elapsed()),
+                Ok(round) => self.pause(&round),
                 Err(error) => {
                     self.log_once("look", &error.to_string());
                     self.failed_reads = self.failed_reads.saturating_add(1);
@@ -169,7 +170,9 @@ impl<S: Store> Reconciler<S> {
 
     /// Observes once, and does all that follows from it.
     pub async fn round(&mut self) -> Result<Round, StoreError> {
+        let begin = Instant::now();
         let mut observed = self.store.observe().await?;
+        let observing = begin.elapsed();
         self.failed_reads = 0;
         self.applier.begin_round(&observed);
         self.probing.record_results(SystemTime::now());
@@ -179,7 +182,7 @@ impl<S: Store> Reconciler<S> {
         // A clock that was set back since leaves nothing that was seen later.
         self.leading_since = self.leading_since.min(SystemTime::now());
         observed.leading_since = Some(self.leading_since);
-        observed.pods = self.pods.refresh(self.store.as_ref()).await;
+        observed.pods = self.probing.run_beside(self.pods.refresh(self.store.as_ref())).await;
         self.probing.attach(&mut observed.pods, SystemTime::now());
         for error in &observed.read_errors {
             self.log_once(error, error);
@@ -200,7 +203,9 @@ impl<S: Store> Reconciler<S> {
         let plan = self.planner.plan(&observed, now);
         self.metrics.record_planned(self.planner.planned(), begin.elapsed());
         self.metrics.record_observed(&observed);
-        let mut round = Round { wake_at: plan.wake_at, planned: self.planner.planned(), ..Round::default() };
+        let planning = observing + begin.elapsed();
+        let (wake_at, planned) = (plan.wake_at, self.planner.planned());
+        let mut round = Round { wake_at, planned, planning, ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
         self.probing.request(&plan.probes, &self.applier, &observed, now).await;
         self.dispatcher.set_desired(&plan.notifications);
@@ -292,7 +297,7 @@ impl<S: Store> Reconciler<S> {
                 let applier = Arc::clone(&applier);
                 running.push(async move { (action, applier.apply(action, observed, now).await) });
             }
-            let Some((action, result)) = running.next().await else { break };
+            let Some((action, result)) = self.probing.run_beside(running.next()).await else { break };
             self.record(action, result, observed, round);
         }
     }
@@ -345,10 +350,10 @@ impl<S: Store> Reconciler<S> {
         }
     }
 
-    fn pause(&self, round: &Round, took: Duration) -> Pause {
+    fn pause(&self, round: &Round) -> Pause {
         let now = SystemTime::now();
-        // However long the rounds take, a third of the time is left to other work.
-        let at_least = took.min(Duration::from_secs(5)) / 2;
+        // However long planning takes, a third of the time is left to other work.
+        let at_least = round.planning.min(MAX_ROUND) / 2;
         let wake_in = round.wake_at.map(|at| at.duration_since(now).unwrap_or_default());
         let after_write = (round.applied > 0).then_some(at_least);
         let relist_in = self.pods.next_refresh(now);
@@ -401,7 +406,7 @@ impl<S: Store> Reconciler<S> {
 
     /// Waits as [`run`](Self::run) does, for callers that run round by round.
     pub async fn wait_for_next_round(&mut self, round: &Round) {
-        let pause = self.pause(round, Duration::ZERO);
+        let pause = self.pause(round);
         self.wait(pause).await;
     }
 
