@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use kit::agent::{Agent, Launch, program};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::site::{AUTHORITY, Requests, Site, certificate, namespace};
@@ -21,15 +22,16 @@ impl Directory {
         let authorities = home.path().join("authorities");
         fs::create_dir_all(&authorities).unwrap();
         let all: Vec<_> = (0..namespaces).map(namespace).collect();
-        let spec = serde_json::json!({"spec": {"namespaces": all}});
-        fs::write(authorities.join(format!("{AUTHORITY}.yaml")), spec.to_string()).unwrap();
+        let authority = object("CertificateAuthority", &json!({"name": AUTHORITY}), &json!({"namespaces": all}));
+        fs::write(authorities.join(format!("{AUTHORITY}.yaml")), authority).unwrap();
         for name in &all {
             fs::create_dir_all(home.path().join("certificates").join(name)).unwrap();
         }
         for number in 0..u32::try_from(count).unwrap() {
-            let file =
-                format!("certificates/{}/{}.yaml", all[number as usize % namespaces], certificate(number));
-            fs::write(home.path().join(file), format!("spec: {{authority: {AUTHORITY}}}\n")).unwrap();
+            let (name, namespace) = (certificate(number), &all[number as usize % namespaces]);
+            let file = home.path().join(format!("certificates/{namespace}/{name}.yaml"));
+            let metadata = json!({"name": name, "namespace": namespace});
+            fs::write(file, object("ServiceCertificate", &metadata, &json!({"authority": AUTHORITY}))).unwrap();
         }
         Self { count, home }
     }
@@ -39,6 +41,10 @@ impl Directory {
         let output = hotcert.args(args).arg("--dir").arg(self.home.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+fn object(kind: &str, metadata: &Value, spec: &Value) -> String {
+    json!({"apiVersion": "hotcert.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}).to_string()
 }
 
 impl Site for Directory {

@@ -30,11 +30,6 @@ impl CertificateState<'_> {
             let stored: Vec<_> = self.certificate.versions.keys().map(ToString::to_string).collect();
             return refuse(format!("version {to} is not kept; kept versions: {}", stored.join(", ")));
         };
-        if !version.has_key {
-            return refuse(format!(
-                "version {to} has no key any more: spec.rollbackVersions says of how many versions it is kept"
-            ));
-        }
         let end = version.leaf.not_after;
         if self.now >= end {
             return refuse(format!("version {to} expired at {}", date::seconds(end)));
@@ -47,6 +42,12 @@ impl CertificateState<'_> {
         }
         if version.spec_digest != spec_digest {
             return refuse(format!("version {to} was made for another spec: change the spec back as well"));
+        }
+        // Last: what was said before may be the reason why it has none.
+        if !version.has_key {
+            return refuse(format!(
+                "version {to} has no key any more: spec.rollbackVersions says of how many versions it is kept"
+            ));
         }
         Some(Ok(Action::RollBack {
             certificate: self.name.clone(),

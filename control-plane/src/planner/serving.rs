@@ -83,9 +83,12 @@ pub fn plan(
     let client = match (keyring, &certificate_plan.client) {
         (_, Some((authority, roots))) => Some((authority.as_str(), roots.clone())),
         (Some(keyring), None) => {
+            // What a rollover asks a pod is asked here as well, so that one handshake answers both.
+            let new = keyring.state.rollover().map(|rollover| &rollover.to);
+            let new = new.filter(|root| publication.roots.contains(*root));
             let version = certificate.published_version().map(|(_, version)| &version.root);
-            let version = version.filter(|root| keyring.roots.contains_key(root));
-            let root = version.unwrap_or_else(|| keyring.state.signing());
+            let root = new.or(version).filter(|root| keyring.roots.contains_key(*root));
+            let root = root.unwrap_or_else(|| keyring.state.signing());
             Some((certificate.spec.authority.as_str(), vec![root.clone()]))
         }
         (None, None) => None,

@@ -101,6 +101,8 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     ("hotcert_controller_notifications_config_rejected", "gauge", &[]),
     ("hotcert_controller_notifications_waiting", "gauge", &["subscription"]),
     ("hotcert_controller_orphaned_secrets", "gauge", &["namespace"]),
+    ("hotcert_controller_planned_objects", "counter", &[]),
+    ("hotcert_controller_planning_seconds", "counter", &[]),
     ("hotcert_controller_published_to_served_seconds", "histogram", &[]),
     ("hotcert_controller_ready", "gauge", &[]),
     ("hotcert_controller_refused", "counter", &["listener", "reason"]),
