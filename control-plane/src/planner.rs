@@ -74,6 +74,8 @@ pub struct Planner {
     unsettled: BTreeSet<Key>,
     /// What certificates saw of each authority when they were planned last.
     visible: BTreeMap<String, VisibleAuthority>,
+    /// Authorities that have nothing to do, and the problem of each. They are not planned again for a certificate.
+    quiet: BTreeMap<String, Option<String>>,
     /// For how many objects the last plan was made.
     planned: usize,
 }
@@ -90,7 +92,7 @@ impl Planner {
     }
 
     pub fn plan(&mut self, observed: &Observed, now: SystemTime) -> Plan {
-        let Self { index, due, unsettled, visible, planned } = self;
+        let Self { index, due, unsettled, visible, quiet, planned } = self;
         *planned = 0;
         let mut keys = index.update(observed, now);
         keys.extend(due.due(now).cloned());
@@ -117,14 +119,25 @@ impl Planner {
                 Key::WatchedSecret(_) => {}
             }
         }
+        let mut authority_plans = BTreeMap::new();
+        authorities.retain(|name| {
+            let is_touched = keys.contains(&Key::Authority((*name).to_owned()));
+            let (Some(problem), false) = (quiet.get(*name), is_touched) else { return true };
+            let (Some(authority), Some(settings)) = (observed.authorities.get(*name), index.settings(name))
+            else {
+                return true;
+            };
+            authority_plans.insert(*name, AuthorityPlan::quiet(authority, settings, problem.clone()));
+            false
+        });
         let dependents: BTreeMap<_, _> =
             authorities.iter().map(|name| (*name, index.dependents(name))).collect();
-        let mut authority_plans = BTreeMap::new();
         let mut concerned = BTreeSet::new();
         for (name, dependents) in &dependents {
             let (Some(authority), Some(settings)) = (observed.authorities.get(*name), index.settings(name))
             else {
                 visible.remove(*name);
+                quiet.remove(*name);
                 record(Key::Authority((*name).to_owned()), Plan::default(), false);
                 continue;
             };
@@ -135,6 +148,11 @@ impl Planner {
                 concerned.extend(dependents.iter().map(|it| Key::Certificate(it.name.clone())));
             }
             visible.insert((*name).to_owned(), seen);
+            if authority_plan.is_quiet() {
+                quiet.insert((*name).to_owned(), authority_plan.problem.clone());
+            } else {
+                quiet.remove(*name);
+            }
             let effects = std::mem::take(&mut authority_plan.effects);
             record(Key::Authority((*name).to_owned()), effects, authority_plan.is_waiting());
             authority_plans.insert(*name, authority_plan);

@@ -22,7 +22,8 @@ impl Directory {
         let authorities = home.path().join("authorities");
         fs::create_dir_all(&authorities).unwrap();
         let all: Vec<_> = (0..namespaces).map(namespace).collect();
-        let authority = object("CertificateAuthority", &json!({"name": AUTHORITY}), &json!({"namespaces": all}));
+        let authority =
+            object("CertificateAuthority", &json!({"name": AUTHORITY}), &json!({"namespaces": all}));
         fs::write(authorities.join(format!("{AUTHORITY}.yaml")), authority).unwrap();
         for name in &all {
             fs::create_dir_all(home.path().join("certificates").join(name)).unwrap();
@@ -31,7 +32,8 @@ impl Directory {
             let (name, namespace) = (certificate(number), &all[number as usize % namespaces]);
             let file = home.path().join(format!("certificates/{namespace}/{name}.yaml"));
             let metadata = json!({"name": name, "namespace": namespace});
-            fs::write(file, object("ServiceCertificate", &metadata, &json!({"authority": AUTHORITY}))).unwrap();
+            fs::write(file, object("ServiceCertificate", &metadata, &json!({"authority": AUTHORITY})))
+                .unwrap();
         }
         Self { count, home }
     }
@@ -44,7 +46,8 @@ impl Directory {
 }
 
 fn object(kind: &str, metadata: &Value, spec: &Value) -> String {
-    json!({"apiVersion": "hotcert.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}).to_string()
+    json!({"apiVersion": "hotcert.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+        .to_string()
 }
 
 impl Site for Directory {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use super::dependent::DependentCertificate;
-use super::observed::{Authority, KeyringView, Pod};
+use super::observed::{Authority, KeyringState, KeyringView, Pod};
 use super::plan::Plan;
 use super::pods::PodsBySecret;
 use crate::api::object_name::ObjectName;
@@ -74,7 +74,38 @@ pub fn everything_in(namespace: &str) -> String {
     format!("{namespace}{EVERYTHING}")
 }
 
-impl AuthorityPlan<'_> {
+impl<'a> AuthorityPlan<'a> {
+    /// One that has nothing to do, and waits for nothing but time. `problem`: of what was decided last.
+    pub fn quiet(
+        authority: &'a Authority,
+        settings: &'a Result<AuthoritySettings, Vec<String>>,
+        problem: Option<String>,
+    ) -> Self {
+        let keyring = match &authority.keyring {
+            KeyringState::Present(keyring) => Some(keyring),
+            _ => None,
+        };
+        Self {
+            effects: Plan::default(),
+            authority,
+            settings,
+            keyring,
+            certificates: 0,
+            rollover_due: None,
+            blockers: Vec::new(),
+            problem,
+            creating_root: false,
+            suspended: None,
+            moves: Moves::default(),
+            has_leftovers: false,
+        }
+    }
+
+    /// Whether [`Self::quiet`] makes what certificates read of it, while nothing touches it.
+    pub fn is_quiet(&self) -> bool {
+        !self.is_waiting() && self.effects.is_settled() && self.effects.retain_pods.is_empty()
+    }
+
     /// Whether a leaf under this root may be published now: every pod is known to trust it.
     pub fn may_publish_under(&self, root: &RootId) -> bool {
         let Some(keyring) = self.keyring else { return false };

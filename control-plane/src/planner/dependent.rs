@@ -1,5 +1,7 @@
 //! A certificate as its authority sees it.
 
+use std::time::Duration;
+
 use super::observed::{Certificate, KeyringView, Publication, Published};
 use crate::api::object_name::ObjectName;
 use crate::pki::ledger::LedgerEntry;
@@ -38,7 +40,43 @@ impl<'a> DependentCertificate<'a> {
         }
     }
 
+    /// From being issued to its end, of the newest version.
+    pub fn lifetime(&self) -> Option<Duration> {
+        lifetime(self.certificate)
+    }
+
     pub fn is_published_soon(&self) -> bool {
         self.valid && !self.certificate.deleting && !self.certificate.versions.is_empty()
     }
+}
+
+/// In whole seconds, as the end of a certificate is.
+fn lifetime(certificate: &Certificate) -> Option<Duration> {
+    let (_, version) = certificate.newest()?;
+    let lifetime = version.leaf.not_after.duration_since(version.created_at).ok()?;
+    Some(Duration::from_secs(lifetime.as_secs() + u64::from(lifetime.subsec_nanos() > 0)))
+}
+
+/// Whether nothing has changed that the plan of an authority is made from, while no rollover is under way and no
+/// certificate comes to it from elsewhere: a new leaf under the same root is none of its business.
+pub fn is_same_to_authority(before: &Certificate, after: &Certificate) -> bool {
+    let roots = |certificate: &Certificate| {
+        let versions = [certificate.published_version(), certificate.newest()];
+        versions.map(|version| version.map(|(_, version)| version.root.clone()))
+    };
+    let is_publication_same = match (&before.published, &after.published) {
+        (Published::Ours(before), Published::Ours(after)) => before.roots == after.roots,
+        (before, after) => before == after,
+    };
+    let has_own_bundle =
+        |certificate: &Certificate| certificate.versions.values().any(|version| version.own_bundle.is_some());
+    is_publication_same
+        && before.spec == after.spec
+        && before.deleting == after.deleting
+        && before.status.revision.is_some() == after.status.revision.is_some()
+        && before.status.secret_name == after.status.secret_name
+        && lifetime(before) == lifetime(after)
+        && roots(before) == roots(after)
+        && !has_own_bundle(before)
+        && !has_own_bundle(after)
 }

@@ -4,10 +4,10 @@
 //!
 //! | what changed | what is planned again |
 //! |---|---|
-//! | a certificate | it, and the authority that it names or named |
+//! | a certificate | it; the authority that it names or named, when that sees a difference |
 //! | an authority | it; its certificates when they see a difference |
 //! | a keyring | every authority, and every certificate that names none; the certificates whose entry in the ledger changed |
-//! | what a pod was seen to serve | the certificates whose Secret it mounts |
+//! | what a pod was seen to serve | the certificates whose Secret it mounts, and their authority when it shows an unknown leaf |
 //! | why an action failed | its object |
 //! | what managers have | the certificates that name a manager |
 //! | the domain of the cluster | every authority and its certificates |
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::dependent::DependentCertificate;
+use super::dependent::{DependentCertificate, is_same_to_authority};
 use super::observed::{
     Authority, Certificate, ExternalState, KeyringView, Observed, Pod, PodList, WatchedSecret,
 };
@@ -183,6 +183,18 @@ impl Index {
 
     fn update_certificates(&mut self, observed: &Observed, touched: &mut BTreeSet<Key>) {
         for name in changed(&self.certificates, &observed.certificates, is_same) {
+            if let (Some(before), Some(after)) =
+                (self.certificates.get_mut(&name), observed.certificates.get(&name))
+                && is_same_to_authority(before, after)
+            {
+                let dependents = self.dependents.get_mut(&after.spec.authority);
+                if let Some(dependent) = dependents.and_then(|dependents| dependents.get_mut(&name)) {
+                    dependent.certificate = Arc::clone(after);
+                }
+                *before = Arc::clone(after);
+                touched.insert(Key::Certificate(name));
+                continue;
+            }
             if let Some(before) = self.certificates.remove(&name) {
                 let authority = &before.spec.authority;
                 if let Entry::Occupied(mut dependents) = self.dependents.entry(authority.clone()) {
@@ -213,18 +225,27 @@ impl Index {
 
     fn update_pods(&mut self, observed: &Observed, touched: &mut BTreeSet<Key>) {
         for namespace in changed(&self.pods, &observed.pods, PartialEq::eq) {
-            let secrets = {
+            let of_changed = {
                 let [before, after] = [&self.pods, &observed.pods].map(|pods| pods.get(&namespace));
-                secrets_of_changed(before, after)
+                leaves_of_changed(before, after)
             };
-            if !secrets.is_empty() {
+            if !of_changed.is_empty() {
                 let first = ObjectName::new(namespace.clone(), "");
                 let here = self.certificates.range(first..);
                 for (name, certificate) in here.take_while(|(name, _)| name.namespace == namespace) {
                     let dependents = self.dependents.get(&certificate.spec.authority);
                     let dependent = dependents.and_then(|dependents| dependents.get(name));
-                    if dependent.is_some_and(|dependent| secrets.contains(dependent.secret.as_str())) {
-                        touched.insert(Key::Certificate(name.clone()));
+                    let Some(shown) =
+                        dependent.and_then(|dependent| of_changed.get(dependent.secret.as_str()))
+                    else {
+                        continue;
+                    };
+                    touched.insert(Key::Certificate(name.clone()));
+                    let is_known = |leaf: &&str| {
+                        certificate.versions.values().any(|version| version.leaf.sha256 == **leaf)
+                    };
+                    if !shown.iter().all(is_known) {
+                        touched.insert(Key::Authority(certificate.spec.authority.clone()));
                     }
                 }
             }
@@ -327,15 +348,26 @@ fn set<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     }
 }
 
-/// The Secrets that are mounted by pods which were seen to serve something else than before. Of a pod that was not
-/// probed nothing is known: a plan that waits for it is made in every round.
-fn secrets_of_changed<'a>(before: Option<&'a PodList>, after: Option<&'a PodList>) -> BTreeSet<&'a str> {
+/// The Secrets that are mounted by pods which were seen to serve something else than before, and the leaves that these
+/// show. Of a pod that was not probed nothing is known: a plan that waits for it is made in every round.
+fn leaves_of_changed<'a>(
+    before: Option<&'a PodList>,
+    after: Option<&'a PodList>,
+) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let by_uid = |list: Option<&'a PodList>| -> BTreeMap<&'a str, &'a Pod> {
         let pods = list.into_iter().flat_map(|list| &list.pods).filter(|pod| !pod.proofs.is_empty());
         pods.map(|pod| (pod.uid.as_str(), pod)).collect()
     };
     let (before, after) = (by_uid(before), by_uid(after));
-    let of_changed = changed(&before, &after, |before, after| before == after).into_iter();
-    let pods = of_changed.flat_map(|uid| [before.get(uid), after.get(uid)]).flatten();
-    pods.flat_map(|pod| &pod.mounted_secrets).map(String::as_str).collect()
+    let mut leaves = BTreeMap::<_, BTreeSet<_>>::new();
+    for uid in changed(&before, &after, |before, after| before == after) {
+        for pod in [before.get(uid), after.get(uid)].into_iter().flatten() {
+            let shown = pod.proofs.values().filter_map(|proof| proof.result.as_ref().ok());
+            let shown: Vec<_> = shown.map(|handshake| handshake.leaf_sha256.as_str()).collect();
+            for secret in &pod.mounted_secrets {
+                leaves.entry(secret.as_str()).or_default().extend(&shown);
+            }
+        }
+    }
+    leaves
 }

@@ -33,20 +33,8 @@ const KEYRING_LOST: &str = "its keyring is gone (in a cluster, the Secret hotcer
 
 pub fn plan<'a>(state: &AuthorityState<'a>, plan: &mut Plan) -> AuthorityPlan<'a> {
     let AuthorityState { name, authority, settings, dependents, pods, now } = *state;
-    let mut authority_plan = AuthorityPlan {
-        effects: Plan::default(),
-        authority,
-        settings,
-        keyring: None,
-        certificates: dependents.len(),
-        rollover_due: None,
-        blockers: Vec::new(),
-        problem: None,
-        creating_root: false,
-        suspended: None,
-        moves: Moves::default(),
-        has_leftovers: false,
-    };
+    let mut authority_plan =
+        AuthorityPlan { certificates: dependents.len(), ..AuthorityPlan::quiet(authority, settings, None) };
     let observed = pods.observed;
     let transition = match (&authority.keyring, settings) {
         (KeyringState::Unreadable(why), _) => {
@@ -61,7 +49,6 @@ pub fn plan<'a>(state: &AuthorityState<'a>, plan: &mut Plan) -> AuthorityPlan<'a
         }
         (KeyringState::Absent, Ok(settings)) => create_root(authority, settings, &mut authority_plan.problem),
         (KeyringState::Present(keyring), settings) => {
-            authority_plan.keyring = Some(keyring);
             authority_plan.moves = Moves::of(keyring, dependents, pods, now);
             let unknown_root = keyring.state.unknown_root.clone();
             let unknown_root =
@@ -148,11 +135,7 @@ fn rollover_due(
     dependents: &[DependentCertificate<'_>],
 ) -> Option<SystemTime> {
     let root = keyring.roots.get(keyring.state.signing())?;
-    let longest = dependents.iter().filter_map(|dependent| {
-        let (_, version) = dependent.certificate.newest()?;
-        version.leaf.not_after.duration_since(version.created_at).ok()
-    });
-    let longest = longest.max().unwrap_or_default();
+    let longest = dependents.iter().filter_map(DependentCertificate::lifetime).max().unwrap_or_default();
     // A leaf that was not issued yet may have the longest lifetime that a spec asks for.
     let longest = longest.max(longest_requested(settings, dependents)).min(settings.leaf_lifetime_max);
     root.not_after.checked_sub(longest + settings.rollover_allowance)
