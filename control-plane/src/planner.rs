@@ -27,6 +27,7 @@
 //! | [`renewal_hint`] | what an external source reports about a certificate |
 
 mod authority;
+pub mod by_namespace;
 mod certificate;
 mod dependent;
 mod due;

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::by_namespace::ByNamespace;
 use super::dependent::{DependentCertificate, is_same_to_authority};
 use super::observed::{
     Authority, Certificate, ExternalState, KeyringView, Observed, Pod, PodList, WatchedSecret,
@@ -44,7 +45,7 @@ pub struct Index {
     authorities: BTreeMap<String, Arc<Authority>>,
     settings: BTreeMap<String, Result<AuthoritySettings, Vec<String>>>,
     orphaned_keyrings: BTreeMap<String, KeyringView>,
-    certificates: BTreeMap<ObjectName, Arc<Certificate>>,
+    certificates: ByNamespace<Arc<Certificate>>,
     /// By the authority that they name, which there may not be.
     dependents: BTreeMap<String, BTreeMap<ObjectName, Dependent>>,
     watched_secrets: BTreeMap<ObjectName, WatchedSecret>,
@@ -182,20 +183,25 @@ impl Index {
     }
 
     fn update_certificates(&mut self, observed: &Observed, touched: &mut BTreeSet<Key>) {
-        for name in changed(&self.certificates, &observed.certificates, is_same) {
+        let differing = self.certificates.differing(&observed.certificates);
+        let none = BTreeMap::new();
+        let names = differing.flat_map(|(before, after)| {
+            changed(before.map_or(&none, Arc::as_ref), after.map_or(&none, Arc::as_ref), is_same)
+        });
+        let names: Vec<_> = names.collect();
+        for name in names {
             if let (Some(before), Some(after)) =
-                (self.certificates.get_mut(&name), observed.certificates.get(&name))
+                (self.certificates.get(&name), observed.certificates.get(&name))
                 && is_same_to_authority(before, after)
             {
                 let dependents = self.dependents.get_mut(&after.spec.authority);
                 if let Some(dependent) = dependents.and_then(|dependents| dependents.get_mut(&name)) {
                     dependent.certificate = Arc::clone(after);
                 }
-                *before = Arc::clone(after);
                 touched.insert(Key::Certificate(name));
                 continue;
             }
-            if let Some(before) = self.certificates.remove(&name) {
+            if let Some(before) = self.certificates.get(&name) {
                 let authority = &before.spec.authority;
                 if let Entry::Occupied(mut dependents) = self.dependents.entry(authority.clone()) {
                     dependents.get_mut().remove(&name);
@@ -209,11 +215,11 @@ impl Index {
                 let authority = &after.spec.authority;
                 let dependent = Dependent::of(&name, after, self.settings.get(authority));
                 self.dependents.entry(authority.clone()).or_default().insert(name.clone(), dependent);
-                self.certificates.insert(name.clone(), Arc::clone(after));
                 touched.insert(Key::Authority(authority.clone()));
             }
             touched.insert(Key::Certificate(name));
         }
+        self.certificates.clone_from(&observed.certificates);
     }
 
     fn update_watched_secrets(&mut self, observed: &Observed, touched: &mut BTreeSet<Key>) {
@@ -230,9 +236,7 @@ impl Index {
                 leaves_of_changed(before, after)
             };
             if !of_changed.is_empty() {
-                let first = ObjectName::new(namespace.clone(), "");
-                let here = self.certificates.range(first..);
-                for (name, certificate) in here.take_while(|(name, _)| name.namespace == namespace) {
+                for (name, certificate) in self.certificates.in_namespace(&namespace) {
                     let dependents = self.dependents.get(&certificate.spec.authority);
                     let dependent = dependents.and_then(|dependents| dependents.get(name));
                     let Some(shown) =

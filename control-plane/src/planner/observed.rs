@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::by_namespace::ByNamespace;
 use crate::api::notification::NotificationRules;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{
@@ -24,7 +25,7 @@ pub struct Observed {
     pub authorities: BTreeMap<String, Arc<Authority>>,
     /// Keyrings of authorities that were deleted, by the name of the authority.
     pub orphaned_keyrings: BTreeMap<String, KeyringView>,
-    pub certificates: BTreeMap<ObjectName, Arc<Certificate>>,
+    pub certificates: ByNamespace<Arc<Certificate>>,
     /// By namespace. A namespace whose pods were not listed is missing.
     pub pods: BTreeMap<String, PodList>,
     pub watched_secrets: BTreeMap<ObjectName, WatchedSecret>,

@@ -29,6 +29,7 @@ const MAX_WRITES: usize = 32;
 /// A round starts no more writes after this time: the rest is planned again on the state by then, so that a
 /// long plan or a slow namespace delays nothing else.
 const MAX_ROUND: Duration = Duration::from_secs(5);
+const RECORD_EVERY: Duration = Duration::from_secs(1);
 /// How many pods are nudged in one round.
 const MAX_NUDGES: usize = 50;
 /// The longest time between two rounds, in case a change was missed.
@@ -46,6 +47,8 @@ pub struct Reconciler<S> {
     nudge: bool,
     cluster_domain: ClusterDomain,
     metrics: ReconcileMetrics,
+    /// When the gauges were made of what was observed.
+    recorded_at: Option<Instant>,
     /// How often in a row the store could not be read.
     failed_reads: u32,
     failed_actions: FailedActions,
@@ -95,6 +98,7 @@ impl<S: Store> Reconciler<S> {
             nudge,
             cluster_domain: ClusterDomain::default(),
             metrics,
+            recorded_at: None,
             failed_reads: 0,
             failed_actions: FailedActions::default(),
             problem_log: ProblemLog::default(),
@@ -145,6 +149,7 @@ impl<S: Store> Reconciler<S> {
         self.external_sync.forget();
         self.pods = PodCache::default();
         self.planner = Planner::default();
+        self.recorded_at = None;
         self.failed_reads = 0;
         self.failed_actions = FailedActions::default();
         self.problem_log = ProblemLog::default();
@@ -202,7 +207,6 @@ impl<S: Store> Reconciler<S> {
         let begin = Instant::now();
         let plan = self.planner.plan(&observed, now);
         self.metrics.record_planned(self.planner.planned(), begin.elapsed());
-        self.metrics.record_observed(&observed);
         let planning = observing + begin.elapsed();
         let (wake_at, planned) = (plan.wake_at, self.planner.planned());
         let mut round = Round { wake_at, planned, planning, ..Round::default() };
@@ -213,6 +217,11 @@ impl<S: Store> Reconciler<S> {
         self.external_sync.set_desired(&plan, &observed);
         self.external_sync.send(&self.store, now);
         round.settled = plan.is_settled();
+        // While there is much to do the gauges follow within a second: they are made of all objects.
+        if round.settled || self.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_EVERY) {
+            self.metrics.record_observed(&observed);
+            self.recorded_at = Some(Instant::now());
+        }
         self.pods.keep(std::mem::take(&mut observed.pods), &plan, &round.nudged);
         if self.pods.is_empty() {
             self.probing.attach(&mut BTreeMap::new(), now);

@@ -63,7 +63,7 @@ impl LedgerCheck<'_> {
             change.record.insert(secret_of(dependent), LedgerEntry { moved_from, switched: false });
         }
         let has_root = |roots: &BTreeSet<RootId>| roots.iter().any(|root| self.keyring.state.knows(root));
-        for (name, certificate) in &self.observed.certificates {
+        for (name, certificate) in self.observed.certificates.iter() {
             if let Published::Ours(publication) = &certificate.published
                 && has_root(&publication.roots)
             {

@@ -99,10 +99,8 @@ fn published_by_certificate<'a>(
     observed: &'a Observed,
     secret: &ObjectName,
 ) -> Option<(Contents<'a>, SystemTime)> {
-    let first = ObjectName::new(secret.namespace.clone(), "");
-    let here =
-        observed.certificates.range(first..).take_while(|(name, _)| name.namespace == secret.namespace);
-    here.into_iter().find_map(|(name, certificate)| {
+    let mut here = observed.certificates.in_namespace(&secret.namespace);
+    here.find_map(|(name, certificate)| {
         let Published::Ours(publication) = &certificate.published else { return None };
         let is_it = CertificateSettings::secret_name(&name.name, &certificate.spec) == secret.name;
         let authority = certificate.spec.authority.as_str();

@@ -61,7 +61,7 @@ impl Scene {
         };
         let observed = Observed {
             authorities: BTreeMap::from([(AUTHORITY.to_owned(), Arc::new(authority))]),
-            certificates: BTreeMap::from([(name(), Arc::new(certificate))]),
+            certificates: [(name(), Arc::new(certificate))].into_iter().collect(),
             nudge: true,
             namespaces: BTreeMap::from([("shop".to_owned(), SecretListing::Complete(start()))]),
             ..Observed::default()

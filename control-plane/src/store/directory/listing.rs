@@ -15,6 +15,7 @@ use crate::api::resource::{
 };
 use crate::api::settings::CertificateSettings;
 use crate::pki::ledger::Ledger;
+use crate::planner::by_namespace::ByNamespace;
 use crate::planner::observed::{
     Authority, Certificate, KeyringState, KeyringView, Observed, Published, SecretListing,
 };
@@ -29,7 +30,7 @@ pub fn observe(tree: &Tree) -> Result<Observed, StoreError> {
             authorities.insert(name, Arc::new(authority));
         }
     }
-    let mut certificates = BTreeMap::new();
+    let mut certificates = ByNamespace::default();
     let mut targets = BTreeSet::new();
     for namespace in directories(&tree.certificates(), &mut problems)? {
         for name in files(&tree.certificates().join(&namespace), &mut problems)? {

@@ -16,11 +16,10 @@ use tokio::sync::Notify;
 
 pub use arrivals::{ListSpan, Source};
 pub use listing::Listing;
-pub use namespace_index::{NamespaceIndex, OwnedSecret};
+pub use namespace_index::{NamespaceIndex, NamespaceView, OwnedSecret};
 pub use own_namespace::{OwnNamespace, OwnSecret};
 
 use super::custom::ParsedObject;
-use crate::api::object_name::ObjectName;
 use crate::api::resource::{AuthorityStatus, CertificateAuthoritySpec};
 use crate::planner::observed::{Authority, Observed, ResourceVersion};
 use crate::store::StoreError;
@@ -96,7 +95,7 @@ impl Cache {
     }
 
     pub fn observed(&self, nudge: bool) -> Observed {
-        let state = self.state();
+        let state = &mut *self.state();
         let mut observed = Observed { nudge, ..Observed::default() };
         for (name, written) in &state.authorities {
             let authority = Authority {
@@ -115,12 +114,11 @@ impl Cache {
         let orphaned = state.own.keyrings().filter(|(name, _)| !state.authorities.contains_key(*name));
         observed.orphaned_keyrings =
             orphaned.map(|(name, keyring)| (name.to_owned(), keyring.clone())).collect();
-        for (namespace, index) in &state.namespaces {
-            let of = |name: &String| ObjectName::new(namespace.clone(), name.clone());
-            let certificates = index.certificates();
-            observed.certificates.extend(certificates.map(|(name, it)| (of(name), Arc::clone(it))));
-            observed.watched_secrets.extend(index.foreign.iter().map(|(name, it)| (of(name), it.clone())));
-            observed.watched_secrets.extend(index.orphans().map(|(name, it)| (of(name), it)));
+        for (namespace, index) in &mut state.namespaces {
+            let NamespaceView { certificates, watched_secrets } = index.view(namespace);
+            observed.certificates.share(namespace, certificates);
+            let watched = watched_secrets.iter().map(|(name, secret)| (name.clone(), secret.clone()));
+            observed.watched_secrets.extend(watched);
             observed.namespaces.extend(index.secret_listing().map(|listing| (namespace.clone(), listing)));
         }
         observed
@@ -129,12 +127,15 @@ impl Cache {
 
 impl CacheState {
     pub fn namespace_mut(&mut self, namespace: &str) -> &mut NamespaceIndex {
-        self.namespaces.entry(namespace.to_owned()).or_default()
+        let index = self.namespaces.entry(namespace.to_owned()).or_default();
+        index.forget_view();
+        index
     }
 
     /// Changes what is known of a namespace, unless it has nothing to do with us any more.
     pub fn update_namespace(&mut self, namespace: &str, change: impl FnOnce(&mut NamespaceIndex)) {
         if let Some(index) = self.namespaces.get_mut(namespace) {
+            index.forget_view();
             change(index);
         }
     }

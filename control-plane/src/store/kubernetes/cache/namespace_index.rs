@@ -9,8 +9,10 @@ use std::time::{Instant, SystemTime};
 use super::arrivals::{Arrivals, ListSpan, Source};
 use super::listing::Listing;
 use super::{ParsedObject, is_older};
+use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateStatus, ServiceCertificateSpec};
 use crate::api::settings::CertificateSettings;
+use crate::planner::by_namespace::InNamespace;
 use crate::planner::observed::{
     Certificate, Published, ResourceVersion, SecretListing, Version, WatchedSecret,
 };
@@ -33,6 +35,15 @@ pub struct NamespaceIndex {
     arrivals: Arrivals,
     /// When a target Secret was last found to be gone, or all of them were listed.
     last_vanished: Option<SystemTime>,
+    /// As it was observed last; `None` since something changed.
+    view: Option<NamespaceView>,
+}
+
+/// What an observation has of it.
+pub struct NamespaceView {
+    pub certificates: InNamespace<Arc<Certificate>>,
+    /// Those that others issue, and target Secrets that no certificate publishes any more.
+    pub watched_secrets: Vec<(ObjectName, WatchedSecret)>,
 }
 
 struct Entry {
@@ -60,6 +71,25 @@ impl OwnedSecret {
 }
 
 impl NamespaceIndex {
+    pub fn view(&mut self, namespace: &str) -> &NamespaceView {
+        let view = self.view.take().unwrap_or_else(|| {
+            let of = |name: &String| ObjectName::new(namespace.to_owned(), name.clone());
+            let certificates = self.certificates().map(|(name, it)| (of(name), Arc::clone(it)));
+            let foreign = self.foreign.iter().map(|(name, it)| (of(name), it.clone()));
+            let watched = foreign.chain(self.orphans().map(|(name, it)| (of(name), it)));
+            NamespaceView {
+                certificates: Arc::new(certificates.collect()),
+                watched_secrets: watched.collect(),
+            }
+        });
+        self.view.insert(view)
+    }
+
+    /// Before anything is changed.
+    pub fn forget_view(&mut self) {
+        self.view = None;
+    }
+
     /// The certificates that there are.
     pub fn certificates(&self) -> impl Iterator<Item = (&String, &Arc<Certificate>)> {
         let there = self.certificates.iter().filter(|(_, entry)| entry.seen.is_some());
@@ -277,6 +307,7 @@ impl NamespaceIndex {
 
     /// Nothing of it counts until it has been listed again.
     pub fn distrust(&mut self) {
+        self.forget_view();
         (self.owned, self.watched) = (Listing::default(), Listing::default());
         self.refresh_all();
     }
