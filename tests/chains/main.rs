@@ -1,15 +1,14 @@
 //! Suites of chains by hand, and the fuzzer of chains for as long as is wanted.
 #![allow(clippy::print_stdout)]
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use kit::chains::fuzz::{self, Fuzz};
 use kit::chains::judges::Judges;
 use kit::chains::{Case, limbo, mutate, pkits};
+use kit::fuzzing::Fuzzing;
 
 /// Has chains of certificates judged by hotcert, OpenSSL, Go and webpki alone, and prints where they disagree.
 ///
@@ -52,28 +51,6 @@ enum Command {
     Fuzz(Fuzzing),
 }
 
-#[derive(clap::Args)]
-struct Fuzzing {
-    /// How long to go on
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// What the chains are made from
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// The first chain
-    #[arg(long, default_value_t = 0)]
-    index: u64,
-    /// Chains to judge, if fewer than there is time for
-    #[arg(long, default_value_t = u64::MAX)]
-    count: u64,
-    /// Judge the lines of this file instead
-    #[arg(long, value_name = "FILE")]
-    corpus: Option<PathBuf>,
-    /// Append the lines of what was found
-    #[arg(long, value_name = "FILE")]
-    into: Option<PathBuf>,
-}
-
 fn main() -> anyhow::Result<ExitCode> {
     let (cases, only, all) = match Args::parse().command {
         Command::Suite { path, only, all } => (limbo::cases(&std::fs::read(path)?)?, only, all),
@@ -107,30 +84,9 @@ fn judge(cases: &[Case], only: &str, all: bool) -> ExitCode {
 }
 
 fn fuzz_for(fuzzing: &Fuzzing) -> anyhow::Result<ExitCode> {
-    let Fuzzing { seconds, seed, index, count, ref corpus, ref into } = *fuzzing;
-    let cases: Box<dyn Iterator<Item = Case>> = match corpus {
-        Some(file) => Box::new(fuzz::cases(&std::fs::read_to_string(file)?)?.into_iter()),
-        None => Box::new((index..index.saturating_add(count)).map(move |index| mutate::case(seed, index))),
-    };
-    let (begin, mut judges) = (Instant::now(), Fuzz::default());
-    let (mut count, mut found) = (0u64, 0u64);
-    for case in cases.take_while(|_| begin.elapsed() < Duration::from_secs(seconds)) {
-        count += 1;
-        let faults = judges.faults(&case);
-        if faults.is_empty() {
-            continue;
-        }
-        found += 1;
-        let lines = format!("# {}: {}\n{}\n", case.id, faults.join("; "), fuzz::line(&case));
-        print!("{lines}");
-        if let Some(file) = into {
-            std::fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(lines.as_bytes())?;
-        }
-    }
-    let Fuzz { accepted, stricter, .. } = judges;
-    println!(
-        "{count} chains, {accepted} accepted, {stricter} refused that webpki alone accepts, {found} found  [{} s]",
-        begin.elapsed().as_secs()
-    );
-    Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut judges = Fuzz::default();
+    let cases = fuzzing.inputs(fuzz::cases, mutate::case)?;
+    let tally = fuzzing.run(cases, fuzz::line, |case| judges.faults(case))?;
+    println!("{} accepted, {} refused that webpki alone accepts", judges.accepted, judges.stricter);
+    Ok(tally.exit_code())
 }

@@ -64,6 +64,7 @@ mod soak;
 mod store;
 mod swap;
 mod timeouts;
+mod tolerance;
 mod trust;
 mod users;
 mod verdicts;

@@ -133,6 +133,8 @@ fn judge(case: &ChainCase, files: &Files, agent: &Agent, outbound: SocketAddr) -
     };
     expect("check as a server", format!("{server:?}"), format!("{:?}", case.server));
     expect("check as a client", format!("{client:?}"), format!("{:?}", case.client));
+    let says = case.says.unwrap_or_default();
+    expect("the words", text.contains(says).to_string(), "true".into());
     let is = |takes: bool| takes.to_string();
     expect("a client with it", is(is_let_in(files, agent.address("inbound"))), is(case.client.is_none()));
     expect("a server with it", is(is_reached(outbound)), is(case.server.is_none()));

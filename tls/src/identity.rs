@@ -8,7 +8,7 @@ mod algorithms;
 mod certificate;
 mod chain;
 mod explain;
-mod key_kind;
+pub(crate) mod key_kind;
 mod leaf;
 mod policy;
 mod rejection;
@@ -55,8 +55,6 @@ pub struct Validation {
     pub leaf: Result<Arc<Leaf>, Rejection>,
     /// The trust bundle, or what is wrong with it. `Ok(None)` if there is none and none is needed.
     pub trust: Result<Option<Arc<Trust>>, Rejection>,
-    /// What is wrong with the revocation lists beside a bundle that is taken. The last good ones stay in force.
-    pub revocation: Option<Rejection>,
     /// All that was found to be wrong, each once, in the order in which it has to be put right: the bundle, by which the
     /// leaf is judged, before the leaf.
     pub faults: Vec<Fault>,
@@ -82,16 +80,16 @@ impl Identity {
         now: SystemTime,
     ) -> Validation {
         let (mut faults, mut roots) = (Vec::new(), None);
-        let (trust, revocation) = match Trust::parse(credential, policy, served_trust, now) {
+        let trust = match Trust::parse(credential, policy, served_trust, now) {
             Ok((trust, revocation)) => {
-                faults.extend(revocation.clone());
-                (Ok(trust.map(Arc::new)), revocation)
+                faults.extend(revocation);
+                Ok(trust.map(Arc::new))
             }
             Err(unusable) => {
                 roots = unusable.roots;
                 faults.push(unusable.first.clone());
                 faults.extend(unusable.further);
-                (Err(unusable.first), None)
+                Err(unusable.first)
             }
         };
         let mut faults: Vec<_> =
@@ -112,11 +110,18 @@ impl Identity {
                 faults.push(Fault { part: CredentialPart::Leaf, rejection });
             }
         }
-        Validation { leaf, trust, revocation, faults }
+        Validation { leaf, trust, faults }
     }
 }
 
 impl Validation {
+    /// What is wrong with the revocation lists beside a bundle that is taken. The last good ones stay in force.
+    pub fn revocation(&self) -> Option<&Rejection> {
+        self.trust.as_ref().ok()?;
+        let fault = self.faults.iter().find(|fault| fault.part == CredentialPart::Trust)?;
+        Some(&fault.rejection)
+    }
+
     /// Refuses the leaf for what only a handshake shows.
     pub fn refuse_leaf(&mut self, rejection: Rejection) {
         self.faults.push(Fault { part: CredentialPart::Leaf, rejection: rejection.clone() });

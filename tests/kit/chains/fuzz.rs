@@ -132,7 +132,7 @@ fn has_issuers_of_one_name(case: &Case) -> bool {
 }
 
 /// What `check` refuses of one's own identity, and is no reason to refuse a peer by its chain.
-const OWN_ALONE: &[&str] = &["name_missing", "key_mismatch", "another_leaf", "unsupported_key"];
+const OWN_ALONE: &[&str] = &["name_missing", "key_mismatch", "another_leaf"];
 
 /// Those who judge, and how often what was said.
 #[derive(Default)]

@@ -17,6 +17,7 @@ use x509_parser::prelude::FromDer as _;
 
 use super::Purpose;
 use super::revocation::UnknownStatus;
+use crate::identity::key_kind;
 pub(crate) use form::form_fault;
 use issuer::IssuerIds;
 pub(crate) use unsupported_names::UnsupportedNames;
@@ -51,6 +52,12 @@ pub(crate) enum PathFault {
         "the key usage of the leaf has no digitalSignature, without which its key cannot be used for TLS"
     )]
     LeafKeyUsage,
+    #[error(
+        "the key of the leaf is {found}: P-256, P-384, Ed25519 and RSA of 2048 to 4096 bits are supported"
+    )]
+    LeafKey { found: String },
+    #[error("the key of the intermediate {subject} is {found}")]
+    IssuerKey { subject: String, found: String },
     #[error("the leaf has constraints on names, which authorities alone have")]
     LeafConstraints,
     #[error("{subject} {why}")]
@@ -215,6 +222,9 @@ pub(super) fn check(
     if !may_shake_hands(leaf, purpose) {
         return Err(PathFault::LeafKeyUsage);
     }
+    if let Some(found) = key_kind::unsupported(leaf.public_key()) {
+        return Err(PathFault::LeafKey { found });
+    }
     if !matches!(leaf.name_constraints(), Ok(None)) {
         return Err(PathFault::LeafConstraints);
     }
@@ -224,6 +234,9 @@ pub(super) fn check(
         let subject = || intermediate.subject().to_string();
         if !may_sign(intermediate) {
             return Err(PathFault::NoCertSign { subject: subject() });
+        }
+        if let Some(found) = key_kind::unusable(intermediate.public_key()) {
+            return Err(PathFault::IssuerKey { subject: subject(), found });
         }
         if let Some(why) = constraints_fault(intermediate) {
             return Err(PathFault::Form { subject: subject(), why: why.into() });

@@ -4,8 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
-use x509_parser::public_key::{PublicKey, RSAPublicKey};
-use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
+use x509_parser::x509::X509Version;
 
 use super::algorithms::Algorithms;
 use super::explain::UNDERSTOOD;
@@ -25,6 +24,8 @@ pub(super) struct Certificate {
     pub names: Names,
     pub not_before: SystemTime,
     pub not_after: SystemTime,
+    /// It is of X.509 version 3: all others have no extensions, and so no names.
+    pub is_v3: bool,
     /// Its usages allow a server. Absent ones allow everything.
     pub usable_by_server: bool,
     pub algorithms: Algorithms,
@@ -54,11 +55,12 @@ pub(super) fn parse_certificate(der: &CertificateDer<'_>, what: &str) -> Result<
         names: Names::of(&certificate),
         not_before,
         not_after,
+        is_v3: certificate.version() == X509Version::V3,
         usable_by_server: usable_by_server(&certificate),
         algorithms: Algorithms::of(&certificate),
         cannot_issue: cannot_issue(&certificate),
         rules: RootRules::of(&certificate, not_before, not_after),
-        unsupported_key: unsupported_key(&certificate),
+        unsupported_key: key_kind::unsupported(certificate.public_key()),
     })
 }
 
@@ -96,7 +98,7 @@ fn cannot_issue(certificate: &X509Certificate<'_>) -> Option<String> {
     {
         return Some(format!("{fault}, so no certificate under it is accepted: issue it again without"));
     }
-    let key = unusable_issuer_key(certificate)?;
+    let key = key_kind::unusable(certificate.public_key())?;
     Some(format!(
         "has a key that no signature is verified with ({key}), so no certificate under it is accepted: issue it again with \
          another"
@@ -113,50 +115,4 @@ fn unknown_critical(certificate: &X509Certificate<'_>) -> Option<String> {
         let is_known = UNDERSTOOD.contains(&oid.as_str()) || POLICIES.contains(&oid.as_str());
         (!is_known).then(|| format!("has the critical extension {oid}, which peers do not know"))
     })
-}
-
-/// What no signature is verified with. More is taken of issuers than of leaves.
-pub(super) fn unusable_issuer_key(certificate: &X509Certificate<'_>) -> Option<String> {
-    let public_key = certificate.public_key();
-    match public_key.parsed() {
-        Ok(PublicKey::RSA(key)) => wrong_rsa(&key, 8192),
-        _ => key_kind::named_in(public_key.raw).filter(|kind| *kind != key_kind::P521).map(Into::into),
-    }
-}
-
-fn unsupported_key(certificate: &X509Certificate<'_>) -> Option<String> {
-    let public_key = certificate.public_key();
-    match (public_key.parsed(), key_kind::named_in(public_key.raw)) {
-        (_, Some(kind)) => Some(kind.into()),
-        (Ok(PublicKey::RSA(key)), None) => wrong_rsa(&key, 4096),
-        (Ok(PublicKey::EC(point)), None) if !matches!(point.key_size(), 256 | 384) => {
-            Some("on a curve that is not supported".into())
-        }
-        (Ok(PublicKey::EC(_)), None) if !has_named_curve(public_key) => {
-            Some("on a curve that is written out in place of its name".into())
-        }
-        (Ok(PublicKey::DSA(_)), None) => Some("DSA".into()),
-        // Ed25519 is not known to the parser; whether it can sign is found out with the private key.
-        _ => None,
-    }
-}
-
-fn has_named_curve(key: &SubjectPublicKeyInfo<'_>) -> bool {
-    key.algorithm.parameters.as_ref().is_some_and(|parameters| parameters.as_oid().is_ok())
-}
-
-fn wrong_rsa(key: &RSAPublicKey<'_>, most: usize) -> Option<String> {
-    let which = match rsa_bits(key) {
-        2048.. if rsa_bits(key) <= most => return None,
-        ..2048 => "short",
-        _ => "long",
-    };
-    Some(format!("RSA of {} bits, which is too {which}", rsa_bits(key)))
-}
-
-/// The parser counts whole bytes.
-fn rsa_bits(key: &RSAPublicKey<'_>) -> usize {
-    let zeros = key.modulus.iter().take_while(|byte| **byte == 0).count();
-    let first = key.modulus.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
-    8 * (key.modulus.len() - zeros) - first
 }

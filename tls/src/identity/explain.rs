@@ -6,7 +6,8 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::X509Version;
 
-use super::certificate::{Certificate, LEAF, unusable_issuer_key};
+use super::certificate::{Certificate, LEAF};
+use super::key_kind;
 use super::rejection::Rejection;
 use super::trust::Trust;
 use crate::chain_verifier::rules::{UnsupportedNames, constraints_fault};
@@ -120,6 +121,11 @@ impl Explain<'_> {
                 Rejection::Expired { what: format!("the root {root}"), not_after }
             }
             PathFault::Revoked { subject } => Rejection::Revoked { subject },
+            PathFault::LeafKey { found } => Rejection::UnsupportedKey { found },
+            PathFault::IssuerKey { subject, found } => Rejection::NotSupported {
+                what: format!("the intermediate {subject}"),
+                cause: format!("has a key that is {found}"),
+            },
             PathFault::RevocationUnknown(unknown) => {
                 Rejection::RevocationUnknown { cause: unknown.to_string() }
             }
@@ -129,9 +135,10 @@ impl Explain<'_> {
 
     /// A signature that does not verify: also because the key is of a kind that nothing is verified with.
     fn of_signature(&self) -> Rejection {
-        let issuer = self.find_issuer(|certificate| unusable_issuer_key(certificate).is_some());
+        let unusable = |certificate: &X509Certificate<'_>| key_kind::unusable(certificate.public_key());
+        let issuer = self.find_issuer(|certificate| unusable(certificate).is_some());
         if let Some((what, certificate)) = issuer {
-            let key = unusable_issuer_key(&certificate).unwrap_or_default();
+            let key = unusable(&certificate).unwrap_or_default();
             let cause = format!("has a key that no signature is verified with ({key})");
             return Rejection::NotSupported { what, cause };
         }

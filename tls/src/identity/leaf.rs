@@ -8,6 +8,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use webpki::EndEntityCert;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::algorithms::Algorithms;
@@ -18,6 +19,7 @@ use super::policy::Policy;
 use super::rejection::Rejection;
 use super::sections::Sections;
 use super::trust::Trust;
+use crate::chain_verifier::in_words;
 use crate::credential::LeafParts;
 use crate::credential::pem::{self, Format, PemError, Section};
 use crate::digest::sha256_hex;
@@ -88,6 +90,13 @@ impl Leaf {
                 return Err(faults);
             }
         };
+        if !facts.is_v3 {
+            faults.push(Rejection::MalformedCertificate {
+                what: LEAF.into(),
+                cause: in_words(&webpki::Error::UnsupportedCertVersion).into(),
+            });
+            return Err(faults);
+        }
         let certified = key.map(|key| CertifiedKey::new(chain.clone(), key));
         // Of a certificate that it cannot read, the verification below says why.
         if let Some(Err(rustls::Error::InconsistentKeys(_))) =
@@ -225,16 +234,19 @@ pub(super) fn usable_key(
 }
 
 /// The chain in the order that peers want it in: the leaf, of which this is the public key, and each certificate followed
-/// by its issuer, once. What belongs to nothing stays behind.
+/// by its issuer, once. What belongs to nothing stays behind. Without its key, the leaf is the first that is no
+/// authority's.
 fn in_order(
     mut rest: Vec<CertificateDer<'static>>,
     public_key: Option<&SubjectPublicKeyInfoDer<'_>>,
 ) -> Vec<CertificateDer<'static>> {
-    let is_leaf = |der: &CertificateDer<'static>| {
-        EndEntityCert::try_from(der)
-            .is_ok_and(|leaf| Some(leaf.subject_public_key_info().as_ref()) == public_key.map(AsRef::as_ref))
+    let find = |is_leaf: &dyn Fn(&X509Certificate<'_>) -> bool| {
+        let parse = |der| X509Certificate::from_der(der).ok();
+        rest.iter().position(|der| parse(der).is_some_and(|(_, certificate)| is_leaf(&certificate)))
     };
-    let mut next = rest.iter().position(is_leaf).or((!rest.is_empty()).then_some(0));
+    let has_key = |leaf: &X509Certificate<'_>| Some(leaf.public_key().raw) == public_key.map(AsRef::as_ref);
+    let first = (!rest.is_empty()).then_some(0);
+    let mut next = find(&has_key).or_else(|| find(&|leaf| !leaf.is_ca())).or(first);
     let mut chain = Vec::with_capacity(rest.len());
     while let Some(index) = next {
         let certificate = rest.remove(index);

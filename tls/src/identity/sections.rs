@@ -48,6 +48,7 @@ impl Sections {
                 None | Some(Format::DerCertificate) => {
                     self.certificates.push(CertificateDer::from(section.der.to_vec()));
                 }
+                Some(Format::DerPkcs7) => return Err(wrong_format(Format::Pkcs7)),
                 Some(other) => return Err(wrong_format(other)),
             },
             TRUSTED => self.certificates.push(without_settings(&section, what)?),

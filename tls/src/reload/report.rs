@@ -112,7 +112,7 @@ pub(super) fn rejected(reporter: &Reporter, served: Option<&Snapshot>, validatio
     let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
     // A rejected bundle can be the reason that the leaf is rejected with it: one event, not two.
     let leaf = leaf.filter(|leaf| trust != Some(leaf));
-    let lists = validation.revocation.as_ref();
+    let lists = validation.revocation();
     let parts = [CredentialPart::Trust, CredentialPart::Leaf, CredentialPart::Revocation];
     for (part, rejection) in parts.into_iter().zip([trust, leaf, lists]) {
         let Some(rejection) = rejection else { continue };
@@ -132,7 +132,7 @@ pub(super) fn rejected(reporter: &Reporter, served: Option<&Snapshot>, validatio
 /// What the status shows of a candidate that is not served as a whole. Returns what became of it.
 pub(super) fn report_rejections(reporter: &Reporter, validation: &Validation, now: SystemTime) -> Outcome {
     let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
-    let lists = validation.revocation.as_ref();
+    let lists = validation.revocation();
     let mut outcome = Outcome::Refused;
     reporter.update(|report| {
         report.held = match leaf {

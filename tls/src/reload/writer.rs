@@ -162,7 +162,7 @@ impl Writer {
         at: Moment,
     ) -> Outcome {
         let (leaf, trust) = (validation.leaf.as_ref().err(), validation.trust.as_ref().err());
-        let lists = validation.revocation.as_ref();
+        let lists = validation.revocation();
         if leaf.is_none() && trust.is_none() && lists.is_none() {
             self.progress.served_content = Some(judged);
             self.report_served(outcome, at.wall);
@@ -290,8 +290,8 @@ impl Writer {
 /// Something is wrong with it, or it removes a root: a writer may have replaced some of the files only.
 fn may_be_half_written(validation: &Validation, served: Option<&Identity>) -> bool {
     let torn = |rejection: Option<&Rejection>| rejection.is_some_and(Rejection::may_be_torn);
-    let Validation { leaf, trust, revocation, .. } = validation;
-    if torn(leaf.as_ref().err()) || torn(trust.as_ref().err()) || torn(revocation.as_ref()) {
+    let Validation { leaf, trust, .. } = validation;
+    if torn(leaf.as_ref().err()) || torn(trust.as_ref().err()) || torn(validation.revocation()) {
         return true;
     }
     let before = served.and_then(|identity| identity.trust.as_ref());

@@ -34,13 +34,13 @@ fn validate(roots: &[&Root], lists: &str, served: Option<&Arc<Trust>>) -> Valida
 /// What is in force, and why something of the file is not.
 fn next(roots: &[&Root], lists: &str, served: &Arc<Trust>) -> (Arc<Trust>, Option<RejectionReason>) {
     let validation = validate(roots, lists, Some(served));
-    let reason = validation.revocation.map(|rejection| rejection.reason());
+    let reason = validation.revocation().map(|rejection| rejection.reason());
     (validation.trust.unwrap().unwrap(), reason)
 }
 
 fn first(roots: &[&Root], lists: &str) -> Result<Arc<Trust>, RejectionReason> {
     let validation = validate(roots, lists, None);
-    assert_eq!(validation.revocation, None);
+    assert_eq!(validation.revocation(), None);
     validation.trust.map(Option::unwrap).map_err(|rejection| rejection.reason())
 }
 
@@ -172,7 +172,7 @@ fn lists_that_vanish_or_break_stay_in_force_and_hold_up_no_removal_of_a_root() {
     let mut without = credential(&[&one], "");
     without.revocation = Err(crate::credential::PartError::Missing { file: "ca.crl".into() });
     let validation = Identity::parse(&without, &Policy::default(), Some(&served), SystemTime::now());
-    assert_eq!(validation.revocation.unwrap().reason(), RejectionReason::MissingFile);
+    assert_eq!(validation.revocation().unwrap().reason(), RejectionReason::MissingFile);
     let trust = validation.trust.unwrap().unwrap();
     assert!(verdict(&trust, &bad).unwrap_err().contains("Revoked"));
     assert_eq!(trust.revocation.as_ref().unwrap().lists.len(), 1, "that of the removed root is gone with it");

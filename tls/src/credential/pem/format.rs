@@ -13,7 +13,10 @@ pub enum Format {
     DerKey,
     /// A private key in DER that is encrypted.
     DerEncryptedKey,
+    /// In PEM.
     Pkcs7,
+    /// In DER.
+    DerPkcs7,
     Pkcs12,
     JavaKeyStore,
     OpenSsh,
@@ -74,7 +77,7 @@ impl Format {
     /// What is in `der`, if it is DER.
     pub fn of_der(der: &[u8]) -> Option<Self> {
         Some(match content(der)? {
-            [DER_OBJECT_IDENTIFIER, _, identifier @ ..] if is_pkcs(identifier, &[7]) => Self::Pkcs7,
+            [DER_OBJECT_IDENTIFIER, _, identifier @ ..] if is_pkcs(identifier, &[7]) => Self::DerPkcs7,
             // Its version is 3, and what follows is of PKCS#7.
             [DER_INTEGER, 1, 3, DER_SEQUENCE, ..] => Self::Pkcs12,
             // A private key begins with its version; one that is encrypted with the name of the algorithm.
@@ -101,7 +104,7 @@ impl Format {
             Self::DerCertificate => "a certificate in DER",
             Self::DerKey => "a private key in DER",
             Self::DerEncryptedKey => "an encrypted private key in DER",
-            Self::Pkcs7 => "PKCS#7 (.p7b)",
+            Self::Pkcs7 | Self::DerPkcs7 => "PKCS#7 (.p7b)",
             Self::Pkcs12 => "PKCS#12 (.p12, .pfx)",
             Self::JavaKeyStore => "a Java key store",
             Self::OpenSsh => "a key in the format of OpenSSH",
@@ -123,9 +126,9 @@ impl Format {
             Self::DerCertificate => "convert it with: openssl x509 -inform der -in FILE -out NEW",
             Self::DerKey => "convert it with: openssl pkey -inform der -in FILE -out NEW",
             Self::DerEncryptedKey => "decrypt it with: openssl pkey -inform der -in FILE -out NEW",
-            Self::Pkcs7 => {
-                "take the certificates out with: openssl pkcs7 -inform der -print_certs -in FILE -out NEW \
-                 (without -inform der if it has BEGIN and END lines)"
+            Self::Pkcs7 => "take the certificates out with: openssl pkcs7 -print_certs -in FILE -out NEW",
+            Self::DerPkcs7 => {
+                "take the certificates out with: openssl pkcs7 -inform der -print_certs -in FILE -out NEW"
             }
             Self::Pkcs12 => {
                 "take it apart with: openssl pkcs12 -in FILE -clcerts -nokeys -out tls.crt; \

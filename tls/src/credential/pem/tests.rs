@@ -112,7 +112,7 @@ fn other_formats_are_called_by_their_names() {
         (leaf.clone(), Format::DerCertificate),
         (key.clone(), Format::DerKey),
         (encrypted, Format::DerEncryptedKey),
-        (pkcs7, Format::Pkcs7),
+        (pkcs7, Format::DerPkcs7),
         (pkcs12.clone(), Format::Pkcs12),
         (base64(&leaf), Format::BareBase64),
         (lines(&leaf), Format::BareBase64),

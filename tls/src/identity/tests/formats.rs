@@ -119,6 +119,20 @@ fn a_chain_in_any_order_is_served_from_the_leaf_upwards_without_duplicates() {
     }
 }
 
+/// What is wrong with the key is all that is wrong.
+#[test]
+fn without_its_key_the_leaf_is_the_first_that_is_no_authoritys() {
+    let (root, mid, leaf) = chain();
+    let behind = format!("{mid}{}", leaf.certificate);
+    let encrypted = leaf.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let another = issue(&root, |_| {}).key;
+    for (key, reason) in [(encrypted, "encrypted_key"), (another, "key_mismatch")] {
+        let faults = validate(&credential(&behind, &key, &root.pem())).faults;
+        let reasons: Vec<_> = faults.iter().map(|fault| fault.rejection.reason().as_str()).collect();
+        assert_eq!(reasons, [reason]);
+    }
+}
+
 #[test]
 fn other_formats_are_refused_by_name_with_a_command() {
     let root = root("root");
