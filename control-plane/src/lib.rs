@@ -16,6 +16,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`digest`] | SHA-256 digests as text |
+//! | [`backoff`] | how long to wait after failures |
 //! | [`api`] | the objects, their validation, names, dates and YAML |
 //! | [`pki`] | authorities and the leaves they sign, keyrings, certificate facts, preflight checks |
 //! | [`inject`] | from a pod to the pod with the agent, pure; the same for YAML |
@@ -36,6 +37,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod api;
+pub mod backoff;
 pub mod cli;
 pub mod controller;
 pub mod digest;

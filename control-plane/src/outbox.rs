@@ -1,4 +1,4 @@
-//! Deliveries to external receivers and managers, and when each is tried again. Pure: time is an argument, and
+//! Deliveries to external receivers and managers, and when each is tried again. Time is an argument, and
 //! the requests are sent elsewhere. Each delivery has a destination: one that fails backs off as a whole, and
 //! delays no other.
 
@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::digest::sha256_hex;
+use crate::backoff::Backoff;
 
-/// Between attempts, doubled from the first to the longest; half of it is jitter.
-const DESTINATION_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
+/// Between attempts.
+const DESTINATION_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5 * 60));
 /// The same for a delivery that its destination rejects while it accepts others.
-const DELIVERY_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60 * 60));
+const DELIVERY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(60 * 60));
 /// The longest Retry-After that is respected.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Concurrent deliveries to one destination; to one that is failing, a single one.
@@ -165,8 +165,8 @@ impl<T: Clone> Outbox<T> {
             DeliveryOutcome::Gone => destination.gone = true,
             DeliveryOutcome::Failed { why, retry_after, is_destination_failing: true } => {
                 destination.attempts = destination.attempts.saturating_add(1);
-                destination.retry_at =
-                    now + backoff(DESTINATION_BACKOFF, destination.attempts, *retry_after, &key.0);
+                let delay = DESTINATION_BACKOFF.delay(destination.attempts);
+                destination.retry_at = now + delay.max(respected(*retry_after));
                 let since = destination.failing.as_ref().map_or(now, |(since, _)| *since);
                 destination.failing = Some((since, why.clone()));
             }
@@ -182,8 +182,8 @@ impl<T: Clone> Outbox<T> {
                 delivery.fail(now, why);
                 delivery.attempts = delivery.attempts.saturating_add(1);
                 if !is_destination_failing {
-                    delivery.retry_at =
-                        now + backoff(DELIVERY_BACKOFF, delivery.attempts, *retry_after, &key.1);
+                    let delay = DELIVERY_BACKOFF.delay(delivery.attempts);
+                    delivery.retry_at = now + delay.max(respected(*retry_after));
                 }
             }
         }
@@ -287,17 +287,8 @@ fn is_due(retry_at: SystemTime, now: SystemTime) -> bool {
     retry_at <= now || retry_at > now + MAX_RETRY_AFTER
 }
 
-fn backoff(
-    (first, longest): (Duration, Duration),
-    attempts: u32,
-    retry_after: Option<Duration>,
-    seed: &str,
-) -> Duration {
-    let full = (first * 2_u32.pow(attempts.saturating_sub(1).min(16))).min(longest);
-    let digits = sha256_hex(format!("{seed} {attempts}").as_bytes());
-    let part = u32::from_str_radix(&digits[..8], 16).unwrap_or(0);
-    let jittered = full / 2 + (full / 2).mul_f64(f64::from(part) / f64::from(u32::MAX));
-    jittered.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+fn respected(retry_after: Option<Duration>) -> Duration {
+    retry_after.unwrap_or_default().min(MAX_RETRY_AFTER)
 }
 
 #[cfg(test)]

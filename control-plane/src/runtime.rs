@@ -2,7 +2,7 @@
 //! out what follows. [`lease`] decides which replica runs it.
 
 pub mod apply;
-mod backoff;
+mod failed_actions;
 pub mod lease;
 pub mod metrics;
 mod pod_cache;

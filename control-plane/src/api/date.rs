@@ -21,6 +21,10 @@ pub fn millis(at: SystemTime) -> String {
 
 /// RFC 3339 or ISO 8601, with or without a fraction and a time zone; `None` for anything else. A date before 1970 becomes 1970.
 pub fn parse(text: &str) -> Option<SystemTime> {
+    // Timestamps of jiff end a day before the year 9999 does, and a certificate without an end is valid until that.
+    if let Ok(at) = humantime::parse_rfc3339(text) {
+        return Some(at);
+    }
     let at: Timestamp = match text.parse() {
         Ok(at) => at,
         Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
@@ -50,7 +54,15 @@ mod tests {
         for text in ["", "tomorrow", "1600000000", "2020-13-13T12:26:40Z"] {
             assert_eq!(parse(text), None, "{text}");
         }
-        assert_eq!(parse(&millis(UNIX_EPOCH)), Some(UNIX_EPOCH));
+        assert_eq!(parse("1969-12-31T23:59:59Z"), Some(UNIX_EPOCH));
+    }
+
+    #[test]
+    fn what_is_written_down_is_read() {
+        // RFC 5280, 4.1.2.5: what has no end is valid until the last second of 9999.
+        for at in [UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(1_600_000_000), UNIX_EPOCH + LAST] {
+            assert_eq!((parse(&seconds(at)), parse(&millis(at))), (Some(at), Some(at)));
+        }
     }
 
     #[test]

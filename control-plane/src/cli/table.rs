@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use crate::api::date;
+
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
@@ -63,7 +65,7 @@ fn rounded(span: Duration) -> String {
 
 /// An RFC 3339 time of a status.
 pub fn parse_time(text: Option<&str>) -> Option<SystemTime> {
-    humantime::parse_rfc3339(text?).ok()
+    date::parse(text?)
 }
 
 #[cfg(test)]

@@ -28,15 +28,17 @@ use secret::SecretState;
 use super::status::{CertificateReport, Status};
 use crate::api::duration;
 use crate::api::settings::ClusterDomain;
+use crate::backoff::Backoff;
 
 pub const SECRET_NAME: &str = "hotcert-webhook";
 
 /// How often to reconcile without an event.
 const RESYNC: Duration = Duration::from_secs(60);
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between steps; doubles each time, so that replicas in conflict do not overload the API server.
-const BACKOFF: Duration = Duration::from_millis(10);
-const MAX_DOUBLINGS: u32 = 9;
+/// Between steps, so that replicas in conflict do not overload the API server.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(5));
+/// The least after an error that is no conflict.
+const MIN_AFTER_ERROR: Duration = Duration::from_millis(160);
 
 pub struct WebhookCertificate {
     pub client: Client,
@@ -85,11 +87,10 @@ impl WebhookCertificate {
     }
 
     async fn reconcile_loop(&self, changed: &Notify) {
-        let mut steps = 0;
+        let mut steps = 0_u32;
         loop {
             let now = SystemTime::now();
             let result = tokio::time::timeout(RECONCILE_TIMEOUT, self.reconcile(now)).await;
-            let backoff = BACKOFF * 2_u32.pow(steps);
             match result.unwrap_or(Err(ReconcileError::TimedOut)) {
                 Ok(Step::Wait(until)) => {
                     steps = 0;
@@ -100,13 +101,13 @@ impl WebhookCertificate {
                     }
                 }
                 Ok(_) | Err(ReconcileError::Conflict(_)) => {
-                    steps = (steps + 1).min(MAX_DOUBLINGS);
-                    tokio::time::sleep(backoff).await;
+                    steps = steps.saturating_add(1);
+                    tokio::time::sleep(BACKOFF.delay(steps)).await;
                 }
                 Err(error) => {
-                    steps = (steps + 1).min(MAX_DOUBLINGS);
+                    steps = steps.saturating_add(1);
                     self.report_error(&error);
-                    tokio::time::sleep(backoff.max(BACKOFF * 16)).await;
+                    tokio::time::sleep(BACKOFF.delay(steps).max(MIN_AFTER_ERROR)).await;
                 }
             }
         }

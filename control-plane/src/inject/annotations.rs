@@ -187,10 +187,14 @@ impl<'a> Annotations<'a> {
         let unknown =
             self.values.as_object().into_iter().flatten().filter_map(|(key, _)| key.strip_prefix(PREFIX));
         for name in unknown.filter(|name| !known.contains(name)) {
-            let hint = match format!("{PREFIX}{name}") == INJECT_LABEL {
-                true => "it is a label: move it to the labels".to_owned(),
-                false if name.len() > MAX_NAME => "unknown annotation: remove it".to_owned(),
-                false => format!("unknown annotation: did you mean {PREFIX}{}?", nearest(name, &known)),
+            let hint = if format!("{PREFIX}{name}") == INJECT_LABEL {
+                "it is a label: move it to the labels".to_owned()
+            } else if name.len() <= MAX_NAME
+                && let Some(meant) = nearest(name, &known)
+            {
+                format!("unknown annotation: did you mean {PREFIX}{meant}?")
+            } else {
+                "unknown annotation: remove it".to_owned()
             };
             self.problems.add(location(name), hint);
         }

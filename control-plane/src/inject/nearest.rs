@@ -1,22 +1,11 @@
-//! The suggestion for a mistyped name: the known one with the smallest edit distance.
+//! The suggestion for a mistyped name.
 
-/// The one of `known` with the fewest characters to insert, delete or replace; the first of equals.
-pub fn nearest<'a>(word: &str, known: &[&'a str]) -> &'a str {
-    known.iter().copied().min_by_key(|candidate| distance(word, candidate)).unwrap_or_default()
-}
-
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, letter) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, other) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *other);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
+/// The one of `known` with the fewest characters to insert, delete, replace or swap, the first of equals. `None` where
+/// more than a third of the word would have to change: then it is no slip of the hand, and a suggestion would mislead.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distances = known.iter().map(|candidate| (strsim::osa_distance(word, candidate), *candidate));
+    let near = distances.filter(|(distance, _)| distance * 3 <= word.chars().count());
+    near.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]
@@ -24,15 +13,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_suggested() {
-        let known = ["secret", "inbound", "outbound", "memory-limit"];
-        for (typo, meant) in [
-            ("secrets", "secret"),
-            ("inbuond", "inbound"),
-            ("out-bound", "outbound"),
-            ("mem-limit", "memory-limit"),
+    fn only_a_near_name_is_suggested() {
+        let known = ["secret", "inbound", "outbound", "memory-limit", "log"];
+        for (word, meant) in [
+            ("secrets", Some("secret")),
+            ("inbuond", Some("inbound")),
+            ("out-bound", Some("outbound")),
+            ("mem-limit", Some("memory-limit")),
+            ("lgo", Some("log")),
+            ("lag", Some("log")),
+            ("lab", None),
+            ("replicas", None),
+            ("scrape", None),
+            ("", None),
         ] {
-            assert_eq!(nearest(typo, &known), meant);
+            assert_eq!(nearest(word, &known), meant, "{word}");
         }
     }
 }

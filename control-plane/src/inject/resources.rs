@@ -4,6 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::annotations::Annotations;
 
+const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+const DECIMAL: [(&str, i8); 10] =
+    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
+
 /// Quantities as they were written.
 #[derive(Clone, Debug)]
 pub struct Resources {
@@ -52,36 +56,25 @@ impl Resources {
     }
 }
 
-/// The value of a quantity above 0.
+/// The value of a quantity above 0. What is written in two ways has one value: 700m is 0.7.
 fn parse_quantity(text: &str) -> Result<f64, String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
-    let unit = match suffix {
-        "" => Some(1.0),
-        "n" => Some(1e-9),
-        "u" => Some(1e-6),
-        "m" => Some(1e-3),
-        _ => unit_with_prefix(suffix, 1024.0, &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
-            .or_else(|| unit_with_prefix(suffix, 1000.0, &["k", "M", "G", "T", "P", "E"]))
-            .or_else(|| exponent(suffix)),
+    let binary = BINARY.iter().zip(1..).find(|(name, _)| **name == suffix);
+    let value = match binary {
+        Some((_, power)) => number.parse().map(|number: f64| number * 1024f64.powi(power)).ok(),
+        // Rounded once, by the parser, and not again by a multiplication.
+        None => exponent(suffix).and_then(|exponent| format!("{number}e{exponent}").parse().ok()),
     };
-    match (number.parse::<f64>(), unit) {
-        (Ok(number), Some(unit)) if number * unit > 0.0 && (number * unit).is_finite() => Ok(number * unit),
-        _ => Err(format!(
-            "{text:?} is not a Kubernetes quantity above 0: write it like 100m, 0.5, 64Mi or 1Gi"
-        )),
-    }
+    value.filter(|value| *value > 0.0 && value.is_finite()).ok_or_else(|| {
+        format!("{text:?} is not a Kubernetes quantity above 0: write it like 100m, 0.5, 64Mi or 1Gi")
+    })
 }
 
-fn unit_with_prefix(suffix: &str, base: f64, prefixes: &[&str]) -> Option<f64> {
-    let power = prefixes.iter().zip(1..).find(|(prefix, _)| **prefix == suffix)?.1;
-    Some(base.powi(power))
-}
-
-/// `e3`, `E-3`.
-fn exponent(suffix: &str) -> Option<f64> {
-    let digits = suffix.strip_prefix(['e', 'E'])?;
-    digits.parse::<i8>().ok().map(|power| 10f64.powi(power.into()))
+/// The power of ten of a suffix: `m`, `M`, `e3`, `E-3`, or none.
+fn exponent(suffix: &str) -> Option<i8> {
+    let of_name = DECIMAL.iter().find(|(name, _)| *name == suffix).map(|(_, exponent)| *exponent);
+    of_name.or_else(|| suffix.strip_prefix(['e', 'E'])?.parse().ok())
 }
 
 #[cfg(test)]
@@ -109,8 +102,26 @@ mod tests {
     }
 
     #[test]
+    fn a_quantity_has_one_value_however_it_is_written() {
+        for (one, other) in [
+            ("700m", "0.7"),
+            ("1409m", "1.409"),
+            ("700m", "700000000n"),
+            ("8.2G", "8200M"),
+            ("8.2e9", "8.2G"),
+            ("1.1Gi", "1126.4Mi"),
+            ("1Gi", "1073741824"),
+        ] {
+            assert!(parse_quantity(one).unwrap() == parse_quantity(other).unwrap(), "{one} is {other}");
+        }
+    }
+
+    #[test]
     fn malformed_quantities_are_rejected() {
-        for bad in ["", "0", "-1", "64MB", "64mi", "1 Gi", "Mi", "1e", "1e999", "1.2.3", "lots", "0x10"] {
+        for bad in [
+            "", "0", "-1", "64MB", "64mi", "1 Gi", "Mi", "1e", "1e999", "1.2.3", "lots", "0x10", "inf",
+            "1e3e3", "1e3m",
+        ] {
             assert!(parse_quantity(bad).is_err(), "{bad}");
         }
     }

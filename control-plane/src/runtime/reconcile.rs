@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::apply::{Applier, ApplyError};
-use super::backoff::{self, FailedActions};
+use super::failed_actions::{self, FailedActions};
 use super::metrics::ReconcileMetrics;
 use super::pod_cache::PodCache;
 use super::problem_log::ProblemLog;
@@ -165,7 +165,7 @@ impl<S: Store> Reconciler<S> {
                 Err(error) => {
                     self.log_once("look", &error.to_string());
                     self.failed_reads = self.failed_reads.saturating_add(1);
-                    let pause = backoff::delay(backoff::RETRY, self.failed_reads);
+                    let pause = failed_actions::RETRY.delay(self.failed_reads);
                     Pause { at_least: pause, at_most: pause }
                 }
             };
@@ -338,7 +338,7 @@ impl<S: Store> Reconciler<S> {
             }
             Err(error) => {
                 let message = format!("{} {}: {error}", action.kind(), action.object());
-                self.log_once(&backoff::target(action), &message);
+                self.log_once(&failed_actions::target(action), &message);
                 self.failed_actions.record_failure(action, &error);
                 round.failed.push(message);
             }

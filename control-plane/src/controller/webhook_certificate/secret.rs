@@ -11,6 +11,7 @@ use kube::api::ObjectMeta;
 use super::configuration::WebhookConfiguration;
 use super::pair::{Pair, PairError, Root, ServerNames};
 use super::plan::{Observed, Step, Trust};
+use crate::api::date;
 
 const TRUSTED_AT: &str = "hotcert.dev/next-trusted-at";
 const PROMOTED_AT: &str = "hotcert.dev/promoted-at";
@@ -38,7 +39,7 @@ impl SecretState {
         let get = |name: &str| data.get(name).map_or(&[][..], |bytes| &bytes.0);
         let time = |name: &str| {
             let text = secret.metadata.annotations.as_ref()?.get(name)?;
-            humantime::parse_rfc3339(text).ok()
+            date::parse(text)
         };
         let mut roots = Root::parse_bundle(get("ca.crt"), now);
         let (certificate, key) = (get("tls.crt"), get("tls.key"));
@@ -90,7 +91,7 @@ impl SecretState {
         for (name, time) in [(TRUSTED_AT, self.trusted_at), (PROMOTED_AT, self.promoted_at)] {
             match time {
                 // In milliseconds, because an overlap may be short.
-                Some(at) => annotations.insert(name.into(), crate::api::date::millis(at)),
+                Some(at) => annotations.insert(name.into(), date::millis(at)),
                 None => annotations.remove(name),
             };
         }

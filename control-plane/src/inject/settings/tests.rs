@@ -135,11 +135,13 @@ fn a_missing_secret_is_reported() {
 }
 
 #[test]
-fn unknown_annotations_are_rejected_with_the_nearest_name() {
+fn unknown_annotations_are_rejected_with_the_nearest_name_if_one_is_near() {
     for (name, meant) in [
-        ("inbuond", "hotcert.dev/inbound"),
-        ("memory-limits", "hotcert.dev/memory-limit"),
+        ("inbuond", "did you mean hotcert.dev/inbound?"),
+        ("memory-limits", "did you mean hotcert.dev/memory-limit?"),
         ("inject", "labels"),
+        ("team", "unknown annotation: remove it"),
+        ("canary-weight", "unknown annotation: remove it"),
     ] {
         let Err(InvalidPod(problems)) = inject_with(&[(name, "x")]) else { panic!("{name} was accepted") };
         let Problem { location, message } = &problems[0];

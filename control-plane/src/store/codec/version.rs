@@ -89,3 +89,24 @@ pub fn facts<'v>(
         resource_version,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a controller of release 0.2.0 wrote it: both have to read what the other writes.
+    const STORED: &str = r#"{
+  "root": "a166112f7f2de7a3c416ba9661925458621ba20000c947ff9a2bcc57a12f7db1",
+  "madeFor": "094fb1fcfc50b7bb",
+  "createdAt": "2026-11-30T13:44:30.734500000Z",
+  "request": null,
+  "copyOf": 3
+}"#;
+
+    #[test]
+    fn a_stored_record_is_read_and_written_as_it_was() {
+        let record: Record = serde_json::from_str(STORED).unwrap();
+        assert_eq!((record.copy_of, record.request.as_deref()), (Some(3), None));
+        assert_eq!(serde_json::to_string_pretty(&record).unwrap(), STORED);
+    }
+}

@@ -14,9 +14,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use time::OffsetDateTime;
+use k8s_openapi::jiff::Timestamp;
 
 use super::access::Readers;
 use super::disk;
@@ -150,17 +150,8 @@ fn flush(directory: &Path) -> Result<(), VolumeError> {
 fn version_name() -> Result<String, VolumeError> {
     let mut random = [0; 4];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| VolumeError::NoRandomness)?;
-    let now = OffsetDateTime::from(SystemTime::now());
-    Ok(format!(
-        "..{:04}_{:02}_{:02}_{:02}_{:02}_{:02}.{}",
-        now.year(),
-        u8::from(now.month()),
-        now.day(),
-        now.hour(),
-        now.minute(),
-        now.second(),
-        u32::from_ne_bytes(random),
-    ))
+    let now = Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S");
+    Ok(format!("..{now}.{}", u32::from_ne_bytes(random)))
 }
 
 fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VolumeError {

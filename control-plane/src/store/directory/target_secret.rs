@@ -211,3 +211,16 @@ fn resource_version(data: &Path) -> ResourceVersion {
     let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     ResourceVersion(format!("{}-{files}", name.trim_start_matches('.')))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a controller of release 0.2.0 wrote it.
+    #[test]
+    fn a_stored_owner_is_read_and_written_as_it_was() {
+        let stored = r#"{"certificate":"shop/mtls-prod-payments","version":7,"writtenAt":"2026-01-31T09:15:00.500000000Z"}"#;
+        let owner: Owner = serde_json::from_str(stored).unwrap();
+        assert_eq!(serde_json::to_string(&owner).unwrap(), stored);
+    }
+}

@@ -23,6 +23,7 @@ use super::custom::Custom;
 use super::label::{HOTCERT, MANAGED_BY, WATCH};
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthority, ServiceCertificate};
+use crate::backoff::Backoff;
 use crate::store::kubernetes::api_error;
 use crate::store::kubernetes::secret_object::SecretObject;
 use crate::store::kubernetes::target_secret;
@@ -30,8 +31,8 @@ use watch_sink::{
     AuthoritiesSink, CertificatesSink, EventSink, OwnNamespaceSink, OwnedSecretsSink, WatchedSink,
 };
 
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Before a watch that failed is begun again.
+const PAUSE: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 /// How often namespaces without anything of hotcert's are dropped.
 const RESCAN_NAMESPACES: Duration = Duration::from_secs(60);
 /// How many objects come at a time: whole Secrets, until their facts are read.
@@ -188,7 +189,7 @@ where
     let mut events = begin();
     let mut listed = BTreeSet::new();
     let mut list = ListSpan { since: Instant::now(), newest: 0 };
-    let (mut pause, mut last) = (FIRST_PAUSE, String::new());
+    let (mut failures, mut last) = (0_u32, String::new());
     while let Some(event) = events.next().await {
         match event {
             // Before the list is asked for.
@@ -203,16 +204,16 @@ where
             }
             Ok(Event::InitDone) => {
                 event_sink.listed(&std::mem::take(&mut listed), list);
-                pause = FIRST_PAUSE;
+                failures = 0;
                 last.clear();
             }
             Ok(Event::Apply(object)) => {
                 event_sink.apply(object);
-                pause = FIRST_PAUSE;
+                failures = 0;
             }
             Ok(Event::Delete(object)) => {
                 event_sink.delete(object);
-                pause = FIRST_PAUSE;
+                failures = 0;
             }
             Err(error) => {
                 let error = WatchError::of(&error);
@@ -230,8 +231,8 @@ where
                     events = begin();
                 }
                 event_sink.failed(error);
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                failures = failures.saturating_add(1);
+                tokio::time::sleep(PAUSE.delay(failures)).await;
             }
         }
     }

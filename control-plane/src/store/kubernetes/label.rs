@@ -35,7 +35,7 @@ pub fn date(at: SystemTime) -> String {
 
 /// From an annotation, or the creation time of the object if the annotation is invalid.
 pub fn date_of(object: &SecretObject, annotation: &str) -> SystemTime {
-    let written = object.annotation(annotation).and_then(|text| humantime::parse_rfc3339(text).ok());
+    let written = object.annotation(annotation).and_then(crate::api::date::parse);
     let made = || object.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
     written.or_else(made).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::watch_sink::{EventSink, OwnedSecretsSink, WatchedSink};
-use super::{AbortOnDrop, FIRST_PAUSE, Informers, RESCAN_NAMESPACES, WatchError, watch};
+use super::{AbortOnDrop, Informers, PAUSE, RESCAN_NAMESPACES, WatchError, watch};
 use crate::api::object_name::ObjectName;
 use crate::store::kubernetes::api_error;
 use crate::store::kubernetes::cache::{Cache, ListSpan, Listing};
@@ -108,7 +108,7 @@ async fn may_list_everywhere(client: &Client) -> bool {
         match secrets.list(&one).await {
             Ok(_) => return true,
             Err(error) if api_error::is_forbidden(&error) => return false,
-            Err(_) => tokio::time::sleep(FIRST_PAUSE).await,
+            Err(_) => tokio::time::sleep(PAUSE.delay(1)).await,
         }
     }
 }
