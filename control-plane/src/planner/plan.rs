@@ -313,6 +313,11 @@ impl Action {
         }
     }
 
+    /// It removes what is not needed any more.
+    pub fn is_tidying(&self) -> bool {
+        matches!(self, Self::Prune { .. } | Self::RemoveKey { .. })
+    }
+
     pub fn is_status_update(&self) -> bool {
         matches!(self, Self::UpdateAuthorityStatus { .. } | Self::UpdateCertificateStatus { .. })
     }

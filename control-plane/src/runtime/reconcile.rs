@@ -32,6 +32,9 @@ const MAX_ROUND: Duration = Duration::from_secs(5);
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 /// How many pods are nudged in one round.
 const MAX_NUDGES: usize = 50;
+/// How many versions are deleted, or lose their key, in one round that has nothing else to do: it has time, and other
+/// work may come meanwhile.
+const MAX_TIDIED: usize = 100;
 /// The longest time between two rounds, in case a change was missed.
 const RESYNC: Duration = Duration::from_secs(10 * 60);
 
@@ -254,7 +257,12 @@ impl<S: Store> Reconciler<S> {
             }
             actions.push(action);
         }
-        // The status is written last.
+        if actions.iter().any(|action| !action.is_tidying()) {
+            actions.retain(|action| !action.is_tidying());
+        } else {
+            actions.truncate(MAX_TIDIED);
+        }
+        // The status is written after what it tells of.
         actions.sort_by_key(|action| action.is_status_update());
         self.apply_concurrently(actions, observed, now, round).await;
         if !round.published.is_empty() {

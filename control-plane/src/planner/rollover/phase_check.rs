@@ -54,7 +54,7 @@ impl PhaseCheck<'_> {
             .chain(leftovers.iter().map(|leftover| leftover.secret.namespace.as_str()))
             .collect();
         for namespace in namespaces {
-            plan.list_pods.insert(namespace.to_owned());
+            let before = blockers.len();
             let here: Vec<_> =
                 leftovers.iter().filter(|leftover| leftover.secret.namespace == namespace).collect();
             blockers.extend(self.check_listings(namespace, &by_secret, &here));
@@ -72,6 +72,9 @@ impl PhaseCheck<'_> {
                     here.iter().filter(|leftover| pod.mounted_secrets.contains(&leftover.secret.name));
                 blockers.extend(mounted.filter_map(|leftover| self.check_leftover_user(pod, leftover, plan)));
             }
+            // Where all is proven since the last write, a pod that comes later finds what was written.
+            let pods = if blockers.len() > before { &mut plan.list_pods } else { &mut plan.retain_pods };
+            pods.insert(namespace.to_owned());
         }
         if blockers.is_empty() && self.rollover.phase == Phase::Reissuing {
             blockers = self.connections_to_recount(&by_secret, plan);
