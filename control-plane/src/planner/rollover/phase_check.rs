@@ -40,9 +40,12 @@ impl PhaseCheck<'_> {
     /// Everything that blocks it. Pods that may have something new to show are probed again.
     pub fn blockers(&self, dependents: &[DependentCertificate<'_>], plan: &mut Plan) -> Vec<Blocker> {
         let mut blockers = Vec::new();
-        let mut by_secret = BySecret::new();
+        let (mut by_secret, mut unwritten) = (BySecret::new(), BTreeSet::new());
         for dependent in dependents.iter().filter(|dependent| !self.is_skipped(dependent)) {
-            blockers.extend(self.check_certificate(dependent));
+            if let Some(blocker) = self.check_certificate(dependent) {
+                unwritten.insert(dependent.name.namespace.as_str());
+                blockers.push(blocker);
+            }
             if dependent.may_be_mounted() || self.is_in_ledger(dependent) {
                 by_secret.insert((&dependent.name.namespace, dependent.secret), dependent);
             }
@@ -57,7 +60,12 @@ impl PhaseCheck<'_> {
             let before = blockers.len();
             let here: Vec<_> =
                 leftovers.iter().filter(|leftover| leftover.secret.namespace == namespace).collect();
-            blockers.extend(self.check_listings(namespace, &by_secret, &here));
+            let outdated = self.check_listings(namespace, &by_secret, &here);
+            // What is not written yet cannot be seen. Before a leaf is written under the new root, the pods have to be known.
+            let is_pointless = here.is_empty()
+                && unwritten.contains(namespace)
+                && !(outdated.is_some() && self.rollover.phase == Phase::Reissuing);
+            blockers.extend(outdated);
             blockers.extend(here.iter().filter_map(|leftover| self.check_moving_certificate(leftover)));
             for pod in self.observed.pods_of(namespace) {
                 if self.rollover.is_overridden(&pod.uid) {
@@ -73,7 +81,8 @@ impl PhaseCheck<'_> {
                 blockers.extend(mounted.filter_map(|leftover| self.check_leftover_user(pod, leftover, plan)));
             }
             // Where all is proven since the last write, a pod that comes later finds what was written.
-            let pods = if blockers.len() > before { &mut plan.list_pods } else { &mut plan.retain_pods };
+            let is_blocked = blockers.len() > before && !is_pointless;
+            let pods = if is_blocked { &mut plan.list_pods } else { &mut plan.retain_pods };
             pods.insert(namespace.to_owned());
         }
         if blockers.is_empty() && self.rollover.phase == Phase::Reissuing {

@@ -3,7 +3,7 @@
 use super::scene::{NEW, OLD, Scene};
 use super::*;
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
-use crate::api::resource::HandledRequestStatus;
+use crate::api::resource::{HandledRequestStatus, ServedStatus};
 use crate::pki::ledger::LedgerChange;
 use crate::planner::observed::{KeyringState, Proof, Published, WatchedSecret};
 
@@ -212,6 +212,24 @@ fn each_phase_asks_for_its_own_proof() {
         assert!(asked[0].roots.contains(&root_id(NEW)));
         let asks_old = asked[0].roots.contains(&root_id(OLD));
         assert_eq!(asks_old, phase == Phase::Retiring, "each root is a handshake of its own");
+    }
+}
+
+#[test]
+fn pods_are_listed_again_where_one_blocks_a_rollover_and_kept_where_all_is_proven() {
+    for phase in PHASES {
+        let mut scene = Scene::rolling(phase);
+        // Nobody else asks for the pods.
+        let revision = i64::try_from(scene.publication().revision).unwrap();
+        let served = ServedStatus { revision, pods: 1, serving: 1, ..ServedStatus::default() };
+        scene.certificate().status.served = Some(served);
+        scene.pod("unasked");
+        assert!(scene.plan().list_pods.contains("shop"), "{phase:?}");
+        scene.list_pods().pods.clear();
+        good(&mut scene, phase);
+        let planned = scene.plan();
+        let namespaces = (planned.list_pods.contains("shop"), planned.retain_pods.contains("shop"));
+        assert_eq!(namespaces, (false, true), "{phase:?}");
     }
 }
 
