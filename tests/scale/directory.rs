@@ -68,7 +68,7 @@ impl Site for Directory {
         ("hotcert_controller_actions_total", &[("action", "publish"), ("outcome", "ok")])
     }
 
-    fn rotate_one(&self) {
+    fn rotate_one(&self, _: &str) {
         self.run(&["rotate", &format!("{}/{}", namespace(0), certificate(0))]);
     }
 

@@ -131,9 +131,9 @@ impl Site for Fleet {
         ("hotcert_controller_published_to_served_seconds_count", &[])
     }
 
-    fn rotate_one(&self) {
+    fn rotate_one(&self, id: &str) {
         let certificates: Api<ServiceCertificate> = Api::namespaced(self.client(), &namespace(0));
-        let ask = json!({"metadata": {"annotations": {"hotcert.dev/rotate": ASKED}}});
+        let ask = json!({"metadata": {"annotations": {"hotcert.dev/rotate": id}}});
         let (name, params) = (certificate(0), PatchParams::default());
         self.runtime.block_on(certificates.patch(&name, &params, &Patch::Merge(ask))).unwrap();
     }

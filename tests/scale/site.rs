@@ -23,8 +23,8 @@ pub trait Site {
     /// The metric of the controller that counts publications which are done.
     fn done_metric(&self) -> (&'static str, &'static [(&'static str, &'static str)]);
 
-    /// Asks for a new leaf of the first certificate.
-    fn rotate_one(&self);
+    /// Asks for a new leaf of the first certificate. `id`: another each time.
+    fn rotate_one(&self, id: &str);
 
     /// Asks for another root.
     fn roll_over(&self);
