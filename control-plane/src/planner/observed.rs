@@ -210,7 +210,7 @@ pub struct Pod {
     /// The revision that it was nudged for last.
     pub nudged_revision: Option<u64>,
     /// By the authority under which a client certificate was presented; under an empty name without one.
-    pub proofs: BTreeMap<String, Proof>,
+    pub proofs: BTreeMap<String, Arc<Proof>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -224,7 +224,7 @@ pub struct PodAgent {
 }
 
 /// What was seen in handshakes with a pod.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// When the handshakes began.
     pub taken_at: SystemTime,
@@ -233,7 +233,7 @@ pub struct Proof {
     pub result: Result<HandshakeResult, String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandshakeResult {
     /// Hex, of the DER of the leaf that was shown in the handshake.
     pub leaf_sha256: String,
@@ -380,7 +380,7 @@ impl Observed {
 impl Pod {
     /// What it showed to a client of this authority.
     pub fn proof(&self, authority: &str) -> Option<&Proof> {
-        self.proofs.get(authority)
+        self.proofs.get(authority).map(Arc::as_ref)
     }
 
     /// The proof for an authority, if it was taken at `since` or later.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::api::object_name::ObjectName;
@@ -45,7 +46,7 @@ struct ProbeEntry {
     roots: BTreeSet<RootId>,
     /// The last plan requests it.
     requested: bool,
-    proof: Option<Proof>,
+    proof: Option<Arc<Proof>>,
     interval: Duration,
     next_probe: SystemTime,
     /// As it is in [`ProofSchedule::waiting`].
@@ -84,12 +85,12 @@ impl ProofSchedule {
         self.running.remove(key);
         // The pod may be gone by now.
         let Some(entry) = self.probes.get_mut(key) else { return };
-        let proof = proof.after(entry.proof.as_ref());
+        let proof = proof.after(entry.proof.as_deref());
         let is_unchanged = entry.proof.as_ref().is_some_and(|before| has_same_result(before, &proof));
         entry.interval =
             if is_unchanged { (entry.interval * 2).clamp(MIN_INTERVAL, MAX_INTERVAL) } else { MIN_INTERVAL };
         entry.next_probe = now + entry.interval;
-        entry.proof = Some(proof);
+        entry.proof = Some(Arc::new(proof));
         entry.wait(key, false, &mut self.waiting);
     }
 

@@ -112,6 +112,8 @@ impl SigningContext<'_> {
         if !self.is_keyring_current(&secret, plan) {
             return;
         }
+        // Whether pods serve it is the next question, and one status answers both.
+        plan.list_pods.insert(name.namespace.clone());
         plan.actions.push(Action::Publish {
             certificate: name.clone(),
             secret,

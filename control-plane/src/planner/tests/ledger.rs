@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::scene::{NEW, OLD, Scene, name};
+use super::scene::{NEW, OLD, Scene, name, proof_mut};
 use super::*;
 use crate::api::condition::{ConditionType, Reason};
 use crate::pki::ledger::{LedgerChange, LedgerEntry};
@@ -93,7 +93,7 @@ fn a_certificate_that_moves_is_published_with_the_roots_of_both_and_its_new_leaf
     does(&scene, &[]);
     assert_eq!(scene.condition("Ready").unwrap().1, "MovingTrust");
     let pod = scene.proven("one", 1, &[OLD]);
-    let shown = pod.proofs.get_mut(AUTHORITY).unwrap().result.as_mut().unwrap();
+    let shown = proof_mut(pod).result.as_mut().unwrap();
     shown.connections_under.extend([(root_id(OLD), 0), (root_id(FOREIGN), 0)]);
     does(&scene, &["record payments-tls"]);
     let moved_from = BTreeSet::from([root_id(FOREIGN)]);

@@ -1,6 +1,6 @@
 //! Tables of one authority: what begins, blocks, reverses and ends a rollover.
 
-use super::scene::{NEW, OLD, Scene};
+use super::scene::{NEW, OLD, Scene, proof_mut};
 use super::*;
 use crate::api::condition::{ConditionStatus, ConditionType, Reason};
 use crate::api::resource::{HandledRequestStatus, ServedStatus};
@@ -134,16 +134,16 @@ fn every_phase_is_blocked_by_a_pod_that_has_proved_nothing() {
             let at = scene.now;
             scene.pod("bad").proofs.insert(
                 AUTHORITY.into(),
-                Proof { taken_at: at, leaf_since: at, result: Err("refused".into()) },
+                Proof { taken_at: at, leaf_since: at, result: Err("refused".into()) }.into(),
             );
         }),
         ("shop/good: the agent has not been probed", |scene| {
             let long_ago = start();
-            scene.list_pods().pods[0].proofs.get_mut(AUTHORITY).unwrap().taken_at = long_ago;
+            proof_mut(&mut scene.list_pods().pods[0]).taken_at = long_ago;
         }),
         ("shop/good: the agent has not been probed", |scene| {
             let never = scene.now + HOUR;
-            scene.list_pods().pods[0].proofs.get_mut(AUTHORITY).unwrap().taken_at = never;
+            proof_mut(&mut scene.list_pods().pods[0]).taken_at = never;
         }),
         ("namespace shop: the pods have not", |scene| scene.observed.pods.clear()),
         ("namespace shop: forbidden", |scene| scene.list_pods().error = Some("forbidden".into())),
@@ -260,7 +260,7 @@ fn a_pod_is_probed_for_a_phase_when_its_secret_is_published_and_for_its_trust_at
 fn connections_under_the_old_root_are_waited_for_until_the_drain_deadline() {
     let mut scene = Scene::rolling(Phase::Reissuing);
     good(&mut scene, Phase::Reissuing);
-    let proof = scene.list_pods().pods[0].proofs.get_mut(AUTHORITY).unwrap();
+    let proof = proof_mut(&mut scene.list_pods().pods[0]);
     proof.result.as_mut().unwrap().connections_under.insert(root_id(OLD), 3);
     held(&scene, "shop/good: 3 open connections");
     let deadline = scene.ring().state.rollover().unwrap().phase_started_at + HOUR;
@@ -473,7 +473,7 @@ fn connections_are_counted_again_after_the_last_pod_has_shown_its_new_leaf() {
     // Asked again it has the same leaf, which it showed first a minute ago.
     let now = scene.now;
     let early = scene.list_pods().pods.iter_mut().find(|pod| pod.name == "early").unwrap();
-    early.proofs.get_mut(AUTHORITY).unwrap().taken_at = now;
+    proof_mut(early).taken_at = now;
     does(&scene, &["advance out of Reissuing"]);
 }
 

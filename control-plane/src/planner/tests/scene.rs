@@ -202,7 +202,7 @@ impl Scene {
             ..HandshakeResult::default()
         };
         let pod = self.pod(name);
-        pod.proofs.insert(AUTHORITY.into(), Proof { taken_at: at, leaf_since: at, result: Ok(shown) });
+        pod.proofs.insert(AUTHORITY.into(), Proof { taken_at: at, leaf_since: at, result: Ok(shown) }.into());
         pod
     }
 
@@ -294,4 +294,9 @@ fn short(action: &Action) -> Option<String> {
             return None;
         }
     })
+}
+
+/// What a pod was seen to show.
+pub fn proof_mut(pod: &mut Pod) -> &mut Proof {
+    Arc::make_mut(pod.proofs.get_mut(AUTHORITY).unwrap())
 }

@@ -1,6 +1,6 @@
 //! Tables of what follows a publication: which pods are listed, nudged and probed, and what the status says.
 
-use super::scene::{NEW, OLD, Scene};
+use super::scene::{NEW, OLD, Scene, proof_mut};
 use super::*;
 use crate::planner::observed::Published;
 
@@ -21,7 +21,7 @@ fn nudged(scene: &Scene) -> usize {
 fn serve(scene: &mut Scene) {
     scene.list_pods().pods.clear();
     let pod = scene.proven("one", 1, &[OLD]);
-    let shown = pod.proofs.get_mut(AUTHORITY).unwrap().result.as_mut().unwrap();
+    let shown = proof_mut(pod).result.as_mut().unwrap();
     shown.connections_under.insert(root_id(OLD), 0);
 }
 
@@ -87,7 +87,7 @@ fn probing_is_not_in_the_status_when_pods_serve_the_publication_at_once() {
 fn a_proof_from_before_the_write_does_not_count() {
     let mut scene = fresh();
     serve(&mut scene);
-    scene.list_pods().pods[0].proofs.get_mut(AUTHORITY).unwrap().taken_at = start();
+    proof_mut(&mut scene.list_pods().pods[0]).taken_at = start();
     assert_eq!(scene.condition("Served"), None, "it counts as not probed");
     scene.now += 28 * SECOND;
     assert_eq!(scene.condition("Served").unwrap().1, "Probing");

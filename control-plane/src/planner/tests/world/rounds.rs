@@ -19,7 +19,7 @@ pub(super) struct Memory {
     leading_since: SystemTime,
     looks: BTreeMap<String, PodList>,
     /// By uid and authority.
-    proofs: BTreeMap<String, BTreeMap<String, Proof>>,
+    proofs: BTreeMap<String, BTreeMap<String, Arc<Proof>>>,
     look: BTreeSet<String>,
     prove: Vec<ProbeRequest>,
     /// Earlier observed states, for a plan that is made on one of them.
@@ -173,8 +173,8 @@ impl World {
                 let proof = Proof { taken_at: self.now, leaf_since: self.now, result: shown };
                 let of_pod = self.memory.proofs.entry(prove.uid).or_default();
                 let authority = prove.authority.unwrap_or_default();
-                let proof = proof.after(of_pod.get(&authority));
-                of_pod.insert(authority, proof);
+                let proof = proof.after(of_pod.get(&authority).map(Arc::as_ref));
+                of_pod.insert(authority, proof.into());
             }
         }
         self.now += Duration::from_millis(1);
