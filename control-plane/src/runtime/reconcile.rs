@@ -257,11 +257,7 @@ impl<S: Store> Reconciler<S> {
             }
             actions.push(action);
         }
-        if actions.iter().any(|action| !action.is_tidying()) {
-            actions.retain(|action| !action.is_tidying());
-        } else {
-            actions.truncate(MAX_TIDIED);
-        }
+        postpone_tidying(&mut actions);
         // The status is written after what it tells of.
         actions.sort_by_key(|action| action.is_status_update());
         self.apply_concurrently(actions, observed, now, round).await;
@@ -431,6 +427,15 @@ impl<S: Store> Reconciler<S> {
         if self.problem_log.is_news(problem, message) {
             warn!("{message}; trying again");
         }
+    }
+}
+
+/// Until nothing else is to be done.
+fn postpone_tidying(actions: &mut Vec<&Action>) {
+    if actions.iter().all(|action| action.is_tidying()) {
+        actions.truncate(MAX_TIDIED);
+    } else {
+        actions.retain(|action| !action.is_tidying());
     }
 }
 

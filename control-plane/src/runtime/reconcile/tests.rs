@@ -2,3 +2,4 @@
 
 mod reports;
 mod stale_leaders;
+mod tidying;
