@@ -16,9 +16,10 @@
 //! | `lifecycle` | a certificate that is signed here: issue, renew, publish, prune |
 //! | `external_sync` | a certificate that an external manager has: fetch it, or push it there |
 //! | `moves` | a certificate that comes from another authority or a manager |
-//! | `rollback` | back to an earlier version |
+//! | `rollback` | a certificate back to an earlier version; the way back of a root is `rollover`'s |
 //! | `rollover` | an authority: create, replace, reverse, remove a root, and what blocks that |
 //! | [`grounds`] | what a step of a rollover was taken on: proof, overrides, or force |
+//! | `by_namespace` | a map that shares what did not change with the one before |
 //! | `dependent`, `pods` | a certificate as its authority sees it, and what its pods were seen to serve |
 //! | `serving`, `nudge` | which pods to list, nudge and probe after a publication, and what they serve |
 //! | `notifications` | which subscriptions have yet to be notified of what |
@@ -92,6 +93,8 @@ impl Planner {
         self.planned
     }
 
+    /// The caller plans again at [`Plan::wake_at`], when something changed, soon while the plan is not settled, and every
+    /// ten minutes in any case.
     pub fn plan(&mut self, observed: &Observed, now: SystemTime) -> Plan {
         let Self { index, due, unsettled, visible, quiet, planned } = self;
         *planned = 0;

@@ -194,6 +194,11 @@ pub struct ProbeRequest {
     pub roots: Vec<RootId>,
 }
 
+impl Transition {
+    /// The kind of [`Self::ChangeLedger`], with which the reason begins why it failed.
+    pub const RECORD: &str = "record";
+}
+
 impl ProbeRequest {
     /// Of a pod with an agent that has an address. `client`: the authority and the roots of the client certificates.
     pub fn of(namespace: &str, pod: &Pod, client: Option<(&str, Vec<RootId>)>) -> Option<Self> {
@@ -296,7 +301,7 @@ impl Action {
                 Transition::AdvanceRollover { .. } => "advance_rollover",
                 Transition::ReverseRollover { .. } => "reverse_rollover",
                 Transition::OverrideBlockers { .. } => "override",
-                Transition::ChangeLedger(_) => "record",
+                Transition::ChangeLedger(_) => Transition::RECORD,
                 Transition::ReportUnknownRoot(_) => "report_unknown_root",
                 Transition::DisregardUnknownRoot { .. } => "disregard_unknown_root",
                 Transition::RemoveRoot { .. } => "remove_root",

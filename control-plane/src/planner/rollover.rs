@@ -1,6 +1,16 @@
-//! One authority: whether it needs its first root, a new one, or the next step of the rollover that is
-//! under way. No step is taken on trust: each waits for what was seen in a handshake with every pod that
-//! mounts a Secret of this authority.
+//! One authority: whether it needs its first root, a new one, or the next step of the rollover that is under way.
+//!
+//! | phase | trusted: in each Secret | signs | is over when each pod that mounts one of its Secrets was seen |
+//! |---|---|---|---|
+//! | none | the root | the root | |
+//! | `Distributing` | both roots | the old root | to accept clients under the new root and to show the published leaf |
+//! | `Reissuing` | both roots | the new root | to show a leaf under the new root, with no connection left from under the old one or past the deadline |
+//! | `Retiring` | the new root | the new root | to show a leaf under the new root and to refuse clients under the old one |
+//!
+//! What a pod was seen to do counts from the beginning of the rollover, in a list of pods that is younger than the last
+//! write in its namespace. What is not known holds the step. These do not wait for that: a reversal, which goes back with
+//! the roots exchanged; an override, by which a person answers for a pod, a certificate or a namespace; the removal of a
+//! compromised root; and a rollover whose old root has expired, which nobody accepts any more.
 
 mod ledger;
 mod leftover;
@@ -83,7 +93,8 @@ pub fn plan<'a>(state: &AuthorityState<'a>, plan: &mut Plan) -> AuthorityPlan<'a
             // An emergency comes first. Then what is about to be published is written down, before anything else
             // is decided on it; unless that fails, which must not hold up everything else.
             let recording = is_recording.then_some(Transition::ChangeLedger(change));
-            let is_failing = keyring.state.ledger.is_some() && observed.failed_actions.contains_key(name);
+            let why = observed.failed_actions.get(name).filter(|_| keyring.state.ledger.is_some());
+            let is_failing = why.is_some_and(|why| why.starts_with(Transition::RECORD));
             let (first, last) = if is_failing { (None, recording) } else { (recording, None) };
             let urgent = requests.remove_root().or_else(|| requests.accept_keyring()).or(first);
             match (urgent, unknown_root) {

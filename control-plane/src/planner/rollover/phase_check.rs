@@ -80,9 +80,10 @@ impl PhaseCheck<'_> {
                     here.iter().filter(|leftover| pod.mounted_secrets.contains(&leftover.secret.name));
                 blockers.extend(mounted.filter_map(|leftover| self.check_leftover_user(pod, leftover, plan)));
             }
-            // Where all is proven since the last write, a pod that comes later finds what was written.
-            let is_blocked = blockers.len() > before && !is_pointless;
-            let pods = if is_blocked { &mut plan.list_pods } else { &mut plan.retain_pods };
+            // Where all is proven since the last write, a pod that comes later finds what was written; but not in a Secret
+            // that nothing writes any more.
+            let may_change = blockers.len() > before || !here.is_empty();
+            let pods = if may_change && !is_pointless { &mut plan.list_pods } else { &mut plan.retain_pods };
             pods.insert(namespace.to_owned());
         }
         if blockers.is_empty() && self.rollover.phase == Phase::Reissuing {
@@ -148,14 +149,16 @@ impl PhaseCheck<'_> {
         }
         let here = by_secret.range((namespace, "")..).take_while(|((other, _), _)| *other == namespace);
         let written = here.filter_map(|(_, dependent)| Some(dependent.publication()?.written_at));
-        let since = written.max().unwrap_or(self.rollover.started_at).max(self.rollover.started_at);
+        let without = leftovers.iter().filter_map(|leftover| leftover.without(&[&self.rollover.from]));
+        let since = written.chain(without).fold(self.rollover.started_at, SystemTime::max);
         let fresh = since..=self.now;
         match self.observed.pods.get(namespace) {
             Some(list) if list.error.is_none() && fresh.contains(&list.listed_at) => None,
             list => {
                 let reason = list.and_then(|list| list.error.clone());
-                let reason =
-                    reason.unwrap_or_else(|| "the pods have not been listed since this phase began".into());
+                let reason = reason.unwrap_or_else(|| {
+                    "the pods have not been listed since the rollover began or a Secret was written".into()
+                });
                 Some(Blocker::namespace(namespace, reason))
             }
         }
@@ -300,7 +303,7 @@ impl PhaseCheck<'_> {
         if agent.address.is_none() {
             return blocker("the pod has no address yet".into(), true);
         }
-        // A proof from before the phase says nothing, nor does one that a clock which was set back calls later.
+        // A proof from before the rollover, or its reversal, says nothing, nor does one that a clock which was set back calls later.
         let proof = pod
             .proof(self.authority)
             .filter(|proof| *started_at <= proof.taken_at && proof.taken_at <= self.now);

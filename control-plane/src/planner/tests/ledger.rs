@@ -145,8 +145,10 @@ fn a_ledger_that_cannot_be_written_holds_up_nothing_but_the_publication() {
     scene.list_pods().listed_at = scene.now;
     scene.now += SECOND;
     does(&scene, &["cross out left-tls"]);
-    scene.observed.failed_actions.insert(AUTHORITY.into(), "it is too large".into());
+    scene.observed.failed_actions.insert(AUTHORITY.into(), "record: it is too large".into());
     does(&scene, &["advance out of Reissuing"]);
+    scene.observed.failed_actions.insert(AUTHORITY.into(), "advance_rollover: no room".into());
+    does(&scene, &["cross out left-tls"]);
 }
 
 #[test]

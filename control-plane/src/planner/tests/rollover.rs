@@ -230,6 +230,15 @@ fn pods_are_listed_again_where_one_blocks_a_rollover_and_kept_where_all_is_prove
         let planned = scene.plan();
         let namespaces = (planned.list_pods.contains("shop"), planned.retain_pods.contains("shop"));
         assert_eq!(namespaces, (false, true), "{phase:?}");
+        // Nothing writes it any more: a pod that comes later finds the old root in it.
+        let orphan = WatchedSecret {
+            leaf: None,
+            roots: BTreeSet::from([root_id(OLD)]),
+            orphan: true,
+            written_at: None,
+        };
+        scene.observed.watched_secrets.insert(ObjectName::new("shop", "left-tls"), orphan);
+        assert!(scene.plan().list_pods.contains("shop"), "{phase:?}");
     }
 }
 
