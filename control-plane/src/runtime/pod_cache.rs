@@ -15,12 +15,18 @@ const RELIST: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 const SPACING: u32 = 4;
 /// What nothing was written to is listed again after so many times as long as the lists of all namespaces take.
 const SPACING_OF_ALL: u32 = 10;
+/// However long lists take, a namespace is listed again after this time.
+const LONGEST: Duration = Duration::from_secs(60);
+/// A write that is later than now by more than this is one of a clock that was set back.
+const SET_BACK: Duration = Duration::from_secs(1);
 /// A list that is older is discarded.
 const MAX_AGE: Duration = Duration::from_secs(10 * 60);
 
 pub struct PodCache {
     /// Namespaces that the last plan asks for.
     requested: BTreeSet<String>,
+    /// Those whose list it keeps.
+    retained: BTreeSet<String>,
     /// By namespace, as last listed.
     lists: BTreeMap<String, PodList>,
     /// When something was written last in a namespace whose pods are wanted.
@@ -35,6 +41,7 @@ impl Default for PodCache {
     fn default() -> Self {
         Self {
             requested: BTreeSet::new(),
+            retained: BTreeSet::new(),
             lists: BTreeMap::new(),
             written: BTreeMap::new(),
             keyring_written: UNIX_EPOCH,
@@ -51,7 +58,8 @@ impl PodCache {
         self.lists.retain(|_, list| age(list, now) < MAX_AGE);
         let of_all = self.took_of_all();
         let is_due = |namespace: &&String| self.due(namespace, of_all, now) <= now;
-        let due: BTreeSet<_> = self.requested.iter().filter(is_due).cloned().collect();
+        let mut due: BTreeSet<_> = self.requested.iter().filter(is_due).cloned().collect();
+        due.extend(self.retained.iter().filter(|namespace| self.expiring(namespace) <= now).cloned());
         if !due.is_empty() {
             let begin = SystemTime::now();
             let lists = store.pods(&due).await;
@@ -67,6 +75,7 @@ impl PodCache {
     /// nudged for.
     pub fn keep(&mut self, mut lists: BTreeMap<String, PodList>, plan: &Plan, nudged: &[(ObjectName, u64)]) {
         self.requested.clone_from(&plan.list_pods);
+        self.retained.clone_from(&plan.retain_pods);
         let is_wanted =
             |namespace: &String| plan.list_pods.contains(namespace) || plan.retain_pods.contains(namespace);
         lists.retain(|namespace, _| is_wanted(namespace));
@@ -97,7 +106,8 @@ impl PodCache {
     /// How long until pods are listed again, if any are requested.
     pub fn next_refresh(&self, now: SystemTime) -> Option<Duration> {
         let of_all = self.took_of_all();
-        let due = self.requested.iter().map(|namespace| self.due(namespace, of_all, now)).min()?;
+        let due = self.requested.iter().map(|namespace| self.due(namespace, of_all, now));
+        let due = due.chain(self.retained.iter().map(|namespace| self.expiring(namespace))).min()?;
         Some(due.duration_since(now).unwrap_or_default())
     }
 
@@ -107,12 +117,19 @@ impl PodCache {
         let Some(list) = self.lists.get(namespace).filter(|list| list.listed_at <= now) else { return now };
         let took = self.took.get(namespace).copied().unwrap_or_default();
         let written = self.written.get(namespace).copied().unwrap_or(UNIX_EPOCH).max(self.keyring_written);
+        // If it is later than now the clock was set back: any list is one from after it.
+        let written = if written <= now + SET_BACK { written } else { UNIX_EPOCH };
         if list.listed_at <= written {
             return list.listed_at + took * SPACING;
         }
         let quiet = now.duration_since(written).unwrap_or_default();
         let interval = (quiet / 4).clamp(RELIST.0, RELIST.1);
-        list.listed_at + interval.max(took_of_all * SPACING_OF_ALL)
+        list.listed_at + interval.max((took_of_all * SPACING_OF_ALL).min(LONGEST))
+    }
+
+    /// When a list that is kept is made again, so that what was proven of its pods is not lost with it.
+    fn expiring(&self, namespace: &str) -> SystemTime {
+        self.lists.get(namespace).map_or(UNIX_EPOCH, |list| list.listed_at + MAX_AGE / 2)
     }
 
     fn took_of_all(&self) -> Duration {
@@ -171,6 +188,25 @@ mod tests {
         let cache = listed(now);
         assert!(due(&cache, now + 4_000 * MILLI).is_empty());
         assert_eq!(due(&cache, now + 11_000 * MILLI).len(), 3);
+    }
+
+    #[test]
+    fn list_that_is_kept_is_made_again_before_it_is_too_old() {
+        let now = SystemTime::now();
+        let mut cache = listed(now);
+        cache.requested.clear();
+        cache.retained.insert("shop".into());
+        let next = cache.next_refresh(now).unwrap();
+        assert!(next > MAX_AGE / 3 && next < MAX_AGE / 2, "{next:?}");
+    }
+
+    #[test]
+    fn write_from_a_clock_that_was_set_back_does_not_make_lists_due_all_the_time() {
+        let now = SystemTime::now();
+        let mut cache = listed(now);
+        cache.keyring_written = now + 1_000 * MAX_AGE;
+        assert!(due(&cache, now).is_empty());
+        assert_eq!(due(&cache, now + LONGEST).len(), 3);
     }
 
     #[test]

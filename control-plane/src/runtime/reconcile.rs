@@ -35,6 +35,8 @@ const MAX_NUDGES: usize = 50;
 /// How many versions are deleted, or lose their key, in one round that has nothing else to do: it has time, and other
 /// work may come meanwhile.
 const MAX_TIDIED: usize = 100;
+/// The same beside other work, which may never end.
+const MAX_TIDIED_BESIDE: usize = 8;
 /// The longest time between two rounds, in case a change was missed.
 const RESYNC: Duration = Duration::from_secs(10 * 60);
 
@@ -221,7 +223,10 @@ impl<S: Store> Reconciler<S> {
         self.external_sync.send(&self.store, now);
         round.settled = plan.is_settled();
         // While there is much to do the gauges follow within a second: they are made of all objects.
-        if round.settled || self.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_EVERY) {
+        if round.settled
+            || round.applied == 0
+            || self.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_EVERY)
+        {
             self.metrics.record_observed(&observed);
             self.recorded_at = Some(Instant::now());
         }
@@ -259,7 +264,7 @@ impl<S: Store> Reconciler<S> {
         }
         postpone_tidying(&mut actions);
         // The status is written after what it tells of.
-        actions.sort_by_key(|action| action.is_status_update());
+        actions.sort_by_key(|action| (action.is_tidying(), action.is_status_update()));
         self.apply_concurrently(actions, observed, now, round).await;
         if !round.published.is_empty() {
             self.probing.expect_change(&round.published, &observed.pods);
@@ -430,13 +435,15 @@ impl<S: Store> Reconciler<S> {
     }
 }
 
-/// Until nothing else is to be done.
+/// Most of it waits until nothing else is to be done.
 fn postpone_tidying(actions: &mut Vec<&Action>) {
-    if actions.iter().all(|action| action.is_tidying()) {
-        actions.truncate(MAX_TIDIED);
-    } else {
-        actions.retain(|action| !action.is_tidying());
-    }
+    let is_all = actions.iter().all(|action| action.is_tidying());
+    let mut room = if is_all { MAX_TIDIED } else { MAX_TIDIED_BESIDE };
+    actions.retain(|action| {
+        let fits = !action.is_tidying() || room > 0;
+        room -= usize::from(fits && action.is_tidying());
+        fits
+    });
 }
 
 fn is_transition(action: &Action) -> bool {

@@ -27,6 +27,14 @@ pub struct PhaseCheck<'a> {
 /// The certificates whose Secret may be mounted, by its namespace and name.
 type BySecret<'a> = BTreeMap<(&'a str, &'a str), &'a DependentCertificate<'a>>;
 
+fn secrets_in<'a>(
+    by_secret: &'a BySecret<'a>,
+    namespace: &'a str,
+) -> impl Iterator<Item = &'a DependentCertificate<'a>> {
+    let here = by_secret.range((namespace, "")..).take_while(move |((other, _), _)| *other == namespace);
+    here.map(|(_, dependent)| *dependent)
+}
+
 /// Once the old root has expired no client under it is accepted anywhere: there is no trust left to lose,
 /// and no pod can prove anything before it has a leaf under the new root.
 pub fn without_expired_root(blockers: &mut Vec<Blocker>, phase: Phase) {
@@ -61,10 +69,6 @@ impl PhaseCheck<'_> {
             let here: Vec<_> =
                 leftovers.iter().filter(|leftover| leftover.secret.namespace == namespace).collect();
             let outdated = self.check_listings(namespace, &by_secret, &here);
-            // What is not written yet cannot be seen. Before a leaf is written under the new root, the pods have to be known.
-            let is_pointless = here.is_empty()
-                && unwritten.contains(namespace)
-                && !(outdated.is_some() && self.rollover.phase == Phase::Reissuing);
             blockers.extend(outdated);
             blockers.extend(here.iter().filter_map(|leftover| self.check_moving_certificate(leftover)));
             for pod in self.observed.pods_of(namespace) {
@@ -80,10 +84,17 @@ impl PhaseCheck<'_> {
                     here.iter().filter(|leftover| pod.mounted_secrets.contains(&leftover.secret.name));
                 blockers.extend(mounted.filter_map(|leftover| self.check_leftover_user(pod, leftover, plan)));
             }
+            let found = blockers.get(before..).unwrap_or_default();
+            // What is not written yet cannot be seen; but no leaf is written under the new root before the pods are known.
+            let is_pointless = unwritten.contains(namespace)
+                && !(self.rollover.phase == Phase::Reissuing
+                    && found.iter().any(|blocker| blocker.trust_unproven));
             // Where all is proven since the last write, a pod that comes later finds what was written; but not in a Secret
-            // that nothing writes any more.
-            let may_change = blockers.len() > before || !here.is_empty();
-            let pods = if may_change && !is_pointless { &mut plan.list_pods } else { &mut plan.retain_pods };
+            // that this authority does not write.
+            let is_written = here.is_empty()
+                && secrets_in(&by_secret, namespace).all(|dependent| dependent.publication().is_some());
+            let is_needed = if is_written { !found.is_empty() && !is_pointless } else { true };
+            let pods = if is_needed { &mut plan.list_pods } else { &mut plan.retain_pods };
             pods.insert(namespace.to_owned());
         }
         if blockers.is_empty() && self.rollover.phase == Phase::Reissuing {
@@ -147,8 +158,8 @@ impl PhaseCheck<'_> {
                 }
             }
         }
-        let here = by_secret.range((namespace, "")..).take_while(|((other, _), _)| *other == namespace);
-        let written = here.filter_map(|(_, dependent)| Some(dependent.publication()?.written_at));
+        let here = secrets_in(by_secret, namespace);
+        let written = here.filter_map(|dependent| Some(dependent.publication()?.written_at));
         let without = leftovers.iter().filter_map(|leftover| leftover.without(&[&self.rollover.from]));
         let since = written.chain(without).fold(self.rollover.started_at, SystemTime::max);
         let fresh = since..=self.now;

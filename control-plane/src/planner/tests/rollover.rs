@@ -242,6 +242,18 @@ fn pods_are_listed_again_where_one_blocks_a_rollover_and_kept_where_all_is_prove
     }
 }
 
+/// Nothing is published under the new root before it is known whether they trust it.
+#[test]
+fn pods_are_listed_again_while_one_holds_up_the_leaves_under_the_new_root() {
+    let mut scene = Scene::rolling(Phase::Reissuing);
+    scene.publish(1);
+    scene.now += SECOND;
+    scene.list_pods();
+    good(&mut scene, Phase::Distributing);
+    scene.pod("young").agent.as_mut().unwrap().address = None;
+    assert!(scene.plan().list_pods.contains("shop"));
+}
+
 /// What is not published yet cannot be shown.
 #[test]
 fn a_pod_is_probed_for_a_phase_when_its_secret_is_published_and_for_its_trust_at_any_time() {

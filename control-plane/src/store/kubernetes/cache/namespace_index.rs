@@ -183,6 +183,7 @@ impl NamespaceIndex {
 
     /// After a list: those that are not in it are gone.
     pub fn retain_certificates(&mut self, listed: &BTreeSet<String>) {
+        self.forget_view();
         let gone: Vec<_> =
             self.certificates().map(|(name, _)| name.clone()).filter(|name| !listed.contains(name)).collect();
         for name in gone {

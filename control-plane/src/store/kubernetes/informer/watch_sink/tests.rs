@@ -179,6 +179,14 @@ fn late_answer_about_a_status_does_not_bring_its_object_back() {
 }
 
 #[test]
+fn certificate_that_is_not_in_a_list_is_observed_no_more() {
+    let scene = Scene::listed();
+    assert!(scene.certificate().is_some());
+    list(&scene.certificates, []);
+    assert_eq!(scene.certificate(), None);
+}
+
+#[test]
 fn late_answer_about_a_secret_does_not_bring_it_back() {
     let scene = Scene::listed();
     let source = Source::answer_from_now();
