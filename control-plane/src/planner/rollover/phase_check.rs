@@ -93,7 +93,7 @@ impl PhaseCheck<'_> {
             // that this authority does not write.
             let is_written = here.is_empty()
                 && secrets_in(&by_secret, namespace).all(|dependent| dependent.publication().is_some());
-            let is_needed = if is_written { !found.is_empty() && !is_pointless } else { true };
+            let is_needed = !is_written || !found.is_empty() && !is_pointless;
             let pods = if is_needed { &mut plan.list_pods } else { &mut plan.retain_pods };
             pods.insert(namespace.to_owned());
         }
