@@ -219,10 +219,12 @@ def upload(client):
 def download(client):
     client.reads = False
     numbers = [client.ask("GET", options.path) for _ in range(options.count)]
-    quiet = 0
-    while quiet < 3:
+    received, quiet = 0, 0
+    # The first may take its time; whoever started this waits for the line, and not for ever.
+    while received == 0 or quiet < 3:
         quiet = 0 if client.step() else quiet + 1
-    say(received=sum(client.requests[number].length for number in numbers))
+        received = sum(client.requests[number].length for number in numbers)
+    say(received=received)
     sys.stdin.read()
 
 
