@@ -97,7 +97,8 @@ pub trait Store: Send + Sync + 'static {
         secret: &str,
     ) -> impl Future<Output = Result<String, StoreError>> + Send;
 
-    /// Writes the target Secret, whole: readers never see parts of two versions.
+    /// Writes the target Secret, whole: readers never see parts of two versions. Without a leaf `over` is the Secret
+    /// that has it.
     fn publish(
         &self,
         certificate: &ObjectName,
@@ -188,13 +189,20 @@ pub struct StoredVersion {
     pub copy_of: Option<u64>,
 }
 
-/// What is written into a target Secret.
+/// A leaf with its key.
 #[derive(Clone)]
-pub struct Contents {
-    /// `tls.crt`
+pub struct LeafPem {
+    /// `tls.crt`, leaf first.
     pub certificate: String,
     /// `tls.key`
     pub key: Zeroizing<String>,
+}
+
+/// What is written into a target Secret.
+#[derive(Clone)]
+pub struct Contents {
+    /// `None`: the one that is there stays.
+    pub leaf: Option<LeafPem>,
     /// `ca.crt`
     pub bundle: String,
     /// `revision`

@@ -27,7 +27,7 @@ use hotcert::pki::x509_facts::Fingerprint;
 use hotcert::planner::observed::{
     self, Certificate, KeyringState, KeyringView, Observed, Publication, Published, Request, ResourceVersion,
 };
-use hotcert::store::{Contents, Editor, ObjectRef, Store, StoreError, StoredVersion};
+use hotcert::store::{Contents, Editor, LeafPem, ObjectRef, Store, StoreError, StoredVersion};
 pub use keyrings::*;
 pub use objects::*;
 pub use secrets::*;
@@ -55,6 +55,7 @@ macro_rules! every_promise_of_a_store {
             publication_is_seen_as_it_was_written
             published_version_is_recognised
             publication_over_an_old_version_conflicts
+            bundle_is_published_beside_the_leaf_that_is_there
             deleted_secret_is_seen_and_written_again
             edited_secret_is_seen_and_written_again
             secret_of_somebody_else_is_not_touched
@@ -153,8 +154,10 @@ fn kept(root: &Authority, leaf: &Leaf) -> StoredVersion {
 fn contents(root: &Authority, leaf: &Leaf, revision: u64) -> Contents {
     let other = pki::authority("another root");
     Contents {
-        certificate: leaf.certificate_pem.clone(),
-        key: Zeroizing::new(leaf.key_pem.to_string()),
+        leaf: Some(LeafPem {
+            certificate: leaf.certificate_pem.clone(),
+            key: Zeroizing::new(leaf.key_pem.to_string()),
+        }),
         bundle: format!("{}{}", root.certificate_pem(), other.certificate_pem()),
         revision,
         version: 1,

@@ -9,7 +9,7 @@ use hotcert::api::object_name::ObjectName;
 use hotcert::api::resource::{CertificateAuthoritySpec, ServiceCertificateSpec};
 use hotcert::planner::observed::Published;
 use hotcert::store::directory::DirectoryStore;
-use hotcert::store::{Contents, Editor, ObjectRef, Store as _, StoreError};
+use hotcert::store::{Contents, Editor, LeafPem, ObjectRef, Store as _, StoreError};
 use kit::agent::Launch;
 use kit::echo::Echo;
 use kit::machine::Machine;
@@ -115,8 +115,7 @@ fn agent_serves_what_is_published_in_the_directory() {
     let publish = |revision| {
         let leaf = root.issue(&pki::request("payments"), SystemTime::now()).unwrap();
         let contents = Contents {
-            certificate: leaf.certificate_pem.clone(),
-            key: leaf.key_pem.clone(),
+            leaf: Some(LeafPem { certificate: leaf.certificate_pem.clone(), key: leaf.key_pem.clone() }),
             bundle: root.certificate_pem().to_owned(),
             revision,
             version: revision,

@@ -15,7 +15,7 @@ use hotcert::planner::observed::{
     Certificate, KeyringState, Observed, Publication, Published, ResourceVersion,
 };
 use hotcert::store::kubernetes::KubernetesStore;
-use hotcert::store::{Contents, EventRecord, ObjectRef, Store as _, StoreError, StoredVersion};
+use hotcert::store::{Contents, EventRecord, LeafPem, ObjectRef, Store as _, StoreError, StoredVersion};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kit::client::both;
 use kit::kube::{Account, ApiServer, SYSTEM};
@@ -159,8 +159,7 @@ fn kept(root: &Authority) -> StoredVersion {
 
 fn contents(kept: &StoredVersion, root: &Authority, revision: u64) -> Contents {
     Contents {
-        certificate: kept.certificate.clone(),
-        key: kept.key.clone(),
+        leaf: Some(LeafPem { certificate: kept.certificate.clone(), key: kept.key.clone() }),
         bundle: root.certificate_pem().to_owned(),
         revision,
         version: 1,
@@ -518,6 +517,47 @@ fn with_the_right_to_all_namespaces_they_are_watched_together_and_one_that_comes
     });
     let of_shop = ObjectName::new("shop", "theirs");
     cluster.until("the other open", |observed| observed.watched_secrets.contains_key(&of_shop).then_some(()));
+}
+
+/// The roles of release 0.2 have no `patch` on Secrets.
+#[test]
+fn bundle_is_written_with_the_roles_of_0_2() {
+    let cluster = Cluster::with_a_certificate();
+    let run = &cluster.server;
+    let rules = kubectl(run, &["get", "clusterrole", "hotcert-namespace", "-o", "json"], "");
+    let mut role: Value = serde_json::from_str(&rules).unwrap();
+    for rule in role["rules"].as_array_mut().unwrap() {
+        if rule["resources"] == json!(["secrets"]) {
+            rule["verbs"] = json!(["get", "list", "watch", "create", "update", "delete"]);
+        }
+    }
+    kubectl(run, &["replace", "-f", "-"], &role.to_string());
+    let account = "system:serviceaccount:hotcert-system:hotcert-controller";
+    until("the right gone", || {
+        let may = run.kubectl(&["auth", "can-i", "patch", "secrets", "-n", "shop", "--as", account], "");
+        both(&may).contains("no").then_some(())
+    });
+    let root = root();
+    let kept = kept(&root);
+    let publish = |contents: &Contents, over: Option<&ResourceVersion>| {
+        run.run(cluster.store.publish(&payments(), "payments-tls", contents, over)).unwrap();
+        cluster.publication()
+    };
+    let seen = publish(&contents(&kept, &root, 1), None);
+    let theirs = json!({"metadata": {"labels": {"team": "a"}}, "data": {"ca.crl": "bGlzdHM="}});
+    let secrets = run.api::<Secret>("shop");
+    run.run(secrets.patch("payments-tls", &PatchParams::default(), &Patch::Merge(theirs))).unwrap();
+    let over = cluster.until("the lists", |observed| match &observed.certificates[&payments()].published {
+        Published::Ours(now) if now.resource_version != seen.resource_version => {
+            Some(now.resource_version.clone())
+        }
+        _ => None,
+    });
+    let again = publish(&Contents { leaf: None, ..contents(&kept, &root, 2) }, Some(&over));
+    assert_eq!((again.revision, &again.fingerprint), (2, &seen.fingerprint));
+    let secret = run.run(secrets.get("payments-tls")).unwrap();
+    assert_eq!(secret.metadata.labels.unwrap()["team"], "a");
+    assert_eq!(secret.data.unwrap()["ca.crl"].0, b"lists");
 }
 
 #[test]

@@ -353,6 +353,15 @@ impl Certificate {
             .map(|(number, version)| (*number, version.as_ref()))
     }
 
+    /// The root of this version's leaf, if that is what is published in the Secret at this resource version.
+    pub fn published_root(&self, version: u64, at: &ResourceVersion) -> Option<&RootId> {
+        let Published::Ours(publication) = &self.published else { return None };
+        let version = self.versions.get(&version)?;
+        let is_published =
+            publication.resource_version == *at && version.fingerprint == publication.fingerprint;
+        is_published.then_some(&version.root)
+    }
+
     /// The newest that is not a copy of another.
     pub fn latest_made(&self) -> Option<(u64, &Version)> {
         let made = self.versions.iter().rev().find(|(_, version)| version.copy_of.is_none());

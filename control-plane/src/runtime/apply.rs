@@ -34,7 +34,7 @@ use crate::pki::preflight;
 use crate::pki::x509_facts::{self, Fingerprint, Leaf};
 use crate::planner::observed::{Observed, ResourceVersion};
 use crate::planner::{Action, IssueReason};
-use crate::store::{Contents, ObjectRef, Store, StoreError, StoredVersion};
+use crate::store::{Contents, LeafPem, ObjectRef, Store, StoreError, StoredVersion};
 
 /// Applies actions to a store.
 #[derive(Debug)]
@@ -209,31 +209,44 @@ impl<S: Store> Applier<S> {
         Publication { certificate, secret, version, bundle_from, roots, keep, revision, expected }: Publication<'_>,
         observed: &Observed,
     ) -> Result<(), ApplyError> {
-        let stored = match self.unpublished.take(certificate, version) {
-            Some(stored) => stored,
-            None => self.store.load_version(certificate, version).await?,
+        let known = observed.certificates.get(certificate);
+        let served_under = known
+            .filter(|_| bundle_from.is_none())
+            .and_then(|known| known.published_root(version, expected?));
+        let leaf = match (served_under, self.unpublished.take(certificate, version)) {
+            (Some(root), _) => LeafToWrite::Stays(root),
+            (None, Some(stored)) => LeafToWrite::Stored(stored),
+            (None, None) => LeafToWrite::Stored(self.store.load_version(certificate, version).await?),
         };
-        let mut bundle = match bundle_from {
-            None => bundle(self.keyring_of(certificate, observed).await?.as_ref(), roots)?,
-            Some(number) if number == version => own_bundle(&stored, certificate, number)?,
-            Some(number) => {
+        let mut bundle = match (bundle_from, &leaf) {
+            (None, _) => bundle(self.keyring_of(certificate, observed).await?.as_ref(), roots)?,
+            (Some(number), LeafToWrite::Stored(stored)) if number == version => {
+                own_bundle(stored, certificate, number)?
+            }
+            (Some(number), _) => {
                 own_bundle(&self.store.load_version(certificate, number).await?, certificate, number)?
             }
         };
         if !keep.is_empty() {
             bundle.push_str(&self.kept_roots(certificate, secret, keep, observed).await?);
         }
-        let StoredVersion { certificate: chain, key, .. } = stored;
         // Taken now and not at the start of the round, which may be long ago where the process was suspended. The time
         // until it is served begins here.
         let written_at = SystemTime::now();
-        preflight::validate(chain.as_bytes(), key.as_bytes(), bundle.as_bytes(), false, written_at).map_err(
-            |rejection| {
-                let (certificate, cause) = (certificate.clone(), rejection.to_string());
-                ApplyError::Refused { certificate, version, cause }
-            },
-        )?;
-        let contents = Contents { certificate: chain, key, bundle, revision, version, written_at };
+        let leaf = match leaf {
+            LeafToWrite::Stays(root) => {
+                let checked = preflight::validate_bundle(bundle.as_bytes(), root, written_at);
+                checked.map(|()| None)
+            }
+            LeafToWrite::Stored(StoredVersion { certificate: chain, key, .. }) => {
+                let [certificate, key_pem, bundle] = [&chain, &*key, &bundle].map(String::as_bytes);
+                let checked = preflight::validate(certificate, key_pem, bundle, false, written_at);
+                checked.map(|_| Some(LeafPem { certificate: chain, key })).map_err(|error| error.to_string())
+            }
+        };
+        let refused = |cause| ApplyError::Refused { certificate: certificate.clone(), version, cause };
+        let leaf = leaf.map_err(refused)?;
+        let contents = Contents { leaf, bundle, revision, version, written_at };
         self.store.publish(certificate, secret, &contents, expected).await?;
         info!(%certificate, secret, version, revision, roots = roots.len(), "published");
         Ok(())
@@ -323,6 +336,13 @@ struct Publication<'a> {
     keep: &'a BTreeSet<RootId>,
     revision: u64,
     expected: Option<&'a ResourceVersion>,
+}
+
+/// The leaf of a publication.
+enum LeafToWrite<'a> {
+    /// It is in the Secret, signed by this root: its key need not be read.
+    Stays(&'a RootId),
+    Stored(StoredVersion),
 }
 
 /// The bundle that came with a version.

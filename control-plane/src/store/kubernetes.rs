@@ -345,16 +345,28 @@ impl Store for KubernetesStore {
         let known = over.and_then(|over| {
             let state = self.cache.state();
             let target = state.namespaces.get(&certificate.namespace)?.target(secret)?;
-            target.to_replace(&certificate.name, over)
+            Some((target.is(&certificate.name, over), target.to_replace(&certificate.name, over)))
         });
-        let to_replace = match known {
-            // If there is another by now, the API server refuses what is written over this one.
-            Some(known) => Some(known),
-            None => self.target_to_replace(&what, certificate, secret, over).await?,
-        };
-        let object = target_secret::object(certificate, secret, contents, to_replace);
+        let (is_known, known) = known.unwrap_or_default();
         let source = Source::answer_from_now();
-        let written = self.write(&what, &object).await;
+        // If there is another by now, the API server refuses what is written over this one.
+        let patched = match over.filter(|_| is_known && contents.leaf.is_none()) {
+            Some(over) => self.patch_bundle(&what, certificate, secret, contents, over).await,
+            None => None,
+        };
+        let written = match patched {
+            Some(written) => written,
+            None => {
+                let to_replace = match known.filter(|_| contents.leaf.is_some()) {
+                    Some(known) => Some(known),
+                    None => self.target_to_replace(&what, certificate, secret, over).await?,
+                };
+                if contents.leaf.is_none() && to_replace.is_none() {
+                    return Err(StoreError::Conflict(what));
+                }
+                self.write(&what, &target_secret::object(certificate, secret, contents, to_replace)).await
+            }
+        };
         if matches!(written, Err(StoreError::Conflict(_))) {
             self.find_owner(certificate, secret, over).await;
         }

@@ -13,24 +13,54 @@ pub async fn publication_is_seen_as_it_was_written(store: &impl Store, hand: &im
         let over = last.as_ref().map(|last| last.resource_version.clone());
         store.publish(&name, &secret.name, &contents, over.as_ref()).await.unwrap();
         let seen = seen_publication(store, &name, |seen| seen.revision == revision).await;
-        assert_eq!(
-            seen.fingerprint,
-            Fingerprint::of(contents.certificate.as_bytes(), contents.key.as_bytes())
-        );
+        assert_eq!(seen.fingerprint, fingerprint(&leaf));
         assert_eq!(seen.roots, x509_facts::roots(contents.bundle.as_bytes()));
         assert_eq!(seen.leaf_sha256, leaf.sha256());
         assert_eq!(seen.written_at, contents.written_at);
         // There was no write in between.
         assert_eq!(seen_publication(store, &name, |_| true).await, seen);
         assert_ne!(last.as_ref().map(|last| &last.resource_version), Some(&seen.resource_version));
-        for (file, expected) in
-            [("tls.crt", &contents.certificate), ("tls.key", &*contents.key), ("ca.crt", &contents.bundle)]
-        {
+        let files =
+            [("tls.crt", &leaf.certificate_pem), ("tls.key", &*leaf.key_pem), ("ca.crt", &contents.bundle)];
+        for (file, expected) in files {
             assert!(hand.read_secret(&secret, file).await == *expected, "{file} is another one");
         }
         assert_eq!(hand.read_secret(&secret, "revision").await, revision.to_string());
         last = Some(seen);
     }
+}
+
+fn fingerprint(leaf: &Leaf) -> Fingerprint {
+    Fingerprint::of(leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes())
+}
+
+/// Nobody needs the key to change what stands beside it.
+pub async fn bundle_is_published_beside_the_leaf_that_is_there(store: &impl Store, hand: &impl Hand) {
+    let name = certificate(store, hand, "beside").await;
+    let secret = secret(&name);
+    let (root, leaf) = leaf();
+    store.publish(&name, &secret.name, &contents(&root, &leaf, 1), None).await.unwrap();
+    let first = seen_publication(store, &name, |_| true).await.resource_version;
+    let bundle = Contents {
+        leaf: None,
+        bundle: root.certificate_pem().to_owned(),
+        version: 2,
+        ..contents(&root, &leaf, 2)
+    };
+    store.publish(&name, &secret.name, &bundle, Some(&first)).await.unwrap();
+    let seen = seen_publication(store, &name, |seen| seen.revision == 2).await;
+    assert_eq!((seen.fingerprint, seen.written_at), (fingerprint(&leaf), bundle.written_at));
+    assert_eq!(seen.roots, BTreeSet::from([RootId::of(&root)]));
+    for (file, expected) in
+        [("tls.crt", &leaf.certificate_pem), ("tls.key", &*leaf.key_pem), ("ca.crt", &bundle.bundle)]
+    {
+        assert!(hand.read_secret(&secret, file).await == *expected, "{file} is another one");
+    }
+    // The leaf may be another one by now.
+    conflicts(store.publish(&name, &secret.name, &bundle, Some(&first)).await);
+    hand.delete_secret(&secret).await;
+    conflicts(store.publish(&name, &secret.name, &bundle, Some(&seen.resource_version)).await);
+    conflicts(store.publish(&name, &secret.name, &bundle, None).await);
 }
 
 /// What is published is found among the versions.
@@ -92,8 +122,7 @@ pub async fn edited_secret_is_seen_and_written_again(store: &impl Store, hand: &
     let edited = seen_publication(store, &name, |seen| seen.roots == other).await;
 
     store.publish(&name, &secret.name, &expected, Some(&edited.resource_version)).await.unwrap();
-    let fingerprint = Fingerprint::of(expected.certificate.as_bytes(), expected.key.as_bytes());
-    let mended = seen_publication(store, &name, |seen| seen.fingerprint == fingerprint).await;
+    let mended = seen_publication(store, &name, |seen| seen.fingerprint == fingerprint(&leaf)).await;
     assert_eq!(mended.roots, x509_facts::roots(expected.bundle.as_bytes()));
 }
 

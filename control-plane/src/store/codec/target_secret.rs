@@ -7,13 +7,14 @@ use crate::pki::x509_facts::{self, Fingerprint, Leaf};
 use crate::planner::observed::{Publication, ResourceVersion};
 use crate::store::Contents;
 
-pub fn encode(contents: &Contents) -> [Part; 4] {
-    [
-        part(CERTIFICATE, contents.certificate.as_bytes()),
-        part(KEY, contents.key.as_bytes()),
-        part(BUNDLE, contents.bundle.as_bytes()),
-        part(REVISION, contents.revision.to_string().as_bytes()),
-    ]
+/// Without a leaf, the other two.
+pub fn encode(contents: &Contents) -> Vec<Part> {
+    let leaf = contents
+        .leaf
+        .iter()
+        .flat_map(|leaf| [part(CERTIFICATE, leaf.certificate.as_bytes()), part(KEY, leaf.key.as_bytes())]);
+    let revision = contents.revision.to_string();
+    leaf.chain([part(BUNDLE, contents.bundle.as_bytes()), part(REVISION, revision.as_bytes())]).collect()
 }
 
 /// What is published, and its leaf if it can be read. `value`: of the part of this name; empty if there is none.

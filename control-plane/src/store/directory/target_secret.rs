@@ -63,7 +63,14 @@ pub fn publish(
     };
     let owner = serde_json::to_vec(&owner)
         .map_err(|error| files::malformed(&directory.join(OWNER), error.to_string()))?;
-    let parts = codec::target_secret::encode(contents);
+    let mut parts = codec::target_secret::encode(contents);
+    if contents.leaf.is_none() {
+        let data = data(&directory)?.ok_or_else(|| conflict(secret))?;
+        for name in [CERTIFICATE, KEY] {
+            let value = files::read(&data.join(name))?.ok_or_else(|| conflict(secret))?;
+            parts.push((name.to_owned(), value));
+        }
+    }
     let parts = parts.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     let files: Vec<_> = parts.chain([(OWNER, owner.as_slice())]).collect();
     access::prepare(&directory)?;

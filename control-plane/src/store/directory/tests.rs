@@ -15,6 +15,7 @@ use super::*;
 use crate::pki::authority::{Authority, AuthorityRequest};
 use crate::pki::keyring::RootId;
 use crate::planner::observed::{KeyringState, Published};
+use crate::store::LeafPem;
 
 const AUTHORITY: &str = "\
 # ours
@@ -114,8 +115,7 @@ fn contents() -> Contents {
     let StoredVersion { certificate, key, created_at, .. } = kept();
     Contents {
         bundle: certificate.clone(),
-        certificate,
-        key,
+        leaf: Some(LeafPem { certificate, key }),
         revision: 1,
         version: 1,
         written_at: created_at,

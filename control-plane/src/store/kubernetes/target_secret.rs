@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kube::core::ObjectMeta;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::label::{self, CERTIFICATE, HOTCERT, MANAGED_BY, PUBLISHED_AT, VERSION};
@@ -51,9 +54,14 @@ impl Target {
         Some(Self { certificate, resource_version, publication, leaf, of_others, has_lists })
     }
 
+    /// Whether it is this certificate's and still at this resource version.
+    pub fn is(&self, certificate: &str, over: &ResourceVersion) -> bool {
+        self.certificate == certificate && self.resource_version == *over
+    }
+
     /// What to write over, if it is this certificate's, still at this resource version, and known as far as it stays.
     pub fn to_replace(&self, certificate: &str, over: &ResourceVersion) -> Option<SecretObject> {
-        let is_known = self.certificate == certificate && self.resource_version == *over && !self.has_lists;
+        let is_known = self.is(certificate, over) && !self.has_lists;
         let of_others = self.of_others.as_deref().cloned().unwrap_or_default();
         let metadata = ObjectMeta { resource_version: Some(over.0.clone()), ..of_others };
         is_known.then(|| SecretObject::new(metadata, TLS, []))
@@ -76,23 +84,44 @@ fn of_others(metadata: &ObjectMeta) -> Option<Box<ObjectMeta>> {
     (of_others != ObjectMeta::default()).then(|| Box::new(of_others))
 }
 
-/// `over` is what it is written over: labels, annotations and revocation lists of others stay.
+/// What changes where the leaf stays: a JSON merge patch over this resource version.
+pub fn bundle_patch(contents: &Contents, over: &ResourceVersion) -> Value {
+    let mut annotations: serde_json::Map<_, _> =
+        annotations(contents).map(|(key, value)| (key.to_owned(), value.into())).into_iter().collect();
+    annotations.insert(LAST_APPLIED.into(), Value::Null);
+    let data: serde_json::Map<_, _> = codec::target_secret::encode(contents)
+        .into_iter()
+        .map(|(name, value)| (name, STANDARD.encode(value).into()))
+        .collect();
+    json!({ "metadata": { "resourceVersion": over.0, "annotations": annotations }, "data": data })
+}
+
+fn annotations(contents: &Contents) -> [(&'static str, String); 2] {
+    [(VERSION, contents.version.to_string()), (PUBLISHED_AT, label::date(contents.written_at))]
+}
+
+/// `over` is what it is written over: labels, annotations and revocation lists of others stay, and the leaf if the
+/// contents have none.
 pub fn object(
     certificate: &ObjectName,
     secret: &str,
     contents: &Contents,
     over: Option<SecretObject>,
 ) -> SecretObject {
-    let lists = over.as_ref().map(|over| over.value(codec::LISTS)).filter(|lists| !lists.is_empty());
-    let lists = lists.map(|lists| (codec::LISTS.to_owned(), Zeroizing::new(lists.to_vec())));
+    let kept: &[&str] = match contents.leaf {
+        Some(_) => &[codec::LISTS],
+        None => &[codec::LISTS, codec::CERTIFICATE, codec::KEY],
+    };
+    let value_of = |name: &&str| over.as_ref().map_or(&[][..], |over| over.value(name));
+    let kept = kept.iter().map(|name| ((*name).to_owned(), Zeroizing::new(value_of(name).to_vec())));
+    let kept: Vec<_> = kept.filter(|(_, value)| !value.is_empty()).collect();
     let over = over.map(|over| over.metadata).unwrap_or_default();
     let mut labels = over.labels.unwrap_or_default();
     let ours = [(MANAGED_BY, HOTCERT), (CERTIFICATE, &certificate.name)];
     labels.extend(ours.map(|(key, value)| (key.to_owned(), value.to_owned())));
     let mut annotations = over.annotations.unwrap_or_default();
     annotations.remove(LAST_APPLIED);
-    let ours = [(VERSION, contents.version.to_string()), (PUBLISHED_AT, label::date(contents.written_at))];
-    annotations.extend(ours.map(|(key, value)| (key.to_owned(), value)));
+    annotations.extend(self::annotations(contents).map(|(key, value)| (key.to_owned(), value)));
     let metadata = ObjectMeta {
         name: Some(secret.to_owned()),
         namespace: Some(certificate.namespace.clone()),
@@ -102,7 +131,7 @@ pub fn object(
         annotations: Some(annotations),
         ..Default::default()
     };
-    SecretObject::new(metadata, TLS, codec::target_secret::encode(contents).into_iter().chain(lists))
+    SecretObject::new(metadata, TLS, codec::target_secret::encode(contents).into_iter().chain(kept))
 }
 
 /// The owner of a Secret, unless it is this certificate.

@@ -6,7 +6,7 @@ use crate::api::leaf_request::LeafRequest;
 use crate::api::object_name::ObjectName;
 use crate::pki::authority::{Authority, AuthorityRequest};
 use crate::pki::keyring::RootId;
-use crate::store::{Contents, StoredVersion};
+use crate::store::{Contents, LeafPem, StoredVersion};
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -45,8 +45,7 @@ pub fn kept() -> (ObjectName, RootId, StoredVersion) {
 
 pub fn contents(kept: &StoredVersion, roots: &[&Authority]) -> Contents {
     Contents {
-        certificate: kept.certificate.clone(),
-        key: kept.key.clone(),
+        leaf: Some(LeafPem { certificate: kept.certificate.clone(), key: kept.key.clone() }),
         bundle: roots.iter().map(|root| root.certificate_pem()).collect(),
         revision: 5,
         version: 2,

@@ -2,16 +2,16 @@
 //! now; and caches the result at once, without waiting for a watch.
 
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 
 use super::cache::{NamespaceIndex, OwnedSecret, Source};
-use super::{KubernetesStore, target_secret};
+use super::{KubernetesStore, api_error, target_secret};
 use crate::api::object_name::ObjectName;
 use crate::planner::observed::ResourceVersion;
-use crate::store::StoreError;
 use crate::store::kubernetes::api_error::answer;
 use crate::store::kubernetes::secret_object::SecretObject;
+use crate::store::{Contents, StoreError};
 
 impl KubernetesStore {
     /// Creates it, or writes it over the version that its metadata name.
@@ -24,6 +24,31 @@ impl KubernetesStore {
                 Err(StoreError::Missing(what)) => Err(StoreError::Conflict(what)),
                 written => written,
             },
+        }
+    }
+
+    /// Writes what changes in a target Secret whose leaf stays, so that its key need not be read. `None` where Secrets may
+    /// not be patched: roles of releases up to 0.2 do not allow it.
+    pub(super) async fn patch_bundle(
+        &self,
+        what: &str,
+        certificate: &ObjectName,
+        secret: &str,
+        contents: &Contents,
+        over: &ResourceVersion,
+    ) -> Option<Result<SecretObject, StoreError>> {
+        let secrets = self.secrets(&certificate.namespace);
+        let patch = Patch::Merge(target_secret::bundle_patch(contents, over));
+        let params = PatchParams::default();
+        let mut is_forbidden = false;
+        let patched = async {
+            let patched = secrets.patch(secret, &params, &patch).await;
+            patched.inspect_err(|error| is_forbidden = api_error::is_forbidden(error))
+        };
+        match answer(what, patched).await {
+            Err(_) if is_forbidden => None,
+            Err(StoreError::Missing(what)) => Some(Err(StoreError::Conflict(what))),
+            written => Some(written),
         }
     }
 
