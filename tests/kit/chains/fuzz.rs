@@ -1,7 +1,6 @@
 //! What hotcert makes of a chain against what others make of it: nothing is accepted that webpki refuses, and nothing that
 //! OpenSSL or Go refuses without a reason that stands here.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -18,12 +17,6 @@ use super::{Case, Role, webpki_alone};
 
 /// What others refuse and hotcert accepts, and why that is left to them.
 const LEFT: &[Left] = &[
-    Left {
-        who: "OpenSSL",
-        says: &[""],
-        of: |case| has_issuers_of_one_name(case) && accepts_another_path(case),
-        why: "it takes the first issuer of a name that no key identifier tells from others, and looks for no other",
-    },
     Left {
         who: "OpenSSL",
         says: &["format error in certificate's not"],
@@ -90,20 +83,25 @@ impl Left {
     }
 }
 
-/// OpenSSL accepts the chain when one of the certificates is not there.
-fn accepts_another_path(case: &Case) -> bool {
-    let openssl = OpenSsl::default();
-    let without_root = (0..case.roots.len()).map(|at| {
-        let mut case = case.clone();
-        case.roots.remove(at);
-        case
-    });
-    let without_intermediate = (0..case.intermediates.len()).map(|at| {
-        let mut case = case.clone();
-        case.intermediates.remove(at);
-        case
-    });
-    without_root.chain(without_intermediate).any(|case| openssl.verdict(&case).is_ok())
+/// The path alone that is accepted: OpenSSL takes the first issuer of a name that no key identifier tells from others and
+/// looks for no other, and Go says of the last path why it is none.
+fn without_others(case: &Case) -> Case {
+    let mut path = case.clone();
+    let is_accepted = |case: &Case| {
+        let ours = Ours::of(case);
+        ours.peer(case).is_ok() && ours.check(case).is_none_or(|check| check.is_ok())
+    };
+    for at in (0..case.roots.len()).rev() {
+        let mut without = path.clone();
+        without.roots.remove(at);
+        path = if is_accepted(&without) { without } else { path };
+    }
+    for at in (0..case.intermediates.len()).rev() {
+        let mut without = path.clone();
+        without.intermediates.remove(at);
+        path = if is_accepted(&without) { without } else { path };
+    }
+    path
 }
 
 /// A certificate that OpenSSL's own program does not read.
@@ -121,14 +119,6 @@ fn has_directory_names(case: &Case) -> bool {
         let mut names = names.iter().flat_map(|names| &names.value.general_names);
         names.any(|name| matches!(name, GeneralName::DirectoryName(_)))
     })
-}
-
-/// Several certificates could be an issuer by its name.
-fn has_issuers_of_one_name(case: &Case) -> bool {
-    let mut names = HashSet::new();
-    let all = case.roots.iter().chain(&case.intermediates);
-    let mut parsed = all.filter_map(|der| X509Certificate::from_der(der).ok());
-    parsed.any(|(_, certificate)| !names.insert(certificate.subject().as_raw().to_vec()))
 }
 
 /// What `check` refuses of one's own identity, and is no reason to refuse a peer by its chain.
@@ -165,13 +155,20 @@ impl Fuzz {
         if let Err(why) = alone {
             faults.push(format!("accepted, and webpki alone refuses it: {why}"));
         }
-        for (who, verdict) in [("OpenSSL", self.openssl.verdict(case)), ("Go", self.go.verdict(case))] {
-            let Err(why) = verdict else { continue };
-            if !LEFT.iter().any(|left| left.covers(who, &why, case)) {
-                faults.push(format!("accepted, and {who} refuses it: {why}"));
-            }
+        let mut refused = self.refused_by_others(case);
+        if !refused.is_empty() {
+            let others = self.refused_by_others(&without_others(case));
+            refused.retain(|(who, _)| others.iter().any(|(other, _)| who == other));
         }
+        faults.extend(refused.iter().map(|(who, why)| format!("accepted, and {who} refuses it: {why}")));
         faults
+    }
+
+    /// Who refuses the chain without a reason that is known, and why.
+    fn refused_by_others(&mut self, case: &Case) -> Vec<(&'static str, String)> {
+        let verdicts = [("OpenSSL", self.openssl.verdict(case)), ("Go", self.go.verdict(case))];
+        let refused = verdicts.into_iter().filter_map(|(who, verdict)| Some((who, verdict.err()?)));
+        refused.filter(|(who, why)| !LEFT.iter().any(|left| left.covers(who, why, case))).collect()
     }
 }
 

@@ -8,9 +8,12 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
 const EC: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
 const ED25519: &[u8] = b"\x2b\x65\x70";
+const ED25519_BYTES: usize = 32;
 const P256: &[u8] = b"\x2a\x86\x48\xce\x3d\x03\x01\x07";
 const P384: &[u8] = b"\x2b\x81\x04\x00\x22";
 const P521: &[u8] = b"\x2b\x81\x04\x00\x23";
+/// In bytes, by curve.
+const COORDINATES: [(&[u8], usize); 3] = [(P256, 32), (P384, 48), (P521, 66)];
 /// A point with both of its coordinates.
 const UNCOMPRESSED: u8 = 4;
 
@@ -56,7 +59,11 @@ fn fault(key: &SubjectPublicKeyInfo<'_>, taken: &Taken) -> Option<String> {
     match (key.algorithm.algorithm.as_bytes(), key.parsed()) {
         (RSA, Ok(PublicKey::RSA(rsa))) => wrong_rsa(&rsa, taken.rsa),
         (EC, _) => wrong_point(key, taken.curves),
-        (RSA | ED25519, _) => None,
+        (RSA, _) => Some("an RSA key that cannot be read".into()),
+        (ED25519, _) => {
+            let is_wrong = key.subject_public_key.data.len() != ED25519_BYTES;
+            is_wrong.then(|| "an Ed25519 key of another length than 32 bytes".into())
+        }
         _ => Some(called(key, || format!("of the kind {}", key.algorithm.algorithm))),
     }
 }
@@ -69,8 +76,13 @@ fn wrong_point(key: &SubjectPublicKeyInfo<'_>, taken: &[&[u8]]) -> Option<String
     if !taken.contains(&curve.data) {
         return Some(called(key, || "on a curve that is not supported".into()));
     }
-    let is_compressed = key.subject_public_key.data.first() != Some(&UNCOMPRESSED);
-    is_compressed.then(|| "a compressed point, which some peers cannot read".into())
+    let point = &key.subject_public_key.data;
+    if point.first() != Some(&UNCOMPRESSED) {
+        return Some("a compressed point, which some peers cannot read".into());
+    }
+    let coordinate = COORDINATES.iter().find(|(of, _)| *of == curve.data).map(|(_, bytes)| bytes);
+    let is_whole = coordinate.is_some_and(|bytes| point.len() == 1 + 2 * bytes);
+    (!is_whole).then(|| "a point with coordinates of another length than its curve has".into())
 }
 
 fn called(key: &SubjectPublicKeyInfo<'_>, otherwise: impl FnOnce() -> String) -> String {

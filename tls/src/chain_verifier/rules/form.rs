@@ -5,30 +5,55 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{CRLDistributionPoint, GeneralName, ParsedExtension, PolicyInformation};
 
 const PROXY: &str = "1.3.6.1.5.5.7.1.14";
-/// Extensions that OpenSSL or Go reads in every certificate, each with the tag of its value: key identifiers, key usage,
-/// names, basic constraints, constraints on names, points of revocation lists, policies, extended key usage, where the
-/// issuer is found, Netscape's kind.
-const READ: [(&str, u8); 14] = [
-    ("2.5.29.14", 0x04),
-    ("2.5.29.15", 0x03),
-    ("2.5.29.17", 0x30),
-    ("2.5.29.19", 0x30),
-    ("2.5.29.30", 0x30),
-    ("2.5.29.31", 0x30),
-    ("2.5.29.32", 0x30),
-    ("2.5.29.33", 0x30),
-    ("2.5.29.35", 0x30),
-    ("2.5.29.36", 0x30),
-    ("2.5.29.37", 0x30),
-    ("2.5.29.54", 0x02),
-    ("1.3.6.1.5.5.7.1.1", 0x30),
-    ("2.16.840.1.113730.1.1", 0x03),
+/// Extensions that OpenSSL or Go reads in every certificate: key identifiers, key usage, names, basic constraints,
+/// constraints on names, points of revocation lists, policies, extended key usage, where the issuer is found, Netscape's
+/// kind.
+const READ: [Form; 14] = [
+    Form { oid: "2.5.29.14", tag: 0x04, elements: &[], inner: &[] },
+    Form { oid: "2.5.29.15", tag: 0x03, elements: &[], inner: &[] },
+    Form { oid: "2.5.29.17", tag: SEQUENCE, elements: &NAMES, inner: &[] },
+    Form { oid: "2.5.29.19", tag: SEQUENCE, elements: &[0x01, 0x02], inner: &[] },
+    Form { oid: "2.5.29.30", tag: SEQUENCE, elements: &[0xa0, 0xa1], inner: &[SEQUENCE] },
+    Form { oid: "2.5.29.31", tag: SEQUENCE, elements: &[SEQUENCE], inner: &[0xa0, 0x81, 0xa2] },
+    Form { oid: "2.5.29.32", tag: SEQUENCE, elements: &[SEQUENCE], inner: &[OID, SEQUENCE] },
+    Form { oid: "2.5.29.33", tag: SEQUENCE, elements: &[SEQUENCE], inner: &[OID] },
+    Form { oid: "2.5.29.35", tag: SEQUENCE, elements: &[0x80, 0xa1, 0x82], inner: &[] },
+    Form { oid: "2.5.29.36", tag: SEQUENCE, elements: &[0x80, 0x81], inner: &[] },
+    Form { oid: "2.5.29.37", tag: SEQUENCE, elements: &[OID], inner: &[] },
+    Form { oid: "2.5.29.54", tag: 0x02, elements: &[], inner: &[] },
+    Form { oid: "1.3.6.1.5.5.7.1.1", tag: SEQUENCE, elements: &[SEQUENCE], inner: &ACCESS },
+    Form { oid: "2.16.840.1.113730.1.1", tag: 0x03, elements: &[], inner: &[] },
 ];
+const SEQUENCE: u8 = 0x30;
 const OID: u8 = 0x06;
 /// The tags of names.
 const NAMES: [u8; 9] = [0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
+/// How something is found, and where.
+const ACCESS: [u8; 10] = [OID, 0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
 /// That a certificate is an authority's, as DER has it.
 const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
+
+/// The tags in the value of an extension: the parser overlooks some bits of them, and what follows a value.
+struct Form {
+    oid: &'static str,
+    tag: u8,
+    /// Of the elements of a sequence.
+    elements: &'static [u8],
+    /// Of what is in those, if that is looked at.
+    inner: &'static [u8],
+}
+
+impl Form {
+    fn fits(&self, value: &[u8]) -> bool {
+        let Some((tag, content, after)) = split(value) else { return false };
+        tag == self.tag
+            && after.is_empty()
+            && (tag != SEQUENCE
+                || have_tags(content, self.elements, |element| {
+                    self.inner.is_empty() || have_tags(element, self.inner, |_| true)
+                }))
+    }
+}
 
 /// What some peer refuses the certificate for, as the rest of a sentence.
 pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
@@ -43,12 +68,11 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
     }
     certificate.extensions().iter().find_map(|extension| {
         let oid = extension.oid.to_id_string();
-        let tag = READ.iter().find(|(read, _)| *read == oid).map(|(_, tag)| *tag);
+        let form = READ.iter().find(|form| form.oid == oid);
         match extension.parsed_extension() {
             parsed
-                if tag.is_some_and(|tag| {
-                    matches!(parsed, ParsedExtension::ParseError { .. })
-                        || !is_one_value(extension.value, tag)
+                if form.is_some_and(|form| {
+                    matches!(parsed, ParsedExtension::ParseError { .. }) || !form.fits(extension.value)
                 }) =>
             {
                 Some(format!("has an extension ({oid}) that cannot be read"))
@@ -68,11 +92,8 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
             ParsedExtension::CRLDistributionPoints(points) if !points.points.iter().all(is_somewhere) => {
                 Some("has a distribution point of revocation lists that is nowhere".into())
             }
-            ParsedExtension::ExtendedKeyUsage(_) if !has_elements(extension.value, &[OID]) => {
-                Some("has an extended key usage that cannot be read".into())
-            }
             ParsedExtension::SubjectAlternativeName(names)
-                if !has_elements(extension.value, &NAMES) || !names.general_names.iter().all(is_readable) =>
+                if !names.general_names.iter().all(is_readable) =>
             {
                 Some("has a subject alternative name that cannot be read".into())
             }
@@ -82,22 +103,16 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
     })
 }
 
-/// The parser overlooks some bits of tags, and what follows a value.
-fn is_one_value(value: &[u8], tag: u8) -> bool {
-    split(value).is_some_and(|(found, _, after)| found == tag && after.is_empty())
-}
-
-/// Whether the elements of a sequence have the tags of such elements.
-fn has_elements(value: &[u8], tags: &[u8]) -> bool {
-    let Some((_, mut content, _)) = split(value) else { return false };
-    while let Some((tag, element, after)) = split(content) {
-        let is_cut_short = tag == OID && element.last().is_none_or(|last| *last >= 0x80);
-        if !tags.contains(&tag) || is_cut_short {
+/// Whether each of these values has one of the tags, and what it should have within.
+fn have_tags(mut values: &[u8], tags: &[u8], within: impl Fn(&[u8]) -> bool) -> bool {
+    while let Some((tag, content, after)) = split(values) {
+        let is_cut_short = tag == OID && content.last().is_none_or(|last| *last >= 0x80);
+        if !tags.contains(&tag) || is_cut_short || !within(content) {
             return false;
         }
-        content = after;
+        values = after;
     }
-    content.is_empty()
+    values.is_empty()
 }
 
 /// The tag of the first value, its content, and what follows.
