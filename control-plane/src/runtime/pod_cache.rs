@@ -9,8 +9,8 @@ use crate::planner::Plan;
 use crate::planner::observed::PodList;
 use crate::store::Store;
 
-/// Between two lists of the same pods: a quarter of the time since the last write there, between these.
-const RELIST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Between two lists of the same pods: half of the time since the last write there, between these.
+const RELIST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// A namespace is listed again after so many times as long as its list took.
 const SPACING: u32 = 4;
 /// What nothing was written to is listed again after so many times as long as the lists of all namespaces take.
@@ -123,7 +123,7 @@ impl PodCache {
             return list.listed_at + took * SPACING;
         }
         let quiet = now.duration_since(written).unwrap_or_default();
-        let interval = (quiet / 4).clamp(RELIST.0, RELIST.1);
+        let interval = (quiet / 2).clamp(RELIST.0, RELIST.1);
         list.listed_at + interval.max((took_of_all * SPACING_OF_ALL).min(LONGEST))
     }
 

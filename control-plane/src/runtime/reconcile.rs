@@ -1,6 +1,8 @@
 //! The loop: observe, plan, apply, and wait for a change. A round that finds nothing to do costs one read of
 //! what the store has in memory; between rounds nothing is read at all.
 
+mod tidying;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +25,7 @@ use crate::planner::{Action, Plan, Planner, Transition};
 use crate::proof::Prober;
 use crate::runtime::proofs::Probing;
 use crate::store::{Store, StoreError};
+use tidying::Tidying;
 
 /// How many writes run at the same time.
 const MAX_WRITES: usize = 32;
@@ -32,11 +35,6 @@ const MAX_ROUND: Duration = Duration::from_secs(5);
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 /// How many pods are nudged in one round.
 const MAX_NUDGES: usize = 50;
-/// How many versions are deleted, or lose their key, in one round that has nothing else to do: it has time, and other
-/// work may come meanwhile.
-const MAX_TIDIED: usize = 100;
-/// The same beside other work, which may never end.
-const MAX_TIDIED_BESIDE: usize = 8;
 /// The longest time between two rounds, in case a change was missed.
 const RESYNC: Duration = Duration::from_secs(10 * 60);
 
@@ -54,6 +52,7 @@ pub struct Reconciler<S> {
     metrics: ReconcileMetrics,
     /// When the gauges were made of what was observed.
     recorded_at: Option<Instant>,
+    tidying: Tidying,
     /// How often in a row the store could not be read.
     failed_reads: u32,
     failed_actions: FailedActions,
@@ -104,6 +103,7 @@ impl<S: Store> Reconciler<S> {
             cluster_domain: ClusterDomain::default(),
             metrics,
             recorded_at: None,
+            tidying: Tidying::default(),
             failed_reads: 0,
             failed_actions: FailedActions::default(),
             problem_log: ProblemLog::default(),
@@ -262,7 +262,7 @@ impl<S: Store> Reconciler<S> {
             }
             actions.push(action);
         }
-        postpone_tidying(&mut actions);
+        self.tidying.postpone(&mut actions, Instant::now());
         // The status is written after what it tells of.
         actions.sort_by_key(|action| (action.is_tidying(), action.is_status_update()));
         self.apply_concurrently(actions, observed, now, round).await;
@@ -433,17 +433,6 @@ impl<S: Store> Reconciler<S> {
             warn!("{message}; trying again");
         }
     }
-}
-
-/// Most of it waits until nothing else is to be done.
-fn postpone_tidying(actions: &mut Vec<&Action>) {
-    let is_all = actions.iter().all(|action| action.is_tidying());
-    let mut room = if is_all { MAX_TIDIED } else { MAX_TIDIED_BESIDE };
-    actions.retain(|action| {
-        let fits = !action.is_tidying() || room > 0;
-        room -= usize::from(fits && action.is_tidying());
-        fits
-    });
 }
 
 fn is_transition(action: &Action) -> bool {

@@ -2,4 +2,3 @@
 
 mod reports;
 mod stale_leaders;
-mod tidying;
