@@ -262,7 +262,8 @@ impl<S: Store> Reconciler<S> {
             }
             actions.push(action);
         }
-        self.tidying.postpone(&mut actions, Instant::now());
+        // Pods that are waited for come first.
+        self.tidying.postpone(&mut actions, !plan.probes.is_empty(), Instant::now());
         // The status is written after what it tells of.
         actions.sort_by_key(|action| (action.is_tidying(), action.is_status_update()));
         self.apply_concurrently(actions, observed, now, round).await;

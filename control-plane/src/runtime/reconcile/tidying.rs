@@ -17,9 +17,9 @@ pub struct Tidying {
 }
 
 impl Tidying {
-    /// Leaves as many of them in the plan as this round has time for.
-    pub fn postpone(&mut self, actions: &mut Vec<&Action>, now: Instant) {
-        let mut room = if actions.iter().all(|action| action.is_tidying()) {
+    /// Leaves as many of them in the plan as this round has time for; `is_busy`: there is more to do than actions.
+    pub fn postpone(&mut self, actions: &mut Vec<&Action>, is_busy: bool, now: Instant) {
+        let mut room = if !is_busy && actions.iter().all(|action| action.is_tidying()) {
             MAX_ALONE
         } else if self.beside_at.is_none_or(|at| now.duration_since(at) >= EVERY) {
             self.beside_at = Some(now);
@@ -50,15 +50,18 @@ mod tests {
         let remove = Action::RemoveKey { certificate: certificate.clone(), version: 2, expected };
         let nudge = Action::Nudge { pod: certificate, revision: 1 };
         let (mut tidying, begin) = (Tidying::default(), Instant::now());
-        let mut left = |planned: &[&Action], after| {
+        let mut left = |planned: &[&Action], is_busy, after| {
             let mut actions = planned.repeat(MAX_ALONE);
-            tidying.postpone(&mut actions, begin + after);
+            tidying.postpone(&mut actions, is_busy, begin + after);
             (actions.len(), actions.iter().filter(|action| action.is_tidying()).count())
         };
         let beside = [&prune, &nudge, &remove];
-        assert_eq!(left(&beside, Duration::ZERO), (MAX_ALONE + MAX_BESIDE, MAX_BESIDE));
-        assert_eq!(left(&beside, EVERY / 2), (MAX_ALONE, 0));
-        assert_eq!(left(&beside, EVERY), (MAX_ALONE + MAX_BESIDE, MAX_BESIDE));
-        assert_eq!(left(&[&prune, &remove], EVERY), (MAX_ALONE, MAX_ALONE));
+        assert_eq!(left(&beside, false, Duration::ZERO), (MAX_ALONE + MAX_BESIDE, MAX_BESIDE));
+        assert_eq!(left(&beside, false, EVERY / 2), (MAX_ALONE, 0));
+        assert_eq!(left(&beside, false, EVERY), (MAX_ALONE + MAX_BESIDE, MAX_BESIDE));
+        let alone = [&prune, &remove];
+        assert_eq!(left(&alone, false, EVERY), (MAX_ALONE, MAX_ALONE));
+        // As when a rollover waits for pods.
+        assert_eq!(left(&alone, true, EVERY), (0, 0));
     }
 }
