@@ -62,16 +62,19 @@ pub fn plan(
     let list = pods.observed.pods.get(&name.namespace);
     let list = list.filter(|list| is_since(list.listed_at, publication, now));
     let is_old = list.is_none_or(|list| now.duration_since(list.listed_at).unwrap_or_default() > RELIST_LATE);
-    if !late || is_old {
-        plan.list_pods.insert(name.namespace.clone());
-    } else {
-        plan.retain_pods.insert(name.namespace.clone());
-        plan.wake(now + RELIST_LATE);
-    }
-    let list = list?;
-    if list.error.is_some() {
+    let list_pods = |plan: &mut Plan| {
+        if !late || is_old {
+            plan.list_pods.insert(name.namespace.clone());
+        } else {
+            plan.retain_pods.insert(name.namespace.clone());
+            plan.wake(now + RELIST_LATE);
+        }
+    };
+    if list.is_none_or(|list| list.error.is_some()) {
+        list_pods(plan);
+        let error = list?.error.clone();
         let status = before.cloned().unwrap_or(ServedStatus { revision, ..ServedStatus::default() });
-        return Some(Served { status, complete: false, late, error: list.error.clone(), unprobed: false });
+        return Some(Served { status, complete: false, late, error, unprobed: false });
     }
     let keyring = authority_plan.and_then(|plan| plan.keyring);
     let moved_from = authority_plan.and_then(|plan| plan.moves.from(name));
@@ -96,6 +99,12 @@ pub fn plan(
     let served = ServedContext { publication, secret, client, is_ours: &is_ours, now };
     let (status, unprobed) = served_by(context, &served, before, plan);
     let complete = status.serving == status.pods;
+    if complete {
+        // Pods that come later find it.
+        plan.retain_pods.insert(name.namespace.clone());
+    } else {
+        list_pods(plan);
+    }
     Some(Served { status, complete, late, error: None, unprobed })
 }
 
