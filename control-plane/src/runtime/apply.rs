@@ -120,6 +120,11 @@ impl<S: Store> Applier<S> {
         }
     }
 
+    /// How many versions may be issued before some are published: what is issued beyond has to be read back.
+    pub fn room_to_issue(&self) -> usize {
+        self.unpublished.room()
+    }
+
     async fn issue(
         &self,
         Version { certificate, number, request }: Version<'_>,

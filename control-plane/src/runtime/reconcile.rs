@@ -33,6 +33,8 @@ const MAX_WRITES: usize = 32;
 /// long plan or a slow namespace delays nothing else.
 const MAX_ROUND: Duration = Duration::from_secs(5);
 const RECORD_EVERY: Duration = Duration::from_secs(1);
+/// What was not issued, since too much waits to be published, is planned again by then.
+const ISSUE_AGAIN: Duration = Duration::from_secs(5);
 /// How many pods are nudged in one round.
 const MAX_NUDGES: usize = 50;
 /// The longest time between two rounds, in case a change was missed.
@@ -246,7 +248,7 @@ impl<S: Store> Reconciler<S> {
         });
         let changed = self.apply_transitions(plan, observed, now, round).await;
         let mut actions = Vec::new();
-        let mut nudges = 0;
+        let (mut nudges, mut room_to_issue) = (0, self.applier.room_to_issue());
         for action in plan.actions.iter().filter(|action| !is_transition(action)) {
             // What was planned for the keyring before a transition waits for the next round.
             if authority_of(action, observed).is_some_and(|authority| changed.contains(authority))
@@ -260,12 +262,21 @@ impl<S: Store> Reconciler<S> {
                     continue;
                 }
             }
+            if matches!(action, Action::Issue { .. }) {
+                if room_to_issue == 0 {
+                    let again = now + ISSUE_AGAIN;
+                    round.wake_at = Some(round.wake_at.map_or(again, |at| at.min(again)));
+                    continue;
+                }
+                room_to_issue -= 1;
+            }
             actions.push(action);
         }
         // Pods that are waited for come first.
         self.tidying.postpone(&mut actions, !plan.probes.is_empty(), Instant::now());
-        // The status is written after what it tells of.
-        actions.sort_by_key(|action| (action.is_tidying(), action.is_status_update()));
+        // The status is written after what it tells of, and what was issued is published before more is.
+        let is_issue = |action: &Action| matches!(action, Action::Issue { .. });
+        actions.sort_by_key(|action| (action.is_tidying(), action.is_status_update(), is_issue(action)));
         self.apply_concurrently(actions, observed, now, round).await;
         if !round.published.is_empty() {
             self.probing.expect_change(&round.published, &observed.pods);

@@ -10,7 +10,7 @@ use crate::store::StoredVersion;
 
 /// A version is published in the round after the one that it was stored in.
 const MAX_AGE: Duration = Duration::from_secs(60);
-const MAX_VERSIONS: usize = 4_096;
+const MAX_VERSIONS: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub struct UnpublishedVersions(Mutex<BTreeMap<(ObjectName, u64), (Instant, StoredVersion)>>);
@@ -26,6 +26,11 @@ impl UnpublishedVersions {
     /// Once: if it is not published then, it is read from the store.
     pub fn take(&self, certificate: &ObjectName, number: u64) -> Option<StoredVersion> {
         self.versions().remove(&(certificate.clone(), number)).map(|(_, version)| version)
+    }
+
+    /// How many more are kept.
+    pub fn room(&self) -> usize {
+        MAX_VERSIONS.saturating_sub(self.versions().len())
     }
 
     pub fn forget_old(&self) {
