@@ -87,10 +87,7 @@ impl Left {
 /// looks for no other, and Go says of the last path why it is none.
 fn without_others(case: &Case) -> Case {
     let mut path = case.clone();
-    let is_accepted = |case: &Case| {
-        let ours = Ours::of(case);
-        ours.peer(case).is_ok() && ours.check(case).is_none_or(|check| check.is_ok())
-    };
+    let is_accepted = |case: &Case| Ours::of(case).peer(case).is_ok();
     for at in (0..case.roots.len()).rev() {
         let mut without = path.clone();
         without.roots.remove(at);

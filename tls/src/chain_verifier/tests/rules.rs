@@ -33,7 +33,7 @@ async fn assert_refused(what: &str, case: Case, reason: RejectionReason) {
 
 #[tokio::test]
 async fn what_some_peer_refuses_of_an_intermediate_is_refused() {
-    let table: [(&str, Change); 7] = [
+    let table: [(&str, Change); 10] = [
         ("empty constraints", |mid| add(mid, NAME_CONSTRAINTS, false, &[0x30, 0])),
         ("constraints that begin with a dot", |mid| add(mid, NAME_CONSTRAINTS, true, ONLY_BELOW_SVC)),
         ("the key identifier of another issuer", |mid| {
@@ -50,6 +50,14 @@ async fn what_some_peer_refuses_of_an_intermediate_is_refused() {
         ("constraints on policies", |mid| add(mid, &[2, 5, 29, 36], false, b"\x30\x03\x80\x01\x00")),
         ("a point of lists that is nowhere", |mid| add(mid, &[2, 5, 29, 31], false, b"\x30\x02\x30\x00")),
         ("a key identifier that cannot be read", |mid| add(mid, &[2, 5, 29, 35], false, b"?")),
+        ("a key identifier with another tag", |mid| add(mid, &[2, 5, 29, 35], false, b"\x30\x03\x90\x01x")),
+        ("a policy mapping that is none", |mid| {
+            add(mid, &[2, 5, 29, 33], false, b"\x30\x0a\x30\x08\x06\x02\x2a\x03\x05\x02\x2a\x03")
+        }),
+        ("an access location with another tag", |mid| {
+            let location = b"\x30\x0f\x19\x0d\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x01\x86\x01a";
+            add(mid, &[1, 3, 6, 1, 5, 5, 7, 1, 1], false, location)
+        }),
     ];
     for (what, change) in table {
         assert_refused(what, case(|_| {}, change), RejectionReason::IssuerNotAllowed).await;
@@ -98,6 +106,7 @@ fn a_root_that_peers_do_not_understand_is_no_root() {
         ("an unknown critical extension", (|root| add(root, &[1, 2, 3, 4], true, &[5, 0])) as Change),
         ("empty constraints", |root| add(root, NAME_CONSTRAINTS, true, &[0x30, 0])),
         ("a critical key identifier", |root| add(root, &[2, 5, 29, 35], true, b"\x30\x03\x80\x01x")),
+        ("a key identifier with another tag", |root| add(root, &[2, 5, 29, 35], false, b"\x30\x03\x90\x01x")),
     ] {
         let case = case(change, |_| {});
         let credential = fixtures::credential(&case.pair, &[&case.root]);
