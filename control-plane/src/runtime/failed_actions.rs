@@ -29,6 +29,9 @@ struct FailedAction {
 impl FailedActions {
     /// Forgets those that are not planned any more.
     pub fn retain(&mut self, planned: &[Action]) {
+        if self.0.is_empty() {
+            return;
+        }
         let planned: BTreeSet<_> = planned.iter().map(target).collect();
         self.0.retain(|target, _| planned.contains(target));
     }
@@ -39,11 +42,14 @@ impl FailedActions {
     }
 
     pub fn is_backing_off(&self, action: &Action) -> bool {
-        self.0.get(&target(action)).is_some_and(|failed| failed.retry_at > Instant::now())
+        !self.0.is_empty()
+            && self.0.get(&target(action)).is_some_and(|failed| failed.retry_at > Instant::now())
     }
 
     pub fn record_success(&mut self, action: &Action) {
-        self.0.remove(&target(action));
+        if !self.0.is_empty() {
+            self.0.remove(&target(action));
+        }
     }
 
     pub fn record_failure(&mut self, action: &Action, error: &ApplyError) {
