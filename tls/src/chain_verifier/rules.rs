@@ -159,6 +159,9 @@ pub(crate) fn constraints_fault(certificate: &X509Certificate<'_>) -> Option<&'s
         GeneralName::DNSName(name) if name.starts_with('.') => {
             Some("has a constraint on DNS names that begins with a dot, which is for URIs alone")
         }
+        GeneralName::DNSName(name) if name.ends_with('.') => {
+            Some("has a constraint on DNS names that ends in a dot, which some peers cannot read")
+        }
         GeneralName::DNSName(name) if !name.is_ascii() => Some("has a constraint on DNS names not in ASCII"),
         GeneralName::IPAddress(network) if !is_network(network) => {
             Some("has a constraint on IP addresses that is no network")

@@ -8,51 +8,107 @@ const PROXY: &str = "1.3.6.1.5.5.7.1.14";
 /// Extensions that OpenSSL or Go reads in every certificate: key identifiers, key usage, names, basic constraints,
 /// constraints on names, points of revocation lists, policies, extended key usage, where the issuer is found, Netscape's
 /// kind.
-const READ: [Form; 14] = [
-    Form { oid: "2.5.29.14", tag: 0x04, elements: &[], inner: &[] },
-    Form { oid: "2.5.29.15", tag: 0x03, elements: &[], inner: &[] },
-    Form { oid: "2.5.29.17", tag: SEQUENCE, elements: &NAMES, inner: &[] },
-    Form { oid: "2.5.29.19", tag: SEQUENCE, elements: &[0x01, 0x02], inner: &[] },
-    Form { oid: "2.5.29.30", tag: SEQUENCE, elements: &[0xa0, 0xa1], inner: &[SEQUENCE] },
-    Form { oid: "2.5.29.31", tag: SEQUENCE, elements: &[SEQUENCE], inner: &[0xa0, 0x81, 0xa2] },
-    Form { oid: "2.5.29.32", tag: SEQUENCE, elements: &[SEQUENCE], inner: &[OID, SEQUENCE] },
-    Form { oid: "2.5.29.33", tag: SEQUENCE, elements: &[SEQUENCE], inner: &[OID] },
-    Form { oid: "2.5.29.35", tag: SEQUENCE, elements: &[0x80, 0xa1, 0x82], inner: &[] },
-    Form { oid: "2.5.29.36", tag: SEQUENCE, elements: &[0x80, 0x81], inner: &[] },
-    Form { oid: "2.5.29.37", tag: SEQUENCE, elements: &[OID], inner: &[] },
-    Form { oid: "2.5.29.54", tag: 0x02, elements: &[], inner: &[] },
-    Form { oid: "1.3.6.1.5.5.7.1.1", tag: SEQUENCE, elements: &[SEQUENCE], inner: &ACCESS },
-    Form { oid: "2.16.840.1.113730.1.1", tag: 0x03, elements: &[], inner: &[] },
+const READ: [(&str, Shape); 14] = [
+    ("2.5.29.14", of(0x04)),
+    ("2.5.29.15", of(0x03)),
+    ("2.5.29.17", sequence(&NAMES)),
+    ("2.5.29.19", sequence(&[of(0x01), of(0x02)])),
+    ("2.5.29.30", sequence(&[within(0xa0, &[SUBTREE]), within(0xa1, &[SUBTREE])])),
+    ("2.5.29.31", sequence(&[sequence(&[within(0xa0, &POINT), of(0x81), within(0xa2, &NAMES)])])),
+    ("2.5.29.32", sequence(&[sequence(&[OID, sequence(&[of(SEQUENCE)])])])),
+    ("2.5.29.33", sequence(&[sequence(&[OID])])),
+    ("2.5.29.35", sequence(&[of(0x80), within(0xa1, &NAMES), of(0x82)])),
+    ("2.5.29.36", sequence(&[of(0x80), of(0x81)])),
+    ("2.5.29.37", sequence(&[OID])),
+    ("2.5.29.54", of(0x02)),
+    ("1.3.6.1.5.5.7.1.1", sequence(&[sequence(&ACCESS)])),
+    ("2.16.840.1.113730.1.1", of(0x03)),
 ];
 const SEQUENCE: u8 = 0x30;
-const OID: u8 = 0x06;
-/// The tags of names.
-const NAMES: [u8; 9] = [0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
+const OID: Shape = of(0x06);
+const OTHER_NAME: Shape = within(0xa0, &[OID, of(0xa0)]);
+const NAMES: [Shape; 9] = [
+    OTHER_NAME,
+    of(0x81),
+    of(0x82),
+    of(0xa3),
+    within(0xa4, &[of(SEQUENCE)]),
+    of(0xa5),
+    of(0x86),
+    of(0x87),
+    of(0x88),
+];
+/// A name and how far below it.
+const SUBTREE: Shape = sequence(&[
+    OTHER_NAME,
+    of(0x80),
+    of(0x81),
+    of(0x82),
+    of(0xa3),
+    within(0xa4, &[of(SEQUENCE)]),
+    of(0xa5),
+    of(0x86),
+    of(0x87),
+    of(0x88),
+]);
+/// The name of a distribution point: whole, or the end of one.
+const POINT: [Shape; 2] = [within(0xa0, &NAMES), of(0xa1)];
 /// How something is found, and where.
-const ACCESS: [u8; 10] = [OID, 0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
+const ACCESS: [Shape; 10] = [
+    OID,
+    OTHER_NAME,
+    of(0x81),
+    of(0x82),
+    of(0xa3),
+    within(0xa4, &[of(SEQUENCE)]),
+    of(0xa5),
+    of(0x86),
+    of(0x87),
+    of(0x88),
+];
 /// That a certificate is an authority's, as DER has it.
 const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
 
-/// The tags in the value of an extension: the parser overlooks some bits of them, and what follows a value.
-struct Form {
-    oid: &'static str,
+/// The tag of a value, and those of the values within, if they are looked at: the parser overlooks some bits of tags, and
+/// what follows a value.
+struct Shape {
     tag: u8,
-    /// Of the elements of a sequence.
-    elements: &'static [u8],
-    /// Of what is in those, if that is looked at.
-    inner: &'static [u8],
+    within: &'static [Shape],
 }
 
-impl Form {
+const fn of(tag: u8) -> Shape {
+    Shape { tag, within: &[] }
+}
+
+const fn within(tag: u8, within: &'static [Shape]) -> Shape {
+    Shape { tag, within }
+}
+
+const fn sequence(elements: &'static [Shape]) -> Shape {
+    within(SEQUENCE, elements)
+}
+
+impl Shape {
+    /// The value is one of this shape, and nothing follows it.
     fn fits(&self, value: &[u8]) -> bool {
-        let Some((tag, content, after)) = split(value) else { return false };
-        tag == self.tag
-            && after.is_empty()
-            && (tag != SEQUENCE
-                || have_tags(content, self.elements, |element| {
-                    self.inner.is_empty() || have_tags(element, self.inner, |_| true)
-                }))
+        split(value).is_some_and(|(_, _, after)| after.is_empty())
+            && are_shaped(value, std::slice::from_ref(self))
     }
+}
+
+/// Each of the values has one of the shapes.
+fn are_shaped(mut values: &[u8], shapes: &[Shape]) -> bool {
+    while let Some((tag, content, after)) = split(values) {
+        let is_cut_short = tag == OID.tag && content.last().is_none_or(|last| *last >= 0x80);
+        let fits = |shape: &Shape| {
+            shape.tag == tag && (shape.within.is_empty() || are_shaped(content, shape.within))
+        };
+        if is_cut_short || !shapes.iter().any(fits) {
+            return false;
+        }
+        values = after;
+    }
+    values.is_empty()
 }
 
 /// What some peer refuses the certificate for, as the rest of a sentence.
@@ -68,11 +124,11 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
     }
     certificate.extensions().iter().find_map(|extension| {
         let oid = extension.oid.to_id_string();
-        let form = READ.iter().find(|form| form.oid == oid);
+        let shape = READ.iter().find(|(read, _)| *read == oid).map(|(_, shape)| shape);
         match extension.parsed_extension() {
             parsed
-                if form.is_some_and(|form| {
-                    matches!(parsed, ParsedExtension::ParseError { .. }) || !form.fits(extension.value)
+                if shape.is_some_and(|shape| {
+                    matches!(parsed, ParsedExtension::ParseError { .. }) || !shape.fits(extension.value)
                 }) =>
             {
                 Some(format!("has an extension ({oid}) that cannot be read"))
@@ -103,18 +159,6 @@ pub(crate) fn form_fault(certificate: &X509Certificate<'_>) -> Option<String> {
     })
 }
 
-/// Whether each of these values has one of the tags, and what it should have within.
-fn have_tags(mut values: &[u8], tags: &[u8], within: impl Fn(&[u8]) -> bool) -> bool {
-    while let Some((tag, content, after)) = split(values) {
-        let is_cut_short = tag == OID && content.last().is_none_or(|last| *last >= 0x80);
-        if !tags.contains(&tag) || is_cut_short || !within(content) {
-            return false;
-        }
-        values = after;
-    }
-    values.is_empty()
-}
-
 /// The tag of the first value, its content, and what follows.
 fn split(value: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, length, rest) = match value {
@@ -142,7 +186,7 @@ fn is_somewhere(point: &CRLDistributionPoint<'_>) -> bool {
 fn is_readable(name: &GeneralName<'_>) -> bool {
     match name {
         GeneralName::DNSName(text) | GeneralName::URI(text) | GeneralName::RFC822Name(text) => {
-            text.is_ascii()
+            text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
         }
         GeneralName::IPAddress(bytes) => matches!(bytes.len(), 4 | 16),
         GeneralName::Invalid(..) => false,
