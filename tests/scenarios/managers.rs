@@ -416,7 +416,7 @@ fn what_is_not_allowed_or_cannot_be_used_changes_nothing() {
     let key = stage.machine.home.path().join("settings/api.key");
     write(&key, "another-key-of-some-length");
     stage.settings("['*']");
-    says("answered 400 Bad Request: check the key");
+    says("400 Bad Request (BXNIM0415E: Provided API key could not be found.): check the API key");
     // A key that belongs to another certificate.
     let newest = stage.machine.home.path().join("manager/secrets/orders/2");
     let good = std::fs::read(newest.join("tls.key")).unwrap();

@@ -1,12 +1,14 @@
 //! External managers that keep certificates: a new version is fetched from one or pushed to it. [`ibm`] is IBM
 //! Secrets Manager (API v2); [`https`] is any other that answers JSON, described by URLs and JSON pointers.
 //!
-//! Private keys pass through here: they are zeroized in our buffers, and no error repeats what was sent or received.
+//! Private keys pass through here: they are zeroized in our buffers, and no error repeats what was sent or received,
+//! but for what the manager reports as its errors, without anything that looks like a key.
 
 mod error;
 pub mod https;
 pub mod ibm;
 mod json;
+mod reported;
 mod version;
 
 use std::collections::BTreeMap;

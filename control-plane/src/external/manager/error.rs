@@ -1,17 +1,25 @@
-//! Why a manager could not be used. No variant repeats what was sent or received: either may hold a key.
+//! Why a manager could not be used. Of what was sent or received nothing is repeated but what the manager
+//! [reported] as its errors: the rest may hold a key.
 
 use std::time::Duration;
 
 use hyper::StatusCode;
 
+use super::reported::reported;
 use crate::external::http_client::{Endpoint, HttpError, HttpResponse};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ManagerError {
     #[error(transparent)]
     Http(#[from] HttpError),
-    #[error("{endpoint} answered {status}: {hint}")]
-    Status { endpoint: String, status: StatusCode, hint: &'static str, retry_after: Option<Duration> },
+    #[error("{endpoint} answered {status}{}: {hint}", reported.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Status {
+        endpoint: String,
+        status: StatusCode,
+        reported: Option<String>,
+        hint: &'static str,
+        retry_after: Option<Duration>,
+    },
     #[error("cannot parse the response of {endpoint}: {cause}")]
     Malformed { endpoint: String, cause: String },
     #[error(
@@ -51,17 +59,49 @@ impl ManagerError {
     }
 }
 
-/// An error for every status but success, with what to do about it. The body is not repeated.
+/// An error for every status but success, with what the manager reports and what to do about it.
 pub(super) fn check_status(
     endpoint: &Endpoint,
     response: HttpResponse,
 ) -> Result<HttpResponse, ManagerError> {
-    let HttpResponse { status, retry_after, .. } = response;
+    check(endpoint, response, hint)
+}
+
+/// [`check_status`] of a request for a token, which consists of the API key and nothing else.
+pub(super) fn check_token_status(
+    endpoint: &Endpoint,
+    response: HttpResponse,
+) -> Result<HttpResponse, ManagerError> {
+    check(endpoint, response, |status| match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check the API key",
+        status => hint(status),
+    })
+}
+
+fn check(
+    endpoint: &Endpoint,
+    response: HttpResponse,
+    hint: fn(StatusCode) -> &'static str,
+) -> Result<HttpResponse, ManagerError> {
+    let HttpResponse { status, retry_after, body } = &response;
     if status.is_success() {
         return Ok(response);
     }
-    let hint = match status {
-        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+    Err(ManagerError::Status {
+        endpoint: endpoint.origin(),
+        status: *status,
+        reported: reported(body),
+        hint: hint(*status),
+        retry_after: *retry_after,
+    })
+}
+
+fn hint(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
+            "the manager rejects what was sent"
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             "check the key or token of this manager and its permissions"
         }
         StatusCode::NOT_FOUND => "check the id and the instance",
@@ -70,6 +110,5 @@ pub(super) fn check_status(
             "redirects are not followed: write the address it redirects to into the settings"
         }
         _ => "the request will be retried",
-    };
-    Err(ManagerError::Status { endpoint: endpoint.origin(), status, hint, retry_after })
+    }
 }

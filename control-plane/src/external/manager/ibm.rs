@@ -13,7 +13,7 @@ use serde_json::json;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::error::{ManagerError, check_status};
+use super::error::{ManagerError, check_status, check_token_status};
 use super::json::{MAX_MESSAGE, SecretJson, position};
 use super::version::{Version, normalize_key, normalize_pem, split_leaf};
 use crate::external::http_client::{Endpoint, HttpRequest, HttpResponse};
@@ -32,7 +32,7 @@ pub struct Ibm {
     token: Mutex<Option<Token>>,
 }
 
-struct Token {
+pub(super) struct Token {
     text: Zeroizing<String>,
     expires: Instant,
 }
@@ -141,7 +141,7 @@ impl Ibm {
         Ok(self.endpoint.send(request.body(body), TIMEOUT, MAX_MESSAGE).await?)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Token>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Token>> {
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,7 +164,7 @@ impl Ibm {
             .header("content-type", "application/x-www-form-urlencoded")?
             .header("accept", "application/json")?
             .body(token_request(&self.api_key));
-        let response = check_status(&self.iam, self.iam.send(request, TIMEOUT, MAX_MESSAGE).await?)?;
+        let response = check_token_status(&self.iam, self.iam.send(request, TIMEOUT, MAX_MESSAGE).await?)?;
         serde_json::from_slice(&response.body)
             .map_err(|error| ManagerError::Malformed { endpoint: self.iam.origin(), cause: position(&error) })
     }

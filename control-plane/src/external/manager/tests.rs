@@ -108,6 +108,14 @@ async fn ibm(fake: &FakeManager) -> Manager {
     manager(Kind::Ibm(Ibm::new(endpoint(&url), endpoint(&format!("{url}/identity/token")), key)))
 }
 
+/// The cached token.
+fn token_of(manager: &Manager) -> std::sync::MutexGuard<'_, Option<ibm::Token>> {
+    match &manager.kind {
+        Kind::Ibm(ibm) => ibm.lock(),
+        Kind::Https(_) => panic!("another kind"),
+    }
+}
+
 #[tokio::test]
 async fn secrets_manager_is_read_with_a_cached_token() {
     let (fake, test) = (FakeManager::default(), test_leaf());
@@ -211,6 +219,47 @@ async fn an_https_manager_is_read_and_written_by_json_pointers() {
         (trimmed("/data/a~1b"), trimmed("/data/chain")),
         (test.key.trim().into(), test.root.trim().into())
     );
+}
+
+#[tokio::test]
+async fn errors_say_what_the_manager_said() {
+    let fake = FakeManager::default();
+    let ibm = ibm(&fake).await;
+    let body = json!({"status_code": 400, "trace": "5f1c", "errors": [
+        {"code": "bad_request", "message": "The certificate\u{1b}[2J is not\nvalid.", "more_info": "https://x"},
+        {"code": "expired", "message": "It expired."},
+    ]});
+    fake.respond_to("GET /api/v2/secrets/payments", 400, body);
+    let error = ibm.fetch("shop", "payments").await.unwrap_err().to_string();
+    let said =
+        "answered 400 Bad Request (bad_request: The certificate [2J is not valid.; expired: It expired.)";
+    assert!(error.contains(said), "{error}");
+    assert!(!error.contains("key") && !error.contains("token"), "the key was accepted: {error}");
+
+    let body = json!({"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."});
+    fake.respond_to("POST /identity/token", 400, body);
+    *token_of(&ibm) = None;
+    let error = ibm.fetch("shop", "payments").await.unwrap_err();
+    let said = "400 Bad Request (BXNIM0415E: Provided API key could not be found.): check the API key";
+    assert!(error.to_string().contains(said) && error.is_manager_failing(), "{error}");
+}
+
+#[tokio::test]
+async fn errors_repeat_no_key_and_are_short() {
+    let (fake, test) = (FakeManager::default(), test_leaf());
+    let ibm = ibm(&fake).await;
+    let line = test.key.lines().nth(1).unwrap();
+    let message = format!("invalid private_key: {} {}", test.key, "long ".repeat(1000));
+    let errors: Vec<_> = (0..50).map(|_| json!({"code": line, "message": message})).collect();
+    fake.respond_to("GET /api/v2/secrets/payments", 400, json!({ "errors": errors }));
+    let error = ibm.fetch("shop", "payments").await.unwrap_err().to_string();
+    assert!(error.contains("invalid private_key:"), "{error}");
+    assert!(!error.contains(&line[..24]) && error.len() < 800, "{error}");
+    for body in [json!([]), json!({"errors": 7}), json!({"errors": [7]}), json!({"errors": []})] {
+        fake.respond_to("GET /api/v2/secrets/payments", 400, body);
+        let error = ibm.fetch("shop", "payments").await.unwrap_err().to_string();
+        assert!(error.contains("answered 400 Bad Request: "), "{error}");
+    }
 }
 
 #[tokio::test]

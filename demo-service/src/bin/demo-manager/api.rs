@@ -239,8 +239,10 @@ fn date(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
+/// An error as Secrets Manager answers it.
 fn problem(status: StatusCode, message: &str) -> Reply {
-    (status, json!({"errors": [{"message": message}]}))
+    let code = status.canonical_reason().unwrap_or("error").to_lowercase().replace(' ', "_");
+    (status, json!({"status_code": status.as_u16(), "errors": [{"code": code, "message": message}]}))
 }
 
 fn join_chain(first: &str, rest: Option<&str>) -> String {
