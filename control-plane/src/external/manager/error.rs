@@ -29,6 +29,8 @@ pub enum ManagerError {
     NotAllowed { namespace: String, id: String },
     #[error("cannot push to this manager: its settings have no address to push to (put)")]
     NoPutAddress,
+    #[error("the secret {id} cannot be written to: {reason}")]
+    ReadOnly { id: String, reason: &'static str },
     #[error("could not get a token from IAM: {0}")]
     NoToken(Box<ManagerError>),
     #[error("the manager sends no root to trust: name a file with the roots (trust) in its settings")]
@@ -47,6 +49,10 @@ impl ManagerError {
             }
             _ => false,
         }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { status: StatusCode::NOT_FOUND, .. })
     }
 
     /// How long the manager asks not to be called again.

@@ -1,22 +1,22 @@
 //! IBM Secrets Manager, API v2: reads a secret's current version and creates a new one. Requests carry a token that
 //! IAM issues for an API key; it is cached until shortly before it expires.
 
+mod secret;
+
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde_json::json;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::error::{ManagerError, check_status, check_token_status};
 use super::json::{MAX_MESSAGE, SecretJson, position};
-use super::version::{Version, normalize_key, normalize_pem, split_leaf};
+use super::version::{Version, split_leaf};
 use crate::external::http_client::{Endpoint, HttpRequest, HttpResponse};
+use secret::Secret;
 
 /// Where IAM issues tokens, unless the settings name another address.
 pub const IAM: &str = "https://iam.cloud.ibm.com/identity/token";
@@ -37,17 +37,6 @@ pub(super) struct Token {
     expires: Instant,
 }
 
-/// A secret of type imported_cert, public_cert or private_cert as IBM Secrets Manager returns it.
-#[derive(Deserialize)]
-struct IbmSecret {
-    certificate: Option<String>,
-    intermediate: Option<String>,
-    private_key: Option<String>,
-    issuing_ca: Option<String>,
-    #[serde(default)]
-    ca_chain: Vec<String>,
-}
-
 #[derive(Deserialize)]
 struct IamResponse {
     access_token: String,
@@ -60,45 +49,19 @@ impl Ibm {
     }
 
     pub async fn fetch(&self, id: &str) -> Result<Version, ManagerError> {
-        let mut secret = self.secret(id).await?;
-        let malformed = |cause: String| ManagerError::Malformed { endpoint: self.endpoint.origin(), cause };
-        let key = Zeroizing::new(secret.private_key.take().unwrap_or_default());
-        let missing =
-            |what: &str| malformed(format!("the secret {id} has no {what}; check that it is a certificate"));
-        let leaf = secret.certificate.take().ok_or_else(|| missing("certificate"))?;
-        if key.is_empty() {
-            return Err(missing("private key"));
-        }
-        let issuers: Vec<_> =
-            secret.ca_chain.iter().chain(&secret.issuing_ca).map(|pem| normalize_pem(pem)).collect();
-        let (mut roots, intermediates): (Vec<_>, Vec<_>) =
-            issuers.into_iter().partition(|pem| is_self_issued(pem));
-        let mut certificate = normalize_pem(&leaf);
-        for pem in secret.intermediate.iter().map(|pem| normalize_pem(pem)).chain(intermediates) {
-            if !certificate.contains(pem.trim()) {
-                certificate.push_str(&pem);
-            }
-        }
-        roots.dedup();
-        let roots = (!roots.is_empty()).then(|| roots.concat());
-        Ok(Version { certificate, key: normalize_key(&key), roots })
+        let version = self.secret(id).await?.into_version(id);
+        version.map_err(|cause| ManagerError::Malformed { endpoint: self.endpoint.origin(), cause })
     }
 
-    pub async fn certificate(&self, id: &str) -> Result<Option<String>, ManagerError> {
-        let mut secret = self.secret(id).await?;
-        drop(Zeroizing::new(secret.private_key.take().unwrap_or_default()));
-        Ok(secret.certificate)
-    }
-
-    async fn secret(&self, id: &str) -> Result<IbmSecret, ManagerError> {
-        let response = self.call(Method::GET, format!("/api/v2/secrets/{id}"), Zeroizing::default()).await?;
-        serde_json::from_slice(&response.body).map_err(|error| ManagerError::Malformed {
-            endpoint: self.endpoint.origin(),
-            cause: position(&error),
-        })
-    }
-
+    /// Makes this the current version, unless it already is.
     pub async fn push(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
+        let secret = self.secret(id).await?;
+        if let Some(reason) = secret.read_only_reason() {
+            return Err(ManagerError::ReadOnly { id: id.to_owned(), reason });
+        }
+        if secret.certificate.as_deref().is_some_and(|pem| version.has_leaf_of(pem)) {
+            return Ok(());
+        }
         let (leaf, chain) = split_leaf(&version.certificate);
         let mut body = SecretJson(json!({ "certificate": leaf, "private_key": version.key.as_str() }));
         if !chain.is_empty() {
@@ -106,6 +69,14 @@ impl Ibm {
         }
         let path = format!("/api/v2/secrets/{id}/versions");
         self.call(Method::POST, path, body.into_bytes()).await.map(drop)
+    }
+
+    async fn secret(&self, id: &str) -> Result<Secret, ManagerError> {
+        let response = self.call(Method::GET, format!("/api/v2/secrets/{id}"), Zeroizing::default()).await?;
+        serde_json::from_slice(&response.body).map_err(|error| ManagerError::Malformed {
+            endpoint: self.endpoint.origin(),
+            cause: position(&error),
+        })
     }
 
     async fn call(
@@ -176,14 +147,6 @@ fn token_request(api_key: &str) -> Zeroizing<Vec<u8>> {
     form.append_pair("grant_type", "urn:ibm:params:oauth:grant-type:apikey");
     form.append_pair("apikey", api_key);
     Zeroizing::new(form.finish().into_bytes())
-}
-
-/// Subject and issuer are the same. Whether it verifies the leaf is validated before anything is stored.
-fn is_self_issued(pem: &str) -> bool {
-    CertificateDer::from_pem_slice(pem.as_bytes()).is_ok_and(|der| {
-        X509Certificate::from_der(&der)
-            .is_ok_and(|(_, certificate)| certificate.subject() == certificate.issuer())
-    })
 }
 
 impl fmt::Debug for Ibm {

@@ -153,7 +153,7 @@ async fn a_version_is_pushed_once() {
         roots: None,
     };
     // The secret exists without a version.
-    fake.respond_to("GET /api/v2/secrets/payments", 200, json!({"id": "payments"}));
+    fake.respond_to("GET /api/v2/secrets/payments", 200, imported(json!({})));
     fake.respond_to("POST /api/v2/secrets/payments/versions", 201, json!({}));
     ibm.push("shop", "payments", &version).await.unwrap();
     let (method, path, _, body) = fake.take_received().pop().unwrap();
@@ -163,7 +163,7 @@ async fn a_version_is_pushed_once() {
         (body["intermediate"].as_str().unwrap().trim(), body["private_key"].as_str().unwrap()),
         (test.root.trim(), test.key.as_str())
     );
-    let known = json!({"certificate": test.leaf, "private_key": test.key});
+    let known = imported(json!({"certificate": test.leaf, "private_key": test.key}));
     fake.respond_to("GET /api/v2/secrets/payments", 200, known);
     ibm.push("shop", "payments", &version).await.unwrap();
     assert!(
@@ -171,7 +171,7 @@ async fn a_version_is_pushed_once() {
         "the version is current already"
     );
     // A manager that does not disclose the key is recognised by the certificate alone.
-    fake.respond_to("GET /api/v2/secrets/payments", 200, json!({"certificate": test.leaf}));
+    fake.respond_to("GET /api/v2/secrets/payments", 200, imported(json!({"certificate": test.leaf})));
     ibm.push("shop", "payments", &version).await.unwrap();
     assert!(
         fake.take_received().iter().all(|(method, ..)| *method == Method::GET),
@@ -181,6 +181,51 @@ async fn a_version_is_pushed_once() {
     fake.respond_to("GET /api/v2/secrets/payments", 503, Value::Null);
     assert!(ibm.push("shop", "payments", &version).await.unwrap_err().is_manager_failing());
     assert!(fake.take_received().iter().all(|(method, ..)| *method == Method::GET));
+}
+
+#[tokio::test]
+async fn only_a_plain_imported_certificate_is_written_to() {
+    let (fake, test, other) = (FakeManager::default(), test_leaf(), test_leaf());
+    let ibm = ibm(&fake).await;
+    let version = Version { certificate: test.leaf, key: Zeroizing::new(test.key), roots: None };
+    let csr = json!({"common_name": "payments", "key_type": "ec", "csr": "-----BEGIN CERTIFICATE REQUEST-----",
+        "private_key": other.key});
+    for (fields, reason) in [
+        (json!({"secret_type": "public_cert", "common_name": "payments.example"}), "by rotation"),
+        (json!({"secret_type": "private_cert", "certificate_template": "t"}), "by rotation"),
+        (json!({"secret_type": "arbitrary", "payload": "x"}), "not a certificate"),
+        (json!({"secret_type": null}), "cannot parse"),
+        (json!({"managed_csr": csr}), "managed CSR"),
+        (json!({"managed_csr": csr, "certificate": other.leaf}), "managed CSR"),
+    ] {
+        fake.respond_to("GET /api/v2/secrets/payments", 200, imported(fields));
+        fake.respond_to("POST /api/v2/secrets/payments/versions", 201, json!({}));
+        let error = ibm.push("shop", "payments", &version).await.unwrap_err();
+        assert!(error.to_string().contains(reason) && !error.is_manager_failing(), "{error}");
+        assert!(fake.take_received().iter().all(|(_, path, ..)| !path.ends_with("/versions")), "{reason}");
+    }
+    // Its key is where the CSR is, and it is fetched as any other.
+    let fields = json!({"managed_csr": csr, "certificate": other.leaf, "intermediate": other.root});
+    fake.respond_to("GET /api/v2/secrets/payments", 200, imported(fields));
+    let Kind::Ibm(secrets_manager) = &ibm.kind else { panic!("another kind") };
+    let fetched = secrets_manager.fetch("payments").await.unwrap();
+    assert_eq!(fetched.key.trim(), other.key.trim());
+}
+
+/// An imported_cert of Secrets Manager, with these fields as well.
+fn imported(fields: Value) -> Value {
+    let mut secret = json!({
+        "created_at": "2022-06-27T11:58:15Z", "created_by": "iam-ServiceId-e4a2f0a4-3c76-4bef-b1f2-fbeae11c0f21",
+        "crn": "crn:v1:bluemix:public:secrets-manager:eu-gb:a/47998ac029ed4ca69cf807338b7dbd2e:f5ff0271::secret:payments",
+        "downloaded": true, "id": "payments", "intermediate_included": false, "labels": [], "locks_total": 0,
+        "name": "payments", "private_key_included": true, "secret_group_id": "default",
+        "secret_type": "imported_cert", "state": 1, "state_description": "active",
+        "updated_at": "2022-10-05T21:33:11Z", "versions_total": 1,
+    });
+    for (name, value) in fields.as_object().unwrap() {
+        secret[name] = value.clone();
+    }
+    secret
 }
 
 #[tokio::test]

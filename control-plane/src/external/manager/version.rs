@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::pki::x509_facts::Leaf;
+
 /// A certificate with its key.
 #[derive(Clone)]
 pub struct Version {
@@ -12,6 +14,14 @@ pub struct Version {
     pub key: Zeroizing<String>,
     /// Roots to trust, PEM, if the manager sends any.
     pub roots: Option<String>,
+}
+
+impl Version {
+    /// Whether the first certificate of both is the same.
+    pub(super) fn has_leaf_of(&self, pem: &str) -> bool {
+        let fingerprint = |pem: &str| Leaf::read(pem.as_bytes()).map(|leaf| leaf.sha256);
+        fingerprint(pem).is_some_and(|other| fingerprint(&self.certificate) == Some(other))
+    }
 }
 
 /// Splits a PEM chain into its leaf and the rest.

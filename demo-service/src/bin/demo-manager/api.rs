@@ -43,8 +43,8 @@ type Reply = (StatusCode, Value);
 
 #[derive(Deserialize)]
 struct IbmVersion {
-    certificate: String,
-    private_key: String,
+    certificate: Option<String>,
+    private_key: Option<String>,
     intermediate: Option<String>,
 }
 
@@ -127,17 +127,14 @@ impl Api {
             ("GET", ["api", "v2", "secrets", _]) => (StatusCode::OK, self.secret(id)?),
             ("GET", ["api", "v2", "secrets", _, "versions"]) => (StatusCode::OK, self.versions(id)?),
             ("POST", ["api", "v2", "secrets", _, "versions"]) => {
-                let IbmVersion { certificate, private_key, intermediate } = serde_json::from_slice(body)?;
-                let chain = join_chain(&certificate, intermediate.as_deref());
-                let key = Zeroizing::new(private_key);
-                (StatusCode::CREATED, metadata(&self.inventory.push(id, &chain, &key)?))
+                (StatusCode::CREATED, self.add_version(id, serde_json::from_slice(body)?)?)
             }
             ("GET", ["plain", _]) => (StatusCode::OK, self.plain(id)?),
             ("POST", ["plain", _]) => {
                 let PlainVersion { data: PlainData { certificate, key, chain } } =
                     serde_json::from_slice(body)?;
                 let (chain, key) = (join_chain(&certificate, chain.as_deref()), Zeroizing::new(key));
-                (StatusCode::CREATED, metadata(&self.inventory.push(id, &chain, &key)?))
+                (StatusCode::CREATED, metadata(&self.inventory.push(id, &chain, Some(&key))?))
             }
             ("POST", ["demo", _, _, "rotate"]) => (StatusCode::CREATED, metadata(&self.inventory.issue(id)?)),
             ("POST", ["demo", _, _, "expire"]) => {
@@ -185,13 +182,18 @@ impl Api {
         let is_issued_here = self.inventory.issues(id);
         let kind = if is_issued_here { "private_cert" } else { "imported_cert" };
         let mut secret = json!({"id": id, "name": id, "secret_type": kind, "versions_total": self.inventory.numbers(id)?.len()});
+        if let Some((csr, key)) = self.inventory.managed_csr(id)? {
+            secret["managed_csr"] = json!({"csr": csr, "private_key": key.as_str()});
+        }
         if let Some(version) = self.inventory.newest(id)? {
             let (leaf, chain) = split_leaf(&version.certificate);
             secret["certificate"] = leaf.into();
             if !chain.is_empty() {
                 secret["intermediate"] = chain.into();
             }
-            secret["private_key"] = version.key.as_str().into();
+            if secret["managed_csr"].is_null() {
+                secret["private_key"] = version.key.as_str().into();
+            }
             secret["serial_number"] = version.leaf.serial.clone().into();
             secret["expiration_date"] = date(version.leaf.not_after).into();
             if is_issued_here {
@@ -200,6 +202,19 @@ impl Api {
             }
         }
         Ok(secret)
+    }
+
+    /// Rotates what is issued here; any other version is sent.
+    fn add_version(&self, id: &str, sent: IbmVersion) -> anyhow::Result<Value> {
+        let IbmVersion { certificate, private_key, intermediate } = sent;
+        let key = private_key.map(Zeroizing::new);
+        let key = key.as_ref().map(|key| key.as_str());
+        let version = match certificate {
+            None if key.is_none() && self.inventory.issues(id) => self.inventory.issue(id)?,
+            None => anyhow::bail!("certificate is missing"),
+            Some(leaf) => self.inventory.push(id, &join_chain(&leaf, intermediate.as_deref()), key)?,
+        };
+        Ok(metadata(&version))
     }
 
     fn versions(&self, id: &str) -> anyhow::Result<Value> {

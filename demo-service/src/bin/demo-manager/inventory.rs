@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use hotcert::api::leaf_request::LeafRequest;
 use hotcert::pki::authority::{Authority, AuthorityRequest};
 use hotcert::pki::x509_facts::Leaf;
-use rcgen::{KeyPair, PKCS_RSA_SHA256};
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
@@ -29,11 +29,22 @@ pub struct Inventory {
     state: PathBuf,
     root: Authority,
     signing: KeyPair,
-    /// By id: the DNS name of a certificate that is issued here; `None` for one that is pushed.
-    secrets: BTreeMap<String, Option<String>>,
+    /// By id.
+    secrets: BTreeMap<String, Kind>,
     lifetime: Duration,
     /// Held while the number of a new version is chosen, and while delivery state changes.
     write_lock: Mutex<()>,
+}
+
+/// Where the versions of a secret come from.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// An imported_cert: certificate and key are pushed.
+    Imported,
+    /// An imported_cert whose key is made here, for this DNS name: a certificate for that key is pushed.
+    ManagedCsr(String),
+    /// A private_cert: it is issued here, for this DNS name.
+    Issued(String),
 }
 
 #[derive(Clone)]
@@ -64,13 +75,9 @@ impl Inventory {
     pub fn open(
         state: &Path,
         instance: &str,
-        pushed: &[String],
-        issued: &[(String, String)],
+        secrets: BTreeMap<String, Kind>,
         lifetime: Duration,
     ) -> Result<Self> {
-        let secrets = pushed.iter().map(|id| (id.clone(), None));
-        let secrets: BTreeMap<_, _> =
-            secrets.chain(issued.iter().map(|(id, name)| (id.clone(), Some(name.clone())))).collect();
         for id in secrets.keys() {
             if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
                 bail!("{id:?} is not an id: use letters, digits and hyphens");
@@ -109,9 +116,13 @@ impl Inventory {
         let (state, instance) = (state.to_owned(), instance.to_owned());
         let inventory =
             Self { instance, state, root, signing, secrets, lifetime, write_lock: Mutex::default() };
-        for (id, _) in inventory.secrets.iter().filter(|(_, name)| name.is_some()) {
-            if inventory.newest(id)?.is_none() {
-                inventory.issue(id)?;
+        for (id, kind) in &inventory.secrets {
+            match kind {
+                Kind::Issued(_) if inventory.newest(id)?.is_none() => drop(inventory.issue(id)?),
+                Kind::ManagedCsr(name) if !inventory.csr_directory(id).exists() => {
+                    inventory.make_csr(id, name)?;
+                }
+                _ => {}
             }
         }
         Ok(inventory)
@@ -126,7 +137,29 @@ impl Inventory {
     }
 
     pub fn issues(&self, id: &str) -> bool {
-        self.secrets.get(id).is_some_and(Option::is_some)
+        matches!(self.secrets.get(id), Some(Kind::Issued(_)))
+    }
+
+    /// The CSR that was made here for this secret, and its key.
+    pub fn managed_csr(&self, id: &str) -> Result<Option<(String, Zeroizing<String>)>> {
+        if !matches!(self.secrets.get(id), Some(Kind::ManagedCsr(_))) {
+            return Ok(None);
+        }
+        let directory = self.csr_directory(id);
+        let key = read(&directory, "tls.key")?;
+        let key = Zeroizing::new(str::from_utf8(&key)?.to_owned());
+        Ok(Some((String::from_utf8(read(&directory, "tls.csr")?.to_vec())?, key)))
+    }
+
+    fn make_csr(&self, id: &str, name: &str) -> Result<()> {
+        let key = KeyPair::generate()?;
+        let csr = CertificateParams::new(vec![name.to_owned()])?.serialize_request(&key)?.pem()?;
+        let key = Zeroizing::new(key.serialize_pem());
+        write_directory(&self.staging(), &self.csr_directory(id), &[("tls.csr", &csr), ("tls.key", &key)])
+    }
+
+    fn csr_directory(&self, id: &str) -> PathBuf {
+        self.directory(id).join("csr")
     }
 
     pub fn root(&self) -> &str {
@@ -176,7 +209,7 @@ impl Inventory {
 
     /// A new version of a certificate that is issued here.
     pub fn issue(&self, id: &str) -> Result<Version> {
-        let Some(Some(name)) = self.secrets.get(id) else {
+        let Some(Kind::Issued(name)) = self.secrets.get(id) else {
             bail!("{id} is not issued here: push a version instead")
         };
         let request = LeafRequest {
@@ -190,7 +223,17 @@ impl Inventory {
     }
 
     /// Stores a version that is pushed. Its key must match and it must not have expired.
-    pub fn push(&self, id: &str, certificate: &str, key: &str) -> Result<Version> {
+    pub fn push(&self, id: &str, certificate: &str, key: Option<&str>) -> Result<Version> {
+        let managed = self.managed_csr(id)?.map(|(_, key)| key);
+        let key = match (self.secrets.get(id), key, &managed) {
+            (Some(Kind::ManagedCsr(_)), None, Some(managed)) => managed,
+            (Some(Kind::ManagedCsr(_)), ..) => {
+                bail!("private_key is not accepted where the CSR is managed: it was made here")
+            }
+            (Some(Kind::Issued(_)), ..) => bail!("the versions of a private_cert are made by rotation"),
+            (_, Some(key), _) => key,
+            (_, None, _) => bail!("private_key is missing"),
+        };
         let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let private = PrivateKeyDer::from_pem_slice(key.as_bytes()).context("cannot parse the key")?;
         CertifiedKey::from_der(chain, private, &provider())
@@ -267,8 +310,14 @@ mod tests {
     use super::*;
 
     fn open(state: &Path) -> Inventory {
-        let issued = [("orders".to_owned(), "orders.shop.svc".to_owned())];
-        Inventory::open(state, "crn:v1:x::", &["payments".to_owned()], &issued, YEAR).unwrap()
+        let name = |name: &str| format!("{name}.shop.svc");
+        let secrets = [
+            ("payments", Kind::Imported),
+            ("orders", Kind::Issued(name("orders"))),
+            ("signed", Kind::ManagedCsr(name("signed"))),
+        ];
+        let secrets = secrets.map(|(id, kind)| (id.to_owned(), kind));
+        Inventory::open(state, "crn:v1:x::", secrets.into(), YEAR).unwrap()
     }
 
     #[test]
@@ -300,7 +349,7 @@ mod tests {
             ("", one.key.as_str(), "does not match"),
             (one.certificate.as_str(), "", "cannot parse the key"),
         ] {
-            let rejected = inventory.push("payments", certificate, key).map(drop).unwrap_err();
+            let rejected = inventory.push("payments", certificate, Some(key)).map(drop).unwrap_err();
             assert!(rejected.to_string().contains(why), "{rejected:#}");
         }
         let request = LeafRequest {
@@ -316,9 +365,32 @@ mod tests {
             ..AuthorityRequest::default()
         };
         let old = Authority::create(&root, past).unwrap().issue(&request, past).unwrap();
-        let rejected = inventory.push("payments", &old.certificate_pem, &old.key_pem).map(drop).unwrap_err();
+        let rejected =
+            inventory.push("payments", &old.certificate_pem, Some(&old.key_pem)).map(drop).unwrap_err();
         assert!(rejected.to_string().contains("expired at"), "{rejected:#}");
         assert!(inventory.numbers("payments").unwrap().is_empty());
-        assert_eq!(inventory.push("payments", &one.certificate, &one.key).unwrap().number, 1);
+        assert_eq!(inventory.push("payments", &one.certificate, Some(&one.key)).unwrap().number, 1);
+    }
+
+    #[test]
+    fn a_secret_takes_what_its_kind_allows() {
+        let home = tempfile::tempdir().unwrap();
+        let inventory = open(home.path());
+        let one = inventory.issue("orders").unwrap();
+        let refused = |id: &str, certificate: &str, key: Option<&str>| {
+            inventory.push(id, certificate, key).map(drop).unwrap_err().to_string()
+        };
+        assert!(refused("orders", &one.certificate, Some(&one.key)).contains("by rotation"));
+        assert!(refused("payments", &one.certificate, None).contains("missing"));
+        assert!(refused("signed", &one.certificate, Some(&one.key)).contains("not accepted"));
+        assert!(refused("signed", &one.certificate, None).contains("does not match"));
+
+        let (csr, key) = inventory.managed_csr("signed").unwrap().unwrap();
+        assert!(csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----"), "{csr}");
+        let params = CertificateParams::new(vec!["signed.shop.svc".to_owned()]).unwrap();
+        let certificate = params.self_signed(&KeyPair::from_pem(&key).unwrap()).unwrap().pem();
+        assert_eq!(inventory.push("signed", &certificate, None).unwrap().key, key);
+        let again = open(home.path());
+        assert_eq!(again.managed_csr("signed").unwrap(), Some((csr, key)));
     }
 }

@@ -5,6 +5,7 @@ mod inventory;
 mod notification;
 mod notifier;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ use tokio_rustls::rustls::ServerConfig;
 use zeroize::Zeroizing;
 
 use api::Api;
-use inventory::Inventory;
+use inventory::{Inventory, Kind};
 use notifier::Notifier;
 
 /// An external certificate manager for one machine
@@ -60,6 +61,9 @@ struct Cli {
     /// Certificate that it issues itself, under its own root; may be repeated
     #[arg(long, value_name = "ID=DNS-NAME")]
     make: Vec<String>,
+    /// Certificate that is pushed to it for a key that it makes itself (managed CSR); may be repeated
+    #[arg(long, value_name = "ID=DNS-NAME")]
+    managed_csr: Vec<String>,
     /// Lifetime of the certificates it issues
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = duration)]
     lifetime: Duration,
@@ -102,14 +106,20 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut issued = Vec::new();
-    for text in &cli.make {
-        match text.split_once('=') {
-            Some((id, name)) => issued.push((id.to_owned(), name.to_owned())),
-            None => bail!("--make {text} has no DNS name: write it like orders=orders.shop.svc"),
+    let mut secrets: BTreeMap<String, Kind> =
+        cli.keep.iter().map(|id| (id.clone(), Kind::Imported)).collect();
+    for (flag, texts, kind) in [
+        ("--make", &cli.make, Kind::Issued as fn(String) -> Kind),
+        ("--managed-csr", &cli.managed_csr, Kind::ManagedCsr),
+    ] {
+        for text in texts {
+            let Some((id, name)) = text.split_once('=') else {
+                bail!("{flag} {text} has no DNS name: write it like orders=orders.shop.svc");
+            };
+            secrets.insert(id.to_owned(), kind(name.to_owned()));
         }
     }
-    let inventory = Inventory::open(&cli.state, &cli.instance, &cli.keep, &issued, cli.lifetime)?;
+    let inventory = Inventory::open(&cli.state, &cli.instance, secrets, cli.lifetime)?;
     let inventory = Arc::new(inventory);
     let ca = cli.ca.as_deref().map(read).transpose()?;
     let endpoint = |url: &Option<String>| {
