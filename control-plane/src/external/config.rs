@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::api::notification::Pattern;
 use crate::external::http_client::Endpoint;
 use crate::external::manager::https::{Https, ID, Pointers, RequestTemplate};
-use crate::external::manager::ibm::{IAM, Ibm};
+use crate::external::manager::ibm::{DEFAULT_GROUP, IAM, Ibm};
 use crate::external::manager::{Kind, Manager, Managers};
 use crate::pki::x509_facts;
 
@@ -42,6 +42,8 @@ pub struct ManagerItem {
     iam_url: Option<String>,
     /// ibm-secrets-manager: a file with the API key.
     api_key: Option<String>,
+    /// ibm-secrets-manager: the secret group of the secrets that are named.
+    secret_group: Option<String>,
     /// https: URLs with {id} in their paths.
     get: Option<String>,
     put: Option<String>,
@@ -113,7 +115,8 @@ fn trust(validator: &mut Validator<'_>, at: &str, file: &str) -> Option<String> 
 
 /// A key that the kind has no use for is an error.
 fn kind(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Kind> {
-    let has_ibm_keys = item.url.is_some() || item.iam_url.is_some() || item.api_key.is_some();
+    let has_ibm_keys =
+        item.url.is_some() || item.iam_url.is_some() || item.api_key.is_some() || item.secret_group.is_some();
     let has_https_keys = item.get.is_some()
         || item.put.is_some()
         || item.put_method.is_some()
@@ -126,7 +129,7 @@ fn kind(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<K
     if is_misplaced {
         validator.error(
             at,
-            "url, iamUrl and apiKey are for ibm-secrets-manager; \
+            "url, iamUrl, apiKey and secretGroup are for ibm-secrets-manager; \
             get, put, putMethod, headers and pointers for https",
         );
     }
@@ -144,7 +147,13 @@ fn ibm(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Ib
     let instance = endpoint(validator, &format!("{at}.url"), item, url)?;
     let iam = item.iam_url.as_deref().unwrap_or(IAM);
     let iam = endpoint(validator, &format!("{at}.iamUrl"), item, iam)?;
-    Some(Ibm::new(instance, iam, validator.text(&format!("{at}.apiKey"), key)?))
+    let group = item.secret_group.as_deref().unwrap_or(DEFAULT_GROUP);
+    if group.is_empty() || !group.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+        let at = format!("{at}.secretGroup");
+        validator.error(&at, "the name of a secret group has letters, digits, dots, hyphens and underscores");
+    }
+    let key = validator.text(&format!("{at}.apiKey"), key)?;
+    Some(Ibm::new(instance, iam, key, group.to_owned()))
 }
 
 fn https(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Https> {

@@ -31,6 +31,8 @@ pub enum ManagerError {
     NoPutAddress,
     #[error("the secret {id} cannot be written to: {reason}")]
     ReadOnly { id: String, reason: &'static str },
+    #[error("the manager has no secret group named {group}: correct secretGroup in its settings")]
+    NoGroup { group: String },
     #[error("could not get a token from IAM: {0}")]
     NoToken(Box<ManagerError>),
     #[error("the manager sends no root to trust: name a file with the roots (trust) in its settings")]

@@ -1,5 +1,5 @@
-//! IBM Secrets Manager, API v2: reads a secret's current version and creates a new one. Requests carry a token that
-//! IAM issues for an API key; it is cached until shortly before it expires.
+//! IBM Secrets Manager, API v2: reads a secret's current version, and creates a new one, or the secret with its first.
+//! Requests carry a token that IAM issues for an API key; it is cached until shortly before it expires.
 
 mod secret;
 
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -20,6 +21,12 @@ use secret::Secret;
 
 /// Where IAM issues tokens, unless the settings name another address.
 pub const IAM: &str = "https://iam.cloud.ibm.com/identity/token";
+/// The secret group that every instance has. It is named by its id.
+pub const DEFAULT_GROUP: &str = "default";
+const SECRETS: &str = "/api/v2/secrets";
+const CERTIFICATE_TYPES: [&str; 3] = ["imported_cert", "private_cert", "public_cert"];
+const NO_SUCH_ID: &str = "there is none with this id, and Secrets Manager chooses the ids of new ones itself: \
+                          to import it, give a name in place of the id";
 /// A token is replaced this long before it expires.
 const TOKEN_MARGIN: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,6 +36,7 @@ pub struct Ibm {
     endpoint: Endpoint,
     iam: Endpoint,
     api_key: Zeroizing<String>,
+    group: String,
     token: Mutex<Option<Token>>,
 }
 
@@ -38,41 +46,99 @@ pub(super) struct Token {
 }
 
 #[derive(Deserialize)]
+struct Groups {
+    secret_groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    id: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
 struct IamResponse {
     access_token: String,
     expires_in: u64,
 }
 
 impl Ibm {
-    pub fn new(endpoint: Endpoint, iam: Endpoint, api_key: Zeroizing<String>) -> Self {
-        Self { endpoint, iam, api_key, token: Mutex::default() }
+    /// `group`: the name of the secret group in which secrets are found by their names.
+    pub fn new(endpoint: Endpoint, iam: Endpoint, api_key: Zeroizing<String>, group: String) -> Self {
+        Self { endpoint, iam, api_key, group, token: Mutex::default() }
     }
 
-    pub async fn fetch(&self, id: &str) -> Result<Version, ManagerError> {
-        let version = self.secret(id).await?.into_version(id);
+    /// `reference`: the id of a secret, or its name.
+    pub async fn fetch(&self, reference: &str) -> Result<Version, ManagerError> {
+        let version = self.secret(reference).await?.into_version(reference);
         version.map_err(|cause| ManagerError::Malformed { endpoint: self.endpoint.origin(), cause })
     }
 
-    /// Makes this the current version, unless it already is.
-    pub async fn push(&self, id: &str, version: &Version) -> Result<(), ManagerError> {
-        let secret = self.secret(id).await?;
+    /// Makes this the current version, unless it already is. A secret that does not exist is created.
+    pub async fn push(&self, reference: &str, version: &Version) -> Result<(), ManagerError> {
+        let read_only = |reason| Err(ManagerError::ReadOnly { id: reference.to_owned(), reason });
+        let secret = match self.secret(reference).await {
+            Err(error) if error.is_not_found() && is_id(reference) => return read_only(NO_SUCH_ID),
+            Err(error) if error.is_not_found() => return self.create(reference, version).await,
+            secret => secret?,
+        };
         if let Some(reason) = secret.read_only_reason() {
-            return Err(ManagerError::ReadOnly { id: id.to_owned(), reason });
+            return read_only(reason);
         }
         if secret.certificate.as_deref().is_some_and(|pem| version.has_leaf_of(pem)) {
             return Ok(());
         }
-        let (leaf, chain) = split_leaf(&version.certificate);
-        let mut body = SecretJson(json!({ "certificate": leaf, "private_key": version.key.as_str() }));
-        if !chain.is_empty() {
-            body.0["intermediate"] = chain.into();
-        }
+        // The id becomes a part of the path.
+        let Some(id) = Some(&secret.id).filter(|id| is_id(id)) else {
+            let cause = "the id of the secret is not a UUID".to_owned();
+            return Err(ManagerError::Malformed { endpoint: self.endpoint.origin(), cause });
+        };
         let path = format!("/api/v2/secrets/{id}/versions");
-        self.call(Method::POST, path, body.into_bytes()).await.map(drop)
+        self.call(Method::POST, path, version_body(version).into_bytes()).await.map(drop)
     }
 
-    async fn secret(&self, id: &str) -> Result<Secret, ManagerError> {
-        let response = self.call(Method::GET, format!("/api/v2/secrets/{id}"), Zeroizing::default()).await?;
+    /// Imports the first version.
+    async fn create(&self, name: &str, version: &Version) -> Result<(), ManagerError> {
+        let group = self.group_id().await?;
+        let mut body = version_body(version);
+        for (field, value) in [("name", name), ("secret_type", "imported_cert"), ("secret_group_id", &group)]
+        {
+            body.0[field] = value.into();
+        }
+        self.call(Method::POST, SECRETS.to_owned(), body.into_bytes()).await.map(drop)
+    }
+
+    /// The id of the secret group, which is looked up by its name.
+    async fn group_id(&self) -> Result<String, ManagerError> {
+        if self.group == DEFAULT_GROUP {
+            return Ok(DEFAULT_GROUP.to_owned());
+        }
+        let groups: Groups = self.get("/api/v2/secret_groups".to_owned()).await?;
+        let group = groups.secret_groups.into_iter().find(|group| group.name == self.group);
+        group.map(|group| group.id).ok_or_else(|| ManagerError::NoGroup { group: self.group.clone() })
+    }
+
+    /// One that is named may be of any type that has a certificate.
+    async fn secret(&self, reference: &str) -> Result<Secret, ManagerError> {
+        if is_id(reference) {
+            return self.get(format!("{SECRETS}/{reference}")).await;
+        }
+        let [types @ .., last] = CERTIFICATE_TYPES;
+        for secret_type in types {
+            match self.get(self.path_by_name(secret_type, reference)).await {
+                Err(error) if error.is_not_found() => {}
+                found => return found,
+            }
+        }
+        self.get(self.path_by_name(last, reference)).await
+    }
+
+    fn path_by_name(&self, secret_type: &str, name: &str) -> String {
+        format!("/api/v2/secret_groups/{}/secret_types/{secret_type}/secrets/{name}", self.group)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, ManagerError> {
+        let response = self.call(Method::GET, path, Zeroizing::default()).await?;
         serde_json::from_slice(&response.body).map_err(|error| ManagerError::Malformed {
             endpoint: self.endpoint.origin(),
             cause: position(&error),
@@ -139,6 +205,22 @@ impl Ibm {
         serde_json::from_slice(&response.body)
             .map_err(|error| ManagerError::Malformed { endpoint: self.iam.origin(), cause: position(&error) })
     }
+}
+
+/// A UUID, as all ids are. Anything else is a name.
+fn is_id(reference: &str) -> bool {
+    let parts: Vec<&str> = reference.split('-').collect();
+    let is_hex = |part: &&str| part.chars().all(|c| c.is_ascii_hexdigit());
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) && parts.iter().all(is_hex)
+}
+
+fn version_body(version: &Version) -> SecretJson {
+    let (leaf, chain) = split_leaf(&version.certificate);
+    let mut body = SecretJson(json!({ "certificate": leaf, "private_key": version.key.as_str() }));
+    if !chain.is_empty() {
+        body.0["intermediate"] = chain.into();
+    }
+    body
 }
 
 fn token_request(api_key: &str) -> Zeroizing<Vec<u8>> {

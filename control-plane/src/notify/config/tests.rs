@@ -208,6 +208,7 @@ managers:
     kind: ibm-secrets-manager
     url: https://1-2.eu-de.secrets-manager.appdomain.cloud
     apiKey: token
+    secretGroup: team
     allow: { shop: ["3f2*"] }
   - name: other
     kind: https
@@ -237,6 +238,12 @@ fn errors_of_a_manager_are_reported() {
     for (from, to, message) in [
         ("    url: https://1-2", "    get: https://1-2", "managers[0]: give url"),
         ("apiKey: token", "apiKey: missing", "missing"),
+        ("secretGroup: team", "secretGroup: a/b", "managers[0].secretGroup: the name of a secret group"),
+        (
+            "    putMethod: PUT",
+            "    secretGroup: team",
+            "managers[1]: url, iamUrl, apiKey and secretGroup are for",
+        ),
         ("    allow: { shop: [\"3f2*\"] }\n", "", "managers[0].allow: name the namespaces"),
         ("[\"3f2*\"]", "[\"3f2 *\"]", "managers[0].allow: a pattern is"),
         ("certs/{id}?", "certs?", "managers[1].get: the path of the URL must contain {id}"),

@@ -1,6 +1,8 @@
 //! The HTTP API: the parts of IBM's APIs that versions are fetched from and pushed to, the same as plain JSON, and the
 //! requests that control the demo.
 
+mod secrets_manager;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -40,13 +42,6 @@ pub struct Api {
 }
 
 type Reply = (StatusCode, Value);
-
-#[derive(Deserialize)]
-struct IbmVersion {
-    certificate: Option<String>,
-    private_key: Option<String>,
-    intermediate: Option<String>,
-}
 
 #[derive(Deserialize)]
 struct PlainVersion {
@@ -116,19 +111,21 @@ impl Api {
         if !(has_token || is_plain && has_key) {
             return Ok(problem(StatusCode::UNAUTHORIZED, "send a token or the API key as a bearer token"));
         }
+        if let ["api", "v2", path @ ..] = parts.as_slice() {
+            let reply = self.secrets_manager(method, path, body)?;
+            if reply.0 == StatusCode::CREATED {
+                self.changed.send_replace(());
+            }
+            return Ok(reply);
+        }
         let id = match parts.as_slice() {
-            ["api", "v2", "secrets", id, ..] | ["demo", "secrets", id, _] | ["plain", id] => *id,
+            ["demo", "secrets", id, _] | ["plain", id] => *id,
             _ => return Ok(problem(StatusCode::NOT_FOUND, "unknown path")),
         };
         if !self.inventory.has(id) {
             return Ok(problem(StatusCode::NOT_FOUND, "unknown secret"));
         }
         let reply = match (method.as_str(), &parts[..]) {
-            ("GET", ["api", "v2", "secrets", _]) => (StatusCode::OK, self.secret(id)?),
-            ("GET", ["api", "v2", "secrets", _, "versions"]) => (StatusCode::OK, self.versions(id)?),
-            ("POST", ["api", "v2", "secrets", _, "versions"]) => {
-                (StatusCode::CREATED, self.add_version(id, serde_json::from_slice(body)?)?)
-            }
             ("GET", ["plain", _]) => (StatusCode::OK, self.plain(id)?),
             ("POST", ["plain", _]) => {
                 let PlainVersion { data: PlainData { certificate, key, chain } } =
@@ -176,53 +173,6 @@ impl Api {
 
     fn tokens(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn secret(&self, id: &str) -> anyhow::Result<Value> {
-        let is_issued_here = self.inventory.issues(id);
-        let kind = if is_issued_here { "private_cert" } else { "imported_cert" };
-        let mut secret = json!({"id": id, "name": id, "secret_type": kind, "versions_total": self.inventory.numbers(id)?.len()});
-        if let Some((csr, key)) = self.inventory.managed_csr(id)? {
-            secret["managed_csr"] = json!({"csr": csr, "private_key": key.as_str()});
-        }
-        if let Some(version) = self.inventory.newest(id)? {
-            let (leaf, chain) = split_leaf(&version.certificate);
-            secret["certificate"] = leaf.into();
-            if !chain.is_empty() {
-                secret["intermediate"] = chain.into();
-            }
-            if secret["managed_csr"].is_null() {
-                secret["private_key"] = version.key.as_str().into();
-            }
-            secret["serial_number"] = version.leaf.serial.clone().into();
-            secret["expiration_date"] = date(version.leaf.not_after).into();
-            if is_issued_here {
-                secret["issuing_ca"] = self.inventory.root().into();
-                secret["ca_chain"] = json!([self.inventory.root()]);
-            }
-        }
-        Ok(secret)
-    }
-
-    /// Rotates what is issued here; any other version is sent.
-    fn add_version(&self, id: &str, sent: IbmVersion) -> anyhow::Result<Value> {
-        let IbmVersion { certificate, private_key, intermediate } = sent;
-        let key = private_key.map(Zeroizing::new);
-        let key = key.as_ref().map(|key| key.as_str());
-        let version = match certificate {
-            None if key.is_none() && self.inventory.issues(id) => self.inventory.issue(id)?,
-            None => anyhow::bail!("certificate is missing"),
-            Some(leaf) => self.inventory.push(id, &join_chain(&leaf, intermediate.as_deref()), key)?,
-        };
-        Ok(metadata(&version))
-    }
-
-    fn versions(&self, id: &str) -> anyhow::Result<Value> {
-        let mut versions = Vec::new();
-        for number in self.inventory.numbers(id)? {
-            versions.push(metadata(&self.inventory.version(id, number)?));
-        }
-        Ok(json!({"total_count": versions.len(), "versions": versions}))
     }
 
     fn plain(&self, id: &str) -> anyhow::Result<Value> {

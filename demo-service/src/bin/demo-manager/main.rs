@@ -55,7 +55,7 @@ struct Cli {
     /// File with the API key that clients must send
     #[arg(long, value_name = "FILE")]
     api_key: PathBuf,
-    /// Id of a certificate that is pushed to it; may be repeated
+    /// Name of a certificate that is pushed to it, and that the first push creates; may be repeated
     #[arg(long, value_name = "ID")]
     keep: Vec<String>,
     /// Certificate that it issues itself, under its own root; may be repeated

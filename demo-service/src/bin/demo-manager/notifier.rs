@@ -97,7 +97,7 @@ impl Notifier {
                 "secret_type": if self.inventory.issues(id) { "private_cert" } else { "imported_cert" },
                 "source_instance_crn": instance,
                 "secrets": [{
-                    "secret_id": id,
+                    "secret_id": self.inventory.uuid(id),
                     "secret_name": id,
                     "secret_group_id": "default",
                     "event_time": date(version.created),

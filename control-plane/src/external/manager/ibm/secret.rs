@@ -12,6 +12,8 @@ use crate::external::manager::version::{Version, normalize_key, normalize_pem};
 #[derive(Deserialize)]
 pub(super) struct Secret {
     #[serde(default)]
+    pub(super) id: String,
+    #[serde(default)]
     secret_type: String,
     /// Of an imported_cert whose key Secrets Manager made itself.
     managed_csr: Option<ManagedCsr>,
