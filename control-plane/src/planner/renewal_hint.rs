@@ -87,8 +87,11 @@ impl RenewalHint {
     }
 }
 
+/// Some sources leave out the zero of an octet: `1:a:ff` is `01:0a:ff`.
 fn normalize(serial: &str) -> String {
-    let digits: String = serial.chars().filter(char::is_ascii_hexdigit).take(128).collect();
+    let octets = serial.split(':').map(|octet| octet.chars().filter(char::is_ascii_hexdigit));
+    let octets = octets.map(|digits| format!("{:0>2}", digits.take(128).collect::<String>()));
+    let digits: String = octets.take(64).collect();
     digits.trim_start_matches('0').to_ascii_lowercase()
 }
 
@@ -117,6 +120,9 @@ mod tests {
             ("until=1971-01-01T00:00:00Z", 1, true),
             ("serial=abc", 1, false),
             ("serial=00:0A:BC", 1, false),
+            ("serial=a:bc", 1, false),
+            ("serial=0:a:bc", 1, false),
+            ("serial=ab:c", 1, true),
             ("serial=abd", 1, true),
             ("until=1970-01-01T02:46:40Z serial=abd", 1, true),
             ("", 4_999, true),
@@ -135,6 +141,20 @@ mod tests {
         };
         assert!(!obsolete(end, false, 1) && obsolete(end, true, 1) && !obsolete(end, true, 5_000));
         assert!(!obsolete(&format!("{end} revoked"), true, 1), "unless it must not be used any more");
+    }
+
+    #[test]
+    fn octets_of_a_serial_are_padded() {
+        for (given, normal) in [
+            ("1:a:ff", "10aff"),
+            ("01:0a:ff", "10aff"),
+            ("010AFF", "10aff"),
+            ("1:2:3:4", "1020304"),
+            ("a:0:1", "a0001"),
+            ("0:0", ""),
+        ] {
+            assert_eq!(normalize(given), normal, "{given}");
+        }
     }
 
     #[test]
