@@ -175,6 +175,8 @@ words! {
         Degraded,
         /// A notification could not be delivered for a while.
         NotificationFailed,
+        /// A sender of notifications reports that something failed or is blocked there.
+        ProblemReported,
         /// The root that the spec names was imported.
         RootImported,
         /// A root was made.

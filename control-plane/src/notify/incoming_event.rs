@@ -10,6 +10,8 @@ pub struct IncomingEvent {
     /// Identifies the message, to recognise a replay.
     pub id: String,
     pub kind: IncomingKind,
+    /// What the sender calls it; sanitized.
+    pub name: String,
     pub certificates: Vec<RemoteCertificate>,
 }
 
@@ -20,10 +22,14 @@ pub enum IncomingKind {
     Revoked,
     /// The sender has a new version.
     Changed,
-    /// Any other event: nothing follows from it here.
+    /// Something failed at the sender, or is blocked there: a warning follows.
+    Failed,
+    /// Any other known event: nothing follows from it here.
     Other,
     /// A test of the delivery.
     Test,
+    /// An event that this provider is not known to have.
+    Unknown,
 }
 
 /// A certificate as the sender describes it.
@@ -32,12 +38,16 @@ pub struct RemoteCertificate {
     /// Its id and names at the sender, the most specific first.
     pub names: Vec<String>,
     pub hint: RenewalHint,
+    /// Why something failed; sanitized.
+    pub cause: Option<String>,
 }
 
-const KINDS: [(IncomingKind, &str); 5] = [
+/// Those that the settings may name.
+const KINDS: [(IncomingKind, &str); 6] = [
     (IncomingKind::Expiring, "expiring"),
     (IncomingKind::Revoked, "revoked"),
     (IncomingKind::Changed, "changed"),
+    (IncomingKind::Failed, "failed"),
     (IncomingKind::Other, "other"),
     (IncomingKind::Test, "test"),
 ];
@@ -59,7 +69,7 @@ impl fmt::Display for IncomingKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not one of expiring, revoked, changed")]
+#[error("{0:?} is not one of expiring, revoked, changed, failed")]
 pub struct UnknownKind(String);
 
 impl FromStr for IncomingKind {

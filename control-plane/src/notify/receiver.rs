@@ -10,6 +10,7 @@
 
 mod accepted;
 mod certificate_manager;
+mod effects;
 mod message;
 mod rate_limiter;
 mod rejection;
@@ -31,13 +32,12 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::api::condition::EventReason;
 use crate::digest::sha256_hex;
-use crate::external::manager::Managers;
 use crate::notify::config::NotifyConfig;
-use crate::notify::event_source::EventSource;
-use crate::notify::incoming_event::{IncomingEvent, IncomingKind, sanitize};
-use crate::planner::observed::Observed;
-use crate::store::Store;
+use crate::notify::incoming_event::{IncomingKind, sanitize};
+use crate::store::{EventRecord, Store};
+use effects::Effects;
 use rate_limiter::RateLimiter;
 use replay_cache::ReplayCache;
 use subject::Subject;
@@ -107,6 +107,9 @@ impl<S: Store> Receiver<S> {
                     accepted.unchanged.iter().map(|(name, why)| format!("{name}: {why}")).collect();
                 let (requested, unchanged) = (accepted.requested.join(", "), unchanged.join("; "));
                 info!(sender, requested, unchanged, outcome, "notification received");
+                if !accepted.warnings.is_empty() {
+                    warn!(sender, "{}", accepted.warnings.join("; "));
+                }
                 self.metrics.count(self.label(sender), outcome);
             }
             Err(rejection) => self.reject(sender, rejection.reason(), rejection, now),
@@ -141,6 +144,9 @@ impl<S: Store> Receiver<S> {
         if !self.rate_limiter.allow(sender, now) {
             return Err(Rejection::RateLimited);
         }
+        if event.kind == IncomingKind::Unknown {
+            return Err(Rejection::UnknownEvent(event.name));
+        }
         // Only verified messages are remembered: other clients cannot have one taken for a replay.
         let id = sha256_hex(format!("{sender:?} {:?}", event.id).as_bytes())[..32].to_owned();
         if self.replay_cache.contains(&id, now) {
@@ -151,7 +157,8 @@ impl<S: Store> Receiver<S> {
             return Ok(Accepted { test: true, ..Accepted::default() });
         }
         let observed = self.store.observe().await?;
-        let (requests, mut accepted) = requests(&event, source, &config.managers, &observed, now)?;
+        let Effects { requests, warnings, mut accepted } =
+            Effects::of(&event, sender, source, &config.managers, &observed, now)?;
         // Stored before the message is acknowledged; if that fails, the sender sends it again.
         let mut stored = futures_util::stream::iter(requests)
             .map(|(subject, hint)| {
@@ -169,49 +176,22 @@ impl<S: Store> Receiver<S> {
         }
         accepted.requested.sort();
         self.replay_cache.insert(&id, now);
+        accepted.warnings.extend(self.record(warnings).await);
         Ok(accepted)
     }
-}
 
-/// The objects that the event asks to be changed, each with its hint; and those for which nothing follows.
-fn requests(
-    event: &IncomingEvent,
-    source: &EventSource,
-    managers: &Managers,
-    observed: &Observed,
-    now: SystemTime,
-) -> Result<(Vec<(Subject, String)>, Accepted), Rejection> {
-    let (mut requests, mut unknown, mut accepted) = (Vec::new(), Vec::new(), Accepted::default());
-    for certificate in &event.certificates {
-        let subjects = match subject::resolve(source, certificate, observed, managers) {
-            Ok(subjects) => subjects,
-            Err(names) => {
-                unknown.extend(names);
-                continue;
+    /// An Event of each object, and what it says.
+    async fn record(&self, warnings: Vec<(Subject, String)>) -> Vec<String> {
+        let recorded = futures_util::stream::iter(warnings).map(|(subject, message)| {
+            let reason = EventReason::ProblemReported;
+            let event = EventRecord { object: subject.object_ref(), warning: true, reason, message };
+            async move {
+                self.store.record_event(&event).await;
+                format!("{subject}: {}", event.message)
             }
-        };
-        for subject in subjects {
-            let name = subject.to_string();
-            let no_effect = if !source.events.contains(&event.kind) {
-                Some(format!("the settings do not accept the event {} from this sender", event.kind))
-            } else if !source.names.iter().any(|pattern| pattern.matches(&name)) {
-                Some("the settings do not accept events for this name from this sender".into())
-            } else {
-                subject.no_effect(event.kind, certificate, observed, now)
-            };
-            match no_effect {
-                Some(why) => drop(accepted.unchanged.insert(name, why)),
-                None => requests.push((subject, certificate.hint.to_arguments())),
-            }
-        }
+        });
+        recorded.buffered(MAX_CONCURRENT).collect().await
     }
-    // The sender may well keep certificates that are not ours.
-    if requests.is_empty() && accepted.unchanged.is_empty() && !unknown.is_empty() {
-        return Err(Rejection::UnknownCertificate(unknown));
-    }
-    let unknown = unknown.into_iter().map(|name| (name, "no certificate or authority has this name".into()));
-    accepted.unchanged.extend(unknown);
-    Ok((requests, accepted))
 }
 
 #[cfg(test)]

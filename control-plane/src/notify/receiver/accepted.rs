@@ -10,6 +10,8 @@ pub struct Accepted {
     pub requested: Vec<String>,
     /// Objects for which nothing follows, and why.
     pub unchanged: BTreeMap<String, String>,
+    /// What the sender reports to have failed or to be blocked there.
+    pub warnings: Vec<String>,
     pub replay: bool,
     pub test: bool,
 }
@@ -17,6 +19,8 @@ pub struct Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Accepted,
+    /// Something failed or is blocked at the sender.
+    Warning,
     /// Nothing follows from it.
     Unchanged,
     /// The message was accepted before.
@@ -29,6 +33,7 @@ impl Accepted {
         match self {
             Self { replay: true, .. } => Outcome::Replay,
             Self { test: true, .. } => Outcome::Test,
+            Self { warnings, .. } if !warnings.is_empty() => Outcome::Warning,
             Self { requested, .. } if requested.is_empty() => Outcome::Unchanged,
             _ => Outcome::Accepted,
         }
@@ -37,7 +42,8 @@ impl Accepted {
     /// The body of the response.
     pub fn json(&self) -> Value {
         let outcome = self.outcome().as_str();
-        json!({ "outcome": outcome, "requested": self.requested, "unchanged": self.unchanged })
+        let Self { requested, unchanged, warnings, .. } = self;
+        json!({ "outcome": outcome, "requested": requested, "unchanged": unchanged, "warnings": warnings })
     }
 }
 
@@ -45,6 +51,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
+            Self::Warning => "warning",
             Self::Unchanged => "unchanged",
             Self::Replay => "replay",
             Self::Test => "test",

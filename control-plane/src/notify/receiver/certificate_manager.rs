@@ -65,8 +65,9 @@ pub async fn read(
         serde_json::from_value(payload).map_err(|error| Rejection::Malformed(error.to_string()))?;
     let kind = match payload.event_type.as_deref() {
         None => IncomingKind::Expiring,
-        Some(event) => kind(event)?,
+        Some(event) => kind(event),
     };
+    let name = sanitize(payload.event_type.as_deref().unwrap_or_default());
     let certificates: Vec<_> =
         payload.certificates.into_iter().chain(payload.expiring_certificates).collect();
     if certificates.len() > MAX_CERTIFICATES {
@@ -75,7 +76,7 @@ pub async fn read(
         )));
     }
     let certificates = certificates.into_iter().map(Certificate::remote).collect::<Result<_, _>>()?;
-    Ok((payload.instance_crn, IncomingEvent { id, kind, certificates }))
+    Ok((payload.instance_crn, IncomingEvent { id, kind, name, certificates }))
 }
 
 /// With one algorithm, whatever the token claims.
@@ -94,24 +95,24 @@ fn verify(keys: &[jsonwebtoken::DecodingKey], token: &str) -> Result<Value, Reje
     Err(rejection)
 }
 
-fn kind(event: &str) -> Result<IncomingKind, Rejection> {
-    Ok(match event {
+fn kind(event: &str) -> IncomingKind {
+    match event {
         "cert_about_to_expire_reimport_required"
         | "cert_about_to_expire_renew_required"
         | "cert_expired_reimport_required"
         | "cert_expired_renew_required" => IncomingKind::Expiring,
         "cert_reimported" | "cert_issued" | "cert_renewed" => IncomingKind::Changed,
-        "cert_order_failed" | "cert_renew_failed" => IncomingKind::Other,
+        "cert_order_failed" | "cert_renew_failed" => IncomingKind::Failed,
         "test_notification_channel" => IncomingKind::Test,
-        other => return Err(Rejection::UnknownEvent(sanitize(other))),
-    })
+        _ => IncomingKind::Unknown,
+    }
 }
 
 impl Certificate {
     fn remote(self) -> Result<RemoteCertificate, Rejection> {
         let until = self.expires_on.as_ref().map(parse_time).transpose()?;
         let names = self.cert_crn.into_iter().chain(self.name).collect();
-        Ok(RemoteCertificate { names, hint: RenewalHint::new(until, None) })
+        Ok(RemoteCertificate { names, hint: RenewalHint::new(until, None), cause: None })
     }
 }
 

@@ -24,7 +24,7 @@ pub enum Rejection {
     Instance(String),
     #[error("cannot parse the message: {0}")]
     Malformed(String),
-    #[error("{0:?} is not an event of this provider")]
+    #[error("{0:?} is not a known event of this provider: nothing follows from it")]
     UnknownEvent(String),
     #[error("no certificate or authority is called {}", .0.join(" or "))]
     UnknownCertificate(Vec<String>),
@@ -62,9 +62,9 @@ impl Rejection {
             Self::Signature(_) | Self::Token(_) | Self::Credential => StatusCode::UNAUTHORIZED,
             Self::Instance(_) => StatusCode::FORBIDDEN,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::UnknownEvent(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            // The sender may well keep certificates that are not ours; sending the event again changes nothing.
-            Self::UnknownCertificate(_) => StatusCode::OK,
+            // The sender may well have other events, and keep certificates that are not ours; sending the event again
+            // changes nothing.
+            Self::UnknownEvent(_) | Self::UnknownCertificate(_) => StatusCode::OK,
             // The sender should send it again.
             Self::NoKeys(_) | Self::Store(_) | Self::Timeout(_) => StatusCode::SERVICE_UNAVAILABLE,
         }

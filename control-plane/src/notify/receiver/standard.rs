@@ -48,10 +48,11 @@ pub fn read(
         (Ok(EventKind::Issued | EventKind::Renewed | EventKind::Rotated | EventKind::RolledBack), _) => {
             IncomingKind::Changed
         }
+        (Ok(EventKind::RotationFailed), _) => IncomingKind::Failed,
         (Ok(_), _) => IncomingKind::Other,
         (Err(_), "revoked") => IncomingKind::Revoked,
         (Err(_), "test") => IncomingKind::Test,
-        (Err(_), _) => return Err(Rejection::UnknownEvent(sanitize(&event.r#type))),
+        (Err(_), _) => IncomingKind::Unknown,
     };
     let until = match &event.data.not_after {
         Some(text) => {
@@ -61,7 +62,8 @@ pub fn read(
         None => None,
     };
     let hint = RenewalHint::new(until, event.data.serial.as_deref());
-    let subject = event.subject.map(|subject| RemoteCertificate { names: vec![subject], hint });
+    let subject = event.subject.map(|subject| RemoteCertificate { names: vec![subject], hint, cause: None });
+    let name = sanitize(&event.r#type);
     let certificates = subject.into_iter().collect();
-    Ok((event.source, IncomingEvent { id: event.id, kind, certificates }))
+    Ok((event.source, IncomingEvent { id: event.id, kind, name, certificates }))
 }

@@ -84,11 +84,12 @@ impl Subject {
                     "its manager renews it, and it is fetched once the manager has changed it".into(),
                 );
             }
+            IncomingKind::Failed => return None,
             IncomingKind::Expiring | IncomingKind::Revoked => {}
             IncomingKind::Changed => {
                 return Some("it is issued here, so a change at the sender does not affect it".into());
             }
-            IncomingKind::Other | IncomingKind::Test => {
+            IncomingKind::Other | IncomingKind::Unknown | IncomingKind::Test => {
                 return Some("nothing follows from an event of this kind".into());
             }
         }

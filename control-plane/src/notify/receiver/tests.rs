@@ -23,7 +23,7 @@ use crate::api::resource::{CertificateAuthoritySpec, ManagerRef, ServiceCertific
 use crate::external::http_client::{AddressPolicy, Endpoint};
 use crate::external::manager::ibm::{DEFAULT_GROUP, Ibm};
 use crate::external::manager::{Kind, Manager};
-use crate::notify::event_source::{Credential, Provider};
+use crate::notify::event_source::{Credential, EventSource, Provider};
 use crate::notify::signature::{Signer, Verifier};
 use crate::notify::verification_keys::VerificationKeys;
 use crate::planner::observed::KeyringState;
@@ -32,6 +32,8 @@ use crate::runtime::metrics::ReconcileMetrics;
 use crate::runtime::reconcile::Reconciler;
 use crate::store::Editor as _;
 use crate::store::directory::DirectoryStore;
+
+mod ibm_events;
 
 const INSTANCE: &str = "crn:v1:bluemix:public:cloudcerts:us-south:a/1:2::";
 const SECRET: &[u8] = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -250,8 +252,8 @@ async fn every_version_of_the_callback_is_parsed() {
         ("cert_reimported", "unchanged"),
         ("cert_issued", "unchanged"),
         ("cert_renewed", "unchanged"),
-        ("cert_order_failed", "unchanged"),
-        ("cert_renew_failed", "unchanged"),
+        ("cert_order_failed", "warning"),
+        ("cert_renew_failed", "warning"),
         ("test_notification_channel", "test"),
     ] {
         let payload = with(&|payload| payload["event_type"] = event.into());
@@ -272,7 +274,7 @@ async fn events_of_secrets_manager_are_parsed() {
         ("com.ibm.cloud.secrets-manager.secret_expired", "accepted"),
         ("com.ibm.cloud.secrets-manager.secret_revoked:manually", "accepted"),
         ("com.ibm.cloud.secrets-manager.secret_rotated:manually", "unchanged"),
-        ("com.ibm.cloud.secrets-manager.secret_rotation_failed:x", "unchanged"),
+        ("com.ibm.cloud.secrets-manager.secret_rotation_failed:x", "warning"),
         ("com.ibm.cloud.secrets-manager.test_event:test", "test"),
         ("secret_about_to_expire", "accepted"),
     ]

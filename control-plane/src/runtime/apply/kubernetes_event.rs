@@ -21,6 +21,7 @@ pub fn is_warning(reason: EventReason) -> bool {
         EventReason::NotServed
         | EventReason::Degraded
         | EventReason::NotificationFailed
+        | EventReason::ProblemReported
         | EventReason::RolloverReversed
         | EventReason::Overridden
         | EventReason::RootRemoved
