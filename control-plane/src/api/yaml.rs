@@ -14,21 +14,27 @@ const RESERVED_WORDS: [&str; 9] = ["y", "yes", "on", "true", "n", "no", "off", "
 
 /// One document. Numbers that JSON cannot represent are an error.
 pub fn read(text: &str) -> Result<Value, serde_saphyr::Error> {
-    read_with(text, NonFiniteFloatPolicy::Reject)
+    read_with(text, NonFiniteFloatPolicy::Reject, DuplicateKeyPolicy::LastWins)
+}
+
+/// As [`read`]; a key that is given twice in one map is an error.
+pub fn read_strict(text: &str) -> Result<Value, serde_saphyr::Error> {
+    read_with(text, NonFiniteFloatPolicy::Reject, DuplicateKeyPolicy::Error)
 }
 
 /// One document that will not be written again: values that JSON cannot represent may be lost.
 pub fn read_lossy(text: &str) -> Result<Value, serde_saphyr::Error> {
-    read_with(text, NonFiniteFloatPolicy::AsString)
+    read_with(text, NonFiniteFloatPolicy::AsString, DuplicateKeyPolicy::LastWins)
 }
 
 fn read_as<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
-    read_with(text, NonFiniteFloatPolicy::Reject)
+    read_with(text, NonFiniteFloatPolicy::Reject, DuplicateKeyPolicy::LastWins)
 }
 
 fn read_with<T: DeserializeOwned>(
     text: &str,
     non_finite: NonFiniteFloatPolicy,
+    duplicates: DuplicateKeyPolicy,
 ) -> Result<T, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -38,7 +44,7 @@ fn read_with<T: DeserializeOwned>(
             // An anchor may be used thousands of times; the expanded size is bounded by the other limits.
             enforce_alias_anchor_ratio: false,
         },
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        duplicate_keys: duplicates,
         legacy_octal_numbers: true,
         non_finite_float_policy: non_finite,
         with_snippet: false,

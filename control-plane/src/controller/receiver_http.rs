@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::http::{only_get, text, typed, with_retry};
 use super::https_server::Limits;
 use super::request_body::{Body, BodyError, BodyLimits};
-use crate::notify::receiver::{Message, Receiver, Rejection};
+use crate::notify::receiver::{Message, RECORD_TIMEOUT, Receiver, Rejection};
 use crate::store::Store;
 
 pub const LIMITS: Limits = Limits {
@@ -33,8 +33,9 @@ pub const LIMITS: Limits = Limits {
         arrival: Duration::from_secs(5),
     },
 };
-/// Less than the timeout of senders, which retry what was not recorded by then.
-const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
+/// Seconds after which a message that was not recorded is to be sent again. Senders that try a few times, within
+/// seconds, spread them so over the time that another leader takes.
+const RETRY_SECONDS: &str = "10";
 const PATH: &str = "/notifications/";
 const KEYS_PATH: &str = "/notifications/keys";
 
@@ -98,8 +99,8 @@ fn rejection_response(rejection: &Rejection) -> Response<Full<Bytes>> {
         other => other.to_string(),
     };
     let mut response = rejected(rejection.status(), rejection.reason(), &message);
-    if rejection.status() == StatusCode::TOO_MANY_REQUESTS {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+    if matches!(rejection.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
     }
     response
 }
@@ -107,4 +108,26 @@ fn rejection_response(rejection: &Rejection) -> Response<Full<Bytes>> {
 fn rejected(status: StatusCode, reason: &str, message: &str) -> Response<Full<Bytes>> {
     let body = json!({ "outcome": "refused", "reason": reason, "message": message });
     typed(status, "application/json", format!("{body}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    #[test]
+    fn what_is_to_be_sent_again_says_when() {
+        let missing = || StoreError::Missing("keyring".into());
+        for (rejection, retry) in [
+            (Rejection::Store(missing()), true),
+            (Rejection::NoKeys("connection refused".into()), true),
+            (Rejection::Timeout(RECORD_TIMEOUT), true),
+            (Rejection::RateLimited, true),
+            (Rejection::Credential, false),
+            (Rejection::UnknownEvent("sold".into()), false),
+        ] {
+            let response = rejection_response(&rejection);
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), retry, "{rejection}");
+        }
+    }
 }

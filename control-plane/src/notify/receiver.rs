@@ -22,7 +22,7 @@ mod verify;
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -30,12 +30,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
 
 use crate::api::condition::EventReason;
+use crate::backoff::Backoff;
 use crate::digest::sha256_hex;
 use crate::notify::config::NotifyConfig;
-use crate::notify::incoming_event::{IncomingKind, sanitize};
+use crate::notify::incoming_event::{IncomingEvent, IncomingKind, sanitize};
 use crate::store::{EventRecord, Store};
 use effects::Effects;
 use rate_limiter::RateLimiter;
@@ -48,6 +50,12 @@ pub use rejection::Rejection;
 
 /// The key of the rate limiter for log lines; no sender has an empty name.
 const LOG: &str = "";
+/// How long a message may take to be recorded. Less than the 10 s after which senders give up on an answer: one that
+/// is told to send it again tries a few times only.
+pub const RECORD_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long after its arrival another attempt to record it begins.
+const RETRY_FOR: Duration = Duration::from_secs(6);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
 /// Requests that are stored concurrently.
 const MAX_CONCURRENT: usize = 16;
 
@@ -156,9 +164,33 @@ impl<S: Store> Receiver<S> {
             self.replay_cache.insert(&id, now);
             return Ok(Accepted { test: true, ..Accepted::default() });
         }
+        let given_up = Instant::now() + RETRY_FOR;
+        let mut failures = 0;
+        loop {
+            match self.follow(&event, &id, sender, now).await {
+                Err(Rejection::Store(error)) if Instant::now() < given_up => {
+                    debug!(sender, "notification not recorded yet: {error}");
+                    failures += 1;
+                    sleep(BACKOFF.delay(failures)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Records what follows from the event.
+    async fn follow(
+        &self,
+        event: &IncomingEvent,
+        id: &str,
+        sender: &str,
+        now: SystemTime,
+    ) -> Result<Accepted, Rejection> {
+        let config = self.config();
+        let source = config.senders.get(sender).ok_or(Rejection::UnknownSender)?;
         let observed = self.store.observe().await?;
         let Effects { requests, warnings, mut accepted } =
-            Effects::of(&event, sender, source, &config.managers, &observed, now)?;
+            Effects::of(event, sender, source, &config.managers, &observed, now)?;
         // Stored before the message is acknowledged; if that fails, the sender sends it again.
         let mut stored = futures_util::stream::iter(requests)
             .map(|(subject, hint)| {
@@ -175,7 +207,7 @@ impl<S: Store> Receiver<S> {
             accepted.requested.push(name);
         }
         accepted.requested.sort();
-        self.replay_cache.insert(&id, now);
+        self.replay_cache.insert(id, now);
         accepted.warnings.extend(self.record(warnings).await);
         Ok(accepted)
     }

@@ -64,6 +64,21 @@ impl CertificatePlan {
     }
 }
 
+impl Certificate {
+    /// The request, unless the status or a version shows that it was handled.
+    pub fn open_request(&self, verb: &str) -> Option<&Request> {
+        let request = self.requests.get(verb)?;
+        let handled = self.status.handled_requests.as_ref();
+        let handled = handled.and_then(|handled| match verb {
+            request::ROTATE => handled.rotate.as_deref(),
+            request::RENEWAL_HINT => handled.renewal_hint.as_deref(),
+            _ => handled.rollback.as_deref(),
+        });
+        let done = || self.versions.values().any(|version| handles_request(version, verb, &request.id));
+        (handled != Some(&request.id) && !done()).then_some(request)
+    }
+}
+
 impl CertificateState<'_> {
     pub fn next_version(&self) -> u64 {
         // After a loss of the history the numbers go on from the one in the status.
@@ -72,18 +87,9 @@ impl CertificateState<'_> {
         newest.max(known.unwrap_or(0)).saturating_add(1)
     }
 
-    /// The request, unless the status or a version shows that it was handled.
+    /// As [`Certificate::open_request`].
     pub fn open_request(&self, verb: &str) -> Option<&Request> {
-        let request = self.certificate.requests.get(verb)?;
-        let handled = self.certificate.status.handled_requests.as_ref();
-        let handled = handled.and_then(|handled| match verb {
-            request::ROTATE => handled.rotate.as_deref(),
-            request::RENEWAL_HINT => handled.renewal_hint.as_deref(),
-            _ => handled.rollback.as_deref(),
-        });
-        let done =
-            || self.certificate.versions.values().any(|version| handles_request(version, verb, &request.id));
-        (handled != Some(&request.id) && !done()).then_some(request)
+        self.certificate.open_request(verb)
     }
 
     /// Grows with every write, even after the Secret and the status were lost: then the clock has advanced.

@@ -87,7 +87,7 @@ fn parse(name: &str, files: &mut ConfigFiles) -> Result<NotifyConfig, Vec<Locate
     let only = |line: Option<u64>, error: String| vec![Located { line, error }];
     let bytes = files.read(name).map_err(|error| only(None, error))?;
     let text = str::from_utf8(&bytes).map_err(|_| only(None, "not UTF-8".into()))?;
-    let value = yaml::read(text).map_err(|error| only(lines::of_error(&error), error.to_string()))?;
+    let value = yaml::read_strict(text).map_err(|error| only(lines::of_error(&error), error.to_string()))?;
     let file: File = serde_json::from_value(value)
         .map_err(|error| only(lines::of_mismatch::<File>(text), error.to_string()))?;
     let mut validator = Validator::new(files);

@@ -12,6 +12,8 @@ use crate::notify::incoming_event::IncomingKind;
 use crate::notify::signature::Verifier;
 use crate::notify::verification_keys::VerificationKeys;
 
+/// `/notifications/keys` serves the public keys.
+const RESERVED_NAME: &str = "keys";
 const MAX_CERTIFICATES: usize = 10_000;
 /// Characters of a secret header.
 const MIN_SECRET: usize = 16;
@@ -63,6 +65,10 @@ pub fn senders(validator: &mut Validator<'_>, items: &[SenderItem]) -> BTreeMap<
     let mut known = BTreeSet::new();
     for (at, item) in validator.items("senders", items) {
         validator.name(&at, &item.name, &mut known);
+        if item.name == RESERVED_NAME {
+            validator
+                .error(&format!("{at}.name"), "the name keys is reserved: the public keys are served there");
+        }
         if item.instance.is_empty() || item.instance.len() > 1024 {
             validator.error(&format!("{at}.instance"), "name the instance whose events are accepted");
         }

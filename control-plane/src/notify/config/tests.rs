@@ -141,6 +141,29 @@ senders:
 }
 
 #[test]
+fn a_key_that_is_given_twice_is_an_error_in_its_line() {
+    for text in [
+        "source: urn:a\nsource: urn:b\n",
+        "senders:\n- { name: a, provider: standard, instance: a, keys: [hook.key], instance: b }\n",
+        "senders:\n- name: a\n  provider: standard\n  instance: a\n  keys: [hook.key]\n  certificates: { x: a, x: b }\n",
+    ] {
+        let errors = settings(text).1.unwrap_err().errors;
+        assert!(errors.len() == 1 && errors[0].error.contains("duplicate"), "{text} {errors:?}");
+        assert!(errors[0].line.is_some(), "{text} {errors:?}");
+    }
+}
+
+#[test]
+fn a_sender_is_not_called_as_the_path_of_the_public_keys() {
+    let sender = |name: &str| {
+        format!("senders:\n- {{ name: {name}, provider: standard, instance: a, keys: [hook.key] }}\n")
+    };
+    let errors = settings(&sender("keys")).1.unwrap_err().errors;
+    assert!(errors[0].error.starts_with("senders[0].name: the name keys is reserved"), "{errors:?}");
+    assert!(settings(&sender("keys2")).1.is_ok());
+}
+
+#[test]
 fn an_error_names_the_file_and_the_line() {
     for (text, expected) in [
         ("topics:\n  - name: a\n    events: [loud]\n", "notifications.yaml:3: topics[0].events: "),

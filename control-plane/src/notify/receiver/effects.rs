@@ -9,6 +9,7 @@ use crate::external::manager::Managers;
 use crate::notify::event_source::EventSource;
 use crate::notify::incoming_event::{IncomingEvent, IncomingKind, RemoteCertificate};
 use crate::planner::observed::Observed;
+use crate::planner::renewal_hint::RenewalHint;
 
 #[derive(Default)]
 pub struct Effects {
@@ -40,7 +41,8 @@ impl Effects {
             };
             for subject in subjects {
                 let no_effect = not_accepted(event.kind, source, &subject)
-                    .or_else(|| subject.no_effect(event.kind, certificate, observed, now));
+                    .or_else(|| subject.no_effect(event.kind, certificate, observed, now))
+                    .or_else(|| outweighed(event.kind, &subject, observed));
                 match no_effect {
                     Some(why) => drop(effects.accepted.unchanged.insert(subject.to_string(), why)),
                     None if event.kind == IncomingKind::Failed => {
@@ -81,6 +83,16 @@ fn not_accepted(kind: IncomingKind, source: &EventSource, subject: &Subject) -> 
     } else {
         None
     }
+}
+
+/// A revocation that was not handled yet is not replaced by less: an object has one request of this kind.
+fn outweighed(kind: IncomingKind, subject: &Subject, observed: &Observed) -> Option<String> {
+    let is_revoked = || RenewalHint::parse(&subject.open_hint(observed)?.arguments).revoked.then_some(());
+    let is_weaker = matches!(kind, IncomingKind::Expiring | IncomingKind::Changed);
+    is_weaker
+        .then(is_revoked)
+        .flatten()
+        .map(|()| "it is reported revoked, and that was not handled yet".into())
 }
 
 fn warning(event: &IncomingEvent, sender: &str, certificate: Option<&RemoteCertificate>) -> String {

@@ -1,5 +1,6 @@
 //! CloudEvents in JSON, signed as Standard Webhooks defines: what hotcert sends itself, from one cluster to another,
-//! and what any manager can be made to send. Of a foreign `type` the last part counts: `com.example.expiring` is an
+//! and what any manager can be made to send; or ordinary messages of that standard, whose id is in the header alone and
+//! whose sender is known by its key. Of a foreign `type` the last part counts: `com.example.expiring` is an
 //! event about a certificate that expires.
 
 use std::time::SystemTime;
@@ -16,8 +17,8 @@ use crate::planner::renewal_hint::RenewalHint;
 
 #[derive(Deserialize)]
 struct Event {
-    id: String,
-    source: String,
+    id: Option<String>,
+    source: Option<String>,
     r#type: String,
     subject: Option<String>,
     #[serde(default)]
@@ -26,21 +27,26 @@ struct Event {
 
 #[derive(Default, Deserialize)]
 struct Data {
+    /// For a message that is no CloudEvent.
+    subject: Option<String>,
     serial: Option<String>,
     not_after: Option<String>,
 }
 
-/// The instance it comes from, and the event.
+/// The instance it comes from, if it says so, and the event.
 pub fn read(
     verifier: &Verifier,
     message: &Message<'_>,
     now: SystemTime,
-) -> Result<(String, IncomingEvent), Rejection> {
+) -> Result<(Option<String>, IncomingEvent), Rejection> {
     let id = verifier.verify(message.headers, message.body, now)?;
     let event: Event =
         serde_json::from_slice(message.body).map_err(|error| Rejection::Malformed(error.to_string()))?;
-    if event.id != id {
+    if event.id.as_ref().is_some_and(|own| own != id) {
         return Err(Rejection::Malformed("the id differs from the one in the header".into()));
+    }
+    if event.id.is_some() != event.source.is_some() {
+        return Err(Rejection::Malformed("a CloudEvent has both an id and a source".into()));
     }
     let last = event.r#type.rsplit('.').next().unwrap_or_default();
     let kind = match (last.parse(), last) {
@@ -62,8 +68,12 @@ pub fn read(
         None => None,
     };
     let hint = RenewalHint::new(until, event.data.serial.as_deref());
-    let subject = event.subject.map(|subject| RemoteCertificate { names: vec![subject], hint, cause: None });
+    let subject = event.subject.or(event.data.subject).map(|subject| RemoteCertificate {
+        names: vec![subject],
+        hint,
+        cause: None,
+    });
     let name = sanitize(&event.r#type);
     let certificates = subject.into_iter().collect();
-    Ok((event.source, IncomingEvent { id: event.id, kind, name, certificates }))
+    Ok((event.source, IncomingEvent { id: id.to_owned(), kind, name, certificates }))
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::SystemTime;
 
 use crate::api::object_name::ObjectName;
+use crate::api::request;
 use crate::external::manager::Managers;
 use crate::notify::event_source::EventSource;
 use crate::notify::incoming_event::{IncomingKind, RemoteCertificate, sanitize};
-use crate::planner::observed::{KeyringState, Observed};
+use crate::planner::observed::{KeyringState, Observed, Request};
 use crate::store::ObjectRef;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +108,18 @@ impl Subject {
                 let signing = keyring.state.signing();
                 let root = keyring.roots.get(signing)?.leaf(signing);
                 remote.hint.obsolete(&root, root.not_before, keyring.state.has_rolled_over(), now)
+            }
+        }
+    }
+
+    /// The last hint about it that was recorded, until it is handled.
+    pub fn open_hint<'a>(&self, observed: &'a Observed) -> Option<&'a Request> {
+        match self {
+            Self::Certificate(name) => observed.certificates.get(name)?.open_request(request::RENEWAL_HINT),
+            Self::Authority(name) => {
+                let authority = observed.authorities.get(name)?;
+                let is_handled = authority.answer_in_status(request::RENEWAL_HINT).is_some();
+                authority.requests.get(request::RENEWAL_HINT).filter(|_| !is_handled)
             }
         }
     }

@@ -146,6 +146,14 @@ impl TestReceiver {
         observed.certificates[&NAME.parse().unwrap()].newest().unwrap().1.leaf.not_after
     }
 
+    async fn root_not_after(&self) -> SystemTime {
+        let observed = self.store.observe().await.unwrap();
+        let KeyringState::Present(keyring) = &observed.authorities["root-prod-shop"].keyring else {
+            panic!("no keyring")
+        };
+        keyring.roots[keyring.state.signing()].not_after
+    }
+
     fn count(&self, sender: &str, outcome: &'static str) -> u64 {
         let labels = Labels { sender: Arc::from(sender), outcome };
         self.metrics.0.get(&labels).map_or(0, |count| count.get())
@@ -272,11 +280,11 @@ async fn events_of_secrets_manager_are_parsed() {
     for (number, (event, outcome)) in [
         ("com.ibm.cloud.secrets-manager.secret_about_to_expire:in_10_days", "accepted"),
         ("com.ibm.cloud.secrets-manager.secret_expired", "accepted"),
+        ("secret_about_to_expire", "accepted"),
         ("com.ibm.cloud.secrets-manager.secret_revoked:manually", "accepted"),
         ("com.ibm.cloud.secrets-manager.secret_rotated:manually", "unchanged"),
         ("com.ibm.cloud.secrets-manager.secret_rotation_failed:x", "warning"),
         ("com.ibm.cloud.secrets-manager.test_event:test", "test"),
-        ("secret_about_to_expire", "accepted"),
     ]
     .into_iter()
     .enumerate()
@@ -418,13 +426,7 @@ async fn malformed_and_unknown_events_change_nothing_and_are_reported() {
 #[tokio::test]
 async fn a_root_that_expires_is_rolled_over() {
     let test = TestReceiver::new().await;
-    let root = {
-        let observed = test.store.observe().await.unwrap();
-        let KeyringState::Present(keyring) = &observed.authorities["root-prod-shop"].keyring else {
-            panic!("no keyring")
-        };
-        keyring.roots[keyring.state.signing()].not_after
-    };
+    let root = test.root_not_after().await;
     let now = SystemTime::now();
     let early = expiring("1", "root-prod-shop", root - Duration::from_secs(3600));
     assert_eq!(test.standard(early, now).await.unwrap().outcome().as_str(), "unchanged");
@@ -508,6 +510,65 @@ async fn events_of_a_manager_concern_the_certificates_it_keeps() {
     {
         let event = secret_event(&number.to_string(), event, json!({"secret_id": id}));
         assert_eq!(test.secrets(event).await.unwrap().requested, requested, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_is_not_replaced_by_less_before_it_is_handled() {
+    let test = TestReceiver::new().await;
+    let now = SystemTime::now();
+    for (kind, name) in [("certificate", NAME), ("root", "root-prod-shop")] {
+        let end = match kind {
+            "root" => test.root_not_after().await,
+            _ => test.not_after().await,
+        };
+        let mut revoked = expiring(&format!("{kind} 1"), name, end);
+        revoked["type"] = "dev.hotcert.revoked".into();
+        assert_eq!(test.standard(revoked, now).await.unwrap().requested, [name]);
+        let later = test.standard(expiring(&format!("{kind} 2"), name, end), now).await.unwrap();
+        assert!(later.unchanged[name].contains("reported revoked"), "{later:?}");
+    }
+    test.reconcile().await;
+    assert!(test.versions().await > 1);
+    // Handled: it stands in the way of nothing.
+    let end = test.not_after().await;
+    let after = test.standard(expiring("3", NAME, end), now).await.unwrap();
+    assert!(!format!("{after:?}").contains("reported revoked"), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_message_is_kept_until_the_store_is_back() {
+    let test = TestReceiver::new().await;
+    let end = test.not_after().await;
+    let (store, away) = (test._home.path().join("pki"), test._home.path().join("away"));
+    std::fs::rename(&store, &away).unwrap();
+    let mut answer = std::pin::pin!(test.standard(expiring("1", NAME, end), SystemTime::now()));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut answer).await;
+    assert!(early.is_err(), "{early:?}");
+    std::fs::rename(&away, &store).unwrap();
+    assert_eq!(answer.await.unwrap().requested, [NAME]);
+}
+
+#[tokio::test]
+async fn an_ordinary_message_of_standard_webhooks_is_taken() {
+    let test = TestReceiver::new().await;
+    let until = crate::api::date::seconds(test.not_after().await);
+    let now = SystemTime::now();
+    let message = json!({
+        "type": "certificate.expiring", "timestamp": "2026-01-01T00:00:00Z",
+        "data": {"subject": NAME, "not_after": until},
+    });
+    let send = async |id: &str, message: &Value| {
+        let body = message.to_string();
+        let headers = Signer::parse([SECRET]).unwrap().headers(id, body.as_bytes(), now);
+        test.send("standard", &headers_of(&headers), body.as_bytes()).await
+    };
+    assert_eq!(send("msg_1", &message).await.unwrap().requested, [NAME]);
+    assert!(send("msg_1", &message).await.unwrap().replay, "by the id in the header");
+    for part in ["id", "source"] {
+        let mut half = message.clone();
+        half[part] = "msg_2".into();
+        assert_eq!(send("msg_2", &half).await.unwrap_err().reason(), "malformed", "only {part}");
     }
 }
 

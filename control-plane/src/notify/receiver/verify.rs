@@ -16,7 +16,10 @@ pub async fn verify(
     now: SystemTime,
 ) -> Result<IncomingEvent, Rejection> {
     let (instance, mut event) = match &source.provider {
-        Provider::Standard(verifier) => standard::read(verifier, message, now)?,
+        Provider::Standard(verifier) => {
+            let (instance, event) = standard::read(verifier, message, now)?;
+            (instance.unwrap_or_else(|| source.instance.clone()), event)
+        }
         Provider::CertificateManager(keys) => certificate_manager::read(keys, message).await?,
         Provider::SecretsManager(credential) => {
             if !proves(credential, message) {
