@@ -55,6 +55,9 @@ pub struct Limits {
     /// Bytes of a request head.
     pub head: usize,
     pub bodies: BodyLimits,
+    /// Whether anything follows from the body of a request with this path and method. Any other is answered at once: its
+    /// body takes no memory.
+    pub wants_body: fn(&Parts) -> bool,
 }
 
 pub struct HttpsServer {
@@ -224,7 +227,10 @@ where
         self.asked.send_if_modified(|asked| !std::mem::replace(asked, true));
         let (head, body) = request.into_parts();
         let version = head.version;
-        let body = self.https.bodies.read(self.from.ip(), body).await;
+        let body = match (self.https.limits.wants_body)(&head) {
+            true => self.https.bodies.read(self.from.ip(), body).await,
+            false => Ok(Body::unread(body)),
+        };
         if let Err(error) = &body {
             self.https.refusals.count(error.reason());
         }

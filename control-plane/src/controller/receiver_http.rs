@@ -32,6 +32,10 @@ pub const LIMITS: Limits = Limits {
         all: 16 << 20,
         arrival: Duration::from_secs(5),
     },
+    wants_body: |request| {
+        let path = request.uri.path();
+        request.method == Method::POST && path.starts_with(PATH) && path != KEYS_PATH
+    },
 };
 /// Seconds after which a message that was not recorded is to be sent again. Senders that try a few times, within
 /// seconds, spread them so over the time that another leader takes.

@@ -1,4 +1,4 @@
-//! Request bodies: each is reserved as a whole, out of one budget of memory, before its first byte is read. The
+//! Request bodies: each is reserved as a whole, by its declared length, out of one budget of memory, before its first byte is read. The
 //! budget is shared between source addresses, so that bodies that do not arrive keep out nobody else's.
 
 use std::net::IpAddr;
@@ -84,6 +84,16 @@ impl Deref for Body {
 
     fn deref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Body {
+    /// In place of a body that nobody wants. What its client is still sending is dropped.
+    pub fn unread(body: Incoming) -> Self {
+        if !body.is_end_stream() {
+            tokio::spawn(drain(body));
+        }
+        Self { bytes: Vec::new(), _reserved: None }
     }
 }
 

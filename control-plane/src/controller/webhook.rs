@@ -43,6 +43,7 @@ const LIMITS: Limits = Limits {
         // Less than the API server's timeout, so that it receives the error.
         arrival: Duration::from_secs(4),
     },
+    wants_body: |request| request.method == Method::POST && WebhookPath::parse(request.uri.path()).is_some(),
 };
 /// Longer than an API server keeps an idle connection (90 s).
 const IDLE: Duration = Duration::from_secs(180);

@@ -26,6 +26,7 @@ const LIMITS: Limits = Limits {
     idle: HOUR,
     head: 16 << 10,
     bodies: BodyLimits { one: 1000, all: 1 << 20, arrival: HOUR },
+    wants_body: |request| request.uri.path() != "/unknown",
 };
 
 type TlsConnection = tokio_rustls::client::TlsStream<TcpStream>;
@@ -88,6 +89,21 @@ async fn answer(body: Result<Body, BodyError>) -> Response<Full<Bytes>> {
     match body {
         Ok(body) => text(StatusCode::OK, body.len().to_string()),
         Err(error) => text(error.status(), error.to_string()),
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_body_nobody_wants_is_answered_before_it_arrives() {
+    let server = Server::start(LIMITS, |body| {
+        let length = body.map_or(9, |body| body.len());
+        async move { text(StatusCode::NOT_FOUND, format!("{length} bytes")) }
+    })
+    .await;
+    // Larger than any that is read, and nothing of it is sent.
+    for length in [500, 5000] {
+        let head = format!("POST /unknown HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        let response = server.ask(&head).await;
+        assert!(response.starts_with("HTTP/1.1 404") && response.ends_with("0 bytes"), "{response}");
     }
 }
 
