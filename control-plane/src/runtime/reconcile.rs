@@ -84,6 +84,12 @@ pub struct Round {
     nudged: Vec<(ObjectName, u64)>,
 }
 
+impl Round {
+    fn wake_by(&mut self, at: SystemTime) {
+        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    }
+}
+
 struct Pause {
     at_least: Duration,
     at_most: Duration,
@@ -264,8 +270,7 @@ impl<S: Store> Reconciler<S> {
             }
             if matches!(action, Action::Issue { .. }) {
                 if room_to_issue == 0 {
-                    let again = now + ISSUE_AGAIN;
-                    round.wake_at = Some(round.wake_at.map_or(again, |at| at.min(again)));
+                    round.wake_by(now + ISSUE_AGAIN);
                     continue;
                 }
                 room_to_issue -= 1;
@@ -273,7 +278,10 @@ impl<S: Store> Reconciler<S> {
             actions.push(action);
         }
         // Pods that are waited for come first.
-        self.tidying.postpone(&mut actions, !plan.probes.is_empty(), Instant::now());
+        let is_busy = !plan.probes.is_empty();
+        if let Some(due) = self.tidying.postpone(&mut actions, is_busy, Instant::now()) {
+            round.wake_by(now + due);
+        }
         // The status is written after what it tells of, and what was issued is published before more is.
         let is_issue = |action: &Action| matches!(action, Action::Issue { .. });
         actions.sort_by_key(|action| (action.is_tidying(), action.is_status_update(), is_issue(action)));

@@ -17,8 +17,10 @@ pub struct Tidying {
 }
 
 impl Tidying {
-    /// Leaves as many of them in the plan as this round has time for; `is_busy`: there is more to do than actions.
-    pub fn postpone(&mut self, actions: &mut Vec<&Action>, is_busy: bool, now: Instant) {
+    /// Leaves as many of them in the plan as this round has time for; `is_busy`: there is more to do than actions. Returns
+    /// in how long the next ones are due, if any were taken out.
+    pub fn postpone(&mut self, actions: &mut Vec<&Action>, is_busy: bool, now: Instant) -> Option<Duration> {
+        let planned = actions.len();
         let mut room = if !is_busy && actions.iter().all(|action| action.is_tidying()) {
             MAX_ALONE
         } else if self.beside_at.is_none_or(|at| now.duration_since(at) >= EVERY) {
@@ -32,6 +34,8 @@ impl Tidying {
             room -= usize::from(fits && action.is_tidying());
             fits
         });
+        let since = self.beside_at.map_or(Duration::ZERO, |at| now.duration_since(at));
+        (actions.len() < planned).then(|| EVERY.saturating_sub(since))
     }
 }
 
@@ -52,16 +56,17 @@ mod tests {
         let (mut tidying, begin) = (Tidying::default(), Instant::now());
         let mut left = |planned: &[&Action], is_busy, after| {
             let mut actions = planned.repeat(MAX_ALONE);
-            tidying.postpone(&mut actions, is_busy, begin + after);
-            (actions.len(), actions.iter().filter(|action| action.is_tidying()).count())
+            let due = tidying.postpone(&mut actions, is_busy, begin + after);
+            (actions.len(), actions.iter().filter(|action| action.is_tidying()).count(), due)
         };
         let beside = [&prune, &nudge, &remove];
-        assert_eq!(left(&beside, false, Duration::ZERO), (MAX_ALONE + MAX_BESIDE, MAX_BESIDE));
-        assert_eq!(left(&beside, false, EVERY / 2), (MAX_ALONE, 0));
-        assert_eq!(left(&beside, false, EVERY), (MAX_ALONE + MAX_BESIDE, MAX_BESIDE));
+        assert_eq!(left(&beside, false, Duration::ZERO), (MAX_ALONE + MAX_BESIDE, MAX_BESIDE, Some(EVERY)));
+        assert_eq!(left(&beside, false, EVERY / 2), (MAX_ALONE, 0, Some(EVERY / 2)));
+        assert_eq!(left(&beside, false, EVERY), (MAX_ALONE + MAX_BESIDE, MAX_BESIDE, Some(EVERY)));
         let alone = [&prune, &remove];
-        assert_eq!(left(&alone, false, EVERY), (MAX_ALONE, MAX_ALONE));
+        assert_eq!(left(&alone, false, EVERY), (MAX_ALONE, MAX_ALONE, Some(EVERY)));
         // As when a rollover waits for pods.
-        assert_eq!(left(&alone, true, EVERY), (0, 0));
+        assert_eq!(left(&alone, true, EVERY), (0, 0, Some(EVERY)));
+        assert_eq!(left(&[&nudge], true, EVERY), (MAX_ALONE, 0, None));
     }
 }
