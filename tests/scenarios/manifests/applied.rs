@@ -71,7 +71,7 @@ fn nobody_may_more_than_it_does() {
     let (controller, system) = ("hotcert-system:hotcert-controller", "hotcert-system");
     for (account, what, namespace, allowed) in [
         (controller, "secrets", system, &["get", "list", "watch", "create", "update"][..]),
-        (controller, "secrets", "shop", &["get", "list", "watch", "create", "update", "delete"]),
+        (controller, "secrets", "shop", &["get", "list", "watch", "create", "update", "patch", "delete"]),
         (controller, "secrets", "default", &[]),
         (controller, "secrets", "kube-system", &[]),
         (controller, "events", "shop", &["create"]),
