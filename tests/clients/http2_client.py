@@ -220,7 +220,7 @@ def download(client):
     client.reads = False
     numbers = [client.ask("GET", options.path) for _ in range(options.count)]
     received, quiet = 0, 0
-    # The first may take its time; whoever started this waits for the line, and not for ever.
+    # The first byte may come late: the test has a deadline for the line that is printed.
     while received == 0 or quiet < 3:
         quiet = 0 if client.step() else quiet + 1
         received = sum(client.requests[number].length for number in numbers)

@@ -1,5 +1,5 @@
-//! Request bodies: each is reserved as a whole, by its declared length, out of one budget of memory, before its first byte is read. The
-//! budget is shared between source addresses, so that bodies that do not arrive keep out nobody else's.
+//! Request bodies: each is reserved as a whole, by its declared length, out of one budget of memory, before its first
+//! byte is read. The budget is shared between source addresses, so that bodies that do not arrive keep out nobody else's.
 
 use std::net::IpAddr;
 use std::ops::Deref;

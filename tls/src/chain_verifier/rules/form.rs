@@ -21,14 +21,13 @@ const READ: [(&str, Shape); 14] = [
     ("2.5.29.36", sequence(&[of(0x80), of(0x81)])),
     ("2.5.29.37", sequence(&[OID])),
     ("2.5.29.54", of(0x02)),
-    ("1.3.6.1.5.5.7.1.1", sequence(&[sequence(&ACCESS)])),
+    ("1.3.6.1.5.5.7.1.1", sequence(&[ACCESS])),
     ("2.16.840.1.113730.1.1", of(0x03)),
 ];
 const SEQUENCE: u8 = 0x30;
 const OID: Shape = of(0x06);
-const OTHER_NAME: Shape = within(0xa0, &[OID, of(0xa0)]);
 const NAMES: [Shape; 9] = [
-    OTHER_NAME,
+    within(0xa0, &[OID, of(0xa0)]),
     of(0x81),
     of(0x82),
     of(0xa3),
@@ -38,34 +37,12 @@ const NAMES: [Shape; 9] = [
     of(0x87),
     of(0x88),
 ];
-/// A name and how far below it.
-const SUBTREE: Shape = sequence(&[
-    OTHER_NAME,
-    of(0x80),
-    of(0x81),
-    of(0x82),
-    of(0xa3),
-    within(0xa4, &[of(SEQUENCE)]),
-    of(0xa5),
-    of(0x86),
-    of(0x87),
-    of(0x88),
-]);
+/// A name and how far below it: from there, and to there, which has the tag of a name.
+const SUBTREE: Shape = sequence_with_names(&[of(0x80)]);
 /// The name of a distribution point: whole, or the end of one.
 const POINT: [Shape; 2] = [within(0xa0, &NAMES), of(0xa1)];
 /// How something is found, and where.
-const ACCESS: [Shape; 10] = [
-    OID,
-    OTHER_NAME,
-    of(0x81),
-    of(0x82),
-    of(0xa3),
-    within(0xa4, &[of(SEQUENCE)]),
-    of(0xa5),
-    of(0x86),
-    of(0x87),
-    of(0x88),
-];
+const ACCESS: Shape = sequence_with_names(&[OID]);
 /// That a certificate is an authority's, as DER has it.
 const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
 
@@ -74,14 +51,20 @@ const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
 struct Shape {
     tag: u8,
     within: &'static [Shape],
+    /// Names may stand beside those.
+    or_names: bool,
 }
 
 const fn of(tag: u8) -> Shape {
-    Shape { tag, within: &[] }
+    within(tag, &[])
 }
 
 const fn within(tag: u8, within: &'static [Shape]) -> Shape {
-    Shape { tag, within }
+    Shape { tag, within, or_names: false }
+}
+
+const fn sequence_with_names(within: &'static [Shape]) -> Shape {
+    Shape { tag: SEQUENCE, within, or_names: true }
 }
 
 const fn sequence(elements: &'static [Shape]) -> Shape {
@@ -92,18 +75,19 @@ impl Shape {
     /// The value is one of this shape, and nothing follows it.
     fn fits(&self, value: &[u8]) -> bool {
         split(value).is_some_and(|(_, _, after)| after.is_empty())
-            && are_shaped(value, std::slice::from_ref(self))
+            && are_shaped(value, std::slice::from_ref(self), false)
     }
 }
 
-/// Each of the values has one of the shapes.
-fn are_shaped(mut values: &[u8], shapes: &[Shape]) -> bool {
+/// Each of the values has one of the shapes, or may be a name.
+fn are_shaped(mut values: &[u8], shapes: &[Shape], or_names: bool) -> bool {
+    let names = if or_names { &NAMES[..] } else { &[] };
     while let Some((tag, content, after)) = split(values) {
         let is_cut_short = tag == OID.tag && content.last().is_none_or(|last| *last >= 0x80);
         let fits = |shape: &Shape| {
-            shape.tag == tag && (shape.within.is_empty() || are_shaped(content, shape.within))
+            shape.tag == tag && (shape.within.is_empty() || are_shaped(content, shape.within, shape.or_names))
         };
-        if is_cut_short || !shapes.iter().any(fits) {
+        if is_cut_short || !shapes.iter().chain(names).any(fits) {
             return false;
         }
         values = after;
