@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::api::notification::Pattern;
 use crate::external::http_client::Endpoint;
 use crate::external::manager::https::{Https, ID, Pointers, RequestTemplate};
-use crate::external::manager::ibm::{DEFAULT_GROUP, IAM, Ibm};
+use crate::external::manager::ibm::{Credential, DEFAULT_GROUP, IAM, Ibm, Profile, TokenSource};
 use crate::external::manager::{Kind, Manager, Managers};
 use crate::pki::x509_facts;
 
@@ -42,6 +42,8 @@ pub struct ManagerItem {
     iam_url: Option<String>,
     /// ibm-secrets-manager: a file with the API key.
     api_key: Option<String>,
+    /// ibm-secrets-manager: instead of an API key, a profile that trusts the controller's service account.
+    trusted_profile: Option<TrustedProfileItem>,
     /// ibm-secrets-manager: the secret group of the secrets that are named.
     secret_group: Option<String>,
     /// https: URLs with {id} in their paths.
@@ -67,6 +69,15 @@ enum PutMethod {
     Post,
     #[serde(rename = "PUT")]
     Put,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TrustedProfileItem {
+    id: Option<String>,
+    name: Option<String>,
+    /// The service account's token.
+    token_file: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -115,8 +126,11 @@ fn trust(validator: &mut Validator<'_>, at: &str, file: &str) -> Option<String> 
 
 /// A key that the kind has no use for is an error.
 fn kind(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Kind> {
-    let has_ibm_keys =
-        item.url.is_some() || item.iam_url.is_some() || item.api_key.is_some() || item.secret_group.is_some();
+    let has_ibm_keys = item.url.is_some()
+        || item.iam_url.is_some()
+        || item.api_key.is_some()
+        || item.trusted_profile.is_some()
+        || item.secret_group.is_some();
     let has_https_keys = item.get.is_some()
         || item.put.is_some()
         || item.put_method.is_some()
@@ -129,7 +143,7 @@ fn kind(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<K
     if is_misplaced {
         validator.error(
             at,
-            "url, iamUrl, apiKey and secretGroup are for ibm-secrets-manager; \
+            "url, iamUrl, apiKey, trustedProfile and secretGroup are for ibm-secrets-manager; \
             get, put, putMethod, headers and pointers for https",
         );
     }
@@ -140,8 +154,8 @@ fn kind(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<K
 }
 
 fn ibm(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Ibm> {
-    let (Some(url), Some(key)) = (&item.url, &item.api_key) else {
-        validator.error(at, "give url, the URL of the instance, and apiKey, a file with an API key");
+    let Some(url) = &item.url else {
+        validator.error(at, "give url, the URL of the instance");
         return None;
     };
     let instance = endpoint(validator, &format!("{at}.url"), item, url)?;
@@ -152,8 +166,34 @@ fn ibm(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Ib
         let at = format!("{at}.secretGroup");
         validator.error(&at, "the name of a secret group has letters, digits, dots, hyphens and underscores");
     }
-    let key = validator.text(&format!("{at}.apiKey"), key)?;
-    Some(Ibm::new(instance, iam, key, group.to_owned()))
+    let credential = ibm_credential(validator, at, item)?;
+    Some(Ibm::new(instance, TokenSource::new(iam, credential), group.to_owned()))
+}
+
+fn ibm_credential(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Credential> {
+    match (&item.api_key, &item.trusted_profile) {
+        (Some(key), None) => validator.text(&format!("{at}.apiKey"), key).map(Credential::ApiKey),
+        (None, Some(TrustedProfileItem { id, name, token_file })) => {
+            let profile = match (id, name) {
+                (Some(id), None) if !id.is_empty() => Profile::Id(id.clone()),
+                (None, Some(name)) if !name.is_empty() => Profile::Name(name.clone()),
+                _ => {
+                    let at = format!("{at}.trustedProfile");
+                    validator.error(&at, "give either id, which begins with Profile-, or name");
+                    return None;
+                }
+            };
+            Some(Credential::TrustedProfile { profile, token_file: validator.path(token_file) })
+        }
+        _ => {
+            validator.error(
+                at,
+                "give either apiKey, a file with an API key, or trustedProfile, a profile that trusts the \
+                controller's service account",
+            );
+            None
+        }
+    }
 }
 
 fn https(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<Https> {

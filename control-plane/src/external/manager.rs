@@ -19,7 +19,7 @@ use https::Https;
 use ibm::Ibm;
 
 pub use error::ManagerError;
-pub use version::{Version, split_leaf};
+pub use version::{Metadata, Version, split_leaf};
 
 /// The key of [`Manager::allow`] that stands for every namespace.
 const ALL_NAMESPACES: &str = "*";
@@ -60,6 +60,24 @@ impl Manager {
         };
         let roots = self.trust.as_ref().or(version.roots.as_ref()).cloned();
         Ok((version, roots.ok_or(ManagerError::NoRoots)?))
+    }
+
+    /// Whether the current version is another one than when this was said of it; yes where the manager does not say.
+    pub async fn has_changed(
+        &self,
+        namespace: &str,
+        id: &str,
+        seen: &Metadata,
+    ) -> Result<bool, ManagerError> {
+        self.check_allowed(namespace, id)?;
+        match &self.kind {
+            // What is wrong with the secret itself is said by the fetch that follows.
+            Kind::Ibm(ibm) => match ibm.has_changed(seen).await {
+                Err(error) if !error.is_manager_failing() => Ok(true),
+                changed => changed,
+            },
+            Kind::Https(_) => Ok(true),
+        }
     }
 
     /// Makes this the current version, unless it already is: a crash between the push and the status update must

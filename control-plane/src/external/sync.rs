@@ -20,12 +20,12 @@ use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use crate::api::object_name::ObjectName;
-use crate::external::manager::{Manager, Managers};
+use crate::external::manager::{Manager, Managers, Metadata};
 use crate::outbox::{DeliveryKey, DeliveryOutcome, Outbox};
 use crate::planner::observed::{ExternalState, Fetched, Observed};
 use crate::planner::{Action, Plan, SyncAction, SyncTask};
 use crate::store::Store;
-use task::{FetchedVersion, SyncError};
+use task::{Completed, FetchedVersion, SyncError};
 
 pub use fetch_cache::FetchCache;
 
@@ -41,6 +41,8 @@ pub struct ExternalSync {
     /// The task in progress of each certificate. There is one at a time: two could overtake each other.
     in_progress: BTreeMap<ObjectName, (DeliveryKey, AbortHandle)>,
     fetched: Arc<BTreeMap<ObjectName, Fetched>>,
+    /// What the managers said of these.
+    metadata: BTreeMap<ObjectName, Metadata>,
     fetch_cache: FetchCache,
     results: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     metrics: Metrics,
@@ -51,7 +53,7 @@ struct Done {
     task: Arc<SyncTask>,
     /// As it was configured when the task began.
     manager: Arc<Manager>,
-    result: Result<Option<FetchedVersion>, SyncError>,
+    result: Result<Completed, SyncError>,
 }
 
 /// Labels are bounded: managers are those of the settings file.
@@ -101,6 +103,7 @@ impl ExternalSync {
             outbox: Outbox::default(),
             in_progress: BTreeMap::new(),
             fetched: Arc::default(),
+            metadata: BTreeMap::new(),
             fetch_cache: FetchCache::default(),
             results: mpsc::channel(MAX_CONCURRENT),
             metrics,
@@ -184,6 +187,7 @@ impl ExternalSync {
             Arc::make_mut(&mut self.fetched).retain(|certificate, fetched| is_needed((certificate, fetched)));
         }
         let fetched = &self.fetched;
+        self.metadata.retain(|certificate, _| fetched.contains_key(certificate));
         self.fetch_cache.retain(|name| {
             let (certificate, fetched) = (observed.certificates.get(name), fetched.get(name));
             matches!((certificate, fetched), (Some(certificate), Some(fetched)) if !fetched.is_known(certificate))
@@ -208,12 +212,21 @@ impl ExternalSync {
             };
             let (results, store) = (self.results.0.clone(), Arc::clone(store));
             let entry = (task.certificate.clone(), key.clone());
+            let seen = self.seen(&task);
             let running = tokio::spawn(async move {
-                let result = task::run(&task, &manager, store.as_ref()).await;
+                let result = task::run(&task, &manager, seen.as_ref(), store.as_ref()).await;
                 let _ = results.send(Done { key, task, manager, result }).await;
             });
             self.in_progress.insert(entry.0, (entry.1, running.abort_handle()));
         }
+    }
+
+    /// What its manager said of the version that was fetched last, while what was fetched is still known.
+    fn seen(&self, task: &SyncTask) -> Option<Metadata> {
+        let fetched = self.fetched.get(&task.certificate);
+        fetched
+            .filter(|fetched| fetched.from == task.with)
+            .and_then(|_| self.metadata.get(&task.certificate).cloned())
     }
 
     /// Waits until a task ends, successfully or not.
@@ -232,9 +245,11 @@ impl ExternalSync {
             return;
         }
         let (outcome, counted) = match result {
-            Ok(fetched) => {
-                if let Some(fetched) = fetched {
-                    self.cache(&task, fetched);
+            Ok(completed) => {
+                match completed {
+                    Completed::Fetched(fetched, metadata) => self.cache(&task, fetched, metadata),
+                    Completed::Unchanged => self.seen_again(&task),
+                    Completed::Pushed => {}
                 }
                 (DeliveryOutcome::Delivered, SyncOutcome::Done)
             }
@@ -274,12 +289,27 @@ impl ExternalSync {
         }
     }
 
-    fn cache(&mut self, task: &SyncTask, fetched: FetchedVersion) {
+    /// The manager still has the version that was fetched last.
+    fn seen_again(&mut self, task: &SyncTask) {
+        let SyncAction::Fetch { trigger, .. } = &task.action else { return };
+        if let Some(fetched) = Arc::make_mut(&mut self.fetched).get_mut(&task.certificate) {
+            fetched.trigger.clone_from(trigger);
+        }
+    }
+
+    fn cache(&mut self, task: &SyncTask, fetched: FetchedVersion, metadata: Option<Metadata>) {
         let SyncTask { certificate, with, action } = task;
         let SyncAction::Fetch { trigger, .. } = action else { return };
+        match metadata {
+            Some(metadata) => drop(self.metadata.insert(certificate.clone(), metadata)),
+            None => drop(self.metadata.remove(certificate)),
+        }
         let FetchedVersion { fingerprint, roots, version } = fetched;
         let fetched = Fetched { from: with.clone(), trigger: trigger.clone(), fingerprint, roots };
         Arc::make_mut(&mut self.fetched).insert(certificate.clone(), fetched);
         self.fetch_cache.put(certificate.clone(), fingerprint, version);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -76,6 +77,11 @@ impl<'f> Validator<'f> {
             Err(error) => self.error(at, error),
         }
         None
+    }
+
+    /// Where a file is that is not read together with the settings.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.files.path(file)
     }
 
     pub fn bytes(&mut self, at: &str, file: &str) -> Option<Zeroizing<Vec<u8>>> {

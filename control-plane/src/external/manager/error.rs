@@ -1,6 +1,7 @@
 //! Why a manager could not be used. Of what was sent or received nothing is repeated but what the manager
 //! [reported] as its errors: the rest may hold a key.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -35,6 +36,11 @@ pub enum ManagerError {
     NoGroup { group: String },
     #[error("could not get a token from IAM: {0}")]
     NoToken(Box<ManagerError>),
+    #[error(
+        "cannot read the service account's token from {}: {cause}; mount it as a projected volume, and correct \
+        trustedProfile.tokenFile in the settings", path.display()
+    )]
+    AccountToken { path: PathBuf, cause: String },
     #[error("the manager sends no root to trust: name a file with the roots (trust) in its settings")]
     NoRoots,
 }
@@ -75,13 +81,14 @@ pub(super) fn check_status(
     check(endpoint, response, hint)
 }
 
-/// [`check_status`] of a request for a token, which consists of the API key and nothing else.
+/// [`check_status`] of a request for a token, which consists of a credential and nothing else.
 pub(super) fn check_token_status(
     endpoint: &Endpoint,
     response: HttpResponse,
+    credential_hint: &'static str,
 ) -> Result<HttpResponse, ManagerError> {
     check(endpoint, response, |status| match status {
-        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check the API key",
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => credential_hint,
         status => hint(status),
     })
 }
@@ -89,7 +96,7 @@ pub(super) fn check_token_status(
 fn check(
     endpoint: &Endpoint,
     response: HttpResponse,
-    hint: fn(StatusCode) -> &'static str,
+    hint: impl Fn(StatusCode) -> &'static str,
 ) -> Result<HttpResponse, ManagerError> {
     let HttpResponse { status, retry_after, body } = &response;
     if status.is_success() {

@@ -59,7 +59,7 @@ impl Https {
             certificate.push_str(&normalize_pem(&chain));
         }
         let roots = roots.as_deref().and_then(text).map(|roots| normalize_pem(&roots));
-        Ok(Version { certificate, key: normalize_key(&key), roots })
+        Ok(Version { certificate, key: normalize_key(&key), roots, metadata: None })
     }
 
     /// Makes this the current version, unless it already is; the manager need not disclose its key for that.

@@ -1,11 +1,11 @@
 //! IBM Secrets Manager, API v2: reads a secret's current version, and creates a new one, or the secret with its first.
-//! Requests carry a token that IAM issues for an API key; it is cached until shortly before it expires.
+//! Requests carry a [token] of IAM.
 
 mod secret;
+mod token;
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
@@ -13,11 +13,13 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::error::{ManagerError, check_status, check_token_status};
+use super::error::{ManagerError, check_status};
 use super::json::{MAX_MESSAGE, SecretJson, position};
-use super::version::{Version, split_leaf};
+use super::version::{Metadata, Version, split_leaf};
 use crate::external::http_client::{Endpoint, HttpRequest, HttpResponse};
 use secret::Secret;
+
+pub use token::{Credential, Profile, TokenSource};
 
 /// Where IAM issues tokens, unless the settings name another address.
 pub const IAM: &str = "https://iam.cloud.ibm.com/identity/token";
@@ -27,22 +29,13 @@ const SECRETS: &str = "/api/v2/secrets";
 const CERTIFICATE_TYPES: [&str; 3] = ["imported_cert", "private_cert", "public_cert"];
 const NO_SUCH_ID: &str = "there is none with this id, and Secrets Manager chooses the ids of new ones itself: \
                           to import it, give a name in place of the id";
-/// A token is replaced this long before it expires.
-const TOKEN_MARGIN: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Ibm {
     /// The Secrets Manager instance.
     endpoint: Endpoint,
-    iam: Endpoint,
-    api_key: Zeroizing<String>,
+    tokens: TokenSource,
     group: String,
-    token: Mutex<Option<Token>>,
-}
-
-pub(super) struct Token {
-    text: Zeroizing<String>,
-    expires: Instant,
 }
 
 #[derive(Deserialize)]
@@ -56,22 +49,22 @@ struct Group {
     name: String,
 }
 
-#[derive(Deserialize)]
-struct IamResponse {
-    access_token: String,
-    expires_in: u64,
-}
-
 impl Ibm {
     /// `group`: the name of the secret group in which secrets are found by their names.
-    pub fn new(endpoint: Endpoint, iam: Endpoint, api_key: Zeroizing<String>, group: String) -> Self {
-        Self { endpoint, iam, api_key, group, token: Mutex::default() }
+    pub fn new(endpoint: Endpoint, tokens: TokenSource, group: String) -> Self {
+        Self { endpoint, tokens, group }
     }
 
     /// `reference`: the id of a secret, or its name.
     pub async fn fetch(&self, reference: &str) -> Result<Version, ManagerError> {
         let version = self.secret(reference).await?.into_version(reference);
         version.map_err(|cause| ManagerError::Malformed { endpoint: self.endpoint.origin(), cause })
+    }
+
+    /// Whether the current version is another one than when this was said of the secret. No key is sent for that.
+    pub async fn has_changed(&self, seen: &Metadata) -> Result<bool, ManagerError> {
+        let now: Metadata = self.get(format!("{SECRETS}/{}/metadata", seen.id)).await?;
+        Ok(now != *seen)
     }
 
     /// Makes this the current version, unless it already is. A secret that does not exist is created.
@@ -151,17 +144,16 @@ impl Ibm {
         path: String,
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, ManagerError> {
-        let (token, is_cached) = self.token().await?;
+        let (token, is_cached) = self.tokens.token().await?;
         let response = self.call_with(&token, method.clone(), &path, body.clone()).await?;
         if response.status != StatusCode::UNAUTHORIZED {
             return check_status(&self.endpoint, response);
         }
-        // A cached token may have been revoked.
-        *self.lock() = None;
+        self.tokens.forget();
         if !is_cached {
             return check_status(&self.endpoint, response);
         }
-        let (token, _) = self.token().await?;
+        let (token, _) = self.tokens.token().await?;
         check_status(&self.endpoint, self.call_with(&token, method, &path, body).await?)
     }
 
@@ -178,32 +170,9 @@ impl Ibm {
         Ok(self.endpoint.send(request.body(body), TIMEOUT, MAX_MESSAGE).await?)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Token>> {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A valid token, and whether it was cached.
-    async fn token(&self) -> Result<(Zeroizing<String>, bool), ManagerError> {
-        let now = Instant::now();
-        if let Some(token) = self.lock().as_ref().filter(|token| now < token.expires) {
-            return Ok((token.text.clone(), true));
-        }
-        let issued = self.request_token().await.map_err(|error| ManagerError::NoToken(Box::new(error)))?;
-        let text = Zeroizing::new(issued.access_token);
-        let lifetime = Duration::from_secs(issued.expires_in.min(24 * 60 * 60)).saturating_sub(TOKEN_MARGIN);
-        let token = Token { text: text.clone(), expires: now + lifetime };
-        *self.lock() = Some(token);
-        Ok((text, false))
-    }
-
-    async fn request_token(&self) -> Result<IamResponse, ManagerError> {
-        let request = HttpRequest::new(Method::POST)
-            .header("content-type", "application/x-www-form-urlencoded")?
-            .header("accept", "application/json")?
-            .body(token_request(&self.api_key));
-        let response = check_token_status(&self.iam, self.iam.send(request, TIMEOUT, MAX_MESSAGE).await?)?;
-        serde_json::from_slice(&response.body)
-            .map_err(|error| ManagerError::Malformed { endpoint: self.iam.origin(), cause: position(&error) })
+    #[cfg(test)]
+    pub(super) fn forget_token(&self) {
+        self.tokens.forget();
     }
 }
 
@@ -221,14 +190,6 @@ fn version_body(version: &Version) -> SecretJson {
         body.0["intermediate"] = chain.into();
     }
     body
-}
-
-fn token_request(api_key: &str) -> Zeroizing<Vec<u8>> {
-    // Enough capacity for a key in which every character is escaped: a String that reallocates leaves copies behind.
-    let mut form = form_urlencoded::Serializer::new(String::with_capacity(128 + 3 * api_key.len()));
-    form.append_pair("grant_type", "urn:ibm:params:oauth:grant-type:apikey");
-    form.append_pair("apikey", api_key);
-    Zeroizing::new(form.finish().into_bytes())
 }
 
 impl fmt::Debug for Ibm {

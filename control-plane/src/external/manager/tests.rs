@@ -20,7 +20,7 @@ use super::*;
 use crate::api::leaf_request::LeafRequest;
 use crate::external::http_client::{AddressPolicy, Endpoint};
 use crate::external::manager::https::Pointers;
-use crate::external::manager::ibm::DEFAULT_GROUP;
+use crate::external::manager::ibm::{Credential, DEFAULT_GROUP, Profile, TokenSource};
 use crate::pki::authority::{Authority, AuthorityRequest};
 
 /// The id of a secret, as Secrets Manager makes them.
@@ -114,15 +114,15 @@ async fn secrets_manager(fake: &FakeManager) -> Manager {
 }
 
 async fn secrets_manager_in(fake: &FakeManager, group: &str) -> Manager {
+    let key = Zeroizing::new("k3y&x".to_owned());
+    secrets_manager_with(fake, Credential::ApiKey(key), group).await
+}
+
+async fn secrets_manager_with(fake: &FakeManager, credential: Credential, group: &str) -> Manager {
     let url = fake.start().await;
     fake.respond_to("POST /identity/token", 200, json!({"access_token": "t0k", "expires_in": 3600}));
-    let key = Zeroizing::new("k3y&x".to_owned());
-    manager(Kind::Ibm(Ibm::new(
-        endpoint(&url),
-        endpoint(&format!("{url}/identity/token")),
-        key,
-        group.to_owned(),
-    )))
+    let tokens = TokenSource::new(endpoint(&format!("{url}/identity/token")), credential);
+    manager(Kind::Ibm(Ibm::new(endpoint(&url), tokens, group.to_owned())))
 }
 
 #[tokio::test]

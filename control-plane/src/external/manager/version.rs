@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::pki::x509_facts::Leaf;
@@ -14,6 +15,16 @@ pub struct Version {
     pub key: Zeroizing<String>,
     /// Roots to trust, PEM, if the manager sends any.
     pub roots: Option<String>,
+    /// What the manager says of it without its key, if it does.
+    pub metadata: Option<Metadata>,
+}
+
+/// By this it is seen whether a manager has another version, without the key being sent.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Metadata {
+    pub(super) id: String,
+    pub(super) serial_number: String,
+    pub(super) updated_at: String,
 }
 
 impl Version {

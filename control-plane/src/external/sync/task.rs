@@ -8,12 +8,13 @@ use hotcert_tls::SingleRootVerifier;
 use rustls_pki_types::UnixTime;
 
 use crate::api::leaf_request::Usage;
-use crate::external::manager::{Manager, ManagerError, Version};
+use crate::external::manager::{Manager, ManagerError, Metadata, Version};
 use crate::pki::keyring::RootId;
 use crate::pki::pem::certificate_pem;
 use crate::pki::preflight::{self, Validated};
 use crate::pki::x509_facts;
 use crate::pki::x509_facts::{Fingerprint, Leaf};
+use crate::planner::observed::FetchTrigger;
 use crate::planner::{SyncAction, SyncTask};
 use crate::store::{Store, StoreError, StoredVersion};
 
@@ -21,6 +22,14 @@ pub(super) struct FetchedVersion {
     pub fingerprint: Fingerprint,
     pub roots: BTreeSet<RootId>,
     pub version: StoredVersion,
+}
+
+pub(super) enum Completed {
+    /// The current version, and what the manager says of it.
+    Fetched(FetchedVersion, Option<Metadata>),
+    /// The current version is the one that was fetched last.
+    Unchanged,
+    Pushed,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -35,27 +44,37 @@ pub(super) enum SyncError {
     Replaced(u64),
 }
 
-/// `None` for a push.
+/// `seen`: what the manager said of the version that was fetched last.
 pub(super) async fn run(
     task: &SyncTask,
     manager: &Manager,
+    seen: Option<&Metadata>,
     store: &impl Store,
-) -> Result<Option<FetchedVersion>, SyncError> {
+) -> Result<Completed, SyncError> {
     let SyncTask { certificate, with, action } = task;
     let (namespace, id) = (certificate.namespace.as_str(), with.id.as_str());
     match action {
-        SyncAction::Fetch { usage, .. } => {
+        SyncAction::Fetch { usage, trigger } => {
+            // Whoever asks for a fetch gets one.
+            let seen = seen.filter(|_| matches!(trigger, FetchTrigger::Hour(_)));
+            if let Some(seen) = seen
+                && !manager.has_changed(namespace, id, seen).await?
+            {
+                return Ok(Completed::Unchanged);
+            }
             let (version, bundle) = manager.fetch(namespace, id).await?;
             let serves = *usage != Usage::ClientOnly;
-            validate(version, bundle, serves, SystemTime::now()).map(Some)
+            let metadata = version.metadata.clone();
+            let fetched = validate(version, bundle, serves, SystemTime::now())?;
+            Ok(Completed::Fetched(fetched, metadata))
         }
         SyncAction::Push { version, sha256 } => {
             let StoredVersion { certificate, key, .. } = store.load_version(certificate, *version).await?;
             if Leaf::read(certificate.as_bytes()).is_none_or(|leaf| leaf.sha256 != *sha256) {
                 return Err(SyncError::Replaced(*version));
             }
-            manager.push(namespace, id, &Version { certificate, key, roots: None }).await?;
-            Ok(None)
+            manager.push(namespace, id, &Version { certificate, key, roots: None, metadata: None }).await?;
+            Ok(Completed::Pushed)
         }
     }
 }
@@ -125,7 +144,7 @@ mod tests {
         };
         let leaf = root.issue(&request, now).unwrap();
         let stored = |certificate: String| {
-            let version = Version { certificate, key: leaf.key_pem.clone(), roots: None };
+            let version = Version { certificate, key: leaf.key_pem.clone(), roots: None, metadata: None };
             let fetched =
                 validate(version, format!("\u{feff}{}", root.certificate_pem()), true, now).unwrap();
             assert_eq!(fetched.roots.len(), 1, "a byte order mark hides no root");

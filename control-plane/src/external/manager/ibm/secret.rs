@@ -6,7 +6,8 @@ use serde::Deserialize;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::external::manager::version::{Version, normalize_key, normalize_pem};
+use super::is_id;
+use crate::external::manager::version::{Metadata, Version, normalize_key, normalize_pem};
 
 /// Of type imported_cert, public_cert or private_cert; any other has no certificate.
 #[derive(Deserialize)]
@@ -15,6 +16,9 @@ pub(super) struct Secret {
     pub(super) id: String,
     #[serde(default)]
     secret_type: String,
+    /// Absent while it has no certificate.
+    serial_number: Option<String>,
+    updated_at: Option<String>,
     /// Of an imported_cert whose key Secrets Manager made itself.
     managed_csr: Option<ManagedCsr>,
     pub(super) certificate: Option<String>,
@@ -53,7 +57,13 @@ impl Secret {
         }
         roots.dedup();
         let roots = (!roots.is_empty()).then(|| roots.concat());
-        Ok(Version { certificate, key: normalize_key(&key), roots })
+        Ok(Version { certificate, key: normalize_key(&key), roots, metadata: self.metadata() })
+    }
+
+    fn metadata(&self) -> Option<Metadata> {
+        let (serial_number, updated_at) = (self.serial_number.clone()?, self.updated_at.clone()?);
+        // The id becomes a part of a path.
+        is_id(&self.id).then(|| Metadata { id: self.id.clone(), serial_number, updated_at })
     }
 
     /// Why no version can be added to it, if none can.

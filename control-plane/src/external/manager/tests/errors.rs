@@ -1,12 +1,11 @@
 //! What an error of a manager says, and what it does not repeat.
 
-use super::super::ibm;
 use super::*;
 
-/// The cached token.
-fn token_of(manager: &Manager) -> std::sync::MutexGuard<'_, Option<ibm::Token>> {
+/// The next request asks for a token again.
+fn forget_token(manager: &Manager) {
     match &manager.kind {
-        Kind::Ibm(ibm) => ibm.lock(),
+        Kind::Ibm(ibm) => ibm.forget_token(),
         Kind::Https(_) => panic!("another kind"),
     }
 }
@@ -28,7 +27,7 @@ async fn errors_say_what_the_manager_said() {
 
     let body = json!({"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."});
     fake.respond_to("POST /identity/token", 400, body);
-    *token_of(&ibm) = None;
+    forget_token(&ibm);
     let error = ibm.fetch("shop", ID).await.unwrap_err();
     let said = "400 Bad Request (BXNIM0415E: Provided API key could not be found.): check the API key";
     assert!(error.to_string().contains(said) && error.is_manager_failing(), "{error}");

@@ -37,6 +37,7 @@ async fn a_version_is_pushed_once() {
         certificate: format!("{}{}", test.leaf, test.root),
         key: Zeroizing::new(test.key.clone()),
         roots: None,
+        metadata: None,
     };
     // The secret exists without a version.
     fake.respond_to("GET /api/v2/secrets/3f2a77b1-8fda-4d05-9ad8-b1de1ec7e712", 200, imported(json!({})));
@@ -80,7 +81,8 @@ async fn a_version_is_pushed_once() {
 async fn only_a_plain_imported_certificate_is_written_to() {
     let (fake, test, other) = (FakeManager::default(), test_leaf(), test_leaf());
     let ibm = secrets_manager(&fake).await;
-    let version = Version { certificate: test.leaf, key: Zeroizing::new(test.key), roots: None };
+    let version =
+        Version { certificate: test.leaf, key: Zeroizing::new(test.key), roots: None, metadata: None };
     let csr = json!({"common_name": "payments", "key_type": "ec", "csr": "-----BEGIN CERTIFICATE REQUEST-----",
         "private_key": other.key});
     for (fields, reason) in [
@@ -113,6 +115,7 @@ async fn a_first_import_creates_the_secret() {
         certificate: format!("{}{}", test.leaf, test.root),
         key: Zeroizing::new(test.key.clone()),
         roots: None,
+        metadata: None,
     };
     fake.respond_to("POST /api/v2/secrets", 201, imported(json!({})));
     ibm.push("shop", "payments", &version).await.unwrap();
@@ -157,7 +160,8 @@ async fn a_secret_is_found_by_its_name_and_group() {
     assert_eq!((fetched.certificate, roots), (test.leaf.clone(), test.root));
 
     // One of another type is not shadowed by a new one of the same name.
-    let version = Version { certificate: test.leaf, key: Zeroizing::new(test.key), roots: None };
+    let version =
+        Version { certificate: test.leaf, key: Zeroizing::new(test.key), roots: None, metadata: None };
     let error = ibm.push("shop", "payments", &version).await.unwrap_err();
     assert!(error.to_string().contains("by rotation"), "{error}");
 
@@ -173,6 +177,107 @@ async fn a_secret_is_found_by_its_name_and_group() {
     ibm.push("shop", "pay-first", &version).await.unwrap();
     let (.., body) = fake.take_received().pop().unwrap();
     assert_eq!((&body["secret_group_id"], &body["name"]), (&json!("d898bb90"), &json!("pay-first")));
+}
+
+#[tokio::test]
+async fn whether_there_is_another_version_is_asked_without_its_key() {
+    let (fake, test) = (FakeManager::default(), test_leaf());
+    let ibm = secrets_manager(&fake).await;
+    let fields = json!({"serial_number": "38:eb:01", "certificate": test.leaf, "private_key": test.key,
+        "intermediate": test.root, "issuing_ca": test.root});
+    fake.respond_to(&by_name("default", "imported_cert"), 200, imported(fields));
+    let (version, _) = ibm.fetch("shop", "payments").await.unwrap();
+    let seen = version.metadata.unwrap();
+    let metadata = format!("GET /api/v2/secrets/{ID}/metadata");
+    fake.take_received();
+    fake.respond_to(&metadata, 200, imported(json!({"serial_number": "38:eb:01"})));
+    assert!(!ibm.has_changed("shop", "payments", &seen).await.unwrap());
+    let received: Vec<_> = fake.take_received().into_iter().map(|(_, path, ..)| path).collect();
+    assert_eq!(received, [format!("/api/v2/secrets/{ID}/metadata")], "one request, and the key is not sent");
+
+    for changed in [
+        json!({"serial_number": "38:eb:02"}),
+        json!({"serial_number": "38:eb:01", "updated_at": "2022-10-05T21:33:12Z"}),
+        json!({"serial_number": "38:eb:01", "id": "00000000-8fda-4d05-9ad8-b1de1ec7e712"}),
+        json!({}),
+    ] {
+        fake.respond_to(&metadata, 200, imported(changed));
+        assert!(ibm.has_changed("shop", "payments", &seen).await.unwrap());
+    }
+    // One that was deleted and made anew has another id; the fetch says what is wrong.
+    for status in [404, 403] {
+        fake.respond_to(&metadata, status, Value::Null);
+        assert!(ibm.has_changed("shop", "payments", &seen).await.unwrap());
+    }
+    fake.respond_to(&metadata, 503, Value::Null);
+    assert!(ibm.has_changed("shop", "payments", &seen).await.unwrap_err().is_manager_failing());
+    fake.take_received();
+    assert!(ibm.has_changed("bank", "payments", &seen).await.is_err());
+    assert_eq!(fake.take_received(), [], "the namespace may not use the id");
+}
+
+#[tokio::test]
+async fn secrets_without_metadata_are_fetched_whole() {
+    let (fake, test) = (FakeManager::default(), test_leaf());
+    let ibm = secrets_manager(&fake).await;
+    for (field, value) in [("serial_number", Value::Null), ("id", json!("../other"))] {
+        let mut fields = json!({"serial_number": "38:eb:01", "certificate": test.leaf, "private_key": test.key,
+            "issuing_ca": test.root});
+        fields[field] = value;
+        fake.respond_to(&by_name("default", "imported_cert"), 200, imported(fields));
+        let (version, _) = ibm.fetch("shop", "payments").await.unwrap();
+        assert_eq!(version.metadata, None, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_profile_is_used_with_the_service_accounts_current_token() {
+    let (fake, folder) = (FakeManager::default(), tempfile::tempdir().unwrap());
+    let token_file = folder.path().join("token");
+    for (profile, expected) in [
+        (Profile::Id("Profile-4fd8".into()), "profile_id=Profile-4fd8"),
+        (Profile::Name("hotcert".into()), "profile_name=hotcert"),
+    ] {
+        let credential = Credential::TrustedProfile { profile, token_file: token_file.clone() };
+        let ibm = secrets_manager_with(&fake, credential, DEFAULT_GROUP).await;
+        for (token, sent) in [("eyJ.a+b.c\n", "eyJ.a%2Bb.c"), ("eyJ.d.e", "eyJ.d.e")] {
+            std::fs::write(&token_file, token).unwrap();
+            let Kind::Ibm(secrets_manager) = &ibm.kind else { panic!("another kind") };
+            secrets_manager.forget_token();
+            fake.take_received();
+            assert!(ibm.fetch("shop", "payments").await.unwrap_err().to_string().contains("404"));
+            let form = format!(
+                "grant_type=urn%3Aibm%3Aparams%3Aoauth%3Agrant-type%3Acr-token&cr_token={sent}&{expected}"
+            );
+            assert_eq!(fake.take_received()[0].3, json!(form));
+        }
+        let Kind::Ibm(secrets_manager) = &ibm.kind else { panic!("another kind") };
+        secrets_manager.forget_token();
+        fake.respond_to(
+            "POST /identity/token",
+            400,
+            json!({"errorCode": "BXNIM0458E", "errorMessage": "No trust"}),
+        );
+        let error = ibm.fetch("shop", "payments").await.unwrap_err().to_string();
+        assert!(
+            error.contains("BXNIM0458E: No trust") && error.contains("check the trusted profile"),
+            "{error}"
+        );
+        for content in [String::new(), "x".repeat(1 << 20)] {
+            std::fs::write(&token_file, content).unwrap();
+            let error = ibm.fetch("shop", "payments").await.unwrap_err();
+            assert!(error.is_manager_failing(), "the same would happen to every other certificate");
+            let error = error.to_string();
+            assert!(
+                error.contains("cannot read the service account's token from") && error.len() < 400,
+                "{error}"
+            );
+        }
+        std::fs::remove_file(&token_file).unwrap();
+        let error = ibm.fetch("shop", "payments").await.unwrap_err().to_string();
+        assert!(error.contains("trustedProfile.tokenFile"), "{error}");
+        fake.respond_to("POST /identity/token", 200, json!({"access_token": "t0k", "expires_in": 3600}));
+    }
 }
 
 /// A request for the secret payments.

@@ -64,6 +64,7 @@ impl Api {
         };
         Ok(match (method.as_str(), path) {
             ("GET", ["secrets", _] | ["secret_groups", ..]) => (StatusCode::OK, self.secret(name)?),
+            ("GET", ["secrets", _, "metadata"]) => (StatusCode::OK, without_content(self.secret(name)?)),
             ("GET", ["secrets", _, "versions"]) => (StatusCode::OK, self.versions(name)?),
             ("POST", ["secrets", _, "versions"]) => {
                 (StatusCode::CREATED, self.add_version(name, serde_json::from_slice(body)?)?)
@@ -88,12 +89,7 @@ impl Api {
             return Ok(problem(StatusCode::CONFLICT, "a secret with this name exists already"));
         }
         self.add_version(&name, version)?;
-        let mut created = self.secret(&name)?;
-        if let Some(fields) = created.as_object_mut() {
-            fields
-                .retain(|field, _| !["certificate", "intermediate", "private_key"].contains(&field.as_str()));
-        }
-        Ok((StatusCode::CREATED, created))
+        Ok((StatusCode::CREATED, without_content(self.secret(&name)?)))
     }
 
     fn secret_type(&self, name: &str) -> &'static str {
@@ -152,6 +148,16 @@ impl Api {
         }
         Ok(json!({"total_count": versions.len(), "versions": versions}))
     }
+}
+
+/// What is said of a secret to whom may not read it.
+fn without_content(mut secret: Value) -> Value {
+    const CONTENT: [&str; 6] =
+        ["certificate", "intermediate", "private_key", "managed_csr", "issuing_ca", "ca_chain"];
+    if let Some(fields) = secret.as_object_mut() {
+        fields.retain(|field, _| !CONTENT.contains(&field.as_str()));
+    }
+    secret
 }
 
 fn is_uuid(id: &str) -> bool {
