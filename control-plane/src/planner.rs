@@ -238,7 +238,7 @@ fn plan_certificate(state: &CertificateState<'_>, authority: Option<&AuthorityPl
             is_moving || published.is_some_and(|(_, version)| version.spec_digest != settings.digest());
     }
     let served = serving::plan(state, authority, &certificate_plan, &mut effects);
-    status::certificate(observed, state, &certificate_plan, served, &mut effects);
+    status::certificate(state, authority, &certificate_plan, served, &mut effects);
     certificate_plan.effects = effects;
     certificate_plan
 }

@@ -54,7 +54,7 @@ impl Row {
             idle: measured.cost(|| std::thread::sleep(REST)),
             renewed: measured.median_rotation(),
             rolled: measured.cost(|| measured.roll_over()),
-            settled_kib: measured.controller.resident(),
+            settled_kib: measured.settle(),
             peak_kib: measured.controller.resident_peak(),
         }
     }
@@ -123,7 +123,14 @@ impl Measured<'_> {
         within(DEADLINE, "the new leaf", || (self.done(&self.metrics()) > before).then_some(()));
     }
 
+    /// What the controller still needs when it has had nothing to do for a while.
+    fn settle(&self) -> u64 {
+        std::thread::sleep(REST);
+        self.controller.resident()
+    }
+
     fn roll_over(&self) {
+        let (begin, before) = (Instant::now(), self.site.requests());
         self.site.roll_over();
         let mut last = String::new();
         within(DEADLINE, "the rollover ended", || {
@@ -136,7 +143,13 @@ impl Measured<'_> {
                 ["Steady", "Distributing", "Reissuing", "Retiring"].into_iter().find(is).unwrap_or("-");
             let has_begun = !last.is_empty();
             if phase != last && (has_begun || phase != "Steady") {
-                eprintln!("  {phase}, waiting for {waiting}");
+                let so_far = |kind: &str| {
+                    let count = |requests: &Requests| requests.get(kind).copied().unwrap_or(0);
+                    count(&self.site.requests()) - count(&before)
+                };
+                let statuses = so_far("PATCH servicecertificates/status");
+                let seconds = begin.elapsed().as_secs_f64();
+                eprintln!("  {phase} after {seconds:.1} s and {statuses} statuses, waiting for {waiting}");
                 last = phase.to_owned();
             }
             (has_begun && phase == "Steady").then_some(())

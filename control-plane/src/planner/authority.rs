@@ -132,6 +132,11 @@ impl<'a> AuthorityPlan<'a> {
         self.rollover().is_some() || !self.moves.is_empty()
     }
 
+    /// The new root is being published, and no leaf under it yet.
+    pub fn is_distributing(&self) -> bool {
+        self.rollover().is_some_and(|rollover| rollover.phase == Phase::Distributing)
+    }
+
     pub fn rollover(&self) -> Option<&Rollover> {
         self.keyring.and_then(|keyring| keyring.state.rollover())
     }

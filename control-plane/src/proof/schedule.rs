@@ -41,8 +41,8 @@ pub struct ProbeKey {
 struct ProbeEntry {
     pod: ObjectName,
     address: SocketAddr,
-    /// All roots that it was ever probed with, so that requests for different roots do not overwrite each
-    /// other's results in turn.
+    /// Those that the last plan asks for, and when it asks for none, those before. One that no step asks for any more
+    /// costs no handshake.
     roots: BTreeSet<RootId>,
     /// The last plan requests it.
     requested: bool,
@@ -144,14 +144,19 @@ impl ProofSchedule {
         for entry in self.probes.values_mut() {
             entry.requested = false;
         }
+        let mut wanted: BTreeMap<ProbeKey, BTreeSet<RootId>> = BTreeMap::new();
         for request in requests {
             let entry = self.probes.entry(ProbeKey::of(request)).or_insert_with(|| ProbeEntry::new(request));
             entry.address = request.address;
             entry.requested = true;
-            for root in &request.roots {
-                if entry.roots.insert(root.clone()) {
+            wanted.entry(ProbeKey::of(request)).or_default().extend(request.roots.iter().cloned());
+        }
+        for (key, roots) in wanted {
+            if let Some(entry) = self.probes.get_mut(&key) {
+                if !roots.iter().all(|root| entry.has_asked(root)) {
                     entry.reset();
                 }
+                entry.roots = roots;
             }
         }
         for (key, entry) in &mut self.probes {
@@ -183,6 +188,12 @@ impl ProbeEntry {
             next_probe: UNIX_EPOCH,
             waits_until: None,
         }
+    }
+
+    /// The last proof answers for this root, or the next one will.
+    fn has_asked(&self, root: &RootId) -> bool {
+        let answers = |proof: &Proof| proof.result.as_ref().is_ok_and(|seen| seen.accepts.contains_key(root));
+        self.roots.contains(root) || self.proof.as_deref().is_some_and(answers)
     }
 
     /// Probes it as soon as it is requested.

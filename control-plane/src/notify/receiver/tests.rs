@@ -21,7 +21,7 @@ use crate::api::notification::Pattern;
 use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthoritySpec, ManagerRef, ServiceCertificateSpec};
 use crate::external::http_client::{AddressPolicy, Endpoint};
-use crate::external::manager::ibm::{DEFAULT_GROUP, Ibm};
+use crate::external::manager::ibm::{self, DEFAULT_GROUP, Ibm, TokenSource};
 use crate::external::manager::{Kind, Manager};
 use crate::notify::event_source::{Credential, EventSource, Provider};
 use crate::notify::signature::{Signer, Verifier};
@@ -88,7 +88,8 @@ impl TestReceiver {
         ];
         let senders = senders.into_iter().map(|(name, sender)| (name.to_owned(), sender)).collect();
         let ibm = Endpoint::new("https://ibm.example", AddressPolicy::default(), None).unwrap();
-        let kind = Kind::Ibm(Ibm::new(ibm.clone(), ibm, Zeroizing::default(), DEFAULT_GROUP.to_owned()));
+        let tokens = TokenSource::new(ibm.clone(), ibm::Credential::ApiKey(Zeroizing::default()));
+        let kind = Kind::Ibm(Ibm::new(ibm, tokens, DEFAULT_GROUP.to_owned()));
         let ids = ["3f2a", "77b1"].map(|id| id.parse().unwrap()).to_vec();
         let allow = BTreeMap::from([("*".to_owned(), ids)]);
         let manager = Manager { kind, allow, trust: None, digest: String::new() };

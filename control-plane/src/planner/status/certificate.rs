@@ -7,9 +7,10 @@ use crate::api::date;
 use crate::api::request;
 use crate::api::resource::{CertificateStatus, HandledRequests, ServedStatus};
 use crate::pki::x509_facts::Leaf;
+use crate::planner::authority::AuthorityPlan;
 use crate::planner::certificate::{CertificatePlan, CertificateState, handles_request};
 use crate::planner::notifications;
-use crate::planner::observed::{Certificate, Observed, Publication, Published, Version};
+use crate::planner::observed::{Certificate, Publication, Published, Version};
 use crate::planner::plan::{Action, Plan};
 use crate::planner::serving::Served;
 use crate::planner::status::condition_writer::{Conditions, is_recorded};
@@ -18,17 +19,20 @@ use crate::planner::status::readiness::Effect;
 /// How long after a write the status does not mention that its pods are probed: most serve the publication
 /// by then, and the status is written once.
 const SERVED_SOON: Duration = Duration::from_secs(2);
-/// The same while a pod waits to be probed behind those of other certificates.
+/// While a rollover distributes its new root: how long the status waits for the leaf that is published next, where the
+/// bundle alone was written so far. Both are said at once.
+const LEAF_SOON: Duration = Duration::from_secs(2 * 60);
+/// As [`SERVED_SOON`], while a pod waits to be probed behind those of other certificates.
 const PROBED_SOON: Duration = Duration::from_secs(30);
 
 pub fn certificate(
-    observed: &Observed,
     context: &CertificateState<'_>,
+    authority: Option<&AuthorityPlan<'_>>,
     certificate_plan: &CertificatePlan,
     served: Option<Served>,
     plan: &mut Plan,
 ) {
-    let CertificateState { name, certificate, now, .. } = *context;
+    let CertificateState { name, certificate, pods, now } = *context;
     let before = &certificate.status;
     let mut status = CertificateStatus {
         observed_generation: Some(certificate.generation),
@@ -60,10 +64,15 @@ pub fn certificate(
     conditions.set_degraded(problem.map(|(reason, message)| (*reason, message.as_str())));
     status.conditions = conditions.into_vec();
     status.last_notified =
-        notifications::certificate(observed, (name, certificate), &status.conditions, now, plan);
+        notifications::certificate(pods.observed, (name, certificate), &status.conditions, now, plan);
     if certificate_plan.in_progress && certificate_plan.problem.is_none() {
         return;
     }
+    let is_distributing = authority.is_some_and(AuthorityPlan::is_distributing);
+    let grace = match grace {
+        None if is_distributing && says_bundle_alone(&status, before) => Some(LEAF_SOON),
+        grace => grace,
+    };
     if let (Published::Ours(publication), Some(grace)) = (&certificate.published, grace) {
         let until = publication.written_at + grace;
         if (publication.written_at..until).contains(&now) {
@@ -75,6 +84,17 @@ pub fn certificate(
         let (status, expected) = (Box::new(status), certificate.resource_version.clone());
         plan.actions.push(Action::UpdateCertificateStatus { certificate: name.clone(), status, expected });
     }
+}
+
+/// Whether all that there is to say is that the Secret was written with other roots.
+fn says_bundle_alone(status: &CertificateStatus, before: &CertificateStatus) -> bool {
+    let mut without = CertificateStatus {
+        revision: before.revision,
+        published_at: before.published_at.clone(),
+        served: before.served.clone(),
+        ..status.clone()
+    };
+    is_recorded(&mut without, before, |status| &mut status.conditions, &before.conditions)
 }
 
 fn describe_publication(

@@ -123,3 +123,46 @@ fn the_served_condition_reports_that_there_are_no_pods_or_that_they_cannot_be_li
     assert_eq!(scene.condition("Served"), None);
     assert!(scene.plan().list_pods.contains("shop"), "it is about to be published");
 }
+
+/// Recorded, and then written with another bundle, which every pod serves.
+fn rewritten(phase: Phase) -> Scene {
+    let leaf = if phase == Phase::Distributing { 1 } else { 2 };
+    let prove = |scene: &mut Scene| {
+        scene.list_pods().pods.clear();
+        let trusted: Vec<_> = scene.ring().state.trusted().into_iter().cloned().collect();
+        let pod = scene.proven("one", leaf, &[OLD, NEW]);
+        let shown = proof_mut(pod).result.as_mut().unwrap();
+        shown.connections_under.extend(trusted.into_iter().map(|root| (root, 0)));
+    };
+    let mut scene = Scene::rolling(phase);
+    scene.now += 4 * MINUTE;
+    prove(&mut scene);
+    scene.certificate().status = scene.status();
+    assert_eq!(
+        scene.certificate().status.served.as_ref().map(|served| (served.pods, served.serving)),
+        Some((1, 1))
+    );
+    scene.publish(leaf);
+    scene.certificate().status.revision = Some(10);
+    scene.publication().revision = 11;
+    scene.now += SECOND;
+    prove(&mut scene);
+    scene
+}
+
+#[test]
+fn status_says_roots_that_are_distributed_and_the_leaf_that_follows_at_once() {
+    let mut scene = rewritten(Phase::Distributing);
+    assert_eq!(scene.status().revision, Some(10), "the next leaf is about to be published");
+    assert!(scene.plan().wake_at.is_some_and(|at| at <= scene.now + 2 * MINUTE));
+    let mut other = rewritten(Phase::Distributing);
+    other.certificate().status.handled_requests = None;
+    other.ask("rotate", "");
+    other.version_mut(1).request = Some("r1".into());
+    assert_eq!(other.status().revision, Some(11), "a request is answered at once");
+    scene.now += 2 * MINUTE;
+    assert_eq!(scene.status().revision, Some(11), "the rollover is held");
+    for phase in [Phase::Reissuing, Phase::Retiring] {
+        assert_eq!(rewritten(phase).status().revision, Some(11), "{phase:?}");
+    }
+}
