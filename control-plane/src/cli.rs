@@ -13,6 +13,7 @@ mod rollback;
 mod rollover;
 mod rotate;
 pub mod session;
+mod setup;
 mod status;
 mod table;
 mod usage;
@@ -28,6 +29,7 @@ use self::backend::directory::DirectoryBackend;
 use self::backend::kubernetes::KubernetesBackend;
 use self::inject::InjectArgs;
 use self::session::{CommandError, GlobalArgs, Session, WithGlobals};
+use self::setup::{SetupArgs, TeardownArgs};
 
 use crate::controller::{self, ControllerArgs};
 
@@ -57,6 +59,10 @@ enum Command {
     Inject(InjectArgs),
     /// Run the control plane in a cluster, or on a directory of this machine with --dir
     Controller(ControllerArgs),
+    /// Make what a provider's events need, at the provider, and print the settings for it
+    Setup(SetupArgs),
+    /// Remove what setup has made, at the provider
+    Teardown(TeardownArgs),
     /// Print the definitions of CertificateAuthority and ServiceCertificate as YAML
     #[command(hide = true)]
     Crds,
@@ -71,6 +77,8 @@ where
         Ok(Command::Client(command)) => run_client_command(&command),
         Ok(Command::Inject(args)) => inject::run(&args),
         Ok(Command::Controller(args)) => controller::main(&args),
+        Ok(Command::Setup(args)) => setup::run_setup(&args),
+        Ok(Command::Teardown(args)) => setup::run_teardown(&args),
         Ok(Command::Crds) => crds(),
         Err(code) => code,
     })

@@ -7,8 +7,8 @@
 mod error;
 pub mod https;
 pub mod ibm;
-mod json;
-mod reported;
+pub(in crate::external) mod json;
+pub(in crate::external) mod reported;
 mod version;
 
 use std::collections::BTreeMap;

@@ -36,7 +36,12 @@ pub fn one(command: &Command, name: &str, about: &str) -> String {
 pub fn commands(command: &Command, without: &str, about: &str) -> String {
     let mut text = format!("# The commands of {}\n\n{about}\n", command.get_name());
     for subcommand in visible(command).filter(|subcommand| subcommand.get_name() != without) {
-        section(&mut text, command.get_name(), subcommand);
+        if subcommand.has_subcommands() {
+            let name = format!("{} {}", command.get_name(), subcommand.get_name());
+            visible(subcommand).for_each(|inner| section(&mut text, &name, inner));
+        } else {
+            section(&mut text, command.get_name(), subcommand);
+        }
     }
     text
 }

@@ -5,16 +5,20 @@ use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// Upper bound of a message in either direction: certificate, chain, key and metadata of one secret.
-pub(super) const MAX_MESSAGE: usize = 1 << 20;
+pub const MAX_MESSAGE: usize = 1 << 20;
 
-pub(super) struct SecretJson(pub(super) Value);
+pub struct SecretJson(pub Value);
 
 impl SecretJson {
-    pub(super) fn text(&self, pointer: &str) -> Option<String> {
+    pub fn text(&self, pointer: &str) -> Option<String> {
         self.0.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
     }
 
-    pub(super) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+    pub fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+        self.to_bytes()
+    }
+
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         // The whole capacity at once: a Vec that reallocates leaves copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_MESSAGE));
         let _ = serde_json::to_writer(&mut *bytes, &self.0);
@@ -38,6 +42,6 @@ fn zeroize(value: &mut Value) {
 }
 
 /// The position of a syntax error without any of the content, which may be a key.
-pub(super) fn position(error: &serde_json::Error) -> String {
+pub fn position(error: &serde_json::Error) -> String {
     format!("at line {}, column {}", error.line(), error.column())
 }

@@ -10,7 +10,7 @@ const MAX_ERRORS: usize = 3;
 /// A longer run of the characters of base64 is not shown. A UUID has 36.
 const MAX_RUN: usize = 40;
 
-/// The body of an error: that of Secrets Manager, or that of IAM.
+/// The body of an error: that of Secrets Manager and most others, that of IAM, or that of the Resource Controller.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum ErrorBody {
@@ -22,6 +22,10 @@ enum ErrorBody {
         error_code: String,
         error_message: Option<String>,
     },
+    ResourceController {
+        error_code: String,
+        message: Option<String>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -31,11 +35,14 @@ struct ErrorItem {
 }
 
 /// `None` if the body has no error in a format that is known.
-pub(super) fn reported(body: &[u8]) -> Option<String> {
+pub fn reported(body: &[u8]) -> Option<String> {
     let errors = match serde_json::from_slice(body).ok()? {
         ErrorBody::SecretsManager { errors } => errors,
         ErrorBody::Iam { error_code, error_message } => {
             vec![ErrorItem { code: Some(error_code), message: error_message }]
+        }
+        ErrorBody::ResourceController { error_code, message } => {
+            vec![ErrorItem { code: Some(error_code), message }]
         }
     };
     let texts = errors.into_iter().take(MAX_ERRORS).filter_map(|ErrorItem { code, message }| {

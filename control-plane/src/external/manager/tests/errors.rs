@@ -31,6 +31,11 @@ async fn errors_say_what_the_manager_said() {
     let error = ibm.fetch("shop", ID).await.unwrap_err();
     let said = "400 Bad Request (BXNIM0415E: Provided API key could not be found.): check the API key";
     assert!(error.to_string().contains(said) && error.is_manager_failing(), "{error}");
+
+    let body =
+        json!({"error_code": "RC-1", "message": "No plan.", "status_code": 400, "transaction_id": "5f1c"});
+    let said = crate::external::manager::reported::reported(body.to_string().as_bytes());
+    assert_eq!(said.as_deref(), Some("RC-1: No plan."), "of the Resource Controller");
 }
 
 #[tokio::test]
