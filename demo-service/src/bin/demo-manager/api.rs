@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
+use crate::cloud::{Cloud, CloudRequest, Record, segments};
 use crate::inventory::{Inventory, Version};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +37,8 @@ const PUBLIC_KEY: &str = "notifications/publicKey";
 
 pub struct Api {
     inventory: Arc<Inventory>,
+    cloud: Arc<Cloud>,
+    record: Option<Record>,
     api_key: Zeroizing<String>,
     /// The newest last.
     tokens: Mutex<Vec<String>>,
@@ -56,8 +60,14 @@ struct PlainData {
 }
 
 impl Api {
-    pub fn new(inventory: Arc<Inventory>, api_key: Zeroizing<String>, changed: watch::Sender<()>) -> Self {
-        Self { inventory, api_key, tokens: Mutex::default(), changed }
+    pub fn new(
+        inventory: Arc<Inventory>,
+        cloud: Arc<Cloud>,
+        record: Option<Record>,
+        api_key: Zeroizing<String>,
+        changed: watch::Sender<()>,
+    ) -> Self {
+        Self { inventory, cloud, record, api_key, tokens: Mutex::default(), changed }
     }
 
     pub async fn serve(self: Arc<Self>, acceptor: TlsAcceptor, socket: TcpStream) {
@@ -80,18 +90,37 @@ impl Api {
             Ok(Ok(body)) => {
                 let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
                 let bearer = header.and_then(|value| value.strip_prefix("Bearer "));
-                self.route(&head.method, head.uri.path(), bearer, &body.to_bytes())
-                    .unwrap_or_else(|error| problem(StatusCode::BAD_REQUEST, &format!("{error:#}")))
+                let body = body.to_bytes();
+                let segments = segments(head.uri.path());
+                let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                let request = CloudRequest {
+                    method: &head.method,
+                    path: segments.iter().map(String::as_str).collect(),
+                    query: form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes())
+                        .into_owned()
+                        .collect(),
+                    content_type: content_type.unwrap_or_default(),
+                    body: &body,
+                };
+                let reply = self
+                    .route(&request, head.uri.path(), bearer)
+                    .unwrap_or_else(|error| problem(StatusCode::BAD_REQUEST, &format!("{error:#}")));
+                if let Some(record) = &self.record {
+                    record.write(&request, reply.0);
+                }
+                reply
             }
             _ => problem(StatusCode::BAD_REQUEST, "the body is too long or too slow"),
         };
-        let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+        let text = if status == StatusCode::NO_CONTENT { String::new() } else { body.to_string() };
+        let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
 
-    fn route(&self, method: &Method, path: &str, bearer: Option<&str>, body: &[u8]) -> anyhow::Result<Reply> {
+    fn route(&self, request: &CloudRequest<'_>, path: &str, bearer: Option<&str>) -> anyhow::Result<Reply> {
+        let (method, body) = (request.method, request.body);
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let is_get = method == Method::GET;
         match parts.as_slice() {
@@ -111,8 +140,14 @@ impl Api {
         if !(has_token || is_plain && has_key) {
             return Ok(problem(StatusCode::UNAUTHORIZED, "send a token or the API key as a bearer token"));
         }
+        if has_token && let Some(reply) = self.cloud.route(request)? {
+            return Ok(reply);
+        }
         if let ["api", "v2", path @ ..] = parts.as_slice() {
-            let reply = self.secrets_manager(method, path, body)?;
+            let reply = match (method.as_str(), path) {
+                ("GET", ["secrets"]) => self.list_secrets(request)?,
+                _ => self.secrets_manager(method, path, body)?,
+            };
             if reply.0 == StatusCode::CREATED {
                 self.changed.send_replace(());
             }
@@ -160,13 +195,17 @@ impl Api {
         }
         let mut bytes = [0; 32];
         rand::fill(&mut bytes)?;
-        let token = hex::encode(bytes);
+        let now = UNIX_EPOCH.elapsed()?.as_secs();
+        let end = now + TOKEN_LIFETIME;
+        // A JWT, whose dates clients read.
+        let claims = json!({"jti": hex::encode(bytes), "iat": now, "exp": end, "iss": "demo-manager"});
+        let key = EncodingKey::from_rsa_pem(self.inventory.signing_key().as_bytes())?;
+        let token = encode(&Header::new(Algorithm::RS256), &claims, &key)?;
         let mut tokens = self.tokens();
         tokens.push(token.clone());
         if tokens.len() > MAX_TOKENS {
             tokens.remove(0);
         }
-        let end = UNIX_EPOCH.elapsed()?.as_secs() + TOKEN_LIFETIME;
         let issued = json!({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME, "expiration": end});
         Ok((StatusCode::OK, issued))
     }

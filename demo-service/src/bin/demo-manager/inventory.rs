@@ -244,6 +244,15 @@ impl Inventory {
         self.add(id, &leaf.certificate_pem, &leaf.key_pem)
     }
 
+    /// Deletes every version of a secret, and what was delivered about it.
+    pub fn delete(&self, id: &str) -> Result<()> {
+        let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = self.directory(id);
+        fs::remove_dir_all(&directory)?;
+        fs::create_dir_all(&directory)?;
+        Ok(())
+    }
+
     /// Stores a version that is pushed. Its key must match and it must not have expired.
     pub fn push(&self, id: &str, certificate: &str, key: Option<&str>) -> Result<Version> {
         let managed = self.managed_csr(id)?.map(|(_, key)| key);

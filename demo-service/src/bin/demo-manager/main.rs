@@ -1,6 +1,7 @@
 //! The program: flags in, an HTTPS server out. Logs a line of JSON to stdout for everything that happens.
 
 mod api;
+mod cloud;
 mod inventory;
 mod notification;
 mod notifier;
@@ -28,8 +29,9 @@ use tokio_rustls::rustls::ServerConfig;
 use zeroize::Zeroizing;
 
 use api::Api;
+use cloud::{Cloud, Record};
 use inventory::{Inventory, Kind};
-use notifier::Notifier;
+use notifier::{Destinations, Notifier};
 
 /// An external certificate manager for one machine
 ///
@@ -37,6 +39,10 @@ use notifier::Notifier;
 /// account. It keeps certificates in versions, reports in a signed callback that one is about to expire and in an
 /// event that one was rotated, and serves the API that versions are fetched from and pushed to. Its state survives
 /// a crash.
+///
+/// The APIs with which its instances, the authorization, the registration, topics, destinations and subscriptions are
+/// made are emulated too, for `hotcert setup ibm`: the Global Catalog at /catalog/api/v1, Event Notifications at
+/// /event-notifications, the others at their own paths.
 ///
 /// Two requests with the API key control it: POST /demo/secrets/ID/rotate creates a new version of a certificate
 /// that it issues itself, and POST /demo/secrets/ID/expire reports a certificate as about to expire.
@@ -73,7 +79,8 @@ struct Cli {
     /// Where to send expiry callbacks, as Certificate Manager does
     #[arg(long, value_name = "URL")]
     callback: Option<String>,
-    /// Where to send rotation events, as Secrets Manager does through Event Notifications
+    /// Where to send rotation events, as Secrets Manager does through Event Notifications [default: to the destinations of
+    /// its own Event Notifications]
     #[arg(long, value_name = "URL", requires = "events_token")]
     events: Option<String>,
     /// File with the secret for the header x-token of events, which are not signed
@@ -86,6 +93,9 @@ struct Cli {
     #[arg(long, value_name = "DURATIONS", value_delimiter = ',', default_value = "90d,60d,30d,10d,1d",
         value_parser = duration)]
     thresholds: Vec<Duration>,
+    /// File that every request is written to, a line of JSON each, with the secrets in it
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -121,14 +131,13 @@ async fn run(cli: Cli) -> Result<()> {
     }
     let inventory = Inventory::open(&cli.state, &cli.instance, secrets, cli.lifetime)?;
     let inventory = Arc::new(inventory);
+    let cloud = Arc::new(Cloud::open(&cli.state, &cli.instance)?);
     let ca = cli.ca.as_deref().map(read).transpose()?;
+    let local =
+        AddressPolicy { allowed: ["127.0.0.0/8", "::1"].iter().filter_map(|net| net.parse().ok()).collect() };
     let endpoint = |url: &Option<String>| {
-        let policy = AddressPolicy {
-            allowed: ["127.0.0.0/8", "::1"].iter().filter_map(|net| net.parse().ok()).collect(),
-        };
-        let endpoint =
-            url.as_ref().map(|url| Endpoint::new(url, policy, ca.as_ref().map(|ca| ca.as_slice())));
-        endpoint.transpose()
+        let roots = ca.as_ref().map(|ca| ca.as_slice());
+        url.as_ref().map(|url| Endpoint::new(url, local.clone(), roots)).transpose()
     };
     let (change, changed) = watch::channel(());
     let notifier = Notifier {
@@ -136,10 +145,12 @@ async fn run(cli: Cli) -> Result<()> {
         callback: endpoint(&cli.callback).context("--callback")?,
         events: endpoint(&cli.events).context("--events")?,
         token: cli.events_token.as_deref().map(secret).transpose()?,
+        destinations: Destinations { cloud: Arc::clone(&cloud), policy: local.clone(), roots: ca.clone() },
         thresholds: cli.thresholds,
         changed,
     };
-    let api = Arc::new(Api::new(inventory, secret(&cli.api_key)?, change));
+    let record = cli.record.as_deref().map(Record::open).transpose()?;
+    let api = Arc::new(Api::new(inventory, cloud, record, secret(&cli.api_key)?, change));
     let acceptor = acceptor(&cli.identity)?;
     let bound = TcpListener::bind(cli.listen).await;
     let listener =

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use hotcert::external::http_client::{Endpoint, HttpRequest};
+use hotcert::external::http_client::{AddressPolicy, Endpoint, HttpRequest};
 use hyper::Method;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::cloud::Cloud;
 use crate::inventory::{Inventory, Version};
 use crate::notification::{Channel, Notification, due};
 
@@ -25,9 +26,34 @@ pub struct Notifier {
     pub callback: Option<Endpoint>,
     pub events: Option<Endpoint>,
     pub token: Option<Zeroizing<String>>,
+    /// Where events go that have no address of their own.
+    pub destinations: Destinations,
     pub thresholds: Vec<Duration>,
     /// The inventory or its delivery state changed.
     pub changed: watch::Receiver<()>,
+}
+
+/// The destinations of Event Notifications, and how they may be reached.
+pub struct Destinations {
+    pub cloud: Arc<Cloud>,
+    pub policy: AddressPolicy,
+    pub roots: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Destinations {
+    async fn send(&self, body: &Value, kind: &str, id: &str) -> Result<()> {
+        for target in self.cloud.targets(body) {
+            let roots = self.roots.as_ref().map(|roots| roots.as_slice());
+            let endpoint = Endpoint::new(&target.url, self.policy.clone(), roots)?;
+            let mut request =
+                HttpRequest::new(Method::POST).header("content-type", "application/cloudevents+json")?;
+            for (name, value) in &target.headers {
+                request = request.header(name, value)?;
+            }
+            send(&endpoint, request, body, kind, id).await?;
+        }
+        Ok(())
+    }
 }
 
 impl Notifier {
@@ -82,7 +108,6 @@ impl Notifier {
 
     /// An event of Secrets Manager as Event Notifications delivers it. A retry sends the same bytes.
     async fn event(&self, id: &str, version: &Version) -> Result<()> {
-        let (Some(endpoint), Some(token)) = (&self.events, &self.token) else { return Ok(()) };
         let instance = &self.inventory.instance;
         let body = json!({
             "specversion": "1.0",
@@ -106,6 +131,9 @@ impl Notifier {
                 }],
             },
         });
+        let (Some(endpoint), Some(token)) = (&self.events, &self.token) else {
+            return self.destinations.send(&body, "secret_rotated", id).await;
+        };
         let request =
             HttpRequest::new(Method::POST).header("content-type", "application/cloudevents+json")?;
         send(endpoint, request.header("x-token", token)?, &body, "secret_rotated", id).await

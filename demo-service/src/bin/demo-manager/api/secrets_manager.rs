@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{Api, Reply, date, join_chain, metadata, problem};
+use crate::cloud::{CloudRequest, Metadata};
 
 const GROUP: &str = "default";
 
@@ -23,6 +24,8 @@ struct NewSecret {
     secret_type: String,
     #[serde(default = "default_group")]
     secret_group_id: String,
+    #[serde(flatten)]
+    metadata: Metadata,
     #[serde(flatten)]
     version: NewVersion,
 }
@@ -64,8 +67,13 @@ impl Api {
         };
         Ok(match (method.as_str(), path) {
             ("GET", ["secrets", _] | ["secret_groups", ..]) => (StatusCode::OK, self.secret(name)?),
-            ("GET", ["secrets", _, "metadata"]) => (StatusCode::OK, without_content(self.secret(name)?)),
+            ("GET", ["secrets", _, "metadata"]) => (StatusCode::OK, self.secret_metadata(name)?),
             ("GET", ["secrets", _, "versions"]) => (StatusCode::OK, self.versions(name)?),
+            ("DELETE", ["secrets", _]) => {
+                self.inventory.delete(name)?;
+                self.cloud.set_metadata(name, None)?;
+                (StatusCode::NO_CONTENT, Value::Null)
+            }
             ("POST", ["secrets", _, "versions"]) => {
                 (StatusCode::CREATED, self.add_version(name, serde_json::from_slice(body)?)?)
             }
@@ -75,7 +83,7 @@ impl Api {
 
     /// Imports the first version of a secret, by its name.
     fn create(&self, secret: NewSecret) -> anyhow::Result<Reply> {
-        let NewSecret { name, secret_type, secret_group_id, version } = secret;
+        let NewSecret { name, secret_type, secret_group_id, metadata, version } = secret;
         if secret_type != "imported_cert" || secret_group_id != GROUP {
             return Ok(problem(
                 StatusCode::BAD_REQUEST,
@@ -89,7 +97,42 @@ impl Api {
             return Ok(problem(StatusCode::CONFLICT, "a secret with this name exists already"));
         }
         self.add_version(&name, version)?;
-        Ok((StatusCode::CREATED, without_content(self.secret(&name)?)))
+        self.cloud.set_metadata(&name, Some(metadata))?;
+        Ok((StatusCode::CREATED, self.secret_metadata(&name)?))
+    }
+
+    /// Without certificates and keys.
+    fn secret_metadata(&self, name: &str) -> anyhow::Result<Value> {
+        let mut secret = self.secret(name)?;
+        if let Some(fields) = secret.as_object_mut() {
+            let data =
+                ["certificate", "intermediate", "private_key", "managed_csr", "issuing_ca", "ca_chain"];
+            fields.retain(|field, _| !data.contains(&field.as_str()));
+        }
+        Ok(secret)
+    }
+
+    /// By type, group and a text in the name.
+    pub(super) fn list_secrets(&self, request: &CloudRequest<'_>) -> anyhow::Result<Reply> {
+        let has = |param: &str, value: &str| {
+            request.param(param).is_none_or(|list| list.split(',').any(|item| item == value))
+        };
+        let mut secrets = Vec::new();
+        for name in self.inventory.ids() {
+            let is_meant = request.param("search").is_none_or(|search| name.contains(search))
+                && has("groups", GROUP)
+                && has("secret_types", self.secret_type(name));
+            if is_meant && self.inventory.exists(name)? {
+                secrets.push(self.secret_metadata(name)?);
+            }
+        }
+        let (limit, offset) = (request.number("limit", 200), request.number("offset", 0));
+        let page: Vec<_> = secrets.iter().skip(offset).take(limit).collect();
+        let body = json!({
+            "total_count": secrets.len(), "limit": limit, "offset": offset, "secrets": page,
+            "first": {"href": ""}, "last": {"href": ""},
+        });
+        Ok((StatusCode::OK, body))
     }
 
     fn secret_type(&self, name: &str) -> &'static str {
@@ -104,6 +147,9 @@ impl Api {
             "secret_type": self.secret_type(name),
             "versions_total": self.inventory.numbers(name)?.len(),
         });
+        let Metadata { description, labels } = self.cloud.metadata(name);
+        secret["description"] = description.into();
+        secret["labels"] = labels.into();
         let managed = self.inventory.managed_csr(name)?;
         let has_managed_csr = managed.is_some();
         if let Some((csr, key)) = managed {
@@ -148,16 +194,6 @@ impl Api {
         }
         Ok(json!({"total_count": versions.len(), "versions": versions}))
     }
-}
-
-/// What is said of a secret to whom may not read it.
-fn without_content(mut secret: Value) -> Value {
-    const CONTENT: [&str; 6] =
-        ["certificate", "intermediate", "private_key", "managed_csr", "issuing_ca", "ca_chain"];
-    if let Some(fields) = secret.as_object_mut() {
-        fields.retain(|field, _| !CONTENT.contains(&field.as_str()));
-    }
-    secret
 }
 
 fn is_uuid(id: &str) -> bool {

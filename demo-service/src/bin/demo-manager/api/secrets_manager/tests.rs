@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::*;
+use crate::cloud::Cloud;
 use crate::inventory::{Inventory, Kind};
 
 fn api(state: &Path) -> Api {
@@ -18,7 +19,8 @@ fn api(state: &Path) -> Api {
     ];
     let secrets = secrets.map(|(name, kind)| (name.to_owned(), kind)).into();
     let inventory = Inventory::open(state, "crn:v1:x::", secrets, Duration::from_secs(3600)).unwrap();
-    Api::new(Arc::new(inventory), Zeroizing::default(), watch::channel(()).0)
+    let cloud = Arc::new(Cloud::open(state, "crn:v1:x::").unwrap());
+    Api::new(Arc::new(inventory), cloud, None, Zeroizing::default(), watch::channel(()).0)
 }
 
 /// The status and the body that are answered to this request.
