@@ -16,11 +16,12 @@ use block::{Marker, blocks, repository};
 use script::{run, run_on};
 
 /// Pages whose commands need nothing but the programs.
-const ON_A_MACHINE: [&str; 6] = [
+const ON_A_MACHINE: [&str; 7] = [
     "README.md",
     "docs/agent.md",
     "docs/certificates.md",
     "docs/getting-started-machine.md",
+    "docs/ibm-setup.md",
     "docs/managers.md",
     "docs/root-rollover.md",
 ];
@@ -65,6 +66,7 @@ on_a_machine! {
     the_commands_about_the_agent_work: "docs/agent.md",
     the_commands_about_certificates_work: "docs/certificates.md",
     the_commands_to_get_started_on_a_machine_work: "docs/getting-started-machine.md",
+    the_commands_about_the_setup_at_ibm_work: "docs/ibm-setup.md",
     the_commands_about_managers_work: "docs/managers.md",
     the_commands_about_root_rollover_work: "docs/root-rollover.md",
 }

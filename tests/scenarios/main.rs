@@ -33,6 +33,7 @@ mod honesty;
 mod hostile;
 mod http;
 mod http2;
+mod ibm_setup;
 mod injection;
 mod ipv6;
 mod kubernetes;
