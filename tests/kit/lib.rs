@@ -11,6 +11,7 @@ pub mod chain_cases;
 pub mod chains;
 pub mod client;
 pub mod clock;
+pub mod connect_proxy;
 pub mod crashing_store;
 pub mod dialer;
 pub mod echo;

@@ -25,6 +25,7 @@ mod exchanges;
 mod exposition;
 mod floods;
 mod formats;
+mod forward_proxy;
 mod forwarded;
 mod framing;
 mod grpc;

@@ -19,23 +19,28 @@ use kit::{until, within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NAME: &str = "shop/mtls-local-payments";
 const SOURCE: &str = "urn:hotcert:local";
 
 /// A subscriber: HTTPS in Python.
-struct Hook {
+pub struct Hook {
     child: Child,
-    port: u16,
+    pub port: u16,
     heard: Arc<Mutex<Vec<Value>>>,
     answer: PathBuf,
 }
 
 impl Hook {
     fn start(machine: &Machine) -> Self {
+        Self::start_as(machine, "receiver")
+    }
+
+    /// With the certificate of this service.
+    pub fn start_as(machine: &Machine, name: &str) -> Self {
         let answer = machine.home.path().join("answer");
         write(&answer, "200");
-        let identity = machine.credentials("receiver");
+        let identity = machine.credentials(name);
         let mut hook = python("hook.py");
         hook.arg("--cert").arg(&identity.cert).arg("--key").arg(&identity.key);
         hook.args(["--secret", SECRET, "--answer"]).arg(&answer);
@@ -63,7 +68,7 @@ impl Hook {
     }
 
     /// Those of this kind, with the version that they are about.
-    fn versions(&self, kind: &str) -> Vec<(u64, String)> {
+    pub fn versions(&self, kind: &str) -> Vec<(u64, String)> {
         let kind = format!("dev.hotcert.{kind}");
         let heard = self.heard();
         let events = heard.iter().map(|line| &line["event"]).filter(|event| event["type"] == kind);

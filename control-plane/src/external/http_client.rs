@@ -4,10 +4,14 @@
 //!
 //! Secrets in requests and responses are zeroized in the buffers held here; the buffers of the TLS and HTTP
 //! libraries are not under our control.
+//!
+//! Behind a proxy, which the environment names as usual, what may be connected to is up to the proxy.
 
 mod address_policy;
 mod endpoint;
 mod exchange;
+mod proxy;
+mod roots;
 
 pub use address_policy::{AddressPolicy, Network, NetworkError};
 pub use endpoint::{Endpoint, EndpointError};

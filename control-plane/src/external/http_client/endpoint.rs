@@ -1,37 +1,37 @@
 //! An address from the settings file, and how to connect to it. Every address that its name resolves to is checked
-//! against the [`AddressPolicy`], and the connection goes to the address that was checked.
+//! against the [`AddressPolicy`], and the connection goes to the address that was checked; or else to a [`Proxy`].
 
 use std::fmt;
-use std::io;
-use std::net::IpAddr;
+use std::iter;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{HOST, HeaderValue};
-use hyper::{Request, Uri};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
+use hyper::http::uri::PathAndQuery;
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Request, Url};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::address_policy::AddressPolicy;
-use super::exchange::{HttpError, HttpRequest, HttpResponse, exchange};
+use super::exchange::{self, HttpError, HttpRequest, HttpResponse};
+use super::proxy::Proxy;
+use super::roots::{client_config, no_roots};
 
 /// Addresses of one name that are tried; the others are ignored.
 const MAX_ADDRESSES: usize = 8;
 
 #[derive(Clone)]
 pub struct Endpoint {
-    uri: Uri,
+    url: Url,
     host: String,
-    port: u16,
-    /// `None`: plain HTTP, on loopback.
-    tls: Option<Arc<ClientConfig>>,
+    tls: Arc<ClientConfig>,
     policy: AddressPolicy,
+    proxy: Option<Proxy>,
 }
 
 /// Why a URL is rejected. The URL is not repeated: it may be a secret.
@@ -45,43 +45,66 @@ pub enum EndpointError {
     Password,
     #[error("cannot read the roots: {0}")]
     Roots(String),
+    #[error(
+        "there are no roots to verify its certificate with ({0}): install the package ca-certificates, \
+        or name a file with the roots (ca)"
+    )]
+    NoRoots(String),
+    #[error(
+        "the proxy that HTTPS_PROXY or ALL_PROXY names is not http:// or https://: correct the environment"
+    )]
+    Proxy,
 }
 
 impl Endpoint {
-    /// `roots`: the roots of the server's certificate in PEM; `None` for the public web PKI.
+    /// `roots`: the roots of the server's certificate in PEM; `None` for those of the operating system. Whether a
+    /// proxy is used follows from the environment.
     pub fn new(url: &str, policy: AddressPolicy, roots: Option<&[u8]>) -> Result<Self, EndpointError> {
-        let uri: Uri = url.parse().map_err(|_| EndpointError::Malformed)?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        Self::with_proxies(url, policy, roots, &Matcher::from_env())
+    }
+
+    pub(super) fn with_proxies(
+        url: &str,
+        policy: AddressPolicy,
+        roots: Option<&[u8]>,
+        proxies: &Matcher,
+    ) -> Result<Self, EndpointError> {
+        if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(EndpointError::Malformed);
-        };
-        if authority.as_str().contains('@') {
+        }
+        let mut url: Url = url.parse().map_err(|_| EndpointError::Malformed)?;
+        if !url.username().is_empty() || url.password().is_some() {
             return Err(EndpointError::Password);
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        url.set_fragment(None);
+        let host = url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() || ServerName::try_from(host.clone()).is_err() {
             return Err(EndpointError::Malformed);
         }
         let is_loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() && policy.allows(ip));
-        let tls = match scheme {
-            "https" => Some(client_config(roots)?),
-            "http" if is_loopback => None,
+        let tls = match url.scheme() {
+            "https" => client_config(roots)?,
+            "http" if is_loopback => no_roots()?,
             _ => return Err(EndpointError::Plain),
         };
-        let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-        Ok(Self { uri, host, port, tls, policy })
+        let proxy = Proxy::for_url(&url, proxies)?;
+        Ok(Self { url, host, tls, policy, proxy })
     }
 
     /// Scheme, host and port, for logs and errors: the path may be a secret.
     pub fn origin(&self) -> String {
-        format!("{}://{}", self.uri.scheme_str().unwrap_or_default(), self.authority())
+        self.url.origin().ascii_serialization()
     }
 
-    fn authority(&self) -> &str {
-        self.uri.authority().map_or("", |authority| authority.as_str())
+    /// The proxy that requests go through, without its credentials.
+    pub fn proxy(&self) -> Option<String> {
+        self.proxy.as_ref().map(ToString::to_string)
     }
 
-    fn path(&self) -> &str {
-        self.uri.path_and_query().map_or("/", |path| path.as_str())
+    /// Path of the URL, without the query.
+    pub fn path(&self) -> &str {
+        self.url.path()
     }
 
     /// Sends one request on a connection of its own. `max_body`: bytes of the response's body; with 0 the body
@@ -92,92 +115,119 @@ impl Endpoint {
         within: Duration,
         max_body: usize,
     ) -> Result<HttpResponse, HttpError> {
-        let exchange = self.connect_and_exchange(request, within / 3, max_body);
+        let exchange = async {
+            let response = self.request(request, within / 3).await?;
+            exchange::read(response, max_body).await
+        };
         timeout(within, exchange).await.unwrap_or(Err(HttpError::Timeout(within)))
     }
 
-    async fn connect_and_exchange(
+    async fn request(
         &self,
         request: HttpRequest,
         connect_within: Duration,
-        max_body: usize,
-    ) -> Result<HttpResponse, HttpError> {
-        let request = self.prepare(request)?;
-        let socket = self.connect(connect_within).await?;
-        match &self.tls {
-            None => exchange(socket, request, max_body).await,
-            Some(tls) => {
-                let name = ServerName::try_from(self.host.clone()).map_err(invalid)?;
-                let connector = TlsConnector::from(Arc::clone(tls));
-                let stream = connector.connect(name, socket).await.map_err(HttpError::Tls)?;
-                exchange(stream, request, max_body).await
-            }
+    ) -> Result<reqwest::Response, HttpError> {
+        let url = self.url(request.path.as_deref())?;
+        let HttpRequest { method, headers, body, .. } = request;
+        let body = Bytes::from_owner(body);
+        let prepare = || {
+            let mut request = Request::new(method.clone(), url.clone());
+            *request.headers_mut() = headers.clone();
+            *request.body_mut() = Some(body.clone().into());
+            request
+        };
+        if let Some(proxy) = &self.proxy {
+            let client = self.client(connect_within).proxy(proxy.for_client()?);
+            let sent = build(client)?.execute(prepare()).await;
+            return sent.map_err(|error| HttpError::through_proxy(proxy, error));
         }
-    }
-
-    fn prepare(&self, request: HttpRequest) -> Result<Request<Full<Bytes>>, HttpError> {
-        let HttpRequest { method, path, headers, body } = request;
-        let mut request = Request::new(Full::new(Bytes::from_owner(body)));
-        *request.method_mut() = method;
-        let path = path.as_deref().unwrap_or(self.path());
-        *request.uri_mut() = path.parse().map_err(|_| invalid("malformed path"))?;
-        *request.headers_mut() = headers;
-        let host = HeaderValue::from_str(self.authority()).map_err(invalid)?;
-        request.headers_mut().insert(HOST, host);
-        Ok(request)
-    }
-
-    /// Connects to the first allowed address that accepts. `within`: for each address.
-    async fn connect(&self, within: Duration) -> Result<TcpStream, HttpError> {
-        let unresolved = |cause: String| HttpError::Unresolved { host: self.host.clone(), cause };
-        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| unresolved(error.to_string()))?;
         let mut last = None;
-        for address in addresses.take(MAX_ADDRESSES) {
-            if !self.policy.allows(address.ip()) {
-                let rejected =
-                    HttpError::AddressNotAllowed { host: self.host.clone(), address: address.ip() };
-                last.get_or_insert(rejected);
-                continue;
-            }
-            let timed_out = Err(io::Error::from(io::ErrorKind::TimedOut));
-            match timeout(within, TcpStream::connect(address)).await.unwrap_or(timed_out) {
-                Ok(socket) => {
-                    let _ = socket.set_nodelay(true);
-                    return Ok(socket);
-                }
-                Err(cause) => last = Some(HttpError::Unreachable { address, cause }),
+        for address in self.addresses().await? {
+            let client = self.client(connect_within).no_proxy().dns_resolver(Only(address));
+            match build(client)?.execute(prepare()).await {
+                Ok(response) => return Ok(response),
+                Err(error) => match HttpError::from_address(address, error) {
+                    error @ HttpError::Unreachable { .. } => last = Some(error),
+                    error => return Err(error),
+                },
             }
         }
-        Err(last.unwrap_or_else(|| unresolved("the name has no address".into())))
+        Err(last.unwrap_or_else(|| self.unresolved("the name has no address")))
     }
+
+    /// The endpoint's URL, with another path and query if there is one.
+    fn url(&self, path: Option<&str>) -> Result<Url, HttpError> {
+        let mut url = self.url.clone();
+        let Some(path) = path else { return Ok(url) };
+        let path: PathAndQuery = path.parse().map_err(|_| invalid("malformed path"))?;
+        // They would be resolved, and the request be one for something else.
+        let is_dots =
+            |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+        if path.path().contains('\\') || path.path().split('/').any(is_dots) {
+            return Err(invalid("a path with . or .. or a backslash"));
+        }
+        url.set_path(path.path());
+        url.set_query(path.query());
+        Ok(url)
+    }
+
+    /// It follows no redirect, which could lead to any address, and tries nothing twice.
+    fn client(&self, connect_within: Duration) -> ClientBuilder {
+        Client::builder()
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .http1_only()
+            .pool_max_idle_per_host(0)
+            .connect_timeout(connect_within)
+            .https_only(self.url.scheme() == "https")
+            .tls_backend_preconfigured(ClientConfig::clone(&self.tls))
+    }
+
+    /// The addresses that may be connected to, at least one.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, HttpError> {
+        let port = self.url.port_or_known_default().unwrap_or(443);
+        if let Ok(address) = self.host.parse::<IpAddr>() {
+            return self.allowed([SocketAddr::new(address, port)]);
+        }
+        let resolved = tokio::net::lookup_host((self.host.as_str(), port)).await;
+        self.allowed(resolved.map_err(|error| self.unresolved(&error.to_string()))?)
+    }
+
+    /// Those of the addresses that the policy allows.
+    fn allowed(&self, addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, HttpError> {
+        let (allowed, refused): (Vec<_>, Vec<_>) =
+            addresses.into_iter().take(MAX_ADDRESSES).partition(|address| self.policy.allows(address.ip()));
+        match (allowed.is_empty(), refused.first()) {
+            (true, Some(address)) => {
+                Err(HttpError::AddressNotAllowed { host: self.host.clone(), address: address.ip() })
+            }
+            (true, None) => Err(self.unresolved("the name has no address")),
+            _ => Ok(allowed),
+        }
+    }
+
+    fn unresolved(&self, cause: &str) -> HttpError {
+        HttpError::Unresolved { host: self.host.clone(), cause: cause.to_owned() }
+    }
+}
+
+/// Resolves every name to the address that was checked.
+struct Only(SocketAddr);
+
+impl Resolve for Only {
+    fn resolve(&self, _: Name) -> Resolving {
+        let addresses: Addrs = Box::new(iter::once(self.0));
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
+
+fn build(client: ClientBuilder) -> Result<Client, HttpError> {
+    client.build().map_err(|error| invalid(error.without_url()))
 }
 
 fn invalid(error: impl fmt::Display) -> HttpError {
     HttpError::InvalidRequest(error.to_string())
-}
-
-fn client_config(roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, EndpointError> {
-    let mut store = RootCertStore::empty();
-    match roots {
-        None => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| EndpointError::Roots(error.to_string()))?;
-                store.add(certificate).map_err(|error| EndpointError::Roots(error.to_string()))?;
-            }
-            if store.is_empty() {
-                return Err(EndpointError::Roots("the file contains no certificate".into()));
-            }
-        }
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| EndpointError::Roots(error.to_string()))?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 impl fmt::Debug for Endpoint {
@@ -185,3 +235,6 @@ impl fmt::Debug for Endpoint {
         f.debug_tuple("Endpoint").field(&self.origin()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

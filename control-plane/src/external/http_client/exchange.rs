@@ -1,24 +1,18 @@
-//! One HTTP/1.1 request and its response on a stream that is already connected. Neither errors nor debug output
-//! repeat what was sent or received: both may hold keys.
+//! One HTTP request and its response. Neither errors nor debug output repeat what was sent or received, the path of
+//! the URL included: all of them may hold keys.
 
 use std::error::Error;
 use std::io;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper::{Method, StatusCode};
 use zeroize::Zeroizing;
 
+use super::proxy::Proxy;
 use crate::api::duration;
-
-/// Upper bound for the head of a response, in bytes.
-const MAX_HEAD: usize = 16 * 1024;
 
 /// Names and values of headers; the values may be secret.
 pub type Headers = Vec<(String, Zeroizing<String>)>;
@@ -50,15 +44,17 @@ pub enum HttpError {
     )]
     AddressNotAllowed { host: String, address: IpAddr },
     #[error("cannot connect to {address}: {cause}")]
-    Unreachable { address: SocketAddr, cause: io::Error },
+    Unreachable { address: SocketAddr, cause: String },
+    #[error("no connection through the proxy {proxy}: {cause}")]
+    Proxy { proxy: String, cause: String },
     #[error("TLS handshake failed: {0}")]
-    Tls(io::Error),
+    Tls(rustls::Error),
     #[error("no complete response within {}", duration::format(*.0))]
     Timeout(Duration),
     #[error("response body is longer than {0} bytes")]
     TooLong(usize),
     #[error("HTTP exchange failed: {0}")]
-    Http(#[from] hyper::Error),
+    Http(String),
     #[error("invalid request: {0}")]
     InvalidRequest(String),
 }
@@ -91,45 +87,59 @@ impl HttpRequest {
     }
 }
 
-/// `max_body`: bytes of the response's body; with 0 the body is not read at all.
-pub(super) async fn exchange<S>(
-    stream: S,
-    request: Request<Full<Bytes>>,
-    max_body: usize,
-) -> Result<HttpResponse, HttpError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut http = hyper::client::conn::http1::Builder::new();
-    http.max_buf_size(MAX_HEAD);
-    let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await?;
-    // The connection is dropped with this future: after the response it has no use.
-    let exchange = async move {
-        let response = sender.send_request(request).await?;
-        read(response, max_body).await
-    };
-    tokio::pin!(exchange, connection);
-    tokio::select! {
-        response = &mut exchange => response,
-        ended = &mut connection => match ended {
-            // Everything was read from the stream; the rest is buffered in the response.
-            Ok(()) => exchange.await,
-            Err(error) => Err(error.into()),
-        },
+impl HttpError {
+    pub(super) fn from_address(address: SocketAddr, error: reqwest::Error) -> Self {
+        Self::from_client(error, |cause| Self::Unreachable { address, cause })
+    }
+
+    pub(super) fn through_proxy(proxy: &Proxy, error: reqwest::Error) -> Self {
+        Self::from_client(error, |cause| Self::Proxy { proxy: proxy.to_string(), cause })
+    }
+
+    fn from_client(error: reqwest::Error, unconnected: impl FnOnce(String) -> Self) -> Self {
+        // The message would begin with the URL.
+        let error = error.without_url();
+        if let Some(tls) = causes(&error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+            return Self::Tls(tls.clone());
+        }
+        let cause = if error.is_timeout() { "timed out".to_owned() } else { root_cause(&error) };
+        if error.is_connect() { unconnected(cause) } else { Self::Http(cause) }
     }
 }
 
-async fn read(response: Response<Incoming>, max_body: usize) -> Result<HttpResponse, HttpError> {
+/// The error and what caused it, outermost first.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    iter::successors(Some(error), |error| cause(*error))
+}
+
+fn cause<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    // The source of an I/O error is that of the error within, which would be left out.
+    let within = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+    match within {
+        Some(within) => Some(within),
+        None => error.source(),
+    }
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    causes(error).last().unwrap_or(error).to_string()
+}
+
+/// `max_body`: bytes of the response's body; with 0 the body is not read at all.
+pub(super) async fn read(
+    mut response: reqwest::Response,
+    max_body: usize,
+) -> Result<HttpResponse, HttpError> {
     let status = response.status();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
     if max_body == 0 {
         return Ok(HttpResponse { status, retry_after, body: Zeroizing::default() });
     }
-    let mut incoming = response.into_body();
-    let expected = usize::try_from(incoming.size_hint().lower()).unwrap_or(max_body).min(max_body);
+    let expected = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let expected = expected.unwrap_or_default().min(max_body);
     let mut body = Zeroizing::new(Vec::with_capacity(expected));
-    while let Some(frame) = incoming.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+    let broken = |error| HttpError::from_client(error, HttpError::Http);
+    while let Some(data) = response.chunk().await.map_err(broken)? {
         if body.len() + data.len() > max_body {
             return Err(HttpError::TooLong(max_body));
         }
