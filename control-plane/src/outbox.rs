@@ -48,6 +48,8 @@ struct Delivery<T> {
     desired: bool,
     in_flight: bool,
     delivered: bool,
+    /// Sent again at `retry_at` though it was delivered.
+    repeats: bool,
     attempts: u32,
     retry_at: SystemTime,
     /// Since when it fails, and why.
@@ -144,6 +146,13 @@ impl<T: Clone> Outbox<T> {
         }
         if let Some(delivery) = self.deliveries.get_mut(key) {
             delivery.in_flight = false;
+        }
+    }
+
+    /// Sends what was delivered again at this time, if it is still desired.
+    pub fn repeat(&mut self, key: &DeliveryKey, at: SystemTime) {
+        if let Some(delivery) = self.deliveries.get_mut(key) {
+            (delivery.repeats, delivery.retry_at) = (true, at);
         }
     }
 
@@ -254,6 +263,7 @@ impl<T: Clone> Delivery<T> {
             desired: true,
             in_flight: false,
             delivered: false,
+            repeats: false,
             attempts: 0,
             retry_at: UNIX_EPOCH,
             failing: None,
@@ -261,12 +271,13 @@ impl<T: Clone> Delivery<T> {
     }
 
     fn is_open(&self) -> bool {
-        self.desired && !self.in_flight && !self.delivered
+        self.desired && !self.in_flight && (self.repeats || !self.delivered)
     }
 
     fn fail(&mut self, now: SystemTime, why: &str) {
         let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
         self.failing = Some((since, why.to_owned()));
+        self.delivered = false;
     }
 }
 

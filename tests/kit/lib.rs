@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod agent;
+pub mod alertmanager;
 pub mod app;
 pub mod chain_cases;
 pub mod chains;
@@ -42,6 +43,7 @@ pub mod silent;
 pub mod smuggling;
 pub mod store;
 pub mod volume;
+pub mod webhook;
 
 use std::time::{Duration, Instant};
 

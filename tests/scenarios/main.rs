@@ -4,6 +4,7 @@
 mod access_log;
 mod addresses;
 mod admin;
+mod alerts;
 mod alpn;
 mod api;
 mod authorization;

@@ -21,6 +21,8 @@ pub struct NotificationRules {
     /// A rollover that stays in one phase for longer is stuck.
     pub stuck_after: Duration,
     pub topics: Vec<Topic>,
+    /// The subscriptions that hold alerts: they are told of a state as long as it lasts, and of nothing else.
+    pub alerting: BTreeSet<String>,
 }
 
 /// Selects events for its subscriptions.
@@ -55,6 +57,8 @@ pub enum EventKind {
     Rollover,
     RolloverEnded,
     RolloverStuck,
+    /// Sent by hand, and selected by no topic.
+    Test,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,7 +109,12 @@ impl EventKind {
     }
 
     pub fn as_str(self) -> &'static str {
-        name_of(&KINDS, self)
+        if self == Self::Test { "test" } else { name_of(&KINDS, self) }
+    }
+
+    /// Tells of a state that may last, rather than of something that happened once.
+    pub fn is_state(self) -> bool {
+        matches!(self, Self::Expiring | Self::Expired | Self::RotationFailed | Self::RolloverStuck)
     }
 
     /// The `type` of the CloudEvent.
@@ -173,7 +182,8 @@ impl NotificationRules {
     /// The subscriptions that receive this event.
     pub fn subscriptions_for<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a str> {
         let topics = self.topics.iter().filter(|topic| topic.selects(event));
-        topics.flat_map(|topic| topic.subscriptions.iter().map(String::as_str))
+        let subscriptions = topics.flat_map(|topic| topic.subscriptions.iter().map(String::as_str));
+        subscriptions.filter(|subscription| event.kind.is_state() || !self.alerting.contains(*subscription))
     }
 
     /// The subscriptions that may receive an event about this subject.
@@ -187,22 +197,36 @@ impl NotificationRules {
         let text = format!("{:?} {uid:?} {channel:?} {mark:?}", self.source);
         sha256_hex(text.as_bytes())[..32].to_owned()
     }
+}
 
-    /// The event as a CloudEvent 1.0 in JSON, in structured mode, so that the signature covers all of it.
-    pub fn cloud_event(&self, event: &Event) -> Vec<u8> {
-        let mut data = event.data.clone();
-        data.insert("severity".into(), event.severity.as_str().into());
-        let body = json!({
-            "specversion": "1.0",
-            "id": event.id,
-            "source": self.source,
-            "type": event.kind.event_type(),
-            "subject": event.subject,
-            "time": date::millis(event.at),
-            "datacontenttype": "application/json",
-            "data": data,
-        });
-        body.to_string().into_bytes()
+/// The event as a CloudEvent 1.0 in JSON, in structured mode, so that a signature covers all of it.
+pub fn cloud_event(source: &str, event: &Event) -> Value {
+    let mut data = event.data.clone();
+    data.insert("severity".into(), event.severity.as_str().into());
+    json!({
+        "specversion": "1.0",
+        "id": event.id,
+        "source": source,
+        "type": event.kind.event_type(),
+        "subject": event.subject,
+        "time": date::millis(event.at),
+        "datacontenttype": "application/json",
+        "data": data,
+    })
+}
+
+impl Event {
+    /// Of which nothing follows, with an id of its own.
+    pub fn test() -> Self {
+        let at = SystemTime::now();
+        Self {
+            id: sha256_hex(format!("test {at:?}").as_bytes())[..32].to_owned(),
+            kind: EventKind::Test,
+            severity: Severity::Info,
+            subject: "hotcert".into(),
+            at,
+            data: Map::new(),
+        }
     }
 }
 
@@ -337,13 +361,13 @@ mod tests {
             at: UNIX_EPOCH + Duration::from_millis(1500),
             data: Map::from_iter([("version".to_owned(), json!(7))]),
         };
-        let body: Value = serde_json::from_slice(&rules.cloud_event(&event)).unwrap();
+        let body = cloud_event(&rules.source, &event);
         assert_eq!(body["type"], "dev.hotcert.renewed");
         assert_eq!(
             (&body["source"], &body["time"]),
             (&json!("urn:hotcert:prod"), &json!("1970-01-01T00:00:01.500Z"))
         );
         assert_eq!(body["data"], json!({"version": 7, "severity": "info"}));
-        assert_eq!(rules.cloud_event(&event), rules.cloud_event(&event));
+        assert_eq!(cloud_event(&rules.source, &event), body);
     }
 }

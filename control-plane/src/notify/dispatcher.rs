@@ -2,7 +2,8 @@
 //! nothing else. What is to be delivered is decided by the plan alone; what was delivered is reported to the next
 //! one, which records it in the objects' status.
 
-mod delivery;
+mod alerts;
+pub mod delivery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use crate::api::notification::{Event, NotificationRules};
+use crate::api::notification::NotificationRules;
 use crate::notify::config::{NotifyConfig, Rejected};
+use crate::notify::format::Notice;
 use crate::notify::subscription::Subscription;
 use crate::outbox::{DeliveryKey, DeliveryOutcome, Outbox};
 use crate::planner::PendingNotification;
+use alerts::Alerts;
 use delivery::deliver;
 
 const MAX_CONCURRENT: usize = 32;
@@ -36,7 +39,8 @@ pub struct Dispatcher {
     closed: bool,
     rules: Arc<NotificationRules>,
     subscriptions: BTreeMap<String, Arc<Subscription>>,
-    outbox: Outbox<Event>,
+    outbox: Outbox<Notice>,
+    alerts: Alerts,
     results: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     metrics: Metrics,
 }
@@ -101,6 +105,7 @@ impl Dispatcher {
             rules: Arc::default(),
             subscriptions: BTreeMap::new(),
             outbox: Outbox::default(),
+            alerts: Alerts::default(),
             results: mpsc::channel(MAX_CONCURRENT),
             metrics,
         };
@@ -139,6 +144,7 @@ impl Dispatcher {
             matches!((before, now), (Some(before), Some(now)) if before.is_same(now))
         });
         self.subscriptions = config.subscriptions.clone();
+        self.alerts.retain(|id| config.rules.alerting.contains(id));
     }
 
     pub fn delivered(&self) -> BTreeSet<DeliveryKey> {
@@ -156,10 +162,19 @@ impl Dispatcher {
     }
 
     /// Takes what the plan wants delivered.
-    pub fn set_desired(&mut self, deliveries: &[PendingNotification]) {
-        self.outbox.set_desired(deliveries.iter().map(|PendingNotification { subscription, event }| {
-            ((subscription.clone(), event.id.clone()), event)
-        }));
+    pub fn set_desired(&mut self, deliveries: &[PendingNotification], now: SystemTime) {
+        let key = |PendingNotification { subscription, event }: &PendingNotification| {
+            (subscription.clone(), event.id.clone())
+        };
+        let holds = |delivery: &&PendingNotification| self.rules.alerting.contains(&delivery.subscription);
+        let lasting = deliveries.iter().filter(holds);
+        self.alerts.update(lasting.map(|it| (key(it), it.event.clone())).collect(), now);
+        let ended = self.alerts.ended().map(|(key, event)| (key.clone(), event, true));
+        let desired = deliveries.iter().map(|delivery| (key(delivery), &delivery.event, false)).chain(ended);
+        let desired = desired
+            .map(|(key, event, is_resolved)| (key, Notice { event: event.clone(), is_resolved }))
+            .collect::<Vec<_>>();
+        self.outbox.set_desired(desired.iter().map(|(key, notice)| (key.clone(), notice)));
         for (subscription, waiting) in self.outbox.pending() {
             let labels = SubscriptionLabels { subscription: Arc::from(subscription) };
             self.metrics.waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
@@ -176,7 +191,7 @@ impl Dispatcher {
 
     /// Starts the deliveries that are due.
     pub fn send(&mut self, now: SystemTime) {
-        for (key, event) in self.outbox.due(now, MAX_CONCURRENT) {
+        for (key, notice) in self.outbox.due(now, MAX_CONCURRENT) {
             let results = self.results.0.clone();
             let Some(subscription) = self.subscriptions.get(&key.0).cloned() else {
                 let why = "the subscription was removed from the settings".to_owned();
@@ -187,9 +202,9 @@ impl Dispatcher {
                 );
                 continue;
             };
-            let body = self.rules.cloud_event(&event);
+            let rules = Arc::clone(&self.rules);
             tokio::spawn(async move {
-                let outcome = deliver(&subscription, &event, body).await;
+                let outcome = deliver(&subscription, &rules.source, &notice).await;
                 let _ = results.send((key, outcome, subscription)).await;
             });
         }
@@ -232,7 +247,14 @@ impl Dispatcher {
             return false;
         }
         self.metrics.sent(&key.0, outcome.as_str());
-        let has_changed = self.outbox.record(&key, &outcome, SystemTime::now());
+        let now = SystemTime::now();
+        let has_changed = self.outbox.record(&key, &outcome, now);
+        if outcome == DeliveryOutcome::Delivered {
+            self.alerts.forget(&key);
+            if let Some(repeat) = sent.format.repeat() {
+                self.outbox.repeat(&key, now + repeat);
+            }
+        }
         let (subscription, event) = (&key.0, &key.1);
         match outcome {
             DeliveryOutcome::Delivered if has_changed => {
@@ -251,6 +273,8 @@ impl Dispatcher {
                 debug!(subscription, event, why, "notification not delivered")
             }
         }
-        has_changed || matches!(outcome, DeliveryOutcome::Delivered)
+        // Of an alert there is nothing to record.
+        let is_recorded = matches!(outcome, DeliveryOutcome::Delivered) && sent.format.repeat().is_none();
+        has_changed || is_recorded
     }
 }

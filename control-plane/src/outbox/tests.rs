@@ -134,3 +134,25 @@ fn nothing_is_due_while_the_maximum_is_in_flight() {
     outbox.recall(&first[1]);
     assert!(due(&mut outbox, 0).contains(&first[1]), "what does not count is sent again");
 }
+
+#[test]
+fn what_repeats_is_sent_again_while_it_is_desired() {
+    let mut outbox = Outbox::default();
+    let one = key("a", "1");
+    set_desired(&mut outbox, std::slice::from_ref(&one));
+    due(&mut outbox, 0);
+    outbox.record(&one, &DeliveryOutcome::Delivered, at(0));
+    outbox.repeat(&one, at(300));
+    assert_eq!(
+        (due(&mut outbox, 299), outbox.next_due(32), outbox.pending()["a"]),
+        (vec![], Some(at(300)), 0)
+    );
+    assert_eq!(due(&mut outbox, 300), std::slice::from_ref(&one));
+    outbox.record(&one, &failed(true, None), at(300));
+    assert_eq!((outbox.pending()["a"], outbox.delivered().len()), (1, 0), "the repetition was not delivered");
+    assert_eq!(due(&mut outbox, 320), std::slice::from_ref(&one));
+    outbox.record(&one, &DeliveryOutcome::Delivered, at(320));
+    outbox.repeat(&one, at(620));
+    set_desired(&mut outbox, &[]);
+    assert_eq!((due(&mut outbox, 620), outbox.next_due(32)), (vec![], None));
+}

@@ -138,8 +138,14 @@ impl Subject<'_> {
         let subscriptions = self.rules().subscriptions_about(&self.name);
         let notified = subscriptions.map(|subscription| {
             let before = before.get(subscription);
+            let holds_alerts = self.rules().alerting.contains(subscription);
             let mut marks = NotifiedMarks::new();
             for channel in channels {
+                // What lasts is told for as long as it does, and that it was told need not be remembered.
+                if holds_alerts && channel.start.is_none() {
+                    self.notify_channel(subscription, channel, None, &mut marks, plan);
+                    continue;
+                }
                 let last = before.and_then(|marks| marks.get(channel.name)).or(channel.start.as_ref());
                 let last = self.notify_channel(subscription, channel, last.cloned(), &mut marks, plan);
                 marks.extend(last.map(|last| (channel.name.to_owned(), last)));

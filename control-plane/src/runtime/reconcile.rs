@@ -225,7 +225,7 @@ impl<S: Store> Reconciler<S> {
         let mut round = Round { wake_at, planned, planning, ..Round::default() };
         self.apply(&plan, &observed, now, &mut round).await;
         self.probing.request(&plan.probes, &self.applier, &observed, now).await;
-        self.dispatcher.set_desired(&plan.notifications);
+        self.dispatcher.set_desired(&plan.notifications, now);
         self.dispatcher.send(now);
         self.external_sync.set_desired(&plan, &observed);
         self.external_sync.send(&self.store, now);

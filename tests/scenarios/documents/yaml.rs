@@ -120,6 +120,9 @@ fn the_controller_takes_the_settings() {
         let file = |name: &str, content: &str| write(&settings.path().join(name), content);
         file("pager.key", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         file("token", "a-token-of-some-length");
+        file("slack.url", "https://hooks.example/services/T/B/secret");
+        let template = with(Marker::Text).into_iter().find(|block| block.text.contains("routing_key"));
+        file("body.j2", &template.expect("the template of the document").text);
         file("ibm.key", "an-api-key");
         file("vault.token", "a-token");
         file("roots.pem", Pki::default().roots());

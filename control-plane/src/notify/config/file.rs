@@ -101,7 +101,9 @@ fn parse(name: &str, files: &mut ConfigFiles) -> Result<NotifyConfig, Vec<Locate
 
 fn validate(validator: &mut Validator<'_>, file: &File) -> NotifyConfig {
     let (topics, subscriptions) = topics(validator, &file.topics);
-    let rules = Arc::new(rules(validator, file, topics));
+    let alerting = subscriptions.iter().filter(|(_, subscription)| subscription.format.repeat().is_some());
+    let alerting = alerting.map(|(id, _)| id.clone()).collect();
+    let rules = Arc::new(NotificationRules { alerting, ..rules(validator, file, topics) });
     let senders = senders(validator, &file.senders);
     let managers = Arc::new(managers(validator, &file.managers));
     let signers = subscriptions.values().map(|subscription| &subscription.signer);
@@ -128,7 +130,8 @@ fn rules(validator: &mut Validator<'_>, file: &File, topics: Vec<Topic>) -> Noti
     if source.is_empty() || source.len() > 512 || source.contains(char::is_whitespace) {
         validator.error("source", "not a URI, such as urn:hotcert:prod");
     }
-    NotificationRules { source, thresholds, stuck_after: stuck_after.unwrap_or(STUCK_AFTER), topics }
+    let stuck_after = stuck_after.unwrap_or(STUCK_AFTER);
+    NotificationRules { source, thresholds, stuck_after, topics, ..NotificationRules::default() }
 }
 
 impl ConfigError {

@@ -286,3 +286,56 @@ fn errors_of_a_manager_are_reported() {
         assert!(error.contains(message), "{from:?} to {to:?}: {error}");
     }
 }
+
+#[test]
+fn each_format_has_what_it_needs() {
+    let topic = |events: &str, subscription: &str| {
+        let url = "url: 'https://hooks.example/secret'";
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("hook.key"), HMAC).unwrap();
+        fs::write(directory.path().join("body.j2"), "{\"text\": {{ summary }}}\n").unwrap();
+        fs::write(directory.path().join("broken.j2"), "\n\n{\"text\": {{ sumary }}}\n").unwrap();
+        let text = format!(
+            "topics:\n- name: all\n  events: [{events}]\n  subscriptions:\n  - {{ name: one, {url}, {subscription} }}\n"
+        );
+        let path = directory.path().join("notifications.yaml");
+        fs::write(&path, text).unwrap();
+        NotifyConfig::read(&path)
+    };
+    let accepted = |subscription: &str| topic("issued, expiring", subscription).unwrap();
+    for (subscription, format) in [
+        ("keys: [hook.key]", "cloudevents"),
+        ("format: cloudevents, keys: [hook.key]", "cloudevents"),
+        ("format: slack", "slack"),
+        ("format: alertmanager", "alertmanager"),
+        ("format: template, template: body.j2, keys: [hook.key]", "template"),
+    ] {
+        let read = accepted(subscription);
+        assert_eq!(read.subscriptions["all/one"].format.to_string(), format);
+        assert_eq!(read.rules.alerting.contains("all/one"), format == "alertmanager");
+    }
+    for (events, subscription, expected) in [
+        (
+            "issued",
+            "format: slack, template: body.j2",
+            "subscriptions[0].template: a template needs format: template",
+        ),
+        ("issued", "format: template", "name the file with the template"),
+        ("issued", "format: template, template: missing.j2", "there is no such file"),
+        (
+            "issued",
+            "format: template, template: broken.j2",
+            "subscriptions[0].template: broken.j2:3: undefined value",
+        ),
+        ("issued", "format: cloudevents", "name a file with a key"),
+        ("issued, renewed", "format: alertmanager", "told of states that last"),
+        ("issued", "format: teams", "unknown variant"),
+    ] {
+        let error = topic(events, subscription).unwrap_err().to_string();
+        assert!(
+            error.contains("notifications.yaml:5: ") && error.contains(expected),
+            "{subscription}: {error}"
+        );
+        assert!(!error.contains("secret"), "{error}");
+    }
+}

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::api::notification::{EventKind, Pattern, Severity, Topic};
 use crate::external::config::Validator;
+use crate::notify::format::{Format, FormatName, Template};
 use crate::notify::signature::Signer;
 use crate::notify::subscription::Subscription;
 
@@ -32,6 +33,10 @@ struct SubscriptionItem {
     /// The URL, or a file that contains it: many webhook URLs are secrets.
     url: Option<String>,
     url_file: Option<String>,
+    #[serde(default)]
+    format: FormatName,
+    /// The file with the template, of the format `template`.
+    template: Option<String>,
     /// Files with keys that sign.
     #[serde(default)]
     keys: Vec<String>,
@@ -60,7 +65,7 @@ fn topic(
     item: &TopicItem,
     subscriptions: &mut Subscriptions,
 ) -> Topic {
-    let events = match &item.events {
+    let events: BTreeSet<EventKind> = match &item.events {
         Some(events) => validator.parse_all(&format!("{at}.events"), events),
         None => EventKind::all().collect(),
     };
@@ -79,6 +84,13 @@ fn topic(
         validator.name(&at, &subscription.name, &mut known);
         let id = format!("{}/{}", item.name, subscription.name);
         if let Some(subscription) = self::subscription(validator, &at, subscription) {
+            if subscription.format.repeat().is_some() && !events.iter().any(|event| event.is_state()) {
+                validator.error(
+                    &format!("{at}.format"),
+                    "Alertmanager is told of states that last, and this topic selects none: \
+                    add expiring, expired, rotation_failed or rollover_stuck to its events",
+                );
+            }
             subscriptions.insert(id.clone(), Arc::new(subscription));
         }
         ids.push(id);
@@ -98,12 +110,34 @@ fn subscription(validator: &mut Validator<'_>, at: &str, item: &SubscriptionItem
     };
     let keys_at = format!("{at}.keys");
     let keys: Vec<_> = item.keys.iter().filter_map(|file| validator.bytes(&keys_at, file)).collect();
-    if item.keys.is_empty() {
+    if item.keys.is_empty() && item.format.is_signed() {
         validator.error(&keys_at, "name a file with a key that signs: whsec_…, or an Ed25519 key");
     }
     let signer = Signer::parse(keys.iter().map(|key| key.as_slice()));
     let signer = signer.map_err(|error| validator.error(&keys_at, error)).ok()?;
+    let format = format(validator, at, item);
     let headers = validator.headers(&format!("{at}.headers"), &item.headers);
     let endpoint = validator.endpoint(at, &url, item.ca.as_deref(), &item.allow_networks)?;
-    Some(Subscription { endpoint, signer, headers, digest: validator.digest(item, since) })
+    Some(Subscription { endpoint, format: format?, signer, headers, digest: validator.digest(item, since) })
+}
+
+fn format(validator: &mut Validator<'_>, at: &str, item: &SubscriptionItem) -> Option<Format> {
+    let at = format!("{at}.template");
+    if item.template.is_some() && item.format != FormatName::Template {
+        validator.error(&at, "a template needs format: template");
+    }
+    Some(match item.format {
+        FormatName::CloudEvents => Format::CloudEvents,
+        FormatName::Alertmanager => Format::Alertmanager,
+        FormatName::Slack => Format::Slack,
+        FormatName::Template => {
+            let Some(file) = &item.template else {
+                validator.error(&at, "name the file with the template of the body");
+                return None;
+            };
+            let source = validator.bytes(&at, file)?;
+            let template = Template::parse(file, &String::from_utf8_lossy(&source));
+            Format::Template(template.map_err(|error| validator.error(&at, error)).ok()?)
+        }
+    })
 }

@@ -1,30 +1,63 @@
-//! One delivery: a signed POST of one event to one subscription.
+//! One delivery: a POST of one event to one subscription, in its format, and signed if it has keys.
 
 use std::time::{Duration, SystemTime};
 
 use hyper::{Method, StatusCode};
 
-use crate::api::notification::Event;
 use crate::external::http_client::{HttpError, HttpRequest, HttpResponse};
+use crate::notify::format::{Message, Notice};
 use crate::notify::subscription::Subscription;
 use crate::outbox::DeliveryOutcome;
 
 /// Receivers are expected to acknowledge first and work later.
 const TIMEOUT: Duration = Duration::from_secs(15);
-const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 
-pub async fn deliver(subscription: &Subscription, event: &Event, body: Vec<u8>) -> DeliveryOutcome {
-    match post(subscription, event, body).await {
+pub async fn deliver(subscription: &Subscription, source: &str, notice: &Notice) -> DeliveryOutcome {
+    match subscription.format.message(source, notice, SystemTime::now()) {
+        // The body of the response is not read.
+        Ok(message) => outcome(subscription, &send(subscription, &notice.event.id, message, 0).await),
+        Err(error) => DeliveryOutcome::Failed {
+            why: format!("cannot make the message: {error}"),
+            retry_after: None,
+            is_destination_failing: false,
+        },
+    }
+}
+
+/// `max_body`: bytes of the response's body; with 0 it is not read.
+pub async fn send(
+    subscription: &Subscription,
+    id: &str,
+    Message { body, content_type }: Message,
+    max_body: usize,
+) -> Result<HttpResponse, HttpError> {
+    let Subscription { endpoint, format, signer, headers, .. } = subscription;
+    let mut request = HttpRequest::new(Method::POST)
+        .header("content-type", content_type)?
+        .header("user-agent", concat!("hotcert/", env!("CARGO_PKG_VERSION")))?;
+    if let Some(path) = format.path() {
+        request = request.path(format!("{}{path}", endpoint.path().trim_end_matches('/')));
+    }
+    for (name, value) in headers {
+        request = request.header(name, value)?;
+    }
+    if !signer.is_empty() {
+        for (name, value) in signer.headers(id, &body, SystemTime::now()) {
+            request = request.header(name, &value)?;
+        }
+    }
+    endpoint.send(request.body(body), TIMEOUT, max_body).await
+}
+
+pub fn outcome(subscription: &Subscription, sent: &Result<HttpResponse, HttpError>) -> DeliveryOutcome {
+    match sent {
         Ok(response) if response.status.is_success() => DeliveryOutcome::Delivered,
         Ok(HttpResponse { status: StatusCode::GONE, .. }) => DeliveryOutcome::Gone,
-        Ok(HttpResponse { status, retry_after, .. }) => {
-            let why = format!("{} answered {status}", subscription.endpoint.origin());
-            DeliveryOutcome::Failed {
-                why,
-                retry_after,
-                is_destination_failing: is_destination_failing(status),
-            }
-        }
+        Ok(HttpResponse { status, retry_after, .. }) => DeliveryOutcome::Failed {
+            why: format!("{} answered {status}", subscription.endpoint.origin()),
+            retry_after: *retry_after,
+            is_destination_failing: is_destination_failing(*status),
+        },
         Err(error) => DeliveryOutcome::Failed {
             why: error.to_string(),
             retry_after: None,
@@ -45,18 +78,4 @@ fn is_destination_failing(status: StatusCode) -> bool {
                 | StatusCode::FORBIDDEN
                 | StatusCode::NOT_FOUND
         )
-}
-
-async fn post(subscription: &Subscription, event: &Event, body: Vec<u8>) -> Result<HttpResponse, HttpError> {
-    let mut request = HttpRequest::new(Method::POST)
-        .header("content-type", CONTENT_TYPE)?
-        .header("user-agent", concat!("hotcert/", env!("CARGO_PKG_VERSION")))?;
-    for (name, value) in &subscription.headers {
-        request = request.header(name, value)?;
-    }
-    for (name, value) in subscription.signer.headers(&event.id, &body, SystemTime::now()) {
-        request = request.header(name, &value)?;
-    }
-    // The body of the response is not read.
-    subscription.endpoint.send(request.body(body), TIMEOUT, 0).await
 }

@@ -12,7 +12,8 @@ const SUBSCRIPTION: &str = "all/one";
 
 fn rules(topics: Vec<Topic>) -> Arc<NotificationRules> {
     let thresholds = [10 * DAY, DAY, HOUR].to_vec();
-    Arc::new(NotificationRules { source: "urn:test".into(), thresholds, stuck_after: HOUR, topics })
+    let source = "urn:test".into();
+    Arc::new(NotificationRules { source, thresholds, stuck_after: HOUR, topics, alerting: BTreeSet::new() })
 }
 
 fn topic(name: &str) -> Topic {
@@ -164,6 +165,32 @@ fn expiry_thresholds_are_notified_when_a_leaf_was_not_renewed_in_time() {
     scene.now = end + DAY + MINUTE;
     assert_eq!(scene.pending().last(), expired(1).last());
     assert!(scene.plan().wake_at.is_some_and(|at| at <= end + 2 * DAY));
+}
+
+#[test]
+fn an_alert_is_pending_as_long_as_its_state_lasts() {
+    let mut scene = with_rules(Scene::settled());
+    let alerting = BTreeSet::from([SUBSCRIPTION.to_owned()]);
+    let rules = (*scene.observed.notification_rules).clone();
+    scene.observed.notification_rules = Arc::new(NotificationRules { alerting, ..rules });
+    assert!(scene.pending().is_empty(), "a new version is no state");
+    scene.record_status();
+    scene.now = start() + LEAF_LIFE - 9 * DAY;
+    let planned = |scene: &Scene| {
+        let planned = scene.plan().notifications;
+        planned.into_iter().map(|planned| (planned.event.kind, planned.event.id)).collect::<Vec<_>>()
+    };
+    let first = planned(&scene);
+    assert!(matches!(first.as_slice(), [(EventKind::Expiring, _)]), "{first:?}");
+    // Delivered or not, recorded or not, and by another controller: the same alert.
+    scene.deliver();
+    assert_eq!(planned(&scene), first);
+    scene.record_status();
+    assert_eq!(planned(&scene), first);
+    let marks = &scene.certificate().status.last_notified[SUBSCRIPTION];
+    assert!(marks.keys().eq(["version"]), "{marks:?}");
+    scene.now = start();
+    assert!(planned(&scene).is_empty());
 }
 
 #[test]
