@@ -9,6 +9,7 @@ mod follow;
 mod history;
 mod inject;
 mod issue;
+mod notify;
 mod rollback;
 mod rollover;
 mod rotate;
@@ -28,6 +29,7 @@ use self::backend::Backend;
 use self::backend::directory::DirectoryBackend;
 use self::backend::kubernetes::KubernetesBackend;
 use self::inject::InjectArgs;
+use self::notify::NotifyArgs;
 use self::session::{CommandError, GlobalArgs, Session, WithGlobals};
 use self::setup::{SetupArgs, TeardownArgs};
 
@@ -57,6 +59,8 @@ enum Command {
     Client(ClientCommand),
     /// Add the agent to workloads in YAML, from standard input to standard output
     Inject(InjectArgs),
+    /// Try the notifications of a settings file
+    Notify(NotifyArgs),
     /// Run the control plane in a cluster, or on a directory of this machine with --dir
     Controller(ControllerArgs),
     /// Make what a provider's events need, at the provider, and print the settings for it
@@ -76,6 +80,7 @@ where
     terminal::exit_code(match usage::parse(args).map(|cli: Cli| cli.command) {
         Ok(Command::Client(command)) => run_client_command(&command),
         Ok(Command::Inject(args)) => inject::run(&args),
+        Ok(Command::Notify(args)) => notify::run(&args),
         Ok(Command::Controller(args)) => controller::main(&args),
         Ok(Command::Setup(args)) => setup::run_setup(&args),
         Ok(Command::Teardown(args)) => setup::run_teardown(&args),

@@ -48,6 +48,7 @@ mod manifests;
 mod memory;
 mod messages;
 mod notifications;
+mod notify_command;
 mod outage;
 mod outbound;
 mod places;

@@ -51,6 +51,10 @@ fn visible(command: &Command) -> impl Iterator<Item = &Command> {
 }
 
 fn section(text: &mut String, program: &str, command: &Command) {
+    if visible(command).next().is_some() {
+        let program = format!("{program} {}", command.get_name());
+        return visible(command).for_each(|subcommand| section(text, &program, subcommand));
+    }
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     let _ = writeln!(text, "\n## {program} {}\n\n{}\n", command.get_name(), sentence(&about));
     let _ = writeln!(text, "| flag | environment | default | what it does |\n|---|---|---|---|");

@@ -44,9 +44,7 @@ fn a_certificate_that_is_replaced_at_ibm_is_served() {
     let second = account.pki.leaf("orders");
     let version = serde_json::json!({"data": {"certificate": second.cert, "key": second.key}});
     account.post("/plain/hotcert-certificate", &version);
-    until("the new version is served", || {
-        (served(&machine) == Value::from(second.sha256.clone())).then_some(())
-    });
+    until("the new version is served", || (served(&machine) == second.sha256.as_str()).then_some(()));
 }
 
 /// A directory with a certificate for `localhost` under the root that the account trusts.

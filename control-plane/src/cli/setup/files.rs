@@ -80,7 +80,7 @@ impl Files {
         if !path.exists() {
             let mut random = Zeroizing::new([0; 32]);
             rand::fill(&mut *random).map_err(|_| "the system has no randomness".to_owned())?;
-            let text = Zeroizing::new(format!("{}\n", hex::encode(&*random)));
+            let text = Zeroizing::new(format!("{}\n", hex::encode(random.as_slice())));
             create(&path, text.as_bytes())?;
         }
         let token = Zeroizing::new(read(&path)?.trim().to_owned());
