@@ -118,7 +118,7 @@ fn slack_gets_the_body_that_it_documents() {
     let text = until("the rotation is announced", || {
         let received = webhook.received();
         let texts = received.iter().filter_map(|request| request.body["text"].as_str().map(str::to_owned));
-        texts.filter(|text| text.contains("was rotated")).last()
+        texts.filter(|text| text.contains("was rotated")).next_back()
     });
     assert!(text.starts_with("info: shop/mtls-local-payments was rotated, valid until 20"), "{text}");
     let all_taken = || {

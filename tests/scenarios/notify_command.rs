@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use kit::agent::program;
 use kit::alertmanager::Alertmanager;
 use kit::client::both;
+use kit::forge::Forge;
 use kit::pki::write;
 use kit::until;
 use kit::webhook::Webhook;
@@ -13,12 +14,17 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::alerts::{SECRET, slack};
+use crate::notifications::{Hook, machine};
 
 /// `hotcert notify test`
 fn notify_test(name: &str, settings: &Path) -> Output {
+    command(name, settings).output().unwrap()
+}
+
+fn command(name: &str, settings: &Path) -> Command {
     let mut hotcert = Command::new(program("hotcert"));
     hotcert.args(["notify", "test", name, "--notifications"]).arg(settings).env_remove("HTTPS_PROXY");
-    hotcert.output().unwrap()
+    hotcert
 }
 
 #[test]
@@ -83,4 +89,40 @@ fn a_test_says_what_was_sent_and_what_was_answered() {
     write(&path, "topics:\n- name: A\n  subscriptions: []\n");
     let (code, text) = run("pager");
     assert!(code == Some(1) && text.contains("notifications.yaml:2: "), "{text}");
+}
+
+#[test]
+fn a_certificate_is_verified_with_the_roots_of_the_system_or_with_those_that_are_named_alone() {
+    let machine = machine();
+    let hook = Hook::start_as(&machine, "receiver");
+    let home = machine.home.path();
+    write(&home.join("hook.key"), crate::notifications::SECRET);
+    let other = Forge::root("other");
+    write(&home.join("other.crt"), &other.cert);
+    let run = |roots: &str, system: Option<&Path>| {
+        let text = format!(
+            "topics:\n- name: all\n  subscriptions:\n  - {{ name: hook, url: 'https://localhost:{}/', \
+             keys: [hook.key], allowNetworks: [127.0.0.0/8, '::1']{roots} }}\n",
+            hook.port
+        );
+        let path = write(&home.join("notifications.yaml"), text);
+        let mut hotcert = command("hook", &path);
+        hotcert.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+        if let Some(file) = system {
+            hotcert.env("SSL_CERT_FILE", file);
+        }
+        let output = hotcert.output().unwrap();
+        (output.status.code(), both(&output))
+    };
+    let ours = machine.credentials("receiver").ca;
+    let (code, text) = run("", Some(ours.as_path()));
+    assert_eq!(code, Some(0), "{text}");
+    // The roots of this machine, and named ones beside which the system's do not count.
+    for (roots, system) in [("", None), (", ca: other.crt", Some(ours.as_path()))] {
+        let (code, text) = run(roots, system);
+        assert!(code == Some(1) && text.contains("TLS handshake failed") && text.contains("(ca)"), "{text}");
+    }
+    let (code, text) = run("", Some(home.join("missing.crt").as_path()));
+    assert!(code == Some(1) && text.contains("notifications.yaml:4: "), "{text}");
+    assert!(text.contains("install the package ca-certificates"), "{text}");
 }

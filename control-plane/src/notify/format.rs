@@ -25,7 +25,7 @@ pub enum Format {
     CloudEvents,
     Alertmanager,
     Slack,
-    Template(Template),
+    Template(Box<Template>),
 }
 
 /// As the settings file has it.

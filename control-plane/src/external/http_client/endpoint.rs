@@ -31,7 +31,7 @@ pub struct Endpoint {
     host: String,
     tls: Arc<ClientConfig>,
     policy: AddressPolicy,
-    proxy: Option<Proxy>,
+    proxy: Option<Arc<Proxy>>,
 }
 
 /// Why a URL is rejected. The URL is not repeated: it may be a secret.
@@ -88,7 +88,7 @@ impl Endpoint {
             "http" if is_loopback => no_roots()?,
             _ => return Err(EndpointError::Plain),
         };
-        let proxy = Proxy::for_url(&url, proxies)?;
+        let proxy = Proxy::for_url(&url, proxies)?.map(Arc::new);
         Ok(Self { url, host, tls, policy, proxy })
     }
 

@@ -10,7 +10,6 @@ use reqwest::Url;
 use super::endpoint::EndpointError;
 use super::exchange::HttpError;
 
-#[derive(Clone)]
 pub struct Proxy(Intercept);
 
 impl Proxy {

@@ -137,7 +137,7 @@ fn format(validator: &mut Validator<'_>, at: &str, item: &SubscriptionItem) -> O
             };
             let source = validator.bytes(&at, file)?;
             let template = Template::parse(file, &String::from_utf8_lossy(&source));
-            Format::Template(template.map_err(|error| validator.error(&at, error)).ok()?)
+            Format::Template(Box::new(template.map_err(|error| validator.error(&at, error)).ok()?))
         }
     })
 }

@@ -83,7 +83,7 @@ fn a_message_to_slack_has_a_text_and_no_markup_of_ours() {
 fn a_template_makes_json_of_every_event_whatever_is_in_it() {
     let text = r#"{"text": {{ summary }}, "until": {{ data.not_after }}, "left": {{ data.threshold }},
         "all": {{ data }}{% if kind == "expiring" %}, "severity": {{ severity }}{% endif %}}"#;
-    let format = Format::Template(Template::parse("body.j2", text).unwrap());
+    let format = Format::Template(Box::new(Template::parse("body.j2", text).unwrap()));
     let mut notice = expiring();
     notice.event.data.insert("not_after".into(), json!("\", {\n\u{1}</script>"));
     let rendered = body(&format, &notice);
