@@ -339,7 +339,7 @@ fn an_announcement_from_outside_rotates_and_what_became_of_it_is_announced() {
         }]}],
         "senders": [{
             "name": "ibm", "provider": "ibm-secrets-manager", "instance": "crn:1",
-            "header": {"name": "x-token", "file": "hook.key"},
+            "header": {"name": "x-token", "file": "hook.key"}, "events": ["revoked"], "names": ["*"],
         }],
     });
     let token = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

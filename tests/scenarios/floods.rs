@@ -139,7 +139,7 @@ impl Inbox {
         write(&machine.home.path().join("hook.key"), KEY);
         write(
             &settings,
-            "senders:\n- { name: s, provider: standard, instance: 'urn:a', keys: [hook.key] }\n",
+            "senders:\n- { name: s, provider: standard, instance: 'urn:a', keys: [hook.key], names: ['*'] }\n",
         );
         let identity = machine.secret("receiver");
         let controller = Launch::controller_on(machine.home.path(), 2)

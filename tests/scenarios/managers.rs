@@ -72,8 +72,8 @@ impl Stage {
              headers: {{ authorization: bearer }}, allow: {{ shop: {ids} }}, {common}, \
              pointers: {{ certificate: /data/certificate, key: /data/key, chain: /data/chain, roots: /data/roots }} }}\n\
              senders:\n\
-             - {{ name: expiry, provider: ibm-certificate-manager, instance: '{INSTANCE}', keyUrl: '{key}', {common} }}\n\
-             - {{ name: changes, provider: ibm-secrets-manager, instance: '{INSTANCE}', header: {{ name: x-token, file: token }} }}\n"
+             - {{ name: expiry, provider: ibm-certificate-manager, instance: '{INSTANCE}', keyUrl: '{key}', names: ['shop/*'], {common} }}\n\
+             - {{ name: changes, provider: ibm-secrets-manager, instance: '{INSTANCE}', header: {{ name: x-token, file: token }}, names: ['shop/*'] }}\n"
         );
         let new = write(&home.join("new.yaml"), text);
         std::fs::rename(new, home.join("settings.yaml")).unwrap();

@@ -255,8 +255,10 @@ impl Inbox {
     fn start() -> Self {
         let machine = machine();
         let text = format!(
-            "senders:\n- {{ name: standard, provider: standard, instance: '{SOURCE}', keys: [hook.key] }}\n\
-             - {{ name: secrets, provider: ibm-secrets-manager, instance: 'crn:1', header: {{ name: x-token, file: hook.key }} }}\n"
+            "senders:\n- {{ name: standard, provider: standard, instance: '{SOURCE}', keys: [hook.key], \
+             events: [expiring, revoked, failed], names: ['shop/*'] }}\n\
+             - {{ name: secrets, provider: ibm-secrets-manager, instance: 'crn:1', header: {{ name: x-token, file: hook.key }}, \
+             names: ['shop/*'] }}\n"
         );
         let settings = settings(&machine, &text);
         let controller = Self::listen(&machine, &settings);

@@ -18,8 +18,10 @@ pub struct EventSource {
     pub instance: String,
     /// The kinds of events that are accepted.
     pub events: Vec<IncomingKind>,
-    /// The objects that events are accepted for.
+    /// The certificates that events are accepted for, as NAMESPACE/NAME.
     pub names: Vec<Pattern>,
+    /// The authorities that events are accepted for.
+    pub authorities: Vec<Pattern>,
     /// Our object, by the sender's name for it.
     pub certificates: BTreeMap<String, String>,
 }

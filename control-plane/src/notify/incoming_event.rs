@@ -53,8 +53,10 @@ const KINDS: [(IncomingKind, &str); 6] = [
 ];
 
 impl IncomingKind {
-    pub fn all() -> Vec<Self> {
-        KINDS.iter().map(|(kind, _)| *kind).collect()
+    /// Those that are accepted where the settings name none. A revocation is not among them: it replaces certificates
+    /// before their time.
+    pub fn default_kinds() -> Vec<Self> {
+        vec![Self::Expiring, Self::Changed, Self::Failed]
     }
 
     pub fn as_str(self) -> &'static str {

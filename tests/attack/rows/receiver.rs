@@ -74,7 +74,7 @@ fn start(machine: &Machine) -> Agent {
     let settings = write(
         &directory.join("notifications.yaml"),
         format!(
-            "senders:\n- {{ name: standard, provider: standard, instance: '{SENDER}', keys: [hook.key] }}\n"
+            "senders:\n- {{ name: standard, provider: standard, instance: '{SENDER}', keys: [hook.key], names: ['*'] }}\n"
         ),
     );
     let identity = machine.secret("receiver");

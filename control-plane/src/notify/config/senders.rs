@@ -14,6 +14,8 @@ use crate::notify::verification_keys::VerificationKeys;
 
 /// `/notifications/keys` serves the public keys.
 const RESERVED_NAME: &str = "keys";
+/// In `names`: every certificate.
+const ALL: &str = "*";
 const MAX_CERTIFICATES: usize = 10_000;
 /// Characters of a secret header.
 const MIN_SECRET: usize = 16;
@@ -38,7 +40,11 @@ pub struct SenderItem {
     #[serde(default)]
     clients: Vec<String>,
     events: Option<Vec<String>>,
+    /// Certificates.
     names: Option<Vec<String>>,
+    /// Authorities, whose roots are replaced.
+    #[serde(default)]
+    authorities: Vec<String>,
     /// Our object, by the sender's name for it.
     #[serde(default)]
     certificates: BTreeMap<String, String>,
@@ -74,22 +80,45 @@ pub fn senders(validator: &mut Validator<'_>, items: &[SenderItem]) -> BTreeMap<
         }
         let events = match &item.events {
             Some(events) => validator.parse_all(&format!("{at}.events"), events),
-            None => IncomingKind::all(),
+            None => IncomingKind::default_kinds(),
         };
-        let names = match &item.names {
-            Some(names) => validator.parse_all(&format!("{at}.names"), names),
-            None => vec![Pattern::any()],
-        };
+        let (names, authorities) = scope(validator, &at, item);
         if item.certificates.len() > MAX_CERTIFICATES {
             validator.error(&format!("{at}.certificates"), format!("more than {MAX_CERTIFICATES} items"));
         }
         if let Some(provider) = provider(validator, &at, item) {
             let (instance, certificates) = (item.instance.clone(), item.certificates.clone());
-            let source = EventSource { provider, instance, events, names, certificates };
+            let source = EventSource { provider, instance, events, names, authorities, certificates };
             senders.insert(item.name.clone(), source);
         }
     }
     senders
+}
+
+/// The certificates and the authorities that it may send events about. It says so itself: what would be meant by
+/// silence is everything, or nothing.
+fn scope(validator: &mut Validator<'_>, at: &str, item: &SenderItem) -> (Vec<Pattern>, Vec<Pattern>) {
+    let (names_at, authorities_at) = (format!("{at}.names"), format!("{at}.authorities"));
+    let names = item.names.as_deref().unwrap_or_default();
+    if item.names.is_none() {
+        validator.error(
+            &names_at,
+            "list the certificates that this sender may send events about: names: ['shop/*'], or ['*'] for all. \
+            Authorities are listed apart, under authorities, and the event revoked under events",
+        );
+    } else if names.is_empty() && item.authorities.is_empty() {
+        validator.error(&names_at, "it lists nothing, and neither does authorities: remove the sender");
+    }
+    for name in names.iter().filter(|name| !name.contains('/') && *name != ALL) {
+        let problem = format!(
+            "{name:?} is no NAMESPACE/NAME of certificates, such as shop/*: list authorities under authorities"
+        );
+        validator.error(&names_at, problem);
+    }
+    for name in item.authorities.iter().filter(|name| name.contains('/')) {
+        validator.error(&authorities_at, format!("{name} is a certificate: list it under names"));
+    }
+    (validator.parse_all(&names_at, names), validator.parse_all(&authorities_at, &item.authorities))
 }
 
 /// A key that the provider has no use for is an error.

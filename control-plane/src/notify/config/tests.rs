@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::api::notification::Severity;
+use crate::notify::incoming_event::IncomingKind;
 
 const HMAC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
@@ -44,12 +45,14 @@ topics:
         headers: { authorization: token }
       - { name: local, url: "http://127.0.0.1:9000/", keys: [hook.key], allowNetworks: [127.0.0.0/8] }
 senders:
-  - { name: other, provider: standard, instance: "urn:hotcert:test", keys: [hook.key] }
+  - { name: other, provider: standard, instance: "urn:hotcert:test", keys: [hook.key], names: ["*"] }
   - name: ibm
     provider: ibm-secrets-manager
     instance: "crn:v1:x"
     header: { name: X-Token, file: token }
     events: [expiring]
+    names: ["shop/*"]
+    authorities: [root-prod-shop]
     certificates: { some-id: shop/mtls-prod-payments }
 "#;
 
@@ -63,7 +66,11 @@ fn a_complete_file_is_parsed() {
     assert_eq!(rules.topics[0].subscriptions, ["on-call/pager", "on-call/local"]);
     let pager = &read.subscriptions["on-call/pager"];
     assert_eq!(pager.headers[0].1.as_str(), "0123456789abcdef");
-    assert_eq!(read.senders["ibm"].certificates["some-id"], "shop/mtls-prod-payments");
+    let (ibm, other) = (&read.senders["ibm"], &read.senders["other"]);
+    assert_eq!(ibm.certificates["some-id"], "shop/mtls-prod-payments");
+    assert_eq!((&ibm.events[..], ibm.authorities.len()), (&[IncomingKind::Expiring][..], 1));
+    let defaults = [IncomingKind::Expiring, IncomingKind::Changed, IncomingKind::Failed];
+    assert_eq!((&other.events[..], other.authorities.len()), (&defaults[..], 0));
     let shown = format!("{read:?}");
     assert!(!shown.contains("MfKQ") && !shown.contains("0123456789abcdef"), "{shown}");
 }
@@ -144,8 +151,8 @@ senders:
 fn a_key_that_is_given_twice_is_an_error_in_its_line() {
     for text in [
         "source: urn:a\nsource: urn:b\n",
-        "senders:\n- { name: a, provider: standard, instance: a, keys: [hook.key], instance: b }\n",
-        "senders:\n- name: a\n  provider: standard\n  instance: a\n  keys: [hook.key]\n  certificates: { x: a, x: b }\n",
+        "senders:\n- { name: a, provider: standard, instance: a, keys: [hook.key], names: ['*'], instance: b }\n",
+        "senders:\n- name: a\n  provider: standard\n  instance: a\n  keys: [hook.key]\n  names: ['*']\n  certificates: { x: a, x: b }\n",
     ] {
         let errors = settings(text).1.unwrap_err().errors;
         assert!(errors.len() == 1 && errors[0].error.contains("duplicate"), "{text} {errors:?}");
@@ -156,11 +163,41 @@ fn a_key_that_is_given_twice_is_an_error_in_its_line() {
 #[test]
 fn a_sender_is_not_called_as_the_path_of_the_public_keys() {
     let sender = |name: &str| {
-        format!("senders:\n- {{ name: {name}, provider: standard, instance: a, keys: [hook.key] }}\n")
+        format!(
+            "senders:\n- {{ name: {name}, provider: standard, instance: a, keys: [hook.key], names: ['*'] }}\n"
+        )
     };
     let errors = settings(&sender("keys")).1.unwrap_err().errors;
     assert!(errors[0].error.starts_with("senders[0].name: the name keys is reserved"), "{errors:?}");
     assert!(settings(&sender("keys2")).1.is_ok());
+}
+
+#[test]
+fn a_sender_lists_what_it_may_send_events_about() {
+    let sender = |scope: &str| {
+        let text =
+            format!("senders:\n- {{ name: a, provider: standard, instance: a, keys: [hook.key]{scope} }}\n");
+        let read = settings(&text).1;
+        read.map_err(|error| error.errors.into_iter().map(|located| located.error).collect::<Vec<_>>())
+    };
+    for (scope, expected) in [
+        // As before there were authorities: each says what to write.
+        (
+            "",
+            "senders[0].names: list the certificates that this sender may send events about: names: ['shop/*']",
+        ),
+        (", events: [revoked]", "senders[0].names: list the certificates"),
+        (", authorities: [root-prod-shop]", "senders[0].names: list the certificates"),
+        (", names: []", "senders[0].names: it lists nothing"),
+        (", names: [root-prod-shop]", "list authorities under authorities"),
+        (", names: ['root-*', 'shop/*']", "list authorities under authorities"),
+        (", names: ['*'], authorities: ['shop/*']", "senders[0].authorities: shop/* is a certificate"),
+    ] {
+        let errors = sender(scope).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].contains(expected), "{scope}: {errors:?}");
+    }
+    let only_roots = sender(", names: [], authorities: ['*']").unwrap();
+    assert!(only_roots.senders["a"].names.is_empty() && only_roots.senders["a"].authorities.len() == 1);
 }
 
 #[test]

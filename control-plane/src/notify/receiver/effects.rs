@@ -77,9 +77,9 @@ impl Effects {
 fn not_accepted(kind: IncomingKind, source: &EventSource, subject: &Subject) -> Option<String> {
     let name = subject.to_string();
     if !source.events.contains(&kind) {
-        Some(format!("the settings do not accept the event {kind} from this sender"))
-    } else if !source.names.iter().any(|pattern| pattern.matches(&name)) {
-        Some("the settings do not accept events for this name from this sender".into())
+        Some(format!("the settings do not accept the event {kind} from this sender: events does not list it"))
+    } else if !listed.iter().any(|pattern| pattern.matches(&name)) {
+        Some(format!("the settings do not accept events about it from this sender: {key} does not list it"))
     } else {
         None
     }
@@ -100,3 +100,7 @@ fn warning(event: &IncomingEvent, sender: &str, certificate: Option<&RemoteCerti
     let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
     format!("the sender {sender} reports {}{cause}", event.name)
 }
+    let (listed, key) = match subject {
+        Subject::Certificate(_) => (&source.names, "names"),
+        Subject::Authority(_) => (&source.authorities, "authorities"),
+    };

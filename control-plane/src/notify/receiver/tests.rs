@@ -54,8 +54,9 @@ fn sender(provider: Provider, instance: &str) -> EventSource {
     EventSource {
         provider,
         instance: instance.into(),
-        events: IncomingKind::all(),
+        events: [IncomingKind::default_kinds(), vec![IncomingKind::Revoked]].concat(),
         names: vec![Pattern::any()],
+        authorities: vec![Pattern::any()],
         certificates: BTreeMap::from([("crn:cert:1".to_owned(), NAME.to_owned())]),
     }
 }
@@ -460,7 +461,20 @@ async fn events_that_the_settings_do_not_accept_change_nothing() {
     let accepted = test.standard(expiring("1", NAME, end), now).await.unwrap();
     assert!(accepted.unchanged[NAME].contains("do not accept the event expiring"), "{accepted:?}");
     narrow(&|sender| sender.names = vec!["bank/*".parse().unwrap()]);
-    assert_eq!(test.standard(expiring("2", NAME, end), now).await.unwrap().outcome().as_str(), "unchanged");
+    let accepted = test.standard(expiring("2", NAME, end), now).await.unwrap();
+    assert!(accepted.unchanged[NAME].contains("names does not list it"), "{accepted:?}");
+    // Every certificate is no authority.
+    narrow(&|sender| sender.authorities = Vec::new());
+    let root = expiring("3", "root-prod-shop", test.root_not_after().await);
+    let accepted = test.standard(root, now).await.unwrap();
+    assert!(accepted.unchanged["root-prod-shop"].contains("authorities does not list it"), "{accepted:?}");
+    narrow(&|sender| sender.events = IncomingKind::default_kinds());
+    let mut revoked = expiring("4", NAME, end);
+    revoked["type"] = "dev.hotcert.revoked".into();
+    let accepted = test.standard(revoked, now).await.unwrap();
+    assert!(accepted.unchanged[NAME].contains("do not accept the event revoked"), "{accepted:?}");
+    test.reconcile().await;
+    assert_eq!(test.versions().await, 1);
     narrow(&|_| {});
     let mut accepted = 0;
     let limited = loop {
@@ -470,7 +484,7 @@ async fn events_that_the_settings_do_not_accept_change_nothing() {
         }
     };
     assert_eq!((limited.reason(), limited.status()), ("rate", StatusCode::TOO_MANY_REQUESTS));
-    assert!(accepted >= 98, "{accepted}");
+    assert!(accepted >= 96, "{accepted}");
 }
 
 #[tokio::test]
