@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::client::command;
 
-/// `tests/clients/SCRIPT` in the Python that has grpcio, websockets, h2 and prometheus-client.
+/// `tests/clients/SCRIPT` in the Python that has grpcio, websockets, h2, hvac and prometheus-client.
 pub fn python(script: &str) -> Command {
     let mut python = command(folder().join("bin/python"));
     python.arg("-u").arg(path(script));
@@ -19,6 +19,11 @@ pub fn node(script: &str) -> Command {
     let mut node = command(folder.join("bin/node"));
     node.env("NODE_PATH", folder.join("node_modules")).arg(path(script));
     node
+}
+
+/// OpenBao.
+pub fn bao() -> Command {
+    Command::new(folder().join("bin/bao"))
 }
 
 /// The checker of Prometheus.

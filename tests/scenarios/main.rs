@@ -49,6 +49,7 @@ mod memory;
 mod messages;
 mod notifications;
 mod notify_command;
+mod openbao;
 mod outage;
 mod outbound;
 mod places;

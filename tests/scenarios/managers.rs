@@ -412,7 +412,7 @@ fn what_is_not_allowed_or_cannot_be_used_changes_nothing() {
     let loaded = || stage.controller.as_ref().unwrap().logged("notification settings changed");
     until("the settings taken", || (loaded() == 1).then_some(()));
     rotate();
-    says("do not allow the namespace shop to use orders");
+    says("do not allow the namespace shop to fetch orders");
     let key = stage.machine.home.path().join("settings/api.key");
     write(&key, "another-key-of-some-length");
     stage.settings("['*']");

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use hyper::Method;
 use serde::Deserialize;
 
-use crate::api::notification::Pattern;
 use crate::external::http_client::Endpoint;
-use crate::external::manager::https::{Https, ID, Pointers, RequestTemplate};
+use crate::external::manager::https::{Https, ID, Pointers, Put, RequestTemplate};
 use crate::external::manager::ibm::{Credential, DEFAULT_GROUP, IAM, Ibm, Profile, TokenSource};
-use crate::external::manager::{Kind, Manager, Managers};
+use crate::external::manager::{Allow, AllowedIds, Kind, Manager, Managers};
 use crate::pki::x509_facts;
 
 pub use files::ConfigFiles;
@@ -29,7 +28,13 @@ pub struct ManagerItem {
     kind: KindName,
     /// By namespace, or "*": the ids that its certificates may use.
     #[serde(default)]
-    allow: BTreeMap<String, Vec<String>>,
+    allow: IdsByNamespace,
+    /// As allow, of certificates that are only fetched.
+    #[serde(default)]
+    allow_fetch: IdsByNamespace,
+    /// As allow, of certificates that are only pushed.
+    #[serde(default)]
+    allow_push: IdsByNamespace,
     /// A file with the roots to trust, whatever the manager sends.
     trust: Option<String>,
     /// A file with the roots of the manager's own certificate.
@@ -53,8 +58,12 @@ pub struct ManagerItem {
     /// https: by the name of a header, a file with its value.
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    /// To the parts of a response and, without put_pointers, of a push.
     pointers: Option<PointersItem>,
+    put_pointers: Option<PutPointersItem>,
 }
+
+type IdsByNamespace = BTreeMap<String, Vec<String>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -89,13 +98,22 @@ struct PointersItem {
     roots: Option<String>,
 }
 
+/// Roots are not pushed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PutPointersItem {
+    certificate: String,
+    key: String,
+    chain: Option<String>,
+}
+
 pub fn managers(validator: &mut Validator<'_>, items: &[ManagerItem]) -> Managers {
     let mut managers = Managers::new();
     let mut names = BTreeSet::new();
     for (at, item) in validator.items("managers", items) {
         validator.name(&at, &item.name, &mut names);
         let since = validator.files_read();
-        let allow = allow(validator, &format!("{at}.allow"), &item.allow);
+        let allow = allow(validator, &at, item);
         let trust = item.trust.as_ref().and_then(|file| trust(validator, &format!("{at}.trust"), file));
         if let Some(kind) = kind(validator, &at, item) {
             let digest = validator.digest(item, since);
@@ -105,15 +123,24 @@ pub fn managers(validator: &mut Validator<'_>, items: &[ManagerItem]) -> Manager
     managers
 }
 
-fn allow(
-    validator: &mut Validator<'_>,
-    at: &str,
-    allow: &BTreeMap<String, Vec<String>>,
-) -> BTreeMap<String, Vec<Pattern>> {
-    if allow.is_empty() {
-        validator.error(at, "name the namespaces that may use this manager, and the ids: { shop: ['*'] }");
+fn allow(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Allow {
+    let ManagerItem { allow, allow_fetch, allow_push, .. } = item;
+    if allow.is_empty() && allow_fetch.is_empty() && allow_push.is_empty() {
+        validator.error(
+            &format!("{at}.allow"),
+            "name the namespaces that may use this manager, and the ids: { shop: ['*'] }; \
+            allowFetch and allowPush are for one direction alone",
+        );
     }
-    allow.iter().map(|(namespace, ids)| (namespace.clone(), validator.parse_all(at, ids))).collect()
+    let mut ids = |key: &str, ids: &IdsByNamespace| -> AllowedIds {
+        let at = format!("{at}.{key}");
+        ids.iter().map(|(namespace, ids)| (namespace.clone(), validator.parse_all(&at, ids))).collect()
+    };
+    Allow {
+        both: ids("allow", allow),
+        fetch: ids("allowFetch", allow_fetch),
+        push: ids("allowPush", allow_push),
+    }
 }
 
 fn trust(validator: &mut Validator<'_>, at: &str, file: &str) -> Option<String> {
@@ -135,6 +162,7 @@ fn kind(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<K
         || item.put.is_some()
         || item.put_method.is_some()
         || item.pointers.is_some()
+        || item.put_pointers.is_some()
         || !item.headers.is_empty();
     let is_misplaced = match item.kind {
         KindName::IbmSecretsManager => has_https_keys,
@@ -144,7 +172,7 @@ fn kind(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<K
         validator.error(
             at,
             "url, iamUrl, apiKey, trustedProfile and secretGroup are for ibm-secrets-manager; \
-            get, put, putMethod, headers and pointers for https",
+            get, put, putMethod, headers, pointers and putPointers for https",
         );
     }
     match item.kind {
@@ -206,12 +234,26 @@ fn https(validator: &mut Validator<'_>, at: &str, item: &ManagerItem) -> Option<
         PutMethod::Post => Method::POST,
         PutMethod::Put => Method::PUT,
     };
+    let pointers = json_pointers(validator, &format!("{at}.pointers"), pointers);
+    let put_at = format!("{at}.putPointers");
+    let put_pointers = match item.put_pointers.clone() {
+        None => pointers.clone(),
+        Some(PutPointersItem { certificate, key, chain }) => {
+            json_pointers(validator, &put_at, &PointersItem { certificate, key, chain, roots: None })
+        }
+    };
     let put = match &item.put {
-        Some(put) => Some(request(validator, &format!("{at}.put"), item, put_method, put)?),
+        Some(put) => {
+            let request = request(validator, &format!("{at}.put"), item, put_method, put)?;
+            Some(Box::new(Put { request, pointers: put_pointers }))
+        }
+        None if item.put_pointers.is_some() => {
+            validator.error(&put_at, "there is no put, the URL to push to");
+            None
+        }
         None => None,
     };
-    let pointers = json_pointers(validator, &format!("{at}.pointers"), pointers);
-    Some(Https { get: get?, put, pointers })
+    Some(Https { get: get?, pointers, put })
 }
 
 fn endpoint(validator: &mut Validator<'_>, at: &str, item: &ManagerItem, url: &str) -> Option<Endpoint> {

@@ -21,8 +21,11 @@ use ibm::Ibm;
 pub use error::ManagerError;
 pub use version::{Metadata, Version, split_leaf};
 
-/// The key of [`Manager::allow`] that stands for every namespace.
+/// The key of [`AllowedIds`] that stands for every namespace.
 const ALL_NAMESPACES: &str = "*";
+
+/// By namespace: the ids that its certificates may use.
+pub type AllowedIds = BTreeMap<String, Vec<Pattern>>;
 
 /// All managers of the settings file, by name.
 pub type Managers = BTreeMap<String, Arc<Manager>>;
@@ -31,12 +34,27 @@ pub type Managers = BTreeMap<String, Arc<Manager>>;
 #[derive(Debug)]
 pub struct Manager {
     pub kind: Kind,
-    /// By namespace: the ids that its certificates may use.
-    pub allow: BTreeMap<String, Vec<Pattern>>,
+    pub allow: Allow,
     /// Roots to trust, PEM, whatever the manager sends.
     pub trust: Option<String>,
     /// Of everything in the settings that describes it, files included.
     pub digest: String,
+}
+
+/// What may be done with which ids.
+#[derive(Debug, Default)]
+pub struct Allow {
+    /// To fetch and to push.
+    pub both: AllowedIds,
+    pub fetch: AllowedIds,
+    pub push: AllowedIds,
+}
+
+/// What a certificate is kept in a manager for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Fetch,
+    Push,
 }
 
 #[derive(Debug)]
@@ -53,7 +71,7 @@ impl Manager {
 
     /// The current version, and the roots to trust with it.
     pub async fn fetch(&self, namespace: &str, id: &str) -> Result<(Version, String), ManagerError> {
-        self.check_allowed(namespace, id)?;
+        self.check_allowed(Access::Fetch, namespace, id)?;
         let version = match &self.kind {
             Kind::Ibm(ibm) => ibm.fetch(id).await?,
             Kind::Https(https) => https.fetch(id).await?,
@@ -83,20 +101,51 @@ impl Manager {
     /// Makes this the current version, unless it already is: a crash between the push and the status update must
     /// not create a second version.
     pub async fn push(&self, namespace: &str, id: &str, version: &Version) -> Result<(), ManagerError> {
-        self.check_allowed(namespace, id)?;
+        self.check_allowed(Access::Push, namespace, id)?;
         match &self.kind {
             Kind::Ibm(ibm) => ibm.push(id, version).await,
             Kind::Https(https) => https.push(id, version).await,
         }
     }
 
-    /// Fails unless a certificate of this namespace may use this id.
-    pub fn check_allowed(&self, namespace: &str, id: &str) -> Result<(), ManagerError> {
-        let ids = [namespace, ALL_NAMESPACES].into_iter().filter_map(|namespace| self.allow.get(namespace));
-        if ids.flatten().any(|pattern| pattern.matches(id)) {
+    /// Fails unless a certificate of this namespace may use this id so.
+    pub fn check_allowed(&self, access: Access, namespace: &str, id: &str) -> Result<(), ManagerError> {
+        if self.allow.allows(access, namespace, id) {
             return Ok(());
         }
-        Err(ManagerError::NotAllowed { namespace: namespace.to_owned(), id: id.to_owned() })
+        Err(ManagerError::NotAllowed { access, namespace: namespace.to_owned(), id: id.to_owned() })
+    }
+}
+
+impl Allow {
+    fn allows(&self, access: Access, namespace: &str, id: &str) -> bool {
+        let lists = [&self.both, self.of(access)];
+        let ids = lists.into_iter().flat_map(|list| [list.get(namespace), list.get(ALL_NAMESPACES)]);
+        ids.flatten().flatten().any(|pattern| pattern.matches(id))
+    }
+
+    fn of(&self, access: Access) -> &AllowedIds {
+        match access {
+            Access::Fetch => &self.fetch,
+            Access::Push => &self.push,
+        }
+    }
+}
+
+impl Access {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Push => "push",
+        }
+    }
+
+    /// The list of the settings that allows nothing else.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Fetch => "allowFetch",
+            Self::Push => "allowPush",
+        }
     }
 }
 

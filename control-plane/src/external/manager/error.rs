@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
+use super::Access;
 use super::reported::reported;
 use crate::external::http_client::{Endpoint, HttpError, HttpResponse};
 
@@ -24,10 +25,12 @@ pub enum ManagerError {
     #[error("cannot parse the response of {endpoint}: {cause}")]
     Malformed { endpoint: String, cause: String },
     #[error(
-        "the settings of this manager do not allow the namespace {namespace} to use {id}: \
-        add it to the manager's allow"
+        "the settings of this manager do not allow the namespace {namespace} to {} {id}: \
+        add it to the manager's {}, or to allow, which is for both directions",
+        access.verb(),
+        access.key()
     )]
-    NotAllowed { namespace: String, id: String },
+    NotAllowed { access: Access, namespace: String, id: String },
     #[error("cannot push to this manager: its settings have no address to push to (put)")]
     NoPutAddress,
     #[error("the secret {id} cannot be written to: {reason}")]

@@ -19,8 +19,15 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Https {
     pub get: RequestTemplate,
+    /// Of a response.
+    pub pointers: Pointers,
     /// `None`: certificates cannot be pushed.
-    pub put: Option<RequestTemplate>,
+    pub put: Option<Box<Put>>,
+}
+
+pub struct Put {
+    pub request: RequestTemplate,
+    /// Of its body: many APIs wrap what is written otherwise than what is read.
     pub pointers: Pointers,
 }
 
@@ -32,7 +39,7 @@ pub struct RequestTemplate {
     pub headers: Headers,
 }
 
-/// JSON pointers to each part, PEM; the same in a response and in the body of a push.
+/// JSON pointers to each part, PEM.
 #[derive(Clone, Debug)]
 pub struct Pointers {
     pub certificate: String,
@@ -75,7 +82,7 @@ impl Https {
             Err(error) => return Err(error),
         }
         let put = self.put.as_ref().ok_or(ManagerError::NoPutAddress)?;
-        let Pointers { certificate, key, chain, .. } = &self.pointers;
+        let Pointers { certificate, key, chain, .. } = &put.pointers;
         let mut body = SecretJson(json!({}));
         let (leaf, rest) = split_leaf(&version.certificate);
         match chain {
@@ -86,7 +93,7 @@ impl Https {
             None => insert_at(&mut body.0, certificate, &version.certificate),
         }
         insert_at(&mut body.0, key, &version.key);
-        put.send(id, body.into_bytes()).await.map(drop)
+        put.request.send(id, body.into_bytes()).await.map(drop)
     }
 
     async fn get_json(&self, id: &str) -> Result<SecretJson, ManagerError> {

@@ -10,12 +10,15 @@ const MAX_ERRORS: usize = 3;
 /// A longer run of the characters of base64 is not shown. A UUID has 36.
 const MAX_RUN: usize = 40;
 
-/// The body of an error: that of Secrets Manager and most others, that of IAM, or that of the Resource Controller.
+/// The body of an error: that of Secrets Manager and most others, of HashiCorp Vault, of IAM, or of the Resource Controller.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum ErrorBody {
     SecretsManager {
         errors: Vec<ErrorItem>,
+    },
+    Vault {
+        errors: Vec<String>,
     },
     #[serde(rename_all = "camelCase")]
     Iam {
@@ -38,6 +41,9 @@ struct ErrorItem {
 pub fn reported(body: &[u8]) -> Option<String> {
     let errors = match serde_json::from_slice(body).ok()? {
         ErrorBody::SecretsManager { errors } => errors,
+        ErrorBody::Vault { errors } => {
+            errors.into_iter().map(|text| ErrorItem { code: None, message: Some(text) }).collect()
+        }
         ErrorBody::Iam { error_code, error_message } => {
             vec![ErrorItem { code: Some(error_code), message: error_message }]
         }

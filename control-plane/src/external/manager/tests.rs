@@ -19,7 +19,7 @@ mod ibm;
 use super::*;
 use crate::api::leaf_request::LeafRequest;
 use crate::external::http_client::{AddressPolicy, Endpoint};
-use crate::external::manager::https::Pointers;
+use crate::external::manager::https::{Pointers, Put};
 use crate::external::manager::ibm::{Credential, DEFAULT_GROUP, Profile, TokenSource};
 use crate::pki::authority::{Authority, AuthorityRequest};
 
@@ -82,9 +82,8 @@ fn endpoint(url: &str) -> Endpoint {
 }
 
 fn manager(kind: Kind) -> Manager {
-    let allow =
-        BTreeMap::from([("shop".to_owned(), vec!["pay*".parse().unwrap(), "3f2a*".parse().unwrap()])]);
-    Manager { kind, allow, trust: None, digest: String::new() }
+    let both = BTreeMap::from([("shop".to_owned(), vec!["pay*".parse().unwrap(), "3f2a*".parse().unwrap()])]);
+    Manager { kind, allow: Allow { both, ..Allow::default() }, trust: None, digest: String::new() }
 }
 
 struct TestLeaf {
@@ -142,9 +141,9 @@ async fn an_https_manager_is_read_and_written_by_json_pointers() {
         chain: Some("/data/chain".into()),
         roots: Some("/roots".into()),
     };
-    let put = Some(request(Method::PUT, "/put/{id}"));
-    let https = Https { get: request(Method::GET, "/get/{id}?a=b"), put, pointers };
-    let manager = manager(Kind::Https(https));
+    let (get, request) = (request(Method::GET, "/get/{id}?a=b"), request(Method::PUT, "/put/{id}"));
+    let put = Some(Box::new(Put { request, pointers: pointers.clone() }));
+    let manager = manager(Kind::Https(Https { get, pointers, put }));
     let answer =
         json!({"data": {"cert": test.leaf, "a/b": test.key, "chain": test.root}, "roots": test.root});
     fake.respond_to("GET /get/payments", 200, answer);
@@ -160,5 +159,64 @@ async fn an_https_manager_is_read_and_written_by_json_pointers() {
     assert_eq!(
         (trimmed("/data/a~1b"), trimmed("/data/chain")),
         (test.key.trim().into(), test.root.trim().into())
+    );
+}
+
+#[tokio::test]
+async fn what_is_written_may_be_wrapped_otherwise_than_what_is_read() {
+    let (fake, test) = (FakeManager::default(), test_leaf());
+    let url = fake.start().await;
+    let request = |method| https::RequestTemplate {
+        endpoint: endpoint(&url),
+        path: "/v1/secret/data/{id}".into(),
+        method,
+        headers: Vec::new(),
+    };
+    let pointers = |within: &str| Pointers {
+        certificate: format!("{within}/certificate"),
+        key: format!("{within}/key"),
+        chain: None,
+        roots: None,
+    };
+    let put = Some(Box::new(Put { request: request(Method::POST), pointers: pointers("/data") }));
+    let https = Https { get: request(Method::GET), pointers: pointers("/data/data"), put };
+    let manager = manager(Kind::Https(https));
+    let path = "/v1/secret/data/payments";
+    fake.respond_to(&format!("POST {path}"), 200, Value::Null);
+    let version =
+        Version { certificate: test.leaf.clone(), key: Zeroizing::new(test.key.clone()), roots: None };
+    manager.push("shop", "payments", &version).await.unwrap();
+    let (.., body) = fake.take_received().pop().unwrap();
+    assert_eq!(body, json!({"data": {"certificate": test.leaf, "key": test.key}}));
+    // As it is read it is the same version, which is not pushed again.
+    fake.respond_to(&format!("GET {path}"), 200, json!({"data": body, "metadata": {"version": 1}}));
+    manager.push("shop", "payments", &version).await.unwrap();
+    assert!(fake.take_received().iter().all(|(method, ..)| method == Method::GET));
+}
+
+#[test]
+fn a_namespace_may_be_allowed_one_direction_alone() {
+    let ids =
+        |namespace: &str, id: &str| AllowedIds::from([(namespace.to_owned(), vec![id.parse().unwrap()])]);
+    let allow =
+        Allow { both: ids("shop", "both"), fetch: ids("shop", "fetched-*"), push: ids("*", "pushed") };
+    for (access, namespace, id, expected) in [
+        (Access::Fetch, "shop", "both", true),
+        (Access::Push, "shop", "both", true),
+        (Access::Fetch, "shop", "fetched-a", true),
+        (Access::Push, "shop", "fetched-a", false),
+        (Access::Fetch, "shop", "pushed", false),
+        (Access::Push, "shop", "pushed", true),
+        (Access::Push, "bank", "pushed", true),
+        (Access::Fetch, "bank", "fetched-a", false),
+        (Access::Fetch, "bank", "both", false),
+    ] {
+        assert_eq!(allow.allows(access, namespace, id), expected, "{access:?} {namespace} {id}");
+    }
+    let namespace = "shop".to_owned();
+    let refused = ManagerError::NotAllowed { access: Access::Push, namespace, id: "fetched-a".into() };
+    assert!(
+        refused.to_string().contains("to push fetched-a: add it to the manager's allowPush"),
+        "{refused}"
     );
 }

@@ -306,6 +306,26 @@ fn errors_of_a_manager_are_reported() {
         ),
         ("    allow: { shop: [\"3f2*\"] }\n", "", "managers[0].allow: name the namespaces"),
         ("[\"3f2*\"]", "[\"3f2 *\"]", "managers[0].allow: a pattern is"),
+        (
+            "allow: { \"*\": [\"*\"] }",
+            "allowFetch: { \"*\": [\"a b\"] }",
+            "managers[1].allowFetch: a pattern is",
+        ),
+        (
+            "    put: https://vault.example/v1/certs/{id}\n",
+            "    putPointers: { certificate: /a, key: /b }\n",
+            "managers[1].putPointers: there is no put",
+        ),
+        (
+            "    putMethod: PUT",
+            "    putPointers: { certificate: a, key: /b }",
+            "managers[1].putPointers: \"a\" is not a JSON pointer",
+        ),
+        (
+            "    putMethod: PUT",
+            "    putPointers: { certificate: /a, key: /b, roots: /c }",
+            "unknown field `roots`",
+        ),
         ("certs/{id}?", "certs?", "managers[1].get: the path of the URL must contain {id}"),
         ("https://vault.example/v1/certs/{id}\n", "https://{id}.example/v1\n", "managers[1].put: "),
         ("/data/cert,", "data.cert,", "managers[1].pointers: \"data.cert\" is not a JSON pointer"),

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use crate::api::object_name::ObjectName;
 use crate::api::request;
-use crate::external::manager::Managers;
+use crate::external::manager::{Access, Managers};
 use crate::notify::event_source::EventSource;
 use crate::notify::incoming_event::{IncomingKind, RemoteCertificate, sanitize};
-use crate::planner::observed::{KeyringState, Observed, Request};
+use crate::planner::observed::{Certificate, KeyringState, Observed, Request};
 use crate::store::ObjectRef;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +26,11 @@ pub fn resolve(
     managers: &Managers,
 ) -> Result<Vec<Subject>, Vec<String>> {
     let is_kept = |name: &ObjectName| {
-        let reference = observed.certificates.get(name)?.spec.manager.as_ref()?;
+        let certificate = observed.certificates.get(name)?;
+        let reference = certificate.spec.manager.as_ref()?;
         let manager = managers.get(&reference.name).filter(|_| remote.names.contains(&reference.id))?;
-        manager.check_allowed(&name.namespace, &reference.id).ok()
+        let access = if is_fetched(certificate) { Access::Fetch } else { Access::Push };
+        manager.check_allowed(access, &name.namespace, &reference.id).ok()
     };
     let kept = observed.certificates.keys().filter(|name| is_kept(name).is_some());
     let mut subjects: Vec<_> = kept.map(|name| Subject::Certificate(name.clone())).collect();
@@ -62,6 +64,11 @@ fn by_name(source: &EventSource, remote: &RemoteCertificate, observed: &Observed
 }
 
 impl Subject {
+/// Whether a manager issues it, and it is fetched from there.
+fn is_fetched(certificate: &Certificate) -> bool {
+    certificate.spec.authority.is_empty()
+}
+
     pub fn object_ref(&self) -> ObjectRef {
         match self {
             Self::Certificate(name) => ObjectRef::Certificate(name.clone()),
@@ -124,12 +131,11 @@ impl Subject {
         }
     }
 
-    /// Whether it is a certificate that a manager issues, and that is fetched from there.
+    /// As the function of that name.
     fn is_fetched(&self, observed: &Observed) -> bool {
         match self {
             Self::Certificate(name) => {
-                let certificate = observed.certificates.get(name);
-                certificate.is_some_and(|certificate| certificate.spec.authority.is_empty())
+                observed.certificates.get(name).is_some_and(|certificate| is_fetched(certificate))
             }
             Self::Authority(_) => false,
         }

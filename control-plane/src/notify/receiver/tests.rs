@@ -22,7 +22,7 @@ use crate::api::object_name::ObjectName;
 use crate::api::resource::{CertificateAuthoritySpec, ManagerRef, ServiceCertificateSpec};
 use crate::external::http_client::{AddressPolicy, Endpoint};
 use crate::external::manager::ibm::{self, DEFAULT_GROUP, Ibm, TokenSource};
-use crate::external::manager::{Kind, Manager};
+use crate::external::manager::{Allow, Kind, Manager};
 use crate::notify::event_source::{Credential, EventSource, Provider};
 use crate::notify::signature::{Signer, Verifier};
 use crate::notify::verification_keys::VerificationKeys;
@@ -92,8 +92,9 @@ impl TestReceiver {
         let tokens = TokenSource::new(ibm.clone(), ibm::Credential::ApiKey(Zeroizing::default()));
         let kind = Kind::Ibm(Ibm::new(ibm, tokens, DEFAULT_GROUP.to_owned()));
         let ids = ["3f2a", "77b1"].map(|id| id.parse().unwrap()).to_vec();
-        let allow = BTreeMap::from([("*".to_owned(), ids)]);
-        let manager = Manager { kind, allow, trust: None, digest: String::new() };
+        let both = BTreeMap::from([("*".to_owned(), ids)]);
+        let manager =
+            Manager { kind, allow: Allow { both, ..Allow::default() }, trust: None, digest: String::new() };
         let managers = BTreeMap::from([("ibm".to_owned(), Arc::new(manager))]);
         let initial = NotifyConfig { senders, managers: Arc::new(managers), ..NotifyConfig::default() };
         let (config, receiver_config) = watch::channel(Arc::new(initial));

@@ -25,6 +25,17 @@ async fn errors_say_what_the_manager_said() {
     assert!(error.contains(said), "{error}");
     assert!(!error.contains("key") && !error.contains("token"), "the key was accepted: {error}");
 
+    fake.respond_to(
+        "GET /api/v2/secrets/3f2a77b1-8fda-4d05-9ad8-b1de1ec7e712",
+        403,
+        json!({"errors": ["1 error occurred:\n\t* permission denied\n\n"]}),
+    );
+    let error = ibm.fetch("shop", ID).await.unwrap_err().to_string();
+    assert!(
+        error.contains("answered 403 Forbidden (1 error occurred: * permission denied): check"),
+        "{error}"
+    );
+
     let body = json!({"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."});
     fake.respond_to("POST /identity/token", 400, body);
     forget_token(&ibm);
