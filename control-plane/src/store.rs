@@ -127,11 +127,13 @@ pub trait Store: Send + Sync + 'static {
         over: &ResourceVersion,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Sets the request `renewal-hint` of an object: an id and parameters.
-    fn add_renewal_hint(
+    /// Sets the request `renewal-hint` of an object: an id and parameters. A conflict if anything of the object was
+    /// changed: another receiver may have left a hint.
+    fn set_renewal_hint(
         &self,
         about: &ObjectRef,
         text: &str,
+        over: &ResourceVersion,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns when something may have changed since the last observation.

@@ -159,8 +159,13 @@ impl<S: Store> Store for CrashingStore<S> {
         self.write(self.store.nudge(pod, revision)).await
     }
 
-    async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
-        self.write(self.store.add_renewal_hint(about, text)).await
+    async fn set_renewal_hint(
+        &self,
+        about: &ObjectRef,
+        text: &str,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        self.write(self.store.set_renewal_hint(about, text, over)).await
     }
 
     async fn report_authority(

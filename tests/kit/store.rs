@@ -63,6 +63,7 @@ macro_rules! every_promise_of_a_store {
             secret_name_that_leads_elsewhere_is_refused
             statuses_come_back
             status_over_an_old_version_conflicts
+            hint_over_an_old_version_conflicts
             everything_is_seen_at_once_after_a_relist
             requests_appear_until_they_are_replaced
             objects_are_created_once

@@ -278,6 +278,8 @@ fn the_schema_refuses_nonsense_and_kubectl_shows_what_counts() {
 #[test]
 fn it_keeps_what_any_store_promises() {
     let (server, account) = ApiServer::with_hotcert(&[NAMESPACE]);
+    // The right to leave hints.
+    server.apply("overlays/notifications/receiver.yaml");
     let client = server.client(&account.kubeconfig);
     let hand = ByHand { admin: server.admin(), system: SYSTEM.into() };
     // Without a deadline for all of them: each promise has its own.

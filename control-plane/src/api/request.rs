@@ -24,6 +24,19 @@ pub const RENEWAL_HINT: &str = "renewal-hint";
 pub const VERBS: [&str; 8] =
     [ROTATE, ROLLBACK, ROLLOVER, REVERSE, OVERRIDE, REMOVE_ROOT, ACCEPT_KEYRING, RENEWAL_HINT];
 
+/// Before the id of a renewal hint that reports a revocation: the versions that are made for it say so for good.
+const REVOCATION: &str = "revoked-";
+
+/// The id of a renewal hint that reports a revocation.
+pub fn revocation(id: &str) -> String {
+    format!("{REVOCATION}{id}")
+}
+
+/// Whether a request with this id reports a revocation.
+pub fn is_revocation(id: &str) -> bool {
+    id.starts_with(REVOCATION)
+}
+
 /// What became of a request about an authority, as its status and keyring store it: `refused: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {

@@ -39,7 +39,7 @@ use crate::digest::sha256_hex;
 use crate::notify::config::NotifyConfig;
 use crate::notify::incoming_event::{IncomingEvent, IncomingKind, sanitize};
 use crate::store::{EventRecord, Store};
-use effects::Effects;
+use effects::{Effects, HintRequest};
 use rate_limiter::RateLimiter;
 use replay_cache::ReplayCache;
 use subject::Subject;
@@ -118,6 +118,9 @@ impl<S: Store> Receiver<S> {
                 if !accepted.warnings.is_empty() {
                     warn!(sender, "{}", accepted.warnings.join("; "));
                 }
+                if accepted.limited && self.rate_limiter.allow(LOG, now) {
+                    warn!(sender, unchanged, "a revocation is not followed so soon after another");
+                }
                 self.metrics.count(self.label(sender), outcome);
             }
             Err(rejection) => self.reject(sender, rejection.reason(), rejection, now),
@@ -193,14 +196,10 @@ impl<S: Store> Receiver<S> {
             Effects::of(event, sender, source, &config.managers, &observed, now)?;
         // Stored before the message is acknowledged; if that fails, the sender sends it again.
         let mut stored = futures_util::stream::iter(requests)
-            .map(|(subject, hint)| {
-                let text = format!("{id} {hint} from={sender}");
-                async move {
-                    self.store
-                        .add_renewal_hint(&subject.object_ref(), &text)
-                        .await
-                        .map(|()| subject.to_string())
-                }
+            .map(|HintRequest { subject, hints, over }| async move {
+                let text = hints.to_request(id);
+                let stored = self.store.set_renewal_hint(&subject.object_ref(), &text, &over).await;
+                stored.map(|()| subject.to_string())
             })
             .buffer_unordered(MAX_CONCURRENT);
         while let Some(name) = stored.try_next().await? {

@@ -11,7 +11,7 @@ use super::authority::AuthorityPlan;
 use super::certificate::{CertificatePlan, CertificateState, obstacle, renew_at};
 use super::observed::{Certificate, KeyringView, Version};
 use super::plan::{Action, IssueReason, Plan};
-use super::renewal_hint::RenewalHint;
+use super::renewal_hint::{PendingHints, Target};
 use crate::api::condition::Reason;
 use crate::api::request;
 use crate::api::settings::CertificateSettings;
@@ -144,18 +144,18 @@ impl<'a> SigningContext<'a> {
     }
 
     fn close_obsolete_hint(&self, certificate_plan: &mut CertificatePlan) {
-        let (Some(request), Some((_, newest))) =
-            (self.certificate.open_request(request::RENEWAL_HINT), self.certificate.certificate.newest())
-        else {
+        let certificate = self.certificate.certificate;
+        let (Some(request), Some((_, newest)), Some(target)) = (
+            self.certificate.open_request(request::RENEWAL_HINT),
+            certificate.newest(),
+            Target::of_certificate(certificate),
+        ) else {
             return;
         };
-        let hint = RenewalHint::parse(&request.arguments);
+        let hints = PendingHints::parse(&request.arguments);
         // A leaf that ends with its root gains nothing by being issued anew.
         let ends_with_root = newest.leaf.not_after >= self.root_not_after;
-        let requested = newest.request.is_some();
-        if ends_with_root
-            || hint.obsolete(&newest.leaf, newest.created_at, requested, self.certificate.now).is_some()
-        {
+        if ends_with_root || hints.effective(&target, self.certificate.now).is_err() {
             certificate_plan.obsolete_requests.push((request::RENEWAL_HINT, request.id.clone()));
         }
     }

@@ -31,7 +31,7 @@ use super::dependent::DependentCertificate;
 use super::moves::Moves;
 use super::observed::{Authority, KeyringState, KeyringView, Observed, Request};
 use super::plan::{Action, Plan, Transition};
-use super::renewal_hint::RenewalHint;
+use super::renewal_hint::{NOTICED, PendingHints, SentHint, Target};
 use crate::api::date;
 use crate::api::request::{self, RequestOutcome};
 use crate::api::settings::{AuthoritySettings, CertificateSettings};
@@ -233,17 +233,17 @@ fn hinted_rollover(
     now: SystemTime,
 ) -> Transition {
     let verb = request::RENEWAL_HINT.to_owned();
-    let signing = keyring.state.signing();
-    let obsolete = keyring.roots.get(signing).and_then(|root| {
-        let has_rolled_over = keyring.state.has_rolled_over();
-        RenewalHint::parse(&arguments).obsolete(&root.leaf(signing), root.not_before, has_rolled_over, now)
-    });
-    let outcome = match obsolete {
-        Some(why) => RequestOutcome::NothingToDo(why),
-        None if has_successor(authority, keyring) => {
-            return begin(settings, transition_reason("noticed", &arguments), Some((verb, id)));
+    let hints = PendingHints::parse(&arguments);
+    let effective = match Target::of_root(keyring) {
+        Some(target) => hints.effective(&target, now).map(SentHint::to_words),
+        None => Ok(arguments),
+    };
+    let outcome = match effective {
+        Err(no_effect) => RequestOutcome::NothingToDo(no_effect.why()),
+        Ok(words) if has_successor(authority, keyring) => {
+            return begin(settings, transition_reason(NOTICED, &words), Some((verb, id)));
         }
-        None => RequestOutcome::Refused(NO_SUCCESSOR.into()),
+        Ok(_) => RequestOutcome::Refused(NO_SUCCESSOR.into()),
     };
     Transition::CloseRequest { verb, request: id, outcome }
 }

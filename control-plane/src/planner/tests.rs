@@ -1,11 +1,12 @@
 //! What `plan` decides, tested in two ways: tables ([`lifecycle`], [`ledger`], [`rollover`], [`serving`], [`notifications`],
-//! [`sync`]), each row a state and what follows from it, and a simulated [`world`] in which anything may happen
+//! [`sync`], [`revocation`]), each row a state and what follows from it, and a simulated [`world`] in which anything may happen
 //! in any order while the invariants hold after every step.
 
 mod conditions;
 mod ledger;
 mod lifecycle;
 mod notifications;
+mod revocation;
 mod rollover;
 mod scene;
 mod serving;

@@ -331,8 +331,17 @@ impl Store for DirectoryStore {
         .await
     }
 
-    async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
-        self.ask(about, request::RENEWAL_HINT, text).await
+    async fn set_renewal_hint(
+        &self,
+        about: &ObjectRef,
+        text: &str,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        let (about, text, over) = (about.clone(), text.to_owned(), over.clone());
+        self.work(LockMode::Exclusive, move |tree| {
+            objects::ask_over(tree, &about, request::RENEWAL_HINT, &text, &over)
+        })
+        .await
     }
 
     /// Written to the log.

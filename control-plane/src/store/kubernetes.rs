@@ -44,13 +44,11 @@ use zeroize::Zeroizing;
 use super::codec::name;
 use super::{Contents, EventRecord, ImportedPem, ObjectRef, Store, StoreError, StoredVersion};
 use crate::api::object_name::ObjectName;
-use crate::api::request;
-use crate::api::resource::{AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate};
+use crate::api::resource::{AuthorityStatus, CertificateStatus};
 use crate::pki::keyring::Keyring;
 use crate::planner::observed::{Observed, PodList, ResourceVersion};
 use api_error::answer;
 use cache::{Cache, OwnSecret, Source};
-use custom::Custom;
 use informer::Informers;
 use secret_object::SecretObject;
 
@@ -400,23 +398,13 @@ impl Store for KubernetesStore {
         self.write_certificate_status(certificate, status, over).await
     }
 
-    async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
-        let patch = Patch::Merge(
-            json!({"metadata": {"annotations": {(request::annotation(request::RENEWAL_HINT)): text}}}),
-        );
-        let params = PatchParams::default();
-        match about {
-            ObjectRef::Authority(name) => {
-                let api = Api::<Custom<CertificateAuthority>>::all(self.client.clone());
-                let what = format!("the CertificateAuthority {name}");
-                answer(&what, api.patch_metadata(name, &params, &patch)).await.map(drop)
-            }
-            ObjectRef::Certificate(name) => {
-                let api = self.api::<Custom<ServiceCertificate>>(&name.namespace);
-                let what = format!("the ServiceCertificate {name}");
-                answer(&what, api.patch_metadata(&name.name, &params, &patch)).await.map(drop)
-            }
-        }
+    async fn set_renewal_hint(
+        &self,
+        about: &ObjectRef,
+        text: &str,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        self.write_hint(about, text, over).await
     }
 
     async fn record_event(&self, event: &EventRecord) {

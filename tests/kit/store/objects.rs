@@ -65,6 +65,33 @@ pub async fn status_over_an_old_version_conflicts(store: &impl Store, hand: &imp
     store.report_certificate(&name, &said(3), &third.resource_version).await.unwrap();
 }
 
+/// Of two receivers each adds to what it has read.
+pub async fn hint_over_an_old_version_conflicts(store: &impl Store, hand: &impl Hand) {
+    let (ca, name) = (authority(store, hand, "hinted").await, certificate(store, hand, "hinted").await);
+    let hint = |id: &str| Some(Request { id: id.into(), arguments: "from=a".into() });
+
+    let about = ObjectRef::Authority(ca.clone());
+    let first = seen_authority(store, &ca, |_| true).await.resource_version.clone();
+    store.set_renewal_hint(&about, "h1 from=a", &first).await.unwrap();
+    conflicts(store.set_renewal_hint(&about, "h2 from=a", &first).await);
+    // What was in the way is seen without waiting for a watch.
+    let second = store.observe().await.unwrap().authorities[&ca].clone();
+    assert_eq!(second.requests.get("renewal-hint").cloned(), hint("h1"));
+    store.set_renewal_hint(&about, "h3 from=a", &second.resource_version).await.unwrap();
+    seen_authority(store, &ca, |seen| seen.requests.get("renewal-hint").cloned() == hint("h3")).await;
+
+    let about = ObjectRef::Certificate(name.clone());
+    let first = seen_certificate(store, &name, |_| true).await.resource_version.clone();
+    hand.ask(&about, "renewal-hint", "h1 from=a").await.unwrap();
+    conflicts(store.set_renewal_hint(&about, "h2 from=a", &first).await);
+    let second = store.observe().await.unwrap().certificates[&name].clone();
+    assert_eq!(second.requests.get("renewal-hint").cloned(), hint("h1"));
+    store.set_renewal_hint(&about, "h3 from=a", &second.resource_version).await.unwrap();
+    seen_certificate(store, &name, |seen| seen.requests.get("renewal-hint").cloned() == hint("h3")).await;
+    let nobody = ObjectRef::Certificate(ObjectName::new(NAMESPACE, "mtls-prod-nobody"));
+    missing(store.set_renewal_hint(&nobody, "h1", &ResourceVersion::default()).await);
+}
+
 pub async fn everything_is_seen_at_once_after_a_relist(store: &impl Store, hand: &impl Hand) {
     let ca = authority(store, hand, "relisted").await;
     store.put_keyring(&ca, &Keyring::new(leaf().0), None).await.unwrap();

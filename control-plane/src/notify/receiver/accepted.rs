@@ -12,6 +12,8 @@ pub struct Accepted {
     pub unchanged: BTreeMap<String, String>,
     /// What the sender reports to have failed or to be blocked there.
     pub warnings: Vec<String>,
+    /// A revocation came too soon after another.
+    pub limited: bool,
     pub replay: bool,
     pub test: bool,
 }
@@ -21,6 +23,8 @@ pub enum Outcome {
     Accepted,
     /// Something failed or is blocked at the sender.
     Warning,
+    /// What it reports revoked was replaced on a revocation a while ago, and is not again.
+    Limited,
     /// Nothing follows from it.
     Unchanged,
     /// The message was accepted before.
@@ -33,6 +37,7 @@ impl Accepted {
         match self {
             Self { replay: true, .. } => Outcome::Replay,
             Self { test: true, .. } => Outcome::Test,
+            Self { limited: true, .. } => Outcome::Limited,
             Self { warnings, .. } if !warnings.is_empty() => Outcome::Warning,
             Self { requested, .. } if requested.is_empty() => Outcome::Unchanged,
             _ => Outcome::Accepted,
@@ -52,6 +57,7 @@ impl Outcome {
         match self {
             Self::Accepted => "accepted",
             Self::Warning => "warning",
+            Self::Limited => "limited",
             Self::Unchanged => "unchanged",
             Self::Replay => "replay",
             Self::Test => "test",

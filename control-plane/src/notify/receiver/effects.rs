@@ -8,17 +8,26 @@ use super::subject::{self, Subject};
 use crate::external::manager::Managers;
 use crate::notify::event_source::EventSource;
 use crate::notify::incoming_event::{IncomingEvent, IncomingKind, RemoteCertificate};
-use crate::planner::observed::Observed;
-use crate::planner::renewal_hint::RenewalHint;
+use crate::planner::observed::{Observed, ResourceVersion};
+use crate::planner::renewal_hint::{Added, NoEffect, PendingHints, SentHint};
 
 #[derive(Default)]
 pub struct Effects {
-    /// Objects that the event asks to be changed, each with its hint.
-    pub requests: Vec<(Subject, String)>,
+    /// Objects that the event asks to be changed.
+    pub requests: Vec<HintRequest>,
     /// Objects that the event reports a problem of, each with what is wrong.
     pub warnings: Vec<(Subject, String)>,
     /// The objects for which nothing follows, and warnings that are about no object.
     pub accepted: Accepted,
+}
+
+/// A request to leave with an object.
+pub struct HintRequest {
+    pub subject: Subject,
+    /// With those that wait already.
+    pub hints: PendingHints,
+    /// Of the object when these were read.
+    pub over: ResourceVersion,
 }
 
 impl Effects {
@@ -40,15 +49,18 @@ impl Effects {
                 }
             };
             for subject in subjects {
-                let no_effect = not_accepted(event.kind, source, &subject)
-                    .or_else(|| subject.no_effect(event.kind, certificate, observed, now))
-                    .or_else(|| outweighed(event.kind, &subject, observed));
+                let no_effect = not_accepted(event.kind, source, &subject).map(NoEffect::Obsolete);
+                let no_effect =
+                    no_effect.or_else(|| subject.no_effect(event.kind, certificate, observed, now));
                 match no_effect {
-                    Some(why) => drop(effects.accepted.unchanged.insert(subject.to_string(), why)),
+                    Some(no_effect) => effects.leave(&subject, no_effect),
                     None if event.kind == IncomingKind::Failed => {
                         effects.warnings.push((subject, warning(event, sender, Some(certificate))));
                     }
-                    None => effects.requests.push((subject, certificate.hint.to_arguments())),
+                    None => {
+                        let hint = certificate.hint.clone();
+                        effects.request(subject, SentHint { hint, sender: sender.to_owned() }, observed);
+                    }
                 }
             }
         }
@@ -69,13 +81,39 @@ impl Effects {
     }
 
     fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.warnings.is_empty() && self.accepted.unchanged.is_empty()
+        self.requests.is_empty()
+            && self.warnings.is_empty()
+            && self.accepted.unchanged.is_empty()
+            && self.accepted.requested.is_empty()
+    }
+
+    fn leave(&mut self, subject: &Subject, no_effect: NoEffect) {
+        self.accepted.limited |= matches!(no_effect, NoEffect::TooSoon(_));
+        self.accepted.unchanged.insert(subject.to_string(), no_effect.why());
+    }
+
+    /// The hint is added to those that were not handled yet.
+    fn request(&mut self, subject: Subject, hint: SentHint, observed: &Observed) {
+        let Some(over) = subject.resource_version(observed).cloned() else { return };
+        let open = subject.open_hint(observed);
+        let mut hints = open.map_or_else(PendingHints::default, |open| PendingHints::parse(&open.arguments));
+        match hints.add(hint) {
+            Added::Added => self.requests.push(HintRequest { subject, hints, over }),
+            Added::Known => self.accepted.requested.push(subject.to_string()),
+            Added::Outweighed(why) => {
+                drop(self.accepted.unchanged.insert(subject.to_string(), why.to_owned()));
+            }
+        }
     }
 }
 
 /// Why the settings have no event of this kind follow for this object.
 fn not_accepted(kind: IncomingKind, source: &EventSource, subject: &Subject) -> Option<String> {
     let name = subject.to_string();
+    let (listed, key) = match subject {
+        Subject::Certificate(_) => (&source.names, "names"),
+        Subject::Authority(_) => (&source.authorities, "authorities"),
+    };
     if !source.events.contains(&kind) {
         Some(format!("the settings do not accept the event {kind} from this sender: events does not list it"))
     } else if !listed.iter().any(|pattern| pattern.matches(&name)) {
@@ -85,22 +123,8 @@ fn not_accepted(kind: IncomingKind, source: &EventSource, subject: &Subject) -> 
     }
 }
 
-/// A revocation that was not handled yet is not replaced by less: an object has one request of this kind.
-fn outweighed(kind: IncomingKind, subject: &Subject, observed: &Observed) -> Option<String> {
-    let is_revoked = || RenewalHint::parse(&subject.open_hint(observed)?.arguments).revoked.then_some(());
-    let is_weaker = matches!(kind, IncomingKind::Expiring | IncomingKind::Changed);
-    is_weaker
-        .then(is_revoked)
-        .flatten()
-        .map(|()| "it is reported revoked, and that was not handled yet".into())
-}
-
 fn warning(event: &IncomingEvent, sender: &str, certificate: Option<&RemoteCertificate>) -> String {
     let cause = certificate.and_then(|certificate| certificate.cause.as_ref());
     let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
     format!("the sender {sender} reports {}{cause}", event.name)
 }
-    let (listed, key) = match subject {
-        Subject::Certificate(_) => (&source.names, "names"),
-        Subject::Authority(_) => (&source.authorities, "authorities"),
-    };

@@ -8,7 +8,8 @@ use crate::api::request;
 use crate::external::manager::{Access, Managers};
 use crate::notify::event_source::EventSource;
 use crate::notify::incoming_event::{IncomingKind, RemoteCertificate, sanitize};
-use crate::planner::observed::{Certificate, KeyringState, Observed, Request};
+use crate::planner::observed::{Certificate, Observed, Request, ResourceVersion};
+use crate::planner::renewal_hint::{NoEffect, Target};
 use crate::store::ObjectRef;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +64,12 @@ fn by_name(source: &EventSource, remote: &RemoteCertificate, observed: &Observed
     None
 }
 
-impl Subject {
 /// Whether a manager issues it, and it is fetched from there.
 fn is_fetched(certificate: &Certificate) -> bool {
     certificate.spec.authority.is_empty()
 }
 
+impl Subject {
     pub fn object_ref(&self) -> ObjectRef {
         match self {
             Self::Certificate(name) => ObjectRef::Certificate(name.clone()),
@@ -83,39 +84,35 @@ fn is_fetched(certificate: &Certificate) -> bool {
         remote: &RemoteCertificate,
         observed: &Observed,
         now: SystemTime,
-    ) -> Option<String> {
+    ) -> Option<NoEffect> {
+        let obsolete = |why: &str| Some(NoEffect::Obsolete(why.to_owned()));
         match kind {
             // The current version of the manager is fetched, whatever it is.
             IncomingKind::Changed | IncomingKind::Revoked if self.is_fetched(observed) => return None,
             IncomingKind::Expiring if self.is_fetched(observed) => {
-                return Some(
-                    "its manager renews it, and it is fetched once the manager has changed it".into(),
-                );
+                return obsolete("its manager renews it, and it is fetched once the manager has changed it");
             }
             IncomingKind::Failed => return None,
             IncomingKind::Expiring | IncomingKind::Revoked => {}
             IncomingKind::Changed => {
-                return Some("it is issued here, so a change at the sender does not affect it".into());
+                return obsolete("it is issued here, so a change at the sender does not affect it");
             }
             IncomingKind::Other | IncomingKind::Unknown | IncomingKind::Test => {
-                return Some("nothing follows from an event of this kind".into());
+                return obsolete("nothing follows from an event of this kind");
             }
         }
+        let target = match self {
+            Self::Certificate(name) => Target::of_certificate(observed.certificates.get(name)?)?,
+            Self::Authority(name) => Target::of_root(observed.authorities.get(name)?.keyring.view()?)?,
+        };
+        remote.hint.no_effect(&target, now)
+    }
+
+    /// Of the object as it was observed.
+    pub fn resource_version<'a>(&self, observed: &'a Observed) -> Option<&'a ResourceVersion> {
         match self {
-            Self::Certificate(name) => {
-                let certificate = observed.certificates.get(name)?;
-                let (_, version) = certificate.newest()?;
-                let was_requested = version.request.is_some();
-                remote.hint.obsolete(&version.leaf, version.created_at, was_requested, now)
-            }
-            Self::Authority(name) => {
-                let KeyringState::Present(keyring) = &observed.authorities.get(name)?.keyring else {
-                    return None;
-                };
-                let signing = keyring.state.signing();
-                let root = keyring.roots.get(signing)?.leaf(signing);
-                remote.hint.obsolete(&root, root.not_before, keyring.state.has_rolled_over(), now)
-            }
+            Self::Certificate(name) => Some(&observed.certificates.get(name)?.resource_version),
+            Self::Authority(name) => Some(&observed.authorities.get(name)?.resource_version),
         }
     }
 

@@ -149,6 +149,11 @@ impl TestReceiver {
         observed.certificates[&NAME.parse().unwrap()].newest().unwrap().1.leaf.not_after
     }
 
+    async fn serial(&self) -> String {
+        let observed = self.store.observe().await.unwrap();
+        observed.certificates[&NAME.parse().unwrap()].newest().unwrap().1.leaf.serial.clone()
+    }
+
     async fn root_not_after(&self) -> SystemTime {
         let observed = self.store.observe().await.unwrap();
         let KeyringState::Present(keyring) = &observed.authorities["root-prod-shop"].keyring else {
@@ -189,6 +194,13 @@ fn expiring(id: &str, subject: &str, end: SystemTime) -> Value {
     json!({
         "specversion": "1.0", "id": id, "source": "urn:hotcert:other", "type": "dev.hotcert.expiring",
         "subject": subject, "data": {"not_after": crate::api::date::seconds(end)},
+    })
+}
+
+fn revoked(id: &str, subject: &str) -> Value {
+    json!({
+        "specversion": "1.0", "id": id, "source": "urn:hotcert:other", "type": "dev.hotcert.revoked",
+        "subject": subject,
     })
 }
 
@@ -542,14 +554,73 @@ async fn a_revocation_is_not_replaced_by_less_before_it_is_handled() {
         revoked["type"] = "dev.hotcert.revoked".into();
         assert_eq!(test.standard(revoked, now).await.unwrap().requested, [name]);
         let later = test.standard(expiring(&format!("{kind} 2"), name, end), now).await.unwrap();
-        assert!(later.unchanged[name].contains("reported revoked"), "{later:?}");
+        assert!(later.unchanged[name].contains("reported it revoked"), "{later:?}");
     }
     test.reconcile().await;
     assert!(test.versions().await > 1);
     // Handled: it stands in the way of nothing.
     let end = test.not_after().await;
     let after = test.standard(expiring("3", NAME, end), now).await.unwrap();
-    assert!(!format!("{after:?}").contains("reported revoked"), "{after:?}");
+    assert!(!format!("{after:?}").contains("reported it revoked"), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_sender_that_reports_every_serial_as_revoked_has_one_leaf_replaced() {
+    let test = TestReceiver::new().await;
+    let mut answers = Vec::new();
+    for number in 0..5 {
+        let mut event = revoked(&number.to_string(), NAME);
+        event["data"] = json!({"serial": test.serial().await});
+        answers.push(test.standard(event, SystemTime::now()).await.unwrap());
+        test.reconcile().await;
+    }
+    assert_eq!((test.versions().await, &answers[0].requested), (2, &vec![NAME.to_owned()]));
+    assert!(answers[4].unchanged[NAME].contains("hotcert rotate replaces it now"), "{answers:?}");
+    assert_eq!((test.count("standard", "accepted"), test.count("standard", "limited")), (1, 4));
+    // A root likewise.
+    let mut root = revoked("root 1", "root-prod-shop");
+    let observed = test.store.observe().await.unwrap();
+    let signing = observed.authorities["root-prod-shop"].keyring.view().unwrap();
+    root["data"] = json!({"serial": signing.roots[signing.state.signing()].serial});
+    assert_eq!(test.standard(root, SystemTime::now()).await.unwrap().requested, ["root-prod-shop"]);
+    test.reconcile().await;
+    let mut root = revoked("root 2", "root-prod-shop");
+    root["data"] = json!({"not_after": crate::api::date::seconds(test.root_not_after().await)});
+    let answer = test.standard(root, SystemTime::now()).await.unwrap();
+    assert!(answer.unchanged["root-prod-shop"].contains("hotcert rollover"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_several_senders_say_at_once_is_recorded_of_each() {
+    let test = TestReceiver::new().await;
+    let (end, serial) = (test.not_after().await, test.serial().await);
+    let now = SystemTime::now();
+    let mut revoked = revoked("1", NAME);
+    revoked["data"] = json!({"serial": serial});
+    let until = crate::api::date::seconds(end);
+    let secret = json!({"secret_id": "crn:cert:1", "secret_expiration": until});
+    let (first, second, third) = tokio::join!(
+        test.standard(revoked, now),
+        test.callback(about_to_expire(end)),
+        test.secrets(secret_event("s", "secret_about_to_expire", secret)),
+    );
+    for answer in [first, second, third] {
+        assert_eq!(answer.unwrap().requested, [NAME]);
+    }
+    let observed = test.store.observe().await.unwrap();
+    let request = &observed.certificates[&NAME.parse().unwrap()].requests["renewal-hint"];
+    assert!(crate::api::request::is_revocation(&request.id), "{request:?}");
+    let plain = until.clone();
+    for words in [
+        "revoked from=standard",
+        &format!("also=until={plain},from=ibm"),
+        &format!("also=until={until},from=secrets"),
+    ] {
+        assert!(request.arguments.contains(words), "{words} in {request:?}");
+    }
+    assert!(request.arguments.starts_with("serial="), "the revocation comes first: {request:?}");
+    test.reconcile().await;
+    assert_eq!(test.versions().await, 2, "all of it is answered by one");
 }
 
 #[tokio::test]

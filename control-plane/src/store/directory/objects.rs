@@ -154,6 +154,24 @@ pub fn ask(tree: &Tree, about: &ObjectRef, verb: &str, text: &str) -> Result<(),
     write_record(&path, &requested)
 }
 
+/// As [`ask`]; a conflict if anything of the object was changed.
+pub fn ask_over(
+    tree: &Tree,
+    about: &ObjectRef,
+    verb: &str,
+    text: &str,
+    over: &ResourceVersion,
+) -> Result<(), StoreError> {
+    let path = tree.object(about)?;
+    if std::fs::symlink_metadata(&path).is_err() {
+        return Err(missing(about));
+    }
+    if resource_version(tree, about)? != *over {
+        return Err(StoreError::Conflict(path.display().to_string()));
+    }
+    ask(tree, about, verb, text)
+}
+
 /// Writes the file of an object that is not there yet.
 pub fn create<Spec: Serialize>(tree: &Tree, about: &ObjectRef, spec: &Spec) -> Result<(), StoreError> {
     let path = tree.object(about)?;

@@ -1,5 +1,6 @@
-//! The status of an object, written over the version of the object that it was planned on. If there is another by now,
-//! that is read: a person asked for something meanwhile, or another replica leads, and the watch may not have said so.
+//! The status of an object and the hints that wait with it, written over the version of the object that they were made
+//! from. If there is another by now, that is read: a person asked for something meanwhile, or another replica wrote, and
+//! the watch may not have said so.
 
 use std::fmt::Debug;
 
@@ -12,14 +13,15 @@ use super::KubernetesStore;
 use super::cache::NamespaceIndex;
 use super::custom::Custom;
 use crate::api::object_name::ObjectName;
+use crate::api::request;
 use crate::api::resource::{AuthorityStatus, CertificateAuthority, CertificateStatus, ServiceCertificate};
 use crate::planner::observed::ResourceVersion;
-use crate::store::StoreError;
 use crate::store::kubernetes::api_error::answer;
+use crate::store::{ObjectRef, StoreError};
 
 /// What became of a write.
 enum Written<K> {
-    /// The object with its new status.
+    /// The object as it is now.
     Done(Custom<K>),
     /// What there is in place of the version that was to be written over, if that could be read.
     Conflict(String, Option<Option<Custom<K>>>),
@@ -33,8 +35,46 @@ impl KubernetesStore {
         over: &ResourceVersion,
     ) -> Result<(), StoreError> {
         let what = format!("the status of the CertificateAuthority {name}");
+        let patch = status_patch(&what, status, over)?;
+        self.write_authority(name, &what, over, async |api| {
+            api.patch_status(name, &PatchParams::default(), &patch).await
+        })
+        .await
+    }
+
+    pub(super) async fn write_hint(
+        &self,
+        about: &ObjectRef,
+        text: &str,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        let annotations = json!({ (request::annotation(request::RENEWAL_HINT)): text });
+        let patch =
+            Patch::Merge(json!({"metadata": {"resourceVersion": over.0, "annotations": annotations}}));
+        let params = PatchParams::default();
+        match about {
+            ObjectRef::Authority(name) => {
+                let what = format!("the CertificateAuthority {name}");
+                self.write_authority(name, &what, over, async |api| api.patch(name, &params, &patch).await)
+                    .await
+            }
+            ObjectRef::Certificate(name) => {
+                let what = format!("the ServiceCertificate {name}");
+                let patched = async |api: &Api<_>| api.patch(&name.name, &params, &patch).await;
+                self.write_certificate(name, &what, over, patched).await
+            }
+        }
+    }
+
+    async fn write_authority(
+        &self,
+        name: &str,
+        what: &str,
+        over: &ResourceVersion,
+        patch: impl AsyncFnOnce(&Api<Custom<CertificateAuthority>>) -> kube::Result<Custom<CertificateAuthority>>,
+    ) -> Result<(), StoreError> {
         let api = Api::<Custom<CertificateAuthority>>::all(self.client.clone());
-        let (result, found) = split(write(&what, &api, name, status, over).await?);
+        let (result, found) = split(write(what, &api, name, patch(&api)).await?);
         self.cache.change(|state| match found.map(|found| found.map(Custom::read)) {
             Some(Some(Some(read))) => state.update_authority(name, read),
             Some(None) => state.remove_authority(name, over),
@@ -50,8 +90,21 @@ impl KubernetesStore {
         over: &ResourceVersion,
     ) -> Result<(), StoreError> {
         let what = format!("the status of the ServiceCertificate {name}");
+        let patch = status_patch(&what, status, over)?;
+        let patched =
+            async |api: &Api<_>| api.patch_status(&name.name, &PatchParams::default(), &patch).await;
+        self.write_certificate(name, &what, over, patched).await
+    }
+
+    async fn write_certificate(
+        &self,
+        name: &ObjectName,
+        what: &str,
+        over: &ResourceVersion,
+        patch: impl AsyncFnOnce(&Api<Custom<ServiceCertificate>>) -> kube::Result<Custom<ServiceCertificate>>,
+    ) -> Result<(), StoreError> {
         let api = self.api::<Custom<ServiceCertificate>>(&name.namespace);
-        let (result, found) = split(write(&what, &api, &name.name, status, over).await?);
+        let (result, found) = split(write(what, &api, &name.name, patch(&api)).await?);
         let change = |index: &mut NamespaceIndex| match found.map(|found| found.map(Custom::read)) {
             Some(Some(Some(read))) => index.update_certificate(&name.name, read),
             Some(None) => index.remove_certificate(&name.name, Some(over)),
@@ -74,14 +127,12 @@ async fn write<K>(
     what: &str,
     api: &Api<Custom<K>>,
     name: &str,
-    status: &impl Serialize,
-    over: &ResourceVersion,
+    patched: impl Future<Output = kube::Result<Custom<K>>>,
 ) -> Result<Written<K>, StoreError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug,
 {
-    let patch = status_patch(what, status, over)?;
-    match answer(what, api.patch_status(name, &PatchParams::default(), &patch)).await {
+    match answer(what, patched).await {
         Ok(object) => Ok(Written::Done(object)),
         Err(StoreError::Conflict(what)) => {
             // There is a right to list them, and none to get one.

@@ -159,8 +159,13 @@ impl<S: Store> Store for StaleStore<S> {
         self.store.report_certificate(certificate, status, over).await
     }
 
-    async fn add_renewal_hint(&self, about: &ObjectRef, text: &str) -> Result<(), StoreError> {
-        self.store.add_renewal_hint(about, text).await
+    async fn set_renewal_hint(
+        &self,
+        about: &ObjectRef,
+        text: &str,
+        over: &ResourceVersion,
+    ) -> Result<(), StoreError> {
+        self.store.set_renewal_hint(about, text, over).await
     }
 
     async fn changed(&self) {
