@@ -294,6 +294,9 @@ fn body_for_which_there_is_no_memory_is_refused() {
     let count = |status: u16| statuses.iter().filter(|one| matches!(one, Ok(is) if *is == status)).count();
     // There is memory for 64; the others need not wait for it.
     assert!(count(503) >= 20 && count(200) == 0, "{statuses:?}");
+    // What is addressed to no sender of the settings takes none, and is refused before it has arrived.
+    let statuses = uploads(withheld("/notifications/nobody", 256 << 10));
+    assert!(statuses.iter().all(|one| matches!(one, Ok(404))), "{statuses:?}");
 }
 
 #[test]

@@ -55,14 +55,12 @@ pub struct Limits {
     /// Bytes of a request head.
     pub head: usize,
     pub bodies: BodyLimits,
-    /// Whether anything follows from the body of a request with this path and method. Any other is answered at once: its
-    /// body takes no memory.
-    pub wants_body: fn(&Parts) -> bool,
 }
 
 pub struct HttpsServer {
     acceptor: Acceptor,
     limits: Limits,
+    wants_body: Box<dyn Fn(&Parts) -> bool + Send + Sync>,
     connections: FairLimiter,
     open: TaskTracker,
     bodies: Bodies,
@@ -74,9 +72,12 @@ pub struct HttpsServer {
 }
 
 impl HttpsServer {
+    /// `wants_body`: whether anything follows from the body of a request with this path and method. Any other is answered
+    /// at once: its body takes no memory.
     pub fn new(
         identities: &Identities,
         limits: Limits,
+        wants_body: impl Fn(&Parts) -> bool + Send + Sync + 'static,
         refusals: ListenerRefusals,
         end: CancellationToken,
     ) -> Self {
@@ -87,6 +88,7 @@ impl HttpsServer {
             // Places are those of the connections.
             acceptor: acceptor.max_handshakes(usize::MAX),
             limits,
+            wants_body: Box::new(wants_body),
             connections: FairLimiter::new(max_connections),
             open: TaskTracker::new(),
             bodies: Bodies::new(limits.bodies),
@@ -227,7 +229,7 @@ where
         self.asked.send_if_modified(|asked| !std::mem::replace(asked, true));
         let (head, body) = request.into_parts();
         let version = head.version;
-        let body = match (self.https.limits.wants_body)(&head) {
+        let body = match (self.https.wants_body)(&head) {
             true => self.https.bodies.read(self.from.ip(), body).await,
             false => Ok(Body::unread(body)),
         };

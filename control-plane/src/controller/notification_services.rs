@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use hotcert_tls::Reloader;
+use hyper::http::request::Parts;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -80,8 +81,12 @@ impl NotificationServices {
         };
         tokio::spawn(reload_on_hangup(identities.clone()));
         let receiver = Receiver::new(store, self.config.config, self.counts.receiver);
-        let https = HttpsServer::new(&identities, LIMITS, self.refusals, CancellationToken::new());
-        let (https, handler) = (Arc::new(https), Arc::new(ReceiverHandler { receiver }));
+        let handler = Arc::new(ReceiverHandler { receiver });
+        let asked = Arc::clone(&handler);
+        let wants_body = move |request: &Parts| asked.wants_body(request);
+        let https =
+            HttpsServer::new(&identities, LIMITS, wants_body, self.refusals, CancellationToken::new());
+        let https = Arc::new(https);
         let listening = bound.serve(CancellationToken::new(), move |socket, from| {
             let (https, handler) = (Arc::clone(&https), Arc::clone(&handler));
             let handle = move |request, body, peer| {

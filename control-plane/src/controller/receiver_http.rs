@@ -32,10 +32,6 @@ pub const LIMITS: Limits = Limits {
         all: 16 << 20,
         arrival: Duration::from_secs(5),
     },
-    wants_body: |request| {
-        let path = request.uri.path();
-        request.method == Method::POST && path.starts_with(PATH) && path != KEYS_PATH
-    },
 };
 /// Seconds after which a message that was not recorded is to be sent again. Senders that try a few times, within
 /// seconds, spread them so over the time that another leader takes.
@@ -48,6 +44,13 @@ pub struct ReceiverHandler<S> {
 }
 
 impl<S: Store> ReceiverHandler<S> {
+    /// That of a sender in the settings: what names another is refused unread.
+    pub fn wants_body(&self, request: &Parts) -> bool {
+        let sender = request.uri.path().strip_prefix(PATH);
+        request.method == Method::POST
+            && sender.is_some_and(|sender| self.receiver.config().senders.contains_key(sender))
+    }
+
     pub async fn handle(
         &self,
         request: Parts,

@@ -124,6 +124,7 @@ pub(super) mod tests {
         let https = Arc::new(HttpsServer::new(
             &identities,
             limits,
+            |_| true,
             Refusals::default().of("webhook"),
             CancellationToken::new(),
         ));

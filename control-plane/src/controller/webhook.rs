@@ -43,10 +43,13 @@ const LIMITS: Limits = Limits {
         // Less than the API server's timeout, so that it receives the error.
         arrival: Duration::from_secs(4),
     },
-    wants_body: |request| request.method == Method::POST && WebhookPath::parse(request.uri.path()).is_some(),
 };
 /// Longer than an API server keeps an idle connection (90 s).
 const IDLE: Duration = Duration::from_secs(180);
+
+fn wants_body(request: &Parts) -> bool {
+    request.method == Method::POST && WebhookPath::parse(request.uri.path()).is_some()
+}
 
 pub struct Webhook {
     https: Arc<HttpsServer>,
@@ -65,7 +68,7 @@ impl Webhook {
         end: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
-            https: Arc::new(HttpsServer::new(identities, LIMITS, refusals, end)),
+            https: Arc::new(HttpsServer::new(identities, LIMITS, wants_body, refusals, end)),
             agent_image,
             sidecar,
             counters,

@@ -26,7 +26,6 @@ const LIMITS: Limits = Limits {
     idle: HOUR,
     head: 16 << 10,
     bodies: BodyLimits { one: 1000, all: 1 << 20, arrival: HOUR },
-    wants_body: |request| request.uri.path() != "/unknown",
 };
 
 type TlsConnection = tokio_rustls::client::TlsStream<TcpStream>;
@@ -48,8 +47,9 @@ impl Server {
         let (mut source, identities) = Reloader::builder().without_client_certificates().start_manually();
         source.offer(&credential());
         let refusals = Refusals::default();
-        let https = HttpsServer::new(&identities, limits, refusals.of("test"), CancellationToken::new());
-        let https = Arc::new(https);
+        let wants_body = |request: &Parts| request.uri.path() != "/unknown";
+        let (counted, end) = (refusals.of("test"), CancellationToken::new());
+        let https = Arc::new(HttpsServer::new(&identities, limits, wants_body, counted, end));
         let bound = Bound::bind("test", "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = bound.dial_address();
         let serve = move |socket, from| {
