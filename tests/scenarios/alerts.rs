@@ -117,8 +117,9 @@ fn slack_gets_the_body_that_it_documents() {
     machine.succeeds(&["rotate", &certificate("payments")]);
     let text = until("the rotation is announced", || {
         let received = webhook.received();
-        let texts = received.iter().filter_map(|request| request.body["text"].as_str().map(str::to_owned));
-        texts.filter(|text| text.contains("was rotated")).next_back()
+        let mut texts =
+            received.iter().filter_map(|request| request.body["text"].as_str().map(str::to_owned));
+        texts.rfind(|text| text.contains("was rotated"))
     });
     assert!(text.starts_with("info: shop/mtls-local-payments was rotated, valid until 20"), "{text}");
     let all_taken = || {

@@ -87,7 +87,7 @@ impl Manager {
         id: &str,
         seen: &Metadata,
     ) -> Result<bool, ManagerError> {
-        self.check_allowed(namespace, id)?;
+        self.check_allowed(Access::Fetch, namespace, id)?;
         match &self.kind {
             // What is wrong with the secret itself is said by the fetch that follows.
             Kind::Ibm(ibm) => match ibm.has_changed(seen).await {

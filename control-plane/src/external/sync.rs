@@ -247,7 +247,7 @@ impl ExternalSync {
         let (outcome, counted) = match result {
             Ok(completed) => {
                 match completed {
-                    Completed::Fetched(fetched, metadata) => self.cache(&task, fetched, metadata),
+                    Completed::Fetched(fetched, metadata) => self.cache(&task, *fetched, metadata),
                     Completed::Unchanged => self.seen_again(&task),
                     Completed::Pushed => {}
                 }

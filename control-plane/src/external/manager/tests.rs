@@ -183,8 +183,12 @@ async fn what_is_written_may_be_wrapped_otherwise_than_what_is_read() {
     let manager = manager(Kind::Https(https));
     let path = "/v1/secret/data/payments";
     fake.respond_to(&format!("POST {path}"), 200, Value::Null);
-    let version =
-        Version { certificate: test.leaf.clone(), key: Zeroizing::new(test.key.clone()), roots: None };
+    let version = Version {
+        certificate: test.leaf.clone(),
+        key: Zeroizing::new(test.key.clone()),
+        roots: None,
+        metadata: None,
+    };
     manager.push("shop", "payments", &version).await.unwrap();
     let (.., body) = fake.take_received().pop().unwrap();
     assert_eq!(body, json!({"data": {"certificate": test.leaf, "key": test.key}}));

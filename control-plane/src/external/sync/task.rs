@@ -26,7 +26,7 @@ pub(super) struct FetchedVersion {
 
 pub(super) enum Completed {
     /// The current version, and what the manager says of it.
-    Fetched(FetchedVersion, Option<Metadata>),
+    Fetched(Box<FetchedVersion>, Option<Metadata>),
     /// The current version is the one that was fetched last.
     Unchanged,
     Pushed,
@@ -66,7 +66,7 @@ pub(super) async fn run(
             let serves = *usage != Usage::ClientOnly;
             let metadata = version.metadata.clone();
             let fetched = validate(version, bundle, serves, SystemTime::now())?;
-            Ok(Completed::Fetched(fetched, metadata))
+            Ok(Completed::Fetched(Box::new(fetched), metadata))
         }
         SyncAction::Push { version, sha256 } => {
             let StoredVersion { certificate, key, .. } = store.load_version(certificate, *version).await?;

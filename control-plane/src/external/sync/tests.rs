@@ -66,7 +66,7 @@ fn a_version_that_is_unchanged_is_fetched_for_the_next_hour_too() {
     let first = fetch(FetchTrigger::Hour(1));
     assert_eq!(sync.seen(&first), None);
     let fingerprint = Fingerprint::of(b"certificate", b"key");
-    sync.end(&first, Ok(Completed::Fetched(version(fingerprint), Some(metadata("01")))));
+    sync.end(&first, Ok(Completed::Fetched(version(fingerprint).into(), Some(metadata("01")))));
     let next = fetch(FetchTrigger::Hour(2));
     assert_eq!(sync.seen(&next), Some(metadata("01")));
     sync.end(&next, Ok(Completed::Unchanged));
@@ -78,7 +78,7 @@ fn a_version_that_is_unchanged_is_fetched_for_the_next_hour_too() {
     other.with.id = "payments".into();
     assert_eq!(sync.seen(&other), None);
     // A manager that no longer says anything of a version is asked for it.
-    sync.end(&next, Ok(Completed::Fetched(version(fingerprint), None)));
+    sync.end(&next, Ok(Completed::Fetched(version(fingerprint).into(), None)));
     assert_eq!(sync.seen(&next), None);
 }
 
@@ -87,7 +87,7 @@ fn what_another_leader_may_have_fetched_since_is_not_taken_for_seen() {
     let mut sync = sync();
     let task = fetch(FetchTrigger::Hour(1));
     let fingerprint = Fingerprint::of(b"certificate", b"key");
-    sync.end(&task, Ok(Completed::Fetched(version(fingerprint), Some(metadata("01")))));
+    sync.end(&task, Ok(Completed::Fetched(version(fingerprint).into(), Some(metadata("01")))));
     sync.forget();
     assert_eq!(sync.seen(&task), None);
 }
