@@ -302,7 +302,7 @@ fn errors_of_a_manager_are_reported() {
         (
             "    putMethod: PUT",
             "    secretGroup: team",
-            "managers[1]: url, iamUrl, apiKey and secretGroup are for",
+            "managers[1]: url, iamUrl, apiKey, trustedProfile and secretGroup are for",
         ),
         ("    allow: { shop: [\"3f2*\"] }\n", "", "managers[0].allow: name the namespaces"),
         ("[\"3f2*\"]", "[\"3f2 *\"]", "managers[0].allow: a pattern is"),
