@@ -192,6 +192,9 @@ directory = Path(sys.argv[3]) if len(sys.argv) > 3 else None
 def connect():
     # Each channel has connections of its own.
     options = [("grpc.use_local_subchannel_pool", 1)]
+    # A call that GOAWAY kept from being sent is sent again by the library if it still has the messages: 256 KiB of them by
+    # default, and the largest here is larger.
+    options.append(("grpc.per_rpc_retry_buffer_size", 1 << 24))
     if directory is None:
         return grpc.insecure_channel(target, options)
     roots, key, chain = ((directory / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
