@@ -24,7 +24,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use futures_util::stream::StreamExt as _;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -38,7 +38,7 @@ use crate::backoff::Backoff;
 use crate::digest::sha256_hex;
 use crate::notify::config::NotifyConfig;
 use crate::notify::incoming_event::{IncomingEvent, IncomingKind, sanitize};
-use crate::store::{EventRecord, Store};
+use crate::store::{EventRecord, Store, StoreError};
 use effects::{Effects, HintRequest};
 use rate_limiter::RateLimiter;
 use replay_cache::ReplayCache;
@@ -196,14 +196,23 @@ impl<S: Store> Receiver<S> {
             Effects::of(event, sender, source, &config.managers, &observed, now)?;
         // Stored before the message is acknowledged; if that fails, the sender sends it again.
         let mut stored = futures_util::stream::iter(requests)
-            .map(|HintRequest { subject, hints, over }| async move {
+            .map(|(subject, HintRequest { hints, over })| async move {
                 let text = hints.to_request(id);
                 let stored = self.store.set_renewal_hint(&subject.object_ref(), &text, &over).await;
                 stored.map(|()| subject.to_string())
             })
             .buffer_unordered(MAX_CONCURRENT);
-        while let Some(name) = stored.try_next().await? {
-            accepted.requested.push(name);
+        // One object that was written meanwhile holds up none of the others.
+        let mut conflict = None;
+        while let Some(stored) = stored.next().await {
+            match stored {
+                Ok(name) => accepted.requested.push(name),
+                Err(error @ StoreError::Conflict(_)) => conflict = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(conflict) = conflict {
+            return Err(conflict.into());
         }
         accepted.requested.sort();
         self.replay_cache.insert(id, now);

@@ -41,8 +41,9 @@ pub struct ProbeKey {
 struct ProbeEntry {
     pod: ObjectName,
     address: SocketAddr,
-    /// Those that the last plan asks for, and when it asks for none, those before. One that no step asks for any more
-    /// costs no handshake.
+    /// Those that a plan asked for when it last asked for another one: what no later step asks for costs no handshake.
+    /// While plans ask for some of these, all are asked for, so that requests for different roots do not overwrite each
+    /// other's results in turn.
     roots: BTreeSet<RootId>,
     /// The last plan requests it.
     requested: bool,
@@ -153,10 +154,10 @@ impl ProofSchedule {
         }
         for (key, roots) in wanted {
             if let Some(entry) = self.probes.get_mut(&key) {
-                if !roots.iter().all(|root| entry.has_asked(root)) {
+                if !roots.is_subset(&entry.roots) {
+                    entry.roots = roots;
                     entry.reset();
                 }
-                entry.roots = roots;
             }
         }
         for (key, entry) in &mut self.probes {
@@ -188,12 +189,6 @@ impl ProbeEntry {
             next_probe: UNIX_EPOCH,
             waits_until: None,
         }
-    }
-
-    /// The last proof answers for this root, or the next one will.
-    fn has_asked(&self, root: &RootId) -> bool {
-        let answers = |proof: &Proof| proof.result.as_ref().is_ok_and(|seen| seen.accepts.contains_key(root));
-        self.roots.contains(root) || self.proof.as_deref().is_some_and(answers)
     }
 
     /// Probes it as soon as it is requested.

@@ -1,5 +1,6 @@
 //! What follows from an event: requests to change objects, or warnings about them.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::accepted::Accepted;
@@ -14,7 +15,7 @@ use crate::planner::renewal_hint::{Added, NoEffect, PendingHints, SentHint};
 #[derive(Default)]
 pub struct Effects {
     /// Objects that the event asks to be changed.
-    pub requests: Vec<HintRequest>,
+    pub requests: BTreeMap<Subject, HintRequest>,
     /// Objects that the event reports a problem of, each with what is wrong.
     pub warnings: Vec<(Subject, String)>,
     /// The objects for which nothing follows, and warnings that are about no object.
@@ -23,7 +24,6 @@ pub struct Effects {
 
 /// A request to leave with an object.
 pub struct HintRequest {
-    pub subject: Subject,
     /// With those that wait already.
     pub hints: PendingHints,
     /// Of the object when these were read.
@@ -95,13 +95,21 @@ impl Effects {
     /// The hint is added to those that were not handled yet.
     fn request(&mut self, subject: Subject, hint: SentHint, observed: &Observed) {
         let Some(over) = subject.resource_version(observed).cloned() else { return };
-        let open = subject.open_hint(observed);
-        let mut hints = open.map_or_else(PendingHints::default, |open| PendingHints::parse(&open.arguments));
+        let gathered = self.requests.get(&subject).map(|request| request.hints.clone());
+        let is_gathered = gathered.is_some();
+        let open = || subject.open_hint(observed).map(|open| PendingHints::parse(&open.arguments));
+        let mut hints = gathered.or_else(open).unwrap_or_default();
+        // What is fetched is fetched on each announcement: the manager may have changed it since the one before.
         match hints.add(hint) {
-            Added::Added => self.requests.push(HintRequest { subject, hints, over }),
-            Added::Known => self.accepted.requested.push(subject.to_string()),
-            Added::Outweighed(why) => {
+            Added::Known if is_gathered => {}
+            Added::Known if !subject.is_fetched(observed) => {
+                self.accepted.requested.push(subject.to_string());
+            }
+            Added::Outweighed(why) if !subject.is_fetched(observed) => {
                 drop(self.accepted.unchanged.insert(subject.to_string(), why.to_owned()));
+            }
+            Added::Added | Added::Known | Added::Outweighed(_) => {
+                self.requests.insert(subject, HintRequest { hints, over });
             }
         }
     }

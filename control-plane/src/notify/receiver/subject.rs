@@ -12,7 +12,7 @@ use crate::planner::observed::{Certificate, Observed, Request, ResourceVersion};
 use crate::planner::renewal_hint::{NoEffect, Target};
 use crate::store::ObjectRef;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     Certificate(ObjectName),
     Authority(String),
@@ -129,7 +129,7 @@ impl Subject {
     }
 
     /// As the function of that name.
-    fn is_fetched(&self, observed: &Observed) -> bool {
+    pub fn is_fetched(&self, observed: &Observed) -> bool {
         match self {
             Self::Certificate(name) => {
                 observed.certificates.get(name).is_some_and(|certificate| is_fetched(certificate))

@@ -1,7 +1,7 @@
 //! Which messages are accepted, which are rejected and why, and what each provider's messages mean. The store is a
 //! directory with one root and leaves of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -538,6 +538,28 @@ async fn events_of_a_manager_concern_the_certificates_it_keeps() {
     {
         let event = secret_event(&number.to_string(), event, json!({"secret_id": id}));
         assert_eq!(test.secrets(event).await.unwrap().requested, requested, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn each_change_at_a_manager_is_fetched_and_one_message_writes_an_object_once() {
+    let test = TestReceiver::new().await;
+    let manager = Some(ManagerRef { name: "ibm".into(), id: "3f2a".into() });
+    let fetched = ServiceCertificateSpec { manager, ..Default::default() };
+    let name: ObjectName = "shop/mtls-prod-fetched".parse().unwrap();
+    test.store.create_certificate(&name, &fetched).await.unwrap();
+    let mut ids = BTreeSet::new();
+    // Nothing is handled in between.
+    for (id, event) in
+        [("1", "secret_rotated"), ("2", "secret_rotated"), ("3", "secret_revoked"), ("4", "secret_rotated")]
+    {
+        let mut event = secret_event(id, event, json!({"secret_id": "3f2a"}));
+        let secrets = event["data"]["secrets"].as_array_mut().unwrap();
+        secrets.push(secrets[0].clone());
+        assert_eq!(test.secrets(event).await.unwrap().requested, [name.to_string()], "{id}");
+        let observed = test.store.observe().await.unwrap();
+        let request = observed.certificates[&name].requests["renewal-hint"].clone();
+        assert!(ids.insert(request.id), "the manager may have changed it again: {id}");
     }
 }
 
