@@ -12,18 +12,16 @@ COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY tls/Cargo.toml tls/
 COPY log/Cargo.toml log/
-COPY memory/Cargo.toml memory/
 COPY agent/Cargo.toml agent/
 COPY control-plane/Cargo.toml control-plane/
 COPY demo-service/Cargo.toml demo-service/
 COPY tests/Cargo.toml tests/
 RUN --mount=type=cache,id=hotcert-registry,target=/usr/local/cargo/registry \
-    for crate in tls log memory agent control-plane demo-service; do mkdir $crate/src && touch $crate/src/lib.rs; done \
+    for crate in tls log agent control-plane demo-service; do mkdir $crate/src && touch $crate/src/lib.rs; done \
     && cargo fetch --locked --target "$(rustc --print host-tuple)"
 
 COPY tls tls
 COPY log log
-COPY memory memory
 COPY agent agent
 COPY control-plane control-plane
 COPY demo-service demo-service
@@ -32,7 +30,7 @@ COPY demo-service demo-service
 RUN --mount=type=cache,id=hotcert-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=hotcert-target,target=/src/target,sharing=locked \
     target=$(rustc --print host-tuple) \
-    && find tls log memory agent control-plane demo-service -name '*.rs' -exec touch {} + \
+    && find tls log agent control-plane demo-service -name '*.rs' -exec touch {} + \
     && cargo build --locked --profile "$PROFILE" --target "$target" \
         --bin hotcert-agent --bin hotcert --bin demo-service \
     && mkdir /out && cd "target/$target/$PROFILE" && cp hotcert-agent hotcert demo-service /out/

@@ -5,6 +5,7 @@ pub mod agent;
 mod bypass_check;
 pub mod check_command;
 mod drain;
+mod give_back;
 mod listeners;
 pub mod self_check;
 pub mod shutdown;

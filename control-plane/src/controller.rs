@@ -74,7 +74,6 @@ pub fn main(args: &ControllerArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let result = runtime.map_err(ControllerError::Io).and_then(|runtime| {
         let result = runtime.block_on(async {
-            tokio::spawn(hotcert_memory::give_back());
             match settings.dir.clone() {
                 Some(dir) => directory::run(settings, &dir).await,
                 None => cluster::run(settings).await,

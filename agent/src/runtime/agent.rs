@@ -30,6 +30,7 @@ use crate::proxy::outbound::addresses::FailedAddresses;
 use crate::proxy::request_latency::RequestLatencies;
 use crate::runtime::bypass_check;
 use crate::runtime::drain::Drain;
+use crate::runtime::give_back::give_back;
 use crate::runtime::listeners::Listeners;
 use crate::runtime::self_check;
 use crate::runtime::shutdown::Signals;
@@ -96,7 +97,7 @@ async fn run_until_stopped(settings: Settings) -> Result<ExitCode, AgentError> {
     });
     routes.serve(&parts.context, &parts.settings.allow, &parts.worker_handles())?;
     parts.start_bypass_check();
-    tokio::spawn(hotcert_memory::give_back());
+    tokio::spawn(give_back());
     // Only now is there a listener to connect to.
     tokio::spawn(self_check::run(self_checked, self_check_target, parts.status.clone()));
 

@@ -1,6 +1,6 @@
 //! Gives memory that is free back to the system. The allocator keeps what was freed for the next who asks, between what is
-//! still in use: after many connections have ended, or a fleet was rolled over, the process would hold their memory for
-//! good, and its neighbours pay for it. Another allocator that gives back by itself takes more, at rest and at the most.
+//! still in use: after many connections have ended the process would hold their memory for good, and its neighbours in
+//! the pod pay for it. Another allocator that gives back by itself takes twice as much at rest.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tracing::debug;
 
 /// Between looks at what the allocator keeps.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Less is not worth the time: the threads that do the work wait while it is given back.
+/// Less is not worth the time: the threads that carry traffic wait while it is given back.
 const WORTH_BYTES: usize = 8 << 20;
 /// What changes by more from one look to the next is still in the making.
 const SETTLED_BYTES: usize = 1 << 20;
