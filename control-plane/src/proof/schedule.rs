@@ -153,11 +153,11 @@ impl ProofSchedule {
             wanted.entry(ProbeKey::of(request)).or_default().extend(request.roots.iter().cloned());
         }
         for (key, roots) in wanted {
-            if let Some(entry) = self.probes.get_mut(&key) {
-                if !roots.is_subset(&entry.roots) {
-                    entry.roots = roots;
-                    entry.reset();
-                }
+            if let Some(entry) = self.probes.get_mut(&key)
+                && !roots.is_subset(&entry.roots)
+            {
+                entry.roots = roots;
+                entry.reset();
             }
         }
         for (key, entry) in &mut self.probes {
