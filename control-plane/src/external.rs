@@ -11,3 +11,4 @@ pub mod http_client;
 pub mod ibm;
 pub mod manager;
 pub mod sync;
+mod token_cache;

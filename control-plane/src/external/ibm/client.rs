@@ -1,7 +1,7 @@
 //! Sends requests with a token that IAM issues for an API key. A request that changes nothing is sent again where the
 //! service is busy; any other is sent once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -15,24 +15,18 @@ use super::request::{ApiRequest, Service};
 use crate::external::http_client::{HttpRequest, HttpResponse};
 use crate::external::manager::json::{MAX_MESSAGE, SecretJson, position};
 use crate::external::manager::reported::reported;
+use crate::external::token_cache::{IssuedToken, TokenCache};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A token is replaced this long before it expires.
-const TOKEN_MARGIN: Duration = Duration::from_secs(60);
 const MAX_ATTEMPTS: u32 = 4;
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 pub struct Client {
     endpoints: Endpoints,
     api_key: Zeroizing<String>,
-    token: Option<Token>,
+    token: TokenCache,
     /// Of the Secrets Manager instance, which has an address of its own.
     secrets_manager: String,
-}
-
-struct Token {
-    text: Zeroizing<String>,
-    expires: Instant,
 }
 
 /// The JSON of an answer; `null` if it has none.
@@ -43,7 +37,7 @@ pub struct Answer {
 
 impl Client {
     pub fn new(endpoints: Endpoints, api_key: Zeroizing<String>) -> Self {
-        Self { endpoints, api_key, token: None, secrets_manager: String::new() }
+        Self { endpoints, api_key, token: TokenCache::default(), secrets_manager: String::new() }
     }
 
     pub fn endpoints(&self) -> &Endpoints {
@@ -70,7 +64,7 @@ impl Client {
         if !(is_refused && is_cached) {
             return answer;
         }
-        self.token = None;
+        self.token.forget();
         let (token, _) = self.token().await?;
         self.send_with(request, Some(&token)).await
     }
@@ -112,17 +106,12 @@ impl Client {
     }
 
     /// A valid token, and whether it was cached.
-    async fn token(&mut self) -> Result<(Zeroizing<String>, bool), IbmError> {
-        let now = Instant::now();
-        if let Some(token) = self.token.as_ref().filter(|token| now < token.expires) {
-            return Ok((token.text.clone(), true));
+    async fn token(&self) -> Result<(Zeroizing<String>, bool), IbmError> {
+        if let Some(token) = self.token.get() {
+            return Ok((token, true));
         }
         let answer = self.send_with(&self.token_request(), None).await?;
-        let iam::Token { access_token, expires_in } = answer.parse()?;
-        let text = Zeroizing::new(access_token);
-        let lifetime = Duration::from_secs(expires_in.min(24 * 60 * 60)).saturating_sub(TOKEN_MARGIN);
-        self.token = Some(Token { text: text.clone(), expires: now + lifetime });
-        Ok((text, false))
+        Ok((self.token.keep(answer.parse::<IssuedToken>()?), false))
     }
 }
 

@@ -13,12 +13,6 @@ pub const EVENT_SOURCE_MANAGER: &str =
 const POLICIES: &str = "/v1/policies";
 
 #[derive(Deserialize)]
-pub struct Token {
-    pub access_token: String,
-    pub expires_in: u64,
-}
-
-#[derive(Deserialize)]
 pub struct PolicyList {
     #[serde(default)]
     pub policies: Vec<Policy>,

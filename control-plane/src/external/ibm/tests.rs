@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::event_notifications::{self, Destination, Topic, Webhook};
 use super::secrets_manager::{self, NewCertificate};
 use super::*;
+use crate::external::token_cache::IssuedToken;
 
 const SOURCE: &str = "crn:v1:bluemix:public:secrets-manager:eu-de:a/1234:source::";
 const TARGET: &str = "crn:v1:bluemix:public:event-notifications:eu-de:a/1234:target::";
@@ -107,10 +108,10 @@ fn what_differs_is_named() {
 #[test]
 fn an_answer_that_cannot_be_read_is_not_repeated() {
     let answer = Answer::assumed(Service::Iam, json!({"access_token": SECRET}));
-    let error = answer.parse::<iam::Token>().err().unwrap().to_string();
+    let error = answer.parse::<IssuedToken>().err().unwrap().to_string();
     assert_eq!(error, "IAM answered what cannot be read: it has no expires_in");
     let answer = Answer::assumed(Service::Iam, json!({"access_token": "x", "expires_in": SECRET}));
-    let error = answer.parse::<iam::Token>().err().unwrap().to_string();
+    let error = answer.parse::<IssuedToken>().err().unwrap().to_string();
     assert!(!error.contains(SECRET), "{error}");
 }
 

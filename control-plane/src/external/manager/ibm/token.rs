@@ -2,11 +2,8 @@
 //! cached until shortly before it expires.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use hyper::Method;
-use serde::Deserialize;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
@@ -15,17 +12,15 @@ use super::TIMEOUT;
 use crate::external::http_client::{Endpoint, HttpRequest};
 use crate::external::manager::error::{ManagerError, check_token_status};
 use crate::external::manager::json::{MAX_MESSAGE, position};
+use crate::external::token_cache::{IssuedToken, TokenCache};
 
-/// A token is replaced this long before it expires.
-const MARGIN: Duration = Duration::from_secs(60);
-const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Upper bound of a service account's token.
 const MAX_ACCOUNT_TOKEN: usize = 64 << 10;
 
 pub struct TokenSource {
     iam: Endpoint,
     credential: Credential,
-    cached: Mutex<Option<Token>>,
+    cached: TokenCache,
 }
 
 /// What IAM issues tokens for.
@@ -44,41 +39,26 @@ pub enum Profile {
     Name(String),
 }
 
-struct Token {
-    text: Zeroizing<String>,
-    expires: Instant,
-}
-
-#[derive(Deserialize)]
-struct Issued {
-    access_token: String,
-    expires_in: u64,
-}
-
 impl TokenSource {
     pub fn new(iam: Endpoint, credential: Credential) -> Self {
-        Self { iam, credential, cached: Mutex::default() }
+        Self { iam, credential, cached: TokenCache::default() }
     }
 
     /// A valid token, and whether it was cached.
     pub(super) async fn token(&self) -> Result<(Zeroizing<String>, bool), ManagerError> {
-        let now = Instant::now();
-        if let Some(token) = self.lock().as_ref().filter(|token| now < token.expires) {
-            return Ok((token.text.clone(), true));
+        if let Some(token) = self.cached.get() {
+            return Ok((token, true));
         }
         let issued = self.request().await.map_err(|error| ManagerError::NoToken(Box::new(error)))?;
-        let text = Zeroizing::new(issued.access_token);
-        let lifetime = Duration::from_secs(issued.expires_in).min(MAX_LIFETIME).saturating_sub(MARGIN);
-        *self.lock() = Some(Token { text: text.clone(), expires: now + lifetime });
-        Ok((text, false))
+        Ok((self.cached.keep(issued), false))
     }
 
     /// Has the next token requested anew: the cached one may have been revoked.
     pub(super) fn forget(&self) {
-        *self.lock() = None;
+        self.cached.forget();
     }
 
-    async fn request(&self) -> Result<Issued, ManagerError> {
+    async fn request(&self) -> Result<IssuedToken, ManagerError> {
         let request = HttpRequest::new(Method::POST)
             .header("content-type", "application/x-www-form-urlencoded")?
             .header("accept", "application/json")?
@@ -87,10 +67,6 @@ impl TokenSource {
         let response = check_token_status(&self.iam, response, self.credential.hint())?;
         serde_json::from_slice(&response.body)
             .map_err(|error| ManagerError::Malformed { endpoint: self.iam.origin(), cause: position(&error) })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Token>> {
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
