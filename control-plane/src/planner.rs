@@ -208,7 +208,7 @@ fn plan_certificate(state: &CertificateState<'_>, authority: Option<&AuthorityPl
     let settings = authority.and_then(|authority| authority.settings.as_ref().ok());
     let settings =
         settings.map(|authority| CertificateSettings::validate(&name.namespace, &name.name, spec, authority));
-    let mut certificate_plan = if spec.authority.is_empty() {
+    let mut certificate_plan = if spec.is_fetched() {
         let settings = FetchedSettings::validate(&name.name, spec);
         external_sync::plan_fetched(state, &settings, &mut effects)
     } else {

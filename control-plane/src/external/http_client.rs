@@ -9,10 +9,12 @@
 
 mod address_policy;
 mod endpoint;
+mod endpoint_error;
 mod exchange;
 mod proxy;
 mod roots;
 
 pub use address_policy::{AddressPolicy, Network, NetworkError};
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::Endpoint;
+pub use endpoint_error::EndpointError;
 pub use exchange::{Headers, HttpError, HttpRequest, HttpResponse};

@@ -181,7 +181,7 @@ impl ExternalSync {
         }
         let is_needed = |(certificate, fetched): (&ObjectName, &Fetched)| {
             let spec = observed.certificates.get(certificate).map(|certificate| &certificate.spec);
-            spec.is_some_and(|spec| spec.authority.is_empty() && spec.manager.as_ref() == Some(&fetched.from))
+            spec.is_some_and(|spec| spec.is_fetched() && spec.manager.as_ref() == Some(&fetched.from))
         };
         if !self.fetched.iter().all(is_needed) {
             Arc::make_mut(&mut self.fetched).retain(|certificate, fetched| is_needed((certificate, fetched)));

@@ -288,7 +288,7 @@ impl Dependent {
     ) -> Self {
         let spec = &certificate.spec;
         let (secret, valid) = match authority {
-            _ if spec.authority.is_empty() => {
+            _ if spec.is_fetched() => {
                 let settings = FetchedSettings::validate(&name.name, spec).ok();
                 (settings.map(|settings| settings.secret_name), false)
             }

@@ -105,6 +105,13 @@ pub struct ManagerRef {
     pub id: String,
 }
 
+impl ServiceCertificateSpec {
+    /// A manager issues it, and it is fetched from there.
+    pub fn is_fetched(&self) -> bool {
+        self.authority.is_empty()
+    }
+}
+
 /// Status of a ServiceCertificate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::steps::Run;
+use super::steps::{Run, Wanted};
 use crate::external::ibm::Crn;
 use crate::external::ibm::global_catalog::{self, Entries};
 use crate::external::ibm::resource_controller::{self, Groups, Instance, Instances, NewInstance};
@@ -16,16 +16,6 @@ const ACTIVE: &str = "active";
 const POLL: Duration = Duration::from_secs(5);
 /// How often the wait is spoken of.
 const REPORT: Duration = Duration::from_secs(30);
-
-/// An instance that is wanted.
-pub struct Wanted<'w> {
-    pub service: &'static str,
-    pub name: &'w str,
-    pub plan: &'w str,
-    /// A name or an id.
-    pub plan_name: &'w str,
-    pub resource_group: &'w str,
-}
 
 impl Run<'_> {
     pub async fn resource_group(&mut self, name: Option<&str>) -> Result<String, String> {

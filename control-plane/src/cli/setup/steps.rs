@@ -9,7 +9,6 @@ use super::api::Api;
 use super::args::{Event, IbmArgs, SetupIbmArgs};
 use super::certificate::Certificate;
 use super::files::{Files, api_key};
-use super::instance_steps::Wanted;
 use super::names::Names;
 use super::progress::Progress;
 use super::settings::Settings;
@@ -25,6 +24,16 @@ pub struct Run<'r> {
     pub(super) names: &'r Names,
     pub(super) region: &'r str,
     pub(super) timeout: Duration,
+}
+
+/// An instance that is wanted.
+pub struct Wanted<'w> {
+    pub service: &'static str,
+    pub name: &'w str,
+    pub plan: &'w str,
+    /// A name or an id.
+    pub plan_name: &'w str,
+    pub resource_group: &'w str,
 }
 
 impl Run<'_> {

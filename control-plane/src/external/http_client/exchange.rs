@@ -2,6 +2,7 @@
 //! the URL included: all of them may hold keys.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::iter;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +12,6 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, StatusCode};
 use zeroize::Zeroizing;
 
-use super::proxy::Proxy;
 use crate::api::duration;
 
 /// Names and values of headers; the values may be secret.
@@ -92,7 +92,7 @@ impl HttpError {
         Self::from_client(error, |cause| Self::Unreachable { address, cause })
     }
 
-    pub(super) fn through_proxy(proxy: &Proxy, error: reqwest::Error) -> Self {
+    pub(super) fn through_proxy(proxy: &impl fmt::Display, error: reqwest::Error) -> Self {
         Self::from_client(error, |cause| Self::Proxy { proxy: proxy.to_string(), cause })
     }
 

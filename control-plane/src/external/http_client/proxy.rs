@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::Url;
 
-use super::endpoint::EndpointError;
+use super::endpoint_error::EndpointError;
 use super::exchange::HttpError;
 
 pub struct Proxy(Intercept);

@@ -8,7 +8,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
 
-use super::endpoint::EndpointError;
+use super::endpoint_error::EndpointError;
 
 /// Reading the roots of the operating system takes milliseconds: all endpoints share them.
 static OF_THE_SYSTEM: Mutex<Option<Arc<ClientConfig>>> = Mutex::new(None);

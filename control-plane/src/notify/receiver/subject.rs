@@ -8,7 +8,7 @@ use crate::api::request;
 use crate::external::manager::{Access, Managers};
 use crate::notify::event_source::EventSource;
 use crate::notify::incoming_event::{IncomingKind, RemoteCertificate, sanitize};
-use crate::planner::observed::{Certificate, Observed, Request, ResourceVersion};
+use crate::planner::observed::{Observed, Request, ResourceVersion};
 use crate::planner::renewal_hint::{NoEffect, Target};
 use crate::store::ObjectRef;
 
@@ -30,7 +30,7 @@ pub fn resolve(
         let certificate = observed.certificates.get(name)?;
         let reference = certificate.spec.manager.as_ref()?;
         let manager = managers.get(&reference.name).filter(|_| remote.names.contains(&reference.id))?;
-        let access = if is_fetched(certificate) { Access::Fetch } else { Access::Push };
+        let access = if certificate.spec.is_fetched() { Access::Fetch } else { Access::Push };
         manager.check_allowed(access, &name.namespace, &reference.id).ok()
     };
     let kept = observed.certificates.keys().filter(|name| is_kept(name).is_some());
@@ -62,11 +62,6 @@ fn by_name(source: &EventSource, remote: &RemoteCertificate, observed: &Observed
         }
     }
     None
-}
-
-/// Whether a manager issues it, and it is fetched from there.
-fn is_fetched(certificate: &Certificate) -> bool {
-    certificate.spec.authority.is_empty()
 }
 
 impl Subject {
@@ -128,11 +123,11 @@ impl Subject {
         }
     }
 
-    /// As the function of that name.
+    /// Whether a manager issues it, and it is fetched from there.
     pub fn is_fetched(&self, observed: &Observed) -> bool {
         match self {
             Self::Certificate(name) => {
-                observed.certificates.get(name).is_some_and(|certificate| is_fetched(certificate))
+                observed.certificates.get(name).is_some_and(|certificate| certificate.spec.is_fetched())
             }
             Self::Authority(_) => false,
         }

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::pending::PendingHints;
+use super::RenewalHint;
 use crate::api::date;
 use crate::api::request;
 use crate::pki::keyring::{Rollover, State};
@@ -84,7 +84,7 @@ fn last_revocation(state: &State) -> Option<SystemTime> {
     let past = state.rollover_history.iter().map(|past| &past.rollover);
     let of_revocation = |rollover: &&Rollover| {
         let hint = rollover.reason.strip_prefix(NOTICED).and_then(|rest| rest.strip_prefix(": "));
-        rollover.reversed || hint.is_some_and(|words| PendingHints::parse(words).has_revocation())
+        rollover.reversed || hint.is_some_and(|words| RenewalHint::parse(words).revoked)
     };
     past.chain(state.rollover()).filter(of_revocation).map(|rollover| rollover.started_at).max()
 }
